@@ -1,0 +1,82 @@
+//! Compiles `proto/` once, for both planes and the command line: messages and services, their JSON
+//! form, REST routes, and the descriptor set that reflection serves. Needs no `protoc`.
+//!
+//! Stamps no version and reads nothing from the environment but Cargo's own variables.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context, Result};
+use rest_over_grpc::build::{DescriptorOptions, Generator, OpenApiInfo, ServiceDefinition};
+
+const ROOTS: [&str; 2] = ["proto", "proto/vendor"];
+
+/// Well-known types have their JSON form from `pbjson-types`, but a field mask has it from us.
+const EXTERN: [(&str, &str); 2] =
+    [(".google.protobuf.FieldMask", "crate::wire::FieldMask"), (".google.protobuf", "::pbjson_types")];
+
+fn main() -> Result<()> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("Cargo sets OUT_DIR")?);
+    println!("cargo:rerun-if-changed=proto");
+
+    let mut compiler = protox::Compiler::new(ROOTS)?;
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files(schemas(Path::new("proto/requestrocket"))?)?;
+    compiler.open_files(["google/rpc/status.proto", "google/rpc/error_details.proto"])?;
+    // These bytes keep the options of google.api.http; the decoded set does not.
+    let descriptors = compiler.encode_file_descriptor_set();
+    fs::write(out.join("descriptors.bin"), &descriptors)?;
+
+    let mut tonic = tonic_prost_build::configure()
+        .build_transport(false)
+        .compile_well_known_types(true)
+        .bytes(".requestrocket.fleet.v1.Resource.payload")
+        .bytes(".requestrocket.fleet.v1.Chunk.body")
+        // What can hold a plaintext secret must not be printable.
+        .skip_debug([
+            ".requestrocket.fleet.v1.SecretPlaintext",
+            ".requestrocket.fleet.v1.RegionKeyPlaintext",
+        ]);
+    for (proto, rust) in EXTERN {
+        tonic = tonic.extern_path(proto, rust);
+    }
+    tonic.compile_fds(compiler.file_descriptor_set())?;
+
+    let mut json = pbjson_build::Builder::new();
+    for (proto, rust) in EXTERN {
+        json.extern_path(proto, rust);
+    }
+    json.register_descriptors(&descriptors)?;
+    json.build(&[".requestrocket.management.v1", ".requestrocket.fleet.v1", ".google.rpc"])?;
+
+    rest(&descriptors, &out)
+}
+
+/// Writes the REST routes, and one OpenAPI document out of the one a package that the generator makes.
+fn rest(descriptors: &[u8], out: &Path) -> Result<()> {
+    let mut options = DescriptorOptions::new().package(".requestrocket");
+    for (proto, rust) in EXTERN {
+        options = options.extern_path(proto, rust);
+    }
+    let mut generator = Generator::builder()
+        .emit_openapi_spec(Some(OpenApiInfo::new("RequestRocket management API", "v1")))
+        .build();
+    generator.add_all(ServiceDefinition::from_fds(descriptors, &options)?);
+    generator.write(out)?;
+    Ok(())
+}
+
+/// All `.proto` files below `folder`, as import paths, in a fixed order.
+fn schemas(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(schemas(&path)?);
+        } else if path.extension().is_some_and(|end| end == "proto") {
+            found.push(path.strip_prefix("proto")?.to_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
+}

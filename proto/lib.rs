@@ -1,0 +1,2 @@
+//! contract
+pub mod wire;
