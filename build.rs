@@ -30,6 +30,8 @@ fn main() -> Result<()> {
     let mut tonic = tonic_prost_build::configure()
         .build_transport(false)
         .compile_well_known_types(true)
+        // Their examples are not Rust, and documentation tests would try them.
+        .disable_comments([".google.rpc"])
         .bytes(".requestrocket.fleet.v1.Resource.payload")
         .bytes(".requestrocket.fleet.v1.Chunk.body")
         // What can hold a plaintext secret must not be printable.

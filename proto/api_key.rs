@@ -1,0 +1,144 @@
+//! Keys of our own making: `rr_<kind>_<random>_<checksum>`.
+//!
+//! 256 random bits, so a plain hash is enough to keep and to look up. The checksum lets scanners find
+//! leaked keys and lets us refuse junk without a look-up; it protects nothing.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// What a key is for. Part of its text and of its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A caller's, for the edge.
+    Caller,
+    /// A person's or a service's, for the management API.
+    Token,
+    /// The first token of an installation.
+    Bootstrap,
+}
+
+impl KeyKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "key",
+            Self::Token => "token",
+            Self::Bootstrap => "bootstrap",
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Caller => "requestrocket caller key 1",
+            // One label for both: a token is looked up before its kind is known.
+            Self::Token | Self::Bootstrap => "requestrocket token 1",
+        }
+    }
+}
+
+/// What is kept of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash([u8; 32]);
+
+/// Bytes that are not the hash of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key's hash is 32 bytes")]
+pub struct InvalidKeyHash;
+
+impl KeyHash {
+    /// The hash.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl TryFrom<&[u8]> for KeyHash {
+    type Error = InvalidKeyHash;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, InvalidKeyHash> {
+        bytes.try_into().map(Self).map_err(|_| InvalidKeyHash)
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Enough to tell two apart, not enough to look one up.
+        write!(f, "KeyHash({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
+
+/// Makes a key out of 32 random bytes: its text, shown once, and the hash that is kept.
+pub fn make(kind: KeyKind, random: &[u8; 32]) -> (Secret, KeyHash) {
+    let mut text = Zeroizing::new(format!("rr_{}_", kind.as_str()));
+    for byte in random {
+        text.push(char::from(hex(byte >> 4)));
+        text.push(char::from(hex(byte & 15)));
+    }
+    let sum = checksum(text.as_bytes());
+    text.push('_');
+    text.push_str(std::str::from_utf8(&sum).expect("hex is ASCII"));
+    let hash = digest(kind, text.as_bytes());
+    (Secret::new(text.as_bytes().to_vec()), hash)
+}
+
+/// The hash to look up for a presented key; `None` when it is no key of this kind. Does not allocate.
+pub fn hash(kind: KeyKind, presented: &[u8]) -> Option<KeyHash> {
+    let rest = presented.strip_prefix(b"rr_")?.strip_prefix(kind.as_str().as_bytes())?;
+    let rest = rest.strip_prefix(b"_")?;
+    // 64 hexadecimal digits, an underscore, 8 digits of checksum.
+    if rest.len() != 73 || rest[64] != b'_' {
+        return None;
+    }
+    let body = &presented[..presented.len() - 9];
+    (checksum(body) == rest[65..]).then(|| digest(kind, presented))
+}
+
+fn digest(kind: KeyKind, text: &[u8]) -> KeyHash {
+    let mut hasher = blake3::Hasher::new_derive_key(kind.label());
+    hasher.update(text);
+    KeyHash(*hasher.finalize().as_bytes())
+}
+
+fn checksum(text: &[u8]) -> [u8; 8] {
+    let sum = blake3::hash(text);
+    std::array::from_fn(|i| {
+        let byte = sum.as_bytes()[i / 2];
+        hex(if i % 2 == 0 { byte >> 4 } else { byte & 15 })
+    })
+}
+
+const fn hex(nibble: u8) -> u8 {
+    match nibble {
+        0..=9 => b'0' + nibble,
+        _ => b'a' + nibble - 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_key_hashes_to_what_was_kept() {
+        for kind in [KeyKind::Caller, KeyKind::Token, KeyKind::Bootstrap] {
+            let (text, kept) = make(kind, &[7; 32]);
+            assert_eq!(hash(kind, text.expose()), Some(kept));
+        }
+    }
+
+    #[test]
+    fn junk_and_a_key_of_another_kind_are_refused_without_a_look_up() {
+        let (text, _) = make(KeyKind::Caller, &[7; 32]);
+        assert_eq!(hash(KeyKind::Token, text.expose()), None);
+        for at in 0..text.len() {
+            let mut bent = text.expose().to_vec();
+            bent[at] ^= 1;
+            assert_eq!(hash(KeyKind::Caller, &bent), None, "byte {at}");
+        }
+        for junk in [&b""[..], b"rr_key_", b"rr_key_zz_zz", b"Bearer x"] {
+            assert_eq!(hash(KeyKind::Caller, junk), None);
+        }
+    }
+}

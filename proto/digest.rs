@@ -1,0 +1,96 @@
+//! The hash of a resource, and the additive hash of a view.
+//!
+//! A view's digest changes in O(changed): the element of each resource is added to or taken from a sum of
+//! 1024 lanes of 16 bits (LtHash). The revision is not part of it, so equal content has an equal digest.
+
+use crate::model::resource::Key;
+
+const LANES: usize = 1024;
+
+/// BLAKE3-256 of a resource's payload.
+pub type ResourceHash = [u8; 32];
+
+/// BLAKE3-256 of the state of a [`ViewDigest`].
+pub type Digest = [u8; 32];
+
+/// The hash of a payload.
+pub fn resource_hash(payload: &[u8]) -> ResourceHash {
+    *blake3::hash(payload).as_bytes()
+}
+
+/// The additive hash of a set of resources.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ViewDigest(Box<[u16; LANES]>);
+
+impl Default for ViewDigest {
+    fn default() -> Self {
+        Self(Box::new([0; LANES]))
+    }
+}
+
+impl ViewDigest {
+    /// Takes a resource in. A set never holds one key twice; that is the caller's to keep.
+    pub fn add(&mut self, key: &Key, hash: &ResourceHash) {
+        for (lane, element) in self.0.iter_mut().zip(element(key, hash)) {
+            *lane = lane.wrapping_add(element);
+        }
+    }
+
+    /// Takes a resource out that was taken in before.
+    pub fn remove(&mut self, key: &Key, hash: &ResourceHash) {
+        for (lane, element) in self.0.iter_mut().zip(element(key, hash)) {
+            *lane = lane.wrapping_sub(element);
+        }
+    }
+
+    /// The digest as it goes over the wire.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for lane in self.0.iter() {
+            hasher.update(&lane.to_le_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+fn element(key: &Key, hash: &ResourceHash) -> impl Iterator<Item = u16> {
+    let mut hasher = blake3::Hasher::new_derive_key("requestrocket view element 1");
+    hasher.update(&key.digest_bytes()).update(hash);
+    let mut bytes = [0; LANES * 2];
+    hasher.finalize_xof().fill(&mut bytes);
+    (0..LANES).map(move |i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::{OrgId, TargetId};
+    use crate::model::resource::ResourceId;
+
+    fn key(n: u8) -> Key {
+        Key::new(OrgId::from_random([1; 16]), ResourceId::Target(TargetId::from_random([n; 16])))
+    }
+
+    #[test]
+    fn order_does_not_matter_and_removal_undoes_addition() {
+        let (mut one, mut two) = (ViewDigest::default(), ViewDigest::default());
+        one.add(&key(1), &[1; 32]);
+        one.add(&key(2), &[2; 32]);
+        two.add(&key(2), &[2; 32]);
+        two.add(&key(3), &[3; 32]);
+        two.add(&key(1), &[1; 32]);
+        assert_ne!(one.digest(), two.digest());
+        two.remove(&key(3), &[3; 32]);
+        assert_eq!(one.digest(), two.digest());
+    }
+
+    #[test]
+    fn swapping_the_contents_of_two_keys_changes_the_digest() {
+        let (mut one, mut two) = (ViewDigest::default(), ViewDigest::default());
+        one.add(&key(1), &[1; 32]);
+        one.add(&key(2), &[2; 32]);
+        two.add(&key(1), &[2; 32]);
+        two.add(&key(2), &[1; 32]);
+        assert_ne!(one.digest(), two.digest());
+    }
+}
