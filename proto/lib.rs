@@ -15,6 +15,8 @@
 pub mod api_key;
 pub mod digest;
 pub mod model;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 pub mod seal;
 pub mod seam;
 pub mod secret;
