@@ -1,3 +1,5 @@
+//! What a base URL may be, and which origins cover it.
+
 use super::*;
 
 fn url(text: &str) -> BaseUrl {

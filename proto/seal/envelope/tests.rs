@@ -1,3 +1,5 @@
+//! Who opens an envelope, who does not, and what is never sealed.
+
 use std::time::Duration;
 
 use super::*;

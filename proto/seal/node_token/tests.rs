@@ -1,3 +1,5 @@
+//! What a node token proves, and what it never gives away.
+
 use std::time::Duration;
 
 use super::*;
