@@ -1,2 +1,39 @@
-//! x
-fn main() {}
+//! `rrctl`: the command line of RequestRocket.
+//!
+//! Speaks only the contract, except `dev`, which starts both planes in this process.
+//! Exit codes: 0 done, 1 refused or failed, 2 used wrongly.
+
+mod args;
+mod connect;
+mod credential;
+#[cfg(feature = "dev")]
+mod dev;
+mod fault;
+mod key_file;
+mod node;
+mod org;
+mod print;
+mod proxy;
+mod region;
+mod request;
+mod revision;
+mod target;
+mod token;
+mod trust;
+mod value;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fault::report(&anyhow::Error::new(error).context("start the runtime")),
+    };
+    match runtime.block_on(args.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fault::report(&error),
+    }
+}

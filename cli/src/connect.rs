@@ -1,0 +1,207 @@
+//! Endpoint, token and TLS: how `rrctl` reaches the management API.
+//!
+//! A token goes over plain HTTP only to loopback.
+
+use std::env;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rr_contract::secret::Secret;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Uri};
+use tonic::{Request, Status};
+
+use crate::args::Global;
+use crate::fault;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where the management API is, and who we are there.
+pub(crate) struct Endpoint {
+    uri: Uri,
+    token: Option<Secret>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// A connection that sends the token with every call.
+pub(crate) type Connection = InterceptedService<Channel, WithToken>;
+
+impl Endpoint {
+    pub(crate) fn parse(global: &Global) -> Result<Self> {
+        let token = match env::var("RRCTL_TOKEN") {
+            Ok(text) if !text.trim().is_empty() => Some(Secret::from(text.trim().to_owned())),
+            _ => global.token_file.as_deref().map(read_token).transpose()?,
+        };
+        Self::new(&global.endpoint, token, global.ca_file.as_deref())
+    }
+
+    pub(crate) fn new(url: &str, token: Option<Secret>, ca: Option<&Path>) -> Result<Self> {
+        let bad = |why: &str| fault::usage(&format!("endpoint {url:?} {why}"), "write it like https://control.example.com:7420");
+        let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?.to_owned();
+        let tls = match uri.scheme_str() {
+            Some("https") => Some(Arc::new(tls(ca)?)),
+            Some("http") if is_loopback(&host) => None,
+            Some("http") => {
+                return Err(fault::usage(
+                    &format!("endpoint {url:?} is not on this machine and not https"),
+                    "a token may not cross a network in the clear; use https",
+                ));
+            }
+            _ => return Err(bad("is neither http nor https")),
+        };
+        Ok(Self { uri, token, tls })
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        let channel = tonic::transport::Endpoint::from(self.uri.clone())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .user_agent(concat!("rrctl/", env!("CARGO_PKG_VERSION")))?;
+        let tls = self.tls.clone();
+        let channel = channel
+            .connect_with_connector(tower::service_fn(move |uri: Uri| dial(uri, tls.clone())))
+            .await
+            .map_err(|error| fault::unreachable(&self.uri, &error))?;
+        let token = match &self.token {
+            Some(token) => {
+                let text = std::str::from_utf8(token.expose()).context("token is not text")?;
+                let mut value: MetadataValue<Ascii> =
+                    format!("Bearer {text}").parse().context("token holds characters that none of ours has")?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        Ok(InterceptedService::new(channel, WithToken(token)))
+    }
+}
+
+/// Adds the token to each call.
+#[derive(Clone)]
+pub(crate) struct WithToken(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for WithToken {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A TCP connection, or TLS over one.
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+async fn dial(
+    uri: Uri,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> std::io::Result<hyper_util::rt::TokioIo<Io>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    let tcp = TcpStream::connect((host.as_str(), port)).await?;
+    tcp.set_nodelay(true)?;
+    let io = match tls {
+        None => Io::Plain(tcp),
+        Some(config) => {
+            let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
+            Io::Tls(Box::new(tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?))
+        }
+    };
+    Ok(hyper_util::rt::TokioIo::new(io))
+}
+
+mod io {
+    use std::io::Result;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::Io;
+
+    impl AsyncRead for Io {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+            match self.get_mut() {
+                Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+                Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+            }
+        }
+    }
+
+    impl AsyncWrite for Io {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+            match self.get_mut() {
+                Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
+                Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+            match self.get_mut() {
+                Self::Plain(io) => Pin::new(io).poll_flush(cx),
+                Self::Tls(io) => Pin::new(io).poll_flush(cx),
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+            match self.get_mut() {
+                Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+                Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            }
+        }
+    }
+}
+
+fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            let certificates = CertificateDer::pem_file_iter(path)
+                .with_context(|| format!("read certificate authority {}", path.display()))?;
+            for certificate in certificates {
+                roots.add(certificate.with_context(|| format!("read {}", path.display()))?)?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn read_token(path: &Path) -> Result<Secret> {
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!("read token file {}; `rrctl dev` prints where its own is", path.display())
+    })?;
+    let token = Secret::from(text.trim().to_owned());
+    if token.is_empty() {
+        anyhow::bail!("token file {} is empty", path.display());
+    }
+    Ok(token)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}

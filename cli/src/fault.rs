@@ -1,0 +1,92 @@
+//! What went wrong, for a person: one line, every field at fault, and what to do.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// Used wrongly: exit code 2.
+#[derive(Debug)]
+struct Usage {
+    what: String,
+    remedy: String,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.remedy)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// An error of usage: what is wrong, and the remedy.
+pub(crate) fn usage(what: &str, remedy: &str) -> anyhow::Error {
+    Usage { what: what.to_owned(), remedy: remedy.to_owned() }.into()
+}
+
+/// The control plane did not answer.
+pub(crate) fn unreachable(endpoint: &tonic::transport::Uri, error: &tonic::transport::Error) -> anyhow::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    anyhow::anyhow!(
+        "cannot reach the control plane at {endpoint} ({cause}); is it running, and is --endpoint right?"
+    )
+}
+
+/// Prints an error and chooses the exit code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    crate::print::error(&text(error));
+    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+fn text(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        match cause.downcast_ref::<Status>() {
+            Some(status) => {
+                parts.push(of_status(status));
+                break;
+            }
+            None => parts.push(cause.to_string()),
+        }
+    }
+    parts.join(": ")
+}
+
+fn of_status(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    if let Some(bad) = status.get_details_bad_request() {
+        for violation in bad.field_violations {
+            text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+        }
+    }
+    if let Some(failure) = status.get_details_precondition_failure() {
+        for violation in failure.violations {
+            text.push_str(&format!("\n  {}: {}", violation.subject, violation.description));
+        }
+    }
+    let hint = match status.code() {
+        Code::Unauthenticated => "; give a token with --token-file or RRCTL_TOKEN",
+        Code::Unavailable => "; try again",
+        _ => "",
+    };
+    if text.is_empty() {
+        text = format!("{:?}", status.code());
+    }
+    text + hint
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

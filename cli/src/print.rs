@@ -1,0 +1,104 @@
+//! Output: a table for people, JSON for programs. Never a secret, except where a verb's job is to show one once.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the printer that the ban points to")]
+
+use std::io::Write as _;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs: the message as the REST API has it.
+    Json,
+}
+
+/// Prints answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Printer(Format);
+
+/// A row of a table.
+pub(crate) trait Row {
+    /// Headings.
+    const COLUMNS: &'static [&'static str];
+    /// As many cells.
+    fn cells(&self) -> Vec<String>;
+}
+
+impl Printer {
+    pub(crate) fn new(format: Format) -> Self {
+        Self(format)
+    }
+
+    /// Prints a list.
+    pub(crate) fn list<T: Row + Serialize>(self, items: &[T]) -> Result<()> {
+        match self.0 {
+            Format::Json => json(&items),
+            Format::Table => {
+                let mut table = Table::new();
+                table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+                table.set_header(T::COLUMNS.iter().map(|c| c.to_uppercase()));
+                for item in items {
+                    table.add_row(item.cells());
+                }
+                for line in table.lines() {
+                    line_out(line.trim_end())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Prints one.
+    pub(crate) fn one<T: Row + Serialize>(self, item: &T) -> Result<()> {
+        match self.0 {
+            Format::Json => json(item),
+            Format::Table => {
+                let width = T::COLUMNS.iter().map(|c| c.len()).max().unwrap_or(0);
+                for (name, cell) in T::COLUMNS.iter().zip(item.cells()) {
+                    line_out(&format!("{name:width$}  {cell}"))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Says what was done. Programs read it from the exit code.
+    pub(crate) fn done(self, text: &str) -> Result<()> {
+        match self.0 {
+            Format::Json => Ok(()),
+            Format::Table => line_out(text),
+        }
+    }
+}
+
+/// A line on standard output.
+pub(crate) fn line_out(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// A line on standard error, for a person to read beside the output.
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// What went wrong.
+pub(crate) fn error(text: &str) {
+    eprintln!("error: {text}");
+}
+
+/// A time as people write it.
+pub(crate) fn time(at: Option<&pbjson_types::Timestamp>) -> String {
+    at.and_then(|at| chrono::DateTime::from_timestamp(at.seconds, at.nanos.max(0) as u32))
+        .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+        .unwrap_or_default()
+}
+
+fn json<T: Serialize>(value: &T) -> Result<()> {
+    line_out(&serde_json::to_string_pretty(value)?)
+}

@@ -1,0 +1,216 @@
+//! `rrctl region`: makes a region's keys on this machine and uploads the public half.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use rr_contract::model::id::RegionId;
+use rr_contract::model::name::Name;
+use rr_contract::seal::key_file;
+use rr_contract::seal::region_key::{RegionKeys, RegionStatement};
+use rr_contract::seam::{SystemEntropy, draw};
+use rr_contract::secret::Secret;
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::region_service_client::RegionServiceClient;
+
+use crate::args::Session;
+use crate::connect::Connection;
+use crate::fault;
+use crate::key_file::{PassphraseArgs, write_new};
+use crate::print::{Row, note, time};
+use crate::trust::TrustFile;
+
+/// How long secrets may be sealed to a statement before it is renewed.
+pub(crate) const STATEMENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Makes a region and its keys.
+    Create(CreateArgs),
+    /// Lists all regions.
+    List,
+    /// Shows one.
+    Show {
+        /// Name or id.
+        region: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct CreateArgs {
+    /// `a-z`, `0-9` and `-`.
+    name: String,
+    /// Where callers reach its edge, like https://eu.example.com
+    #[arg(long, default_value = "", hide_default_value = true)]
+    base_url: String,
+    /// For people.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    display_name: String,
+    /// Where the private keys are written. Must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// Where a second copy is written, on another disk. Asked for when not given.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_recovery_copy")]
+    recovery_copy: Option<PathBuf>,
+    /// Makes no second copy: losing the key file means a new key and every secret entered again.
+    #[arg(long)]
+    no_recovery_copy: bool,
+    /// Where the fingerprint is noted for sealing from this machine.
+    #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
+    regions_file: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let print = session.print;
+        match self {
+            Self::Create(args) => args.run(session).await,
+            Self::List => print.list(&list(session.endpoint.connect().await?).await?),
+            Self::Show { region } => {
+                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let reply = stub.get_region(mg::GetRegionRequest { region }).await?.into_inner();
+                print.one(&reply.region.unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl CreateArgs {
+    async fn run(self, session: Session) -> Result<()> {
+        self.name.parse::<Name>().map_err(|error| fault::usage(&format!("{:?} is {error}", self.name), "choose another"))?;
+        let copy = self.recovery()?;
+        for path in [Some(self.key_file.as_path()), copy.as_deref()].into_iter().flatten() {
+            if path.exists() {
+                return Err(fault::usage(&format!("{} is there already", path.display()), "name another file"));
+            }
+        }
+        let connection = session.endpoint.connect().await?;
+        let passphrase = self.passphrase.read()?;
+        let keys = RegionKeys::generate(RegionId::from_random(draw(&SystemEntropy)), &SystemEntropy);
+        let text = key_file::write(&keys, &passphrase, &SystemEntropy);
+        // The keys are on disk before anybody can seal to them; a refused call takes them away again.
+        let files = Written::write(&text, &self.key_file, copy.as_deref())?;
+        let now = SystemTime::now();
+        let statement = keys.statement(now, now + STATEMENT_LIFE);
+        let region = create(connection, &statement, &self.name, &self.base_url, &self.display_name).await?;
+        files.keep();
+        TrustFile::add(&self.regions_file, &self.name, &statement)?;
+        session.print.one(&region)?;
+        note(&format!(
+            "fingerprint {} is noted in {}; check it in, or tell it to whoever seals to this region",
+            statement.fingerprint(),
+            self.regions_file.display()
+        ));
+        Ok(())
+    }
+
+    fn recovery(&self) -> Result<Option<PathBuf>> {
+        if self.no_recovery_copy || self.recovery_copy.is_some() {
+            return Ok(self.recovery_copy.clone());
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(fault::usage(
+                "nobody said where the recovery copy of the region's keys goes",
+                "give --recovery-copy FILE, on another disk, or --no-recovery-copy",
+            ));
+        }
+        note("Losing both the key file and its recovery copy means a new key, a new fingerprint, and every secret entered again.");
+        let answer = rpassword_visible("where does the recovery copy go? ")?;
+        if answer.is_empty() {
+            return Err(fault::usage("no place for the recovery copy", "name one, or give --no-recovery-copy"));
+        }
+        Ok(Some(PathBuf::from(answer)))
+    }
+}
+
+fn rpassword_visible(prompt: &str) -> Result<String> {
+    note(prompt);
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("read the answer")?;
+    Ok(line.trim().to_owned())
+}
+
+/// Files that are taken away again unless they are kept.
+struct Written(Vec<PathBuf>);
+
+impl Written {
+    fn write(text: &Secret, first: &Path, second: Option<&Path>) -> Result<Self> {
+        let mut files = Self(Vec::new());
+        for path in [Some(first), second].into_iter().flatten() {
+            write_new(path, text)?;
+            files.0.push(path.to_owned());
+        }
+        Ok(files)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = std::fs::remove_file(path) {
+                note(&format!("could not remove {}: {error}", path.display()));
+            }
+        }
+    }
+}
+
+/// Uploads the public half.
+pub(crate) async fn create(
+    connection: Connection,
+    statement: &RegionStatement,
+    name: &str,
+    base_url: &str,
+    display_name: &str,
+) -> Result<mg::Region> {
+    let region = mg::Region {
+        id: statement.region().to_string(),
+        name: name.to_owned(),
+        display_name: display_name.to_owned(),
+        base_url: base_url.to_owned(),
+        key: Some(statement.to_wire()),
+        ..mg::Region::default()
+    };
+    let mut stub = RegionServiceClient::new(connection);
+    let reply = stub.create_region(mg::CreateRegionRequest { region: Some(region) }).await?.into_inner();
+    Ok(reply.region.unwrap_or_default())
+}
+
+/// Every region that the control plane knows.
+pub(crate) async fn list(connection: Connection) -> Result<Vec<mg::Region>> {
+    let mut stub = RegionServiceClient::new(connection);
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let ask = mg::ListRegionsRequest { page_size: 1000, page_token };
+        let reply = stub.list_regions(ask).await?.into_inner();
+        all.extend(reply.regions);
+        page_token = reply.next_page_token;
+        if page_token.is_empty() {
+            return Ok(all);
+        }
+    }
+}
+
+impl Row for mg::Region {
+    const COLUMNS: &'static [&'static str] = &["name", "id", "epoch", "fingerprint", "base url", "created"];
+
+    fn cells(&self) -> Vec<String> {
+        let statement: Option<RegionStatement> = self.key.clone().and_then(|wire| wire.try_into().ok());
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            statement.as_ref().map(|s| s.epoch().to_string()).unwrap_or_default(),
+            statement.map_or_else(|| "does not verify".to_owned(), |s| s.fingerprint().to_string()),
+            self.base_url.clone(),
+            time(self.created_at.as_ref()),
+        ]
+    }
+}

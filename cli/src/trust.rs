@@ -1,0 +1,207 @@
+//! Which regions `rrctl` seals to: those whose fingerprint it was given, never by the word of the control plane.
+//!
+//! Fingerprints come from `regions.toml` (beside the work, checked in, or the user's own), from a key file, or
+//! from `--fingerprint`. An epoch lower than one seen before is refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use rr_contract::seal::region_key::{Fingerprint, RegionStatement};
+use rr_contract::wire::management as mg;
+use serde::{Deserialize, Serialize};
+
+use crate::fault;
+
+/// Where fingerprints come from.
+#[derive(Args)]
+pub(crate) struct TrustArgs {
+    /// Region to seal to, by name; every region of the trust file when not given.
+    #[arg(long = "region", value_name = "REGION")]
+    regions: Vec<String>,
+    /// Fingerprint of a region's keys, as its operator told you.
+    #[arg(long = "fingerprint", value_name = "REGION=FINGERPRINT", value_parser = pair)]
+    fingerprints: Vec<(String, Fingerprint)>,
+    /// File of regions and their fingerprints.
+    #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
+    regions_file: PathBuf,
+}
+
+/// `regions.toml`: fingerprints by region name.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct TrustFile(BTreeMap<String, Trusted>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trusted {
+    fingerprint: String,
+    /// The highest epoch seen.
+    #[serde(default)]
+    epoch: u32,
+}
+
+fn pair(text: &str) -> Result<(String, Fingerprint), String> {
+    let (region, fingerprint) = text.split_once('=').ok_or("write it like eu=0123-4567-…")?;
+    Ok((region.to_owned(), fingerprint.parse().map_err(|error| format!("{error}"))?))
+}
+
+impl TrustArgs {
+    /// The statements of the regions to seal to, each of them vouched for.
+    pub(crate) fn choose(&self, offered: &[mg::Region]) -> Result<Vec<RegionStatement>> {
+        let mut file = TrustFile::read(&self.regions_file)?;
+        let mut given: BTreeMap<String, Fingerprint> = file.fingerprints()?;
+        given.extend(self.fingerprints.iter().cloned());
+        let wanted: Vec<String> =
+            if self.regions.is_empty() { given.keys().cloned().collect() } else { self.regions.clone() };
+        if wanted.is_empty() {
+            return Err(fault::usage(
+                "no region to seal to is known",
+                &format!(
+                    "give --fingerprint REGION=FINGERPRINT, or put it into {}; `rrctl region create` prints it",
+                    self.regions_file.display()
+                ),
+            ));
+        }
+        let mut statements = Vec::with_capacity(wanted.len());
+        for name in wanted {
+            let fingerprint = *given.get(&name).ok_or_else(|| {
+                fault::usage(
+                    &format!("fingerprint of region {name} was not given"),
+                    &format!("ask its operator, then give --fingerprint {name}=FINGERPRINT"),
+                )
+            })?;
+            let region = offered
+                .iter()
+                .find(|region| region.name == name)
+                .with_context(|| format!("control plane knows no region {name}; `rrctl region list` shows them"))?;
+            let statement = vouched(region, fingerprint)?;
+            file.saw(&name, &statement)?;
+            statements.push(statement);
+        }
+        file.write_if_there(&self.regions_file)?;
+        Ok(statements)
+    }
+}
+
+impl TrustFile {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("read {}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Adds a region that this machine made the keys of.
+    pub(crate) fn add(path: &Path, name: &str, statement: &RegionStatement) -> Result<()> {
+        let mut file = Self::read(path)?;
+        file.0.insert(
+            name.to_owned(),
+            Trusted { fingerprint: statement.fingerprint().to_string(), epoch: statement.epoch() },
+        );
+        std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))
+    }
+
+    fn fingerprints(&self) -> Result<BTreeMap<String, Fingerprint>> {
+        self.0
+            .iter()
+            .map(|(name, trusted)| {
+                let fingerprint =
+                    trusted.fingerprint.parse().with_context(|| format!("fingerprint of region {name}"))?;
+                Ok((name.clone(), fingerprint))
+            })
+            .collect()
+    }
+
+    fn saw(&mut self, name: &str, statement: &RegionStatement) -> Result<()> {
+        let Some(trusted) = self.0.get_mut(name) else { return Ok(()) };
+        if statement.epoch() < trusted.epoch {
+            bail!(
+                "control plane offers epoch {} of region {name}, but epoch {} was seen before; an old key is being offered again",
+                statement.epoch(),
+                trusted.epoch
+            );
+        }
+        trusted.epoch = statement.epoch();
+        Ok(())
+    }
+
+    fn write_if_there(&self, path: &Path) -> Result<()> {
+        if !path.exists() || self.0.is_empty() {
+            return Ok(());
+        }
+        let text = toml::to_string(self)?;
+        if std::fs::read_to_string(path)? == text {
+            return Ok(());
+        }
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+fn vouched(region: &mg::Region, fingerprint: Fingerprint) -> Result<RegionStatement> {
+    let name = &region.name;
+    let wire = region.key.clone().with_context(|| format!("region {name} has no key"))?;
+    let statement: RegionStatement =
+        wire.try_into().with_context(|| format!("key statement of region {name}"))?;
+    if statement.region().to_string() != region.id {
+        bail!("key statement of region {name} is about another region");
+    }
+    if statement.fingerprint() != fingerprint {
+        bail!(
+            "keys that the control plane offers for region {name} have fingerprint {}, but {fingerprint} was given; nothing was sealed",
+            statement.fingerprint()
+        );
+    }
+    if statement.not_after() < SystemTime::now() {
+        bail!("key statement of region {name} ran out; its operator renews it");
+    }
+    Ok(statement)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rr_contract::model::id::RegionId;
+    use rr_contract::seal::region_key::RegionKeys;
+    use rr_contract::seam::SystemEntropy;
+
+    use super::*;
+
+    fn region(keys: &RegionKeys) -> mg::Region {
+        let now = SystemTime::now();
+        mg::Region {
+            id: keys.region().to_string(),
+            name: "eu".to_owned(),
+            key: Some(keys.statement(now, now + Duration::from_secs(3600)).to_wire()),
+            ..mg::Region::default()
+        }
+    }
+
+    fn keys() -> RegionKeys {
+        RegionKeys::generate(RegionId::from_random([1; 16]), &SystemEntropy)
+    }
+
+    fn args(fingerprints: Vec<(String, Fingerprint)>) -> TrustArgs {
+        TrustArgs { regions: vec!["eu".to_owned()], fingerprints, regions_file: PathBuf::from("/nonexistent/regions.toml") }
+    }
+
+    #[test]
+    fn nothing_is_sealed_to_keys_that_only_the_control_plane_vouches_for() {
+        let keys = keys();
+        assert!(args(Vec::new()).choose(&[region(&keys)]).is_err());
+        let given = vec![("eu".to_owned(), keys.fingerprint())];
+        assert_eq!(args(given).choose(&[region(&keys)]).expect("vouched for").len(), 1);
+    }
+
+    #[test]
+    fn keys_that_a_control_plane_put_in_the_place_of_the_regions_own_are_refused() {
+        let (real, planted) = (keys(), keys());
+        let given = vec![("eu".to_owned(), real.fingerprint())];
+        let error = args(given).choose(&[region(&planted)]).expect_err("another fingerprint");
+        assert!(error.to_string().contains("nothing was sealed"), "{error}");
+    }
+}
