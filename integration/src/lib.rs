@@ -1,1 +1,16 @@
-//! x
+//! The harness of the system tests and benches: real planes, real sockets, real TLS, real processes.
+//!
+//! * [`process`]: the programs as processes, for `kill -9`;
+//! * [`api`]: the management API as a test uses it;
+//! * [`caller`], [`upstream`]: both ends of a proxied request;
+//! * [`wait`]: `eventually`, instead of sleeping;
+//! * [`fleet_100k`]: the standard load.
+//!
+//! Nothing of it is used by the product.
+
+pub mod api;
+pub mod caller;
+pub mod fleet_100k;
+pub mod process;
+pub mod upstream;
+pub mod wait;

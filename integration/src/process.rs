@@ -1,0 +1,214 @@
+//! The real programs as real processes, to be killed with a real `kill -9`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::api::Api;
+use crate::caller::{self, Reply};
+use crate::wait::eventually;
+
+/// A port of loopback that nobody uses now.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// A program of this workspace, beside the running one.
+pub fn program(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().expect("this program has a path");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.push(name);
+    assert!(
+        path.exists(),
+        "{} is not built; run `cargo build --workspace` with the same profile first",
+        path.display()
+    );
+    path
+}
+
+/// A running program. Killed when dropped.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it with its log in a file, so that it outlives nobody's pipe.
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a second handle"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        Self { child, log: log.to_owned() }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "kill -TERM {}", self.id());
+        self.child.wait().expect("a child can be waited for")
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> io::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .ok_or_else(|| io::Error::other("no VmRSS"))?;
+        let kib: u64 =
+            line.trim().trim_end_matches("kB").trim().parse().map_err(|_| io::Error::other("bad VmRSS"))?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Ended already is what most tests want.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+        }
+    }
+}
+
+/// `rr-control` on a folder.
+pub struct Control {
+    folder: PathBuf,
+    /// Management API.
+    pub management: SocketAddr,
+    /// Where nodes connect.
+    pub fleet: SocketAddr,
+    /// Admin port.
+    pub admin: SocketAddr,
+    /// The process.
+    pub process: Process,
+}
+
+impl Control {
+    /// Starts on free ports, and waits until it is ready.
+    pub async fn start(folder: &Path) -> Self {
+        let (management, fleet, admin) = (free_address(), free_address(), free_address());
+        Self::start_on(folder, management, fleet, admin).await
+    }
+
+    async fn start_on(folder: &Path, management: SocketAddr, fleet: SocketAddr, admin: SocketAddr) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder");
+        let mut command = Command::new(program("rr-control"));
+        command.arg("--state-dir").arg(folder.join("state"));
+        command.args(["--management", &management.to_string(), "--fleet", &fleet.to_string()]);
+        command.args(["--admin", &admin.to_string()]);
+        let process = Process::start(&mut command, &folder.join("log"));
+        let control = Self { folder: folder.to_owned(), management, fleet, admin, process };
+        ready(admin, "rr-control").await;
+        control
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same folder and ports.
+    pub async fn restart(mut self) -> Self {
+        if matches!(self.process.child.try_wait(), Ok(None)) {
+            self.process.kill();
+        }
+        Self::start_on(&self.folder, self.management, self.fleet, self.admin).await
+    }
+
+    /// An operator's API, by way of the bootstrap token.
+    pub async fn bootstrap(&self) -> Api {
+        let path = self.folder.join("state/bootstrap-token");
+        let token = std::fs::read_to_string(&path).expect("the first start writes a bootstrap token");
+        Api::bootstrap(self.management, token.trim()).await.expect("the bootstrap token works once")
+    }
+}
+
+/// `rr-edge` on a folder.
+pub struct Edge {
+    folder: PathBuf,
+    fleet: SocketAddr,
+    /// Where callers call.
+    pub listen: SocketAddr,
+    /// Admin port.
+    pub admin: SocketAddr,
+    /// The process.
+    pub process: Process,
+}
+
+impl Edge {
+    /// Starts on free ports with a node token. Upstreams on loopback are allowed.
+    pub fn start(folder: &Path, fleet: SocketAddr, token: &[u8]) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder");
+        std::fs::write(folder.join("token"), token).expect("a token file");
+        Self::start_on(folder, fleet, free_address(), free_address())
+    }
+
+    fn start_on(folder: &Path, fleet: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> Self {
+        let mut command = Command::new(program("rr-edge"));
+        command.arg("--state-dir").arg(folder.join("state"));
+        command.arg("--node-token-file").arg(folder.join("token"));
+        command.args(["--control-plane", &format!("https://{fleet}")]);
+        command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
+        command.args(["--allow-upstream", "127.0.0.0/8"]);
+        let process = Process::start(&mut command, &folder.join("log"));
+        Self { folder: folder.to_owned(), fleet, listen, admin, process }
+    }
+
+    /// Waits until it can decide requests.
+    pub async fn ready(&self) {
+        ready(self.admin, "rr-edge").await;
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same folder and ports.
+    pub fn restart(mut self) -> Self {
+        if matches!(self.process.child.try_wait(), Ok(None)) {
+            self.process.kill();
+        }
+        Self::start_on(&self.folder, self.fleet, self.listen, self.admin)
+    }
+}
+
+/// GET of a path on an admin port.
+pub async fn admin(address: SocketAddr, path: &str) -> anyhow::Result<Reply> {
+    let request =
+        http::Request::get(path).header("host", address.to_string()).body(http_body_util::Full::default())?;
+    caller::send(address, request).await
+}
+
+async fn ready(address: SocketAddr, what: &str) {
+    eventually(&format!("{what} is ready"), || async move {
+        let reply = admin(address, "/readyz").await.ok()?;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+}

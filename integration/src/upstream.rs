@@ -1,0 +1,99 @@
+//! An upstream API under the test's control: remembers what it was sent, answers as it is told.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rr_contract::runtime::{Shutdown, Tasks};
+use tokio::net::TcpListener;
+
+/// A request as the upstream saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its method.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+type Answer = dyn Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync;
+
+/// A real HTTP server on port zero of loopback.
+pub struct Upstream {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+}
+
+struct Shared {
+    seen: Mutex<Vec<Seen>>,
+    answer: Box<Answer>,
+}
+
+impl Upstream {
+    /// Answers 200 and `hello from upstream`.
+    pub async fn start() -> Self {
+        Self::start_with(|_| Response::new(Full::from("hello from upstream"))).await
+    }
+
+    /// Answers as `answer` says.
+    pub async fn start_with(answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared { seen: Mutex::default(), answer: Box::new(answer) });
+        let shutdown = Shutdown::new();
+        let (tasks, stop) = (Tasks::new(), shutdown.stop());
+        let serving = Arc::clone(&shared);
+        tasks.clone().spawn("upstream", async move {
+            while let Some(accepted) = stop.cut(listener.accept()).await {
+                let (socket, _) = accepted.expect("accept on loopback");
+                let (shared, stop) = (Arc::clone(&serving), stop.clone());
+                tasks.spawn("upstream connection", async move {
+                    let service =
+                        hyper::service::service_fn(move |request| serve(Arc::clone(&shared), request));
+                    let mut builder = auto::Builder::new(TokioExecutor::new());
+                    builder.http1().timer(TokioTimer::new());
+                    // A caller that goes away is part of many tests.
+                    drop(stop.cut(builder.serve_connection(TokioIo::new(socket), service)).await);
+                });
+            }
+        });
+        Self { address, shared, shutdown }
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it was sent so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
+
+async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    #[expect(clippy::disallowed_methods, reason = "tests bound what they send")]
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let seen = Seen { method: head.method, uri: head.uri, headers: head.headers, body };
+    let reply = (shared.answer)(&seen);
+    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    Ok(reply)
+}
