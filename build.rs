@@ -15,6 +15,10 @@ const ROOTS: [&str; 2] = ["proto", "proto/vendor"];
 const EXTERN: [(&str, &str); 2] =
     [(".google.protobuf.FieldMask", "crate::wire::FieldMask"), (".google.protobuf", "::pbjson_types")];
 
+/// Plaintext of seals: no `Debug`, no JSON.
+const NEVER_SENT: [&str; 2] =
+    [".requestrocket.fleet.v1.SecretPlaintext", ".requestrocket.fleet.v1.RegionKeyPlaintext"];
+
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("Cargo sets OUT_DIR")?);
     println!("cargo:rerun-if-changed=proto");
@@ -34,10 +38,13 @@ fn main() -> Result<()> {
         .disable_comments([".google.rpc"])
         .bytes(".requestrocket.fleet.v1.Resource.payload")
         .bytes(".requestrocket.fleet.v1.Chunk.body")
-        // What can hold a plaintext secret must not be printable.
+        // What can hold a plaintext secret must not be printable. Those that a service sends have a
+        // `Debug` of their own beside the generated types.
+        .skip_debug(NEVER_SENT)
         .skip_debug([
-            ".requestrocket.fleet.v1.SecretPlaintext",
-            ".requestrocket.fleet.v1.RegionKeyPlaintext",
+            ".requestrocket.fleet.v1.JoinRequest",
+            ".requestrocket.management.v1.CreateCredentialResponse",
+            ".requestrocket.management.v1.CreateTokenResponse",
         ]);
     for (proto, rust) in EXTERN {
         tonic = tonic.extern_path(proto, rust);
@@ -49,6 +56,7 @@ fn main() -> Result<()> {
         json.extern_path(proto, rust);
     }
     json.register_descriptors(&descriptors)?;
+    json.exclude(NEVER_SENT);
     json.build(&[".requestrocket.management.v1", ".requestrocket.fleet.v1", ".google.rpc"])?;
 
     rest(&descriptors, &out)

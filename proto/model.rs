@@ -10,6 +10,7 @@ pub mod invalid;
 pub mod name;
 pub mod org;
 pub mod origin;
+pub mod path;
 pub mod proxy;
 pub mod resource;
 pub mod target;

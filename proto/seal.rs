@@ -22,7 +22,7 @@ use hpke::Kem as _;
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
-use hpke::{Deserializable as _, OpModeR, OpModeS, Serializable as _};
+use hpke::{Deserializable as _, OpModeR, OpModeS, PskBundle, Serializable as _};
 
 use crate::secret::Secret;
 
@@ -83,7 +83,9 @@ impl OpeningKey {
 
     /// The bytes, for a sealed message or an encrypted file.
     pub fn to_secret(&self) -> Secret {
-        Secret::new(self.0.to_bytes().to_vec())
+        let mut bytes = vec![0; 32];
+        self.0.write_exact(&mut bytes);
+        Secret::new(bytes)
     }
 }
 
@@ -106,14 +108,33 @@ struct HpkeSealed {
     ciphertext: Vec<u8>,
 }
 
-fn hpke_seal(to: &SealingKey, info: &[u8], aad: &[u8], plaintext: &[u8]) -> Option<HpkeSealed> {
+/// What both sides know and nobody else does, with its public name. Without one (base mode) everybody can
+/// seal to a public key, so nothing is known about who did.
+struct Shared<'a> {
+    key: &'a [u8; 32],
+    name: &'a [u8],
+}
+
+impl Shared<'_> {
+    fn bundle(&self) -> Option<PskBundle<'_>> {
+        PskBundle::new(self.key, self.name).ok()
+    }
+}
+
+fn hpke_seal(
+    to: &SealingKey,
+    shared: Option<&Shared<'_>>,
+    info: &[u8],
+    aad: &[u8],
+    plaintext: &[u8],
+) -> Option<HpkeSealed> {
+    let mode = match shared {
+        Some(shared) => OpModeS::Psk(shared.bundle()?),
+        None => OpModeS::Base,
+    };
     let (encapsulated, ciphertext) =
         hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-            &OpModeS::Base,
-            &to.0,
-            info,
-            plaintext,
-            aad,
+            &mode, &to.0, info, plaintext, aad,
         )
         .ok()?;
     Some(HpkeSealed { encapsulated: encapsulated.to_bytes().to_vec(), ciphertext })
@@ -121,14 +142,19 @@ fn hpke_seal(to: &SealingKey, info: &[u8], aad: &[u8], plaintext: &[u8]) -> Opti
 
 fn hpke_open(
     with: &OpeningKey,
+    shared: Option<&Shared<'_>>,
     info: &[u8],
     aad: &[u8],
     encapsulated: &[u8],
     ciphertext: &[u8],
 ) -> Option<Secret> {
+    let mode = match shared {
+        Some(shared) => OpModeR::Psk(shared.bundle()?),
+        None => OpModeR::Base,
+    };
     let encapsulated = <X25519HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(encapsulated).ok()?;
     hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeR::Base,
+        &mode,
         &with.0,
         &encapsulated,
         info,
@@ -138,3 +164,6 @@ fn hpke_open(
     .ok()
     .map(Secret::new)
 }
+
+#[cfg(test)]
+mod frozen;

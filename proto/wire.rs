@@ -4,6 +4,7 @@
 //! The module tree mirrors the packages, because generated code names its neighbours by full path.
 
 mod field_mask;
+mod redacted;
 
 pub use field_mask::FieldMask;
 

@@ -138,4 +138,16 @@ mod tests {
         assert!("px_z0000000000000000000000000".parse::<ProxyId>().is_err());
         assert!("px_".parse::<ProxyId>().is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_id_has_one_text_and_no_text_is_both_id_and_name(bytes: [u8; 16], text in "\\PC{0,32}|px_[0-9a-zA-Z]{26}") {
+            let id = ProxyId::from_random(bytes);
+            proptest::prop_assert_eq!(id.to_string().parse(), Ok(id));
+            proptest::prop_assert!(id.to_string().parse::<crate::model::name::Name>().is_err());
+            if let Ok(id) = text.parse::<ProxyId>() {
+                proptest::prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
 }

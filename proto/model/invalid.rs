@@ -41,13 +41,19 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
+/// How many violations are kept: enough for a person, and what arrives cannot make the answer grow.
+const KEPT: usize = 64;
+
 /// Gathers violations while a message is parsed.
 #[derive(Debug, Default)]
 pub struct Violations(Vec<Violation>);
 
 impl Violations {
-    /// Notes a fault.
+    /// Notes a fault, unless there are many already.
     pub fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+        if self.0.len() >= KEPT {
+            return;
+        }
         self.0.push(Violation { field: field.into(), reason: reason.into() });
     }
 
@@ -77,5 +83,20 @@ impl Violations {
             return Err(Invalid::field("", "incomplete"));
         }
         Err(Invalid(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_with_endless_faults_gets_a_short_answer() {
+        let mut faults = Violations::default();
+        for i in 0..100_000 {
+            faults.add(format!("wraps[{i}]"), "is wrong");
+        }
+        let invalid = faults.finish(|| Some(())).expect_err("faults");
+        assert_eq!(invalid.violations().len(), KEPT);
     }
 }

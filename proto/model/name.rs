@@ -59,4 +59,14 @@ mod tests {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_parses_is_kept_as_it_is(text in "\\PC{0,70}|[a-z0-9-]{0,70}") {
+            if let Ok(name) = text.parse::<Name>() {
+                proptest::prop_assert_eq!(name.as_str(), text.as_str());
+                proptest::prop_assert!(!text.contains(['.', '_', '/', '%']));
+            }
+        }
+    }
 }

@@ -63,7 +63,15 @@ pub enum InvalidBaseUrl {
     /// It is longer than a base URL may be.
     #[error("longer than 2048 bytes")]
     TooLong,
+    /// It holds something that URL parsers read in different ways, or mend without a word.
+    #[error("holds a space, a control character or a backslash")]
+    Character,
+    /// Its host is no name that DNS knows.
+    #[error("host is not a name of letters, digits, - and _ in labels of 1 to 63, 253 in all")]
+    Host,
 }
+
+const LENGTH: usize = 2048;
 
 impl BaseUrl {
     /// `http` or `https`.
@@ -100,8 +108,13 @@ impl FromStr for BaseUrl {
     type Err = InvalidBaseUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidBaseUrl> {
-        if text.len() > 2048 {
+        if text.len() > LENGTH {
             return Err(InvalidBaseUrl::TooLong);
+        }
+        // The parser drops tabs and line ends wherever they are and takes a backslash for a slash, so that
+        // a person and a machine would read two different hosts.
+        if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+            return Err(InvalidBaseUrl::Character);
         }
         let url = Url::parse(text).map_err(|error| match error {
             url::ParseError::EmptyHost => InvalidBaseUrl::NoHost,
@@ -117,17 +130,37 @@ impl FromStr for BaseUrl {
         if !after_scheme.starts_with("://") || after_scheme.starts_with(":///") {
             return Err(InvalidBaseUrl::NoHost);
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        // By its sign and not by what the parser kept: an empty user leaves no trace.
+        let authority = after_scheme[3..].split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
             return Err(InvalidBaseUrl::UserInfo);
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(InvalidBaseUrl::Query);
         }
         let host = url.host().ok_or(InvalidBaseUrl::NoHost)?.to_owned();
+        if let Host::Domain(name) = &host
+            && !is_dns_name(name)
+        {
+            return Err(InvalidBaseUrl::Host);
+        }
         let port = url.port().unwrap_or(scheme.default_port());
         let path = url.path().trim_end_matches('/').to_owned();
-        Ok(Self { scheme, host, port, path })
+        let base = Self { scheme, host, port, path };
+        // What is printed has to be readable again, and escapes make it longer.
+        if base.to_string().len() > LENGTH { Err(InvalidBaseUrl::TooLong) } else { Ok(base) }
     }
+}
+
+/// The URL parser lets through `*`, quotes, braces and empty labels. A star would be read as a wildcard once
+/// the host is printed into an [`Origin`].
+fn is_dns_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
 }
 
 impl fmt::Display for BaseUrl {
@@ -171,6 +204,11 @@ impl Origin {
         Self { scheme: url.scheme, host: HostPattern::Exactly(url.host.clone()), port: url.port }
     }
 
+    /// Whether what is sent there crosses the network in the clear.
+    pub fn is_plaintext(&self) -> bool {
+        self.scheme == Scheme::Http
+    }
+
     /// Whether a request to `url` goes here.
     pub fn covers(&self, url: &BaseUrl) -> bool {
         let host = match (&self.host, &url.host) {
@@ -188,7 +226,9 @@ impl FromStr for Origin {
     type Err = InvalidOrigin;
 
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let wild = text.split_once("://*.");
+        // Only straight behind the scheme: further on, the sign would be cut out of a path.
+        let wild =
+            text.split_once("://*.").filter(|(scheme, _)| scheme.bytes().all(|b| b.is_ascii_alphabetic()));
         let plain = match wild {
             Some((scheme, rest)) => format!("{scheme}://{rest}"),
             None if text.contains('*') => return Err(InvalidOrigin::Wildcard),

@@ -36,6 +36,10 @@ pub use self::metrics::LATENCY_SECONDS;
 
 const DEFAULT_LOG_LEVEL: &str = "info";
 
+/// The target of spans that cost too much to be made for nobody, such as one a request: they are made only
+/// where a collector is named, and cost a relaxed load elsewhere.
+pub const TRACE: &str = "requestrocket::trace";
+
 /// How long a program waits at its end for a collector that does not answer.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -163,7 +167,8 @@ fn assemble<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = log_filter(args.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL))?;
+    let directives = args.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL);
+    let filter = log_filter(directives, args.otlp_endpoint.is_some())?;
     let resource = resource(service);
     let mut layers = vec![lines(look, writer)];
     let (mut reader, mut export) = (None, None);
@@ -177,10 +182,12 @@ where
     Ok((subscriber, Observability { meters, registry, export }))
 }
 
-/// OpenTelemetry's own chatter is held at `warn`, unless a directive names it.
-fn log_filter(directives: &str) -> Result<EnvFilter, ObserveError> {
+/// OpenTelemetry's own chatter is held at `warn`, unless a directive names it. Spans of [`TRACE`] are on
+/// exactly when somebody takes them.
+fn log_filter(directives: &str, exported: bool) -> Result<EnvFilter, ObserveError> {
+    let trace = if exported { "trace" } else { "off" };
     EnvFilter::builder()
-        .parse(format!("opentelemetry=warn,{directives}"))
+        .parse(format!("opentelemetry=warn,{TRACE}={trace},{directives}"))
         .map_err(|source| ObserveError::LogLevel { directives: directives.to_owned(), source })
 }
 

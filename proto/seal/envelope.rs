@@ -25,8 +25,15 @@ use super::transcript::Transcript;
 use super::{SUITE, hpke_open, hpke_seal};
 
 const ENVELOPE: u32 = 1;
+/// How content keys are sealed to regions.
+const WRAP_SUITE: u32 = 1;
+/// The length of a value shows only in steps of this.
+const PADDING_BLOCK: usize = 128;
 const VALUE_MAX: usize = 64 * 1024;
 const ORIGINS_MAX: usize = 32;
+const HEADER_MAX: usize = 256;
+/// Each region at two epochs, while its key is being replaced.
+const WRAPS_MAX: usize = 2 * crate::model::proxy::REGIONS_MAX;
 
 /// What a sealed secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +75,9 @@ impl Slot {
         if header.as_ref().is_some_and(is_framing) {
             faults.add("slot.header", "decides how the request is framed and cannot hold a secret");
         }
+        if name.len() > HEADER_MAX {
+            faults.add("slot.header", format!("is longer than {HEADER_MAX} bytes"));
+        }
         if !prefix.bytes().all(|b| (b' '..=b'~').contains(&b)) || prefix.len() > 64 {
             faults.add("slot.prefix", "is at most 64 printable ASCII characters");
         }
@@ -100,8 +110,10 @@ fn is_framing(name: &http::HeaderName) -> bool {
         header::TE,
         header::TRAILER,
         header::UPGRADE,
+        header::EXPECT,
     ]
     .contains(name)
+        || ["keep-alive", "proxy-connection"].contains(&name.as_str())
 }
 
 /// What is to be sealed.
@@ -190,7 +202,7 @@ impl SealedSecret {
         entropy: &dyn Entropy,
     ) -> Result<Self, SealError> {
         check(spec, regions).map_err(SealError::Invalid)?;
-        let plaintext = fleet::SecretPlaintext {
+        let mut plaintext = fleet::SecretPlaintext {
             value: spec.value.expose().to_vec(),
             origins: spec.origins.iter().map(Origin::to_string).collect(),
             slot: Some(fleet::Slot {
@@ -198,7 +210,9 @@ impl SealedSecret {
                 prefix: spec.slot.prefix.clone(),
             }),
             not_after: spec.not_after.map(time::timestamp),
+            padding: Vec::new(),
         };
+        plaintext.padding = vec![0; padding(plaintext.encoded_len())];
         let encoded = Zeroizing::new(plaintext.encode_to_vec());
         drop(Zeroizing::new(plaintext.value));
 
@@ -211,13 +225,15 @@ impl SealedSecret {
         let mut wraps = Vec::with_capacity(regions.len());
         for region in regions {
             let info = wrap_info(region.region(), region.epoch());
-            let sealed = hpke_seal(region.sealing_key(), &info, &aad, &*key)
+            let sealed = hpke_seal(region.sealing_key(), None, &info, &aad, &*key)
                 .ok_or(SealError::Region(region.region()))?;
             wraps.push(fleet::Wrap {
                 region: region.region().to_string(),
                 epoch: region.epoch(),
                 encapsulated: sealed.encapsulated,
                 sealed_key: sealed.ciphertext,
+                // Unset, which means the first: nothing that could be flipped unseen.
+                suite: 0,
             });
         }
         Ok(Self(fleet::SealedSecret {
@@ -237,6 +253,7 @@ impl SealedSecret {
             .0
             .wraps
             .iter()
+            .filter(|wrap| wrap_suite(wrap) == WRAP_SUITE)
             .find_map(|wrap| {
                 let key = keys
                     .iter()
@@ -245,8 +262,8 @@ impl SealedSecret {
             })
             .ok_or(OpenError::NoWrap)?;
         let info = wrap_info(key.region(), key.epoch());
-        let content =
-            hpke_open(key.key(), &info, &aad, &wrap.encapsulated, &wrap.sealed_key).ok_or(OpenError::Wrap)?;
+        let content = hpke_open(key.key(), None, &info, &aad, &wrap.encapsulated, &wrap.sealed_key)
+            .ok_or(OpenError::Wrap)?;
         let content: Zeroizing<[u8; 32]> =
             Zeroizing::new(content.expose().try_into().map_err(|_| OpenError::Wrap)?);
         // The cipher alone does not commit to its key: without this, one ciphertext could be made to open
@@ -259,8 +276,17 @@ impl SealedSecret {
             .decrypt((&nonce).into(), Payload { msg: &self.0.ciphertext, aad: &aad })
             .map(Zeroizing::new)
             .map_err(|_| OpenError::Ciphertext)?;
-        let plain = fleet::SecretPlaintext::decode(encoded.as_slice()).map_err(|_| OpenError::Content)?;
-        let value = Secret::new(plain.value);
+        let mut plain = fleet::SecretPlaintext::default();
+        let decoded = plain.merge(encoded.as_slice());
+        let whole = plain.encoded_len() == encoded.len();
+        // Before anything can fail, so that the value is wiped whatever happens.
+        let value = Secret::new(std::mem::take(&mut plain.value));
+        decoded.map_err(|_| OpenError::Content)?;
+        // Whatever a later version adds may narrow where the value goes. Decoding would drop it without a
+        // word and the value would go further than was sealed, so what is not understood is refused.
+        if !whole {
+            return Err(OpenError::Content);
+        }
         let origins: Result<Vec<Origin>, _> = plain.origins.iter().map(|text| text.parse()).collect();
         let slot = plain.slot.ok_or(OpenError::Content)?;
         Ok(OpenedSecret {
@@ -319,9 +345,24 @@ impl TryFrom<fleet::SealedSecret> for SealedSecret {
         if wire.wraps.is_empty() {
             faults.add("wraps", "is sealed to no region");
         }
+        if wire.wraps.len() > WRAPS_MAX {
+            faults.add("wraps", format!("has at most {WRAPS_MAX}"));
+            return Err(faults.finish(|| None::<()>).expect_err("a fault was noted above"));
+        }
+        let mut seen = std::collections::HashSet::new();
         for (i, wrap) in wire.wraps.iter().enumerate() {
             faults.take(format!("wraps[{i}].region"), wrap.region.parse::<RegionId>());
-            if wrap.encapsulated.len() != 32 || wrap.sealed_key.len() != 48 {
+            if wrap.epoch == 0 {
+                faults.add(format!("wraps[{i}].epoch"), "starts at 1");
+            }
+            // Only the first would ever be tried.
+            if !seen.insert((wrap.region.as_str(), wrap.epoch)) {
+                faults.add(format!("wraps[{i}]"), "is there twice");
+            }
+            // A wrap of another suite is another region's business.
+            if wrap_suite(wrap) == WRAP_SUITE
+                && (wrap.encapsulated.len() != 32 || wrap.sealed_key.len() != 48)
+            {
                 faults
                     .add(format!("wraps[{i}]"), "is an encapsulated key of 32 bytes and a sealed one of 48");
             }
@@ -342,10 +383,28 @@ fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid>
     if spec.origins.is_empty() || spec.origins.len() > ORIGINS_MAX {
         faults.add("origins", format!("has 1 to {ORIGINS_MAX}: without one the secret could go nowhere"));
     }
-    if regions.is_empty() {
-        faults.add("regions", "is empty: nobody could open the secret");
+    if regions.is_empty() || regions.len() > WRAPS_MAX {
+        faults.add("regions", format!("has 1 to {WRAPS_MAX}: without one nobody could open the secret"));
+    }
+    for (i, region) in regions.iter().enumerate() {
+        if regions[..i]
+            .iter()
+            .any(|other| (other.region(), other.epoch()) == (region.region(), region.epoch()))
+        {
+            faults.add(format!("regions[{i}]"), "is there twice");
+        }
     }
     faults.finish(|| Some(()))
+}
+
+/// The suite of a wrap; unset means the first.
+fn wrap_suite(wrap: &fleet::Wrap) -> u32 {
+    if wrap.suite == 0 { WRAP_SUITE } else { wrap.suite }
+}
+
+/// How many zeros bring a plaintext to a multiple of a block, their own two bytes of framing included.
+fn padding(length: usize) -> usize {
+    (length + 2).next_multiple_of(PADDING_BLOCK) - (length + 2)
 }
 
 fn wrap_info(region: RegionId, epoch: u32) -> Vec<u8> {

@@ -117,11 +117,17 @@ pub fn read_dev(text: &Secret) -> Result<RegionKeys, KeyFileError> {
 }
 
 fn parse(text: &Secret) -> Result<File, KeyFileError> {
-    let file: File = serde_json::from_slice(text.expose()).map_err(KeyFileError::Syntax)?;
+    let file: File =
+        serde_json::from_slice(text.expose()).map_err(|error| KeyFileError::Syntax(place(&error)))?;
     if file.format != FORMAT {
         return Err(KeyFileError::Damaged("another format"));
     }
     Ok(file)
+}
+
+/// Where the fault is, without what stands there: the file may be another one, and hold a secret.
+fn place(error: &serde_json::Error) -> serde_json::Error {
+    serde::de::Error::custom(format!("line {} column {}", error.line(), error.column()))
 }
 
 fn region(file: &File) -> Result<RegionId, KeyFileError> {
@@ -135,7 +141,9 @@ fn text(
     key: &[u8; 32],
     entropy: &dyn Entropy,
 ) -> Secret {
-    let mut plain = Zeroizing::new(keys.opening.to_secret().expose().to_vec());
+    // Sized once: a buffer that grows leaves its bytes behind.
+    let mut plain = Zeroizing::new(Vec::with_capacity(64));
+    plain.extend_from_slice(keys.opening.to_secret().expose());
     plain.extend_from_slice(keys.signing.as_bytes());
     let nonce = draw::<24>(entropy);
     let aad = aad(keys.region, keys.epoch);
@@ -172,13 +180,18 @@ fn open(file: &File, region: RegionId, key: &[u8; 32]) -> Result<RegionKeys, Key
     let (opening, signing) = plain.split_at_checked(32).ok_or(KeyFileError::Damaged("bad keys"))?;
     let signing: Zeroizing<[u8; 32]> =
         Zeroizing::new(signing.try_into().map_err(|_| KeyFileError::Damaged("bad keys"))?);
-    Ok(RegionKeys {
+    let keys = RegionKeys {
         region,
         epoch: file.epoch,
         opening: OpeningKey::try_from(&Secret::new(opening.to_vec()))
             .map_err(|_| KeyFileError::Damaged("bad keys"))?,
         signing: SigningKey::from_bytes(&signing),
-    })
+    };
+    // The cipher does not cover it, and people read it there and trust it.
+    if keys.fingerprint().to_string() != file.fingerprint {
+        return Err(KeyFileError::Damaged("fingerprint is not that of the keys"));
+    }
+    Ok(keys)
 }
 
 fn stretch(passphrase: &Secret, header: &Argon2Header) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
@@ -232,5 +245,49 @@ mod tests {
         let text = write_dev(&keys, &SystemEntropy);
         assert_eq!(read_dev(&text).expect("opens").fingerprint(), keys.fingerprint());
         assert!(matches!(read(&text, None), Err(KeyFileError::Dev(_))));
+    }
+
+    #[test]
+    fn a_header_that_was_changed_is_seen() {
+        let text = write_dev(&keys(), &SystemEntropy);
+        let text = std::str::from_utf8(text.expose()).expect("JSON");
+        let fingerprint = keys().fingerprint().to_string();
+        let other = RegionId::from_random([4; 16]).to_string();
+        let file: File = serde_json::from_str(text).expect("a file");
+        for (from, to) in [
+            (file.fingerprint.as_str(), fingerprint.as_str()),
+            (file.region.as_str(), other.as_str()),
+            ("\"epoch\": 1", "\"epoch\": 2"),
+        ] {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text);
+            assert!(read_dev(&Secret::from(changed)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_not_repeated_in_the_error() {
+        use std::error::Error as _;
+        for text in [
+            "\"s3cr3t\"",
+            "{\"s3cr3t\": 1}",
+            "[\"s3cr3t\"]",
+            "{\"format\": \"x\", \"protection\": \"s3cr3t\"}",
+        ] {
+            let error = read(&Secret::from(text.to_owned()), None).map(drop).expect_err("no key file");
+            let source = error.source().map(ToString::to_string).unwrap_or_default();
+            assert!(!format!("{error} {error:?} {source}").contains("s3cr3t"), "{text}");
+            assert!(source.contains("line 1"), "{source}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_panics(text in "\\PC{0,80}", salt in "[A-Za-z0-9+/=]{0,40}", kib: u32, passes: u32, lanes: u32) {
+            proptest::prop_assert!(read_dev(&Secret::from(text)).is_err());
+            // Sizes that would really be computed are left out: they are slow, not dangerous.
+            let header = Argon2Header { salt, kib: kib | 1 << 21, passes, lanes };
+            proptest::prop_assert!(stretch(&Secret::from("x".to_owned()), &header).is_err());
+        }
     }
 }

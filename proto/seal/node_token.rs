@@ -2,9 +2,10 @@
 //!
 //! The operator draws a secret; it is never sent, neither when the token is registered nor when it is
 //! redeemed. From it follow `auth` (shown once, only its hash is stored), `open` (the region's private key
-//! is sealed to it) and `vouch` (the joining node signs its own keys with it).
+//! is sealed to it), `vouch` (the joining node signs its own keys with it) and `grant`, which is shown to
+//! nobody: without it anybody could seal a region key of his own to `open`, whose public half is uploaded,
+//! and a node would take a forged region for its own.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -21,11 +22,14 @@ use crate::seam::{Entropy, draw};
 use crate::secret::Secret;
 use crate::wire::fleet;
 
-use super::region_key::{RegionKeys, RegionOpeningKey, RegionStatement, verifies, verifying_key};
+use super::region_key::{
+    Fingerprint, RegionKeys, RegionOpeningKey, RegionStatement, fingerprint, verifies, verifying_key,
+};
 use super::transcript::Transcript;
-use super::{OpeningKey, SealingKey, hpke_open, hpke_seal};
+use super::{OpeningKey, SealingKey, Shared, hpke_open, hpke_seal};
 
 const TEXT: &str = "rrn1";
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// A token as an operator hands it to a machine. Its text is a secret: there is no `Display`.
 pub struct NodeToken {
@@ -57,7 +61,18 @@ impl NodeToken {
 
     /// The text to hand over.
     pub fn to_secret(&self) -> Secret {
-        Secret::from(format!("{TEXT}.{}.{}.{}", self.id, hex(&*self.secret), hex(&self.authority_pin)))
+        // Sized once: a text that grows leaves pieces of itself behind.
+        let mut text = Vec::with_capacity(TEXT.len() + 29 + 2 * 64 + 3);
+        text.extend_from_slice(TEXT.as_bytes());
+        text.push(b'.');
+        text.extend_from_slice(self.id.to_string().as_bytes());
+        for part in [&*self.secret, &self.authority_pin] {
+            text.push(b'.');
+            text.extend(
+                part.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            );
+        }
+        Secret::new(text)
     }
 }
 
@@ -112,7 +127,7 @@ impl NodeTokenDraft {
         let encoded = Zeroizing::new(plaintext.encode_to_vec());
         drop(Zeroizing::new(plaintext.sealing_private));
         let info = grant_info(region.region, region.epoch, self.id);
-        let sealed = hpke_seal(&keys.open.sealing_key(), &info, &[], &encoded)
+        let sealed = hpke_seal(&keys.open.sealing_key(), Some(&keys.shared()), &info, &[], &encoded)
             .expect("a key derived a line above takes a seal");
         let mut wire = fleet::NodeTokenStatement {
             token: self.id.to_string(),
@@ -143,6 +158,7 @@ pub struct NodeTokenKeys {
     auth: Zeroizing<[u8; 32]>,
     open: OpeningKey,
     vouch: SigningKey,
+    grant: Zeroizing<[u8; 32]>,
 }
 
 /// What a node learns from the seal in its token's statement.
@@ -151,6 +167,8 @@ pub struct RegionGrant {
     pub installation: InstallationId,
     /// What opens the region's secrets.
     pub key: RegionOpeningKey,
+    /// What a person compares, so that an edge can show which region it really serves.
+    pub fingerprint: Fingerprint,
 }
 
 /// A statement that a joining node does not believe.
@@ -183,7 +201,12 @@ impl NodeTokenKeys {
             auth: expand("requestrocket node token auth 1"),
             open: OpeningKey::derive(&*expand("requestrocket node token open 1")),
             vouch: SigningKey::from_bytes(&expand("requestrocket node token vouch 1")),
+            grant: expand("requestrocket node token grant 1"),
         }
+    }
+
+    fn shared(&self) -> Shared<'_> {
+        Shared { key: &self.grant, name: self.id.as_bytes() }
     }
 
     /// What a joining node shows.
@@ -196,15 +219,23 @@ impl NodeTokenKeys {
         self.vouch.sign(&vouch_bytes(self.id, &node_key.to_bytes(), csr)).to_bytes().to_vec()
     }
 
-    /// Opens the region's key and checks that the region itself signed the statement.
+    /// Opens the region's key, which only who knows the token's secret can have sealed, and checks that the
+    /// region itself signed the statement.
     pub fn open(&self, statement: &fleet::NodeTokenStatement) -> Result<RegionGrant, GrantError> {
         if statement.token != self.id.to_string() {
             return Err(GrantError::OtherToken);
         }
         let region: RegionId = statement.region.parse().map_err(|_| GrantError::Content)?;
         let info = grant_info(region, statement.epoch, self.id);
-        let opened = hpke_open(&self.open, &info, &[], &statement.encapsulated, &statement.sealed_region_key)
-            .ok_or(GrantError::Unseal)?;
+        let opened = hpke_open(
+            &self.open,
+            Some(&self.shared()),
+            &info,
+            &[],
+            &statement.encapsulated,
+            &statement.sealed_region_key,
+        )
+        .ok_or(GrantError::Unseal)?;
         let plain = fleet::RegionKeyPlaintext::decode(opened.expose()).map_err(|_| GrantError::Content)?;
         let key = Secret::new(plain.sealing_private);
         let signing_key = verifying_key(&plain.signing_key).map_err(|_| GrantError::Content)?;
@@ -221,6 +252,7 @@ impl NodeTokenKeys {
                 plain.epoch,
                 OpeningKey::try_from(&key).map_err(|_| GrantError::Content)?,
             ),
+            fingerprint: fingerprint(region, &signing_key),
         })
     }
 }
@@ -258,6 +290,9 @@ impl NodeTokenStatement {
                 None
             }
         };
+        if wire.epoch == 0 {
+            faults.add("epoch", "starts at 1");
+        }
         if wire.encapsulated.len() != 32 || wire.sealed_region_key.len() > 1024 {
             faults.add("sealed_region_key", "is not a sealed region key");
         }
@@ -358,22 +393,15 @@ fn array(bytes: &[u8]) -> Result<[u8; 32], super::InvalidKeyBytes> {
     bytes.try_into().map_err(|_| super::InvalidKeyBytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a string takes every write");
-    }
-    text
-}
-
+/// 64 digits in lower case: a token has one text.
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
+    let digit = |byte: u8| HEX.iter().position(|&digit| digit == byte);
+    if text.len() != 64 {
         return None;
     }
     let mut out = [0; 32];
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
     }
     Some(out)
 }

@@ -154,6 +154,11 @@ impl TryFrom<fleet::RegionKeyStatement> for RegionStatement {
         }
         let sealing_key = faults.take("sealing_key", SealingKey::try_from(wire.sealing_key.as_slice()));
         let signing_key = faults.take("signing_key", verifying_key(&wire.signing_key));
+        // Unset and 1970 are signed alike, so unset cannot be allowed.
+        match &wire.made_at {
+            Some(at) => drop(faults.take("made_at", time::system_time(at))),
+            None => faults.add("made_at", "is missing"),
+        }
         let not_after = match &wire.not_after {
             Some(at) => faults.take("not_after", time::system_time(at)),
             None => {
@@ -220,7 +225,7 @@ impl std::str::FromStr for Fingerprint {
     }
 }
 
-fn fingerprint(region: RegionId, signing_key: &VerifyingKey) -> Fingerprint {
+pub(super) fn fingerprint(region: RegionId, signing_key: &VerifyingKey) -> Fingerprint {
     let mut hasher = blake3::Hasher::new_derive_key("requestrocket region fingerprint 1");
     hasher.update(region.as_bytes()).update(signing_key.as_bytes());
     let mut bytes = [0; 16];
@@ -250,4 +255,58 @@ pub(super) fn verifying_key(bytes: &[u8]) -> Result<VerifyingKey, super::Invalid
 
 pub(super) fn verifies(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
     Signature::from_slice(signature).is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use prost::Message as _;
+
+    use super::*;
+    use crate::seam::SystemEntropy;
+
+    fn keys() -> RegionKeys {
+        RegionKeys::generate(RegionId::from_random([1; 16]), &SystemEntropy)
+    }
+
+    #[test]
+    fn whatever_is_changed_in_a_statement_is_seen() {
+        let wire = keys().statement(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(9)).to_wire();
+        let changes: [fn(&mut fleet::RegionKeyStatement); 7] = [
+            |wire| wire.region = RegionId::from_random([2; 16]).to_string(),
+            |wire| wire.epoch = 2,
+            |wire| wire.suite = 2,
+            |wire| wire.sealing_key[0] ^= 1,
+            |wire| wire.made_at = None,
+            |wire| wire.not_after = Some(time::timestamp(UNIX_EPOCH + Duration::from_secs(10))),
+            |wire| wire.not_after = None,
+        ];
+        for (i, change) in changes.into_iter().enumerate() {
+            let mut changed = wire.clone();
+            change(&mut changed);
+            assert!(RegionStatement::try_from(changed).is_err(), "change {i}");
+        }
+    }
+
+    #[test]
+    fn a_time_beyond_what_the_wire_holds_does_not_panic() {
+        let far = UNIX_EPOCH + Duration::from_secs(1 << 50);
+        assert!(keys().statement(UNIX_EPOCH, far).not_after() < far);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_statement_and_no_fingerprint_panics(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            text in "\\PC{0,60}|([0-9a-f+]{4}-){7}[0-9a-f]{4}",
+        ) {
+            if let Ok(wire) = fleet::RegionKeyStatement::decode(bytes.as_slice()) {
+                proptest::prop_assert!(RegionStatement::try_from(wire).is_err());
+            }
+            if let Ok(fingerprint) = text.parse::<Fingerprint>() {
+                proptest::prop_assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+            }
+        }
+    }
 }

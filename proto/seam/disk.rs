@@ -4,7 +4,7 @@
 //! is made with mode 0600.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -14,19 +14,32 @@ pub trait Disk: Send + Sync + 'static {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// The whole of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// Opens a file for appending, made with mode 0600 when it is not there.
+    /// Opens a file for appending, made with mode 0600 when it is not there, and brought to it when others
+    /// may read it.
     fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Puts `bytes` in the place of a file so that a reader, or a crash, sees the old or the new whole:
-    /// a new file beside it, synced, renamed, the folder synced.
+    /// a new file beside it (`.new` behind its name), synced, renamed, the folder synced. What a crash left
+    /// of an earlier try is not written into. Two at once for one path are the caller's to keep apart.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Names of the files in a folder, sorted.
+    /// Paths of what is in a folder, sorted; after a crash with a `.new` of [`Disk::replace`] among them.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
-    /// Renames a file, and syncs the folder.
+    /// Renames a file, and syncs both folders.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file, and syncs the folder.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Cuts a file to a length.
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()>;
+    /// A file from `offset` to its end; empty when it is not that long.
+    fn read_from(&self, path: &Path, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read(path)?;
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        bytes.drain(..offset);
+        Ok(bytes)
+    }
+    /// Whether only the owner of a file may read it. A file system without modes says yes.
+    fn is_private(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// A file open for appending.
@@ -43,11 +56,14 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
+        use std::os::unix::fs::DirBuilderExt as _;
+
+        let made: Vec<&Path> = path.ancestors().take_while(|folder| !folder.is_dir()).collect();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        for folder in made.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+            sync_folder(folder)?;
         }
-        fs::create_dir_all(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        Ok(())
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -59,6 +75,9 @@ impl Disk for RealDisk {
     fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let new = !path.exists();
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
         if new {
             sync_folder(path)?;
         }
@@ -69,11 +88,20 @@ impl Disk for RealDisk {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".new");
         let beside = PathBuf::from(beside);
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        self.rename(&beside, path)
+        // Made anew: one that is there already keeps its mode, and may be a link to somewhere else.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let done =
+            file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+        if let Err(error) = done {
+            // The first error is the one to tell; a file that stays is removed by the next try.
+            drop(fs::remove_file(&beside));
+            return Err(error);
+        }
+        sync_folder(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -87,7 +115,8 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
-        sync_folder(to)
+        sync_folder(to)?;
+        if from.parent() == to.parent() { Ok(()) } else { sync_folder(from) }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -99,6 +128,18 @@ impl Disk for RealDisk {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(length)?;
         file.sync_all()
+    }
+
+    fn read_from(&self, path: &Path, offset: u64) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn is_private(&self, path: &Path) -> io::Result<bool> {
+        Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
     }
 }
 
@@ -118,5 +159,71 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("is there").permissions().mode() & 0o777
+    }
+
+    fn loose(path: &Path) {
+        fs::write(path, "old").expect("writes");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("sets");
+    }
+
+    #[test]
+    fn every_folder_that_is_made_is_the_owners_alone() {
+        let root = tempfile::tempdir().expect("a folder");
+        let deep = root.path().join("one/two/three");
+        RealDisk.create_dir_all(&deep).expect("makes");
+        for folder in deep.ancestors().take(3) {
+            assert_eq!(mode(folder), 0o700, "{}", folder.display());
+        }
+        RealDisk.create_dir_all(&deep).expect("is there already");
+        fs::write(root.path().join("file"), "").expect("writes");
+        assert!(RealDisk.create_dir_all(&root.path().join("file")).is_err());
+    }
+
+    #[test]
+    fn what_a_crash_or_a_stranger_left_beside_a_file_does_not_get_its_content() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (path, beside) = (root.path().join("key"), root.path().join("key.new"));
+        loose(&beside);
+        RealDisk.replace(&path, b"first").expect("replaces");
+        assert_eq!((mode(&path), RealDisk.read(&path).expect("reads")), (0o600, b"first".to_vec()));
+        let elsewhere = root.path().join("elsewhere");
+        loose(&elsewhere);
+        symlink(&elsewhere, &beside).expect("links");
+        RealDisk.replace(&path, b"second").expect("replaces");
+        assert_eq!(RealDisk.read(&path).expect("reads"), b"second");
+        assert_eq!(fs::read(&elsewhere).expect("reads"), b"old");
+        assert!(!path.symlink_metadata().expect("is there").is_symlink());
+    }
+
+    #[test]
+    fn a_replacement_that_fails_leaves_nothing_beside() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("key");
+        fs::create_dir(&path).expect("makes");
+        fs::write(path.join("full"), "").expect("writes");
+        assert!(RealDisk.replace(&path, b"secret").is_err());
+        assert_eq!(RealDisk.list(root.path()).expect("lists"), [path]);
+    }
+
+    #[test]
+    fn appending_to_a_file_that_others_may_read_closes_it_first() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("spool");
+        loose(&path);
+        let mut file = RealDisk.append(&path).expect("opens");
+        file.write_all(b"+new").expect("writes");
+        file.sync().expect("syncs");
+        assert_eq!((mode(&path), fs::read(&path).expect("reads")), (0o600, b"old+new".to_vec()));
     }
 }

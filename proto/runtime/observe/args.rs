@@ -13,7 +13,7 @@ use url::Url;
 /// Flatten it into the program's arguments, and nest it as a table of its own in the program's file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
 #[command(next_help_heading = "Logs and telemetry")]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ObserveArgs {
     /// How log lines on stderr look [default: human on a terminal, json elsewhere]
     #[arg(long, env = "RR_LOG_FORMAT", value_name = "FORMAT")]
@@ -121,7 +121,7 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_fills_the_rest() {
         let flags = Program::try_parse_from(["program", "--log-format=json"]).expect("known flags").observe;
         let file: ObserveArgs =
-            serde_json::from_str(r#"{"log_format": "human", "otlp_endpoint": "https://collector:4317"}"#)
+            serde_json::from_str(r#"{"log-format": "human", "otlp-endpoint": "https://collector:4317"}"#)
                 .expect("known keys");
         let merged = flags.or(file);
         assert_eq!(merged.log_format, Some(LogFormat::Json));

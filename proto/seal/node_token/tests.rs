@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::seam::SystemEntropy;
 
@@ -63,7 +65,66 @@ fn nothing_that_is_uploaded_holds_the_secret_or_what_opens_the_region_key() {
     let text = made.token.to_secret();
     let secret = std::str::from_utf8(text.expose()).expect("ASCII").split('.').nth(2).expect("three dots");
     let secret = unhex(secret).expect("hex");
-    for hidden in [&secret[..], made.token.keys().auth(), made.token.keys().open.to_secret().expose()] {
+    let keys = made.token.keys();
+    for hidden in [&secret[..], keys.auth(), &keys.grant[..], keys.open.to_secret().expose()] {
         assert!(!uploaded.windows(hidden.len()).any(|window| window == hidden));
+    }
+}
+
+#[test]
+fn who_knows_only_what_was_uploaded_cannot_slip_in_a_region_of_his_own() {
+    let made = made();
+    // The same region id, keys of the forger, sealed to the public half that the control plane has.
+    let forger = RegionKeys::generate(made.region.region(), &SystemEntropy);
+    let plaintext = fleet::RegionKeyPlaintext {
+        region: made.wire.region.clone(),
+        epoch: made.wire.epoch,
+        sealing_private: forger.opening.to_secret().expose().to_vec(),
+        signing_key: forger.signing.verifying_key().to_bytes().to_vec(),
+        installation: InstallationId::from_random([5; 16]).to_string(),
+    };
+    let open_key = SealingKey::try_from(made.wire.open_key.as_slice()).expect("a key");
+    let info = grant_info(made.region.region(), made.wire.epoch, made.token.id());
+    let id = made.token.id();
+    let guess = Shared { key: &[0; 32], name: id.as_bytes() };
+    for shared in [None, Some(&guess)] {
+        let sealed = hpke_seal(&open_key, shared, &info, &[], &plaintext.encode_to_vec()).expect("seals");
+        let mut forged = fleet::NodeTokenStatement {
+            encapsulated: sealed.encapsulated,
+            sealed_region_key: sealed.ciphertext,
+            ..made.wire.clone()
+        };
+        forged.signature = forger.signing.sign(&statement_bytes(&forged)).to_bytes().to_vec();
+        assert_eq!(made.token.keys().open(&forged).err(), Some(GrantError::Unseal));
+    }
+}
+
+#[test]
+fn a_token_has_one_text() {
+    let text = made().token.to_secret();
+    let text = std::str::from_utf8(text.expose()).expect("ASCII");
+    assert_eq!(text.parse::<NodeToken>().expect("a token").to_secret().expose(), text.as_bytes());
+    assert_eq!(text.len(), TEXT.len() + 29 + 2 * 64 + 3, "the size that is set aside for it");
+    let signed = format!("{}+f", text.get(..text.len() - 2).expect("ASCII"));
+    assert!(signed.parse::<NodeToken>().is_err());
+    let (head, pin) = text.rsplit_once('.').expect("dots");
+    assert!(format!("{head}.{}", pin.replace('0', "A")).parse::<NodeToken>().is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_text_and_no_statement_panics(
+        text in "\\PC{0,80}|rrn1\\.nt_[0-9a-z]{26}\\.[0-9a-f+é]{0,64}\\.[0-9a-f]{64}",
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        if let Ok(token) = text.parse::<NodeToken>() {
+            let again = token.to_secret();
+            prop_assert_eq!(again.expose(), text.trim().as_bytes());
+        }
+        if let Ok(wire) = fleet::NodeTokenStatement::decode(bytes.as_slice()) {
+            let made = made();
+            prop_assert!(made.token.keys().open(&wire).is_err());
+            prop_assert!(NodeTokenStatement::parse(wire, &made.statement).is_err());
+        }
     }
 }

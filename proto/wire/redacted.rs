@@ -1,0 +1,62 @@
+//! `Debug` of the messages that carry a secret once, as they are sent: everything but the secret.
+//!
+//! The plaintext of seals has none at all, and no JSON either.
+
+use std::fmt;
+
+use super::{fleet, management};
+
+impl fmt::Debug for fleet::JoinRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinRequest")
+            .field("token", &self.token)
+            .field("build", &self.build)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for management::CreateCredentialResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateCredentialResponse")
+            .field("credential", &self.credential)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for management::CreateTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateTokenResponse").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_carries_a_secret_does_not_print_it() {
+        let join = fleet::JoinRequest { auth: vec![222; 32], token: "nt_1".into(), ..Default::default() };
+        let credential = management::CreateCredentialResponse {
+            key: "rr_key_s3cr3t".into(),
+            revision: 7,
+            ..Default::default()
+        };
+        let token =
+            management::CreateTokenResponse { secret: "rr_token_s3cr3t".into(), ..Default::default() };
+        let printed = format!("{join:?} {credential:?} {token:?}");
+        assert!(printed.contains("nt_1") && printed.contains('7'), "{printed}");
+        assert!(!printed.contains("222") && !printed.contains("s3cr3t"), "{printed}");
+    }
+
+    #[test]
+    fn the_plaintext_of_a_seal_can_be_neither_printed_nor_written_as_json() {
+        let messages = include_str!(concat!(env!("OUT_DIR"), "/requestrocket.fleet.v1.rs"));
+        let json = include_str!(concat!(env!("OUT_DIR"), "/requestrocket.fleet.v1.serde.rs"));
+        for name in ["SecretPlaintext", "RegionKeyPlaintext"] {
+            assert!(messages.contains(&format!("#[prost(skip_debug)]\npub struct {name}")), "{name}");
+            assert!(!json.contains(&format!("for {name} ")), "{name}");
+        }
+        assert!(json.contains("for SealedSecret "), "the text to look for is still how it is written");
+    }
+}
