@@ -1,1 +1,42 @@
-//! x
+//! The control plane of RequestRocket: management API, store, revisions, and the stream to the edge.
+//!
+//! It promises that a change is one transaction and one revision, all or nothing; that every node of a
+//! region is sent exactly what the region's proxies reach; and that a record of a request is stored once.
+//! It never touches a request, never opens an upstream secret (it has no key that could), and never takes
+//! absence for deletion.
+//!
+//! In reading order: [`config`] says what is wanted, [`app`] builds it and owns start and stop; `listen`
+//! serves ports; `api` is the management port, with `authz` before and `service` behind each call;
+//! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
+//! `fleet` is the nodes' port and [`authority`] their certificates; `bootstrap` makes the first token;
+//! `folder_lock` keeps a second one out; `admin` is for probes; `events` is what can be observed.
+
+pub mod app;
+pub mod authority;
+pub mod config;
+
+mod admin;
+mod api;
+mod authz;
+mod bootstrap;
+mod compile;
+mod events;
+mod fleet;
+mod folder_lock;
+mod kind;
+mod listen;
+mod publish;
+mod service;
+mod store;
+
+pub use api::ReflectionError;
+pub use app::{Running, StartError, start};
+pub use bootstrap::BootstrapError;
+pub use config::{Config, ConfigError, Settings};
+pub use folder_lock::LockError;
+pub use kind::Kind;
+pub use listen::BindError;
+pub use store::{DatabaseAddress, InvalidDatabase, StoreError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! The only place where an error becomes a status, with what a program needs to act on it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rr_contract::runtime::chain;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tracing::{error, warn};
+
+use crate::authz::Rule;
+use crate::kind::Kind;
+use crate::service::ServiceError;
+
+/// In `ErrorInfo.domain`.
+pub(super) const DOMAIN: &str = "requestrocket";
+/// After which an outage is worth another try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The status of a failed call. Causes go to the log, never to the caller.
+pub(super) fn of(rule: Rule, failure: &ServiceError) -> Status {
+    let kind = failure.kind();
+    let text = match kind {
+        Kind::Bug => {
+            error!(call = rule.call, error = %chain(failure), "call failed by a fault of ours");
+            "internal error; the log of the control plane says more".to_owned()
+        }
+        Kind::Unavailable => {
+            let applied = match failure {
+                ServiceError::Store(store) if !store.certainly_not_applied() => {
+                    "; whether the change was made is not known: read it again first"
+                }
+                _ => "",
+            };
+            warn!(call = rule.call, error = %chain(failure), "call failed by an outage");
+            format!("{failure}{applied}")
+        }
+        _ => failure.to_string(),
+    };
+    Status::with_error_details(code(kind), text, details(rule, failure))
+}
+
+fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::NotFound => Code::NotFound,
+        Kind::AlreadyThere => Code::AlreadyExists,
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Refused => Code::FailedPrecondition,
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::Forbidden => Code::PermissionDenied,
+        Kind::Conflict => Code::Aborted,
+        Kind::Limited => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::Bug => Code::Internal,
+    }
+}
+
+fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
+    let mut details = ErrorDetails::new();
+    let metadata = HashMap::from([("call".to_owned(), rule.call.to_owned())]);
+    details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
+    match failure {
+        ServiceError::Invalid(invalid) => {
+            for violation in invalid.violations() {
+                details.add_bad_request_violation(&violation.field, &violation.reason);
+            }
+        }
+        ServiceError::Refused { reason, preconditions, .. } => {
+            for precondition in preconditions {
+                details.add_precondition_failure_violation(
+                    reason.as_str(),
+                    &precondition.subject,
+                    &precondition.text,
+                );
+            }
+        }
+        _ if failure.kind() == Kind::Unavailable => {
+            details.set_retry_info(Some(RETRY_AFTER));
+        }
+        _ => {}
+    }
+    details
+}

@@ -1,0 +1,319 @@
+//! Builds every part, and owns the order in which they start and stop.
+//!
+//! Start: listeners are bound before anything is written, so a start that fails leaves nothing behind.
+//! Stop: unready, nodes are told to go, open calls finish or are cut off, what was reported is written, the
+//! database is closed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rr_contract::model::id::InstallationId;
+use rr_contract::runtime::observe::Observability;
+use rr_contract::runtime::{Readiness, Shutdown, Tasks};
+use rr_contract::seam::Seams;
+use tonic_health::server::HealthReporter;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::api::{Api, HealthService, ReflectionError, unready};
+use crate::authority::{Authority, AuthorityError};
+use crate::bootstrap::{self, BootstrapError};
+use crate::config::Config;
+use crate::events::Events;
+use crate::fleet::FleetPort;
+use crate::folder_lock::{FolderLock, LockError};
+use crate::listen::{Admit, BindError, Bound, Serving};
+use crate::publish::Publisher;
+use crate::service::Services;
+use crate::store::{DatabaseAddress, Store, StoreError};
+
+/// How long what was reported may take to be written at the end.
+const LAST_WRITES: Duration = Duration::from_secs(10);
+/// How long a machine without a certificate may stay connected: it joins and comes back with one.
+const JOINING: Duration = Duration::from_secs(60);
+/// What a drain takes beyond its limit: telling nodes to go.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Why the control plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The state folder cannot be made.
+    #[error("cannot make the state folder {}; choose another with --state-dir", path.display())]
+    StateDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state folder is another's.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database's file cannot be made.
+    #[error("cannot make the database {}; choose another with --database", path.display())]
+    DatabaseFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database cannot be used.
+    #[error("cannot use the database; choose another with --database")]
+    Store(#[from] StoreError),
+    /// There is no authority.
+    #[error("cannot set up the certificate authority in the state folder")]
+    Authority(#[from] AuthorityError),
+    /// There is no first token.
+    #[error("cannot make the first token")]
+    Bootstrap(#[from] BootstrapError),
+    /// Reflection does not work.
+    #[error("cannot serve the schemas")]
+    Reflection(#[from] ReflectionError),
+}
+
+/// A control plane that runs. Dropping it leaves it running; [`stop`](Self::stop) ends it.
+pub struct Running {
+    management: SocketAddr,
+    fleet: SocketAddr,
+    admin: SocketAddr,
+    bootstrap: Option<PathBuf>,
+    installation: InstallationId,
+    readiness: Readiness,
+    observability: Observability,
+    health: HealthReporter,
+    store: Store,
+    /// Ends first: ports, sessions.
+    front: (Shutdown, Tasks),
+    /// Ends when no call is open any more: publishing, reports.
+    back: (Shutdown, Tasks),
+    /// Ends last, so that a probe can watch the stop.
+    watch: (Shutdown, Tasks),
+    drain: Duration,
+    /// Let go of when the database is closed.
+    lock: Option<Arc<FolderLock>>,
+}
+
+/// Starts a control plane and returns once its ports are served and its configuration is loaded.
+pub async fn start(
+    config: Config,
+    seams: Seams,
+    observability: Observability,
+) -> Result<Running, StartError> {
+    let management = Bound::bind("management", config.management)?;
+    let fleet = Bound::bind("fleet", config.fleet)?;
+    let admin = Bound::bind("admin", config.admin)?;
+    let (front, back, watch) = (parts(), parts(), parts());
+    // A database on a server is tried before anything is written; one in a file needs its folder.
+    let folder = || make_folder(&config, &seams);
+    let mut lock = None;
+    if let DatabaseAddress::Sqlite(path) = &config.database {
+        folder()?;
+        lock = Some(Arc::new(FolderLock::take(&config.state_dir)?));
+        // Made here, for SQLite would let others read it.
+        let made = seams.disk.append(path);
+        made.map_err(|source| StartError::DatabaseFile { path: path.clone(), source })?;
+    }
+    let store = Store::open(&config.database, Arc::clone(&seams.clock), back.1.clone()).await?;
+    folder()?;
+    let head = store.installation(&*seams.entropy).await?;
+    let installation = head.installation;
+    let authority = Authority::open(&config.state_dir, installation, head.authority, &seams)?;
+    // After its files: while no pin is kept, no node has joined, and another authority may be made.
+    let trusted = store.trust(authority.pin()).await?;
+    if trusted != authority.pin() {
+        return Err(AuthorityError::other(&config.state_dir).into());
+    }
+    let authority = Arc::new(authority);
+    let bootstrap = if config.new_bootstrap_token {
+        Some(bootstrap::renew(&store, &config.state_dir, &seams).await?)
+    } else {
+        bootstrap::provide(&store, &config.state_dir, &seams).await?
+    };
+
+    let events = Events::new(&observability);
+    let readiness = Readiness::new();
+    let (loaded, serving) = (readiness.register("configuration"), readiness.register("ports"));
+    let publisher = Publisher::new(store.clone(), events.clone());
+
+    let (management_address, fleet_address, admin_address) =
+        (management.address(), fleet.address(), admin.address());
+    let loopback = management_address.ip().is_loopback();
+    let management_tls = (!loopback)
+        .then(|| authority.management_tls(&config.management_names, management_address.ip(), &seams))
+        .transpose()?;
+    let services = Services {
+        store: store.clone(),
+        seams: seams.clone(),
+        authority_pin: authority.pin(),
+        publisher: Arc::clone(&publisher),
+    };
+    let health = HealthService::new();
+    let reporter = health.reporter();
+    let api = Api { services, events: events.clone() }.router(health).await?;
+    let base = Serving {
+        router: api,
+        tls: management_tls,
+        admit: nobody(),
+        stranger: None,
+        events: events.clone(),
+        tasks: front.1.clone(),
+        stop: front.0.stop(),
+        drain: config.drain,
+    };
+    let port = FleetPort {
+        store: store.clone(),
+        seams: seams.clone(),
+        authority: Arc::clone(&authority),
+        publisher: Arc::clone(&publisher),
+        events,
+        tasks: front.1.clone(),
+        stop: front.0.stop(),
+    };
+    let fleet_serving = Serving {
+        router: port.routes().prepare().into_axum_router(),
+        tls: Some(authority.fleet_tls(&seams)?),
+        admit: nodes(authority),
+        stranger: Some(JOINING),
+        ..base.clone()
+    };
+    let admin_serving = Serving {
+        router: admin::router(readiness.clone(), observability.clone()),
+        tls: None,
+        tasks: watch.1.clone(),
+        stop: watch.0.stop(),
+        drain: Duration::ZERO,
+        ..base.clone()
+    };
+    // From here on nothing fails: what is started below is ended by `stop` alone.
+    if let Some(lock) = lock.clone() {
+        // For a control plane that is dropped and goes on.
+        let stop = back.0.stop();
+        back.1.spawn("state folder", async move {
+            stop.requested().await;
+            drop(lock);
+        });
+    }
+    back.1.spawn("publish", Arc::clone(&publisher).run(back.0.stop(), loaded));
+    back.1.spawn("reports", publisher.fleet().clone().run(store.clone(), back.0.stop()));
+    front.1.spawn("management port", management.serve(base));
+    front.1.spawn("fleet port", fleet.serve(fleet_serving));
+    watch.1.spawn("admin port", admin.serve(admin_serving));
+    serving.done();
+    readiness.wait().await;
+    info!(
+        management = %management_address,
+        fleet = %fleet_address,
+        admin = %admin_address,
+        tls = !loopback,
+        database = %config.database,
+        installation.id = %installation,
+        "control plane is ready"
+    );
+    Ok(Running {
+        management: management_address,
+        fleet: fleet_address,
+        admin: admin_address,
+        bootstrap,
+        installation,
+        readiness,
+        observability,
+        health: reporter,
+        store,
+        front,
+        back,
+        watch,
+        drain: config.drain,
+        lock,
+    })
+}
+
+impl Running {
+    /// Where the management API listens.
+    pub fn management(&self) -> SocketAddr {
+        self.management
+    }
+
+    /// Where nodes connect.
+    pub fn fleet(&self) -> SocketAddr {
+        self.fleet
+    }
+
+    /// Where health, readiness and metrics are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The file of the first token, while the installation has no other.
+    pub fn bootstrap_token_path(&self) -> Option<&Path> {
+        self.bootstrap.as_deref()
+    }
+
+    /// Part of the context of every sealed secret.
+    pub fn installation(&self) -> InstallationId {
+        self.installation
+    }
+
+    /// Whether everything is up.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Metrics of this control plane.
+    pub fn observability(&self) -> &Observability {
+        &self.observability
+    }
+
+    /// Ends it in order, within the drain and a few seconds more.
+    pub async fn stop(self) {
+        let stopping = self.readiness.register("stopping");
+        unready(&self.health).await;
+        self.front.0.begin();
+        end("open calls", &self.front.1, self.drain + GOODBYE).await;
+        self.back.0.begin();
+        end("last writes", &self.back.1, LAST_WRITES).await;
+        self.store.close().await;
+        drop(self.lock);
+        info!("control plane stopped");
+        drop(stopping);
+        self.watch.0.begin();
+        end("admin port", &self.watch.1, GOODBYE).await;
+    }
+}
+
+fn make_folder(config: &Config, seams: &Seams) -> Result<(), StartError> {
+    seams
+        .disk
+        .create_dir_all(&config.state_dir)
+        .map_err(|source| StartError::StateDir { path: config.state_dir.clone(), source })
+}
+
+fn parts() -> (Shutdown, Tasks) {
+    (Shutdown::new(), Tasks::new())
+}
+
+async fn end(what: &'static str, tasks: &Tasks, limit: Duration) {
+    let left = tasks.wait(limit).await;
+    if !left.is_empty() {
+        warn!(what, ?left, "cut off at the end of the drain");
+        tasks.abort();
+    }
+}
+
+/// A port that asks for no certificate.
+fn nobody() -> Admit {
+    Arc::new(|_certificate, _extensions| {})
+}
+
+/// Nodes of this installation.
+fn nodes(authority: Arc<Authority>) -> Admit {
+    Arc::new(move |certificate, extensions| {
+        if let Some(identity) = authority.identity(certificate) {
+            extensions.insert(identity);
+        }
+    })
+}

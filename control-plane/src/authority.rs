@@ -1,0 +1,321 @@
+//! The installation's certificate authority: who may speak on the fleet port, and as whom.
+//!
+//! Names in certificates come from tokens, never from who asks for them. The key stays in the state folder;
+//! it signs identities and nothing else, and no secret is protected by it.
+
+mod error;
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType,
+    SerialNumber,
+};
+use rr_contract::model::id::{InstallationId, NodeId, RegionId};
+use rr_contract::seam::{Entropy, Seams, draw};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+pub use error::AuthorityError;
+
+/// The name that nodes expect on the fleet port, whatever address they dial.
+pub const SERVER_NAME: &str = "control-plane.requestrocket.internal";
+
+const KEY_FILE: &str = "authority.key";
+const CERTIFICATE_FILE: &str = "authority.crt";
+/// Renewal comes with a later version; until then nodes join anew.
+const NODE_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
+/// A new one is made at each start.
+const SERVER_VALIDITY: Duration = Duration::from_secs(397 * 86_400);
+const AUTHORITY_VALIDITY: Duration = Duration::from_secs(3650 * 86_400);
+/// Clocks of nodes may be behind ours.
+const SKEW: Duration = Duration::from_secs(300);
+
+/// The authority.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    pin: [u8; 32],
+    installation: InstallationId,
+}
+
+/// A machine's certificate.
+pub(crate) struct Issued {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) not_after: SystemTime,
+}
+
+/// A request for a certificate that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("not a certificate signing request")]
+pub(crate) struct InvalidRequest(#[source] rcgen::Error);
+
+/// Who is at the other end of a fleet connection, by its certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NodeIdentity {
+    pub(crate) node: NodeId,
+    pub(crate) region: RegionId,
+}
+
+impl Authority {
+    /// Reads the authority of a state folder; makes one when nodes trust none yet.
+    pub fn open(
+        folder: &Path,
+        installation: InstallationId,
+        trusted: Option<[u8; 32]>,
+        seams: &Seams,
+    ) -> Result<Self, AuthorityError> {
+        let (key_path, certificate_path) = (folder.join(KEY_FILE), folder.join(CERTIFICATE_FILE));
+        let (key, certificate) = (read(seams, &key_path)?, read(seams, &certificate_path)?);
+        let Some(key) = key else {
+            if trusted.is_some() {
+                return Err(AuthorityError::Gone { folder: folder.to_owned() });
+            }
+            if certificate.is_some() {
+                return Err(AuthorityError::Half { path: key_path });
+            }
+            let key = KeyPair::generate().map_err(AuthorityError::Issue)?;
+            // The key first: a certificate can be made again for it, with the same pin.
+            write(seams, &key_path, &key.serialize_pem())?;
+            return Self::certify(key, &certificate_path, installation, seams);
+        };
+        match seams.disk.is_private(&key_path) {
+            Ok(true) => {}
+            Ok(false) => return Err(AuthorityError::Public { path: key_path }),
+            Err(source) => return Err(AuthorityError::File { action: "read", path: key_path, source }),
+        }
+        let content = |path: &Path| {
+            let path = path.to_owned();
+            move |source| AuthorityError::Content { path, source }
+        };
+        let key = KeyPair::from_pem(&key).map_err(content(&key_path))?;
+        let pin = sha256(&key.subject_public_key_info());
+        let certificate = match certificate {
+            Some(text) => {
+                let damaged = || content(&certificate_path)(rcgen::Error::CouldNotParseCertificate);
+                let certificate = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| damaged())?;
+                if spki_pin(&certificate).ok_or_else(damaged)? != pin {
+                    return Err(AuthorityError::Unlike { key: key_path, certificate: certificate_path });
+                }
+                Some(certificate)
+            }
+            None => None,
+        };
+        if trusted.is_some_and(|trusted| trusted != pin) {
+            return Err(AuthorityError::other(folder));
+        }
+        match certificate {
+            Some(certificate) => Self::of(key, certificate, installation),
+            None => Self::certify(key, &certificate_path, installation, seams),
+        }
+    }
+
+    /// Makes the certificate of a key, and keeps it.
+    fn certify(
+        key: KeyPair,
+        certificate_path: &Path,
+        installation: InstallationId,
+        seams: &Seams,
+    ) -> Result<Self, AuthorityError> {
+        let mut params = params(&*seams.entropy, seams.clock.now(), AUTHORITY_VALIDITY);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name = name(&format!("RequestRocket {installation}"));
+        let certificate = params.self_signed(&key).map_err(AuthorityError::Issue)?;
+        write(seams, certificate_path, &certificate.pem())?;
+        Self::of(key, certificate.der().clone(), installation)
+    }
+
+    fn of(
+        key: KeyPair,
+        certificate: CertificateDer<'static>,
+        installation: InstallationId,
+    ) -> Result<Self, AuthorityError> {
+        let pin =
+            spki_pin(&certificate).ok_or(AuthorityError::Issue(rcgen::Error::CouldNotParseCertificate))?;
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(AuthorityError::Issue)?;
+        Ok(Self { issuer, certificate, pin, installation })
+    }
+
+    /// SHA-256 of its public key (SPKI): part of every node token.
+    pub fn pin(&self) -> [u8; 32] {
+        self.pin
+    }
+
+    /// Its certificate, for nodes to trust.
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// A certificate for a machine that joined. Only the public key is taken from its request.
+    pub(crate) fn issue_node(
+        &self,
+        request: &[u8],
+        node: NodeIdentity,
+        seams: &Seams,
+    ) -> Result<Issued, InvalidRequest> {
+        let der = CertificateSigningRequestDer::from(request);
+        let asked = CertificateSigningRequestParams::from_der(&der).map_err(InvalidRequest)?;
+        let now = seams.clock.now();
+        let mut params = params(&*seams.entropy, now, NODE_VALIDITY);
+        params.distinguished_name = name(&node.node.to_string());
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let uri = spiffe(self.installation, node);
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(InvalidRequest)?)];
+        let certificate = params.signed_by(&asked.public_key, &self.issuer).map_err(InvalidRequest)?;
+        Ok(Issued { certificate: certificate.der().clone(), not_after: now + NODE_VALIDITY })
+    }
+
+    /// TLS for the fleet port: our certificate, and theirs checked where they show one.
+    pub(crate) fn fleet_tls(&self, seams: &Seams) -> Result<Arc<rustls::ServerConfig>, AuthorityError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).map_err(AuthorityError::Tls)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            // Whoever joins has none yet. Every other service asks for the identity itself.
+            .allow_unauthenticated()
+            .build()
+            .map_err(AuthorityError::Verifier)?;
+        let (chain, key) = self.issue_server(&[SERVER_NAME.to_owned()], &[], seams)?;
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(AuthorityError::Tls)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(AuthorityError::Tls)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// TLS for the management port.
+    pub(crate) fn management_tls(
+        &self,
+        names: &[String],
+        address: IpAddr,
+        seams: &Seams,
+    ) -> Result<Arc<rustls::ServerConfig>, AuthorityError> {
+        let mut all = vec![SERVER_NAME.to_owned()];
+        all.extend_from_slice(names);
+        let addresses = if address.is_unspecified() { Vec::new() } else { vec![address] };
+        let (chain, key) = self.issue_server(&all, &addresses, seams)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(AuthorityError::Tls)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(AuthorityError::Tls)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn issue_server(
+        &self,
+        names: &[String],
+        addresses: &[IpAddr],
+        seams: &Seams,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), AuthorityError> {
+        let key = KeyPair::generate().map_err(AuthorityError::Issue)?;
+        let mut params = params(&*seams.entropy, seams.clock.now(), SERVER_VALIDITY);
+        params.distinguished_name = name(SERVER_NAME);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        for name in names {
+            let san = match name.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(AuthorityError::Issue)?),
+            };
+            params.subject_alt_names.push(san);
+        }
+        params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+        let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Issue)?;
+        let chain = vec![certificate.der().clone(), self.certificate.clone()];
+        Ok((chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+    }
+
+    /// The identity in a certificate that TLS has verified. None: not one of this installation's nodes.
+    pub(crate) fn identity(&self, certificate: &CertificateDer<'_>) -> Option<NodeIdentity> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let names = parsed.subject_alternative_name().ok()??;
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::URI(uri) => self.parse(uri),
+            _ => None,
+        })
+    }
+
+    fn parse(&self, uri: &str) -> Option<NodeIdentity> {
+        let rest = uri.strip_prefix("spiffe://")?;
+        let mut parts = rest.split('/');
+        let installation: InstallationId = parts.next()?.parse().ok()?;
+        if installation != self.installation || parts.next()? != "region" {
+            return None;
+        }
+        let region = parts.next()?.parse().ok()?;
+        if parts.next()? != "node" {
+            return None;
+        }
+        let node = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(NodeIdentity { node, region })
+    }
+}
+
+fn spiffe(installation: InstallationId, node: NodeIdentity) -> String {
+    format!("spiffe://{installation}/region/{}/node/{}", node.region, node.node)
+}
+
+fn spki_pin(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let digest = sha256(parsed.public_key().raw);
+    Some(digest)
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}
+
+fn params(entropy: &dyn Entropy, now: SystemTime, validity: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.not_before = (now - SKEW).into();
+    params.not_after = (now + validity).into();
+    let mut serial: [u8; 16] = draw(entropy);
+    // A serial number is positive.
+    serial[0] &= 0x7f;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn name(common: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common);
+    name
+}
+
+fn write(seams: &Seams, path: &Path, pem: &str) -> Result<(), AuthorityError> {
+    seams.disk.replace(path, pem.as_bytes()).map_err(|source| AuthorityError::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read(seams: &Seams, path: &Path) -> Result<Option<String>, AuthorityError> {
+    match seams.disk.read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(AuthorityError::File { action: "read", path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The authority: what it keeps, what it issues, and whom it believes.
+
+use super::*;
+
+fn opened(folder: &Path, installation: u8) -> Authority {
+    Authority::open(folder, InstallationId::from_random([installation; 16]), None, &Seams::real())
+        .expect("opens")
+}
+
+/// Why an authority is not opened, where nodes trust `trusted`: one line.
+fn refusal(folder: &Path, trusted: Option<[u8; 32]>) -> AuthorityError {
+    let refused = Authority::open(folder, InstallationId::from_random([1; 16]), trusted, &Seams::real());
+    let Err(error) = refused else { panic!("it opened") };
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    error
+}
+
+fn request() -> Vec<u8> {
+    let key = KeyPair::generate().expect("keys");
+    let mut params = CertificateParams::new(vec!["evil.example.com".to_owned()]).expect("a name");
+    params.distinguished_name = name("somebody else");
+    params.serialize_request(&key).expect("a request").der().to_vec()
+}
+
+#[test]
+fn an_authority_comes_back_as_it_was_and_its_key_is_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = opened(folder.path(), 1).pin();
+    assert_eq!(opened(folder.path(), 1).pin(), first);
+    for file in [KEY_FILE, CERTIFICATE_FILE] {
+        let mode = std::fs::metadata(folder.path().join(file)).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+/// A start that was killed between the two files.
+#[test]
+fn a_key_without_its_certificate_gets_one_with_the_same_pin() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = opened(folder.path(), 1).pin();
+    std::fs::remove_file(folder.path().join(CERTIFICATE_FILE)).expect("removes");
+    assert_eq!(opened(folder.path(), 1).pin(), before);
+}
+
+#[test]
+fn a_certificate_without_its_key_is_refused_and_not_made_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    opened(folder.path(), 1);
+    std::fs::remove_file(folder.path().join(KEY_FILE)).expect("removes");
+    assert!(matches!(refusal(folder.path(), None), AuthorityError::Half { .. }));
+}
+
+/// They were taken for one, and then no node could verify anything.
+#[test]
+fn a_key_and_a_certificate_of_two_authorities_are_refused_by_both_names() {
+    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let pin = opened(folder.path(), 1).pin();
+    opened(other.path(), 1);
+    std::fs::copy(other.path().join(CERTIFICATE_FILE), folder.path().join(CERTIFICATE_FILE)).expect("copies");
+    for trusted in [None, Some(pin)] {
+        let text = refusal(folder.path(), trusted).to_string();
+        for part in [KEY_FILE, CERTIFICATE_FILE, "backup"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+/// A new one was made in silence, which locked out every node.
+#[test]
+fn an_authority_that_nodes_trust_is_never_made_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pin = opened(folder.path(), 1).pin();
+    let place = folder.path().display();
+    let wanted =
+        format!("authority.key is gone from {place}, but nodes trust it: bring it back from a backup");
+    for file in [KEY_FILE, CERTIFICATE_FILE] {
+        std::fs::remove_file(folder.path().join(file)).expect("removes");
+        assert_eq!(refusal(folder.path(), Some(pin)).to_string(), wanted, "without {file}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is written");
+}
+
+#[test]
+fn an_authority_that_nodes_do_not_trust_is_refused_and_gets_no_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pin = opened(folder.path(), 1).pin();
+    assert!(matches!(refusal(folder.path(), Some([0; 32])), AuthorityError::Other { .. }));
+    std::fs::remove_file(folder.path().join(CERTIFICATE_FILE)).expect("removes");
+    assert!(matches!(refusal(folder.path(), Some([0; 32])), AuthorityError::Other { .. }));
+    assert!(!folder.path().join(CERTIFICATE_FILE).exists());
+    let again =
+        Authority::open(folder.path(), InstallationId::from_random([1; 16]), Some(pin), &Seams::real());
+    assert_eq!(again.expect("opens").pin(), pin);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_with_its_name_and_the_remedy() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    opened(folder.path(), 1);
+    let key = folder.path().join(KEY_FILE);
+    for mode in [0o640, 0o604, 0o644] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).expect("sets");
+        let text = refusal(folder.path(), None).to_string();
+        assert!(text.contains(&format!("chmod 600 {}", key.display())), "{text}");
+    }
+}
+
+#[test]
+fn a_node_is_named_by_its_token_and_never_by_its_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = opened(folder.path(), 1);
+    let node = NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
+    let issued = authority.issue_node(&request(), node, &Seams::real()).expect("issues");
+    assert_eq!(authority.identity(&issued.certificate), Some(node));
+    let text = String::from_utf8_lossy(&issued.certificate).into_owned();
+    assert!(!text.contains("evil") && !text.contains("somebody"));
+}
+
+#[test]
+fn a_node_of_another_installation_is_nobody_here() {
+    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let node = NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
+    let issued = opened(other.path(), 2).issue_node(&request(), node, &Seams::real()).expect("issues");
+    assert_eq!(opened(folder.path(), 1).identity(&issued.certificate), None);
+}
+
+#[test]
+fn what_is_no_request_gets_no_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
+    assert!(opened(folder.path(), 1).issue_node(b"junk", node, &Seams::real()).is_err());
+}

@@ -1,0 +1,184 @@
+//! Every observable event of this plane: its log line and its metric together, so that the two cannot
+//! drift. Labels come from closed sets.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, UpDownCounter};
+use rr_contract::runtime::observe::Observability;
+use tracing::{debug, info, warn};
+
+use crate::kind::Kind;
+
+/// The instruments. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Events {
+    calls: Counter<u64>,
+    revisions: Counter<u64>,
+    nodes: UpDownCounter<i64>,
+    joins: Counter<u64>,
+    verdicts: Counter<u64>,
+    records: Counter<u64>,
+    connections: Counter<u64>,
+}
+
+/// What became of an attempt to join.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum JoinOutcome {
+    Admitted,
+    Refused,
+    Failed,
+}
+
+/// What became of a transaction at a node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum VerdictOutcome {
+    Active,
+    Partial,
+    Refused,
+    Silent,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RecordOutcome {
+    Stored,
+    /// Of a proxy that the reporting region never served, or of none.
+    Foreign,
+    /// Reported as lost by a node.
+    Lost,
+    /// In a batch that did not decode.
+    Poison,
+}
+
+/// Why a connection was not served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ConnectionOutcome {
+    Accepted,
+    /// Over the limit of connections.
+    Limit,
+    Handshake,
+}
+
+impl Events {
+    pub(crate) fn new(observability: &Observability) -> Self {
+        let meter = observability.meter("rr-control");
+        let counter =
+            |name: &'static str, text: &'static str| meter.u64_counter(name).with_description(text).build();
+        Self {
+            calls: counter("requestrocket_control_calls_total", "Management calls by outcome"),
+            revisions: counter("requestrocket_control_revisions_total", "Revisions taken into the index"),
+            nodes: meter
+                .i64_up_down_counter("requestrocket_control_nodes")
+                .with_description("Nodes with an open stream here")
+                .build(),
+            joins: counter("requestrocket_control_joins_total", "Attempts to join by outcome"),
+            verdicts: counter("requestrocket_control_verdicts_total", "Answers of nodes to transactions"),
+            records: counter("requestrocket_control_records_total", "Records of requests by outcome"),
+            connections: counter("requestrocket_control_connections_total", "Connections by outcome"),
+        }
+    }
+
+    /// A management call ended.
+    pub(crate) fn call(&self, call: &'static str, outcome: Option<Kind>) {
+        let label = match outcome {
+            None => "ok",
+            Some(Kind::NotFound) => "not_found",
+            Some(Kind::AlreadyThere) => "already_there",
+            Some(Kind::Invalid) => "invalid",
+            Some(Kind::Refused) => "refused",
+            Some(Kind::Unauthenticated) => "unauthenticated",
+            Some(Kind::Forbidden) => "forbidden",
+            Some(Kind::Conflict) => "conflict",
+            Some(Kind::Limited) => "limited",
+            Some(Kind::Unavailable) => "unavailable",
+            Some(Kind::Bug) => "bug",
+        };
+        self.calls.add(1, &[KeyValue::new("call", call), KeyValue::new("outcome", label)]);
+        debug!(call, outcome = label, "call ended");
+    }
+
+    /// Revisions were taken into the index.
+    pub(crate) fn published(&self, revision: u64, count: u64) {
+        self.revisions.add(count, &[]);
+        debug!(revision, count, "revisions taken");
+    }
+
+    /// A node's stream opened.
+    pub(crate) fn node_connected(&self, node: &str, region: &str, address: &str, build: &str) {
+        self.nodes.add(1, &[]);
+        info!(node.id = node, region.id = region, address, build, "node connected");
+    }
+
+    /// A node's stream ended.
+    pub(crate) fn node_gone(&self, node: &str, reason: &str) {
+        self.nodes.add(-1, &[]);
+        info!(node.id = node, reason, "node disconnected");
+    }
+
+    /// A node stands where our history cannot have brought it.
+    pub(crate) fn node_diverged(&self, node: &str, theirs: u64, ours: u64) {
+        warn!(node.id = node, node.revision = theirs, revision = ours, "node diverged, sending it nothing");
+    }
+
+    /// A machine tried to become a node.
+    pub(crate) fn join(&self, outcome: JoinOutcome, token: &str, node: &str) {
+        let label = match outcome {
+            JoinOutcome::Admitted => "admitted",
+            JoinOutcome::Refused => "refused",
+            JoinOutcome::Failed => "failed",
+        };
+        self.joins.add(1, &[KeyValue::new("outcome", label)]);
+        info!(outcome = label, node_token.id = token, node.id = node, "join");
+    }
+
+    /// A node answered a transaction, or did not.
+    pub(crate) fn verdict(&self, outcome: VerdictOutcome, node: &str, revision: u64, refused: usize) {
+        let label = match outcome {
+            VerdictOutcome::Active => "active",
+            VerdictOutcome::Partial => "partial",
+            VerdictOutcome::Refused => "refused",
+            VerdictOutcome::Silent => "silent",
+        };
+        self.verdicts.add(1, &[KeyValue::new("outcome", label)]);
+        match outcome {
+            VerdictOutcome::Active => debug!(node.id = node, revision, "transaction active"),
+            VerdictOutcome::Partial | VerdictOutcome::Refused | VerdictOutcome::Silent => {
+                warn!(node.id = node, revision, outcome = label, refused, "transaction not taken whole");
+            }
+        }
+    }
+
+    /// Records came in.
+    pub(crate) fn records(&self, outcome: RecordOutcome, count: u64, node: &str) {
+        if count == 0 {
+            return;
+        }
+        let label = match outcome {
+            RecordOutcome::Stored => "stored",
+            RecordOutcome::Foreign => "foreign",
+            RecordOutcome::Lost => "lost",
+            RecordOutcome::Poison => "poison",
+        };
+        self.records.add(count, &[KeyValue::new("outcome", label)]);
+        match outcome {
+            RecordOutcome::Stored | RecordOutcome::Foreign => {
+                debug!(node.id = node, count, outcome = label, "records taken");
+            }
+            RecordOutcome::Lost | RecordOutcome::Poison => {
+                warn!(node.id = node, count, outcome = label, "records lost");
+            }
+        }
+    }
+
+    /// A connection came in.
+    pub(crate) fn connection(&self, port: &'static str, outcome: ConnectionOutcome) {
+        let label = match outcome {
+            ConnectionOutcome::Accepted => "accepted",
+            ConnectionOutcome::Limit => "limit",
+            ConnectionOutcome::Handshake => "handshake",
+        };
+        self.connections.add(1, &[KeyValue::new("port", port), KeyValue::new("outcome", label)]);
+        if matches!(outcome, ConnectionOutcome::Limit) {
+            warn!(port, "connection refused, too many are open");
+        }
+    }
+}

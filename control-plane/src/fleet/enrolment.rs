@@ -1,0 +1,142 @@
+//! Machines become nodes here, by a token whose secret they never show.
+//!
+//! Every refusal looks alike: who guesses learns nothing of which part was wrong.
+
+use rr_contract::model::id::{NodeId, NodeTokenId};
+use rr_contract::model::time;
+use rr_contract::runtime::chain;
+use rr_contract::seal::SealingKey;
+use rr_contract::seal::node_token::NodeTokenStatement;
+use rr_contract::seam::draw;
+use rr_contract::wire::fleet::{self, enrolment_service_server::EnrolmentService};
+use tonic::{Request, Response, Status};
+use tracing::{error, warn};
+
+use super::FleetPort;
+use crate::authority::{Issued, NodeIdentity};
+use crate::events::JoinOutcome;
+use crate::store::node::Redeemed;
+use crate::store::{self, Author, StoreError, micros, node_row};
+
+/// Why a machine did not become a node; for our log alone.
+#[derive(Debug, thiserror::Error)]
+enum JoinError {
+    #[error("no such token")]
+    UnknownToken,
+    #[error("token was not shown as it should be")]
+    Auth,
+    #[error("token does not vouch for these keys")]
+    Vouch,
+    #[error("request for a certificate is none")]
+    Request,
+    #[error("token is used up or too old")]
+    Spent,
+    #[error("registered statement is damaged")]
+    Statement,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[tonic::async_trait]
+impl EnrolmentService for FleetPort {
+    async fn join(
+        &self,
+        request: Request<fleet::JoinRequest>,
+    ) -> Result<Response<fleet::JoinResponse>, Status> {
+        let request = request.into_inner();
+        let node = NodeId::from_random(draw(&*self.seams.entropy));
+        // Printed only where it has the form of an id: it may be anything.
+        let token = request.token.parse::<NodeTokenId>().map(|id| id.to_string()).unwrap_or_default();
+        match self.admit(node, request).await {
+            Ok(response) => {
+                self.events.join(JoinOutcome::Admitted, &token, &node.to_string());
+                Ok(Response::new(response))
+            }
+            Err(JoinError::Store(error)) => {
+                error!(error = %chain(&error), "join failed");
+                self.events.join(JoinOutcome::Failed, &token, "");
+                Err(Status::unavailable("the control plane cannot admit nodes just now; try again"))
+            }
+            Err(error) => {
+                warn!(reason = %error, node_token.id = token, "join refused");
+                self.events.join(JoinOutcome::Refused, &token, "");
+                Err(Status::unauthenticated(
+                    "this token admits no node: it is unknown, used up, too old, or not shown as it should be; \
+                     make a new one with `rrctl node token`",
+                ))
+            }
+        }
+    }
+}
+
+impl FleetPort {
+    async fn admit(
+        &self,
+        node: NodeId,
+        request: fleet::JoinRequest,
+    ) -> Result<fleet::JoinResponse, JoinError> {
+        let id: NodeTokenId = request.token.parse().map_err(|_| JoinError::UnknownToken)?;
+        let entry = store::node::token_by_id(&self.store, id).await?.ok_or(JoinError::UnknownToken)?;
+        let region =
+            store::region::by_reference(&self.store, &entry.region).await?.ok_or(JoinError::Statement)?;
+        let statement = NodeTokenStatement::parse(entry.statement, &region.statement()?)
+            .map_err(|_| JoinError::Statement)?;
+        if !statement.admits(&request.auth) {
+            return Err(JoinError::Auth);
+        }
+        if SealingKey::try_from(request.node_key.as_slice()).is_err()
+            || !statement.vouches(&request.node_key, &request.csr, &request.vouch)
+        {
+            return Err(JoinError::Vouch);
+        }
+        let identity = NodeIdentity { node, region: statement.region() };
+        let issued =
+            self.authority.issue_node(&request.csr, identity, &self.seams).map_err(|_| JoinError::Request)?;
+        self.redeem(&statement, identity, &request, &issued).await?;
+        Ok(fleet::JoinResponse {
+            node: node.to_string(),
+            chain: vec![issued.certificate.to_vec()],
+            trust: vec![self.authority.certificate().to_vec()],
+            statement: Some(statement.to_wire()),
+            not_after: Some(time::timestamp(issued.not_after)),
+        })
+    }
+
+    /// Counts the use and writes the node, or neither.
+    async fn redeem(
+        &self,
+        statement: &NodeTokenStatement,
+        identity: NodeIdentity,
+        request: &fleet::JoinRequest,
+        issued: &Issued,
+    ) -> Result<(), JoinError> {
+        let token = statement.id().to_string();
+        let row = node_row::Model {
+            id: identity.node.to_string(),
+            region: identity.region.to_string(),
+            token: token.clone(),
+            build: request.build.chars().take(64).collect(),
+            node_key: request.node_key.clone(),
+            joined_at: 0,
+            last_seen_at: 0,
+            certificate_not_after: micros(issued.not_after),
+            status: Vec::new(),
+        };
+        let author = Author { token: token.clone(), call: "EnrolmentService.Join" };
+        self.store
+            .write(author, move |txn| {
+                Box::pin(async move {
+                    match store::node::token_redeem(txn, &token).await? {
+                        Redeemed::Spent => return Err(JoinError::Spent),
+                        Redeemed::Admitted => {}
+                    }
+                    let now = txn.now();
+                    store::node::create(txn, node_row::Model { joined_at: now, last_seen_at: now, ..row })
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! Listeners: bound before anything else is touched, then served with or without TLS until the stop.
+//!
+//! Knows no service. Every connection has a handshake deadline, a keepalive and a place under the limit;
+//! at the stop they are asked to finish, and cut off when the time is over.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rr_contract::runtime::{Stop, Tasks, chain};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use crate::events::{ConnectionOutcome, Events};
+
+/// All nodes come back at once after an outage: the default queue of 1024 overflows silently.
+const BACKLOG: u32 = 4096;
+const CONNECTIONS: usize = 20_000;
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+const HEADER_LIMIT: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
+const STREAMS: u32 = 256;
+
+/// A listener that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({port}): {}; choose another with --{port}", said(cause))]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What it is for, and the flag that moves it.
+    pub port: &'static str,
+    /// Part of the text, so no source.
+    cause: io::Error,
+}
+
+fn said(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "address in use".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "no such address on this machine".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A listener with its port, not served yet.
+pub(crate) struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    port: &'static str,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// How a port is served.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) router: axum::Router,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Puts what a verified client certificate says into every request.
+    pub(crate) admit: Admit,
+    /// How long a connection without a client certificate may last, where one is expected.
+    pub(crate) stranger: Option<Duration>,
+    pub(crate) events: Events,
+    pub(crate) tasks: Tasks,
+    pub(crate) stop: Stop,
+    pub(crate) drain: Duration,
+}
+
+/// Reads a client certificate into the extensions of a connection's requests.
+pub(crate) type Admit = Arc<dyn Fn(&CertificateDer<'_>, &mut http::Extensions) + Send + Sync>;
+
+impl Bound {
+    /// Opens a listener.
+    pub(crate) fn bind(port: &'static str, address: SocketAddr) -> Result<Self, BindError> {
+        let open = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address, port })
+        };
+        open().map_err(|cause| BindError { address, port, cause })
+    }
+
+    /// Where it listens; the port is real even where zero was asked for.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the stop, then drains.
+    pub(crate) async fn serve(self, serving: Serving) {
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                () = serving.stop.requested() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, mostly: waiting is all that helps, and spinning makes it worse.
+                    warn!(error = %chain(&error), port = self.port, "connection not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                serving.events.connection(self.port, ConnectionOutcome::Limit);
+                continue;
+            };
+            let connection =
+                Connection { serving: serving.clone(), port: self.port, peer, watcher: graceful.watcher() };
+            serving.tasks.spawn("connection", async move {
+                connection.run(stream).await;
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        if timeout(serving.drain, graceful.shutdown()).await.is_err() {
+            debug!(port = self.port, "connections cut off");
+        }
+    }
+}
+
+struct Connection {
+    serving: Serving,
+    port: &'static str,
+    peer: SocketAddr,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "no TCP_NODELAY");
+        }
+        let mut extensions = http::Extensions::new();
+        extensions.insert(Peer(self.peer));
+        let Some(tls) = self.serving.tls.clone() else {
+            self.serving.events.connection(self.port, ConnectionOutcome::Accepted);
+            return self.http(stream, extensions).await;
+        };
+        match timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(tls).accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                if let Some(certificate) = certificate {
+                    (self.serving.admit)(certificate, &mut extensions);
+                }
+                let limit = self.serving.stranger.filter(|_| certificate.is_none());
+                self.serving.events.connection(self.port, ConnectionOutcome::Accepted);
+                match limit {
+                    // Or whoever knows the address could take every place and keep it.
+                    Some(limit) => drop(timeout(limit, self.http(stream, extensions)).await),
+                    None => self.http(stream, extensions).await,
+                }
+            }
+            Ok(Err(error)) => {
+                self.serving.events.connection(self.port, ConnectionOutcome::Handshake);
+                debug!(%error, peer = %self.peer, port = self.port, "no TLS handshake");
+            }
+            Err(_elapsed) => {
+                self.serving.events.connection(self.port, ConnectionOutcome::Handshake);
+                debug!(peer = %self.peer, port = self.port, "no TLS handshake in time");
+            }
+        }
+    }
+
+    async fn http<S>(self, stream: S, extensions: http::Extensions)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = self.serving.router.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            let router = router.clone();
+            request.extensions_mut().extend(extensions.clone());
+            async move {
+                let answer: Result<Response<Body>, Infallible> = router.oneshot(request.map(Body::new)).await;
+                answer
+            }
+        });
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE_EVERY)
+            .keep_alive_timeout(KEEPALIVE_LIMIT)
+            .max_concurrent_streams(STREAMS);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            debug!(error = %chain(&*error), peer = %self.peer, port = self.port, "connection broke");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

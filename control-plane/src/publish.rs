@@ -1,0 +1,230 @@
+//! Keeps the published configuration in memory and wakes the streams that carry it to nodes.
+//!
+//! It takes no input: it reads the revision log, compares and applies. A commit of this process only wakes
+//! it early; a poll once a second is what it relies on, so that another replica's commit arrives too. A
+//! region of which nothing is known yet has no view at all, never an empty one.
+
+mod chunk;
+mod fleet;
+mod index;
+mod region;
+mod stream;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use rr_contract::model::id::RegionId;
+use rr_contract::runtime::{Gate, Stop, chain};
+use rr_contract::wire::fleet as wire;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use crate::events::Events;
+use crate::store::{self, Store, StoreError};
+
+use chunk::{Encoded, Encoder};
+use index::Index;
+
+pub(crate) use fleet::{Fleet, LiveNode};
+pub(crate) use stream::Session;
+
+/// How often the log is read when nothing wakes us.
+const POLL: Duration = Duration::from_secs(1);
+/// A change after this much quiet goes out at once; what follows is gathered for as long.
+const QUIET: Duration = Duration::from_millis(10);
+/// The longest that a change is gathered.
+const GATHER_MOST: Duration = Duration::from_millis(100);
+/// Changes read at once.
+const BATCH: u64 = 2_000;
+
+/// The published configuration of this replica.
+pub(crate) struct Publisher {
+    store: Store,
+    events: Events,
+    index: RwLock<Option<Index>>,
+    /// The newest revision that streams may carry.
+    announced: watch::Sender<u64>,
+    encoder: Mutex<Encoder>,
+    fleet: Fleet,
+}
+
+/// What a region lacks that stands somewhere.
+pub(crate) enum Next {
+    /// Nothing.
+    Settled,
+    /// This.
+    Send(Arc<Encoded>),
+    /// There is no index, or it is about another history than the asker's.
+    Gone,
+}
+
+impl Publisher {
+    pub(crate) fn new(store: Store, events: Events) -> Arc<Self> {
+        let (announced, _) = watch::channel(0);
+        Arc::new(Self {
+            store,
+            events,
+            index: RwLock::new(None),
+            announced,
+            encoder: Mutex::default(),
+            fleet: Fleet::default(),
+        })
+    }
+
+    /// Connected nodes.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Where a region's view stands; none while nothing is loaded.
+    pub(crate) fn position(&self, region: RegionId) -> Option<wire::Position> {
+        self.read().as_ref().map(|index| index.position(region))
+    }
+
+    /// Loads the index, then follows the log until the stop.
+    pub(crate) async fn run(self: Arc<Self>, stop: Stop, loaded: Gate) {
+        let mut committed = self.store.committed();
+        let mut gate = Some(loaded);
+        let mut outage = false;
+        let mut announced_at = Instant::now() - QUIET;
+        // When the first change that was not announced came, and the last.
+        let mut gathering: Option<(Instant, Instant)> = None;
+        loop {
+            match self.catch_up().await {
+                Ok(changed) => {
+                    if outage {
+                        info!("database is back");
+                        outage = false;
+                    }
+                    if let Some(gate) = gate.take() {
+                        gate.done();
+                    }
+                    if changed {
+                        let now = Instant::now();
+                        gathering = Some((gathering.map_or(now, |(first, _)| first), now));
+                    }
+                }
+                Err(error) if !outage => {
+                    // Once an outage: streams go on from memory meanwhile.
+                    warn!(error = %chain(&error), "revision log not read, trying on");
+                    outage = true;
+                }
+                Err(_again) => {}
+            }
+            let mut wake = Instant::now() + POLL;
+            if let Some((first, last)) = gathering {
+                let due = (last + QUIET).min(first + GATHER_MOST);
+                if first >= announced_at + QUIET || due <= Instant::now() {
+                    self.announce();
+                    announced_at = Instant::now();
+                    gathering = None;
+                } else {
+                    wake = due;
+                }
+            }
+            tokio::select! {
+                () = stop.requested() => return,
+                // The store lives as long as we do, so its end is no case.
+                _ = committed.changed() => {}
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn announce(&self) {
+        let head = self.read().as_ref().map(Index::head);
+        if let Some(head) = head {
+            self.announced.send_replace(head);
+        }
+    }
+
+    /// Reads what is new; true when something was.
+    async fn catch_up(&self) -> Result<bool, StoreError> {
+        let head = store::installation::head(&self.store).await?.ok_or(StoreError::Damaged("head"))?;
+        let ours = self.read().as_ref().map(|index| (index.lineage(), index.head()));
+        match ours {
+            Some((lineage, revision)) if lineage == head.lineage && revision == head.revision => {
+                return Ok(false);
+            }
+            Some((lineage, revision)) if lineage == head.lineage && revision < head.revision => {}
+            Some((_, revision)) => {
+                error!(
+                    revision,
+                    head = head.revision,
+                    "history of the database changed beneath us, loading it anew"
+                );
+                self.load().await?;
+                return Ok(true);
+            }
+            None => {
+                self.load().await?;
+                return Ok(true);
+            }
+        }
+        let mut changed = false;
+        loop {
+            let from = self.read().as_ref().map_or(0, Index::head);
+            let changes = store::change::since(&self.store, from, BATCH).await?;
+            if changes.is_empty() {
+                return Ok(changed);
+            }
+            changed = true;
+            let to = changes.last().map_or(from, |change| change.revision);
+            if let Some(index) = self.write().as_mut() {
+                index.apply(changes);
+            }
+            self.events.published(to, to.saturating_sub(from));
+        }
+    }
+
+    async fn load(&self) -> Result<(), StoreError> {
+        let (head, resources) = self.store.published().await?;
+        let count = resources.len();
+        let mut slot = self.write();
+        let generation = slot.as_ref().map_or(0, |index| index.generation() + 1);
+        *slot = Some(Index::load(head, generation, resources));
+        drop(slot);
+        info!(revision = head.revision, resources = count, "configuration loaded");
+        Ok(())
+    }
+
+    /// What a region lacks that stands at `from`, or has nothing. Encoded once for all who ask alike.
+    async fn next(&self, region: RegionId, from: Option<u64>, generation: u64) -> Next {
+        // Held over the encoding: whoever asks for the same meanwhile finds it done.
+        let mut encoder = self.encoder.lock().await;
+        let cut = {
+            let index = self.read();
+            let Some(index) = index.as_ref().filter(|index| index.generation() == generation) else {
+                return Next::Gone;
+            };
+            if from.is_some_and(|from| index.settled(region, from)) {
+                return Next::Settled;
+            }
+            if let Some(ready) = encoder.ready(generation, region, from, index.head()) {
+                return Next::Send(ready);
+            }
+            index.cut(region, from)
+        };
+        let encoded = if cut.snapshot {
+            // Off the workers that carry every other stream.
+            match tokio::task::spawn_blocking(move || Encoded::of(cut)).await {
+                Ok(encoded) => encoded,
+                Err(_stopping) => return Next::Gone,
+            }
+        } else {
+            Encoded::of(cut)
+        };
+        encoder.keep(generation, region, from, &encoded);
+        Next::Send(encoded)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Option<Index>> {
+        // A panic under the lock would be a bug of the index; streams of other regions need not end for it.
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Option<Index>> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

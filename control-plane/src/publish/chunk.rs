@@ -1,0 +1,126 @@
+//! Cuts what a region lacks into chunks, once for all streams that lack the same.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use rr_contract::model::id::RegionId;
+use rr_contract::model::resource::Key;
+use rr_contract::wire::fleet;
+
+use super::region::Cut;
+
+/// How large a chunk's body grows: far below the 4 MiB that a receiver takes.
+const BODY: usize = 512 * 1024;
+/// How many encoded transactions are kept; nearly all nodes of a region ask for the same one.
+const KEPT: usize = 16;
+
+/// A transaction as it goes over the wire, but for what differs by stream.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    /// Bodies with their CRC-32, shared by every stream.
+    pub(super) chunks: Vec<(Bytes, u32)>,
+    pub(super) position: fleet::Position,
+    /// It holds everything.
+    pub(super) snapshot: bool,
+    /// Of a delta: what it touches.
+    pub(super) touched: Vec<Key>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Slot {
+    generation: u64,
+    region: RegionId,
+    from: Option<u64>,
+    to: u64,
+}
+
+/// Remembers the last few.
+#[derive(Default)]
+pub(super) struct Encoder {
+    kept: VecDeque<(Slot, Arc<Encoded>)>,
+}
+
+impl Encoder {
+    /// One that was encoded before.
+    pub(super) fn ready(
+        &self,
+        generation: u64,
+        region: RegionId,
+        from: Option<u64>,
+        to: u64,
+    ) -> Option<Arc<Encoded>> {
+        let wanted = Slot { generation, region, from, to };
+        self.kept.iter().find(|(slot, _)| *slot == wanted).map(|(_, encoded)| Arc::clone(encoded))
+    }
+
+    /// Remembers what was encoded for a place.
+    pub(super) fn keep(
+        &mut self,
+        generation: u64,
+        region: RegionId,
+        from: Option<u64>,
+        encoded: &Arc<Encoded>,
+    ) {
+        let slot = Slot { generation, region, from, to: encoded.position.revision };
+        self.kept.push_back((slot, Arc::clone(encoded)));
+        if self.kept.len() > KEPT {
+            self.kept.pop_front();
+        }
+    }
+}
+
+impl Encoded {
+    /// Encodes. Takes a while for a large snapshot.
+    pub(super) fn of(cut: Cut) -> Arc<Self> {
+        let snapshot = cut.snapshot;
+        let touched = if snapshot {
+            Vec::new()
+        } else {
+            cut.upserts.iter().map(|(key, _)| *key).chain(cut.removals.iter().copied()).collect()
+        };
+        Arc::new(Self { position: cut.position.clone(), chunks: chunks(cut), snapshot, touched })
+    }
+}
+
+fn chunks(cut: Cut) -> Vec<(Bytes, u32)> {
+    let mut chunks = Vec::new();
+    let mut body = fleet::ChunkBody::default();
+    let mut size = 0;
+    let flush = |body: &mut fleet::ChunkBody, chunks: &mut Vec<(Bytes, u32)>| {
+        let bytes = Bytes::from(std::mem::take(body).encode_to_vec());
+        let crc = crc32fast::hash(&bytes);
+        chunks.push((bytes, crc));
+    };
+    for (key, entry) in cut.upserts {
+        let resource = fleet::Resource {
+            key: Some(key.to_wire()),
+            revision: entry.revision,
+            hash: entry.hash.to_vec(),
+            payload: entry.payload,
+            needs: Vec::new(),
+        };
+        let length = resource.encoded_len() + 8;
+        if size > 0 && size + length > BODY {
+            flush(&mut body, &mut chunks);
+            size = 0;
+        }
+        size += length;
+        body.upserts.push(resource);
+    }
+    for key in cut.removals {
+        let key = key.to_wire();
+        let length = key.encoded_len() + 8;
+        if size > 0 && size + length > BODY {
+            flush(&mut body, &mut chunks);
+            size = 0;
+        }
+        size += length;
+        body.removals.push(key);
+    }
+    if size > 0 {
+        flush(&mut body, &mut chunks);
+    }
+    chunks
+}

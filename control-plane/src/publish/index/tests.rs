@@ -1,0 +1,246 @@
+//! Views by reach: whatever the history, the incremental view is the one made from nothing.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use prost::Message as _;
+use rr_contract::digest::ViewDigest;
+use rr_contract::model::id::{CredentialId, InstallationId, OrgId, ProxyId, TargetId};
+use rr_contract::model::resource::ResourceId;
+
+use super::*;
+
+const HEAD: Head = Head {
+    installation: InstallationId::from_random([1; 16]),
+    lineage: [2; 16],
+    revision: 0,
+    authority: None,
+};
+
+fn org(n: u8) -> OrgId {
+    OrgId::from_random([n; 16])
+}
+
+fn region(n: u8) -> RegionId {
+    RegionId::from_random([n; 16])
+}
+
+/// One step of a history: a resource of a small world is written with some content, or removed.
+#[derive(Debug, Clone)]
+enum Step {
+    Org { n: u8, suspended: bool },
+    Target { n: u8, content: u8 },
+    Credential { n: u8, version: u64 },
+    Proxy { n: u8, target: u8, credential: u8, callers: Vec<u8>, regions: Vec<u8> },
+    Remove { kind: u8, n: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let small = 0_u8..3;
+    prop_oneof![
+        1 => (0_u8..2, any::<bool>()).prop_map(|(n, suspended)| Step::Org { n, suspended }),
+        2 => (small.clone(), 0_u8..3).prop_map(|(n, content)| Step::Target { n, content }),
+        2 => (small.clone(), 1_u64..4).prop_map(|(n, version)| Step::Credential { n, version }),
+        4 => (
+            small.clone(),
+            small.clone(),
+            small.clone(),
+            prop::collection::btree_set(0_u8..3, 1..3),
+            prop::collection::btree_set(0_u8..3, 1..4),
+        )
+            .prop_map(|(n, target, credential, callers, regions)| Step::Proxy {
+                n,
+                target,
+                credential,
+                callers: callers.into_iter().collect(),
+                regions: regions.into_iter().collect(),
+            }),
+        2 => (0_u8..4, small).prop_map(|(kind, n)| Step::Remove { kind, n }),
+    ]
+}
+
+fn target_key(n: u8) -> Key {
+    Key::new(org(0), ResourceId::Target(TargetId::from_random([n; 16])))
+}
+
+fn credential_key(n: u8) -> Key {
+    Key::new(org(0), ResourceId::Credential(CredentialId::from_random([n; 16])))
+}
+
+fn proxy_key(n: u8) -> Key {
+    Key::new(org(0), ResourceId::Proxy(ProxyId::from_random([n; 16])))
+}
+
+fn change(step: &Step, revision: u64) -> PublishedChange {
+    let (key, payload) = match step {
+        Step::Org { n, suspended } => {
+            let wire = fleet::OrgResource { name: format!("org-{n}"), suspended: *suspended };
+            (Key::org(org(*n)), Some(wire.encode_to_vec()))
+        }
+        Step::Target { n, content } => {
+            let wire = fleet::TargetResource {
+                name: format!("target-{n}"),
+                base_url: format!("https://{content}.example.com"),
+                ..Default::default()
+            };
+            (target_key(*n), Some(wire.encode_to_vec()))
+        }
+        Step::Credential { n, version } => {
+            let none = fleet::upstream_credential::Kind::None(fleet::UpstreamNone {});
+            let wire = fleet::CredentialResource {
+                name: format!("credential-{n}"),
+                version: *version,
+                not_after: None,
+                usage: Some(fleet::credential_resource::Usage::Upstream(fleet::UpstreamCredential {
+                    kind: Some(none),
+                })),
+            };
+            (credential_key(*n), Some(wire.encode_to_vec()))
+        }
+        Step::Proxy { n, target, credential, callers, regions } => {
+            let wire = fleet::ProxyResource {
+                name: format!("proxy-{n}"),
+                active: true,
+                caller_credentials: callers.iter().map(|n| credential_key(*n).id_text()).collect(),
+                target: target_key(*target).id_text(),
+                upstream_credential: credential_key(*credential).id_text(),
+                regions: regions.iter().map(|n| region(*n).to_string()).collect(),
+            };
+            (proxy_key(*n), Some(wire.encode_to_vec()))
+        }
+        Step::Remove { kind, n } => {
+            let key = match kind {
+                0 => Key::org(org(*n)),
+                1 => target_key(*n),
+                2 => credential_key(*n),
+                _ => proxy_key(*n),
+            };
+            (key, None)
+        }
+    };
+    PublishedChange { key, revision, payload: payload.map(Bytes::from) }
+}
+
+/// What a region should hold, computed from the whole: no counting, no deltas.
+fn reached(world: &BTreeMap<Key, Bytes>, wanted: RegionId) -> BTreeMap<Key, Bytes> {
+    let mut view = BTreeMap::new();
+    for (key, payload) in world {
+        let model = Model::parse(key, payload).expect("our own payloads");
+        let Model::Proxy(proxy) = &model else { continue };
+        if !proxy.regions.contains(&wanted) {
+            continue;
+        }
+        view.insert(*key, payload.clone());
+        for key in model.refs(key) {
+            if let Some(payload) = world.get(&key) {
+                view.insert(key, payload.clone());
+            }
+        }
+    }
+    view
+}
+
+fn digest(view: &BTreeMap<Key, Bytes>) -> Vec<u8> {
+    let mut digest = ViewDigest::default();
+    for (key, payload) in view {
+        digest.add(key, &resource_hash(payload));
+    }
+    digest.digest().to_vec()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// protocol.md D, I2 and I4: applying changes one by one gives what computing the view anew gives, and
+    /// a node that applies the deltas ends up with the same.
+    #[test]
+    fn a_view_kept_up_by_changes_is_the_view_computed_from_scratch(
+        revisions in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25),
+        stops in prop::collection::vec(any::<bool>(), 25),
+    ) {
+        let mut index = Index::load(HEAD, 0, Vec::new());
+        let mut world: BTreeMap<Key, Bytes> = BTreeMap::new();
+        let mut nodes: BTreeMap<u8, (u64, BTreeMap<Key, Bytes>)> =
+            (0..3).map(|n| (n, (0, BTreeMap::new()))).collect();
+        for (i, steps) in revisions.iter().enumerate() {
+            let revision = i as u64 + 1;
+            // One key once a revision, as the store has it.
+            let changes: BTreeMap<Key, PublishedChange> =
+                steps.iter().map(|step| change(step, revision)).map(|change| (change.key, change)).collect();
+            for change in changes.values() {
+                match &change.payload {
+                    Some(payload) => world.insert(change.key, payload.clone()),
+                    None => world.remove(&change.key),
+                };
+            }
+            index.apply(changes.into_values().collect());
+            for (n, (at, held)) in &mut nodes {
+                let want = reached(&world, region(*n));
+                let position = index.position(region(*n));
+                prop_assert_eq!(&position.digest, &digest(&want));
+                prop_assert_eq!(position.count, want.len() as u64);
+                // A node now and then catches up from where it last stood.
+                if stops[i] {
+                    let cut = index.cut(region(*n), Some(*at));
+                    prop_assert!(!cut.snapshot);
+                    for (key, entry) in cut.upserts {
+                        held.insert(key, entry.payload);
+                    }
+                    for key in cut.removals {
+                        held.remove(&key);
+                    }
+                    *at = position.revision;
+                    prop_assert_eq!(&*held, &want);
+                }
+            }
+        }
+        // Loaded anew, as after a restart, it is the same again.
+        let resources = world
+            .iter()
+            .map(|(key, payload)| PublishedResource { key: *key, revision: 1, payload: payload.clone() })
+            .collect();
+        let again = Index::load(Head { revision: index.head(), ..HEAD }, 1, resources);
+        for n in 0..3 {
+            prop_assert_eq!(again.position(region(n)), index.position(region(n)));
+        }
+    }
+}
+
+fn proxied(revision: u64) -> Vec<PublishedChange> {
+    [
+        Step::Org { n: 0, suspended: false },
+        Step::Target { n: 0, content: 0 },
+        Step::Credential { n: 0, version: 1 },
+        Step::Proxy { n: 0, target: 0, credential: 0, callers: vec![0], regions: vec![0] },
+    ]
+    .iter()
+    .map(|step| change(step, revision))
+    .collect()
+}
+
+#[test]
+fn a_node_stands_where_its_content_was_ours_and_nowhere_else() {
+    let mut index = Index::load(HEAD, 0, Vec::new());
+    index.apply(proxied(1));
+    let first = index.position(region(0));
+    index.apply(vec![change(&Step::Target { n: 0, content: 1 }, 2)]);
+    let second = index.position(region(0));
+    let standing = |at: &fleet::Position| index.standing(region(0), at);
+    assert_eq!(standing(&first), Standing::At(1));
+    assert_eq!(standing(&second), Standing::At(2));
+    assert_eq!(standing(&fleet::Position { digest: vec![0; 32], ..first.clone() }), Standing::Unknown);
+    assert_eq!(standing(&fleet::Position { lineage: vec![9; 16], ..first.clone() }), Standing::Elsewhere);
+    assert_eq!(standing(&fleet::Position { revision: 3, ..second.clone() }), Standing::Ahead);
+    assert_eq!(index.standing(region(1), &first), Standing::Unknown);
+}
+
+#[test]
+fn what_another_region_changes_settles_nothing_new_here() {
+    let mut index = Index::load(HEAD, 0, Vec::new());
+    index.apply(proxied(1));
+    let other = Step::Proxy { n: 1, target: 0, credential: 0, callers: vec![0], regions: vec![1] };
+    index.apply(vec![change(&other, 2)]);
+    assert!(index.settled(region(0), 1));
+    assert!(!index.settled(region(1), 1));
+    assert_eq!(index.position(region(0)).revision, 2, "its position follows the head all the same");
+}

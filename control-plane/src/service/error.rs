@@ -1,0 +1,155 @@
+//! Why a use case did not do what it was asked to.
+
+use rr_contract::model::invalid::Invalid;
+
+use crate::authz::Least;
+use crate::kind::Kind;
+use crate::store::StoreError;
+
+/// Stable names for programs, in `ErrorInfo.reason` and as `code` of problem+json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    NotFound,
+    NameTaken,
+    Invalid,
+    InUse,
+    NotSealedToRegion,
+    Unauthenticated,
+    RoleMissing,
+    BootstrapOnly,
+    GrantTooWide,
+    VersionConflict,
+    Changed,
+    Unavailable,
+    Internal,
+}
+
+impl Reason {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "NOT_FOUND",
+            Self::NameTaken => "NAME_TAKEN",
+            Self::Invalid => "INVALID",
+            Self::InUse => "IN_USE",
+            Self::NotSealedToRegion => "NOT_SEALED_TO_REGION",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::RoleMissing => "ROLE_MISSING",
+            Self::BootstrapOnly => "BOOTSTRAP_ONLY",
+            Self::GrantTooWide => "GRANT_TOO_WIDE",
+            Self::VersionConflict => "VERSION_CONFLICT",
+            Self::Changed => "CHANGED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// A precondition that does not hold: about what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Precondition {
+    /// As `proxies/px_…`.
+    pub(crate) subject: String,
+    pub(crate) text: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServiceError {
+    #[error("no {noun} {name:?}")]
+    NotFound { noun: &'static str, name: String },
+    #[error("{noun} {name:?} exists already, or did")]
+    AlreadyThere { noun: &'static str, name: String },
+    #[error("{0}")]
+    Invalid(Invalid),
+    #[error("{text}")]
+    Refused { reason: Reason, text: String, preconditions: Vec<Precondition> },
+    #[error("no valid token: send `authorization: Bearer rr_token_…`")]
+    Unauthenticated,
+    /// Says not which of them: who guesses learns nothing.
+    #[error("token is not valid, was used up, or has expired")]
+    BadToken,
+    #[error("this needs {}", needs(.0))]
+    Role(Least),
+    #[error("the bootstrap token makes tokens and nothing else; make one with it, then use that")]
+    BootstrapOnly,
+    #[error("{0}")]
+    GrantTooWide(String),
+    #[error("{text}")]
+    Conflict { reason: Reason, text: String },
+    #[error("{0}")]
+    Unavailable(&'static str),
+    #[error("the database did not do it")]
+    Store(#[source] StoreError),
+}
+
+impl ServiceError {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::AlreadyThere { .. } => Kind::AlreadyThere,
+            Self::Invalid(_) => Kind::Invalid,
+            Self::Refused { .. } => Kind::Refused,
+            Self::Unauthenticated | Self::BadToken => Kind::Unauthenticated,
+            Self::Role(_) | Self::BootstrapOnly | Self::GrantTooWide(_) => Kind::Forbidden,
+            Self::Conflict { .. } => Kind::Conflict,
+            Self::Unavailable(_) => Kind::Unavailable,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::NotFound { .. } => Reason::NotFound,
+            Self::AlreadyThere { .. } => Reason::NameTaken,
+            Self::Invalid(_) => Reason::Invalid,
+            Self::Refused { reason, .. } | Self::Conflict { reason, .. } => *reason,
+            Self::Unauthenticated | Self::BadToken => Reason::Unauthenticated,
+            Self::Role(_) => Reason::RoleMissing,
+            Self::BootstrapOnly => Reason::BootstrapOnly,
+            Self::GrantTooWide(_) => Reason::GrantTooWide,
+            Self::Unavailable(_) => Reason::Unavailable,
+            Self::Store(error) => match error.kind() {
+                Kind::AlreadyThere => Reason::NameTaken,
+                Kind::Conflict => Reason::Changed,
+                Kind::Unavailable => Reason::Unavailable,
+                _ => Reason::Internal,
+            },
+        }
+    }
+
+    /// One field at fault.
+    pub(super) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid(Invalid::field(field, reason))
+    }
+
+    /// For `map_err` of a write that gives something its name.
+    pub(super) fn taken(noun: &'static str, name: &str) -> impl FnOnce(StoreError) -> Self {
+        let name = name.to_owned();
+        move |error| match error {
+            StoreError::Duplicate(_) => Self::AlreadyThere { noun, name },
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Invalid> for ServiceError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+fn needs(least: &Least) -> String {
+    match least {
+        Least::Anybody | Least::AnybodyOrBootstrap => "a token".to_owned(),
+        Least::Operator => "ROLE_OPERATOR".to_owned(),
+        Least::InOrg(role) => format!("{} or higher in the organization", role.as_str_name()),
+        Least::InOrgOrOperator(role) => {
+            format!("{} or higher in the organization, or ROLE_OPERATOR", role.as_str_name())
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What input fields have in common: required messages, output-only fields, update masks, times.
+
+use std::collections::BTreeSet;
+
+use pbjson_types::{Duration, Timestamp};
+use rr_contract::model::time;
+use rr_contract::wire::FieldMask;
+
+use super::ServiceError;
+use crate::store::{micros, org_row};
+
+/// The message that a call is about.
+pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, ServiceError> {
+    value.ok_or_else(|| ServiceError::field(field, "is missing"))
+}
+
+/// An id that the control plane sets.
+pub(super) fn unset_id(field: &str, id: &str) -> Result<(), ServiceError> {
+    if id.is_empty() { Ok(()) } else { Err(ServiceError::field(field, "is set by the control plane")) }
+}
+
+/// An organization inside a body: the path's, or none.
+pub(super) fn same_org(field: &str, said: &str, org: &org_row::Model) -> Result<(), ServiceError> {
+    if said.is_empty() || said == org.id || said == org.name {
+        return Ok(());
+    }
+    Err(ServiceError::field(field, "is another organization than the path names"))
+}
+
+/// For people.
+pub(super) fn display_name(field: &str, text: &str) -> Result<(), ServiceError> {
+    if text.chars().count() > 200 || text.chars().any(char::is_control) {
+        return Err(ServiceError::field(
+            field,
+            "is at most 200 characters, none of them a control character",
+        ));
+    }
+    Ok(())
+}
+
+/// The fields that an update is about: those that the mask names, or, without one, those that are not empty.
+pub(super) fn masked(
+    mask: Option<FieldMask>,
+    fields: &[(&'static str, bool)],
+) -> Result<BTreeSet<&'static str>, ServiceError> {
+    let names = || fields.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let chosen: BTreeSet<&'static str> = match mask {
+        Some(mask) if !mask.paths.is_empty() => mask
+            .paths
+            .iter()
+            .map(|path| {
+                fields.iter().find(|(name, _)| name == path).map(|(name, _)| *name).ok_or_else(|| {
+                    ServiceError::field("update_mask", format!("{path:?} is none of {}", names()))
+                })
+            })
+            .collect::<Result<_, _>>()?,
+        _ => fields.iter().filter(|(_, said)| *said).map(|(name, _)| *name).collect(),
+    };
+    if chosen.is_empty() {
+        return Err(ServiceError::field(
+            "update_mask",
+            format!("nothing to change: name some of {}", names()),
+        ));
+    }
+    Ok(chosen)
+}
+
+/// A time as rows have it.
+pub(super) fn time_row(field: &str, time: Option<&Timestamp>) -> Result<Option<i64>, ServiceError> {
+    time.map(|at| {
+        time::system_time(at).map(micros).map_err(|error| ServiceError::field(field, error.to_string()))
+    })
+    .transpose()
+}
+
+/// A duration as rows have it, in nanoseconds.
+pub(super) fn duration_row(field: &str, duration: Option<&Duration>) -> Result<Option<i64>, ServiceError> {
+    let out_of_range = |_| ServiceError::field(field, "out of range");
+    duration
+        .map(|wire| {
+            i64::try_from(
+                time::duration(wire).map_err(|_| ServiceError::field(field, "out of range"))?.as_nanos(),
+            )
+            .map_err(out_of_range)
+        })
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: [(&str, bool); 2] = [("base_url", true), ("danger_plaintext", false)];
+
+    #[test]
+    fn a_mask_names_what_changes_and_without_one_it_is_what_was_said() {
+        let mask = FieldMask { paths: vec!["danger_plaintext".into()] };
+        assert_eq!(masked(Some(mask), &FIELDS).expect("known"), ["danger_plaintext"].into());
+        assert_eq!(masked(None, &FIELDS).expect("one is said"), ["base_url"].into());
+    }
+
+    #[test]
+    fn an_unknown_path_is_refused_by_name() {
+        let mask = FieldMask { paths: vec!["nmae".into()] };
+        let refused = masked(Some(mask), &FIELDS).expect_err("unknown").to_string();
+        assert!(refused.contains("nmae") && refused.contains("base_url"), "{refused}");
+    }
+}

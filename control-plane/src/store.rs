@@ -1,0 +1,229 @@
+//! The database: SQLite or PostgreSQL, one schema, one way to write.
+//!
+//! A write is one transaction in a task of its own, so that a caller who goes away never leaves one half
+//! done. It stages what it publishes; the head row is taken last, because it is held until the commit
+//! returns and hands out revisions gapless and in the order of commits. Decides nothing about who may
+//! write what: that is the services' work.
+
+pub(crate) mod change;
+pub(crate) mod credential;
+mod entity;
+mod error;
+pub(crate) mod installation;
+mod migration;
+pub(crate) mod node;
+pub(crate) mod org;
+pub(crate) mod proxy;
+pub(crate) mod region;
+pub(crate) mod request;
+mod row;
+pub(crate) mod target;
+pub(crate) mod token;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rr_contract::runtime::Tasks;
+use rr_contract::seam::Clock;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm_migration::MigratorTrait;
+use tokio::sync::watch;
+
+pub use error::StoreError;
+
+pub(crate) use entity::credential as credential_row;
+pub(crate) use entity::node as node_row;
+pub(crate) use entity::org as org_row;
+pub(crate) use entity::proxy as proxy_row;
+pub(crate) use entity::region as region_row;
+pub(crate) use entity::request_record as request_row;
+pub(crate) use entity::target as target_row;
+pub(crate) use entity::token as token_row;
+pub(crate) use installation::Head;
+pub(crate) use row::Reader;
+pub(crate) use write::{Author, Txn, Written};
+
+/// How long a statement, or the wait for a lock, may take on PostgreSQL.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
+/// How long to wait for a connection of the pool.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseAddress {
+    /// A file beside us.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(String),
+}
+
+/// A text that is no address of a database.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a database: write sqlite://path or postgres://user@host/name")]
+pub struct InvalidDatabase;
+
+impl FromStr for DatabaseAddress {
+    type Err = InvalidDatabase;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDatabase> {
+        if let Some(path) = text.strip_prefix("sqlite://") {
+            if path.is_empty() {
+                return Err(InvalidDatabase);
+            }
+            return Ok(Self::Sqlite(PathBuf::from(path)));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        Err(InvalidDatabase)
+    }
+}
+
+impl std::fmt::Display for DatabaseAddress {
+    /// Without user and password, for logs and errors.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(url) => {
+                let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+                let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+                write!(f, "postgres://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+            }
+        }
+    }
+}
+
+/// The database. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<Inner>);
+
+struct Inner {
+    /// SQLite: one connection, so that writers queue instead of fighting for the lock.
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    /// The newest revision that this process committed; wakes the publisher.
+    committed: watch::Sender<u64>,
+    address: DatabaseAddress,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    pub(crate) async fn open(
+        address: &DatabaseAddress,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> Result<Self, StoreError> {
+        let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
+        let (write, read) = match address {
+            DatabaseAddress::Sqlite(path) => {
+                let write = Database::connect(sqlite(path, false)).await.map_err(opened)?;
+                migrate(address, &write).await?;
+                let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
+                (write, Database::connect(sqlite(path, true)).await.map_err(opened)?)
+            }
+            DatabaseAddress::Postgres(url) => {
+                // A pool only says that it waited in vain; one connection says why.
+                reach(url).await.map_err(&opened)?;
+                let write = Database::connect(postgres(url)).await.map_err(opened)?;
+                migrate(address, &write).await?;
+                let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
+                (write, Database::connect(postgres(url)).await.map_err(opened)?)
+            }
+        };
+        let (committed, _) = watch::channel(0);
+        Ok(Self(Arc::new(Inner { write, read, clock, tasks, committed, address: address.clone() })))
+    }
+
+    /// Follows the revisions that this process commits. Others' are found by asking.
+    pub(crate) fn committed(&self) -> watch::Receiver<u64> {
+        self.0.committed.subscribe()
+    }
+
+    /// Microseconds since 1970, as rows have it.
+    pub(crate) fn now(&self) -> i64 {
+        micros(self.0.clock.now())
+    }
+
+    /// Closes all connections, once what runs on them has ended.
+    pub(crate) async fn close(&self) {
+        for pool in [&self.0.write, &self.0.read] {
+            if let Err(error) = pool.clone().close().await {
+                tracing::warn!(%error, database = %self.0.address, "database connections not closed");
+            }
+        }
+    }
+
+    fn reader(&self) -> &DatabaseConnection {
+        &self.0.read
+    }
+}
+
+/// Microseconds since 1970.
+pub(crate) fn micros(time: std::time::SystemTime) -> i64 {
+    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Microseconds since 1970, as a time.
+pub(crate) fn time_of(micros: i64) -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+fn sqlite(path: &Path, reads_only: bool) -> ConnectOptions {
+    let mut options = ConnectOptions::new("sqlite://");
+    let path = path.to_owned();
+    options
+        .max_connections(if reads_only { 4 } else { 1 })
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_LIMIT)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(move |options| {
+            options
+                // Not in the URL, which would read a `?` or `%` in a path as its own.
+                .filename(&path)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(Duration::from_secs(5))
+                .pragma("query_only", if reads_only { "1" } else { "0" })
+        });
+    options
+}
+
+fn postgres(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    let limit = STATEMENT_LIMIT.as_millis().to_string();
+    options.max_connections(8).acquire_timeout(ACQUIRE_LIMIT).sqlx_logging(false).map_sqlx_postgres_opts(
+        move |options| {
+            options
+                .application_name("rr-control")
+                .options([("statement_timeout", limit.as_str()), ("lock_timeout", limit.as_str())])
+        },
+    );
+    options
+}
+
+async fn reach(url: &str) -> Result<(), DbErr> {
+    use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
+
+    let failed = |error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)));
+    let options: PgConnectOptions = url.parse().map_err(failed)?;
+    options.connect().await.map_err(failed)?.close().await.map_err(failed)
+}
+
+async fn migrate(address: &DatabaseAddress, write: &DatabaseConnection) -> Result<(), StoreError> {
+    migration::Migrator::up(write, None)
+        .await
+        .map_err(|source| StoreError::Migrate { database: address.to_string(), source })
+}
+
+#[cfg(test)]
+mod tests;

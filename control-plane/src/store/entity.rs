@@ -1,0 +1,30 @@
+//! Rows as sea-orm sees them. Times are microseconds since 1970, ids are text, counts are `i64`: alike on
+//! both engines. References are held by the schema, in [`super::migration`].
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "columns are named as in the schemas and tables described in each file; the derives want `pub`"
+)]
+
+pub(crate) mod blob;
+pub(crate) mod change;
+pub(crate) mod credential;
+pub(crate) mod head;
+pub(crate) mod node;
+pub(crate) mod node_token;
+pub(crate) mod org;
+pub(crate) mod proxy;
+pub(crate) mod proxy_caller;
+pub(crate) mod proxy_home;
+pub(crate) mod proxy_region;
+pub(crate) mod record_loss;
+pub(crate) mod region;
+pub(crate) mod request_record;
+pub(crate) mod resource;
+pub(crate) mod retired_credential;
+pub(crate) mod revision;
+pub(crate) mod target;
+pub(crate) mod telemetry_cursor;
+pub(crate) mod token;
+pub(crate) mod token_grant;

@@ -1,0 +1,15 @@
+//! The schema's history, in order. One source for both engines.
+//!
+//! A migration that was released is never edited.
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+mod m20261121_first;
+
+pub(super) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261121_first::Migration)]
+    }
+}

@@ -1,0 +1,133 @@
+//! Node tokens and nodes.
+
+use prost::Message as _;
+use rr_contract::model::id::NodeTokenId;
+use rr_contract::wire::fleet;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+
+use super::entity::{node, node_token};
+use super::row::{self, Reader};
+use super::{StoreError, Txn};
+
+/// A registered token.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeTokenEntry {
+    pub(crate) id: String,
+    pub(crate) region: String,
+    pub(crate) statement: fleet::NodeTokenStatement,
+}
+
+/// What became of an attempt to use a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redeemed {
+    /// One use of it was taken.
+    Admitted,
+    /// It has none left, or is too old.
+    Spent,
+}
+
+/// By id.
+pub(crate) async fn token_by_id(
+    db: &impl Reader,
+    id: NodeTokenId,
+) -> Result<Option<NodeTokenEntry>, StoreError> {
+    let row = node_token::Entity::find_by_id(id.to_string())
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read node token"))?;
+    row.map(|row| {
+        let statement = fleet::NodeTokenStatement::decode(row.statement.as_slice())
+            .map_err(|_| StoreError::Damaged("node token"))?;
+        Ok(NodeTokenEntry { id: row.id, region: row.region, statement })
+    })
+    .transpose()
+}
+
+/// A new one.
+pub(crate) async fn token_create(
+    txn: &Txn,
+    entry: &NodeTokenEntry,
+    expires_at: i64,
+    author: &str,
+) -> Result<(), StoreError> {
+    let row = node_token::Model {
+        id: entry.id.clone(),
+        region: entry.region.clone(),
+        statement: entry.statement.encode_to_vec(),
+        uses: i32::try_from(entry.statement.uses).unwrap_or(i32::MAX),
+        used: 0,
+        expires_at,
+        created_at: txn.now(),
+        created_by: author.to_owned(),
+    };
+    row::insert(txn, row, "write node token").await
+}
+
+/// Takes one use of a token, if it has one left and is not too old: one statement, so that two nodes
+/// never share a use.
+pub(crate) async fn token_redeem(txn: &Txn, id: &str) -> Result<Redeemed, StoreError> {
+    let taken = node_token::Entity::update_many()
+        .col_expr(node_token::Column::Used, Expr::col(node_token::Column::Used).add(1_i32))
+        .filter(node_token::Column::Id.eq(id))
+        .filter(Expr::col(node_token::Column::Used).lt(Expr::col(node_token::Column::Uses)))
+        .filter(node_token::Column::ExpiresAt.gt(txn.now()))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("redeem node token"))?;
+    Ok(if taken.rows_affected == 1 { Redeemed::Admitted } else { Redeemed::Spent })
+}
+
+/// A node that joined.
+pub(crate) async fn create(txn: &Txn, node: node::Model) -> Result<(), StoreError> {
+    row::insert(txn, node, "write node").await
+}
+
+/// By id.
+pub(crate) async fn by_id(db: &impl Reader, id: &str) -> Result<Option<node::Model>, StoreError> {
+    node::Entity::find_by_id(id).one(db.conn()).await.map_err(StoreError::statement("read node"))
+}
+
+/// In the order of region and id, behind `after`.
+pub(crate) async fn list(
+    db: &impl Reader,
+    region: Option<&str>,
+    after: (&str, &str),
+    limit: u64,
+) -> Result<Vec<node::Model>, StoreError> {
+    let behind = Condition::any()
+        .add(node::Column::Region.gt(after.0))
+        .add(Condition::all().add(node::Column::Region.eq(after.0)).add(node::Column::Id.gt(after.1)));
+    let mut query = node::Entity::find().filter(behind);
+    if let Some(region) = region {
+        query = query.filter(node::Column::Region.eq(region));
+    }
+    query
+        .order_by_asc(node::Column::Region)
+        .order_by_asc(node::Column::Id)
+        .limit(limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("list nodes"))
+}
+
+/// What a node reported last.
+pub(crate) async fn report(
+    txn: &Txn,
+    id: &str,
+    build: &str,
+    seen_at: i64,
+    status: &[u8],
+) -> Result<(), StoreError> {
+    node::Entity::update_many()
+        .col_expr(node::Column::Build, Expr::value(build))
+        .col_expr(node::Column::LastSeenAt, Expr::value(seen_at))
+        .col_expr(node::Column::Status, Expr::value(status.to_vec()))
+        .filter(node::Column::Id.eq(id))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("write node report"))?;
+    Ok(())
+}

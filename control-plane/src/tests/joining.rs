@@ -1,0 +1,72 @@
+//! How nodes join, over the real port.
+
+use std::sync::Arc;
+
+use rr_contract::runtime::Tasks;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
+use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
+use tonic::Code;
+
+use super::world::{World, join_request};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_one_node_admits_one_of_eight_that_join_at_once() {
+    let world = Arc::new(World::start().await);
+    let region = world.region("eu").await;
+    let token = Arc::new(world.node_token(&region, 1).await);
+    let tasks = Tasks::new();
+    let mut joins = Vec::new();
+    for _ in 0..8 {
+        let (world, token) = (Arc::clone(&world), Arc::clone(&token));
+        joins.push(tasks.spawn("join", async move { world.join(&token).await.map(|node| node.id) }));
+    }
+    let mut admitted = 0;
+    for join in joins {
+        match join.await.expect("no panic") {
+            Ok(_) => admitted += 1,
+            Err(status) => assert_eq!(status.code(), Code::Unauthenticated),
+        }
+    }
+    assert_eq!(admitted, 1);
+}
+
+#[tokio::test]
+async fn every_refusal_to_join_looks_alike() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    let token = world.node_token(&region, 1).await;
+    let key = rcgen::KeyPair::generate().expect("keys");
+    let good = || join_request(&token, &key);
+    let bad = vec![
+        fleet::JoinRequest { token: "nt_00000000000000000000000000".into(), ..good() },
+        fleet::JoinRequest { token: "junk".into(), ..good() },
+        fleet::JoinRequest { auth: vec![0; 32], ..good() },
+        fleet::JoinRequest { csr: b"junk".to_vec(), ..good() },
+        fleet::JoinRequest { node_key: vec![9; 32], ..good() },
+        fleet::JoinRequest { vouch: vec![0; 64], ..good() },
+    ];
+    let mut client = EnrolmentServiceClient::new(world.fleet_channel(None).await);
+    let mut answers = Vec::new();
+    for request in bad {
+        let refused = client.join(request).await.expect_err("refused");
+        answers.push((refused.code(), refused.message().to_owned()));
+    }
+    // None of these took the token's one use.
+    world.join(&token).await.expect("joins");
+    let refused = client.join(good()).await.expect_err("is used up");
+    answers.push((refused.code(), refused.message().to_owned()));
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0].0, Code::Unauthenticated);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_no_certificate_may_join_and_nothing_else() {
+    let world = World::start().await;
+    let mut client = ConfigServiceClient::new(world.fleet_channel(None).await);
+    let refused = client.sync(tokio_stream::pending()).await.expect_err("refused");
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    world.running.stop().await;
+}

@@ -1,0 +1,405 @@
+//! The config stream and the upload of records, as a node sees them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use prost::Message as _;
+use rr_contract::digest::ViewDigest;
+use rr_contract::model::resource::Key;
+use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
+use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
+use rr_contract::wire::fleet::sync_request::Message as Up;
+use rr_contract::wire::fleet::sync_response::Message as Down;
+use rr_contract::wire::fleet::telemetry_service_client::TelemetryServiceClient;
+use rr_contract::wire::management::request_service_client::RequestServiceClient;
+use rr_contract::wire::{fleet, management};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+
+use super::world::{Node, World, by};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The node's side of a stream, and what it holds.
+struct Edge {
+    up: mpsc::Sender<fleet::SyncRequest>,
+    down: Streaming<fleet::SyncResponse>,
+    held: BTreeMap<Key, [u8; 32]>,
+}
+
+/// A transaction as it came.
+struct Taken {
+    mode: fleet::Mode,
+    txn: Vec<u8>,
+    position: fleet::Position,
+    upserts: usize,
+    removals: usize,
+}
+
+impl Edge {
+    async fn open(node: &Node, resume: Option<fleet::Position>) -> Self {
+        let (up, messages) = mpsc::channel(8);
+        let hello = fleet::Hello {
+            protocol: 1,
+            build: "test".into(),
+            boot_id: vec![1; 16],
+            resume,
+            ..Default::default()
+        };
+        up.send(fleet::SyncRequest { message: Some(Up::Hello(hello)) }).await.expect("has room");
+        let mut client = ConfigServiceClient::new(node.channel.clone());
+        let down = client.sync(ReceiverStream::new(messages)).await.expect("opens").into_inner();
+        let mut edge = Self { up, down, held: BTreeMap::new() };
+        assert!(matches!(edge.hear().await, Down::Welcome(_)));
+        edge
+    }
+
+    async fn hear(&mut self) -> Down {
+        self.next().await.expect("a message").message.expect("is known")
+    }
+
+    async fn next(&mut self) -> Result<fleet::SyncResponse, tonic::Status> {
+        timeout(SOON, self.down.next())
+            .await
+            .expect("in time")
+            .unwrap_or_else(|| Err(tonic::Status::ok("ended")))
+    }
+
+    /// Takes the next transaction, and checks it as a node does.
+    async fn take(&mut self) -> Taken {
+        let begin = loop {
+            match self.hear().await {
+                Down::Begin(begin) => break begin,
+                Down::Mark(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        let mode = begin.mode();
+        if mode == fleet::Mode::Snapshot {
+            self.held.clear();
+        }
+        let (mut upserts, mut removals) = (0, 0);
+        for index in 0..begin.chunks {
+            let Down::Chunk(chunk) = self.hear().await else { panic!("no chunk") };
+            assert_eq!((chunk.index, &chunk.txn), (index, &begin.txn));
+            assert_eq!(crc32fast::hash(&chunk.body), chunk.crc32);
+            let body = fleet::ChunkBody::decode(chunk.body).expect("decodes");
+            for resource in body.upserts {
+                let key = Key::try_from(&resource.key.expect("has one")).expect("good");
+                let hash = rr_contract::digest::resource_hash(&resource.payload);
+                assert_eq!(hash.as_slice(), resource.hash);
+                self.held.insert(key, hash);
+                upserts += 1;
+            }
+            for key in body.removals {
+                self.held.remove(&Key::try_from(&key).expect("good")).expect("was held");
+                removals += 1;
+            }
+        }
+        let Down::Commit(commit) = self.hear().await else { panic!("no commit") };
+        let position = commit.position.expect("has one");
+        let mut digest = ViewDigest::default();
+        for (key, hash) in &self.held {
+            digest.add(key, hash);
+        }
+        assert_eq!(position.digest, digest.digest());
+        assert_eq!(position.count, self.held.len() as u64);
+        Taken { mode, txn: commit.txn, position, upserts, removals }
+    }
+
+    async fn answer(&self, taken: &Taken, outcome: fleet::Outcome, refusals: Vec<fleet::Refusal>) {
+        let verdict = fleet::Verdict {
+            txn: taken.txn.clone(),
+            outcome: outcome.into(),
+            running: Some(taken.position.clone()),
+            durable: true,
+            refusals,
+        };
+        self.up.send(fleet::SyncRequest { message: Some(Up::Verdict(verdict)) }).await.expect("has room");
+    }
+
+    async fn take_well(&mut self) -> Taken {
+        let taken = self.take().await;
+        self.answer(&taken, fleet::Outcome::Active, Vec::new()).await;
+        taken
+    }
+}
+
+async fn joined(world: &World) -> Node {
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let token = world.node_token(&region, 5).await;
+    world.join(&token).await.expect("joins")
+}
+
+async fn nodes(world: &World) -> Vec<fleet::Node> {
+    let mut client = FleetServiceClient::new(world.channel.clone());
+    let request = by(&world.operator, fleet::ListNodesRequest::default());
+    client.list_nodes(request).await.expect("lists").into_inner().nodes
+}
+
+async fn listed(world: &World) -> fleet::Node {
+    nodes(world).await.remove(0)
+}
+
+/// Until what is listed of the node is so.
+async fn eventually(world: &World, what: &str, so: impl Fn(&fleet::Node) -> bool) -> fleet::Node {
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let node = listed(world).await;
+        if so(&node) {
+            return node;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "never {what}: {node:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_node_gets_everything_and_then_each_change_as_it_comes() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let mut edge = Edge::open(&node, None).await;
+    let first = edge.take_well().await;
+    assert_eq!((first.mode, first.upserts), (fleet::Mode::Snapshot, 5));
+    let revision = world.suspend("acme", true).await;
+    let second = edge.take_well().await;
+    assert_eq!((second.mode, second.upserts, second.removals), (fleet::Mode::Delta, 1, 0));
+    assert_eq!(second.position.revision, revision);
+    let shown = eventually(&world, "running", |it| it.running.as_ref() == Some(&second.position)).await;
+    assert!(shown.connected && shown.desired == shown.running && shown.build == "test");
+
+    let request = management::DeleteProxyRequest { org: "acme".into(), proxy: "echo".into() };
+    let mut proxies = management::proxy_service_client::ProxyServiceClient::new(world.channel.clone());
+    proxies.delete_proxy(by(&world.operator, request)).await.expect("is deleted");
+    let third = edge.take_well().await;
+    assert_eq!((third.removals, third.position.count), (5, 0), "what nothing reaches any more goes along");
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_gets_what_it_missed_and_nothing_if_that_is_nothing() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let mut edge = Edge::open(&node, None).await;
+    let first = edge.take_well().await;
+    let held = edge.held.clone();
+    drop(edge);
+    // Nothing missed: a mark, and no transaction before it.
+    let mut edge = Edge::open(&node, Some(first.position.clone())).await;
+    let Down::Mark(mark) = edge.hear().await else { panic!("no mark") };
+    assert_eq!(mark.position, Some(first.position.clone()));
+    drop(edge);
+    world.suspend("acme", true).await;
+    world.suspend("acme", false).await;
+    world.suspend("acme", true).await;
+    let mut edge = Edge::open(&node, Some(first.position)).await;
+    edge.held = held;
+    let missed = edge.take_well().await;
+    assert_eq!((missed.mode, missed.upserts), (fleet::Mode::Delta, 1), "three edits of one resource are one");
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_of_the_control_plane_costs_a_node_that_missed_nothing_no_transaction() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let token = world.node_token(&region, 2).await;
+    let node = world.join(&token).await.expect("joins");
+    let mut edge = Edge::open(&node, None).await;
+    let first = edge.take_well().await;
+    drop((edge, node));
+    let world = world.restart().await;
+    // Something that concerns another region alone happened meanwhile.
+    world.org("elsewhere").await;
+    let again = world.join(&token).await.expect("joins");
+    let mut edge = Edge::open(&again, Some(first.position.clone())).await;
+    let Down::Mark(mark) = edge.hear().await else { panic!("no mark") };
+    let mark = mark.position.expect("has one");
+    assert_eq!((&mark.digest, mark.count), (&first.position.digest, first.position.count));
+    // From there, the next change is a change and not everything.
+    world.suspend("acme", true).await;
+    let next = loop {
+        match edge.hear().await {
+            Down::Mark(_) => {}
+            Down::Begin(begin) => break begin,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(next.mode(), fleet::Mode::Delta);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_transaction_refused_whole_is_followed_by_everything() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let mut edge = Edge::open(&node, None).await;
+    edge.take_well().await;
+    world.suspend("acme", true).await;
+    let delta = edge.take().await;
+    assert_eq!(delta.mode, fleet::Mode::Delta);
+    let why = fleet::Refusal { why: fleet::Why::Digest.into(), ..Default::default() };
+    edge.answer(&delta, fleet::Outcome::Refused, vec![why]).await;
+    let whole = edge.take_well().await;
+    assert_eq!((whole.mode, whole.upserts), (fleet::Mode::Snapshot, 5));
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_resource_that_a_node_refuses_is_shown_until_it_takes_another_version() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let mut edge = Edge::open(&node, None).await;
+    let first = edge.take().await;
+    let key = *edge.held.keys().next().expect("holds some");
+    let refusal = fleet::Refusal {
+        key: Some(key.to_wire()),
+        wanted: edge.held[&key].to_vec(),
+        why: fleet::Why::Invalid.into(),
+        ..Default::default()
+    };
+    assert_eq!(key, Key::org(key.org), "the org sorts first, and is what changes below");
+    edge.answer(&first, fleet::Outcome::ActivePartial, vec![refusal.clone()]).await;
+    let shown = eventually(&world, "refused", |it| !it.standing.is_empty()).await;
+    assert_eq!(shown.standing, [refusal]);
+    world.suspend("acme", true).await;
+    edge.take_well().await;
+    eventually(&world, "taken", |it| it.standing.is_empty()).await;
+    world.running.stop().await;
+}
+
+/// A history is told by its lineage.
+#[tokio::test]
+async fn a_node_ahead_of_us_or_of_another_history_is_sent_nothing_and_is_shown() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let token = world.node_token(&region, 3).await;
+    let good = world.join(&token).await.expect("joins");
+    let mut witness = Edge::open(&good, None).await;
+    let first = witness.take_well().await;
+    let ahead = fleet::Position { revision: first.position.revision + 100, ..first.position.clone() };
+    let elsewhere = fleet::Position { lineage: vec![9; 16], ..first.position };
+    let mut diverged = Vec::new();
+    for resume in [ahead, elsewhere] {
+        let node = world.join(&token).await.expect("joins");
+        diverged.push(Edge::open(&node, Some(resume)).await);
+    }
+    loop {
+        let nodes = nodes(&world).await;
+        let shown = nodes.iter().filter(|it| it.diverged && it.connected).count();
+        if shown == 2 {
+            break;
+        }
+    }
+    // Once the witness has these, the others would have them too.
+    for suspended in [true, false, true] {
+        world.suspend("acme", suspended).await;
+        witness.take_well().await;
+    }
+    let silence = async {
+        for edge in &mut diverged {
+            let heard = edge.hear().await;
+            assert!(matches!(heard, Down::Goaway(_)), "nothing was sent before the end: {heard:?}");
+        }
+    };
+    tokio::join!(silence, world.running.stop());
+}
+
+#[tokio::test]
+async fn a_second_session_of_a_node_fences_the_first() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let mut first = Edge::open(&node, None).await;
+    first.take_well().await;
+    let mut second = Edge::open(&node, None).await;
+    second.take_well().await;
+    let ended = async {
+        loop {
+            if let Err(status) = first.next().await {
+                break status;
+            }
+        }
+    };
+    let ended = timeout(SOON, ended).await.expect("it ends");
+    assert_eq!(ended.code(), Code::Aborted);
+    assert!(listed(&world).await.connected);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn nodes_are_told_to_go_when_the_control_plane_stops() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let mut edge = Edge::open(&node, None).await;
+    edge.take_well().await;
+    let stopped = async {
+        loop {
+            if let Down::Goaway(goaway) = edge.hear().await {
+                break goaway;
+            }
+        }
+    };
+    let (goaway, ()) = tokio::join!(stopped, world.running.stop());
+    assert!(goaway.spread_over.is_some());
+}
+
+#[tokio::test]
+async fn records_of_a_node_can_be_read_and_those_of_proxies_that_it_does_not_serve_are_dropped() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let request = management::ListProxiesRequest { org: "acme".into(), ..Default::default() };
+    let mut proxies = management::proxy_service_client::ProxyServiceClient::new(world.channel.clone());
+    let proxies =
+        proxies.list_proxies(by(&world.operator, request)).await.expect("lists").into_inner().proxies;
+    let record = |id: &str, proxy: &str, second: i64| fleet::Record {
+        id: id.into(),
+        org: proxies[0].org.clone(),
+        proxy: proxy.into(),
+        received_at: Some(pbjson_types::Timestamp { seconds: second, nanos: 0 }),
+        status: 200,
+        ..Default::default()
+    };
+    let batch = fleet::Batch {
+        records: vec![
+            record("rq_1", &proxies[0].id, 100),
+            record("rq_2", &proxies[0].id, 200),
+            record("rq_3", "px_other", 300),
+        ],
+        dropped: Vec::new(),
+    };
+    let body = batch.encode_to_vec();
+    let upload = |sequence, body: Vec<u8>| {
+        let crc32 = crc32fast::hash(&body);
+        fleet::UploadRequest { spool: vec![3; 16], sequence, body, crc32 }
+    };
+    let damaged = fleet::UploadRequest { crc32: 1, ..upload(2, body.clone()) };
+    let uploads = vec![upload(2, body.clone()), upload(1, body.clone()), upload(1, body), damaged];
+    let mut client = TelemetryServiceClient::new(node.channel.clone());
+    let stream = tokio_stream::iter(uploads);
+    let answers: Vec<_> = client
+        .upload(stream)
+        .await
+        .expect("opens")
+        .into_inner()
+        .map(|it| it.expect("is good"))
+        .collect()
+        .await;
+    let said: Vec<_> = answers.iter().map(|it| (it.through, it.expected, it.poison.len())).collect();
+    assert_eq!(said, [(0, 1, 0), (1, 0, 0), (1, 0, 0), (2, 0, 1)]);
+    let request = management::ListRequestsRequest { org: "acme".into(), page_size: 1, ..Default::default() };
+    let mut client = RequestServiceClient::new(world.channel.clone());
+    let page = client.list_requests(by(&world.operator, request.clone())).await.expect("lists").into_inner();
+    assert_eq!(page.requests[0].record.as_ref().expect("is there").id, "rq_2", "newest first");
+    assert_eq!(page.requests[0].node, node.id);
+    let request = management::ListRequestsRequest { page_token: page.next_page_token, ..request };
+    let page = client.list_requests(by(&world.operator, request)).await.expect("lists").into_inner();
+    assert_eq!(page.requests[0].record.as_ref().expect("is there").id, "rq_1");
+    assert!(page.next_page_token.is_empty());
+    world.running.stop().await;
+}
