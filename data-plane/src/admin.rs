@@ -1,0 +1,138 @@
+//! The port for operators: health, readiness, metrics, and where the configuration stands.
+//!
+//! Changes nothing and shows no secret, no resource and no name. Runs on the control thread, so that a flood
+//! of callers cannot hide a node's state, nor a scrape slow a caller.
+
+use std::convert::Infallible;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rr_contract::runtime::observe::Observability;
+use rr_contract::runtime::{Readiness, Stop, Tasks};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tracing::{debug, warn};
+
+use crate::sync::{Board, Position};
+
+const HEAD: Duration = Duration::from_secs(10);
+
+/// What the port can tell.
+pub(crate) struct Admin {
+    pub(crate) observability: Observability,
+    pub(crate) readiness: Readiness,
+    pub(crate) board: Board,
+    /// Requested once the node drains.
+    pub(crate) draining: Stop,
+}
+
+impl Admin {
+    /// Serves until `stop`.
+    pub(crate) async fn run(self, listener: StdListener, tasks: Tasks, stop: Stop) {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                warn!(%error, "admin port cannot be served");
+                return;
+            }
+        };
+        let admin = Rc::new(self);
+        while let Some(accepted) = stop.cut(listener.accept()).await {
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let admin = Rc::clone(&admin);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let reply = admin.answer(request.method(), request.uri().path());
+                async move { Ok::<_, Infallible>(reply) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .max_buf_size(16 * 1024)
+                .serve_connection(TokioIo::new(stream), service);
+            let stop = stop.clone();
+            tasks.spawn_local("admin connection", async move {
+                // A scraper keeps its connection: a stop does not wait for that.
+                if let Some(Err(error)) = stop.cut(connection).await {
+                    debug!(%error, "admin connection ended");
+                }
+            });
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if method != Method::GET && method != Method::HEAD {
+            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        match path {
+            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.ready(),
+            "/metrics" => typed(StatusCode::OK, "text/plain; version=0.0.4", self.observability.scrape()),
+            "/config" => typed(StatusCode::OK, "application/json", self.config()),
+            _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz, /metrics or /config\n"),
+        }
+    }
+
+    fn ready(&self) -> Response<Full<Bytes>> {
+        if self.draining.is_requested() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        }
+        let pending = self.readiness.pending();
+        if pending.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", pending.join(", ")))
+    }
+
+    fn config(&self) -> String {
+        let facts = self.board.read();
+        let position = |position: Option<Position>| {
+            position.map(|position| {
+                json!({
+                    "lineage": hex(&position.lineage),
+                    "revision": position.revision,
+                    "region": position.region.to_string(),
+                    "digest": hex(&position.digest),
+                    "count": position.count,
+                })
+            })
+        };
+        json!({
+            "connected": facts.connected,
+            "running": position(facts.running),
+            "serving": position(facts.serving),
+            "on_disk": position(facts.on_disk),
+            "refused": facts.refusals,
+            "clock_skew_ms": facts.skew_ms,
+        })
+        .to_string()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    typed(status, "text/plain", body)
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}

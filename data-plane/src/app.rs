@@ -1,0 +1,184 @@
+//! Builds every part, wires them, and owns the order of start and stop.
+//!
+//! Start: sockets, keys, last-known-good, workers; only then the control plane, whose absence stops none of
+//! it. Stop: callers first, within the drain; then their records; then the rest. One thread carries all
+//! control work; traffic has its own threads and shares nothing with it but the snapshot.
+
+mod control;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::thread::{Builder, JoinHandle};
+
+use rr_contract::model::id::NodeId;
+use rr_contract::runtime::observe::Observability;
+use rr_contract::runtime::{Readiness, Shutdown};
+use rr_contract::seam::Seams;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use crate::config::Config;
+use crate::fleet::dial::{Dial, TcpDial};
+use crate::identity::{IdentityFileError, JoinError, NodeKeyError};
+use crate::listen::{self, BindError};
+use crate::report::SpoolError;
+use crate::sync::{Board, Position};
+
+use self::control::Plan;
+
+/// Why the edge did not start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The machine refuses something basic.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The node key.
+    #[error(transparent)]
+    NodeKey(#[from] NodeKeyError),
+    /// The identity at rest.
+    #[error(transparent)]
+    Identity(#[from] IdentityFileError),
+    /// The identity cannot be used.
+    #[error("certificate of this node cannot be used")]
+    Certificate(#[source] rustls::Error),
+    /// The first start of a machine needs a token.
+    #[error("this machine is no node yet: give --node-token-file with a token made by `rrctl node token`")]
+    NoToken,
+    /// The control plane does not want this machine, or is not the right one.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The records' folder.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The control thread ended without a word.
+    #[error("control thread ended")]
+    Ended,
+}
+
+/// A running edge.
+pub struct Running {
+    listen: SocketAddr,
+    admin: SocketAddr,
+    node: Arc<OnceLock<NodeId>>,
+    board: Board,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    failed: oneshot::Receiver<StartError>,
+    thread: JoinHandle<()>,
+}
+
+/// Starts an edge. Returns once it serves what it has; that may be nothing yet, see [`Running::readiness`].
+pub async fn start(
+    config: Config,
+    seams: Seams,
+    observability: Observability,
+) -> Result<Running, StartError> {
+    start_with(config, seams, observability, Arc::new(TcpDial)).await
+}
+
+/// As [`start`], with sockets to the control plane from elsewhere.
+pub async fn start_with(
+    config: Config,
+    seams: Seams,
+    observability: Observability,
+    dial: Arc<dyn Dial>,
+) -> Result<Running, StartError> {
+    // Before anything is written: a second start on the same port must leave the first one's state alone.
+    let listeners = listen::proxy(config.listen, config.workers)?;
+    let admin_listener = listen::admin(config.admin)?;
+    let system = |what| move |source| StartError::System { what, source };
+    let listen = listeners[0].local_addr().map_err(system("read the address of the listener"))?;
+    let admin = admin_listener.local_addr().map_err(system("read the address of the admin port"))?;
+
+    let shutdown = Shutdown::new();
+    let readiness = Readiness::new();
+    let board = Board::default();
+    let node = Arc::new(OnceLock::new());
+    let (started, starting) = oneshot::channel();
+    let (fail, failed) = oneshot::channel();
+    let plan = Plan {
+        config,
+        seams,
+        observability,
+        dial,
+        listeners,
+        admin: admin_listener,
+        stop: shutdown.stop(),
+        readiness: readiness.clone(),
+        board: board.clone(),
+        node: Arc::clone(&node),
+    };
+    let thread = Builder::new()
+        .name("control".into())
+        .spawn(move || control::run(plan, started, fail))
+        .map_err(system("start the control thread"))?;
+    match starting.await {
+        Ok(Ok(())) => Ok(Running { listen, admin, node, board, readiness, shutdown, failed, thread }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(StartError::Ended),
+    }
+}
+
+impl Running {
+    /// Where callers are served.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where operators look.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Who this node is, once it has joined.
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.node.get().copied()
+    }
+
+    /// Where the configuration stands that requests are decided by.
+    pub fn position(&self) -> Option<Position> {
+        self.board.read().running
+    }
+
+    /// Where the configuration stands that every traffic worker has run on.
+    pub fn serving(&self) -> Option<Position> {
+        self.board.read().serving
+    }
+
+    /// What is still waited for.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Waits for something that cannot be gone on from, such as a token that is refused later.
+    pub async fn failed(&mut self) -> StartError {
+        match (&mut self.failed).await {
+            Ok(error) => error,
+            // Nothing can fail any more once the node has joined.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops: callers are drained, their records written, then the rest ends.
+    pub async fn stop(self) {
+        self.shutdown.begin();
+        let thread = self.thread;
+        let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+        if !matches!(joined, Ok(true)) {
+            error!("control thread panicked");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The control thread: everything that is not traffic.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rr_contract::model::id::NodeId;
+use rr_contract::runtime::observe::Observability;
+use rr_contract::runtime::{Gate, Readiness, Shutdown, Stop, Tasks, chain};
+use rr_contract::seal::node_token::NodeToken;
+use rr_contract::seam::Seams;
+use rr_contract::secret::Secret;
+use serde_json::json;
+use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::BUILD;
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::current::{self, Publisher};
+use crate::events;
+use crate::fleet::Fleet;
+use crate::fleet::dial::Dial;
+use crate::identity::{self, Identity, IdentityFile, JoinError};
+use crate::listen::{Counters, Limits};
+use crate::report::{self, Spool, SpoolHandle, Upload};
+use crate::snapshot::{Snapshot, Vault};
+use crate::sync::apply::Applier;
+use crate::sync::inventory::Inventory;
+use crate::sync::journal::{Journal, Recovered};
+use crate::sync::{Board, Position, RetryBackoff, Sync};
+use crate::upstream::Trust;
+use crate::upstream::guard::Guard;
+
+use super::StartError;
+use super::traffic::{self, Seat};
+
+/// How long tasks may take to end once nothing is left to do.
+const WIND_DOWN: Duration = Duration::from_secs(5);
+
+/// What the thread is to do.
+pub(super) struct Plan {
+    pub(super) config: Config,
+    pub(super) seams: Seams,
+    pub(super) observability: Observability,
+    pub(super) dial: Arc<dyn Dial>,
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) admin: TcpListener,
+    pub(super) stop: Stop,
+    pub(super) readiness: Readiness,
+    pub(super) board: Board,
+    pub(super) node: Arc<OnceLock<NodeId>>,
+}
+
+/// Where the start's outcome is told, once.
+type Started = oneshot::Sender<Result<(), StartError>>;
+
+/// The thread's whole life.
+pub(super) fn run(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
+    let runtime = RuntimeBuilder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(live(plan, started, fail)),
+        Err(source) => tell(started, Err(StartError::System { what: "start the control runtime", source })),
+    }
+}
+
+fn tell(started: Started, outcome: Result<(), StartError>) {
+    // Who started us may be gone; then there is nobody to tell, and the stop comes next.
+    started.send(outcome).ok();
+}
+
+async fn live(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
+    let stop = plan.stop.clone();
+    let (late, tasks) = (Shutdown::new(), Tasks::new());
+    let (core, standing) = match build(plan, &tasks, &late) {
+        Ok(built) => built,
+        Err(error) => return tell(started, Err(error)),
+    };
+    let Standing { workers, spool, traffic } = standing;
+    match core.make_contact(&tasks, &late.stop(), fail).await {
+        Ok(()) => {
+            tell(started, Ok(()));
+            stop.requested().await;
+            traffic.begin();
+            wind_down(workers, spool, &late, &tasks).await;
+        }
+        Err(error) => {
+            traffic.begin();
+            wind_down(workers, spool, &late, &tasks).await;
+            tell(started, Err(error));
+        }
+    }
+}
+
+/// Callers first, then their records, then the rest.
+async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, tasks: &Tasks) {
+    let blocking = tokio::task::spawn_blocking(move || {
+        let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
+        spool.close();
+        panicked
+    });
+    match blocking.await {
+        Ok(0) => {}
+        Ok(panicked) => warn!(panicked, "workers panicked"),
+        Err(error) => warn!(%error, "workers and spool were not waited for"),
+    }
+    late.begin();
+    let left = tasks.wait(WIND_DOWN).await;
+    if !left.is_empty() {
+        warn!(?left, "tasks did not end in time");
+        tasks.abort();
+    }
+}
+
+/// What is up, whatever becomes of the control plane.
+struct Standing {
+    workers: Vec<JoinHandle<()>>,
+    spool: Spool,
+    /// Ends the workers.
+    traffic: Shutdown,
+}
+
+/// What the way to the control plane needs.
+struct Core {
+    fleet: Fleet,
+    seams: Seams,
+    state_dir: PathBuf,
+    node_key: Secret,
+    identity_file: IdentityFile,
+    token: Option<NodeToken>,
+    stored: Option<Stored>,
+    publisher: Publisher<Snapshot>,
+    configured: Gate,
+    board: Board,
+    spool: SpoolHandle,
+    node: Arc<OnceLock<NodeId>>,
+    statement: Arc<OnceLock<String>>,
+}
+
+/// A node that has joined before, and what it has on disk.
+struct Stored {
+    identity: Identity,
+    journal: Journal,
+    inventory: Inventory,
+    position: Option<Position>,
+}
+
+fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing), StartError> {
+    let Plan { config, seams, observability, dial, listeners, admin, stop, readiness, board, node } = plan;
+    let configured = readiness.register("configuration");
+    let gates: Vec<Gate> = listeners.iter().map(|_| readiness.register("workers")).collect();
+
+    let identity_path = IdentityFile::path(&config.state_dir);
+    // Looked at first, because whoever forgot the token should find nothing made in the meantime.
+    if config.node_token.is_none() && !IdentityFile::is_there(&identity_path, &seams) {
+        return Err(StartError::NoToken);
+    }
+    let node_key =
+        identity::load_node_key(config.node_key_file.as_deref(), &config.state_dir, &identity_path, &seams)?;
+    let identity_file = IdentityFile::new(&config.state_dir, &node_key, seams.clone());
+    let identity = identity_file.read()?;
+    let mut first = Snapshot::default();
+    let stored = identity.map(|identity| {
+        let (stored, snapshot) = recall(identity, &config.state_dir, &node_key, &seams);
+        first = snapshot;
+        stored
+    });
+
+    let (publisher, readers) = current::cell(first, listeners.len());
+    let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        counters.iter().map(|counters| report::ring(Arc::clone(counters))).unzip();
+    let rings = receivers.into_iter().zip(counters.iter().cloned()).collect();
+    let folder = config.state_dir.join("spool");
+    let (spool, spool_handle) = Spool::start(folder, &node_key, config.spool_quota, rings, seams.clone())?;
+    events::register(&observability.meter("rr-edge"), counters.clone(), board.clone(), spool_handle.clone());
+
+    let traffic = Shutdown::new();
+    let statement = Arc::new(OnceLock::new());
+    let shared = traffic::Shared {
+        guard: Arc::new(Guard::new(config.allow_upstream)),
+        trust: Trust::new(config.upstream_ca),
+        seams: seams.clone(),
+        statement: Arc::clone(&statement),
+        limits: Limits { drain: config.drain },
+        stop: traffic.stop(),
+    };
+    let mut workers = Vec::with_capacity(listeners.len());
+    let seats = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
+    for (index, ((((listener, reader), records), counters), up)) in seats.enumerate() {
+        let seat = Seat { index, listener, reader, records, counters, up };
+        let worker = traffic::start(seat, shared.clone());
+        workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
+    }
+    let admin_port = Admin { observability, readiness, board: board.clone(), draining: stop };
+    tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
+    let core = Core {
+        fleet: Fleet { address: config.control_plane, dial },
+        seams,
+        state_dir: config.state_dir,
+        node_key,
+        identity_file,
+        token: config.node_token,
+        stored,
+        publisher,
+        configured,
+        board,
+        spool: spool_handle,
+        node,
+        statement,
+    };
+    Ok((core, Standing { workers, spool, traffic }))
+}
+
+/// Reads last-known-good. What belongs to another region is left alone: its secrets would not open.
+fn recall(identity: Identity, state_dir: &Path, node_key: &Secret, seams: &Seams) -> (Stored, Snapshot) {
+    let vault = Vault::new(identity.installation, vec![identity.region.clone()]);
+    let empty = || Inventory::new(Arc::clone(&vault));
+    let (journal, recovered) = Journal::boot(state_dir, node_key, seams.clone(), empty);
+    let ours = recovered.filter(|recovered| recovered.position.region == identity.region_id());
+    let (inventory, snapshot, position) = match ours {
+        Some(Recovered { inventory, snapshot, position }) => (inventory, snapshot, Some(position)),
+        None => (empty(), Snapshot::default(), None),
+    };
+    (Stored { identity, journal, inventory, position }, snapshot)
+}
+
+impl Core {
+    /// Joins if need be, and gets the loops going. Comes back after the first try: a control plane that
+    /// cannot be reached is tried again in the background, one that says no is the end of the start.
+    async fn make_contact(
+        mut self,
+        tasks: &Tasks,
+        late: &Stop,
+        fail: oneshot::Sender<StartError>,
+    ) -> Result<(), StartError> {
+        if let Some(stored) = self.stored.take() {
+            return self.go_on(stored, tasks, late);
+        }
+        let token = self.token.take().ok_or(StartError::NoToken)?;
+        match late.cut(identity::join(&self.fleet, &token, BUILD)).await {
+            Some(Ok(identity)) => {
+                let stored = self.settle_in(identity)?;
+                self.go_on(stored, tasks, late)
+            }
+            Some(Err(error)) if error.is_worth_another_try() => {
+                warn!(
+                    address = %self.fleet.address,
+                    error = %chain(&error),
+                    "cannot join yet, trying again; check --control-plane and that its fleet port is open"
+                );
+                let (tasks, late) = (tasks.clone(), late.clone());
+                tasks.clone().spawn_local("join", async move {
+                    if let Some(Err(error)) =
+                        late.clone().cut(Box::pin(self.keep_joining(token, tasks, late))).await
+                    {
+                        // Whoever runs us may be stopping already.
+                        fail.send(error).ok();
+                    }
+                });
+                Ok(())
+            }
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn keep_joining(self, token: NodeToken, tasks: Tasks, late: Stop) -> Result<(), StartError> {
+        let mut backoff = RetryBackoff::default();
+        loop {
+            sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
+            match identity::join(&self.fleet, &token, BUILD).await {
+                Ok(identity) => {
+                    let stored = self.settle_in(identity)?;
+                    return self.go_on(stored, &tasks, &late);
+                }
+                Err(error) if error.is_worth_another_try() => {
+                    debug!(error = %chain(&error), "still cannot join");
+                }
+                Err(error) => return Err(JoinError::into(error)),
+            }
+        }
+    }
+
+    /// Keeps a new identity before it is used: a token may be good for one node only.
+    fn settle_in(&self, identity: Identity) -> Result<Stored, StartError> {
+        self.identity_file.write(&identity)?;
+        info!(node = %identity.node, region = %identity.region_id(), "joined");
+        let (mut stored, _) = recall(identity, &self.state_dir, &self.node_key, &self.seams);
+        // What lies there was another node's; it is written over with the first configuration.
+        let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
+        (stored.inventory, stored.position) = (Inventory::new(vault), None);
+        Ok(stored)
+    }
+
+    /// Starts the stream of configuration and the upload of records.
+    fn go_on(self, stored: Stored, tasks: &Tasks, late: &Stop) -> Result<(), StartError> {
+        let Stored { identity, journal, inventory, position } = stored;
+        let tls = identity.tls().map_err(StartError::Certificate)?;
+        let region = identity.region_id();
+        // Each is set once: a node joins once in the life of a process.
+        self.node.set(identity.node).ok();
+        let statement = json!({
+            "region": region.to_string(),
+            "epoch": identity.region.epoch(),
+            "fingerprint": identity.fingerprint.to_string(),
+        });
+        self.statement.set(statement.to_string()).ok();
+        let applier = Applier::new(region, inventory, self.publisher, journal, position);
+        let upload = Upload { fleet: self.fleet.clone(), tls: Arc::clone(&tls), spool: self.spool.clone() };
+        let sync = Sync::new(self.fleet, tls, applier, self.seams, self.board, self.spool, self.configured);
+        tasks.spawn_local("sync", sync.run(late.clone()));
+        tasks.spawn_local("upload", upload.run(late.clone()));
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! What the program is told: flags over `RR_EDGE_*` over a TOML file, then checked once.
+//!
+//! Opens no socket and writes nothing. Secrets come as paths, and the node token as a path or in the
+//! environment, never as an argument. The invariant: a [`Config`] can be started, but for what the machine
+//! refuses.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use ipnet::IpNet;
+use rr_contract::runtime::observe::ObserveArgs;
+use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
+use rr_contract::secret::Secret;
+use serde::Deserialize;
+
+use crate::fleet::{FleetAddress, InvalidFleetAddress};
+use crate::upstream::{TrustError, certificates};
+
+/// The environment variable that may hold the node token itself.
+pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
+
+const WORKERS_MAX: usize = 256;
+const SPOOL_QUOTA: u64 = 1024 * 1024 * 1024;
+
+/// What was said, and not yet checked. Everything may be missing.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Folder for identity, last-known-good and records [default: rr-edge-state]
+    #[arg(long, env = "RR_EDGE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Fleet port of the control plane, like `https://control.example.com:7421`
+    #[arg(long, env = "RR_EDGE_CONTROL_PLANE", value_name = "URL")]
+    pub control_plane: Option<String>,
+    /// File with the node token that `rrctl node token` printed; needed for the first start only
+    #[arg(long, env = "RR_EDGE_NODE_TOKEN_FILE", value_name = "FILE")]
+    pub node_token_file: Option<PathBuf>,
+    /// File with 32 random bytes that the state is sealed with [default: node.key in the state folder]
+    #[arg(long, env = "RR_EDGE_NODE_KEY_FILE", value_name = "FILE")]
+    pub node_key_file: Option<PathBuf>,
+    /// Address for callers [default: 127.0.0.1:7430]
+    #[arg(long, env = "RR_EDGE_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Address for health, metrics and the position of the configuration [default: 127.0.0.1:7431]
+    #[arg(long, env = "RR_EDGE_ADMIN", value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
+    /// Traffic threads [default: one a core]
+    #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
+    pub workers: Option<usize>,
+    /// Network that upstreams may be in although it is not public; may be repeated
+    #[arg(long, env = "RR_EDGE_ALLOW_UPSTREAM", value_name = "CIDR", value_delimiter = ',')]
+    pub allow_upstream: Option<Vec<String>>,
+    /// PEM file with roots for upstreams, beside the system's
+    #[arg(long, env = "RR_EDGE_UPSTREAM_CA", value_name = "FILE")]
+    pub upstream_ca: Option<PathBuf>,
+    /// How long requests under way may take once a stop was asked for [default: 30]
+    #[arg(long, env = "RR_EDGE_DRAIN", value_name = "SECONDS")]
+    pub drain: Option<u64>,
+    /// Disk that records may take while they cannot be sent [default: 1024]
+    #[arg(long, env = "RR_EDGE_SPOOL_QUOTA_MIB", value_name = "MIB")]
+    pub spool_quota_mib: Option<u64>,
+    /// Logs and telemetry.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
+}
+
+impl Settings {
+    /// Reads a TOML file. A key that is not known is refused with its place.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            flag: "--config",
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error: toml::de::Error| ConfigError::Syntax {
+            path: path.to_owned(),
+            line: error.span().map_or(1, |span| {
+                1 + text.as_bytes()[..span.start.min(text.len())]
+                    .iter()
+                    .filter(|byte| **byte == b'\n')
+                    .count()
+            }),
+            reason: error.message().to_owned(),
+        })
+    }
+
+    /// These settings, with those of `other` where nothing is said here.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            state_dir: self.state_dir.or(other.state_dir),
+            control_plane: self.control_plane.or(other.control_plane),
+            node_token_file: self.node_token_file.or(other.node_token_file),
+            node_key_file: self.node_key_file.or(other.node_key_file),
+            listen: self.listen.or(other.listen),
+            admin: self.admin.or(other.admin),
+            workers: self.workers.or(other.workers),
+            allow_upstream: self.allow_upstream.or(other.allow_upstream),
+            upstream_ca: self.upstream_ca.or(other.upstream_ca),
+            drain: self.drain.or(other.drain),
+            spool_quota_mib: self.spool_quota_mib.or(other.spool_quota_mib),
+            observe: self.observe.or(other.observe),
+        }
+    }
+}
+
+/// What was meant.
+pub struct Config {
+    /// Holds identity, last-known-good and records.
+    pub state_dir: PathBuf,
+    /// Where the control plane takes nodes.
+    pub control_plane: FleetAddress,
+    /// For the first start.
+    pub node_token: Option<NodeToken>,
+    /// `None`: a key of its own, in the state folder.
+    pub node_key_file: Option<PathBuf>,
+    /// For callers.
+    pub listen: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+    /// Traffic threads; at least one.
+    pub workers: usize,
+    /// Networks that the guard lets through.
+    pub allow_upstream: Vec<IpNet>,
+    /// Roots for upstreams, beside the system's.
+    pub upstream_ca: Option<PathBuf>,
+    /// How long requests under way may take at a stop.
+    pub drain: Duration,
+    /// Bytes that records may take on disk.
+    pub spool_quota: u64,
+}
+
+impl Config {
+    /// Checks what was said. `token` is what the environment holds.
+    pub fn resolve(settings: Settings, token: Option<Secret>) -> Result<Self, ConfigError> {
+        let control_plane = settings.control_plane.ok_or(ConfigError::NoControlPlane)?;
+        let node_token = match (&settings.node_token_file, token) {
+            (Some(path), _) => Some(token_file(path)?),
+            (None, Some(text)) => Some(
+                parse_token(&text)
+                    .map_err(|source| ConfigError::Token { place: NODE_TOKEN_VARIABLE.into(), source })?,
+            ),
+            (None, None) => None,
+        };
+        let mut allow_upstream = Vec::new();
+        for text in settings.allow_upstream.unwrap_or_default() {
+            let net = text.parse().map_err(|_| ConfigError::Network { text })?;
+            allow_upstream.push(net);
+        }
+        let workers = match settings.workers {
+            Some(workers) if !(1..=WORKERS_MAX).contains(&workers) => {
+                return Err(ConfigError::Workers { workers });
+            }
+            Some(workers) => workers,
+            None => thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_MAX)),
+        };
+        if let Some(path) = &settings.upstream_ca {
+            certificates(path)
+                .map_err(|source| ConfigError::UpstreamCa { source: Box::<TrustError>::new(source) })?;
+        }
+        Ok(Self {
+            state_dir: settings.state_dir.unwrap_or_else(|| "rr-edge-state".into()),
+            control_plane: control_plane
+                .parse()
+                .map_err(|source| ConfigError::ControlPlane { url: control_plane, source })?,
+            node_token,
+            node_key_file: settings.node_key_file,
+            listen: settings.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7430).into()),
+            admin: settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into()),
+            workers,
+            allow_upstream,
+            upstream_ca: settings.upstream_ca,
+            drain: Duration::from_secs(settings.drain.unwrap_or(30)),
+            spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),
+        })
+    }
+}
+
+fn token_file(path: &Path) -> Result<NodeToken, ConfigError> {
+    let read = |source| ConfigError::Read { flag: "--node-token-file", path: path.to_owned(), source };
+    let text = Secret::new(fs::read(path).map_err(read)?);
+    parse_token(&text).map_err(|source| ConfigError::Token { place: path.display().to_string(), source })
+}
+
+fn parse_token(text: &Secret) -> Result<NodeToken, InvalidNodeToken> {
+    std::str::from_utf8(text.expose()).map_err(|_| InvalidNodeToken)?.parse()
+}
+
+/// Settings that cannot be started with. Each prints as one line that names what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file is not readable.
+    #[error("{flag} {path}", path = path.display())]
+    Read {
+        /// Where it was said.
+        flag: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not TOML, or has a key that is not known.
+    #[error("{path}:{line}: {reason}", path = path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Counts from 1.
+        line: usize,
+        /// Names the key.
+        reason: String,
+    },
+    /// Nobody to ask for configuration.
+    #[error("no control plane: say --control-plane https://host:7421")]
+    NoControlPlane,
+    /// The URL is not that of a fleet port.
+    #[error("--control-plane {url:?}")]
+    ControlPlane {
+        /// What was said.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidFleetAddress,
+    },
+    /// The text is no node token. It is not repeated.
+    #[error("{place}")]
+    Token {
+        /// File or variable.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidNodeToken,
+    },
+    /// Not a network.
+    #[error("--allow-upstream {text:?} is not a network; write it like 10.0.0.0/8")]
+    Network {
+        /// What was said.
+        text: String,
+    },
+    /// No or too many threads.
+    #[error("--workers {workers} is not 1 to {WORKERS_MAX}")]
+    Workers {
+        /// What was said.
+        workers: usize,
+    },
+    /// Roots that cannot be read.
+    #[error("--upstream-ca")]
+    UpstreamCa {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+#[cfg(test)]
+mod tests;

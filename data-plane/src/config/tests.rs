@@ -1,0 +1,71 @@
+//! Tests of settings and of the refusals that people read.
+
+use clap::Parser;
+use rr_contract::runtime::chain;
+
+use super::*;
+
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn flags(flags: &[&str]) -> Settings {
+    Program::try_parse_from(std::iter::once(&"rr-edge").chain(flags)).expect("known flags").settings
+}
+
+fn refusal(settings: Settings) -> String {
+    let error = Config::resolve(settings, None).err().expect("it is refused");
+    chain(&error).to_string()
+}
+
+fn file(text: &str) -> Result<Settings, ConfigError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("edge.toml");
+    fs::write(&path, text).expect("it is ours");
+    Settings::read(&path)
+}
+
+#[test]
+fn flags_win_over_the_file_and_defaults_fill_the_rest() {
+    let file =
+        file("listen = \"0.0.0.0:80\"\nworkers = 3\nallow-upstream = [\"10.0.0.0/8\"]\n").expect("good");
+    let said = flags(&["--control-plane=https://cp.example.com:7421", "--listen=127.0.0.1:1"]).or(file);
+    let config = Config::resolve(said, None).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:1");
+    assert_eq!(config.admin.to_string(), "127.0.0.1:7431");
+    assert_eq!((config.workers, config.allow_upstream.len()), (3, 1));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_file_line_and_key() {
+    let error = file("workers = 3\nlisen = \"0.0.0.0:80\"\n").expect_err("misspelt").to_string();
+    assert!(error.contains("edge.toml:2: ") && error.contains("`lisen`"), "{error}");
+}
+
+#[test]
+fn a_control_plane_in_the_clear_is_refused_even_on_this_machine() {
+    for url in ["http://127.0.0.1:7421", "http://localhost:7421", "http://cp.example.com"] {
+        let error = refusal(flags(&["--control-plane", url]));
+        assert!(error.contains("https"), "{error}");
+    }
+}
+
+#[test]
+fn each_refusal_names_the_flag() {
+    assert!(refusal(flags(&[])).contains("--control-plane"));
+    let with = |more: &str| refusal(flags(&["--control-plane=https://cp:7421", more]));
+    assert!(with("--allow-upstream=10.0.0.0/99").contains("--allow-upstream \"10.0.0.0/99\""));
+    assert!(with("--workers=0").contains("--workers 0"));
+    assert!(with("--upstream-ca=/nowhere").contains("--upstream-ca"));
+    assert!(with("--node-token-file=/nowhere").contains("/nowhere"));
+}
+
+#[test]
+fn a_bad_token_is_refused_without_being_repeated() {
+    let settings = flags(&["--control-plane=https://cp:7421"]);
+    let error = Config::resolve(settings, Some(Secret::from("hunter2".to_owned()))).err().expect("refused");
+    let text = chain(&error).to_string();
+    assert!(text.contains(NODE_TOKEN_VARIABLE) && !text.contains("hunter2"), "{text}");
+}

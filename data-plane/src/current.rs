@@ -1,0 +1,239 @@
+//! The handle to what is in force: one writer, a reader on each traffic worker.
+//!
+//! Reading is one acquire load and no write to shared memory: a worker keeps its own clone, counted by a
+//! plain `Rc`, and asks for another only when the generation has moved. It does not know what it carries.
+//! The invariant: a worker never drops the last reference to a version, so no request pays for freeing one.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Makes the writer and as many readers as there are workers.
+pub(crate) fn cell<T>(first: T, workers: usize) -> (Publisher<T>, Vec<ReaderSeat<T>>) {
+    let first = Arc::new(first);
+    let shared = Arc::new(Shared {
+        generation: AtomicU64::new(1),
+        slot: Mutex::new(Arc::clone(&first)),
+        ran_on: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+    });
+    let seats = (0..workers).map(|worker| ReaderSeat { shared: Arc::clone(&shared), worker }).collect();
+    (Publisher { shared, current: first, graveyard: Vec::new() }, seats)
+}
+
+struct Shared<T> {
+    /// Moves after the slot does, so who sees the number finds that version or a newer one.
+    generation: AtomicU64,
+    /// Taken by a worker once a generation, never once a request.
+    slot: Mutex<Arc<T>>,
+    /// The generation that each worker has run on.
+    ran_on: Box<[AtomicU64]>,
+}
+
+impl<T> Shared<T> {
+    fn slot(&self) -> MutexGuard<'_, Arc<T>> {
+        // Nothing panics under this lock, and a version is whole in any case.
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writing side. Lives on the control thread.
+pub(crate) struct Publisher<T> {
+    shared: Arc<Shared<T>>,
+    current: Arc<T>,
+    /// Versions that some worker may still hold.
+    graveyard: Vec<Arc<T>>,
+}
+
+impl<T> Publisher<T> {
+    /// Puts a version in force and returns its generation.
+    pub(crate) fn publish(&mut self, next: T) -> u64 {
+        let next = Arc::new(next);
+        let before = std::mem::replace(&mut self.current, Arc::clone(&next));
+        self.graveyard.push(before);
+        let mut slot = self.shared.slot();
+        let replaced = std::mem::replace(&mut *slot, next);
+        // Inside the lock, so that a reader cannot pair the new number with the old version.
+        let generation = self.shared.generation.fetch_add(1, Ordering::Release) + 1;
+        drop(slot);
+        drop(replaced);
+        generation
+    }
+
+    /// What is in force.
+    pub(crate) fn current(&self) -> &T {
+        &self.current
+    }
+
+    /// The newest generation that every worker has run on.
+    pub(crate) fn serving(&self) -> u64 {
+        let oldest = self.shared.ran_on.iter().map(|seen| seen.load(Ordering::Acquire)).min();
+        oldest.unwrap_or_else(|| self.shared.generation.load(Ordering::Acquire))
+    }
+
+    /// Frees the versions that no worker holds any more.
+    pub(crate) fn bury(&mut self) {
+        self.graveyard.retain(|version| Arc::strong_count(version) > 1);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn unburied(&self) -> usize {
+        self.graveyard.len()
+    }
+}
+
+/// A reader on its way to its worker's thread.
+pub(crate) struct ReaderSeat<T> {
+    shared: Arc<Shared<T>>,
+    worker: usize,
+}
+
+impl<T> ReaderSeat<T> {
+    /// Takes the seat; from here on the reader stays on this thread.
+    pub(crate) fn sit(self) -> Reader<T> {
+        let slot = self.shared.slot();
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        let held = View(Rc::new(Arc::clone(&slot)));
+        drop(slot);
+        Reader {
+            shared: self.shared,
+            worker: self.worker,
+            seen: Cell::new(generation),
+            held: RefCell::new(held),
+        }
+    }
+}
+
+/// The reading side of one worker.
+pub(crate) struct Reader<T> {
+    shared: Arc<Shared<T>>,
+    worker: usize,
+    seen: Cell<u64>,
+    held: RefCell<View<T>>,
+}
+
+impl<T> Reader<T> {
+    /// What is in force now. A request keeps the view, and so is decided by one version from end to end.
+    pub(crate) fn view(&self) -> View<T> {
+        if self.shared.generation.load(Ordering::Acquire) != self.seen.get() {
+            self.refresh();
+        }
+        self.held.borrow().clone()
+    }
+
+    /// Lets go of an old version on an idle worker, and reports which one it runs on.
+    pub(crate) fn tick(&self) {
+        drop(self.view());
+        self.shared.ran_on[self.worker].store(self.seen.get(), Ordering::Release);
+    }
+
+    #[cold]
+    fn refresh(&self) {
+        let slot = self.shared.slot();
+        // Read under the lock: it belongs to what lies in the slot.
+        self.seen.set(self.shared.generation.load(Ordering::Acquire));
+        let next = View(Rc::new(Arc::clone(&slot)));
+        drop(slot);
+        self.held.replace(next);
+    }
+}
+
+/// One version, held by one request of one worker. A clone counts up a number that no other thread sees.
+#[expect(
+    clippy::redundant_allocation,
+    reason = "the outer count is this thread's alone, the inner one is shared"
+)]
+pub(crate) struct View<T>(Rc<Arc<T>>);
+
+impl<T> Clone for View<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for View<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_sees_what_was_published_last() {
+        let (mut publisher, mut seats) = cell(1, 1);
+        let reader = seats.remove(0).sit();
+        assert_eq!(*reader.view(), 1);
+        publisher.publish(2);
+        publisher.publish(3);
+        assert_eq!(*reader.view(), 3);
+    }
+
+    #[test]
+    fn a_request_keeps_the_version_that_it_began_with() {
+        let (mut publisher, mut seats) = cell(1, 1);
+        let reader = seats.remove(0).sit();
+        let view = reader.view();
+        publisher.publish(2);
+        assert_eq!((*view, *reader.view()), (1, 2));
+    }
+
+    #[test]
+    fn a_version_serves_once_every_worker_has_run_on_it() {
+        let (mut publisher, mut seats) = cell((), 2);
+        let (second, first) = (seats.remove(1).sit(), seats.remove(0).sit());
+        let generation = publisher.publish(());
+        first.tick();
+        assert!(publisher.serving() < generation);
+        second.tick();
+        assert_eq!(publisher.serving(), generation);
+    }
+
+    #[test]
+    fn an_old_version_is_freed_by_the_writer_and_only_when_nobody_holds_it() {
+        let (mut publisher, mut seats) = cell(1, 1);
+        let reader = seats.remove(0).sit();
+        let request = reader.view();
+        publisher.publish(2);
+        reader.tick();
+        publisher.bury();
+        assert_eq!(publisher.unburied(), 1, "a request holds it");
+        drop(request);
+        publisher.bury();
+        assert_eq!(publisher.unburied(), 0);
+    }
+
+    #[test]
+    fn readers_on_other_threads_never_go_back() {
+        const LAST: u64 = 2_000;
+        let (mut publisher, seats) = cell(0_u64, 3);
+        thread::scope(|scope| {
+            for seat in seats {
+                scope.spawn(move || {
+                    let reader = seat.sit();
+                    let mut newest = 0;
+                    while newest < LAST {
+                        let seen = *reader.view();
+                        assert!(seen >= newest);
+                        newest = seen;
+                        reader.tick();
+                    }
+                });
+            }
+            for version in 1..=LAST {
+                publisher.publish(version);
+                publisher.bury();
+            }
+        });
+        publisher.bury();
+        assert_eq!(publisher.unburied(), 0);
+        assert_eq!(publisher.serving(), LAST + 1);
+    }
+}

@@ -1,0 +1,135 @@
+//! What can be watched of this plane: every metric, its name and its meaning.
+//!
+//! Nothing is counted here. Workers count for themselves, and whoever scrapes adds up; so a request pays for
+//! a plain store. Labels come from closed lists: a caller cannot make a new one.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
+
+use crate::listen::{Counters, Totals};
+use crate::report::SpoolHandle;
+use crate::sync::{Board, Position};
+
+/// Registers everything. The callbacks live as long as the meter's provider.
+pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, board: Board, spool: SpoolHandle) {
+    let workers: Arc<[Arc<Counters>]> = workers.into();
+    requests(meter, &workers);
+    latency(meter, &workers);
+    connections(meter, &workers);
+    configuration(meter, board);
+    records(meter, spool);
+}
+
+type Workers = Arc<[Arc<Counters>]>;
+
+fn totals(workers: &Workers) -> Totals {
+    Totals::of(workers.iter().map(|counters| &**counters))
+}
+
+fn requests(meter: &Meter, workers: &Workers) {
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_requests_total")
+        .with_description("Requests that ended, by decision")
+        .with_callback(move |observer| {
+            let totals = totals(&of);
+            for (code, count) in &totals.by_code {
+                observer.observe(*count, &[KeyValue::new("code", *code)]);
+            }
+        })
+        .build();
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_gauge("requestrocket_edge_requests_active")
+        .with_description("Requests under way")
+        .with_callback(move |observer| observer.observe(totals(&of).active, &[]))
+        .build();
+}
+
+/// A histogram of our own: the library's would be written by every request.
+fn latency(meter: &Meter, workers: &Workers) {
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_request_seconds_bucket")
+        .with_description("Requests that took no longer than `le` seconds, body included")
+        .with_callback(move |observer| {
+            for (bound, count) in totals(&of).seconds {
+                let le = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+                observer.observe(count, &[KeyValue::new("le", le)]);
+            }
+        })
+        .build();
+    let of = Arc::clone(workers);
+    meter
+        .f64_observable_counter("requestrocket_edge_request_seconds_sum")
+        .with_description("Seconds that all requests took together")
+        .with_callback(move |observer| observer.observe(totals(&of).seconds_sum, &[]))
+        .build();
+}
+
+fn connections(meter: &Meter, workers: &Workers) {
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_caller_connections_total")
+        .with_description("Connections accepted from callers")
+        .with_callback(move |observer| observer.observe(totals(&of).accepted, &[]))
+        .build();
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_upstream_checkouts_total")
+        .with_description("Connections that requests were sent on, by whether they were new")
+        .with_callback(move |observer| {
+            let totals = totals(&of);
+            observer.observe(totals.connections_opened, &[KeyValue::new("connection", "opened")]);
+            observer.observe(totals.connections_reused, &[KeyValue::new("connection", "reused")]);
+        })
+        .build();
+}
+
+fn configuration(meter: &Meter, board: Board) {
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_config_revision")
+        .with_description("Revision of the configuration that runs, that all workers serve, that is on disk")
+        .with_callback(move |observer| {
+            let facts = of.read();
+            let revision = |position: Option<Position>| position.map_or(0, |position| position.revision);
+            observer.observe(revision(facts.running), &[KeyValue::new("state", "running")]);
+            observer.observe(revision(facts.serving), &[KeyValue::new("state", "serving")]);
+            observer.observe(revision(facts.on_disk), &[KeyValue::new("state", "on_disk")]);
+        })
+        .build();
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_config_refused")
+        .with_description("Resources that this node refuses")
+        .with_callback(move |observer| observer.observe(of.read().refusals as u64, &[]))
+        .build();
+    meter
+        .u64_observable_gauge("requestrocket_edge_control_plane_connected")
+        .with_description("1 while the stream with the control plane is open")
+        .with_callback(move |observer| observer.observe(board.read().connected.into(), &[]))
+        .build();
+}
+
+fn records(meter: &Meter, spool: SpoolHandle) {
+    let of = spool.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_spool_bytes")
+        .with_description("Bytes of records that wait for upload")
+        .with_callback(move |observer| observer.observe(of.bytes(), &[]))
+        .build();
+    let of = spool.clone();
+    meter
+        .u64_observable_counter("requestrocket_edge_spool_damaged_total")
+        .with_description("Places where records on disk could not be read back")
+        .with_callback(move |observer| observer.observe(of.damaged(), &[]))
+        .build();
+    meter
+        .u64_observable_counter("requestrocket_edge_records_dropped_total")
+        .with_description("Records lost since the start")
+        .with_callback(move |observer| observer.observe(spool.dropped(), &[]))
+        .build();
+}

@@ -1,0 +1,283 @@
+//! What tests configure: a region with its keys, and resources as the control plane would send them.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use rr_contract::api_key::{self, KeyKind};
+use rr_contract::digest::resource_hash;
+use rr_contract::model::id::{CredentialId, InstallationId, OrgId, ProxyId, RegionId, RuleId, TargetId};
+use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::model::time::wire_duration;
+use rr_contract::seal::region_key::RegionKeys;
+use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seam::{Clock as _, Disk, SystemClock, SystemEntropy};
+use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
+
+use crate::snapshot::{Snapshot, Vault};
+use crate::sync::Position;
+use crate::sync::inventory::Inventory;
+
+pub(crate) const INSTALLATION: InstallationId = InstallationId::from_random([1; 16]);
+pub(crate) const REGION: RegionId = RegionId::from_random([2; 16]);
+pub(crate) const ORG: OrgId = OrgId::from_random([3; 16]);
+
+pub(crate) fn target_key(n: u8) -> Key {
+    Key::new(ORG, ResourceId::Target(TargetId::from_random([n; 16])))
+}
+
+pub(crate) fn credential_key(n: u8) -> Key {
+    Key::new(ORG, ResourceId::Credential(CredentialId::from_random([n; 16])))
+}
+
+pub(crate) fn proxy_id(n: u8) -> ProxyId {
+    ProxyId::from_random([n; 16])
+}
+
+pub(crate) fn proxy_key(n: u8) -> Key {
+    Key::new(ORG, ResourceId::Proxy(proxy_id(n)))
+}
+
+/// The text of a caller's key.
+pub(crate) fn caller_key(n: u8) -> String {
+    let (text, _) = api_key::make(KeyKind::Caller, &[n; 32]);
+    String::from_utf8(text.expose().to_vec()).expect("a key is ASCII")
+}
+
+pub(crate) fn resource(key: Key, payload: Vec<u8>) -> fleet::Resource {
+    fleet::Resource {
+        key: Some(key.to_wire()),
+        revision: 1,
+        hash: resource_hash(&payload).to_vec(),
+        payload: payload.into(),
+        needs: Vec::new(),
+    }
+}
+
+pub(crate) fn org(suspended: bool) -> fleet::Resource {
+    let payload = fleet::OrgResource { name: "acme".to_owned(), suspended };
+    resource(Key::org(ORG), payload.encode_to_vec())
+}
+
+pub(crate) fn target(n: u8, base_url: &str) -> fleet::Resource {
+    target_with_timeouts(n, base_url, 2_000, 5_000)
+}
+
+pub(crate) fn target_with_timeouts(n: u8, base_url: &str, connect: u64, response: u64) -> fleet::Resource {
+    let millis = |millis| Some(wire_duration(std::time::Duration::from_millis(millis)));
+    let payload = fleet::TargetResource {
+        name: format!("target-{n}"),
+        base_url: base_url.to_owned(),
+        connect_timeout: millis(connect),
+        response_timeout: millis(response),
+    };
+    resource(target_key(n), payload.encode_to_vec())
+}
+
+fn credential(n: u8, version: u64, usage: fleet::credential_resource::Usage) -> fleet::CredentialResource {
+    fleet::CredentialResource {
+        name: format!("credential-{n}"),
+        version,
+        not_after: None,
+        usage: Some(usage),
+    }
+}
+
+pub(crate) fn caller_message(n: u8, version: u64, keys: &[u8]) -> fleet::CredentialResource {
+    let hash = |n: &u8| api_key::make(KeyKind::Caller, &[*n; 32]).1.as_bytes().to_vec();
+    let kind = fleet::caller_credential::Kind::ApiKey(fleet::CallerApiKey {
+        hashes: keys.iter().map(hash).collect(),
+    });
+    credential(
+        n,
+        version,
+        fleet::credential_resource::Usage::Caller(fleet::CallerCredential { kind: Some(kind) }),
+    )
+}
+
+pub(crate) fn caller(n: u8, version: u64, keys: &[u8]) -> fleet::Resource {
+    resource(credential_key(n), caller_message(n, version, keys).encode_to_vec())
+}
+
+pub(crate) fn proxy(n: u8, callers: &[u8], target: u8, upstream: u8) -> fleet::Resource {
+    resource(proxy_key(n), proxy_message(n, callers, target, upstream).encode_to_vec())
+}
+
+pub(crate) fn proxy_message(n: u8, callers: &[u8], target: u8, upstream: u8) -> fleet::ProxyResource {
+    fleet::ProxyResource {
+        name: format!("proxy-{n}"),
+        active: true,
+        caller_credentials: callers.iter().map(|n| credential_key(*n).id_text()).collect(),
+        target: target_key(target).id_text(),
+        upstream_credential: credential_key(upstream).id_text(),
+        regions: vec![REGION.to_string()],
+    }
+}
+
+/// A rule, which this build does not know.
+pub(crate) fn rule(n: u8, parent: Key) -> fleet::Resource {
+    let key = Key::new(ORG, ResourceId::Rule(RuleId::from_random([n; 16])));
+    let payload = fleet::RuleResource { parent: Some(parent.to_wire()), ..fleet::RuleResource::default() };
+    resource(key, payload.encode_to_vec())
+}
+
+/// A region whose operator is the test.
+pub(crate) struct Region {
+    keys: RegionKeys,
+}
+
+impl Region {
+    pub(crate) fn new() -> Self {
+        Self { keys: RegionKeys::generate(REGION, &SystemEntropy) }
+    }
+
+    pub(crate) fn keys(&self) -> &RegionKeys {
+        &self.keys
+    }
+
+    pub(crate) fn fingerprint(&self) -> String {
+        self.keys.fingerprint().to_string()
+    }
+
+    pub(crate) fn private_key(&self) -> Vec<u8> {
+        self.keys.opening_key().key().to_secret().expose().to_vec()
+    }
+
+    pub(crate) fn vault(&self) -> Arc<Vault> {
+        Vault::new(INSTALLATION, vec![self.keys.opening_key()])
+    }
+
+    pub(crate) fn inventory(&self) -> Inventory {
+        Inventory::new(self.vault())
+    }
+
+    /// An upstream credential: `value` in `header`, for `origins`.
+    pub(crate) fn upstream(
+        &self,
+        n: u8,
+        version: u64,
+        value: &str,
+        header: &str,
+        origins: &[&str],
+    ) -> fleet::Resource {
+        let now = SystemClock.now();
+        let ResourceId::Credential(id) = credential_key(n).id else { unreachable!("it is one") };
+        let context = SealContext { installation: INSTALLATION, org: ORG, credential: id, version };
+        let spec = SecretSpec {
+            value: Secret::from(value.to_owned()),
+            origins: origins.iter().map(|origin| origin.parse().expect("an origin")).collect(),
+            slot: Slot::header(header, "").expect("a slot"),
+            not_after: None,
+        };
+        let statement = self.keys.statement(now, now + std::time::Duration::from_secs(60));
+        let sealed = SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy).expect("it seals");
+        let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
+        let usage = fleet::UpstreamCredential { kind: Some(kind) };
+        let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
+        resource(credential_key(n), message.encode_to_vec())
+    }
+
+    /// A snapshot of these resources.
+    pub(crate) fn snapshot(&self, resources: &[fleet::Resource]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        (snapshot.revision, snapshot.ready) = (7, true);
+        let changes = crate::sync::changes(&body(resources, &[]));
+        self.inventory().apply(fleet::Mode::Snapshot, changes, &mut snapshot);
+        snapshot
+    }
+}
+
+/// An encoded ChunkBody.
+pub(crate) fn body(upserts: &[fleet::Resource], removals: &[Key]) -> Vec<u8> {
+    fleet::ChunkBody { upserts: upserts.to_vec(), removals: removals.iter().map(Key::to_wire).collect() }
+        .encode_to_vec()
+}
+
+/// A position at `revision` with the digest of what `inventory` will hold.
+pub(crate) fn position(revision: u64, (digest, count): (rr_contract::digest::Digest, u64)) -> Position {
+    Position { lineage: [9; 16], revision, region: REGION, digest, count }
+}
+
+/// A disk in memory that can be cut, bent and filled up.
+#[derive(Default)]
+pub(crate) struct MemoryDisk {
+    files: std::sync::Mutex<std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>>,
+    pub(crate) is_full: std::sync::atomic::AtomicBool,
+}
+
+impl MemoryDisk {
+    pub(crate) fn files(
+        &self,
+    ) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>> {
+        self.files.lock().expect("no test panics with it")
+    }
+
+    fn check_room(&self) -> std::io::Result<()> {
+        if self.is_full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+/// A handle on a [`MemoryDisk`].
+#[derive(Clone, Default)]
+pub(crate) struct SharedDisk(pub(crate) Arc<MemoryDisk>);
+
+struct MemoryFile(Arc<MemoryDisk>, std::path::PathBuf);
+
+impl rr_contract::seam::DiskFile for MemoryFile {
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.check_room()?;
+        self.0.files().entry(self.1.clone()).or_default().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.0.check_room()
+    }
+}
+
+impl Disk for SharedDisk {
+    fn create_dir_all(&self, _: &std::path::Path) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+        self.0.files().get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn append(&self, path: &std::path::Path) -> std::io::Result<Box<dyn rr_contract::seam::DiskFile>> {
+        self.0.check_room()?;
+        self.0.files().entry(path.to_owned()).or_default();
+        Ok(Box::new(MemoryFile(Arc::clone(&self.0), path.to_owned())))
+    }
+
+    fn replace(&self, path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.check_room()?;
+        self.0.files().insert(path.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn list(&self, path: &std::path::Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+        Ok(self.0.files().keys().filter(|file| file.parent() == Some(path)).cloned().collect())
+    }
+
+    fn rename(&self, from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+        let mut files = self.0.files();
+        let bytes = files.remove(from).ok_or(std::io::ErrorKind::NotFound)?;
+        files.insert(to.to_owned(), bytes);
+        Ok(())
+    }
+
+    fn remove(&self, path: &std::path::Path) -> std::io::Result<()> {
+        self.0.files().remove(path).map(|_| ()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn truncate(&self, path: &std::path::Path, length: u64) -> std::io::Result<()> {
+        let mut files = self.0.files();
+        let file = files.get_mut(path).ok_or(std::io::ErrorKind::NotFound)?;
+        file.truncate(usize::try_from(length).expect("it fits"));
+        Ok(())
+    }
+}

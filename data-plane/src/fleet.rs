@@ -1,0 +1,142 @@
+//! The way to the control plane: address, sockets, TLS, channels.
+//!
+//! Knows none of the services behind it. The invariants: it is TLS always, whatever the address, and the
+//! peer must show a certificate for the control plane's own name, whatever was dialed.
+
+pub mod dial;
+pub(crate) mod pin;
+pub(crate) mod tls;
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+use self::dial::Dial;
+
+/// The name on the control plane's certificate.
+const SERVER_NAME: &str = "control-plane.requestrocket.internal";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that vanished is found in 30 s. Servers take more frequent pings for abuse.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the control plane takes nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetAddress {
+    host: String,
+    port: u16,
+}
+
+/// A text that is not the address of a fleet port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFleetAddress {
+    /// In the clear, or something else altogether.
+    #[error("the fleet port is TLS on every address: write it like https://host:7421")]
+    NotHttps,
+    /// No host, or more than host and port.
+    #[error("names more or less than a host and a port; write it like https://host:7421")]
+    Shape,
+}
+
+impl FleetAddress {
+    /// A name, or an address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl FromStr for FleetAddress {
+    type Err = InvalidFleetAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFleetAddress> {
+        if !text.starts_with("https://") {
+            return Err(InvalidFleetAddress::NotHttps);
+        }
+        let uri: Uri = text.parse().map_err(|_| InvalidFleetAddress::Shape)?;
+        let authority = uri.authority().ok_or(InvalidFleetAddress::Shape)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let bare =
+            matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
+        if host.is_empty() || !bare {
+            return Err(InvalidFleetAddress::Shape);
+        }
+        Ok(Self { host: host.to_owned(), port: authority.port_u16().unwrap_or(443) })
+    }
+}
+
+impl fmt::Display for FleetAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "https://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "https://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Opens connections to one control plane.
+#[derive(Clone)]
+pub(crate) struct Fleet {
+    pub(crate) address: FleetAddress,
+    pub(crate) dial: Arc<dyn Dial>,
+}
+
+impl Fleet {
+    /// A connection of its own; streams of two purposes never share one.
+    pub(crate) async fn connect(&self, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
+        let name = ServerName::try_from(SERVER_NAME).expect("the constant is a DNS name");
+        let connector = TlsConnector::from(tls);
+        let fleet = self.clone();
+        let connect = tower::service_fn(move |_: Uri| {
+            let (name, connector, fleet) = (name.clone(), connector.clone(), fleet.clone());
+            async move {
+                let socket = fleet.dial.dial(&fleet.address).await?;
+                let stream = connector.connect(name, socket).await?;
+                Ok::<_, io::Error>(TokioIo::new(stream))
+            }
+        });
+        // The scheme is for tonic, which would do TLS by itself; the connector has done it.
+        Endpoint::from_static("http://control-plane.requestrocket.internal")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect_with_connector(connect)
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_host_and_port_over_tls() {
+        let check = |text: &str, shown: &str| {
+            assert_eq!(text.parse::<FleetAddress>().expect("an address").to_string(), shown);
+        };
+        check("https://cp.example.com:7421", "https://cp.example.com:7421");
+        check("https://cp.example.com/", "https://cp.example.com:443");
+        check("https://[::1]:7421", "https://[::1]:7421");
+        for text in ["http://127.0.0.1:7421", "cp:7421", "", "HTTPS://x"] {
+            assert_eq!(text.parse::<FleetAddress>(), Err(InvalidFleetAddress::NotHttps), "{text}");
+        }
+        for text in ["https://", "https://a/b", "https://u@a", "https://a?b"] {
+            assert_eq!(text.parse::<FleetAddress>(), Err(InvalidFleetAddress::Shape), "{text}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Who this node is: its certificate, its keys, and the key that opens its region's secrets.
+//!
+//! Got once, by a node token, and kept sealed with the node key. The invariant: the file is there whole or
+//! not at all, and nothing in it can be printed.
+
+mod file;
+mod join;
+mod node_key;
+
+use std::sync::Arc;
+
+use rr_contract::model::id::{InstallationId, NodeId, RegionId};
+use rr_contract::seal::OpeningKey;
+use rr_contract::seal::region_key::{Fingerprint, RegionOpeningKey};
+use rr_contract::secret::Secret;
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::fleet::tls;
+
+pub use self::file::IdentityFileError;
+pub use self::join::JoinError;
+pub use self::node_key::NodeKeyError;
+
+pub(crate) use self::file::IdentityFile;
+pub(crate) use self::join::join;
+pub(crate) use self::node_key::load as load_node_key;
+
+/// A joined node.
+pub(crate) struct Identity {
+    pub(crate) node: NodeId,
+    pub(crate) installation: InstallationId,
+    pub(crate) region: RegionOpeningKey,
+    pub(crate) fingerprint: Fingerprint,
+    /// Later grants of region keys are sealed to it.
+    own_key: OpeningKey,
+    chain: Vec<CertificateDer<'static>>,
+    private_key: Secret,
+    trust: Vec<CertificateDer<'static>>,
+}
+
+impl Identity {
+    pub(crate) fn region_id(&self) -> RegionId {
+        self.region.region()
+    }
+
+    /// TLS that shows who we are.
+    pub(crate) fn tls(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.private_key.expose().to_vec()));
+        tls::mutual(&self.trust, self.chain.clone(), key)
+    }
+}

@@ -1,0 +1,141 @@
+//! From a node token to an identity.
+//!
+//! The token's secret stays here: what is sent follows from it and would not let anybody join again. Tells
+//! apart a control plane that says no from one that cannot be reached, because only the second is worth
+//! another try.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rr_contract::seal::OpeningKey;
+use rr_contract::seal::node_token::{GrantError, NodeToken};
+use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
+use rustls::pki_types::CertificateDer;
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::fleet::{Fleet, FleetAddress, tls};
+
+use super::Identity;
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a machine did not become a node.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The control plane could not be reached, or had troubles of its own.
+    #[error("reach the control plane at {address}")]
+    Unreachable {
+        /// Where.
+        address: FleetAddress,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It took too long.
+    #[error("control plane at {address} did not answer in time")]
+    Timeout {
+        /// Where.
+        address: FleetAddress,
+    },
+    /// It is another installation.
+    #[error("the control plane at {address} is not the one that the node token was made for")]
+    Stranger {
+        /// Where.
+        address: FleetAddress,
+    },
+    /// It says no.
+    #[error("the control plane refused the node token ({reason}); make another with `rrctl node token`")]
+    Refused {
+        /// What it says.
+        reason: String,
+    },
+    /// It says yes, and what it gives is not what the token's maker signed.
+    #[error("what the control plane gave is not to be believed")]
+    Grant(#[source] GrantError),
+    /// It says yes, and what it gives is not understood.
+    #[error("the control plane's answer is not understood: {0}")]
+    Answer(&'static str),
+    /// Keys could not be made.
+    #[error("make keys")]
+    Keys(#[source] rcgen::Error),
+    /// TLS could not be set up.
+    #[error("set up TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+impl JoinError {
+    /// Whether the same token may do better later.
+    pub(crate) fn is_worth_another_try(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+    }
+}
+
+/// Redeems a token. Leaves nothing behind unless it succeeds, and then nothing but the answer.
+pub(crate) async fn join(fleet: &Fleet, token: &NodeToken, build: &str) -> Result<Identity, JoinError> {
+    let address = || fleet.address.clone();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(JoinError::Keys)?;
+    let csr = CertificateParams::default().serialize_request(&key).map_err(JoinError::Keys)?;
+    let csr = csr.der().to_vec();
+    let own_key = OpeningKey::generate();
+    let node_key = own_key.sealing_key();
+    let keys = token.keys();
+    let request = fleet::JoinRequest {
+        token: token.id().to_string(),
+        auth: keys.auth().to_vec(),
+        node_key: node_key.to_bytes().to_vec(),
+        vouch: keys.vouch(&node_key, &csr),
+        csr,
+        build: build.to_owned(),
+    };
+
+    let (tls, verifier) = tls::pinned(*token.authority_pin()).map_err(JoinError::Tls)?;
+    let call = async {
+        let channel = fleet.connect(tls).await.map_err(|source| {
+            if verifier.met_a_stranger() {
+                JoinError::Stranger { address: address() }
+            } else {
+                JoinError::Unreachable { address: address(), source: source.into() }
+            }
+        })?;
+        let mut service = EnrolmentServiceClient::new(channel);
+        service.join(request).await.map_err(|status| refusal(status, address()))
+    };
+    let answer = timeout(TIMEOUT, call).await.map_err(|_| JoinError::Timeout { address: address() })??;
+    let answer = answer.into_inner();
+
+    let statement = answer.statement.as_ref().ok_or(JoinError::Answer("no statement"))?;
+    let grant = keys.open(statement).map_err(JoinError::Grant)?;
+    if answer.chain.is_empty() || answer.trust.is_empty() {
+        return Err(JoinError::Answer("no certificate"));
+    }
+    let identity = Identity {
+        node: answer.node.parse().map_err(|_| JoinError::Answer("no node id"))?,
+        installation: grant.installation,
+        region: grant.key,
+        fingerprint: grant.fingerprint,
+        own_key,
+        chain: answer.chain.into_iter().map(CertificateDer::from).collect(),
+        private_key: Secret::new(key.serialize_der()),
+        trust: answer.trust.into_iter().map(CertificateDer::from).collect(),
+    };
+    // A certificate that TLS would refuse must show now, while the token can still be looked at.
+    let _config: Arc<rustls::ClientConfig> = identity.tls().map_err(JoinError::Tls)?;
+    Ok(identity)
+}
+
+fn refusal(status: tonic::Status, address: FleetAddress) -> JoinError {
+    match status.code() {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Unauthenticated
+        | Code::Unimplemented => JoinError::Refused { reason: status.message().to_owned() },
+        _ => JoinError::Unreachable { address, source: Box::new(status) },
+    }
+}

@@ -1,0 +1,126 @@
+//! The node key: 32 bytes that everything at rest on this node is sealed with.
+//!
+//! Given by a file, so that it need not lie on the disk that it protects; else made once in the state
+//! folder. Refused when others can read it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rr_contract::seam::{Seams, draw};
+use rr_contract::secret::Secret;
+use zeroize::Zeroizing;
+
+const LENGTH: usize = 32;
+
+/// A node key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeKeyError {
+    /// It is not readable, or not there.
+    #[error("read node key {path}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The one that was asked for is not readable.
+    #[error("--node-key-file {path}", path = path.display())]
+    Given {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It could not be kept.
+    #[error("write node key {path}", path = path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Others can read it.
+    #[error("node key {path} can be read by others: chmod 600 it", path = path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It is something else.
+    #[error("node key {path} holds {length} bytes, where {LENGTH} are needed", path = path.display())]
+    Length {
+        /// Which file.
+        path: PathBuf,
+        /// How many.
+        length: usize,
+    },
+    /// What was sealed with it would be lost.
+    #[error("node key {path} is gone, and {identity} is sealed with it: restore it, or remove the state folder and join anew", path = path.display(), identity = identity.display())]
+    Lost {
+        /// Which file.
+        path: PathBuf,
+        /// What it protects.
+        identity: PathBuf,
+    },
+}
+
+/// Reads the key, or makes it where it is ours to make.
+pub(crate) fn load(
+    given: Option<&Path>,
+    state_dir: &Path,
+    identity: &Path,
+    seams: &Seams,
+) -> Result<Secret, NodeKeyError> {
+    let own = state_dir.join("node.key");
+    let path = given.unwrap_or(&own);
+    match read(path, seams) {
+        Err(NodeKeyError::Read { source, .. })
+            if given.is_none() && source.kind() == io::ErrorKind::NotFound =>
+        {
+            // A new key would make what is there unreadable for good, without anybody having asked for it.
+            if seams.disk.read(identity).is_ok() {
+                return Err(NodeKeyError::Lost { path: own, identity: identity.to_owned() });
+            }
+            let key = Zeroizing::new(draw::<LENGTH>(&*seams.entropy));
+            seams
+                .disk
+                .create_dir_all(state_dir)
+                .and_then(|()| seams.disk.replace(&own, &*key))
+                .map_err(|source| NodeKeyError::Write { path: own.clone(), source })?;
+            Ok(Secret::new(key.to_vec()))
+        }
+        Err(NodeKeyError::Read { path, source }) if given.is_some() => {
+            Err(NodeKeyError::Given { path, source })
+        }
+        other => other,
+    }
+}
+
+fn read(path: &Path, seams: &Seams) -> Result<Secret, NodeKeyError> {
+    let failed = |source| NodeKeyError::Read { path: path.to_owned(), source };
+    if !seams.disk.is_private(path).map_err(failed)? {
+        return Err(NodeKeyError::Open { path: path.to_owned() });
+    }
+    let key = Secret::new(seams.disk.read(path).map_err(failed)?);
+    if key.len() != LENGTH {
+        return Err(NodeKeyError::Length { path: path.to_owned(), length: key.len() });
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_was_asked_for_and_is_not_there_is_named_with_its_flag() {
+        let seams =
+            Seams { disk: std::sync::Arc::new(crate::fixture::SharedDisk::default()), ..Seams::real() };
+        let missing = Path::new("missing");
+        let refused = load(Some(missing), Path::new("state"), Path::new("state/identity"), &seams);
+        let error = refused.err().expect("it is not there");
+        assert_eq!(error.to_string(), "--node-key-file missing");
+    }
+}

@@ -1,0 +1,15 @@
+//! Traffic: one thread a worker, each with its own listener, runtime, connections and counters.
+//!
+//! The kernel spreads connections over the listeners (SO_REUSEPORT); after that nothing is shared but the
+//! snapshot, which is only read. Decides nothing about requests: that is `pipeline`.
+
+mod counters;
+mod serve;
+mod socket;
+mod worker;
+
+pub(crate) use self::counters::{Counters, Totals};
+pub(crate) use self::serve::{Limits, LocalExec, run};
+pub use self::socket::BindError;
+pub(crate) use self::socket::{admin, proxy};
+pub(crate) use self::worker::Worker;

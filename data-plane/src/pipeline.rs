@@ -1,0 +1,125 @@
+//! A request's way through, stage by stage; each stage takes what only the one before it makes.
+//!
+//! ```text
+//! resolve       path to proxy                        Resolved
+//! authenticate  whose key is it                      Authenticated
+//! admit         active, paid for, open               Admitted
+//! inject        their credential out, ours in        Injected
+//! forward       send, wait for the head              Forwarded
+//! settle        stream the body, write the record    –
+//! ```
+//!
+//! Waits for nothing but caller and upstream. Leaving a stage out does not compile.
+
+mod admit;
+mod authenticate;
+mod body;
+mod forward;
+mod inject;
+mod query;
+mod resolve;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tracing::{Instrument as _, Span, debug, field, trace_span};
+
+use rr_contract::runtime::chain;
+use rr_contract::runtime::observe::TRACE;
+
+use crate::listen::Worker;
+use crate::reply::{self, Code, Refused};
+use crate::snapshot::Snapshot;
+
+use self::forward::Forwarded;
+use self::settle::Draft;
+
+pub(crate) use self::body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
+pub(crate) use self::settle::ReplyBody;
+
+/// Where anybody may ask which region this node serves, to compare with what he was told elsewhere.
+const WELL_KNOWN: &str = "/.well-known/requestrocket";
+
+/// Answers one request.
+pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Response<ReplyBody> {
+    if request.uri().path() == WELL_KNOWN
+        && let Some(statement) = worker.statement.get()
+    {
+        return reply::statement(statement).map(ReplyBody::unrecorded);
+    }
+    let view = worker.view();
+    let mut draft = Draft::begin(&worker, view.revision, request.method());
+    let request_id = draft.request_id();
+    let span = span(&request, &draft);
+    match pass(&worker, &view, request, &mut draft).instrument(span.clone()).await {
+        Ok(Forwarded { mut response, lease }) => {
+            traced(&span, &draft, Code::Granted, response.status());
+            reply::sign(response.headers_mut(), Code::Granted, request_id);
+            draft.answered(Code::Granted, response.status());
+            let (parts, body) = response.into_parts();
+            Response::from_parts(parts, ReplyBody::upstream(body, lease, draft))
+        }
+        Err(refused) => {
+            let code = refused.code();
+            debug!(code = code.as_str(), reason = %chain(&refused), "request not passed on");
+            let response = reply::refused(code, request_id);
+            traced(&span, &draft, code, response.status());
+            if code == Code::CallerGone {
+                // Nobody is there to be answered, and the record says so as it stands.
+                return response.map(ReplyBody::unrecorded);
+            }
+            draft.answered(code, response.status());
+            response.map(|body| ReplyBody::own(body, draft))
+        }
+    }
+}
+
+/// The request as a trace shows it, until the response's head; no span at all where nobody takes traces.
+/// The path is in the record alone: a trace goes to whoever runs the collector.
+fn span(request: &Request<Incoming>, draft: &Draft) -> Span {
+    trace_span!(
+        target: TRACE,
+        "request",
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        http.response.status_code = field::Empty,
+        request.id = %draft.id(),
+        revision = draft.revision(),
+        proxy.id = field::Empty,
+        code = field::Empty,
+    )
+}
+
+fn traced(span: &Span, draft: &Draft, code: Code, status: StatusCode) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("http.response.status_code", status.as_u16());
+    span.record("code", code.as_str());
+    if let Some(proxy) = draft.proxy() {
+        span.record("proxy.id", field::display(proxy));
+    }
+}
+
+async fn pass(
+    worker: &Rc<Worker>,
+    snapshot: &Snapshot,
+    request: Request<Incoming>,
+    draft: &mut Draft,
+) -> Result<Forwarded, Refused> {
+    let (parts, body) = request.into_parts();
+    let now = draft.received_at();
+    let resolved = resolve::resolve(snapshot, &parts)?;
+    draft.resolved(&resolved);
+    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, now)?;
+    draft.authenticated(&authenticated);
+    let admitted = admit::admit(authenticated)?;
+    draft.admitted(&admitted);
+    let injected = inject::inject(admitted, parts, now)?;
+    let forwarded = forward::forward(injected, body, worker, draft).await?;
+    Ok(forwarded)
+}

@@ -1,0 +1,159 @@
+//! The caller's body on its way to the upstream: counted, and watched.
+//!
+//! Whoever waits for an answer has to know whose turn it is. The invariant: a caller that stalls, leaves or
+//! sends what cannot be read is never blamed on the upstream, nor an upstream that does not read on the caller.
+
+use std::cell::Cell;
+use std::error::Error as _;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+/// How long a caller may send nothing in the middle of a body.
+pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
+
+/// What a caller did to its own request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallerFault {
+    #[error("caller was gone in the middle of the body")]
+    Gone,
+    #[error("caller's body is framed wrongly")]
+    Malformed,
+    #[error("caller stopped in the middle of the body")]
+    Stalled,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// There is more to come from the caller.
+    Caller,
+    /// It has all there is, or does not take it.
+    Upstream,
+}
+
+/// How far a body has come.
+pub(crate) struct Passage {
+    turn: Cell<Turn>,
+    moved: Cell<Instant>,
+    fault: Cell<Option<CallerFault>>,
+}
+
+impl Passage {
+    fn new() -> Rc<Self> {
+        let moved = Cell::new(Instant::now());
+        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved, fault: Cell::new(None) })
+    }
+
+    /// One where it has been somebody's turn for that long.
+    #[cfg(test)]
+    pub(crate) fn since(turn: Turn, ago: Duration) -> Rc<Self> {
+        let passage = Self::new();
+        passage.turn.set(turn);
+        passage.moved.update(|now| now - ago);
+        passage
+    }
+
+    fn note(&self, turn: Turn) {
+        // Asked twice for what has not come is no progress.
+        if (turn, self.turn.get()) != (Turn::Caller, Turn::Caller) {
+            self.moved.set(Instant::now());
+        }
+        self.turn.set(turn);
+    }
+
+    /// The upstream is asked now: what it took to get there does not count.
+    pub(crate) fn begin(&self) {
+        self.moved.set(Instant::now());
+    }
+
+    /// Whose turn it is, and since when.
+    pub(crate) fn turn(&self) -> (Turn, Instant) {
+        (self.turn.get(), self.moved.get())
+    }
+
+    pub(crate) fn fault(&self) -> Option<CallerFault> {
+        self.fault.get()
+    }
+}
+
+/// The body itself.
+pub(crate) struct RequestBody {
+    inner: Incoming,
+    sent: Rc<Cell<u64>>,
+    passage: Rc<Passage>,
+}
+
+impl RequestBody {
+    pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>) -> Self {
+        Self { inner, sent, passage: Passage::new() }
+    }
+
+    pub(crate) fn passage(&self) -> Rc<Passage> {
+        Rc::clone(&self.passage)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                self.passage.note(Turn::Caller);
+                return Poll::Pending;
+            }
+        };
+        self.passage.note(Turn::Upstream);
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                self.sent.set(self.sent.get() + bytes);
+            }
+            Some(Err(error)) => self.passage.fault.set(Some(fault(error))),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        // Whoever sends a body of known length does not ask it for its end.
+        if self.passage.turn.get() == Turn::Caller {
+            self.passage.note(Turn::Upstream);
+        }
+    }
+}
+
+fn fault(error: &hyper::Error) -> CallerFault {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            let framing = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+            return if framing { CallerFault::Malformed } else { CallerFault::Gone };
+        }
+        cause = error.source();
+    }
+    CallerFault::Gone
+}

@@ -1,0 +1,61 @@
+//! Sends the request and waits for the response's head.
+//!
+//! Follows no redirect and repeats nothing that may have been received: `upstream` tries again only what
+//! certainly was not sent. Bodies stream both ways and are never gathered.
+
+use std::rc::Rc;
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::listen::Worker;
+use crate::reply::Failure;
+use crate::upstream::{Lease, Reply, SendError};
+
+use super::body::RequestBody;
+use super::inject::{Injected, strip_hop_by_hop, strip_ours};
+use super::settle::Draft;
+
+/// The upstream's answer, cleaned, its body still to come.
+pub(crate) struct Forwarded {
+    pub(super) response: Response<Incoming>,
+    /// Gives the connection back once the body has been read.
+    pub(super) lease: Lease,
+}
+
+pub(super) async fn forward(
+    request: Injected<'_>,
+    body: Incoming,
+    worker: &Rc<Worker>,
+    draft: &mut Draft,
+) -> Result<Forwarded, Failure> {
+    let Injected { mut parts, target } = request;
+    unframe(&mut parts.headers, &body);
+    let body = RequestBody::new(body, draft.request_bytes());
+    let asked_at = tokio::time::Instant::now();
+    let reply = worker.connections.send(target, Request::from_parts(parts, body)).await;
+    draft.upstream_took(asked_at.elapsed());
+    let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
+    draft.upstream_answered(response.status());
+    // We never ask for another protocol, so whoever switches to one is not to be followed.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::Upstream(SendError::Switched));
+    }
+    strip_hop_by_hop(response.headers_mut());
+    strip_ours(response.headers_mut());
+    let (mut head, body) = response.into_parts();
+    unframe(&mut head.headers, &body);
+    let mut response = Response::from_parts(head, body);
+    *response.version_mut() = Version::HTTP_11;
+    Ok(Forwarded { response, lease })
+}
+
+/// Removes a length that is not the body's own: one that came beside chunks would make two readers see two
+/// messages.
+fn unframe(headers: &mut HeaderMap, body: &Incoming) {
+    if body.size_hint().exact().is_none() {
+        headers.remove(CONTENT_LENGTH);
+    }
+}

@@ -1,0 +1,94 @@
+//! The `Authorization` parameter of a query: found, and taken out.
+//!
+//! Leaves every other pair as it was written, because upstreams sign and compare queries.
+
+use std::borrow::Cow;
+
+use zeroize::Zeroizing;
+
+const NAME: &str = "authorization";
+
+/// The value of the first such parameter, decoded.
+pub(super) fn credential(query: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let pair = query.split('&').find(|pair| is_credential(pair))?;
+    let value = pair.split_once('=').map_or("", |(_, value)| value);
+    Some(decode(value))
+}
+
+/// The query without any such parameter; `None` when nothing is left of it.
+pub(super) fn without_credential(query: &str) -> Option<Cow<'_, str>> {
+    if !query.split('&').any(is_credential) {
+        return Some(Cow::Borrowed(query));
+    }
+    let mut left = String::with_capacity(query.len());
+    for pair in query.split('&').filter(|pair| !is_credential(pair)) {
+        if !left.is_empty() {
+            left.push('&');
+        }
+        left.push_str(pair);
+    }
+    (!left.is_empty()).then_some(Cow::Owned(left))
+}
+
+fn is_credential(pair: &str) -> bool {
+    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+    // No escape makes a text shorter than what it stands for.
+    if name.len() < NAME.len() {
+        return false;
+    }
+    if name.contains('%') {
+        return decode(name).eq_ignore_ascii_case(NAME.as_bytes());
+    }
+    name.eq_ignore_ascii_case(NAME)
+}
+
+/// Form decoding: `%XX` and `+`. What is no escape stays as it is.
+fn decode(text: &str) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = match (first, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        match (escape, first) {
+            (Some(byte), _) => {
+                out.push(byte);
+                rest = &tail[2..];
+                continue;
+            }
+            (None, b'+') => out.push(b' '),
+            (None, byte) => out.push(*byte),
+        }
+        rest = tail;
+    }
+    out
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credential_is_found_however_it_is_written() {
+        for query in ["Authorization=a%20b", "x=1&authorization=a+b", "%41uthorization=a%20b&y"] {
+            assert_eq!(credential(query).as_deref().map(Vec::as_slice), Some(&b"a b"[..]), "{query}");
+        }
+        assert!(credential("x=Authorization&auth=1").is_none());
+        assert_eq!(credential("Authorization").as_deref().map(Vec::as_slice), Some(&b""[..]));
+    }
+
+    #[test]
+    fn no_spelling_of_the_credential_is_left_and_nothing_else_is_touched() {
+        let check = |query, left: Option<&str>| assert_eq!(without_credential(query).as_deref(), left);
+        check("a=1&b=%20&&c", Some("a=1&b=%20&&c"));
+        check("a=1&Authorization=k&b=2&%61UTHORIZATION=k", Some("a=1&b=2"));
+        check("Authorization=k", None);
+        check("Authorization", None);
+        check("authorizations=k", Some("authorizations=k"));
+    }
+}

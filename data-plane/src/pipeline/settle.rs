@@ -1,0 +1,244 @@
+//! The end of a request: its body has gone out, or will not, and the record says which.
+//!
+//! Never waits: a record that finds no room is counted and dropped. The invariant: each request leaves
+//! exactly one record or one count, whichever way its future or its body ends, because both happen in `drop`.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Buf as _, Bytes};
+use http::{HeaderValue, Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use rr_contract::model::id::{ProxyId, RequestId};
+use tokio::time::Instant;
+
+use crate::listen::Worker;
+use crate::reply::Code;
+use crate::report::Entry;
+use crate::upstream::Lease;
+
+use super::admit::Admitted;
+use super::authenticate::Authenticated;
+use super::resolve::Resolved;
+
+/// How much of a path goes into a record.
+const PATH_MAX: usize = 1024;
+
+/// A record in the making.
+pub(crate) struct Draft {
+    worker: Rc<Worker>,
+    started: Instant,
+    request_bytes: Rc<Cell<u64>>,
+    /// `None` only once it was handed over.
+    entry: Option<Entry>,
+}
+
+impl Draft {
+    pub(super) fn begin(worker: &Rc<Worker>, revision: u64, method: &Method) -> Self {
+        worker.counters.request_began();
+        let entry = Entry {
+            id: worker.next_request_id(),
+            received_at: worker.clock.now(),
+            org: None,
+            proxy: None,
+            caller: None,
+            target: None,
+            upstream: None,
+            method: method.clone(),
+            path: Box::default(),
+            status: None,
+            upstream_status: None,
+            code: None,
+            duration: Duration::ZERO,
+            upstream_duration: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            revision,
+            aborted: true,
+        };
+        Self {
+            worker: Rc::clone(worker),
+            started: Instant::now(),
+            request_bytes: Rc::default(),
+            entry: Some(entry),
+        }
+    }
+
+    fn kept(&self) -> &Entry {
+        self.entry.as_ref().expect("an entry is taken in drop alone")
+    }
+
+    pub(super) fn id(&self) -> RequestId {
+        self.kept().id
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.kept().revision
+    }
+
+    pub(super) fn proxy(&self) -> Option<ProxyId> {
+        self.kept().proxy
+    }
+
+    fn entry(&mut self) -> &mut Entry {
+        self.entry.as_mut().expect("an entry is taken in drop alone")
+    }
+
+    pub(super) fn request_id(&mut self) -> HeaderValue {
+        HeaderValue::from_maybe_shared(Bytes::from(self.entry().id.to_string()))
+            .expect("an id is letters, digits and an underscore")
+    }
+
+    pub(super) fn received_at(&mut self) -> SystemTime {
+        self.entry().received_at
+    }
+
+    pub(super) fn request_bytes(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.request_bytes)
+    }
+
+    pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
+        let path = &request.path;
+        let entry = self.entry();
+        entry.path = path[..path.floor_char_boundary(PATH_MAX)].into();
+        if let Some(proxy) = request.proxy {
+            entry.org = Some(proxy.org_id);
+            entry.proxy = Some(proxy.id);
+        }
+    }
+
+    pub(super) fn authenticated(&mut self, request: &Authenticated<'_>) {
+        self.entry().caller = Some(request.caller);
+    }
+
+    pub(super) fn admitted(&mut self, request: &Admitted<'_>) {
+        let entry = self.entry();
+        entry.target = Some(request.route.target.id);
+        entry.upstream = Some(request.proxy.upstream_id);
+        debug_assert_eq!(entry.caller, Some(request.caller));
+    }
+
+    pub(super) fn upstream_took(&mut self, duration: Duration) {
+        self.entry().upstream_duration = Some(duration);
+    }
+
+    pub(super) fn upstream_answered(&mut self, status: StatusCode) {
+        self.entry().upstream_status = Some(status);
+    }
+
+    pub(super) fn answered(&mut self, code: Code, status: StatusCode) {
+        let entry = self.entry();
+        entry.code = Some(code);
+        entry.status = Some(status);
+    }
+
+    fn delivered(&mut self) {
+        self.entry().aborted = false;
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let Some(mut entry) = self.entry.take() else { return };
+        entry.duration = self.started.elapsed();
+        entry.request_bytes = self.request_bytes.get();
+        self.worker.counters.request_ended(entry.code, entry.duration);
+        self.worker.records.push(entry);
+    }
+}
+
+/// What goes out to the caller.
+pub(crate) struct ReplyBody {
+    inner: Inner,
+    /// `None`: not a proxied request.
+    draft: Option<Draft>,
+}
+
+enum Inner {
+    Upstream { body: Incoming, lease: Option<Lease> },
+    Own(Option<Bytes>),
+}
+
+impl ReplyBody {
+    pub(super) fn upstream(body: Incoming, lease: Lease, draft: Draft) -> Self {
+        let mut reply = Self { inner: Inner::Upstream { body, lease: Some(lease) }, draft: Some(draft) };
+        reply.settle_at_end();
+        reply
+    }
+
+    pub(super) fn own(body: Bytes, mut draft: Draft) -> Self {
+        // The server never asks for the body of an answer to HEAD.
+        if draft.entry().method == Method::HEAD {
+            draft.delivered();
+        }
+        Self { inner: Inner::Own(Some(body)), draft: Some(draft) }
+    }
+
+    /// Something about this node, of which no record is kept.
+    pub(super) fn unrecorded(body: Bytes) -> Self {
+        Self { inner: Inner::Own(Some(body)), draft: None }
+    }
+
+    /// Gives the connection back as soon as nothing more can come on it: the server does not ask a body of
+    /// known length for its end.
+    fn settle_at_end(&mut self) {
+        if self.is_end_stream() {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(draft) = &mut self.draft {
+            draft.delivered();
+        }
+        if let Inner::Upstream { lease, .. } = &mut self.inner
+            && let Some(lease) = lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = match &mut self.inner {
+            Inner::Upstream { body, .. } => std::task::ready!(Pin::new(body).poll_frame(cx)),
+            Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(draft)) = (frame.data_ref(), &mut self.draft) {
+                    draft.entry().response_bytes += data.remaining() as u64;
+                }
+                self.settle_at_end();
+            }
+            Some(Err(_)) => {}
+            None => self.settle(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Upstream { body, .. } => body.is_end_stream(),
+            Inner::Own(body) => body.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Upstream { body, .. } => body.size_hint(),
+            Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}

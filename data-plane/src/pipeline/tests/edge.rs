@@ -1,0 +1,175 @@
+//! One worker on a thread of its own, and a caller that speaks in plain bytes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rr_contract::runtime::{Shutdown, Tasks};
+use rr_contract::seam::Seams;
+use rr_contract::wire::fleet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::Receiver;
+
+use crate::current;
+use crate::listen::{self, Counters, Limits, Worker};
+use crate::report::{Entry, ring};
+use crate::snapshot::Snapshot;
+use crate::upstream::guard::Guard;
+use crate::upstream::{Connections, Trust};
+
+/// A worker that ends with the test.
+pub(super) struct Edge {
+    address: SocketAddr,
+    records: Mutex<Receiver<Entry>>,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Edge {
+    pub(super) fn start(snapshot: Snapshot, allowed: &[&str]) -> Self {
+        Self::start_trusting(snapshot, allowed, Trust::new(None))
+    }
+
+    pub(super) fn start_trusting(snapshot: Snapshot, allowed: &[&str], trust: Arc<Trust>) -> Self {
+        let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
+        let address = listener.local_addr().expect("it is bound");
+        let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
+        let counters: Arc<Counters> = Arc::default();
+        let (records, entries) = ring(Arc::clone(&counters));
+        let shutdown = Shutdown::new();
+        let stop = shutdown.stop();
+        let work = move || {
+            let runtime = RuntimeBuilder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default())
+                .expect("a runtime");
+            runtime.block_on(async move {
+                let tasks = Tasks::new();
+                let (_publisher, mut readers) = current::cell(snapshot, 1);
+                let guard = Arc::new(Guard::new(allowed));
+                let connections = Connections::new(guard, trust, Arc::clone(&counters), tasks.clone());
+                let reader = readers.remove(0).sit();
+                let worker =
+                    Worker::new(reader, connections, records, counters, &Seams::real(), Arc::default());
+                let limits = Limits { drain: Duration::from_millis(100) };
+                listen::run(Rc::new(worker), listener, tasks, limits, stop).await.expect("it serves");
+            });
+        };
+        let thread = Builder::new().spawn(work).expect("a thread");
+        Self { address, records: Mutex::new(entries), shutdown, thread: Some(thread) }
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("the worker listens")
+    }
+
+    /// Sends a request that closes its connection, and reads all that comes.
+    pub(super) async fn send(&self, request: &str) -> Answer {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("the worker reads");
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("the worker answers");
+        Answer::parse(&bytes)
+    }
+
+    pub(super) async fn send_http2(&self, path: &str, key: &str) -> u16 {
+        let io = TokioIo::new(self.connect().await);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("it speaks h2");
+        let driven = Tasks::new().spawn("h2", connection);
+        let request = http::Request::get(format!("http://edge{path}"))
+            .header("authorization", key)
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
+        let status = sender.send_request(request).await.expect("an answer").status().as_u16();
+        drop(sender);
+        driven.abort();
+        status
+    }
+
+    pub(super) async fn record(&self) -> fleet::Record {
+        self.records.lock().await.recv().await.expect("the worker lives").into_record()
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !std::thread::panicking()
+        {
+            panic!("the worker panicked");
+        }
+    }
+}
+
+/// A response, read.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) text: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
+        let status = status.parse().expect("a number");
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").expect("a header");
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        let headers = lines.map(header).collect();
+        Self { status, headers, body: body.to_owned(), text }
+    }
+
+    /// Reads one response with a length from a connection that stays open.
+    pub(super) async fn read_one(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.push(stream.read_u8().await.expect("the worker answers"));
+            if bytes.ends_with(b"\r\n\r\n") {
+                break;
+            }
+        }
+        let length =
+            Self::parse(&bytes).header("content-length").map_or(0, |text| text.parse().expect("a length"));
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.expect("the worker answers");
+        bytes.extend_from_slice(&body);
+        Self::parse(&bytes)
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(have, _)| have == name).map(|(_, value)| &**value)
+    }
+
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(have, _)| have == name).map(|(_, value)| &**value).collect()
+    }
+
+    pub(super) fn json(&self) -> BTreeMap<String, serde_json::Value> {
+        serde_json::from_str(&self.body).expect("problem json")
+    }
+
+    /// All of it, with id and date blotted out.
+    pub(super) fn without_id_and_date(&self) -> String {
+        let id = self.header("requestrocket-request-id").expect("every reply has one");
+        let date = self.header("date").expect("every reply has one");
+        self.text.replace(id, "ID").replace(date, "DATE")
+    }
+}

@@ -1,0 +1,138 @@
+//! An upstream that notes what it gets.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rr_contract::runtime::Tasks;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// What the upstream saw.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) target: String,
+    headers: HeaderMap,
+}
+
+impl Seen {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+    }
+
+    pub(super) fn text(&self) -> String {
+        let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value:?}\n"));
+        format!("{}\n{}", self.target, headers.collect::<String>())
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    seen: Mutex<Vec<Seen>>,
+    connections: AtomicUsize,
+}
+
+/// It ends with the test's runtime.
+pub(super) struct Upstream {
+    address: SocketAddr,
+    log: Arc<Log>,
+}
+
+impl Upstream {
+    /// Answers each request with a few words, and with headers that must not be passed on.
+    pub(super) async fn echo() -> Self {
+        Self::start(|_| {
+            Response::builder()
+                .header("set-cookie", "a=1")
+                .header("set-cookie", "b=2")
+                .header("connection", "x-hop")
+                .header("x-hop", "1")
+                .header("requestrocket-forged", "1")
+                .body(Full::new(Bytes::from_static(b"hello")).map_err(|never| match never {}).boxed())
+                .expect("a response")
+        })
+        .await
+    }
+
+    /// Sends each body back as it comes.
+    pub(super) async fn mirror() -> Self {
+        Self::start(|body| Response::new(body.boxed())).await
+    }
+
+    /// Answers one request on each connection and closes it without having said so.
+    pub(super) async fn abrupt() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let log: Arc<Log> = Arc::default();
+        let noted = Arc::clone(&log);
+        Tasks::new().spawn("upstream", async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("it listens");
+                noted.connections.fetch_add(1, Ordering::Relaxed);
+                let mut head = [0; 4096];
+                assert_ne!(stream.read(&mut head).await.expect("the edge sends"), 0);
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer).await.expect("the edge reads");
+            }
+        });
+        Self { address, log }
+    }
+
+    async fn start(answer: fn(Incoming) -> Response<BoxBody<Bytes, hyper::Error>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let log: Arc<Log> = Arc::default();
+        let noted = Arc::clone(&log);
+        let tasks = Tasks::new();
+        tasks.clone().spawn("upstream", async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("it listens");
+                noted.connections.fetch_add(1, Ordering::Relaxed);
+                let noted = Arc::clone(&noted);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (parts, body) = request.into_parts();
+                    let seen = Seen { target: parts.uri.to_string(), headers: parts.headers };
+                    noted.seen.lock().expect("no test panics with it").push(seen);
+                    async move { Ok::<_, Infallible>(answer(body)) }
+                });
+                // The test sees how it ended on the other side.
+                tasks.spawn("connection", async move {
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+                });
+            }
+        });
+        Self { address, log }
+    }
+
+    pub(super) fn authority(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(super) fn last(&self) -> Seen {
+        self.log.seen.lock().expect("no test panics with it").last().expect("a request came").clone()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.log.seen.lock().expect("no test panics with it").len()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.log.connections.load(Ordering::Relaxed)
+    }
+}

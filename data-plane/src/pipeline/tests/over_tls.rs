@@ -1,0 +1,118 @@
+//! Upstreams over TLS: both protocols, and no way around the certificate.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rr_contract::runtime::Tasks;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::fixture::Region;
+use crate::upstream::Trust;
+
+use super::edge::Edge;
+use super::{get, resources, with_key};
+
+struct Secure {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    roots: tempfile::NamedTempFile,
+}
+
+impl Secure {
+    /// Answers with the protocol that it was asked in.
+    async fn start(protocol: &'static [u8]) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority =
+            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root");
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let leaf = params.signed_by(&key, &authority).expect("a leaf");
+        let roots = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(roots.path(), authority.pem()).expect("it is ours");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .expect("a configuration");
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let connections: Arc<AtomicUsize> = Arc::default();
+        let counted = Arc::clone(&connections);
+        let tasks = Tasks::new();
+        tasks.clone().spawn("upstream", async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("it listens");
+                let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
+                tasks.spawn("connection", async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    // The test sees how it ended on the other side.
+                    auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service_fn(answer))
+                        .await
+                        .ok();
+                });
+            }
+        });
+        Self { port, connections, roots }
+    }
+
+    fn edge(&self, roots: Option<&Path>, host: &str) -> Edge {
+        let region = Region::new();
+        let snapshot = region.snapshot(&resources(&region, &format!("https://{host}:{}/base", self.port)));
+        Edge::start_trusting(snapshot, &["127.0.0.0/8", "::1/128"], Trust::new(roots.map(Path::to_owned)))
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let authority = match request.version() {
+        Version::HTTP_2 => request.uri().authority().map(ToString::to_string),
+        _ => request.headers().get("host").and_then(|host| host.to_str().ok()).map(str::to_owned),
+    };
+    let secret = request.headers().contains_key(super::HEADER);
+    let text = format!("{:?} {} {secret}", request.version(), authority.unwrap_or_default());
+    Ok(Response::new(Full::new(Bytes::from(text))))
+}
+
+#[tokio::test]
+async fn the_protocol_is_what_tls_agrees_on_and_http2_needs_one_connection() {
+    for (alpn, version) in [(&b"h2"[..], "HTTP/2.0"), (b"http/1.1", "HTTP/1.1")] {
+        let upstream = Secure::start(alpn).await;
+        let edge = upstream.edge(Some(upstream.roots.path()), "localhost");
+        for _ in 0..3 {
+            let answer = edge.send(&get("/api/acme.proxy-1/x", &with_key(1))).await;
+            let wanted = format!("{version} localhost:{} true", upstream.port);
+            assert!(answer.status == 200 && answer.text.ends_with(&wanted), "{answer:?}");
+        }
+        assert_eq!(upstream.connections.load(Ordering::Relaxed), 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_stranger_or_for_another_name_gets_no_request() {
+    let upstream = Secure::start(b"h2").await;
+    for (roots, host) in [(None, "localhost"), (Some(upstream.roots.path()), "127.0.0.1")] {
+        let answer = upstream.edge(roots, host).send(&get("/api/acme.proxy-1/x", &with_key(1))).await;
+        assert_eq!((answer.status, answer.json()["code"].clone()), (502, "upstream-unreachable".into()));
+    }
+    assert_eq!(upstream.connections.load(Ordering::Relaxed), 0);
+}

@@ -1,0 +1,15 @@
+//! Records of requests, from the worker to the control plane.
+//!
+//! `ring` takes them without waiting, `spool` puts them on disk, `upload` sends them. A request never waits
+//! for any of it, and each record that is lost on the way is counted in the stream itself.
+
+mod entry;
+mod ring;
+mod spool;
+mod upload;
+
+pub(crate) use self::entry::Entry;
+pub(crate) use self::ring::{Ring, ring};
+pub use self::spool::SpoolError;
+pub(crate) use self::spool::{Spool, SpoolHandle};
+pub(crate) use self::upload::Upload;

@@ -1,0 +1,305 @@
+//! Records on disk, until the control plane has them.
+//!
+//! A thread of its own empties the rings, writes batches into segment files, syncs at most each 100 ms, and
+//! deletes what was acknowledged. The invariants: a batch keeps its number for good, a number that was ever
+//! given out is never given out again, numbers have no gap, and whatever is lost (a full ring, a full disk, a kill) is in the stream as a count.
+
+mod frame;
+mod meta;
+mod segment;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver as StopReceiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, SystemTime};
+use std::{io, mem};
+
+use prost::Message as _;
+use rr_contract::model::time::timestamp;
+use rr_contract::seam::Seams;
+use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Receiver;
+use tracing::{info, warn};
+
+use crate::listen::Counters;
+
+use super::Entry;
+
+pub(crate) use self::segment::Cursor;
+use self::store::{Sizes, Store};
+
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
+const SYNC_EVERY: Duration = Duration::from_millis(100);
+/// How exactly the start of a gap is known after a kill.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+const BATCH_RECORDS: usize = 512;
+const STACK: usize = 256 * 1024;
+
+/// A spool that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("open the spool of records in {folder}", folder = folder.display())]
+pub struct SpoolError {
+    /// Where.
+    pub folder: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// What the thread, the upload and the status share. No worker touches it.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    appended: Notify,
+}
+
+/// What is on disk and may be read.
+pub(super) struct State {
+    pub(super) id: [u8; 16],
+    pub(super) segments: std::collections::VecDeque<segment::Segment>,
+    pub(super) acked: u64,
+    /// Numbers up to here are in use elsewhere, whoever gave them out.
+    pub(super) skip: u64,
+    dropped: u64,
+    /// Places where what was written could not be read back.
+    damaged: u64,
+}
+
+impl Shared {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that writes.
+pub(crate) struct Spool {
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What others may do with the spool.
+#[derive(Clone)]
+pub(crate) struct SpoolHandle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) folder: Arc<PathBuf>,
+    pub(super) key: rr_contract::seal::storage::StorageKey,
+    pub(super) seams: Seams,
+}
+
+impl Spool {
+    /// Opens what is on disk and starts to empty the rings.
+    pub(crate) fn start(
+        folder: PathBuf,
+        node_key: &Secret,
+        quota: u64,
+        rings: Vec<(Receiver<Entry>, Arc<Counters>)>,
+        seams: Seams,
+    ) -> Result<(Self, SpoolHandle), SpoolError> {
+        let failed = |source| SpoolError { folder: folder.clone(), source };
+        let (store, handle, found) =
+            Store::open(folder.clone(), node_key, Sizes::with_quota(quota), seams.clone()).map_err(failed)?;
+        let (stop, stopped) = sync_channel(1);
+        let rings = rings.into_iter().map(|(receiver, counters)| RingEnd { receiver, counters, counted: 0 });
+        let mut writer = Writer {
+            store,
+            rings: rings.collect(),
+            pending: found.into_iter().collect(),
+            last_drain: seams.clock.now(),
+            last_sync: tokio::time::Instant::now(),
+            last_alive: tokio::time::Instant::now(),
+            failing: false,
+            seams,
+        };
+        let thread = Builder::new()
+            .name("spool".into())
+            .stack_size(STACK)
+            .spawn(move || writer.run(&stopped))
+            .map_err(failed)?;
+        Ok((Self { stop, thread }, handle))
+    }
+
+    /// Writes what the rings still hold, and ends. Blocks for that long.
+    pub(crate) fn close(self) {
+        // The thread may have ended by itself; then there is nobody to tell.
+        self.stop.try_send(()).ok();
+        if self.thread.join().is_err() {
+            warn!("spool's thread panicked");
+        }
+    }
+}
+
+impl SpoolHandle {
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> u64 {
+        let state = self.shared.state();
+        let waiting = state.segments.iter().filter(|segment| segment.last > state.acked);
+        waiting.map(|segment| segment.synced).sum()
+    }
+
+    /// Records lost since the start.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.shared.state().dropped
+    }
+
+    /// Places where the spool turned out damaged since the start.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.shared.state().damaged
+    }
+
+    /// Waits until something was added; at once if it was since the last time.
+    pub(super) async fn appended(&self) {
+        self.shared.appended.notified().await;
+    }
+
+    pub(super) fn id(&self) -> [u8; 16] {
+        self.shared.state().id
+    }
+
+    pub(super) fn acked(&self) -> u64 {
+        self.shared.state().acked
+    }
+
+    /// All up to `through` is stored elsewhere. `false`: it says so of numbers that were never given out, so
+    /// it is not of this spool that it speaks; nothing is acknowledged, and what waits gets higher numbers.
+    pub(super) fn acknowledge(&self, through: u64) -> bool {
+        let mut state = self.shared.state();
+        let last = state.segments.back().map_or(0, |segment| segment.last);
+        if through > last {
+            state.skip = state.skip.max(through);
+            return false;
+        }
+        state.acked = state.acked.max(through);
+        true
+    }
+
+    /// Keeps a batch aside that the control plane could not read.
+    pub(super) fn set_aside(&self, sequence: u64, body: &[u8]) -> io::Result<()> {
+        let sealed = self.key.seal(b"requestrocket poison 1", body, &*self.seams.entropy);
+        self.seams.disk.replace(&self.folder.join(format!("poison-{sequence:020}")), &sealed)
+    }
+}
+
+struct RingEnd {
+    receiver: Receiver<Entry>,
+    counters: Arc<Counters>,
+    /// Losses that are already in the stream.
+    counted: u64,
+}
+
+struct Writer {
+    store: Store,
+    rings: Vec<RingEnd>,
+    /// Losses that are not in the stream yet.
+    pending: Vec<fleet::Dropped>,
+    last_drain: SystemTime,
+    last_sync: tokio::time::Instant,
+    last_alive: tokio::time::Instant,
+    failing: bool,
+    seams: Seams,
+}
+
+impl Writer {
+    fn run(&mut self, stopped: &StopReceiver<()>) {
+        loop {
+            let stopping = !matches!(stopped.recv_timeout(DRAIN_EVERY), Err(RecvTimeoutError::Timeout));
+            self.drain();
+            if stopping || self.last_sync.elapsed() >= SYNC_EVERY {
+                self.sync();
+            }
+            let alive = stopping || self.last_alive.elapsed() >= ALIVE_EVERY;
+            let reclaimed = self.store.reclaim();
+            let outcome =
+                reclaimed.and_then(|()| if alive { self.store.mark_alive(stopping) } else { Ok(()) });
+            self.note(outcome);
+            if alive {
+                self.last_alive = tokio::time::Instant::now();
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = self.seams.clock.now();
+        for ring in &mut self.rings {
+            let lost = ring.counters.records_lost() - ring.counted;
+            if lost > 0 {
+                ring.counted += lost;
+                self.pending.push(dropped(lost, self.last_drain, now, "ring-full"));
+                self.store.count_dropped(lost);
+            }
+        }
+        self.last_drain = now;
+        let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), records: Vec::new() };
+        for ring in 0..self.rings.len() {
+            while let Ok(entry) = self.rings[ring].receiver.try_recv() {
+                batch.records.push(entry.into_record());
+                if batch.records.len() == BATCH_RECORDS {
+                    self.append(mem::take(&mut batch));
+                }
+            }
+        }
+        if !batch.records.is_empty() || !batch.dropped.is_empty() {
+            self.append(batch);
+        }
+    }
+
+    fn append(&mut self, batch: fleet::Batch) {
+        let outcome = self.store.append(&batch.encode_to_vec());
+        if outcome.is_err() {
+            let now = self.seams.clock.now();
+            let lost = batch.records.len() as u64;
+            self.pending.extend(batch.dropped);
+            if lost > 0 {
+                self.store.count_dropped(lost);
+                // One count for as long as the disk refuses, however many batches that is.
+                match self.pending.iter_mut().find(|dropped| dropped.reason == "spool-full") {
+                    Some(dropped) => {
+                        dropped.records += lost;
+                        dropped.to = Some(timestamp(now));
+                    }
+                    None => self.pending.push(dropped(lost, self.last_drain, now, "spool-full")),
+                }
+            }
+        }
+        self.note(outcome);
+    }
+
+    fn sync(&mut self) {
+        let outcome = self.store.sync();
+        if matches!(outcome, Ok(true)) {
+            self.last_sync = tokio::time::Instant::now();
+            if mem::take(&mut self.failing) {
+                info!("records are written again");
+            }
+        }
+        self.note(outcome.map(|_| ()));
+    }
+
+    /// One line when the disk begins to refuse, and one when it stops.
+    fn note(&mut self, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) => {}
+            Err(error) if !self.failing => {
+                self.failing = true;
+                warn!(%error, "records cannot be written; they are counted and dropped");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+pub(super) fn dropped(records: u64, from: SystemTime, to: SystemTime, reason: &str) -> fleet::Dropped {
+    fleet::Dropped {
+        records,
+        from: Some(timestamp(from)),
+        to: Some(timestamp(to)),
+        reason: reason.to_owned(),
+    }
+}

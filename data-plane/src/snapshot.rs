@@ -1,0 +1,88 @@
+//! What requests are decided by: compiled, immutable, complete.
+//!
+//! Built by `sync` off the traffic workers; parses nothing and opens no file. The invariant: whatever a
+//! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
+
+pub(crate) mod proxy;
+pub(crate) mod shards;
+pub(crate) mod upstream;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rr_contract::api_key::KeyHash;
+use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
+
+use self::shards::Shards;
+
+pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Route};
+pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
+
+/// A caller credential, found by the hash of what was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CompiledCaller {
+    pub(crate) credential: CredentialId,
+    pub(crate) org: OrgId,
+    pub(crate) not_after: Option<SystemTime>,
+}
+
+/// One version of the configuration. A clone shares nearly all of it.
+#[derive(Clone, Default)]
+pub(crate) struct Snapshot {
+    /// The revision that made it; for records.
+    pub(crate) revision: u64,
+    /// Whether there ever was a configuration.
+    pub(crate) ready: bool,
+    by_id: Shards<ProxyId, Arc<CompiledProxy>>,
+    by_name: Shards<Box<str>, Arc<CompiledProxy>>,
+    callers: Shards<KeyHash, CompiledCaller>,
+}
+
+impl Snapshot {
+    /// Finds a proxy by what stands in a path: its id, or `org.name`.
+    pub(crate) fn proxy(&self, address: &str) -> Option<&CompiledProxy> {
+        // No name holds an underscore, so one text cannot mean both.
+        if address.starts_with(ProxyId::PREFIX) {
+            return self.by_id.get(&address.parse::<ProxyId>().ok()?).map(|proxy| &**proxy);
+        }
+        self.by_name.get(address).map(|proxy| &**proxy)
+    }
+
+    /// Finds whose key this is.
+    pub(crate) fn caller(&self, hash: &KeyHash) -> Option<&CompiledCaller> {
+        self.callers.get(hash)
+    }
+
+    /// Takes a proxy in, or puts a newer form in its place.
+    pub(crate) fn put_proxy(&mut self, proxy: Arc<CompiledProxy>) {
+        self.remove_proxy(&proxy.id);
+        if let Some(address) = &proxy.address {
+            self.by_name.insert(address.clone(), Arc::clone(&proxy));
+        }
+        self.by_id.insert(proxy.id, proxy);
+    }
+
+    /// Takes a proxy out.
+    pub(crate) fn remove_proxy(&mut self, id: &ProxyId) {
+        let Some(address) = self.by_id.get(id).map(|proxy| proxy.address.clone()) else { return };
+        // Another proxy may have been given the name since.
+        if let Some(address) = address
+            && self.by_name.get(&*address).is_some_and(|named| named.id == *id)
+        {
+            self.by_name.remove(&*address);
+        }
+        self.by_id.remove(id);
+    }
+
+    /// Accepts a key.
+    pub(crate) fn put_caller(&mut self, hash: KeyHash, caller: CompiledCaller) {
+        self.callers.insert(hash, caller);
+    }
+
+    /// Accepts a key no longer, if it is still this credential's.
+    pub(crate) fn remove_caller(&mut self, hash: &KeyHash, credential: CredentialId) {
+        if self.callers.get(hash).is_some_and(|caller| caller.credential == credential) {
+            self.callers.remove(hash);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Proxies and targets as requests use them.
+//!
+//! What a header or a URI needs is made once, here, and cloned by reference afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::Authority;
+use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
+use rr_contract::model::org::Org;
+use rr_contract::model::origin::{BaseUrl, Scheme};
+use rr_contract::model::target::Target;
+
+use super::UpstreamCredential;
+
+/// A proxy with all that it needs.
+pub(crate) struct CompiledProxy {
+    pub(crate) id: ProxyId,
+    pub(crate) org_id: OrgId,
+    /// `org.name`; `None` when the organization is not understood.
+    pub(crate) address: Option<Box<str>>,
+    pub(crate) active: bool,
+    /// Who may call. A short list: scanned.
+    pub(crate) callers: Box<[CredentialId]>,
+    pub(crate) upstream_id: CredentialId,
+    /// `None`: closed, because something that it needs was refused by this node.
+    pub(crate) route: Option<Route>,
+}
+
+/// Where an open proxy leads.
+#[derive(Clone)]
+pub(crate) struct Route {
+    pub(crate) org: Arc<Org>,
+    pub(crate) target: Arc<CompiledTarget>,
+    /// `None`: no version of it can be used.
+    pub(crate) upstream: Option<Arc<UpstreamCredential>>,
+}
+
+/// A target with its URI parts at hand.
+pub(crate) struct CompiledTarget {
+    pub(crate) id: TargetId,
+    pub(crate) base: BaseUrl,
+    /// Names connections that can serve this target: `https://host:port`.
+    pub(crate) origin: Arc<str>,
+    pub(crate) authority: Authority,
+    pub(crate) host: HeaderValue,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) response_timeout: Duration,
+}
+
+/// A base URL that the HTTP library cannot send to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("base URL has a host that no request can name")]
+pub(crate) struct Unsendable;
+
+impl CompiledTarget {
+    pub(crate) fn new(id: TargetId, target: Target) -> Result<Self, Unsendable> {
+        let text = target.base_url.authority();
+        let host = HeaderValue::from_str(&text).map_err(|_| Unsendable)?;
+        let authority: Authority = text.parse().map_err(|_| Unsendable)?;
+        let base = target.base_url;
+        let origin = format!("{}://{}:{}", base.scheme().as_str(), base.host(), base.port());
+        Ok(Self {
+            id,
+            origin: origin.into(),
+            authority,
+            host,
+            connect_timeout: target.connect_timeout,
+            response_timeout: target.response_timeout,
+            base,
+        })
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.base.scheme() == Scheme::Https
+    }
+}

@@ -1,0 +1,151 @@
+//! Upstream credentials: sealed until they are needed, then open in memory until they are replaced.
+//!
+//! Decides whether a secret may go to a target; puts it into no request. The invariant: nothing in here
+//! can be printed, and a value leaves only through [`UpstreamCredential::injection`], which checks where it
+//! would go and whether it is still good.
+
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use http::{HeaderName, HeaderValue};
+use rr_contract::model::credential::Upstream;
+use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
+use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::seal::region_key::RegionOpeningKey;
+use rr_contract::seal::{OpenError, SealContext, SealedSecret};
+
+/// The keys that open what is sealed to this node's region.
+pub(crate) struct Vault {
+    installation: InstallationId,
+    keys: Vec<RegionOpeningKey>,
+}
+
+impl Vault {
+    pub(crate) fn new(installation: InstallationId, keys: Vec<RegionOpeningKey>) -> Arc<Self> {
+        Arc::new(Self { installation, keys })
+    }
+}
+
+/// What we present to an upstream.
+pub(crate) struct UpstreamCredential {
+    not_after: Option<SystemTime>,
+    kind: Kind,
+}
+
+enum Kind {
+    None,
+    Sealed(Box<Sealed>),
+}
+
+struct Sealed {
+    secret: SealedSecret,
+    context: SealContext,
+    vault: Arc<Vault>,
+    /// `None`, once set: it does not open.
+    opened: OnceLock<Option<Ready>>,
+}
+
+/// An open secret in the form in which it is sent.
+struct Ready {
+    header: HeaderName,
+    /// Marked sensitive. Not wiped when dropped: the bytes have been in send buffers by then.
+    value: HeaderValue,
+    origins: Vec<Origin>,
+    not_after: Option<SystemTime>,
+}
+
+/// What is to be put into a request.
+pub(crate) enum Injection<'a> {
+    /// Nothing: the upstream is open.
+    Nothing,
+    /// A header.
+    Header(&'a HeaderName, &'a HeaderValue),
+}
+
+/// A credential that must not be used for this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// No version of it is at hand.
+    #[error("no usable version of the credential")]
+    Missing,
+    /// The seal does not open.
+    #[error("secret does not open")]
+    Sealed,
+    /// Its time is over.
+    #[error("credential has expired")]
+    Expired,
+    /// It was not sealed for where the request goes.
+    #[error("secret is not sealed for the target's origin")]
+    Origin,
+}
+
+impl UpstreamCredential {
+    pub(crate) fn new(
+        org: OrgId,
+        id: CredentialId,
+        version: u64,
+        not_after: Option<SystemTime>,
+        upstream: Upstream,
+        vault: &Arc<Vault>,
+    ) -> Self {
+        let kind = match upstream {
+            Upstream::None => Kind::None,
+            Upstream::Sealed(secret) => Kind::Sealed(Box::new(Sealed {
+                secret,
+                context: SealContext { installation: vault.installation, org, credential: id, version },
+                vault: Arc::clone(vault),
+                opened: OnceLock::new(),
+            })),
+        };
+        Self { not_after, kind }
+    }
+
+    /// Opens it now rather than with the first request, to find out whether it can be opened.
+    pub(crate) fn unseal(&self) -> Result<(), OpenError> {
+        let Kind::Sealed(sealed) = &self.kind else { return Ok(()) };
+        if sealed.opened.get().is_some_and(Option::is_some) {
+            return Ok(());
+        }
+        let ready = sealed.open()?;
+        sealed.opened.get_or_init(|| Some(ready));
+        Ok(())
+    }
+
+    /// What goes into a request to `target` at `now`.
+    pub(crate) fn injection(&self, target: &BaseUrl, now: SystemTime) -> Result<Injection<'_>, Unusable> {
+        if self.not_after.is_some_and(|end| now > end) {
+            return Err(Unusable::Expired);
+        }
+        let Kind::Sealed(sealed) = &self.kind else { return Ok(Injection::Nothing) };
+        // The first request after a start pays for opening, some 200 µs; each later one reads it.
+        let ready = sealed.opened.get_or_init(|| sealed.open().ok());
+        let ready = ready.as_ref().ok_or(Unusable::Sealed)?;
+        if ready.not_after.is_some_and(|end| now > end) {
+            return Err(Unusable::Expired);
+        }
+        // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
+        if !ready.origins.iter().any(|origin| origin.covers(target)) {
+            return Err(Unusable::Origin);
+        }
+        Ok(Injection::Header(&ready.header, &ready.value))
+    }
+}
+
+impl Sealed {
+    fn open(&self) -> Result<Ready, OpenError> {
+        let secret = self.secret.open(&self.context, &self.vault.keys)?;
+        let slot = secret.slot();
+        let mut text =
+            zeroize::Zeroizing::new(Vec::with_capacity(slot.prefix().len() + secret.value().len()));
+        text.extend_from_slice(slot.prefix().as_bytes());
+        text.extend_from_slice(secret.value().expose());
+        let mut value = HeaderValue::from_bytes(&text).map_err(|_| OpenError::Content)?;
+        value.set_sensitive(true);
+        Ok(Ready {
+            header: slot.name().clone(),
+            value,
+            origins: secret.origins().to_vec(),
+            not_after: secret.not_after(),
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! The loop with the control plane: connect, listen, apply, answer, and come back after any failure.
+//!
+//! Runs on the control thread; no request knows of it. The invariant: whatever happens to the stream, what
+//! is in force stays in force.
+
+pub(crate) mod apply;
+mod backoff;
+pub(crate) mod inventory;
+pub(crate) mod journal;
+mod position;
+mod session;
+mod transaction;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rr_contract::model::time;
+use rr_contract::runtime::{Gate, Stop, chain};
+use rr_contract::seam::{Seams, draw};
+use rr_contract::wire::fleet;
+use rustls::ClientConfig;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::fleet::Fleet;
+use crate::report::SpoolHandle;
+
+use self::apply::Applier;
+use self::backoff::Backoff;
+use self::session::{Ended, Session};
+
+pub use self::position::Position;
+
+pub(crate) use self::backoff::Backoff as RetryBackoff;
+
+/// How often what the disk refused is tried again, and a second file looked for.
+const MEND_EVERY: Duration = Duration::from_secs(10);
+/// Between streams, workers and graveyard are looked after so often.
+const TEND_EVERY: Duration = Duration::from_millis(100);
+
+/// What others may know of this node's configuration. Shared with the admin port, never with a worker.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    pub(crate) connected: bool,
+    pub(crate) running: Option<Position>,
+    pub(crate) serving: Option<Position>,
+    pub(crate) on_disk: Option<Position>,
+    pub(crate) refusals: usize,
+    pub(crate) skew_ms: i64,
+}
+
+/// Facts, shared.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Board(Arc<Mutex<Facts>>);
+
+impl Board {
+    pub(crate) fn read(&self) -> Facts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn write(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The loop and all that it owns.
+pub(crate) struct Sync {
+    fleet: Fleet,
+    tls: Arc<ClientConfig>,
+    applier: Applier,
+    seams: Seams,
+    board: Board,
+    spool: SpoolHandle,
+    /// Held until there is a configuration.
+    configured: Option<Gate>,
+    boot_id: [u8; 16],
+    skew_ms: i64,
+    started: Instant,
+    last_mend: Option<Instant>,
+}
+
+impl Sync {
+    pub(crate) fn new(
+        fleet: Fleet,
+        tls: Arc<ClientConfig>,
+        applier: Applier,
+        seams: Seams,
+        board: Board,
+        spool: SpoolHandle,
+        configured: Gate,
+    ) -> Self {
+        let boot_id = draw(&*seams.entropy);
+        let now = Instant::now();
+        let mut sync = Self {
+            fleet,
+            tls,
+            applier,
+            seams,
+            board,
+            spool,
+            configured: Some(configured),
+            boot_id,
+            skew_ms: 0,
+            started: now,
+            last_mend: None,
+        };
+        sync.note_position();
+        sync
+    }
+
+    /// Keeps in touch until `stop`.
+    pub(crate) async fn run(mut self, stop: Stop) {
+        stop.cut(self.stay()).await;
+    }
+
+    async fn stay(&mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let wait = self.once(&mut backoff).await;
+            self.board.write(|facts| facts.connected = false);
+            self.applier.stream_ended();
+            let until = Instant::now() + wait;
+            while Instant::now() < until {
+                self.tend();
+                sleep(TEND_EVERY.min(until - Instant::now())).await;
+            }
+        }
+    }
+
+    /// One stream. Returns how long to wait for the next.
+    async fn once(&mut self, backoff: &mut Backoff) -> Duration {
+        let address = self.fleet.address.clone();
+        let channel = match self.fleet.connect(Arc::clone(&self.tls)).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                let wait = backoff.next(Instant::now(), &*self.seams.entropy);
+                warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached, going on without");
+                return wait;
+            }
+        };
+        let opened = Instant::now();
+        let mut heard = false;
+        let outcome = Session::run(self, channel, &mut heard).await;
+        backoff.stream_ended(opened.elapsed(), heard);
+        match outcome {
+            Ok(Ended::Goaway(spread)) => backoff::part(spread, &*self.seams.entropy),
+            Ok(Ended::Closed) => {
+                let wait = backoff.next(Instant::now(), &*self.seams.entropy);
+                info!(%address, ?wait, "control plane closed the stream");
+                wait
+            }
+            Err(error) => {
+                let wait = backoff.next(Instant::now(), &*self.seams.entropy);
+                warn!(%address, error = %chain(&error), ?wait, "stream with the control plane lost, going on without");
+                wait
+            }
+        }
+    }
+
+    /// Looks after workers and disk. Returns whether the control plane should hear of it.
+    fn tend(&mut self) -> bool {
+        let mut news = self.applier.tend();
+        if self.last_mend.is_none_or(|at| at.elapsed() >= MEND_EVERY) {
+            self.last_mend = Some(Instant::now());
+            news |= self.applier.mend();
+        }
+        if news {
+            self.note_position();
+        }
+        news
+    }
+
+    fn status(&self) -> fleet::Status {
+        let wire = |position: Option<Position>| position.map(Position::to_wire);
+        fleet::Status {
+            running: wire(self.applier.running()),
+            serving: wire(self.applier.serving()),
+            on_disk: wire(self.applier.on_disk()),
+            standing: self.applier.standing(),
+            spool_bytes: self.spool.bytes(),
+            records_dropped: self.spool.dropped(),
+            clock_skew_ms: self.skew_ms,
+            uptime: Some(time::wire_duration(self.started.elapsed())),
+        }
+    }
+
+    fn note_connected(&mut self) {
+        info!(address = %self.fleet.address, "connected to the control plane");
+        let skew_ms = self.skew_ms;
+        self.board.write(|facts| (facts.connected, facts.skew_ms) = (true, skew_ms));
+    }
+
+    fn note_position(&mut self) {
+        let (running, serving, on_disk) =
+            (self.applier.running(), self.applier.serving(), self.applier.on_disk());
+        let refusals = self.applier.refusals();
+        self.board.write(|facts| {
+            (facts.running, facts.serving, facts.on_disk) = (running, serving, on_disk);
+            facts.refusals = refusals;
+        });
+        if running.is_some()
+            && let Some(gate) = self.configured.take()
+        {
+            debug!("configuration is there");
+            gate.done();
+        }
+    }
+}
+
+/// The changes in an encoded ChunkBody.
+#[cfg(test)]
+pub(crate) fn changes(body: &[u8]) -> transaction::Changes {
+    let mut changes = transaction::Changes::new();
+    transaction::read_body(body, &mut changes).expect("a good body");
+    changes
+}

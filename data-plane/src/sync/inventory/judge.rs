@@ -1,0 +1,113 @@
+//! Whether one resource can be taken, looked at by itself.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use rr_contract::model::credential::{Caller, Usage};
+use rr_contract::model::resource::{InvalidPayload, Key, Model, ResourceId};
+use rr_contract::runtime::chain;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::Why;
+
+use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
+
+use super::super::transaction::Offered;
+use super::{Inventory, Part, Reason};
+
+/// Must-understand features of this build. None yet.
+pub(crate) const FEATURES: [&str; 0] = [];
+
+impl Inventory {
+    /// Parses and compiles a resource other than a proxy.
+    pub(super) fn judge(&self, key: &Key, offered: &Offered, unseal: bool) -> Result<Part, Reason> {
+        match parse(key, offered)? {
+            Model::Org(org) => Ok(Part::Org(Arc::new(org))),
+            Model::Proxy(proxy) => Ok(Part::Proxy(Arc::new(proxy))),
+            Model::Target(target) => {
+                let ResourceId::Target(id) = key.id else { return Err(mismatch()) };
+                let target = CompiledTarget::new(id, target).map_err(|error| invalid(error.to_string()))?;
+                Ok(Part::Target(Arc::new(target)))
+            }
+            Model::Credential(credential) => {
+                let ResourceId::Credential(id) = key.id else { return Err(mismatch()) };
+                let had = self.versions.get(&id).copied().unwrap_or_default();
+                if credential.version < had {
+                    let detail = format!(
+                        "version {} is older than {had}, which this node has had",
+                        credential.version
+                    );
+                    return Err(Reason { why: Why::Stale, detail });
+                }
+                match credential.usage {
+                    Usage::Caller(Caller::ApiKey(hashes)) => {
+                        let caller =
+                            CompiledCaller { credential: id, org: key.org, not_after: credential.not_after };
+                        Ok(Part::Caller(hashes.into(), caller))
+                    }
+                    Usage::Upstream(upstream) => {
+                        let compiled = UpstreamCredential::new(
+                            key.org,
+                            id,
+                            credential.version,
+                            credential.not_after,
+                            upstream,
+                            &self.vault,
+                        );
+                        if unseal {
+                            compiled
+                                .unseal()
+                                .map_err(|error| Reason { why: Why::Unseal, detail: error.to_string() })?;
+                        }
+                        Ok(Part::Upstream(Arc::new(compiled)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A payload as the model sees it.
+pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
+    if let Some(feature) = offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str())) {
+        return Err(Reason { why: Why::UnknownFeature, detail: format!("needs feature {feature:?}") });
+    }
+    Model::parse(key, &offered.payload).map_err(|error| {
+        let why = match &error {
+            InvalidPayload::UnknownKind(_) => Why::UnknownFeature,
+            InvalidPayload::Decode(_) => Why::Decode,
+            InvalidPayload::Invalid(_) | InvalidPayload::TooLarge(_) => Why::Invalid,
+        };
+        Reason { why, detail: chain(&error).to_string() }
+    })
+}
+
+/// The version of a credential, if it can be read at all.
+pub(super) fn version(offered: &Offered) -> Option<u64> {
+    fleet::CredentialResource::decode(&*offered.payload).ok().map(|credential| credential.version)
+}
+
+/// What a rule, filter or meter belongs to.
+pub(super) fn parent(key: &Key, offered: &Offered) -> Option<Key> {
+    let payload = &*offered.payload;
+    let parent = match key.id {
+        ResourceId::Rule(_) => Key::try_from(&fleet::RuleResource::decode(payload).ok()?.parent?).ok()?,
+        ResourceId::Filter(_) => Key::try_from(&fleet::FilterResource::decode(payload).ok()?.parent?).ok()?,
+        ResourceId::Meter(_) => {
+            let proxy = fleet::MeterResource::decode(payload).ok()?.proxy.parse().ok()?;
+            Key::new(key.org, ResourceId::Proxy(proxy))
+        }
+        ResourceId::Org | ResourceId::Target(_) | ResourceId::Credential(_) | ResourceId::Proxy(_) => {
+            return None;
+        }
+    };
+    // One that points into another organization is not to be trusted about anything.
+    (parent.org == key.org).then_some(parent)
+}
+
+fn invalid(detail: String) -> Reason {
+    Reason { why: Why::Invalid, detail }
+}
+
+fn mismatch() -> Reason {
+    invalid("payload is of another kind than the key".to_owned())
+}

@@ -1,0 +1,212 @@
+//! What a change does to what runs.
+
+use prost::Message as _;
+use rr_contract::api_key::{self, KeyKind};
+
+use crate::fixture::{
+    Region, body, caller, caller_key, credential_key, org, proxy, proxy_key, resource, rule, target,
+    target_key,
+};
+
+use super::*;
+
+struct Node {
+    region: Region,
+    inventory: Inventory,
+    snapshot: Snapshot,
+}
+
+impl Node {
+    /// Org, target 1, caller 1, upstream credential 2, proxy 1.
+    fn new() -> Self {
+        let region = Region::new();
+        let first = [
+            org(false),
+            target(1, "https://a.example"),
+            caller(1, 2, &[1]),
+            region.upstream(2, 2, "s", "x-key", &["https://a.example"]),
+            proxy(1, &[1], 1, 2),
+        ];
+        let mut node = Self { inventory: region.inventory(), region, snapshot: Snapshot::default() };
+        node.apply(Mode::Snapshot, &first, &[]);
+        assert!(node.standing().is_empty() && node.is_open(), "{:?}", node.standing());
+        node
+    }
+
+    fn apply(&mut self, mode: Mode, upserts: &[fleet::Resource], removals: &[Key]) {
+        let changes = crate::sync::changes(&body(upserts, removals));
+        let expected = self.inventory.after(mode, &changes);
+        self.inventory.apply(mode, changes, &mut self.snapshot);
+        assert_eq!(self.inventory.after(Mode::Delta, &Changes::new()), expected, "the digest was foretold");
+    }
+
+    fn change(&mut self, upserts: &[fleet::Resource]) {
+        self.apply(Mode::Delta, upserts, &[]);
+    }
+
+    fn standing(&self) -> Vec<(String, Why, bool)> {
+        let said = |refusal: fleet::Refusal| {
+            (refusal.key.clone().expect("a key").id, refusal.why(), refusal.fails_closed)
+        };
+        self.inventory.standing().into_iter().map(said).collect()
+    }
+
+    fn is_open(&self) -> bool {
+        self.snapshot.proxy("acme.proxy-1").is_some_and(|proxy| proxy.route.is_some())
+    }
+
+    fn base(&self) -> String {
+        let proxy = self.snapshot.proxy("acme.proxy-1").expect("it is there");
+        proxy.route.as_ref().expect("it is open").target.base.to_string()
+    }
+
+    fn accepts(&self, n: u8) -> bool {
+        let hash = api_key::hash(KeyKind::Caller, caller_key(n).as_bytes()).expect("a key");
+        self.snapshot.caller(&hash).is_some()
+    }
+}
+
+fn broken(key: Key) -> fleet::Resource {
+    resource(key, vec![0xff, 0xff])
+}
+
+#[test]
+fn a_change_of_what_a_proxy_uses_reaches_the_proxy() {
+    let mut node = Node::new();
+    node.change(&[target(1, "https://b.example")]);
+    assert_eq!(node.base(), "https://b.example");
+    node.change(&[org(true)]);
+    let proxy = node.snapshot.proxy("acme.proxy-1").expect("it is there");
+    assert!(proxy.route.as_ref().is_some_and(|route| route.org.suspended));
+}
+
+#[test]
+fn a_refused_target_or_proxy_keeps_its_previous_version() {
+    let mut node = Node::new();
+    node.change(&[broken(target_key(1)), broken(proxy_key(1))]);
+    assert_eq!(node.base(), "https://a.example");
+    let refused =
+        [(target_key(1).id_text(), Why::Decode, false), (proxy_key(1).id_text(), Why::Decode, false)];
+    assert_eq!(node.standing(), refused);
+    // The old content again clears it.
+    node.change(&[target(1, "https://a.example"), proxy(1, &[1], 1, 2)]);
+    assert!(node.standing().is_empty() && node.is_open());
+}
+
+#[test]
+fn a_refused_resource_that_never_ran_stands_in_nobodys_way() {
+    let mut node = Node::new();
+    node.change(&[broken(target_key(5)), broken(proxy_key(5)), target(1, "https://b.example")]);
+    assert_eq!(node.base(), "https://b.example");
+    assert!(node.standing().iter().all(|(_, _, closed)| *closed));
+}
+
+#[test]
+fn a_rule_that_is_not_understood_closes_the_proxies_that_it_bears_on() {
+    for parent in [proxy_key(1), target_key(1), credential_key(1), credential_key(2)] {
+        let mut node = Node::new();
+        let rule = rule(1, parent);
+        let key = Key::try_from(rule.key.as_ref().expect("a key")).expect("a key");
+        node.change(&[rule]);
+        assert!(!node.is_open(), "{parent}");
+        assert_eq!(node.standing(), [(key.id_text(), Why::UnknownFeature, true)]);
+        node.apply(Mode::Delta, &[], &[key]);
+        assert!(node.is_open(), "{parent}");
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_closes_its_whole_organization_and_no_more() {
+    let mut node = Node::new();
+    let rule = rule(1, target_key(7));
+    let key = Key::try_from(rule.key.as_ref().expect("a key")).expect("a key");
+    node.change(&[rule]);
+    assert!(node.is_open(), "it bears on another target");
+    node.change(&[broken(key)]);
+    assert!(!node.is_open());
+}
+
+#[test]
+fn a_refused_caller_credential_is_accepted_no_longer() {
+    let mut node = Node::new();
+    node.change(&[broken(credential_key(1))]);
+    assert!(!node.accepts(1));
+    assert_eq!(node.standing(), [(credential_key(1).id_text(), Why::Decode, true)]);
+    node.change(&[caller(1, 3, &[1, 4])]);
+    assert!(node.accepts(1) && node.accepts(4));
+    node.change(&[caller(1, 4, &[4])]);
+    assert!(!node.accepts(1) && node.accepts(4));
+}
+
+#[test]
+fn an_upstream_credential_that_does_not_open_leaves_the_one_before() {
+    let mut node = Node::new();
+    node.change(&[Region::new().upstream(2, 3, "s3", "x-key", &["https://a.example"])]);
+    assert_eq!(node.standing(), [(credential_key(2).id_text(), Why::Unseal, false)]);
+    let proxy = node.snapshot.proxy("acme.proxy-1").expect("it is there");
+    assert!(proxy.route.as_ref().is_some_and(|route| route.upstream.is_some()));
+    node.change(&[node.region.upstream(2, 3, "s3", "x-key", &["https://a.example"])]);
+    assert!(node.standing().is_empty());
+}
+
+#[test]
+fn an_older_version_of_a_secret_is_refused_even_after_it_was_gone() {
+    let mut node = Node::new();
+    node.change(&[node.region.upstream(2, 1, "s1", "x-key", &["https://a.example"]), caller(1, 1, &[9])]);
+    let refused: Vec<Why> = node.standing().into_iter().map(|(_, why, _)| why).collect();
+    assert_eq!(refused, [Why::Stale, Why::Stale]);
+    assert!(node.accepts(1) && !node.accepts(9) && node.is_open());
+    node.apply(Mode::Delta, &[], &[credential_key(1)]);
+    node.change(&[caller(1, 1, &[9])]);
+    assert!(!node.accepts(9));
+}
+
+#[test]
+fn a_proxy_that_names_what_is_not_there_waits_for_it() {
+    let mut node = Node::new();
+    node.change(&[proxy(1, &[1], 8, 2)]);
+    assert_eq!(node.standing(), [(proxy_key(1).id_text(), Why::DanglingRef, false)]);
+    assert_eq!(node.base(), "https://a.example", "the version before runs");
+    node.change(&[target(8, "https://c.example")]);
+    assert!(node.standing().is_empty());
+    assert_eq!(node.base(), "https://c.example");
+    node.apply(Mode::Delta, &[], &[target_key(8)]);
+    assert!(!node.is_open(), "a removal is never refused");
+}
+
+#[test]
+fn a_feature_that_is_not_had_refuses_the_resource_alone() {
+    let mut node = Node::new();
+    let mut future = target(1, "https://b.example");
+    future.needs = vec!["teleport".to_owned()];
+    node.change(&[future]);
+    assert_eq!(node.standing(), [(target_key(1).id_text(), Why::UnknownFeature, false)]);
+    assert_eq!(node.base(), "https://a.example");
+}
+
+#[test]
+fn absence_deletes_in_a_snapshot_only() {
+    let mut node = Node::new();
+    node.change(&[target(2, "https://b.example")]);
+    assert!(node.is_open());
+    node.apply(Mode::Snapshot, &[org(false)], &[]);
+    assert!(node.snapshot.proxy("acme.proxy-1").is_none() && !node.accepts(1));
+}
+
+#[test]
+fn removed_is_removed() {
+    let mut node = Node::new();
+    node.apply(Mode::Delta, &[], &[proxy_key(1), credential_key(1), credential_key(2), target_key(1)]);
+    assert!(node.snapshot.proxy("acme.proxy-1").is_none() && !node.accepts(1));
+    assert!(node.standing().is_empty());
+    assert!(node.inventory.users.is_empty() && node.inventory.policies.is_empty());
+}
+
+#[test]
+fn a_renamed_organization_moves_its_proxies() {
+    let mut node = Node::new();
+    let renamed = fleet::OrgResource { name: "globex".to_owned(), suspended: false };
+    node.change(&[resource(Key::org(crate::fixture::ORG), renamed.encode_to_vec())]);
+    assert!(node.snapshot.proxy("acme.proxy-1").is_none());
+    assert!(node.snapshot.proxy("globex.proxy-1").is_some());
+}

@@ -1,0 +1,194 @@
+//! One stream with the control plane, from Hello to its end.
+//!
+//! Connects nothing and waits for no next try: that is `sync`. Whatever ends a stream, what was configured
+//! stays.
+
+use std::time::Duration;
+
+use rr_contract::model::time;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
+use rr_contract::wire::fleet::sync_request::Message as Said;
+use rr_contract::wire::fleet::sync_response::Message as Heard;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tracing::info;
+
+use super::inventory::FEATURES;
+use super::transaction::CHUNK_MAX;
+use super::{Sync, apply::Answer};
+
+const PROTOCOL: u32 = 1;
+/// What the control plane may say in one message: a chunk and what is around it.
+const MESSAGE_MAX: usize = CHUNK_MAX + 64 * 1024;
+/// Verdicts and statuses on their way out.
+const OUTBOUND: usize = 16;
+/// How often it is looked at what the workers run on.
+const LOOK: Duration = Duration::from_millis(50);
+/// For the head of the answer. A peer may be alive and still not serve.
+const ANSWER: Duration = Duration::from_secs(15);
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+const STATUS_EVERY_MIN: Duration = Duration::from_millis(100);
+/// After a mark: soon enough for whoever looks, and not once for each change of another region.
+const STATUS_AFTER_MARK: Duration = Duration::from_secs(1);
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The control plane asks to come back within this time.
+    Goaway(Duration),
+    /// It was there, and closed the stream.
+    Closed,
+}
+
+/// Why a stream broke.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("stream with the control plane broke")]
+    Stream(#[source] tonic::Status),
+    #[error("control plane did not answer in time")]
+    Silent,
+    #[error("control plane reads no longer")]
+    Deaf,
+    #[error("control plane believes another state to be here than is")]
+    Diverged,
+}
+
+/// One stream.
+pub(crate) struct Session<'a> {
+    sync: &'a mut Sync,
+    outbound: mpsc::Sender<fleet::SyncRequest>,
+    status_every: Duration,
+    last_status: Instant,
+    /// The revision has moved since.
+    moved: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Opens a stream and serves it until it ends. `heard` is set once a message has come.
+    pub(crate) async fn run(
+        sync: &'a mut Sync,
+        channel: Channel,
+        heard: &mut bool,
+    ) -> Result<Ended, SessionError> {
+        let (outbound, queue) = mpsc::channel(OUTBOUND);
+        let mut session =
+            Session { sync, outbound, status_every: STATUS_EVERY, last_status: Instant::now(), moved: false };
+        // Before the call: a server that answers with its first message waits for ours, and the call for it.
+        session.say(Said::Hello(session.hello())).await?;
+        let mut service = ConfigServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
+        let call = timeout(ANSWER, service.sync(ReceiverStream::new(queue))).await;
+        let mut inbound = call.map_err(|_| SessionError::Silent)?.map_err(SessionError::Stream)?.into_inner();
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = inbound.message() => {
+                    let Some(message) = message.map_err(SessionError::Stream)? else {
+                        return Ok(Ended::Closed);
+                    };
+                    *heard = true;
+                    if let Some(ended) = session.hear(message).await? {
+                        return Ok(ended);
+                    }
+                }
+                _ = looks.tick() => session.look().await?,
+            }
+        }
+    }
+
+    fn hello(&self) -> fleet::Hello {
+        fleet::Hello {
+            protocol: PROTOCOL,
+            build: crate::BUILD.to_owned(),
+            boot_id: self.sync.boot_id.to_vec(),
+            features: FEATURES.map(str::to_owned).to_vec(),
+            resume: self.sync.applier.running().map(super::Position::to_wire),
+            standing: self.sync.applier.standing(),
+        }
+    }
+
+    async fn hear(&mut self, message: fleet::SyncResponse) -> Result<Option<Ended>, SessionError> {
+        match message.message {
+            Some(Heard::Welcome(welcome)) => {
+                self.welcome(&welcome);
+                // What was known of this node may be long past.
+                self.tell().await?;
+            }
+            Some(Heard::Begin(begin)) => {
+                let answer = self.sync.applier.begin(begin);
+                self.answer(answer).await?;
+            }
+            Some(Heard::Chunk(chunk)) => {
+                let answer = self.sync.applier.chunk(&chunk);
+                self.answer(answer).await?;
+            }
+            Some(Heard::Commit(commit)) => {
+                let answer = self.sync.applier.commit(&commit);
+                self.sync.note_position();
+                self.answer(answer).await?;
+            }
+            Some(Heard::Mark(mark)) => {
+                // A new stream says where we stand, and gets what is missing.
+                if !self.sync.applier.mark(&mark) {
+                    return Err(SessionError::Diverged);
+                }
+                self.sync.note_position();
+                self.moved = true;
+            }
+            Some(Heard::Goaway(goaway)) => {
+                info!(reason = goaway.reason, "control plane asks to connect anew");
+                let spread = goaway.spread_over.as_ref().and_then(|spread| time::duration(spread).ok());
+                return Ok(Some(Ended::Goaway(spread.unwrap_or_default())));
+            }
+            // A kind of message from the future: nothing in it was asked for.
+            None => {}
+        }
+        Ok(None)
+    }
+
+    fn welcome(&mut self, welcome: &fleet::Welcome) {
+        if let Some(every) = welcome.status_every.as_ref().and_then(|every| time::duration(every).ok()) {
+            self.status_every = every.max(STATUS_EVERY_MIN);
+        }
+        if let Some(theirs) = welcome.now.as_ref().and_then(|now| time::system_time(now).ok()) {
+            let ours = self.sync.seams.clock.now();
+            let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+            self.sync.skew_ms = match ours.duration_since(theirs) {
+                Ok(ahead) => millis(ahead),
+                Err(behind) => -millis(behind.duration()),
+            };
+        }
+        self.sync.note_connected();
+    }
+
+    async fn answer(&mut self, answer: Option<Answer>) -> Result<(), SessionError> {
+        match answer {
+            Some(Answer(verdict)) => self.say(Said::Verdict(verdict)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Looks after workers and disk, and tells what is new or due.
+    async fn look(&mut self) -> Result<(), SessionError> {
+        let news = self.sync.tend();
+        let every = if self.moved { self.status_every.min(STATUS_AFTER_MARK) } else { self.status_every };
+        if news || self.last_status.elapsed() >= every { self.tell().await } else { Ok(()) }
+    }
+
+    async fn tell(&mut self) -> Result<(), SessionError> {
+        let status = self.sync.status();
+        (self.last_status, self.moved) = (Instant::now(), false);
+        self.say(Said::Status(status)).await
+    }
+
+    async fn say(&self, message: Said) -> Result<(), SessionError> {
+        // A peer that vanished is found by the keep-alive, which ends the stream and with it this wait.
+        let message = fleet::SyncRequest { message: Some(message) };
+        self.outbound.send(message).await.map_err(|_| SessionError::Deaf)
+    }
+}

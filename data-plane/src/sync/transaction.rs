@@ -1,0 +1,178 @@
+//! A transaction on its way in: order, sizes and checksums, until its commit.
+//!
+//! Judges no resource and changes nothing. The invariant: what reaches `apply` came whole, in order, and
+//! each payload has the hash that it claims.
+
+use std::collections::HashMap;
+
+use prost::Message as _;
+use rr_contract::digest::{ResourceHash, resource_hash};
+use rr_contract::model::resource::{InvalidKey, Key, PAYLOAD_MAX};
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::{Mode, Why};
+
+use super::position::Position;
+
+/// One chunk.
+pub(crate) const CHUNK_MAX: usize = 2 * 1024 * 1024;
+/// One transaction: many times the standard load, and still no way to fill the memory.
+const TRANSACTION_MAX: usize = 2 * 1024 * 1024 * 1024;
+
+/// What is offered under a key: the bytes as they were sent, and what came with them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Offered {
+    pub(crate) hash: ResourceHash,
+    pub(crate) revision: u64,
+    pub(crate) payload: Box<[u8]>,
+    pub(crate) needs: Vec<String>,
+}
+
+impl Offered {
+    pub(crate) fn to_wire(&self, key: &Key) -> fleet::Resource {
+        fleet::Resource {
+            key: Some(key.to_wire()),
+            revision: self.revision,
+            hash: self.hash.to_vec(),
+            payload: self.payload.to_vec().into(),
+            needs: self.needs.clone(),
+        }
+    }
+}
+
+/// What happens to a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    Upsert(Offered),
+    Removal,
+}
+
+/// What happens to which keys. Of two changes of one key, the later counts.
+pub(crate) type Changes = HashMap<Key, Change>;
+
+/// Why a transaction is refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub(crate) struct Fault {
+    pub(crate) why: Why,
+    pub(crate) detail: String,
+}
+
+impl Fault {
+    pub(crate) fn new(why: Why, detail: impl Into<String>) -> Self {
+        Self { why, detail: detail.into() }
+    }
+
+    fn transport(detail: impl Into<String>) -> Self {
+        Self::new(Why::Transport, detail)
+    }
+}
+
+/// A transaction that is open.
+pub(crate) struct Transaction {
+    pub(crate) txn: Vec<u8>,
+    pub(crate) mode: Mode,
+    chunks: u32,
+    received: u32,
+    bytes: usize,
+    pub(crate) changes: Changes,
+    /// The bodies as they came, for the journal.
+    pub(crate) bodies: Vec<bytes::Bytes>,
+}
+
+impl Transaction {
+    /// Opens one, unless it starts from somewhere else than `at`.
+    pub(crate) fn begin(wire: fleet::Begin, at: Option<&Position>) -> Result<Self, Fault> {
+        let mode = wire.mode();
+        match mode {
+            Mode::Snapshot => {}
+            Mode::Delta => {
+                let base = wire.base.as_ref().and_then(|base| Position::try_from(base).ok());
+                // By content: a mark may have moved the revision since the sender looked.
+                if !base.zip(at).is_some_and(|(base, at)| base.is_same_content(at)) {
+                    return Err(Fault::new(
+                        Why::BaseMismatch,
+                        format!("starts from {base:?}, node is at {at:?}"),
+                    ));
+                }
+            }
+            Mode::Unspecified => return Err(Fault::transport("mode is not known")),
+        }
+        Ok(Self {
+            txn: wire.txn,
+            mode,
+            chunks: wire.chunks,
+            received: 0,
+            bytes: 0,
+            changes: Changes::new(),
+            bodies: Vec::new(),
+        })
+    }
+
+    /// Takes the next chunk in.
+    pub(crate) fn take(&mut self, chunk: &fleet::Chunk) -> Result<(), Fault> {
+        if chunk.index != self.received || chunk.index >= self.chunks {
+            return Err(Fault::transport(format!(
+                "chunk {} of {}, where {} was due",
+                chunk.index, self.chunks, self.received
+            )));
+        }
+        self.bytes += chunk.body.len();
+        if chunk.body.len() > CHUNK_MAX || self.bytes > TRANSACTION_MAX {
+            return Err(Fault::transport("chunk or transaction is too large"));
+        }
+        if crc32fast::hash(&chunk.body) != chunk.crc32 {
+            return Err(Fault::transport(format!("chunk {} is damaged", chunk.index)));
+        }
+        read_body(&chunk.body, &mut self.changes)?;
+        if self.mode == Mode::Delta {
+            self.bodies.push(chunk.body.clone());
+        }
+        self.received += 1;
+        Ok(())
+    }
+
+    /// Checks that nothing is missing.
+    pub(crate) fn close(&self) -> Result<(), Fault> {
+        if self.received != self.chunks {
+            return Err(Fault::transport(format!("{} of {} chunks came", self.received, self.chunks)));
+        }
+        Ok(())
+    }
+}
+
+/// Decodes the body of a chunk into changes.
+pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault> {
+    let body = fleet::ChunkBody::decode(body)
+        .map_err(|error| Fault::transport(format!("chunk does not decode: {error}")))?;
+    for resource in body.upserts {
+        let key = parse_key(resource.key.as_ref())?;
+        if resource.payload.len() > PAYLOAD_MAX {
+            return Err(Fault::transport(format!("{key} is larger than a resource may be")));
+        }
+        let hash = resource_hash(&resource.payload);
+        if hash[..] != resource.hash {
+            return Err(Fault::transport(format!("{key} has another hash than it claims")));
+        }
+        // Copied: a slice would keep the whole chunk in memory for as long as the resource lives.
+        let offered = Offered {
+            hash,
+            revision: resource.revision,
+            payload: Box::from(&resource.payload[..]),
+            needs: resource.needs,
+        };
+        changes.insert(key, Change::Upsert(offered));
+    }
+    for removal in &body.removals {
+        changes.insert(parse_key(Some(removal))?, Change::Removal);
+    }
+    Ok(())
+}
+
+fn parse_key(wire: Option<&fleet::Key>) -> Result<Key, Fault> {
+    let wire = wire.ok_or_else(|| Fault::transport("resource without a key"))?;
+    Key::try_from(wire).map_err(|error| match error {
+        // Its place in the digest is unknown too, so nothing of the transaction could be checked.
+        InvalidKey::Kind(_) => Fault::new(Why::UnknownFeature, error.to_string()),
+        InvalidKey::Id(_) => Fault::transport(error.to_string()),
+    })
+}
