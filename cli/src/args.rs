@@ -22,7 +22,13 @@ pub(crate) struct Args {
 #[derive(Parser)]
 pub(crate) struct Global {
     /// Where the management API is.
-    #[arg(long, global = true, env = "RRCTL_ENDPOINT", default_value = "http://127.0.0.1:7420", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "RRCTL_ENDPOINT",
+        default_value = "http://127.0.0.1:7420",
+        value_name = "URL"
+    )]
     pub(crate) endpoint: String,
     /// File that holds the token. The token itself can be given in RRCTL_TOKEN, never as an argument.
     #[arg(long, global = true, env = "RRCTL_TOKEN_FILE", value_name = "FILE")]
@@ -83,7 +89,7 @@ impl Args {
         };
         match self.noun {
             #[cfg(feature = "dev")]
-            Noun::Dev(args) => crate::dev::run(args).await,
+            Noun::Dev(args) => Box::pin(crate::dev::run(args)).await,
             Noun::Org(verb) => verb.run(session()?).await,
             Noun::Region(verb) => verb.run(session()?).await,
             Noun::Target(verb) => verb.run(session()?).await,

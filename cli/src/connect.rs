@@ -44,8 +44,13 @@ impl Endpoint {
     }
 
     pub(crate) fn new(url: &str, token: Option<Secret>, ca: Option<&Path>) -> Result<Self> {
-        let bad = |why: &str| fault::usage(&format!("endpoint {url:?} {why}"), "write it like https://control.example.com:7420");
+        let bad = |why: &str| {
+            fault::usage(&format!("endpoint {url:?} {why}"), "write it like https://control.example.com:7420")
+        };
         let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(bad("has more than scheme, host and port"));
+        }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?.to_owned();
         let tls = match uri.scheme_str() {
             Some("https") => Some(Arc::new(tls(ca)?)),
@@ -74,8 +79,9 @@ impl Endpoint {
         let token = match &self.token {
             Some(token) => {
                 let text = std::str::from_utf8(token.expose()).context("token is not text")?;
-                let mut value: MetadataValue<Ascii> =
-                    format!("Bearer {text}").parse().context("token holds characters that none of ours has")?;
+                let mut value: MetadataValue<Ascii> = format!("Bearer {text}")
+                    .parse()
+                    .context("token holds characters that none of ours has")?;
                 value.set_sensitive(true);
                 Some(value)
             }

@@ -85,7 +85,10 @@ struct SealingArgs {
     /// Target whose origin the value may be sent to.
     #[arg(long, value_name = "TARGET")]
     target: Vec<String>,
-    /// Origin that the value may be sent to, like https://api.example.com or https://*.example.com
+    /// Takes the origins of --target as the control plane names them, without asking.
+    #[arg(long)]
+    accept_target: bool,
+    /// Origin that the value may be sent to: scheme, host or `*.suffix`, and port.
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
     /// Header that the value goes into.
@@ -151,6 +154,12 @@ impl UpstreamArgs {
         };
         let id = CredentialId::from_random(draw(&SystemEntropy));
         let sealed = match self.kind {
+            Kind::None if self.sealing.value_file.is_some() => {
+                return Err(fault::usage(
+                    "kind none has no value to seal",
+                    "leave --value-file out, or name another --kind",
+                ));
+            }
             Kind::None => None,
             Kind::Bearer => Some(self.sealing.seal(&connection, &org, id, 1, Slot::bearer()).await?),
             Kind::ApiKey => {
@@ -171,8 +180,14 @@ impl ReplaceArgs {
         let ask = mg::GetCredentialRequest { org: org.clone(), credential: self.credential };
         let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
         let id: CredentialId = credential.id.parse().context("credential id in the answer")?;
+        let Some(mg::credential::Usage::Upstream(upstream)) = &credential.usage else {
+            return Err(fault::usage(
+                &format!("{} is a caller credential, whose key the control plane makes", credential.name),
+                "make another with `rrctl credential create-caller`",
+            ));
+        };
+        let bearer = upstream.kind() == mg::UpstreamKind::Bearer;
         let version = credential.version + 1;
-        let bearer = matches!(&credential.usage, Some(mg::credential::Usage::Upstream(upstream)) if upstream.kind() == mg::UpstreamKind::Bearer);
         if !bearer && self.sealing.header.is_none() {
             return Err(fault::usage("an API key needs the header it goes into", "give --header NAME"));
         }
@@ -217,10 +232,21 @@ impl SealingArgs {
         }
         for origin in &origins {
             note(&format!("sealing for {origin}"));
+            if origin.is_plaintext() {
+                note("  over http the value crosses the network in the clear");
+            }
+        }
+        // The control plane says where a target lives: a hostile one would name a host of its own.
+        if !self.target.is_empty() && !self.accept_target {
+            value::confirm(
+                "is that where the value may go?",
+                "origins of --target come from the control plane and nobody is here to confirm them",
+                "give --origin, or --accept-target once you know them",
+            )?;
         }
         let statements = self.trust.choose(&region::list(connection.clone()).await?)?;
         let context = context(connection, org, credential, version).await?;
-        let value = value::read("value", self.value_file.as_deref(), "--value-file")?;
+        let value = value::read_new("value", self.value_file.as_deref(), "--value-file")?;
         let spec = SecretSpec { value, origins, slot, not_after: None };
         let regions: Vec<_> = statements.iter().collect();
         Ok(SealedSecret::seal(&context, &spec, &regions, &SystemEntropy)?.to_wire())
@@ -238,15 +264,21 @@ pub(crate) async fn context(
     let installation = installations.get_installation(mg::GetInstallationRequest {}).await?.into_inner();
     let installation: InstallationId = installation.id.parse().context("installation id in the answer")?;
     let ask = mg::GetOrgRequest { org: org.to_owned() };
-    let org = OrgServiceClient::new(connection.clone()).get_org(ask).await?.into_inner().org.unwrap_or_default();
+    let org =
+        OrgServiceClient::new(connection.clone()).get_org(ask).await?.into_inner().org.unwrap_or_default();
     let org: OrgId = org.id.parse().context("org id in the answer")?;
     Ok(SealContext { installation, org, credential, version })
 }
 
 /// Makes a caller credential; its key comes back this once.
-pub(crate) async fn create_caller(connection: Connection, org: &str, name: &str) -> Result<(mg::Credential, Secret)> {
+pub(crate) async fn create_caller(
+    connection: Connection,
+    org: &str,
+    name: &str,
+) -> Result<(mg::Credential, Secret)> {
     let usage = mg::credential::Usage::Caller(mg::Caller { kind: mg::CallerKind::ApiKey.into() });
-    let credential = mg::Credential { name: name.to_owned(), usage: Some(usage), ..mg::Credential::default() };
+    let credential =
+        mg::Credential { name: name.to_owned(), usage: Some(usage), ..mg::Credential::default() };
     let ask = mg::CreateCredentialRequest { org: org.to_owned(), credential: Some(credential) };
     let reply = CredentialServiceClient::new(connection).create_credential(ask).await?.into_inner();
     Ok((reply.credential.unwrap_or_default(), Secret::from(reply.key)))
@@ -274,11 +306,14 @@ pub(crate) async fn create_upstream(
 }
 
 impl Row for mg::Credential {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "use", "kind", "version", "sealed to", "updated"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "use", "kind", "version", "sealed to", "updated"];
 
     fn cells(&self) -> Vec<String> {
         let (usage, kind, regions) = match &self.usage {
-            Some(mg::credential::Usage::Caller(caller)) => ("caller", caller.kind().as_str_name(), String::new()),
+            Some(mg::credential::Usage::Caller(caller)) => {
+                ("caller", caller.kind().as_str_name(), String::new())
+            }
             Some(mg::credential::Usage::Upstream(upstream)) => {
                 ("upstream", upstream.kind().as_str_name(), upstream.sealed_regions.join(" "))
             }

@@ -1,6 +1,7 @@
 //! What went wrong, for a person: one line, every field at fault, and what to do.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use tonic::{Code, Status};
@@ -26,14 +27,25 @@ pub(crate) fn usage(what: &str, remedy: &str) -> anyhow::Error {
     Usage { what: what.to_owned(), remedy: remedy.to_owned() }.into()
 }
 
+/// A file that is not TOML, or holds something unknown: one line that names file, line and what is wrong.
+pub(crate) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    let what = error.message().lines().next().unwrap_or_default();
+    anyhow::anyhow!("{}, line {line}: {what}; mend or remove the file", path.display())
+}
+
 /// The control plane did not answer.
-pub(crate) fn unreachable(endpoint: &tonic::transport::Uri, error: &tonic::transport::Error) -> anyhow::Error {
+pub(crate) fn unreachable(
+    endpoint: &tonic::transport::Uri,
+    error: &tonic::transport::Error,
+) -> anyhow::Error {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
     anyhow::anyhow!(
-        "cannot reach the control plane at {endpoint} ({cause}); is it running, and is --endpoint right?"
+        "cannot reach the control plane at {endpoint} ({cause}); is it running, and is --endpoint its management port?"
     )
 }
 
@@ -62,19 +74,25 @@ fn text(error: &anyhow::Error) -> String {
 
 fn of_status(status: &Status) -> String {
     let mut text = status.message().to_owned();
-    if let Some(bad) = status.get_details_bad_request() {
-        for violation in bad.field_violations {
-            text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+    let mut detail = |name: &str, description: &str| {
+        // The message of a single fault says it already.
+        if !text.contains(description) {
+            text.push_str(&format!("\n  {name}: {description}"));
         }
+    };
+    for violation in status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default() {
+        detail(&violation.field, &violation.description);
     }
-    if let Some(failure) = status.get_details_precondition_failure() {
-        for violation in failure.violations {
-            text.push_str(&format!("\n  {}: {}", violation.subject, violation.description));
-        }
+    for violation in
+        status.get_details_precondition_failure().map(|failure| failure.violations).unwrap_or_default()
+    {
+        detail(&violation.subject, &violation.description);
     }
     let hint = match status.code() {
         Code::Unauthenticated => "; give a token with --token-file or RRCTL_TOKEN",
         Code::Unavailable => "; try again",
+        // What another kind of port says makes no sense as an answer of ours.
+        Code::Internal | Code::Unknown => "; is --endpoint the management port of a control plane?",
         _ => "",
     };
     if text.is_empty() {

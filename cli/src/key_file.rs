@@ -10,7 +10,7 @@ use rr_contract::seal::key_file;
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::secret::Secret;
 
-use crate::value;
+use crate::{fault, value};
 
 /// Which key file, and what opens it.
 #[derive(Args)]
@@ -39,37 +39,58 @@ impl KeyFileArgs {
             Err(key_file::KeyFileError::NeedsPassphrase(_)) => {}
             other => return other.with_context(name),
         }
-        key_file::read(&text, Some(&self.passphrase.read()?)).with_context(name)
+        key_file::read(&text, Some(&self.passphrase.known()?)).with_context(name)
     }
 }
 
 impl PassphraseArgs {
-    pub(crate) fn read(&self) -> Result<Secret> {
-        match std::env::var("RRCTL_PASSPHRASE") {
-            Ok(text) if !text.is_empty() && self.passphrase_file.is_none() => Ok(Secret::from(text)),
-            _ => value::read("passphrase", self.passphrase_file.as_deref(), "--passphrase-file"),
+    /// The passphrase of a file that is there.
+    fn known(&self) -> Result<Secret> {
+        match from_environment() {
+            Some(text) if self.passphrase_file.is_none() => Ok(text),
+            _ => value::read_known("passphrase", self.passphrase_file.as_deref(), "--passphrase-file"),
+        }
+    }
+
+    /// The passphrase of a file that is about to be written.
+    pub(crate) fn new_one(&self) -> Result<Secret> {
+        match from_environment() {
+            Some(text) if self.passphrase_file.is_none() => Ok(text),
+            _ => value::read_new("passphrase", self.passphrase_file.as_deref(), "--passphrase-file"),
         }
     }
 }
 
+fn from_environment() -> Option<Secret> {
+    std::env::var("RRCTL_PASSPHRASE").ok().filter(|text| !text.is_empty()).map(Secret::from)
+}
+
 /// Reads a key file; refuses one that others can read.
 pub(crate) fn read(path: &Path) -> Result<Secret> {
-    let file = std::fs::File::open(path).with_context(|| format!("open region key file {}", path.display()))?;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("open region key file {}", path.display()))?;
     let mode = file.metadata()?.permissions().mode();
     if mode & 0o077 != 0 {
-        bail!("region key file {0} can be read by others (mode {1:03o}); run `chmod 600 {0}`", path.display(), mode & 0o777);
+        bail!(
+            "region key file {0} can be read by others (mode {1:03o}); run `chmod 600 {0}`",
+            path.display(),
+            mode & 0o777
+        );
     }
     Ok(Secret::new(std::fs::read(path).with_context(|| format!("read {}", path.display()))?))
 }
 
 /// Writes a file that its owner alone can read, and that was not there before.
 pub(crate) fn write_new(path: &Path, text: &Secret) -> Result<()> {
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("write {}", path.display()))?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::AlreadyExists => {
+                    fault::usage(&format!("{} is there already", path.display()), "name another file")
+                }
+                _ => anyhow::Error::new(error).context(format!("write {}", path.display())),
+            }
+        })?;
     file.write_all(text.expose())?;
     file.sync_all().with_context(|| format!("write {}", path.display()))
 }

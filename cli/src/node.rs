@@ -11,8 +11,8 @@ use rr_contract::model::id::InstallationId;
 use rr_contract::seal::node_token::{NodeToken, NodeTokenDraft};
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::seam::SystemEntropy;
-use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use rr_contract::wire::management::node_token_service_client::NodeTokenServiceClient;
@@ -106,8 +106,18 @@ pub(crate) async fn create_token(
 }
 
 impl Row for fleet::Node {
-    const COLUMNS: &'static [&'static str] =
-        &["id", "region", "connected", "desired", "running", "serving", "on disk", "refusals", "last seen", "build"];
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "region",
+        "connected",
+        "desired",
+        "running",
+        "serving",
+        "on disk",
+        "refusals",
+        "last seen",
+        "build",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let at = |position: &Option<fleet::Position>| {
@@ -122,6 +132,7 @@ impl Row for fleet::Node {
             at(&self.serving),
             at(&self.on_disk),
             self.standing.len().to_string(),
+            self.diverged.to_string(),
             time(self.last_seen_at.as_ref()),
             self.build.clone(),
         ]

@@ -76,7 +76,8 @@ impl Verb {
                     org.suspended = value;
                     paths.push("suspended".to_owned());
                 }
-                let ask = mg::UpdateOrgRequest { name, org: Some(org), update_mask: Some(FieldMask { paths }) };
+                let ask =
+                    mg::UpdateOrgRequest { name, org: Some(org), update_mask: Some(FieldMask { paths }) };
                 print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
             }
         }

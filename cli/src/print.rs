@@ -1,7 +1,5 @@
 //! Output: a table for people, JSON for programs. Never a secret, except where a verb's job is to show one once.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the printer that the ban points to")]
-
 use std::io::Write as _;
 
 use anyhow::Result;
@@ -14,7 +12,7 @@ use serde::Serialize;
 pub(crate) enum Format {
     /// For people.
     Table,
-    /// For programs: the message as the REST API has it.
+    /// For programs: messages as the REST API has them; a list is an array of all its pages.
     Json,
 }
 
@@ -84,12 +82,13 @@ pub(crate) fn line_out(text: &str) -> Result<()> {
 
 /// A line on standard error, for a person to read beside the output.
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    // Nobody may be reading any more.
+    writeln!(std::io::stderr().lock(), "{text}").ok();
 }
 
 /// What went wrong.
 pub(crate) fn error(text: &str) {
-    eprintln!("error: {text}");
+    writeln!(std::io::stderr().lock(), "error: {text}").ok();
 }
 
 /// A time as people write it.

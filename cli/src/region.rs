@@ -42,7 +42,7 @@ pub(crate) enum Verb {
 pub(crate) struct CreateArgs {
     /// `a-z`, `0-9` and `-`.
     name: String,
-    /// Where callers reach its edge, like https://eu.example.com
+    /// Where callers reach its edge: scheme, host and port.
     #[arg(long, default_value = "", hide_default_value = true)]
     base_url: String,
     /// For people.
@@ -81,24 +81,30 @@ impl Verb {
 
 impl CreateArgs {
     async fn run(self, session: Session) -> Result<()> {
-        self.name.parse::<Name>().map_err(|error| fault::usage(&format!("{:?} is {error}", self.name), "choose another"))?;
+        self.name
+            .parse::<Name>()
+            .map_err(|error| fault::usage(&format!("{:?} is {error}", self.name), "choose another"))?;
         let copy = self.recovery()?;
         for path in [Some(self.key_file.as_path()), copy.as_deref()].into_iter().flatten() {
             if path.exists() {
-                return Err(fault::usage(&format!("{} is there already", path.display()), "name another file"));
+                return Err(fault::usage(
+                    &format!("{} is there already", path.display()),
+                    "name another file",
+                ));
             }
         }
         let connection = session.endpoint.connect().await?;
-        let passphrase = self.passphrase.read()?;
+        let passphrase = self.passphrase.new_one()?;
         let keys = RegionKeys::generate(RegionId::from_random(draw(&SystemEntropy)), &SystemEntropy);
         let text = key_file::write(&keys, &passphrase, &SystemEntropy);
-        // The keys are on disk before anybody can seal to them; a refused call takes them away again.
-        let files = Written::write(&text, &self.key_file, copy.as_deref())?;
         let now = SystemTime::now();
         let statement = keys.statement(now, now + STATEMENT_LIFE);
+        // All is on disk before anybody can seal to the keys; a refused call takes it away again.
+        let noted = TrustFile::add(&self.regions_file, &self.name, &statement)?;
+        let files = Written::write(&text, &self.key_file, copy.as_deref())?;
         let region = create(connection, &statement, &self.name, &self.base_url, &self.display_name).await?;
         files.keep();
-        TrustFile::add(&self.regions_file, &self.name, &statement)?;
+        noted.keep();
         session.print.one(&region)?;
         note(&format!(
             "fingerprint {} is noted in {}; check it in, or tell it to whoever seals to this region",
@@ -118,16 +124,21 @@ impl CreateArgs {
                 "give --recovery-copy FILE, on another disk, or --no-recovery-copy",
             ));
         }
-        note("Losing both the key file and its recovery copy means a new key, a new fingerprint, and every secret entered again.");
-        let answer = rpassword_visible("where does the recovery copy go? ")?;
+        note(
+            "Losing both the key file and its recovery copy means a new key, a new fingerprint, and every secret entered again.",
+        );
+        let answer = ask("where does the recovery copy go? ")?;
         if answer.is_empty() {
-            return Err(fault::usage("no place for the recovery copy", "name one, or give --no-recovery-copy"));
+            return Err(fault::usage(
+                "no place for the recovery copy",
+                "name one, or give --no-recovery-copy",
+            ));
         }
         Ok(Some(PathBuf::from(answer)))
     }
 }
 
-fn rpassword_visible(prompt: &str) -> Result<String> {
+fn ask(prompt: &str) -> Result<String> {
     note(prompt);
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).context("read the answer")?;

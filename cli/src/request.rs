@@ -33,7 +33,12 @@ impl Verb {
         let mut stub = RequestServiceClient::new(session.endpoint.connect().await?);
         match self {
             Self::List { proxy, limit } => {
-                let ask = mg::ListRequestsRequest { org, proxy, page_size: limit, ..mg::ListRequestsRequest::default() };
+                let ask = mg::ListRequestsRequest {
+                    org,
+                    proxy,
+                    page_size: limit,
+                    ..mg::ListRequestsRequest::default()
+                };
                 session.print.list(&stub.list_requests(ask).await?.into_inner().requests)
             }
             Self::Show { request } => {
@@ -45,8 +50,10 @@ impl Verb {
 }
 
 impl Row for mg::Request {
-    const COLUMNS: &'static [&'static str] =
-        &["received", "method", "path", "status", "upstream", "code", "ms", "proxy", "caller", "revision", "node", "id"];
+    const COLUMNS: &'static [&'static str] = &[
+        "received", "method", "path", "status", "upstream", "code", "ms", "proxy", "caller", "revision",
+        "node", "id",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let record = self.record.clone().unwrap_or_default();
@@ -56,7 +63,8 @@ impl Row for mg::Request {
             .and_then(|d| duration(d).ok())
             .map(|d| format!("{:.1}", d.as_secs_f64() * 1000.0))
             .unwrap_or_default();
-        let upstream = if record.upstream_status == 0 { "-".to_owned() } else { record.upstream_status.to_string() };
+        let upstream =
+            if record.upstream_status == 0 { "-".to_owned() } else { record.upstream_status.to_string() };
         vec![
             time(record.received_at.as_ref()),
             record.method,

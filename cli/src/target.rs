@@ -15,7 +15,7 @@ pub(crate) enum Verb {
     Create {
         /// `a-z`, `0-9` and `-`.
         name: String,
-        /// Scheme, host, port and base path, like https://api.example.com/v1
+        /// Scheme, host, port and base path of the API.
         #[arg(long)]
         base_url: String,
         #[command(flatten)]
@@ -70,7 +70,10 @@ impl Settings {
         ] {
             if let Some(seconds) = seconds {
                 let duration = std::time::Duration::try_from_secs_f64(seconds).map_err(|_| {
-                    crate::fault::usage(&format!("{name} of {seconds} seconds makes no sense"), "give a positive number")
+                    crate::fault::usage(
+                        &format!("{name} of {seconds} seconds makes no sense"),
+                        "give a positive number",
+                    )
                 })?;
                 *place = Some(wire_duration(duration));
                 paths.push(name.to_owned());

@@ -73,10 +73,9 @@ impl TrustArgs {
                     &format!("ask its operator, then give --fingerprint {name}=FINGERPRINT"),
                 )
             })?;
-            let region = offered
-                .iter()
-                .find(|region| region.name == name)
-                .with_context(|| format!("control plane knows no region {name}; `rrctl region list` shows them"))?;
+            let region = offered.iter().find(|region| region.name == name).with_context(|| {
+                format!("control plane knows no region {name}; `rrctl region list` shows them")
+            })?;
             let statement = vouched(region, fingerprint)?;
             file.saw(&name, &statement)?;
             statements.push(statement);
@@ -89,20 +88,22 @@ impl TrustArgs {
 impl TrustFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
-            Ok(text) => toml::from_str(&text).with_context(|| format!("read {}", path.display())),
+            Ok(text) => toml::from_str(&text).map_err(|error| fault::toml(path, &text, &error)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
     }
 
-    /// Adds a region that this machine made the keys of.
-    pub(crate) fn add(path: &Path, name: &str, statement: &RegionStatement) -> Result<()> {
+    /// Adds a region that this machine made the keys of; gives what undoes that.
+    pub(crate) fn add(path: &Path, name: &str, statement: &RegionStatement) -> Result<Added> {
+        let before = std::fs::read(path).ok();
         let mut file = Self::read(path)?;
         file.0.insert(
             name.to_owned(),
             Trusted { fingerprint: statement.fingerprint().to_string(), epoch: statement.epoch() },
         );
-        std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))
+        std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))?;
+        Ok(Added { path: path.to_owned(), before, kept: false })
     }
 
     fn fingerprints(&self) -> Result<BTreeMap<String, Fingerprint>> {
@@ -138,6 +139,34 @@ impl TrustFile {
             return Ok(());
         }
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// An addition that is taken back unless it is kept.
+pub(crate) struct Added {
+    path: PathBuf,
+    before: Option<Vec<u8>>,
+    kept: bool,
+}
+
+impl Added {
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Added {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let undone = match &self.before {
+            Some(bytes) => std::fs::write(&self.path, bytes),
+            None => std::fs::remove_file(&self.path),
+        };
+        if let Err(error) = undone {
+            crate::print::note(&format!("could not take back {}: {error}", self.path.display()));
+        }
     }
 }
 
@@ -186,7 +215,11 @@ mod tests {
     }
 
     fn args(fingerprints: Vec<(String, Fingerprint)>) -> TrustArgs {
-        TrustArgs { regions: vec!["eu".to_owned()], fingerprints, regions_file: PathBuf::from("/nonexistent/regions.toml") }
+        TrustArgs {
+            regions: vec!["eu".to_owned()],
+            fingerprints,
+            regions_file: PathBuf::from("/nonexistent/regions.toml"),
+        }
     }
 
     #[test]

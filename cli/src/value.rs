@@ -8,20 +8,41 @@ use rr_contract::secret::Secret;
 
 use crate::fault;
 
-/// A secret value: from a file (`-` is standard input), or typed twice without echo.
-pub(crate) fn read(what: &str, file: Option<&Path>, flag: &str) -> Result<Secret> {
+/// A secret value that is new: from a file (`-` is standard input), or typed twice without echo.
+pub(crate) fn read_new(what: &str, file: Option<&Path>, flag: &str) -> Result<Secret> {
+    read(what, file, flag, |first| {
+        if rpassword::prompt_password(format!("{what}, again: "))? == first {
+            return Ok(());
+        }
+        Err(fault::usage(&format!("the two entries of {what} differ"), "type it again"))
+    })
+}
+
+/// One that exists already: whether it is right shows at once, so it is typed once.
+pub(crate) fn read_known(what: &str, file: Option<&Path>, flag: &str) -> Result<Secret> {
+    read(what, file, flag, |_| Ok(()))
+}
+
+fn read(
+    what: &str,
+    file: Option<&Path>,
+    flag: &str,
+    check_typed: impl FnOnce(&str) -> Result<()>,
+) -> Result<Secret> {
     let text = match file {
         Some(path) if path == Path::new("-") => {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).with_context(|| format!("read {what} from standard input"))?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .with_context(|| format!("read {what} from standard input"))?;
             text
         }
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("read {what} from {}", path.display()))?,
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("read {what} from {}", path.display()))?
+        }
         None if std::io::stdin().is_terminal() => {
             let first = rpassword::prompt_password(format!("{what}: "))?;
-            if first != rpassword::prompt_password(format!("{what}, again: "))? {
-                return Err(fault::usage(&format!("the two entries of {what} differ"), "type it again"));
-            }
+            check_typed(&first)?;
             first
         }
         None => {
@@ -37,4 +58,18 @@ pub(crate) fn read(what: &str, file: Option<&Path>, flag: &str) -> Result<Secret
         return Err(fault::usage(&format!("{what} is empty"), "give one"));
     }
     Ok(Secret::from(trimmed))
+}
+
+/// Goes on only when a person at a terminal says yes.
+pub(crate) fn confirm(question: &str, what: &str, remedy: &str) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(fault::usage(what, remedy));
+    }
+    crate::print::note(&format!("{question} [y/N]"));
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("read the answer")?;
+    match line.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(fault::usage("not confirmed; nothing was sealed", remedy)),
+    }
 }

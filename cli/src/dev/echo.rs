@@ -47,7 +47,9 @@ pub(super) async fn serve(listener: TcpListener, tasks: Tasks, stop: Stop) {
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
+    #[expect(clippy::disallowed_methods, reason = "the body is bounded")]
+    let collected = Limited::new(body, BODY_MAX).collect().await;
+    let Ok(body) = collected else {
         let text = format!("body is over {BODY_MAX} bytes or was cut off\n");
         let mut reply = Response::new(Full::from(text));
         *reply.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
@@ -64,7 +66,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let mut text = serde_json::to_vec_pretty(&echo).expect("strings serialize");
     text.push(b'\n');
     let mut reply = Response::new(Full::from(text));
-    reply.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    reply
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(reply)
 }
 

@@ -17,22 +17,22 @@ use crate::fault;
 #[serde(deny_unknown_fields)]
 pub(super) struct PortArgs {
     /// Port of the management API (gRPC and REST) [default: 7420]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     management_port: Option<u16>,
     /// Port that nodes connect to [default: 7421]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     fleet_port: Option<u16>,
     /// Admin port of the control plane [default: 7422]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     control_admin_port: Option<u16>,
     /// Port that callers call [default: 7430]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     edge_port: Option<u16>,
     /// Admin port of the edge node [default: 7431]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     edge_admin_port: Option<u16>,
     /// Port of the sample upstream [default: 7440]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     upstream_port: Option<u16>,
 }
 
@@ -96,7 +96,10 @@ impl Ports {
             (self.upstream, "sample upstream", "--upstream-port"),
         ] {
             if let Err(error) = TcpListener::bind(address) {
-                bail!("port {} of the {what} cannot be used ({error}); move it with {flag} PORT", address.port());
+                bail!(
+                    "port {} of the {what} cannot be used ({error}); move it with {flag} PORT",
+                    address.port()
+                );
             }
         }
         Ok(())
@@ -122,7 +125,7 @@ impl Place {
         };
         let saved = folder.join("dev.toml");
         let before: PortArgs = match fs::read_to_string(&saved) {
-            Ok(text) => toml::from_str(&text).with_context(|| format!("read {}", saved.display()))?,
+            Ok(text) => toml::from_str(&text).map_err(|error| fault::toml(&saved, &text, &error))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => PortArgs::default(),
             Err(error) => return Err(error).with_context(|| format!("read {}", saved.display())),
         };
@@ -162,6 +165,8 @@ impl Place {
     pub(super) fn keep(&self, name: &str, secret: &Secret) -> Result<()> {
         let mut text = secret.expose().to_vec();
         text.push(b'\n');
-        RealDisk.replace(&self.path(name), &text).with_context(|| format!("write {}", self.path(name).display()))
+        RealDisk
+            .replace(&self.path(name), &text)
+            .with_context(|| format!("write {}", self.path(name).display()))
     }
 }

@@ -20,6 +20,7 @@ use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
+use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use tonic::{Code, Response, Status};
 
 use super::place::Place;
@@ -35,24 +36,53 @@ const UPSTREAM: &str = "echo-upstream";
 /// What the sample upstream is to be shown. Not a secret of anybody's.
 const UPSTREAM_VALUE: &str = "upstream-secret-that-callers-never-see";
 
-const TOKEN_FILE: &str = "token";
+pub(super) const TOKEN_FILE: &str = "token";
 const CALLER_FILE: &str = "caller-key";
 const REGION_FILE: &str = "region-local.key";
 
 /// The token of this folder: the one kept, or a first one by way of the bootstrap token.
-pub(super) async fn admin_token(place: &Place, url: &str, bootstrap: Option<&std::path::Path>) -> Result<Secret> {
+pub(super) async fn admin_token(
+    place: &Place,
+    url: &str,
+    bootstrap: Option<&std::path::Path>,
+) -> Result<Secret> {
     if let Some(token) = place.secret(TOKEN_FILE)? {
-        return Ok(token);
+        return valid(place, url, token).await;
     }
-    let path = bootstrap.with_context(|| {
-        format!("{} has a control plane but no token any more; remove the folder to start anew", place.folder().display())
-    })?;
+    let path = bootstrap.context("the control plane wrote no bootstrap token")?;
     let bootstrap = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let endpoint = Endpoint::new(url, Some(Secret::from(bootstrap.trim().to_owned())), None)?;
-    let grants = vec![mg::Grant { role: mg::Role::Operator.into(), org: String::new() }];
-    let (_, secret) = token::create(endpoint.connect().await?, "dev", grants, None).await?;
+    let connection = endpoint.connect().await?;
+    let operator = mg::Grant { role: mg::Role::Operator.into(), org: String::new() };
+    let owner = mg::Grant { role: mg::Role::Owner.into(), org: ORG.to_owned() };
+    // The sample's organization is there already when only the token was lost.
+    let secret = match token::create(connection.clone(), "dev", vec![operator.clone(), owner], None).await {
+        Ok((_, secret)) => secret,
+        Err(error)
+            if error
+                .downcast_ref::<Status>()
+                .is_some_and(|status| status.code() == Code::InvalidArgument) =>
+        {
+            token::create(connection, "dev", vec![operator], None).await?.1
+        }
+        Err(error) => return Err(error),
+    };
     place.keep(TOKEN_FILE, &secret)?;
     Ok(secret)
+}
+
+/// The kept token, once the control plane took it.
+async fn valid(place: &Place, url: &str, token: Secret) -> Result<Secret> {
+    let endpoint = Endpoint::new(url, Some(Secret::new(token.expose().to_vec())), None)?;
+    match TokenServiceClient::new(endpoint.connect().await?).get_self(mg::GetSelfRequest {}).await {
+        Ok(_) => Ok(token),
+        Err(status) if status.code() == Code::Unauthenticated => bail!(
+            "token in {} is none of this control plane; remove {} to start anew",
+            place.path(TOKEN_FILE).display(),
+            place.folder().display()
+        ),
+        Err(status) => Err(status.into()),
+    }
 }
 
 /// Everything that the first call needs, but the node.
@@ -118,7 +148,9 @@ async fn region_of(connection: &Connection, keys: &RegionKeys, edge_url: &str) -
             region::create(connection.clone(), &statement, REGION, edge_url, "This machine").await?;
         }
         Some(there) if there.id == keys.region().to_string() => {}
-        Some(_) => bail!("region {REGION} was made with other keys than the folder's; remove the folder to start anew"),
+        Some(_) => bail!(
+            "region {REGION} was made with other keys than the folder's; remove the folder to start anew"
+        ),
     }
     Ok(())
 }
@@ -163,7 +195,9 @@ async fn upstream_credential(
     let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: UPSTREAM.to_owned() };
     let there = found(stub.get_credential(ask).await)?.and_then(|reply| reply.credential);
     let (id, version) = match &there {
-        Some(credential) if moved => (credential.id.parse().context("credential id")?, credential.version + 1),
+        Some(credential) if moved => {
+            (credential.id.parse().context("credential id")?, credential.version + 1)
+        }
         Some(_) => return Ok(()),
         None => (CredentialId::from_random(draw(&SystemEntropy)), 1),
     };
@@ -199,10 +233,11 @@ async fn caller(place: &Place, connection: &Connection) -> Result<Secret> {
     let mut stub = CredentialServiceClient::new(connection.clone());
     let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: CALLER.to_owned() };
     if found(stub.get_credential(ask).await)?.is_some() {
-        bail!(
-            "credential {CALLER} is there, but its key is not in {}; remove the folder to start anew",
-            place.path(CALLER_FILE).display()
-        );
+        // Its key was shown once and not kept: a start was killed in between. Both are made again.
+        let proxy = mg::DeleteProxyRequest { org: ORG.to_owned(), proxy: PROXY.to_owned() };
+        found(ProxyServiceClient::new(connection.clone()).delete_proxy(proxy).await)?;
+        let ask = mg::DeleteCredentialRequest { org: ORG.to_owned(), credential: CALLER.to_owned() };
+        found(stub.delete_credential(ask).await)?;
     }
     let (_, key) = credential::create_caller(connection.clone(), ORG, CALLER).await?;
     place.keep(CALLER_FILE, &key)?;
