@@ -97,7 +97,7 @@ impl Maker {
         let (mut callers, mut upstreams) = (vec![Vec::new(); ORGS], vec![Vec::new(); ORGS]);
         for n in 0..CREDENTIALS {
             let org = n % ORGS;
-            if (n / ORGS) % 3 == 0 {
+            if (n / ORGS).is_multiple_of(3) {
                 upstreams[org].push(self.upstream(orgs[org], n));
             } else {
                 callers[org].push(self.caller(orgs[org], n));
@@ -175,6 +175,7 @@ impl Maker {
             epoch: 1,
             encapsulated: self.dice.bytes(32),
             sealed_key: self.dice.bytes(48),
+            suite: 1,
         };
         let sealed = fleet::SealedSecret {
             envelope: 1,
@@ -221,7 +222,7 @@ impl Maker {
         let methods = vec!["GET".to_owned(), "POST".to_owned()];
         let mut rule = fleet::RuleResource {
             parent,
-            effect: if n % 3 == 0 { fleet::Effect::Deny } else { fleet::Effect::Allow }.into(),
+            effect: if n.is_multiple_of(3) { fleet::Effect::Deny } else { fleet::Effect::Allow }.into(),
             priority: (n % 1000) as u32,
             methods,
             notes: self.dice.words(480),
@@ -262,8 +263,12 @@ impl Maker {
         let id = FilterId::from_random(self.dice.id());
         let message = fleet::FilterResource {
             parent: Some(Key::new(org, ResourceId::Proxy(proxy)).to_wire()),
-            action: if n % 2 == 0 { fleet::FilterAction::Retain } else { fleet::FilterAction::Destroy }
-                .into(),
+            action: if n.is_multiple_of(2) {
+                fleet::FilterAction::Retain
+            } else {
+                fleet::FilterAction::Destroy
+            }
+            .into(),
             paths: (0..30).map(|i| format!("data[*].customer.field_{n}_{i}")).collect(),
         };
         self.push(Key::new(org, ResourceId::Filter(id)), &message);

@@ -1,5 +1,7 @@
 //! The harness of the system tests and benches: real planes, real sockets, real TLS, real processes.
 //!
+//! * [`world`]: both planes in this process, and a sample;
+//! * [`logs`]: what the planes logged and no test announced;
 //! * [`process`]: the programs as processes, for `kill -9`;
 //! * [`api`]: the management API as a test uses it;
 //! * [`caller`], [`upstream`]: both ends of a proxied request;
@@ -11,6 +13,8 @@
 pub mod api;
 pub mod caller;
 pub mod fleet_100k;
+pub mod logs;
 pub mod process;
 pub mod upstream;
 pub mod wait;
+pub mod world;

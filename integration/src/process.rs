@@ -61,11 +61,21 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// SIGTERM, then waits for the end.
-    pub fn terminate(&mut self) -> std::process::ExitStatus {
+    /// SIGTERM, then waits for the end without holding up what else runs on this thread: its clients
+    /// have to hear that it closes.
+    pub async fn terminate(&mut self) -> std::process::ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "kill -TERM {}", self.id());
-        self.child.wait().expect("a child can be waited for")
+        eventually("it ends after SIGTERM", || {
+            let ended = self.ended();
+            async move { ended }
+        })
+        .await
+    }
+
+    /// Its exit status, once it ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
     }
 
     /// What it logged so far.
@@ -111,16 +121,27 @@ pub struct Control {
 impl Control {
     /// Starts on free ports, and waits until it is ready.
     pub async fn start(folder: &Path) -> Self {
-        let (management, fleet, admin) = (free_address(), free_address(), free_address());
-        Self::start_on(folder, management, fleet, admin).await
+        Self::start_with(folder, &[]).await
     }
 
-    async fn start_on(folder: &Path, management: SocketAddr, fleet: SocketAddr, admin: SocketAddr) -> Self {
+    /// The same with variables of the environment.
+    pub async fn start_with(folder: &Path, variables: &[(&str, String)]) -> Self {
+        let (management, fleet, admin) = (free_address(), free_address(), free_address());
+        Self::start_on(folder, management, fleet, admin, variables).await
+    }
+
+    async fn start_on(
+        folder: &Path,
+        management: SocketAddr,
+        fleet: SocketAddr,
+        admin: SocketAddr,
+        variables: &[(&str, String)],
+    ) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut command = Command::new(program("rr-control"));
         command.arg("--state-dir").arg(folder.join("state"));
         command.args(["--management", &management.to_string(), "--fleet", &fleet.to_string()]);
-        command.args(["--admin", &admin.to_string()]);
+        command.args(["--admin", &admin.to_string()]).envs(variables.iter().cloned());
         let process = Process::start(&mut command, &folder.join("log"));
         let control = Self { folder: folder.to_owned(), management, fleet, admin, process };
         ready(admin, "rr-control").await;
@@ -137,7 +158,7 @@ impl Control {
         if matches!(self.process.child.try_wait(), Ok(None)) {
             self.process.kill();
         }
-        Self::start_on(&self.folder, self.management, self.fleet, self.admin).await
+        Self::start_on(&self.folder, self.management, self.fleet, self.admin, &[]).await
     }
 
     /// An operator's API, by way of the bootstrap token.
@@ -163,18 +184,29 @@ pub struct Edge {
 impl Edge {
     /// Starts on free ports with a node token. Upstreams on loopback are allowed.
     pub fn start(folder: &Path, fleet: SocketAddr, token: &[u8]) -> Self {
-        std::fs::create_dir_all(folder).expect("a folder");
-        std::fs::write(folder.join("token"), token).expect("a token file");
-        Self::start_on(folder, fleet, free_address(), free_address())
+        Self::start_with(folder, fleet, token, &[])
     }
 
-    fn start_on(folder: &Path, fleet: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> Self {
+    /// The same with variables of the environment.
+    pub fn start_with(folder: &Path, fleet: SocketAddr, token: &[u8], variables: &[(&str, String)]) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder");
+        std::fs::write(folder.join("token"), token).expect("a token file");
+        Self::start_on(folder, fleet, free_address(), free_address(), variables)
+    }
+
+    fn start_on(
+        folder: &Path,
+        fleet: SocketAddr,
+        listen: SocketAddr,
+        admin: SocketAddr,
+        variables: &[(&str, String)],
+    ) -> Self {
         let mut command = Command::new(program("rr-edge"));
         command.arg("--state-dir").arg(folder.join("state"));
         command.arg("--node-token-file").arg(folder.join("token"));
         command.args(["--control-plane", &format!("https://{fleet}")]);
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
-        command.args(["--allow-upstream", "127.0.0.0/8"]);
+        command.args(["--allow-upstream", "127.0.0.0/8"]).envs(variables.iter().cloned());
         let process = Process::start(&mut command, &folder.join("log"));
         Self { folder: folder.to_owned(), fleet, listen, admin, process }
     }
@@ -194,7 +226,7 @@ impl Edge {
         if matches!(self.process.child.try_wait(), Ok(None)) {
             self.process.kill();
         }
-        Self::start_on(&self.folder, self.fleet, self.listen, self.admin)
+        Self::start_on(&self.folder, self.fleet, self.listen, self.admin, &[])
     }
 }
 

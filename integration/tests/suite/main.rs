@@ -1,1 +1,12 @@
-//! x
+//! The system tests: one binary, because linking is the cost.
+
+mod command_line;
+mod config_push;
+mod credential_swap;
+mod dev;
+mod inspection;
+mod otlp;
+mod plane_outage;
+mod promises;
+mod readme;
+mod rest;
