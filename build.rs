@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, Result};
-use rest_over_grpc::build::{DescriptorOptions, Generator, OpenApiInfo, ServiceDefinition};
+use rest_over_grpc::build::{DescriptorOptions, Generator, ServiceDefinition};
 
 const ROOTS: [&str; 2] = ["proto", "proto/vendor"];
 
@@ -43,8 +43,10 @@ fn main() -> Result<()> {
         .skip_debug(NEVER_SENT)
         .skip_debug([
             ".requestrocket.fleet.v1.JoinRequest",
+            ".requestrocket.fleet.v1.CallerBasic",
             ".requestrocket.management.v1.CreateCredentialResponse",
             ".requestrocket.management.v1.CreateTokenResponse",
+            ".requestrocket.management.v1.CreatedKey",
         ]);
     for (proto, rust) in EXTERN {
         tonic = tonic.extern_path(proto, rust);
@@ -62,15 +64,13 @@ fn main() -> Result<()> {
     rest(&descriptors, &out)
 }
 
-/// Writes the REST routes, and one OpenAPI document out of the one a package that the generator makes.
+/// Writes the REST routes. Their OpenAPI document is the control plane's: it knows more of them.
 fn rest(descriptors: &[u8], out: &Path) -> Result<()> {
     let mut options = DescriptorOptions::new().package(".requestrocket");
     for (proto, rust) in EXTERN {
         options = options.extern_path(proto, rust);
     }
-    let mut generator = Generator::builder()
-        .emit_openapi_spec(Some(OpenApiInfo::new("RequestRocket management API", "v1")))
-        .build();
+    let mut generator = Generator::builder().build();
     generator.add_all(ServiceDefinition::from_fds(descriptors, &options)?);
     generator.write(out)?;
     Ok(())

@@ -99,6 +99,14 @@ pub fn hash(kind: KeyKind, presented: &[u8]) -> Option<KeyHash> {
     (checksum(body) == rest[65..]).then(|| digest(kind, presented))
 }
 
+/// The hash of a value that callers present and that we did not make: a bearer's without its prefix, a fixed
+/// token's. One label for all of them, so that one look-up finds any. Does not allocate.
+pub fn hash_foreign(value: &[u8]) -> KeyHash {
+    let mut hasher = blake3::Hasher::new_derive_key("requestrocket caller value 1");
+    hasher.update(value);
+    KeyHash(*hasher.finalize().as_bytes())
+}
+
 fn digest(kind: KeyKind, text: &[u8]) -> KeyHash {
     let mut hasher = blake3::Hasher::new_derive_key(kind.label());
     hasher.update(text);
@@ -130,6 +138,14 @@ mod tests {
             let (text, kept) = make(kind, &[7; 32]);
             assert_eq!(hash(kind, text.expose()), Some(kept));
         }
+    }
+
+    #[test]
+    fn a_value_that_we_did_not_make_has_another_hash_than_a_key_of_the_same_text() {
+        let (text, kept) = make(KeyKind::Caller, &[7; 32]);
+        assert_ne!(hash_foreign(text.expose()), kept);
+        assert_eq!(hash_foreign(b"v"), hash_foreign(b"v"));
+        assert_ne!(hash_foreign(b"v"), hash_foreign(b"w"));
     }
 
     #[test]

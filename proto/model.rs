@@ -1,17 +1,26 @@
-//! The domain: what a valid organization, region, target, credential and proxy is.
+//! The domain: what a valid organization, target, credential, proxy, rule, filter and meter is.
 //!
 //! Wire messages become these types through `TryFrom` or a `parse`, and after that the type is the proof.
 //! Both planes run the same code, so what the control plane accepts an edge node can load.
 //! Pure: no I/O, no clock, no randomness.
 
+pub mod caller;
 pub mod credential;
+pub mod feature;
+pub mod filter;
+pub(crate) mod header;
 pub mod id;
 pub mod invalid;
+pub mod json_path;
+pub mod meter;
 pub mod name;
 pub mod org;
 pub mod origin;
 pub mod path;
+pub mod pattern;
 pub mod proxy;
+pub mod request_match;
 pub mod resource;
+pub mod rule;
 pub mod target;
 pub mod time;

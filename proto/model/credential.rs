@@ -2,16 +2,14 @@
 
 use std::time::SystemTime;
 
-use crate::api_key::KeyHash;
 use crate::seal::SealedSecret;
 use crate::wire::fleet;
 
+use super::caller::{self, Caller};
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
+use super::rule::Effect;
 use super::time;
-
-/// How many keys of a caller credential may be live at once.
-const LIVE_KEYS: usize = 2;
 
 /// What callers present to us, or what we present to upstreams.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +22,8 @@ pub struct Credential {
     pub not_after: Option<SystemTime>,
     /// Which of the two it is.
     pub usage: Usage,
+    /// What is said of a request that none of its rules matches.
+    pub default_effect: Effect,
 }
 
 /// Which way a credential is used.
@@ -33,13 +33,6 @@ pub enum Usage {
     Caller(Caller),
     /// Injected by us.
     Upstream(Upstream),
-}
-
-/// Kinds of caller credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
-    /// A key of our making, known by its hash.
-    ApiKey(Vec<KeyHash>),
 }
 
 /// Kinds of upstream credential.
@@ -67,35 +60,19 @@ impl TryFrom<fleet::CredentialResource> for Credential {
             None => None,
         };
         let usage = match wire.usage {
-            Some(WireUsage::Caller(caller)) => parse_caller(&mut faults, caller).map(Usage::Caller),
+            Some(WireUsage::Caller(caller)) => caller::parse(&mut faults, caller).map(Usage::Caller),
             Some(WireUsage::Upstream(upstream)) => parse_upstream(&mut faults, upstream).map(Usage::Upstream),
             None => {
                 faults.add("usage", "is neither caller nor upstream");
                 None
             }
         };
+        let default_effect = Effect::parse_default(&mut faults, wire.default_effect);
         let version = wire.version;
-        faults.finish(|| Some(Self { name: name?, version, not_after, usage: usage? }))
+        faults.finish(|| {
+            Some(Self { name: name?, version, not_after, usage: usage?, default_effect: default_effect? })
+        })
     }
-}
-
-fn parse_caller(faults: &mut Violations, wire: fleet::CallerCredential) -> Option<Caller> {
-    use fleet::caller_credential::Kind;
-
-    let Some(Kind::ApiKey(key)) = wire.kind else {
-        faults.add("caller.kind", "is none that is known");
-        return None;
-    };
-    if key.hashes.is_empty() || key.hashes.len() > LIVE_KEYS {
-        faults.add("caller.api_key.hashes", format!("has 1 to {LIVE_KEYS}"));
-        return None;
-    }
-    let hashes: Option<Vec<KeyHash>> = key
-        .hashes
-        .iter()
-        .map(|hash| faults.take("caller.api_key.hashes", hash.as_slice().try_into()))
-        .collect();
-    hashes.map(Caller::ApiKey)
 }
 
 fn parse_upstream(faults: &mut Violations, wire: fleet::UpstreamCredential) -> Option<Upstream> {

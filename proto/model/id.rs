@@ -89,6 +89,12 @@ id! {
     NodeTokenId = "nt_";
     /// A node.
     NodeId = "nd_";
+    /// A person.
+    UserId = "us_";
+    /// A person's place in an organization.
+    MemberId = "mb_";
+    /// A notification.
+    NotificationId = "no_";
     /// A proxied request.
     RequestId = "rq_";
 }

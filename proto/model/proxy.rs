@@ -1,10 +1,13 @@
 //! Proxies: what binds caller credentials, a target and an upstream credential, in a list of regions.
 
+use std::num::NonZeroU64;
+
 use crate::wire::fleet;
 
 use super::id::{CredentialId, RegionId, TargetId};
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
+use super::rule::Effect;
 
 /// How many caller credentials a proxy may have.
 pub const CALLERS_MAX: usize = 100;
@@ -26,6 +29,43 @@ pub struct Proxy {
     pub upstream_credential: CredentialId,
     /// Where it is served; at least one, none twice.
     pub regions: Vec<RegionId>,
+    /// What is said of a request that none of its rules matches.
+    pub default_effect: Effect,
+    /// How a request is answered that rules refuse.
+    pub deny_status: DenyStatus,
+    /// Encoded slashes, backslashes and NULs in a path are passed on as they are.
+    pub opaque_paths: bool,
+    /// How many requests it takes, at each node.
+    pub limits: Limits,
+}
+
+/// Status of a request that rules refuse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DenyStatus {
+    /// 400.
+    #[default]
+    BadRequest,
+    /// 403.
+    Forbidden,
+}
+
+impl DenyStatus {
+    /// As a number.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Forbidden => 403,
+        }
+    }
+}
+
+/// How many requests there may be, at each node. `None` means no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// A minute.
+    pub minute: Option<NonZeroU64>,
+    /// A day.
+    pub day: Option<NonZeroU64>,
 }
 
 impl TryFrom<fleet::ProxyResource> for Proxy {
@@ -38,6 +78,16 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
         let target = faults.take("target", wire.target.parse());
         let upstream = faults.take("upstream_credential", wire.upstream_credential.parse());
         let regions = ids(&mut faults, "regions", &wire.regions, REGIONS_MAX);
+        let default_effect = Effect::parse_default(&mut faults, wire.default_effect);
+        let deny_status = match wire.deny_status {
+            0 | 400 => DenyStatus::BadRequest,
+            403 => DenyStatus::Forbidden,
+            _ => {
+                faults.add("deny_status", "is neither 400 nor 403");
+                DenyStatus::default()
+            }
+        };
+        let limits = wire.limits.unwrap_or_default();
         faults.finish(|| {
             Some(Self {
                 name: name?,
@@ -46,6 +96,13 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 target: target?,
                 upstream_credential: upstream?,
                 regions,
+                default_effect: default_effect?,
+                deny_status,
+                opaque_paths: wire.opaque_paths,
+                limits: Limits {
+                    minute: NonZeroU64::new(limits.per_minute_per_node),
+                    day: NonZeroU64::new(limits.per_day_per_node),
+                },
             })
         })
     }

@@ -6,10 +6,13 @@ use std::hash::{Hash, Hasher};
 use crate::wire::fleet;
 
 use super::credential::Credential;
+use super::filter::Filter;
 use super::id::{CredentialId, FilterId, InvalidId, MeterId, OrgId, ProxyId, RuleId, TargetId};
 use super::invalid::Invalid;
+use super::meter::Meter;
 use super::org::Org;
 use super::proxy::Proxy;
+use super::rule::Rule;
 use super::target::Target;
 
 /// The largest payload of one resource.
@@ -165,14 +168,17 @@ pub enum Model {
     Credential(Credential),
     /// Of a proxy.
     Proxy(Proxy),
+    /// Of a rule.
+    Rule(Rule),
+    /// Of a filter.
+    Filter(Filter),
+    /// Of a meter.
+    Meter(Meter),
 }
 
 /// A payload that is no resource.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPayload {
-    /// This build does not know the kind yet.
-    #[error("this build does not understand {0}")]
-    UnknownKind(&'static str),
     /// Not the message that its kind says.
     #[error("payload does not decode")]
     Decode(#[source] prost::DecodeError),
@@ -190,16 +196,24 @@ impl Model {
         if payload.len() > PAYLOAD_MAX {
             return Err(InvalidPayload::TooLarge(payload.len()));
         }
-        match key.id {
+        let model = match key.id {
             ResourceId::Org => decode::<fleet::OrgResource, _>(payload).map(Self::Org),
             ResourceId::Target(_) => decode::<fleet::TargetResource, _>(payload).map(Self::Target),
             ResourceId::Credential(_) => {
                 decode::<fleet::CredentialResource, _>(payload).map(Self::Credential)
             }
             ResourceId::Proxy(_) => decode::<fleet::ProxyResource, _>(payload).map(Self::Proxy),
-            ResourceId::Rule(_) | ResourceId::Filter(_) | ResourceId::Meter(_) => {
-                Err(InvalidPayload::UnknownKind(key.kind().as_str_name()))
+            ResourceId::Rule(_) => decode::<fleet::RuleResource, _>(payload).map(Self::Rule),
+            ResourceId::Filter(_) => decode::<fleet::FilterResource, _>(payload).map(Self::Filter),
+            ResourceId::Meter(_) => decode::<fleet::MeterResource, _>(payload).map(Self::Meter),
+        }?;
+        match &model {
+            Self::Rule(Rule { parent, .. }) | Self::Filter(Filter { parent, .. })
+                if parent.org != key.org =>
+            {
+                Err(InvalidPayload::Invalid(Invalid::field("parent.org", "is another organization")))
             }
+            _ => Ok(model),
         }
     }
 
@@ -219,6 +233,8 @@ impl Model {
                 );
                 refs
             }
+            Self::Rule(Rule { parent, .. }) | Self::Filter(Filter { parent, .. }) => vec![*parent],
+            Self::Meter(meter) => vec![Key::new(key.org, ResourceId::Proxy(meter.proxy))],
         }
     }
 }

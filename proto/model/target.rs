@@ -7,6 +7,7 @@ use crate::wire::fleet;
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
 use super::origin::BaseUrl;
+use super::rule::Effect;
 use super::time;
 
 /// How long a node tries to connect when the target does not say.
@@ -27,6 +28,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// From then until the response's head.
     pub response_timeout: Duration,
+    /// What is said of a request that none of its rules matches.
+    pub default_effect: Effect,
 }
 
 impl TryFrom<fleet::TargetResource> for Target {
@@ -50,12 +53,14 @@ impl TryFrom<fleet::TargetResource> for Target {
             RESPONSE_TIMEOUT,
             RESPONSE_TIMEOUT_MAX,
         );
+        let default_effect = Effect::parse_default(&mut faults, wire.default_effect);
         faults.finish(|| {
             Some(Self {
                 name: name?,
                 base_url: base_url?,
                 connect_timeout: connect?,
                 response_timeout: response?,
+                default_effect: default_effect?,
             })
         })
     }

@@ -12,6 +12,7 @@ use prost::Message as _;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use crate::model::header;
 use crate::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use crate::model::invalid::{Invalid, Violations};
 use crate::model::origin::Origin;
@@ -72,7 +73,7 @@ impl Slot {
     pub fn header(name: &str, prefix: &str) -> Result<Self, Invalid> {
         let mut faults = Violations::default();
         let header = faults.take("slot.header", name.parse::<http::HeaderName>());
-        if header.as_ref().is_some_and(is_framing) {
+        if header.as_ref().is_some_and(header::is_framing) {
             faults.add("slot.header", "decides how the request is framed and cannot hold a secret");
         }
         if name.len() > HEADER_MAX {
@@ -98,22 +99,6 @@ impl Slot {
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
-}
-
-fn is_framing(name: &http::HeaderName) -> bool {
-    use http::header;
-    [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::TE,
-        header::TRAILER,
-        header::UPGRADE,
-        header::EXPECT,
-    ]
-    .contains(name)
-        || ["keep-alive", "proxy-connection"].contains(&name.as_str())
 }
 
 /// What is to be sealed.

@@ -15,6 +15,12 @@ impl fmt::Debug for fleet::JoinRequest {
     }
 }
 
+impl fmt::Debug for fleet::CallerBasic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerBasic").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for management::CreateCredentialResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateCredentialResponse")
@@ -27,6 +33,15 @@ impl fmt::Debug for management::CreateCredentialResponse {
 impl fmt::Debug for management::CreateTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateTokenResponse").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for management::CreatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedKey")
+            .field("credential", &self.credential)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

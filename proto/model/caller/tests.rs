@@ -1,0 +1,139 @@
+use fleet::caller_credential::Kind;
+use fleet::caller_jwt_verify::Keys;
+
+use std::time::Duration;
+
+use crate::model::time;
+
+use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY};
+use super::*;
+
+const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
+
+fn phc() -> String {
+    // 32 bytes of base64 without padding.
+    format!("{PHC}{}", "A".repeat(43))
+}
+
+fn read(kind: Kind, header: &str) -> Result<Caller, Vec<String>> {
+    let mut faults = Violations::default();
+    let wire = fleet::CallerCredential { kind: Some(kind), header: header.to_owned() };
+    let caller = parse(&mut faults, wire);
+    faults
+        .finish(|| caller)
+        .map_err(|invalid| invalid.violations().iter().map(|violation| violation.field.clone()).collect())
+}
+
+fn jwt(n: usize) -> Kind {
+    Kind::Jwt(fleet::CallerJwt { hashes: vec![vec![1; 32]; n] })
+}
+
+fn verify(change: impl FnOnce(&mut fleet::CallerJwtVerify)) -> Result<Caller, Vec<String>> {
+    let mut wire = fleet::CallerJwtVerify {
+        issuer: "https://issuer.example".to_owned(),
+        audiences: vec!["api".to_owned()],
+        algorithms: vec!["RS256".to_owned(), "EdDSA".to_owned()],
+        leeway: None,
+        required_claims: vec![fleet::RequiredClaim {
+            name: "scope".to_owned(),
+            values: vec!["read".to_owned()],
+        }],
+        keys: Some(Keys::JwksUrl("https://issuer.example/.well-known/jwks.json?v=1".to_owned())),
+    };
+    change(&mut wire);
+    read(Kind::JwtVerify(wire), "")
+}
+
+#[test]
+fn each_kind_is_read() {
+    let bearer = fleet::CallerBearer { hashes: vec![vec![1; 32]], prefix: String::new() };
+    let Ok(Caller { kind: CallerKind::Bearer(bearer), header: None }) = read(Kind::Bearer(bearer), "") else {
+        panic!("a bearer");
+    };
+    assert_eq!(bearer.prefix, "Bearer");
+    let basic = fleet::CallerBasic { user: "ann".to_owned(), password_hashes: vec![phc()] };
+    assert!(matches!(read(Kind::Basic(basic), ""), Ok(Caller { kind: CallerKind::Basic(_), .. })));
+    let Ok(Caller { kind: CallerKind::Jwt(_), header: Some(header) }) = read(jwt(2), "x-token") else {
+        panic!("a token in a header of its own");
+    };
+    assert_eq!(header, "x-token");
+    assert!(matches!(read(jwt(1), "authorization"), Ok(Caller { header: None, .. })));
+    let Ok(Caller { kind: CallerKind::JwtVerify(checks), .. }) = verify(|_| {}) else { panic!("checks") };
+    assert_eq!(checks.algorithms, [Algorithm::RS256, Algorithm::EdDSA]);
+    assert_eq!(checks.leeway, LEEWAY);
+}
+
+#[test]
+fn a_header_that_frames_the_message_holds_no_credential() {
+    for header in ["host", "content-length", "connection", "X-Token", "a b"] {
+        assert_eq!(read(jwt(1), header), Err(vec!["caller.header".to_owned()]), "{header}");
+    }
+}
+
+#[test]
+fn one_or_two_values_are_live() {
+    for n in [0, 3] {
+        assert_eq!(read(jwt(n), ""), Err(vec!["caller.jwt.hashes".to_owned()]));
+    }
+    let short = fleet::CallerApiKey { hashes: vec![vec![1; 32], vec![1; 31]] };
+    assert_eq!(read(Kind::ApiKey(short), ""), Err(vec!["caller.api_key.hashes[1]".to_owned()]));
+}
+
+#[test]
+fn a_node_computes_no_hash_that_costs_too_much_or_protects_too_little() {
+    assert!(PasswordHash::try_from(phc().as_str()).is_ok());
+    for (from, to) in [
+        ("argon2id", "argon2i"),
+        ("argon2id", "scrypt"),
+        ("v=19", "v=16"),
+        ("m=19456", "m=65537"),
+        ("t=2", "t=11"),
+        ("p=1", "p=5"),
+        ("m=19456,", ""),
+        ("AAAA", ""),
+    ] {
+        let text = phc().replacen(from, to, 1);
+        assert!(PasswordHash::try_from(text.as_str()).is_err(), "{text}");
+    }
+    assert!(PasswordHash::try_from("hunter2").is_err());
+    let hash = PasswordHash::try_from(phc().as_str()).expect("a hash");
+    assert!(!format!("{hash:?}").contains("argon2id$"));
+}
+
+#[test]
+fn a_token_never_chooses_how_it_is_verified() {
+    let field = |name: &str| Err(vec![format!("caller.jwt_verify.{name}")]);
+    assert_eq!(verify(|wire| wire.algorithms = vec![]), field("algorithms"));
+    assert_eq!(verify(|wire| wire.algorithms[1] = "none".to_owned()), field("algorithms[1]"));
+    assert_eq!(verify(|wire| wire.algorithms[1] = "HS256".to_owned()), field("algorithms[1]"));
+    assert_eq!(verify(|wire| wire.algorithms[1] = "RS256".to_owned()), field("algorithms[1]"));
+}
+
+#[test]
+fn every_check_of_a_token_is_stated_and_bounded() {
+    let field = |name: &str| Err(vec![format!("caller.jwt_verify.{name}")]);
+    assert_eq!(verify(|wire| wire.keys = None), field("keys"));
+    assert_eq!(verify(|wire| wire.issuer.clear()), field("issuer"));
+    assert_eq!(verify(|wire| wire.audiences.clear()), field("audiences"));
+    assert_eq!(verify(|wire| wire.audiences.push(String::new())), field("audiences[1]"));
+    assert_eq!(verify(|wire| wire.required_claims[0].name.clear()), field("required_claims[0].name"));
+    let minutes = |seconds| Some(time::wire_duration(Duration::from_secs(seconds)));
+    assert_eq!(verify(|wire| wire.leeway = minutes(301)), field("leeway"));
+    assert!(verify(|wire| wire.leeway = minutes(300)).is_ok());
+}
+
+#[test]
+fn keys_are_not_fetched_in_the_clear() {
+    let url = |text: &str| JwksUrl::try_from(text).map(|url| url.as_str().to_owned());
+    assert_eq!(url("http://issuer.example/jwks"), Err(InvalidJwksUrl::Plaintext));
+    for good in
+        ["https://issuer.example/jwks?p=a", "http://127.0.0.1:9/jwks", "http://[::1]/", "http://localhost/"]
+    {
+        assert_eq!(url(good).as_deref(), Ok(good));
+    }
+    for bad in
+        ["https://u:p@issuer.example/", "https://issuer.example/#x", "https://i.example/?a#b", "ftp://x/"]
+    {
+        assert!(url(bad).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,33 @@
+//! Names of headers as configuration writes them: one spelling, in lower case.
+
+use http::HeaderName;
+
+/// A text that is no such name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no name of a header in lower case, like x-api-key")]
+pub(crate) struct InvalidHeaderName;
+
+/// Reads a name.
+pub(crate) fn parse(text: &str) -> Result<HeaderName, InvalidHeaderName> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err(InvalidHeaderName);
+    }
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| InvalidHeaderName)
+}
+
+/// Headers that decide how a message is framed, or belong to one hop: they cannot hold a credential.
+pub(crate) fn is_framing(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "expect"
+            | "host"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}

@@ -1,0 +1,58 @@
+use fleet::meter_resource::Counts as WireCounts;
+use fleet::meter_value::Location;
+
+use super::*;
+
+fn wire(counts: Option<WireCounts>) -> fleet::MeterResource {
+    fleet::MeterResource {
+        proxy: ProxyId::from_random([1; 16]).to_string(),
+        name: "tokens".to_owned(),
+        active: true,
+        counts,
+        only_when: None,
+        per_minute_per_node: 1,
+        per_hour_per_node: 0,
+        per_day_per_node: u64::MAX,
+        per_month_per_node: 0,
+    }
+}
+
+fn value(location: Option<Location>) -> Option<WireCounts> {
+    Some(WireCounts::Value(fleet::MeterValue { location }))
+}
+
+fn fields(wire: fleet::MeterResource) -> Vec<String> {
+    let invalid = Meter::try_from(wire).expect_err("it is wrong");
+    invalid.violations().iter().map(|violation| violation.field.clone()).collect()
+}
+
+#[test]
+fn what_is_read_is_written_as_the_same() {
+    for counts in [
+        Some(WireCounts::Requests(fleet::MeterRequests {})),
+        value(Some(Location::BodyPath("usage.total_tokens".to_owned()))),
+        value(Some(Location::Header("x-cost".to_owned()))),
+    ] {
+        let when = fleet::RequestMatch { methods: vec!["POST".to_owned()], ..Default::default() };
+        let meter =
+            Meter::try_from(fleet::MeterResource { only_when: Some(when), ..wire(counts) }).expect("a meter");
+        assert_eq!(Meter::try_from(meter.to_wire()), Ok(meter));
+    }
+}
+
+#[test]
+fn every_fault_is_told_at_once_and_each_with_its_field() {
+    let when = fleet::RequestMatch { methods: vec!["post".to_owned()], ..Default::default() };
+    let wrong = fleet::MeterResource {
+        proxy: "x".to_owned(),
+        name: "a.b".to_owned(),
+        only_when: Some(when),
+        ..wire(value(Some(Location::BodyPath("a[1]".to_owned()))))
+    };
+    assert_eq!(fields(wrong), ["proxy", "name", "value.body_path", "only_when.methods[0]"]);
+    assert_eq!(fields(wire(None)), ["counts"]);
+    assert_eq!(fields(wire(value(None))), ["value.location"]);
+    for name in ["X-Cost", "", "a b", "a:"] {
+        assert_eq!(fields(wire(value(Some(Location::Header(name.to_owned()))))), ["value.header"], "{name}");
+    }
+}

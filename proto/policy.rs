@@ -1,0 +1,24 @@
+//! Rules, filters and meters, compiled, and run on requests and responses.
+//!
+//! In reading order:
+//!
+//! * [`pattern`]: patterns as matchers, each compiled once and shared;
+//! * [`json`]: a reader of JSON that keeps every duplicate key and every digit;
+//! * [`path`]: many paths looked for in one pass over a document;
+//! * [`request`]: what of a request is looked at;
+//! * [`condition`]: which requests a rule or a meter is about;
+//! * [`verdict`]: whether the rules of four scopes let a request pass;
+//! * [`filter`]: what a response may still hold;
+//! * [`meter`]: what is counted.
+//!
+//! The control plane checks every write with the model that is compiled here; an edge node only runs it. Pure: no
+//! I/O, no clock. Nothing but the look into a body allocates while a request waits.
+
+pub mod condition;
+pub mod filter;
+pub mod json;
+pub mod meter;
+pub mod path;
+pub mod pattern;
+pub mod request;
+pub mod verdict;

@@ -1,0 +1,248 @@
+//! Meters run on requests and responses: whether one counts a request, and the number that it reads.
+//!
+//! Keeps no counters: windows and limits are the edge node's.
+
+use std::fmt;
+
+use http::HeaderMap;
+
+use crate::model::id::MeterId;
+use crate::model::meter::{Counts, Meter, Windows};
+use crate::model::name::Name;
+
+use super::condition::{BodyIndex, Condition};
+use super::json::{JsonError, Value};
+use super::path::{self, Paths};
+use super::pattern::{Patterns, Uncompilable};
+use super::request::{RequestBody, RequestView};
+
+/// Millionths in one.
+const SCALE: u64 = 1_000_000;
+
+/// A meter that can be run.
+#[derive(Debug)]
+pub struct CompiledMeter {
+    /// Which meter.
+    pub id: MeterId,
+    /// Its name.
+    pub name: Name,
+    /// Off: it neither counts nor refuses.
+    pub active: bool,
+    /// How much there may be.
+    pub limits: Windows,
+    condition: Condition,
+    body: BodyIndex,
+    counts: CompiledCounts,
+}
+
+#[derive(Debug)]
+enum CompiledCounts {
+    Requests,
+    Body(Paths),
+    Header(http::HeaderName),
+}
+
+/// Whether a meter is about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// Give the body and ask again.
+    NeedsBody,
+    /// The body must be looked at and cannot be read: the request is refused.
+    Unreadable(JsonError),
+}
+
+/// How much was counted: an exact count of millionths, what is less rounded up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(u64);
+
+/// A response that a meter could not read its number from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadingError {
+    /// There is nothing at its place.
+    #[error("has no value to be metered")]
+    Missing,
+    /// What is there is no number, or less than zero.
+    #[error("has a value to be metered that is no number from zero up")]
+    NotANumber,
+    /// It is more than can be counted.
+    #[error("has more to be metered than can be counted")]
+    TooLarge,
+    /// The body cannot be read.
+    #[error("has a body to be metered that cannot be read")]
+    Body(#[source] JsonError),
+}
+
+impl CompiledMeter {
+    /// Compiles a meter.
+    pub fn compile(id: MeterId, meter: &Meter, patterns: &mut Patterns) -> Result<Self, Uncompilable> {
+        let condition = Condition::compile(&meter.only_when, patterns)?;
+        let body = BodyIndex::new(std::iter::once(&condition));
+        let counts = match &meter.counts {
+            Counts::Requests => CompiledCounts::Requests,
+            Counts::BodyValue(path) => CompiledCounts::Body(Paths::new([path])),
+            Counts::HeaderValue(name) => CompiledCounts::Header(name.clone()),
+        };
+        Ok(Self {
+            id,
+            name: meter.name.clone(),
+            active: meter.active,
+            limits: meter.limits,
+            condition,
+            body,
+            counts,
+        })
+    }
+
+    /// Whether it is about a request.
+    pub fn applies(&self, request: &RequestView<'_>) -> Applies {
+        if !self.condition.matches_head(request) {
+            return Applies::No;
+        }
+        if !self.condition.reads_body() {
+            return Applies::Yes;
+        }
+        let RequestBody::Read(body) = request.body else { return Applies::NeedsBody };
+        match self.body.look(body, &vec![true; self.body.len()]) {
+            Ok(found) if self.condition.matches_body(&found) => Applies::Yes,
+            Ok(_) => Applies::No,
+            Err(error) => Applies::Unreadable(error),
+        }
+    }
+
+    /// Its condition.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Whether it counts requests, and not a number of the response.
+    pub fn counts_requests(&self) -> bool {
+        matches!(self.counts, CompiledCounts::Requests)
+    }
+
+    /// Whether it reads its number from the response's body.
+    pub fn reads_response_body(&self) -> bool {
+        matches!(self.counts, CompiledCounts::Body(_))
+    }
+
+    /// What a response adds: one for a meter of requests, else the sum of the numbers at its place. `body` is not
+    /// looked at unless [`Self::reads_response_body`].
+    pub fn reading(&self, headers: &HeaderMap, body: &[u8]) -> Result<Amount, ReadingError> {
+        let mut sum: Option<Result<Amount, ReadingError>> = None;
+        let mut add = |number: Option<&str>| {
+            let number = number.ok_or(ReadingError::NotANumber).and_then(Amount::parse);
+            sum = Some(match sum {
+                None => number,
+                Some(sum) => sum.and_then(|sum| sum.plus(number?).ok_or(ReadingError::TooLarge)),
+            });
+        };
+        match &self.counts {
+            CompiledCounts::Requests => return Ok(Amount(SCALE)),
+            CompiledCounts::Header(name) => {
+                for value in headers.get_all(name) {
+                    add(value.to_str().ok().map(str::trim));
+                }
+            }
+            CompiledCounts::Body(paths) => {
+                path::find(body, paths, &mut |_, value| match value {
+                    Value::Number(raw) => add(Some(raw)),
+                    Value::Object | Value::Array | Value::Text(_) | Value::Word(_) => add(None),
+                })
+                .map_err(ReadingError::Body)?;
+            }
+        }
+        sum.unwrap_or(Err(ReadingError::Missing))
+    }
+}
+
+impl Amount {
+    /// A whole number; what is too large is the largest.
+    pub const fn whole(number: u64) -> Self {
+        Self(number.saturating_mul(SCALE))
+    }
+
+    /// In millionths.
+    pub const fn millionths(self) -> u64 {
+        self.0
+    }
+
+    /// Rounded up.
+    pub const fn rounded_up(self) -> u64 {
+        self.0.div_ceil(SCALE)
+    }
+
+    /// The sum, unless it is too large.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// Reads a number as JSON writes it, from zero up: digit by digit, so nothing is rounded but what is below a
+    /// millionth, and that up.
+    fn parse(text: &str) -> Result<Self, ReadingError> {
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            // An exponent that is no i32 is beyond anything; its sign still says which way.
+            Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+        let negative = whole.starts_with('-');
+        let whole = whole.strip_prefix('-').unwrap_or(whole);
+        let digits = || whole.bytes().chain(fraction.bytes());
+        if whole.is_empty() || fraction.is_empty() || !digits().all(|b| b.is_ascii_digit()) {
+            return Err(ReadingError::NotANumber);
+        }
+        if digits().all(|b| b == b'0') {
+            return Ok(Self(0));
+        }
+        if negative {
+            return Err(ReadingError::NotANumber);
+        }
+        // The place of the last digit that is kept: a millionth is place 0.
+        let mut place = exponent.saturating_add(whole.len() as i64).saturating_add(6);
+        let (mut value, mut more) = (0_u64, false);
+        for digit in digits() {
+            place = place.saturating_sub(1);
+            if place >= 0 {
+                let digit = u64::from(digit - b'0');
+                let next = value.checked_mul(10).and_then(|value| value.checked_add(digit));
+                value = next.ok_or(ReadingError::TooLarge)?;
+            } else {
+                more |= digit != b'0';
+            }
+        }
+        // 20 more places are beyond u64 for anything but zero.
+        for _ in 0..place.clamp(0, 20) {
+            value = value.checked_mul(10).ok_or(ReadingError::TooLarge)?;
+        }
+        if more {
+            value = value.checked_add(1).ok_or(ReadingError::TooLarge)?;
+        }
+        Ok(Self(value))
+    }
+}
+
+fn parse_exponent(text: &str) -> Result<i64, ReadingError> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ReadingError::NotANumber);
+    }
+    let size = digits.parse::<i64>().unwrap_or(i64::MAX);
+    Ok(if text.starts_with('-') { -size } else { size })
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / SCALE, self.0 % SCALE);
+        if rest == 0 {
+            return write!(f, "{whole}");
+        }
+        let fraction = format!("{rest:06}");
+        write!(f, "{whole}.{}", fraction.trim_end_matches('0'))
+    }
+}
+
+#[cfg(test)]
+mod tests;

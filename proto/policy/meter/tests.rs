@@ -1,0 +1,124 @@
+use proptest::prelude::*;
+
+use crate::model::id::ProxyId;
+use crate::model::request_match::{BodyCheck, RequestMatch};
+
+use super::*;
+
+fn meter(counts: Counts, only_when: RequestMatch) -> CompiledMeter {
+    let meter = Meter {
+        proxy: ProxyId::from_random([1; 16]),
+        name: "m".parse().expect("a name"),
+        active: true,
+        counts,
+        only_when,
+        limits: Windows::default(),
+    };
+    CompiledMeter::compile(MeterId::from_random([1; 16]), &meter, &mut Patterns::default()).expect("compiles")
+}
+
+fn of_body(path: &str, body: &str) -> Result<String, ReadingError> {
+    let counts = Counts::BodyValue(path.parse().expect("a path"));
+    let meter = meter(counts, RequestMatch::default());
+    meter.reading(&HeaderMap::new(), body.as_bytes()).map(|amount| amount.to_string())
+}
+
+#[test]
+fn a_number_is_read_exactly_and_several_are_added() {
+    for (body, wanted) in [
+        (r#"{"u":{"t":12}}"#, "12"),
+        (r#"{"u":{"t":0.1},"u":{"t":0.2}}"#, "0.3"),
+        (r#"{"u":{"t":1.50e2}}"#, "150"),
+        (r#"{"u":{"t":-0.0}}"#, "0"),
+        (r#"{"u":{"t":0e999999999999999999999}}"#, "0"),
+        (r#"{"u":{"t":0.0000001}}"#, "0.000001"),
+        (r#"{"u":{"t":1e-99999999999999999999}}"#, "0.000001"),
+        (r#"{"u":{"t":18446744073709.551615}}"#, "18446744073709.551615"),
+    ] {
+        assert_eq!(of_body("u.t", body).as_deref(), Ok(wanted), "{body}");
+    }
+    assert_eq!(of_body("*[*].n", r#"{"a":[{"n":1},{"m":5},{"n":2.5}]}"#).as_deref(), Ok("3.5"));
+}
+
+#[test]
+fn what_is_no_number_from_zero_up_is_not_counted_as_one() {
+    for (body, wanted) in [
+        (r#"{"u":{}}"#, ReadingError::Missing),
+        (r#"{"u":{"t":null}}"#, ReadingError::NotANumber),
+        (r#"{"u":{"t":"12"}}"#, ReadingError::NotANumber),
+        (r#"{"u":{"t":[1]}}"#, ReadingError::NotANumber),
+        (r#"{"u":{"t":-1}}"#, ReadingError::NotANumber),
+        (r#"{"u":{"t":5},"u":{"t":-1}}"#, ReadingError::NotANumber),
+        (r#"{"u":{"t":18446744073709.551616}}"#, ReadingError::TooLarge),
+        (r#"{"u":{"t":1e14}}"#, ReadingError::TooLarge),
+        (r#"{"u":{"t":1e99999999999999999999}}"#, ReadingError::TooLarge),
+        (r#"{"u":{"t":9e12},"u":{"t":9.9e12}}"#, ReadingError::TooLarge),
+        (r#"{"u""#, ReadingError::Body(JsonError::Syntax(4))),
+    ] {
+        assert_eq!(of_body("u.t", body), Err(wanted), "{body}");
+    }
+}
+
+#[test]
+fn a_header_is_read_like_a_body_and_its_values_are_added() {
+    let meter = meter(Counts::HeaderValue(http::HeaderName::from_static("x-cost")), RequestMatch::default());
+    let reading = |values: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("x-cost", value.parse().expect("a value"));
+        }
+        meter.reading(&headers, b"not looked at").map(Amount::millionths)
+    };
+    assert_eq!(reading(&["1.5", "2"]), Ok(3_500_000));
+    assert_eq!(reading(&[]), Err(ReadingError::Missing));
+    for bad in ["", "x", "1,2", "+1", "1e", "0x10", ".5", "5.", "NaN", "--1", "1e+-1"] {
+        assert_eq!(reading(&[bad]), Err(ReadingError::NotANumber), "{bad}");
+    }
+}
+
+#[test]
+fn a_condition_on_the_body_decides_which_requests_count() {
+    let value = crate::model::pattern::Pattern::new("^gpt-", Default::default()).expect("a pattern");
+    let check = BodyCheck { path: "model".parse().expect("a path"), value: Some(value), absent: false };
+    let when =
+        RequestMatch { methods: vec!["POST".to_owned()], body: vec![check], ..RequestMatch::default() };
+    let meter = meter(Counts::Requests, when);
+    let headers = HeaderMap::new();
+    let applies =
+        |method, body| meter.applies(&RequestView { method, path: "/", query: &[], headers: &headers, body });
+    assert_eq!(applies("GET", RequestBody::Unread), Applies::No);
+    assert_eq!(applies("POST", RequestBody::Unread), Applies::NeedsBody);
+    assert_eq!(applies("POST", RequestBody::Read(br#"{"model":"gpt-5"}"#)), Applies::Yes);
+    assert_eq!(applies("POST", RequestBody::Read(br#"{"model":"other"}"#)), Applies::No);
+    assert_eq!(applies("POST", RequestBody::Read(b"")), Applies::No);
+    assert!(matches!(applies("POST", RequestBody::Read(b"{")), Applies::Unreadable(_)));
+    assert_eq!(meter.reading(&headers, b""), Ok(Amount::whole(1)));
+}
+
+proptest! {
+    #[test]
+    fn a_whole_number_is_itself_however_it_is_written(number in 0..10_000_000_u64, zeros in 0..6_usize) {
+        let padded = "0".repeat(zeros);
+        for text in [
+            format!("{number}"),
+            format!("{number}.{padded}0"),
+            format!("{number}{padded}e-{zeros}"),
+            format!("{number}E+0"),
+        ] {
+            prop_assert_eq!(Amount::parse(&text), Ok(Amount::whole(number)), "{}", text);
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back(millionths: u64) {
+        let amount = Amount(millionths);
+        prop_assert_eq!(Amount::parse(&amount.to_string()), Ok(amount));
+    }
+
+    #[test]
+    fn no_text_panics(text in "[-+0-9.eE]{0,24}|\\PC{0,8}") {
+        if let Ok(amount) = Amount::parse(&text) {
+            prop_assert_eq!(Amount::parse(&amount.to_string()), Ok(amount));
+        }
+    }
+}

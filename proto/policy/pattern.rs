@@ -1,0 +1,244 @@
+//! Patterns as matchers. Texts, anchored texts and alternations of them never reach the regex engine.
+//!
+//! Works on bytes: values of headers need not be UTF-8, and a value that could not be looked at would be a way
+//! around a rule. To the engine, what is no UTF-8 is U+FFFD, which `.` and negated classes match.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use aho_corasick::AhoCorasick;
+use memchr::memmem::Finder;
+use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
+
+use crate::model::pattern::{Flags, NESTING_MAX, Pattern};
+
+/// How much a compiled pattern may take, in bytes. The model's limit on weight keeps patterns below it.
+const COMPILED_MAX: usize = 16 * 1024 * 1024;
+/// How much the lazy automaton of one pattern may take, in bytes.
+const LAZY_MAX: usize = 1024 * 1024;
+/// How many texts a pattern may stand for and still be looked for as texts.
+const TEXTS_MAX: usize = 128;
+
+/// A pattern that did not compile although the model took it: a fault of ours.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("pattern {0:?} does not compile")]
+pub struct Uncompilable(String, #[source] regex::Error);
+
+/// Whether a text has a pattern.
+#[derive(Debug)]
+pub struct Matcher(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Always,
+    Exactly(Box<[Box<[u8]>]>),
+    Starts(Box<[Box<[u8]>]>),
+    Ends(Box<[Box<[u8]>]>),
+    Holds(Box<Finder<'static>>),
+    HoldsOne(Box<AhoCorasick>),
+    Regex(Regex),
+}
+
+impl Matcher {
+    /// Whether the pattern is found. Allocates only for what is no UTF-8.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        match &self.0 {
+            Kind::Always => true,
+            Kind::Exactly(texts) => texts.iter().any(|one| **one == *text),
+            Kind::Starts(texts) => texts.iter().any(|one| text.starts_with(one)),
+            Kind::Ends(texts) => texts.iter().any(|one| text.ends_with(one)),
+            Kind::Holds(finder) => finder.find(text).is_some(),
+            Kind::HoldsOne(finder) => finder.is_match(text),
+            Kind::Regex(regex) => match std::str::from_utf8(text) {
+                Ok(text) => regex.is_match(text),
+                Err(_) => regex.is_match(&String::from_utf8_lossy(text)),
+            },
+        }
+    }
+
+    /// Whether the regex engine runs: such checks come last.
+    pub fn is_regex(&self) -> bool {
+        matches!(self.0, Kind::Regex(_))
+    }
+
+    fn new(pattern: &Pattern, reading: Reading) -> Result<Self, Uncompilable> {
+        let flags = pattern.flags();
+        let kind = match reading {
+            Reading::Text => plain(&pattern.hir(flags)),
+            // The text is in lower case already, so case need not be folded at each look.
+            Reading::HeaderName => plain(&pattern.hir(Flags { ignore_case: false, ..flags })).and_then(fold),
+        };
+        match kind {
+            Some(kind) => Ok(Self(kind)),
+            None => engine(pattern, flags.ignore_case || reading == Reading::HeaderName)
+                .map(|regex| Self(Kind::Regex(regex))),
+        }
+    }
+}
+
+/// What a pattern is looked for in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Reading {
+    Text,
+    /// In lower case, whatever the caller wrote; so the pattern is taken without regard to case.
+    HeaderName,
+}
+
+/// The matchers in use: equal patterns are compiled once and shared.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    shared: HashMap<(Pattern, Reading), Weak<Matcher>>,
+    sweep_at: usize,
+}
+
+impl Patterns {
+    /// The matcher of a pattern.
+    pub fn matcher(&mut self, pattern: &Pattern) -> Result<Arc<Matcher>, Uncompilable> {
+        self.shared(pattern, Reading::Text)
+    }
+
+    /// The matcher of a pattern for names of headers in lower case: case makes no difference.
+    pub fn header_name(&mut self, pattern: &Pattern) -> Result<Arc<Matcher>, Uncompilable> {
+        self.shared(pattern, Reading::HeaderName)
+    }
+
+    /// How many patterns are in use.
+    pub fn in_use(&self) -> usize {
+        self.shared.values().filter(|matcher| matcher.strong_count() > 0).count()
+    }
+
+    fn shared(&mut self, pattern: &Pattern, reading: Reading) -> Result<Arc<Matcher>, Uncompilable> {
+        let key = (pattern.clone(), reading);
+        if let Some(matcher) = self.shared.get(&key).and_then(Weak::upgrade) {
+            return Ok(matcher);
+        }
+        if self.shared.len() >= self.sweep_at {
+            self.shared.retain(|_, matcher| matcher.strong_count() > 0);
+            self.sweep_at = (self.shared.len() * 2).max(1024);
+        }
+        let matcher = Arc::new(Matcher::new(pattern, reading)?);
+        self.shared.insert(key, Arc::downgrade(&matcher));
+        Ok(matcher)
+    }
+}
+
+fn engine(pattern: &Pattern, ignore_case: bool) -> Result<Regex, Uncompilable> {
+    let flags = pattern.flags();
+    RegexBuilder::new(pattern.regex())
+        .case_insensitive(ignore_case)
+        .multi_line(flags.multi_line)
+        .dot_matches_new_line(flags.dot_all)
+        .nest_limit(NESTING_MAX)
+        .size_limit(COMPILED_MAX)
+        .dfa_size_limit(LAZY_MAX)
+        .build()
+        .map_err(|error| Uncompilable(pattern.regex().to_owned(), error))
+}
+
+/// What a pattern is without an engine, if it stands for a few texts only.
+fn plain(hir: &Hir) -> Option<Kind> {
+    let mut subs: &[Hir] = match hir.kind() {
+        HirKind::Concat(subs) => subs,
+        _ => std::slice::from_ref(hir),
+    };
+    let starts = matches!(subs.first().map(Hir::kind), Some(HirKind::Look(Look::Start)));
+    if starts {
+        subs = &subs[1..];
+    }
+    let ends = matches!(subs.last().map(Hir::kind), Some(HirKind::Look(Look::End)));
+    if ends {
+        subs = &subs[..subs.len() - 1];
+    }
+    let mut texts = vec![Vec::new()];
+    for sub in subs {
+        texts = joined(&texts, &stands_for(sub)?)?;
+    }
+    if !(starts && ends) && texts.iter().any(Vec::is_empty) {
+        return Some(Kind::Always);
+    }
+    texts.sort();
+    texts.dedup();
+    let boxed = |texts: Vec<Vec<u8>>| texts.into_iter().map(Vec::into_boxed_slice).collect();
+    Some(match (starts, ends) {
+        (true, true) => Kind::Exactly(boxed(texts)),
+        (true, false) => Kind::Starts(boxed(texts)),
+        (false, true) => Kind::Ends(boxed(texts)),
+        (false, false) => match texts.as_slice() {
+            [one] => Kind::Holds(Box::new(Finder::new(one).into_owned())),
+            many => Kind::HoldsOne(Box::new(AhoCorasick::new(many).ok()?)),
+        },
+    })
+}
+
+/// The texts that a pattern without anchors stands for, if they are few.
+fn stands_for(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    match hir.kind() {
+        HirKind::Empty => Some(vec![Vec::new()]),
+        HirKind::Literal(literal) => Some(vec![literal.0.to_vec()]),
+        HirKind::Class(Class::Unicode(class)) => {
+            let count: usize = class.ranges().iter().map(|range| range.len()).sum();
+            (count <= TEXTS_MAX).then(|| {
+                let chars = class.ranges().iter().flat_map(|range| range.start()..=range.end());
+                chars.map(|c| c.to_string().into_bytes()).collect()
+            })
+        }
+        HirKind::Class(Class::Bytes(class)) => {
+            let bytes = class.ranges().iter().flat_map(|range| range.start()..=range.end());
+            let texts: Vec<Vec<u8>> = bytes.map(|b| vec![b]).collect();
+            (texts.len() <= TEXTS_MAX).then_some(texts)
+        }
+        HirKind::Capture(capture) => stands_for(&capture.sub),
+        HirKind::Repetition(repetition) if (repetition.min, repetition.max) == (0, Some(1)) => {
+            let mut texts = stands_for(&repetition.sub)?;
+            texts.push(Vec::new());
+            Some(texts)
+        }
+        HirKind::Repetition(_) | HirKind::Look(_) => None,
+        HirKind::Concat(subs) => {
+            let mut texts = vec![Vec::new()];
+            for sub in subs {
+                texts = joined(&texts, &stands_for(sub)?)?;
+            }
+            Some(texts)
+        }
+        HirKind::Alternation(subs) => {
+            let mut texts = Vec::new();
+            for sub in subs {
+                texts.extend(stands_for(sub)?);
+                if texts.len() > TEXTS_MAX {
+                    return None;
+                }
+            }
+            Some(texts)
+        }
+    }
+}
+
+fn joined(heads: &[Vec<u8>], tails: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    if heads.len() * tails.len() > TEXTS_MAX {
+        return None;
+    }
+    let pairs = heads.iter().flat_map(|head| tails.iter().map(move |tail| [head.as_slice(), tail].concat()));
+    Some(pairs.collect())
+}
+
+/// The same in lower case, where that says the same as ignoring case: names of headers are ASCII.
+fn fold(kind: Kind) -> Option<Kind> {
+    let lower = |texts: Box<[Box<[u8]>]>| {
+        texts.iter().map(|text| text.to_ascii_lowercase().into_boxed_slice()).collect()
+    };
+    match kind {
+        Kind::Exactly(texts) => Some(Kind::Exactly(lower(texts))),
+        Kind::Starts(texts) => Some(Kind::Starts(lower(texts))),
+        Kind::Ends(texts) => Some(Kind::Ends(lower(texts))),
+        Kind::Holds(finder) => {
+            Some(Kind::Holds(Box::new(Finder::new(&finder.needle().to_ascii_lowercase()).into_owned())))
+        }
+        Kind::Always => Some(Kind::Always),
+        Kind::HoldsOne(_) | Kind::Regex(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

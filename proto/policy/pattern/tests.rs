@@ -1,0 +1,114 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn pattern(regex: &str, flags: &str) -> Pattern {
+    Pattern::new(regex, Flags::parse(flags).expect("flags")).expect(regex)
+}
+
+fn kind(regex: &str, flags: &str) -> &'static str {
+    match Patterns::default().matcher(&pattern(regex, flags)).expect("compiles").0 {
+        Kind::Always => "always",
+        Kind::Exactly(_) => "exactly",
+        Kind::Starts(_) => "starts",
+        Kind::Ends(_) => "ends",
+        Kind::Holds(_) | Kind::HoldsOne(_) => "holds",
+        Kind::Regex(_) => "regex",
+    }
+}
+
+#[test]
+fn texts_prefixes_and_alternations_of_them_never_reach_the_engine() {
+    for (regex, wanted) in [
+        ("^/v1/", "starts"),
+        ("^/v1/users$", "exactly"),
+        ("^/(users|orders|u?)/x$", "exactly"),
+        ("^(?:/a|/b)", "starts"),
+        (r"\.json$", "ends"),
+        ("secret", "holds"),
+        ("secret|token|password", "holds"),
+        (r"^/v[12]/", "starts"),
+        ("^", "always"),
+        ("a?", "always"),
+        (r"\/a\/", "holds"),
+        ("^$", "exactly"),
+        (r"^/v\d/", "regex"),
+        (r"\bx", "regex"),
+        ("a+", "regex"),
+        ("^/a|^/b", "starts"),
+        ("^a|b", "regex"),
+    ] {
+        assert_eq!(kind(regex, ""), wanted, "{regex}");
+    }
+    assert_eq!(kind("^a$", "m"), "regex", "line ends count");
+    assert_eq!(kind("token", "i"), "holds", "in all its spellings");
+    assert_eq!(kind("authorization", "i"), "regex", "there are too many");
+}
+
+#[test]
+fn names_of_headers_are_found_without_regard_to_case() {
+    let mut patterns = Patterns::default();
+    for regex in ["^X-Tenant$", "Tenant$", "^X-", "-Ten", "^X-[A-Z]+$", "(Foo|Ten)ant"] {
+        let matcher = patterns.header_name(&pattern(regex, "")).expect("compiles");
+        assert!(matcher.is_match(b"x-tenant"), "{regex}");
+        assert!(!matcher.is_match(b"accept"), "{regex}");
+    }
+    assert!(!patterns.header_name(&pattern("^X-Tenant$", "")).expect("compiles").is_regex());
+}
+
+#[test]
+fn equal_patterns_are_one_matcher_and_unused_ones_are_dropped() {
+    let mut patterns = Patterns::default();
+    let one = patterns.matcher(&pattern("a+", "i")).expect("compiles");
+    assert!(Arc::ptr_eq(&one, &patterns.matcher(&pattern("a+", "gi")).expect("compiles")));
+    assert!(!Arc::ptr_eq(&one, &patterns.matcher(&pattern("a+", "")).expect("compiles")));
+    assert_eq!(patterns.in_use(), 1);
+    for i in 0..5000 {
+        patterns.matcher(&pattern(&format!("x{i}"), "")).expect("compiles");
+    }
+    assert!(patterns.shared.len() <= 1025 && patterns.in_use() == 1);
+}
+
+#[test]
+fn a_value_that_is_not_utf8_is_looked_at_all_the_same() {
+    let mut patterns = Patterns::default();
+    for regex in ["evil", "ev+il", "^.*evil"] {
+        let matcher = patterns.matcher(&pattern(regex, "")).expect("compiles");
+        assert!(matcher.is_match(b"\xffevil\xfe"), "{regex}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_matcher_says_what_the_engine_says(
+        regex in "\\^?(a|b|[ab]|\\(a\\|bc\\)|c\\?|\\(b\\|\\)|\\(a\\(b\\|c\\)\\)|\\||aab){1,6}\\$?",
+        text in "[abc]{0,8}",
+    ) {
+        let pattern = pattern(&regex, "");
+        let matcher = Patterns::default().matcher(&pattern).expect("compiles");
+        let wanted = engine(&pattern, false).expect("compiles").is_match(&text);
+        prop_assert_eq!(matcher.is_match(text.as_bytes()), wanted, "{} in {}", regex, text);
+    }
+
+    #[test]
+    fn every_name_matcher_says_what_the_engine_says_without_case(
+        regex in "\\^?(A|b|[ab]|\\(a\\|Bc\\)|C\\?|\\(b\\|\\)|X-){1,5}\\$?",
+        text in "[abcx-]{0,8}",
+    ) {
+        let pattern = pattern(&regex, "");
+        let matcher = Patterns::default().header_name(&pattern).expect("compiles");
+        let wanted = engine(&pattern, true).expect("compiles").is_match(&text);
+        prop_assert_eq!(matcher.is_match(text.as_bytes()), wanted, "{} in {}", regex, text);
+    }
+}
+
+#[test]
+fn the_heaviest_that_the_model_takes_compiles() {
+    for sub in [r"\w", r"\p{L}", ".", "[a-z]", "[^a]", r"(a|\d)", "(ab?){3}"] {
+        let heaviest = (1..=1000)
+            .rev()
+            .find_map(|times| Pattern::new(&format!("{sub}{{{times}}}"), Flags::default()).ok());
+        let heaviest = heaviest.expect("once is not too heavy");
+        assert!(engine(&heaviest, false).is_ok() && engine(&heaviest, true).is_ok(), "{heaviest:?}");
+    }
+}
