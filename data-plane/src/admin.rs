@@ -1,5 +1,15 @@
 //! The port for operators: health, readiness, metrics, and where the configuration stands.
 //!
+//! | path | answers |
+//! | --- | --- |
+//! | `/healthz` | 200 while the control thread turns |
+//! | `/readyz` | 200 when no gate is held; otherwise 503 and what is waited for |
+//! | `/metrics` | Prometheus text |
+//! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane |
+//! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk; 503 before there is one |
+//!
+//! `/position` is what `rrctl audit verify --edge` compares the audit chain with: a node's word, which whoever
+//! rewrote the control plane's database has not rewritten.
 //! Changes nothing and shows no secret, no resource and no name. Runs on the control thread, so that a flood
 //! of callers cannot hide a node's state, nor a scrape slow a caller.
 
@@ -18,6 +28,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{Readiness, Stop, Tasks};
+use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
@@ -82,7 +93,8 @@ impl Admin {
             "/readyz" => self.ready(),
             "/metrics" => typed(StatusCode::OK, "text/plain; version=0.0.4", self.observability.scrape()),
             "/config" => typed(StatusCode::OK, "application/json", self.config()),
-            _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz, /metrics or /config\n"),
+            "/position" => self.position(),
+            _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz, /metrics, /config or /position\n"),
         }
     }
 
@@ -99,26 +111,57 @@ impl Admin {
 
     fn config(&self) -> String {
         let facts = self.board.read();
-        let position = |position: Option<Position>| {
-            position.map(|position| {
-                json!({
-                    "lineage": hex(&position.lineage),
-                    "revision": position.revision,
-                    "region": position.region.to_string(),
-                    "digest": hex(&position.digest),
-                    "count": position.count,
-                })
-            })
-        };
         json!({
             "connected": facts.connected,
-            "running": position(facts.running),
-            "serving": position(facts.serving),
-            "on_disk": position(facts.on_disk),
+            "running": facts.running.map(PositionBody::of),
+            "serving": facts.serving.map(PositionBody::of),
+            "on_disk": facts.on_disk.map(PositionBody::of),
             "refused": facts.refusals,
             "clock_skew_ms": facts.skew_ms,
+            "history_rewritten": facts.is_history_rewritten,
         })
         .to_string()
+    }
+
+    fn position(&self) -> Response<Full<Bytes>> {
+        #[derive(Serialize)]
+        struct Body {
+            #[serde(flatten)]
+            position: PositionBody,
+            durable: bool,
+        }
+
+        let facts = self.board.read();
+        let Some(running) = facts.running else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "no configuration yet\n");
+        };
+        let body = Body { position: PositionBody::of(running), durable: facts.on_disk == Some(running) };
+        typed(StatusCode::OK, "application/json", json!(body).to_string())
+    }
+}
+
+/// A position as JSON.
+#[derive(Serialize)]
+struct PositionBody {
+    lineage: String,
+    revision: u64,
+    region: String,
+    digest: String,
+    count: u64,
+    /// Empty where it is not known.
+    audit: String,
+}
+
+impl PositionBody {
+    fn of(position: Position) -> Self {
+        Self {
+            lineage: hex(&position.lineage),
+            revision: position.revision,
+            region: position.region.to_string(),
+            digest: hex(&position.digest),
+            count: position.count,
+            audit: position.audit.map(|audit| audit.to_string()).unwrap_or_default(),
+        }
     }
 }
 

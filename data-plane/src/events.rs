@@ -107,6 +107,12 @@ fn configuration(meter: &Meter, board: Board) {
         .with_description("Resources that this node refuses")
         .with_callback(move |observer| observer.observe(of.read().refusals as u64, &[]))
         .build();
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_history_rewritten")
+        .with_description("1 once the control plane named another audit head for the revision of this node")
+        .with_callback(move |observer| observer.observe(of.read().is_history_rewritten.into(), &[]))
+        .build();
     meter
         .u64_observable_gauge("requestrocket_edge_control_plane_connected")
         .with_description("1 while the stream with the control plane is open")

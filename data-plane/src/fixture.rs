@@ -15,8 +15,8 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 
 use crate::snapshot::{Snapshot, Vault};
-use crate::sync::Position;
 use crate::sync::inventory::Inventory;
+use crate::sync::{AuditHead, Position};
 
 pub(crate) const INSTALLATION: InstallationId = InstallationId::from_random([1; 16]);
 pub(crate) const REGION: RegionId = RegionId::from_random([2; 16]);
@@ -70,6 +70,7 @@ pub(crate) fn target_with_timeouts(n: u8, base_url: &str, connect: u64, response
         base_url: base_url.to_owned(),
         connect_timeout: millis(connect),
         response_timeout: millis(response),
+        ..fleet::TargetResource::default()
     };
     resource(target_key(n), payload.encode_to_vec())
 }
@@ -80,6 +81,7 @@ fn credential(n: u8, version: u64, usage: fleet::credential_resource::Usage) -> 
         version,
         not_after: None,
         usage: Some(usage),
+        ..fleet::CredentialResource::default()
     }
 }
 
@@ -91,7 +93,10 @@ pub(crate) fn caller_message(n: u8, version: u64, keys: &[u8]) -> fleet::Credent
     credential(
         n,
         version,
-        fleet::credential_resource::Usage::Caller(fleet::CallerCredential { kind: Some(kind) }),
+        fleet::credential_resource::Usage::Caller(fleet::CallerCredential {
+            kind: Some(kind),
+            header: String::new(),
+        }),
     )
 }
 
@@ -111,13 +116,19 @@ pub(crate) fn proxy_message(n: u8, callers: &[u8], target: u8, upstream: u8) -> 
         target: target_key(target).id_text(),
         upstream_credential: credential_key(upstream).id_text(),
         regions: vec![REGION.to_string()],
+        ..fleet::ProxyResource::default()
     }
 }
 
-/// A rule, which this build does not know.
+/// A rule, which this build cannot run.
 pub(crate) fn rule(n: u8, parent: Key) -> fleet::Resource {
     let key = Key::new(ORG, ResourceId::Rule(RuleId::from_random([n; 16])));
-    let payload = fleet::RuleResource { parent: Some(parent.to_wire()), ..fleet::RuleResource::default() };
+    let payload = fleet::RuleResource {
+        parent: Some(parent.to_wire()),
+        name: format!("rule-{n}"),
+        effect: fleet::Effect::Allow.into(),
+        ..fleet::RuleResource::default()
+    };
     resource(key, payload.encode_to_vec())
 }
 
@@ -195,7 +206,40 @@ pub(crate) fn body(upserts: &[fleet::Resource], removals: &[Key]) -> Vec<u8> {
 
 /// A position at `revision` with the digest of what `inventory` will hold.
 pub(crate) fn position(revision: u64, (digest, count): (rr_contract::digest::Digest, u64)) -> Position {
-    Position { lineage: [9; 16], revision, region: REGION, digest, count }
+    Position { lineage: [9; 16], revision, region: REGION, digest, count, audit: Some(audit(revision)) }
+}
+
+/// The audit head of a revision.
+pub(crate) fn audit(revision: u64) -> AuditHead {
+    let mut head = [0xa0; 32];
+    head[..8].copy_from_slice(&revision.to_be_bytes());
+    AuditHead::from(head)
+}
+
+/// What is logged meanwhile.
+pub(crate) fn log_of(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no test panics with it").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let log = Log::default();
+    let writer = log.clone();
+    // With one subscriber alone, a line that a test on another thread comes to first is off for all threads.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let bytes = log.0.lock().expect("no test panics with it").clone();
+    String::from_utf8(bytes).expect("logs are text")
 }
 
 /// A disk in memory that can be cut, bent and filled up.

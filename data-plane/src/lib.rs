@@ -34,7 +34,7 @@ pub use config::{Config, ConfigError, Settings};
 pub use identity::{IdentityFileError, JoinError, NodeKeyError};
 pub use listen::BindError;
 pub use report::SpoolError;
-pub use sync::Position;
+pub use sync::{AuditHead, Position};
 
 /// Version of the program, for people.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

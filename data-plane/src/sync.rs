@@ -29,7 +29,7 @@ use self::apply::Applier;
 use self::backoff::Backoff;
 use self::session::{Ended, Session};
 
-pub use self::position::Position;
+pub use self::position::{AuditHead, Position};
 
 pub(crate) use self::backoff::Backoff as RetryBackoff;
 
@@ -46,6 +46,7 @@ pub(crate) struct Facts {
     pub(crate) serving: Option<Position>,
     pub(crate) on_disk: Option<Position>,
     pub(crate) refusals: usize,
+    pub(crate) is_history_rewritten: bool,
     pub(crate) skew_ms: i64,
 }
 
@@ -181,6 +182,7 @@ impl Sync {
             records_dropped: self.spool.dropped(),
             clock_skew_ms: self.skew_ms,
             uptime: Some(time::wire_duration(self.started.elapsed())),
+            history_rewritten: self.applier.is_history_rewritten(),
         }
     }
 
@@ -194,9 +196,11 @@ impl Sync {
         let (running, serving, on_disk) =
             (self.applier.running(), self.applier.serving(), self.applier.on_disk());
         let refusals = self.applier.refusals();
+        let is_history_rewritten = self.applier.is_history_rewritten();
         self.board.write(|facts| {
             (facts.running, facts.serving, facts.on_disk) = (running, serving, on_disk);
             facts.refusals = refusals;
+            facts.is_history_rewritten = is_history_rewritten;
         });
         if running.is_some()
             && let Some(gate) = self.configured.take()

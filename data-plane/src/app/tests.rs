@@ -222,6 +222,49 @@ async fn a_node_that_comes_back_says_at_once_where_it_stands_and_follows_marks()
     let marked = Some(control.mark().to_wire());
     control.hears(|said| stands(said, &marked)).await;
     edge.stop().await;
+    // Alone again, it stands where the mark took it, with the audit head that came with that.
+    control.stop();
+    let edge = started(config(folder.path(), &control, false)).await;
+    ready(&edge).await;
+    assert_eq!(edge.position().map(Position::to_wire), marked);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_the_audit_head_and_a_rewritten_history_is_reported_and_not_taken() {
+    let mut control = ControlPlane::start().await;
+    control.ask_for_no_status();
+    let folder = tempfile::tempdir().expect("a folder");
+    let edge = started(config(folder.path(), &control, true)).await;
+    let reply = get(edge.admin(), "/position").await;
+    assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
+    control.publish(Mode::Snapshot, &[org(false)]);
+    ready(&edge).await;
+    let running = edge.position().expect("it is configured");
+    let body = async || -> serde_json::Value {
+        let reply = get(edge.admin(), "/position").await;
+        let (_, body) = reply.split_once("\r\n\r\n").expect("head and body");
+        serde_json::from_str(body).expect("JSON")
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let expected = serde_json::json!({
+        "lineage": hex(&running.lineage),
+        "revision": 1,
+        "region": running.region.to_string(),
+        "digest": hex(&running.digest),
+        "count": 1,
+        "audit": fixture::audit(1).to_string(),
+        "durable": true,
+    });
+    assert_eq!(body().await, expected);
+    let told = |said: &Said, rewritten| matches!(said, Said::Status(status) if status.history_rewritten == rewritten && status.running == Some(running.to_wire()));
+    control.hears(|said| told(said, false)).await;
+
+    control.mark_rewritten();
+    control.hears(|said| told(said, true)).await;
+    assert_eq!(body().await, expected, "what it had is the proof");
+    assert!(get(edge.admin(), "/config").await.contains("\"history_rewritten\":true"));
+    edge.stop().await;
 }
 
 #[tokio::test]

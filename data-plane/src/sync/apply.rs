@@ -3,21 +3,26 @@
 //! Bad configuration never takes a region down. A transaction that came broken, starts from elsewhere or ends
 //! in another digest changes nothing; a resource that cannot be taken is refused by name and the rest runs.
 //! Written down before it is activated, so that a crash between the two restarts into what the fleet believes;
-//! if the disk refuses, it is activated all the same and the answer says so. Runs on the control thread.
+//! if the disk refuses, it is activated all the same and the answer says so. Another audit head for the
+//! revision at which the node stands is not taken: it is the proof that history was rewritten. Runs on the
+//! control thread.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
 use rr_contract::model::id::RegionId;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Mode, Outcome, Why};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::current::Publisher;
 use crate::snapshot::Snapshot;
 
 use super::inventory::Inventory;
 use super::journal::Journal;
-use super::position::Position;
+use super::position::{AuditHead, InvalidPosition, Position};
 use super::transaction::{Fault, Transaction};
 
 /// Owns the configuration of this node.
@@ -34,6 +39,19 @@ pub(crate) struct Applier {
     swapped: VecDeque<(u64, Position)>,
     /// The disk refused a second file, and that was said.
     without_spare: bool,
+    /// The last audit head that contradicted ours.
+    contradiction: Option<AuditHead>,
+}
+
+/// Why a mark is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RefusedMark {
+    #[error("mark has no position")]
+    Invalid(#[source] InvalidPosition),
+    #[error("mark is of another state than is here")]
+    Elsewhere,
+    #[error("mark is of another history than the one that led here")]
+    Rewritten,
 }
 
 /// What became of a transaction, for the control plane.
@@ -58,6 +76,7 @@ impl Applier {
             serving: position,
             swapped: VecDeque::new(),
             without_spare: false,
+            contradiction: None,
         }
     }
 
@@ -79,6 +98,11 @@ impl Applier {
 
     pub(crate) fn refusals(&self) -> usize {
         self.inventory.refusals()
+    }
+
+    /// Whether another audit head was offered for a revision than the one that was there.
+    pub(crate) fn is_history_rewritten(&self) -> bool {
+        self.contradiction.is_some()
     }
 
     /// Opens a transaction. One that was open is forgotten: its sender is gone.
@@ -112,22 +136,35 @@ impl Applier {
         })
     }
 
-    /// Moves on without a change. `false`: the control plane believes something else to be here.
-    pub(crate) fn mark(&mut self, mark: &fleet::Mark) -> bool {
-        let position = mark.position.as_ref().and_then(|position| Position::try_from(position).ok());
-        let (Some(position), Some(running)) = (position, self.running.as_mut()) else { return false };
-        if !position.is_same_content(running) {
-            return false;
+    /// Moves on without a change.
+    pub(crate) fn mark(&mut self, mark: &fleet::Mark) -> Result<(), RefusedMark> {
+        let position = mark.position.as_ref().ok_or(InvalidPosition::Incomplete).and_then(Position::try_from);
+        let position = position.map_err(RefusedMark::Invalid)?;
+        self.guard(&position).map_err(|_| RefusedMark::Rewritten)?;
+        let running = self.running.as_mut().filter(|running| position.is_same_content(running));
+        let running = running.ok_or(RefusedMark::Elsewhere)?;
+        if position.revision >= running.revision {
+            *running = position.knowing(running);
         }
-        running.revision = running.revision.max(position.revision);
-        // The file has the content, and only that is asked of it after a restart.
-        if let Some(on_disk) = self.on_disk.as_mut().filter(|on_disk| on_disk.is_same_content(running)) {
-            *on_disk = *running;
-        }
+        let marked = *running;
         if self.swapped.is_empty() {
-            self.serving = self.running;
+            self.serving = Some(marked);
         }
-        true
+        self.write_mark(marked);
+        Ok(())
+    }
+
+    /// Puts a mark behind what is on disk already: of the audit chain, a restart is to know the newest head.
+    fn write_mark(&mut self, position: Position) {
+        let is_behind = |on_disk: Position| on_disk != position && on_disk.is_same_content(&position);
+        // Where nothing can be appended, `mend` writes the whole.
+        if !self.on_disk.is_some_and(is_behind) || self.journal.wants_fold() {
+            return;
+        }
+        match self.journal.append(&[], &position) {
+            Ok(()) => self.on_disk = Some(position),
+            Err(error) => warn!(%error, ?position, "mark not written to last-known-good, trying again"),
+        }
     }
 
     /// Sees what the workers have run on, frees what they let go of, and tries again what the disk refused.
@@ -140,6 +177,10 @@ impl Applier {
             self.serving = Some(position);
             news = true;
         }
+        if news && self.swapped.is_empty() {
+            // Marks may have come since.
+            self.serving = self.running;
+        }
         news
     }
 
@@ -147,17 +188,26 @@ impl Applier {
     /// more on disk than before.
     pub(crate) fn mend(&mut self) -> bool {
         let Some(running) = self.running else { return false };
-        if self.on_disk.is_some_and(|on_disk| on_disk.is_same_content(&running)) {
-            if self.journal.wants_spare()
-                && let Err(error) = self.journal.spare(&self.inventory, &running)
-            {
-                if !std::mem::replace(&mut self.without_spare, true) {
-                    warn!(%error, "last-known-good not written a second time, trying again");
-                }
-            } else {
+        if let Some(on_disk) = self.on_disk.filter(|on_disk| on_disk.is_same_content(&running)) {
+            let is_behind = on_disk != running;
+            let is_due = self.journal.wants_spare() || (is_behind && self.journal.wants_fold());
+            if !is_due {
                 self.without_spare = false;
+                return false;
             }
-            return false;
+            return match self.journal.spare(&self.inventory, &running) {
+                Ok(()) => {
+                    self.without_spare = false;
+                    self.on_disk = Some(running);
+                    is_behind
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.without_spare, true) {
+                        warn!(%error, "last-known-good not written a second time, trying again");
+                    }
+                    false
+                }
+            };
         }
         let mended = self.journal.fold(&self.inventory, &running).is_ok();
         if mended {
@@ -172,12 +222,34 @@ impl Applier {
         self.transaction = None;
     }
 
-    fn check(&self, transaction: &Transaction, commit: &fleet::Commit) -> Result<Position, Fault> {
+    /// Refuses what would take the node to another history without its going anywhere. What is here stays, as
+    /// the proof.
+    fn guard(&mut self, offered: &Position) -> Result<(), Fault> {
+        let Some(running) = self.running.filter(|running| offered.contradicts(running)) else {
+            return Ok(());
+        };
+        let (Some(ours), Some(theirs)) = (running.audit, offered.audit) else { return Ok(()) };
+        if self.contradiction.replace(theirs) != Some(theirs) {
+            error!(
+                revision = running.revision,
+                %ours,
+                %theirs,
+                "history rewritten: control plane has another audit head for the revision of this node"
+            );
+        }
+        let detail = format!("audit head of revision {} is {ours} here, {theirs} there", running.revision);
+        Err(Fault::new(Why::Audit, detail))
+    }
+
+    fn check(&mut self, transaction: &Transaction, commit: &fleet::Commit) -> Result<Position, Fault> {
         transaction.close()?;
-        let position = commit.position.as_ref().map(Position::try_from);
-        let position = position
-            .and_then(Result::ok)
-            .ok_or_else(|| Fault::new(Why::Transport, "commit has no position"))?;
+        let position =
+            commit.position.as_ref().ok_or(InvalidPosition::Incomplete).and_then(Position::try_from);
+        let position = position.map_err(|invalid| match invalid {
+            InvalidPosition::Incomplete => Fault::new(Why::Transport, "commit has no position"),
+            InvalidPosition::Audit(_) => Fault::new(Why::Audit, invalid.to_string()),
+        })?;
+        self.guard(&position)?;
         if position.region != self.region {
             let detail = format!("is for region {}, node is in {}", position.region, self.region);
             return Err(Fault::new(Why::BaseMismatch, detail));
@@ -193,7 +265,7 @@ impl Applier {
             let detail = format!("digest or count differs: {count} resources here, {} there", position.count);
             return Err(Fault::new(Why::Digest, detail));
         }
-        Ok(position)
+        Ok(self.running.map_or(position, |running| position.knowing(&running)))
     }
 
     fn take(&mut self, transaction: Transaction, position: Position) -> Answer {

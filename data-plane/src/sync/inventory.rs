@@ -2,7 +2,7 @@
 //!
 //! Two views are kept apart. *Wanted* is what was sent, and the digest is of that alone. *Running* is what
 //! compiled: a refused target or proxy keeps its previous version, an upstream credential too; a refused
-//! caller credential is accepted no longer; rules, filters and meters, which this build does not know, close
+//! caller credential is accepted no longer; rules, filters and meters, which this build cannot run, close
 //! the proxies that they would bear on. Absence deletes only in a snapshot.
 //! Does no I/O, and is not seen by requests: they see the [`Snapshot`] that it writes.
 
@@ -72,6 +72,8 @@ enum Part {
 struct Reason {
     why: Why,
     detail: String,
+    /// Nothing of it may run, not even the version before.
+    closes: bool,
 }
 
 impl Inventory {
@@ -152,7 +154,7 @@ impl Inventory {
             Some(Ok(part)) => (Some(Running { hash: offered.hash, part, kept: None }), None),
             Some(Err(reason)) => {
                 let kept = before.as_ref().and_then(Entry::keep);
-                (kept.filter(|kept| may_stay(&kept.part, reason.why)), Some(reason))
+                (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(reason))
             }
         };
         self.note_version(&key, &offered, refusal.is_none());
@@ -260,10 +262,13 @@ impl Entry {
 }
 
 /// Whether a part may go on running although a newer version of it was refused.
-fn may_stay(part: &Part, why: Why) -> bool {
+fn may_stay(part: &Part, reason: &Reason) -> bool {
+    if reason.closes {
+        return false;
+    }
     match part {
         // The newer version may be the one that takes a leaked key away. An older one takes nothing away.
-        Part::Caller(..) => why == Why::Stale,
+        Part::Caller(..) => reason.why == Why::Stale,
         Part::Org(_) | Part::Target(_) | Part::Upstream(_) | Part::Proxy(_) => true,
     }
 }

@@ -1,7 +1,7 @@
 //! Last-known-good on disk: what lets a node that has ever worked work again without the control plane.
 //!
 //! One file holds the whole state as its first transaction and grows by a transaction at a time, each ended
-//! by a commit that carries the position. Frames are sealed and chained, so a file can be cut, but not mended
+//! by a commit that carries the position, audit head included; a mark is a transaction without changes. Frames are sealed and chained, so a file can be cut, but not mended
 //! together from others. Once what was appended outweighs what it starts from, a new file is written beside it
 //! and the one before is kept; the first is soon written twice. The invariant: what is read back is a state that was committed, or none.
 

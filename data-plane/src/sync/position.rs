@@ -19,12 +19,43 @@ pub struct Position {
     pub digest: Digest,
     /// How many resources.
     pub count: u64,
+    /// Head of the audit chain at this revision, as it was said; `None`: it was not.
+    pub audit: Option<AuditHead>,
+}
+
+/// What all entries of the audit chain up to a revision hash to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct AuditHead([u8; 32]);
+
+impl From<[u8; 32]> for AuditHead {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// Hex, whole: it is there to be compared.
+impl fmt::Display for AuditHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for AuditHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A message that is no position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a position: lineage, region or digest is missing")]
-pub struct InvalidPosition;
+pub enum InvalidPosition {
+    /// Something is missing, or is none.
+    #[error("not a position: lineage, region or digest is missing")]
+    Incomplete,
+    /// Neither a head nor nothing.
+    #[error("not a position: audit head has {0} bytes")]
+    Audit(usize),
+}
 
 impl Position {
     /// Whether both are of one history and hold the same. Revisions may differ: those in between did not
@@ -34,6 +65,22 @@ impl Position {
             == (other.lineage, other.region, other.digest, other.count)
     }
 
+    /// Whether both are the same place of the same history, and that history cannot have led to both.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        self.is_same_place(other) && self.audit.zip(other.audit).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
+    /// This one, with the audit head of `before` if that is the same place and this one does not say: a head
+    /// that was once known for a revision stays the head of that revision.
+    pub(crate) fn knowing(self, before: &Self) -> Self {
+        let known = before.audit.filter(|_| self.is_same_place(before));
+        Self { audit: self.audit.or(known), ..self }
+    }
+
+    fn is_same_place(&self, other: &Self) -> bool {
+        (self.lineage, self.revision) == (other.lineage, other.revision)
+    }
+
     pub(crate) fn to_wire(self) -> fleet::Position {
         fleet::Position {
             lineage: self.lineage.to_vec(),
@@ -41,6 +88,7 @@ impl Position {
             region: self.region.to_string(),
             digest: self.digest.to_vec(),
             count: self.count,
+            audit: self.audit.map(|audit| audit.0.to_vec()).unwrap_or_default(),
         }
     }
 }
@@ -49,12 +97,20 @@ impl TryFrom<&fleet::Position> for Position {
     type Error = InvalidPosition;
 
     fn try_from(wire: &fleet::Position) -> Result<Self, InvalidPosition> {
+        let audit = match wire.audit.as_slice() {
+            [] => None,
+            bytes => {
+                let head: [u8; 32] = bytes.try_into().map_err(|_| InvalidPosition::Audit(bytes.len()))?;
+                Some(AuditHead(head))
+            }
+        };
         Ok(Self {
-            lineage: wire.lineage.as_slice().try_into().map_err(|_| InvalidPosition)?,
+            lineage: wire.lineage.as_slice().try_into().map_err(|_| InvalidPosition::Incomplete)?,
             revision: wire.revision,
-            region: wire.region.parse().map_err(|_| InvalidPosition)?,
-            digest: wire.digest.as_slice().try_into().map_err(|_| InvalidPosition)?,
+            region: wire.region.parse().map_err(|_| InvalidPosition::Incomplete)?,
+            digest: wire.digest.as_slice().try_into().map_err(|_| InvalidPosition::Incomplete)?,
             count: wire.count,
+            audit,
         })
     }
 }

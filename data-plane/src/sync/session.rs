@@ -16,9 +16,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tracing::info;
 
+use super::Sync;
+use super::apply::{Answer, RefusedMark};
 use super::inventory::FEATURES;
+use super::position::InvalidPosition;
 use super::transaction::CHUNK_MAX;
-use super::{Sync, apply::Answer};
 
 const PROTOCOL: u32 = 1;
 /// What the control plane may say in one message: a chunk and what is around it.
@@ -54,6 +56,8 @@ pub(crate) enum SessionError {
     Deaf,
     #[error("control plane believes another state to be here than is")]
     Diverged,
+    #[error("control plane sent a mark that is none")]
+    Mark(#[source] InvalidPosition),
 }
 
 /// One stream.
@@ -62,7 +66,7 @@ pub(crate) struct Session<'a> {
     outbound: mpsc::Sender<fleet::SyncRequest>,
     status_every: Duration,
     last_status: Instant,
-    /// The revision has moved since.
+    /// The revision has moved since, or history was found rewritten.
     moved: bool,
 }
 
@@ -130,12 +134,16 @@ impl<'a> Session<'a> {
             Some(Heard::Commit(commit)) => {
                 let answer = self.sync.applier.commit(&commit);
                 self.sync.note_position();
+                self.moved |= self.sync.applier.is_history_rewritten();
                 self.answer(answer).await?;
             }
             Some(Heard::Mark(mark)) => {
-                // A new stream says where we stand, and gets what is missing.
-                if !self.sync.applier.mark(&mark) {
-                    return Err(SessionError::Diverged);
+                match self.sync.applier.mark(&mark) {
+                    // A new stream would not change what was found: the status says it.
+                    Ok(()) | Err(RefusedMark::Rewritten) => {}
+                    // A new stream says where we stand, and gets what is missing.
+                    Err(RefusedMark::Elsewhere) => return Err(SessionError::Diverged),
+                    Err(RefusedMark::Invalid(invalid)) => return Err(SessionError::Mark(invalid)),
                 }
                 self.sync.note_position();
                 self.moved = true;

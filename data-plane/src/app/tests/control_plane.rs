@@ -146,9 +146,17 @@ impl ControlPlane {
         self.revision += 1;
         let position = self.position.as_mut().expect("something came before");
         position.revision = self.revision;
+        position.audit = Some(fixture::audit(self.revision));
         // A node is connected, or the test sees that none hears it.
         self.shared.news.send(Reply::Mark(fleet::Mark { position: Some(position.to_wire()) })).ok();
         *position
+    }
+
+    /// Says that another history led to where the node stands.
+    pub(super) fn mark_rewritten(&self) {
+        let position = self.position.expect("something came before");
+        let rewritten = Position { audit: Some(fixture::audit(0)), ..position };
+        self.shared.news.send(Reply::Mark(fleet::Mark { position: Some(rewritten.to_wire()) })).ok();
     }
 
     pub(super) fn stop(&self) {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use prost::Message as _;
-use rr_contract::model::credential::{Caller, Usage};
+use rr_contract::model::caller::{Caller, CallerKind};
+use rr_contract::model::credential::Usage;
 use rr_contract::model::resource::{InvalidPayload, Key, Model, ResourceId};
 use rr_contract::runtime::chain;
 use rr_contract::wire::fleet;
@@ -36,14 +37,15 @@ impl Inventory {
                         "version {} is older than {had}, which this node has had",
                         credential.version
                     );
-                    return Err(Reason { why: Why::Stale, detail });
+                    return Err(Reason { why: Why::Stale, detail, closes: false });
                 }
                 match credential.usage {
-                    Usage::Caller(Caller::ApiKey(hashes)) => {
+                    Usage::Caller(Caller { kind: CallerKind::ApiKey(hashes), header: None }) => {
                         let caller =
                             CompiledCaller { credential: id, org: key.org, not_after: credential.not_after };
                         Ok(Part::Caller(hashes.into(), caller))
                     }
+                    Usage::Caller(_) => Err(mismatch()),
                     Usage::Upstream(upstream) => {
                         let compiled = UpstreamCredential::new(
                             key.org,
@@ -54,14 +56,17 @@ impl Inventory {
                             &self.vault,
                         );
                         if unseal {
-                            compiled
-                                .unseal()
-                                .map_err(|error| Reason { why: Why::Unseal, detail: error.to_string() })?;
+                            compiled.unseal().map_err(|error| Reason {
+                                why: Why::Unseal,
+                                detail: error.to_string(),
+                                closes: false,
+                            })?;
                         }
                         Ok(Part::Upstream(Arc::new(compiled)))
                     }
                 }
             }
+            Model::Rule(_) | Model::Filter(_) | Model::Meter(_) => Err(mismatch()),
         }
     }
 }
@@ -69,16 +74,24 @@ impl Inventory {
 /// A payload as the model sees it.
 pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
     if let Some(feature) = offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str())) {
-        return Err(Reason { why: Why::UnknownFeature, detail: format!("needs feature {feature:?}") });
+        let detail = format!("needs feature {feature:?}");
+        return Err(Reason { why: Why::UnknownFeature, detail, closes: false });
     }
-    Model::parse(key, &offered.payload).map_err(|error| {
+    let model = Model::parse(key, &offered.payload).map_err(|error| {
         let why = match &error {
-            InvalidPayload::UnknownKind(_) => Why::UnknownFeature,
             InvalidPayload::Decode(_) => Why::Decode,
             InvalidPayload::Invalid(_) | InvalidPayload::TooLarge(_) => Why::Invalid,
         };
-        Reason { why, detail: chain(&error).to_string() }
-    })
+        Reason { why, detail: chain(&error).to_string(), closes: false }
+    })?;
+    // It may restrict what the version before let through, so that one does not go on either.
+    match model.needs().into_iter().find(|need| !FEATURES.contains(need)) {
+        Some(feature) => {
+            let detail = format!("needs feature {feature:?}");
+            Err(Reason { why: Why::UnknownFeature, detail, closes: true })
+        }
+        None => Ok(model),
+    }
 }
 
 /// The version of a credential, if it can be read at all.
@@ -105,9 +118,9 @@ pub(super) fn parent(key: &Key, offered: &Offered) -> Option<Key> {
 }
 
 fn invalid(detail: String) -> Reason {
-    Reason { why: Why::Invalid, detail }
+    Reason { why: Why::Invalid, detail, closes: false }
 }
 
 fn mismatch() -> Reason {
-    invalid("payload is of another kind than the key".to_owned())
+    invalid("payload is nothing that this build runs".to_owned())
 }

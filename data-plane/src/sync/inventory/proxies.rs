@@ -40,21 +40,28 @@ impl Inventory {
         let Some(entry) = self.entries.get(&key) else { return };
         let parsed = judge::parse(&key, &entry.wanted).and_then(|model| match model {
             Model::Proxy(proxy) => Ok((model_refs(&key, &proxy), proxy)),
-            Model::Org(_) | Model::Target(_) | Model::Credential(_) => {
-                Err(Reason { why: Why::Invalid, detail: "payload is no proxy".to_owned() })
+            Model::Org(_)
+            | Model::Target(_)
+            | Model::Credential(_)
+            | Model::Rule(_)
+            | Model::Filter(_)
+            | Model::Meter(_) => {
+                let detail = "payload is no proxy".to_owned();
+                Err(Reason { why: Why::Invalid, detail, closes: false })
             }
         });
         let wanted_refs = parsed.as_ref().map(|(refs, _)| refs.clone()).unwrap_or_default();
         let judged = parsed.and_then(|(refs, proxy)| match refs.iter().find(|used| !self.is_there(used)) {
             None => Ok(proxy),
             Some(missing) => {
-                Err(Reason { why: Why::DanglingRef, detail: format!("names {missing}, which is not here") })
+                let detail = format!("names {missing}, which is not here");
+                Err(Reason { why: Why::DanglingRef, detail, closes: false })
             }
         });
         let hash = entry.wanted.hash;
         let (running, refusal) = match judged {
             Ok(proxy) => (Some(Running { hash, part: Part::Proxy(Arc::new(proxy)), kept: None }), None),
-            Err(reason) => (entry.keep(), Some(reason)),
+            Err(reason) => (entry.keep().filter(|_| !reason.closes), Some(reason)),
         };
         let spec = match running.as_ref().map(|running| &running.part) {
             Some(Part::Proxy(proxy)) => Some(Arc::clone(proxy)),

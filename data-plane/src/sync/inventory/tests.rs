@@ -4,7 +4,7 @@ use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
 
 use crate::fixture::{
-    Region, body, caller, caller_key, credential_key, org, proxy, proxy_key, resource, rule, target,
+    self, Region, body, caller, caller_key, credential_key, org, proxy, proxy_key, resource, rule, target,
     target_key,
 };
 
@@ -185,6 +185,41 @@ fn a_feature_that_is_not_had_refuses_the_resource_alone() {
 }
 
 #[test]
+fn what_restricts_more_than_this_node_can_closes_and_the_version_before_goes_too() {
+    let deny = i32::from(fleet::Effect::Deny);
+    let target_denies = fleet::TargetResource {
+        name: "target-1".to_owned(),
+        base_url: "https://a.example".to_owned(),
+        default_effect: deny,
+        ..fleet::TargetResource::default()
+    };
+    let caller_denies =
+        fleet::CredentialResource { default_effect: deny, ..fixture::caller_message(1, 3, &[1]) };
+    let proxies = [
+        fleet::ProxyResource { default_effect: deny, ..fixture::proxy_message(1, &[1], 1, 2) },
+        fleet::ProxyResource { deny_status: 403, ..fixture::proxy_message(1, &[1], 1, 2) },
+        fleet::ProxyResource { opaque_paths: true, ..fixture::proxy_message(1, &[1], 1, 2) },
+        fleet::ProxyResource {
+            limits: Some(fleet::Limits { per_minute_per_node: 1, per_day_per_node: 0 }),
+            ..fixture::proxy_message(1, &[1], 1, 2)
+        },
+    ];
+    let mut cases = vec![
+        resource(target_key(1), target_denies.encode_to_vec()),
+        resource(credential_key(1), caller_denies.encode_to_vec()),
+    ];
+    cases.extend(proxies.iter().map(|proxy| resource(proxy_key(1), proxy.encode_to_vec())));
+    for case in cases {
+        let mut node = Node::new();
+        let key = Key::try_from(case.key.as_ref().expect("a key")).expect("a key");
+        node.change(&[case]);
+        assert_eq!(node.standing(), [(key.id_text(), Why::UnknownFeature, true)]);
+        let open = node.snapshot.proxy("acme.proxy-1").is_some_and(|proxy| proxy.route.is_some());
+        assert!(!open || !node.accepts(1), "{key}");
+    }
+}
+
+#[test]
 fn absence_deletes_in_a_snapshot_only() {
     let mut node = Node::new();
     node.change(&[target(2, "https://b.example")]);
@@ -206,7 +241,7 @@ fn removed_is_removed() {
 fn a_renamed_organization_moves_its_proxies() {
     let mut node = Node::new();
     let renamed = fleet::OrgResource { name: "globex".to_owned(), suspended: false };
-    node.change(&[resource(Key::org(crate::fixture::ORG), renamed.encode_to_vec())]);
+    node.change(&[resource(Key::org(fixture::ORG), renamed.encode_to_vec())]);
     assert!(node.snapshot.proxy("acme.proxy-1").is_none());
     assert!(node.snapshot.proxy("globex.proxy-1").is_some());
 }

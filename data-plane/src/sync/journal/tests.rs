@@ -82,36 +82,13 @@ fn only_file(disk: &SharedDisk) -> (PathBuf, Vec<u8>) {
     only.map(|(path, bytes)| (path.clone(), bytes.clone())).expect("one file")
 }
 
-/// What is logged meanwhile.
-fn log_of(work: impl FnOnce()) -> String {
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no test panics with it").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, work);
-    let bytes = log.0.lock().expect("no test panics with it").clone();
-    String::from_utf8(bytes).expect("logs are text")
-}
-
 /// What is read back is a committed state, whole, or nothing.
 fn check_committed(recovered: Option<&Recovered>, digests: &HashMap<u64, Digest>) -> u64 {
     let Some(recovered) = recovered else { return 0 };
     let position = recovered.position;
     assert_eq!(digests.get(&position.revision), Some(&position.digest));
     assert_eq!(recovered.inventory.after(Mode::Delta, &HashMap::new()).0, position.digest);
+    assert_eq!(position.audit, Some(fixture::audit(position.revision)), "the head of that very revision");
     position.revision
 }
 
@@ -158,6 +135,40 @@ fn with_any_byte_bent_the_file_gives_a_committed_state_or_none() {
         let (_, recovered) = boot(&disk, &node.region);
         assert!(check_committed(recovered.as_ref(), &digests) < 5);
     }
+}
+
+#[test]
+fn a_torn_mark_falls_back_to_the_boundary_before_it_and_the_audit_head_of_that() {
+    let disk = SharedDisk::default();
+    let mut node = Node::new(&disk);
+    let mut digests = node.history();
+    let mark = position(9, node.inventory.after(Mode::Delta, &HashMap::new()));
+    let (path, before) = only_file(&disk);
+    node.journal.append(&[], &mark).expect("room");
+    digests.insert(9, mark.digest);
+    let whole = only_file(&disk).1;
+    let standing = |length: usize| {
+        disk.0.files().insert(path.clone(), whole[..length].to_vec());
+        let recovered = boot(&disk, &node.region).1;
+        check_committed(recovered.as_ref(), &digests);
+        let position = recovered.expect("a boundary is left").position;
+        (position.revision, position.audit)
+    };
+    for length in before.len()..whole.len() {
+        assert_eq!(standing(length), (5, Some(fixture::audit(5))));
+    }
+    assert_eq!(standing(whole.len()), (9, Some(fixture::audit(9))));
+}
+
+#[test]
+fn an_audit_head_that_is_not_known_is_not_known_after_a_restart_either() {
+    let disk = SharedDisk::default();
+    let mut node = Node::new(&disk);
+    node.history();
+    let at = position(6, node.inventory.after(Mode::Delta, &HashMap::new()));
+    node.journal.append(&[], &Position { audit: None, ..at }).expect("room");
+    let position = boot(&disk, &node.region).1.expect("it is there").position;
+    assert_eq!((position.revision, position.audit), (6, None));
 }
 
 #[test]
@@ -261,7 +272,7 @@ fn damage_is_told_from_a_torn_end_and_says_where_it_went_back_to() {
     let (path, whole) = only_file(&disk);
     let logged = |bytes: Vec<u8>| {
         disk.0.files().insert(path.clone(), bytes);
-        log_of(|| drop(boot(&disk, &node.region)))
+        fixture::log_of(|| drop(boot(&disk, &node.region)))
     };
     let torn = logged(whole[..whole.len() - 5].to_vec());
     assert!(torn.contains("WARN") && torn.contains("torn end"), "{torn}");
@@ -279,7 +290,7 @@ fn damage_is_told_from_a_torn_end_and_says_where_it_went_back_to() {
     disk.0.files().insert(path.clone(), whole);
     spare(&mut node.journal, &node.inventory, node.revision);
     disk.0.files().remove(&node.journal.path(node.journal.newest));
-    let missing = log_of(|| drop(boot(&disk, &node.region)));
+    let missing = fixture::log_of(|| drop(boot(&disk, &node.region)));
     assert!(missing.contains("is missing") && missing.contains("went back to revision 5"), "{missing}");
 }
 

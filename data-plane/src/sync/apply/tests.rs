@@ -1,0 +1,259 @@
+//! Where a node stands after commits and marks, and what it does not follow.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rr_contract::seam::{Seams, SystemClock, SystemEntropy};
+use rr_contract::secret::Secret;
+
+use crate::current::{ReaderSeat, cell};
+use crate::fixture::{self, REGION, Region, SharedDisk, audit, org, target};
+
+use super::*;
+
+/// A node without a stream: the test says what the control plane says.
+struct Node {
+    disk: SharedDisk,
+    region: Region,
+    applier: Applier,
+    /// The traffic worker's.
+    seats: Vec<ReaderSeat<Snapshot>>,
+}
+
+impl Node {
+    /// Stands at revision 5 with one resource.
+    fn new() -> Self {
+        let (disk, region) = (SharedDisk::default(), Region::new());
+        let (applier, seats) = boot(&disk, &region);
+        let mut node = Self { disk, region, applier, seats };
+        let position = node.after(5, &[org(false)]);
+        let verdict = node.snapshot(position.to_wire(), &[org(false)]);
+        assert_eq!((verdict.outcome(), node.applier.running()), (Outcome::Active, Some(position)));
+        node
+    }
+
+    /// Dies without a word and comes back.
+    fn kill(&mut self) {
+        (self.applier, self.seats) = boot(&self.disk, &self.region);
+    }
+
+    /// Where a snapshot of these resources would take it.
+    fn after(&self, revision: u64, resources: &[fleet::Resource]) -> Position {
+        let changes = crate::sync::changes(&fixture::body(resources, &[]));
+        fixture::position(revision, self.applier.inventory.after(Mode::Snapshot, &changes))
+    }
+
+    fn running(&self) -> Position {
+        self.applier.running().expect("it is configured")
+    }
+
+    fn snapshot(&mut self, position: fleet::Position, resources: &[fleet::Resource]) -> fleet::Verdict {
+        let begin = fleet::Begin { mode: Mode::Snapshot.into(), chunks: 1, ..fleet::Begin::default() };
+        self.transact(begin, position, resources)
+    }
+
+    fn transact(
+        &mut self,
+        begin: fleet::Begin,
+        position: fleet::Position,
+        resources: &[fleet::Resource],
+    ) -> fleet::Verdict {
+        let body = fixture::body(resources, &[]);
+        let crc32 = crc32fast::hash(&body);
+        let chunk = fleet::Chunk { body: body.into(), crc32, ..fleet::Chunk::default() };
+        let commit = fleet::Commit { position: Some(position), ..fleet::Commit::default() };
+        let answer = self.applier.begin(begin).or_else(|| self.applier.chunk(&chunk));
+        answer.or_else(|| self.applier.commit(&commit)).expect("a transaction is answered").0
+    }
+
+    fn mark(&mut self, position: Position) -> Result<(), RefusedMark> {
+        self.applier.mark(&fleet::Mark { position: Some(position.to_wire()) })
+    }
+}
+
+fn boot(disk: &SharedDisk, region: &Region) -> (Applier, Vec<ReaderSeat<Snapshot>>) {
+    let seams = Seams {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        disk: Arc::new(disk.clone()),
+    };
+    let key = Secret::new(vec![1; 32]);
+    let folder = std::path::Path::new("state");
+    let (journal, recovered) = Journal::boot(folder, &key, seams, || region.inventory());
+    let (inventory, snapshot, position) = match recovered {
+        Some(recovered) => (recovered.inventory, recovered.snapshot, Some(recovered.position)),
+        None => (region.inventory(), Snapshot::default(), None),
+    };
+    let (publisher, seats) = cell(snapshot, 1);
+    (Applier::new(REGION, inventory, publisher, journal, position), seats)
+}
+
+/// Nothing of the node is another than it was, on disk neither.
+fn check_untouched(node: &mut Node, before: Position) {
+    assert_eq!((node.applier.running(), node.applier.on_disk()), (Some(before), Some(before)));
+    node.kill();
+    assert_eq!(node.running(), before);
+}
+
+#[test]
+fn the_audit_head_of_the_newest_commit_or_mark_outlives_a_kill() {
+    let mut node = Node::new();
+    node.kill();
+    assert_eq!((node.running().revision, node.running().audit), (5, Some(audit(5))));
+    let marked = node.after(8, &[org(false)]);
+    assert_eq!(node.mark(marked), Ok(()));
+    node.kill();
+    assert_eq!((node.running(), node.applier.on_disk()), (marked, Some(marked)));
+    let resources = [org(false), target(1, "https://a.example")];
+    let changed = node.after(9, &resources);
+    let begin = fleet::Begin {
+        mode: Mode::Delta.into(),
+        base: Some(marked.to_wire()),
+        chunks: 1,
+        ..fleet::Begin::default()
+    };
+    let verdict = node.transact(begin, changed.to_wire(), &resources[1..]);
+    assert_eq!((verdict.outcome(), verdict.running), (Outcome::Active, Some(changed.to_wire())));
+    node.kill();
+    assert_eq!(node.running(), changed);
+}
+
+#[test]
+fn a_mark_that_the_disk_refuses_is_followed_and_written_later() {
+    let mut node = Node::new();
+    let (before, marked) = (node.running(), node.after(8, &[org(false)]));
+    node.disk.0.is_full.store(true, Ordering::Relaxed);
+    assert_eq!(node.mark(marked), Ok(()));
+    assert_eq!((node.running(), node.applier.on_disk()), (marked, Some(before)));
+    assert!(!node.applier.mend());
+    node.disk.0.is_full.store(false, Ordering::Relaxed);
+    assert!(node.applier.mend());
+    assert_eq!(node.applier.on_disk(), Some(marked));
+    node.kill();
+    assert_eq!(node.running(), marked);
+}
+
+#[test]
+fn a_mark_that_says_nothing_new_is_not_written() {
+    let mut node = Node::new();
+    let before = node.disk.0.files().clone();
+    for _ in 0..3 {
+        assert_eq!(node.mark(node.running()), Ok(()));
+    }
+    assert!(*node.disk.0.files() == before);
+}
+
+#[test]
+fn a_worker_that_is_late_serves_where_marks_have_led_meanwhile() {
+    let mut node = Node::new();
+    let marked = node.after(6, &[org(false)]);
+    assert_eq!(node.mark(marked), Ok(()));
+    assert_eq!(node.applier.serving(), None);
+    node.seats.remove(0).sit().tick();
+    assert!(node.applier.tend());
+    assert_eq!(node.applier.serving(), Some(marked));
+}
+
+#[test]
+fn a_commit_with_another_audit_head_for_the_same_revision_is_refused_and_nothing_is_taken() {
+    let mut node = Node::new();
+    let before = node.running();
+    let resources = [org(true)];
+    let rewritten = Position { audit: Some(audit(4)), ..node.after(5, &resources) };
+    let verdict = node.snapshot(rewritten.to_wire(), &resources);
+    assert_eq!((verdict.outcome(), verdict.refusals[0].why()), (Outcome::Refused, Why::Audit));
+    assert_eq!((verdict.refusals[0].key.as_ref(), verdict.running), (None, Some(before.to_wire())));
+    let detail = &verdict.refusals[0].detail;
+    assert!(detail.contains(&audit(5).to_string()) && detail.contains(&audit(4).to_string()), "{detail}");
+    assert!(node.applier.is_history_rewritten());
+    check_untouched(&mut node, before);
+}
+
+#[test]
+fn a_mark_with_another_audit_head_for_the_same_revision_is_not_followed() {
+    let mut node = Node::new();
+    let before = node.running();
+    let rewritten = Position { audit: Some(audit(4)), ..before };
+    let log = fixture::log_of(|| {
+        for _ in 0..3 {
+            assert_eq!(node.mark(rewritten), Err(RefusedMark::Rewritten));
+        }
+    });
+    assert!(node.applier.is_history_rewritten());
+    assert_eq!(log.matches("ERROR").count(), 1, "{log}");
+    assert!(log.contains(&audit(5).to_string()) && log.contains(&audit(4).to_string()), "{log}");
+    // It goes on from there, and what was seen stays said.
+    assert_eq!(node.mark(node.after(6, &[org(false)])), Ok(()));
+    assert!(node.applier.is_history_rewritten());
+}
+
+#[test]
+fn the_guard_holds_after_a_kill() {
+    let mut node = Node::new();
+    node.kill();
+    assert!(!node.applier.is_history_rewritten());
+    let before = node.running();
+    assert_eq!(node.mark(Position { audit: Some(audit(4)), ..before }), Err(RefusedMark::Rewritten));
+    assert!(node.applier.is_history_rewritten());
+    check_untouched(&mut node, before);
+}
+
+#[test]
+fn the_same_head_no_head_another_revision_and_another_history_are_no_rewriting() {
+    let mut node = Node::new();
+    let resources = [org(false)];
+    let same = node.running();
+    assert_eq!(node.snapshot(same.to_wire(), &resources).outcome(), Outcome::Active);
+    assert_eq!(node.mark(same), Ok(()));
+    // A later revision has a head of its own.
+    let later = node.after(6, &resources);
+    assert_eq!(node.mark(later), Ok(()));
+    assert_eq!(node.running(), later);
+    // An older one is long past.
+    assert_eq!(node.mark(Position { audit: Some(audit(1)), ..same }), Ok(()));
+    assert_eq!(node.running(), later);
+    // Not known there: what is known here stays, or it could be talked away.
+    let unknown = Position { audit: None, ..later };
+    assert_eq!(node.mark(unknown), Ok(()));
+    assert_eq!(node.snapshot(unknown.to_wire(), &resources).outcome(), Outcome::Active);
+    assert_eq!(node.running(), later);
+    // Not known here: it is now.
+    let next = node.after(7, &resources);
+    assert_eq!(node.mark(Position { audit: None, ..next }), Ok(()));
+    assert_eq!(node.running().audit, None);
+    assert_eq!(node.mark(next), Ok(()));
+    assert_eq!(node.running(), next);
+    // Another lineage has another chain.
+    let elsewhere = Position { lineage: [8; 16], audit: Some(audit(1)), ..next };
+    assert_eq!(node.snapshot(elsewhere.to_wire(), &resources).outcome(), Outcome::Active);
+    assert_eq!(node.running(), elsewhere);
+    assert!(!node.applier.is_history_rewritten());
+}
+
+#[test]
+fn an_audit_head_of_another_length_is_refused() {
+    for length in [1, 31, 33] {
+        let mut node = Node::new();
+        let before = node.running();
+        let odd = fleet::Position { audit: vec![1; length], ..node.after(6, &[org(false)]).to_wire() };
+        let verdict = node.snapshot(odd.clone(), &[org(false)]);
+        assert_eq!((verdict.outcome(), verdict.refusals[0].why()), (Outcome::Refused, Why::Audit));
+        let marked = node.applier.mark(&fleet::Mark { position: Some(odd) });
+        assert_eq!(marked, Err(RefusedMark::Invalid(InvalidPosition::Audit(length))));
+        assert!(!node.applier.is_history_rewritten(), "nothing is known of another history");
+        check_untouched(&mut node, before);
+    }
+}
+
+#[test]
+fn a_base_matches_whatever_audit_head_it_has() {
+    let mut node = Node::new();
+    let resources = [org(false), target(1, "https://a.example")];
+    let position = node.after(6, &resources).to_wire();
+    for audit in [None, Some(audit(3))] {
+        let base = Some(Position { audit, ..node.running() }.to_wire());
+        let mode = Mode::Delta.into();
+        let begin = fleet::Begin { mode, base, chunks: 1, ..fleet::Begin::default() };
+        assert_eq!(node.transact(begin, position.clone(), &resources).outcome(), Outcome::Active);
+    }
+}
