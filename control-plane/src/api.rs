@@ -2,50 +2,67 @@
 //!
 //! Each call's file decodes, authorizes, calls its use case and encodes. No SQL and no rules of its own.
 
+mod access;
+mod apply;
+mod attached;
+mod audit;
 mod caller;
 mod credential;
+mod crud;
 mod encode;
+mod entry;
 mod installation;
 mod node;
 mod node_token;
+mod notification;
+mod openapi;
 mod org;
 mod proxy;
 mod region;
 mod request;
 mod rest;
+mod route;
+mod schema;
 mod status;
 mod target;
 mod token;
 
-use std::convert::Infallible;
+use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response as HttpResponse;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
+use rr_contract::runtime::Stop;
 use rr_contract::wire::fleet::fleet_service_server::FleetServiceServer;
+use rr_contract::wire::management::apply_service_server::ApplyServiceServer;
+use rr_contract::wire::management::audit_service_server::AuditServiceServer;
 use rr_contract::wire::management::credential_service_server::CredentialServiceServer;
+use rr_contract::wire::management::filter_service_server::FilterServiceServer;
 use rr_contract::wire::management::installation_service_server::InstallationServiceServer;
+use rr_contract::wire::management::member_service_server::MemberServiceServer;
+use rr_contract::wire::management::meter_service_server::MeterServiceServer;
 use rr_contract::wire::management::node_token_service_server::NodeTokenServiceServer;
+use rr_contract::wire::management::notification_service_server::NotificationServiceServer;
 use rr_contract::wire::management::org_service_server::OrgServiceServer;
 use rr_contract::wire::management::proxy_service_server::ProxyServiceServer;
 use rr_contract::wire::management::region_service_server::RegionServiceServer;
 use rr_contract::wire::management::request_service_server::RequestServiceServer;
+use rr_contract::wire::management::revision_service_server::RevisionServiceServer;
+use rr_contract::wire::management::rule_service_server::RuleServiceServer;
 use rr_contract::wire::management::target_service_server::TargetServiceServer;
 use rr_contract::wire::management::token_service_server::TokenServiceServer;
+use rr_contract::wire::management::user_service_server::UserServiceServer;
 use tonic::service::Routes;
 use tonic::{Response, Status};
 use tonic_health::server::HealthReporter;
-use tower::ServiceExt as _;
-use tracing::{Instrument as _, info_span};
 
+use crate::attempts::Attempts;
 use crate::authz::Rule;
 use crate::events::Events;
-use crate::listen::Peer;
+use crate::guard::{Guard, LARGE_MOST};
 use crate::service::{ServiceError, Services};
 
+use entry::Entry;
 use rest::Rest;
+use route::ROUTES;
 
 /// Where the caller is, from us to our handlers. Whatever comes under this name from outside is removed.
 const PEER: HeaderName = HeaderName::from_static("requestrocket-peer");
@@ -55,6 +72,9 @@ const PEER: HeaderName = HeaderName::from_static("requestrocket-peer");
 pub(crate) struct Api {
     pub(crate) services: Services,
     pub(crate) events: Events,
+    pub(crate) attempts: Attempts,
+    /// Ends what would go on for ever.
+    pub(crate) stop: Stop,
 }
 
 /// What went wrong while the port was put together.
@@ -63,25 +83,16 @@ pub(crate) struct Api {
 pub struct ReflectionError(#[source] tonic_reflection::server::Error);
 
 impl Api {
-    /// Everything that the port serves.
-    pub(crate) async fn router(self, health: HealthService) -> Result<axum::Router, ReflectionError> {
+    /// Everything that the port serves, behind its guard.
+    pub(crate) async fn router(
+        self,
+        health: HealthService,
+        guard: Arc<Guard>,
+    ) -> Result<axum::Router, ReflectionError> {
         health.serving().await;
-        let rest = Rest::new(&self);
+        let (rest, events) = (Rest::new(&self), self.events.clone());
         let grpc = self.grpc(health)?.prepare().into_axum_router();
-        let dispatch = tower::service_fn(move |mut request: Request| {
-            let (grpc, rest) = (grpc.clone(), rest.clone());
-            async move {
-                mark_peer(&mut request);
-                let call = info_span!("management_call", http.method = %request.method(), path = request.uri().path());
-                let answer: Result<HttpResponse, Infallible> = if is_grpc(&request) {
-                    grpc.oneshot(request).instrument(call).await
-                } else {
-                    Ok(rest.answer(request).instrument(call).await)
-                };
-                answer
-            }
-        });
-        Ok(axum::Router::new().fallback_service(dispatch))
+        Ok(Entry { grpc, rest, guard, events }.router())
     }
 
     fn grpc(self, health: HealthService) -> Result<Routes, ReflectionError> {
@@ -93,16 +104,20 @@ impl Api {
                 .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
         };
-        Ok(Routes::new(OrgServiceServer::new(self.clone()))
-            .add_service(InstallationServiceServer::new(self.clone()))
-            .add_service(RegionServiceServer::new(self.clone()))
-            .add_service(NodeTokenServiceServer::new(self.clone()))
-            .add_service(TargetServiceServer::new(self.clone()))
-            .add_service(CredentialServiceServer::new(self.clone()))
-            .add_service(ProxyServiceServer::new(self.clone()))
-            .add_service(RequestServiceServer::new(self.clone()))
-            .add_service(TokenServiceServer::new(self.clone()))
-            .add_service(FleetServiceServer::new(self))
+        macro_rules! serve {
+            ($($server:ident)*) => {
+                Routes::default()$(.add_service(
+                    $server::new(self.clone()).max_decoding_message_size(LARGE_MOST),
+                ))*
+            };
+        }
+        let ours = serve! {
+            ApplyServiceServer AuditServiceServer CredentialServiceServer FilterServiceServer FleetServiceServer
+            InstallationServiceServer MemberServiceServer MeterServiceServer NodeTokenServiceServer
+            NotificationServiceServer OrgServiceServer ProxyServiceServer RegionServiceServer RequestServiceServer
+            RevisionServiceServer RuleServiceServer TargetServiceServer TokenServiceServer UserServiceServer
+        };
+        Ok(ours
             .add_service(health.server)
             .add_service(reflection().build_v1().map_err(ReflectionError)?)
             .add_service(reflection().build_v1alpha().map_err(ReflectionError)?))
@@ -146,7 +161,7 @@ impl HealthService {
     }
 
     async fn serving(&self) {
-        for service in SERVICES {
+        for service in served() {
             self.reporter.set_service_status(service, tonic_health::ServingStatus::Serving).await;
         }
     }
@@ -154,40 +169,12 @@ impl HealthService {
 
 /// Says of every service that it is not served any more.
 pub(crate) async fn unready(reporter: &HealthReporter) {
-    for service in SERVICES {
+    for service in served() {
         reporter.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
     }
 }
 
 /// The empty name stands for the whole.
-const SERVICES: [&str; 11] = [
-    "",
-    "requestrocket.fleet.v1.FleetService",
-    "requestrocket.management.v1.CredentialService",
-    "requestrocket.management.v1.InstallationService",
-    "requestrocket.management.v1.NodeTokenService",
-    "requestrocket.management.v1.OrgService",
-    "requestrocket.management.v1.ProxyService",
-    "requestrocket.management.v1.RegionService",
-    "requestrocket.management.v1.RequestService",
-    "requestrocket.management.v1.TargetService",
-    "requestrocket.management.v1.TokenService",
-];
-
-fn is_grpc(request: &Request<Body>) -> bool {
-    request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn mark_peer(request: &mut Request<Body>) {
-    let peer =
-        request.extensions().get::<Peer>().and_then(|peer| HeaderValue::try_from(peer.0.to_string()).ok());
-    match peer {
-        Some(peer) => {
-            // Replaces every value that came from outside.
-            request.headers_mut().insert(PEER, peer);
-        }
-        None => {
-            request.headers_mut().remove(PEER);
-        }
-    }
+fn served() -> impl Iterator<Item = &'static str> {
+    std::iter::once("").chain(ROUTES.services())
 }

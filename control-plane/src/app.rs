@@ -19,13 +19,16 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::api::{Api, HealthService, ReflectionError, unready};
+use crate::attempts::Attempts;
 use crate::authority::{Authority, AuthorityError};
 use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
 use crate::fleet::FleetPort;
 use crate::folder_lock::{FolderLock, LockError};
-use crate::listen::{Admit, BindError, Bound, Serving};
+use crate::guard::Guard;
+use crate::jobs::Jobs;
+use crate::listen::{Admit, BindError, Bound, CONNECTIONS, CertificateError, PATIENCE, Serving, server_tls};
 use crate::publish::Publisher;
 use crate::service::Services;
 use crate::store::{DatabaseAddress, Store, StoreError};
@@ -65,6 +68,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("cannot use the database; choose another with --database")]
     Store(#[from] StoreError),
+    /// The management API's certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// There is no authority.
     #[error("cannot set up the certificate authority in the state folder")]
     Authority(#[from] AuthorityError),
@@ -107,6 +113,8 @@ pub async fn start(
     let management = Bound::bind("management", config.management)?;
     let fleet = Bound::bind("fleet", config.fleet)?;
     let admin = Bound::bind("admin", config.admin)?;
+    let brought =
+        config.management_tls.as_ref().map(|tls| server_tls(&tls.certificate, &tls.key)).transpose()?;
     let (front, back, watch) = (parts(), parts(), parts());
     // A database on a server is tried before anything is written; one in a file needs its folder.
     let folder = || make_folder(&config, &seams);
@@ -118,7 +126,8 @@ pub async fn start(
         let made = seams.disk.append(path);
         made.map_err(|source| StartError::DatabaseFile { path: path.clone(), source })?;
     }
-    let store = Store::open(&config.database, Arc::clone(&seams.clock), back.1.clone()).await?;
+    let store =
+        Store::open(&config.database, Arc::clone(&seams.clock), back.1.clone(), back.0.stop()).await?;
     folder()?;
     let head = store.installation(&*seams.entropy).await?;
     let installation = head.installation;
@@ -143,23 +152,33 @@ pub async fn start(
     let (management_address, fleet_address, admin_address) =
         (management.address(), fleet.address(), admin.address());
     let loopback = management_address.ip().is_loopback();
-    let management_tls = (!loopback)
-        .then(|| authority.management_tls(&config.management_names, management_address.ip(), &seams))
-        .transpose()?;
+    let management_tls = match brought {
+        Some(brought) => Some(brought),
+        None if loopback => None,
+        None => Some(authority.management_tls(&config.management_names, management_address.ip(), &seams)?),
+    };
+    let tls = management_tls.is_some();
     let services = Services {
         store: store.clone(),
         seams: seams.clone(),
         authority_pin: authority.pin(),
         publisher: Arc::clone(&publisher),
     };
+    let jobs = Jobs::new(services.clone(), config.keep_history);
+    let attempts = Attempts::new(store.clone());
     let health = HealthService::new();
     let reporter = health.reporter();
-    let api = Api { services, events: events.clone() }.router(health).await?;
+    let guard = Arc::new(Guard::new(config.limits.clone()));
+    let api = Api { services, events: events.clone(), attempts: attempts.clone(), stop: front.0.stop() }
+        .router(health, guard)
+        .await?;
     let base = Serving {
         router: api,
         tls: management_tls,
         admit: nobody(),
         stranger: None,
+        patience: Some(PATIENCE),
+        connections: config.limits.connections,
         events: events.clone(),
         tasks: front.1.clone(),
         stop: front.0.stop(),
@@ -179,6 +198,9 @@ pub async fn start(
         tls: Some(authority.fleet_tls(&seams)?),
         admit: nodes(authority),
         stranger: Some(JOINING),
+        // Streams to nodes have bounds of their own.
+        patience: None,
+        connections: CONNECTIONS,
         ..base.clone()
     };
     let admin_serving = Serving {
@@ -200,6 +222,9 @@ pub async fn start(
     }
     back.1.spawn("publish", Arc::clone(&publisher).run(back.0.stop(), loaded));
     back.1.spawn("reports", publisher.fleet().clone().run(store.clone(), back.0.stop()));
+    back.1.spawn("refused attempts", attempts.run(back.0.stop()));
+    back.1.spawn("other replicas", store.clone().listen(back.0.stop()));
+    jobs.spawn(&back.1, &back.0.stop());
     front.1.spawn("management port", management.serve(base));
     front.1.spawn("fleet port", fleet.serve(fleet_serving));
     watch.1.spawn("admin port", admin.serve(admin_serving));
@@ -209,7 +234,7 @@ pub async fn start(
         management = %management_address,
         fleet = %fleet_address,
         admin = %admin_address,
-        tls = !loopback,
+        tls,
         database = %config.database,
         installation.id = %installation,
         "control plane is ready"

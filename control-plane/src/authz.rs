@@ -10,6 +10,8 @@ use rr_contract::wire::management::Role;
 pub(crate) enum Scope {
     /// The whole installation.
     Installation,
+    /// One region, which the request names.
+    Region,
     /// One organization, which the request names.
     Org,
     /// The caller itself.
@@ -27,6 +29,8 @@ pub(crate) enum Least {
     InOrg(Role),
     /// This role in the organization, or operator of the installation.
     InOrgOrOperator(Role),
+    /// Operator of the region, admin of the organization that it is dedicated to, or operator of the installation.
+    InRegion,
     /// Operator of the installation.
     Operator,
 }
@@ -44,19 +48,17 @@ macro_rules! table {
     ($($name:ident = $call:literal, $scope:expr, $least:expr;)*) => {
         $(pub(crate) const $name: Rule = Rule { call: $call, scope: $scope, least: $least };)*
         /// All rules.
-        #[cfg(test)]
         pub(crate) const TABLE: &[Rule] = &[$($name),*];
     };
 }
 
-use Least::{Anybody, AnybodyOrBootstrap, InOrg, InOrgOrOperator, Operator};
-use Role::{Admin, Editor, Viewer};
-use Scope::{Installation, Org, Own};
+use Least::{Anybody, AnybodyOrBootstrap, InOrg, InOrgOrOperator, InRegion, Operator};
+use Role::{Admin, Editor, Owner, Viewer};
+use Scope::{Installation, Org, Own, Region};
 
 table! {
     // Whoever seals needs the installation's id.
     GET_INSTALLATION = "InstallationService.GetInstallation", Installation, Anybody;
-    LIST_REVISIONS = "InstallationService.ListRevisions", Installation, Operator;
 
     CREATE_ORG = "OrgService.CreateOrg", Installation, Operator;
     GET_ORG = "OrgService.GetOrg", Org, InOrgOrOperator(Viewer);
@@ -64,12 +66,35 @@ table! {
     LIST_ORGS = "OrgService.ListOrgs", Own, Anybody;
     // An operator suspends, an admin renames; the service tells which fields are whose.
     UPDATE_ORG = "OrgService.UpdateOrg", Org, InOrgOrOperator(Admin);
+    DELETE_ORG = "OrgService.DeleteOrg", Org, InOrgOrOperator(Owner);
+    UNDELETE_ORG = "OrgService.UndeleteOrg", Installation, Operator;
+
+    CREATE_USER = "UserService.CreateUser", Installation, Operator;
+    GET_USER = "UserService.GetUser", Installation, Operator;
+    LIST_USERS = "UserService.ListUsers", Installation, Operator;
+    UPDATE_USER = "UserService.UpdateUser", Installation, Operator;
+    DELETE_USER = "UserService.DeleteUser", Installation, Operator;
+
+    // The service compares the role that is given with the giver's.
+    CREATE_MEMBER = "MemberService.CreateMember", Org, InOrgOrOperator(Admin);
+    GET_MEMBER = "MemberService.GetMember", Org, InOrgOrOperator(Viewer);
+    LIST_MEMBERS = "MemberService.ListMembers", Org, InOrgOrOperator(Viewer);
+    UPDATE_MEMBER = "MemberService.UpdateMember", Org, InOrgOrOperator(Admin);
+    DELETE_MEMBER = "MemberService.DeleteMember", Org, InOrgOrOperator(Admin);
 
     CREATE_REGION = "RegionService.CreateRegion", Installation, Operator;
+    // The service hides those that are dedicated to others.
     GET_REGION = "RegionService.GetRegion", Installation, Anybody;
     LIST_REGIONS = "RegionService.ListRegions", Installation, Anybody;
-    CREATE_NODE_TOKEN = "NodeTokenService.CreateNodeToken", Installation, Operator;
-    LIST_NODES = "FleetService.ListNodes", Installation, Operator;
+    UPDATE_REGION = "RegionService.UpdateRegion", Installation, Operator;
+    DELETE_REGION = "RegionService.DeleteRegion", Installation, Operator;
+
+    CREATE_NODE_TOKEN = "NodeTokenService.CreateNodeToken", Region, InRegion;
+    GET_NODE_TOKEN = "NodeTokenService.GetNodeToken", Region, InRegion;
+    LIST_NODE_TOKENS = "NodeTokenService.ListNodeTokens", Region, InRegion;
+    DELETE_NODE_TOKEN = "NodeTokenService.DeleteNodeToken", Region, InRegion;
+    // The service shows each caller the nodes of the regions that are his.
+    LIST_NODES = "FleetService.ListNodes", Own, Anybody;
 
     CREATE_TARGET = "TargetService.CreateTarget", Org, InOrg(Editor);
     GET_TARGET = "TargetService.GetTarget", Org, InOrg(Viewer);
@@ -80,6 +105,7 @@ table! {
     CREATE_CREDENTIAL = "CredentialService.CreateCredential", Org, InOrg(Editor);
     GET_CREDENTIAL = "CredentialService.GetCredential", Org, InOrg(Viewer);
     LIST_CREDENTIALS = "CredentialService.ListCredentials", Org, InOrg(Viewer);
+    UPDATE_CREDENTIAL = "CredentialService.UpdateCredential", Org, InOrg(Editor);
     REPLACE_SECRET = "CredentialService.ReplaceSecret", Org, InOrg(Editor);
     DELETE_CREDENTIAL = "CredentialService.DeleteCredential", Org, InOrg(Editor);
 
@@ -89,29 +115,84 @@ table! {
     UPDATE_PROXY = "ProxyService.UpdateProxy", Org, InOrg(Editor);
     DELETE_PROXY = "ProxyService.DeleteProxy", Org, InOrg(Editor);
 
+    CREATE_RULE = "RuleService.CreateRule", Org, InOrg(Editor);
+    GET_RULE = "RuleService.GetRule", Org, InOrg(Viewer);
+    LIST_RULES = "RuleService.ListRules", Org, InOrg(Viewer);
+    UPDATE_RULE = "RuleService.UpdateRule", Org, InOrg(Editor);
+    DELETE_RULE = "RuleService.DeleteRule", Org, InOrg(Editor);
+
+    CREATE_FILTER = "FilterService.CreateFilter", Org, InOrg(Editor);
+    GET_FILTER = "FilterService.GetFilter", Org, InOrg(Viewer);
+    LIST_FILTERS = "FilterService.ListFilters", Org, InOrg(Viewer);
+    UPDATE_FILTER = "FilterService.UpdateFilter", Org, InOrg(Editor);
+    DELETE_FILTER = "FilterService.DeleteFilter", Org, InOrg(Editor);
+
+    CREATE_METER = "MeterService.CreateMeter", Org, InOrg(Editor);
+    GET_METER = "MeterService.GetMeter", Org, InOrg(Viewer);
+    LIST_METERS = "MeterService.ListMeters", Org, InOrg(Viewer);
+    UPDATE_METER = "MeterService.UpdateMeter", Org, InOrg(Editor);
+    DELETE_METER = "MeterService.DeleteMeter", Org, InOrg(Editor);
+
+    APPLY = "ApplyService.Apply", Org, InOrg(Editor);
+    APPLY_ONCE = "ApplyService.ApplyOnce", Org, InOrg(Editor);
+
+    LIST_REVISIONS = "RevisionService.ListRevisions", Installation, Operator;
+    GET_REVISION = "RevisionService.GetRevision", Installation, Operator;
+    DIFF_REVISIONS = "RevisionService.DiffRevisions", Org, InOrg(Viewer);
+    ROLLBACK_ORG = "RevisionService.RollbackOrg", Org, InOrg(Admin);
+
+    LIST_AUDIT_ENTRIES = "AuditService.ListAuditEntries", Org, InOrg(Admin);
+    LIST_INSTALLATION_AUDIT_ENTRIES = "AuditService.ListInstallationAuditEntries", Installation, Operator;
+    EXPORT_AUDIT = "AuditService.ExportAudit", Installation, Operator;
+    LIST_REFUSED_ATTEMPTS = "AuditService.ListRefusedAttempts", Installation, Operator;
+
+    LIST_NOTIFICATIONS = "NotificationService.ListNotifications", Org, InOrg(Viewer);
+    GET_NOTIFICATION = "NotificationService.GetNotification", Org, InOrg(Viewer);
+    MARK_NOTIFICATIONS_READ = "NotificationService.MarkNotificationsRead", Org, InOrg(Editor);
+    WATCH_NOTIFICATIONS = "NotificationService.WatchNotifications", Org, InOrg(Viewer);
+    LIST_INSTALLATION_NOTIFICATIONS =
+        "NotificationService.ListInstallationNotifications", Installation, Operator;
+    MARK_INSTALLATION_NOTIFICATIONS_READ =
+        "NotificationService.MarkInstallationNotificationsRead", Installation, Operator;
+
     LIST_REQUESTS = "RequestService.ListRequests", Org, InOrg(Viewer);
     GET_REQUEST = "RequestService.GetRequest", Org, InOrg(Viewer);
 
     // The service compares what is granted with what the maker has.
     CREATE_TOKEN = "TokenService.CreateToken", Own, AnybodyOrBootstrap;
+    // The service shows each caller the tokens that are his to see.
+    GET_TOKEN = "TokenService.GetToken", Own, Anybody;
+    LIST_TOKENS = "TokenService.ListTokens", Own, Anybody;
+    DELETE_TOKEN = "TokenService.DeleteToken", Own, Anybody;
     GET_SELF = "TokenService.GetSelf", Own, Anybody;
 }
 
 /// Who calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Principal {
     /// Token id.
     pub(crate) token: String,
-    /// For people.
+    /// User id; empty for a service.
+    pub(crate) user: String,
+    /// What the user or the token is called.
     pub(crate) name: String,
     /// It is the first token of the installation, good for one call.
     pub(crate) bootstrap: bool,
     pub(crate) operator: bool,
     /// Roles by org id.
     pub(crate) orgs: Vec<(String, Role)>,
+    /// Regions that it operates, by id.
+    pub(crate) regions: Vec<String>,
+    /// The only calls that the token is for, as `ProxyService.*`; empty means all.
+    pub(crate) calls: Vec<String>,
+    /// The only resources that the token is for, by id; empty means all.
+    pub(crate) resources: Vec<String>,
     /// Microseconds since 1970.
     pub(crate) expires_at: Option<i64>,
-    pub(crate) created_at: i64,
+    /// Where the call came from.
+    pub(crate) address: String,
+    /// What the calling program says of itself.
+    pub(crate) user_agent: String,
 }
 
 impl Principal {
@@ -119,32 +200,101 @@ impl Principal {
     pub(crate) fn role_in(&self, org: &str) -> Option<Role> {
         self.orgs.iter().filter(|(id, _)| id == org).map(|(_, role)| *role).max()
     }
+
+    /// Who a resource was made by, as its row says it.
+    pub(crate) fn maker(&self) -> &str {
+        if self.user.is_empty() { &self.token } else { &self.user }
+    }
+
+    /// Whether the token is for this call.
+    pub(crate) fn is_for(&self, call: &str) -> bool {
+        if !self.resources.is_empty() && !concerns_resources(call) {
+            return false;
+        }
+        let within = |allowed: &String| match allowed.strip_suffix(".*") {
+            Some(service) => call.split('.').next() == Some(service),
+            None => allowed == call,
+        };
+        // Whoever presents a token may always ask what it is.
+        self.calls.is_empty() || call == GET_SELF.call || self.calls.iter().any(within)
+    }
+}
+
+/// Whether a token that is for some resources alone may make a call: one that looks which resource it is about, or
+/// one about nobody's.
+fn concerns_resources(call: &str) -> bool {
+    const SERVICES: [&str; 7] = [
+        "TargetService",
+        "CredentialService",
+        "ProxyService",
+        "RuleService",
+        "FilterService",
+        "MeterService",
+        // The service says no itself, and why.
+        "ApplyService",
+    ];
+    let rules = [
+        GET_INSTALLATION,
+        GET_ORG,
+        LIST_ORGS,
+        GET_REGION,
+        LIST_REGIONS,
+        ROLLBACK_ORG,
+        CREATE_TOKEN,
+        GET_SELF,
+    ];
+    call.split('.').next().is_some_and(|service| SERVICES.contains(&service))
+        || rules.iter().any(|rule| rule.call == call)
+}
+
+/// What a request names that decides about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named<'a> {
+    Nothing,
+    /// An organization, by id.
+    Org(&'a str),
+    /// A region, by id, and the organization that it is dedicated to.
+    Region(&'a str, Option<&'a str>),
 }
 
 /// No.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// The organization is none of the caller's: it is to look as if there were none.
+    /// What is named is none of the caller's: it is to look as if there were none.
     Invisible,
     /// Known, and not enough.
     Least(Least),
     /// The bootstrap token does not do this.
     Bootstrap,
+    /// The token is for other calls.
+    Call,
 }
 
-/// Decides. `org` is the id of the organization that the request names, if its scope is one.
-pub(crate) fn permit(principal: &Principal, rule: Rule, org: Option<&str>) -> Result<(), Denied> {
+/// Decides.
+pub(crate) fn permit(principal: &Principal, rule: Rule, named: Named<'_>) -> Result<(), Denied> {
     if principal.bootstrap && rule.least != AnybodyOrBootstrap {
         return Err(Denied::Bootstrap);
     }
-    let role = org.and_then(|org| principal.role_in(org));
+    let role = match named {
+        Named::Org(org) => principal.role_in(org),
+        Named::Nothing | Named::Region(..) => None,
+    };
+    let in_region = match named {
+        Named::Region(region, dedicated) => {
+            principal.regions.iter().any(|id| id == region)
+                || dedicated.and_then(|org| principal.role_in(org)) >= Some(Admin)
+        }
+        Named::Nothing | Named::Org(_) => false,
+    };
     let allowed = match rule.least {
         Anybody | AnybodyOrBootstrap => true,
         Operator => principal.operator,
         InOrg(least) => role.is_some_and(|role| role >= least),
         InOrgOrOperator(least) => principal.operator || role.is_some_and(|role| role >= least),
+        InRegion => principal.operator || in_region,
     };
     match (allowed, rule.scope) {
+        (true, _) if !principal.is_for(rule.call) => Err(Denied::Call),
         (true, _) => Ok(()),
         (false, Org) if role.is_none() => Err(Denied::Invisible),
         (false, _) => Err(Denied::Least(rule.least)),

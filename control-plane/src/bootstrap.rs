@@ -12,8 +12,7 @@ use rr_contract::model::id::TokenId;
 use rr_contract::seam::{Seams, draw};
 use tracing::info;
 
-use crate::store::token::TokenEntry;
-use crate::store::{self, Author, Store, StoreError, token_row};
+use crate::store::{self, Store, StoreError, token_row};
 
 const FILE: &str = "bootstrap-token";
 const VALIDITY: Duration = Duration::from_secs(86_400);
@@ -75,21 +74,15 @@ async fn make(store: &Store, path: PathBuf, seams: &Seams) -> Result<PathBuf, Bo
     let now = store.now();
     let token = token_row::Model {
         id: TokenId::from_random(draw(&*seams.entropy)).to_string(),
-        name: "bootstrap".to_owned(),
         hash: hash.as_bytes().to_vec(),
         bootstrap: true,
         expires_at: Some(now.saturating_add(i64::try_from(VALIDITY.as_micros()).unwrap_or(i64::MAX))),
         created_at: now,
         used_at: None,
+        revoked_at: None,
     };
-    let author = Author { token: String::new(), call: "start" };
     store
-        .write(author, move |txn| {
-            Box::pin(async move {
-                store::token::delete_bootstrap(txn).await?;
-                store::token::create(txn, &TokenEntry { token, grants: Vec::new() }).await
-            })
-        })
+        .note(move |txn| Box::pin(async move { store::token::replace_bootstrap(txn, token).await }))
         .await
         .map_err(|error: StoreError| error)?;
     info!(path = %path.display(), "bootstrap token written; it makes one token, within 24 hours");
@@ -111,7 +104,5 @@ async fn lives(store: &Store, path: &Path, seams: &Seams) -> Result<bool, StoreE
     let Some(hash) = api_key::hash(KeyKind::Bootstrap, text.trim_ascii()) else { return Ok(false) };
     let entry = store::token::by_hash(store, &hash).await?;
     let now = store.now();
-    Ok(entry.is_some_and(|entry| {
-        entry.token.used_at.is_none() && entry.token.expires_at.is_some_and(|end| now < end)
-    }))
+    Ok(entry.is_some_and(|row| row.used_at.is_none() && row.expires_at.is_some_and(|end| now < end)))
 }

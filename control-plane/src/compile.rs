@@ -1,127 +1,246 @@
-//! Rows to what a node is sent. Pure.
+//! From documents to what nodes are sent, parsed by the contract's code before it is stored: a node never finds fault
+//! with what this accepts.
 //!
-//! Each payload is parsed with the node's own code before it may be stored, so what is published a node
-//! can load.
-
-use std::time::Duration;
+//! Knows no database. A credential's secret is given beside its document, which holds none.
 
 use prost::Message as _;
-use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::invalid::{Invalid, Violations};
-use rr_contract::model::resource::{InvalidPayload, Key, Model, ResourceId};
-use rr_contract::model::time;
-use rr_contract::wire::{fleet, management};
+use rr_contract::model::resource::{InvalidPayload, Model};
+use rr_contract::wire::fleet;
+use rr_contract::wire::management::{self as wire, Document, document};
 
-use crate::store::proxy::ProxyRow;
-use crate::store::{credential_row, org_row, target_row, time_of};
+use crate::noun::Noun;
+use crate::store::secret_row;
 
-/// A resource ready to be published.
-#[derive(Debug, Clone)]
-pub(crate) struct Compiled {
-    pub(crate) key: Key,
-    pub(crate) payload: Vec<u8>,
-}
-
-/// Credentials that callers present, as rows have it.
-pub(crate) const USAGE_CALLER: i32 = 1;
-/// Credentials that are injected, as rows have it.
-pub(crate) const USAGE_UPSTREAM: i32 = 2;
-
-pub(crate) fn org(row: &org_row::Model) -> Result<Compiled, Invalid> {
-    let wire = fleet::OrgResource { name: row.name.clone(), suspended: row.suspended };
-    checked(Key::org(id(&row.id)?), "org", wire.encode_to_vec())
-}
-
-pub(crate) fn target(row: &target_row::Model) -> Result<Compiled, Invalid> {
-    let wire = fleet::TargetResource {
-        name: row.name.clone(),
-        base_url: row.base_url.clone(),
-        connect_timeout: row.connect_timeout.map(nanos),
-        response_timeout: row.response_timeout.map(nanos),
+/// The payload of a document, or none for what nodes are not sent.
+pub(crate) fn payload(
+    document: &Document,
+    secret: Option<&secret_row::Model>,
+) -> Result<Option<Vec<u8>>, Invalid> {
+    let Some(resource) = &document.resource else {
+        return Err(Invalid::field("resource", "is missing"));
     };
-    let key = Key::new(id::<OrgId>(&row.org)?, ResourceId::Target(id::<TargetId>(&row.id)?));
-    checked(key, "target", wire.encode_to_vec())
-}
-
-pub(crate) fn credential(row: &credential_row::Model) -> Result<Compiled, Invalid> {
-    use fleet::credential_resource::Usage;
-
-    let usage = if row.usage == USAGE_CALLER {
-        let hashes = row.key_hash.iter().cloned().collect();
-        let kind = fleet::caller_credential::Kind::ApiKey(fleet::CallerApiKey { hashes });
-        Usage::Caller(fleet::CallerCredential { kind: Some(kind) })
-    } else {
-        let kind = match &row.sealed {
-            Some(sealed) => fleet::SealedSecret::decode(sealed.as_slice())
-                .map(fleet::upstream_credential::Kind::Sealed)
-                .map_err(|error| Invalid::field("credential.upstream.sealed", error.to_string()))?,
-            None => fleet::upstream_credential::Kind::None(fleet::UpstreamNone {}),
-        };
-        Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind) })
+    let (noun, org, id, payload) = match resource {
+        document::Resource::Org(org) if org.deleted_at.is_some() => return Ok(None),
+        document::Resource::Org(org) => {
+            let wire = fleet::OrgResource { name: org.name.clone(), suspended: org.suspended };
+            (Noun::Org, &org.id, &org.id, wire.encode_to_vec())
+        }
+        document::Resource::Target(wire) => (Noun::Target, &wire.org, &wire.id, target(wire).encode_to_vec()),
+        document::Resource::Credential(wire) => {
+            (Noun::Credential, &wire.org, &wire.id, credential(wire, secret)?.encode_to_vec())
+        }
+        document::Resource::Proxy(wire) => (Noun::Proxy, &wire.org, &wire.id, proxy(wire).encode_to_vec()),
+        document::Resource::Rule(wire) => (Noun::Rule, &wire.org, &wire.id, rule(wire)?.encode_to_vec()),
+        document::Resource::Filter(wire) => {
+            (Noun::Filter, &wire.org, &wire.id, filter(wire)?.encode_to_vec())
+        }
+        document::Resource::Meter(wire) => (Noun::Meter, &wire.org, &wire.id, meter(wire).encode_to_vec()),
+        document::Resource::Region(_)
+        | document::Resource::User(_)
+        | document::Resource::Member(_)
+        | document::Resource::Token(_)
+        | document::Resource::NodeToken(_) => return Ok(None),
     };
-    let wire = fleet::CredentialResource {
-        name: row.name.clone(),
-        version: u64::try_from(row.version).unwrap_or(0),
-        not_after: row.not_after.map(|at| time::timestamp(time_of(at))),
-        usage: Some(usage),
-    };
-    let key = Key::new(id::<OrgId>(&row.org)?, ResourceId::Credential(id::<CredentialId>(&row.id)?));
-    checked(key, "credential", wire.encode_to_vec())
-}
-
-pub(crate) fn proxy(row: &ProxyRow) -> Result<Compiled, Invalid> {
-    let wire = fleet::ProxyResource {
-        name: row.proxy.name.clone(),
-        active: row.proxy.active,
-        caller_credentials: row.callers.clone(),
-        target: row.proxy.target.clone(),
-        upstream_credential: row.proxy.upstream_credential.clone(),
-        regions: row.regions.clone(),
-    };
-    let key = Key::new(id::<OrgId>(&row.proxy.org)?, ResourceId::Proxy(id::<ProxyId>(&row.proxy.id)?));
-    checked(key, "proxy", wire.encode_to_vec())
-}
-
-/// Whether an upstream credential asks for nothing and so is sealed to no region.
-pub(crate) fn is_open(row: &credential_row::Model) -> bool {
-    row.usage == USAGE_UPSTREAM && row.kind == i32::from(management::UpstreamKind::None)
-}
-
-/// The regions that a credential is sealed to, as ids.
-pub(crate) fn sealed_regions(row: &credential_row::Model) -> Vec<String> {
-    let Some(sealed) = &row.sealed else { return Vec::new() };
-    let Ok(sealed) = fleet::SealedSecret::decode(sealed.as_slice()) else { return Vec::new() };
-    let mut regions: Vec<String> = sealed.wraps.into_iter().map(|wrap| wrap.region).collect();
-    // One region may have a wrap for each of two epochs.
-    regions.sort();
-    regions.dedup();
-    regions
-}
-
-fn checked(key: Key, noun: &str, payload: Vec<u8>) -> Result<Compiled, Invalid> {
+    let key = noun.key(org, id).ok_or_else(|| Invalid::field("id", "is not an id"))?;
     match Model::parse(&key, &payload) {
-        Ok(_) => Ok(Compiled { key, payload }),
-        Err(InvalidPayload::Invalid(invalid)) => Err(under(noun, &invalid)),
-        Err(other) => Err(Invalid::field(noun, other.to_string())),
+        Ok(_) => Ok(Some(payload)),
+        Err(InvalidPayload::Invalid(invalid)) => Err(invalid),
+        Err(other) => Err(Invalid::field("", other.to_string())),
     }
+}
+
+/// Default of a scope, said only where it is not what unset means: nodes that know none take it so.
+fn said(effect: i32) -> i32 {
+    if effect == i32::from(fleet::Effect::Allow) { 0 } else { effect }
+}
+
+fn target(wire: &wire::Target) -> fleet::TargetResource {
+    fleet::TargetResource {
+        name: wire.name.clone(),
+        base_url: wire.base_url.clone(),
+        connect_timeout: wire.connect_timeout,
+        response_timeout: wire.response_timeout,
+        default_effect: said(wire.default_effect),
+    }
+}
+
+fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
+    fleet::ProxyResource {
+        name: wire.name.clone(),
+        active: wire.active.unwrap_or(true),
+        caller_credentials: wire.caller_credentials.clone(),
+        target: wire.target.clone(),
+        upstream_credential: wire.upstream_credential.clone(),
+        regions: wire.regions.clone(),
+        default_effect: said(wire.default_effect),
+        deny_status: if wire.deny_status == 400 { 0 } else { wire.deny_status },
+        opaque_paths: wire.opaque_paths,
+        limits: wire.limits.filter(|limits| *limits != fleet::Limits::default()),
+    }
+}
+
+fn credential(
+    wire: &wire::Credential,
+    secret: Option<&secret_row::Model>,
+) -> Result<fleet::CredentialResource, Invalid> {
+    use fleet::credential_resource::Usage;
+    use wire::credential::Usage as Said;
+
+    let usage = match &wire.usage {
+        Some(Said::Caller(caller)) => Usage::Caller(caller_credential(caller, secret)?),
+        Some(Said::Upstream(upstream)) => {
+            let kind = match secret.and_then(|secret| secret.sealed.as_deref()) {
+                Some(sealed) => fleet::SealedSecret::decode(sealed)
+                    .map(fleet::upstream_credential::Kind::Sealed)
+                    .map_err(|error| Invalid::field("upstream.sealed", error.to_string()))?,
+                None if upstream.kind() == wire::UpstreamKind::None => {
+                    fleet::upstream_credential::Kind::None(fleet::UpstreamNone {})
+                }
+                None => return Err(Invalid::field("upstream.sealed", "is missing")),
+            };
+            Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind) })
+        }
+        None => return Err(Invalid::field("usage", "is neither caller nor upstream")),
+    };
+    Ok(fleet::CredentialResource {
+        name: wire.name.clone(),
+        version: wire.version,
+        not_after: wire.not_after,
+        usage: Some(usage),
+        default_effect: said(wire.default_effect),
+    })
+}
+
+fn caller_credential(
+    caller: &wire::Caller,
+    secret: Option<&secret_row::Model>,
+) -> Result<fleet::CallerCredential, Invalid> {
+    use fleet::caller_credential::Kind;
+
+    let hashes = || secret.and_then(|secret| secret.key_hash.clone()).into_iter().collect();
+    let kind = match caller.kind() {
+        wire::CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes: hashes() }),
+        wire::CallerKind::Bearer => {
+            Kind::Bearer(fleet::CallerBearer { hashes: hashes(), prefix: caller.prefix.clone() })
+        }
+        wire::CallerKind::JwtVerify => {
+            let Some(verify) = &caller.jwt_verify else {
+                return Err(Invalid::field("caller.jwt_verify", "is missing"));
+            };
+            Kind::JwtVerify(jwt_verify(verify))
+        }
+        wire::CallerKind::Basic | wire::CallerKind::Jwt => {
+            return Err(Invalid::field(
+                "caller.kind",
+                "needs a value of the caller's own, which this version takes none in: use API_KEY, BEARER or JWT_VERIFY",
+            ));
+        }
+        wire::CallerKind::Unspecified => {
+            return Err(Invalid::field("caller.kind", "is missing or not known"));
+        }
+    };
+    Ok(fleet::CallerCredential { kind: Some(kind), header: caller.header.to_ascii_lowercase() })
+}
+
+fn jwt_verify(wire: &wire::JwtVerify) -> fleet::CallerJwtVerify {
+    let mut required_claims = Vec::new();
+    if !wire.subject.is_empty() {
+        required_claims
+            .push(fleet::RequiredClaim { name: "sub".to_owned(), values: vec![wire.subject.clone()] });
+    }
+    required_claims.extend(
+        wire.scopes
+            .iter()
+            .map(|scope| fleet::RequiredClaim { name: "scope".to_owned(), values: vec![scope.clone()] }),
+    );
+    fleet::CallerJwtVerify {
+        keys: Some(fleet::caller_jwt_verify::Keys::JwksUrl(wire.jwks_url.clone())),
+        issuer: wire.issuer.clone(),
+        audiences: wire.audiences.clone(),
+        algorithms: wire.algorithms.clone(),
+        leeway: wire.leeway,
+        required_claims,
+    }
+}
+
+fn rule(wire: &wire::Rule) -> Result<fleet::RuleResource, Invalid> {
+    use wire::rule::Parent;
+
+    let parent = match &wire.parent {
+        Some(Parent::Proxy(id)) => key(Noun::Proxy, &wire.org, id)?,
+        Some(Parent::Target(id)) => key(Noun::Target, &wire.org, id)?,
+        Some(Parent::Credential(id)) => key(Noun::Credential, &wire.org, id)?,
+        None => return Err(Invalid::field("parent", "is missing")),
+    };
+    Ok(fleet::RuleResource {
+        parent: Some(parent),
+        name: wire.name.clone(),
+        effect: wire.effect,
+        priority: wire.priority,
+        when: wire.when.clone().filter(|when| *when != fleet::RequestMatch::default()),
+        notes: wire.notes.clone(),
+    })
+}
+
+fn filter(wire: &wire::Filter) -> Result<fleet::FilterResource, Invalid> {
+    use wire::filter::Parent;
+
+    let parent = match &wire.parent {
+        Some(Parent::Proxy(id)) => key(Noun::Proxy, &wire.org, id)?,
+        Some(Parent::Target(id)) => key(Noun::Target, &wire.org, id)?,
+        Some(Parent::Credential(id)) => key(Noun::Credential, &wire.org, id)?,
+        None => return Err(Invalid::field("parent", "is missing")),
+    };
+    Ok(fleet::FilterResource {
+        parent: Some(parent),
+        name: wire.name.clone(),
+        action: wire.action,
+        paths: wire.paths.clone(),
+        order: wire.order,
+        mask: wire.mask.clone(),
+    })
+}
+
+fn meter(wire: &wire::Meter) -> fleet::MeterResource {
+    use fleet::meter_resource::Counts;
+    use wire::meter::Counts as Said;
+
+    fleet::MeterResource {
+        proxy: wire.proxy.clone(),
+        name: wire.name.clone(),
+        active: wire.active.unwrap_or(true),
+        counts: wire.counts.clone().map(|counts| match counts {
+            Said::Requests(requests) => Counts::Requests(requests),
+            Said::Value(value) => Counts::Value(value),
+        }),
+        only_when: wire.only_when.clone(),
+        per_minute_per_node: wire.per_minute_per_node,
+        per_hour_per_node: wire.per_hour_per_node,
+        per_day_per_node: wire.per_day_per_node,
+        per_month_per_node: wire.per_month_per_node,
+    }
+}
+
+fn key(noun: Noun, org: &str, id: &str) -> Result<fleet::Key, Invalid> {
+    let key = noun.key(org, id).ok_or_else(|| Invalid::field("parent", "is not an id"))?;
+    Ok(key.to_wire())
 }
 
 /// The same violations, named as fields of the request that holds the resource.
 pub(crate) fn under(prefix: &str, invalid: &Invalid) -> Invalid {
     let mut faults = Violations::default();
-    for violation in invalid.violations() {
-        faults.add(format!("{prefix}.{}", violation.field), violation.reason.clone());
-    }
+    add_under(prefix, invalid, &mut faults);
     match faults.finish(|| None::<std::convert::Infallible>) {
         Ok(never) => match never {},
         Err(invalid) => invalid,
     }
 }
 
-fn id<I: std::str::FromStr<Err = rr_contract::model::id::InvalidId>>(text: &str) -> Result<I, Invalid> {
-    text.parse().map_err(|error: rr_contract::model::id::InvalidId| Invalid::field("id", error.to_string()))
-}
-
-fn nanos(nanos: i64) -> pbjson_types::Duration {
-    time::wire_duration(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)))
+/// Notes the same violations, named as fields of the request that holds the resource.
+pub(crate) fn add_under(prefix: &str, invalid: &Invalid, faults: &mut Violations) {
+    for violation in invalid.violations() {
+        let dot = if violation.field.is_empty() { "" } else { "." };
+        faults.add(format!("{prefix}{dot}{}", violation.field), violation.reason.clone());
+    }
 }

@@ -11,11 +11,15 @@ use clap::Args;
 use rr_contract::runtime::observe::ObserveArgs;
 use serde::Deserialize;
 
+use crate::guard::Limits;
 use crate::store::{DatabaseAddress, InvalidDatabase};
 
 const STATE_DIR: &str = "rr-control-state";
 const DATABASE_FILE: &str = "control.db";
 const DRAIN: Duration = Duration::from_secs(30);
+/// A quarter: what nobody missed for that long is not rolled back any more.
+const KEEP_HISTORY_DAYS: u32 = 90;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every setting, said or not. Flags win over environment, and that over the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
@@ -43,6 +47,13 @@ pub struct Settings {
     )]
     #[serde(rename = "management-name")]
     pub management_names: Vec<String>,
+    /// PEM file with the management API's certificate and those above it
+    /// [default: one of the installation's own authority; without TLS on loopback]
+    #[arg(long, env = "RR_CONTROL_MANAGEMENT_TLS_CERTIFICATE", value_name = "FILE")]
+    pub management_tls_certificate: Option<PathBuf>,
+    /// PEM file with the key of that certificate
+    #[arg(long, env = "RR_CONTROL_MANAGEMENT_TLS_KEY", value_name = "FILE")]
+    pub management_tls_key: Option<PathBuf>,
     /// Address that edge nodes connect to [default: 127.0.0.1:7421]
     #[arg(long, env = "RR_CONTROL_FLEET", value_name = "ADDRESS")]
     pub fleet: Option<SocketAddr>,
@@ -52,6 +63,24 @@ pub struct Settings {
     /// How many seconds a stop waits for open calls [default: 30]
     #[arg(long, env = "RR_CONTROL_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u64>,
+    /// Calls a second that one token may make; 0 means any number [default: 50]
+    #[arg(long, env = "RR_CONTROL_TOKEN_RATE", value_name = "CALLS")]
+    pub token_rate: Option<u32>,
+    /// How many of them may come at once [default: 200]
+    #[arg(long, env = "RR_CONTROL_TOKEN_BURST", value_name = "CALLS")]
+    pub token_burst: Option<u32>,
+    /// How many seconds a management call may take; four times as many for Apply [default: 30]
+    #[arg(long, env = "RR_CONTROL_CALL_TIMEOUT", value_name = "SECONDS")]
+    pub call_timeout: Option<u64>,
+    /// How many streaming calls of the management API may be open [default: 1000]
+    #[arg(long, env = "RR_CONTROL_STREAM_LIMIT", value_name = "STREAMS")]
+    pub stream_limit: Option<usize>,
+    /// How many connections of the management API may be open [default: 4096]
+    #[arg(long, env = "RR_CONTROL_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
+    pub connection_limit: Option<usize>,
+    /// How many days back a rollback can go; the audit stays for ever [default: 90]
+    #[arg(long, env = "RR_CONTROL_KEEP_HISTORY_DAYS", value_name = "DAYS")]
+    pub keep_history_days: Option<u32>,
     /// Write a new bootstrap token at this start, for who lost every token
     #[arg(long)]
     #[serde(skip)]
@@ -107,6 +136,24 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// Half of what TLS needs.
+    #[error("--management-tls-certificate and --management-tls-key go together: {missing} is missing")]
+    HalfTls {
+        /// The flag that was not said.
+        missing: &'static str,
+    },
+    /// A bound that would let nothing through, or is none.
+    #[error("--{flag} is {said}: it is {least} to {most}")]
+    Limit {
+        /// The flag.
+        flag: &'static str,
+        /// What was said.
+        said: u64,
+        /// The least that it can be.
+        least: u64,
+        /// The most that it can be.
+        most: u64,
+    },
     /// Settings that are not listened to.
     #[error("--drain is {seconds} s: it is 0 to 3600")]
     Drain {
@@ -126,14 +173,29 @@ pub struct Config {
     pub management: SocketAddr,
     /// Names for its certificate.
     pub management_names: Vec<String>,
+    /// Its certificate, where it is not of our own authority.
+    pub management_tls: Option<ManagementTls>,
+    /// What callers of it may take.
+    pub limits: Limits,
     /// For edge nodes. Always TLS.
     pub fleet: SocketAddr,
     /// Health, readiness, metrics.
     pub admin: SocketAddr,
     /// How long a stop waits for open calls.
     pub drain: Duration,
+    /// How far back history can be gone.
+    pub keep_history: Duration,
     /// Writes a bootstrap token although there are tokens.
     pub new_bootstrap_token: bool,
+}
+
+/// A certificate that somebody else issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagementTls {
+    /// PEM file: the certificate, then those above it.
+    pub certificate: PathBuf,
+    /// PEM file.
+    pub key: PathBuf,
 }
 
 impl Settings {
@@ -171,9 +233,17 @@ impl Settings {
             } else {
                 self.management_names
             },
+            management_tls_certificate: self.management_tls_certificate.or(other.management_tls_certificate),
+            management_tls_key: self.management_tls_key.or(other.management_tls_key),
+            token_rate: self.token_rate.or(other.token_rate),
+            token_burst: self.token_burst.or(other.token_burst),
+            call_timeout: self.call_timeout.or(other.call_timeout),
+            stream_limit: self.stream_limit.or(other.stream_limit),
+            connection_limit: self.connection_limit.or(other.connection_limit),
             fleet: self.fleet.or(other.fleet),
             admin: self.admin.or(other.admin),
             drain: self.drain.or(other.drain),
+            keep_history_days: self.keep_history_days.or(other.keep_history_days),
             new_bootstrap_token: self.new_bootstrap_token,
             observe: self.observe.or(other.observe),
         }
@@ -183,6 +253,13 @@ impl Settings {
 impl Config {
     /// What settings mean, with defaults for what is not said.
     pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
+        let limits = limits(&settings)?;
+        let management_tls = match (settings.management_tls_certificate, settings.management_tls_key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some(ManagementTls { certificate, key }),
+            (Some(_), None) => return Err(ConfigError::HalfTls { missing: "--management-tls-key" }),
+            (None, Some(_)) => return Err(ConfigError::HalfTls { missing: "--management-tls-certificate" }),
+        };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let state_dir = settings.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR));
         let said = match (settings.database, settings.database_file) {
@@ -203,8 +280,11 @@ impl Config {
             database,
             management: settings.management.unwrap_or_else(|| local(7420)),
             management_names: settings.management_names,
+            management_tls,
+            limits,
             fleet: settings.fleet.unwrap_or_else(|| local(7421)),
             admin: settings.admin.unwrap_or_else(|| local(7422)),
+            keep_history: DAY * keep_history_days(settings.keep_history_days.unwrap_or(KEEP_HISTORY_DAYS))?,
             new_bootstrap_token: settings.new_bootstrap_token,
             drain: match settings.drain {
                 None => DRAIN,
@@ -237,6 +317,44 @@ impl Config {
     }
 }
 
+fn within(flag: &'static str, said: u64, least: u64, most: u64) -> Result<u64, ConfigError> {
+    if (least..=most).contains(&said) {
+        return Ok(said);
+    }
+    Err(ConfigError::Limit { flag, said, least, most })
+}
+
+/// At least one: replicas follow each other by the history that is kept.
+fn keep_history_days(said: u32) -> Result<u32, ConfigError> {
+    within("keep-history-days", said.into(), 1, 36_500)?;
+    Ok(said)
+}
+
+fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
+    let mut limits = Limits::default();
+    if let Some(said) = settings.token_rate {
+        within("token-rate", said.into(), 0, 1_000_000)?;
+        limits.token_rate = said;
+    }
+    if let Some(said) = settings.token_burst {
+        within("token-burst", said.into(), 1, 1_000_000)?;
+        limits.token_burst = said;
+    }
+    if let Some(said) = settings.call_timeout {
+        limits.call = Duration::from_secs(within("call-timeout", said, 1, 3600)?);
+        limits.large_call = limits.call * 4;
+    }
+    if let Some(said) = settings.stream_limit {
+        within("stream-limit", said as u64, 1, 1_000_000)?;
+        limits.streams = said;
+    }
+    if let Some(said) = settings.connection_limit {
+        within("connection-limit", said as u64, 1, 1_000_000)?;
+        limits.connections = said;
+    }
+    Ok(limits)
+}
+
 /// The key that stands on a line; the whole line when there is none.
 fn key_at(text: &str, line: usize) -> String {
     let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
@@ -244,55 +362,4 @@ fn key_at(text: &str, line: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(text: &str) -> String {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("control.toml");
-        fs::write(&path, text).expect("writes");
-        Settings::read(&path).expect_err("refused").to_string()
-    }
-
-    #[test]
-    fn a_file_is_refused_on_one_line_with_its_name_the_line_and_the_key() {
-        for (text, line, key) in [
-            ("state-dir = \"a\"\nmanagment = \"127.0.0.1:1\"\n", "line 2", "managment"),
-            ("\nmanagement = \"nowhere\"\n", "line 2", "management"),
-            ("drain = \"long\"\n", "line 1", "drain"),
-        ] {
-            let refused = refusal(text);
-            assert!(refused.contains("control.toml"), "{refused}");
-            assert!(refused.contains(line) && refused.contains(key), "{refused}");
-            assert!(!refused.contains('\n'), "{refused}");
-        }
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let flags = Settings { drain: Some(1), ..Settings::default() };
-        let file: Settings = toml::from_str("drain = 2\nadmin = \"127.0.0.1:9\"\n").expect("good");
-        let config = Config::resolve(flags.or(file)).expect("good");
-        assert_eq!(config.drain, Duration::from_secs(1));
-        assert_eq!(config.admin.port(), 9);
-        assert_eq!(config.management.port(), 7420);
-    }
-
-    #[test]
-    fn one_address_for_two_ports_is_refused_by_the_names_of_both() {
-        let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)));
-        let refused =
-            Config::resolve(Settings { management: address, admin: address, ..Settings::default() })
-                .expect_err("refused")
-                .to_string();
-        assert!(refused.contains("--management") && refused.contains("--admin"), "{refused}");
-    }
-
-    #[test]
-    fn a_database_is_shown_without_its_password() {
-        let address: DatabaseAddress =
-            "postgres://user:pass@db.example/rr?sslmode=require".parse().expect("good");
-        assert_eq!(address.to_string(), "postgres://db.example/rr");
-        assert!("mysql://x".parse::<DatabaseAddress>().is_err());
-    }
-}
+mod tests;

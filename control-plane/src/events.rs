@@ -6,6 +6,7 @@ use opentelemetry::metrics::{Counter, UpDownCounter};
 use rr_contract::runtime::observe::Observability;
 use tracing::{debug, info, warn};
 
+use crate::guard::Refusal;
 use crate::kind::Kind;
 
 /// The instruments. Clones share them.
@@ -18,6 +19,7 @@ pub(crate) struct Events {
     verdicts: Counter<u64>,
     records: Counter<u64>,
     connections: Counter<u64>,
+    refusals: Counter<u64>,
 }
 
 /// What became of an attempt to join.
@@ -56,6 +58,8 @@ pub(crate) enum ConnectionOutcome {
     /// Over the limit of connections.
     Limit,
     Handshake,
+    /// It asked for nothing, or did not read what it had asked for.
+    Stalled,
 }
 
 impl Events {
@@ -74,6 +78,7 @@ impl Events {
             verdicts: counter("requestrocket_control_verdicts_total", "Answers of nodes to transactions"),
             records: counter("requestrocket_control_records_total", "Records of requests by outcome"),
             connections: counter("requestrocket_control_connections_total", "Connections by outcome"),
+            refusals: counter("requestrocket_control_refusals_total", "Management calls not let through"),
         }
     }
 
@@ -94,6 +99,17 @@ impl Events {
         };
         self.calls.add(1, &[KeyValue::new("call", call), KeyValue::new("outcome", label)]);
         debug!(call, outcome = label, "call ended");
+    }
+
+    /// A management call was not let through. Debug, for an attacker would write the log full.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        let label = match refusal {
+            Refusal::Rate(_) => "rate",
+            Refusal::Streams => "streams",
+            Refusal::Deadline => "deadline",
+        };
+        self.refusals.add(1, &[KeyValue::new("reason", label)]);
+        debug!(reason = label, "management call not let through");
     }
 
     /// Revisions were taken into the index.
@@ -175,6 +191,7 @@ impl Events {
             ConnectionOutcome::Accepted => "accepted",
             ConnectionOutcome::Limit => "limit",
             ConnectionOutcome::Handshake => "handshake",
+            ConnectionOutcome::Stalled => "stalled",
         };
         self.connections.add(1, &[KeyValue::new("port", port), KeyValue::new("outcome", label)]);
         if matches!(outcome, ConnectionOutcome::Limit) {

@@ -9,7 +9,7 @@
 //! serves ports; `api` is the management port, with `authz` before and `service` behind each call;
 //! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
 //! `fleet` is the nodes' port and [`authority`] their certificates; `bootstrap` makes the first token;
-//! `folder_lock` keeps a second one out; `admin` is for probes; `events` is what can be observed.
+//! `guard` bounds what a caller may take of it; `folder_lock` keeps a second one out; `admin` is for probes; `events` is what can be observed.
 
 pub mod app;
 pub mod authority;
@@ -17,14 +17,20 @@ pub mod config;
 
 mod admin;
 mod api;
+mod attempts;
 mod authz;
 mod bootstrap;
 mod compile;
+mod document;
 mod events;
 mod fleet;
 mod folder_lock;
+mod guard;
+mod jobs;
 mod kind;
 mod listen;
+mod notice;
+mod noun;
 mod publish;
 mod service;
 mod store;
@@ -32,10 +38,13 @@ mod store;
 pub use api::ReflectionError;
 pub use app::{Running, StartError, start};
 pub use bootstrap::BootstrapError;
-pub use config::{Config, ConfigError, Settings};
+pub use config::{Config, ConfigError, ManagementTls, Settings};
 pub use folder_lock::LockError;
+pub use guard::Limits;
 pub use kind::Kind;
-pub use listen::BindError;
+pub use listen::{BindError, CertificateError};
+#[cfg(feature = "bench")]
+pub use store::bench;
 pub use store::{DatabaseAddress, InvalidDatabase, StoreError};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,20 +17,25 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rr_contract::runtime::{Stop, Tasks, chain};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use crate::events::{ConnectionOutcome, Events};
+use crate::guard::patience::{Socket, Watch};
 
 /// All nodes come back at once after an outage: the default queue of 1024 overflows silently.
 const BACKLOG: u32 = 4096;
-const CONNECTIONS: usize = 20_000;
+/// Open connections, where nobody says another number.
+pub(crate) const CONNECTIONS: usize = 20_000;
+/// How long a caller may read nothing of what it asked for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const HEADER_LIMIT: Duration = Duration::from_secs(15);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
@@ -46,6 +52,52 @@ pub struct BindError {
     pub port: &'static str,
     /// Part of the text, so no source.
     cause: io::Error,
+}
+
+/// A certificate or key in files that cannot be served with.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file is not what it should be.
+    #[error("cannot read {what} from {}: {cause}", path.display())]
+    File {
+        /// Which of them.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why; part of the text, so no source.
+        cause: pem::Error,
+    },
+    /// The two do not go together, or are not understood.
+    #[error("cannot serve with the certificate {}; is the key its own?", path.display())]
+    Tls {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+/// TLS with a certificate that somebody else issued, without client certificates.
+pub(crate) fn server_tls(
+    certificate: &Path,
+    key: &Path,
+) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
+    let file = |what, path: &Path, cause| CertificateError::File { what, path: path.to_owned(), cause };
+    let of_certificate = |cause| file("a certificate", certificate, cause);
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).map_err(of_certificate)?;
+    if chain.is_empty() {
+        return Err(of_certificate(pem::Error::NoItemsFound));
+    }
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|cause| file("a key", key, cause))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let built = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
+    let mut config =
+        built.map_err(|source| CertificateError::Tls { path: certificate.to_owned(), source })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 fn said(error: &io::Error) -> String {
@@ -77,6 +129,11 @@ pub(crate) struct Serving {
     pub(crate) admit: Admit,
     /// How long a connection without a client certificate may last, where one is expected.
     pub(crate) stranger: Option<Duration>,
+    /// How long a peer may ask for nothing at first, and take nothing of what is written to it later, where
+    /// that is bounded.
+    pub(crate) patience: Option<Duration>,
+    /// How many may be open at once.
+    pub(crate) connections: usize,
     pub(crate) events: Events,
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
@@ -108,7 +165,7 @@ impl Bound {
     /// Serves until the stop, then drains.
     pub(crate) async fn serve(self, serving: Serving) {
         let graceful = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Semaphore::new(serving.connections));
         loop {
             let accepted = tokio::select! {
                 () = serving.stop.requested() => break,
@@ -155,6 +212,7 @@ impl Connection {
         }
         let mut extensions = http::Extensions::new();
         extensions.insert(Peer(self.peer));
+        let stream = Socket::new(stream, self.serving.patience);
         let Some(tls) = self.serving.tls.clone() else {
             self.serving.events.connection(self.port, ConnectionOutcome::Accepted);
             return self.http(stream, extensions).await;
@@ -189,12 +247,20 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.serving.router.clone();
+        let (patience, watch) = (self.serving.patience, Watch::default());
+        let bodies = patience.map(|_| watch.clone());
+        let called = Arc::new(Notify::new());
+        let call = Arc::clone(&called);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            let router = router.clone();
+            let (router, bodies) = (router.clone(), bodies.clone());
             request.extensions_mut().extend(extensions.clone());
+            call.notify_one();
             async move {
                 let answer: Result<Response<Body>, Infallible> = router.oneshot(request.map(Body::new)).await;
-                answer
+                answer.map(|answer| match bodies {
+                    Some(bodies) => answer.map(|body| bodies.body(body)),
+                    None => answer,
+                })
             }
         });
         let mut builder = Builder::new(TokioExecutor::new());
@@ -206,8 +272,26 @@ impl Connection {
             .keep_alive_timeout(KEEPALIVE_LIMIT)
             .max_concurrent_streams(STREAMS);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = self.watcher.watch(connection).await {
-            debug!(error = %chain(&*error), peer = %self.peer, port = self.port, "connection broke");
+        let stalled = async {
+            match patience {
+                // Whoever says nothing at all is read by no protocol yet, and so timed by none.
+                Some(patience) => match timeout(patience, called.notified()).await {
+                    Ok(()) => watch.stalled(patience).await,
+                    Err(_silent) => {}
+                },
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = self.watcher.watch(connection) => {
+                if let Err(error) = ended {
+                    debug!(error = %chain(&*error), peer = %self.peer, port = self.port, "connection broke");
+                }
+            }
+            () = stalled => {
+                self.serving.events.connection(self.port, ConnectionOutcome::Stalled);
+                debug!(peer = %self.peer, port = self.port, "connection cut off: it says or reads nothing");
+            }
         }
     }
 }

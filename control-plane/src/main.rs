@@ -9,6 +9,10 @@ use rr_contract::runtime::{Shutdown, chain, observe};
 use rr_contract::seam::Seams;
 use rr_control_plane::{Config, ConfigError, Settings};
 
+/// The C library keeps what a large apply took for a while, and gives little of it back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The control plane of RequestRocket.
 #[derive(Parser)]
 #[command(name = "rr-control", version)]

@@ -147,6 +147,12 @@ impl Publisher {
             Some((lineage, revision)) if lineage == head.lineage && revision == head.revision => {
                 return Ok(false);
             }
+            Some((lineage, revision)) if lineage == head.lineage && revision < head.floor => {
+                // What came in between is not whole any more.
+                warn!(revision, floor = head.floor, "behind by more than history is kept, loading it anew");
+                self.load().await?;
+                return Ok(true);
+            }
             Some((lineage, revision)) if lineage == head.lineage && revision < head.revision => {}
             Some((_, revision)) => {
                 error!(
@@ -165,14 +171,11 @@ impl Publisher {
         let mut changed = false;
         loop {
             let from = self.read().as_ref().map_or(0, Index::head);
-            let changes = store::change::since(&self.store, from, BATCH).await?;
-            if changes.is_empty() {
-                return Ok(changed);
-            }
+            let news = store::history::since(&self.store, from, BATCH).await?;
+            let Some((to, _)) = news.to else { return Ok(changed) };
             changed = true;
-            let to = changes.last().map_or(from, |change| change.revision);
             if let Some(index) = self.write().as_mut() {
-                index.apply(changes);
+                index.apply(news);
             }
             self.events.published(to, to.saturating_sub(from));
         }
@@ -228,3 +231,6 @@ impl Publisher {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

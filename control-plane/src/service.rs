@@ -1,33 +1,49 @@
-//! The use cases: one transaction each, and the invariants that span nouns.
+//! The use cases: one write each, and the invariants that span nouns.
 //!
 //! Callers are authorized before they come here; statuses are made after. Nothing here opens a secret: it
 //! could not.
 
+mod access;
+mod apply;
+mod audit;
 mod credential;
+mod directory;
+mod draft;
 mod error;
 mod fields;
+mod filter;
+mod history;
 mod installation;
 mod node;
 mod node_token;
-mod org;
+pub(crate) mod notification;
+pub(crate) mod org;
 mod page;
+mod principal;
 mod proxy;
-mod region;
+pub(crate) mod region;
+mod removal;
 mod request;
-mod target;
+pub(crate) mod resource;
+mod rollback;
+mod rules;
 mod token;
 
 use std::sync::Arc;
 
 use rr_contract::seam::{Seams, draw};
+use rr_contract::wire::management::Org;
 
 use crate::authz::{Principal, Rule};
 use crate::publish::Publisher;
-use crate::store::{Author, Store, org_row};
+use crate::store::{Author, Store, resource_row};
 
+pub(crate) use apply::ApplyOrder;
+pub(crate) use audit::{AuditQuery, ExportPlace};
 pub(crate) use error::{Reason, ServiceError};
 pub(crate) use node::NodeView;
 pub(crate) use page::{Page, PageRequest};
+pub(crate) use resource::{ListRequest, shown};
 
 /// Who calls what; made only by authorization.
 #[derive(Debug, Clone)]
@@ -37,16 +53,39 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    fn author(&self) -> Author {
-        Author { token: self.principal.token.clone(), call: self.rule.call }
+    pub(crate) fn author(&self) -> Author {
+        let principal = &self.principal;
+        Author {
+            token: principal.token.clone(),
+            user: principal.user.clone(),
+            name: principal.name.clone(),
+            address: principal.address.clone(),
+            user_agent: principal.user_agent.clone(),
+            call: self.rule.call,
+        }
     }
+}
+
+/// An organization that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct OrgRow {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) row: resource_row::Model,
+    pub(crate) document: Org,
 }
 
 /// Who calls what in which organization; made only by authorization.
 #[derive(Debug, Clone)]
 pub(crate) struct OrgCaller {
     pub(crate) caller: Caller,
-    pub(crate) org: org_row::Model,
+    pub(crate) org: OrgRow,
+}
+
+impl OrgCaller {
+    fn author(&self) -> Author {
+        self.caller.author()
+    }
 }
 
 /// All use cases. Clones share what is beneath.
@@ -65,10 +104,11 @@ impl Services {
     }
 }
 
-/// What a write that publishes answers.
+/// What a write answers.
 #[derive(Debug)]
 pub(crate) struct Changed<T> {
     pub(crate) value: T,
+    /// 0 when nothing changed.
     pub(crate) revision: u64,
 }
 

@@ -1,23 +1,28 @@
 //! The database: SQLite or PostgreSQL, one schema, one way to write.
 //!
-//! A write is one transaction in a task of its own, so that a caller who goes away never leaves one half
-//! done. It stages what it publishes; the head row is taken last, because it is held until the commit
-//! returns and hands out revisions gapless and in the order of commits. Decides nothing about who may
-//! write what: that is the services' work.
+//! Resources of every noun are documents in one table; [`write`] says how they are written and numbered. Decides
+//! nothing about who may write what: that is the services' work.
 
-pub(crate) mod change;
-pub(crate) mod credential;
+pub(crate) mod apply;
+pub(crate) mod audit;
+#[cfg(any(test, feature = "bench"))]
+pub mod bench;
 mod entity;
 mod error;
+pub(crate) mod history;
 pub(crate) mod installation;
+mod limit;
+mod listen;
 mod migration;
 pub(crate) mod node;
-pub(crate) mod org;
-pub(crate) mod proxy;
-pub(crate) mod region;
+pub(crate) mod notification;
 pub(crate) mod request;
+pub(crate) mod resource;
+pub(crate) mod retention;
 mod row;
-pub(crate) mod target;
+pub(crate) mod secret;
+mod stage;
+pub(crate) mod survey;
 pub(crate) mod token;
 mod write;
 
@@ -26,7 +31,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rr_contract::runtime::Tasks;
+use rr_contract::runtime::{Stop, Tasks};
 use rr_contract::seam::Clock;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -36,16 +41,17 @@ use tokio::sync::watch;
 
 pub use error::StoreError;
 
-pub(crate) use entity::credential as credential_row;
+pub(crate) use entity::change as change_row;
 pub(crate) use entity::node as node_row;
-pub(crate) use entity::org as org_row;
-pub(crate) use entity::proxy as proxy_row;
-pub(crate) use entity::region as region_row;
 pub(crate) use entity::request_record as request_row;
-pub(crate) use entity::target as target_row;
+pub(crate) use entity::resource as resource_row;
+pub(crate) use entity::revision as revision_row;
+pub(crate) use entity::secret as secret_row;
 pub(crate) use entity::token as token_row;
 pub(crate) use installation::Head;
+pub(crate) use resource::Stored;
 pub(crate) use row::Reader;
+pub(crate) use stage::{Put, audit_change};
 pub(crate) use write::{Author, Txn, Written};
 
 /// How long a statement, or the wait for a lock, may take on PostgreSQL.
@@ -110,6 +116,8 @@ struct Inner {
     tasks: Tasks,
     /// The newest revision that this process committed; wakes the publisher.
     committed: watch::Sender<u64>,
+    /// Where writes wait for their turn.
+    queue: write::Queue,
     address: DatabaseAddress,
 }
 
@@ -119,6 +127,7 @@ impl Store {
         address: &DatabaseAddress,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
+        stop: Stop,
     ) -> Result<Self, StoreError> {
         let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
         let (write, read) = match address {
@@ -138,7 +147,18 @@ impl Store {
             }
         };
         let (committed, _) = watch::channel(0);
-        Ok(Self(Arc::new(Inner { write, read, clock, tasks, committed, address: address.clone() })))
+        let (queue, waiting) = write::queue();
+        let store = Self(Arc::new(Inner {
+            write,
+            read,
+            clock,
+            tasks: tasks.clone(),
+            committed,
+            queue,
+            address: address.clone(),
+        }));
+        tasks.spawn("store-writes", store.clone().run_writes(waiting, stop));
+        Ok(store)
     }
 
     /// Follows the revisions that this process commits. Others' are found by asking.

@@ -1,11 +1,27 @@
 //! The control plane as its callers and nodes see it, on real ports.
 
 pub(crate) mod postgres;
+pub(crate) mod stores;
 
+mod access;
+mod apply;
+mod attached;
+mod audit;
+mod changes;
+mod client;
 mod first_start;
+mod history;
 mod joining;
+mod limits;
+mod lists;
+mod machine;
 mod management;
+mod members;
+mod model;
+mod orgs;
+mod records;
 mod rest;
 mod start;
 mod stream;
+mod tokens;
 mod world;

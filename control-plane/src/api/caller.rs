@@ -1,21 +1,24 @@
-//! From a token to who calls, and whether he may: what every call does first.
+//! From a token to who calls, and whether he may: what every call does first, whichever way it came in.
 
 use rr_contract::api_key::{self, KeyKind};
-use rr_contract::wire::management::Role;
+use rr_contract::wire::management::Region;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 use tracing::info;
 
 use super::Api;
-use crate::authz::{Denied, Principal, Rule, permit};
-use crate::service::{Caller, OrgCaller, ServiceError};
-use crate::store::{self, token::TokenEntry};
+use crate::authz::{Denied, Named, Principal, Rule, permit};
+use crate::service::{self, Caller, OrgCaller, ServiceError};
+use crate::store::Stored;
+
+/// How much of what a program says of itself is kept.
+const USER_AGENT_MOST: usize = 200;
 
 impl Api {
-    /// For calls that act on no organization.
+    /// For calls that act on no organization and no region.
     pub(super) async fn enter<M>(&self, request: &Request<M>, rule: Rule) -> Result<Caller, ServiceError> {
         let principal = self.principal(request.metadata(), rule).await?;
-        permit(&principal, rule, None).map_err(|denied| refusal(denied, ""))?;
+        self.permitted(&principal, rule, Named::Nothing, "")?;
         Ok(Caller { principal, rule })
     }
 
@@ -31,30 +34,65 @@ impl Api {
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
         }
-        let found = store::org::by_reference(&self.services.store, reference).await?;
+        let found = service::org::by_reference(&self.services.store, reference).await?;
         // One that is not there and one that is another's get the same answer from here on.
-        let Some(org) = found else { return Err(refusal(Denied::Invisible, reference)) };
-        permit(&principal, rule, Some(&org.id)).map_err(|denied| refusal(denied, reference))?;
+        let Some(org) = found else {
+            return Err(self.refused(&principal, rule, Denied::Invisible, reference));
+        };
+        self.permitted(&principal, rule, Named::Org(&org.id), reference)?;
         Ok(OrgCaller { caller: Caller { principal, rule }, org })
     }
 
+    /// For calls that act on a region, which the request's own field names by name or id.
+    pub(super) async fn enter_region<M>(
+        &self,
+        request: &Request<M>,
+        rule: Rule,
+        region: impl Fn(&M) -> &str,
+    ) -> Result<(Caller, Stored<Region>), ServiceError> {
+        let principal = self.principal(request.metadata(), rule).await?;
+        if principal.bootstrap {
+            return Err(ServiceError::BootstrapOnly);
+        }
+        let reference = region(request.get_ref());
+        let region = self.services.region_show(&principal, reference).await?;
+        let dedicated = Some(region.document.dedicated_to.as_str()).filter(|org| !org.is_empty());
+        self.permitted(&principal, rule, Named::Region(&region.row.id, dedicated), reference)?;
+        Ok((Caller { principal, rule }, region))
+    }
+
+    fn permitted(
+        &self,
+        principal: &Principal,
+        rule: Rule,
+        named: Named<'_>,
+        reference: &str,
+    ) -> Result<(), ServiceError> {
+        permit(principal, rule, named).map_err(|denied| self.refused(principal, rule, denied, reference))
+    }
+
+    fn refused(&self, principal: &Principal, rule: Rule, denied: Denied, reference: &str) -> ServiceError {
+        let error = refusal(denied, rule, reference);
+        self.attempts.note(principal, rule.call, error.reason().as_str());
+        error
+    }
+
     async fn principal(&self, metadata: &MetadataMap, rule: Rule) -> Result<Principal, ServiceError> {
+        let text = |name: &str| {
+            metadata.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let address = text(super::PEER.as_str());
         let found = match presented(metadata) {
-            Some(hash) => store::token::by_hash(&self.services.store, &hash).await?,
+            Some(hash) => self.services.principal(&hash).await?,
             None => None,
         };
-        let now = self.services.store.now();
-        let live = found.filter(|entry| entry.token.expires_at.is_none_or(|end| now < end));
-        // A bootstrap token that was used is no token any more.
-        let live = live.filter(|entry| !entry.token.bootstrap || entry.token.used_at.is_none());
-        match live {
-            Some(entry) => Ok(principal(entry)),
+        match found {
+            Some(principal) => {
+                let user_agent = text("user-agent").chars().take(USER_AGENT_MOST).collect();
+                Ok(Principal { address, user_agent, ..principal })
+            }
             None => {
-                let peer = metadata
-                    .get(super::PEER.as_str())
-                    .and_then(|peer| peer.to_str().ok())
-                    .unwrap_or_default();
-                info!(call = rule.call, peer, "call without a valid token");
+                info!(call = rule.call, peer = address, "call without a valid token");
                 let presented = metadata.get("authorization").is_some_and(|value| !value.is_empty());
                 Err(if presented { ServiceError::BadToken } else { ServiceError::Unauthenticated })
             }
@@ -71,33 +109,11 @@ fn presented(metadata: &MetadataMap) -> Option<api_key::KeyHash> {
     api_key::hash(KeyKind::Token, key).or_else(|| api_key::hash(KeyKind::Bootstrap, key))
 }
 
-fn principal(entry: TokenEntry) -> Principal {
-    let mut principal = Principal {
-        token: entry.token.id,
-        name: entry.token.name,
-        bootstrap: entry.token.bootstrap,
-        operator: false,
-        orgs: Vec::new(),
-        expires_at: entry.token.expires_at,
-        created_at: entry.token.created_at,
-    };
-    for (role, org) in entry.grants {
-        match Role::try_from(role) {
-            Ok(Role::Operator) if org.is_empty() => principal.operator = true,
-            Ok(role @ (Role::Viewer | Role::Editor | Role::Admin | Role::Owner)) if !org.is_empty() => {
-                principal.orgs.push((org, role));
-            }
-            // A grant that this build does not understand grants nothing.
-            Ok(_) | Err(_) => {}
-        }
-    }
-    principal
-}
-
-fn refusal(denied: Denied, org: &str) -> ServiceError {
+fn refusal(denied: Denied, rule: Rule, org: &str) -> ServiceError {
     match denied {
         Denied::Invisible => ServiceError::NotFound { noun: "organization", name: org.to_owned() },
         Denied::Least(least) => ServiceError::Role(least),
         Denied::Bootstrap => ServiceError::BootstrapOnly,
+        Denied::Call => ServiceError::Call(rule.call),
     }
 }

@@ -1,27 +1,26 @@
 //! Calls of CredentialService.
 
 use rr_contract::wire::management as wire;
-use rr_contract::wire::management::credential_service_server::CredentialService;
 use tonic::{Request, Response, Status};
 
-use super::{Api, encode};
-use crate::service::PageRequest;
-use crate::store::credential_row;
-use crate::{authz, compile};
+use super::Api;
+use crate::authz;
+use crate::service::{ListRequest, shown};
 
 #[tonic::async_trait]
-impl CredentialService for Api {
+impl wire::credential_service_server::CredentialService for Api {
     async fn create_credential(
         &self,
         request: Request<wire::CreateCredentialRequest>,
     ) -> Result<Response<wire::CreateCredentialResponse>, Status> {
         let result = async {
             let at = self.enter_org(&request, authz::CREATE_CREDENTIAL, |request| &request.org).await?;
-            let made = self.services.credential_create(at, request.into_inner().credential).await?;
+            let request = request.into_inner();
+            let made = self.services.credential_create(at, request.credential).await?;
             // Shown this once: from here on only its hash is kept.
-            let key = made.value.key.map(|key| String::from_utf8_lossy(key.expose()).into_owned());
+            let key = made.value.key.as_ref().map(|key| String::from_utf8_lossy(key.expose()).into_owned());
             Ok(wire::CreateCredentialResponse {
-                credential: Some(encode(made.value.row)),
+                credential: Some(shown(made.value.stored)),
                 key: key.unwrap_or_default(),
                 revision: made.revision,
             })
@@ -35,8 +34,9 @@ impl CredentialService for Api {
     ) -> Result<Response<wire::GetCredentialResponse>, Status> {
         let result = async {
             let at = self.enter_org(&request, authz::GET_CREDENTIAL, |request| &request.org).await?;
-            let found = self.services.credential_show(&at, &request.get_ref().credential).await?;
-            Ok(wire::GetCredentialResponse { credential: Some(encode(found)) })
+            let request = request.into_inner();
+            let found = self.services.show(&at, &request.credential, request.revision).await?;
+            Ok(wire::GetCredentialResponse { credential: Some(shown(found)) })
         };
         self.answer(authz::GET_CREDENTIAL, result.await)
     }
@@ -48,12 +48,34 @@ impl CredentialService for Api {
         let result = async {
             let at = self.enter_org(&request, authz::LIST_CREDENTIALS, |request| &request.org).await?;
             let request = request.into_inner();
-            let page = PageRequest::parse(request.page_size, &request.page_token)?;
-            let page = self.services.credential_list(&at, &page).await?;
-            let credentials = page.items.into_iter().map(encode).collect();
+            let list = ListRequest {
+                page_size: request.page_size,
+                page_token: request.page_token,
+                filter: request.filter,
+                order_by: request.order_by,
+            };
+            let page = self.services.list(&at, list).await?;
+            let credentials = page.items.into_iter().map(shown).collect();
             Ok(wire::ListCredentialsResponse { credentials, next_page_token: page.next })
         };
         self.answer(authz::LIST_CREDENTIALS, result.await)
+    }
+
+    async fn update_credential(
+        &self,
+        request: Request<wire::UpdateCredentialRequest>,
+    ) -> Result<Response<wire::UpdateCredentialResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::UPDATE_CREDENTIAL, |request| &request.org).await?;
+            let request = request.into_inner();
+            let changed =
+                self.services.update(at, request.name, request.credential, request.update_mask).await?;
+            Ok(wire::UpdateCredentialResponse {
+                credential: Some(shown(changed.value)),
+                revision: changed.revision,
+            })
+        };
+        self.answer(authz::UPDATE_CREDENTIAL, result.await)
     }
 
     async fn replace_secret(
@@ -62,9 +84,10 @@ impl CredentialService for Api {
     ) -> Result<Response<wire::ReplaceSecretResponse>, Status> {
         let result = async {
             let at = self.enter_org(&request, authz::REPLACE_SECRET, |request| &request.org).await?;
-            let changed = self.services.secret_replace(at, request.into_inner()).await?;
+            let request = request.into_inner();
+            let changed = self.services.secret_replace(at, request).await?;
             Ok(wire::ReplaceSecretResponse {
-                credential: Some(encode(changed.value)),
+                credential: Some(shown(changed.value)),
                 revision: changed.revision,
             })
         };
@@ -77,31 +100,13 @@ impl CredentialService for Api {
     ) -> Result<Response<wire::DeleteCredentialResponse>, Status> {
         let result = async {
             let at = self.enter_org(&request, authz::DELETE_CREDENTIAL, |request| &request.org).await?;
-            let gone = self.services.credential_delete(at, request.into_inner().credential).await?;
+            let request = request.into_inner();
+            let gone = self
+                .services
+                .delete::<wire::Credential>(at, request.credential, request.etag, request.cascade)
+                .await?;
             Ok(wire::DeleteCredentialResponse { revision: gone.revision })
         };
         self.answer(authz::DELETE_CREDENTIAL, result.await)
-    }
-}
-
-/// Neither the seal nor a hash goes out: nobody who reads configuration needs them.
-fn encode(row: credential_row::Model) -> wire::Credential {
-    use wire::credential::Usage;
-
-    let usage = if row.usage == compile::USAGE_CALLER {
-        Usage::Caller(wire::Caller { kind: row.kind })
-    } else {
-        let sealed_regions = compile::sealed_regions(&row);
-        Usage::Upstream(wire::Upstream { kind: row.kind, sealed: None, sealed_regions })
-    };
-    wire::Credential {
-        id: row.id,
-        org: row.org,
-        name: row.name,
-        version: encode::number(row.version),
-        not_after: encode::maybe_at(row.not_after),
-        usage: Some(usage),
-        created_at: encode::at(row.created_at),
-        updated_at: encode::at(row.updated_at),
     }
 }

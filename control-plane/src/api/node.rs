@@ -16,10 +16,10 @@ impl FleetService for Api {
         request: Request<wire::ListNodesRequest>,
     ) -> Result<Response<wire::ListNodesResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_NODES).await?;
+            let caller = self.enter(&request, authz::LIST_NODES).await?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
-            let page = self.services.node_list(&request.region, &page).await?;
+            let page = self.services.node_list(&caller.principal, &request.region, &page).await?;
             let nodes = page.items.into_iter().map(encode).collect();
             Ok(wire::ListNodesResponse { nodes, next_page_token: page.next })
         };
@@ -54,5 +54,6 @@ fn encode(view: NodeView) -> wire::Node {
         spool_bytes: status.spool_bytes,
         records_dropped: status.records_dropped,
         diverged,
+        history_rewritten: status.history_rewritten,
     }
 }

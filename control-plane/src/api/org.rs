@@ -1,24 +1,23 @@
 //! Calls of OrgService.
 
 use rr_contract::wire::management as wire;
-use rr_contract::wire::management::org_service_server::OrgService;
 use tonic::{Request, Response, Status};
 
-use super::{Api, encode};
+use super::Api;
 use crate::authz;
-use crate::service::PageRequest;
-use crate::store::org_row;
+use crate::service::{ListRequest, shown};
 
 #[tonic::async_trait]
-impl OrgService for Api {
+impl wire::org_service_server::OrgService for Api {
     async fn create_org(
         &self,
         request: Request<wire::CreateOrgRequest>,
     ) -> Result<Response<wire::CreateOrgResponse>, Status> {
         let result = async {
             let caller = self.enter(&request, authz::CREATE_ORG).await?;
-            let made = self.services.org_create(&caller, request.into_inner().org).await?;
-            Ok(wire::CreateOrgResponse { org: Some(encode(made.value)), revision: made.revision })
+            let request = request.into_inner();
+            let made = self.services.org_create(caller, request.org).await?;
+            Ok(wire::CreateOrgResponse { org: Some(shown(made.value)), revision: made.revision })
         };
         self.answer(authz::CREATE_ORG, result.await)
     }
@@ -29,7 +28,9 @@ impl OrgService for Api {
     ) -> Result<Response<wire::GetOrgResponse>, Status> {
         let result = async {
             let at = self.enter_org(&request, authz::GET_ORG, |request| &request.org).await?;
-            Ok(wire::GetOrgResponse { org: Some(encode(at.org)) })
+            let request = request.into_inner();
+            let org = self.services.org_show(at, request.revision).await?;
+            Ok(wire::GetOrgResponse { org: Some(shown(org)) })
         };
         self.answer(authz::GET_ORG, result.await)
     }
@@ -41,9 +42,14 @@ impl OrgService for Api {
         let result = async {
             let caller = self.enter(&request, authz::LIST_ORGS).await?;
             let request = request.into_inner();
-            let page = PageRequest::parse(request.page_size, &request.page_token)?;
-            let page = self.services.org_list(&caller, &page).await?;
-            let orgs = page.items.into_iter().map(encode).collect();
+            let list = ListRequest {
+                page_size: request.page_size,
+                page_token: request.page_token,
+                filter: request.filter,
+                order_by: request.order_by,
+            };
+            let page = self.services.org_list(&caller, list).await?;
+            let orgs = page.items.into_iter().map(shown).collect();
             Ok(wire::ListOrgsResponse { orgs, next_page_token: page.next })
         };
         self.answer(authz::LIST_ORGS, result.await)
@@ -57,19 +63,34 @@ impl OrgService for Api {
             let at = self.enter_org(&request, authz::UPDATE_ORG, |request| &request.name).await?;
             let request = request.into_inner();
             let changed = self.services.org_update(at, request.org, request.update_mask).await?;
-            Ok(wire::UpdateOrgResponse { org: Some(encode(changed.value)), revision: changed.revision })
+            Ok(wire::UpdateOrgResponse { org: Some(shown(changed.value)), revision: changed.revision })
         };
         self.answer(authz::UPDATE_ORG, result.await)
     }
-}
 
-fn encode(row: org_row::Model) -> wire::Org {
-    wire::Org {
-        id: row.id,
-        name: row.name,
-        display_name: row.display_name,
-        suspended: row.suspended,
-        created_at: encode::at(row.created_at),
-        updated_at: encode::at(row.updated_at),
+    async fn delete_org(
+        &self,
+        request: Request<wire::DeleteOrgRequest>,
+    ) -> Result<Response<wire::DeleteOrgResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::DELETE_ORG, |request| &request.org).await?;
+            let request = request.into_inner();
+            let gone = self.services.org_delete(at, request.etag).await?;
+            Ok(wire::DeleteOrgResponse { revision: gone.revision })
+        };
+        self.answer(authz::DELETE_ORG, result.await)
+    }
+
+    async fn undelete_org(
+        &self,
+        request: Request<wire::UndeleteOrgRequest>,
+    ) -> Result<Response<wire::UndeleteOrgResponse>, Status> {
+        let result = async {
+            let caller = self.enter(&request, authz::UNDELETE_ORG).await?;
+            let request = request.into_inner();
+            let back = self.services.org_undelete(caller, request.org).await?;
+            Ok(wire::UndeleteOrgResponse { org: Some(shown(back.value)), revision: back.revision })
+        };
+        self.answer(authz::UNDELETE_ORG, result.await)
     }
 }

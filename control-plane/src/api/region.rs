@@ -1,24 +1,23 @@
 //! Calls of RegionService.
 
 use rr_contract::wire::management as wire;
-use rr_contract::wire::management::region_service_server::RegionService;
 use tonic::{Request, Response, Status};
 
-use super::{Api, encode};
+use super::Api;
 use crate::authz;
-use crate::service::{PageRequest, ServiceError};
-use crate::store::region_row;
+use crate::service::{ListRequest, shown};
 
 #[tonic::async_trait]
-impl RegionService for Api {
+impl wire::region_service_server::RegionService for Api {
     async fn create_region(
         &self,
         request: Request<wire::CreateRegionRequest>,
     ) -> Result<Response<wire::CreateRegionResponse>, Status> {
         let result = async {
             let caller = self.enter(&request, authz::CREATE_REGION).await?;
-            let made = self.services.region_create(&caller, request.into_inner().region).await?;
-            Ok(wire::CreateRegionResponse { region: Some(encode(made)?) })
+            let request = request.into_inner();
+            let made = self.services.region_create(caller, request.region).await?;
+            Ok(wire::CreateRegionResponse { region: Some(shown(made.value)), revision: made.revision })
         };
         self.answer(authz::CREATE_REGION, result.await)
     }
@@ -28,9 +27,10 @@ impl RegionService for Api {
         request: Request<wire::GetRegionRequest>,
     ) -> Result<Response<wire::GetRegionResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::GET_REGION).await?;
-            let found = self.services.region_show(&request.get_ref().region).await?;
-            Ok(wire::GetRegionResponse { region: Some(encode(found)?) })
+            let caller = self.enter(&request, authz::GET_REGION).await?;
+            let request = request.into_inner();
+            let found = self.services.region_show(&caller.principal, &request.region).await?;
+            Ok(wire::GetRegionResponse { region: Some(shown(found)) })
         };
         self.answer(authz::GET_REGION, result.await)
     }
@@ -40,25 +40,47 @@ impl RegionService for Api {
         request: Request<wire::ListRegionsRequest>,
     ) -> Result<Response<wire::ListRegionsResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_REGIONS).await?;
+            let caller = self.enter(&request, authz::LIST_REGIONS).await?;
             let request = request.into_inner();
-            let page = PageRequest::parse(request.page_size, &request.page_token)?;
-            let page = self.services.region_list(&page).await?;
-            let regions = page.items.into_iter().map(encode).collect::<Result<_, ServiceError>>()?;
+            let list = ListRequest {
+                page_size: request.page_size,
+                page_token: request.page_token,
+                filter: request.filter,
+                order_by: request.order_by,
+            };
+            let page = self.services.region_list(&caller, list).await?;
+            let regions = page.items.into_iter().map(shown).collect();
             Ok(wire::ListRegionsResponse { regions, next_page_token: page.next })
         };
         self.answer(authz::LIST_REGIONS, result.await)
     }
-}
 
-fn encode(row: region_row::Model) -> Result<wire::Region, ServiceError> {
-    let key = row.statement()?.to_wire();
-    Ok(wire::Region {
-        id: row.id,
-        name: row.name,
-        display_name: row.display_name,
-        base_url: row.base_url,
-        key: Some(key),
-        created_at: encode::at(row.created_at),
-    })
+    async fn update_region(
+        &self,
+        request: Request<wire::UpdateRegionRequest>,
+    ) -> Result<Response<wire::UpdateRegionResponse>, Status> {
+        let result = async {
+            let caller = self.enter(&request, authz::UPDATE_REGION).await?;
+            let request = request.into_inner();
+            let changed = self
+                .services
+                .region_update(caller, request.name, request.region, request.update_mask)
+                .await?;
+            Ok(wire::UpdateRegionResponse { region: Some(shown(changed.value)), revision: changed.revision })
+        };
+        self.answer(authz::UPDATE_REGION, result.await)
+    }
+
+    async fn delete_region(
+        &self,
+        request: Request<wire::DeleteRegionRequest>,
+    ) -> Result<Response<wire::DeleteRegionResponse>, Status> {
+        let result = async {
+            let caller = self.enter(&request, authz::DELETE_REGION).await?;
+            let request = request.into_inner();
+            let gone = self.services.region_delete(caller, request.region, request.etag).await?;
+            Ok(wire::DeleteRegionResponse { revision: gone.revision })
+        };
+        self.answer(authz::DELETE_REGION, result.await)
+    }
 }

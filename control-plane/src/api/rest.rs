@@ -3,35 +3,47 @@
 //! Every error is problem+json with a stable `code`, every violation and the details that gRPC callers get.
 //! Bodies are JSON and say so: a form that a browser sends across sites is refused. What the body or the path
 //! says, the query does not say again: the transcoder lets it win over the body, and so it is refused.
+//! Nothing of a body is read for a caller that presents no token.
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use prost::Message as _;
 use rest_over_grpc::transcoding::{Transcode, TranscodeResponse};
-use rr_contract::wire::google::rpc;
 use rr_contract::wire::rest::Transcoder;
 use rr_contract::wire::{fleet, management};
-use serde_json::{Map, Value, json};
-use tonic_types::pb;
 
 use super::Api;
+use super::route::{Found, ROUTES, Route};
+use super::schema::Body;
+use crate::authz::TABLE;
+use crate::events::Events;
+use crate::guard::Class;
+use crate::kind::Kind;
+use crate::service::ServiceError;
 
-mod query;
+use problem::Problem;
+use stream::{Form, KEEP_ALIVE};
 
-/// The largest body: a sealed secret and what is around it.
-const BODY_MOST: usize = 1024 * 1024;
+mod input;
+mod problem;
+mod stream;
+
+pub(super) use input::takes_if_match;
+
+/// Where the document of this API is.
+pub(super) const OPENAPI: &str = "/openapi.json";
 
 /// The REST side. Clones share the routes.
 #[derive(Clone)]
-pub(super) struct Rest(Arc<dyn Answer>);
+pub(super) struct Rest {
+    routes: Arc<dyn Answer>,
+    events: Events,
+}
 
 /// The transcoder's type has ten parameters; here they end.
 trait Answer: Send + Sync {
@@ -61,80 +73,139 @@ impl<T: Transcode + Send + Sync> Answer for Routes<T> {
 impl Rest {
     pub(super) fn new(api: &Api) -> Self {
         use fleet::__rest_over_grpc_bridge_FleetService::FleetServiceRestBridge;
+        use management::__rest_over_grpc_bridge_ApplyService::ApplyServiceRestBridge;
+        use management::__rest_over_grpc_bridge_AuditService::AuditServiceRestBridge;
         use management::__rest_over_grpc_bridge_CredentialService::CredentialServiceRestBridge;
+        use management::__rest_over_grpc_bridge_FilterService::FilterServiceRestBridge;
         use management::__rest_over_grpc_bridge_InstallationService::InstallationServiceRestBridge;
+        use management::__rest_over_grpc_bridge_MemberService::MemberServiceRestBridge;
+        use management::__rest_over_grpc_bridge_MeterService::MeterServiceRestBridge;
         use management::__rest_over_grpc_bridge_NodeTokenService::NodeTokenServiceRestBridge;
+        use management::__rest_over_grpc_bridge_NotificationService::NotificationServiceRestBridge;
         use management::__rest_over_grpc_bridge_OrgService::OrgServiceRestBridge;
         use management::__rest_over_grpc_bridge_ProxyService::ProxyServiceRestBridge;
         use management::__rest_over_grpc_bridge_RegionService::RegionServiceRestBridge;
         use management::__rest_over_grpc_bridge_RequestService::RequestServiceRestBridge;
+        use management::__rest_over_grpc_bridge_RevisionService::RevisionServiceRestBridge;
+        use management::__rest_over_grpc_bridge_RuleService::RuleServiceRestBridge;
         use management::__rest_over_grpc_bridge_TargetService::TargetServiceRestBridge;
         use management::__rest_over_grpc_bridge_TokenService::TokenServiceRestBridge;
+        use management::__rest_over_grpc_bridge_UserService::UserServiceRestBridge;
 
         // "Externally": every handler authorizes itself, on either way in.
-        Self(Arc::new(Routes(Transcoder::new(
+        let routes = Arc::new(Routes(Transcoder::new(
             FleetServiceRestBridge::externally_authenticated(api.clone()),
             CredentialServiceRestBridge::externally_authenticated(api.clone()),
-            InstallationServiceRestBridge::externally_authenticated(api.clone()),
+            FilterServiceRestBridge::externally_authenticated(api.clone()),
+            UserServiceRestBridge::externally_authenticated(api.clone()),
+            TokenServiceRestBridge::externally_authenticated(api.clone()),
+            MemberServiceRestBridge::externally_authenticated(api.clone()),
+            MeterServiceRestBridge::externally_authenticated(api.clone()),
             NodeTokenServiceRestBridge::externally_authenticated(api.clone()),
             OrgServiceRestBridge::externally_authenticated(api.clone()),
             ProxyServiceRestBridge::externally_authenticated(api.clone()),
             RegionServiceRestBridge::externally_authenticated(api.clone()),
-            RequestServiceRestBridge::externally_authenticated(api.clone()),
+            RuleServiceRestBridge::externally_authenticated(api.clone()),
             TargetServiceRestBridge::externally_authenticated(api.clone()),
-            TokenServiceRestBridge::externally_authenticated(api.clone()),
-        ))))
+            ApplyServiceRestBridge::externally_authenticated(api.clone()),
+            AuditServiceRestBridge::externally_authenticated(api.clone()),
+            InstallationServiceRestBridge::externally_authenticated(api.clone()),
+            NotificationServiceRestBridge::externally_authenticated(api.clone()),
+            RequestServiceRestBridge::externally_authenticated(api.clone()),
+            RevisionServiceRestBridge::externally_authenticated(api.clone()),
+        )));
+        Self { routes, events: api.events.clone() }
+    }
+
+    /// What a request would cost.
+    pub(super) fn class(method: &Method, path: &str) -> Class {
+        match ROUTES.find(method, path) {
+            Found::Route(route) => route.class(),
+            // Nothing of ours runs: it is only told so.
+            Found::Methods(_) | Found::Nothing => Class::Ordinary,
+        }
     }
 
     pub(super) async fn answer(&self, request: Request) -> Response {
-        let (head, body) = request.into_parts();
-        let carries = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
-        if !carries && !matches!(head.method, Method::GET | Method::DELETE) {
-            let mut refused = problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "this API knows GET, POST, PATCH and DELETE",
-            );
-            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, PATCH, DELETE"));
-            return refused;
-        }
-        let Ok(body) = to_bytes(body, BODY_MOST).await else {
-            return problem(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request-too-large",
-                "the body is cut off, or larger than 1 MiB",
-            );
-        };
-        if carries && !is_json(&head.headers) {
-            return problem(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "send the body as JSON, with `content-type: application/json`",
-            );
-        }
-        if let Some(parameter) = query::misplaced(&head.method, &head.uri) {
-            let text = format!("query parameter {parameter:?} is not taken here");
-            let mut body = body_of(StatusCode::BAD_REQUEST, "invalid", &text);
-            let reason = "belongs in the body or the path";
-            body.insert("errors".into(), json!([{"field": parameter, "reason": reason}]));
-            return respond(StatusCode::BAD_REQUEST, body);
-        }
-        let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        match self.0.call(head.method.clone(), target, head.headers, body).await {
-            Some(TranscodeResponse::Unary(unary)) if unary.status().is_success() => {
-                unary.into_http().map(Body::from)
-            }
-            Some(TranscodeResponse::Unary(unary)) => failure(unary.status(), unary.headers(), unary.body()),
-            // No call of this port streams; when one does, its errors need a form of their own.
-            Some(TranscodeResponse::Streaming(_)) => {
-                problem(StatusCode::NOT_IMPLEMENTED, "not-implemented", "this call is served over gRPC alone")
-            }
-            None => {
-                let text = format!("no such call: {} {}", head.method, head.uri.path());
-                problem(StatusCode::NOT_FOUND, "no-such-call", &text)
-            }
+        match self.call(request).await {
+            Ok(response) => response,
+            Err(refused) => refused,
         }
     }
+
+    async fn call(&self, request: Request) -> Result<Response, Response> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let route = match ROUTES.find(&head.method, path) {
+            Found::Route(route) => route,
+            Found::Methods(methods) => return Err(not_allowed(methods)),
+            Found::Nothing if path == OPENAPI && head.method == Method::GET => return Ok(document()),
+            Found::Nothing if path == OPENAPI => return Err(not_allowed(["GET"])),
+            Found::Nothing => {
+                let text = format!("no such call: {} {path}", head.method);
+                return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-call", text).answer());
+            }
+        };
+        if head.headers.get(AUTHORIZATION).is_none_or(HeaderValue::is_empty) {
+            // Its handler never sees it.
+            let rule = TABLE
+                .iter()
+                .find(|rule| rule.call.split_once('.') == Some((&route.service.name, &route.call.name)));
+            self.events.call(rule.map_or("unknown", |rule| rule.call), Some(Kind::Unauthenticated));
+            let text = ServiceError::Unauthenticated.to_string();
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", text).answer());
+        }
+        let body = body_of(route, &head.headers, body).await?;
+        let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let input = input::read(route, target, &head.headers, &body)
+            .map_err(|violations| Problem::invalid(&violations).answer())?;
+        let body = input.body.map_or(body, Bytes::from);
+        let form = Form::of(&head.headers);
+        let mut headers = head.headers;
+        headers.insert(ACCEPT, HeaderValue::from_static(form.content_type()));
+        match self.routes.call(head.method, input.target, headers, body).await {
+            Some(TranscodeResponse::Unary(unary)) if unary.status().is_success() => {
+                Ok(unary.into_http().map(HttpBody::from))
+            }
+            Some(TranscodeResponse::Unary(unary)) => {
+                Err(Problem::said(unary.status(), unary.body()).answer_with(unary.headers()))
+            }
+            Some(TranscodeResponse::Streaming(streaming)) => Ok(stream::answer(streaming, form, KEEP_ALIVE)),
+            // The transcoder reads paths more strictly than the routes are matched.
+            None => Err(Problem::new(StatusCode::NOT_FOUND, "no-such-call", "no such call").answer()),
+        }
+    }
+}
+
+/// An error of the guard or of a handler, over REST.
+pub(super) fn refusal(status: &tonic::Status) -> Response {
+    Problem::of(status).answer()
+}
+
+fn document() -> Response {
+    let mut response = Response::new(HttpBody::from(super::openapi::DOCUMENT.clone()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn body_of(route: &Route, headers: &HeaderMap, body: HttpBody) -> Result<Bytes, Response> {
+    if route.binding.body != Body::None && !is_json(headers) {
+        let text = "send the body as JSON, with `content-type: application/json`";
+        let code = "unsupported-media-type";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text).answer());
+    }
+    let most = route.class().body();
+    to_bytes(body, most).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        let problem = if too_large {
+            let text = format!("the body is larger than {} MiB", most / 1024 / 1024);
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request-too-large", text)
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid", "the body is cut off")
+        };
+        problem.answer()
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -142,89 +213,14 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
-    respond(status, body_of(status, code, detail))
-}
-
-fn body_of(status: StatusCode, code: &str, detail: &str) -> Map<String, Value> {
-    let mut body = Map::new();
-    body.insert("type".into(), "about:blank".into());
-    body.insert("title".into(), status.canonical_reason().unwrap_or("Error").into());
-    body.insert("status".into(), status.as_u16().into());
-    body.insert("detail".into(), detail.into());
-    body.insert("code".into(), code.into());
-    body
-}
-
-fn respond(status: StatusCode, body: Map<String, Value>) -> Response {
-    let bytes = serde_json::to_vec(&Value::Object(body)).expect("a JSON value serializes");
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
+fn not_allowed<'a>(methods: impl IntoIterator<Item = &'a str>) -> Response {
+    let methods: Vec<&str> = methods.into_iter().collect();
+    let allowed = methods.join(", ");
+    let text = format!("this path knows {allowed}");
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", text).answer();
+    response.headers_mut().insert(ALLOW, HeaderValue::try_from(allowed).expect("names of methods"));
     response
 }
 
-/// A failed call, as the transcoder says it: `{code, message, details}`.
-fn failure(status: StatusCode, headers: &HeaderMap, said: &[u8]) -> Response {
-    let said: Value = serde_json::from_slice(said).unwrap_or_default();
-    let message = said["message"].as_str().unwrap_or_default();
-    let packed = said["details"].as_array().into_iter().flatten().find_map(|detail| {
-        let packed = (detail["kind"] == "grpc-status-details-bin").then(|| detail["value"].as_str())??;
-        let bytes = STANDARD.decode(packed).ok()?;
-        pb::Status::decode(bytes.as_slice()).ok()
-    });
-    let mut code = kebab(status.canonical_reason().unwrap_or("error"));
-    let mut errors = Vec::new();
-    let mut details = Vec::new();
-    for any in packed.iter().flat_map(|packed| &packed.details) {
-        let Some(detail) = detail(&any.type_url, &any.value) else { continue };
-        if let Some(reason) = detail["reason"].as_str() {
-            code = kebab(reason);
-        }
-        for violation in detail["fieldViolations"].as_array().into_iter().flatten() {
-            errors.push(json!({"field": violation["field"], "reason": violation["description"]}));
-        }
-        details.push(detail);
-    }
-    if packed.is_none() && status == StatusCode::BAD_REQUEST {
-        // The JSON itself is at fault; the decoder's text names the field where it knows it.
-        code = "invalid".to_owned();
-        errors.push(json!({"field": "", "reason": message}));
-    }
-    let mut body = body_of(status, &code, message);
-    if !errors.is_empty() {
-        body.insert("errors".into(), errors.into());
-    }
-    if !details.is_empty() {
-        body.insert("details".into(), details.into());
-    }
-    let mut response = respond(status, body);
-    if let Some(challenge) = headers.get(WWW_AUTHENTICATE) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
-    }
-    response
-}
-
-/// A detail in its JSON form; one that we never send is left out.
-fn detail(type_url: &str, value: &[u8]) -> Option<Value> {
-    fn json_of<M: prost::Message + Default + serde::Serialize>(value: &[u8]) -> Option<Value> {
-        serde_json::to_value(M::decode(value).ok()?).ok()
-    }
-    let mut detail = match type_url.strip_prefix("type.googleapis.com/google.rpc.")? {
-        "BadRequest" => json_of::<rpc::BadRequest>(value)?,
-        "ErrorInfo" => json_of::<rpc::ErrorInfo>(value)?,
-        "PreconditionFailure" => json_of::<rpc::PreconditionFailure>(value)?,
-        "RetryInfo" => json_of::<rpc::RetryInfo>(value)?,
-        _ => return None,
-    };
-    detail.as_object_mut()?.insert("@type".into(), type_url.into());
-    Some(detail)
-}
-
-/// `NAME_TAKEN` and `Not Found` as problems name them.
-fn kebab(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
-}
+#[cfg(test)]
+mod tests;

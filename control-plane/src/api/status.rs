@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::{error, warn};
 
 use crate::authz::Rule;
+use crate::guard::Refusal;
 use crate::kind::Kind;
 use crate::service::ServiceError;
 
@@ -40,6 +41,29 @@ pub(super) fn of(rule: Rule, failure: &ServiceError) -> Status {
     Status::with_error_details(code(kind), text, details(rule, failure))
 }
 
+/// The status of a call that the guard let not through.
+pub(super) fn of_refusal(refusal: Refusal) -> Status {
+    let (code, reason, retry) = match refusal {
+        Refusal::Rate(wait) => (Code::ResourceExhausted, "RATE_LIMITED", Some(wait)),
+        Refusal::Streams => (Code::ResourceExhausted, "TOO_MANY_STREAMS", Some(RETRY_AFTER)),
+        Refusal::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", None),
+    };
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    if let Some(wait) = retry {
+        details.set_retry_info(Some(wait));
+    }
+    Status::with_error_details(code, refusal.to_string(), details)
+}
+
+/// The end of a stream that would have gone on.
+pub(super) fn stopping() -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("UNAVAILABLE", DOMAIN, HashMap::new());
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(Code::Unavailable, "the control plane is stopping", details)
+}
+
 fn code(kind: Kind) -> Code {
     match kind {
         Kind::NotFound => Code::NotFound,
@@ -64,6 +88,16 @@ fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
             for violation in invalid.violations() {
                 details.add_bad_request_violation(&violation.field, &violation.reason);
             }
+        }
+        ServiceError::Stale { given, current, value, .. } => {
+            let current_value = serde_json::to_string(value).unwrap_or_default();
+            let metadata = HashMap::from([
+                ("call".to_owned(), rule.call.to_owned()),
+                ("given".to_owned(), given.clone()),
+                ("current".to_owned(), current.clone()),
+                ("current_value".to_owned(), current_value),
+            ]);
+            details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
         }
         ServiceError::Refused { reason, preconditions, .. } => {
             for precondition in preconditions {

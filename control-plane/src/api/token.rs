@@ -1,27 +1,71 @@
 //! Calls of TokenService.
 
 use rr_contract::wire::management as wire;
-use rr_contract::wire::management::token_service_server::TokenService;
 use tonic::{Request, Response, Status};
 
-use super::{Api, encode};
-use crate::authz::{self, Principal};
-use crate::store::token::TokenEntry;
+use super::Api;
+use crate::authz;
+use crate::service::shown;
 
 #[tonic::async_trait]
-impl TokenService for Api {
+impl wire::token_service_server::TokenService for Api {
     async fn create_token(
         &self,
         request: Request<wire::CreateTokenRequest>,
     ) -> Result<Response<wire::CreateTokenResponse>, Status> {
         let result = async {
             let caller = self.enter(&request, authz::CREATE_TOKEN).await?;
-            let made = self.services.token_create(&caller, request.into_inner().token).await?;
+            let request = request.into_inner();
+            let made = self.services.token_create(caller, request.token).await?;
             // Shown this once: from here on only its hash is kept.
-            let secret = String::from_utf8_lossy(made.secret.expose()).into_owned();
-            Ok(wire::CreateTokenResponse { token: Some(encode(made.entry)), secret })
+            let secret = String::from_utf8_lossy(made.value.secret.expose()).into_owned();
+            Ok(wire::CreateTokenResponse {
+                token: Some(shown(made.value.stored)),
+                secret,
+                revision: made.revision,
+            })
         };
         self.answer(authz::CREATE_TOKEN, result.await)
+    }
+
+    async fn get_token(
+        &self,
+        request: Request<wire::GetTokenRequest>,
+    ) -> Result<Response<wire::GetTokenResponse>, Status> {
+        let result = async {
+            let caller = self.enter(&request, authz::GET_TOKEN).await?;
+            let request = request.into_inner();
+            let found = self.services.token_show(&caller, &request.token).await?;
+            Ok(wire::GetTokenResponse { token: Some(shown(found)) })
+        };
+        self.answer(authz::GET_TOKEN, result.await)
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<wire::ListTokensRequest>,
+    ) -> Result<Response<wire::ListTokensResponse>, Status> {
+        let result = async {
+            let caller = self.enter(&request, authz::LIST_TOKENS).await?;
+            let request = request.into_inner();
+            let page = self.services.token_list(&caller, request.page_size, &request.page_token).await?;
+            let tokens = page.items.into_iter().map(shown).collect();
+            Ok(wire::ListTokensResponse { tokens, next_page_token: page.next })
+        };
+        self.answer(authz::LIST_TOKENS, result.await)
+    }
+
+    async fn delete_token(
+        &self,
+        request: Request<wire::DeleteTokenRequest>,
+    ) -> Result<Response<wire::DeleteTokenResponse>, Status> {
+        let result = async {
+            let caller = self.enter(&request, authz::DELETE_TOKEN).await?;
+            let request = request.into_inner();
+            let gone = self.services.token_revoke(caller, request.token, request.etag).await?;
+            Ok(wire::DeleteTokenResponse { revision: gone.revision })
+        };
+        self.answer(authz::DELETE_TOKEN, result.await)
     }
 
     async fn get_self(
@@ -30,31 +74,8 @@ impl TokenService for Api {
     ) -> Result<Response<wire::GetSelfResponse>, Status> {
         let result = async {
             let caller = self.enter(&request, authz::GET_SELF).await?;
-            Ok(wire::GetSelfResponse { token: Some(encode_self(caller.principal)) })
+            self.services.self_shown(&caller).await
         };
         self.answer(authz::GET_SELF, result.await)
-    }
-}
-
-fn encode(entry: TokenEntry) -> wire::Token {
-    wire::Token {
-        id: entry.token.id,
-        name: entry.token.name,
-        grants: entry.grants.into_iter().map(|(role, org)| wire::Grant { role, org }).collect(),
-        expires_at: encode::maybe_at(entry.token.expires_at),
-        created_at: encode::at(entry.token.created_at),
-    }
-}
-
-fn encode_self(principal: Principal) -> wire::Token {
-    let operator =
-        principal.operator.then(|| wire::Grant { role: wire::Role::Operator.into(), org: String::new() });
-    let orgs = principal.orgs.into_iter().map(|(org, role)| wire::Grant { role: role.into(), org });
-    wire::Token {
-        id: principal.token,
-        name: principal.name,
-        grants: operator.into_iter().chain(orgs).collect(),
-        expires_at: encode::maybe_at(principal.expires_at),
-        created_at: encode::at(principal.created_at),
     }
 }

@@ -15,8 +15,9 @@ use tracing::{error, warn};
 use super::FleetPort;
 use crate::authority::{Issued, NodeIdentity};
 use crate::events::JoinOutcome;
+use crate::service::region;
 use crate::store::node::Redeemed;
-use crate::store::{self, Author, StoreError, micros, node_row};
+use crate::store::{self, StoreError, micros, node_row};
 
 /// Why a machine did not become a node; for our log alone.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +78,9 @@ impl FleetPort {
     ) -> Result<fleet::JoinResponse, JoinError> {
         let id: NodeTokenId = request.token.parse().map_err(|_| JoinError::UnknownToken)?;
         let entry = store::node::token_by_id(&self.store, id).await?.ok_or(JoinError::UnknownToken)?;
-        let region =
-            store::region::by_reference(&self.store, &entry.region).await?.ok_or(JoinError::Statement)?;
-        let statement = NodeTokenStatement::parse(entry.statement, &region.statement()?)
-            .map_err(|_| JoinError::Statement)?;
+        let region = region::by_reference(&self.store, &entry.region).await?.ok_or(JoinError::Statement)?;
+        let key = region::statement(&region.document)?;
+        let statement = NodeTokenStatement::parse(entry.statement, &key).map_err(|_| JoinError::Statement)?;
         if !statement.admits(&request.auth) {
             return Err(JoinError::Auth);
         }
@@ -122,9 +122,8 @@ impl FleetPort {
             certificate_not_after: micros(issued.not_after),
             status: Vec::new(),
         };
-        let author = Author { token: token.clone(), call: "EnrolmentService.Join" };
         self.store
-            .write(author, move |txn| {
+            .note(move |txn| {
                 Box::pin(async move {
                     match store::node::token_redeem(txn, &token).await? {
                         Redeemed::Spent => return Err(JoinError::Spent),

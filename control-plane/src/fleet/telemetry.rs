@@ -19,7 +19,7 @@ use super::{FleetPort, identity};
 use crate::authority::NodeIdentity;
 use crate::events::RecordOutcome;
 use crate::store::request::{Ingest, Ingested, RecordLoss, ingest};
-use crate::store::{Author, StoreError, micros, request_row};
+use crate::store::{StoreError, micros, request_row};
 
 /// Acknowledgements that wait for the transport.
 const WAITING: usize = 16;
@@ -88,15 +88,14 @@ impl FleetPort {
             records,
             losses,
         };
-        let author = Author { token: node.clone(), call: "TelemetryService.Upload" };
         let written: Result<_, StoreError> =
-            self.store.write(author, move |txn| Box::pin(async move { ingest(txn, order).await })).await;
+            self.store.note(move |txn| Box::pin(async move { ingest(txn, order).await })).await;
         let written = written.map_err(|error| {
             // The node sends it again, and the cursor tells whether it was taken.
             warn!(error = %chain(&error), node.id = node, "batch of records not stored");
             Status::unavailable("records cannot be stored just now; send them again")
         })?;
-        let (through, expected) = match written.value {
+        let (through, expected) = match written {
             Ingested::Stored { stored, foreign } => {
                 self.events.records(RecordOutcome::Stored, stored, &node);
                 self.events.records(RecordOutcome::Foreign, foreign, &node);

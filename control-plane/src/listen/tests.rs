@@ -1,13 +1,16 @@
 //! Listeners: what a slow or silent peer may hold up.
 
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 
+use bytes::Bytes;
 use rr_contract::model::id::InstallationId;
 use rr_contract::runtime::Shutdown;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::seam::Seams;
 use rustls_pki_types::ServerName;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::*;
@@ -29,6 +32,8 @@ async fn stranger(patience: Duration) -> (tokio_rustls::client::TlsStream<TcpStr
         tls: Some(authority.fleet_tls(&seams).expect("is made")),
         admit: Arc::new(|_, _| {}),
         stranger: Some(patience),
+        patience: None,
+        connections: CONNECTIONS,
         events: Events::new(&Observability::quiet("rr-control")),
         tasks: tasks.clone(),
         stop: shutdown.stop(),
@@ -48,6 +53,143 @@ async fn stranger(patience: Duration) -> (tokio_rustls::client::TlsStream<TcpStr
     let name = ServerName::try_from(SERVER_NAME).expect("a name");
     let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("is let in");
     (stream, shutdown, tasks)
+}
+
+/// Serves answers that have no end, without TLS. The receiver ends when the last answer was dropped.
+fn endless(patience: Option<Duration>, connections: usize) -> (SocketAddr, mpsc::Receiver<()>, Tasks) {
+    let (held, dropped) = mpsc::channel::<()>(1);
+    let held = Arc::new(Mutex::new(Some(held)));
+    let answer = tower::service_fn(move |_: Request<Body>| {
+        // The first answer has the only one.
+        let held = held.lock().expect("whole").take();
+        let endless = futures_util::stream::repeat_with(move || {
+            let _held = &held;
+            Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 65_536]))
+        });
+        async move { Ok::<_, Infallible>(Response::new(Body::from_stream(endless))) }
+    });
+    let tasks = Tasks::new();
+    let bound = Bound::bind("management", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
+    let address = bound.address();
+    let serving = Serving {
+        router: axum::Router::new().fallback_service(answer),
+        tls: None,
+        admit: Arc::new(|_, _| {}),
+        stranger: None,
+        patience,
+        connections,
+        events: Events::new(&Observability::quiet("rr-control")),
+        tasks: tasks.clone(),
+        stop: Shutdown::new().stop(),
+        drain: SOON,
+    };
+    tasks.spawn("port", bound.serve(serving));
+    (address, dropped, tasks)
+}
+
+/// Asks for an answer without end over HTTP/1 and reads none of it.
+async fn asks_and_does_not_read(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("writes");
+    stream
+}
+
+/// The same over HTTP/2, where the connection lives on and answers pings.
+async fn asks_and_opens_no_window(address: SocketAddr, tasks: &Tasks) -> Response<Incoming> {
+    let stream = TcpStream::connect(address).await.expect("connects");
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .expect("speaks HTTP/2");
+    tasks.spawn("client", connection);
+    let request = Request::get("http://x/").body(Body::empty()).expect("a request");
+    let response = sender.send_request(request).await.expect("answers");
+    // Kept, or the connection would close by itself.
+    std::mem::forget(sender);
+    response
+}
+
+const BRIEF: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_is_cut_off() {
+    let (address, mut dropped, _tasks) = endless(Some(BRIEF), 8);
+    let _kept = asks_and_does_not_read(address).await;
+    assert!(timeout(SOON, dropped.recv()).await.expect("is cut off").is_none());
+}
+
+#[tokio::test]
+async fn a_caller_that_opens_no_window_is_cut_off_though_its_connection_lives() {
+    let (address, mut dropped, tasks) = endless(Some(BRIEF), 8);
+    let _kept = asks_and_opens_no_window(address, &tasks).await;
+    assert!(timeout(SOON, dropped.recv()).await.expect("is cut off").is_none());
+}
+
+/// What the two tests above would show if nothing were bounded.
+#[tokio::test]
+async fn without_a_bound_both_of_them_keep_their_place() {
+    let (address, mut dropped, _tasks) = endless(None, 8);
+    let _kept = asks_and_does_not_read(address).await;
+    assert!(timeout(BRIEF * 5, dropped.recv()).await.is_err());
+    let (address, mut dropped, tasks) = endless(None, 8);
+    let _kept = asks_and_opens_no_window(address, &tasks).await;
+    assert!(timeout(BRIEF * 5, dropped.recv()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_slowly_but_reads_is_served() {
+    let (address, _dropped, _tasks) = endless(Some(BRIEF * 5), 8);
+    let mut stream = asks_and_does_not_read(address).await;
+    let (mut bytes, mut read) = (vec![0; 1 << 20], 0);
+    let start = tokio::time::Instant::now();
+    // Longer than a caller that does not read would be suffered.
+    while start.elapsed() < BRIEF * 10 {
+        let length = stream.read(&mut bytes).await.expect("is served");
+        assert!(length > 0, "closed after {read}");
+        read += length;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_says_nothing_is_shown_out() {
+    let (address, _dropped, _tasks) = endless(Some(BRIEF), 8);
+    for said in [&b""[..], b"PRI * HTTP/2.0\r\n", b"GET / HT"] {
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        stream.write_all(said).await.expect("writes");
+        let mut bytes = [0; 256];
+        let read = async { while stream.read(&mut bytes).await.is_ok_and(|length| length > 0) {} };
+        timeout(SOON, read).await.expect("is shown out");
+    }
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_are_closed_and_the_ones_before_live_on() {
+    let (address, _dropped, _tasks) = endless(None, 1);
+    let mut first = asks_and_does_not_read(address).await;
+    let mut bytes = [0; 256];
+    assert!(first.read(&mut bytes).await.expect("is served") > 0);
+    let mut second = TcpStream::connect(address).await.expect("connects");
+    let closed = timeout(SOON, second.read(&mut bytes)).await.expect("is closed");
+    assert!(closed.map_or(true, |length| length == 0));
+    assert!(first.read(&mut bytes).await.expect("is served") > 0);
+}
+
+#[test]
+fn a_certificate_in_files_is_served_with_and_what_is_none_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(["control.example".to_owned()]).expect("is made");
+    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    std::fs::write(&certificate, made.cert.pem()).expect("writes");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("writes");
+    server_tls(&certificate, &key).expect("goes together");
+    let other = folder.path().join("other.pem");
+    std::fs::write(&other, rcgen::KeyPair::generate().expect("keys").serialize_pem()).expect("writes");
+    for (certificate, key) in
+        [(&certificate, &other), (&key, &key), (&certificate, &folder.path().join("none"))]
+    {
+        let refused = server_tls(certificate, key).expect_err("refused").to_string();
+        assert!(refused.contains(".pem") || refused.contains("none"), "{refused}");
+    }
 }
 
 /// Reads until the other end closes, one way or the other.

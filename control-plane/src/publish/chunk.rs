@@ -99,7 +99,7 @@ fn chunks(cut: Cut) -> Vec<(Bytes, u32)> {
             revision: entry.revision,
             hash: entry.hash.to_vec(),
             payload: entry.payload,
-            needs: Vec::new(),
+            needs: entry.needs.iter().map(|need| (*need).to_owned()).collect(),
         };
         let length = resource.encoded_len() + 8;
         if size > 0 && size + length > BODY {

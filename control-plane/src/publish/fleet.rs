@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prost::Message as _;
-use rr_contract::model::id::NodeId;
+use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::model::resource::Key;
 use rr_contract::runtime::{Stop, chain};
 use rr_contract::wire::fleet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::store::{self, Author, Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// How often what changed is written to the store.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -23,6 +23,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// A node with an open stream.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveNode {
+    pub(crate) region: RegionId,
     pub(crate) address: String,
     pub(crate) build: String,
     /// What it reported last.
@@ -86,6 +87,15 @@ impl Fleet {
         self.state().nodes.get(&id).map(|slot| slot.node.clone())
     }
 
+    /// How many nodes of each region have a stream open here.
+    pub(crate) fn connected_by_region(&self) -> HashMap<RegionId, usize> {
+        let mut counts = HashMap::new();
+        for slot in self.state().nodes.values() {
+            *counts.entry(slot.node.region).or_default() += 1;
+        }
+        counts
+    }
+
     /// Writes what changed, until the stop, and once more then.
     pub(crate) async fn run(self, store: Store, stop: Stop) {
         loop {
@@ -107,9 +117,8 @@ impl Fleet {
         if dirty.is_empty() {
             return Ok(());
         }
-        let author = Author { token: String::new(), call: "fleet" };
         store
-            .write(author, move |txn| {
+            .note(move |txn| {
                 Box::pin(async move {
                     for (id, report) in dirty {
                         store::node::report(

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use rr_contract::digest::{ResourceHash, resource_hash};
 use rr_contract::model::id::RegionId;
 use rr_contract::model::proxy::Proxy;
-use rr_contract::model::resource::{Key, Model};
+use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet;
 use tracing::error;
 
 use super::region::{Cut, RegionView};
 use crate::store::Head;
-use crate::store::change::{PublishedChange, PublishedResource};
+use crate::store::history::{News, PublishedChange, PublishedResource};
 
 /// A resource as it stands.
 #[derive(Debug, Clone)]
@@ -24,8 +24,12 @@ pub(super) struct Entry {
     pub(super) revision: u64,
     pub(super) hash: ResourceHash,
     pub(super) payload: Bytes,
+    /// What a reader must understand.
+    pub(super) needs: Vec<&'static str>,
     /// Of a proxy: what decides where it and what it refers to is sent.
     proxy: Option<Arc<Proxy>>,
+    /// Of a rule, filter or meter: what it belongs to, and goes wherever that goes.
+    parent: Option<Key>,
 }
 
 /// Where a node stands, by its own word.
@@ -45,9 +49,13 @@ pub(super) enum Standing {
 pub(super) struct Index {
     lineage: [u8; 16],
     head: u64,
+    /// Head of the audit chain at `head`.
+    audit: [u8; 32],
     generation: u64,
     start: u64,
     resources: HashMap<Key, Entry>,
+    /// What belongs to each resource.
+    children: HashMap<Key, BTreeSet<Key>>,
     regions: HashMap<RegionId, RegionView>,
 }
 
@@ -56,9 +64,11 @@ impl Index {
         let mut index = Self {
             lineage: head.lineage,
             head: head.revision,
+            audit: head.audit,
             generation,
             start: head.revision,
             resources: HashMap::with_capacity(resources.len()),
+            children: HashMap::new(),
             regions: HashMap::new(),
         };
         let mut touched = BTreeSet::new();
@@ -82,8 +92,20 @@ impl Index {
         self.generation
     }
 
-    /// Takes changes in, which are in the order of their revisions.
-    pub(super) fn apply(&mut self, changes: Vec<PublishedChange>) {
+    /// Takes in what came after the head.
+    pub(super) fn apply(&mut self, news: News) {
+        self.take(news.changes);
+        if let Some((revision, audit)) = news.to {
+            // What touched no resource of nodes has no change here.
+            if revision > self.head {
+                self.settle(BTreeSet::new(), Some(revision));
+                self.head = revision;
+            }
+            self.audit = audit;
+        }
+    }
+
+    fn take(&mut self, changes: Vec<PublishedChange>) {
         let mut changes = changes.into_iter().peekable();
         while let Some(first) = changes.next() {
             let revision = first.revision;
@@ -108,6 +130,7 @@ impl Index {
             region: region.to_string(),
             digest: digest.to_vec(),
             count,
+            audit: self.audit.to_vec(),
         }
     }
 
@@ -152,29 +175,23 @@ impl Index {
         payload: Option<Bytes>,
         touched: &mut BTreeSet<(RegionId, Key)>,
     ) {
-        let new = payload.map(|payload| {
-            let proxy = match Model::parse(&key, &payload) {
-                Ok(Model::Proxy(proxy)) => Some(Arc::new(proxy)),
-                Ok(Model::Org(_) | Model::Target(_) | Model::Credential(_)) => None,
-                Err(error) => {
-                    // It was parsed before it was stored, so this build is older than what wrote it.
-                    error!(resource = %key, %error, "published resource not understood");
-                    None
-                }
-            };
-            Entry { revision, hash: resource_hash(&payload), payload, proxy }
-        });
+        let new = payload.map(|payload| Entry::of(&key, revision, payload));
         let new_proxy = new.as_ref().and_then(|entry| entry.proxy.clone());
+        let new_parent = new.as_ref().and_then(|entry| entry.parent);
         let old = match new {
             Some(entry) => self.resources.insert(key, entry),
             None => self.resources.remove(&key),
         };
+        let old_parent = old.as_ref().and_then(|entry| entry.parent);
+        if old_parent != new_parent {
+            self.adopt(key, old_parent, new_parent);
+        }
         if let Some(proxy) = &new_proxy {
             let reach = reach(key, proxy);
             for region in &proxy.regions {
                 let view = self.regions.entry(*region).or_insert_with(|| RegionView::new(self.start));
                 view.hold(&reach);
-                touched.extend(reach.iter().map(|key| (*region, *key)));
+                touch(&self.children, *region, &reach, touched);
             }
         }
         if let Some(proxy) = old.and_then(|entry| entry.proxy) {
@@ -183,13 +200,29 @@ impl Index {
                 if let Some(view) = self.regions.get_mut(region) {
                     view.release(&reach);
                 }
-                touched.extend(reach.iter().map(|key| (*region, *key)));
+                touch(&self.children, *region, &reach, touched);
             }
         }
+        // What belongs to another is where that is, and no longer where it belonged before.
+        let (held, before) = (new_parent.unwrap_or(key), old_parent.unwrap_or(key));
         for (region, view) in &self.regions {
-            if view.holds(&key) {
+            if view.holds(&held) || view.holds(&before) {
                 touched.insert((*region, key));
             }
+        }
+    }
+
+    fn adopt(&mut self, key: Key, from: Option<Key>, to: Option<Key>) {
+        if let Some(from) = from
+            && let Some(children) = self.children.get_mut(&from)
+        {
+            children.remove(&key);
+            if children.is_empty() {
+                self.children.remove(&from);
+            }
+        }
+        if let Some(to) = to {
+            self.children.entry(to).or_default().insert(key);
         }
     }
 
@@ -209,6 +242,47 @@ impl Index {
                 view.open(self.start);
             }
         }
+    }
+}
+
+impl Entry {
+    fn of(key: &Key, revision: u64, payload: Bytes) -> Self {
+        let (mut proxy, mut parent, mut needs) = (None, None, Vec::new());
+        match Model::parse(key, &payload) {
+            Ok(model) => {
+                needs = model.needs();
+                match model {
+                    Model::Proxy(found) => proxy = Some(Arc::new(found)),
+                    child @ (Model::Rule(_) | Model::Filter(_) | Model::Meter(_)) => {
+                        parent = child.refs(key).into_iter().find(|key| key.id != ResourceId::Org);
+                    }
+                    Model::Org(_) | Model::Target(_) | Model::Credential(_) => {}
+                }
+            }
+            Err(error) => {
+                // It was parsed before it was stored, so this build is older than what wrote it.
+                error!(resource = %key, %error, "published resource not understood");
+            }
+        }
+        Self { revision, hash: resource_hash(&payload), payload, needs, proxy, parent }
+    }
+
+    /// What has to be held for this to be sent.
+    pub(super) fn held_by(&self, key: Key) -> Key {
+        self.parent.unwrap_or(key)
+    }
+}
+
+/// Notes keys, and what belongs to them, to be looked at again in a region.
+fn touch(
+    children: &HashMap<Key, BTreeSet<Key>>,
+    region: RegionId,
+    keys: &[Key],
+    touched: &mut BTreeSet<(RegionId, Key)>,
+) {
+    for key in keys {
+        touched.insert((region, *key));
+        touched.extend(children.get(key).into_iter().flatten().map(|child| (region, *child)));
     }
 }
 

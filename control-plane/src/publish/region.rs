@@ -97,7 +97,7 @@ impl RegionView {
 
     /// Brings one key to where it should be.
     pub(super) fn settle(&mut self, key: Key, published: Option<&Entry>, revision: Option<u64>) {
-        let wanted = published.filter(|_| self.held.contains_key(&key));
+        let wanted = published.filter(|entry| self.held.contains_key(&entry.held_by(key)));
         let old = match wanted {
             Some(entry) => {
                 if self.entries.get(&key).is_some_and(|held| held.hash == entry.hash) {

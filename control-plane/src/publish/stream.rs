@@ -161,6 +161,7 @@ where
         let seat = self.publisher.fleet.enter(
             self.node,
             LiveNode {
+                region: self.region,
                 address: self.address.clone(),
                 build: hello.build.chars().take(64).collect(),
                 status,

@@ -1,34 +1,34 @@
-//! Credentials: keys that we make, and seals that we cannot open.
+//! Credentials: keys that we make, and secrets that come sealed.
 
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::id::CredentialId;
-use rr_contract::model::invalid::Violations;
+use rr_contract::model::invalid::{Invalid, Violations};
+use rr_contract::model::name::Name;
 use rr_contract::seal::SealedSecret;
 use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
-use rr_contract::wire::{fleet, management};
+use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
+use super::draft::{Draft, stage};
 use super::error::Precondition;
-use super::target::{in_use, late_use};
-use super::{Changed, OrgCaller, Page, PageRequest, Reason, ServiceError, Services, fields};
-use crate::compile::{self, USAGE_CALLER, USAGE_UPSTREAM, under};
-use crate::store::{self, Reader, Txn, credential_row};
+use super::resource::show;
+use super::{Changed, OrgCaller, Reason, ServiceError, Services, fields, rules};
+use crate::compile::under;
+use crate::document::check_owner;
+use crate::noun::Noun;
+use crate::store::{self, Reader, Stored, secret_row};
 
-/// A credential just made, and the key that is shown once.
+/// A credential just made, and the key of a caller's, shown once.
 pub(crate) struct CreatedCredential {
-    pub(crate) row: credential_row::Model,
+    pub(crate) stored: Stored<Credential>,
     pub(crate) key: Option<Secret>,
 }
 
-/// What a create call asks for, by use.
-struct Draft {
-    id: CredentialId,
-    usage: i32,
-    kind: i32,
-    key_hash: Option<Vec<u8>>,
-    sealed: Option<SealedSecret>,
-    key: Option<Secret>,
+/// A credential's secret on its way in.
+pub(super) struct NewSecret {
+    pub(super) row: Option<secret_row::Model>,
+    pub(super) key: Option<Secret>,
 }
 
 impl Services {
@@ -36,193 +36,145 @@ impl Services {
     pub(crate) async fn credential_create(
         &self,
         at: OrgCaller,
-        credential: Option<management::Credential>,
+        credential: Option<Credential>,
     ) -> Result<Changed<CreatedCredential>, ServiceError> {
-        use management::credential::Usage;
-
-        let wire = fields::required("credential", credential)?;
+        let mut wire = fields::required("credential", credential)?;
         fields::same_org("credential.org", &wire.org, &at.org)?;
+        wire.org.clone_from(&at.org.id);
         if wire.version > 1 {
             return Err(ServiceError::field("credential.version", "is 1 when a credential is made"));
         }
-        let draft = match &wire.usage {
-            Some(Usage::Caller(caller)) => self.draft_caller(&wire.id, caller)?,
-            Some(Usage::Upstream(upstream)) => self.draft_upstream(&wire.id, upstream)?,
-            None => return Err(ServiceError::field("credential.usage", "is neither caller nor upstream")),
+        wire.version = 1;
+        let NewSecret { row, key } = match self.take_secret(&mut wire, "credential") {
+            // What else is wrong is told with it.
+            Err(ServiceError::Invalid(invalid)) => return Err(all_faults(&wire, &invalid)),
+            taken => taken?,
         };
-        let row = credential_row::Model {
-            id: draft.id.to_string(),
-            org: at.org.id.clone(),
-            name: wire.name,
-            usage: draft.usage,
-            kind: draft.kind,
-            version: 1,
-            not_after: fields::time_row("credential.not_after", wire.not_after.as_ref())?,
-            key_hash: draft.key_hash,
-            sealed: draft.sealed.as_ref().map(|sealed| sealed.to_wire().encode_to_vec()),
-            created_at: 0,
-            updated_at: 0,
-        };
-        let compiled = compile::credential(&row)?;
         let written = self
             .store
-            .write(at.caller.author(), move |txn| {
+            .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    store::org::lock(txn, &row.org).await?;
-                    if store::credential::id_is_spent(txn, &row.id).await? {
-                        return Err(ServiceError::AlreadyThere { noun: "credential", name: row.id });
+                    let org = super::org::live(txn, &at.org.id).await?;
+                    let spent = store::secret::spent(txn, std::slice::from_ref(&wire.id)).await?;
+                    if !spent.is_empty() {
+                        return Err(ServiceError::AlreadyThere { noun: "credential", name: wire.id });
                     }
-                    if let Some(sealed) = &draft.sealed {
-                        known_regions(txn, "credential.upstream.sealed", sealed).await?;
-                    }
-                    let row = credential_row::Model { created_at: txn.now(), updated_at: txn.now(), ..row };
-                    let taken = ServiceError::taken("credential", &row.name);
-                    store::credential::create(txn, row.clone()).await.map_err(taken)?;
-                    txn.publish(compiled.key, compiled.payload);
-                    Ok(CreatedCredential { row, key: draft.key })
+                    known_regions(txn, "credential.upstream.sealed", row.as_ref()).await?;
+                    let draft = Draft { wire, secret: row.clone(), before: None };
+                    let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
+                    rules::may_make(&at, &mut stored)?;
+                    store::secret::put(txn, row.into_iter().collect());
+                    Ok::<_, ServiceError>(CreatedCredential { stored, key })
                 })
             })
             .await?;
         Ok(written.into())
     }
 
-    fn draft_caller(&self, id: &str, caller: &management::Caller) -> Result<Draft, ServiceError> {
-        fields::unset_id("credential.id", id)?;
-        if caller.kind() != management::CallerKind::ApiKey {
-            return Err(ServiceError::field("credential.caller.kind", "is CALLER_KIND_API_KEY"));
+    /// Takes the secret of a credential that is about to be made out of its message, or makes one.
+    pub(super) fn take_secret(&self, wire: &mut Credential, prefix: &str) -> Result<NewSecret, ServiceError> {
+        match &mut wire.usage {
+            Some(Usage::Caller(caller)) => {
+                if !wire.id.is_empty() {
+                    return Err(ServiceError::field(format!("{prefix}.id"), "is set by the control plane"));
+                }
+                wire.id = CredentialId::from_random(self.random()).to_string();
+                let made = matches!(caller.kind(), wire::CallerKind::ApiKey | wire::CallerKind::Bearer);
+                if !made {
+                    return Ok(NewSecret { row: None, key: None });
+                }
+                let (key, hash) = api_key::make(KeyKind::Caller, &draw(&*self.seams.entropy));
+                let row = secret_row::Model {
+                    credential: wire.id.clone(),
+                    version: 1,
+                    sealed: None,
+                    key_hash: Some(hash.as_bytes().to_vec()),
+                };
+                Ok(NewSecret { row: Some(row), key: Some(key) })
+            }
+            Some(Usage::Upstream(upstream)) => {
+                let sealed = upstream.sealed.take();
+                upstream.sealed_regions.clear();
+                let field = |name: &str| format!("{prefix}.upstream.{name}");
+                match (upstream.kind(), sealed) {
+                    (wire::UpstreamKind::Unspecified, _) => {
+                        Err(ServiceError::field(field("kind"), "is missing or not known"))
+                    }
+                    (wire::UpstreamKind::None, None) => {
+                        if wire.id.is_empty() {
+                            wire.id = CredentialId::from_random(self.random()).to_string();
+                        }
+                        parsed(&wire.id, prefix)?;
+                        Ok(NewSecret { row: None, key: None })
+                    }
+                    (wire::UpstreamKind::None, Some(_)) => Err(ServiceError::field(
+                        field("sealed"),
+                        "is there although the kind is UPSTREAM_KIND_NONE",
+                    )),
+                    (_, None) => Err(ServiceError::field(
+                        field("sealed"),
+                        "is missing: seal the value with `rrctl credential create-upstream`",
+                    )),
+                    (_, Some(sealed)) => {
+                        parsed(&wire.id, prefix)?;
+                        let sealed = SealedSecret::try_from(sealed)
+                            .map_err(|invalid| under(&field("sealed"), &invalid))?;
+                        upstream.sealed_regions = regions_of(&sealed);
+                        Ok(NewSecret { row: Some(sealed_row(&wire.id, 1, &sealed)), key: None })
+                    }
+                }
+            }
+            None => Err(ServiceError::field(format!("{prefix}.usage"), "is neither caller nor upstream")),
         }
-        let (key, hash) = api_key::make(KeyKind::Caller, &draw(&*self.seams.entropy));
-        Ok(Draft {
-            id: CredentialId::from_random(self.random()),
-            usage: USAGE_CALLER,
-            kind: caller.kind,
-            key_hash: Some(hash.as_bytes().to_vec()),
-            sealed: None,
-            key: Some(key),
-        })
-    }
-
-    fn draft_upstream(&self, id: &str, upstream: &management::Upstream) -> Result<Draft, ServiceError> {
-        let kind = upstream.kind();
-        let draft = |id, sealed| Draft {
-            id,
-            usage: USAGE_UPSTREAM,
-            kind: kind.into(),
-            key_hash: None,
-            sealed,
-            key: None,
-        };
-        let parsed = || {
-            id.parse::<CredentialId>()
-                .map_err(|error| ServiceError::field("credential.id", error.to_string()))
-        };
-        match (kind, upstream.sealed.clone()) {
-            (management::UpstreamKind::Unspecified, _) => {
-                Err(ServiceError::field("credential.upstream.kind", "is missing or not known"))
-            }
-            (management::UpstreamKind::None, None) if id.is_empty() => {
-                Ok(draft(CredentialId::from_random(self.random()), None))
-            }
-            (management::UpstreamKind::None, None) => Ok(draft(parsed()?, None)),
-            (management::UpstreamKind::None, Some(_)) => Err(ServiceError::field(
-                "credential.upstream.sealed",
-                "is there although the kind is UPSTREAM_KIND_NONE",
-            )),
-            (_, None) => Err(ServiceError::field(
-                "credential.upstream.sealed",
-                "is missing: seal the value with `rrctl credential create-upstream`",
-            )),
-            (_, Some(sealed)) => {
-                let sealed = SealedSecret::try_from(sealed)
-                    .map_err(|invalid| under("credential.upstream.sealed", &invalid))?;
-                Ok(draft(parsed()?, Some(sealed)))
-            }
-        }
-    }
-
-    /// By name or id.
-    pub(crate) async fn credential_show(
-        &self,
-        at: &OrgCaller,
-        reference: &str,
-    ) -> Result<credential_row::Model, ServiceError> {
-        find(&self.store, &at.org.id, reference).await
-    }
-
-    /// Of one organization.
-    pub(crate) async fn credential_list(
-        &self,
-        at: &OrgCaller,
-        page: &PageRequest,
-    ) -> Result<Page<credential_row::Model>, ServiceError> {
-        let rows = store::credential::list(&self.store, &at.org.id, &page.after()?, page.limit()).await?;
-        Ok(page.cut(rows, |row| vec![row.name.clone()]))
     }
 
     /// Gives an upstream credential its next version.
     pub(crate) async fn secret_replace(
         &self,
         at: OrgCaller,
-        request: management::ReplaceSecretRequest,
-    ) -> Result<Changed<credential_row::Model>, ServiceError> {
+        request: wire::ReplaceSecretRequest,
+    ) -> Result<Changed<Stored<Credential>>, ServiceError> {
         let sealed = fields::required("sealed", request.sealed)?;
         let sealed = SealedSecret::try_from(sealed).map_err(|invalid| under("sealed", &invalid))?;
-        let (org, org_name) = (at.org.id.clone(), at.org.name.clone());
         let written = self
             .store
-            .write(at.caller.author(), move |txn| {
+            .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    store::org::lock(txn, &org).await?;
-                    let mut row = find(txn, &org, &request.credential).await?;
-                    if row.usage != USAGE_UPSTREAM || row.sealed.is_none() {
+                    let org = super::org::live(txn, &at.org.id).await?;
+                    let mut found = show::<Credential>(txn, at.place(), &request.credential, 0).await?;
+                    rules::may_change(
+                        &at.caller.principal,
+                        Some(&org.document),
+                        Noun::Credential,
+                        &found.row,
+                    )?;
+                    let Some(Usage::Upstream(upstream)) = &mut found.document.usage else {
+                        return Err(ServiceError::field("credential", "holds no sealed secret"));
+                    };
+                    if upstream.kind() == wire::UpstreamKind::None {
                         return Err(ServiceError::field("credential", "holds no sealed secret"));
                     }
-                    let next = row.version + 1;
-                    if i64::try_from(request.version) != Ok(next) {
+                    let next = found.document.version + 1;
+                    if request.version != next {
                         return Err(ServiceError::Conflict {
                             reason: Reason::VersionConflict,
                             text: format!(
                                 "credential {:?} is at version {}: seal for version {next}",
-                                row.name, row.version
+                                found.row.name, found.document.version
                             ),
                         });
                     }
-                    known_regions(txn, "sealed", &sealed).await?;
-                    row.version = next;
-                    row.sealed = Some(sealed.to_wire().encode_to_vec());
-                    row.updated_at = txn.now();
-                    keeps_regions(txn, &row, &org_name).await?;
-                    let compiled = compile::credential(&row)?;
-                    store::credential::update(txn, row.clone()).await?;
-                    txn.publish(compiled.key, compiled.payload);
-                    Ok(row)
-                })
-            })
-            .await?;
-        Ok(written.into())
-    }
-
-    /// Refused while a proxy uses it. Its id is never used again.
-    pub(crate) async fn credential_delete(
-        &self,
-        at: OrgCaller,
-        reference: String,
-    ) -> Result<Changed<()>, ServiceError> {
-        let org = at.org.id.clone();
-        let written = self
-            .store
-            .write(at.caller.author(), move |txn| {
-                Box::pin(async move {
-                    store::org::lock(txn, &org).await?;
-                    let row = find(txn, &org, &reference).await?;
-                    let users = store::proxy::using_credential(txn, &row.id).await?;
-                    if !users.is_empty() {
-                        return Err(in_use("credential", &row.name, &users));
-                    }
-                    let compiled = compile::credential(&row)?;
-                    store::credential::delete(txn, &row).await.map_err(late_use("credential"))?;
-                    txn.withdraw(compiled.key);
-                    Ok(())
+                    upstream.sealed_regions = regions_of(&sealed);
+                    keeps_regions(txn, &found.row.id, &found.row.name, &upstream.sealed_regions, &org.name)
+                        .await?;
+                    let row = sealed_row(&found.row.id, next, &sealed);
+                    known_regions(txn, "sealed", Some(&row)).await?;
+                    found.document.version = next;
+                    let draft =
+                        Draft { wire: found.document, secret: Some(row.clone()), before: Some(found.row) };
+                    let stored = stage(txn, at.place(), Some(&org.document), draft).await?;
+                    store::secret::put(txn, vec![row]);
+                    Ok(stored)
                 })
             })
             .await?;
@@ -230,27 +182,65 @@ impl Services {
     }
 }
 
-async fn find(db: &impl Reader, org: &str, reference: &str) -> Result<credential_row::Model, ServiceError> {
-    store::credential::by_reference(db, org, reference)
-        .await?
-        .ok_or_else(|| ServiceError::NotFound { noun: "credential", name: reference.to_owned() })
+/// The faults of a secret, with those of the name and the owner.
+fn all_faults(wire: &Credential, secret: &Invalid) -> ServiceError {
+    let mut faults = Violations::default();
+    faults.take("credential.name", wire.name.parse::<Name>());
+    check_owner(&wire.owner, "credential.owner", &mut faults);
+    for violation in secret.violations() {
+        faults.add(violation.field.clone(), violation.reason.clone());
+    }
+    match faults.finish(|| None::<std::convert::Infallible>) {
+        Ok(never) => match never {},
+        Err(invalid) => invalid.into(),
+    }
+}
+
+fn parsed(id: &str, prefix: &str) -> Result<(), ServiceError> {
+    id.parse::<CredentialId>()
+        .map(|_| ())
+        .map_err(|error| ServiceError::field(format!("{prefix}.id"), error.to_string()))
+}
+
+pub(super) fn sealed_row(id: &str, version: u64, sealed: &SealedSecret) -> secret_row::Model {
+    secret_row::Model {
+        credential: id.to_owned(),
+        version: i64::try_from(version).unwrap_or(i64::MAX),
+        sealed: Some(sealed.to_wire().encode_to_vec()),
+        key_hash: None,
+    }
+}
+
+/// The regions that a secret is sealed to, once each, in order.
+pub(super) fn regions_of(sealed: &SealedSecret) -> Vec<String> {
+    // One region may have a wrap for each of two epochs.
+    let mut regions: Vec<String> = sealed.to_wire().wraps.into_iter().map(|wrap| wrap.region).collect();
+    regions.sort();
+    regions.dedup();
+    regions
 }
 
 /// Every region that a secret is sealed to is one of ours, at the epoch of its key.
-async fn known_regions(txn: &Txn, field: &str, sealed: &SealedSecret) -> Result<(), ServiceError> {
-    let wire: fleet::SealedSecret = sealed.to_wire();
+pub(super) async fn known_regions(
+    db: &impl Reader,
+    field: &str,
+    secret: Option<&secret_row::Model>,
+) -> Result<(), ServiceError> {
+    let Some(sealed) = secret.and_then(|secret| secret.sealed.as_deref()) else { return Ok(()) };
+    let wire = rr_contract::wire::fleet::SealedSecret::decode(sealed)
+        .map_err(|_| store::StoreError::Damaged("secret"))?;
     let mut faults = Violations::default();
     for (i, wrap) in wire.wraps.iter().enumerate() {
-        match store::region::by_reference(txn, &wrap.region).await? {
+        match super::region::by_reference(db, &wrap.region).await? {
             None => faults.add(format!("{field}.wraps[{i}].region"), format!("no region {}", wrap.region)),
             Some(region) => {
-                let epoch = region.statement()?.epoch();
+                let epoch = super::region::statement(&region.document)?.epoch();
                 if wrap.epoch != epoch {
                     faults.add(
                         format!("{field}.wraps[{i}].epoch"),
                         format!(
                             "is {} where the key of region {:?} has epoch {epoch}",
-                            wrap.epoch, region.name
+                            wrap.epoch, region.row.name
                         ),
                     );
                 }
@@ -261,16 +251,28 @@ async fn known_regions(txn: &Txn, field: &str, sealed: &SealedSecret) -> Result<
 }
 
 /// A new version opens wherever a proxy uses the credential.
-async fn keeps_regions(txn: &Txn, row: &credential_row::Model, org: &str) -> Result<(), ServiceError> {
-    let sealed = compile::sealed_regions(row);
+pub(super) async fn keeps_regions(
+    db: &impl Reader,
+    id: &str,
+    name: &str,
+    sealed: &[String],
+    org: &str,
+) -> Result<(), ServiceError> {
+    use crate::document::Part;
+
     let mut preconditions = Vec::new();
-    for user in store::proxy::using_credential(txn, &row.id).await? {
-        for region in user.regions.iter().filter(|region| !sealed.contains(region)) {
+    for (part, noun, user) in store::resource::users(db, Noun::Credential, id).await? {
+        if noun != Noun::Proxy || part != Part::Upstream {
+            continue;
+        }
+        let Some(row) = store::resource::by_id(db, noun, &user).await? else { continue };
+        let proxy = store::resource::with_document::<wire::Proxy>(db, row).await?;
+        for region in proxy.document.regions.iter().filter(|region| !sealed.contains(region)) {
             preconditions.push(Precondition {
-                subject: format!("proxies/{}", user.proxy.id),
+                subject: format!("proxies/{}", proxy.row.id),
                 text: format!(
                     "proxy {:?} is served in region {region}, to which it is not sealed",
-                    user.proxy.name
+                    proxy.row.name
                 ),
             });
         }
@@ -281,8 +283,7 @@ async fn keeps_regions(txn: &Txn, row: &credential_row::Model, org: &str) -> Res
     Err(ServiceError::Refused {
         reason: Reason::NotSealedToRegion,
         text: format!(
-            "the new secret of credential {:?} of {org:?} is not sealed to every region where a proxy uses it",
-            row.name
+            "the new secret of credential {name:?} of {org:?} is not sealed to every region where a proxy uses it"
         ),
         preconditions,
     })

@@ -1,6 +1,7 @@
 //! Why a use case did not do what it was asked to.
 
 use rr_contract::model::invalid::Invalid;
+use rr_contract::wire::management::Document;
 
 use crate::authz::Least;
 use crate::kind::Kind;
@@ -20,6 +21,11 @@ pub(crate) enum Reason {
     GrantTooWide,
     VersionConflict,
     Changed,
+    Stale,
+    LastOwner,
+    NotShared,
+    CallNotAllowed,
+    NotRestorable,
     Unavailable,
     Internal,
 }
@@ -38,6 +44,11 @@ impl Reason {
             Self::GrantTooWide => "GRANT_TOO_WIDE",
             Self::VersionConflict => "VERSION_CONFLICT",
             Self::Changed => "CHANGED",
+            Self::Stale => "STALE",
+            Self::LastOwner => "LAST_OWNER",
+            Self::NotShared => "NOT_SHARED",
+            Self::CallNotAllowed => "CALL_NOT_ALLOWED",
+            Self::NotRestorable => "NOT_RESTORABLE",
             Self::Unavailable => "UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
@@ -73,6 +84,21 @@ pub(crate) enum ServiceError {
     BootstrapOnly,
     #[error("{0}")]
     GrantTooWide(String),
+    #[error("{noun} {name:?} changed since it was read: its etag is {current}, not {given}")]
+    Stale {
+        noun: &'static str,
+        name: String,
+        given: String,
+        current: String,
+        /// As it is now.
+        value: Box<Document>,
+    },
+    #[error(
+        "{noun} {name:?} is not shared: who made it, an admin or an owner may change it or put it to use"
+    )]
+    NotShared { noun: &'static str, name: String },
+    #[error("this token is not for {0}")]
+    Call(&'static str),
     #[error("{text}")]
     Conflict { reason: Reason, text: String },
     #[error("{0}")]
@@ -89,8 +115,12 @@ impl ServiceError {
             Self::Invalid(_) => Kind::Invalid,
             Self::Refused { .. } => Kind::Refused,
             Self::Unauthenticated | Self::BadToken => Kind::Unauthenticated,
-            Self::Role(_) | Self::BootstrapOnly | Self::GrantTooWide(_) => Kind::Forbidden,
-            Self::Conflict { .. } => Kind::Conflict,
+            Self::Role(_)
+            | Self::BootstrapOnly
+            | Self::GrantTooWide(_)
+            | Self::NotShared { .. }
+            | Self::Call(_) => Kind::Forbidden,
+            Self::Conflict { .. } | Self::Stale { .. } => Kind::Conflict,
             Self::Unavailable(_) => Kind::Unavailable,
             Self::Store(error) => error.kind(),
         }
@@ -106,6 +136,9 @@ impl ServiceError {
             Self::Role(_) => Reason::RoleMissing,
             Self::BootstrapOnly => Reason::BootstrapOnly,
             Self::GrantTooWide(_) => Reason::GrantTooWide,
+            Self::NotShared { .. } => Reason::NotShared,
+            Self::Call(_) => Reason::CallNotAllowed,
+            Self::Stale { .. } => Reason::Stale,
             Self::Unavailable(_) => Reason::Unavailable,
             Self::Store(error) => match error.kind() {
                 Kind::AlreadyThere => Reason::NameTaken,
@@ -117,17 +150,8 @@ impl ServiceError {
     }
 
     /// One field at fault.
-    pub(super) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid(Invalid::field(field, reason))
-    }
-
-    /// For `map_err` of a write that gives something its name.
-    pub(super) fn taken(noun: &'static str, name: &str) -> impl FnOnce(StoreError) -> Self {
-        let name = name.to_owned();
-        move |error| match error {
-            StoreError::Duplicate(_) => Self::AlreadyThere { noun, name },
-            other => Self::Store(other),
-        }
     }
 }
 
@@ -147,6 +171,10 @@ fn needs(least: &Least) -> String {
     match least {
         Least::Anybody | Least::AnybodyOrBootstrap => "a token".to_owned(),
         Least::Operator => "ROLE_OPERATOR".to_owned(),
+        Least::InRegion => {
+            "ROLE_REGION_OPERATOR of the region, ROLE_ADMIN in the organization that has it, or ROLE_OPERATOR"
+                .to_owned()
+        }
         Least::InOrg(role) => format!("{} or higher in the organization", role.as_str_name()),
         Least::InOrgOrOperator(role) => {
             format!("{} or higher in the organization, or ROLE_OPERATOR", role.as_str_name())

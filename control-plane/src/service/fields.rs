@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use pbjson_types::{Duration, Timestamp};
+use pbjson_types::Timestamp;
 use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
 
-use super::ServiceError;
-use crate::store::{micros, org_row};
+use super::{OrgRow, ServiceError};
+use crate::store::micros;
 
 /// The message that a call is about.
 pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, ServiceError> {
@@ -20,22 +20,11 @@ pub(super) fn unset_id(field: &str, id: &str) -> Result<(), ServiceError> {
 }
 
 /// An organization inside a body: the path's, or none.
-pub(super) fn same_org(field: &str, said: &str, org: &org_row::Model) -> Result<(), ServiceError> {
+pub(super) fn same_org(field: &str, said: &str, org: &OrgRow) -> Result<(), ServiceError> {
     if said.is_empty() || said == org.id || said == org.name {
         return Ok(());
     }
     Err(ServiceError::field(field, "is another organization than the path names"))
-}
-
-/// For people.
-pub(super) fn display_name(field: &str, text: &str) -> Result<(), ServiceError> {
-    if text.chars().count() > 200 || text.chars().any(char::is_control) {
-        return Err(ServiceError::field(
-            field,
-            "is at most 200 characters, none of them a control character",
-        ));
-    }
-    Ok(())
 }
 
 /// The fields that an update is about: those that the mask names, or, without one, those that are not empty.
@@ -71,19 +60,6 @@ pub(super) fn time_row(field: &str, time: Option<&Timestamp>) -> Result<Option<i
         time::system_time(at).map(micros).map_err(|error| ServiceError::field(field, error.to_string()))
     })
     .transpose()
-}
-
-/// A duration as rows have it, in nanoseconds.
-pub(super) fn duration_row(field: &str, duration: Option<&Duration>) -> Result<Option<i64>, ServiceError> {
-    let out_of_range = |_| ServiceError::field(field, "out of range");
-    duration
-        .map(|wire| {
-            i64::try_from(
-                time::duration(wire).map_err(|_| ServiceError::field(field, "out of range"))?.as_nanos(),
-            )
-            .map_err(out_of_range)
-        })
-        .transpose()
 }
 
 #[cfg(test)]

@@ -1,44 +1,70 @@
-//! Organizations.
+//! Organizations: made with an owner, hidden for a while before they go.
 
-use rr_contract::model::id::OrgId;
-use rr_contract::wire::{FieldMask, management};
+use std::time::Duration;
 
-use super::{Caller, Changed, OrgCaller, Page, PageRequest, ServiceError, Services, fields};
+use rr_contract::model::time;
+use rr_contract::wire::FieldMask;
+use rr_contract::wire::management::{self as wire, Org, Role};
+
+use super::draft::{Draft, change, stage};
+use super::resource::{ListRequest, Place, same_etag, show};
+use super::{Caller, Changed, OrgCaller, OrgRow, Page, ServiceError, Services, fields};
 use crate::authz::Least;
 use crate::compile;
-use crate::store::{self, org_row};
+use crate::document::{self, Resource as _};
+use crate::noun::Noun;
+use crate::store::{self, Put, Reader, Stored, Txn, time_of};
+
+/// How long a deleted organization can be brought back.
+pub(super) const HIDDEN_FOR: Duration = Duration::from_secs(30 * 86_400);
+
+impl From<Stored<Org>> for OrgRow {
+    fn from(stored: Stored<Org>) -> Self {
+        Self {
+            id: stored.row.id.clone(),
+            name: stored.row.name.clone(),
+            row: stored.row,
+            document: stored.document,
+        }
+    }
+}
+
+/// By name or id, unless it is deleted.
+pub(crate) async fn by_reference(
+    db: &impl Reader,
+    reference: &str,
+) -> Result<Option<OrgRow>, store::StoreError> {
+    let found = store::resource::read::<Org>(db, "", reference).await?;
+    Ok(found.filter(|org| org.document.deleted_at.is_none()).map(OrgRow::from))
+}
+
+/// An organization as a write finds it: it may have changed or gone since the caller was let in.
+pub(super) async fn live(db: &impl Reader, id: &str) -> Result<OrgRow, ServiceError> {
+    by_reference(db, id)
+        .await?
+        .ok_or_else(|| ServiceError::NotFound { noun: "organization", name: id.to_owned() })
+}
 
 impl Services {
     /// Makes an organization, and its maker the owner.
     pub(crate) async fn org_create(
         &self,
-        caller: &Caller,
-        org: Option<management::Org>,
-    ) -> Result<Changed<org_row::Model>, ServiceError> {
-        let wire = fields::required("org", org)?;
+        caller: Caller,
+        org: Option<Org>,
+    ) -> Result<Changed<Stored<Org>>, ServiceError> {
+        let mut wire = fields::required("org", org)?;
         fields::unset_id("org.id", &wire.id)?;
-        fields::display_name("org.display_name", &wire.display_name)?;
-        let row = org_row::Model {
-            id: OrgId::from_random(self.random()).to_string(),
-            name: wire.name,
-            display_name: wire.display_name,
-            suspended: wire.suspended,
-            created_at: 0,
-            updated_at: 0,
-        };
-        let compiled = compile::org(&row)?;
-        let maker = caller.principal.token.clone();
+        wire.id = Noun::Org.id(self.random());
+        wire.deleted_at = None;
+        let member = Noun::Member.id(self.random());
         let written = self
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
-                    let row = org_row::Model { created_at: txn.now(), updated_at: txn.now(), ..row };
-                    let taken = ServiceError::taken("organization", &row.name);
-                    store::org::create(txn, row.clone()).await.map_err(taken)?;
-                    let owner = management::Role::Owner.into();
-                    store::token::grant(txn, &maker, owner, &row.id).await?;
-                    txn.publish(compiled.key, compiled.payload);
-                    Ok::<_, ServiceError>(row)
+                    let draft = Draft { wire, secret: None, before: None };
+                    let stored = stage(txn, caller.installation(), None, draft).await?;
+                    make_owner(txn, &caller, &stored.row.id, member).await?;
+                    Ok::<_, ServiceError>(stored)
                 })
             })
             .await?;
@@ -49,51 +75,252 @@ impl Services {
     pub(crate) async fn org_list(
         &self,
         caller: &Caller,
-        page: &PageRequest,
-    ) -> Result<Page<org_row::Model>, ServiceError> {
-        let visible = (!caller.principal.operator)
-            .then(|| caller.principal.orgs.iter().map(|(org, _)| org.clone()).collect());
-        let rows = store::org::list(&self.store, visible, &page.after()?, page.limit()).await?;
-        Ok(page.cut(rows, |row| vec![row.name.clone()]))
+        request: ListRequest,
+    ) -> Result<Page<Stored<Org>>, ServiceError> {
+        let among = if caller.principal.operator {
+            None
+        } else {
+            let mine: Vec<String> = caller.principal.orgs.iter().map(|(org, _)| org.clone()).collect();
+            let rows = store::resource::find_all(&self.store, Noun::Org, "", &mine).await?;
+            let found: Vec<Stored<Org>> = store::resource::with_documents(&self.store, rows).await?;
+            let there = found.into_iter().filter(|org| org.document.deleted_at.is_none());
+            Some(there.map(|org| org.row.id).collect())
+        };
+        let mut principal = caller.principal.clone();
+        principal.resources.clear();
+        self.list_in(Place { id: "", principal: &principal }, request, among).await
     }
 
-    /// Changes what an organization is called or whether it is suspended.
+    /// Changes an organization; some fields are the operators' alone.
     pub(crate) async fn org_update(
         &self,
         at: OrgCaller,
-        org: Option<management::Org>,
+        org: Option<Org>,
         mask: Option<FieldMask>,
-    ) -> Result<Changed<org_row::Model>, ServiceError> {
+    ) -> Result<Changed<Stored<Org>>, ServiceError> {
         let wire = fields::required("org", org)?;
-        let said = [("display_name", !wire.display_name.is_empty()), ("suspended", wire.suspended)];
-        let chosen = fields::masked(mask, &said)?;
-        fields::display_name("org.display_name", &wire.display_name)?;
+        let chosen = fields::masked(mask, &wire.masked())?;
         // Or a tenant that does not pay could lift its own suspension.
-        if chosen.contains("suspended") && !at.caller.principal.operator {
+        let theirs = chosen.contains("suspended") || chosen.contains("allowed_regions");
+        if theirs && !at.caller.principal.operator {
             return Err(ServiceError::Role(Least::Operator));
         }
-        let id = at.org.id.clone();
         let written = self
             .store
-            .write(at.caller.author(), move |txn| {
+            .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let Some(mut row) = store::org::lock(txn, &id).await? else {
-                        return Err(ServiceError::NotFound { noun: "organization", name: id });
-                    };
-                    if chosen.contains("display_name") {
-                        row.display_name = wire.display_name;
-                    }
-                    if chosen.contains("suspended") {
-                        row.suspended = wire.suspended;
-                    }
-                    row.updated_at = txn.now();
-                    let compiled = compile::org(&row)?;
-                    store::org::update(txn, row.clone()).await?;
-                    txn.publish(compiled.key, compiled.payload);
-                    Ok(row)
+                    live(txn, &at.org.id).await?;
+                    let everywhere = Place { id: "", principal: &unnarrowed(&at) };
+                    let found = show::<Org>(txn, everywhere, &at.org.id, 0).await?;
+                    change(txn, everywhere, None, found, wire, &chosen).await
                 })
             })
             .await?;
         Ok(written.into())
     }
+
+    /// Hides an organization: its name is free, its proxies stop, and for a while it can be brought back.
+    pub(crate) async fn org_delete(&self, at: OrgCaller, etag: String) -> Result<Changed<()>, ServiceError> {
+        let written = self
+            .store
+            .write(at.author(), move |txn| {
+                Box::pin(async move {
+                    let org = live(txn, &at.org.id).await?;
+                    let found = Stored { row: org.row, document: org.document };
+                    same_etag(&found, &etag)?;
+                    let deleted_at = Some(time::timestamp(time_of(txn.now())));
+                    let hidden = Org { deleted_at, ..found.document };
+                    // Its name is another's to take; in the document it stays.
+                    let name = found.row.id.clone();
+                    restage(txn, found.row, hidden, name)?;
+                    publish_all(txn, &at.org.id, false).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Brings back a hidden organization.
+    pub(crate) async fn org_undelete(
+        &self,
+        caller: Caller,
+        reference: String,
+    ) -> Result<Changed<Stored<Org>>, ServiceError> {
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let found = show::<Org>(txn, caller.installation(), &reference, 0).await?;
+                    if found.document.deleted_at.is_none() {
+                        return Err(ServiceError::field("org", "is not deleted"));
+                    }
+                    let name = found.document.name.clone();
+                    if store::resource::find(txn, Noun::Org, "", &name).await?.is_some() {
+                        return Err(ServiceError::AlreadyThere { noun: "organization", name });
+                    }
+                    let back = Org { deleted_at: None, ..found.document };
+                    let stored = restage(txn, found.row, back, name)?;
+                    publish_all(txn, &stored.row.id, true).await?;
+                    Ok(stored)
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Removes for good what was hidden long enough. The audit stays. How many organizations went.
+    pub(crate) async fn org_purge(&self) -> Result<usize, ServiceError> {
+        let rows = store::resource::all(&self.store, Noun::Org, "").await?;
+        let orgs: Vec<Stored<Org>> = store::resource::with_documents(&self.store, rows).await?;
+        let mut purged = 0;
+        for org in orgs {
+            if !hidden_long_enough(&org.document, self.store.now()) {
+                continue;
+            }
+            let id = org.row.id;
+            let written = self
+                .store
+                .write(store::Author::system("OrgService.DeleteOrg"), move |txn| {
+                    Box::pin(async move { purge(txn, &id).await })
+                })
+                .await?;
+            purged += usize::from(written.revision.is_some());
+        }
+        Ok(purged)
+    }
+}
+
+/// Calls about an organization itself are not about its resources.
+fn unnarrowed(at: &OrgCaller) -> crate::authz::Principal {
+    crate::authz::Principal { resources: Vec::new(), ..at.caller.principal.clone() }
+}
+
+fn hidden_long_enough(org: &Org, now: i64) -> bool {
+    let limit = i64::try_from(HIDDEN_FOR.as_micros()).unwrap_or(i64::MAX);
+    let at = org.deleted_at.as_ref().and_then(|at| time::system_time(at).ok());
+    at.is_some_and(|at| now >= store::micros(at).saturating_add(limit))
+}
+
+async fn purge(txn: &mut Txn, id: &str) -> Result<(), ServiceError> {
+    let Some(found) = store::resource::read::<Org>(txn, "", id).await? else { return Ok(()) };
+    // Somebody may have brought it back since it was looked at.
+    if !hidden_long_enough(&found.document, txn.now()) {
+        return Ok(());
+    }
+    let row = found.row;
+    let mut credentials = Vec::new();
+    for noun in Noun::CONFIGURATION.into_iter().chain([Noun::Member]) {
+        for row in store::resource::all(txn, noun, id).await? {
+            if noun == Noun::Credential {
+                credentials.push(row.id.clone());
+            }
+            txn.remove(noun, row);
+        }
+    }
+    if !credentials.is_empty() {
+        store::secret::retire(txn, id, credentials);
+    }
+    txn.remove(Noun::Org, row);
+    Ok(())
+}
+
+/// Whoever makes an organization owns it: a user as a member, a service by a grant.
+async fn make_owner(txn: &mut Txn, caller: &Caller, org: &str, member: String) -> Result<(), ServiceError> {
+    let principal = &caller.principal;
+    if principal.user.is_empty() {
+        let found = store::resource::read::<wire::Token>(txn, "", &principal.token).await?;
+        let Some(mut token) = found else { return Ok(()) };
+        let grant = wire::Grant { role: Role::Owner.into(), org: org.to_owned(), region: String::new() };
+        token.document.grants.push(grant);
+        let name = token.row.id.clone();
+        restage(txn, token.row, token.document, name)?;
+        return Ok(());
+    }
+    let document = wire::Member {
+        id: member,
+        org: org.to_owned(),
+        name: principal.name.clone(),
+        user: principal.user.clone(),
+        role: Role::Owner.into(),
+        ..Default::default()
+    };
+    let place = Place { id: org, principal };
+    let draft = Draft { wire: document, secret: None, before: None };
+    stage(txn, place, None, draft).await?;
+    Ok(())
+}
+
+/// Stages a resource that is changed by ourselves and refers to nothing new.
+pub(super) fn restage<R: document::Resource>(
+    txn: &mut Txn,
+    row: store::resource_row::Model,
+    document: R,
+    name: String,
+) -> Result<Stored<R>, ServiceError> {
+    let mut document = document::kept(document);
+    let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
+    let wrapped = document.clone().wrap();
+    let payload = compile::payload(&wrapped, None)?;
+    let (hash, bytes) = document::encode(&wrapped);
+    let put = Put {
+        noun: R::NOUN,
+        id: row.id.clone(),
+        org: row.org.clone(),
+        name: name.clone(),
+        owner: row.owner.clone(),
+        document: bytes,
+        payload,
+        links,
+        created_by: row.created_by.clone(),
+        before: Some(row.clone()),
+    };
+    txn.put(put);
+    let row = store::resource_row::Model { name, doc: hash.to_vec(), updated_at: txn.now(), ..row };
+    Ok(Stored { row, document })
+}
+
+/// Sends nodes everything of an organization, or takes everything back from them. No document changes.
+async fn publish_all(txn: &mut Txn, org: &str, sent: bool) -> Result<(), ServiceError> {
+    for noun in Noun::CONFIGURATION {
+        let rows = store::resource::all(txn, noun, org).await?;
+        let blobs = store::resource::blobs(txn, rows.iter().map(|row| row.doc.clone()).collect()).await?;
+        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+        let secrets = if noun == Noun::Credential && sent {
+            store::secret::of_all(txn, &ids).await?
+        } else {
+            Vec::new()
+        };
+        for row in rows {
+            let bytes = blobs.get(&row.doc).ok_or(store::StoreError::Damaged("blob"))?;
+            let mut document = <wire::Document as prost::Message>::decode(bytes.as_slice())
+                .map_err(|_| store::StoreError::Damaged("blob"))?;
+            let payload = if sent {
+                let secret = secrets.iter().find(|secret| secret.credential == row.id);
+                compile::payload(&document, secret)?
+            } else {
+                None
+            };
+            let links = match &mut document.resource {
+                Some(resource) => document::each!(resource, resource => resource
+                    .links()
+                    .into_iter()
+                    .map(|link| (link.part, link.noun, link.to.clone()))
+                    .collect()),
+                None => Vec::new(),
+            };
+            txn.put(Put {
+                noun,
+                id: row.id.clone(),
+                org: row.org.clone(),
+                name: row.name.clone(),
+                owner: row.owner.clone(),
+                document: bytes.clone(),
+                payload,
+                links,
+                created_by: row.created_by.clone(),
+                before: Some(row),
+            });
+        }
+    }
+    Ok(())
 }

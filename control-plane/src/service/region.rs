@@ -1,37 +1,57 @@
 //! Regions: public halves of keys, never a private one.
 
-use prost::Message as _;
 use rr_contract::model::id::RegionId;
-use rr_contract::model::name::Name;
-use rr_contract::model::origin::BaseUrl;
 use rr_contract::seal::region_key::RegionStatement;
-use rr_contract::wire::management;
+use rr_contract::wire::FieldMask;
+use rr_contract::wire::management::Region;
 
-use super::{Caller, Page, PageRequest, ServiceError, Services, fields};
+use super::draft::{Draft, change, stage};
+use super::removal::remove;
+use super::resource::{ListRequest, Place, same_etag, show};
+use super::{Caller, Changed, Page, ServiceError, Services, fields};
+use crate::authz::Principal;
 use crate::compile::under;
-use crate::store::{self, region_row};
-use rr_contract::model::invalid::Violations;
+use crate::noun::Noun;
+use crate::store::{self, Reader, StoreError, Stored};
+
+impl Caller {
+    /// Where what belongs to the installation is.
+    pub(super) fn installation(&self) -> Place<'_> {
+        Place { id: "", principal: &self.principal }
+    }
+}
+
+/// By name or id, whosoever it is.
+pub(crate) async fn by_reference(
+    db: &impl Reader,
+    reference: &str,
+) -> Result<Option<Stored<Region>>, StoreError> {
+    store::resource::read(db, "", reference).await
+}
+
+/// The public half of a region's keys, checked again as it was when it was stored.
+pub(crate) fn statement(region: &Region) -> Result<RegionStatement, StoreError> {
+    region.key.clone().and_then(|wire| wire.try_into().ok()).ok_or(StoreError::Damaged("region"))
+}
+
+/// Whether a region is a caller's to see: shared, or dedicated to an organization of his, or his to operate.
+pub(super) fn is_visible(principal: &Principal, region: &Stored<Region>) -> bool {
+    region.document.dedicated_to.is_empty()
+        || principal.operator
+        || principal.role_in(&region.document.dedicated_to).is_some()
+        || principal.regions.contains(&region.row.id)
+}
 
 impl Services {
     /// Takes the public half of a region's keys.
     pub(crate) async fn region_create(
         &self,
-        caller: &Caller,
-        region: Option<management::Region>,
-    ) -> Result<region_row::Model, ServiceError> {
-        let wire = fields::required("region", region)?;
-        fields::display_name("region.display_name", &wire.display_name)?;
-        let mut faults = Violations::default();
-        faults.take("region.id", wire.id.parse::<RegionId>());
-        faults.take("region.name", wire.name.parse::<Name>());
-        if !wire.base_url.is_empty()
-            && let Some(url) = faults.take("region.base_url", wire.base_url.parse::<BaseUrl>())
-            && !url.path().is_empty()
-        {
-            faults.add("region.base_url", "has a path; it is scheme, host and port");
-        }
-        faults.finish(|| Some(()))?;
-        let key = fields::required("region.key", wire.key)?;
+        caller: Caller,
+        region: Option<Region>,
+    ) -> Result<Changed<Stored<Region>>, ServiceError> {
+        let mut wire = fields::required("region", region)?;
+        wire.id.parse::<RegionId>().map_err(|error| ServiceError::field("region.id", error.to_string()))?;
+        let key = fields::required("region.key", wire.key.take())?;
         let statement: RegionStatement = key.try_into().map_err(|invalid| under("region.key", &invalid))?;
         if statement.region().to_string() != wire.id {
             return Err(ServiceError::field(
@@ -39,41 +59,99 @@ impl Services {
                 "is signed for another region than region.id",
             ));
         }
-        let row = region_row::Model {
-            id: wire.id,
-            name: wire.name,
-            display_name: wire.display_name,
-            base_url: wire.base_url.trim_end_matches('/').to_owned(),
-            key_statement: statement.to_wire().encode_to_vec(),
-            created_at: 0,
-        };
+        wire.key = Some(statement.to_wire());
         let written = self
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
-                    let row = region_row::Model { created_at: txn.now(), ..row };
-                    let taken = ServiceError::taken("region", &row.name);
-                    store::region::create(txn, row.clone()).await.map_err(taken)?;
-                    Ok::<_, ServiceError>(row)
+                    let draft = Draft { wire, secret: None, before: None };
+                    stage(txn, caller.installation(), None, draft).await
                 })
             })
             .await?;
-        Ok(written.value)
+        Ok(written.into())
     }
 
-    /// By name or id.
-    pub(crate) async fn region_show(&self, reference: &str) -> Result<region_row::Model, ServiceError> {
-        store::region::by_reference(&self.store, reference)
-            .await?
+    /// By name or id. One that is dedicated to others looks as if there were none.
+    pub(crate) async fn region_show(
+        &self,
+        principal: &Principal,
+        reference: &str,
+    ) -> Result<Stored<Region>, ServiceError> {
+        let found = by_reference(&self.store, reference).await?;
+        found
+            .filter(|region| is_visible(principal, region))
             .ok_or_else(|| ServiceError::NotFound { noun: "region", name: reference.to_owned() })
     }
 
-    /// All of them are everybody's to see.
+    /// Those that the caller may see.
     pub(crate) async fn region_list(
         &self,
-        page: &PageRequest,
-    ) -> Result<Page<region_row::Model>, ServiceError> {
-        let rows = store::region::list(&self.store, &page.after()?, page.limit()).await?;
-        Ok(page.cut(rows, |row| vec![row.name.clone()]))
+        caller: &Caller,
+        request: ListRequest,
+    ) -> Result<Page<Stored<Region>>, ServiceError> {
+        let among = if caller.principal.operator {
+            None
+        } else {
+            // There are tens of them.
+            let rows = store::resource::all(&self.store, Noun::Region, "").await?;
+            let regions = store::resource::with_documents(&self.store, rows).await?;
+            let visible = regions.into_iter().filter(|region| is_visible(&caller.principal, region));
+            Some(visible.map(|region| region.row.id).collect())
+        };
+        // A token that is for some resources still sees where they are served.
+        let principal = Principal { resources: Vec::new(), ..caller.principal.clone() };
+        self.list_in(Place { id: "", principal: &principal }, request, among).await
+    }
+
+    /// Changes the fields that the mask names.
+    pub(crate) async fn region_update(
+        &self,
+        caller: Caller,
+        reference: String,
+        region: Option<Region>,
+        mask: Option<FieldMask>,
+    ) -> Result<Changed<Stored<Region>>, ServiceError> {
+        use crate::document::Resource as _;
+
+        let wire = fields::required("region", region)?;
+        let chosen = fields::masked(mask, &wire.masked())?;
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let found = show::<Region>(txn, caller.installation(), &reference, 0).await?;
+                    change(txn, caller.installation(), None, found, wire, &chosen).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Refused while anything is served, sealed or known there.
+    pub(crate) async fn region_delete(
+        &self,
+        caller: Caller,
+        reference: String,
+        etag: String,
+    ) -> Result<Changed<()>, ServiceError> {
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let found = show::<Region>(txn, caller.installation(), &reference, 0).await?;
+                    same_etag(&found, &etag)?;
+                    if store::node::any_in(txn, &found.row.id).await? {
+                        return Err(ServiceError::Refused {
+                            reason: super::Reason::InUse,
+                            text: format!("nodes have joined region {:?}", found.row.name),
+                            preconditions: Vec::new(),
+                        });
+                    }
+                    remove(txn, caller.installation(), Noun::Region, found.row, &[]).await
+                })
+            })
+            .await?;
+        Ok(written.into())
     }
 }

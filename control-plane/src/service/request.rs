@@ -24,7 +24,7 @@ impl Services {
         };
         let proxy = match request.proxy.as_str() {
             "" => None,
-            reference => Some(self.proxy_show(at, reference).await?.proxy.id),
+            reference => Some(self.show::<management::Proxy>(at, reference, 0).await?.row.id),
         };
         let filter = RequestFilter {
             org: at.org.id.clone(),

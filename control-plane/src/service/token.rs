@@ -1,20 +1,26 @@
-//! Tokens of people and services: one can do no more than the one that made it.
+//! Tokens of people and services: one can do no more than who made it.
 
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::id::TokenId;
+use rr_contract::model::time;
 use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
-use rr_contract::wire::management::{self, Role};
+use rr_contract::wire::management::{self as wire, Role, Token};
 
-use super::{Caller, ServiceError, Services, fields};
-use crate::authz::Principal;
-use crate::store::{self, Txn, token::TokenEntry, token_row};
+use super::draft::{Draft, stage};
+use super::org::restage;
+use super::resource::{Place, same_etag};
+use super::{Caller, Changed, Page, PageRequest, ServiceError, Services, fields};
+use crate::authz::{Principal, TABLE};
+use crate::noun::Noun;
+use crate::store::resource::{Query, Sort};
+use crate::store::{self, Reader, Stored, Txn, time_of, token_row};
 
 const GRANTS_MAX: usize = 100;
 
 /// A token just made, and its secret, shown once.
 pub(crate) struct CreatedToken {
-    pub(crate) entry: TokenEntry,
+    pub(crate) stored: Stored<Token>,
     pub(crate) secret: Secret,
 }
 
@@ -22,52 +28,143 @@ impl Services {
     /// Makes a token.
     pub(crate) async fn token_create(
         &self,
-        caller: &Caller,
-        token: Option<management::Token>,
-    ) -> Result<CreatedToken, ServiceError> {
-        let wire = fields::required("token", token)?;
+        caller: Caller,
+        token: Option<Token>,
+    ) -> Result<Changed<CreatedToken>, ServiceError> {
+        let mut wire = fields::required("token", token)?;
         fields::unset_id("token.id", &wire.id)?;
         let length = wire.name.chars().count();
         if length == 0 || length > 63 || wire.name.chars().any(char::is_control) {
             return Err(ServiceError::field("token.name", "is 1 to 63 characters"));
         }
-        if wire.grants.is_empty() || wire.grants.len() > GRANTS_MAX {
-            return Err(ServiceError::field("token.grants", format!("has 1 to {GRANTS_MAX}")));
+        if wire.user.is_empty() == wire.grants.is_empty() || wire.grants.len() > GRANTS_MAX {
+            return Err(ServiceError::field(
+                "token.grants",
+                format!("has 1 to {GRANTS_MAX} for a service, and none for a user"),
+            ));
         }
         let expires_at = fields::time_row("token.expires_at", wire.expires_at.as_ref())?;
         if expires_at.is_some_and(|at| at <= self.store.now()) {
             return Err(ServiceError::field("token.expires_at", "is past"));
         }
-        let maker = caller.principal.clone();
-        outlives(&maker, expires_at)?;
+        wire.revoked_at = None;
+        outlives(&caller.principal, expires_at)?;
+        narrower(&caller.principal, &wire)?;
         let (secret, hash) = api_key::make(KeyKind::Token, &draw(&*self.seams.entropy));
-        let token = token_row::Model {
-            id: TokenId::from_random(self.random()).to_string(),
-            name: wire.name,
+        wire.id = TokenId::from_random(self.random()).to_string();
+        let row = token_row::Model {
+            id: wire.id.clone(),
             hash: hash.as_bytes().to_vec(),
             bootstrap: false,
             expires_at,
             created_at: 0,
             used_at: None,
+            revoked_at: None,
         };
         let written = self
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
-                    let grants = resolve(txn, &maker, &wire.grants).await?;
-                    // In the same transaction, so that one bootstrap token never makes two.
-                    if maker.bootstrap && !store::token::spend(txn, &maker.token).await? {
+                    let maker = &caller.principal;
+                    may_grant(txn, maker, &mut wire).await?;
+                    // The store runs one write after the other, so that one bootstrap token never makes two.
+                    if maker.bootstrap && store::token::is_spent(txn, &maker.token).await? {
                         return Err(ServiceError::BadToken);
                     }
-                    let entry =
-                        TokenEntry { token: token_row::Model { created_at: txn.now(), ..token }, grants };
-                    store::token::create(txn, &entry).await?;
-                    Ok::<_, ServiceError>(entry)
+                    let place = Place { id: "", principal: maker };
+                    let draft = Draft { wire, secret: None, before: None };
+                    let stored = stage(txn, place, None, draft).await?;
+                    if maker.bootstrap {
+                        store::token::spend(txn, &maker.token);
+                    }
+                    let row = token_row::Model { created_at: txn.now(), ..row };
+                    store::token::create(txn, row);
+                    Ok::<_, ServiceError>(stored)
                 })
             })
             .await?;
-        Ok(CreatedToken { entry: written.value, secret })
+        let changed = Changed::from(written);
+        Ok(Changed { value: CreatedToken { stored: changed.value, secret }, revision: changed.revision })
     }
+
+    /// By id, if it is the caller's to see.
+    pub(crate) async fn token_show(&self, caller: &Caller, id: &str) -> Result<Stored<Token>, ServiceError> {
+        visible(&self.store, &caller.principal, id).await
+    }
+
+    /// Those that are the caller's to see, by id.
+    pub(crate) async fn token_list(
+        &self,
+        caller: &Caller,
+        page_size: i32,
+        page_token: &str,
+    ) -> Result<Page<Stored<Token>>, ServiceError> {
+        let page = PageRequest::parse(page_size, page_token)?;
+        let mut behind = page.cursor::<1>()?.map(|[id]| (id.to_owned(), id.to_owned()));
+        let wanted = page.limit();
+        let mut found: Vec<Stored<Token>> = Vec::new();
+        loop {
+            let query = Query { sort: Sort::Name, behind: behind.clone(), limit: wanted, ..Query::default() };
+            let rows = store::resource::list(&self.store, Noun::Token, query).await?;
+            let last = (rows.len() as u64) < wanted;
+            behind = rows.last().map(|row| (row.name.clone(), row.id.clone()));
+            let tokens: Vec<Stored<Token>> = store::resource::with_documents(&self.store, rows).await?;
+            found.extend(tokens.into_iter().filter(|token| is_visible(&caller.principal, token)));
+            if last || found.len() as u64 >= wanted {
+                break;
+            }
+        }
+        found.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        Ok(page.cut(found, |token| vec![token.row.id.clone()]))
+    }
+
+    /// Revokes a token. Its row stays.
+    pub(crate) async fn token_revoke(
+        &self,
+        caller: Caller,
+        id: String,
+        etag: String,
+    ) -> Result<Changed<()>, ServiceError> {
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let found = visible(txn, &caller.principal, &id).await?;
+                    same_etag(&found, &etag)?;
+                    if found.document.revoked_at.is_some() {
+                        return Ok(());
+                    }
+                    let revoked_at = Some(time::timestamp(time_of(txn.now())));
+                    let name = found.row.id.clone();
+                    restage(txn, found.row, Token { revoked_at, ..found.document }, name)?;
+                    store::token::revoke(txn, &id);
+                    Ok::<_, ServiceError>(())
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+}
+
+/// A caller sees what he made, his user's tokens, and, as admin, those whose every grant is in organizations of his.
+fn is_visible(principal: &Principal, token: &Stored<Token>) -> bool {
+    let document = &token.document;
+    let in_mine = |grant: &wire::Grant| principal.role_in(&grant.org) >= Some(Role::Admin);
+    principal.operator
+        || token.row.id == principal.token
+        || token.row.created_by == principal.maker()
+        || (!principal.user.is_empty() && document.user == principal.user)
+        || (!document.grants.is_empty() && document.grants.iter().all(in_mine))
+}
+
+async fn visible(db: &impl Reader, principal: &Principal, id: &str) -> Result<Stored<Token>, ServiceError> {
+    let found = match store::resource::by_id(db, Noun::Token, id).await? {
+        Some(row) => Some(store::resource::with_document::<Token>(db, row).await?),
+        None => None,
+    };
+    found
+        .filter(|token| is_visible(principal, token))
+        .ok_or_else(|| ServiceError::NotFound { noun: "token", name: id.to_owned() })
 }
 
 fn outlives(maker: &Principal, expires_at: Option<i64>) -> Result<(), ServiceError> {
@@ -81,48 +178,94 @@ fn outlives(maker: &Principal, expires_at: Option<i64>) -> Result<(), ServiceErr
     }
 }
 
-async fn resolve(
-    txn: &Txn,
-    maker: &Principal,
-    grants: &[management::Grant],
-) -> Result<Vec<(i32, String)>, ServiceError> {
-    let mut resolved = Vec::with_capacity(grants.len());
-    for (i, grant) in grants.iter().enumerate() {
+/// A token that is narrow makes none that is wider.
+fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
+    for (i, call) in wire.calls.iter().enumerate() {
+        let known = match call.strip_suffix(".*") {
+            Some(service) => TABLE.iter().any(|rule| rule.call.split('.').next() == Some(service)),
+            None => TABLE.iter().any(|rule| rule.call == call),
+        };
+        if !known {
+            return Err(ServiceError::field(
+                format!("token.calls[{i}]"),
+                format!("{call:?} is no call: write `ProxyService.GetProxy` or `ProxyService.*`"),
+            ));
+        }
+    }
+    for (i, id) in wire.resources.iter().enumerate() {
+        if !Noun::CONFIGURATION.iter().any(|noun| id.starts_with(noun.prefix())) {
+            return Err(ServiceError::field(
+                format!("token.resources[{i}]"),
+                "is not the id of a target, credential, proxy, rule, filter or meter",
+            ));
+        }
+    }
+    let calls_wider = !maker.calls.is_empty()
+        && (wire.calls.is_empty()
+            || !wire.calls.iter().all(|call| maker.calls.contains(call) || maker.is_for(call)));
+    if calls_wider {
+        return Err(ServiceError::field("token.calls", "has more than the token that makes it"));
+    }
+    let resources_wider = !maker.resources.is_empty()
+        && (wire.resources.is_empty() || !wire.resources.iter().all(|id| maker.resources.contains(id)));
+    if resources_wider {
+        return Err(ServiceError::field("token.resources", "has more than the token that makes it"));
+    }
+    Ok(())
+}
+
+/// What is granted is the maker's to grant; what he cannot see looks as if there were none.
+async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(), ServiceError> {
+    if !wire.user.is_empty() {
+        let user = store::resource::find(txn, Noun::User, "", &wire.user).await?;
+        let user = user.filter(|user| maker.operator || user.id == maker.user);
+        let Some(user) = user.filter(|_| !maker.bootstrap) else {
+            return Err(ServiceError::field("token.user", format!("no user {:?}", wire.user)));
+        };
+        wire.user = user.id;
+    }
+    for (i, grant) in wire.grants.iter_mut().enumerate() {
         let field = |name: &str| format!("token.grants[{i}].{name}");
         let role = grant.role();
-        let org = match role {
+        let (in_org, in_region) = match role {
             Role::Unspecified => return Err(ServiceError::field(field("role"), "is missing or not known")),
-            Role::Operator if !grant.org.is_empty() => {
-                return Err(ServiceError::field(
-                    field("org"),
-                    "is there although ROLE_OPERATOR is of the installation",
-                ));
-            }
-            Role::Operator => {
-                if !maker.bootstrap && !maker.operator {
-                    return Err(too_wide(role, "the installation"));
-                }
-                String::new()
-            }
-            Role::Viewer | Role::Editor | Role::Admin | Role::Owner => {
-                let found = store::org::by_reference(txn, &grant.org).await?;
-                // One that the maker cannot see looks as if there were none.
-                let visible = found.filter(|org| maker.bootstrap || maker.role_in(&org.id).is_some());
-                let Some(org) = visible else {
-                    return Err(ServiceError::field(
-                        field("org"),
-                        format!("no organization {:?}", grant.org),
-                    ));
-                };
-                if !maker.bootstrap && maker.role_in(&org.id) < Some(role) {
-                    return Err(too_wide(role, &org.name));
-                }
-                org.id
-            }
+            Role::Operator => (false, false),
+            Role::RegionOperator => (false, true),
+            Role::Viewer | Role::Editor | Role::Admin | Role::Owner => (true, false),
         };
-        resolved.push((role.into(), org));
+        if !in_org && !grant.org.is_empty() {
+            let text = format!("is there although {} is of no organization", role.as_str_name());
+            return Err(ServiceError::field(field("org"), text));
+        }
+        if !in_region && !grant.region.is_empty() {
+            let text = format!("is there although {} is of no region", role.as_str_name());
+            return Err(ServiceError::field(field("region"), text));
+        }
+        if in_org {
+            let found = super::org::by_reference(txn, &grant.org).await?;
+            let visible = found.filter(|org| maker.bootstrap || maker.role_in(&org.id).is_some());
+            let Some(org) = visible else {
+                return Err(ServiceError::field(field("org"), format!("no organization {:?}", grant.org)));
+            };
+            if !maker.bootstrap && maker.role_in(&org.id) < Some(role) {
+                return Err(too_wide(role, &org.name));
+            }
+            grant.org = org.id;
+        } else if in_region {
+            let found = super::region::by_reference(txn, &grant.region).await?;
+            let visible = found.filter(|region| maker.bootstrap || super::region::is_visible(maker, region));
+            let Some(region) = visible else {
+                return Err(ServiceError::field(field("region"), format!("no region {:?}", grant.region)));
+            };
+            if !maker.bootstrap && !maker.operator && !maker.regions.contains(&region.row.id) {
+                return Err(too_wide(role, &region.row.name));
+            }
+            grant.region = region.row.id;
+        } else if !maker.bootstrap && !maker.operator {
+            return Err(too_wide(role, "the installation"));
+        }
     }
-    Ok(resolved)
+    Ok(())
 }
 
 fn too_wide(role: Role, place: &str) -> ServiceError {

@@ -7,24 +7,22 @@
     reason = "columns are named as in the schemas and tables described in each file; the derives want `pub`"
 )]
 
+pub(crate) mod applied;
 pub(crate) mod blob;
 pub(crate) mod change;
-pub(crate) mod credential;
 pub(crate) mod head;
+pub(crate) mod link;
 pub(crate) mod node;
 pub(crate) mod node_token;
-pub(crate) mod org;
-pub(crate) mod proxy;
-pub(crate) mod proxy_caller;
+pub(crate) mod notification;
+pub(crate) mod plan;
 pub(crate) mod proxy_home;
-pub(crate) mod proxy_region;
 pub(crate) mod record_loss;
-pub(crate) mod region;
+pub(crate) mod refused_attempt;
 pub(crate) mod request_record;
 pub(crate) mod resource;
 pub(crate) mod retired_credential;
 pub(crate) mod revision;
-pub(crate) mod target;
+pub(crate) mod secret;
 pub(crate) mod telemetry_cursor;
 pub(crate) mod token;
-pub(crate) mod token_grant;

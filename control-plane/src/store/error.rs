@@ -45,6 +45,15 @@ pub enum StoreError {
     /// The task that wrote ended early: whether it was applied is not known.
     #[error("write task ended early")]
     Lost,
+    /// The commit failed, and it was seen that nothing of it was applied.
+    #[error("commit, which was rolled back")]
+    RolledBack(#[source] DbErr),
+    /// Another write of the same transaction failed.
+    #[error("undone with another write that failed; try again")]
+    Group,
+    /// The store takes no writes any more.
+    #[error("the control plane is stopping")]
+    Closed,
     /// A row holds what this program would not have written.
     #[error("row of {0} is damaged")]
     Damaged(&'static str),
@@ -56,7 +65,13 @@ impl StoreError {
         match self {
             Self::Duplicate(_) => Kind::AlreadyThere,
             Self::Reference(_) => Kind::Conflict,
-            Self::Open { .. } | Self::Migrate { .. } | Self::Commit(_) | Self::Lost => Kind::Unavailable,
+            Self::Open { .. }
+            | Self::Migrate { .. }
+            | Self::Commit(_)
+            | Self::RolledBack(_)
+            | Self::Group
+            | Self::Closed
+            | Self::Lost => Kind::Unavailable,
             Self::Statement { source, .. } if is_outage(source) => Kind::Unavailable,
             Self::Statement { .. } | Self::Damaged(_) => Kind::Bug,
         }

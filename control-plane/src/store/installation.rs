@@ -7,7 +7,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter 
 
 use super::entity::head;
 use super::row::Reader;
-use super::{Author, Store, StoreError};
+use super::{Store, StoreError};
 
 /// The installation, and where its history stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub(crate) struct Head {
     pub(crate) lineage: [u8; 16],
     /// The newest revision.
     pub(crate) revision: u64,
+    /// Head of the audit chain at that revision.
+    pub(crate) audit: [u8; 32],
+    /// The oldest revision whose resources are kept as they were.
+    pub(crate) floor: u64,
     /// The pin of the authority that nodes trust; none before the first start got so far.
     pub(crate) authority: Option<[u8; 32]>,
 }
@@ -43,10 +47,11 @@ impl Store {
             installation: Set(InstallationId::from_random(draw(entropy)).to_string()),
             lineage: Set(draw::<16>(entropy).to_vec()),
             head: Set(0),
+            audit: Set(vec![0; 32]),
+            floor: Set(0),
             authority: Set(None),
         };
-        let author = Author { token: String::new(), call: "start" };
-        self.write(author, move |txn| {
+        self.note(move |txn| {
             Box::pin(async move {
                 head::Entity::insert(row)
                     .on_conflict(OnConflict::column(head::Column::Id).do_nothing().to_owned())
@@ -55,14 +60,14 @@ impl Store {
                     .map_err(StoreError::statement("write head"))
             })
         })
-        .await?;
+        .await
+        .map_err(|error: StoreError| error)?;
         head(self).await?.ok_or(StoreError::Damaged("head"))
     }
 
     /// Keeps the pin of the first authority for good, and returns the one that is kept.
     pub(crate) async fn trust(&self, pin: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        let author = Author { token: String::new(), call: "start" };
-        self.write(author, move |txn| {
+        self.note(move |txn| {
             Box::pin(async move {
                 head::Entity::update_many()
                     .col_expr(head::Column::Authority, Expr::value(pin.to_vec()))
@@ -73,7 +78,8 @@ impl Store {
                     .map_err(StoreError::statement("write authority"))
             })
         })
-        .await?;
+        .await
+        .map_err(|error: StoreError| error)?;
         head(self).await?.and_then(|head| head.authority).ok_or(StoreError::Damaged("head"))
     }
 }
@@ -84,11 +90,16 @@ impl TryFrom<head::Model> for Head {
     fn try_from(row: head::Model) -> Result<Self, StoreError> {
         let damaged = StoreError::Damaged("head");
         let authority = row.authority.map(<[u8; 32]>::try_from).transpose();
-        let (Ok(installation), Ok(lineage), Ok(revision), Ok(authority)) =
-            (row.installation.parse(), row.lineage.try_into(), u64::try_from(row.head), authority)
-        else {
+        let (Ok(installation), Ok(lineage), Ok(revision), Ok(audit), Ok(floor), Ok(authority)) = (
+            row.installation.parse(),
+            row.lineage.try_into(),
+            u64::try_from(row.head),
+            row.audit.try_into(),
+            u64::try_from(row.floor),
+            authority,
+        ) else {
             return Err(damaged);
         };
-        Ok(Self { installation, lineage, revision, authority })
+        Ok(Self { installation, lineage, revision, audit, floor, authority })
     }
 }

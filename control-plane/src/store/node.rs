@@ -1,5 +1,7 @@
 //! Node tokens and nodes.
 
+use std::collections::HashMap;
+
 use prost::Message as _;
 use rr_contract::model::id::NodeTokenId;
 use rr_contract::wire::fleet;
@@ -46,13 +48,8 @@ pub(crate) async fn token_by_id(
     .transpose()
 }
 
-/// A new one.
-pub(crate) async fn token_create(
-    txn: &Txn,
-    entry: &NodeTokenEntry,
-    expires_at: i64,
-    author: &str,
-) -> Result<(), StoreError> {
+/// Writes a new one with this write.
+pub(crate) fn token_create(txn: &mut Txn, entry: &NodeTokenEntry, expires_at: i64) {
     let row = node_token::Model {
         id: entry.id.clone(),
         region: entry.region.clone(),
@@ -60,10 +57,49 @@ pub(crate) async fn token_create(
         uses: i32::try_from(entry.statement.uses).unwrap_or(i32::MAX),
         used: 0,
         expires_at,
-        created_at: txn.now(),
-        created_by: author.to_owned(),
+        revoked_at: None,
     };
-    row::insert(txn, row, "write node token").await
+    txn.also(move |txn| Box::pin(async move { row::insert(txn, row, "write node token").await }));
+}
+
+/// Revokes one with this write.
+pub(crate) fn token_revoke(txn: &mut Txn, id: &str) {
+    let id = id.to_owned();
+    txn.also(move |txn| {
+        Box::pin(async move {
+            node_token::Entity::update_many()
+                .col_expr(node_token::Column::RevokedAt, Expr::value(txn.now()))
+                .filter(node_token::Column::Id.eq(id))
+                .filter(node_token::Column::RevokedAt.is_null())
+                .exec(txn.tx())
+                .await
+                .map_err(StoreError::statement("revoke node token"))?;
+            Ok(())
+        })
+    });
+}
+
+/// How often tokens were used, by id.
+pub(crate) async fn tokens_used(
+    db: &impl Reader,
+    ids: &[String],
+) -> Result<HashMap<String, i32>, StoreError> {
+    let rows = node_token::Entity::find()
+        .filter(node_token::Column::Id.is_in(ids.to_vec()))
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read node tokens"))?;
+    Ok(rows.into_iter().map(|row| (row.id, row.used)).collect())
+}
+
+/// Whether any node joined a region.
+pub(crate) async fn any_in(db: &impl Reader, region: &str) -> Result<bool, StoreError> {
+    let first = node::Entity::find()
+        .filter(node::Column::Region.eq(region))
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read nodes"))?;
+    Ok(first.is_some())
 }
 
 /// Takes one use of a token, if it has one left and is not too old: one statement, so that two nodes
@@ -74,6 +110,7 @@ pub(crate) async fn token_redeem(txn: &Txn, id: &str) -> Result<Redeemed, StoreE
         .filter(node_token::Column::Id.eq(id))
         .filter(Expr::col(node_token::Column::Used).lt(Expr::col(node_token::Column::Uses)))
         .filter(node_token::Column::ExpiresAt.gt(txn.now()))
+        .filter(node_token::Column::RevokedAt.is_null())
         .exec(txn.tx())
         .await
         .map_err(StoreError::statement("redeem node token"))?;
@@ -90,21 +127,19 @@ pub(crate) async fn by_id(db: &impl Reader, id: &str) -> Result<Option<node::Mod
     node::Entity::find_by_id(id).one(db.conn()).await.map_err(StoreError::statement("read node"))
 }
 
-/// In the order of region and id, behind `after`.
+/// Of some regions, in the order of region and id, behind `after`.
 pub(crate) async fn list(
     db: &impl Reader,
-    region: Option<&str>,
+    regions: &[String],
     after: (&str, &str),
     limit: u64,
 ) -> Result<Vec<node::Model>, StoreError> {
     let behind = Condition::any()
         .add(node::Column::Region.gt(after.0))
         .add(Condition::all().add(node::Column::Region.eq(after.0)).add(node::Column::Id.gt(after.1)));
-    let mut query = node::Entity::find().filter(behind);
-    if let Some(region) = region {
-        query = query.filter(node::Column::Region.eq(region));
-    }
-    query
+    node::Entity::find()
+        .filter(behind)
+        .filter(node::Column::Region.is_in(regions.iter().map(String::as_str)))
         .order_by_asc(node::Column::Region)
         .order_by_asc(node::Column::Id)
         .limit(limit)

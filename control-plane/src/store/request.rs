@@ -10,7 +10,7 @@ use sea_orm::{
 
 use super::entity::{proxy_home, record_loss, request_record, telemetry_cursor};
 use super::row::Reader;
-use super::{StoreError, Txn};
+use super::{StoreError, Txn, limit};
 
 /// A batch on its way in.
 #[derive(Debug)]
@@ -77,12 +77,10 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Ingested, StoreEr
     }
     let served = served(txn, &batch).await?;
     let all = batch.records.len() as u64;
-    let rows: Vec<_> = batch
-        .records
-        .into_iter()
-        .filter(|row| served.contains(&(row.org.clone(), row.proxy.clone())))
-        .map(request_record::Model::into_active_model)
-        .collect();
+    let mut records = batch.records;
+    records.retain(|row| served.contains(&(row.org.clone(), row.proxy.clone())));
+    limit::tell(txn, &records).await?;
+    let rows: Vec<_> = records.into_iter().map(request_record::Model::into_active_model).collect();
     let mut stored = 0;
     for rows in rows.chunks(ROWS) {
         // One that is there already is another with its id, and counts with those that are not taken.

@@ -1,6 +1,6 @@
 //! What every table's queries share: where they run, and whole rows in and out.
 
-use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, ModelTrait};
+use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, ModelTrait};
 
 use super::{Store, StoreError, Txn};
 
@@ -30,20 +30,6 @@ where
 {
     M::Entity::insert(row.into_active_model())
         .exec_without_returning(txn.tx())
-        .await
-        .map_err(StoreError::statement(operation))?;
-    Ok(())
-}
-
-/// Writes all columns of a row that is there.
-pub(super) async fn update<M>(txn: &Txn, row: M, operation: &'static str) -> Result<(), StoreError>
-where
-    M: ModelTrait + IntoActiveModel<<M::Entity as EntityTrait>::ActiveModel>,
-    <M::Entity as EntityTrait>::ActiveModel: Send,
-    <M::Entity as EntityTrait>::Model: IntoActiveModel<<M::Entity as EntityTrait>::ActiveModel>,
-{
-    M::Entity::update(row.into_active_model().reset_all())
-        .exec(txn.tx())
         .await
         .map_err(StoreError::statement(operation))?;
     Ok(())

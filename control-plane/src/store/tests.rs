@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rr_contract::model::id::{OrgId, ProxyId};
-use rr_contract::model::resource::{Key, ResourceId};
-use rr_contract::runtime::Tasks;
+use rr_contract::model::id::OrgId;
+use rr_contract::model::resource::Key;
+use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{SystemClock, SystemEntropy};
+use rr_contract::wire::management::AuditEntry;
 use sea_orm::ConnectionTrait as _;
 use sea_orm_migration::MigratorTrait as _;
 
-use super::request::{Ingest, Ingested, ingest};
+use super::audit::from;
 use super::*;
+use crate::document::Part;
+use crate::noun::Noun;
 use crate::tests::postgres;
+
+mod record;
 
 enum Home {
     Sqlite(tempfile::TempDir),
@@ -28,24 +33,75 @@ impl Home {
     }
 }
 
-/// Runs a test on SQLite always, and on PostgreSQL where there is one.
+/// Runs a test on SQLite always, and on PostgreSQL where there is one. What was written ends before the store does.
 async fn on_both<F: AsyncFn(Store)>(test: &str, body: F) {
     let mut homes = vec![Home::Sqlite(tempfile::tempdir().expect("a folder"))];
     homes.extend(postgres::database(test).map(Home::Postgres));
     for home in homes {
-        let store = Store::open(&home.address(), Arc::new(SystemClock), Tasks::new()).await.expect("opens");
+        let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
+        let address = home.address();
+        let opened = Store::open(&address, Arc::new(SystemClock), tasks.clone(), shutdown.stop());
+        let store = opened.await.expect("opens");
         store.installation(&SystemEntropy).await.expect("has a head");
         body(store.clone()).await;
+        shutdown.begin();
+        assert!(tasks.wait(Duration::from_secs(30)).await.is_empty());
         store.close().await;
     }
 }
 
 fn author() -> Author {
-    Author { token: "tk".into(), call: "test" }
+    Author { token: "tk".into(), name: "tester".into(), call: "test", ..Author::default() }
+}
+
+const ORG: [u8; 16] = [0; 16];
+
+fn id(noun: Noun, n: u128) -> String {
+    noun.id(n.to_be_bytes())
 }
 
 fn key(n: u128) -> Key {
-    Key::new(OrgId::from_random([0; 16]), ResourceId::Proxy(ProxyId::from_random(n.to_be_bytes())))
+    Noun::Proxy.key(&OrgId::from_random(ORG).to_string(), &id(Noun::Proxy, n)).expect("a key")
+}
+
+/// A proxy that nodes are sent as `payload`.
+fn put(n: u128, payload: Vec<u8>) -> Put {
+    let id = id(Noun::Proxy, n);
+    Put {
+        noun: Noun::Proxy,
+        org: OrgId::from_random(ORG).to_string(),
+        name: format!("p{n}"),
+        owner: String::new(),
+        document: [&[0xff], payload.as_slice()].concat(),
+        payload: Some(payload),
+        links: vec![(Part::Target, Noun::Target, self::id(Noun::Target, 1))],
+        before: None,
+        created_by: "tk".into(),
+        id,
+    }
+}
+
+/// Writes one proxy, over what is there.
+async fn publish(store: &Store, n: u128, payload: Vec<u8>) -> u64 {
+    let written = store.write(author(), move |txn| {
+        Box::pin(async move {
+            let before = resource::by_id(txn, Noun::Proxy, &id(Noun::Proxy, n)).await?;
+            txn.put(Put { before, ..put(n, payload) });
+            Ok::<_, StoreError>(())
+        })
+    });
+    written.await.expect("writes").revision.expect("it changed something")
+}
+
+async fn withdraw(store: &Store, n: u128) {
+    let written = store.write(author(), move |txn| {
+        Box::pin(async move {
+            let row = resource::by_id(txn, Noun::Proxy, &id(Noun::Proxy, n)).await?.expect("is there");
+            txn.remove(Noun::Proxy, row);
+            Ok::<_, StoreError>(())
+        })
+    });
+    written.await.expect("writes");
 }
 
 /// protocol.md D, I1.
@@ -62,8 +118,9 @@ async fn revisions_have_no_gap_however_writers_contend_and_fail() {
                     let number = writer * 100 + n;
                     let write = store.write(author(), move |txn| {
                         Box::pin(async move {
-                            txn.publish(key(number), number.to_be_bytes().to_vec());
-                            // A third gives up after it staged, as a refused call does.
+                            txn.put(put(number, number.to_be_bytes().to_vec()));
+                            // A third gives up after it staged, as a refused call does; some fall over.
+                            assert!(number % 12 != 0, "a write that panics");
                             if number % 3 == 0 {
                                 return Err(StoreError::Damaged("test"));
                             }
@@ -85,19 +142,78 @@ async fn revisions_have_no_gap_however_writers_contend_and_fail() {
         for writer in writers {
             seen.extend(writer.await.expect("no writer panics"));
         }
-        // Those that nobody waited for.
-        assert!(store.0.tasks.wait(Duration::from_secs(30)).await.is_empty());
+        // Behind those that nobody waited for.
+        let last = publish(&store, 10_000, vec![1]).await;
         let head = installation::head(&store).await.expect("reads").expect("is there").revision;
+        assert_eq!(head, last);
         let wanted =
             (0..16_u64).flat_map(|w| (0..12).map(move |n| w * 100 + n)).filter(|n| n % 3 != 0).count();
-        assert_eq!(head, wanted as u64, "each write that did not fail is one revision");
-        let changes = change::since(&store, 0, 10_000).await.expect("reads");
-        let numbers: Vec<u64> = changes.iter().map(|change| change.revision).collect();
+        assert_eq!(head, wanted as u64 + 1, "each write that did not fail is one revision");
+        let news = history::since(&store, 0, 10_000).await.expect("reads");
+        let numbers: Vec<u64> = news.changes.iter().map(|change| change.revision).collect();
         assert_eq!(numbers, (1..=head).collect::<Vec<_>>());
+        assert_eq!(news.to.expect("has come so far").0, head);
+        let count = seen.len();
         seen.sort_unstable();
         seen.dedup();
+        assert_eq!(seen.len(), count, "no two writes were told the same number");
         assert!(seen.iter().all(|revision| (1..=head).contains(revision)));
         assert_eq!(*store.committed().borrow(), head);
+    })
+    .await;
+}
+
+/// The chain is recomputed from the rows alone, and the head row is where it ends.
+#[tokio::test]
+async fn the_audit_chain_of_the_rows_ends_at_the_head_and_a_changed_row_does_not() {
+    use rr_contract::audit::{Chain, Entry};
+
+    on_both("audit", async |store| {
+        for n in 0..7 {
+            publish(&store, n % 3, vec![n as u8]).await;
+        }
+        withdraw(&store, 2).await;
+        let recomputed = async || {
+            let mut chain = Chain::start();
+            for row in from(&store, 1, i64::MAX, 100).await.expect("reads") {
+                let entry = AuditEntry {
+                    at: Some(rr_contract::model::time::timestamp(time_of(row.at))),
+                    actor: Some(rr_contract::wire::management::Actor {
+                        token: row.token,
+                        user: row.user,
+                        name: row.actor,
+                        address: row.address,
+                        user_agent: row.user_agent,
+                    }),
+                    call: row.call,
+                    change_count: row.changes.unsigned_abs(),
+                    ..Default::default()
+                };
+                let mut digest = Entry::new(&entry);
+                let revision = row.rev.unsigned_abs();
+                for change in history::changes(&store, revision, None, None, 100).await.expect("reads") {
+                    digest = digest.change(&audit_change(&change).expect("good"));
+                }
+                chain = chain.next(revision, &digest.finish());
+            }
+            *chain.head()
+        };
+        let head = installation::head(&store).await.expect("reads").expect("is there");
+        assert_eq!((recomputed().await, head.revision), (head.audit, 8));
+        let (_, at) = history::since(&store, 7, 10).await.expect("reads").to.expect("one more");
+        assert_eq!(at, head.audit);
+        for statement in [
+            r#"UPDATE "revision" SET "actor" = 'somebody' WHERE "rev" = 3"#,
+            r#"UPDATE "revision" SET "actor" = 'tester', "at" = "at" + 1 WHERE "rev" = 3"#,
+            r#"UPDATE "revision" SET "at" = "at" - 1 WHERE "rev" = 3"#,
+            r#"UPDATE "change" SET "name" = 'other' WHERE "rev" = 2"#,
+            r#"UPDATE "change" SET "name" = 'p1' WHERE "rev" = 2"#,
+            r#"DELETE FROM "change" WHERE "rev" = 8"#,
+        ] {
+            store.0.write.execute_unprepared(statement).await.expect("runs");
+            let undone = statement.contains("- 1") || statement.contains("'p1'");
+            assert_eq!(recomputed().await == head.audit, undone, "{statement}");
+        }
     })
     .await;
 }
@@ -106,26 +222,27 @@ async fn revisions_have_no_gap_however_writers_contend_and_fail() {
 async fn the_log_is_read_in_whole_revisions_and_the_newest_state_is_what_it_leads_to() {
     on_both("log", async |store| {
         for n in 0..5_u8 {
-            store
-                .write(author(), move |txn| {
-                    Box::pin(async move {
-                        txn.publish(key(1), vec![n, 1]);
-                        txn.publish(key(2), vec![n, 2]);
-                        if n == 4 {
-                            txn.withdraw(key(2));
+            let written = store.write(author(), move |txn| {
+                Box::pin(async move {
+                    for number in [1, 2] {
+                        let before = resource::by_id(txn, Noun::Proxy, &id(Noun::Proxy, number)).await?;
+                        match before {
+                            Some(row) if n == 4 && number == 2 => txn.remove(Noun::Proxy, row),
+                            before => txn.put(Put { before, ..put(number, vec![n, number as u8]) }),
                         }
-                        Ok::<_, StoreError>(())
-                    })
+                    }
+                    Ok::<_, StoreError>(())
                 })
-                .await
-                .expect("writes");
+            });
+            written.await.expect("writes");
         }
         let (mut at, mut count) = (0, 0);
         loop {
-            let changes = change::since(&store, at, 3).await.expect("reads");
-            let Some(last) = changes.last() else { break };
-            at = last.revision;
-            count += changes.len();
+            let news = history::since(&store, at, 3).await.expect("reads");
+            let Some((to, _)) = news.to else { break };
+            assert_eq!(news.changes.last().expect("there are some").revision, to);
+            at = to;
+            count += news.changes.len();
         }
         assert_eq!((at, count), (5, 10));
         let (head, published) = store.published().await.expect("reads");
@@ -138,7 +255,7 @@ async fn the_log_is_read_in_whole_revisions_and_the_newest_state_is_what_it_lead
 }
 
 #[tokio::test]
-async fn a_write_that_publishes_nothing_takes_no_revision() {
+async fn a_write_that_changes_nothing_takes_no_revision() {
     on_both("no revision", async |store| {
         let written =
             store.write(author(), |_| Box::pin(async { Ok::<_, StoreError>(7) })).await.expect("writes");
@@ -148,11 +265,59 @@ async fn a_write_that_publishes_nothing_takes_no_revision() {
 }
 
 #[tokio::test]
+async fn who_uses_what_follows_what_is_written() {
+    on_both("users", async |store| {
+        let users = async |n| {
+            let found = resource::users(&store, Noun::Target, &id(Noun::Target, n)).await.expect("reads");
+            found.into_iter().map(|(_, _, id)| id).collect::<Vec<_>>()
+        };
+        publish(&store, 5, vec![1]).await;
+        assert_eq!(users(1).await, [id(Noun::Proxy, 5)]);
+        let moved = store.write(author(), |txn| {
+            Box::pin(async move {
+                let before = resource::by_id(txn, Noun::Proxy, &id(Noun::Proxy, 5)).await?;
+                let links = vec![(Part::Target, Noun::Target, id(Noun::Target, 2))];
+                txn.put(Put { before, links, ..put(5, vec![2]) });
+                Ok::<_, StoreError>(())
+            })
+        });
+        moved.await.expect("writes");
+        assert_eq!((users(1).await, users(2).await), (vec![], vec![id(Noun::Proxy, 5)]));
+        withdraw(&store, 5).await;
+        assert!(users(2).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_stops_writes_what_waits_and_takes_no_more() {
+    on_both("stop", async |store| {
+        let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
+        let second = Store::open(&store.0.address, Arc::new(SystemClock), tasks.clone(), shutdown.stop());
+        let second = second.await.expect("opens");
+        publish(&second, 1, vec![1]).await;
+        shutdown.begin();
+        assert!(tasks.wait(Duration::from_secs(30)).await.is_empty());
+        let refused = second
+            .write(author(), |_| Box::pin(async { Ok::<_, StoreError>(()) }))
+            .await
+            .expect_err("is stopped");
+        assert!(matches!(refused, StoreError::Closed) && refused.certainly_not_applied(), "{refused:?}");
+        second.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_installation_stays_who_it_is_when_it_is_opened_again() {
     on_both("installation", async |store| {
         let first = installation::head(&store).await.expect("reads");
-        let again = Store::open(&store.0.address, Arc::new(SystemClock), Tasks::new()).await.expect("opens");
+        let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
+        let again = Store::open(&store.0.address, Arc::new(SystemClock), tasks.clone(), shutdown.stop());
+        let again = again.await.expect("opens");
         assert_eq!(Some(again.installation(&SystemEntropy).await.expect("reads")), first);
+        shutdown.begin();
+        assert!(tasks.wait(Duration::from_secs(30)).await.is_empty());
         again.close().await;
     })
     .await;
@@ -170,110 +335,22 @@ async fn the_schema_goes_down_and_comes_up_again() {
 }
 
 #[tokio::test]
-async fn what_a_taken_name_or_a_missing_reference_is_can_be_told_on_either_engine() {
+async fn what_a_taken_name_is_can_be_told_on_either_engine_and_nothing_of_its_group_is_kept() {
     on_both("errors", async |store| {
-        let org = |id: &str| org_row::Model {
-            id: id.to_owned(),
-            name: "acme".to_owned(),
-            display_name: String::new(),
-            suspended: false,
-            created_at: 0,
-            updated_at: 0,
-        };
-        let make = async |row: org_row::Model| {
-            store.write(author(), |txn| Box::pin(async move { org::create(txn, row).await })).await
-        };
-        make(org("og_a")).await.expect("is free");
-        let taken = make(org("og_b")).await.expect_err("is taken");
+        publish(&store, 1, vec![1]).await;
+        let taken = store.write(author(), |txn| {
+            Box::pin(async move {
+                txn.put(put(2, vec![2]));
+                txn.put(Put { name: "p1".into(), ..put(3, vec![3]) });
+                Ok::<_, StoreError>(())
+            })
+        });
+        let taken = taken.await.expect_err("is taken");
         assert!(matches!(taken, StoreError::Duplicate(_)), "{taken:?}");
         assert!(taken.certainly_not_applied());
-        let orphan = target_row::Model {
-            id: "tg_a".to_owned(),
-            org: "og_none".to_owned(),
-            name: "t".to_owned(),
-            base_url: String::new(),
-            danger_plaintext: false,
-            connect_timeout: None,
-            response_timeout: None,
-            created_at: 0,
-            updated_at: 0,
-        };
-        let missing = store
-            .write(author(), |txn| Box::pin(async move { target::create(txn, orphan).await }))
-            .await
-            .expect_err("has no organization");
-        assert!(matches!(missing, StoreError::Reference(_)), "{missing:?}");
+        let second = resource::by_id(&store, Noun::Proxy, &id(Noun::Proxy, 2)).await.expect("reads");
+        assert_eq!(second, None);
+        assert_eq!(publish(&store, 2, vec![2]).await, 2, "its number was not used up");
     })
     .await;
-}
-
-fn batch(sequence: u64, ids: &[&str]) -> Ingest {
-    let row = |id: &&str| request_row::Model {
-        id: (*id).to_owned(),
-        org: "og_a".to_owned(),
-        proxy: if id.starts_with("foreign") { "px_b" } else { "px_a" }.to_owned(),
-        received_at: 1,
-        stored_at: 1,
-        node: "nd".to_owned(),
-        region: "rg".to_owned(),
-        status: 200,
-        code: "proxy-access-granted".to_owned(),
-        record: vec![1],
-    };
-    Ingest {
-        node: "nd".to_owned(),
-        region: "rg".to_owned(),
-        spool: vec![7; 16],
-        sequence,
-        records: ids.iter().map(row).collect(),
-        losses: vec![request::RecordLoss { records: 3, from: 0, to: 1, reason: "ring-full".to_owned() }],
-    }
-}
-
-/// protocol.md A.12.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_is_stored_once_however_often_and_in_whatever_order_it_is_sent() {
-    on_both("telemetry", async |store| {
-        home(&store).await;
-        let send = async |batch: Ingest| {
-            store
-                .write(author(), move |txn| Box::pin(async move { ingest(txn, batch).await }))
-                .await
-                .expect("is taken")
-                .value
-        };
-        let stored = Ingested::Stored { stored: 2, foreign: 1 };
-        assert_eq!(send(batch(2, &["b"])).await, Ingested::Expected(1));
-        assert_eq!(send(batch(1, &["a", "foreign", "b"])).await, stored);
-        assert_eq!(send(batch(1, &["a", "foreign", "b"])).await, Ingested::Duplicate(1));
-        assert_eq!(send(batch(3, &["c"])).await, Ingested::Expected(2));
-        // Eight zombies of one stream send the same batch at once.
-        let tasks = Tasks::new();
-        let mut sends = Vec::new();
-        for _ in 0..8 {
-            let store = store.clone();
-            sends.push(tasks.spawn("send", async move {
-                let batch = batch(2, &["c"]);
-                store.write(author(), move |txn| Box::pin(async move { ingest(txn, batch).await })).await
-            }));
-        }
-        let mut outcomes = Vec::new();
-        for send in sends {
-            outcomes.push(send.await.expect("no panic").expect("is taken").value);
-        }
-        let fresh = outcomes.iter().filter(|it| matches!(it, Ingested::Stored { .. })).count();
-        assert_eq!(fresh, 1, "{outcomes:?}");
-        let filter = request::RequestFilter { org: "og_a".to_owned(), ..Default::default() };
-        let mut ids: Vec<String> =
-            request::list(&store, filter, 10).await.expect("reads").into_iter().map(|row| row.id).collect();
-        ids.sort();
-        assert_eq!(ids, ["a", "b", "c"]);
-    })
-    .await;
-}
-
-/// Says that px_a was served in rg.
-async fn home(store: &Store) {
-    let statement = r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('px_a', 'rg', 'og_a')"#;
-    store.0.write.execute_unprepared(statement).await.expect("inserts");
 }

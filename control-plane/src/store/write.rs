@@ -1,32 +1,68 @@
-//! One write: its transaction, what it publishes, and the revision that it becomes.
+//! Writes: each is a revision of its own, and those that wait together are committed together.
 //!
-//! The invariant: a revision, its changes and the rows behind them are committed together or not at all,
-//! and no two transactions hold the same number.
+//! One task of each replica takes what waits, locks the head row, lets one write after the other read and stage,
+//! and commits them all at once: a fsync is shared, numbers are gapless and in the order of commits, and no write
+//! sees the world change beneath it, whichever replica it runs on. A write reads first and stages last: one that
+//! fails has touched nothing, and needs no undoing.
+//!
+//! The invariant: a revision, its changes, its place in the audit chain and the rows behind them are committed
+//! together or not at all, and no two transactions hold the same number.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use rr_contract::digest::resource_hash;
-use rr_contract::model::resource::Key;
-use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
+use rr_contract::runtime::{Stop, chain};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, DbErr, EntityTrait as _,
+    QueryFilter as _, QuerySelect as _, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait as _,
 };
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
 
-use super::entity::{blob, change, head, resource, revision};
-use super::{Store, StoreError};
+use super::entity::{head, revision};
+use super::stage::{Place, Staged, flush};
+use super::{Store, StoreError, listen};
 
-/// Who writes, and by which call.
-#[derive(Debug, Clone)]
+/// How many writes share a commit at most: the first waits for the last.
+const GROUP: usize = 64;
+/// How many may wait; whoever comes then waits for room.
+pub(super) const WAITING: usize = 1024;
+/// How often it is asked whether a commit held, and how long is waited in between.
+const ASKED: u32 = 10;
+const ASK_AFTER: Duration = Duration::from_millis(500);
+
+/// One round trip: the row is locked meanwhile.
+const MOVE_AND_NOTIFY: &str =
+    r#"UPDATE "head" SET "head" = $1, "audit" = $2 WHERE "id" = 1 RETURNING pg_notify($3, $1::text)"#;
+
+/// Who writes, by which call and from where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Author {
-    /// Token id.
+    /// Token id; empty for the control plane itself.
     pub(crate) token: String,
+    /// User id; empty for a service.
+    pub(crate) user: String,
+    /// What the user or the token is called.
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) user_agent: String,
     /// As `ProxyService.CreateProxy`.
     pub(crate) call: &'static str,
 }
 
-/// What a write answered, and the revision that it became; none when it published nothing.
+impl Author {
+    /// The control plane itself.
+    pub(crate) fn system(call: &'static str) -> Self {
+        Self { name: "system".to_owned(), call, ..Self::default() }
+    }
+}
+
+/// What a write answered, and the revision that it became; none when it changed nothing.
 #[derive(Debug)]
 pub(crate) struct Written<T> {
     pub(crate) value: T,
@@ -36,8 +72,10 @@ pub(crate) struct Written<T> {
 /// An open transaction.
 pub(crate) struct Txn {
     tx: DatabaseTransaction,
-    staged: BTreeMap<Key, Option<Vec<u8>>>,
+    pub(super) staged: Staged,
     now: i64,
+    /// The newest revision; 0 where the head row is not held.
+    head: u64,
 }
 
 impl Txn {
@@ -51,38 +89,131 @@ impl Txn {
         self.now
     }
 
-    /// Publishes a resource with this write.
-    pub(crate) fn publish(&mut self, key: Key, payload: Vec<u8>) {
-        self.staged.insert(key, Some(payload));
+    /// The newest revision before this write.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
     }
 
-    /// Takes a resource back with this write.
-    pub(crate) fn withdraw(&mut self, key: Key) {
-        self.staged.insert(key, None);
+    async fn rollback(self) {
+        if let Err(error) = self.tx.rollback().await {
+            // The connection is discarded with it, so nothing of it stays.
+            tracing::debug!(%error, "rollback failed");
+        }
     }
 }
 
+/// Tells whoever asked what became of a write, once it is known.
+type End = Box<dyn FnOnce(Result<Option<u64>, StoreError>) + Send>;
+
+/// A write that waits for its turn.
+trait Turn: Send {
+    fn author(&self) -> &Author;
+    /// Reads and stages. An error was told to whoever asked.
+    fn run<'a>(self: Box<Self>, txn: &'a mut Txn) -> BoxFuture<'a, Result<End, ()>>;
+    /// It will not be run.
+    fn refuse(self: Box<Self>, error: StoreError);
+}
+
+struct Job<T, E, F> {
+    author: Author,
+    work: F,
+    answer: oneshot::Sender<Result<Written<T>, E>>,
+}
+
+impl<T, E, F> Turn for Job<T, E, F>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+    F: for<'a> FnOnce(&'a mut Txn) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+{
+    fn author(&self) -> &Author {
+        &self.author
+    }
+
+    fn run<'a>(self: Box<Self>, txn: &'a mut Txn) -> BoxFuture<'a, Result<End, ()>> {
+        Box::pin(async move {
+            let Self { work, answer, .. } = *self;
+            match work(txn).await {
+                Ok(value) => Ok(Box::new(move |ended: Result<Option<u64>, StoreError>| {
+                    // Whoever asked may be gone.
+                    answer.send(ended.map(|revision| Written { value, revision }).map_err(E::from)).ok();
+                }) as End),
+                Err(error) => {
+                    answer.send(Err(error)).ok();
+                    Err(())
+                }
+            }
+        })
+    }
+
+    fn refuse(self: Box<Self>, error: StoreError) {
+        self.answer.send(Err(error.into())).ok();
+    }
+}
+
+/// Where writes wait.
+pub(super) struct Queue(mpsc::Sender<Box<dyn Turn>>);
+/// Whence they are taken.
+pub(super) struct Waiting(mpsc::Receiver<Box<dyn Turn>>);
+
+pub(super) fn queue() -> (Queue, Waiting) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (Queue(sender), Waiting(receiver))
+}
+
+/// What one group is about to commit.
+struct Group {
+    txn: Txn,
+    place: Place,
+    ends: Vec<(Option<u64>, End)>,
+}
+
 impl Store {
-    /// Runs `work` as one transaction, in a task that goes on when the caller does not wait any longer.
+    /// Runs `work` in its turn. It goes on when the caller does not wait any longer, so that nothing is half done.
     pub(crate) async fn write<T, E, F>(&self, author: Author, work: F) -> Result<Written<T>, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: for<'a> FnOnce(&'a mut Txn) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
     {
+        let (answer, answered) = oneshot::channel();
+        if self.0.queue.0.send(Box::new(Job { author, work, answer })).await.is_err() {
+            return Err(StoreError::Closed.into());
+        }
+        match answered.await {
+            Ok(result) => result,
+            Err(_gone) => Err(StoreError::Lost.into()),
+        }
+    }
+
+    /// Runs `work` as a transaction of its own that is no revision: reports, records, what nobody audits.
+    pub(crate) async fn note<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'a> FnOnce(&'a mut Txn) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+    {
         let store = self.clone();
-        let task = self.0.tasks.spawn("store-write", async move { store.transact(author, work).await });
+        let task = self.0.tasks.spawn("store-note", async move {
+            let mut txn = store.begin().await?;
+            match work(&mut txn).await {
+                Ok(value) => {
+                    txn.tx.commit().await.map_err(StoreError::Commit)?;
+                    Ok(value)
+                }
+                Err(error) => {
+                    txn.rollback().await;
+                    Err(error)
+                }
+            }
+        });
         match task.await {
             Ok(result) => result,
             Err(_gone) => Err(StoreError::Lost.into()),
         }
     }
 
-    async fn transact<T, E, F>(&self, author: Author, work: F) -> Result<Written<T>, E>
-    where
-        E: From<StoreError>,
-        F: for<'a> FnOnce(&'a mut Txn) -> BoxFuture<'a, Result<T, E>>,
-    {
+    async fn begin(&self) -> Result<Txn, StoreError> {
         let tx = self
             .0
             .write
@@ -93,135 +224,202 @@ impl Store {
             })
             .await
             .map_err(StoreError::statement("begin"))?;
-        let mut txn = Txn { tx, staged: BTreeMap::new(), now: self.now() };
-        let finished = match work(&mut txn).await {
-            Ok(value) => match txn.seal(&author).await {
-                Ok(revision) => Ok((value, revision)),
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(error),
-        };
-        let (value, revision) = match finished {
-            Ok(finished) => finished,
-            Err(error) => {
-                if let Err(error) = txn.tx.rollback().await {
-                    // The connection is discarded with it, so nothing of it stays.
-                    tracing::debug!(%error, "rollback failed");
+        Ok(Txn { tx, staged: Staged::default(), now: self.now(), head: 0 })
+    }
+
+    /// Takes what waits, group by group, until the stop.
+    pub(super) async fn run_writes(self, Waiting(mut queue): Waiting, stop: Stop) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                first = queue.recv() => first,
+                () = stop.requested() => {
+                    // What waits is written; whoever comes now is told that we are going.
+                    queue.close();
+                    queue.recv().await
                 }
-                return Err(error);
+            };
+            let Some(first) = first else { return };
+            self.run_group(first, &mut queue).await;
+        }
+    }
+
+    async fn run_group(&self, first: Box<dyn Turn>, queue: &mut mpsc::Receiver<Box<dyn Turn>>) {
+        let mut group = match self.open_group().await {
+            Ok(group) => group,
+            Err(error) => {
+                // Answered by the one that waits; its answer is what is logged.
+                first.refuse(error);
+                return;
             }
         };
-        txn.tx.commit().await.map_err(StoreError::Commit)?;
-        if let Some(revision) = revision {
-            self.0.committed.send_if_modified(|newest| {
-                let newer = revision > *newest;
-                if newer {
-                    *newest = revision;
-                }
-                newer
-            });
+        let mut waiting = VecDeque::from([first]);
+        let mut run = 0;
+        while let Some(turn) = waiting.pop_front() {
+            if let Err(()) = group.take(turn, self.now()).await {
+                return;
+            }
+            run += 1;
+            if run < GROUP
+                && let Ok(next) = queue.try_recv()
+            {
+                waiting.push_back(next);
+            }
         }
-        Ok(Written { value, revision })
+        self.close_group(group).await;
+    }
+
+    /// Begins, and takes the lock that makes commits follow one another.
+    async fn open_group(&self) -> Result<Group, StoreError> {
+        let txn = self.begin().await?;
+        match held_head(&txn).await {
+            Ok(row) => {
+                let (head, audit) = row.map_or((0, vec![0; 32]), |row| (row.head, row.audit));
+                let audit = audit.try_into().map_err(|_| StoreError::Damaged("head"))?;
+                Ok(Group { txn, place: Place { head, audit }, ends: Vec::new() })
+            }
+            Err(error) => {
+                txn.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn close_group(&self, group: Group) {
+        let Group { txn, place, ends } = group;
+        let newest = ends.iter().rev().find_map(|(revision, _)| *revision);
+        if newest.is_some()
+            && let Err(error) = move_head(&txn, &place).await
+        {
+            txn.rollback().await;
+            warn!(error = %chain(&error), writes = ends.len(), "writes not committed");
+            ends.into_iter().for_each(|(_, end)| end(Err(StoreError::Group)));
+            return;
+        }
+        let held = match txn.tx.commit().await {
+            Ok(()) => Ok(()),
+            Err(error) if newest.is_none() => Err(StoreError::Commit(error)),
+            Err(error) => self.was_committed(&place, error).await,
+        };
+        match held {
+            Ok(()) => {
+                if let Some(newest) = newest {
+                    self.announce(newest);
+                }
+                ends.into_iter().for_each(|(revision, end)| end(Ok(revision)));
+            }
+            Err(error) => {
+                warn!(error = %chain(&error), writes = ends.len(), "commit failed");
+                let sure = error.certainly_not_applied();
+                let told = || if sure { StoreError::Group } else { StoreError::Lost };
+                ends.into_iter().for_each(|(_, end)| end(Err(told())));
+            }
+        }
+    }
+
+    /// A commit that answers with an error may have held all the same: the rows tell.
+    async fn was_committed(&self, place: &Place, error: DbErr) -> Result<(), StoreError> {
+        for _ in 0..ASKED {
+            match self.holds(place).await {
+                Ok(true) => return Ok(()),
+                // Another's entry stands there, or none: ours was rolled back.
+                Ok(false) => return Err(StoreError::RolledBack(error)),
+                Err(again) => {
+                    warn!(error = %chain(&again), "not known yet whether a commit held");
+                    tokio::time::sleep(ASK_AFTER).await;
+                }
+            }
+        }
+        Err(StoreError::Commit(error))
+    }
+
+    /// Whether a group's last entry is in the history. The head row is locked for the question, so that a server
+    /// that is still at the commit is waited for.
+    async fn holds(&self, place: &Place) -> Result<bool, StoreError> {
+        let txn = self.begin().await?;
+        let found = match held_head(&txn).await {
+            Ok(_) => revision::Entity::find_by_id(place.head)
+                .one(&txn.tx)
+                .await
+                .map_err(StoreError::statement("look for revision")),
+            Err(error) => Err(error),
+        };
+        txn.rollback().await;
+        Ok(found?.is_some_and(|row| row.audit == place.audit))
+    }
+
+    pub(super) fn announce(&self, revision: u64) {
+        self.0.committed.send_if_modified(|newest| {
+            let newer = revision > *newest;
+            if newer {
+                *newest = revision;
+            }
+            newer
+        });
     }
 }
 
-impl Txn {
-    /// Writes what was staged under the next revision. The head row is the last lock taken.
-    async fn seal(&mut self, author: &Author) -> Result<Option<u64>, StoreError> {
-        let staged = std::mem::take(&mut self.staged);
-        if staged.is_empty() {
-            return Ok(None);
-        }
-        let mut blobs = BTreeMap::new();
-        let mut rows = Vec::with_capacity(staged.len());
-        for (key, payload) in staged {
-            let hash = payload.map(|payload| {
-                let hash = resource_hash(&payload).to_vec();
-                blobs.insert(hash.clone(), payload);
-                hash
-            });
-            rows.push((key, hash));
-        }
-        self.put_blobs(blobs).await?;
-        let rev = self.next_revision().await?;
-        revision::Entity::insert(revision::ActiveModel {
-            rev: Set(rev),
-            at: Set(self.now),
-            author: Set(author.token.clone()),
-            call: Set(author.call.to_owned()),
-        })
-        .exec_without_returning(&self.tx)
-        .await
-        .map_err(StoreError::statement("write revision"))?;
-        self.put_changes(rev, rows).await?;
-        Ok(Some(u64::try_from(rev).map_err(|_| StoreError::Damaged("head"))?))
-    }
-
-    async fn put_blobs(&self, blobs: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), StoreError> {
-        if blobs.is_empty() {
-            return Ok(());
-        }
-        let rows = blobs
-            .into_iter()
-            .map(|(hash, payload)| blob::ActiveModel { hash: Set(hash), payload: Set(payload) });
-        blob::Entity::insert_many(rows)
-            .on_conflict(OnConflict::column(blob::Column::Hash).do_nothing().to_owned())
-            .exec_without_returning(&self.tx)
-            .await
-            .map_err(StoreError::statement("write payloads"))?;
-        Ok(())
-    }
-
-    async fn next_revision(&self) -> Result<i64, StoreError> {
-        let rows = head::Entity::update_many()
-            // Typed: prepared statements are cached by their text alone.
-            .col_expr(head::Column::Head, Expr::col(head::Column::Head).add(1_i64))
-            .filter(head::Column::Id.eq(1_i32))
-            .exec_with_returning(&self.tx)
-            .await
-            .map_err(StoreError::statement("take revision"))?;
-        rows.first().map(|row| row.head).ok_or(StoreError::Damaged("head"))
-    }
-
-    async fn put_changes(&self, rev: i64, rows: Vec<(Key, Option<Vec<u8>>)>) -> Result<(), StoreError> {
-        let failed = || StoreError::statement("write changes");
-        for (key, hash) in &rows {
-            match hash {
-                Some(hash) => {
-                    resource::Entity::insert(resource::ActiveModel {
-                        kind: Set(key.kind().into()),
-                        id: Set(key.id_text()),
-                        org: Set(key.org.to_string()),
-                        rev: Set(rev),
-                        hash: Set(hash.clone()),
-                    })
-                    .on_conflict(
-                        OnConflict::columns([resource::Column::Kind, resource::Column::Id])
-                            .update_columns([resource::Column::Rev, resource::Column::Hash])
-                            .to_owned(),
-                    )
-                    .exec_without_returning(&self.tx)
-                    .await
-                    .map_err(failed())?;
-                }
-                None => {
-                    resource::Entity::delete_by_id((key.kind().into(), key.id_text()))
-                        .exec(&self.tx)
-                        .await
-                        .map_err(failed())?;
-                }
+impl Group {
+    /// Gives one write its turn. An error means that the whole group is undone, and everybody was told.
+    async fn take(&mut self, turn: Box<dyn Turn>, now: i64) -> Result<(), ()> {
+        let author = turn.author().clone();
+        self.txn.now = now;
+        self.txn.head = u64::try_from(self.place.head).unwrap_or_default();
+        let end = match AssertUnwindSafe(turn.run(&mut self.txn)).catch_unwind().await {
+            Ok(Ok(end)) => end,
+            Ok(Err(())) => {
+                self.txn.staged = Staged::default();
+                return Ok(());
+            }
+            Err(_panic) => {
+                error!(call = author.call, "a write panicked; what it staged is dropped");
+                self.txn.staged = Staged::default();
+                return Ok(());
+            }
+        };
+        let staged = std::mem::take(&mut self.txn.staged);
+        match flush(&self.txn, staged, &author, &mut self.place).await {
+            Ok(revision) => {
+                self.ends.push((revision, end));
+                Ok(())
+            }
+            Err(error) => {
+                // A statement failed, and with it the transaction: nothing of the group can be kept.
+                warn!(error = %chain(&error), writes = self.ends.len() + 1, "writes undone");
+                end(Err(error));
+                self.ends.drain(..).for_each(|(_, end)| end(Err(StoreError::Group)));
+                Err(())
             }
         }
-        change::Entity::insert_many(rows.into_iter().map(|(key, hash)| change::ActiveModel {
-            rev: Set(rev),
-            kind: Set(key.kind().into()),
-            id: Set(key.id_text()),
-            org: Set(key.org.to_string()),
-            hash: Set(hash),
-        }))
-        .exec_without_returning(&self.tx)
-        .await
-        .map_err(failed())?;
-        Ok(())
     }
+}
+
+async fn held_head(txn: &Txn) -> Result<Option<head::Model>, StoreError> {
+    head::Entity::find_by_id(1_i32)
+        .lock_exclusive()
+        .one(&txn.tx)
+        .await
+        .map_err(StoreError::statement("take head"))
+}
+
+/// The last statement of a group; on PostgreSQL it wakes the other replicas with the commit.
+async fn move_head(txn: &Txn, place: &Place) -> Result<(), StoreError> {
+    let backend = txn.tx.get_database_backend();
+    if backend == DatabaseBackend::Postgres {
+        let values = [place.head.into(), place.audit.to_vec().into(), listen::CHANNEL.into()];
+        txn.tx
+            .query_one_raw(Statement::from_sql_and_values(backend, MOVE_AND_NOTIFY, values))
+            .await
+            .map_err(StoreError::statement("move head"))?;
+        return Ok(());
+    }
+    head::Entity::update_many()
+        // Typed: prepared statements are cached by their text alone.
+        .col_expr(head::Column::Head, Expr::value(place.head))
+        .col_expr(head::Column::Audit, Expr::value(place.audit.to_vec()))
+        .filter(head::Column::Id.eq(1_i32))
+        .exec(&txn.tx)
+        .await
+        .map_err(StoreError::statement("move head"))?;
+    Ok(())
 }

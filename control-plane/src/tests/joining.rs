@@ -8,7 +8,8 @@ use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
 use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
 use tonic::Code;
 
-use super::world::{World, join_request};
+use super::machine::join_request;
+use super::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_for_one_node_admits_one_of_eight_that_join_at_once() {

@@ -3,9 +3,9 @@
 use rr_contract::wire::FieldMask;
 use rr_contract::wire::management as wire;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
-use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
+use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use tonic::{Code, Status};
@@ -41,14 +41,16 @@ async fn a_proxy_binds_what_is_there_of_the_right_use_and_sealed_to_its_regions(
     };
     let refused = world.proxy("acme", wrong).await.expect_err("refused");
     assert_eq!(refused.code(), Code::InvalidArgument);
+    let mut named = fields(&refused);
+    named.sort();
     assert_eq!(
-        fields(&refused),
+        named,
         [
             "proxy.caller_credentials[0]",
             "proxy.caller_credentials[1]",
+            "proxy.regions[0]",
             "proxy.target",
-            "proxy.upstream_credential",
-            "proxy.regions[0]"
+            "proxy.upstream_credential"
         ]
     );
 
@@ -126,11 +128,19 @@ async fn what_a_proxy_uses_cannot_be_deleted_and_the_refusal_names_the_proxy() {
     let mut credentials = CredentialServiceClient::new(world.channel.clone());
     let mut proxies = ProxyServiceClient::new(world.channel.clone());
     let delete = |name: &str| {
-        let request = wire::DeleteCredentialRequest { org: "acme".into(), credential: name.into() };
+        let request = wire::DeleteCredentialRequest {
+            org: "acme".into(),
+            credential: name.into(),
+            ..Default::default()
+        };
         by(&world.operator, request)
     };
-    let target =
-        || by(&world.operator, wire::DeleteTargetRequest { org: "acme".into(), target: "echo".into() });
+    let target = || {
+        by(
+            &world.operator,
+            wire::DeleteTargetRequest { org: "acme".into(), target: "echo".into(), ..Default::default() },
+        )
+    };
     let refusals = [
         targets.delete_target(target()).await.expect_err("refused"),
         credentials.delete_credential(delete("app")).await.expect_err("refused"),
@@ -140,19 +150,19 @@ async fn what_a_proxy_uses_cannot_be_deleted_and_the_refusal_names_the_proxy() {
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "IN_USE"));
         assert!(refused.message().contains("echo"), "{}", refused.message());
     }
-    let request = wire::DeleteProxyRequest { org: "acme".into(), proxy: "echo".into() };
+    let request = wire::DeleteProxyRequest { org: "acme".into(), proxy: "echo".into(), ..Default::default() };
     proxies.delete_proxy(by(&world.operator, request)).await.expect("is deleted");
     targets.delete_target(target()).await.expect("is deleted");
     credentials.delete_credential(delete("app")).await.expect("is deleted");
 
     let request = wire::ListRevisionsRequest::default();
-    let mut installation = InstallationServiceClient::new(world.channel.clone());
-    let listed = installation.list_revisions(by(&world.operator, request)).await.expect("lists").into_inner();
+    let mut revisions = RevisionServiceClient::new(world.channel.clone());
+    let listed = revisions.list_revisions(by(&world.operator, request)).await.expect("lists").into_inner();
     let newest = &listed.revisions[0];
     assert_eq!(newest.call, "CredentialService.DeleteCredential");
     assert!(newest.changes[0].removed && newest.changes[0].kind == "credential");
     let numbers: Vec<u64> = listed.revisions.iter().map(|it| it.revision).collect();
-    assert_eq!(numbers, (1..=8).rev().collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=10).rev().collect::<Vec<_>>());
     world.running.stop().await;
 }
 
@@ -167,7 +177,11 @@ async fn the_id_of_an_upstream_credential_is_never_used_again() {
         let refused = world.upstream(org, "second", id, &[&region]).await.expect_err("refused");
         assert_eq!(refused.code(), Code::AlreadyExists);
     }
-    let request = wire::DeleteCredentialRequest { org: "acme".into(), credential: "first".into() };
+    let request = wire::DeleteCredentialRequest {
+        org: "acme".into(),
+        credential: "first".into(),
+        ..Default::default()
+    };
     let mut client = CredentialServiceClient::new(world.channel.clone());
     client.delete_credential(by(&world.operator, request)).await.expect("is deleted");
     let refused = world.upstream(&acme, "first", id, &[&region]).await.expect_err("refused");
@@ -180,7 +194,8 @@ async fn an_organization_that_is_not_there_and_one_of_others_answer_alike() {
     let world = World::start().await;
     world.org("acme").await;
     world.org("theirs").await;
-    let grants = vec![wire::Grant { role: wire::Role::Viewer.into(), org: "acme".into() }];
+    let grants =
+        vec![wire::Grant { role: wire::Role::Viewer.into(), org: "acme".into(), ..Default::default() }];
     let viewer = world.token(&world.operator, "viewer", grants).await.expect("is made");
     let mut client = TargetServiceClient::new(world.channel.clone());
     let mut texts = Vec::new();
@@ -207,7 +222,9 @@ async fn a_token_can_do_no_more_than_its_maker() {
     let world = World::start().await;
     world.org("acme").await;
     world.org("theirs").await;
-    let grant = |role: wire::Role, org: &str| vec![wire::Grant { role: role.into(), org: org.into() }];
+    let grant = |role: wire::Role, org: &str| {
+        vec![wire::Grant { role: role.into(), org: org.into(), ..Default::default() }]
+    };
     let admin =
         world.token(&world.operator, "admin", grant(wire::Role::Admin, "acme")).await.expect("is made");
     for (role, org, code) in [
@@ -284,7 +301,8 @@ async fn no_answer_holds_a_seal_or_a_hash_and_a_key_is_shown_once() {
     let made = world.upstream(&org, "openai", credential_id(), &[&region]).await.expect("is made");
     let Some(wire::credential::Usage::Upstream(upstream)) = made.usage else { panic!("another use") };
     assert_eq!((upstream.sealed, upstream.sealed_regions), (None, vec![region.id.to_string()]));
-    let request = wire::GetCredentialRequest { org: "acme".into(), credential: caller.id };
+    let request =
+        wire::GetCredentialRequest { org: "acme".into(), credential: caller.id, ..Default::default() };
     let mut client = CredentialServiceClient::new(world.channel.clone());
     let shown = client.get_credential(by(&world.operator, request)).await.expect("is shown").into_inner();
     assert!(!format!("{shown:?}").contains(&key));

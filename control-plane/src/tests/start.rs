@@ -56,7 +56,7 @@ async fn the_bootstrap_token_makes_one_token_however_many_ask() {
     for _ in 0..8 {
         let (channel, bootstrap) = (channel.clone(), bootstrap.clone());
         asked.push(tasks.spawn("ask", async move {
-            let grants = vec![wire::Grant { role: wire::Role::Operator.into(), org: String::new() }];
+            let grants = vec![wire::Grant { role: wire::Role::Operator.into(), ..Default::default() }];
             let token = wire::Token { name: "first".to_owned(), grants, ..Default::default() };
             let request = super::world::by(&bootstrap, wire::CreateTokenRequest { token: Some(token) });
             let mut client = wire::token_service_client::TokenServiceClient::new(channel);
@@ -154,7 +154,7 @@ async fn everything_works_on_postgresql_too() {
     world.furnish(&region).await;
     let token = world.node_token(&region, 1).await;
     world.join(&token).await.expect("joins");
-    assert_eq!(world.installation().await.revision, 5);
+    assert_eq!(world.installation().await.revision, 8);
     world.running.stop().await;
 }
 
@@ -262,7 +262,7 @@ async fn reflection_and_health_know_every_service() {
     let mut health = tonic_health::pb::health_client::HealthClient::new(world.channel.clone());
     let ours: Vec<String> =
         list.service.into_iter().map(|it| it.name).filter(|it| it.contains("management")).collect();
-    assert_eq!(ours.len(), 9, "{ours:?}");
+    assert_eq!(ours.len(), 18, "{ours:?}");
     for service in ours {
         let request = tonic_health::pb::HealthCheckRequest { service: service.clone() };
         let status = health.check(request).await.expect("is known").into_inner().status;
@@ -306,4 +306,32 @@ async fn each_version_of_reflection_describes_both() {
         assert!(matches!(answer, Some(OldResponse::FileDescriptorResponse(_))), "{service}: {answer:?}");
     }
     world.running.stop().await;
+}
+
+#[tokio::test]
+async fn the_management_port_serves_a_certificate_that_it_was_given_on_loopback_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(["control.example".to_owned()]).expect("is made");
+    let mut config = config(folder.path());
+    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    std::fs::write(&certificate, made.cert.pem()).expect("writes");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("writes");
+    config.management_tls = Some(crate::ManagementTls { certificate, key: key.clone() });
+    let running = run(config.clone()).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("is one");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("good")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(running.management()).await.expect("connects");
+    let name = ServerName::try_from("control.example").expect("a name");
+    TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("is who it should be");
+    running.stop().await;
+
+    std::fs::remove_file(key).expect("is there");
+    let refused = start(config, Seams::real(), Observability::quiet("rr-control")).await;
+    assert!(matches!(refused, Err(StartError::Certificate(_))));
 }

@@ -1,4 +1,4 @@
-//! The config stream and the upload of records, as a node sees them.
+//! The config stream, as a node sees it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,15 +11,14 @@ use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::fleet::sync_request::Message as Up;
 use rr_contract::wire::fleet::sync_response::Message as Down;
-use rr_contract::wire::fleet::telemetry_service_client::TelemetryServiceClient;
-use rr_contract::wire::management::request_service_client::RequestServiceClient;
 use rr_contract::wire::{fleet, management};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
-use super::world::{Node, World, by};
+use super::machine::Node;
+use super::world::{World, by};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -128,7 +127,7 @@ impl Edge {
     }
 }
 
-async fn joined(world: &World) -> Node {
+pub(super) async fn joined(world: &World) -> Node {
     let region = world.region("eu").await;
     world.furnish(&region).await;
     let token = world.node_token(&region, 5).await;
@@ -172,7 +171,8 @@ async fn a_new_node_gets_everything_and_then_each_change_as_it_comes() {
     let shown = eventually(&world, "running", |it| it.running.as_ref() == Some(&second.position)).await;
     assert!(shown.connected && shown.desired == shown.running && shown.build == "test");
 
-    let request = management::DeleteProxyRequest { org: "acme".into(), proxy: "echo".into() };
+    let request =
+        management::DeleteProxyRequest { org: "acme".into(), proxy: "echo".into(), ..Default::default() };
     let mut proxies = management::proxy_service_client::ProxyServiceClient::new(world.channel.clone());
     proxies.delete_proxy(by(&world.operator, request)).await.expect("is deleted");
     let third = edge.take_well().await;
@@ -347,59 +347,4 @@ async fn nodes_are_told_to_go_when_the_control_plane_stops() {
     };
     let (goaway, ()) = tokio::join!(stopped, world.running.stop());
     assert!(goaway.spread_over.is_some());
-}
-
-#[tokio::test]
-async fn records_of_a_node_can_be_read_and_those_of_proxies_that_it_does_not_serve_are_dropped() {
-    let world = World::start().await;
-    let node = joined(&world).await;
-    let request = management::ListProxiesRequest { org: "acme".into(), ..Default::default() };
-    let mut proxies = management::proxy_service_client::ProxyServiceClient::new(world.channel.clone());
-    let proxies =
-        proxies.list_proxies(by(&world.operator, request)).await.expect("lists").into_inner().proxies;
-    let record = |id: &str, proxy: &str, second: i64| fleet::Record {
-        id: id.into(),
-        org: proxies[0].org.clone(),
-        proxy: proxy.into(),
-        received_at: Some(pbjson_types::Timestamp { seconds: second, nanos: 0 }),
-        status: 200,
-        ..Default::default()
-    };
-    let batch = fleet::Batch {
-        records: vec![
-            record("rq_1", &proxies[0].id, 100),
-            record("rq_2", &proxies[0].id, 200),
-            record("rq_3", "px_other", 300),
-        ],
-        dropped: Vec::new(),
-    };
-    let body = batch.encode_to_vec();
-    let upload = |sequence, body: Vec<u8>| {
-        let crc32 = crc32fast::hash(&body);
-        fleet::UploadRequest { spool: vec![3; 16], sequence, body, crc32 }
-    };
-    let damaged = fleet::UploadRequest { crc32: 1, ..upload(2, body.clone()) };
-    let uploads = vec![upload(2, body.clone()), upload(1, body.clone()), upload(1, body), damaged];
-    let mut client = TelemetryServiceClient::new(node.channel.clone());
-    let stream = tokio_stream::iter(uploads);
-    let answers: Vec<_> = client
-        .upload(stream)
-        .await
-        .expect("opens")
-        .into_inner()
-        .map(|it| it.expect("is good"))
-        .collect()
-        .await;
-    let said: Vec<_> = answers.iter().map(|it| (it.through, it.expected, it.poison.len())).collect();
-    assert_eq!(said, [(0, 1, 0), (1, 0, 0), (1, 0, 0), (2, 0, 1)]);
-    let request = management::ListRequestsRequest { org: "acme".into(), page_size: 1, ..Default::default() };
-    let mut client = RequestServiceClient::new(world.channel.clone());
-    let page = client.list_requests(by(&world.operator, request.clone())).await.expect("lists").into_inner();
-    assert_eq!(page.requests[0].record.as_ref().expect("is there").id, "rq_2", "newest first");
-    assert_eq!(page.requests[0].node, node.id);
-    let request = management::ListRequestsRequest { page_token: page.next_page_token, ..request };
-    let page = client.list_requests(by(&world.operator, request)).await.expect("lists").into_inner();
-    assert_eq!(page.requests[0].record.as_ref().expect("is there").id, "rq_1");
-    assert!(page.next_page_token.is_empty());
-    world.running.stop().await;
 }

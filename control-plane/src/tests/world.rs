@@ -4,35 +4,25 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use rr_contract::runtime::observe::Observability;
-use rr_contract::seal::node_token::{NodeToken, NodeTokenDraft};
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seal::{OpeningKey, SealContext, SealedSecret, SecretSpec, Slot};
-use rr_contract::seam::{Seams, SystemEntropy, draw};
+use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seam::{Clock, Seams, SystemEntropy, draw};
 use rr_contract::secret::Secret;
-use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
 use rr_contract::wire::management as wire;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
-use rr_contract::wire::management::node_token_service_client::NodeTokenServiceClient;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use rr_contract::wire::{FieldMask, fleet};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::postgres;
-use crate::authority::SERVER_NAME;
 use crate::{Config, Running, start};
 
 pub(super) struct World {
@@ -52,10 +42,13 @@ pub(super) struct Region {
     pub(super) name: String,
 }
 
-/// A machine that joined.
-pub(super) struct Node {
-    pub(super) id: String,
-    pub(super) channel: Channel,
+/// The system's clock, and some time more.
+struct Later(Duration);
+
+impl Clock for Later {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + self.0
+    }
 }
 
 pub(super) fn config(folder: &std::path::Path) -> Config {
@@ -65,10 +58,14 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
         database: crate::DatabaseAddress::Sqlite(folder.join("state").join("control.db")),
         management: anywhere,
         management_names: Vec::new(),
+        management_tls: None,
+        // A test calls as fast as it can.
+        limits: crate::Limits { token_rate: 0, ..crate::Limits::default() },
         fleet: anywhere,
         admin: anywhere,
         new_bootstrap_token: false,
         drain: Duration::from_secs(5),
+        keep_history: Duration::from_secs(90 * 86_400),
     }
 }
 
@@ -101,7 +98,7 @@ impl World {
         let path = running.bootstrap_token_path().expect("a first start");
         let bootstrap = std::fs::read_to_string(path).expect("reads").trim().to_owned();
         let mut world = Self { running, folder, channel, operator: String::new(), database: None };
-        let grants = vec![wire::Grant { role: wire::Role::Operator.into(), org: String::new() }];
+        let grants = vec![wire::Grant { role: wire::Role::Operator.into(), ..Default::default() }];
         world.operator = world.token(&bootstrap, "operator", grants).await.expect("bootstraps");
         world
     }
@@ -143,6 +140,11 @@ impl World {
     }
 
     pub(super) async fn region(&self, name: &str) -> Region {
+        self.dedicated_region(name, "").await
+    }
+
+    /// A region of one organization alone.
+    pub(super) async fn dedicated_region(&self, name: &str, org: &str) -> Region {
         let id = RegionId::from_random(draw(&SystemEntropy));
         let keys = RegionKeys::generate(id, &SystemEntropy);
         let now = SystemTime::now();
@@ -150,6 +152,7 @@ impl World {
             id: id.to_string(),
             name: name.to_owned(),
             base_url: "https://edge.example.com".to_owned(),
+            dedicated_to: org.to_owned(),
             key: Some(keys.statement(now, now + Duration::from_secs(90 * 86_400)).to_wire()),
             ..Default::default()
         };
@@ -171,7 +174,7 @@ impl World {
         let kind = wire::CallerKind::ApiKey.into();
         let credential = wire::Credential {
             name: name.to_owned(),
-            usage: Some(wire::credential::Usage::Caller(wire::Caller { kind })),
+            usage: Some(wire::credential::Usage::Caller(wire::Caller { kind, ..Default::default() })),
             ..Default::default()
         };
         let answer = self.credential(org, credential).await.expect("is made");
@@ -258,86 +261,35 @@ impl World {
 
     /// Starts again over the same state.
     pub(super) async fn restart(self) -> Self {
+        self.restart_later(Duration::ZERO).await
+    }
+
+    /// Starts again over the same state, when so much more time has passed.
+    pub(super) async fn restart_later(self, later: Duration) -> Self {
         let Self { running, folder, operator, database, .. } = self;
         running.stop().await;
         let mut config = config(folder.path());
         if let Some(database) = &database {
             config.database = database.address();
         }
-        let running = run(config).await;
+        let seams = Seams { clock: Arc::new(Later(later)), ..Seams::real() };
+        let running = start(config, seams, Observability::quiet("rr-control")).await.expect("starts");
         let channel = plain(running.management()).await;
         Self { running, folder, channel, operator, database }
     }
 
-    /// Registers a node token for a region.
-    pub(super) async fn node_token(&self, region: &Region, uses: u32) -> NodeToken {
-        let installation: InstallationId = self.installation().await.id.parse().expect("an id");
-        let draft = NodeTokenDraft::draw(&SystemEntropy);
-        let expires_at = SystemTime::now() + Duration::from_secs(3600);
-        let statement = draft.statement(&region.keys, installation, uses, expires_at);
-        let request =
-            wire::CreateNodeTokenRequest { region: region.name.clone(), statement: Some(statement) };
-        let mut client = NodeTokenServiceClient::new(self.channel.clone());
-        let answer =
-            client.create_node_token(by(&self.operator, request)).await.expect("is made").into_inner();
-        draft.finish(answer.authority_pin.try_into().expect("32 bytes"))
-    }
-
-    /// Joins as a machine does.
-    pub(super) async fn join(&self, token: &NodeToken) -> Result<Node, Status> {
-        let key = rcgen::KeyPair::generate().expect("keys");
-        let request = join_request(token, &key);
-        let channel = self.fleet_channel(None).await;
-        let answer = EnrolmentServiceClient::new(channel).join(request).await?.into_inner();
-        assert!(token.keys().open(answer.statement.as_ref().expect("is there")).is_ok());
-        let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(Node { id: answer.node, channel: self.fleet_channel(Some((chain, key))).await })
-    }
-
-    /// A connection to the fleet port, with or without a certificate of our own.
-    pub(super) async fn fleet_channel(
-        &self,
-        certificate: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
-    ) -> Channel {
-        let pem = std::fs::read(self.folder.path().join("state/authority.crt")).expect("is there");
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&pem).expect("a certificate")).expect("is one");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("good")
-            .with_root_certificates(roots);
-        let mut tls = match certificate {
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("match"),
-            None => builder.with_no_client_auth(),
+    /// The database beneath, for who tampers with it.
+    pub(super) async fn tamper(&self, statement: &str) {
+        let url = match &self.database {
+            None => format!("sqlite://{}", self.folder.path().join("state/control.db").display()),
+            Some(database) => match database.address() {
+                crate::DatabaseAddress::Postgres(url) => url,
+                crate::DatabaseAddress::Sqlite(_) => unreachable!("it is a server's"),
+            },
         };
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        let connector = TlsConnector::from(Arc::new(tls));
-        let address = self.running.fleet();
-        let connect = tower::service_fn(move |_: Uri| {
-            let connector = connector.clone();
-            async move {
-                let stream = TcpStream::connect(address).await?;
-                let name = ServerName::try_from(SERVER_NAME).expect("a name");
-                Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
-            }
-        });
-        Endpoint::from_static("http://fleet").connect_with_connector(connect).await.expect("connects")
-    }
-}
-
-pub(super) fn join_request(token: &NodeToken, key: &rcgen::KeyPair) -> fleet::JoinRequest {
-    let csr = rcgen::CertificateParams::default().serialize_request(key).expect("a request");
-    let node_key = OpeningKey::generate().sealing_key();
-    let keys = token.keys();
-    fleet::JoinRequest {
-        token: token.id().to_string(),
-        auth: keys.auth().to_vec(),
-        csr: csr.der().to_vec(),
-        node_key: node_key.to_bytes().to_vec(),
-        vouch: keys.vouch(&node_key, csr.der()),
-        build: "test".to_owned(),
+        let database = sea_orm::Database::connect(url).await.expect("opens");
+        sea_orm::ConnectionTrait::execute_unprepared(&database, statement).await.expect("runs");
+        database.close().await.expect("closes");
     }
 }
 

@@ -1,11 +1,13 @@
 //! Views by reach: whatever the history, the incremental view is the one made from nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use prost::Message as _;
 use rr_contract::digest::ViewDigest;
-use rr_contract::model::id::{CredentialId, InstallationId, OrgId, ProxyId, TargetId};
+use rr_contract::model::id::{
+    CredentialId, FilterId, InstallationId, MeterId, OrgId, ProxyId, RuleId, TargetId,
+};
 use rr_contract::model::resource::ResourceId;
 
 use super::*;
@@ -14,6 +16,8 @@ const HEAD: Head = Head {
     installation: InstallationId::from_random([1; 16]),
     lineage: [2; 16],
     revision: 0,
+    audit: [0; 32],
+    floor: 0,
     authority: None,
 };
 
@@ -28,11 +32,37 @@ fn region(n: u8) -> RegionId {
 /// One step of a history: a resource of a small world is written with some content, or removed.
 #[derive(Debug, Clone)]
 enum Step {
-    Org { n: u8, suspended: bool },
-    Target { n: u8, content: u8 },
-    Credential { n: u8, version: u64 },
-    Proxy { n: u8, target: u8, credential: u8, callers: Vec<u8>, regions: Vec<u8> },
-    Remove { kind: u8, n: u8 },
+    Org {
+        n: u8,
+        suspended: bool,
+    },
+    Target {
+        n: u8,
+        content: u8,
+    },
+    Credential {
+        n: u8,
+        version: u64,
+    },
+    Proxy {
+        n: u8,
+        target: u8,
+        credential: u8,
+        callers: Vec<u8>,
+        regions: Vec<u8>,
+    },
+    /// A rule, filter or meter of one of the above; a meter is always a proxy's.
+    Child {
+        kind: u8,
+        n: u8,
+        parent: u8,
+        of: u8,
+        content: u8,
+    },
+    Remove {
+        kind: u8,
+        n: u8,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -55,7 +85,9 @@ fn step() -> impl Strategy<Value = Step> {
                 callers: callers.into_iter().collect(),
                 regions: regions.into_iter().collect(),
             }),
-        2 => (0_u8..4, small).prop_map(|(kind, n)| Step::Remove { kind, n }),
+        4 => (0_u8..3, 0_u8..2, 1_u8..4, small.clone(), 0_u8..3)
+            .prop_map(|(kind, n, parent, of, content)| Step::Child { kind, n, parent, of, content }),
+        2 => (0_u8..7, small).prop_map(|(kind, n)| Step::Remove { kind, n }),
     ]
 }
 
@@ -69,6 +101,45 @@ fn credential_key(n: u8) -> Key {
 
 fn proxy_key(n: u8) -> Key {
     Key::new(org(0), ResourceId::Proxy(ProxyId::from_random([n; 16])))
+}
+
+fn child_key(kind: u8, n: u8) -> Key {
+    let id = match kind {
+        0 => ResourceId::Rule(RuleId::from_random([n; 16])),
+        1 => ResourceId::Filter(FilterId::from_random([n; 16])),
+        _ => ResourceId::Meter(MeterId::from_random([n; 16])),
+    };
+    Key::new(org(0), id)
+}
+
+fn child(kind: u8, n: u8, parent: u8, of: u8, content: u8) -> Vec<u8> {
+    let parent = match parent {
+        1 => target_key(of),
+        2 => credential_key(of),
+        _ => proxy_key(of),
+    };
+    let (parent, name) = (Some(parent.to_wire()), format!("child-{n}"));
+    match kind {
+        0 => {
+            let effect = fleet::Effect::Deny.into();
+            let priority = content.into();
+            fleet::RuleResource { parent, name, effect, priority, ..Default::default() }.encode_to_vec()
+        }
+        1 => {
+            let action = fleet::FilterAction::Destroy.into();
+            let paths = vec![format!("a{content}")];
+            fleet::FilterResource { parent, name, action, paths, ..Default::default() }.encode_to_vec()
+        }
+        _ => fleet::MeterResource {
+            proxy: proxy_key(of).id_text(),
+            name,
+            active: true,
+            counts: Some(fleet::meter_resource::Counts::Requests(fleet::MeterRequests {})),
+            per_hour_per_node: u64::from(content) + 1,
+            ..Default::default()
+        }
+        .encode_to_vec(),
+    }
 }
 
 fn change(step: &Step, revision: u64) -> PublishedChange {
@@ -94,6 +165,7 @@ fn change(step: &Step, revision: u64) -> PublishedChange {
                 usage: Some(fleet::credential_resource::Usage::Upstream(fleet::UpstreamCredential {
                     kind: Some(none),
                 })),
+                ..Default::default()
             };
             (credential_key(*n), Some(wire.encode_to_vec()))
         }
@@ -105,15 +177,20 @@ fn change(step: &Step, revision: u64) -> PublishedChange {
                 target: target_key(*target).id_text(),
                 upstream_credential: credential_key(*credential).id_text(),
                 regions: regions.iter().map(|n| region(*n).to_string()).collect(),
+                ..Default::default()
             };
             (proxy_key(*n), Some(wire.encode_to_vec()))
+        }
+        Step::Child { kind, n, parent, of, content } => {
+            (child_key(*kind, *n), Some(child(*kind, *n, *parent, *of, *content)))
         }
         Step::Remove { kind, n } => {
             let key = match kind {
                 0 => Key::org(org(*n)),
                 1 => target_key(*n),
                 2 => credential_key(*n),
-                _ => proxy_key(*n),
+                3 => proxy_key(*n),
+                child => child_key(*child - 4, *n),
             };
             (key, None)
         }
@@ -124,20 +201,34 @@ fn change(step: &Step, revision: u64) -> PublishedChange {
 /// What a region should hold, computed from the whole: no counting, no deltas.
 fn reached(world: &BTreeMap<Key, Bytes>, wanted: RegionId) -> BTreeMap<Key, Bytes> {
     let mut view = BTreeMap::new();
+    let mut keys = BTreeSet::new();
     for (key, payload) in world {
         let model = Model::parse(key, payload).expect("our own payloads");
         let Model::Proxy(proxy) = &model else { continue };
-        if !proxy.regions.contains(&wanted) {
-            continue;
+        if proxy.regions.contains(&wanted) {
+            keys.insert(*key);
+            keys.extend(model.refs(key));
         }
-        view.insert(*key, payload.clone());
-        for key in model.refs(key) {
-            if let Some(payload) = world.get(&key) {
-                view.insert(key, payload.clone());
-            }
+    }
+    for key in &keys {
+        view.extend(world.get(key).map(|payload| (*key, payload.clone())));
+    }
+    // What belongs to something goes wherever that goes.
+    for (key, payload) in world {
+        let model = Model::parse(key, payload).expect("our own payloads");
+        let is_child = matches!(model, Model::Rule(_) | Model::Filter(_) | Model::Meter(_));
+        let parent = |held: &Key| held.id != ResourceId::Org && keys.contains(held);
+        if is_child && model.refs(key).iter().any(parent) {
+            view.insert(*key, payload.clone());
         }
     }
     view
+}
+
+/// What the store tells of a revision.
+fn news(changes: Vec<PublishedChange>) -> News {
+    let revision = changes.first().expect("there are some").revision;
+    News { changes, to: Some((revision, [revision as u8; 32])) }
 }
 
 fn digest(view: &BTreeMap<Key, Bytes>) -> Vec<u8> {
@@ -173,7 +264,7 @@ proptest! {
                     None => world.remove(&change.key),
                 };
             }
-            index.apply(changes.into_values().collect());
+            index.apply(news(changes.into_values().collect()));
             for (n, (at, held)) in &mut nodes {
                 let want = reached(&world, region(*n));
                 let position = index.position(region(*n));
@@ -199,7 +290,8 @@ proptest! {
             .iter()
             .map(|(key, payload)| PublishedResource { key: *key, revision: 1, payload: payload.clone() })
             .collect();
-        let again = Index::load(Head { revision: index.head(), ..HEAD }, 1, resources);
+        let audit = [index.head() as u8; 32];
+        let again = Index::load(Head { revision: index.head(), audit, ..HEAD }, 1, resources);
         for n in 0..3 {
             prop_assert_eq!(again.position(region(n)), index.position(region(n)));
         }
@@ -221,9 +313,9 @@ fn proxied(revision: u64) -> Vec<PublishedChange> {
 #[test]
 fn a_node_stands_where_its_content_was_ours_and_nowhere_else() {
     let mut index = Index::load(HEAD, 0, Vec::new());
-    index.apply(proxied(1));
+    index.apply(news(proxied(1)));
     let first = index.position(region(0));
-    index.apply(vec![change(&Step::Target { n: 0, content: 1 }, 2)]);
+    index.apply(news(vec![change(&Step::Target { n: 0, content: 1 }, 2)]));
     let second = index.position(region(0));
     let standing = |at: &fleet::Position| index.standing(region(0), at);
     assert_eq!(standing(&first), Standing::At(1));
@@ -237,10 +329,45 @@ fn a_node_stands_where_its_content_was_ours_and_nowhere_else() {
 #[test]
 fn what_another_region_changes_settles_nothing_new_here() {
     let mut index = Index::load(HEAD, 0, Vec::new());
-    index.apply(proxied(1));
+    index.apply(news(proxied(1)));
     let other = Step::Proxy { n: 1, target: 0, credential: 0, callers: vec![0], regions: vec![1] };
-    index.apply(vec![change(&other, 2)]);
+    index.apply(news(vec![change(&other, 2)]));
     assert!(index.settled(region(0), 1));
     assert!(!index.settled(region(1), 1));
     assert_eq!(index.position(region(0)).revision, 2, "its position follows the head all the same");
+}
+
+#[test]
+fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_understand() {
+    let mut index = Index::load(HEAD, 0, Vec::new());
+    let rule = Step::Child { kind: 0, n: 0, parent: 1, of: 0, content: 0 };
+    index.apply(news(vec![change(&rule, 1)]));
+    assert_eq!(index.cut(region(0), None).upserts.len(), 0, "nothing reaches its target yet");
+    index.apply(news(proxied(2)));
+    let cut = index.cut(region(0), None);
+    let (_, entry) = cut.upserts.iter().find(|(key, _)| *key == child_key(0, 0)).expect("went along");
+    assert!(!entry.needs.is_empty());
+    // In the hands of another target, which nothing reaches.
+    let moved = Step::Child { kind: 0, n: 0, parent: 1, of: 1, content: 0 };
+    index.apply(news(vec![change(&moved, 3)]));
+    assert_eq!(index.cut(region(0), Some(2)).removals, [child_key(0, 0)]);
+    index.apply(news(vec![
+        change(&rule, 4),
+        change(&Step::Child { kind: 2, n: 0, parent: 3, of: 0, content: 0 }, 4),
+    ]));
+    assert_eq!(index.cut(region(0), Some(3)).upserts.len(), 2);
+    index.apply(news(vec![change(&Step::Remove { kind: 3, n: 0 }, 5)]));
+    let cut = index.cut(region(0), Some(4));
+    assert!(cut.removals.contains(&child_key(0, 0)) && cut.removals.contains(&child_key(2, 0)));
+    assert_eq!(index.position(region(0)).count, 0);
+}
+
+#[test]
+fn a_revision_that_no_node_is_sent_moves_the_position_and_the_audit() {
+    let mut index = Index::load(HEAD, 0, Vec::new());
+    index.apply(news(proxied(1)));
+    index.apply(News { changes: Vec::new(), to: Some((4, [9; 32])) });
+    let position = index.position(region(0));
+    assert_eq!((position.revision, position.audit), (4, vec![9; 32]));
+    assert!(index.settled(region(0), 1));
 }

@@ -42,6 +42,12 @@ where
             let looked = self.publisher.read().as_ref().map(look);
             (talk.generation, ours, standing) = looked.ok_or(End::Reloaded)?;
         }
+        if let Some(resume) = resume
+            && matches!(standing, Some(Standing::At(_) | Standing::Unknown))
+            && self.is_rewritten(resume).await
+        {
+            standing = Some(Standing::Elsewhere);
+        }
         match (standing, resume) {
             (Some(Standing::At(revision)), Some(resume)) => talk.base = Some((revision, resume.clone())),
             (Some(Standing::Ahead | Standing::Elsewhere), Some(resume)) => {
@@ -52,6 +58,23 @@ where
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the history that brought the node to its revision is another than ours: the head of the audit chain
+    /// tells. Where the database does not answer, nothing is claimed.
+    async fn is_rewritten(&self, resume: &fleet::Position) -> bool {
+        if resume.audit.is_empty() || resume.revision == 0 {
+            return false;
+        }
+        match store::history::revision(&self.publisher.store, resume.revision).await {
+            Ok(Some(row)) => row.audit != resume.audit,
+            // What is not there any more, or cannot be read, proves nothing.
+            Ok(None) => false,
+            Err(error) => {
+                warn!(error = %chain(&error), "audit of a node's revision not compared");
+                false
+            }
+        }
     }
 
     /// A node may have been brought further by another replica than our index is: that is no divergence.

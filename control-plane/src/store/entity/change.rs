@@ -1,4 +1,4 @@
-//! What each revision touched. No hash means removed. Entity alone: no queries here.
+//! What each revision touched, before and after. Entity alone: no queries here.
 
 use sea_orm::entity::prelude::*;
 
@@ -13,7 +13,13 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
     pub org: String,
-    pub hash: Option<Vec<u8>>,
+    pub name: String,
+    /// Hash of the document before; null when there was none.
+    pub before: Option<Vec<u8>>,
+    /// Hash of the document after; null when it was removed.
+    pub after: Option<Vec<u8>>,
+    /// Hash of what nodes are sent from here on; null when that is nothing.
+    pub payload: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -11,6 +11,10 @@ pub struct Model {
     pub installation: String,
     pub lineage: Vec<u8>,
     pub head: i64,
+    /// Head of the audit chain at `head`.
+    pub audit: Vec<u8>,
+    /// The oldest revision whose resources are kept as they were.
+    pub floor: i64,
     /// Null until the authority's files are written.
     pub authority: Option<Vec<u8>>,
 }

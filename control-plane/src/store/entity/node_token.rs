@@ -1,4 +1,4 @@
-//! Node tokens by their signed statements. Entity alone: no queries here.
+//! Node tokens: the statement that a region signed, and how often it was used. Entity alone: no queries here.
 
 use sea_orm::entity::prelude::*;
 
@@ -13,8 +13,7 @@ pub struct Model {
     pub uses: i32,
     pub used: i32,
     pub expires_at: i64,
-    pub created_at: i64,
-    pub created_by: String,
+    pub revoked_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,4 +1,4 @@
-//! Published revisions. Entity alone: no queries here.
+//! Published revisions: the audit's entries. Entity alone: no queries here.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,8 +9,16 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub rev: i64,
     pub at: i64,
-    pub author: String,
+    pub token: String,
+    pub user: String,
+    /// What the user or token was called.
+    pub actor: String,
+    pub address: String,
+    pub user_agent: String,
     pub call: String,
+    pub changes: i64,
+    /// Head of the audit chain at this revision.
+    pub audit: Vec<u8>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,4 +1,4 @@
-//! Tokens of people and services, by hash. Entity alone: no queries here.
+//! Tokens: what is looked up by the hash of a secret. What a token may do is in its document. Entity alone: no queries here.
 
 use sea_orm::entity::prelude::*;
 
@@ -8,12 +8,13 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    pub name: String,
     pub hash: Vec<u8>,
     pub bootstrap: bool,
     pub expires_at: Option<i64>,
     pub created_at: i64,
+    /// Of a bootstrap token, that was good once.
     pub used_at: Option<i64>,
+    pub revoked_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

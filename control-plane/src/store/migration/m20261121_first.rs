@@ -34,28 +34,26 @@ impl MigrationTrait for Migration {
 }
 
 /// In the order in which references allow them to be made.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 19] = [
     "head",
-    "org",
-    "region",
-    "target",
-    "credential",
+    "resource",
+    "link",
+    "secret",
     "retired_credential",
-    "proxy",
-    "proxy_caller",
-    "proxy_region",
     "proxy_home",
     "revision",
     "change",
     "blob",
-    "resource",
+    "token",
     "node_token",
     "node",
-    "token",
-    "token_grant",
     "request_record",
     "record_loss",
     "telemetry_cursor",
+    "refused_attempt",
+    "notification",
+    "plan",
+    "applied",
 ];
 
 fn tables() -> Vec<TableCreateStatement> {
@@ -66,101 +64,46 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(text("installation"))
             .col(blob("lineage"))
             .col(big_integer("head"))
+            .col(blob("audit"))
+            .col(big_integer("floor"))
             .col(ColumnDef::new("authority").blob().null())
             .to_owned(),
         Table::create()
-            .table("org")
-            .col(text("id").primary_key())
-            .col(text("name"))
-            .col(text("display_name"))
-            .col(boolean("suspended"))
-            .col(big_integer("created_at"))
-            .col(big_integer("updated_at"))
-            .to_owned(),
-        Table::create()
-            .table("region")
-            .col(text("id").primary_key())
-            .col(text("name"))
-            .col(text("display_name"))
-            .col(text("base_url"))
-            .col(blob("key_statement"))
-            .col(big_integer("created_at"))
-            .to_owned(),
-        Table::create()
-            .table("target")
-            .col(text("id").primary_key())
-            .col(text("org"))
-            .col(text("name"))
-            .col(text("base_url"))
-            .col(boolean("danger_plaintext"))
-            .col(big_integer_null("connect_timeout"))
-            .col(big_integer_null("response_timeout"))
-            .col(big_integer("created_at"))
-            .col(big_integer("updated_at"))
-            .foreign_key(ForeignKey::create().from("target", "org").to("org", "id"))
-            .to_owned(),
-        Table::create()
-            .table("credential")
-            .col(text("id").primary_key())
-            .col(text("org"))
-            .col(text("name"))
-            .col(integer("usage"))
+            .table("resource")
             .col(integer("kind"))
-            .col(big_integer("version"))
-            .col(big_integer_null("not_after"))
-            .col(ColumnDef::new("key_hash").blob().null())
-            .col(ColumnDef::new("sealed").blob().null())
+            .col(text("id"))
+            .col(text("org"))
+            .col(text("name"))
+            .col(text("owner"))
+            .col(big_integer("rev"))
+            .col(blob("doc"))
+            .col(ColumnDef::new("payload").blob().null())
             .col(big_integer("created_at"))
             .col(big_integer("updated_at"))
-            .foreign_key(ForeignKey::create().from("credential", "org").to("org", "id"))
+            .col(text("created_by"))
+            .primary_key(Index::create().col("kind").col("id"))
+            .to_owned(),
+        Table::create()
+            .table("link")
+            .col(integer("kind"))
+            .col(text("id"))
+            .col(integer("part"))
+            .col(integer("to_kind"))
+            .col(text("to_id"))
+            .primary_key(Index::create().col("kind").col("id").col("part").col("to_kind").col("to_id"))
+            .to_owned(),
+        Table::create()
+            .table("secret")
+            .col(text("credential").primary_key())
+            .col(big_integer("version"))
+            .col(ColumnDef::new("sealed").blob().null())
+            .col(ColumnDef::new("key_hash").blob().null())
             .to_owned(),
         Table::create()
             .table("retired_credential")
             .col(text("id").primary_key())
             .col(text("org"))
             .col(big_integer("retired_at"))
-            .to_owned(),
-        Table::create()
-            .table("proxy")
-            .col(text("id").primary_key())
-            .col(text("org"))
-            .col(text("name"))
-            .col(boolean("active"))
-            .col(text("target"))
-            .col(text("upstream_credential"))
-            .col(big_integer("created_at"))
-            .col(big_integer("updated_at"))
-            .foreign_key(ForeignKey::create().from("proxy", "org").to("org", "id"))
-            .foreign_key(ForeignKey::create().from("proxy", "target").to("target", "id"))
-            .foreign_key(ForeignKey::create().from("proxy", "upstream_credential").to("credential", "id"))
-            .to_owned(),
-        Table::create()
-            .table("proxy_caller")
-            .col(text("proxy"))
-            .col(text("credential"))
-            .col(integer("position"))
-            .primary_key(Index::create().col("proxy").col("credential"))
-            .foreign_key(
-                ForeignKey::create()
-                    .from("proxy_caller", "proxy")
-                    .to("proxy", "id")
-                    .on_delete(ForeignKeyAction::Cascade),
-            )
-            .foreign_key(ForeignKey::create().from("proxy_caller", "credential").to("credential", "id"))
-            .to_owned(),
-        Table::create()
-            .table("proxy_region")
-            .col(text("proxy"))
-            .col(text("region"))
-            .col(integer("position"))
-            .primary_key(Index::create().col("proxy").col("region"))
-            .foreign_key(
-                ForeignKey::create()
-                    .from("proxy_region", "proxy")
-                    .to("proxy", "id")
-                    .on_delete(ForeignKeyAction::Cascade),
-            )
-            .foreign_key(ForeignKey::create().from("proxy_region", "region").to("region", "id"))
             .to_owned(),
         Table::create()
             .table("proxy_home")
@@ -173,8 +116,14 @@ fn tables() -> Vec<TableCreateStatement> {
             .table("revision")
             .col(big_integer("rev").primary_key())
             .col(big_integer("at"))
-            .col(text("author"))
+            .col(text("token"))
+            .col(text("user"))
+            .col(text("actor"))
+            .col(text("address"))
+            .col(text("user_agent"))
             .col(text("call"))
+            .col(big_integer("changes"))
+            .col(blob("audit"))
             .to_owned(),
         Table::create()
             .table("change")
@@ -182,19 +131,23 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(integer("kind"))
             .col(text("id"))
             .col(text("org"))
-            .col(ColumnDef::new("hash").blob().null())
+            .col(text("name"))
+            .col(ColumnDef::new("before").blob().null())
+            .col(ColumnDef::new("after").blob().null())
+            .col(ColumnDef::new("payload").blob().null())
             .primary_key(Index::create().col("rev").col("kind").col("id"))
             .foreign_key(ForeignKey::create().from("change", "rev").to("revision", "rev"))
             .to_owned(),
         Table::create().table("blob").col(blob("hash").primary_key()).col(blob("payload")).to_owned(),
         Table::create()
-            .table("resource")
-            .col(integer("kind"))
-            .col(text("id"))
-            .col(text("org"))
-            .col(big_integer("rev"))
+            .table("token")
+            .col(text("id").primary_key())
             .col(blob("hash"))
-            .primary_key(Index::create().col("kind").col("id"))
+            .col(boolean("bootstrap"))
+            .col(big_integer_null("expires_at"))
+            .col(big_integer("created_at"))
+            .col(big_integer_null("used_at"))
+            .col(big_integer_null("revoked_at"))
             .to_owned(),
         Table::create()
             .table("node_token")
@@ -204,9 +157,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(integer("uses"))
             .col(integer("used"))
             .col(big_integer("expires_at"))
-            .col(big_integer("created_at"))
-            .col(text("created_by"))
-            .foreign_key(ForeignKey::create().from("node_token", "region").to("region", "id"))
+            .col(big_integer_null("revoked_at"))
             .to_owned(),
         Table::create()
             .table("node")
@@ -219,26 +170,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(big_integer("last_seen_at"))
             .col(big_integer("certificate_not_after"))
             .col(blob("status"))
-            .foreign_key(ForeignKey::create().from("node", "region").to("region", "id"))
             .foreign_key(ForeignKey::create().from("node", "token").to("node_token", "id"))
-            .to_owned(),
-        Table::create()
-            .table("token")
-            .col(text("id").primary_key())
-            .col(text("name"))
-            .col(blob("hash"))
-            .col(boolean("bootstrap"))
-            .col(big_integer_null("expires_at"))
-            .col(big_integer("created_at"))
-            .col(big_integer_null("used_at"))
-            .to_owned(),
-        Table::create()
-            .table("token_grant")
-            .col(text("token"))
-            .col(text("org"))
-            .col(integer("role"))
-            .primary_key(Index::create().col("token").col("org").col("role"))
-            .foreign_key(ForeignKey::create().from("token_grant", "token").to("token", "id"))
             .to_owned(),
         Table::create()
             .table("request_record")
@@ -274,46 +206,85 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(big_integer("last"))
             .primary_key(Index::create().col("node").col("spool"))
             .to_owned(),
+        Table::create()
+            .table("refused_attempt")
+            .col(big_integer("minute"))
+            .col(text("token"))
+            .col(text("call"))
+            .col(text("user"))
+            .col(text("reason"))
+            .col(big_integer("count"))
+            .col(text("address"))
+            .primary_key(Index::create().col("minute").col("token").col("call"))
+            .to_owned(),
+        Table::create()
+            .table("notification")
+            .col(text("id").primary_key())
+            .col(text("org"))
+            .col(integer("kind"))
+            .col(text("subject"))
+            .col(text("window"))
+            .col(text("title"))
+            .col(text("message"))
+            .col(big_integer("created_at"))
+            .col(big_integer_null("read_at"))
+            .to_owned(),
+        Table::create()
+            .table("plan")
+            .col(text("id").primary_key())
+            .col(text("token"))
+            .col(text("org"))
+            .col(blob("header"))
+            .col(blob("documents"))
+            .col(big_integer("created_at"))
+            .to_owned(),
+        Table::create()
+            .table("applied")
+            .col(text("token"))
+            .col(text("request_id"))
+            .col(blob("digest"))
+            .col(blob("outcome"))
+            .col(big_integer("revision"))
+            .col(big_integer("at"))
+            .primary_key(Index::create().col("token").col("request_id"))
+            .to_owned(),
     ]
 }
 
 fn indexes() -> Vec<IndexCreateStatement> {
     vec![
-        Index::create().name("org_name_key").table("org").col("name").unique().to_owned(),
-        Index::create().name("region_name_key").table("region").col("name").unique().to_owned(),
         Index::create()
-            .name("target_org_name_key")
-            .table("target")
+            .name("resource_kind_org_name_key")
+            .table("resource")
+            .col("kind")
             .col("org")
             .col("name")
             .unique()
             .to_owned(),
         Index::create()
-            .name("credential_org_name_key")
-            .table("credential")
+            .name("resource_org_kind_id_idx")
+            .table("resource")
             .col("org")
-            .col("name")
-            .unique()
-            .to_owned(),
-        Index::create().name("proxy_org_name_key").table("proxy").col("org").col("name").unique().to_owned(),
-        Index::create().name("proxy_target_idx").table("proxy").col("target").to_owned(),
-        Index::create()
-            .name("proxy_upstream_credential_idx")
-            .table("proxy")
-            .col("upstream_credential")
+            .col("kind")
+            .col("id")
             .to_owned(),
         Index::create()
-            .name("proxy_caller_credential_idx")
-            .table("proxy_caller")
-            .col("credential")
+            .name("resource_kind_org_created_at_id_idx")
+            .table("resource")
+            .col("kind")
+            .col("org")
+            .col("created_at")
+            .col("id")
             .to_owned(),
-        Index::create().name("proxy_region_region_idx").table("proxy_region").col("region").to_owned(),
         Index::create()
-            .name("proxy_home_region_proxy_idx")
-            .table("proxy_home")
-            .col("region")
-            .col("proxy")
+            .name("resource_kind_org_updated_at_id_idx")
+            .table("resource")
+            .col("kind")
+            .col("org")
+            .col("updated_at")
+            .col("id")
             .to_owned(),
+        Index::create().name("link_to_idx").table("link").col("to_kind").col("to_id").col("part").to_owned(),
         Index::create()
             .name("change_kind_id_rev_idx")
             .table("change")
@@ -321,10 +292,22 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .col("id")
             .col("rev")
             .to_owned(),
-        Index::create().name("node_token_region_idx").table("node_token").col("region").to_owned(),
-        Index::create().name("node_region_id_idx").table("node").col("region").col("id").to_owned(),
+        // Who needs a payload: asked before it is let go of.
+        Index::create().name("resource_payload_idx").table("resource").col("payload").to_owned(),
+        Index::create().name("change_payload_rev_idx").table("change").col("payload").col("rev").to_owned(),
+        Index::create().name("change_org_rev_idx").table("change").col("org").col("rev").to_owned(),
+        Index::create().name("revision_at_idx").table("revision").col("at").to_owned(),
+        Index::create().name("revision_token_idx").table("revision").col("token").col("rev").to_owned(),
+        Index::create().name("revision_user_idx").table("revision").col("user").col("rev").to_owned(),
         Index::create().name("token_hash_key").table("token").col("hash").unique().to_owned(),
-        Index::create().name("token_grant_org_idx").table("token_grant").col("org").to_owned(),
+        Index::create().name("node_token_region_idx").table("node_token").col("region").col("id").to_owned(),
+        Index::create().name("node_region_id_idx").table("node").col("region").col("id").to_owned(),
+        Index::create()
+            .name("proxy_home_region_proxy_idx")
+            .table("proxy_home")
+            .col("region")
+            .col("proxy")
+            .to_owned(),
         Index::create()
             .name("request_record_org_received_at_id_idx")
             .table("request_record")
@@ -340,5 +323,23 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .col("received_at")
             .col("id")
             .to_owned(),
+        Index::create()
+            .name("notification_once_key")
+            .table("notification")
+            .col("org")
+            .col("kind")
+            .col("subject")
+            .col("window")
+            .unique()
+            .to_owned(),
+        Index::create()
+            .name("notification_org_created_at_id_idx")
+            .table("notification")
+            .col("org")
+            .col("created_at")
+            .col("id")
+            .to_owned(),
+        Index::create().name("plan_created_at_idx").table("plan").col("created_at").to_owned(),
+        Index::create().name("applied_at_idx").table("applied").col("at").to_owned(),
     ]
 }

@@ -1,0 +1,105 @@
+//! Calls of ApplyService: the same set as a stream or as one message.
+
+use rr_contract::wire::management as wire;
+use rr_contract::wire::management::apply_request::Part;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Api;
+use crate::authz;
+use crate::service::{ApplyOrder, ServiceError};
+
+/// How many bytes of documents one set may have.
+const SET_MOST: usize = 128 * 1024 * 1024;
+
+#[tonic::async_trait]
+impl wire::apply_service_server::ApplyService for Api {
+    async fn apply(
+        &self,
+        request: Request<Streaming<wire::ApplyRequest>>,
+    ) -> Result<Response<wire::ApplyResponse>, Status> {
+        let result = async {
+            let (metadata, extensions, mut stream) = request.into_parts();
+            let header = match next(&mut stream).await? {
+                Some(Part::Header(header)) => header,
+                _ => return Err(ServiceError::field("part", "is not the header, which comes first")),
+            };
+            // Before anything else is taken in.
+            let request = Request::from_parts(metadata, extensions, header);
+            let at = self.enter_org(&request, authz::APPLY, |header| &header.org).await?;
+            let header = request.into_inner();
+            let documents = collect(&mut stream).await?;
+            let outcome = self.services.apply(at, ApplyOrder { header, documents }).await?;
+            Ok(wire::ApplyResponse { outcome: Some(outcome) })
+        };
+        self.answer(authz::APPLY, result.await)
+    }
+
+    async fn apply_once(
+        &self,
+        request: Request<wire::ApplyOnceRequest>,
+    ) -> Result<Response<wire::ApplyOnceResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::APPLY_ONCE, |request| &request.org).await?;
+            let wire::ApplyOnceRequest {
+                org,
+                owner,
+                dry_run,
+                prune,
+                expected_revision,
+                plan,
+                request_id,
+                documents,
+            } = request.into_inner();
+            let header =
+                wire::ApplyHeader { org, owner, dry_run, prune, expected_revision, plan, request_id };
+            let outcome = self.services.apply(at, ApplyOrder { header, documents }).await?;
+            Ok(wire::ApplyOnceResponse { outcome: Some(outcome) })
+        };
+        self.answer(authz::APPLY_ONCE, result.await)
+    }
+}
+
+/// Every document up to the commit, which says how many there are.
+async fn collect(stream: &mut Streaming<wire::ApplyRequest>) -> Result<Vec<wire::Document>, ServiceError> {
+    let mut documents = Vec::new();
+    let mut size = 0;
+    loop {
+        match next(stream).await? {
+            Some(Part::Chunk(chunk)) => {
+                size += prost::Message::encoded_len(&chunk);
+                if size > SET_MOST {
+                    return Err(ServiceError::field(
+                        "chunk",
+                        format!("makes the set larger than {SET_MOST} bytes"),
+                    ));
+                }
+                documents.extend(chunk.documents);
+            }
+            Some(Part::Commit(commit)) if commit.documents == documents.len() as u64 => return Ok(documents),
+            Some(Part::Commit(commit)) => {
+                return Err(ServiceError::field(
+                    "commit.documents",
+                    format!("is {} where {} came: send the set again", commit.documents, documents.len()),
+                ));
+            }
+            Some(Part::Header(_)) => return Err(ServiceError::field("part", "is a second header")),
+            None => {
+                return Err(ServiceError::field(
+                    "part",
+                    "is missing: the stream ended before its commit, and nothing was taken",
+                ));
+            }
+        }
+    }
+}
+
+async fn next(stream: &mut Streaming<wire::ApplyRequest>) -> Result<Option<Part>, ServiceError> {
+    match stream.message().await {
+        Ok(Some(message)) => match message.part {
+            Some(part) => Ok(Some(part)),
+            None => Err(ServiceError::field("part", "is none that this version knows")),
+        },
+        Ok(None) => Ok(None),
+        Err(status) => Err(ServiceError::field("part", format!("could not be read: {}", status.message()))),
+    }
+}

@@ -1,0 +1,102 @@
+//! The five calls that nouns of an organization have in common, written once.
+//!
+//! What a noun does otherwise it says in its own file, between the braces.
+
+/// `impl` of a noun's service: create, get, list, update and delete as [`crate::service::resource`] has them.
+macro_rules! crud {
+    (
+        $service:ident in $server:ident, $message:ident, $field:ident, $plural:ident,
+        create: $create:ident $create_request:ident $create_response:ident $create_rule:ident,
+        get: $get:ident $get_request:ident $get_response:ident $get_rule:ident,
+        list: $list:ident $list_request:ident $list_response:ident $list_rule:ident,
+        update: $update:ident $update_request:ident $update_response:ident $update_rule:ident,
+        delete: $delete:ident $delete_request:ident $delete_response:ident $delete_rule:ident,
+        cascade: |$request:ident| $cascade:expr,
+    ) => {
+        #[tonic::async_trait]
+        impl wire::$server::$service for Api {
+            async fn $create(
+                &self,
+                request: Request<wire::$create_request>,
+            ) -> Result<Response<wire::$create_response>, Status> {
+                let result = async {
+                    let at = self.enter_org(&request, authz::$create_rule, |request| &request.org).await?;
+                    let made = self.services.create(at, request.into_inner().$field).await?;
+                    Ok(wire::$create_response { $field: Some(shown(made.value)), revision: made.revision })
+                };
+                self.answer(authz::$create_rule, result.await)
+            }
+
+            async fn $get(
+                &self,
+                request: Request<wire::$get_request>,
+            ) -> Result<Response<wire::$get_response>, Status> {
+                let result = async {
+                    let at = self.enter_org(&request, authz::$get_rule, |request| &request.org).await?;
+                    let request = request.into_inner();
+                    let found =
+                        self.services.show::<wire::$message>(&at, &request.$field, request.revision).await?;
+                    Ok(wire::$get_response { $field: Some(shown(found)) })
+                };
+                self.answer(authz::$get_rule, result.await)
+            }
+
+            async fn $list(
+                &self,
+                request: Request<wire::$list_request>,
+            ) -> Result<Response<wire::$list_response>, Status> {
+                let result = async {
+                    let at = self.enter_org(&request, authz::$list_rule, |request| &request.org).await?;
+                    let request = request.into_inner();
+                    let request = ListRequest {
+                        page_size: request.page_size,
+                        page_token: request.page_token,
+                        filter: request.filter,
+                        order_by: request.order_by,
+                    };
+                    let page = self.services.list::<wire::$message>(&at, request).await?;
+                    Ok(wire::$list_response {
+                        $plural: page.items.into_iter().map(shown).collect(),
+                        next_page_token: page.next,
+                    })
+                };
+                self.answer(authz::$list_rule, result.await)
+            }
+
+            async fn $update(
+                &self,
+                request: Request<wire::$update_request>,
+            ) -> Result<Response<wire::$update_response>, Status> {
+                let result = async {
+                    let at = self.enter_org(&request, authz::$update_rule, |request| &request.org).await?;
+                    let request = request.into_inner();
+                    let changed =
+                        self.services.update(at, request.name, request.$field, request.update_mask).await?;
+                    Ok(wire::$update_response {
+                        $field: Some(shown(changed.value)),
+                        revision: changed.revision,
+                    })
+                };
+                self.answer(authz::$update_rule, result.await)
+            }
+
+            async fn $delete(
+                &self,
+                request: Request<wire::$delete_request>,
+            ) -> Result<Response<wire::$delete_response>, Status> {
+                let result = async {
+                    let at = self.enter_org(&request, authz::$delete_rule, |request| &request.org).await?;
+                    let $request = request.into_inner();
+                    let cascade = $cascade;
+                    let gone = self
+                        .services
+                        .delete::<wire::$message>(at, $request.$field, $request.etag, cascade)
+                        .await?;
+                    Ok(wire::$delete_response { revision: gone.revision })
+                };
+                self.answer(authz::$delete_rule, result.await)
+            }
+        }
+    };
+}
+pub(super) use crud;

@@ -1,0 +1,180 @@
+//! The guard in front of both ways in, over calls that do what a test wants.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use rr_contract::runtime::observe::Observability;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tonic_types::StatusExt as _;
+
+use super::*;
+use crate::guard::Limits;
+
+/// What stands behind the entry.
+#[derive(Clone, Copy)]
+enum Behind {
+    Answer,
+    Silence,
+    /// An answer that begins and does not end.
+    Stream,
+}
+
+fn entry(limits: Limits, behind: Behind) -> axum::Router {
+    let grpc = tower::service_fn(move |_: Request| async move {
+        let body = match behind {
+            Behind::Answer => Body::empty(),
+            Behind::Silence => std::future::pending().await,
+            Behind::Stream => {
+                Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, Infallible>>())
+            }
+        };
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let rest = Rest::answering(move || async move {
+        match behind {
+            Behind::Answer | Behind::Stream => None,
+            Behind::Silence => std::future::pending().await,
+        }
+    });
+    let entry = Entry {
+        grpc: axum::Router::new().fallback_service(grpc),
+        rest,
+        guard: Arc::new(Guard::new(limits)),
+        events: Events::new(&Observability::quiet("rr-control")),
+    };
+    entry.router()
+}
+
+async fn call(router: &axum::Router, mut request: Request) -> Response {
+    request.extensions_mut().insert(Peer(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))));
+    router.clone().oneshot(request).await.expect("never fails")
+}
+
+const OURS: &str = "/requestrocket.management.v1.OrgService/GetOrg";
+const FOREIGN: &str = "/grpc.health.v1.Health/Watch";
+
+fn grpc(path: &str, timeout: &str) -> Request {
+    let request = http::Request::post(path).header(CONTENT_TYPE, "application/grpc");
+    let request = request.header("authorization", "Bearer x").header("grpc-timeout", timeout);
+    request.body(Body::empty()).expect("a request")
+}
+
+fn rest() -> Request {
+    let request = http::Request::get("/v1/orgs").header("authorization", "Bearer x");
+    request.body(Body::empty()).expect("a request")
+}
+
+async fn json(response: Response) -> Value {
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("reads");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_caller_over_its_rate_is_told_when_to_come_again_on_both_ways() {
+    let router = entry(Limits { token_rate: 1, token_burst: 3, ..Limits::default() }, Behind::Answer);
+    // The first counts for the address, for nobody knows the token yet.
+    for _ in 0..4 {
+        let answer = call(&router, grpc(OURS, "1H")).await;
+        assert!(Status::from_header_map(answer.headers()).is_none());
+    }
+    let refused = Status::from_header_map(call(&router, grpc(OURS, "1H")).await.headers()).expect("refused");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let details = refused.get_error_details();
+    assert!(details.retry_info().is_some_and(|info| info.retry_delay.is_some_and(|wait| !wait.is_zero())));
+
+    let refused = call(&router, rest()).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let problem = json(refused).await;
+    assert_eq!(problem["code"], "rate-limited");
+    let details = problem["details"].as_array().expect("details");
+    assert!(details.iter().any(|it| it["@type"] == "type.googleapis.com/google.rpc.RetryInfo"), "{problem}");
+}
+
+/// What the test above would show if nothing were bounded.
+#[tokio::test]
+async fn without_a_rate_every_call_passes() {
+    let router = entry(Limits { token_rate: 0, ..Limits::default() }, Behind::Answer);
+    for _ in 0..1000 {
+        let answer = call(&router, grpc(OURS, "1H")).await;
+        assert!(Status::from_header_map(answer.headers()).is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_ended_on_both_ways() {
+    let limits = Limits { call: Duration::from_millis(20), ..Limits::default() };
+    let router = entry(limits, Behind::Silence);
+    let late = call(&router, rest()).await;
+    assert_eq!(late.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(json(late).await["code"], "deadline-exceeded");
+    let late = Status::from_header_map(call(&router, grpc(OURS, "1H")).await.headers()).expect("late");
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_a_call_that_takes_too_long() {
+    let limits = Limits { call: Duration::from_millis(20), ..Limits::default() };
+    let router = entry(limits, Behind::Answer);
+    let (_sender, receiver) = mpsc::channel::<Result<bytes::Bytes, Infallible>>(1);
+    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    let request = http::Request::post("/v1/orgs").header("authorization", "Bearer x");
+    let request = request.header(CONTENT_TYPE, "application/json").body(body).expect("a request");
+    assert_eq!(call(&router, request).await.status(), StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test]
+async fn a_caller_may_give_a_call_less_time() {
+    let router = entry(Limits::default(), Behind::Silence);
+    let late = Status::from_header_map(call(&router, grpc(OURS, "20m")).await.headers()).expect("late");
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_the_time_that_its_caller_gave_it() {
+    let router = entry(Limits::default(), Behind::Stream);
+    let mut body = call(&router, grpc(FOREIGN, "20m")).await.into_body();
+    let last = body.frame().await.expect("a frame").expect("is well").into_trailers().expect("trailers");
+    assert_eq!(Status::from_header_map(&last).expect("a status").code(), Code::DeadlineExceeded);
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn streams_over_the_limit_are_refused_until_one_ends() {
+    let router = entry(Limits { token_rate: 0, ..Limits::default() }, Behind::Stream);
+    let mut open = Vec::new();
+    let refused = loop {
+        let answer = call(&router, grpc(FOREIGN, "1H")).await;
+        match Status::from_header_map(answer.headers()) {
+            Some(refused) => break refused,
+            None => open.push(answer),
+        }
+        assert!(open.len() < 1000, "there is a limit");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(Status::from_header_map(call(&router, grpc(OURS, "1H")).await.headers()).is_none());
+    open.pop();
+    assert!(Status::from_header_map(call(&router, grpc(FOREIGN, "1H")).await.headers()).is_none());
+}
+
+#[tokio::test]
+async fn where_a_caller_is_comes_from_the_connection_alone() {
+    let echo = tower::service_fn(|request: Request| async move {
+        let peer =
+            request.headers().get_all(PEER).iter().filter_map(|it| it.to_str().ok()).collect::<Vec<_>>();
+        Ok::<_, Infallible>(Response::new(Body::from(peer.join(" "))))
+    });
+    let entry = Entry {
+        grpc: axum::Router::new().fallback_service(echo),
+        rest: Rest::answering(|| async { None }),
+        guard: Arc::new(Guard::new(Limits::default())),
+        events: Events::new(&Observability::quiet("rr-control")),
+    };
+    let mut request = grpc(OURS, "1H");
+    request.headers_mut().append(PEER, HeaderValue::from_static("10.9.9.9:1"));
+    let answer = call(&entry.router(), request).await;
+    let bytes = axum::body::to_bytes(answer.into_body(), 1 << 10).await.expect("reads");
+    assert_eq!(bytes, "127.0.0.1:1");
+}

@@ -1,0 +1,137 @@
+//! Calls of NotificationService.
+
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use rr_contract::wire::management as wire;
+use tonic::{Request, Response, Status};
+
+use super::{Api, status};
+use crate::authz;
+use crate::service::PageRequest;
+
+/// How often a watch looks for what is new.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[tonic::async_trait]
+impl wire::notification_service_server::NotificationService for Api {
+    async fn list_notifications(
+        &self,
+        request: Request<wire::ListNotificationsRequest>,
+    ) -> Result<Response<wire::ListNotificationsResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::LIST_NOTIFICATIONS, |request| &request.org).await?;
+            let request = request.into_inner();
+            let page = PageRequest::parse(request.page_size, &request.page_token)?;
+            let page = self.services.notification_list(&at.org.id, request.unread, &page).await?;
+            Ok(wire::ListNotificationsResponse { notifications: page.items, next_page_token: page.next })
+        };
+        self.answer(authz::LIST_NOTIFICATIONS, result.await)
+    }
+
+    async fn get_notification(
+        &self,
+        request: Request<wire::GetNotificationRequest>,
+    ) -> Result<Response<wire::GetNotificationResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::GET_NOTIFICATION, |request| &request.org).await?;
+            let found = self.services.notification_show(&at.org.id, &request.get_ref().notification).await?;
+            Ok(wire::GetNotificationResponse { notification: Some(found) })
+        };
+        self.answer(authz::GET_NOTIFICATION, result.await)
+    }
+
+    async fn mark_notifications_read(
+        &self,
+        request: Request<wire::MarkNotificationsReadRequest>,
+    ) -> Result<Response<wire::MarkNotificationsReadResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::MARK_NOTIFICATIONS_READ, |request| &request.org).await?;
+            let ids = request.into_inner().notifications;
+            let marked = self.services.notification_mark(&at.org.id, ids).await?;
+            Ok(wire::MarkNotificationsReadResponse { marked })
+        };
+        self.answer(authz::MARK_NOTIFICATIONS_READ, result.await)
+    }
+
+    type WatchNotificationsStream = BoxStream<'static, Result<wire::WatchNotificationsResponse, Status>>;
+
+    async fn watch_notifications(
+        &self,
+        request: Request<wire::WatchNotificationsRequest>,
+    ) -> Result<Response<Self::WatchNotificationsStream>, Status> {
+        let entered = self.enter_org(&request, authz::WATCH_NOTIFICATIONS, |request| &request.org).await;
+        let at = match entered {
+            Ok(at) => at,
+            Err(error) => return self.answer(authz::WATCH_NOTIFICATIONS, Err(error)),
+        };
+        let place = (self.services.store.now(), String::new());
+        let (api, metadata) = (self.clone(), request.metadata().clone());
+        let batches = futures_util::stream::unfold(Some(place), move |place| {
+            let (api, org, metadata) = (api.clone(), at.org.id.clone(), metadata.clone());
+            async move {
+                let mut place = place?;
+                loop {
+                    tokio::select! {
+                        () = api.stop.requested() => return Some((vec![Err(status::stopping())], None)),
+                        () = tokio::time::sleep(LOOK) => {}
+                    }
+                    // A right that is gone ends the watch, too.
+                    let mut again = Request::new(wire::WatchNotificationsRequest { org: org.clone() });
+                    *again.metadata_mut() = metadata.clone();
+                    let read =
+                        match api.enter_org(&again, authz::WATCH_NOTIFICATIONS, |request| &request.org).await
+                        {
+                            Ok(_) => api.services.notification_news(&org, &mut place).await,
+                            Err(error) => Err(error),
+                        };
+                    match read {
+                        Ok(news) if news.is_empty() => {}
+                        Ok(news) => {
+                            let messages = news.into_iter().map(|notification| {
+                                Ok(wire::WatchNotificationsResponse { notification: Some(notification) })
+                            });
+                            return Some((messages.collect(), Some(place)));
+                        }
+                        Err(error) => {
+                            return Some((vec![Err(status::of(authz::WATCH_NOTIFICATIONS, &error))], None));
+                        }
+                    }
+                }
+            }
+        });
+        let messages =
+            futures_util::StreamExt::flat_map(batches, |batch: Vec<_>| futures_util::stream::iter(batch));
+        self.answer(authz::WATCH_NOTIFICATIONS, Ok(Box::pin(messages) as Self::WatchNotificationsStream))
+    }
+
+    async fn list_installation_notifications(
+        &self,
+        request: Request<wire::ListInstallationNotificationsRequest>,
+    ) -> Result<Response<wire::ListInstallationNotificationsResponse>, Status> {
+        let result = async {
+            self.enter(&request, authz::LIST_INSTALLATION_NOTIFICATIONS).await?;
+            let request = request.into_inner();
+            let page = PageRequest::parse(request.page_size, &request.page_token)?;
+            let page = self.services.notification_list("", request.unread, &page).await?;
+            Ok(wire::ListInstallationNotificationsResponse {
+                notifications: page.items,
+                next_page_token: page.next,
+            })
+        };
+        self.answer(authz::LIST_INSTALLATION_NOTIFICATIONS, result.await)
+    }
+
+    async fn mark_installation_notifications_read(
+        &self,
+        request: Request<wire::MarkInstallationNotificationsReadRequest>,
+    ) -> Result<Response<wire::MarkInstallationNotificationsReadResponse>, Status> {
+        let result = async {
+            self.enter(&request, authz::MARK_INSTALLATION_NOTIFICATIONS_READ).await?;
+            let ids = request.into_inner().notifications;
+            let marked = self.services.notification_mark("", ids).await?;
+            Ok(wire::MarkInstallationNotificationsReadResponse { marked })
+        };
+        self.answer(authz::MARK_INSTALLATION_NOTIFICATIONS_READ, result.await)
+    }
+}

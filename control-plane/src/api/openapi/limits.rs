@@ -1,0 +1,110 @@
+//! What the control plane holds values to, and the schemas do not say: by message and field, or by field
+//! alone for all messages that have it. The place where a bound is enforced is the domain's or the service's.
+
+use serde_json::{Value, json};
+
+use crate::api::schema::{Field, is_name, may_be_empty};
+
+type Make = fn() -> Value;
+
+/// `*` stands for every message. The first row that fits counts.
+const TABLE: &[(&str, &str, Make)] = &[
+    ("*", "page_size", || json!({"minimum": 0, "maximum": 1000})),
+    (
+        "*",
+        "display_name",
+        || json!({"maxLength": 200, "pattern": r"^[^\u0000-\u001F\u007F-\u009F]*$", "examples": ["Payments"]}),
+    ),
+    ("*", "page_token", || json!({"pattern": "^[A-Za-z0-9_-]*$"})),
+    // How many may be asked for is no bound here: whoever makes organizations gets a grant for each.
+    ("Token", "grants", || json!({"minItems": 1})),
+    ("Token", "name", || json!({"maxLength": 63, "examples": ["ci"]})),
+    (
+        "Target",
+        "base_url",
+        || json!({"maxLength": 2048, "pattern": "^https?://.", "examples": ["https://api.example.com/v1"]}),
+    ),
+    ("Target", "connect_timeout", || json!({"examples": ["5s"]})),
+    ("Target", "response_timeout", || json!({"examples": ["30s"]})),
+    (
+        "Region",
+        "base_url",
+        || json!({"maxLength": 2048, "pattern": "^https?://.", "examples": ["https://edge.example.com"]}),
+    ),
+    ("Proxy", "caller_credentials", || json!({"maxItems": 100})),
+    ("*", "order", || json!({"minimum": 0, "maximum": 1000})),
+];
+
+/// What a create call refuses to do without, as JSON names it.
+const REQUIRED: &[(&str, &[&str])] = &[
+    ("Org", &["name"]),
+    ("Region", &["id", "name", "key"]),
+    ("Target", &["name", "baseUrl"]),
+    ("Credential", &["name"]),
+    ("Proxy", &["name", "callerCredentials", "target", "upstreamCredential", "regions"]),
+    ("Token", &["name", "grants"]),
+];
+
+/// What a create call with this message as its body needs.
+pub(super) fn required(message: &str) -> Option<&'static [&'static str]> {
+    let message = message.rsplit('.').next().unwrap_or(message);
+    REQUIRED.iter().find(|(name, _)| *name == message).map(|(_, fields)| *fields)
+}
+
+/// What names a thing in a path: its name, its id, or a number.
+pub(super) const REFERENCE: &str = "^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$";
+
+/// Whole bodies of create calls that are taken as they stand, for people and for tests.
+const EXAMPLES: &[(&str, Make)] = &[
+    ("Org", || json!({"name": "payments", "displayName": "Payments"})),
+    (
+        "Target",
+        || json!({"name": "openai", "baseUrl": "https://api.openai.com/v1", "responseTimeout": "60s"}),
+    ),
+    ("Credential", || json!({"name": "app", "caller": {"kind": "CALLER_KIND_API_KEY"}})),
+    ("Token", || json!({"name": "ci", "grants": [{"role": "ROLE_OPERATOR"}]})),
+];
+
+/// A body of a create call with this message.
+pub(super) fn example(message: &str) -> Option<Value> {
+    let message = message.rsplit('.').next().unwrap_or(message);
+    EXAMPLES.iter().find(|(name, _)| *name == message).map(|(_, example)| example())
+}
+
+/// The bounds of a field.
+pub(super) fn of(message: &str, field: &Field) -> Option<Value> {
+    if is_name(field) {
+        let pattern = if may_be_empty(field) {
+            "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"
+        } else {
+            "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+        };
+        return Some(json!({"pattern": pattern, "maxLength": 63, "examples": ["payments"]}));
+    }
+    let message = message.rsplit('.').next().unwrap_or(message);
+    let row = TABLE.iter().find(|(m, f, _)| (*m == "*" || *m == message) && *f == field.name);
+    row.map(|(_, _, bounds)| bounds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::schema::SCHEMA;
+
+    #[test]
+    fn every_row_is_about_a_field_that_there_is_or_about_all() {
+        for (message, field, _) in TABLE.iter().filter(|(message, ..)| *message != "*") {
+            let full = format!("requestrocket.management.v1.{message}");
+            assert!(
+                SCHEMA.messages.get(&full).is_some_and(|it| it.field(field).is_some()),
+                "{message}.{field}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_pattern_of_names_is_that_of_the_domain() {
+        let doc = rr_contract::model::name::InvalidName.to_string();
+        assert!(doc.contains("1 to 63 of a-z, 0-9 and -"), "{doc}: change the pattern too");
+    }
+}

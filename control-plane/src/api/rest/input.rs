@@ -1,0 +1,356 @@
+//! What a request may hold, by the schemas: names, places and forms of what its query and its body say.
+//!
+//! The JSON form is strict, as the OpenAPI document has it: no null, names of enum values and not their
+//! numbers, 64-bit numbers as texts. What a value means is the handler's.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use chrono::DateTime;
+use http::{HeaderMap, Method, header};
+use rr_contract::model::name::Name;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use super::problem::Violation;
+use crate::api::route::Route;
+use crate::api::schema::{Body, Field, Kind, Message, Schema, is_name, may_be_empty};
+
+/// What the transcoder is given.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// Path and query.
+    pub(super) target: String,
+    /// None while it is as it came.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// Checks a request against its route, and moves `If-Match` to the field that means the same.
+pub(super) fn read(
+    route: &Route,
+    target: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Input, Vec<Violation>> {
+    let mut check = Check { schema: route.schema, violations: Vec::new() };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    check.path(path);
+    check.query(route, query);
+    let mut json = check.body(route, body);
+    let etag = check.if_match(headers);
+    let mut input = Input { target: target.to_owned(), body: None };
+    match etag {
+        Some(etag) if check.violations.is_empty() && route.binding.method != Method::GET => {
+            match place(route) {
+                Some(Place::Query) => {
+                    if !form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "etag") {
+                        let joint = if target.contains('?') { '&' } else { '?' };
+                        let etag: String = form_urlencoded::byte_serialize(etag.as_bytes()).collect();
+                        // The transcoder reads a plus sign as one.
+                        input.target = format!("{target}{joint}etag={}", etag.replace('+', "%20"));
+                    } else {
+                        check.refuse("etag", "is said twice: by `If-Match` and in the query");
+                    }
+                }
+                Some(Place::Body) => {
+                    let Some(Value::Object(object)) = &mut json else { return Ok(input) };
+                    match object.get("etag") {
+                        Some(said) if *said != etag => {
+                            check.refuse("etag", "is said twice: by `If-Match` and in the body");
+                        }
+                        _ => {
+                            object.insert("etag".into(), etag.into());
+                            input.body = serde_json::to_vec(&json).ok();
+                        }
+                    }
+                }
+                None => check.refuse("", "this call takes no `If-Match`"),
+            }
+        }
+        _ => {}
+    }
+    if check.violations.is_empty() { Ok(input) } else { Err(check.violations) }
+}
+
+/// Whether a call changes something that is there: what is made now has no etag yet.
+fn changes(route: &Route) -> bool {
+    match route.binding.method {
+        Method::GET => false,
+        Method::POST => !matches!(route.binding.body, Body::Field(_)),
+        _ => true,
+    }
+}
+
+/// Where the etag of what is changed belongs.
+enum Place {
+    Query,
+    Body,
+}
+
+fn place(route: &Route) -> Option<Place> {
+    if !changes(route) {
+        return None;
+    }
+    if route.query().any(|field| field.name == "etag") {
+        return Some(Place::Query);
+    }
+    let message = match &route.binding.body {
+        Body::None => return None,
+        Body::Whole => route.input,
+        Body::Field(name) => body_message(route, name)?,
+    };
+    message.field("etag").map(|_| Place::Body)
+}
+
+/// Whether a call takes `If-Match`.
+pub(in crate::api) fn takes_if_match(route: &Route) -> bool {
+    place(route).is_some()
+}
+
+fn body_message(route: &Route, name: &str) -> Option<&'static Message> {
+    match &route.input.field(name)?.kind {
+        Kind::Message(name) => Some(route.schema.message(name)),
+        _ => None,
+    }
+}
+
+struct Check {
+    schema: &'static Schema,
+    violations: Vec<Violation>,
+}
+
+impl Check {
+    fn refuse(&mut self, field: &str, reason: impl Into<String>) {
+        self.violations.push(Violation { field: field.to_owned(), reason: reason.into() });
+    }
+
+    /// No name has a zero in it, and no database takes one.
+    fn path(&mut self, path: &str) {
+        if path.contains("%00") {
+            self.refuse("", "the path holds a zero character");
+        }
+    }
+
+    fn query(&mut self, route: &Route, query: &str) {
+        let known: Vec<&Field> = route.query().collect();
+        let mut said = BTreeSet::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let Some(field) = known.iter().find(|field| field.name == name || field.json == name) else {
+                let names: Vec<&str> = known.iter().map(|field| field.json.as_str()).collect();
+                self.refuse(&name, unknown("query parameter is not taken here", &names));
+                continue;
+            };
+            if !field.repeated && !said.insert(field.name.clone()) {
+                self.refuse(&field.name, "is said twice");
+            }
+            if let Err(reason) = of_text(self.schema, &field.kind, &value) {
+                self.refuse(&field.name, reason);
+            }
+        }
+    }
+
+    fn body(&mut self, route: &Route, bytes: &[u8]) -> Option<Value> {
+        let (message, prefix) = match &route.binding.body {
+            Body::None => {
+                if !bytes.is_empty() {
+                    self.refuse("", "this call takes no body");
+                }
+                return None;
+            }
+            Body::Whole => (route.input, ""),
+            Body::Field(name) => (body_message(route, name)?, name.as_str()),
+        };
+        let value: Value = match serde_json::from_slice(bytes) {
+            Ok(value) => value,
+            Err(error) => {
+                self.refuse("", format!("the body is not JSON: {error}"));
+                return None;
+            }
+        };
+        let Value::Object(object) = &value else {
+            self.refuse(prefix, "the body is not a JSON object");
+            return None;
+        };
+        if prefix.is_empty() {
+            for variable in route.variables() {
+                let said = message.field(variable).is_some_and(|field| {
+                    object.contains_key(&field.name) || object.contains_key(&field.json)
+                });
+                if said {
+                    self.refuse(variable, "belongs in the path");
+                }
+            }
+        }
+        self.message(message, object, prefix);
+        // An update does not look at a name, so nobody else would say that it is none.
+        if route.binding.method == Method::PATCH
+            && let Some(field) = message.fields.iter().find(|field| is_name(field))
+            && let Some(Value::String(name)) = object.get(&field.json)
+            && !(name.is_empty() && may_be_empty(field))
+            && let Err(error) = name.parse::<Name>()
+        {
+            self.refuse(&below(prefix, &field.name), error.to_string());
+        }
+        Some(value)
+    }
+
+    fn message(&mut self, message: &Message, object: &Map<String, Value>, path: &str) {
+        let (mut said, mut chosen) = (BTreeSet::new(), BTreeSet::new());
+        for (key, value) in object {
+            let Some(field) = message.field(key) else {
+                let names: Vec<&str> = message.fields.iter().map(|field| field.json.as_str()).collect();
+                self.refuse(&below(path, key), unknown("is unknown", &names));
+                continue;
+            };
+            let path = below(path, &field.name);
+            if !said.insert(&field.name) {
+                self.refuse(&path, "is said twice");
+            }
+            if let Some(oneof) = &field.oneof
+                && !chosen.insert(oneof)
+            {
+                self.refuse(&path, format!("is one of several of which one can be said ({oneof})"));
+            }
+            self.field(field, value, &path);
+        }
+    }
+
+    fn field(&mut self, field: &Field, value: &Value, path: &str) {
+        match (field.repeated, value) {
+            (_, Value::Null) => self.refuse(path, "is null: leave it out"),
+            (false, value) => self.value(&field.kind, value, path),
+            (true, Value::Array(items)) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.value(&field.kind, item, &format!("{path}[{at}]"));
+                }
+            }
+            (true, _) => self.refuse(path, "is a list"),
+        }
+    }
+
+    fn value(&mut self, kind: &Kind, value: &Value, path: &str) {
+        let refused = match (kind, value) {
+            (Kind::Any, _)
+            | (Kind::Object, Value::Object(_))
+            | (Kind::Bool, Value::Bool(_))
+            | (Kind::Float, Value::Number(_)) => None,
+            (Kind::Object, _) => Some("is an object"),
+            (Kind::Bool, _) => Some("is true or false"),
+            (Kind::Float, _) => Some("is a number"),
+            (Kind::Message(name), Value::Object(object)) => {
+                return self.message(self.schema.message(name), object, path);
+            }
+            (Kind::Map(kind), Value::Object(object)) => {
+                for (key, value) in object {
+                    if key.contains('\0') {
+                        self.refuse(path, "has a key with a zero character");
+                    }
+                    self.value(kind, value, &below(path, key));
+                }
+                return;
+            }
+            (Kind::Message(_) | Kind::Map(_), _) => Some("is an object"),
+            (Kind::Int32 | Kind::Uint32, Value::Number(number)) => {
+                let (least, most) = if *kind == Kind::Int32 {
+                    (f64::from(i32::MIN), f64::from(i32::MAX))
+                } else {
+                    (0.0, f64::from(u32::MAX))
+                };
+                let whole =
+                    number.as_f64().is_some_and(|it| it.fract() == 0.0 && (least..=most).contains(&it));
+                (!whole).then_some("is a whole number of 32 bits")
+            }
+            (Kind::Int32 | Kind::Uint32, _) => Some("is a whole number of 32 bits"),
+            (Kind::Int64 | Kind::Uint64, Value::Number(_)) => {
+                Some("is a number of 64 bits: put it in quotes")
+            }
+            (_, Value::String(text)) => of_text(self.schema, kind, text).err(),
+            (_, _) => Some("is a text"),
+        };
+        if let Some(reason) = refused {
+            self.refuse(path, reason);
+        }
+    }
+
+    /// The etag that `If-Match` names.
+    fn if_match(&mut self, headers: &HeaderMap) -> Option<String> {
+        let mut values = headers.get_all(header::IF_MATCH).iter();
+        let value = values.next()?;
+        let text = value.to_str().unwrap_or_default().trim();
+        let etag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        match etag {
+            _ if values.next().is_some() => self.refuse("", "`If-Match` is said twice"),
+            // Any etag: what does not exist answers so by itself.
+            None if text == "*" => {}
+            Some(etag) if !etag.is_empty() && !etag.contains('"') => return Some(etag.to_owned()),
+            _ => self.refuse("", "`If-Match` is one etag in quotes"),
+        }
+        None
+    }
+}
+
+/// Whether a text is one of this kind, in a query or as a JSON text.
+fn of_text(schema: &Schema, kind: &Kind, text: &str) -> Result<(), &'static str> {
+    if text.contains('\0') {
+        return Err("holds a zero character");
+    }
+    let (good, reason) = match kind {
+        Kind::Text => (true, ""),
+        Kind::Bool => (matches!(text, "true" | "false"), "is true or false"),
+        Kind::Int32 => (plain(text) && text.parse::<i32>().is_ok(), "is a whole number of 32 bits"),
+        Kind::Uint32 => (plain(text) && text.parse::<u32>().is_ok(), "is a whole number of 32 bits"),
+        Kind::Int64 => (plain(text) && text.parse::<i64>().is_ok(), "is a whole number of 64 bits"),
+        Kind::Uint64 => (plain(text) && text.parse::<u64>().is_ok(), "is a whole number of 64 bits"),
+        Kind::Float => (text.parse::<f64>().is_ok_and(f64::is_finite), "is a number"),
+        Kind::Bytes => {
+            (STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).is_ok(), "is bytes in base64")
+        }
+        Kind::Timestamp => (
+            text.contains(['T', 't']) && DateTime::parse_from_rfc3339(text).is_ok(),
+            "is a time as 2006-01-02T15:04:05Z",
+        ),
+        Kind::Duration => (is_duration(text), "is a duration in seconds, as 1.5s"),
+        Kind::FieldMask => (
+            text.is_empty()
+                || text.split(',').all(|path| {
+                    !path.is_empty()
+                        && path.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
+                }),
+            "is names of fields, joined by commas",
+        ),
+        Kind::Enum(name) => (
+            schema.enums.get(name).is_some_and(|it| it.values.iter().any(|(value, _)| value == text)),
+            "is none of the names that it can be",
+        ),
+        Kind::Object | Kind::Any | Kind::Message(_) | Kind::Map(_) => (false, "is not a text"),
+    };
+    if good { Ok(()) } else { Err(reason) }
+}
+
+/// As JSON writes whole numbers.
+fn plain(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+fn is_duration(text: &str) -> bool {
+    let Some(number) = text.strip_suffix('s') else { return false };
+    let number = number.strip_prefix('-').unwrap_or(number);
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str, most| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    digits(whole, 12) && digits(part, 9)
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn unknown(what: &str, names: &[&str]) -> String {
+    if names.is_empty() { what.to_owned() } else { format!("{what}; there are {}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests;

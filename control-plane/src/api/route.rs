@@ -1,0 +1,252 @@
+//! Which call a request is for, by either way in, and what may be asked of a call of its kind.
+//!
+//! The transcoder matches routes too, but says neither which one it took nor which methods a path knows.
+//! Made of the schemas: a new call needs no edit here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use http::Method;
+
+use super::schema::{Binding, Body, Call, Field, Kind, Message, SCHEMA, Schema, Service};
+use crate::guard::Class;
+
+/// Calls that take a whole configuration at once.
+const LARGE: [&str; 1] = ["ApplyService"];
+
+/// The routes of the management port.
+pub(super) static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes::of(&SCHEMA));
+
+#[derive(Debug)]
+pub(super) struct Routes {
+    rest: Vec<Route>,
+    grpc: BTreeMap<String, Class>,
+}
+
+/// One REST route of one call.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) service: &'static Service,
+    pub(super) call: &'static Call,
+    pub(super) binding: &'static Binding,
+    pub(super) input: &'static Message,
+    pub(super) schema: &'static Schema,
+    segments: Vec<Segment>,
+    verb: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    /// A field of the request, as the schema has it.
+    Variable(String),
+}
+
+/// What a method and a path are.
+#[derive(Debug)]
+pub(super) enum Found {
+    Route(&'static Route),
+    /// The path is known, with these methods.
+    Methods(BTreeSet<&'static str>),
+    Nothing,
+}
+
+impl Routes {
+    /// Those of a schema.
+    pub(super) fn of(schema: &'static Schema) -> Self {
+        let (mut rest, mut grpc) = (Vec::new(), BTreeMap::new());
+        for service in schema.services.iter().filter(|service| service.package.starts_with("requestrocket."))
+        {
+            let managed = service.calls.iter().any(|call| !call.bindings.is_empty())
+                || service.package == "requestrocket.management.v1";
+            for call in service.calls.iter().filter(|_| managed) {
+                let path = format!("/{}.{}/{}", service.package, service.name, call.name);
+                grpc.insert(path, class(service, call));
+                for binding in &call.bindings {
+                    rest.push(Route::of(schema, service, call, binding));
+                }
+            }
+        }
+        Self { rest, grpc }
+    }
+
+    /// All of them, in the order of the schemas.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.rest.iter()
+    }
+
+    /// What a REST request is for.
+    pub(super) fn find(&'static self, method: &Method, path: &str) -> Found {
+        let mut methods = BTreeSet::new();
+        for route in self.rest.iter().filter(|route| route.matches(path)) {
+            if route.binding.method == *method {
+                return Found::Route(route);
+            }
+            methods.insert(route.binding.method.as_str());
+        }
+        if methods.is_empty() { Found::Nothing } else { Found::Methods(methods) }
+    }
+
+    /// The class of the call at a gRPC path.
+    pub(super) fn grpc(&self, path: &str) -> Class {
+        self.grpc.get(path).copied().unwrap_or(Class::Foreign)
+    }
+
+    /// Full names of the services with calls of the management port.
+    pub(super) fn services(&self) -> BTreeSet<&str> {
+        self.grpc.keys().filter_map(|path| path[1..].split_once('/').map(|(service, _)| service)).collect()
+    }
+}
+
+impl Route {
+    fn of(
+        schema: &'static Schema,
+        service: &'static Service,
+        call: &'static Call,
+        binding: &'static Binding,
+    ) -> Self {
+        let template = binding.template.as_str();
+        let (path, verb) = match template.rsplit_once(':') {
+            Some((path, verb)) if !verb.contains(['/', '}']) => (path, Some(verb.to_owned())),
+            _ => (template, None),
+        };
+        let segments = path.trim_start_matches('/').split('/');
+        let segments = segments
+            .map(|segment| match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+                Some(name) => Segment::Variable(name.to_owned()),
+                None => Segment::Literal(segment.to_owned()),
+            })
+            .collect();
+        Self { service, call, binding, input: schema.message(&call.input), schema, segments, verb }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let Some(path) = path.strip_prefix('/') else { return false };
+        let (path, verb) = split_verb(path);
+        let mut said = path.split('/');
+        let all = self.segments.iter().all(|segment| match (segment, said.next()) {
+            (Segment::Literal(wanted), Some(said)) => wanted == said,
+            (Segment::Variable(_), Some(said)) => !said.is_empty(),
+            (_, None) => false,
+        });
+        all && said.next().is_none() && verb == self.verb.as_deref()
+    }
+
+    pub(super) fn class(&self) -> Class {
+        class(self.service, self.call)
+    }
+
+    /// Names of the fields that the path gives.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Variable(name) => Some(name.as_str()),
+            Segment::Literal(_) => None,
+        })
+    }
+
+    /// The fields that the query may give: those of the request that neither path nor body gives, and that
+    /// one text can be the value of.
+    pub(super) fn query(&self) -> impl Iterator<Item = &'static Field> {
+        let (body, input) = (&self.binding.body, self.input);
+        input.fields.iter().filter(move |field| {
+            let elsewhere = match body {
+                Body::Whole => true,
+                Body::Field(name) => *name == field.name,
+                Body::None => false,
+            };
+            let text = !matches!(field.kind, Kind::Message(_) | Kind::Map(_) | Kind::Object | Kind::Any);
+            !elsewhere && text && self.variables().all(|variable| variable != field.name)
+        })
+    }
+
+    /// The path with other names for its variables.
+    pub(super) fn template(&self, mut rename: impl FnMut(usize, &str) -> String) -> String {
+        let mut path = String::new();
+        for (at, segment) in self.segments.iter().enumerate() {
+            path.push('/');
+            match segment {
+                Segment::Literal(text) => path.push_str(text),
+                Segment::Variable(name) => {
+                    path.push('{');
+                    path.push_str(&rename(at, name));
+                    path.push('}');
+                }
+            }
+        }
+        if let Some(verb) = &self.verb {
+            path.push(':');
+            path.push_str(verb);
+        }
+        path
+    }
+
+    /// What the path is, whatever its variables are called.
+    pub(super) fn shape(&self) -> String {
+        self.template(|_, _| String::new())
+    }
+}
+
+/// As the transcoder does it: a colon in the last segment ends the path.
+fn split_verb(path: &str) -> (&str, Option<&str>) {
+    match path.rsplit_once(':') {
+        Some((path, verb)) if !verb.contains('/') => (path, Some(verb)),
+        _ => (path, None),
+    }
+}
+
+fn class(service: &Service, call: &Call) -> Class {
+    if LARGE.contains(&service.name.as_str()) {
+        Class::Large
+    } else if call.server_streams {
+        Class::Stream
+    } else {
+        Class::Ordinary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: Method, path: &str) -> Option<&'static str> {
+        match ROUTES.find(&method, path) {
+            Found::Route(route) => Some(&route.call.name),
+            Found::Methods(_) | Found::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn a_request_finds_its_call_and_a_known_path_its_methods() {
+        assert_eq!(call(Method::GET, "/v1/orgs/acme/targets/echo"), Some("GetTarget"));
+        assert_eq!(call(Method::PATCH, "/v1/orgs/acme/targets/echo"), Some("UpdateTarget"));
+        assert_eq!(call(Method::POST, "/v1/orgs/acme/credentials/up:replaceSecret"), Some("ReplaceSecret"));
+        for path in ["", "/", "/v1", "/v1/orgs//targets", "/v1/orgs/acme/targets/echo/", "/v1/orgs/acme:x"] {
+            assert!(matches!(ROUTES.find(&Method::GET, path), Found::Nothing), "{path}");
+        }
+        let Found::Methods(methods) = ROUTES.find(&Method::PUT, "/v1/orgs/acme/targets/echo") else {
+            panic!("the path is known")
+        };
+        assert_eq!(methods, ["DELETE", "GET", "PATCH"].into());
+    }
+
+    #[test]
+    fn the_query_gives_what_path_and_body_do_not() {
+        let names = |method: Method, path: &str| -> Vec<&str> {
+            let Found::Route(route) = ROUTES.find(&method, path) else { panic!("{path}") };
+            route.query().map(|field| field.name.as_str()).collect()
+        };
+        assert!(names(Method::POST, "/v1/orgs/acme/targets").is_empty());
+        assert_eq!(names(Method::PATCH, "/v1/orgs/acme/targets/echo"), ["update_mask"]);
+        assert!(names(Method::GET, "/v1/orgs/acme/requests").contains(&"proxy"));
+        assert!(!names(Method::GET, "/v1/orgs/acme/proxies/echo/requests").contains(&"proxy"));
+    }
+
+    #[test]
+    fn a_call_of_ours_has_a_class_and_what_others_serve_is_foreign() {
+        let class = |path| ROUTES.grpc(path);
+        assert_eq!(class("/requestrocket.management.v1.OrgService/GetOrg"), Class::Ordinary);
+        assert_eq!(class("/grpc.health.v1.Health/Watch"), Class::Foreign);
+        assert!(ROUTES.services().contains("requestrocket.fleet.v1.FleetService"));
+        assert!(!ROUTES.services().contains("requestrocket.fleet.v1.ConfigService"));
+    }
+}

@@ -1,0 +1,92 @@
+//! What settings mean, and which are refused.
+
+use super::*;
+
+fn refusal(text: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("control.toml");
+    fs::write(&path, text).expect("writes");
+    Settings::read(&path).expect_err("refused").to_string()
+}
+
+#[test]
+fn a_file_is_refused_on_one_line_with_its_name_the_line_and_the_key() {
+    for (text, line, key) in [
+        ("state-dir = \"a\"\nmanagment = \"127.0.0.1:1\"\n", "line 2", "managment"),
+        ("\nmanagement = \"nowhere\"\n", "line 2", "management"),
+        ("drain = \"long\"\n", "line 1", "drain"),
+    ] {
+        let refused = refusal(text);
+        assert!(refused.contains("control.toml"), "{refused}");
+        assert!(refused.contains(line) && refused.contains(key), "{refused}");
+        assert!(!refused.contains('\n'), "{refused}");
+    }
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let flags = Settings { drain: Some(1), ..Settings::default() };
+    let file: Settings = toml::from_str("drain = 2\nadmin = \"127.0.0.1:9\"\n").expect("good");
+    let config = Config::resolve(flags.or(file)).expect("good");
+    assert_eq!(config.drain, Duration::from_secs(1));
+    assert_eq!(config.admin.port(), 9);
+    assert_eq!(config.management.port(), 7420);
+}
+
+#[test]
+fn bounds_are_said_by_flags_and_refused_by_name_out_of_their_range() {
+    let said = Settings { token_rate: Some(0), call_timeout: Some(10), ..Settings::default() };
+    let limits = Config::resolve(said).expect("good").limits;
+    let wanted = Limits {
+        token_rate: 0,
+        call: Duration::from_secs(10),
+        large_call: Duration::from_secs(40),
+        ..Limits::default()
+    };
+    assert_eq!(limits, wanted);
+    for (flag, settings) in [
+        ("--token-burst", Settings { token_burst: Some(0), ..Settings::default() }),
+        ("--call-timeout", Settings { call_timeout: Some(0), ..Settings::default() }),
+        ("--stream-limit", Settings { stream_limit: Some(0), ..Settings::default() }),
+        ("--connection-limit", Settings { connection_limit: Some(0), ..Settings::default() }),
+    ] {
+        let refused = Config::resolve(settings).expect_err("refused").to_string();
+        assert!(refused.contains(flag), "{refused}");
+    }
+}
+
+#[test]
+fn a_certificate_without_its_key_is_refused_by_the_name_of_what_is_missing() {
+    let said = Settings { management_tls_certificate: Some("a.pem".into()), ..Settings::default() };
+    let refused = Config::resolve(said).expect_err("refused").to_string();
+    assert!(refused.contains("--management-tls-key is missing"), "{refused}");
+}
+
+#[test]
+fn one_address_for_two_ports_is_refused_by_the_names_of_both() {
+    let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)));
+    let refused = Config::resolve(Settings { management: address, admin: address, ..Settings::default() })
+        .expect_err("refused")
+        .to_string();
+    assert!(refused.contains("--management") && refused.contains("--admin"), "{refused}");
+}
+
+#[test]
+fn a_database_is_shown_without_its_password() {
+    let address: DatabaseAddress =
+        "postgres://user:pass@db.example/rr?sslmode=require".parse().expect("good");
+    assert_eq!(address.to_string(), "postgres://db.example/rr");
+    assert!("mysql://x".parse::<DatabaseAddress>().is_err());
+}
+
+#[test]
+fn history_is_kept_for_a_quarter_unless_said_otherwise_and_never_for_less_than_a_day() {
+    let kept = |days| {
+        let settings = Settings { keep_history_days: days, ..Settings::default() };
+        Config::resolve(settings).map(|config| config.keep_history)
+    };
+    assert_eq!(kept(None).expect("good"), DAY * 90);
+    assert_eq!(kept(Some(1)).expect("good"), DAY);
+    let refused = kept(Some(0)).expect_err("refused").to_string();
+    assert!(refused.contains("--keep-history-days is 0: it is 1 to 36500"), "{refused}");
+}

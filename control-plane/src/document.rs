@@ -1,0 +1,200 @@
+//! Documents: what a resource is, as history keeps it. One implementation a noun of what all have in common.
+//!
+//! A document is the management message with every reference as an id and without what the control plane works
+//! out anew each time (etag, times, addresses). Equal documents have equal bytes. No document holds a secret.
+
+mod access;
+mod attached;
+mod credential;
+mod org;
+mod proxy;
+mod region;
+mod target;
+
+use pbjson_types::Timestamp;
+use prost::Message;
+use rr_contract::digest::{ResourceHash, resource_hash};
+use rr_contract::model::invalid::Violations;
+use rr_contract::wire::management::Document;
+
+use crate::noun::Noun;
+
+/// The fields that every noun has, where it has them.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    pub(crate) id: &'a mut String,
+    pub(crate) org: Option<&'a mut String>,
+    pub(crate) name: Option<&'a mut String>,
+    pub(crate) owner: Option<&'a mut String>,
+    pub(crate) etag: &'a mut String,
+    pub(crate) created_at: &'a mut Option<Timestamp>,
+    pub(crate) updated_at: Option<&'a mut Option<Timestamp>>,
+    pub(crate) created_by: &'a mut String,
+}
+
+/// What one resource is to another that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Part {
+    /// A rule, filter or meter belongs to it.
+    Parent = 1,
+    Caller = 2,
+    Target = 3,
+    Upstream = 4,
+    Region = 5,
+    /// A credential is sealed to this region.
+    SealedTo = 6,
+    User = 7,
+    /// A token has a role here.
+    Granted = 8,
+    /// A region is dedicated to it.
+    Dedicated = 9,
+}
+
+impl Part {
+    /// Whether what names it goes when it goes.
+    pub(crate) const fn goes_along(self) -> bool {
+        matches!(self, Self::Parent | Self::User)
+    }
+
+    /// As rows have it.
+    pub(crate) const fn row(self) -> i32 {
+        self as i32
+    }
+
+    /// From a row.
+    pub(crate) fn of_row(row: i32) -> Option<Self> {
+        [
+            Self::Parent,
+            Self::Caller,
+            Self::Target,
+            Self::Upstream,
+            Self::Region,
+            Self::SealedTo,
+            Self::User,
+            Self::Granted,
+            Self::Dedicated,
+        ]
+        .into_iter()
+        .find(|part| part.row() == row)
+    }
+}
+
+/// A reference: by name or id on input, by id in a document.
+#[derive(Debug)]
+pub(crate) struct Link<'a> {
+    /// As the schema names the field.
+    pub(crate) field: String,
+    pub(crate) noun: Noun,
+    pub(crate) part: Part,
+    pub(crate) to: &'a mut String,
+}
+
+/// A noun's message.
+pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync + 'static {
+    const NOUN: Noun;
+
+    fn fields(&mut self) -> Fields<'_>;
+
+    /// Everything that it names.
+    fn links(&mut self) -> Vec<Link<'_>>;
+
+    /// Takes out what the control plane works out, and gives one form to what can be said in several.
+    fn settle(&mut self) {}
+
+    /// What no other part checks: fields that nodes are not sent.
+    fn check(&self, _faults: &mut Violations) {}
+
+    /// What belongs to a caller with enough rights to write it, and to nobody else: none of it is read back.
+    fn without_secrets(&mut self) {}
+
+    fn wrap(self) -> Document;
+
+    fn unwrap(document: Document) -> Option<Self>;
+
+    /// The fields that an update may name, and whether the message says something for each.
+    fn masked(&self) -> Vec<(&'static str, bool)>;
+
+    /// Takes the value of one of those over from another message.
+    fn take(&mut self, field: &str, from: &Self);
+}
+
+/// Runs one piece of code on whichever resource a document holds.
+macro_rules! each {
+    ($document:expr, $resource:ident => $body:expr) => {
+        match $document {
+            rr_contract::wire::management::document::Resource::Org($resource) => $body,
+            rr_contract::wire::management::document::Resource::Target($resource) => $body,
+            rr_contract::wire::management::document::Resource::Credential($resource) => $body,
+            rr_contract::wire::management::document::Resource::Proxy($resource) => $body,
+            rr_contract::wire::management::document::Resource::Rule($resource) => $body,
+            rr_contract::wire::management::document::Resource::Filter($resource) => $body,
+            rr_contract::wire::management::document::Resource::Meter($resource) => $body,
+            rr_contract::wire::management::document::Resource::Region($resource) => $body,
+            rr_contract::wire::management::document::Resource::User($resource) => $body,
+            rr_contract::wire::management::document::Resource::Member($resource) => $body,
+            rr_contract::wire::management::document::Resource::Token($resource) => $body,
+            rr_contract::wire::management::document::Resource::NodeToken($resource) => $body,
+        }
+    };
+}
+pub(crate) use each;
+
+/// How the two ways between a message and a document are written, once a noun.
+macro_rules! wrapped {
+    ($message:ident) => {
+        const NOUN: $crate::noun::Noun = $crate::noun::Noun::$message;
+
+        fn wrap(self) -> rr_contract::wire::management::Document {
+            let resource = rr_contract::wire::management::document::Resource::$message(self);
+            rr_contract::wire::management::Document { resource: Some(resource) }
+        }
+
+        fn unwrap(document: rr_contract::wire::management::Document) -> Option<Self> {
+            match document.resource {
+                Some(rr_contract::wire::management::document::Resource::$message(message)) => Some(message),
+                _ => None,
+            }
+        }
+    };
+}
+use wrapped;
+
+/// The bytes that history keeps, and their hash.
+pub(crate) fn encode(document: &Document) -> (ResourceHash, Vec<u8>) {
+    let bytes = document.encode_to_vec();
+    (resource_hash(&bytes), bytes)
+}
+
+/// A document as it is kept, with the fields cleared that rows have.
+pub(crate) fn kept<R: Resource>(mut resource: R) -> R {
+    resource.settle();
+    resource.without_secrets();
+    let fields = resource.fields();
+    fields.etag.clear();
+    *fields.created_at = None;
+    fields.created_by.clear();
+    if let Some(updated_at) = fields.updated_at {
+        *updated_at = None;
+    }
+    resource
+}
+
+/// `owner` of whoever keeps resources by `Apply`.
+pub(crate) fn check_owner(owner: &str, field: &str, faults: &mut Violations) {
+    let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.' | b'/' | b':');
+    if owner.len() > 63 || !owner.bytes().all(good) {
+        faults.add(field, "is at most 63 of `a-z`, `0-9`, `-`, `.`, `/` and `:`");
+    }
+}
+
+/// A text for people.
+pub(crate) fn check_text(text: &str, field: &str, faults: &mut Violations) {
+    if text.chars().count() > 200 || text.chars().any(char::is_control) {
+        faults.add(field, "is at most 200 characters, none of them a control character");
+    }
+}
+
+/// Whether a message in a list of things for a mask says something.
+fn some<T>(value: &Option<T>) -> bool {
+    value.is_some()
+}

@@ -1,0 +1,200 @@
+//! Guard rails of the management port: how often, how long, how much and how many at once.
+//!
+//! The same for gRPC and REST, and in front of both: nothing here knows a message or the store. What a
+//! listener bounds for all ports is in [`patience`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+pub(crate) mod held;
+pub(crate) mod patience;
+mod rate;
+
+use rate::Rates;
+
+/// The largest body of an ordinary call: a sealed secret and what is around it.
+pub(crate) const BODY_MOST: usize = 1024 * 1024;
+/// The largest body of a call that takes a whole configuration, and the largest gRPC message.
+pub(crate) const LARGE_MOST: usize = 4 * 1024 * 1024;
+/// Open streams of health and reflection, which need no token.
+const FOREIGN_STREAMS: usize = 64;
+
+/// Bounds that a person may set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls a second of one token, and of all callers without a good one at one address. 0 means any number.
+    pub token_rate: u32,
+    /// How many of them may come at once.
+    pub token_burst: u32,
+    /// How long a call may take.
+    pub call: Duration,
+    /// How long a call may take that takes a whole configuration.
+    pub large_call: Duration,
+    /// Open streams of all callers.
+    pub streams: usize,
+    /// Open connections of all callers.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            token_rate: 50,
+            token_burst: 200,
+            call: Duration::from_secs(30),
+            large_call: Duration::from_secs(120),
+            streams: 1000,
+            connections: 4096,
+        }
+    }
+}
+
+/// What a call costs us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Ordinary,
+    /// Takes a whole configuration.
+    Large,
+    /// Answers for as long as the caller listens.
+    Stream,
+    /// None of our calls: health, reflection, and what does not exist. Proves nothing about a token.
+    Foreign,
+}
+
+impl Class {
+    /// The largest body.
+    pub(crate) const fn body(self) -> usize {
+        match self {
+            Self::Large => LARGE_MOST,
+            Self::Ordinary | Self::Stream | Self::Foreign => BODY_MOST,
+        }
+    }
+}
+
+/// Why the guard let a call not through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("too many calls: try again in {} s", seconds(*.0))]
+    Rate(Duration),
+    #[error("too many streams are open: try again later")]
+    Streams,
+    #[error("the call took longer than it may")]
+    Deadline,
+}
+
+/// Whole seconds, rounded up: what `Retry-After` holds.
+pub(crate) fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+/// Who calls, as far as that can be told without the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Presented {
+    token: Option<[u8; 32]>,
+    address: Option<IpAddr>,
+}
+
+impl Presented {
+    pub(crate) fn of(headers: &HeaderMap, address: Option<IpAddr>) -> Self {
+        let token = headers.get(AUTHORIZATION).map(|value| *blake3::hash(value.as_bytes()).as_bytes());
+        Self { token, address: address.map(network) }
+    }
+}
+
+/// Whoever has one address of version 6 has all of its /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let mut bytes = address.octets();
+            bytes[8..].fill(0);
+            IpAddr::from(bytes)
+        }
+    }
+}
+
+/// The counts of one port.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    limits: Limits,
+    /// Of tokens that authentication let in: others could be made up without end.
+    tokens: Rates<[u8; 32]>,
+    strangers: Rates<Option<IpAddr>>,
+    streams: Arc<Semaphore>,
+    foreign: Arc<Semaphore>,
+}
+
+impl Guard {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let rates = || (limits.token_rate, limits.token_burst);
+        Self {
+            tokens: Rates::new(rates()),
+            strangers: Rates::new(rates()),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+            foreign: Arc::new(Semaphore::new(FOREIGN_STREAMS)),
+            limits,
+        }
+    }
+
+    /// Counts a call of somebody. A token counts for itself once it was let in; until then its address does.
+    pub(crate) fn enter(&self, who: &Presented, now: Instant) -> Result<(), Refusal> {
+        let known = who.token.and_then(|token| self.tokens.take_known(&token, now));
+        known.unwrap_or_else(|| self.strangers.take(who.address, now)).map_err(Refusal::Rate)
+    }
+
+    /// Authentication let a caller in, or did not.
+    pub(crate) fn judged(&self, who: &Presented, good: bool, now: Instant) {
+        match who.token {
+            Some(token) if good => self.tokens.know(token, now),
+            Some(token) => self.tokens.forget(&token),
+            None => {}
+        }
+    }
+
+    /// A place for a call that may stay open.
+    pub(crate) fn place(&self, class: Class) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        let places = match class {
+            Class::Ordinary | Class::Large => return Ok(None),
+            Class::Stream => &self.streams,
+            Class::Foreign => &self.foreign,
+        };
+        Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| Refusal::Streams)
+    }
+
+    /// How long a call may take until the head of its answer, given what the caller said.
+    pub(crate) fn limit(&self, class: Class, said: Option<Duration>) -> Duration {
+        let ours = match class {
+            Class::Large => self.limits.large_call,
+            Class::Ordinary | Class::Stream | Class::Foreign => self.limits.call,
+        };
+        said.map_or(ours, |said| said.min(ours))
+    }
+}
+
+/// What `grpc-timeout` says: at most eight digits and a unit.
+pub(crate) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.is_empty() || number.len() > 8 || !number.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

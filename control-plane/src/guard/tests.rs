@@ -1,0 +1,89 @@
+//! What the guard lets through.
+
+use super::*;
+
+fn headers(name: &'static str, value: &str) -> HeaderMap {
+    HeaderMap::from_iter([(
+        http::HeaderName::from_static(name),
+        http::HeaderValue::try_from(value).expect("a value"),
+    )])
+}
+
+fn who(token: &str, address: &str) -> Presented {
+    let headers = if token.is_empty() { HeaderMap::new() } else { headers("authorization", token) };
+    Presented::of(&headers, Some(address.parse().expect("an address")))
+}
+
+fn passed(guard: &Guard, who: &Presented, now: Instant) -> usize {
+    (0..1000).take_while(|_| guard.enter(who, now).is_ok()).count()
+}
+
+#[test]
+fn a_token_that_was_let_in_counts_for_itself_and_one_made_up_for_its_address() {
+    let guard = Guard::new(Limits { token_rate: 1, token_burst: 10, ..Limits::default() });
+    let now = Instant::now();
+    let (good, other) = (who("Bearer good", "10.0.0.1"), who("Bearer other", "10.0.0.1"));
+    for known in [&good, &other] {
+        guard.judged(known, true, now);
+    }
+    assert_eq!(passed(&guard, &good, now), 10);
+    assert_eq!(passed(&guard, &other, now), 10);
+    let made_up: usize =
+        (0..100).filter(|n| guard.enter(&who(&format!("Bearer {n}"), "10.0.0.1"), now).is_ok()).count();
+    assert_eq!(made_up, 10, "all together");
+    assert_eq!(passed(&guard, &who("", "10.0.0.1"), now), 0);
+    assert_eq!(passed(&guard, &who("", "10.0.0.2"), now), 10);
+}
+
+#[test]
+fn a_token_that_is_not_good_any_more_counts_for_its_address_again() {
+    let guard = Guard::new(Limits { token_rate: 1, token_burst: 10, ..Limits::default() });
+    let (now, token) = (Instant::now(), who("Bearer good", "10.0.0.1"));
+    guard.judged(&token, true, now);
+    assert_eq!(passed(&guard, &who("", "10.0.0.1"), now), 10);
+    assert_eq!(passed(&guard, &token, now), 10);
+    guard.judged(&token, false, now);
+    assert_eq!(passed(&guard, &token, now), 0);
+}
+
+#[test]
+fn all_of_a_network_of_version_6_is_one_address() {
+    let guard = Guard::new(Limits { token_rate: 1, token_burst: 10, ..Limits::default() });
+    let now = Instant::now();
+    assert_eq!(passed(&guard, &who("", "2001:db8::1"), now), 10);
+    assert_eq!(passed(&guard, &who("", "2001:db8::ffff:1"), now), 0);
+    assert_eq!(passed(&guard, &who("", "2001:db8:0:1::1"), now), 10);
+}
+
+#[test]
+fn streams_have_places_and_calls_that_need_no_token_have_others() {
+    let guard = Guard::new(Limits { streams: 1, ..Limits::default() });
+    let first = guard.place(Class::Stream).expect("is free");
+    assert_eq!(guard.place(Class::Stream).expect_err("is taken"), Refusal::Streams);
+    assert!(guard.place(Class::Foreign).expect("is free").is_some());
+    assert!(guard.place(Class::Ordinary).expect("needs none").is_none());
+    drop(first);
+    assert!(guard.place(Class::Stream).is_ok());
+}
+
+#[test]
+fn the_shorter_of_two_times_counts_and_nonsense_is_no_time() {
+    let guard = Guard::new(Limits::default());
+    for (said, wanted) in [
+        ("1S", Duration::from_secs(1)),
+        ("100m", Duration::from_millis(100)),
+        ("5u", Duration::from_micros(5)),
+        ("7n", Duration::from_nanos(7)),
+        ("1H", Duration::from_secs(30)),
+        ("2M", Duration::from_secs(30)),
+        ("", Duration::from_secs(30)),
+        ("S", Duration::from_secs(30)),
+        ("-1S", Duration::from_secs(30)),
+        ("123456789S", Duration::from_secs(30)),
+    ] {
+        let said_at = grpc_timeout(&headers("grpc-timeout", said));
+        assert_eq!(guard.limit(Class::Ordinary, said_at), wanted, "{said}");
+    }
+    assert_eq!(guard.limit(Class::Large, None), Duration::from_secs(120));
+    assert_eq!(Class::Large.body(), 4 * Class::Ordinary.body());
+}

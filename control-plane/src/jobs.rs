@@ -1,0 +1,193 @@
+//! What is done without being asked: removing what was hidden long enough, letting go of old history, telling people.
+//!
+//! Each job may run on any number of replicas at once, be cut off anywhere and run again: what it writes says the
+//! same whoever writes it and however often. Jobs keep no time of their own: what is due follows from the store's
+//! clock and from rows. One that fails is tried again when its turn comes.
+
+mod expiry;
+mod nodes;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rr_contract::runtime::{Stop, Tasks, chain};
+use tracing::{info, warn};
+
+use crate::publish::Fleet;
+use crate::service::{ServiceError, Services};
+use crate::store::notification::{self, NotificationRow};
+use crate::store::{Store, StoreError, retention};
+
+/// An organization is hidden for 30 days, and history is kept for days: nobody sees an hour more.
+const SELDOM: Duration = Duration::from_secs(3600);
+/// A node is lost after five minutes, and refusals are looked at while somebody waits for a change to come into
+/// force: a minute more is bearable, and each run reads few rows.
+const OFTEN: Duration = Duration::from_secs(60);
+/// How many rows are read at once.
+const PAGE: u64 = 500;
+/// How many notifications are remembered as written. Beyond, they are written again, which changes nothing.
+const TOLD_MOST: usize = 100_000;
+
+/// A job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    Purge,
+    Retention,
+    Expiry,
+    LostNodes,
+    Refusals,
+}
+
+impl Job {
+    const ALL: [Self; 5] = [Self::Purge, Self::Retention, Self::Expiry, Self::LostNodes, Self::Refusals];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Purge => "purge of organizations",
+            Self::Retention => "retention of history",
+            Self::Expiry => "credentials near expiry",
+            Self::LostNodes => "lost nodes",
+            Self::Refusals => "refused resources",
+        }
+    }
+
+    /// How long after the start, or after a time without the database, it runs.
+    const fn after(self) -> Duration {
+        match self {
+            // Nobody noted whom they saw meanwhile: nodes are given the time to come back.
+            Self::LostNodes => nodes::LOST_AFTER,
+            Self::Purge | Self::Retention | Self::Expiry | Self::Refusals => Duration::ZERO,
+        }
+    }
+
+    /// How long after its end it runs again.
+    fn wait(self, failed: bool) -> Duration {
+        if failed { self.every().max(self.after()) } else { self.every() }
+    }
+
+    const fn every(self) -> Duration {
+        match self {
+            Self::Purge | Self::Retention | Self::Expiry => SELDOM,
+            Self::LostNodes | Self::Refusals => OFTEN,
+        }
+    }
+}
+
+/// What jobs work with. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Jobs {
+    services: Services,
+    /// How long history can be gone back to.
+    keep_history: Duration,
+    told: Told,
+}
+
+impl Jobs {
+    pub(crate) fn new(services: Services, keep_history: Duration) -> Self {
+        Self { services, keep_history, told: Told::default() }
+    }
+
+    /// Starts them; each ends with the stop.
+    pub(crate) fn spawn(&self, tasks: &Tasks, stop: &Stop) {
+        for job in Job::ALL {
+            tasks.spawn(job.name(), self.clone().repeat(job, stop.clone()));
+        }
+    }
+
+    async fn repeat(self, job: Job, stop: Stop) {
+        let mut wait = job.after();
+        let mut failing = false;
+        loop {
+            if stop.cut(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
+            // What it wrote last ends by itself.
+            let Some(ran) = stop.cut(self.run(job)).await else { return };
+            wait = job.wait(ran.is_err());
+            match ran {
+                Ok(done) => {
+                    failing = false;
+                    if done > 0 {
+                        info!(job = job.name(), count = done, "job done");
+                    }
+                }
+                Err(error) => {
+                    // Once an outage.
+                    if !failing {
+                        warn!(job = job.name(), error = %chain(&error), "job failed, trying on");
+                    }
+                    failing = true;
+                }
+            }
+        }
+    }
+
+    /// How many things it did.
+    async fn run(&self, job: Job) -> Result<u64, ServiceError> {
+        match job {
+            Job::Purge => Ok(self.services.org_purge().await? as u64),
+            Job::Retention => Ok(self.retain().await?),
+            Job::Expiry => Ok(expiry::run(self.store(), &self.told).await?),
+            Job::LostNodes => Ok(nodes::lost(self.store(), self.fleet(), &self.told).await?),
+            Job::Refusals => Ok(nodes::refusals(self.store(), &self.told).await?),
+        }
+    }
+
+    /// How many payloads went.
+    async fn retain(&self) -> Result<u64, StoreError> {
+        let kept = i64::try_from(self.keep_history.as_micros()).unwrap_or(i64::MAX);
+        let at = self.store().now().saturating_sub(kept);
+        let mut dropped = 0;
+        loop {
+            let step = retention::step(self.store(), at).await?;
+            dropped += step.dropped;
+            if !step.more {
+                return Ok(dropped);
+            }
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.services.store
+    }
+
+    fn fleet(&self) -> &Fleet {
+        self.services.publisher.fleet()
+    }
+}
+
+/// What this replica has told, so that it is not written again at every turn. Clones share it.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<HashSet<String>>>);
+
+impl Told {
+    /// Writes those that are new; how many were to this replica.
+    async fn tell(&self, store: &Store, rows: Vec<NotificationRow>) -> Result<u64, StoreError> {
+        let rows: Vec<NotificationRow> = {
+            let told = self.told();
+            rows.into_iter().filter(|row| !told.contains(&row.id)).collect()
+        };
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+        let count = ids.len() as u64;
+        let added = notification::add(store, rows).await?;
+        let mut told = self.told();
+        if told.len() + ids.len() > TOLD_MOST {
+            told.clear();
+        }
+        told.extend(ids);
+        // Another replica, or an earlier process, may have been first.
+        Ok(if added { count } else { 0 })
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        // Held for a few set operations and never over an await.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

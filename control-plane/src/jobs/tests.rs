@@ -1,0 +1,335 @@
+//! What is told and done when, on both engines.
+
+use prost::Message as _;
+use rr_contract::model::time;
+use rr_contract::runtime::Shutdown;
+use rr_contract::runtime::observe::Observability;
+use rr_contract::seam::Seams;
+use rr_contract::wire::fleet;
+use rr_contract::wire::management::credential::Usage;
+use rr_contract::wire::management::{Credential, NotificationKind, Org, Proxy, Region, Upstream};
+
+use super::*;
+use crate::events::Events;
+use crate::noun::Noun;
+use crate::publish::{LiveNode, Publisher};
+use crate::store::request::{Ingest, ingest};
+use crate::store::{self, Txn, node_row, request_row, time_of};
+use crate::tests::stores::{DAY, on_both, put, write};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn org(n: u8) -> String {
+    Noun::Org.id([n; 16])
+}
+
+fn region(n: u8) -> String {
+    Noun::Region.id([n; 16])
+}
+
+fn jobs(store: &Store) -> Jobs {
+    let events = Events::new(&Observability::quiet("rr-control"));
+    let services = Services {
+        store: store.clone(),
+        seams: Seams::real(),
+        authority_pin: [0; 32],
+        publisher: Publisher::new(store.clone(), events),
+    };
+    Jobs::new(services, DAY * 90)
+}
+
+async fn told(store: &Store, org: &str) -> Vec<NotificationRow> {
+    let mut rows = notification::list(store, org, false, None, 100).await.expect("reads");
+    rows.sort_by(|a, b| a.title.cmp(&b.title));
+    rows
+}
+
+async fn note<F>(store: &Store, work: F)
+where
+    F: for<'a> FnOnce(&'a mut Txn) -> futures_util::future::BoxFuture<'a, Result<(), StoreError>>
+        + Send
+        + 'static,
+{
+    store.note(work).await.expect("writes");
+}
+
+fn credential(n: u8, name: &str, not_after: Option<i64>) -> store::Put {
+    let id = Noun::Credential.id([n; 16]);
+    let credential = Credential {
+        id: id.clone(),
+        name: name.to_owned(),
+        not_after: not_after.map(|at| time::timestamp(time_of(at))),
+        usage: Some(Usage::Upstream(Upstream::default())),
+        ..Credential::default()
+    };
+    put(&org(1), &id, name, credential, Some(name))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_is_told_of_once_for_each_end_within_two_weeks() {
+    on_both("expiry", async |store, clock| {
+        let at = |days: u32| store.now() + store::micros(std::time::UNIX_EPOCH + DAY * days);
+        let hidden = store::Put { payload: None, ..credential(4, "hidden", Some(at(1))) };
+        let puts = vec![
+            credential(1, "soon", Some(at(14))),
+            credential(2, "later", Some(at(16))),
+            credential(3, "never", None),
+            hidden,
+        ];
+        write(&store, puts).await;
+        // Two replicas, each of them twice.
+        for jobs in [jobs(&store), jobs(&store)] {
+            jobs.run(Job::Expiry).await.expect("runs");
+            assert_eq!(jobs.run(Job::Expiry).await.expect("runs"), 0);
+        }
+        let rows = told(&store, &org(1)).await;
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert!(rows[0].title.starts_with("credential soon ends at 2026-01-15"), "{}", rows[0].title);
+        assert_eq!(rows[0].kind, i32::from(NotificationKind::CredentialNearExpiry));
+        assert_eq!(rows[0].subject, Noun::Credential.id([1; 16]));
+
+        // Another end is other news.
+        write(&store, vec![credential(1, "soon", Some(at(10)))]).await;
+        clock.pass(DAY * 3);
+        assert_eq!(jobs(&store).run(Job::Expiry).await.expect("runs"), 2);
+        assert_eq!(told(&store, &org(1)).await.len(), 3);
+    })
+    .await;
+}
+
+fn place(n: u8, name: &str, dedicated_to: &str) -> store::Put {
+    let region = Region {
+        id: region(n),
+        name: name.to_owned(),
+        dedicated_to: dedicated_to.to_owned(),
+        ..Region::default()
+    };
+    put("", &self::region(n), name, region, None)
+}
+
+/// A node that was seen just now.
+async fn node(store: &Store, n: u8, region: &str, status: &fleet::Status) -> String {
+    let id = rr_contract::model::id::NodeId::from_random([n; 16]).to_string();
+    let row = node_row::Model {
+        id: id.clone(),
+        region: region.to_owned(),
+        token: Noun::NodeToken.id([9; 16]),
+        build: String::new(),
+        node_key: Vec::new(),
+        joined_at: store.now(),
+        last_seen_at: store.now(),
+        certificate_not_after: i64::MAX,
+        status: status.encode_to_vec(),
+    };
+    note(store, |txn| Box::pin(async move { store::node::create(txn, row).await })).await;
+    id
+}
+
+/// What a node refers to.
+async fn node_token(store: &Store) {
+    let entry = store::node::NodeTokenEntry {
+        id: Noun::NodeToken.id([9; 16]),
+        region: region(1),
+        statement: fleet::NodeTokenStatement::default(),
+    };
+    let written: Result<store::Written<()>, StoreError> = store
+        .write(store::Author::system("test"), move |txn| {
+            Box::pin(async move {
+                store::node::token_create(txn, &entry, i64::MAX);
+                Ok(())
+            })
+        })
+        .await;
+    written.expect("writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_lost_after_five_minutes_unless_its_stream_is_open_here() {
+    on_both("lost nodes", async |store, clock| {
+        node_token(&store).await;
+        write(&store, vec![place(1, "eu", ""), place(2, "acme", &org(1))]).await;
+        let shared = node(&store, 1, &region(1), &fleet::Status::default()).await;
+        let theirs = node(&store, 2, &region(2), &fleet::Status::default()).await;
+        let connected = node(&store, 3, &region(1), &fleet::Status::default()).await;
+        let jobs = jobs(&store);
+        let live = LiveNode {
+            region: region(1).parse().expect("an id"),
+            address: String::new(),
+            build: String::new(),
+            status: fleet::Status::default(),
+            last_seen_at: store.now(),
+            diverged: false,
+        };
+        let seat = jobs.fleet().enter(connected.parse().expect("an id"), live);
+        clock.pass(MINUTE * 5);
+        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 0);
+        clock.pass(MINUTE);
+        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 2);
+        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 0);
+        let rows = told(&store, "").await;
+        assert_eq!(rows.iter().map(|row| &row.subject).collect::<Vec<_>>(), [&shared]);
+        assert!(rows[0].message.contains("region eu"), "{}", rows[0].message);
+        let rows = told(&store, &org(1)).await;
+        assert_eq!(rows.iter().map(|row| &row.subject).collect::<Vec<_>>(), [&theirs]);
+        drop(seat);
+        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 1);
+    })
+    .await;
+}
+
+fn refusal(key: Option<fleet::Key>, why: fleet::Why) -> fleet::Refusal {
+    fleet::Refusal { key, wanted: vec![1; 32], why: why.into(), fails_closed: true, ..Default::default() }
+}
+
+fn key(n: u8, id: &str) -> Option<fleet::Key> {
+    Some(fleet::Key { kind: Noun::Credential.row(), org: org(n), id: id.to_owned() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_resource_is_told_to_its_organization_once_and_a_refused_session_to_the_installation() {
+    on_both("refusals", async |store, clock| {
+        node_token(&store).await;
+        let stripe = Noun::Credential.id([1; 16]);
+        let gone = Noun::Credential.id([7; 16]);
+        write(&store, vec![place(1, "eu", ""), place(2, "foreign", &org(2)), credential(1, "stripe", None)])
+            .await;
+        let status = fleet::Status {
+            standing: vec![
+                refusal(key(1, &stripe), fleet::Why::Unseal),
+                refusal(key(1, &gone), fleet::Why::Unseal),
+                // Of another organization than the resource's.
+                refusal(key(3, &stripe), fleet::Why::Unseal),
+                refusal(None, fleet::Why::Audit),
+            ],
+            ..Default::default()
+        };
+        let first = node(&store, 1, &region(1), &status).await;
+        let alone = fleet::Status { standing: status.standing[..3].to_vec(), ..Default::default() };
+        node(&store, 2, &region(1), &alone).await;
+        // A node of another organization has no word about this one's.
+        node(&store, 3, &region(2), &alone).await;
+        let jobs = jobs(&store);
+        jobs.run(Job::Refusals).await.expect("runs");
+        jobs.run(Job::Refusals).await.expect("runs");
+        let rows = told(&store, &org(1)).await;
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(
+            (rows[0].subject.as_str(), rows[0].title.as_str()),
+            (stripe.as_str(), "credential stripe is refused in region eu")
+        );
+        let rows = told(&store, "").await;
+        assert_eq!(rows.iter().map(|row| &row.subject).collect::<Vec<_>>(), [&first]);
+        assert!(told(&store, &org(2)).await.is_empty() && told(&store, &org(3)).await.is_empty());
+
+        // A node that is long gone tells nothing.
+        clock.pass(DAY);
+        node(&store, 4, &region(1), &fleet::Status::default()).await;
+        assert_eq!(self::jobs(&store).run(Job::Refusals).await.expect("runs"), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
+    on_both("limits", async |store, clock| {
+        let id = Noun::Proxy.id([1; 16]);
+        let proxy = Proxy { id: id.clone(), name: "shop".to_owned(), ..Proxy::default() };
+        let links = vec![(crate::document::Part::Region, Noun::Region, region(1))];
+        write(&store, vec![store::Put { links, ..put(&org(1), &id, "shop", proxy, Some("shop")) }]).await;
+        for sequence in 1..=4_u64 {
+            let record = |n: u64, status: i32, code: &str, proxy: &str| request_row::Model {
+                id: format!("rq_{sequence}_{n}"),
+                org: org(1),
+                proxy: proxy.to_owned(),
+                received_at: store.now(),
+                stored_at: store.now(),
+                node: "nd".to_owned(),
+                region: region(1),
+                status,
+                code: code.to_owned(),
+                record: vec![1],
+            };
+            let batch = Ingest {
+                node: "nd".to_owned(),
+                region: region(1),
+                spool: vec![7; 16],
+                sequence,
+                records: vec![
+                    record(1, 429, "rate-limited", &id),
+                    record(2, 429, "rate-limited", &id),
+                    record(3, 429, "proxy-access-granted", &id),
+                    // Never served there: not the node's to report.
+                    record(4, 429, "rate-limited", &Noun::Proxy.id([2; 16])),
+                ],
+                losses: Vec::new(),
+            };
+            note(&store, |txn| {
+                Box::pin(async move {
+                    ingest(txn, batch).await?;
+                    Ok(())
+                })
+            })
+            .await;
+            clock.pass(MINUTE * 30);
+        }
+        let rows = told(&store, &org(1)).await;
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        for row in &rows {
+            assert_eq!(
+                (row.subject.as_str(), row.title.as_str()),
+                (id.as_str(), "proxy shop refused requests over a limit")
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_that_was_hidden_for_thirty_days_is_removed_with_what_it_had_and_others_are_not() {
+    on_both("purge", async |store, clock| {
+        let hidden = |n: u8, deleted: bool| {
+            let deleted_at = deleted.then(|| time::timestamp(time_of(store.now())));
+            let org = Org { id: org(n), name: format!("o{n}"), deleted_at, ..Org::default() };
+            put("", &self::org(n), &self::org(n), org, None)
+        };
+        write(&store, vec![hidden(1, true), hidden(2, false), credential(1, "theirs", None)]).await;
+        let jobs = jobs(&store);
+        clock.pass(DAY * 29);
+        assert_eq!(jobs.run(Job::Purge).await.expect("runs"), 0);
+        clock.pass(DAY);
+        // As another replica would, at the same time.
+        let other = self::jobs(&store);
+        let (one, two) = tokio::join!(jobs.run(Job::Purge), other.run(Job::Purge));
+        assert_eq!(one.expect("runs") + two.expect("runs"), 1);
+        assert!(store::resource::by_id(&store, Noun::Org, &org(1)).await.expect("reads").is_none());
+        assert!(store::resource::by_id(&store, Noun::Org, &org(2)).await.expect("reads").is_some());
+        let left = store::resource::all(&store, Noun::Credential, &org(1)).await.expect("reads");
+        assert!(left.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_run_at_the_start_and_end_with_the_stop() {
+    on_both("jobs", async |store, _clock| {
+        let at = store.now() + store::micros(std::time::UNIX_EPOCH + DAY);
+        write(&store, vec![credential(1, "soon", Some(at))]).await;
+        let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
+        jobs(&store).spawn(&tasks, &shutdown.stop());
+        assert_eq!(tasks.running().len(), Job::ALL.len());
+        while told(&store, &org(1)).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        shutdown.begin();
+        assert!(tasks.wait(MINUTE).await.is_empty());
+    })
+    .await;
+}
+
+#[test]
+fn nodes_have_time_to_come_back_after_a_start_and_after_an_outage_of_the_database() {
+    assert_eq!(Job::LostNodes.after(), MINUTE * 5);
+    assert_eq!(Job::LostNodes.wait(true), MINUTE * 5);
+    assert_eq!(Job::LostNodes.wait(false), MINUTE);
+    assert_eq!(Job::Refusals.wait(true), MINUTE);
+}

@@ -1,0 +1,247 @@
+//! What notifications say: a line, and what to do about it.
+//!
+//! Decides not when one is due. A notification's id follows from what it is about and when, so that whoever notices
+//! the same thing writes the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use rr_contract::model::id::NotificationId;
+use rr_contract::wire::fleet::{Refusal, Why};
+use rr_contract::wire::management::NotificationKind;
+
+use crate::noun::Noun;
+use crate::store::notification::NotificationRow;
+use crate::store::{node_row, request_row, time_of};
+
+/// What an edge answers, of itself, over a limit or a meter. It has one word for each way to count; any of them is
+/// the same news.
+const LIMITED: [&str; 3] = ["rate-limited", "limit-exceeded", "meter-exceeded"];
+/// Too many requests: an upstream answers so too, but not with one of our words.
+const TOO_MANY: i32 = 429;
+/// How much of a node's reason is shown.
+const DETAIL_MOST: usize = 300;
+pub(crate) const HOUR: i64 = 3_600_000_000;
+
+/// What a notification is about, once: whose it is, what, and when.
+struct About {
+    org: String,
+    kind: NotificationKind,
+    subject: String,
+    window: String,
+}
+
+impl About {
+    fn says(self, now: i64, title: String, message: String) -> NotificationRow {
+        let kind = i32::from(self.kind);
+        let mut hash = blake3::Hasher::new();
+        hash.update(b"requestrocket notification v1");
+        hash.update(&kind.to_be_bytes());
+        for text in [&self.org, &self.subject, &self.window] {
+            hash.update(&(text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        }
+        let mut id = [0; 16];
+        hash.finalize_xof().fill(&mut id);
+        NotificationRow {
+            id: NotificationId::from_random(id).to_string(),
+            org: self.org,
+            kind,
+            subject: self.subject,
+            window: self.window,
+            title,
+            message,
+            created_at: now,
+            read_at: None,
+        }
+    }
+}
+
+/// A credential that ends soon, or has. Once for each end.
+pub(crate) fn credential_near_expiry(
+    now: i64,
+    org: &str,
+    id: &str,
+    name: &str,
+    not_after: i64,
+    upstream: bool,
+) -> NotificationRow {
+    let about = About {
+        org: org.to_owned(),
+        kind: NotificationKind::CredentialNearExpiry,
+        subject: id.to_owned(),
+        window: not_after.to_string(),
+    };
+    let (ends, then) = if not_after > now { ("ends", "From then on") } else { ("ended", "Since then") };
+    let next = if upstream {
+        format!("Give it its next value with `rrctl credential replace-secret {name}`")
+    } else {
+        "Make callers another one with `rrctl credential create-caller`".to_owned()
+    };
+    let remedy = format!(
+        "{next}{}move its end with `rrctl credential update {name} --not-after WHEN`.",
+        if upstream { " and " } else { ", or " }
+    );
+    let at = shown(not_after);
+    about.says(
+        now,
+        format!("credential {name} {ends} at {at}"),
+        format!("Credential {name} ({id}) {ends} at {at}. {then} proxies refuse whatever needs it. {remedy}"),
+    )
+}
+
+/// A node that nobody hears of. Once for each time that it was last seen.
+pub(crate) fn node_lost(now: i64, org: &str, node: &node_row::Model, region: &str) -> NotificationRow {
+    let about = About {
+        org: org.to_owned(),
+        kind: NotificationKind::NodeLost,
+        subject: node.id.clone(),
+        window: node.last_seen_at.to_string(),
+    };
+    let at = shown(node.last_seen_at);
+    about.says(
+        now,
+        format!("node {} of region {region} is lost", node.id),
+        format!(
+            "Node {} of region {region} is not connected, and was last seen at {at}. While it runs it serves what \
+             it has, and takes no change. Look whether its machine is up and reaches the control plane's fleet \
+             port; its log says why it cannot connect. If it is gone for good, nothing is to be done.",
+            node.id
+        ),
+    )
+}
+
+/// What a refused resource is.
+pub(crate) struct Refused<'a> {
+    pub(crate) org: &'a str,
+    pub(crate) noun: Noun,
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+}
+
+/// A resource that a node does not take. Once for each version of it, whichever node says so first.
+pub(crate) fn resource_refused(
+    now: i64,
+    of: &Refused<'_>,
+    refusal: &Refusal,
+    region: &str,
+) -> NotificationRow {
+    let about = About {
+        org: of.org.to_owned(),
+        kind: NotificationKind::ResourceRefused,
+        subject: of.id.to_owned(),
+        window: hex(&refusal.wanted),
+    };
+    let (noun, name) = (of.noun.title(), of.name);
+    let runs = if refusal.fails_closed {
+        "Proxies that use it deny their callers there."
+    } else if refusal.running.is_empty() {
+        "It is not in force there."
+    } else {
+        "The version before it stays in force there."
+    };
+    about.says(
+        now,
+        format!("{noun} {name} is refused in region {region}"),
+        format!(
+            "Nodes of region {region} do not take {noun} {name} ({}): {}. {runs} {}",
+            of.id,
+            reason(refusal),
+            remedy(refusal.why()),
+        ),
+    )
+}
+
+/// A node that takes nothing of what it is sent. Once for each reason and what it was offered.
+pub(crate) fn session_refused(now: i64, node: &str, refusal: &Refusal, region: &str) -> NotificationRow {
+    let about = About {
+        org: String::new(),
+        kind: NotificationKind::ResourceRefused,
+        subject: node.to_owned(),
+        window: format!("{}:{}", refusal.why().as_str_name(), hex(&refusal.wanted)),
+    };
+    about.says(
+        now,
+        format!("node {node} of region {region} refuses what it is sent"),
+        format!(
+            "Node {node} of region {region} does not take its configuration: {}. It serves what it has. {}",
+            reason(refusal),
+            remedy(refusal.why()),
+        ),
+    )
+}
+
+/// Whether a record is of a request that was over a limit or a meter.
+pub(crate) fn is_limited(record: &request_row::Model) -> bool {
+    record.status == TOO_MANY && LIMITED.contains(&record.code.as_str())
+}
+
+/// A proxy that refused requests. Once an hour.
+pub(crate) fn limit_reached(
+    now: i64,
+    org: &str,
+    proxy: &str,
+    name: &str,
+    received_at: i64,
+) -> NotificationRow {
+    let hour = received_at.div_euclid(HOUR) * HOUR;
+    let about = About {
+        org: org.to_owned(),
+        kind: NotificationKind::LimitReached,
+        subject: proxy.to_owned(),
+        window: hour.to_string(),
+    };
+    about.says(
+        now,
+        format!("proxy {name} refused requests over a limit"),
+        format!(
+            "Proxy {name} ({proxy}) answered requests with 429 in the hour from {}: one of its limits or meters was \
+             reached. See which with `rrctl request list --proxy {name}`; raise it with `rrctl proxy update` or \
+             `rrctl meter update`, or let callers ask less often.",
+            shown(hour)
+        ),
+    )
+}
+
+fn remedy(why: Why) -> &'static str {
+    match why {
+        Why::Decode | Why::Invalid | Why::UnknownFeature => {
+            "The usual cause is a node that is older than the control plane: update it."
+        }
+        Why::DanglingRef => "What it refers to was refused as well: look there first.",
+        Why::Unseal => {
+            "Its secret was sealed to another region or epoch: seal it again with `rrctl credential replace-secret`."
+        }
+        Why::Stale => {
+            "The node has had a newer version of the secret: seal it again with `rrctl credential replace-secret`."
+        }
+        Why::Audit => {
+            "What was published before differs from what the node has: compare with `rrctl audit verify --edge`."
+        }
+        Why::Unspecified | Why::Digest | Why::BaseMismatch | Why::Transport => {
+            "It is sent again; should this stay so, `rrctl node list -o json` and the node's log say more."
+        }
+    }
+}
+
+/// A node's reason, on one line and not too long: it is another machine's word.
+fn reason(refusal: &Refusal) -> String {
+    let why = refusal.why().as_str_name();
+    let said: String =
+        refusal.detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(DETAIL_MOST).collect();
+    if said.trim().is_empty() { why.to_owned() } else { format!("{} ({why})", said.trim()) }
+}
+
+fn shown(at: i64) -> String {
+    DateTime::<Utc>::from(time_of(at)).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a text takes everything");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

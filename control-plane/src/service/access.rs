@@ -1,0 +1,277 @@
+//! Users and members: who belongs where. Nobody gives more than he has, and an organization always has an owner.
+
+use rr_contract::wire::FieldMask;
+use rr_contract::wire::management::{Member, Role, Token, User};
+
+use super::draft::{Draft, change, stage};
+use super::removal::remove;
+use super::resource::{ListRequest, Place, same_etag, show};
+use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services, fields};
+use crate::document::{Part, Resource as _};
+use crate::noun::Noun;
+use crate::store::{self, Reader, Stored, Txn};
+
+impl Services {
+    /// Makes a resource of the installation.
+    pub(crate) async fn user_create(
+        &self,
+        caller: Caller,
+        user: Option<User>,
+    ) -> Result<Changed<Stored<User>>, ServiceError> {
+        let mut wire = fields::required("user", user)?;
+        fields::unset_id("user.id", &wire.id)?;
+        wire.id = Noun::User.id(self.random());
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let draft = Draft { wire, secret: None, before: None };
+                    stage(txn, caller.installation(), None, draft).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// By name or id.
+    pub(crate) async fn user_show(
+        &self,
+        caller: &Caller,
+        reference: &str,
+    ) -> Result<Stored<User>, ServiceError> {
+        show(&self.store, caller.installation(), reference, 0).await
+    }
+
+    /// All of them.
+    pub(crate) async fn user_list(
+        &self,
+        caller: &Caller,
+        request: ListRequest,
+    ) -> Result<Page<Stored<User>>, ServiceError> {
+        self.list_in(caller.installation(), request, None).await
+    }
+
+    /// Changes the fields that the mask names.
+    pub(crate) async fn user_update(
+        &self,
+        caller: Caller,
+        reference: String,
+        user: Option<User>,
+        mask: Option<FieldMask>,
+    ) -> Result<Changed<Stored<User>>, ServiceError> {
+        let wire = fields::required("user", user)?;
+        let chosen = fields::masked(mask, &wire.masked())?;
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let found = show::<User>(txn, caller.installation(), &reference, 0).await?;
+                    change(txn, caller.installation(), None, found, wire, &chosen).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Takes a user away, with memberships and tokens.
+    pub(crate) async fn user_delete(
+        &self,
+        caller: Caller,
+        reference: String,
+        etag: String,
+    ) -> Result<Changed<()>, ServiceError> {
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let found = show::<User>(txn, caller.installation(), &reference, 0).await?;
+                    same_etag(&found, &etag)?;
+                    for (part, noun, id) in store::resource::users(txn, Noun::User, &found.row.id).await? {
+                        if part != Part::User || noun != Noun::Member {
+                            continue;
+                        }
+                        let Some(row) = store::resource::by_id(txn, Noun::Member, &id).await? else {
+                            continue;
+                        };
+                        let member: Stored<Member> = store::resource::with_document(txn, row).await?;
+                        stays_owned(txn, &member).await?;
+                    }
+                    remove(txn, caller.installation(), Noun::User, found.row, &[]).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Takes a user into an organization.
+    pub(crate) async fn member_create(
+        &self,
+        at: OrgCaller,
+        member: Option<Member>,
+    ) -> Result<Changed<Stored<Member>>, ServiceError> {
+        let mut wire = fields::required("member", member)?;
+        fields::unset_id("member.id", &wire.id)?;
+        fields::same_org("member.org", &wire.org, &at.org)?;
+        at.org.id.clone_into(&mut wire.org);
+        wire.id = Noun::Member.id(self.random());
+        may_give(&at, wire.role())?;
+        let written = self
+            .store
+            .write(at.author(), move |txn| {
+                Box::pin(async move {
+                    let org = super::org::live(txn, &at.org.id).await?;
+                    let user = store::resource::find(txn, Noun::User, "", &wire.user).await?;
+                    let Some(user) = user else {
+                        return Err(ServiceError::field("member.user", format!("no user {:?}", wire.user)));
+                    };
+                    wire.name.clone_from(&user.name);
+                    let draft = Draft { wire, secret: None, before: None };
+                    stage(txn, unnarrowed(&at).place(&at.org.id), Some(&org.document), draft).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Gives a member another role.
+    pub(crate) async fn member_update(
+        &self,
+        at: OrgCaller,
+        reference: String,
+        member: Option<Member>,
+        mask: Option<FieldMask>,
+    ) -> Result<Changed<Stored<Member>>, ServiceError> {
+        let wire = fields::required("member", member)?;
+        let chosen = fields::masked(mask, &wire.masked())?;
+        may_give(&at, wire.role())?;
+        let written = self
+            .store
+            .write(at.author(), move |txn| {
+                Box::pin(async move {
+                    let org = super::org::live(txn, &at.org.id).await?;
+                    let found = member_of(txn, &at, &reference).await?;
+                    may_give(&at, found.document.role())?;
+                    if wire.role() < Role::Owner {
+                        stays_owned(txn, &found).await?;
+                    }
+                    let unnarrowed = unnarrowed(&at);
+                    change(txn, unnarrowed.place(&at.org.id), Some(&org.document), found, wire, &chosen).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Takes a member out of an organization.
+    pub(crate) async fn member_delete(
+        &self,
+        at: OrgCaller,
+        reference: String,
+        etag: String,
+    ) -> Result<Changed<()>, ServiceError> {
+        let written = self
+            .store
+            .write(at.author(), move |txn| {
+                Box::pin(async move {
+                    super::org::live(txn, &at.org.id).await?;
+                    let found = member_of(txn, &at, &reference).await?;
+                    same_etag(&found, &etag)?;
+                    may_give(&at, found.document.role())?;
+                    stays_owned(txn, &found).await?;
+                    remove(txn, at.place(), Noun::Member, found.row, &[]).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Of one organization.
+    pub(crate) async fn member_list(
+        &self,
+        at: &OrgCaller,
+        request: ListRequest,
+    ) -> Result<Page<Stored<Member>>, ServiceError> {
+        self.list_in(unnarrowed(at).place(&at.org.id), request, None).await
+    }
+
+    /// By the user's name or id, or the member's.
+    pub(crate) async fn member_show(
+        &self,
+        at: &OrgCaller,
+        reference: &str,
+    ) -> Result<Stored<Member>, ServiceError> {
+        member_of(&self.store, at, reference).await
+    }
+}
+
+/// A principal that a token for some resources does not narrow: membership is not one of them.
+struct Unnarrowed(crate::authz::Principal);
+
+impl Unnarrowed {
+    fn place<'a>(&'a self, id: &'a str) -> Place<'a> {
+        Place { id, principal: &self.0 }
+    }
+}
+
+fn unnarrowed(at: &OrgCaller) -> Unnarrowed {
+    Unnarrowed(crate::authz::Principal { resources: Vec::new(), ..at.caller.principal.clone() })
+}
+
+async fn member_of(
+    db: &impl Reader,
+    at: &OrgCaller,
+    reference: &str,
+) -> Result<Stored<Member>, ServiceError> {
+    let mut reference = reference.to_owned();
+    if reference.starts_with(Noun::User.prefix())
+        && let Some(user) = store::resource::by_id(db, Noun::User, &reference).await?
+    {
+        reference = user.name;
+    }
+    show(db, unnarrowed(at).place(&at.org.id), &reference, 0).await
+}
+
+/// Nobody gives a role that he has not himself, nor takes it. Operators may, or an organization whose owners left
+/// could not be helped.
+fn may_give(at: &OrgCaller, role: Role) -> Result<(), ServiceError> {
+    let principal = &at.caller.principal;
+    if principal.operator || principal.role_in(&at.org.id) >= Some(role) {
+        return Ok(());
+    }
+    Err(ServiceError::GrantTooWide(format!(
+        "{} in {} is more than you have",
+        role.as_str_name(),
+        at.org.name
+    )))
+}
+
+/// An organization keeps an owner: another member, or a service whose token is one.
+async fn stays_owned(txn: &Txn, going: &Stored<Member>) -> Result<(), ServiceError> {
+    if going.document.role() != Role::Owner {
+        return Ok(());
+    }
+    let org = &going.row.org;
+    let rows = store::resource::all(txn, Noun::Member, org).await?;
+    let members: Vec<Stored<Member>> = store::resource::with_documents(txn, rows).await?;
+    let another =
+        members.iter().any(|member| member.row.id != going.row.id && member.document.role() == Role::Owner);
+    if another {
+        return Ok(());
+    }
+    for (part, noun, id) in store::resource::users(txn, Noun::Org, org).await? {
+        if part != Part::Granted || noun != Noun::Token {
+            continue;
+        }
+        let Some(row) = store::resource::by_id(txn, Noun::Token, &id).await? else { continue };
+        let token: Stored<Token> = store::resource::with_document(txn, row).await?;
+        let owns = token.document.grants.iter().any(|grant| grant.org == *org && grant.role() == Role::Owner);
+        if owns && token.document.revoked_at.is_none() {
+            return Ok(());
+        }
+    }
+    Err(ServiceError::Refused {
+        reason: Reason::LastOwner,
+        text: format!("member {:?} is the last owner; make another one first", going.row.name),
+        preconditions: Vec::new(),
+    })
+}

@@ -1,0 +1,352 @@
+//! `Apply`: a whole declarative set as one revision, planned first and then carried out, or the other way round.
+//!
+//! Names stand for ids throughout a set, also between documents that are only about to be made. What is as it was is
+//! recognised by its hash, before anything is compiled.
+
+mod set;
+mod work;
+
+use std::collections::HashSet;
+
+use prost::Message as _;
+use rr_contract::model::invalid::Violations;
+use rr_contract::wire::management::{self as wire, Document};
+
+use self::set::{Item, parse};
+use self::work::{Identified, Secrets, Work};
+use super::directory::Directory;
+use super::history::{Undone, unchanged_since};
+use super::{OrgCaller, Reason, ServiceError, Services};
+use crate::document::check_owner;
+use crate::noun::Noun;
+use crate::store::{self, Reader, Txn, resource_row};
+
+/// How many changes an answer lists.
+const LISTED: usize = 1000;
+/// How many documents one set may have.
+const DOCUMENTS_MOST: usize = 200_000;
+
+/// What is to be applied.
+#[derive(Clone)]
+pub(crate) struct ApplyOrder {
+    pub(crate) header: wire::ApplyHeader,
+    pub(crate) documents: Vec<Document>,
+}
+
+impl Services {
+    /// Applies a set, or says what applying it would do.
+    pub(crate) async fn apply(
+        &self,
+        at: OrgCaller,
+        order: ApplyOrder,
+    ) -> Result<wire::ApplyOutcome, ServiceError> {
+        let mut order = self.expand(&at, order).await?;
+        check_header(&order)?;
+        if !at.caller.principal.resources.is_empty() {
+            return Err(ServiceError::Call("whole sets"));
+        }
+        let token = at.caller.principal.token.clone();
+        let digest = digest_of(&order);
+        if let Some(outcome) = answered(&self.store, &token, &order.header.request_id, &digest).await? {
+            return Ok(outcome);
+        }
+        let dry_run = order.header.dry_run;
+        let documents = std::mem::take(&mut order.documents);
+        let set = parse(documents, &order.header)?;
+        // Kept for who wants it carried out later.
+        let body = dry_run.then(|| set.iter().map(|item| item.document.clone()).collect::<Vec<_>>());
+        let services = self.clone();
+        let header = order.header;
+        let again = header.clone();
+        let written = self
+            .store
+            .write(at.author(), {
+                let at = at.clone();
+                move |txn| {
+                    Box::pin(async move {
+                        let token = at.caller.principal.token.clone();
+                        // Another with the same id may have been before us.
+                        if let Some(outcome) = answered(txn, &token, &header.request_id, &digest).await? {
+                            return Ok(outcome);
+                        }
+                        let mut outcome = plan(&services, txn, &at, &header, set).await?;
+                        if header.dry_run {
+                            return Err(Undone::Dry(Box::new(outcome)));
+                        }
+                        let keys = std::mem::take(&mut outcome.keys);
+                        if !header.request_id.is_empty() {
+                            store::apply::answer(
+                                txn,
+                                token,
+                                header.request_id,
+                                digest,
+                                outcome.encode_to_vec(),
+                            );
+                        }
+                        outcome.keys = keys;
+                        Ok(outcome)
+                    })
+                }
+            })
+            .await;
+        match written {
+            Ok(written) => {
+                // A repeated one says the revision that the first became.
+                let revision = written.revision.unwrap_or(written.value.revision);
+                Ok(wire::ApplyOutcome { revision, ..written.value })
+            }
+            Err(Undone::Dry(outcome)) => {
+                let mut outcome = *outcome;
+                outcome.dry_run = true;
+                outcome.keys.clear();
+                if let Some(body) = body {
+                    outcome.plan = self.keep_plan(&at, again, body, outcome.base_revision).await?;
+                }
+                Ok(outcome)
+            }
+            Err(Undone::Failed(error)) => Err(error),
+        }
+    }
+
+    /// The documents of a plan, where one is named.
+    async fn expand(&self, at: &OrgCaller, order: ApplyOrder) -> Result<ApplyOrder, ServiceError> {
+        if order.header.plan.is_empty() {
+            return Ok(order);
+        }
+        if !order.documents.is_empty() {
+            return Err(ServiceError::field(
+                "documents",
+                "are there although a plan is named, which has its own",
+            ));
+        }
+        let gone =
+            || ServiceError::NotFound { noun: "plan of the last hour", name: order.header.plan.clone() };
+        let row = store::apply::plan(&self.store, &order.header.plan).await?.ok_or_else(gone)?;
+        if row.org != at.org.id || row.token != at.caller.principal.token {
+            return Err(gone());
+        }
+        let damaged = || store::StoreError::Damaged("plan");
+        let header = wire::ApplyHeader::decode(row.header.as_slice()).map_err(|_| damaged())?;
+        let chunk = wire::ApplyChunk::decode(row.documents.as_slice()).map_err(|_| damaged())?;
+        let header = wire::ApplyHeader {
+            org: at.org.id.clone(),
+            dry_run: order.header.dry_run,
+            // The plan holds as long as nothing else changed.
+            expected_revision: match order.header.expected_revision {
+                0 => header.expected_revision,
+                said => said,
+            },
+            request_id: order.header.request_id,
+            plan: order.header.plan,
+            ..header
+        };
+        Ok(ApplyOrder { header, documents: chunk.documents })
+    }
+
+    async fn keep_plan(
+        &self,
+        at: &OrgCaller,
+        header: wire::ApplyHeader,
+        documents: Vec<Document>,
+        base: u64,
+    ) -> Result<String, ServiceError> {
+        use std::fmt::Write as _;
+
+        let id = self.random().iter().fold("plan_".to_owned(), |mut id, byte| {
+            write!(id, "{byte:02x}").expect("a string takes everything");
+            id
+        });
+        let header = wire::ApplyHeader { expected_revision: base, ..header };
+        let row = store::apply::PlanRow {
+            id: id.clone(),
+            token: at.caller.principal.token.clone(),
+            org: at.org.id.clone(),
+            header: header.encode_to_vec(),
+            documents: wire::ApplyChunk { documents }.encode_to_vec(),
+            created_at: self.store.now(),
+        };
+        store::apply::keep(&self.store, row).await?;
+        Ok(id)
+    }
+}
+
+/// What the first call with a request id answered.
+async fn answered(
+    db: &impl Reader,
+    token: &str,
+    request_id: &str,
+    digest: &[u8; 32],
+) -> Result<Option<wire::ApplyOutcome>, ServiceError> {
+    if request_id.is_empty() {
+        return Ok(None);
+    }
+    let Some((row, revision)) = store::apply::answered(db, token, request_id).await? else {
+        return Ok(None);
+    };
+    if row.digest != digest {
+        return Err(ServiceError::field("request_id", "was used for another set before"));
+    }
+    let outcome = wire::ApplyOutcome::decode(row.outcome.as_slice())
+        .map_err(|_| store::StoreError::Damaged("applied"))?;
+    Ok(Some(wire::ApplyOutcome { revision, ..outcome }))
+}
+
+fn check_header(order: &ApplyOrder) -> Result<(), ServiceError> {
+    let mut faults = Violations::default();
+    let header = &order.header;
+    check_owner(&header.owner, "owner", &mut faults);
+    if header.prune && header.owner.is_empty() {
+        faults.add("owner", "is missing: a prune takes what bears it");
+    }
+    if header.request_id.len() > 64 || !header.request_id.bytes().all(|c| c.is_ascii_graphic()) {
+        faults.add("request_id", "is at most 64 visible ASCII characters");
+    }
+    if order.documents.len() > DOCUMENTS_MOST {
+        faults.add("documents", format!("are more than {DOCUMENTS_MOST}"));
+    }
+    Ok(faults.finish(|| Some(()))?)
+}
+
+/// What a request id stands for.
+fn digest_of(order: &ApplyOrder) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let header = wire::ApplyHeader { request_id: String::new(), ..order.header.clone() };
+    hasher.update(&header.encode_length_delimited_to_vec());
+    for document in &order.documents {
+        hasher.update(&document.encode_length_delimited_to_vec());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+async fn plan(
+    services: &Services,
+    txn: &mut Txn,
+    at: &OrgCaller,
+    header: &wire::ApplyHeader,
+    set: Vec<Item>,
+) -> Result<wire::ApplyOutcome, Undone<wire::ApplyOutcome>> {
+    let org = super::org::live(txn, &at.org.id).await?;
+    unchanged_since(txn, &org.id, header.expected_revision).await?;
+    let mut directory = Directory::whole(txn, &org.id).await?;
+    let mut outcome = wire::ApplyOutcome {
+        base_revision: txn.head(),
+        dry_run: header.dry_run,
+        plan: header.plan.clone(),
+        ..Default::default()
+    };
+    let secrets = Secrets::default();
+    let mut work = Work { services, at, org: &org, secrets, puts: Vec::new(), faults: Violations::default() };
+    let mut identified = Vec::with_capacity(set.len());
+    for item in set {
+        let before = directory
+            .id_of(item.noun, &item.name)
+            .and_then(|id| directory.get(item.noun, id))
+            .and_then(|known| known.row.clone());
+        let id = match &before {
+            Some(row) => row.id.clone(),
+            None => work.new_id(&item),
+        };
+        identified.push(Identified { item, id, before });
+    }
+    let there: Vec<String> = identified
+        .iter()
+        .filter(|it| it.item.noun == Noun::Credential && it.before.is_some())
+        .map(|it| it.id.clone())
+        .collect();
+    for row in store::secret::of_all(txn, &there).await? {
+        work.secrets.there.insert(row.credential.clone(), row);
+    }
+    // Credentials first, for whoever names them looks into them; the rest only has to be known by name.
+    for it in &mut identified {
+        if it.item.noun == Noun::Credential {
+            work.credential(&directory, it)?;
+        }
+        let document = (it.item.noun == Noun::Credential).then(|| it.item.document.clone());
+        directory.announce(it.item.noun, &it.id, &it.item.name, document);
+    }
+    let wanted: HashSet<(Noun, String)> = identified.iter().map(|it| (it.item.noun, it.id.clone())).collect();
+    let gone = if header.prune { pruned(&directory, &header.owner, &wanted) } else { Vec::new() };
+    for (noun, row) in &gone {
+        directory.forget(*noun, &row.id);
+    }
+    for it in identified {
+        work.document(&directory, it, &mut outcome)?;
+    }
+    work.finish(txn, &mut outcome).await?;
+    remove_pruned(txn, &org.id, gone, &mut outcome).await?;
+    Ok(outcome)
+}
+
+/// What bears the owner's label and is not wanted any more.
+fn pruned(
+    directory: &Directory,
+    owner: &str,
+    wanted: &HashSet<(Noun, String)>,
+) -> Vec<(Noun, resource_row::Model)> {
+    let mut gone = Vec::new();
+    for noun in Noun::CONFIGURATION {
+        let rows = directory.rows(noun).filter(|row| row.owner == owner);
+        gone.extend(
+            rows.filter(|row| !wanted.contains(&(noun, row.id.clone()))).map(|row| (noun, row.clone())),
+        );
+    }
+    gone.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
+    gone
+}
+
+/// Nothing that stays may name what goes; what belongs to it goes along.
+async fn remove_pruned(
+    txn: &mut Txn,
+    org: &str,
+    mut gone: Vec<(Noun, resource_row::Model)>,
+    outcome: &mut wire::ApplyOutcome,
+) -> Result<(), ServiceError> {
+    let mut going: HashSet<(Noun, String)> = gone.iter().map(|(noun, row)| (*noun, row.id.clone())).collect();
+    let mut next = 0;
+    while let Some((noun, row)) = gone.get(next).cloned() {
+        next += 1;
+        for (part, user, id) in store::resource::users(txn, noun, &row.id).await? {
+            if going.contains(&(user, id.clone())) || txn.renames(user, &id, noun, &row.id) {
+                continue;
+            }
+            let Some(found) = store::resource::by_id(txn, user, &id).await? else { continue };
+            if !part.goes_along() {
+                return Err(ServiceError::Refused {
+                    reason: Reason::InUse,
+                    text: format!(
+                        "{} {:?} is not in the set and would go, but {} {:?} uses it",
+                        noun.title(),
+                        row.name,
+                        user.title(),
+                        found.name
+                    ),
+                    preconditions: Vec::new(),
+                });
+            }
+            going.insert((user, id));
+            gone.push((user, found));
+        }
+    }
+    let credentials: Vec<String> =
+        gone.iter().filter(|(noun, _)| *noun == Noun::Credential).map(|(_, row)| row.id.clone()).collect();
+    if !credentials.is_empty() {
+        store::secret::retire(txn, org, credentials);
+    }
+    for (noun, row) in gone {
+        outcome.deleted += 1;
+        list(outcome, wire::ApplyAction::Delete, noun, &row.id, &row.name);
+        txn.remove(noun, row);
+    }
+    Ok(())
+}
+
+fn list(outcome: &mut wire::ApplyOutcome, action: wire::ApplyAction, noun: Noun, id: &str, name: &str) {
+    if outcome.changes.len() < LISTED {
+        outcome.changes.push(wire::ApplyChange {
+            action: action.into(),
+            kind: noun.text().to_owned(),
+            id: id.to_owned(),
+            name: name.to_owned(),
+        });
+    }
+}

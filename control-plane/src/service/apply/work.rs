@@ -1,0 +1,229 @@
+//! What applying one set takes: secrets taken in, documents checked, changes listed. Stages nothing before all is good.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rr_contract::model::invalid::Violations;
+use rr_contract::secret::Secret;
+use rr_contract::wire::management::{self as wire, credential::Usage, document};
+
+use super::list;
+use super::set::Item;
+use crate::document::{Resource, each, kept};
+use crate::service::credential::{keeps_regions, known_regions, regions_of, sealed_row};
+use crate::service::directory::Directory;
+use crate::service::{OrgCaller, OrgRow, ServiceError, Services, draft, rules};
+use crate::store::{self, Put, Txn, resource_row, secret_row};
+
+/// A document that knows its id.
+pub(super) struct Identified {
+    pub(super) item: Item,
+    pub(super) id: String,
+    pub(super) before: Option<resource_row::Model>,
+}
+
+/// Secrets that come with a set, and keys that are made for it.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// What credentials of the set have by now.
+    pub(super) there: HashMap<String, secret_row::Model>,
+    /// What is new.
+    pub(super) rows: BTreeMap<String, secret_row::Model>,
+    keys: HashMap<String, Secret>,
+    /// Credentials whose regions may become fewer, with their names.
+    resealed: Vec<(String, String, Vec<String>)>,
+    fresh: Vec<String>,
+}
+
+pub(super) struct Work<'a> {
+    pub(super) services: &'a Services,
+    pub(super) at: &'a OrgCaller,
+    pub(super) org: &'a OrgRow,
+    pub(super) secrets: Secrets,
+    pub(super) puts: Vec<Put>,
+    pub(super) faults: Violations,
+}
+
+impl Work<'_> {
+    /// A new credential's id is the one that its secret is sealed to.
+    pub(super) fn new_id(&self, item: &Item) -> String {
+        if let Some(document::Resource::Credential(credential)) = &item.document.resource
+            && matches!(credential.usage, Some(Usage::Upstream(_)))
+            && !credential.id.is_empty()
+        {
+            return credential.id.clone();
+        }
+        item.noun.id(self.services.random())
+    }
+
+    /// Takes the secret of a credential in, or keeps the one that is there.
+    pub(super) fn credential(
+        &mut self,
+        directory: &Directory,
+        it: &mut Identified,
+    ) -> Result<(), ServiceError> {
+        let prefix = format!("documents[{}].credential", it.item.at);
+        let Some(document::Resource::Credential(wire)) = &mut it.item.document.resource else {
+            return Ok(());
+        };
+        let Some(current) = it.before.as_ref().and_then(|row| directory.credential(&row.id)) else {
+            if matches!(wire.usage, Some(Usage::Caller(_))) {
+                wire.id.clear();
+            }
+            wire.version = 1;
+            let taken = match self.services.take_secret(wire, &prefix) {
+                Ok(taken) => taken,
+                Err(ServiceError::Invalid(invalid)) => {
+                    for violation in invalid.violations() {
+                        self.faults.add(violation.field.clone(), violation.reason.clone());
+                    }
+                    return Ok(());
+                }
+                Err(other) => return Err(other),
+            };
+            it.id.clone_from(&wire.id);
+            self.secrets.fresh.push(it.id.clone());
+            if let Some(row) = taken.row {
+                self.secrets.rows.insert(it.id.clone(), row);
+            }
+            if let Some(key) = taken.key {
+                self.secrets.keys.insert(it.id.clone(), key);
+            }
+            return Ok(());
+        };
+        let said = wire.version;
+        wire.version = current.version;
+        match (&mut wire.usage, &current.usage) {
+            (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(was))) => {
+                upstream.sealed = None;
+                upstream.sealed_regions.clone_from(&was.sealed_regions);
+                let Some(sealed) = it.item.sealed.take().filter(|_| said != current.version) else {
+                    return Ok(());
+                };
+                if said != current.version + 1 {
+                    self.faults.add(
+                        format!("{prefix}.version"),
+                        format!(
+                            "is {said} where the credential is at version {}: seal for the next",
+                            current.version
+                        ),
+                    );
+                    return Ok(());
+                }
+                wire.version = said;
+                upstream.sealed_regions = regions_of(&sealed);
+                let row = sealed_row(&it.id, said, &sealed);
+                self.secrets.rows.insert(it.id.clone(), row);
+                let regions = upstream.sealed_regions.clone();
+                self.secrets.resealed.push((it.id.clone(), it.item.name.clone(), regions));
+            }
+            (Some(Usage::Caller(_)), Some(Usage::Caller(_))) => {}
+            _ => self.faults.add(
+                format!("{prefix}.usage"),
+                "is another than the credential has: callers' and upstreams' are not turned into each other",
+            ),
+        }
+        Ok(())
+    }
+
+    /// Checks one document and stages it, unless it is what it was.
+    pub(super) fn document(
+        &mut self,
+        directory: &Directory,
+        it: Identified,
+        outcome: &mut wire::ApplyOutcome,
+    ) -> Result<(), ServiceError> {
+        let Identified { item, id, before } = it;
+        let Some(resource) = item.document.resource else { return Ok(()) };
+        each!(resource, resource => self.resource(directory, resource, item.at, id, before, outcome))
+    }
+
+    fn resource<R: Resource>(
+        &mut self,
+        directory: &Directory,
+        mut resource: R,
+        at: usize,
+        id: String,
+        before: Option<resource_row::Model>,
+        outcome: &mut wire::ApplyOutcome,
+    ) -> Result<(), ServiceError> {
+        let prefix = format!("documents[{at}].{}", R::NOUN.text());
+        {
+            let fields = resource.fields();
+            fields.id.clone_from(&id);
+            if let Some(org) = fields.org {
+                self.org.id.clone_into(org);
+            }
+        }
+        // What a set does not say it leaves to the organization's defaults, as they are now.
+        rules::defaults(&mut resource, self.org);
+        // Most of a set is as it was: found out before anything is checked or compiled.
+        if let Some(row) = &before
+            && !self.secrets.rows.contains_key(&id)
+        {
+            // In a copy: whoever checks the set resolves it himself, and tells what it was called.
+            let (mut resolved, mut missing) = (resource.clone(), Violations::default());
+            directory.resolve(&mut resolved, &prefix, &mut missing);
+            if missing.is_empty() && crate::document::encode(&kept(resolved).wrap()).0 == *row.doc {
+                outcome.unchanged += 1;
+                return Ok(());
+            }
+        }
+        if let Some(row) = &before {
+            rules::may_change(&self.at.caller.principal, Some(&self.org.document), R::NOUN, row)?;
+        }
+        let name = resource.fields().name.map(|name| name.clone()).unwrap_or_default();
+        let secret = self.secrets.rows.get(&id).or_else(|| self.secrets.there.get(&id)).cloned();
+        let draft = draft::Draft { wire: resource, secret, before: before.clone() };
+        let ready = draft::ready(
+            self.at.place(),
+            Some(&self.org.document),
+            directory,
+            draft,
+            &prefix,
+            &mut self.faults,
+        )?;
+        let Some(put) = ready.and_then(|ready| ready.put) else { return Ok(()) };
+        let action = if before.is_some() {
+            outcome.updated += 1;
+            wire::ApplyAction::Update
+        } else {
+            outcome.created += 1;
+            wire::ApplyAction::Create
+        };
+        let shown = if outcome.dry_run && before.is_none() { "" } else { id.as_str() };
+        list(outcome, action, R::NOUN, shown, &name);
+        self.puts.push(put);
+        Ok(())
+    }
+
+    pub(super) async fn finish(
+        mut self,
+        txn: &mut Txn,
+        outcome: &mut wire::ApplyOutcome,
+    ) -> Result<(), ServiceError> {
+        std::mem::take(&mut self.faults).finish(|| Some(()))?;
+        if let Some(spent) = store::secret::spent(txn, &self.secrets.fresh).await?.pop() {
+            return Err(ServiceError::AlreadyThere { noun: "credential", name: spent });
+        }
+        for (id, row) in &self.secrets.rows {
+            known_regions(txn, &format!("credentials[{id}].upstream.sealed"), Some(row)).await?;
+        }
+        for (id, name, regions) in &self.secrets.resealed {
+            keeps_regions(txn, id, name, regions, &self.org.name).await?;
+        }
+        let names: HashMap<&str, &str> =
+            self.puts.iter().map(|put| (put.id.as_str(), put.name.as_str())).collect();
+        for (id, key) in &self.secrets.keys {
+            let name = names.get(id.as_str()).map(|name| (*name).to_owned());
+            outcome.keys.push(wire::CreatedKey {
+                credential: id.clone(),
+                name: name.unwrap_or_default(),
+                key: String::from_utf8_lossy(key.expose()).into_owned(),
+            });
+        }
+        outcome.keys.sort_by(|a, b| a.name.cmp(&b.name));
+        store::secret::put(txn, self.secrets.rows.into_values().collect());
+        self.puts.into_iter().for_each(|put| txn.put(put));
+        Ok(())
+    }
+}

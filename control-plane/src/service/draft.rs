@@ -1,0 +1,191 @@
+//! A resource on its way in: resolved, checked, compiled and staged, one at a time or as part of a set.
+
+use std::collections::BTreeSet;
+
+use rr_contract::model::invalid::Violations;
+use rr_contract::model::name::Name;
+use rr_contract::wire::management::Org;
+
+use super::directory::{self, Directory};
+use super::resource::{Place, same_etag};
+use super::{ServiceError, rules};
+use crate::compile;
+use crate::document::{self, Part, Resource};
+use crate::noun::Noun;
+use crate::store::{self, Put, Stored, Txn, resource_row, secret_row};
+
+/// A resource on its way in: names where ids will be.
+pub(super) struct Draft<R> {
+    pub(super) wire: R,
+    pub(super) secret: Option<secret_row::Model>,
+    pub(super) before: Option<resource_row::Model>,
+}
+
+/// Resolves, checks and stages one resource. Nothing is staged when it is what it was.
+pub(super) async fn stage<R: Resource>(
+    txn: &mut Txn,
+    place: Place<'_>,
+    org: Option<&Org>,
+    mut draft: Draft<R>,
+) -> Result<Stored<R>, ServiceError> {
+    let directory = directory::around(txn, place.id, &mut draft.wire).await?;
+    if draft.before.is_none() {
+        free(txn, place, &mut draft.wire).await?;
+    }
+    if R::NOUN == Noun::Credential && draft.secret.is_none() {
+        draft.secret = store::secret::of(txn, draft.wire.fields().id).await?;
+    }
+    let mut faults = Violations::default();
+    let ready = ready(place, org, &directory, draft, R::NOUN.text(), &mut faults)?;
+    faults.finish(|| Some(()))?;
+    let ready = ready.ok_or_else(|| ServiceError::field(R::NOUN.text(), "is not complete"))?;
+    Ok(ready.stage(txn))
+}
+
+/// A resource that passed every check.
+pub(super) struct Ready<R> {
+    pub(super) document: R,
+    /// None when it is what it was.
+    pub(super) put: Option<Put>,
+    before: Option<resource_row::Model>,
+}
+
+impl<R: Resource> Ready<R> {
+    /// Stages it, and says how it will be found.
+    pub(super) fn stage(self, txn: &mut Txn) -> Stored<R> {
+        let Some(put) = self.put else {
+            let row = self.before.expect("what is as it was has a row");
+            return Stored { row, document: self.document };
+        };
+        let now = txn.now();
+        let row = resource_row::Model {
+            kind: put.noun.row(),
+            id: put.id.clone(),
+            org: put.org.clone(),
+            name: put.name.clone(),
+            owner: put.owner.clone(),
+            rev: 0,
+            doc: rr_contract::digest::resource_hash(&put.document).to_vec(),
+            payload: None,
+            created_at: self.before.as_ref().map_or(now, |row| row.created_at),
+            updated_at: now,
+            created_by: self.before.map_or_else(|| put.created_by.clone(), |row| row.created_by),
+        };
+        txn.put(put);
+        Stored { row, document: self.document }
+    }
+}
+
+/// Resolves and checks one resource against what there is. `None` when faults were noted.
+pub(super) fn ready<R: Resource>(
+    place: Place<'_>,
+    org: Option<&Org>,
+    directory: &Directory,
+    draft: Draft<R>,
+    prefix: &str,
+    faults: &mut Violations,
+) -> Result<Option<Ready<R>>, ServiceError> {
+    let Draft { mut wire, secret, before } = draft;
+    let mut found = Violations::default();
+    directory.resolve(&mut wire, prefix, &mut found);
+    named(&mut wire);
+    let mut document = document::kept(wire);
+    let wrapped = document.clone().wrap();
+    rules::check(place, org, directory, &wrapped, prefix, &mut found)?;
+    let mut own = Violations::default();
+    document.check(&mut own);
+    if let Some(owner) = document.fields().owner.map(|owner| owner.clone()) {
+        document::check_owner(&owner, "owner", &mut own);
+    }
+    if matches!(R::NOUN, Noun::Region | Noun::User)
+        && let Some(name) = document.fields().name
+    {
+        own.take("name", name.parse::<Name>());
+    }
+    if let Err(invalid) = own.finish(|| Some(())) {
+        compile::add_under(prefix, &invalid, &mut found);
+    }
+    let payload = match compile::payload(&wrapped, secret.as_ref()) {
+        Ok(payload) => payload,
+        Err(invalid) => {
+            compile::add_under(prefix, &invalid, &mut found);
+            None
+        }
+    };
+    if let Err(invalid) = found.finish(|| Some(())) {
+        for violation in invalid.violations() {
+            faults.add(violation.field.clone(), violation.reason.clone());
+        }
+        return Ok(None);
+    }
+    rules::sealed_everywhere(org, directory, &wrapped)?;
+    let (hash, bytes) = document::encode(&wrapped);
+    if before.as_ref().is_some_and(|row| row.doc == hash) {
+        return Ok(Some(Ready { document, put: None, before }));
+    }
+    let mut links: Vec<(Part, Noun, String)> =
+        document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
+    links.sort();
+    links.dedup();
+    let fields = document.fields();
+    let id = fields.id.clone();
+    let put = Put {
+        noun: R::NOUN,
+        org: place.id.to_owned(),
+        name: fields.name.map_or_else(|| id.clone(), |name| name.clone()),
+        owner: fields.owner.map_or_else(String::new, |owner| owner.clone()),
+        id,
+        document: bytes,
+        payload,
+        links,
+        before: before.clone(),
+        created_by: place.principal.maker().to_owned(),
+    };
+    Ok(Some(Ready { document, put: Some(put), before }))
+}
+
+/// Gives a name to what may have none of its own.
+pub(super) fn named<R: Resource>(wire: &mut R) {
+    if !matches!(R::NOUN, Noun::Rule | Noun::Filter | Noun::Meter) {
+        return;
+    }
+    let fields = wire.fields();
+    if let Some(name) = fields.name
+        && name.is_empty()
+    {
+        let end = fields.id.len().saturating_sub(10);
+        *name = format!("{}-{}", R::NOUN.text(), &fields.id[end..]);
+    }
+}
+
+/// Nothing bears the name yet.
+async fn free<R: Resource>(txn: &Txn, place: Place<'_>, wire: &mut R) -> Result<(), ServiceError> {
+    let fields = wire.fields();
+    let id = fields.id.clone();
+    let name = fields.name.map(|name| name.clone()).unwrap_or_default();
+    if !name.is_empty() && store::resource::find(txn, R::NOUN, place.id, &name).await?.is_some() {
+        return Err(ServiceError::AlreadyThere { noun: R::NOUN.title(), name });
+    }
+    if store::resource::by_id(txn, R::NOUN, &id).await?.is_some() {
+        return Err(ServiceError::AlreadyThere { noun: R::NOUN.title(), name: id });
+    }
+    Ok(())
+}
+
+/// Takes chosen fields over and stages the result.
+pub(super) async fn change<R: Resource>(
+    txn: &mut Txn,
+    place: Place<'_>,
+    org: Option<&Org>,
+    mut found: Stored<R>,
+    mut wire: R,
+    chosen: &BTreeSet<&'static str>,
+) -> Result<Stored<R>, ServiceError> {
+    same_etag(&found, wire.fields().etag)?;
+    rules::may_change(place.principal, org, R::NOUN, &found.row)?;
+    for field in chosen {
+        found.document.take(field, &wire);
+    }
+    let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
+    stage(txn, place, org, draft).await
+}

@@ -1,0 +1,184 @@
+//! What list calls are asked for: filter and order, parsed once.
+
+use pbjson_types::Timestamp;
+use rr_contract::model::time;
+
+use super::ServiceError;
+use crate::noun::Noun;
+use crate::store::micros;
+use crate::store::resource::{Compare, Sort, Term};
+
+const TERMS_MOST: usize = 10;
+const FIELDS: &str = "name, owner, uses, created_at and updated_at";
+
+/// A filter whose `uses` is still a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) terms: Vec<Term>,
+    /// Names or ids of what is to be named.
+    pub(super) uses: Vec<String>,
+}
+
+/// The terms of a filter.
+pub(super) fn parse(text: &str) -> Result<Filter, ServiceError> {
+    let mut filter = Filter::default();
+    if text.trim().is_empty() {
+        return Ok(filter);
+    }
+    for (i, term) in text.split(" AND ").enumerate() {
+        if i == TERMS_MOST {
+            return Err(refused(format!("has more than {TERMS_MOST} terms")));
+        }
+        let (field, how, value) = split(term)?;
+        let only_equal = |how| match how {
+            Compare::Equal => Ok(()),
+            _ => Err(refused(format!("{field} is compared with `=` alone"))),
+        };
+        match field {
+            "name" => match value.strip_suffix('*') {
+                Some(prefix) => {
+                    only_equal(how)?;
+                    if prefix.contains('_') {
+                        return Err(refused(format!("{prefix:?} is no name")));
+                    }
+                    plain(prefix)?;
+                    filter.terms.push(Term::NamePrefix(prefix.to_owned()));
+                }
+                None => filter.terms.push(Term::Name(how, plain(value)?)),
+            },
+            "owner" => filter.terms.push(Term::Owner(how, plain(value)?)),
+            "uses" => {
+                only_equal(how)?;
+                filter.uses.push(plain(value)?);
+            }
+            "created_at" => filter.terms.push(Term::CreatedAt(how, at(value)?)),
+            "updated_at" => filter.terms.push(Term::UpdatedAt(how, at(value)?)),
+            _ => return Err(refused(format!("{field:?} is none of {FIELDS}"))),
+        }
+    }
+    Ok(filter)
+}
+
+fn split(term: &str) -> Result<(&str, Compare, &str), ServiceError> {
+    const OPERATORS: [(&str, Compare); 6] = [
+        ("!=", Compare::NotEqual),
+        ("<=", Compare::LessOrEqual),
+        (">=", Compare::GreaterOrEqual),
+        ("=", Compare::Equal),
+        ("<", Compare::Less),
+        (">", Compare::Greater),
+    ];
+    let at = term
+        .find(['=', '!', '<', '>'])
+        .ok_or_else(|| refused(format!("{term:?} has no operator: write `name = value`")))?;
+    let (field, rest) = term.split_at(at);
+    let (operator, how) = OPERATORS
+        .into_iter()
+        .find(|(operator, _)| rest.starts_with(operator))
+        .ok_or_else(|| refused(format!("{term:?} has no operator: write `name = value`")))?;
+    let value = rest[operator.len()..].trim();
+    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    Ok((field.trim(), how, value))
+}
+
+/// Values of names, labels and ids hold nothing that a pattern would read as its own.
+fn plain(value: &str) -> Result<String, ServiceError> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':');
+    // An id has an underscore behind its prefix, and nothing else has one.
+    let (prefix, rest) = value.split_once('_').unwrap_or(("", value));
+    if value.len() <= 100 && rest.chars().all(good) && prefix.chars().all(good) {
+        return Ok(value.to_owned());
+    }
+    Err(refused(format!("{value:?} is no name, label or id")))
+}
+
+fn at(value: &str) -> Result<i64, ServiceError> {
+    let parsed: Result<Timestamp, _> = serde_json::from_value(serde_json::Value::String(value.to_owned()));
+    let wrong = || refused(format!("{value:?} is no time: write 2026-01-31T12:00:00Z"));
+    let parsed = parsed.map_err(|_| wrong())?;
+    Ok(micros(time::system_time(&parsed).map_err(|_| wrong())?))
+}
+
+/// What a list is sorted by, and whether backwards.
+pub(super) fn order(text: &str) -> Result<(Sort, bool), ServiceError> {
+    let mut words = text.split_whitespace();
+    let sort = match words.next() {
+        None | Some("name") => Sort::Name,
+        Some("created_at") => Sort::CreatedAt,
+        Some("updated_at") => Sort::UpdatedAt,
+        Some(other) => {
+            return Err(ServiceError::field(
+                "order_by",
+                format!("{other:?} is none of name, created_at and updated_at"),
+            ));
+        }
+    };
+    match (words.next(), words.next()) {
+        (None, None) => Ok((sort, false)),
+        (Some("asc"), None) => Ok((sort, false)),
+        (Some("desc"), None) => Ok((sort, true)),
+        _ => Err(ServiceError::field("order_by", "has more behind the field than `desc`")),
+    }
+}
+
+/// Which nouns a reference of `uses` may be of: by the prefix of an id, or all that have names.
+pub(super) fn nouns_of(reference: &str) -> Vec<Noun> {
+    let by_prefix: Vec<Noun> =
+        Noun::ALL.into_iter().filter(|noun| reference.starts_with(noun.prefix())).collect();
+    if !by_prefix.is_empty() {
+        return by_prefix;
+    }
+    vec![Noun::Target, Noun::Credential, Noun::Proxy, Noun::Region, Noun::User]
+}
+
+fn refused(reason: impl Into<String>) -> ServiceError {
+    ServiceError::field("filter", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_are_read_with_and_without_spaces_and_quotes() {
+        let filter =
+            parse("name = pay* AND owner=git:main AND uses = \"echo\" AND name!=payroll").expect("good");
+        assert_eq!(
+            filter.terms,
+            [
+                Term::NamePrefix("pay".into()),
+                Term::Owner(Compare::Equal, "git:main".into()),
+                Term::Name(Compare::NotEqual, "payroll".into()),
+            ]
+        );
+        assert_eq!(filter.uses, ["echo"]);
+        assert_eq!(
+            parse("created_at >= 1970-01-01T00:00:01Z").expect("good").terms,
+            [Term::CreatedAt(Compare::GreaterOrEqual, 1_000_000)]
+        );
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused_with_what_is_wrong() {
+        for (text, said) in [
+            ("colour = red", "none of name"),
+            ("name", "no operator"),
+            ("name ! x", "no operator"),
+            ("created_at > yesterday", "no time"),
+            ("uses != x", "`=` alone"),
+            ("name = a%b", "no name"),
+            ("name = a_*", "no name"),
+        ] {
+            let error = parse(text).err().map(|error| error.to_string()).unwrap_or_default();
+            // A name with an underscore would be a pattern of its own.
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_a_field_and_a_way() {
+        assert_eq!(order("").expect("good"), (Sort::Name, false));
+        assert_eq!(order("updated_at desc").expect("good"), (Sort::UpdatedAt, true));
+        assert!(order("name up").is_err() && order("size").is_err() && order("name desc desc").is_err());
+    }
+}

@@ -1,0 +1,326 @@
+//! What all nouns have in common: making, reading, listing, changing and removing one.
+//!
+//! A noun's own rules are in its own file and in [`super::rules`]. A write reads, checks and stages; it is the store
+//! that numbers and keeps it.
+
+use rr_contract::model::time;
+use rr_contract::wire::FieldMask;
+
+use super::directory;
+use super::draft::{Draft, change, stage};
+use super::removal::remove;
+use super::{Changed, OrgCaller, Page, PageRequest, ServiceError, Services, fields, filter, rules};
+use crate::authz::Principal;
+use crate::document::Resource;
+use crate::noun::Noun;
+use crate::store::resource::{Query, Sort, Term};
+use crate::store::{self, Reader, Stored, resource_row, time_of};
+
+/// What a list call asks for.
+#[derive(Debug, Default)]
+pub(crate) struct ListRequest {
+    pub(crate) page_size: i32,
+    pub(crate) page_token: String,
+    pub(crate) filter: String,
+    pub(crate) order_by: String,
+}
+
+/// Where a resource belongs: an organization, or the installation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// Empty for the installation.
+    pub(super) id: &'a str,
+    pub(super) principal: &'a Principal,
+}
+
+impl OrgCaller {
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { id: &self.org.id, principal: &self.caller.principal }
+    }
+}
+
+impl Services {
+    /// Makes a resource of an organization that has no secret.
+    pub(crate) async fn create<R: Resource>(
+        &self,
+        at: OrgCaller,
+        wire: Option<R>,
+    ) -> Result<Changed<Stored<R>>, ServiceError> {
+        let mut wire = fields::required(R::NOUN.text(), wire)?;
+        fields::unset_id(&format!("{}.id", R::NOUN.text()), wire.fields().id)?;
+        let id = R::NOUN.id(self.random());
+        let written = self
+            .store
+            .write(at.author(), move |txn| {
+                Box::pin(async move {
+                    let org = super::org::live(txn, &at.org.id).await?;
+                    belongs(&mut wire, &org)?;
+                    *wire.fields().id = id;
+                    rules::defaults(&mut wire, &org);
+                    let draft = Draft { wire, secret: None, before: None };
+                    let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
+                    rules::may_make(&at, &mut stored)?;
+                    Ok::<_, ServiceError>(stored)
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// By name or id, as it is or as it was at a revision.
+    pub(crate) async fn show<R: Resource>(
+        &self,
+        at: &OrgCaller,
+        reference: &str,
+        revision: u64,
+    ) -> Result<Stored<R>, ServiceError> {
+        show(&self.store, at.place(), reference, revision).await
+    }
+
+    /// Of one organization.
+    pub(crate) async fn list<R: Resource>(
+        &self,
+        at: &OrgCaller,
+        request: ListRequest,
+    ) -> Result<Page<Stored<R>>, ServiceError> {
+        self.list_in(at.place(), request, None).await
+    }
+
+    /// Of an organization or of the installation; all, or those among some.
+    pub(super) async fn list_in<R: Resource>(
+        &self,
+        place: Place<'_>,
+        request: ListRequest,
+        among: Option<Vec<String>>,
+    ) -> Result<Page<Stored<R>>, ServiceError> {
+        let page = PageRequest::parse(request.page_size, &request.page_token)?;
+        let (sort, descending) = filter::order(&request.order_by)?;
+        let filter = filter::parse(&request.filter)?;
+        let mut terms = filter.terms;
+        for reference in filter.uses {
+            terms.push(Term::Uses(self.named(place.id, &reference).await?));
+        }
+        let behind = match page.cursor::<3>()? {
+            Some([way, key, id]) if way == cursor_kind(sort, descending) => {
+                Some((key.to_owned(), id.to_owned()))
+            }
+            Some(_) => {
+                return Err(ServiceError::field("page_token", "belongs to a list in another order"));
+            }
+            None => None,
+        };
+        if sort != Sort::Name && behind.as_ref().is_some_and(|(key, _)| key.parse::<i64>().is_err()) {
+            return Err(ServiceError::field("page_token", "is not one that a list call answered"));
+        }
+        let query = Query {
+            org: place.id.to_owned(),
+            terms,
+            sort,
+            descending,
+            behind,
+            among: narrowed(place.principal, R::NOUN, among),
+            limit: page.limit(),
+        };
+        let rows = store::resource::list(&self.store, R::NOUN, query).await?;
+        let cut = page.cut(rows, |row| {
+            vec![cursor_kind(sort, descending).to_owned(), row.sort_key(sort), row.id.clone()]
+        });
+        let items = store::resource::with_documents(&self.store, cut.items).await?;
+        Ok(Page { items, next: cut.next })
+    }
+
+    /// The ids that a name or id may stand for.
+    async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
+        let mut ids = Vec::new();
+        for noun in filter::nouns_of(reference) {
+            let place = if directory::is_global(noun) { "" } else { org };
+            let found = store::resource::find(&self.store, noun, place, reference).await?;
+            ids.extend(found.map(|row| row.id));
+        }
+        Ok(ids)
+    }
+
+    /// Changes the fields that the mask names.
+    pub(crate) async fn update<R: Resource>(
+        &self,
+        at: OrgCaller,
+        reference: String,
+        wire: Option<R>,
+        mask: Option<FieldMask>,
+    ) -> Result<Changed<Stored<R>>, ServiceError> {
+        let mut wire = fields::required(R::NOUN.text(), wire)?;
+        let chosen = fields::masked(mask, &wire.masked())?;
+        rules::said(&wire, &chosen)?;
+        let written = self
+            .store
+            .write(at.author(), move |txn| {
+                Box::pin(async move {
+                    let org = super::org::live(txn, &at.org.id).await?;
+                    belongs(&mut wire, &org)?;
+                    let found = show::<R>(txn, at.place(), &reference, 0).await?;
+                    change(txn, at.place(), Some(&org.document), found, wire, &chosen).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+
+    /// Takes a resource away, with what belongs to it and with those of its users that may go too.
+    pub(crate) async fn delete<R: Resource>(
+        &self,
+        at: OrgCaller,
+        reference: String,
+        etag: String,
+        cascade: Vec<String>,
+    ) -> Result<Changed<()>, ServiceError> {
+        let written = self
+            .store
+            .write(at.author(), move |txn| {
+                Box::pin(async move {
+                    let org = super::org::live(txn, &at.org.id).await?;
+                    let found = show::<R>(txn, at.place(), &reference, 0).await?;
+                    same_etag(&found, &etag)?;
+                    rules::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
+                    remove(txn, at.place(), R::NOUN, found.row, &cascade).await
+                })
+            })
+            .await?;
+        Ok(written.into())
+    }
+}
+
+/// Tells cursors of differently sorted lists apart.
+const fn cursor_kind(sort: Sort, descending: bool) -> &'static str {
+    match (sort, descending) {
+        (Sort::Name, false) => "n",
+        (Sort::Name, true) => "N",
+        (Sort::CreatedAt, false) => "c",
+        (Sort::CreatedAt, true) => "C",
+        (Sort::UpdatedAt, false) => "u",
+        (Sort::UpdatedAt, true) => "U",
+    }
+}
+
+/// The ids that a list may hold, where its caller's token is for some resources only.
+fn narrowed(principal: &Principal, noun: Noun, among: Option<Vec<String>>) -> Option<Vec<String>> {
+    if principal.resources.is_empty() {
+        return among;
+    }
+    let allowed = principal.resources.iter().filter(|id| id.starts_with(noun.prefix()));
+    let allowed: Vec<String> = match among {
+        Some(among) => allowed.filter(|id| among.contains(id)).cloned().collect(),
+        None => allowed.cloned().collect(),
+    };
+    Some(allowed)
+}
+
+/// By name or id, as it is or as it was at a revision.
+pub(super) async fn show<R: Resource>(
+    db: &impl Reader,
+    place: Place<'_>,
+    reference: &str,
+    revision: u64,
+) -> Result<Stored<R>, ServiceError> {
+    let missing = || ServiceError::NotFound { noun: R::NOUN.title(), name: reference.to_owned() };
+    if revision != 0 {
+        return past(db, place, reference, revision).await?.ok_or_else(missing);
+    }
+    let found = store::resource::read::<R>(db, place.id, reference).await?;
+    let mut found = found.ok_or_else(missing)?;
+    if !rules::is_for(place.principal, &mut found) {
+        return Err(missing());
+    }
+    Ok(found)
+}
+
+async fn past<R: Resource>(
+    db: &impl Reader,
+    place: Place<'_>,
+    reference: &str,
+    revision: u64,
+) -> Result<Option<Stored<R>>, ServiceError> {
+    let head = store::installation::head(db).await?.ok_or(store::StoreError::Damaged("head"))?;
+    if revision > head.revision {
+        return Err(ServiceError::field(
+            "revision",
+            format!("is not reached yet: the newest is {}", head.revision),
+        ));
+    }
+    if revision < head.floor {
+        return Err(ServiceError::field(
+            "revision",
+            format!("is not kept any more: the oldest is {}", head.floor),
+        ));
+    }
+    let Some(change) = store::history::at_revision(db, R::NOUN, place.id, reference, revision).await? else {
+        return Ok(None);
+    };
+    let at = store::history::revision(db, change.rev.unsigned_abs()).await?;
+    let at = at.map_or(0, |row| row.at);
+    let row = resource_row::Model {
+        kind: change.kind,
+        id: change.id,
+        org: change.org,
+        name: change.name,
+        owner: String::new(),
+        rev: change.rev,
+        doc: change.after.unwrap_or_default(),
+        payload: None,
+        created_at: at,
+        updated_at: at,
+        created_by: String::new(),
+    };
+    let mut found = store::resource::with_document(db, row).await?;
+    Ok(rules::is_for(place.principal, &mut found).then_some(found))
+}
+
+/// An organization inside a body: the path's, or none.
+fn belongs<R: Resource>(wire: &mut R, org: &super::OrgRow) -> Result<(), ServiceError> {
+    let Some(said) = wire.fields().org else { return Ok(()) };
+    if said.is_empty() || *said == org.id || *said == org.name {
+        org.id.clone_into(said);
+        return Ok(());
+    }
+    Err(ServiceError::field(format!("{}.org", R::NOUN.text()), "is another organization than the path names"))
+}
+
+/// What a resource bears that changes with it.
+pub(crate) fn etag(row: &resource_row::Model) -> String {
+    use std::fmt::Write as _;
+
+    row.doc.iter().take(12).fold(String::with_capacity(24), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}
+
+/// The caller changes what he has seen.
+pub(super) fn same_etag<R: Resource>(found: &Stored<R>, given: &str) -> Result<(), ServiceError> {
+    let current = etag(&found.row);
+    // As HTTP writes it, too.
+    let bare = given.trim_start_matches("W/").trim_matches('"');
+    if bare.is_empty() || bare == current {
+        return Ok(());
+    }
+    Err(ServiceError::Stale {
+        noun: R::NOUN.title(),
+        name: found.row.name.clone(),
+        given: given.to_owned(),
+        current,
+        value: Box::new(shown(found.clone()).wrap()),
+    })
+}
+
+/// A resource as callers see it.
+pub(crate) fn shown<R: Resource>(stored: Stored<R>) -> R {
+    let Stored { row, mut document } = stored;
+    let at = |micros| Some(time::timestamp(time_of(micros)));
+    let fields = document.fields();
+    *fields.etag = etag(&row);
+    *fields.created_at = at(row.created_at);
+    if let Some(updated_at) = fields.updated_at {
+        *updated_at = at(row.updated_at);
+    }
+    *fields.created_by = row.created_by;
+    document
+}

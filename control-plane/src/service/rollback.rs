@@ -1,0 +1,290 @@
+//! Rollback: an organization's configuration as it was, as a new revision.
+//!
+//! Secrets stay at their newest, and a credential that was deleted stays so. What therefore cannot come back is named;
+//! nothing is left half restored without the caller's word.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rr_contract::model::invalid::Violations;
+use rr_contract::wire::management::{self as wire, Document, Org, document};
+
+use super::directory::Directory;
+use super::draft::{Draft, ready};
+use super::history::{READ, Undone, document_of, documents, reached, unchanged_since};
+use super::{OrgCaller, Reason, ServiceError, Services, rules};
+use crate::document::{Part, Resource, each};
+use crate::noun::Noun;
+use crate::store::history::Span;
+use crate::store::{self, Reader, StoreError, Txn, resource_row, secret_row};
+
+impl Services {
+    /// Back to an older revision, as a new one.
+    pub(crate) async fn org_rollback(
+        &self,
+        at: OrgCaller,
+        request: wire::RollbackOrgRequest,
+    ) -> Result<wire::RollbackOrgResponse, ServiceError> {
+        let head = self.installation().await?;
+        reached("revision", request.revision, head.revision, head.floor)?;
+        if !at.caller.principal.resources.is_empty() {
+            return Err(ServiceError::Call("a whole organization"));
+        }
+        let dry_run = request.dry_run;
+        let written = self
+            .store
+            .write(at.author(), move |txn| Box::pin(async move { rollback(txn, &at, &request).await }))
+            .await;
+        let mut answer = match written {
+            Ok(written) => {
+                wire::RollbackOrgResponse { revision: written.revision.unwrap_or_default(), ..written.value }
+            }
+            Err(Undone::Dry(answer)) => *answer,
+            Err(Undone::Failed(error)) => return Err(error),
+        };
+        if dry_run {
+            answer.revision = 0;
+        }
+        Ok(answer)
+    }
+}
+
+async fn rollback(
+    txn: &mut Txn,
+    at: &OrgCaller,
+    request: &wire::RollbackOrgRequest,
+) -> Result<wire::RollbackOrgResponse, Undone<wire::RollbackOrgResponse>> {
+    let org = super::org::live(txn, &at.org.id).await?;
+    unchanged_since(txn, &org.id, request.expected_revision).await?;
+    let mut spans = Vec::new();
+    let mut next: Option<(i32, String)> = None;
+    loop {
+        let behind = next.as_ref().map(|(kind, id)| (*kind, id.as_str()));
+        let (read, whole) =
+            store::history::spans(txn, &org.id, request.revision, txn.head(), behind, READ).await?;
+        next = read.last().map(|span| (span.noun.row(), span.id.clone())).or(next);
+        spans.extend(read.into_iter().filter(|span| span.before != span.after));
+        if whole {
+            break;
+        }
+    }
+    let mut directory = Directory::whole(txn, &org.id).await?;
+    let blobs = documents(txn, &spans).await?;
+    let mut back = Back { answer: wire::RollbackOrgResponse::default(), restored: Vec::new() };
+    let mut removed = Vec::new();
+    for span in &spans {
+        match &span.before {
+            Some(hash) => {
+                let document = document_of(&blobs, hash)?;
+                back.restore(&directory, span, document);
+            }
+            None => removed.push(span),
+        }
+    }
+    let going: BTreeSet<(Noun, String)> = removed.iter().map(|span| (span.noun, span.id.clone())).collect();
+    for (noun, id) in &going {
+        directory.forget(*noun, id);
+    }
+    back.announce(&mut directory);
+    back.leave_out_what_dangles(&directory);
+    if !back.answer.not_restored.is_empty() && !request.allow_partial && !request.dry_run {
+        let listed: Vec<String> = back
+            .answer
+            .not_restored
+            .iter()
+            .take(20)
+            .map(|it| format!("{} {:?} ({})", it.kind, it.name, it.reason))
+            .collect();
+        return Err(Undone::Failed(ServiceError::Refused {
+            reason: Reason::NotRestorable,
+            text: format!("cannot come back: {}; `allow_partial` leaves these out", listed.join(", ")),
+            preconditions: Vec::new(),
+        }));
+    }
+    // What stays must not name what goes.
+    let mut kept_for = Vec::new();
+    for (noun, id) in &going {
+        for (part, user, user_id) in store::resource::users(txn, *noun, id).await? {
+            let stays = !going.contains(&(user, user_id.clone())) && part != Part::Granted;
+            if stays && !back.restored.iter().any(|it| it.noun == user && it.id == user_id) {
+                kept_for.push((user, user_id));
+            }
+        }
+    }
+    if let Some((noun, id)) = kept_for.first() {
+        return Err(Undone::Failed(ServiceError::Refused {
+            reason: Reason::InUse,
+            text: format!("{} {id} uses what would go; change it first", noun.title()),
+            preconditions: Vec::new(),
+        }));
+    }
+    let secrets = secrets_of(txn, &back.restored).await?;
+    let mut staged = Vec::new();
+    let mut faults = Violations::default();
+    for restored in back.restored {
+        let before = store::resource::by_id(txn, restored.noun, &restored.id).await?;
+        let secret = secrets.get(&restored.id).cloned();
+        let fresh = before.is_none();
+        let Some(resource) = restored.document.resource else { continue };
+        let put = each!(resource, resource => put_of(at, &org.document, &directory, resource, secret, before, &mut faults))?;
+        if let Some(put) = put {
+            if fresh {
+                back.answer.created += 1;
+            } else {
+                back.answer.updated += 1;
+            }
+            staged.push(put);
+        }
+    }
+    faults.finish(|| Some(())).map_err(|invalid| Undone::Failed(invalid.into()))?;
+    let mut rows = Vec::new();
+    for (noun, id) in going {
+        if let Some(row) = store::resource::by_id(txn, noun, &id).await? {
+            back.answer.deleted += 1;
+            rows.push((noun, row));
+        }
+    }
+    if request.dry_run {
+        return Err(Undone::Dry(Box::new(back.answer)));
+    }
+    let credentials: Vec<String> =
+        rows.iter().filter(|(noun, _)| *noun == Noun::Credential).map(|(_, row)| row.id.clone()).collect();
+    if !credentials.is_empty() {
+        store::secret::retire(txn, &org.id, credentials);
+    }
+    staged.into_iter().for_each(|put| txn.put(put));
+    rows.into_iter().for_each(|(noun, row)| txn.remove(noun, row));
+    Ok(back.answer)
+}
+
+/// One resource as it is to be written, or none when it is that already.
+pub(super) fn put_of<R: Resource>(
+    at: &OrgCaller,
+    org: &Org,
+    directory: &Directory,
+    resource: R,
+    secret: Option<secret_row::Model>,
+    before: Option<resource_row::Model>,
+    faults: &mut Violations,
+) -> Result<Option<store::Put>, ServiceError> {
+    let prefix = format!("{}s[{}]", R::NOUN.text(), resource.clone().fields().id);
+    let draft = Draft { wire: resource, secret, before };
+    Ok(ready(at.place(), Some(org), directory, draft, &prefix, faults)?.and_then(|ready| ready.put))
+}
+
+async fn secrets_of(
+    db: &impl Reader,
+    restored: &[Restored],
+) -> Result<HashMap<String, secret_row::Model>, StoreError> {
+    let ids: Vec<String> = restored
+        .iter()
+        .filter(|restored| restored.noun == Noun::Credential)
+        .map(|restored| restored.id.clone())
+        .collect();
+    let rows = store::secret::of_all(db, &ids).await?;
+    Ok(rows.into_iter().map(|row| (row.credential.clone(), row)).collect())
+}
+
+/// What comes back.
+struct Back {
+    answer: wire::RollbackOrgResponse,
+    restored: Vec<Restored>,
+}
+
+struct Restored {
+    noun: Noun,
+    id: String,
+    name: String,
+    document: Document,
+}
+
+impl Back {
+    /// A secret stays at its newest, and a credential that was deleted was revoked: it does not come back.
+    fn restore(&mut self, directory: &Directory, span: &Span, mut document: Document) {
+        if let Some(document::Resource::Credential(credential)) = &mut document.resource {
+            let Some(current) = directory.credential(&span.id) else {
+                self.leave_out(span.noun, &span.id, &span.name, "a credential that was deleted stays so");
+                return;
+            };
+            credential.version = current.version;
+            credential.usage.clone_from(&current.usage);
+        }
+        // Its name may be another's by now.
+        let taken = directory.id_of(span.noun, &span.name).is_some_and(|id| id != span.id);
+        if taken {
+            self.leave_out(span.noun, &span.id, &span.name, "its name is another's by now");
+            return;
+        }
+        self.restored.push(Restored {
+            noun: span.noun,
+            id: span.id.clone(),
+            name: span.name.clone(),
+            document,
+        });
+    }
+
+    fn leave_out(&mut self, noun: Noun, id: &str, name: &str, reason: &str) {
+        self.answer.not_restored.push(wire::NotRestored {
+            kind: noun.text().to_owned(),
+            id: id.to_owned(),
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn announce(&self, directory: &mut Directory) {
+        for restored in &self.restored {
+            let document = matches!(restored.noun, Noun::Credential).then(|| restored.document.clone());
+            directory.announce(restored.noun, &restored.id, &restored.name, document);
+        }
+    }
+
+    /// Whatever names something that does not come back does not come back either, and so on.
+    fn leave_out_what_dangles(&mut self, directory: &Directory) {
+        let mut gone: BTreeSet<(Noun, String)> = BTreeSet::new();
+        loop {
+            let mut left_out = Vec::new();
+            for (at, restored) in self.restored.iter_mut().enumerate() {
+                if let Some(reason) = dangles(directory, &gone, &mut restored.document) {
+                    left_out.push((at, reason));
+                }
+            }
+            if left_out.is_empty() {
+                return;
+            }
+            for (at, reason) in left_out.into_iter().rev() {
+                let Restored { noun, id, name, .. } = self.restored.remove(at);
+                // What is still there as it was can still be named.
+                if directory.get(noun, &id).is_none_or(|known| known.row.is_none()) {
+                    gone.insert((noun, id.clone()));
+                }
+                self.leave_out(noun, &id, &name, &reason);
+            }
+        }
+    }
+}
+
+/// Why a document cannot be what it was.
+fn dangles(
+    directory: &Directory,
+    gone: &BTreeSet<(Noun, String)>,
+    document: &mut Document,
+) -> Option<String> {
+    let resource = document.resource.as_mut()?;
+    let missing = each!(&mut *resource, resource => resource
+        .links()
+        .into_iter()
+        .find(|link| {
+            directory.get(link.noun, link.to).is_none() || gone.contains(&(link.noun, link.to.clone()))
+        })
+        .map(|link| format!("{} {} is not there any more", link.noun.title(), link.to)));
+    if missing.is_some() {
+        return missing;
+    }
+    if let document::Resource::Proxy(proxy) = resource {
+        let regions = rules::not_sealed_to(directory, proxy);
+        if !regions.is_empty() {
+            return Some(format!("its upstream credential is not sealed to {}", regions.join(", ")));
+        }
+    }
+    None
+}

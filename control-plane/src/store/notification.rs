@@ -1,0 +1,114 @@
+//! Notifications: each once for what it is about and when.
+
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+
+use super::entity::notification::{Column, Entity, Model};
+use super::row::Reader;
+use super::{Store, StoreError, Txn};
+
+pub(crate) use super::entity::notification::Model as NotificationRow;
+
+/// Writes those that are not there yet; answers whether any was not.
+pub(crate) async fn add(store: &Store, rows: Vec<Model>) -> Result<bool, StoreError> {
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    store.note(move |txn| Box::pin(async move { Ok(insert(txn, &rows).await? > 0) })).await
+}
+
+/// The same, within a transaction; answers how many were not there.
+pub(super) async fn insert(txn: &Txn, rows: &[Model]) -> Result<u64, StoreError> {
+    let mut added = 0;
+    for rows in rows.chunks(500) {
+        added += Entity::insert_many(rows.iter().cloned().map(Model::into_active_model))
+            // Without columns: the id says the same, and whichever is found first must do.
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(txn.tx())
+            .await
+            .map_err(StoreError::statement("write notifications"))?;
+    }
+    Ok(added)
+}
+
+/// Newest first, of an organization or (empty) of the installation; behind a row.
+pub(crate) async fn list(
+    db: &impl Reader,
+    org: &str,
+    unread: bool,
+    behind: Option<(i64, String)>,
+    limit: u64,
+) -> Result<Vec<Model>, StoreError> {
+    let mut query = Entity::find().filter(Column::Org.eq(org));
+    if unread {
+        query = query.filter(Column::ReadAt.is_null());
+    }
+    if let Some((at, id)) = behind {
+        query = query.filter(
+            Condition::any()
+                .add(Column::CreatedAt.lt(at))
+                .add(Condition::all().add(Column::CreatedAt.eq(at)).add(Column::Id.lt(id))),
+        );
+    }
+    query
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::Id)
+        .limit(limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("list notifications"))
+}
+
+/// Oldest first, of an organization, that came after a time and id.
+pub(crate) async fn after(
+    db: &impl Reader,
+    org: &str,
+    at: i64,
+    id: &str,
+    limit: u64,
+) -> Result<Vec<Model>, StoreError> {
+    Entity::find()
+        .filter(Column::Org.eq(org))
+        .filter(
+            Condition::any()
+                .add(Column::CreatedAt.gt(at))
+                .add(Condition::all().add(Column::CreatedAt.eq(at)).add(Column::Id.gt(id))),
+        )
+        .order_by_asc(Column::CreatedAt)
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read notifications"))
+}
+
+/// One, by id.
+pub(crate) async fn by_id(db: &impl Reader, org: &str, id: &str) -> Result<Option<Model>, StoreError> {
+    Entity::find_by_id(id)
+        .filter(Column::Org.eq(org))
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read notification"))
+}
+
+/// Marks them; answers how many were not marked.
+pub(crate) async fn mark(store: &Store, org: String, ids: Vec<String>) -> Result<u64, StoreError> {
+    store
+        .note(move |txn| {
+            Box::pin(async move {
+                let marked = Entity::update_many()
+                    .col_expr(Column::ReadAt, Expr::value(txn.now()))
+                    .filter(Column::Org.eq(org))
+                    .filter(Column::Id.is_in(ids))
+                    .filter(Column::ReadAt.is_null())
+                    .exec(txn.tx())
+                    .await
+                    .map_err(StoreError::statement("mark notifications"))?;
+                Ok(marked.rows_affected)
+            })
+        })
+        .await
+}

@@ -1,0 +1,293 @@
+//! Resources as they are now: by name or id, in lists, with their documents, and by who names them.
+
+use std::collections::HashMap;
+
+use prost::Message as _;
+use rr_contract::wire::management::Document;
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, Order, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+
+use super::StoreError;
+use super::entity::resource::{Column, Entity, Model};
+use super::entity::{blob, link};
+use super::row::Reader;
+use crate::document::{Part, Resource};
+use crate::noun::Noun;
+
+/// How many values one statement is given: below what it may bind.
+pub(super) const BIND: usize = 1000;
+
+/// A resource: its row, and its document.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stored<R> {
+    pub(crate) row: Model,
+    /// As history has it.
+    pub(crate) document: R,
+}
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Sort {
+    #[default]
+    Name,
+    CreatedAt,
+    UpdatedAt,
+}
+
+/// One condition of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Term {
+    Name(Compare, String),
+    /// The name begins so.
+    NamePrefix(String),
+    Owner(Compare, String),
+    CreatedAt(Compare, i64),
+    UpdatedAt(Compare, i64),
+    /// It names one of these resources, by id.
+    Uses(Vec<String>),
+}
+
+/// How a value is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compare {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// What a list call asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Query {
+    pub(crate) org: String,
+    pub(crate) terms: Vec<Term>,
+    pub(crate) sort: Sort,
+    pub(crate) descending: bool,
+    /// The sort key and id that the page before ended with.
+    pub(crate) behind: Option<(String, String)>,
+    /// Only these ids.
+    pub(crate) among: Option<Vec<String>>,
+    pub(crate) limit: u64,
+}
+
+impl Model {
+    /// What a list sorted so is continued behind.
+    pub(crate) fn sort_key(&self, sort: Sort) -> String {
+        match sort {
+            Sort::Name => self.name.clone(),
+            Sort::CreatedAt => self.created_at.to_string(),
+            Sort::UpdatedAt => self.updated_at.to_string(),
+        }
+    }
+}
+
+/// By name or id.
+pub(crate) async fn find(
+    db: &impl Reader,
+    noun: Noun,
+    org: &str,
+    reference: &str,
+) -> Result<Option<Model>, StoreError> {
+    let column = if reference.starts_with(noun.prefix()) { Column::Id } else { Column::Name };
+    Entity::find()
+        .filter(Column::Kind.eq(noun.row()))
+        .filter(Column::Org.eq(org))
+        .filter(column.eq(reference))
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read resource"))
+}
+
+/// By id, wherever it belongs.
+pub(crate) async fn by_id(db: &impl Reader, noun: Noun, id: &str) -> Result<Option<Model>, StoreError> {
+    Entity::find_by_id((noun.row(), id.to_owned()))
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read resource"))
+}
+
+/// By name or id, with its document.
+pub(crate) async fn read<R: Resource>(
+    db: &impl Reader,
+    org: &str,
+    reference: &str,
+) -> Result<Option<Stored<R>>, StoreError> {
+    match find(db, R::NOUN, org, reference).await? {
+        Some(row) => Ok(Some(with_document(db, row).await?)),
+        None => Ok(None),
+    }
+}
+
+/// The document of a row.
+pub(crate) async fn with_document<R: Resource>(
+    db: &impl Reader,
+    row: Model,
+) -> Result<Stored<R>, StoreError> {
+    let found = with_documents(db, vec![row]).await?;
+    found.into_iter().next().ok_or(StoreError::Damaged("blob"))
+}
+
+/// The documents of rows, in their order.
+pub(crate) async fn with_documents<R: Resource>(
+    db: &impl Reader,
+    rows: Vec<Model>,
+) -> Result<Vec<Stored<R>>, StoreError> {
+    let blobs = blobs(db, rows.iter().map(|row| row.doc.clone()).collect()).await?;
+    rows.into_iter()
+        .map(|row| {
+            let document = blobs
+                .get(&row.doc)
+                .and_then(|bytes| Document::decode(bytes.as_slice()).ok())
+                .and_then(R::unwrap)
+                .ok_or(StoreError::Damaged("blob"))?;
+            Ok(Stored { row, document })
+        })
+        .collect()
+}
+
+/// What was kept under each hash.
+pub(crate) async fn blobs(
+    db: &impl Reader,
+    mut hashes: Vec<Vec<u8>>,
+) -> Result<HashMap<Vec<u8>, Vec<u8>>, StoreError> {
+    hashes.sort_unstable();
+    hashes.dedup();
+    let mut found = HashMap::with_capacity(hashes.len());
+    for hashes in hashes.chunks(BIND) {
+        let rows = blob::Entity::find()
+            .filter(blob::Column::Hash.is_in(hashes.to_vec()))
+            .all(db.conn())
+            .await
+            .map_err(StoreError::statement("read documents"))?;
+        found.extend(rows.into_iter().map(|row| (row.hash, row.payload)));
+    }
+    Ok(found)
+}
+
+/// Those of a noun with these names or ids, in one organization.
+pub(crate) async fn find_all(
+    db: &impl Reader,
+    noun: Noun,
+    org: &str,
+    references: &[String],
+) -> Result<Vec<Model>, StoreError> {
+    let mut found = Vec::new();
+    for references in references.chunks(BIND) {
+        let (ids, names): (Vec<&String>, Vec<&String>) =
+            references.iter().partition(|reference| reference.starts_with(noun.prefix()));
+        let rows = Entity::find()
+            .filter(Column::Kind.eq(noun.row()))
+            .filter(Column::Org.eq(org))
+            .filter(Condition::any().add(Column::Id.is_in(ids)).add(Column::Name.is_in(names)))
+            .all(db.conn())
+            .await
+            .map_err(StoreError::statement("read resources"))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// Everything of one noun in an organization, in the order of ids.
+pub(crate) async fn all(db: &impl Reader, noun: Noun, org: &str) -> Result<Vec<Model>, StoreError> {
+    Entity::find()
+        .filter(Column::Kind.eq(noun.row()))
+        .filter(Column::Org.eq(org))
+        .order_by_asc(Column::Id)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read resources"))
+}
+
+/// A page.
+pub(crate) async fn list(db: &impl Reader, noun: Noun, query: Query) -> Result<Vec<Model>, StoreError> {
+    let mut select =
+        Entity::find().filter(Column::Kind.eq(noun.row())).filter(Column::Org.eq(query.org.as_str()));
+    for term in &query.terms {
+        select = select.filter(condition(noun, term));
+    }
+    if let Some(among) = query.among {
+        select = select.filter(Column::Id.is_in(among));
+    }
+    let column = match query.sort {
+        Sort::Name => Column::Name,
+        Sort::CreatedAt => Column::CreatedAt,
+        Sort::UpdatedAt => Column::UpdatedAt,
+    };
+    if let Some((key, id)) = query.behind {
+        let (beyond, equal) = match query.sort {
+            Sort::Name if query.descending => (column.lt(key.as_str()), column.eq(key.as_str())),
+            Sort::Name => (column.gt(key.as_str()), column.eq(key.as_str())),
+            Sort::CreatedAt | Sort::UpdatedAt => {
+                let at: i64 = key.parse().map_err(|_| StoreError::Damaged("page token"))?;
+                (if query.descending { column.lt(at) } else { column.gt(at) }, column.eq(at))
+            }
+        };
+        let further = if query.descending { Column::Id.lt(id) } else { Column::Id.gt(id) };
+        select = select.filter(Condition::any().add(beyond).add(Condition::all().add(equal).add(further)));
+    }
+    let order = if query.descending { Order::Desc } else { Order::Asc };
+    select
+        .order_by(column, order.clone())
+        .order_by(Column::Id, order)
+        .limit(query.limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("list resources"))
+}
+
+fn condition(noun: Noun, term: &Term) -> Condition {
+    fn compared<V: Into<sea_orm::Value>>(column: Column, how: Compare, value: V) -> Condition {
+        let expression = match how {
+            Compare::Equal => column.eq(value),
+            Compare::NotEqual => column.ne(value),
+            Compare::Less => column.lt(value),
+            Compare::LessOrEqual => column.lte(value),
+            Compare::Greater => column.gt(value),
+            Compare::GreaterOrEqual => column.gte(value),
+        };
+        Condition::all().add(expression)
+    }
+    match term {
+        Term::Name(how, value) => compared(Column::Name, *how, value.as_str()),
+        // Names hold no character that a pattern would read as its own.
+        Term::NamePrefix(prefix) => Condition::all().add(Column::Name.starts_with(prefix.as_str())),
+        Term::Owner(how, value) => compared(Column::Owner, *how, value.as_str()),
+        Term::CreatedAt(how, at) => compared(Column::CreatedAt, *how, *at),
+        Term::UpdatedAt(how, at) => compared(Column::UpdatedAt, *how, *at),
+        Term::Uses(ids) => {
+            let users = link::Entity::find()
+                .select_only()
+                .column(link::Column::Id)
+                .filter(link::Column::ToId.is_in(ids.iter().map(String::as_str)))
+                .filter(link::Column::Kind.eq(noun.row()));
+            Condition::all().add(Column::Id.in_subquery(sea_orm::QueryTrait::into_query(users)))
+        }
+    }
+}
+
+/// Whatever names a resource, and as what.
+pub(crate) async fn users(
+    db: &impl Reader,
+    noun: Noun,
+    id: &str,
+) -> Result<Vec<(Part, Noun, String)>, StoreError> {
+    let rows = link::Entity::find()
+        .filter(link::Column::ToKind.eq(noun.row()))
+        .filter(link::Column::ToId.eq(id))
+        .order_by_asc(link::Column::Kind)
+        .order_by_asc(link::Column::Id)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("find users"))?;
+    rows.into_iter()
+        .map(|row| {
+            let (Some(part), Some(noun)) = (Part::of_row(row.part), Noun::of_row(row.kind)) else {
+                return Err(StoreError::Damaged("link"));
+            };
+            Ok((part, noun, row.id))
+        })
+        .collect()
+}

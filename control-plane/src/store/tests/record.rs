@@ -1,0 +1,75 @@
+//! Records of proxied requests: each batch once, and of nothing that its region never served.
+
+use rr_contract::runtime::Tasks;
+use sea_orm::ConnectionTrait as _;
+
+use super::on_both;
+use crate::store::request::{Ingest, Ingested, ingest};
+use crate::store::{Store, request, request_row};
+
+fn batch(sequence: u64, ids: &[&str]) -> Ingest {
+    let row = |id: &&str| request_row::Model {
+        id: (*id).to_owned(),
+        org: "og_a".to_owned(),
+        proxy: if id.starts_with("foreign") { "px_b" } else { "px_a" }.to_owned(),
+        received_at: 1,
+        stored_at: 1,
+        node: "nd".to_owned(),
+        region: "rg".to_owned(),
+        status: 200,
+        code: "proxy-access-granted".to_owned(),
+        record: vec![1],
+    };
+    Ingest {
+        node: "nd".to_owned(),
+        region: "rg".to_owned(),
+        spool: vec![7; 16],
+        sequence,
+        records: ids.iter().map(row).collect(),
+        losses: vec![request::RecordLoss { records: 3, from: 0, to: 1, reason: "ring-full".to_owned() }],
+    }
+}
+
+/// protocol.md A.12.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_stored_once_however_often_and_in_whatever_order_it_is_sent() {
+    on_both("telemetry", async |store| {
+        home(&store).await;
+        let send = async |batch: Ingest| {
+            store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await.expect("is taken")
+        };
+        let stored = Ingested::Stored { stored: 2, foreign: 1 };
+        assert_eq!(send(batch(2, &["b"])).await, Ingested::Expected(1));
+        assert_eq!(send(batch(1, &["a", "foreign", "b"])).await, stored);
+        assert_eq!(send(batch(1, &["a", "foreign", "b"])).await, Ingested::Duplicate(1));
+        assert_eq!(send(batch(3, &["c"])).await, Ingested::Expected(2));
+        // Eight zombies of one stream send the same batch at once.
+        let tasks = Tasks::new();
+        let mut sends = Vec::new();
+        for _ in 0..8 {
+            let store = store.clone();
+            sends.push(tasks.spawn("send", async move {
+                let batch = batch(2, &["c"]);
+                store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await
+            }));
+        }
+        let mut outcomes = Vec::new();
+        for send in sends {
+            outcomes.push(send.await.expect("no panic").expect("is taken"));
+        }
+        let fresh = outcomes.iter().filter(|it| matches!(it, Ingested::Stored { .. })).count();
+        assert_eq!(fresh, 1, "{outcomes:?}");
+        let filter = request::RequestFilter { org: "og_a".to_owned(), ..Default::default() };
+        let mut ids: Vec<String> =
+            request::list(&store, filter, 10).await.expect("reads").into_iter().map(|row| row.id).collect();
+        ids.sort();
+        assert_eq!(ids, ["a", "b", "c"]);
+    })
+    .await;
+}
+
+/// Says that px_a was served in rg.
+async fn home(store: &Store) {
+    let statement = r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('px_a', 'rg', 'og_a')"#;
+    store.0.write.execute_unprepared(statement).await.expect("inserts");
+}

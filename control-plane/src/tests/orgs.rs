@@ -1,0 +1,105 @@
+//! Organizations that are deleted: hidden at once, gone after a while.
+
+use std::time::Duration;
+
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
+use rr_contract::wire::management as wire;
+use serde_json::json;
+
+use super::world::{World, by};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Until nodes of the one region that there is are sent so many resources.
+async fn published(world: &World, count: u64) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut client = FleetServiceClient::new(world.channel.clone());
+        let request = by(&world.operator, fleet::ListNodesRequest::default());
+        let nodes = client.list_nodes(request).await.expect("lists").into_inner().nodes;
+        let desired = nodes[0].desired.as_ref().map_or(0, |at| at.count);
+        if desired == count {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{desired} resources, not {count}");
+    }
+}
+
+/// A world with `acme`, which is served by a node.
+async fn world() -> (World, wire::Org) {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    let org = world.furnish(&region).await;
+    let token = world.node_token(&region, 1).await;
+    world.join(&token).await.expect("joins");
+    published(&world, 5).await;
+    (world, org)
+}
+
+#[tokio::test]
+async fn a_deleted_organization_is_hidden_stops_and_can_be_brought_back() {
+    let (world, org) = world().await;
+    let operator = world.operator();
+    let viewer = world.service(wire::Role::Viewer, "acme").await;
+    let proxy = operator.get("/v1/orgs/acme/proxies/echo").await.good();
+    operator.delete("/v1/orgs/acme").await.good();
+    published(&world, 0).await;
+    for client in [&operator, &viewer] {
+        for name in ["acme", org.id.as_str()] {
+            client.get(&format!("/v1/orgs/{name}")).await.refused(404, "not-found");
+            client.get(&format!("/v1/orgs/{name}/targets")).await.refused(404, "not-found");
+        }
+    }
+    assert!(viewer.names("/v1/orgs", "orgs").await.is_empty());
+    // Its name is another's to take, and then it cannot have it back.
+    world.org("acme").await;
+    let undelete = format!("/v1/orgs/{}:undelete", org.id);
+    operator.post(&undelete, json!({})).await.refused(409, "name-taken");
+    operator.delete("/v1/orgs/acme").await.good();
+    let back = operator.post(&undelete, json!({})).await.good();
+    assert_eq!((&back["org"]["name"], &back["org"]["id"]), (&json!("acme"), &json!(org.id)));
+    published(&world, 5).await;
+    let again = operator.get("/v1/orgs/acme/proxies/echo").await.good();
+    assert_eq!(
+        (&again["proxy"]["id"], &again["proxy"]["etag"]),
+        (&proxy["proxy"]["id"], &proxy["proxy"]["etag"])
+    );
+    viewer.get("/v1/orgs/acme/targets").await.good();
+    assert_eq!(operator.post(&undelete, json!({})).await.faults(), ["org"]);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn after_thirty_days_a_deleted_organization_is_gone_and_its_audit_stays() {
+    let (world, org) = world().await;
+    let operator = world.operator();
+    operator.delete("/v1/orgs/acme").await.good();
+    let undelete = format!("/v1/orgs/{}:undelete", org.id);
+    let world = world.restart_later(29 * DAY).await;
+    let operator = world.client(&operator.token);
+    operator.post(&undelete, json!({})).await.good();
+    operator.delete("/v1/orgs/acme").await.good();
+    // It is counted from the last time.
+    let world = world.restart_later(58 * DAY).await;
+    let operator = world.client(&operator.token);
+    let head = operator.head().await;
+    assert!(operator.get(&format!("/v1/audit?resource={}", org.id)).await.good()["entries"].is_array());
+    let world = world.restart_later(60 * DAY).await;
+    let operator = world.client(&operator.token);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while operator.head().await == head {
+        assert!(tokio::time::Instant::now() < deadline, "it is never purged");
+    }
+    operator.post(&undelete, json!({})).await.refused(404, "not-found");
+    let audit = operator.get(&format!("/v1/audit?resource={}", org.id)).await.good();
+    let entries = audit["entries"].as_array().expect("a list");
+    assert_eq!(entries[0]["actor"]["name"], "system");
+    assert_eq!(entries.last().expect("is there")["call"], "OrgService.CreateOrg");
+    let gone = entries[0]["changes"].as_array().expect("a list");
+    assert_eq!(gone.len(), 5, "{gone:?}");
+    assert!(gone.iter().all(|change| change["after"].is_null()));
+    // Its name and its credentials' ids are nobody's; the ids stay so.
+    world.org("acme").await;
+    world.running.stop().await;
+}
