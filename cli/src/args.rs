@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use crate::connect::Endpoint;
 use crate::print::{Format, Printer};
 
-/// Manages RequestRocket: organizations, regions, targets, credentials, proxies, and what the fleet runs.
+/// Manages RequestRocket: organizations and their people, regions, targets, credentials, proxies, rules, filters,
+/// meters, and what the fleet runs.
 #[derive(Parser)]
 #[command(name = "rrctl", version, max_term_width = 100, subcommand_required = true)]
 pub(crate) struct Args {
@@ -52,6 +53,12 @@ enum Noun {
     /// Organizations: the tenants.
     #[command(subcommand)]
     Org(crate::org::Verb),
+    /// Users: the people of the installation.
+    #[command(subcommand)]
+    User(crate::user::Verb),
+    /// Members: the users of an organization and their roles.
+    #[command(subcommand)]
+    Member(crate::member::Verb),
     /// Regions: where edge nodes run, and the unit of keys.
     #[command(subcommand)]
     Region(crate::region::Verb),
@@ -64,6 +71,19 @@ enum Noun {
     /// Proxies: what callers call.
     #[command(subcommand)]
     Proxy(crate::proxy::Verb),
+    /// Rules: which requests may pass.
+    #[command(subcommand)]
+    Rule(crate::rule::Verb),
+    /// Filters: what callers see of a response.
+    #[command(subcommand)]
+    Filter(crate::filter::Verb),
+    /// Meters: what is counted at a proxy, and how much of it is let through.
+    #[command(subcommand)]
+    Meter(crate::meter::Verb),
+    /// Makes the organization what files say, as one revision.
+    Apply(Box<crate::apply::ApplyArgs>),
+    /// Writes the organization as a file for apply, without secrets.
+    Export(crate::export::ExportArgs),
     /// Records of requests.
     #[command(subcommand)]
     Request(crate::request::Verb),
@@ -73,9 +93,17 @@ enum Noun {
     /// Published changes, and who made them.
     #[command(subcommand)]
     Revision(crate::revision::Verb),
+    /// The audit: who changed what, and whether history was rewritten.
+    #[command(subcommand)]
+    Audit(crate::audit::Verb),
+    /// Notifications: what somebody should look at.
+    #[command(subcommand)]
+    Notification(crate::notification::Verb),
     /// Tokens for this API.
     #[command(subcommand)]
     Token(crate::token::Verb),
+    /// Shows who you are and what you may do.
+    Whoami,
 }
 
 impl Args {
@@ -90,15 +118,25 @@ impl Args {
         match self.noun {
             #[cfg(feature = "dev")]
             Noun::Dev(args) => Box::pin(crate::dev::run(args)).await,
-            Noun::Org(verb) => verb.run(session()?).await,
-            Noun::Region(verb) => verb.run(session()?).await,
-            Noun::Target(verb) => verb.run(session()?).await,
-            Noun::Credential(verb) => verb.run(session()?).await,
-            Noun::Proxy(verb) => verb.run(session()?).await,
-            Noun::Request(verb) => verb.run(session()?).await,
-            Noun::Node(verb) => verb.run(session()?).await,
-            Noun::Revision(verb) => verb.run(session()?).await,
-            Noun::Token(verb) => verb.run(session()?).await,
+            Noun::Org(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::User(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Member(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Region(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Target(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Credential(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Proxy(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Rule(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Filter(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Meter(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Apply(args) => Box::pin(args.run(session()?)).await,
+            Noun::Export(args) => Box::pin(args.run(session()?)).await,
+            Noun::Request(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Node(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Revision(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Audit(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Notification(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Token(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Whoami => crate::token::whoami(session()?).await,
         }
     }
 }

@@ -67,9 +67,14 @@ impl Endpoint {
     }
 
     pub(crate) async fn connect(&self) -> Result<Connection> {
+        self.connect_for(CALL_TIMEOUT).await
+    }
+
+    /// The same for calls that may take longer than others.
+    pub(crate) async fn connect_for(&self, call: Duration) -> Result<Connection> {
         let channel = tonic::transport::Endpoint::from(self.uri.clone())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
+            .timeout(call)
             .user_agent(concat!("rrctl/", env!("CARGO_PKG_VERSION")))?;
         let tls = self.tls.clone();
         let channel = channel

@@ -27,6 +27,11 @@ pub(crate) fn usage(what: &str, remedy: &str) -> anyhow::Error {
     Usage { what: what.to_owned(), remedy: remedy.to_owned() }.into()
 }
 
+/// Something that should have gone on.
+pub(crate) fn ended(what: &str, remedy: &str) -> anyhow::Error {
+    anyhow::anyhow!("{what}; {remedy}")
+}
+
 /// A file that is not TOML, or holds something unknown: one line that names file, line and what is wrong.
 pub(crate) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let start = error.span().map_or(0, |span| span.start);

@@ -3,23 +3,40 @@
 //! Speaks only the contract, except `dev`, which starts both planes in this process.
 //! Exit codes: 0 done, 1 refused or failed, 2 used wrongly.
 
+mod apply;
 mod args;
+mod audit;
+mod change;
 mod connect;
 mod credential;
 #[cfg(feature = "dev")]
 mod dev;
+mod export;
 mod fault;
+mod filter;
+mod history;
 mod key_file;
+mod limits;
+mod matching;
+mod member;
+mod meter;
+mod moment;
 mod node;
+mod notification;
 mod org;
+mod page;
+mod parent;
 mod print;
 mod proxy;
 mod region;
 mod request;
 mod revision;
+mod role;
+mod rule;
 mod target;
 mod token;
 mod trust;
+mod user;
 mod value;
 
 use std::process::ExitCode;

@@ -18,8 +18,10 @@ use rr_contract::wire::management::installation_service_client::InstallationServ
 use rr_contract::wire::management::node_token_service_client::NodeTokenServiceClient;
 
 use crate::args::Session;
+use crate::change::Condition;
 use crate::connect::Connection;
 use crate::key_file::{KeyFileArgs, write_new};
+use crate::page;
 use crate::print::{Row, line_out, note, time};
 
 #[derive(Subcommand)]
@@ -30,8 +32,29 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "", hide_default_value = true)]
         region: String,
     },
-    /// Makes a token that lets machines join a region.
-    Token(TokenArgs),
+    /// Tokens that let machines join a region.
+    #[command(subcommand)]
+    Token(TokenVerb),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Makes one.
+    Create(TokenArgs),
+    /// Lists those of a region, without their secrets.
+    List {
+        /// Name or id.
+        region: String,
+    },
+    /// Makes one let nobody join any more. Nodes that have joined stay.
+    Revoke {
+        /// Name or id of the region.
+        region: String,
+        /// Id of the token.
+        token: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
 }
 
 #[derive(Args)]
@@ -55,20 +78,32 @@ impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         match self {
             Self::List { region } => {
-                let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
-                let mut all = Vec::new();
-                let mut page_token = String::new();
-                loop {
-                    let ask = fleet::ListNodesRequest { region: region.clone(), page_size: 1000, page_token };
-                    let reply = stub.list_nodes(ask).await?.into_inner();
-                    all.extend(reply.nodes);
-                    page_token = reply.next_page_token;
-                    if page_token.is_empty() {
-                        return session.print.list(&all);
-                    }
-                }
+                session.print.list(&list(session.endpoint.connect().await?, &region).await?)
             }
-            Self::Token(args) => {
+            Self::Token(verb) => verb.run(session).await,
+        }
+    }
+}
+
+impl TokenVerb {
+    async fn run(self, session: Session) -> Result<()> {
+        match self {
+            Self::List { region } => {
+                let mut stub = NodeTokenServiceClient::new(session.endpoint.connect().await?);
+                let all = page::all(async |page_size, page_token| {
+                    let ask = mg::ListNodeTokensRequest { region: region.clone(), page_size, page_token };
+                    let reply = stub.list_node_tokens(ask).await?.into_inner();
+                    Ok((reply.node_tokens, reply.next_page_token))
+                });
+                session.print.list(&all.await?)
+            }
+            Self::Revoke { region, token, condition } => {
+                let mut stub = NodeTokenServiceClient::new(session.endpoint.connect().await?);
+                let ask = mg::DeleteNodeTokenRequest { region, node_token: token, etag: condition.etag };
+                let revision = stub.delete_node_token(ask).await?.into_inner().revision;
+                session.print.done(&format!("revoked at revision {revision}"))
+            }
+            Self::Create(args) => {
                 let keys = args.key.open()?;
                 let life = Duration::from_secs(u64::from(args.expires_in) * 3600);
                 let connection = session.endpoint.connect().await?;
@@ -84,6 +119,17 @@ impl Verb {
             }
         }
     }
+}
+
+/// The nodes of a region, or of all when none is named.
+pub(crate) async fn list(connection: Connection, region: &str) -> Result<Vec<fleet::Node>> {
+    let mut stub = FleetServiceClient::new(connection);
+    page::all(async |page_size, page_token| {
+        let ask = fleet::ListNodesRequest { region: region.to_owned(), page_size, page_token };
+        let reply = stub.list_nodes(ask).await?.into_inner();
+        Ok((reply.nodes, reply.next_page_token))
+    })
+    .await
 }
 
 /// Draws a token and registers its public half.
@@ -115,6 +161,7 @@ impl Row for fleet::Node {
         "serving",
         "on disk",
         "refusals",
+        "diverged",
         "last seen",
         "build",
     ];
@@ -135,6 +182,24 @@ impl Row for fleet::Node {
             self.diverged.to_string(),
             time(self.last_seen_at.as_ref()),
             self.build.clone(),
+        ]
+    }
+}
+
+impl Row for mg::NodeToken {
+    const COLUMNS: &'static [&'static str] =
+        &["id", "region", "uses", "used", "created", "expires", "revoked", "created by"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.region.clone(),
+            self.uses.to_string(),
+            self.used.to_string(),
+            time(self.created_at.as_ref()),
+            time(self.expires_at.as_ref()),
+            time(self.revoked_at.as_ref()),
+            self.created_by.clone(),
         ]
     }
 }

@@ -1,11 +1,15 @@
-//! `rrctl org`.
+//! `rrctl org`: the tenants, and what changed in one.
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use rr_contract::wire::management as mg;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
-use rr_contract::wire::{FieldMask, management as mg};
 
 use crate::args::Session;
+use crate::change::{Condition, Mask};
+use crate::fault;
+use crate::limits::{self, LimitArgs};
+use crate::page::{self, Listing};
 use crate::print::{Row, time};
 
 #[derive(Subcommand)]
@@ -14,84 +18,203 @@ pub(crate) enum Verb {
     Create {
         /// `a-z`, `0-9` and `-`.
         name: String,
-        /// For people.
-        #[arg(long, default_value = "", hide_default_value = true)]
-        display_name: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
     },
     /// Lists the organizations that you may see.
-    List,
+    List(Listing),
     /// Shows one.
     Show {
         /// Name or id.
         org: String,
+        /// As it was at this revision.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
     },
     /// Changes one.
     Update {
         /// Name or id.
         org: String,
-        /// For people.
-        #[arg(long)]
-        display_name: Option<String>,
-        /// Its proxies answer 402 while it is.
-        #[arg(long)]
-        suspended: Option<bool>,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        condition: Condition,
     },
+    /// Hides one with everything in it and stops its proxies. After 30 days it is gone for good.
+    Delete {
+        /// Name or id.
+        org: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Brings back one that was deleted less than 30 days ago.
+    Undelete {
+        /// Id: the name may be another's by now.
+        id: String,
+    },
+    /// Shows what differs in the organization between two revisions.
+    Diff(crate::history::DiffArgs),
+    /// Brings the organization's resources back to where they were, as a new revision. Secrets stay as they are.
+    Rollback(crate::history::RollbackArgs),
 }
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// For people.
+    #[arg(long)]
+    display_name: Option<String>,
+    /// Its proxies answer 402 while it is. For operators.
+    #[arg(long)]
+    suspended: Option<bool>,
+    /// Limits of each proxy that is made without its own.
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Region that it may use, by name or id; can be given more than once, and replaces those before. For operators.
+    #[arg(long = "allowed-region", value_name = "REGION")]
+    allowed_regions: Vec<String>,
+    /// Takes back every --allowed-region: all shared regions are allowed. For operators.
+    #[arg(long, conflicts_with = "allowed_regions")]
+    any_region: bool,
+    /// Whether members share their `caller-credentials`, `upstream-credentials`, `targets` or `proxies`, as
+    /// `targets=off`; can be given more than once.
+    #[arg(long = "share", value_name = "WHAT=on|off", value_parser = share)]
+    share: Vec<Share>,
+}
+
+/// One switch of what members share.
+#[derive(Debug, Clone, Copy)]
+struct Share(fn(&mut mg::Sharing) -> &mut bool, bool);
+
+fn share(text: &str) -> Result<Share, String> {
+    let wrong = || "write it like targets=off".to_owned();
+    let (what, state) = text.split_once('=').ok_or_else(wrong)?;
+    let state = match state {
+        "on" => true,
+        "off" => false,
+        _ => return Err(wrong()),
+    };
+    match what {
+        "caller-credentials" => Ok(Share(|sharing| &mut sharing.caller_credentials, state)),
+        "upstream-credentials" => Ok(Share(|sharing| &mut sharing.upstream_credentials, state)),
+        "targets" => Ok(Share(|sharing| &mut sharing.targets, state)),
+        "proxies" => Ok(Share(|sharing| &mut sharing.proxies, state)),
+        _ => Err("it is one of caller-credentials, upstream-credentials, targets, proxies".to_owned()),
+    }
+}
+
+impl Settings {
+    /// Whether a part of a field is given, so that the rest of it must be read first.
+    const fn is_partial(&self) -> bool {
+        self.limits.is_given() || !self.share.is_empty()
+    }
+
+    /// Puts what was given over what there was.
+    fn put(self, org: &mut mg::Org, mask: &mut Mask) {
+        mask.put("display_name", &mut org.display_name, self.display_name);
+        mask.put("suspended", &mut org.suspended, self.suspended);
+        let limits = self.limits.over(org.default_limits);
+        mask.put("default_limits", &mut org.default_limits, limits.map(Some));
+        mask.put_all("allowed_regions", &mut org.allowed_regions, self.allowed_regions);
+        mask.put("allowed_regions", &mut org.allowed_regions, self.any_region.then(Vec::new));
+        if !self.share.is_empty() {
+            let mut sharing = org.sharing.unwrap_or(EVERYTHING_SHARED);
+            for Share(switch, state) in self.share {
+                *switch(&mut sharing) = state;
+            }
+            mask.put("sharing", &mut org.sharing, Some(Some(sharing)));
+        }
+    }
+}
+
+/// What an unset field means.
+const EVERYTHING_SHARED: mg::Sharing =
+    mg::Sharing { caller_credentials: true, upstream_credentials: true, targets: true, proxies: true };
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
-        let mut stub = OrgServiceClient::new(session.endpoint.connect().await?);
         let print = session.print;
         match self {
-            Self::Create { name, display_name } => {
-                let org = Some(mg::Org { name, display_name, ..mg::Org::default() });
-                let reply = stub.create_org(mg::CreateOrgRequest { org }).await?.into_inner();
+            Self::Diff(args) => return args.run(session).await,
+            Self::Rollback(args) => return args.run(session).await,
+            _ => {}
+        }
+        let mut stub = OrgServiceClient::new(session.endpoint.connect().await?);
+        match self {
+            Self::Create { name, settings } => {
+                let mut org = mg::Org { name, ..mg::Org::default() };
+                settings.put(&mut org, &mut Mask::default());
+                let reply = stub.create_org(mg::CreateOrgRequest { org: Some(org) }).await?.into_inner();
                 print.one(&reply.org.unwrap_or_default())
             }
-            Self::List => {
-                let mut all = Vec::new();
-                let mut page_token = String::new();
-                loop {
-                    let ask = mg::ListOrgsRequest { page_size: 1000, page_token };
+            Self::List(Listing { filter, order_by }) => {
+                let all = page::all(async |page_size, page_token| {
+                    let (filter, order_by) = (filter.clone(), order_by.clone());
+                    let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by };
                     let reply = stub.list_orgs(ask).await?.into_inner();
-                    all.extend(reply.orgs);
-                    page_token = reply.next_page_token;
-                    if page_token.is_empty() {
-                        return print.list(&all);
-                    }
-                }
+                    Ok((reply.orgs, reply.next_page_token))
+                });
+                print.list(&all.await?)
             }
-            Self::Show { org } => {
-                let reply = stub.get_org(mg::GetOrgRequest { org }).await?.into_inner();
+            Self::Show { org, at } => {
+                let reply = stub.get_org(mg::GetOrgRequest { org, revision: at }).await?.into_inner();
                 print.one(&reply.org.unwrap_or_default())
             }
-            Self::Update { org: name, display_name, suspended } => {
-                let mut paths = Vec::new();
+            Self::Update { org: name, settings, condition } => {
                 let mut org = mg::Org::default();
-                if let Some(text) = display_name {
-                    org.display_name = text;
-                    paths.push("display_name".to_owned());
+                if settings.is_partial() {
+                    let ask = mg::GetOrgRequest { org: name.clone(), revision: 0 };
+                    org = stub.get_org(ask).await?.into_inner().org.unwrap_or_default();
                 }
-                if let Some(value) = suspended {
-                    org.suspended = value;
-                    paths.push("suspended".to_owned());
-                }
-                let ask =
-                    mg::UpdateOrgRequest { name, org: Some(org), update_mask: Some(FieldMask { paths }) };
+                let mut mask = Mask::default();
+                settings.put(&mut org, &mut mask);
+                org.etag = condition.or(org.etag);
+                let ask = mg::UpdateOrgRequest { name, org: Some(org), update_mask: mask.finish()? };
                 print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
             }
+            Self::Delete { org, condition } => {
+                let ask = mg::DeleteOrgRequest { org, etag: condition.etag };
+                let revision = stub.delete_org(ask).await?.into_inner().revision;
+                print.done(&format!(
+                    "deleted at revision {revision}; `rrctl org undelete ID` brings it back for 30 days"
+                ))
+            }
+            Self::Undelete { id } => {
+                if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
+                    return Err(fault::usage(
+                        &format!("{id:?} is no id of an organization"),
+                        "its name may be another's by now; `rrctl audit list` has the id",
+                    ));
+                }
+                let reply = stub.undelete_org(mg::UndeleteOrgRequest { org: id }).await?.into_inner();
+                print.one(&reply.org.unwrap_or_default())
+            }
+            Self::Diff(_) | Self::Rollback(_) => Ok(()),
         }
     }
 }
 
 impl Row for mg::Org {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "suspended", "created", "display name"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "suspended", "default limits", "regions", "not shared", "created", "display name"];
 
     fn cells(&self) -> Vec<String> {
+        let sharing = self.sharing.unwrap_or(EVERYTHING_SHARED);
+        let hidden: Vec<&str> = [
+            (sharing.caller_credentials, "caller-credentials"),
+            (sharing.upstream_credentials, "upstream-credentials"),
+            (sharing.targets, "targets"),
+            (sharing.proxies, "proxies"),
+        ]
+        .into_iter()
+        .filter_map(|(shared, what)| (!shared).then_some(what))
+        .collect();
         vec![
             self.name.clone(),
             self.id.clone(),
             self.suspended.to_string(),
+            limits::of(self.default_limits.as_ref()),
+            self.allowed_regions.join(" "),
+            hidden.join(" "),
             time(self.created_at.as_ref()),
             self.display_name.clone(),
         ]

@@ -33,6 +33,11 @@ impl Printer {
         Self(format)
     }
 
+    /// Whether a program reads it.
+    pub(crate) fn is_json(self) -> bool {
+        self.0 == Format::Json
+    }
+
     /// Prints a list.
     pub(crate) fn list<T: Row + Serialize>(self, items: &[T]) -> Result<()> {
         match self.0 {
@@ -63,6 +68,14 @@ impl Printer {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Prints one of a stream: a line, whatever the format.
+    pub(crate) fn line<T: Row + Serialize>(self, item: &T) -> Result<()> {
+        match self.0 {
+            Format::Json => line_out(&serde_json::to_string(item)?),
+            Format::Table => line_out(item.cells().join("  ").trim_end()),
         }
     }
 

@@ -16,9 +16,11 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
 
 use crate::args::Session;
+use crate::change::{Condition, Mask};
 use crate::connect::Connection;
 use crate::fault;
 use crate::key_file::{PassphraseArgs, write_new};
+use crate::page::{self, Listing};
 use crate::print::{Row, note, time};
 use crate::trust::TrustFile;
 
@@ -29,12 +31,32 @@ pub(crate) const STATEMENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub(crate) enum Verb {
     /// Makes a region and its keys.
     Create(CreateArgs),
-    /// Lists all regions.
-    List,
+    /// Lists the regions that you may see.
+    List(Listing),
     /// Shows one.
     Show {
         /// Name or id.
         region: String,
+    },
+    /// Changes one.
+    Update {
+        /// Name or id.
+        region: String,
+        /// Where callers reach its edge: scheme, host and port.
+        #[arg(long)]
+        base_url: Option<String>,
+        /// For people.
+        #[arg(long)]
+        display_name: Option<String>,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Removes one that no proxy, no sealed secret and no node needs.
+    Delete {
+        /// Name or id.
+        region: String,
+        #[command(flatten)]
+        condition: Condition,
     },
 }
 
@@ -48,6 +70,9 @@ pub(crate) struct CreateArgs {
     /// For people.
     #[arg(long, default_value = "", hide_default_value = true)]
     display_name: String,
+    /// The one organization that may use it, by name or id; shared by all when not given. Fixed.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ORG")]
+    dedicated_to: String,
     /// Where the private keys are written. Must not be there yet.
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
@@ -69,11 +94,27 @@ impl Verb {
         let print = session.print;
         match self {
             Self::Create(args) => args.run(session).await,
-            Self::List => print.list(&list(session.endpoint.connect().await?).await?),
+            Self::List(listing) => print.list(&list_some(session.endpoint.connect().await?, &listing).await?),
             Self::Show { region } => {
                 let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
                 let reply = stub.get_region(mg::GetRegionRequest { region }).await?.into_inner();
                 print.one(&reply.region.unwrap_or_default())
+            }
+            Self::Update { region: name, base_url, display_name, condition } => {
+                let mut region = mg::Region { etag: condition.etag, ..mg::Region::default() };
+                let mut mask = Mask::default();
+                mask.put("base_url", &mut region.base_url, base_url);
+                mask.put("display_name", &mut region.display_name, display_name);
+                let update_mask = mask.finish()?;
+                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let ask = mg::UpdateRegionRequest { name, region: Some(region), update_mask };
+                print.one(&stub.update_region(ask).await?.into_inner().region.unwrap_or_default())
+            }
+            Self::Delete { region, condition } => {
+                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let ask = mg::DeleteRegionRequest { region, etag: condition.etag };
+                let revision = stub.delete_region(ask).await?.into_inner().revision;
+                print.done(&format!("deleted at revision {revision}"))
             }
         }
     }
@@ -102,7 +143,14 @@ impl CreateArgs {
         // All is on disk before anybody can seal to the keys; a refused call takes it away again.
         let noted = TrustFile::add(&self.regions_file, &self.name, &statement)?;
         let files = Written::write(&text, &self.key_file, copy.as_deref())?;
-        let region = create(connection, &statement, &self.name, &self.base_url, &self.display_name).await?;
+        let region = mg::Region {
+            name: self.name,
+            display_name: self.display_name,
+            base_url: self.base_url,
+            dedicated_to: self.dedicated_to,
+            ..mg::Region::default()
+        };
+        let region = create(connection, &statement, region).await?;
         files.keep();
         noted.keep();
         session.print.one(&region)?;
@@ -177,41 +225,33 @@ impl Drop for Written {
 pub(crate) async fn create(
     connection: Connection,
     statement: &RegionStatement,
-    name: &str,
-    base_url: &str,
-    display_name: &str,
+    region: mg::Region,
 ) -> Result<mg::Region> {
-    let region = mg::Region {
-        id: statement.region().to_string(),
-        name: name.to_owned(),
-        display_name: display_name.to_owned(),
-        base_url: base_url.to_owned(),
-        key: Some(statement.to_wire()),
-        ..mg::Region::default()
-    };
+    let region = mg::Region { id: statement.region().to_string(), key: Some(statement.to_wire()), ..region };
     let mut stub = RegionServiceClient::new(connection);
     let reply = stub.create_region(mg::CreateRegionRequest { region: Some(region) }).await?.into_inner();
     Ok(reply.region.unwrap_or_default())
 }
 
-/// Every region that the control plane knows.
+/// Every region that you may see.
 pub(crate) async fn list(connection: Connection) -> Result<Vec<mg::Region>> {
+    list_some(connection, &Listing::default()).await
+}
+
+async fn list_some(connection: Connection, which: &Listing) -> Result<Vec<mg::Region>> {
     let mut stub = RegionServiceClient::new(connection);
-    let mut all = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let ask = mg::ListRegionsRequest { page_size: 1000, page_token };
+    page::all(async |page_size, page_token| {
+        let (filter, order_by) = (which.filter.clone(), which.order_by.clone());
+        let ask = mg::ListRegionsRequest { page_size, page_token, filter, order_by };
         let reply = stub.list_regions(ask).await?.into_inner();
-        all.extend(reply.regions);
-        page_token = reply.next_page_token;
-        if page_token.is_empty() {
-            return Ok(all);
-        }
-    }
+        Ok((reply.regions, reply.next_page_token))
+    })
+    .await
 }
 
 impl Row for mg::Region {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "epoch", "fingerprint", "base url", "created"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "epoch", "fingerprint", "dedicated to", "base url", "created"];
 
     fn cells(&self) -> Vec<String> {
         let statement: Option<RegionStatement> = self.key.clone().and_then(|wire| wire.try_into().ok());
@@ -220,6 +260,7 @@ impl Row for mg::Region {
             self.id.clone(),
             statement.as_ref().map(|s| s.epoch().to_string()).unwrap_or_default(),
             statement.map_or_else(|| "does not verify".to_owned(), |s| s.fingerprint().to_string()),
+            self.dedicated_to.clone(),
             self.base_url.clone(),
             time(self.created_at.as_ref()),
         ]

@@ -3,45 +3,67 @@
 use anyhow::Result;
 use clap::Subcommand;
 use rr_contract::wire::management as mg;
-use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
+use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
 
 use crate::args::Session;
+use crate::page::Newest;
 use crate::print::{Row, time};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     /// Lists revisions, newest first.
-    List {
-        /// At most so many.
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=1000))]
-        limit: i32,
+    List(Newest),
+    /// Shows one.
+    Show {
+        /// Its number.
+        revision: u64,
     },
 }
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
-        let Self::List { limit } = self;
-        let mut stub = InstallationServiceClient::new(session.endpoint.connect().await?);
-        let ask = mg::ListRevisionsRequest { page_size: limit, page_token: String::new() };
-        session.print.list(&stub.list_revisions(ask).await?.into_inner().revisions)
+        let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
+        match self {
+            Self::List(newest) => {
+                let found = newest.of(async |page_size, page_token| {
+                    let ask = mg::ListRevisionsRequest { page_size, page_token };
+                    let reply = stub.list_revisions(ask).await?.into_inner();
+                    Ok((reply.revisions, reply.next_page_token))
+                });
+                session.print.list(&found.await?)
+            }
+            Self::Show { revision } => {
+                let ask = mg::GetRevisionRequest { revision };
+                session.print.one(&stub.get_revision(ask).await?.into_inner().revision.unwrap_or_default())
+            }
+        }
     }
 }
 
 impl Row for mg::Revision {
-    const COLUMNS: &'static [&'static str] = &["revision", "at", "author", "call", "changes"];
+    const COLUMNS: &'static [&'static str] = &["revision", "at", "author", "call", "kept", "changes"];
 
     fn cells(&self) -> Vec<String> {
-        let changes: Vec<String> = self
-            .changes
-            .iter()
-            .map(|change| format!("{}{} {}", if change.removed { "-" } else { "+" }, change.kind, change.id))
-            .collect();
+        let change = |change: &mg::Change| {
+            let sign = if change.removed { "-" } else { "+" };
+            format!(
+                "{sign}{} {}",
+                change.kind,
+                if change.name.is_empty() { &change.id } else { &change.name }
+            )
+        };
+        let mut changes = self.changes.iter().map(change).collect::<Vec<_>>().join(", ");
+        let more = self.change_count.saturating_sub(self.changes.len() as u64);
+        if more > 0 {
+            changes.push_str(&format!(", and {more} more"));
+        }
         vec![
             self.revision.to_string(),
             time(self.at.as_ref()),
             self.author.clone(),
             self.call.clone(),
-            changes.join(", "),
+            self.kept.to_string(),
+            changes,
         ]
     }
 }

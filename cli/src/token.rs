@@ -1,66 +1,69 @@
-//! `rrctl token`: tokens of people and services.
+//! `rrctl token`: tokens of people and services; and `rrctl whoami`.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use clap::{Args, Subcommand, ValueEnum};
-use rr_contract::model::time::timestamp;
+use clap::{Args, Subcommand};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
+use serde::Serialize;
 
 use crate::args::Session;
+use crate::change::Condition;
 use crate::connect::Connection;
 use crate::fault;
 use crate::key_file::write_new;
+use crate::moment::Moment;
+use crate::page;
 use crate::print::{Row, line_out, note, time};
+use crate::role::{self, Granted};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a token that can do no more than yours.
-    Create(CreateArgs),
-    /// Shows who you are and what you may do.
-    Show,
-}
-
-/// Roles, as they are typed.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Role {
-    /// Reads what belongs to an organization.
-    Viewer,
-    /// Changes targets, credentials and proxies.
-    Editor,
-    /// Changes the organization.
-    Admin,
-    /// Everything in an organization.
-    Owner,
-    /// Of the installation: organizations, regions, nodes.
-    Operator,
-}
-
-impl Role {
-    const fn to_wire(self) -> mg::Role {
-        match self {
-            Self::Viewer => mg::Role::Viewer,
-            Self::Editor => mg::Role::Editor,
-            Self::Admin => mg::Role::Admin,
-            Self::Owner => mg::Role::Owner,
-            Self::Operator => mg::Role::Operator,
-        }
-    }
+    /// Makes a token that can do no more than you: a service's with --role, or a user's with --user.
+    Create(Box<CreateArgs>),
+    /// Lists tokens, without their secrets.
+    List,
+    /// Shows one, without its secret.
+    Show {
+        /// Name or id.
+        token: String,
+    },
+    /// Makes a token open nothing any more. It stays in the list.
+    Revoke {
+        /// Name or id.
+        token: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
 }
 
 #[derive(Args)]
 pub(crate) struct CreateArgs {
     /// For people.
     name: String,
-    /// What it may do; with --org, in that organization.
-    #[arg(long, value_enum)]
-    role: Role,
-    /// Days until it ends. Without it, it does not.
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
-    expires_in: Option<u32>,
+    /// What a service may do, as `editor@acme`, `operator` or `region-operator@eu`; without `@` in the
+    /// organization of --org. Can be given more than once.
+    #[arg(
+        long = "role",
+        value_name = "ROLE[@PLACE]",
+        required_unless_present = "user",
+        conflicts_with = "user"
+    )]
+    roles: Vec<Granted>,
+    /// User whose rights it has, by name or id.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    user: String,
+    /// Opens only this call, as `ProxyService.GetProxy` or `ProxyService.*`; can be given more than once.
+    #[arg(long = "call", value_name = "CALL")]
+    calls: Vec<String>,
+    /// Opens only this resource and what belongs to it, by id; can be given more than once.
+    #[arg(long = "resource", value_name = "ID")]
+    resources: Vec<String>,
+    /// When it ends, as `30d` or `2027-01-31`. Without it, it does not.
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<Moment>,
     /// File that the token is written to; printed when not given.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -68,70 +71,116 @@ pub(crate) struct CreateArgs {
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let print = session.print;
+        if let Self::Create(args) = self {
+            return args.run(session).await;
+        }
+        let mut stub = TokenServiceClient::new(session.endpoint.connect().await?);
         match self {
-            Self::Create(args) => {
-                let org = match args.role {
-                    Role::Operator => String::new(),
-                    _ => session.org()?,
-                };
-                if args.out.as_ref().is_some_and(|path| path.exists()) {
-                    return Err(fault::usage("the file for the token is there already", "name another"));
-                }
-                let expires_at = args
-                    .expires_in
-                    .map(|days| timestamp(SystemTime::now() + Duration::from_secs(u64::from(days) * 86_400)));
-                let grants = vec![mg::Grant { role: args.role.to_wire().into(), org }];
-                let connection = session.endpoint.connect().await?;
-                let (token, secret) = create(connection, &args.name, grants, expires_at).await?;
-                session.print.one(&token)?;
-                match &args.out {
-                    Some(path) => write_new(path, &secret),
-                    None => {
-                        note("the token below is shown this once");
-                        line_out(std::str::from_utf8(secret.expose())?)
-                    }
-                }
+            Self::List => {
+                let all = page::all(async |page_size, page_token| {
+                    let ask = mg::ListTokensRequest { page_size, page_token };
+                    let reply = stub.list_tokens(ask).await?.into_inner();
+                    Ok((reply.tokens, reply.next_page_token))
+                });
+                print.list(&all.await?)
             }
-            Self::Show => {
-                let mut stub = TokenServiceClient::new(session.endpoint.connect().await?);
-                let reply = stub.get_self(mg::GetSelfRequest {}).await?.into_inner();
-                session.print.one(&reply.token.unwrap_or_default())
+            Self::Show { token } => {
+                let reply = stub.get_token(mg::GetTokenRequest { token }).await?.into_inner();
+                print.one(&reply.token.unwrap_or_default())
+            }
+            Self::Revoke { token, condition } => {
+                let ask = mg::DeleteTokenRequest { token, etag: condition.etag };
+                let revision = stub.delete_token(ask).await?.into_inner().revision;
+                print.done(&format!("revoked at revision {revision}"))
+            }
+            Self::Create(_) => Ok(()),
+        }
+    }
+}
+
+impl CreateArgs {
+    async fn run(self, session: Session) -> Result<()> {
+        if self.out.as_ref().is_some_and(|path| path.exists()) {
+            return Err(fault::usage("the file for the token is there already", "name another"));
+        }
+        let mut grants = Vec::with_capacity(self.roles.len());
+        for granted in self.roles {
+            grants.push(granted.into_wire(|| session.org())?);
+        }
+        let token = mg::Token {
+            name: self.name,
+            grants,
+            expires_at: self.expires.map(Moment::ahead),
+            user: self.user,
+            calls: self.calls,
+            resources: self.resources,
+            ..mg::Token::default()
+        };
+        let (token, secret) = create(session.endpoint.connect().await?, token).await?;
+        session.print.one(&token)?;
+        match &self.out {
+            Some(path) => write_new(path, &secret),
+            None => {
+                note("the token below is shown this once");
+                line_out(std::str::from_utf8(secret.expose())?)
             }
         }
     }
 }
 
 /// Makes a token; its secret comes back this once.
-pub(crate) async fn create(
-    connection: Connection,
-    name: &str,
-    grants: Vec<mg::Grant>,
-    expires_at: Option<pbjson_types::Timestamp>,
-) -> Result<(mg::Token, Secret)> {
-    let token = mg::Token { name: name.to_owned(), grants, expires_at, ..mg::Token::default() };
+pub(crate) async fn create(connection: Connection, token: mg::Token) -> Result<(mg::Token, Secret)> {
     let ask = mg::CreateTokenRequest { token: Some(token) };
     let reply = TokenServiceClient::new(connection).create_token(ask).await?.into_inner();
     Ok((reply.token.unwrap_or_default(), Secret::from(reply.secret)))
 }
 
-impl Row for mg::Token {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "grants", "created", "expires"];
+/// Shows who the token's bearer is and what he may do.
+pub(crate) async fn whoami(session: Session) -> Result<()> {
+    let mut stub = TokenServiceClient::new(session.endpoint.connect().await?);
+    session.print.one(&Oneself(stub.get_self(mg::GetSelfRequest {}).await?.into_inner()))
+}
+
+/// Whoever asked.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Oneself(mg::GetSelfResponse);
+
+impl Row for Oneself {
+    const COLUMNS: &'static [&'static str] =
+        &["user", "token", "token id", "may", "only calls", "only resources", "expires"];
 
     fn cells(&self) -> Vec<String> {
-        let grants: Vec<String> = self
-            .grants
-            .iter()
-            .map(|grant| {
-                let role = grant.role().as_str_name().trim_start_matches("ROLE_").to_lowercase();
-                if grant.org.is_empty() { role } else { format!("{role} of {}", grant.org) }
-            })
-            .collect();
+        let token = self.0.token.clone().unwrap_or_default();
+        let user = self.0.user.clone().unwrap_or_default();
+        vec![
+            user.name,
+            token.name,
+            token.id,
+            role::text(&self.0.grants),
+            token.calls.join(" "),
+            token.resources.join(" "),
+            time(token.expires_at.as_ref()),
+        ]
+    }
+}
+
+impl Row for mg::Token {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "user", "grants", "only calls", "only resources", "created", "expires", "revoked"];
+
+    fn cells(&self) -> Vec<String> {
         vec![
             self.name.clone(),
             self.id.clone(),
-            grants.join(", "),
+            self.user.clone(),
+            role::text(&self.grants),
+            self.calls.join(" "),
+            self.resources.join(" "),
             time(self.created_at.as_ref()),
             time(self.expires_at.as_ref()),
+            time(self.revoked_at.as_ref()),
         ]
     }
 }

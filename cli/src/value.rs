@@ -70,6 +70,6 @@ pub(crate) fn confirm(question: &str, what: &str, remedy: &str) -> Result<()> {
     std::io::stdin().read_line(&mut line).context("read the answer")?;
     match line.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(fault::usage("not confirmed; nothing was sealed", remedy)),
+        _ => Err(fault::usage("not confirmed; nothing was done", remedy)),
     }
 }

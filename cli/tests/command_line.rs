@@ -53,15 +53,131 @@ fn a_missing_organization_is_a_matter_of_usage() {
     check(&["target", "list"], 2, &["--org", "RRCTL_ORG"]);
 }
 
+/// Every noun and its verbs.
+const NOUNS: &[(&str, &[&str])] = &[
+    ("org", &["create", "list", "show", "update", "delete", "undelete", "diff", "rollback"]),
+    ("user", &["create", "list", "show", "update", "disable", "enable", "delete"]),
+    ("member", &["add", "list", "show", "set-role", "remove"]),
+    ("region", &["create", "list", "show", "update", "delete"]),
+    ("target", &["create", "list", "show", "update", "delete"]),
+    (
+        "credential",
+        &["create-caller", "create-upstream", "replace-secret", "list", "show", "update", "delete"],
+    ),
+    ("proxy", &["create", "list", "show", "update", "delete"]),
+    ("rule", &["create", "list", "show", "update", "delete"]),
+    ("filter", &["create", "list", "show", "update", "delete"]),
+    ("meter", &["create", "list", "show", "update", "delete"]),
+    ("request", &["list", "show"]),
+    ("node", &["list", "token"]),
+    ("revision", &["list", "show"]),
+    ("audit", &["list", "export", "refused", "verify"]),
+    ("notification", &["list", "show", "read", "watch"]),
+    ("token", &["create", "list", "show", "revoke"]),
+];
+
 #[test]
-fn help_of_every_noun_names_its_verbs() {
-    for noun in
-        ["org", "region", "target", "credential", "proxy", "request", "node", "revision", "token", "dev"]
-    {
-        let output = rrctl(&[noun, "--help"]);
-        assert!(output.status.success(), "{noun}");
-        assert!(!output.stdout.is_empty(), "{noun}");
+fn help_of_every_noun_names_its_verbs_and_every_verb_says_what_it_does() {
+    let help = |args: &[&str]| {
+        let output = rrctl(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let all = help(&["--help"]);
+    for (noun, verbs) in NOUNS {
+        assert!(all.contains(&format!("  {noun} ")), "{noun}");
+        let text = help(&[noun, "--help"]);
+        for verb in *verbs {
+            assert!(text.contains(&format!("  {verb} ")), "{noun} {verb}");
+            let text = help(&[noun, verb, "--help"]);
+            let first = text.lines().next().unwrap_or_default();
+            assert!(!first.is_empty() && !first.starts_with("Usage"), "{noun} {verb}: {first:?}");
+            undocumented(&format!("{noun} {verb}"), &text);
+        }
     }
+    for verb in ["apply", "export", "whoami"] {
+        undocumented(verb, &help(&[verb, "--help"]));
+    }
+    for verb in ["create", "list", "revoke"] {
+        undocumented(verb, &help(&["node", "token", verb, "--help"]));
+    }
+}
+
+/// Finds options and arguments without a text.
+fn undocumented(what: &str, help: &str) {
+    let lines: Vec<&str> = help.lines().collect();
+    for (n, line) in lines.iter().enumerate() {
+        let is_option = line.starts_with("  -") || line.starts_with("      --") || line.starts_with("  <");
+        if !is_option {
+            continue;
+        }
+        let same_line = line.trim_start().contains("  ");
+        let next_line = lines.get(n + 1).is_some_and(|next| next.starts_with("          "));
+        assert!(same_line || next_line, "{what}: nothing is said of {line:?}");
+    }
+}
+
+#[cfg(feature = "dev")]
+#[test]
+fn dev_has_a_help_of_its_own() {
+    assert!(rrctl(&["dev", "--help"]).status.success());
+}
+
+#[test]
+fn nouns_of_an_organization_ask_for_it() {
+    for noun in
+        ["target", "credential", "proxy", "rule", "filter", "meter", "member", "notification", "audit"]
+    {
+        check(&[noun, "list"], 2, &["--org", "RRCTL_ORG"]);
+    }
+    check(&["org", "diff", "1"], 2, &["--org"]);
+    check(&["org", "rollback", "1"], 2, &["--org"]);
+    check(&["export"], 2, &["--org"]);
+    check(&["token", "create", "ci", "--role", "editor"], 2, &["--org"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anybody_is_called() {
+    for (args, parts) in [
+        (&["org", "update", "acme", "--share", "targets=maybe"] as &[&str], ["--share", "targets=off"]),
+        (&["org", "update", "acme", "--share", "users=on"], ["--share", "proxies"]),
+        (&["token", "create", "ci", "--role", "operator@acme"], ["--role", "everywhere"]),
+        (&["token", "create", "ci", "--role", "king"], ["--role", "viewer"]),
+        (&["token", "create", "ci"], ["--role", "required"]),
+        (&["token", "create", "ci", "--user", "ada", "--role", "operator"], ["--user", "--role"]),
+        (&["token", "create", "ci", "--role", "operator", "--expires", "soon"], ["--expires", "30d"]),
+        (&["rule", "create", "--deny"], ["--on", "required"]),
+        (&["rule", "create", "--on", "proxy/echo"], ["--allow", "--deny"]),
+        (&["rule", "create", "--on", "proxy/echo", "--allow", "--deny"], ["--allow", "--deny"]),
+        (&["rule", "create", "--on", "echo", "--deny"], ["--on", "proxy/NAME"]),
+        (&["rule", "create", "--on", "proxy/echo", "--deny", "--path-absent"], ["--path", "required"]),
+        (&["rule", "create", "--on", "proxy/echo", "--deny", "--priority", "1001"], ["--priority", "1000"]),
+        (&["filter", "create", "--on", "proxy/echo"], ["--retain", "--mask"]),
+        (&["meter", "create", "--on", "echo"], ["--requests", "--value-path"]),
+        (&["proxy", "update", "echo", "--deny-status", "404"], ["--deny-status", "403"]),
+        (&["target", "update", "echo", "--connect-timeout", "-1"], ["-1", ""]),
+        (&["apply"], ["--file", "required"]),
+        (&["apply", "-f", "x.yaml", "--prune"], ["--owner", "required"]),
+        (&["audit", "list", "--since", "yesterday"], ["--since", "2026-01-31"]),
+        (&["notification", "read"], ["NOTIFICATION", "required"]),
+    ] {
+        check(args, 2, &parts);
+    }
+}
+
+#[test]
+fn a_file_to_apply_is_judged_before_anybody_is_called() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let apply = |name: &str, text: &str, code: i32, parts: &[&str]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        check(&["--org", "acme", "apply", "-f", file.to_str().expect("a path of ours")], code, parts);
+    };
+    apply("a.yaml", "kind: target\nname: a\n---\nkind: tarject\n", 1, &["a.yaml, line 4", "tarject"]);
+    apply("b.json", "[{\"kind\": \"target\", \"nome\": 1}]", 1, &["b.json, document 1", "nome"]);
+    apply("c.toml", "", 2, &["c.toml", ".yaml"]);
+    apply("d.yaml", "# nothing\n", 2, &["no document", "kind"]);
+    check(&["--org", "acme", "apply", "-f", "/nonexistent/x.yaml"], 1, &["/nonexistent/x.yaml"]);
 }
 
 #[test]
@@ -69,6 +185,7 @@ fn an_endpoint_with_a_path_is_refused() {
     check(&["--endpoint", "http://127.0.0.1:7420/v1", "org", "list"], 2, &["/v1", "host and port"]);
 }
 
+#[cfg(feature = "dev")]
 #[test]
 fn a_bad_file_of_dev_is_named_with_its_line_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -53,17 +53,18 @@ pub(super) async fn admin_token(
     let bootstrap = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let endpoint = Endpoint::new(url, Some(Secret::from(bootstrap.trim().to_owned())), None)?;
     let connection = endpoint.connect().await?;
-    let operator = mg::Grant { role: mg::Role::Operator.into(), org: String::new() };
-    let owner = mg::Grant { role: mg::Role::Owner.into(), org: ORG.to_owned() };
+    let operator = mg::Grant { role: mg::Role::Operator.into(), ..mg::Grant::default() };
+    let owner = mg::Grant { role: mg::Role::Owner.into(), org: ORG.to_owned(), ..mg::Grant::default() };
     // The sample's organization is there already when only the token was lost.
-    let secret = match token::create(connection.clone(), "dev", vec![operator.clone(), owner], None).await {
+    let with = |grants| mg::Token { name: "dev".to_owned(), grants, ..mg::Token::default() };
+    let secret = match token::create(connection.clone(), with(vec![operator.clone(), owner])).await {
         Ok((_, secret)) => secret,
         Err(error)
             if error
                 .downcast_ref::<Status>()
                 .is_some_and(|status| status.code() == Code::InvalidArgument) =>
         {
-            token::create(connection, "dev", vec![operator], None).await?.1
+            token::create(connection, with(vec![operator])).await?.1
         }
         Err(error) => return Err(error),
     };
@@ -122,7 +123,7 @@ fn found<T>(result: Result<Response<T>, Status>) -> Result<Option<T>> {
 
 async fn org(connection: &Connection) -> Result<()> {
     let mut stub = OrgServiceClient::new(connection.clone());
-    if found(stub.get_org(mg::GetOrgRequest { org: ORG.to_owned() }).await)?.is_none() {
+    if found(stub.get_org(mg::GetOrgRequest { org: ORG.to_owned(), revision: 0 }).await)?.is_none() {
         let org = Some(mg::Org { name: ORG.to_owned(), ..mg::Org::default() });
         stub.create_org(mg::CreateOrgRequest { org }).await.context("make the sample organization")?;
     }
@@ -145,7 +146,13 @@ async fn region_of(connection: &Connection, keys: &RegionKeys, edge_url: &str) -
         None => {
             let now = SystemTime::now();
             let statement = keys.statement(now, now + region::STATEMENT_LIFE);
-            region::create(connection.clone(), &statement, REGION, edge_url, "This machine").await?;
+            let region = mg::Region {
+                name: REGION.to_owned(),
+                display_name: "This machine".to_owned(),
+                base_url: edge_url.to_owned(),
+                ..mg::Region::default()
+            };
+            region::create(connection.clone(), &statement, region).await?;
         }
         Some(there) if there.id == keys.region().to_string() => {}
         Some(_) => bail!(
@@ -158,7 +165,7 @@ async fn region_of(connection: &Connection, keys: &RegionKeys, edge_url: &str) -
 /// Whether the target moved since the secret was sealed to its origin.
 async fn target(connection: &Connection, base_url: &str) -> Result<bool> {
     let mut stub = TargetServiceClient::new(connection.clone());
-    let ask = mg::GetTargetRequest { org: ORG.to_owned(), target: TARGET.to_owned() };
+    let ask = mg::GetTargetRequest { org: ORG.to_owned(), target: TARGET.to_owned(), revision: 0 };
     let target = mg::Target {
         name: TARGET.to_owned(),
         base_url: base_url.to_owned(),
@@ -192,7 +199,7 @@ async fn upstream_credential(
     moved: bool,
 ) -> Result<()> {
     let mut stub = CredentialServiceClient::new(connection.clone());
-    let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: UPSTREAM.to_owned() };
+    let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: UPSTREAM.to_owned(), revision: 0 };
     let there = found(stub.get_credential(ask).await)?.and_then(|reply| reply.credential);
     let (id, version) = match &there {
         Some(credential) if moved => {
@@ -201,7 +208,7 @@ async fn upstream_credential(
         Some(_) => return Ok(()),
         None => (CredentialId::from_random(draw(&SystemEntropy)), 1),
     };
-    let context = credential::context(connection, ORG, id, version).await?;
+    let context = credential::sealing::context(connection, ORG, id, version).await?;
     let spec = SecretSpec {
         value: Secret::from(UPSTREAM_VALUE.to_owned()),
         origins: vec![Origin::of(&upstream_url.parse::<BaseUrl>()?)],
@@ -220,8 +227,15 @@ async fn upstream_credential(
         };
         stub.replace_secret(ask).await.context("seal the sample secret anew")?;
     } else {
-        let kind = mg::UpstreamKind::Bearer;
-        credential::create_upstream(connection.clone(), ORG, UPSTREAM, id, kind, Some(sealed)).await?;
+        let kind = mg::UpstreamKind::Bearer.into();
+        let upstream = mg::Upstream { kind, sealed: Some(sealed), sealed_regions: Vec::new() };
+        let credential = mg::Credential {
+            id: id.to_string(),
+            name: UPSTREAM.to_owned(),
+            usage: Some(mg::credential::Usage::Upstream(upstream)),
+            ..mg::Credential::default()
+        };
+        credential::create(connection.clone(), ORG, credential).await?;
     }
     Ok(())
 }
@@ -231,22 +245,33 @@ async fn caller(place: &Place, connection: &Connection) -> Result<Secret> {
         return Ok(key);
     }
     let mut stub = CredentialServiceClient::new(connection.clone());
-    let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: CALLER.to_owned() };
+    let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: CALLER.to_owned(), revision: 0 };
     if found(stub.get_credential(ask).await)?.is_some() {
         // Its key was shown once and not kept: a start was killed in between. Both are made again.
-        let proxy = mg::DeleteProxyRequest { org: ORG.to_owned(), proxy: PROXY.to_owned() };
+        let proxy =
+            mg::DeleteProxyRequest { org: ORG.to_owned(), proxy: PROXY.to_owned(), etag: String::new() };
         found(ProxyServiceClient::new(connection.clone()).delete_proxy(proxy).await)?;
-        let ask = mg::DeleteCredentialRequest { org: ORG.to_owned(), credential: CALLER.to_owned() };
+        let ask = mg::DeleteCredentialRequest {
+            org: ORG.to_owned(),
+            credential: CALLER.to_owned(),
+            ..mg::DeleteCredentialRequest::default()
+        };
         found(stub.delete_credential(ask).await)?;
     }
-    let (_, key) = credential::create_caller(connection.clone(), ORG, CALLER).await?;
+    let caller = mg::Caller { kind: mg::CallerKind::ApiKey.into(), ..mg::Caller::default() };
+    let credential = mg::Credential {
+        name: CALLER.to_owned(),
+        usage: Some(mg::credential::Usage::Caller(caller)),
+        ..mg::Credential::default()
+    };
+    let (_, key) = credential::create(connection.clone(), ORG, credential).await?;
     place.keep(CALLER_FILE, &key)?;
     Ok(key)
 }
 
 async fn proxy(connection: &Connection) -> Result<()> {
     let mut stub = ProxyServiceClient::new(connection.clone());
-    let ask = mg::GetProxyRequest { org: ORG.to_owned(), proxy: PROXY.to_owned() };
+    let ask = mg::GetProxyRequest { org: ORG.to_owned(), proxy: PROXY.to_owned(), revision: 0 };
     if found(stub.get_proxy(ask).await)?.is_none() {
         let proxy = mg::Proxy {
             name: PROXY.to_owned(),
