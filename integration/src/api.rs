@@ -77,7 +77,7 @@ impl Api {
     /// Uses a bootstrap token up, for an operator's.
     pub async fn bootstrap(management: SocketAddr, bootstrap: &str) -> Result<Self, Status> {
         let api = Self::new(management, bootstrap);
-        let grants = vec![mg::Grant { role: mg::Role::Operator.into(), org: String::new() }];
+        let grants = vec![mg::Grant { role: mg::Role::Operator.into(), ..mg::Grant::default() }];
         let token = mg::Token { name: "test".to_owned(), grants, ..mg::Token::default() };
         let reply = TokenServiceClient::new(api.connection)
             .create_token(mg::CreateTokenRequest { token: Some(token) })
@@ -134,7 +134,8 @@ impl Api {
 
     /// Makes a caller credential; its key comes back.
     pub async fn caller(&self, org: &str, name: &str) -> Result<String, Status> {
-        let usage = mg::credential::Usage::Caller(mg::Caller { kind: mg::CallerKind::ApiKey.into() });
+        let caller = mg::Caller { kind: mg::CallerKind::ApiKey.into(), ..mg::Caller::default() };
+        let usage = mg::credential::Usage::Caller(caller);
         let credential =
             mg::Credential { name: name.to_owned(), usage: Some(usage), ..mg::Credential::default() };
         let ask = mg::CreateCredentialRequest { org: org.to_owned(), credential: Some(credential) };
@@ -192,7 +193,8 @@ impl Api {
         Ok(CredentialServiceClient::new(self.connection()).replace_secret(ask).await?.into_inner().revision)
     }
 
-    async fn seal(
+    /// A bearer value for an origin, sealed to a region that a credential version is bound to.
+    pub async fn seal(
         &self,
         org: &str,
         credential: CredentialId,
@@ -202,7 +204,7 @@ impl Api {
         value: &str,
     ) -> Result<fleet::SealedSecret, Status> {
         let found = OrgServiceClient::new(self.connection())
-            .get_org(mg::GetOrgRequest { org: org.to_owned() })
+            .get_org(mg::GetOrgRequest { org: org.to_owned(), revision: 0 })
             .await?
             .into_inner();
         let org: OrgId = found.org.expect("found").id.parse().expect("an id of ours");
@@ -259,7 +261,8 @@ impl Api {
         Ok(self.get_installation().await?.revision)
     }
 
-    async fn installation(&self) -> Result<InstallationId, Status> {
+    /// Which installation it is.
+    pub async fn installation(&self) -> Result<InstallationId, Status> {
         Ok(self.get_installation().await?.id.parse().expect("an id of ours"))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`world`]: both planes in this process, and a sample;
 //! * [`logs`]: what the planes logged and no test announced;
+//! * [`postgres`]: a server of a test's own, to be killed at will;
 //! * [`process`]: the programs as processes, for `kill -9`;
 //! * [`api`]: the management API as a test uses it;
 //! * [`caller`], [`upstream`]: both ends of a proxied request;
@@ -14,6 +15,7 @@ pub mod api;
 pub mod caller;
 pub mod fleet_100k;
 pub mod logs;
+pub mod postgres;
 pub mod process;
 pub mod upstream;
 pub mod wait;

@@ -85,13 +85,34 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> io::Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// Processor time that it took so far, in seconds.
+    pub fn processor_time(&self) -> io::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        // Behind the name, which may hold anything: fields 14 and 15, in hundredths of a second.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks: Vec<u64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+        if ticks.len() < 2 {
+            return Err(io::Error::other("no times"));
+        }
+        Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
+    }
+
+    /// The most that its resident memory ever was.
+    pub fn peak(&self) -> io::Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> io::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .ok_or_else(|| io::Error::other("no VmRSS"))?;
+            .find_map(|line| line.strip_prefix(field))
+            .ok_or_else(|| io::Error::other("no such field"))?;
         let kib: u64 =
-            line.trim().trim_end_matches("kB").trim().parse().map_err(|_| io::Error::other("bad VmRSS"))?;
+            line.trim().trim_end_matches("kB").trim().parse().map_err(|_| io::Error::other("no number"))?;
         Ok(kib * 1024)
     }
 }
@@ -108,6 +129,7 @@ impl Drop for Process {
 /// `rr-control` on a folder.
 pub struct Control {
     folder: PathBuf,
+    variables: Vec<(String, String)>,
     /// Management API.
     pub management: SocketAddr,
     /// Where nodes connect.
@@ -143,7 +165,9 @@ impl Control {
         command.args(["--management", &management.to_string(), "--fleet", &fleet.to_string()]);
         command.args(["--admin", &admin.to_string()]).envs(variables.iter().cloned());
         let process = Process::start(&mut command, &folder.join("log"));
-        let control = Self { folder: folder.to_owned(), management, fleet, admin, process };
+        let folder = folder.to_owned();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let control = Self { folder, variables, management, fleet, admin, process };
         ready(admin, "rr-control").await;
         control
     }
@@ -153,12 +177,19 @@ impl Control {
         self.process.kill();
     }
 
-    /// Starts it again on the same folder and ports.
+    /// Starts it again on the same folder and ports, and with the same variables.
     pub async fn restart(mut self) -> Self {
         if matches!(self.process.child.try_wait(), Ok(None)) {
             self.process.kill();
         }
-        Self::start_on(&self.folder, self.management, self.fleet, self.admin, &[]).await
+        let variables: Vec<(&str, String)> =
+            self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        Self::start_on(&self.folder, self.management, self.fleet, self.admin, &variables).await
+    }
+
+    /// The database, where it is a file.
+    pub fn database(&self) -> PathBuf {
+        self.folder.join("state/control.db")
     }
 
     /// An operator's API, by way of the bootstrap token.

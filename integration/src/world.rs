@@ -127,6 +127,8 @@ impl ControlPlane {
             fleet: Some(self.fleet),
             admin: Some(self.admin),
             drain: Some(DRAIN),
+            // Tests call as fast as they can.
+            token_rate: Some(0),
             ..rr_control_plane::Settings::default()
         };
         let config = rr_control_plane::Config::resolve(settings).expect("settings of ours are good");

@@ -55,7 +55,8 @@ async fn a_suspended_organization_answers_402() {
 #[tokio::test]
 async fn a_new_secret_is_used_without_a_failed_request() {
     let world = World::start().await;
-    let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: "echo-secret".to_owned() };
+    let ask =
+        mg::GetCredentialRequest { org: ORG.to_owned(), credential: "echo-secret".to_owned(), revision: 0 };
     let mut stub = mg::credential_service_client::CredentialServiceClient::new(world.api.connection());
     let credential = stub.get_credential(ask).await.expect("found").into_inner().credential.expect("found");
     let caller = world.caller_of("echo");
@@ -80,11 +81,13 @@ async fn a_new_secret_is_used_without_a_failed_request() {
 async fn a_deleted_proxy_is_gone_and_what_it_used_can_be_deleted_only_then() {
     let world = World::start().await;
     let mut targets = mg::target_service_client::TargetServiceClient::new(world.api.connection());
-    let target = mg::DeleteTargetRequest { org: ORG.to_owned(), target: "echo".to_owned() };
+    let target =
+        mg::DeleteTargetRequest { org: ORG.to_owned(), target: "echo".to_owned(), ..Default::default() };
     let refused = targets.delete_target(target.clone()).await.expect_err("a proxy uses it");
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
     let mut proxies = ProxyServiceClient::new(world.api.connection());
-    let proxy = mg::DeleteProxyRequest { org: ORG.to_owned(), proxy: "echo".to_owned() };
+    let proxy =
+        mg::DeleteProxyRequest { org: ORG.to_owned(), proxy: "echo".to_owned(), ..Default::default() };
     proxies.delete_proxy(proxy).await.expect("deleted");
     targets.delete_target(target).await.expect("nobody uses it any more");
     world.in_step().await;

@@ -5,6 +5,7 @@ mod config_push;
 mod credential_swap;
 mod dev;
 mod inspection;
+mod kill_nine;
 mod otlp;
 mod plane_outage;
 mod promises;

@@ -43,6 +43,7 @@ async fn one_annotated_call_works_over_both() {
     let ask = rr_contract::wire::management::GetTargetRequest {
         org: "acme".to_owned(),
         target: "second".to_owned(),
+        revision: 0,
     };
     let mut stub = rr_contract::wire::management::target_service_client::TargetServiceClient::new(
         world.api.connection(),

@@ -1,0 +1,168 @@
+//! A private PostgreSQL: its own cluster in a folder of its own, over a socket in that folder, to be killed at will.
+//!
+//! Commits are durable, unlike those of the unit tests' server. Where no server program is found, there is none.
+
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// One database is enough for one test.
+const DATABASE: &str = "rr";
+
+/// A running server. Killed when dropped.
+pub struct Postgres {
+    programs: PathBuf,
+    server: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Postgres {
+    /// Makes a cluster and starts it; none where there is no server program.
+    pub fn start() -> Option<Self> {
+        let programs = programs()?;
+        let folder = tempfile::Builder::new().prefix("rr-pg-").tempdir().expect("a folder");
+        if let Some((uid, gid)) = other_user() {
+            chown(folder.path(), Some(uid), Some(gid)).expect("root may");
+        }
+        let made = as_other_user(Command::new(programs.join("initdb")))
+            .arg("-D")
+            .arg(folder.path().join("data"))
+            .args(["-U", "rr", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .current_dir(folder.path())
+            .output()
+            .expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let server = serve(&programs, folder.path());
+        let started = Self { programs, server, folder };
+        started.wait();
+        started.run("postgres", &format!("CREATE DATABASE {DATABASE}"));
+        Some(started)
+    }
+
+    /// For `--database`.
+    pub fn address(&self) -> String {
+        format!("postgres://rr@localhost/{DATABASE}?host={}", self.folder.path().display())
+    }
+
+    /// `kill -9` of the server; then it starts again, and recovers.
+    pub fn crash(&mut self) {
+        self.server.kill().expect("a child can be killed");
+        self.server.wait().expect("a child can be waited for");
+        let until = Instant::now() + START_LIMIT;
+        loop {
+            self.server = serve(&self.programs, self.folder.path());
+            if self.answers() {
+                return;
+            }
+            // It ended when it came too early: what the first left behind still held its memory.
+            if matches!(self.server.try_wait(), Ok(None)) {
+                self.wait();
+                return;
+            }
+            assert!(Instant::now() < until, "PostgreSQL did not come up again");
+        }
+    }
+
+    /// `kill -9` of one process that serves a connection: the server then ends them all, and recovers.
+    pub fn crash_backend(&self) {
+        let found = self.run(
+            DATABASE,
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'rr-control' ORDER BY backend_start LIMIT 1",
+        );
+        if let Some(id) = found.split_whitespace().next() {
+            Command::new("kill").args(["-9", id]).stderr(Stdio::null()).status().ok();
+        }
+    }
+
+    /// Runs a statement; what it answers, bare.
+    pub fn execute(&self, statement: &str) -> String {
+        self.run(DATABASE, statement)
+    }
+
+    fn run(&self, database: &str, statement: &str) -> String {
+        let ran = Command::new(self.programs.join("psql"))
+            .arg("-h")
+            .arg(self.folder.path())
+            .args(["-U", "rr", "-d", database, "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", statement])
+            .output()
+            .expect("psql runs");
+        assert!(ran.status.success(), "{statement}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    fn wait(&self) {
+        let until = Instant::now() + START_LIMIT;
+        while !self.answers() {
+            assert!(Instant::now() < until, "PostgreSQL did not come up");
+        }
+    }
+
+    fn answers(&self) -> bool {
+        // Waits by itself, so that the loops here do not spin.
+        Command::new(self.programs.join("pg_isready"))
+            .arg("-q")
+            .arg("-h")
+            .arg(self.folder.path())
+            .args(["-U", "rr", "-t", "1"])
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.server.kill().ok();
+        self.server.wait().ok();
+    }
+}
+
+fn serve(programs: &Path, folder: &Path) -> Child {
+    as_other_user(Command::new(programs.join("postgres")))
+        .arg("-D")
+        .arg(folder.join("data"))
+        .arg("-k")
+        .arg(folder)
+        .args(["-c", "listen_addresses=", "-c", "max_connections=100"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir(folder)
+        .spawn()
+        .expect("postgres runs")
+}
+
+/// The folder of the server programs.
+fn programs() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        folders.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    let all = ["postgres", "initdb", "psql", "pg_isready"];
+    folders.into_iter().find(|folder| all.iter().all(|program| folder.join(program).is_file()))
+}
+
+/// PostgreSQL refuses to run as root; then it runs as somebody else.
+fn other_user() -> Option<(u32, u32)> {
+    if std::fs::metadata("/proc/self").ok()?.uid() != 0 {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    ["postgres:", "nobody:"].iter().find_map(|name| {
+        let line = users.lines().find(|line| line.starts_with(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    })
+}
+
+fn as_other_user(mut command: Command) -> Command {
+    if let Some((uid, gid)) = other_user() {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
