@@ -43,7 +43,7 @@ pub use folder_lock::LockError;
 pub use guard::Limits;
 pub use kind::Kind;
 pub use listen::{BindError, CertificateError};
-#[cfg(feature = "bench")]
+#[cfg(any(test, feature = "bench"))]
 pub use store::bench;
 pub use store::{DatabaseAddress, InvalidDatabase, StoreError};
 

@@ -116,8 +116,9 @@ fn operation(
             "name": "If-Match",
             "in": "header",
             "required": false,
-            "description": "The etag that the resource must still bear, in quotes. The same as the field `etag`.",
-            "schema": {"type": "string", "pattern": "^\"[A-Za-z0-9_-]{1,128}\"$"},
+            "description": "The etag that the resource must still bear, in quotes. The same as the field `etag`; \
+                `*` is any.",
+            "schema": {"type": "string", "pattern": "^(\\*|\"[A-Za-z0-9_-]{1,128}\")$"},
         }));
     }
     let mut operation = Map::new();

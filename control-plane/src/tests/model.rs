@@ -2,7 +2,7 @@
 //!
 //! Targets, credentials, proxies and rules are made, read, listed, changed and removed, rightly and wrongly, under
 //! names of a small pool, so that they meet. Ids, times and etags are the control plane's: of those it is
-//! compared that they stay, or change, as they should. `RR_TEST_SEED` runs one seed again.
+//! compared that they stay, or change, as they should. `RR_TEST_SEED` runs another seed.
 
 mod calls;
 mod chance;
@@ -11,7 +11,6 @@ mod state;
 use std::collections::BTreeMap;
 
 use pbjson_types::Timestamp;
-use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{self as wire, Document, document};
 use tonic::{Code, Status};
@@ -52,12 +51,13 @@ async fn every_answer_to_random_calls_is_what_a_small_model_answers() {
     let drawn = std::env::var("RR_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = match drawn {
         Some(seed) => vec![seed],
-        None => vec![1, u64::from_le_bytes(draw(&SystemEntropy))],
+        // A change is not to fail for what another one did; other seeds are for who looks.
+        None => vec![1, 2],
     };
     let world = World::start().await;
     let region = world.region("eu").await;
     for (n, seed) in seeds.into_iter().enumerate() {
-        println!("run again with RR_TEST_SEED={seed}");
+        println!("run with RR_TEST_SEED={seed}");
         let org = world.org(&format!("{ORG}-{n}")).await;
         let head = world.installation().await.revision;
         let model = Model { region: ("eu".to_owned(), region.id.to_string()), ..Model::default() };

@@ -66,9 +66,9 @@ async fn survive(mut control: Control, mut server: Option<&mut Postgres>) -> (Co
     let acknowledged = Acknowledged::default();
     let mut dice = Dice::new(7);
     for round in 0..ROUNDS {
-        let victim = match (server.is_some(), round % 5) {
+        let victim = match (server.is_some(), round % 10) {
             (true, 1) => Victim::Server,
-            (true, 3) => Victim::Connection,
+            (true, 4) => Victim::Connection,
             _ => Victim::ControlPlane,
         };
         let after = 5 + dice.below(WRITES - 15) as u32;

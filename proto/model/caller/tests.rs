@@ -1,3 +1,5 @@
+//! Kinds of caller credential: what parses, and every fault of what does not.
+
 use fleet::caller_credential::Kind;
 use fleet::caller_jwt_verify::Keys;
 

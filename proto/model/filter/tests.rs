@@ -1,3 +1,5 @@
+//! Filters on the wire: what parses, and every fault of what does not.
+
 use crate::model::id::{CredentialId, OrgId};
 use crate::model::resource::ResourceId;
 

@@ -1,3 +1,5 @@
+//! Meters on the wire: what parses, and every fault of what does not.
+
 use fleet::meter_resource::Counts as WireCounts;
 use fleet::meter_value::Location;
 

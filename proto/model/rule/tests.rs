@@ -1,3 +1,5 @@
+//! Rules on the wire: what parses, and every fault of what does not.
+
 use proptest::prelude::*;
 use prost::Message as _;
 

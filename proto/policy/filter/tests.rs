@@ -1,3 +1,5 @@
+//! Filters over JSON: what stays, what goes, and that it stays JSON.
+
 use proptest::prelude::*;
 
 use crate::model::id::{OrgId, TargetId};

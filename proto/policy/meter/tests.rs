@@ -1,3 +1,5 @@
+//! Meters: which requests count, and what is read out of responses.
+
 use proptest::prelude::*;
 
 use crate::model::id::ProxyId;

@@ -1,3 +1,5 @@
+//! Patterns: how each is matched, and which are refused and where.
+
 use proptest::prelude::*;
 
 use super::*;

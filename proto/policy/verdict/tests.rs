@@ -1,3 +1,5 @@
+//! The verdict, beside a slow and obvious one.
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
