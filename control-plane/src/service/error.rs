@@ -143,6 +143,7 @@ impl ServiceError {
             Self::Store(error) => match error.kind() {
                 Kind::AlreadyThere => Reason::NameTaken,
                 Kind::Conflict => Reason::Changed,
+                Kind::Invalid => Reason::Invalid,
                 Kind::Unavailable => Reason::Unavailable,
                 _ => Reason::Internal,
             },

@@ -37,7 +37,11 @@ impl PageRequest {
             Vec::new()
         } else {
             let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
-            serde_json::from_slice(&bytes).map_err(|_| refused())?
+            let parts: Vec<String> = serde_json::from_slice(&bytes).map_err(|_| refused())?;
+            if parts.iter().any(|part| part.contains('\0')) {
+                return Err(refused());
+            }
+            parts
         };
         Ok(Self { size, cursor })
     }

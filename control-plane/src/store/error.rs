@@ -54,6 +54,9 @@ pub enum StoreError {
     /// The store takes no writes any more.
     #[error("the control plane is stopping")]
     Closed,
+    /// A text of a caller's holds a NUL, which PostgreSQL has no place for.
+    #[error("a text holds a NUL character")]
+    Text(#[source] DbErr),
     /// A row holds what this program would not have written.
     #[error("row of {0} is damaged")]
     Damaged(&'static str),
@@ -65,6 +68,7 @@ impl StoreError {
         match self {
             Self::Duplicate(_) => Kind::AlreadyThere,
             Self::Reference(_) => Kind::Conflict,
+            Self::Text(_) => Kind::Invalid,
             Self::Open { .. }
             | Self::Migrate { .. }
             | Self::Commit(_)
@@ -86,9 +90,19 @@ impl StoreError {
         move |source| match source.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(_)) => Self::Duplicate(source),
             Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::Reference(source),
+            _ if holds_nul(&source) => Self::Text(source),
             _ => Self::Statement { operation, source },
         }
     }
+}
+
+/// 22021: a character that is none in the database's encoding.
+fn holds_nul(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error
+    else {
+        return false;
+    };
+    matches!(&**source, sqlx::Error::Database(database) if database.code().as_deref() == Some("22021"))
 }
 
 fn is_outage(error: &DbErr) -> bool {

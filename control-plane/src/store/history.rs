@@ -11,7 +11,7 @@ use sea_orm::{
 
 use super::entity::{change, head, revision};
 use super::resource::blobs;
-use super::row::Reader;
+use super::row::{Reader, is_text};
 use super::{Head, Store, StoreError};
 use crate::noun::Noun;
 
@@ -267,6 +267,9 @@ pub(crate) async fn at_revision(
     reference: &str,
     number: u64,
 ) -> Result<Option<change::Model>, StoreError> {
+    if !is_text(reference) {
+        return Ok(None);
+    }
     let column = if reference.starts_with(noun.prefix()) { change::Column::Id } else { change::Column::Name };
     let row = change::Entity::find()
         .filter(change::Column::Kind.eq(noun.row()))

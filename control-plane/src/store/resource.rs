@@ -11,7 +11,7 @@ use sea_orm::{
 use super::StoreError;
 use super::entity::resource::{Column, Entity, Model};
 use super::entity::{blob, link};
-use super::row::Reader;
+use super::row::{Reader, is_text};
 use crate::document::{Part, Resource};
 use crate::noun::Noun;
 
@@ -91,6 +91,9 @@ pub(crate) async fn find(
     org: &str,
     reference: &str,
 ) -> Result<Option<Model>, StoreError> {
+    if !is_text(reference) {
+        return Ok(None);
+    }
     let column = if reference.starts_with(noun.prefix()) { Column::Id } else { Column::Name };
     Entity::find()
         .filter(Column::Kind.eq(noun.row()))
@@ -103,6 +106,9 @@ pub(crate) async fn find(
 
 /// By id, wherever it belongs.
 pub(crate) async fn by_id(db: &impl Reader, noun: Noun, id: &str) -> Result<Option<Model>, StoreError> {
+    if !is_text(id) {
+        return Ok(None);
+    }
     Entity::find_by_id((noun.row(), id.to_owned()))
         .one(db.conn())
         .await
@@ -176,8 +182,10 @@ pub(crate) async fn find_all(
 ) -> Result<Vec<Model>, StoreError> {
     let mut found = Vec::new();
     for references in references.chunks(BIND) {
-        let (ids, names): (Vec<&String>, Vec<&String>) =
-            references.iter().partition(|reference| reference.starts_with(noun.prefix()));
+        let (ids, names): (Vec<&String>, Vec<&String>) = references
+            .iter()
+            .filter(|reference| is_text(reference))
+            .partition(|reference| reference.starts_with(noun.prefix()));
         let rows = Entity::find()
             .filter(Column::Kind.eq(noun.row()))
             .filter(Column::Org.eq(org))

@@ -34,3 +34,9 @@ where
         .map_err(StoreError::statement(operation))?;
     Ok(())
 }
+
+/// Whether a text of a caller's can be anybody's name or id. PostgreSQL takes no NUL in a text, and a statement that it
+/// refuses undoes the transaction around it.
+pub(crate) fn is_text(reference: &str) -> bool {
+    !reference.contains('\0')
+}

@@ -367,14 +367,10 @@ impl Group {
         self.txn.head = u64::try_from(self.place.head).unwrap_or_default();
         let end = match AssertUnwindSafe(turn.run(&mut self.txn)).catch_unwind().await {
             Ok(Ok(end)) => end,
-            Ok(Err(())) => {
-                self.txn.staged = Staged::default();
-                return Ok(());
-            }
+            Ok(Err(())) => return self.go_on().await,
             Err(_panic) => {
                 error!(call = author.call, "a write panicked; what it staged is dropped");
-                self.txn.staged = Staged::default();
-                return Ok(());
+                return self.go_on().await;
             }
         };
         let staged = std::mem::take(&mut self.txn.staged);
@@ -387,6 +383,25 @@ impl Group {
                 // A statement failed, and with it the transaction: nothing of the group can be kept.
                 warn!(error = %chain(&error), writes = self.ends.len() + 1, "writes undone");
                 end(Err(error));
+                self.ends.drain(..).for_each(|(_, end)| end(Err(StoreError::Group)));
+                Err(())
+            }
+        }
+    }
+}
+
+impl Group {
+    /// After a write that came to nothing. Where it was a statement that failed, PostgreSQL takes no further one of the
+    /// transaction, and the group is undone.
+    async fn go_on(&mut self) -> Result<(), ()> {
+        self.txn.staged = Staged::default();
+        if self.txn.tx.get_database_backend() != DatabaseBackend::Postgres {
+            return Ok(());
+        }
+        match self.txn.tx.execute_unprepared("SELECT 1").await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                warn!(%error, writes = self.ends.len(), "writes undone");
                 self.ends.drain(..).for_each(|(_, end)| end(Err(StoreError::Group)));
                 Err(())
             }

@@ -308,3 +308,20 @@ async fn no_answer_holds_a_seal_or_a_hash_and_a_key_is_shown_once() {
     assert!(!format!("{shown:?}").contains(&key));
     world.running.stop().await;
 }
+
+#[tokio::test]
+async fn a_text_with_a_nul_names_nothing_and_disturbs_nobody() {
+    let world = World::start().await;
+    let eu = world.region("eu").await;
+    world.furnish(&eu).await;
+    let odd = wire::Proxy { target: "ec\0ho".into(), ..proxy("second", &["eu"]) };
+    let good = world.proxy("acme", proxy("third", &["eu"]));
+    let (refused, made) = tokio::join!(world.proxy("acme", odd), good);
+    assert_eq!(refused.expect_err("refused").code(), Code::InvalidArgument);
+    made.expect("its neighbour is not concerned");
+    let mut proxies = ProxyServiceClient::new(world.channel.clone());
+    let request = wire::GetProxyRequest { org: "acme".into(), proxy: "a\0".into(), revision: 0 };
+    let missing = proxies.get_proxy(by(&world.operator, request)).await.expect_err("is not there");
+    assert_eq!(missing.code(), Code::NotFound);
+    world.running.stop().await;
+}
