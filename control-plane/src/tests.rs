@@ -11,6 +11,7 @@ mod changes;
 mod client;
 mod first_start;
 mod history;
+mod hostile;
 mod joining;
 mod limits;
 mod lists;

@@ -1,5 +1,6 @@
 //! Users and members: who belongs where. Nobody gives more than he has, and an organization always has an owner.
 
+use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{Member, Role, Token, User};
 
@@ -66,6 +67,9 @@ impl Services {
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
                     let found = show::<User>(txn, caller.installation(), &reference, 0).await?;
+                    if chosen.contains("disabled") && wire.disabled {
+                        stays_owned_everywhere(txn, &found.row.id).await?;
+                    }
                     change(txn, caller.installation(), None, found, wire, &chosen).await
                 })
             })
@@ -86,16 +90,7 @@ impl Services {
                 Box::pin(async move {
                     let found = show::<User>(txn, caller.installation(), &reference, 0).await?;
                     same_etag(&found, &etag)?;
-                    for (part, noun, id) in store::resource::users(txn, Noun::User, &found.row.id).await? {
-                        if part != Part::User || noun != Noun::Member {
-                            continue;
-                        }
-                        let Some(row) = store::resource::by_id(txn, Noun::Member, &id).await? else {
-                            continue;
-                        };
-                        let member: Stored<Member> = store::resource::with_document(txn, row).await?;
-                        stays_owned(txn, &member).await?;
-                    }
+                    stays_owned_everywhere(txn, &found.row.id).await?;
                     remove(txn, caller.installation(), Noun::User, found.row, &[]).await
                 })
             })
@@ -245,18 +240,53 @@ fn may_give(at: &OrgCaller, role: Role) -> Result<(), ServiceError> {
     )))
 }
 
+/// Every organization that a user owns keeps another owner.
+async fn stays_owned_everywhere(txn: &Txn, user: &str) -> Result<(), ServiceError> {
+    for (part, noun, id) in store::resource::users(txn, Noun::User, user).await? {
+        if part != Part::User || noun != Noun::Member {
+            continue;
+        }
+        let Some(row) = store::resource::by_id(txn, Noun::Member, &id).await? else { continue };
+        let member: Stored<Member> = store::resource::with_document(txn, row).await?;
+        stays_owned(txn, &member).await?;
+    }
+    Ok(())
+}
+
+/// Whether a token is an owner's that does anything: neither revoked nor past its end, and not narrowed.
+pub(super) fn owns(token: &Token, org: &str, now: i64) -> bool {
+    let past = token.expires_at.as_ref().and_then(|at| time::system_time(at).ok()).map(store::micros);
+    token.grants.iter().any(|grant| grant.org == org && grant.role() == Role::Owner)
+        && token.revoked_at.is_none()
+        && past.is_none_or(|end| now < end)
+        && token.calls.is_empty()
+        && token.resources.is_empty()
+}
+
 /// An organization keeps an owner: another member, or a service whose token is one.
 async fn stays_owned(txn: &Txn, going: &Stored<Member>) -> Result<(), ServiceError> {
     if going.document.role() != Role::Owner {
         return Ok(());
     }
-    let org = &going.row.org;
+    stays_owned_without(txn, &going.row.org, &going.row).await
+}
+
+/// The same, whatever it is that goes.
+pub(super) async fn stays_owned_without(
+    txn: &Txn,
+    org: &str,
+    going: &store::resource_row::Model,
+) -> Result<(), ServiceError> {
     let rows = store::resource::all(txn, Noun::Member, org).await?;
     let members: Vec<Stored<Member>> = store::resource::with_documents(txn, rows).await?;
-    let another =
-        members.iter().any(|member| member.row.id != going.row.id && member.document.role() == Role::Owner);
-    if another {
-        return Ok(());
+    for member in members {
+        if member.row.id == going.id || member.document.role() != Role::Owner {
+            continue;
+        }
+        let user = store::resource::read::<User>(txn, "", &member.document.user).await?;
+        if user.is_some_and(|user| !user.document.disabled) {
+            return Ok(());
+        }
     }
     for (part, noun, id) in store::resource::users(txn, Noun::Org, org).await? {
         if part != Part::Granted || noun != Noun::Token {
@@ -264,14 +294,13 @@ async fn stays_owned(txn: &Txn, going: &Stored<Member>) -> Result<(), ServiceErr
         }
         let Some(row) = store::resource::by_id(txn, Noun::Token, &id).await? else { continue };
         let token: Stored<Token> = store::resource::with_document(txn, row).await?;
-        let owns = token.document.grants.iter().any(|grant| grant.org == *org && grant.role() == Role::Owner);
-        if owns && token.document.revoked_at.is_none() {
+        if going.id != token.row.id && owns(&token.document, org, txn.now()) {
             return Ok(());
         }
     }
     Err(ServiceError::Refused {
         reason: Reason::LastOwner,
-        text: format!("member {:?} is the last owner; make another one first", going.row.name),
+        text: format!("{:?} is the last owner of {org}; make another one first", going.name),
         preconditions: Vec::new(),
     })
 }

@@ -46,6 +46,8 @@ impl Services {
             return Err(ServiceError::Call("whole sets"));
         }
         let token = at.caller.principal.token.clone();
+        // The same set, by whichever name the organization is called.
+        order.header.org.clone_from(&at.org.id);
         let digest = digest_of(&order);
         if let Some(outcome) = answered(&self.store, &token, &order.header.request_id, &digest).await? {
             return Ok(outcome);
@@ -134,7 +136,7 @@ impl Services {
             // The plan holds as long as nothing else changed.
             expected_revision: match order.header.expected_revision {
                 0 => header.expected_revision,
-                said => said,
+                said => said.min(header.expected_revision),
             },
             request_id: order.header.request_id,
             plan: order.header.plan,
@@ -264,6 +266,13 @@ async fn plan(
         let document = (it.item.noun == Noun::Credential).then(|| it.item.document.clone());
         directory.announce(it.item.noun, &it.id, &it.item.name, document);
     }
+    let mut ids = HashSet::with_capacity(identified.len());
+    for it in &identified {
+        if !ids.insert(it.id.as_str()) {
+            let field = format!("documents[{}].{}.id", it.item.at, it.item.noun.text());
+            work.faults.add(field, format!("{} is there twice", it.id));
+        }
+    }
     let wanted: HashSet<(Noun, String)> = identified.iter().map(|it| (it.item.noun, it.id.clone())).collect();
     let gone = if header.prune { pruned(&directory, &header.owner, &wanted) } else { Vec::new() };
     for (noun, row) in &gone {
@@ -273,6 +282,9 @@ async fn plan(
         work.document(&directory, it, &mut outcome)?;
     }
     work.finish(txn, &mut outcome).await?;
+    for (noun, row) in &gone {
+        super::rules::may_change(&at.caller.principal, Some(&org.document), *noun, row)?;
+    }
     remove_pruned(txn, &org.id, gone, &mut outcome).await?;
     Ok(outcome)
 }

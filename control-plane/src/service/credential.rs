@@ -59,7 +59,7 @@ impl Services {
                     if !spent.is_empty() {
                         return Err(ServiceError::AlreadyThere { noun: "credential", name: wire.id });
                     }
-                    known_regions(txn, "credential.upstream.sealed", row.as_ref()).await?;
+                    known_regions(txn, "credential.upstream.sealed", &org.id, row.as_ref()).await?;
                     let draft = Draft { wire, secret: row.clone(), before: None };
                     let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
                     rules::may_make(&at, &mut stored)?;
@@ -168,7 +168,7 @@ impl Services {
                     keeps_regions(txn, &found.row.id, &found.row.name, &upstream.sealed_regions, &org.name)
                         .await?;
                     let row = sealed_row(&found.row.id, next, &sealed);
-                    known_regions(txn, "sealed", Some(&row)).await?;
+                    known_regions(txn, "sealed", &org.id, Some(&row)).await?;
                     found.document.version = next;
                     let draft =
                         Draft { wire: found.document, secret: Some(row.clone()), before: Some(found.row) };
@@ -224,6 +224,7 @@ pub(super) fn regions_of(sealed: &SealedSecret) -> Vec<String> {
 pub(super) async fn known_regions(
     db: &impl Reader,
     field: &str,
+    org: &str,
     secret: Option<&secret_row::Model>,
 ) -> Result<(), ServiceError> {
     let Some(sealed) = secret.and_then(|secret| secret.sealed.as_deref()) else { return Ok(()) };
@@ -231,7 +232,10 @@ pub(super) async fn known_regions(
         .map_err(|_| store::StoreError::Damaged("secret"))?;
     let mut faults = Violations::default();
     for (i, wrap) in wire.wraps.iter().enumerate() {
-        match super::region::by_reference(db, &wrap.region).await? {
+        let found = super::region::by_reference(db, &wrap.region).await?;
+        // One that is dedicated to others is none.
+        let found = found.filter(|it| it.document.dedicated_to.is_empty() || it.document.dedicated_to == org);
+        match found {
             None => faults.add(format!("{field}.wraps[{i}].region"), format!("no region {}", wrap.region)),
             Some(region) => {
                 let epoch = super::region::statement(&region.document)?.epoch();

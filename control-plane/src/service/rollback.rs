@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use rr_contract::model::invalid::Violations;
-use rr_contract::wire::management::{self as wire, Document, Org, document};
+use rr_contract::wire::management::{self as wire, Document, Org, credential::Usage, document};
 
 use super::directory::Directory;
 use super::draft::{Draft, ready};
@@ -25,6 +25,10 @@ impl Services {
         request: wire::RollbackOrgRequest,
     ) -> Result<wire::RollbackOrgResponse, ServiceError> {
         let head = self.installation().await?;
+        // Unset is no place to go back to: before the first revision there is nothing.
+        if request.revision == 0 {
+            return Err(ServiceError::field("revision", "is missing"));
+        }
         reached("revision", request.revision, head.revision, head.floor)?;
         if !at.caller.principal.resources.is_empty() {
             return Err(ServiceError::Call("a whole organization"));
@@ -70,19 +74,17 @@ async fn rollback(
     let mut directory = Directory::whole(txn, &org.id).await?;
     let blobs = documents(txn, &spans).await?;
     let mut back = Back { answer: wire::RollbackOrgResponse::default(), restored: Vec::new() };
-    let mut removed = Vec::new();
-    for span in &spans {
-        match &span.before {
-            Some(hash) => {
-                let document = document_of(&blobs, hash)?;
-                back.restore(&directory, span, document);
-            }
-            None => removed.push(span),
-        }
-    }
-    let going: BTreeSet<(Noun, String)> = removed.iter().map(|span| (span.noun, span.id.clone())).collect();
+    let going: BTreeSet<(Noun, String)> =
+        spans.iter().filter(|span| span.before.is_none()).map(|span| (span.noun, span.id.clone())).collect();
+    // First what goes: its name may be that of something that comes back.
     for (noun, id) in &going {
         directory.forget(*noun, id);
+    }
+    for span in &spans {
+        if let Some(hash) = &span.before {
+            let document = document_of(&blobs, hash)?;
+            back.restore(&directory, span, document);
+        }
     }
     back.announce(&mut directory);
     back.leave_out_what_dangles(&directory);
@@ -166,7 +168,7 @@ pub(super) fn put_of<R: Resource>(
     before: Option<resource_row::Model>,
     faults: &mut Violations,
 ) -> Result<Option<store::Put>, ServiceError> {
-    let prefix = format!("{}s[{}]", R::NOUN.text(), resource.clone().fields().id);
+    let prefix = format!("{}[{}]", R::NOUN.collection(), resource.clone().fields().id);
     let draft = Draft { wire: resource, secret, before };
     Ok(ready(at.place(), Some(org), directory, draft, &prefix, faults)?.and_then(|ready| ready.put))
 }
@@ -206,7 +208,12 @@ impl Back {
                 return;
             };
             credential.version = current.version;
-            credential.usage.clone_from(&current.usage);
+            match (&mut credential.usage, &current.usage) {
+                // How it is presented is no secret; to where it is sealed goes with the secret.
+                (Some(Usage::Caller(_)), Some(Usage::Caller(_))) => {}
+                (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(now))) => upstream.clone_from(now),
+                _ => credential.usage.clone_from(&current.usage),
+            }
         }
         // Its name may be another's by now.
         let taken = directory.id_of(span.noun, &span.name).is_some_and(|id| id != span.id);

@@ -64,6 +64,17 @@ pub(super) fn may_take(
     if !place.principal.resources.is_empty() && !place.principal.resources.contains(&row.id) {
         return Err(ServiceError::Call("everything that would go along"));
     }
+    let delete = |rule: &&crate::authz::Rule| {
+        matches!(
+            (noun, rule.call),
+            (Noun::Proxy, "ProxyService.DeleteProxy")
+                | (Noun::Target, "TargetService.DeleteTarget")
+                | (Noun::Credential, "CredentialService.DeleteCredential")
+        )
+    };
+    if crate::authz::TABLE.iter().find(delete).is_some_and(|rule| !place.principal.is_for(rule.call)) {
+        return Err(ServiceError::Call("everything that would go along"));
+    }
     may_change(place.principal, org, noun, row)
 }
 

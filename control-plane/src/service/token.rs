@@ -17,6 +17,8 @@ use crate::store::resource::{Query, Sort};
 use crate::store::{self, Reader, Stored, Txn, time_of, token_row};
 
 const GRANTS_MAX: usize = 100;
+/// How many calls, and how many resources, a token may be narrowed to: they are read with each call.
+const NARROWED_MAX: usize = 100;
 
 /// A token just made, and its secret, shown once.
 pub(crate) struct CreatedToken {
@@ -134,6 +136,7 @@ impl Services {
                     if found.document.revoked_at.is_some() {
                         return Ok(());
                     }
+                    may_revoke(txn, &caller.principal, &found).await?;
                     let revoked_at = Some(time::timestamp(time_of(txn.now())));
                     let name = found.row.id.clone();
                     restage(txn, found.row, Token { revoked_at, ..found.document }, name)?;
@@ -157,6 +160,26 @@ fn is_visible(principal: &Principal, token: &Stored<Token>) -> bool {
         || (!document.grants.is_empty() && document.grants.iter().all(in_mine))
 }
 
+/// Nobody takes a right away that he could not give, but for what he made himself, and an organization keeps an owner.
+async fn may_revoke(txn: &Txn, principal: &Principal, token: &Stored<Token>) -> Result<(), ServiceError> {
+    let own = principal.operator
+        || token.row.id == principal.token
+        || token.row.created_by == principal.maker()
+        || (!principal.user.is_empty() && token.document.user == principal.user);
+    for grant in &token.document.grants {
+        if grant.org.is_empty() {
+            continue;
+        }
+        if !own && principal.role_in(&grant.org) < Some(grant.role()) {
+            return Err(too_wide(grant.role(), &grant.org));
+        }
+        if super::access::owns(&token.document, &grant.org, txn.now()) {
+            super::access::stays_owned_without(txn, &grant.org, &token.row).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn visible(db: &impl Reader, principal: &Principal, id: &str) -> Result<Stored<Token>, ServiceError> {
     let found = match store::resource::by_id(db, Noun::Token, id).await? {
         Some(row) => Some(store::resource::with_document::<Token>(db, row).await?),
@@ -178,8 +201,21 @@ fn outlives(maker: &Principal, expires_at: Option<i64>) -> Result<(), ServiceErr
     }
 }
 
+/// Whose a resource is plays no part in whether its id is one.
+fn noun_org() -> String {
+    Noun::Org.id([0; 16])
+}
+
 /// A token that is narrow makes none that is wider.
 fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
+    for (field, listed) in [("token.calls", &wire.calls), ("token.resources", &wire.resources)] {
+        let mut once = listed.clone();
+        once.sort();
+        once.dedup();
+        if listed.len() > NARROWED_MAX || once.len() != listed.len() {
+            return Err(ServiceError::field(field, format!("has at most {NARROWED_MAX}, each once")));
+        }
+    }
     for (i, call) in wire.calls.iter().enumerate() {
         let known = match call.strip_suffix(".*") {
             Some(service) => TABLE.iter().any(|rule| rule.call.split('.').next() == Some(service)),
@@ -193,7 +229,8 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
         }
     }
     for (i, id) in wire.resources.iter().enumerate() {
-        if !Noun::CONFIGURATION.iter().any(|noun| id.starts_with(noun.prefix())) {
+        let is_id = |noun: &Noun| id.starts_with(noun.prefix()) && noun.key(&noun_org(), id).is_some();
+        if !Noun::CONFIGURATION.iter().any(is_id) {
             return Err(ServiceError::field(
                 format!("token.resources[{i}]"),
                 "is not the id of a target, credential, proxy, rule, filter or meter",

@@ -93,7 +93,7 @@ impl Work<'_> {
         let said = wire.version;
         wire.version = current.version;
         match (&mut wire.usage, &current.usage) {
-            (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(was))) => {
+            (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(was))) if upstream.kind == was.kind => {
                 upstream.sealed = None;
                 upstream.sealed_regions.clone_from(&was.sealed_regions);
                 let Some(sealed) = it.item.sealed.take().filter(|_| said != current.version) else {
@@ -116,10 +116,10 @@ impl Work<'_> {
                 let regions = upstream.sealed_regions.clone();
                 self.secrets.resealed.push((it.id.clone(), it.item.name.clone(), regions));
             }
-            (Some(Usage::Caller(_)), Some(Usage::Caller(_))) => {}
+            (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {}
             _ => self.faults.add(
                 format!("{prefix}.usage"),
-                "is another than the credential has: callers' and upstreams' are not turned into each other",
+                "is of another kind than the credential has: make another credential, and delete this one",
             ),
         }
         Ok(())
@@ -206,7 +206,8 @@ impl Work<'_> {
             return Err(ServiceError::AlreadyThere { noun: "credential", name: spent });
         }
         for (id, row) in &self.secrets.rows {
-            known_regions(txn, &format!("credentials[{id}].upstream.sealed"), Some(row)).await?;
+            known_regions(txn, &format!("credentials[{id}].upstream.sealed"), &self.org.id, Some(row))
+                .await?;
         }
         for (id, name, regions) in &self.secrets.resealed {
             keeps_regions(txn, id, name, regions, &self.org.name).await?;
