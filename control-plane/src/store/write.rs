@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -76,11 +77,14 @@ pub(crate) struct Txn {
     now: i64,
     /// The newest revision; 0 where the head row is not held.
     head: u64,
+    /// A statement was run since a write got its turn.
+    asked: AtomicBool,
 }
 
 impl Txn {
     /// The transaction, for queries of this module's neighbours.
     pub(super) fn tx(&self) -> &DatabaseTransaction {
+        self.asked.store(true, Ordering::Relaxed);
         &self.tx
     }
 
@@ -224,7 +228,7 @@ impl Store {
             })
             .await
             .map_err(StoreError::statement("begin"))?;
-        Ok(Txn { tx, staged: Staged::default(), now: self.now(), head: 0 })
+        Ok(Txn { tx, staged: Staged::default(), now: self.now(), head: 0, asked: AtomicBool::new(false) })
     }
 
     /// Takes what waits, group by group, until the stop.
@@ -364,6 +368,7 @@ impl Group {
     async fn take(&mut self, turn: Box<dyn Turn>, now: i64) -> Result<(), ()> {
         let author = turn.author().clone();
         self.txn.now = now;
+        self.txn.asked.store(false, Ordering::Relaxed);
         self.txn.head = u64::try_from(self.place.head).unwrap_or_default();
         let end = match AssertUnwindSafe(turn.run(&mut self.txn)).catch_unwind().await {
             Ok(Ok(end)) => end,
@@ -395,7 +400,8 @@ impl Group {
     /// transaction, and the group is undone.
     async fn go_on(&mut self) -> Result<(), ()> {
         self.txn.staged = Staged::default();
-        if self.txn.tx.get_database_backend() != DatabaseBackend::Postgres {
+        let asked = self.txn.asked.load(Ordering::Relaxed);
+        if !asked || self.txn.tx.get_database_backend() != DatabaseBackend::Postgres {
             return Ok(());
         }
         match self.txn.tx.execute_unprepared("SELECT 1").await {
