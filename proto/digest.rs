@@ -7,6 +7,9 @@ use crate::model::resource::Key;
 
 const LANES: usize = 1024;
 
+/// The most buckets that a view is compared by, as a power of two.
+pub const BUCKETS_LOG2_MAX: u32 = 12;
+
 /// BLAKE3-256 of a resource's payload.
 pub type ResourceHash = [u8; 32];
 
@@ -53,6 +56,21 @@ impl ViewDigest {
     }
 }
 
+/// The bucket of a key among 2 to the power of `log2`, at most 12: where views are compared part by part.
+pub fn bucket(key: &Key, log2: u32) -> u32 {
+    let hash = blake3::derive_key("requestrocket view bucket 1", &key.digest_bytes());
+    let first = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    first.checked_shr(32 - log2.min(BUCKETS_LOG2_MAX)).unwrap_or(0)
+}
+
+/// What a resource adds to the sum of its bucket. A hint where views differ; the digest is the proof.
+pub fn locator(key: &Key, hash: &ResourceHash) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("requestrocket view locator 1");
+    hasher.update(&key.digest_bytes()).update(hash);
+    let hash = hasher.finalize();
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
+}
+
 fn element(key: &Key, hash: &ResourceHash) -> impl Iterator<Item = u16> {
     let mut hasher = blake3::Hasher::new_derive_key("requestrocket view element 1");
     hasher.update(&key.digest_bytes()).update(hash);
@@ -82,6 +100,17 @@ mod tests {
         assert_ne!(one.digest(), two.digest());
         two.remove(&key(3), &[3; 32]);
         assert_eq!(one.digest(), two.digest());
+    }
+
+    #[test]
+    fn a_finer_bucket_lies_in_the_coarser_one() {
+        for n in 0..100 {
+            assert_eq!(bucket(&key(n), 0), 0);
+            assert_eq!(bucket(&key(n), 12) >> 4, bucket(&key(n), 8));
+            assert_eq!(bucket(&key(n), 40), bucket(&key(n), BUCKETS_LOG2_MAX));
+        }
+        assert_ne!(locator(&key(1), &[1; 32]), locator(&key(1), &[2; 32]));
+        assert_ne!(locator(&key(1), &[1; 32]), locator(&key(2), &[1; 32]));
     }
 
     #[test]

@@ -216,6 +216,12 @@ fn remedy(why: Why) -> &'static str {
         Why::Audit => {
             "What was published before differs from what the node has: compare with `rrctl audit verify --edge`."
         }
+        Why::Limit => "Make it smaller or simpler; what removes much has to say so when it is written.",
+        Why::Crashed => "Change it back to what it was, and send the node's log to whoever builds it.",
+        Why::Revoked => {
+            "The node had seen it revoked before the database was restored: make callers another one, or name it in \
+             `rrctl revision adopt --revive`."
+        }
         Why::Unspecified | Why::Digest | Why::BaseMismatch | Why::Transport => {
             "It is sent again; should this stay so, `rrctl node list -o json` and the node's log say more."
         }

@@ -183,6 +183,9 @@ impl Sync {
             clock_skew_ms: self.skew_ms,
             uptime: Some(time::wire_duration(self.started.elapsed())),
             history_rewritten: self.applier.is_history_rewritten(),
+            proven: None,
+            draining: false,
+            disk_set_back: false,
         }
     }
 

@@ -173,6 +173,7 @@ where
             session: draw::<16>(&*self.seams.entropy).to_vec(),
             now: Some(time::timestamp(self.seams.clock.now())),
             status_every: Some(time::wire_duration(STATUS_EVERY)),
+            draining: false,
         };
         self.send(fleet::sync_response::Message::Welcome(welcome)).await?;
         let mut talk = Talk {
@@ -270,8 +271,9 @@ where
         self.send(Message::Begin(fleet::Begin {
             txn: txn.to_vec(),
             mode: mode.into(),
-            base: base.filter(|_| !encoded.snapshot),
+            base: base.filter(|_| !encoded.snapshot).map(|base| base.digest).unwrap_or_default(),
             chunks: u32::try_from(encoded.chunks.len()).unwrap_or(u32::MAX),
+            ..Default::default()
         }))
         .await?;
         for (index, (body, crc32)) in (0..).zip(&encoded.chunks) {
@@ -286,6 +288,7 @@ where
         self.send(Message::Commit(fleet::Commit {
             txn: txn.to_vec(),
             position: Some(encoded.position.clone()),
+            ..Default::default()
         }))
         .await
     }
@@ -326,7 +329,7 @@ where
                 return self.judge(talk, verdict);
             }
             // A second Hello means nothing within a stream; what we do not know, we pass over.
-            Some(Message::Hello(_)) | None => {}
+            Some(Message::Hello(_) | Message::Buckets(_)) | None => {}
         }
         Ok(())
     }

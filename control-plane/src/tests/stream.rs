@@ -116,6 +116,7 @@ impl Edge {
             running: Some(taken.position.clone()),
             durable: true,
             refusals,
+            timing: None,
         };
         self.up.send(fleet::SyncRequest { message: Some(Up::Verdict(verdict)) }).await.expect("has room");
     }

@@ -309,6 +309,7 @@ impl Applier {
             running: Some(position.to_wire()),
             durable,
             refusals,
+            timing: None,
         })
     }
 
@@ -324,6 +325,7 @@ impl Applier {
                 detail: fault.detail,
                 ..fleet::Refusal::default()
             }],
+            timing: None,
         })
     }
 }

@@ -113,6 +113,7 @@ impl<'a> Session<'a> {
             features: FEATURES.map(str::to_owned).to_vec(),
             resume: self.sync.applier.running().map(super::Position::to_wire),
             standing: self.sync.applier.standing(),
+            crash: None,
         }
     }
 
@@ -153,8 +154,8 @@ impl<'a> Session<'a> {
                 let spread = goaway.spread_over.as_ref().and_then(|spread| time::duration(spread).ok());
                 return Ok(Some(Ended::Goaway(spread.unwrap_or_default())));
             }
-            // A kind of message from the future: nothing in it was asked for.
-            None => {}
+            // Questions are answered by the part that knows buckets; a kind of message from the future was not asked for.
+            Some(Heard::BucketQuery(_) | Heard::Drain(_)) | None => {}
         }
         Ok(None)
     }

@@ -85,13 +85,12 @@ impl Transaction {
         let mode = wire.mode();
         match mode {
             Mode::Snapshot => {}
-            Mode::Delta => {
-                let base = wire.base.as_ref().and_then(|base| Position::try_from(base).ok());
+            Mode::Delta | Mode::Reconcile => {
                 // By content: a mark may have moved the revision since the sender looked.
-                if !base.zip(at).is_some_and(|(base, at)| base.is_same_content(at)) {
+                if !at.is_some_and(|at| wire.base == at.digest) {
                     return Err(Fault::new(
                         Why::BaseMismatch,
-                        format!("starts from {base:?}, node is at {at:?}"),
+                        format!("starts from another digest than that of {at:?}, where the node is"),
                     ));
                 }
             }

@@ -197,11 +197,17 @@ impl ControlPlane {
 
     fn send(&self, mode: fleet::Mode, base: Option<Position>, body: Vec<u8>, crc32: u32, at: Position) {
         let txn = TXN.to_vec();
-        let base = base.map(Position::to_wire);
+        let base = base.map(|base| base.digest.to_vec()).unwrap_or_default();
         let replies = [
-            Reply::Begin(fleet::Begin { txn: txn.clone(), mode: mode.into(), base, chunks: 1 }),
+            Reply::Begin(fleet::Begin {
+                txn: txn.clone(),
+                mode: mode.into(),
+                base,
+                chunks: 1,
+                ..fleet::Begin::default()
+            }),
             Reply::Chunk(fleet::Chunk { txn: txn.clone(), index: 0, body: body.into(), crc32 }),
-            Reply::Commit(fleet::Commit { txn, position: Some(at.to_wire()) }),
+            Reply::Commit(fleet::Commit { txn, position: Some(at.to_wire()), prove_for: None }),
         ];
         let mut said = self.shared.said.try_lock().expect("the test publishes by itself");
         for reply in replies {
@@ -354,6 +360,7 @@ impl ConfigService for Service {
                 session: vec![1; 16],
                 now: Some(timestamp(SystemClock.now())),
                 status_every: Some(wire_duration(status_every)),
+                draining: false,
             };
             say(Reply::Welcome(welcome)).await;
             for reply in before {

@@ -108,7 +108,7 @@ fn the_audit_head_of_the_newest_commit_or_mark_outlives_a_kill() {
     let changed = node.after(9, &resources);
     let begin = fleet::Begin {
         mode: Mode::Delta.into(),
-        base: Some(marked.to_wire()),
+        base: marked.digest.to_vec(),
         chunks: 1,
         ..fleet::Begin::default()
     };
@@ -242,18 +242,5 @@ fn an_audit_head_of_another_length_is_refused() {
         assert_eq!(marked, Err(RefusedMark::Invalid(InvalidPosition::Audit(length))));
         assert!(!node.applier.is_history_rewritten(), "nothing is known of another history");
         check_untouched(&mut node, before);
-    }
-}
-
-#[test]
-fn a_base_matches_whatever_audit_head_it_has() {
-    let mut node = Node::new();
-    let resources = [org(false), target(1, "https://a.example")];
-    let position = node.after(6, &resources).to_wire();
-    for audit in [None, Some(audit(3))] {
-        let base = Some(Position { audit, ..node.running() }.to_wire());
-        let mode = Mode::Delta.into();
-        let begin = fleet::Begin { mode, base, chunks: 1, ..fleet::Begin::default() };
-        assert_eq!(node.transact(begin, position.clone(), &resources).outcome(), Outcome::Active);
     }
 }
