@@ -121,6 +121,12 @@ impl FleetPort {
             last_seen_at: 0,
             certificate_not_after: micros(issued.not_after),
             status: Vec::new(),
+            replica: String::new(),
+            boot_id: String::new(),
+            features: String::new(),
+            leased_until: 0,
+            address: String::new(),
+            draining: false,
         };
         self.store
             .note(move |txn| {

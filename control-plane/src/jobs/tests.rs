@@ -120,6 +120,12 @@ async fn node(store: &Store, n: u8, region: &str, status: &fleet::Status) -> Str
         last_seen_at: store.now(),
         certificate_not_after: i64::MAX,
         status: status.encode_to_vec(),
+        replica: String::new(),
+        boot_id: String::new(),
+        features: String::new(),
+        leased_until: 0,
+        address: String::new(),
+        draining: false,
     };
     note(store, |txn| Box::pin(async move { store::node::create(txn, row).await })).await;
     id

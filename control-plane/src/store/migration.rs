@@ -5,11 +5,12 @@
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 mod m20261121_first;
+mod m20261121_second_fleet;
 
 pub(super) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_first::Migration)]
+        vec![Box::new(m20261121_first::Migration), Box::new(m20261121_second_fleet::Migration)]
     }
 }

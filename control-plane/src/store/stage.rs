@@ -129,6 +129,7 @@ pub(super) async fn flush(
         call: Set(author.call.to_owned()),
         changes: Set(i64::try_from(rows.changes.len()).unwrap_or(i64::MAX)),
         audit: Set(head.to_vec()),
+        removals: Set(0),
     };
     rows.clear(txn).await?;
     if rows.changes.len() <= AT_ONCE && txn.tx().get_database_backend() == DatabaseBackend::Postgres {

@@ -16,6 +16,18 @@ pub struct Model {
     pub last_seen_at: i64,
     pub certificate_not_after: i64,
     pub status: Vec<u8>,
+    /// The replica that holds its stream; empty when none does.
+    pub replica: String,
+    /// Of its last Hello, in hex: new at each start of its process.
+    pub boot_id: String,
+    /// Must-understand features of its last Hello, with spaces between.
+    pub features: String,
+    /// Until when the replica's word on it holds.
+    pub leased_until: i64,
+    /// Where it connects from.
+    pub address: String,
+    /// An operator took it out of service.
+    pub draining: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

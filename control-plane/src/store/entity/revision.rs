@@ -19,6 +19,8 @@ pub struct Model {
     pub changes: i64,
     /// Head of the audit chain at this revision.
     pub audit: Vec<u8>,
+    /// The most resources that it took from any one region's view.
+    pub removals: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

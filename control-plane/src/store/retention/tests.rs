@@ -155,6 +155,7 @@ async fn a_revision_with_a_time_that_was_set_wrong_makes_nothing_before_it_older
                         call: sea_orm::ActiveValue::Set(String::new()),
                         changes: sea_orm::ActiveValue::Set(0),
                         audit: sea_orm::ActiveValue::Set(vec![0; 32]),
+                        removals: sea_orm::ActiveValue::Set(0),
                     })
                     .exec_without_returning(txn.tx())
                     .await
