@@ -3,7 +3,7 @@
 //! | path | answers |
 //! | --- | --- |
 //! | `/healthz` | 200 while the control thread turns |
-//! | `/readyz` | 200 when no gate is held; otherwise 503 and what is waited for |
+//! | `/readyz` | 200 when no gate is held and nobody took the node out of service; otherwise 503 and the reason |
 //! | `/metrics` | Prometheus text |
 //! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane |
 //! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk; 503 before there is one |
@@ -28,6 +28,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{Readiness, Stop, Tasks};
+use rr_contract::wire::fleet;
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -102,6 +103,9 @@ impl Admin {
         if self.draining.is_requested() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
+        if self.board.read().draining {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "draining (asked by the control plane)\n");
+        }
         let pending = self.readiness.pending();
         if pending.is_empty() {
             return text(StatusCode::OK, "ready\n");
@@ -116,9 +120,12 @@ impl Admin {
             "running": facts.running.map(PositionBody::of),
             "serving": facts.serving.map(PositionBody::of),
             "on_disk": facts.on_disk.map(PositionBody::of),
+            "proven": facts.proven.map(PositionBody::of),
+            "crash": facts.crash.as_ref().map(crash),
             "refused": facts.refusals,
             "clock_skew_ms": facts.skew_ms,
             "history_rewritten": facts.is_history_rewritten,
+            "draining": facts.draining,
         })
         .to_string()
     }
@@ -163,6 +170,12 @@ impl PositionBody {
             audit: position.audit.map(|audit| audit.to_string()).unwrap_or_default(),
         }
     }
+}
+
+fn crash(report: &fleet::CrashReport) -> serde_json::Value {
+    let position =
+        |wire: &Option<fleet::Position>| Position::try_from(wire.as_ref()?).ok().map(PositionBody::of);
+    json!({ "tried": position(&report.tried), "running": position(&report.running), "boots": report.boots })
 }
 
 fn hex(bytes: &[u8]) -> String {

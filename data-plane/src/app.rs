@@ -8,11 +8,13 @@ mod control;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
@@ -26,7 +28,7 @@ use crate::fleet::dial::{Dial, TcpDial};
 use crate::identity::{IdentityFileError, JoinError, NodeKeyError};
 use crate::listen::{self, BindError};
 use crate::report::SpoolError;
-use crate::sync::{Board, Position};
+use crate::sync::{Board, PROVE_FOR, Position};
 
 use self::control::Plan;
 
@@ -86,15 +88,45 @@ pub async fn start(
     seams: Seams,
     observability: Observability,
 ) -> Result<Running, StartError> {
-    start_with(config, seams, observability, Arc::new(TcpDial)).await
+    start_with(config, seams, observability, Hooks::default()).await
 }
 
-/// As [`start`], with sockets to the control plane from elsewhere.
+/// Looks on while traffic workers go over to another configuration, so that a test can end or hold up one of
+/// them. Costs no request anything.
+pub trait Probe: Send + Sync + 'static {
+    /// On a worker's own thread, before it decides the first request by `revision`; once at the start too.
+    /// `is_there` says whether some proxy has this text in its address.
+    fn first_run(&self, worker: usize, revision: u64, is_there: &dyn Fn(&str) -> bool);
+}
+
+/// What a simulation or a test puts in the place of the real thing.
+pub struct Hooks {
+    /// Sockets to the control plane.
+    pub dial: Arc<dyn Dial>,
+    /// Looks on at the workers.
+    pub probe: Arc<dyn Probe>,
+    /// How long the node must live on a configuration that does not say, until it counts as proven.
+    pub prove_for: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        struct Nobody;
+
+        impl Probe for Nobody {
+            fn first_run(&self, _: usize, _: u64, _: &dyn Fn(&str) -> bool) {}
+        }
+
+        Self { dial: Arc::new(TcpDial), probe: Arc::new(Nobody), prove_for: PROVE_FOR }
+    }
+}
+
+/// As [`start`], with parts from elsewhere.
 pub async fn start_with(
     config: Config,
     seams: Seams,
     observability: Observability,
-    dial: Arc<dyn Dial>,
+    hooks: Hooks,
 ) -> Result<Running, StartError> {
     // Before anything is written: a second start on the same port must leave the first one's state alone.
     let listeners = listen::proxy(config.listen, config.workers)?;
@@ -113,7 +145,7 @@ pub async fn start_with(
         config,
         seams,
         observability,
-        dial,
+        hooks,
         listeners,
         admin: admin_listener,
         stop: shutdown.stop(),

@@ -31,7 +31,8 @@ pub struct Settings {
     /// Folder for identity, last-known-good and records [default: rr-edge-state]
     #[arg(long, env = "RR_EDGE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Fleet port of the control plane, like `https://control.example.com:7421`
+    /// Fleet port of the control plane, like `https://control.example.com:7421`; of several replicas all, with
+    /// commas between
     #[arg(long, env = "RR_EDGE_CONTROL_PLANE", value_name = "URL")]
     pub control_plane: Option<String>,
     /// File with the node token that `rrctl node token` printed; needed for the first start only
@@ -110,8 +111,8 @@ impl Settings {
 pub struct Config {
     /// Holds identity, last-known-good and records.
     pub state_dir: PathBuf,
-    /// Where the control plane takes nodes.
-    pub control_plane: FleetAddress,
+    /// Where the control plane takes nodes; at least one.
+    pub control_plane: Vec<FleetAddress>,
     /// For the first start.
     pub node_token: Option<NodeToken>,
     /// `None`: a key of its own, in the state folder.
@@ -135,7 +136,7 @@ pub struct Config {
 impl Config {
     /// Checks what was said. `token` is what the environment holds.
     pub fn resolve(settings: Settings, token: Option<Secret>) -> Result<Self, ConfigError> {
-        let control_plane = settings.control_plane.ok_or(ConfigError::NoControlPlane)?;
+        let control_plane = addresses(&settings.control_plane.ok_or(ConfigError::NoControlPlane)?)?;
         let node_token = match (&settings.node_token_file, token) {
             (Some(path), _) => Some(token_file(path)?),
             (None, Some(text)) => Some(
@@ -162,9 +163,7 @@ impl Config {
         }
         Ok(Self {
             state_dir: settings.state_dir.unwrap_or_else(|| "rr-edge-state".into()),
-            control_plane: control_plane
-                .parse()
-                .map_err(|source| ConfigError::ControlPlane { url: control_plane, source })?,
+            control_plane,
             node_token,
             node_key_file: settings.node_key_file,
             listen: settings.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7430).into()),
@@ -176,6 +175,14 @@ impl Config {
             spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),
         })
     }
+}
+
+fn addresses(text: &str) -> Result<Vec<FleetAddress>, ConfigError> {
+    let address = |url: &str| {
+        let url = url.trim();
+        url.parse().map_err(|source| ConfigError::ControlPlane { url: url.to_owned(), source })
+    };
+    text.split(',').map(address).collect()
 }
 
 fn token_file(path: &Path) -> Result<NodeToken, ConfigError> {

@@ -91,12 +91,28 @@ pub(crate) struct ReaderSeat<T> {
 
 impl<T> ReaderSeat<T> {
     /// Takes the seat; from here on the reader stays on this thread.
+    #[cfg(test)]
     pub(crate) fn sit(self) -> Reader<T> {
+        struct Nobody;
+
+        impl<T> Follower<T> for Nobody {
+            fn first_run(&self, _: &T) {}
+
+            fn tick(&self) {}
+        }
+
+        self.sit_with(Box::new(Nobody))
+    }
+
+    /// Takes the seat, with somebody who is told of each version that is new to this thread.
+    pub(crate) fn sit_with(self, follower: Box<dyn Follower<T>>) -> Reader<T> {
         let slot = self.shared.slot();
         let generation = self.shared.generation.load(Ordering::Acquire);
         let held = View(Rc::new(Arc::clone(&slot)));
         drop(slot);
+        follower.first_run(&held);
         Reader {
+            follower,
             shared: self.shared,
             worker: self.worker,
             seen: Cell::new(generation),
@@ -105,8 +121,17 @@ impl<T> ReaderSeat<T> {
     }
 }
 
+/// Is told on a worker's thread what that begins to run on. A request pays nothing for it.
+pub(crate) trait Follower<T> {
+    /// This version is new to the thread, and decides its next request.
+    fn first_run(&self, version: &T);
+    /// The thread turns.
+    fn tick(&self);
+}
+
 /// The reading side of one worker.
 pub(crate) struct Reader<T> {
+    follower: Box<dyn Follower<T>>,
     shared: Arc<Shared<T>>,
     worker: usize,
     seen: Cell<u64>,
@@ -126,6 +151,7 @@ impl<T> Reader<T> {
     pub(crate) fn tick(&self) {
         drop(self.view());
         self.shared.ran_on[self.worker].store(self.seen.get(), Ordering::Release);
+        self.follower.tick();
     }
 
     #[cold]
@@ -135,6 +161,7 @@ impl<T> Reader<T> {
         self.seen.set(self.shared.generation.load(Ordering::Acquire));
         let next = View(Rc::new(Arc::clone(&slot)));
         drop(slot);
+        self.follower.first_run(&next);
         self.held.replace(next);
     }
 }

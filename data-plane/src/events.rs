@@ -109,6 +109,29 @@ fn configuration(meter: &Meter, board: Board) {
         .build();
     let of = board.clone();
     meter
+        .f64_observable_gauge("requestrocket_edge_config_apply_seconds")
+        .with_description("What the last transaction took, by step")
+        .with_callback(move |observer| {
+            let Some(timing) = of.read().timing else { return };
+            let steps = [
+                ("check", timing.check_us),
+                ("compile", timing.compile_us),
+                ("disk", timing.disk_us),
+                ("swap", timing.swap_us),
+            ];
+            for (step, micros) in steps {
+                observer.observe(f64::from(micros) / 1e6, &[KeyValue::new("step", step)]);
+            }
+        })
+        .build();
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_draining")
+        .with_description("1 while an operator has the node out of service")
+        .with_callback(move |observer| observer.observe(of.read().draining.into(), &[]))
+        .build();
+    let of = board.clone();
+    meter
         .u64_observable_gauge("requestrocket_edge_history_rewritten")
         .with_description("1 once the control plane named another audit head for the revision of this node")
         .with_callback(move |observer| observer.observe(of.read().is_history_rewritten.into(), &[]))

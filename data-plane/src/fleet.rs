@@ -1,7 +1,9 @@
-//! The way to the control plane: address, sockets, TLS, channels.
+//! The way to the control plane: addresses, sockets, TLS, channels.
 //!
-//! Knows none of the services behind it. The invariants: it is TLS always, whatever the address, and the
-//! peer must show a certificate for the control plane's own name, whatever was dialed.
+//! Knows none of the services behind it. Of several addresses, one of each replica, the one that worked last is
+//! tried first and the next one after a failure; where a node begins is left to chance, so that a fleet spreads.
+//! The invariants: it is TLS always, whatever the address, and the peer must show a certificate for the control
+//! plane's own name, whatever was dialed.
 
 pub mod dial;
 pub(crate) mod pin;
@@ -11,10 +13,12 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rr_contract::seam::{Entropy, draw};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -88,14 +92,32 @@ impl fmt::Display for FleetAddress {
     }
 }
 
-/// Opens connections to one control plane.
+/// Opens connections to one control plane. Clones share which address is in use.
 #[derive(Clone)]
 pub(crate) struct Fleet {
-    pub(crate) address: FleetAddress,
-    pub(crate) dial: Arc<dyn Dial>,
+    addresses: Arc<[FleetAddress]>,
+    /// Which of them; counts up without end.
+    turn: Arc<AtomicUsize>,
+    dial: Arc<dyn Dial>,
 }
 
 impl Fleet {
+    /// Of at least one address.
+    pub(crate) fn new(addresses: Vec<FleetAddress>, dial: Arc<dyn Dial>, entropy: &dyn Entropy) -> Self {
+        let first = usize::from(u16::from_le_bytes(draw(entropy)));
+        Self { addresses: addresses.into(), turn: Arc::new(AtomicUsize::new(first)), dial }
+    }
+
+    /// The one in use.
+    pub(crate) fn address(&self) -> &FleetAddress {
+        &self.addresses[self.turn.load(Ordering::Relaxed) % self.addresses.len()]
+    }
+
+    /// Whoever is there does not serve: the next connection goes to the next address.
+    pub(crate) fn pass_on(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A connection of its own; streams of two purposes never share one.
     pub(crate) async fn connect(&self, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
         let name = ServerName::try_from(SERVER_NAME).expect("the constant is a DNS name");
@@ -104,7 +126,7 @@ impl Fleet {
         let connect = tower::service_fn(move |_: Uri| {
             let (name, connector, fleet) = (name.clone(), connector.clone(), fleet.clone());
             async move {
-                let socket = fleet.dial.dial(&fleet.address).await?;
+                let socket = fleet.dial.dial(fleet.address()).await?;
                 let stream = connector.connect(name, socket).await?;
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
@@ -123,6 +145,26 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_in_use_stays_until_it_fails_and_then_the_next_is_tried_for_all_clones() {
+        struct Zeros;
+
+        impl Entropy for Zeros {
+            fn fill(&self, bytes: &mut [u8]) {
+                bytes.fill(0);
+            }
+        }
+
+        let addresses = ["https://a:1", "https://b:2"].map(|text| text.parse().expect("an address"));
+        let fleet = Fleet::new(addresses.to_vec(), Arc::new(dial::TcpDial), &Zeros);
+        let other = fleet.clone();
+        assert_eq!((fleet.address().host(), other.address().host()), ("a", "a"));
+        fleet.pass_on();
+        assert_eq!((fleet.address().host(), other.address().host()), ("b", "b"));
+        other.pass_on();
+        assert_eq!(fleet.address().host(), "a");
+    }
 
     #[test]
     fn an_address_is_host_and_port_over_tls() {

@@ -29,12 +29,16 @@ mod snapshot;
 mod sync;
 mod upstream;
 
-pub use app::{Running, StartError, start, start_with};
+pub use app::{Hooks, Probe, Running, StartError, start, start_with};
 pub use config::{Config, ConfigError, Settings};
 pub use identity::{IdentityFileError, JoinError, NodeKeyError};
 pub use listen::BindError;
 pub use report::SpoolError;
+#[cfg(any(test, feature = "bench"))]
+pub use sync::bench;
 pub use sync::{AuditHead, Position};
+#[cfg(feature = "bench")]
+pub use sync::{FaultOutcome, play_faults};
 
 /// Version of the program, for people.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -48,6 +48,11 @@ impl Snapshot {
         self.by_name.get(address).map(|proxy| &**proxy)
     }
 
+    /// Addresses of all proxies that have one.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.by_name.iter().map(|(address, _)| &**address)
+    }
+
     /// Finds whose key this is.
     pub(crate) fn caller(&self, hash: &KeyHash) -> Option<&CompiledCaller> {
         self.callers.get(hash)
@@ -84,5 +89,32 @@ impl Snapshot {
         if self.callers.get(hash).is_some_and(|caller| caller.credential == credential) {
             self.callers.remove(hash);
         }
+    }
+
+    /// All that requests are decided by, in an order of its own.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn dump(&self) -> String {
+        let line = |proxy: &CompiledProxy| {
+            let route = proxy.route.as_ref().map(|route| {
+                let target = &route.target;
+                let timeouts = (target.connect_timeout, target.response_timeout);
+                format!(
+                    "{} suspended {} to {} {} {timeouts:?} with upstream {}",
+                    route.org.name,
+                    route.org.suspended,
+                    target.id,
+                    target.base,
+                    route.upstream.is_some()
+                )
+            });
+            let (callers, upstream) = (&proxy.callers, &proxy.upstream_id);
+            format!("{} {:?} {} {callers:?} {upstream} {route:?}", proxy.id, proxy.address, proxy.active)
+        };
+        let mut lines: Vec<String> =
+            self.by_id.iter().map(|(id, proxy)| format!("{id}: {}", line(proxy))).collect();
+        lines.extend(self.by_name.iter().map(|(name, proxy)| format!("{name}: {}", line(proxy))));
+        lines.extend(self.callers.iter().map(|(hash, caller)| format!("{:?}: {caller:?}", hash.as_bytes())));
+        lines.sort();
+        lines.join("\n")
     }
 }

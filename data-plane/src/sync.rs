@@ -5,9 +5,13 @@
 
 pub(crate) mod apply;
 mod backoff;
+#[cfg(any(test, feature = "bench"))]
+pub mod bench;
+mod compare;
 pub(crate) mod inventory;
 pub(crate) mod journal;
 mod position;
+mod prove;
 mod session;
 mod transaction;
 
@@ -31,6 +35,11 @@ use self::session::{Ended, Session};
 
 pub use self::position::{AuditHead, Position};
 
+pub(crate) use self::prove::PROVE_FOR;
+
+#[cfg(feature = "bench")]
+pub use self::journal::faults::{Outcome as FaultOutcome, play as play_faults};
+
 pub(crate) use self::backoff::Backoff as RetryBackoff;
 
 /// How often what the disk refused is tried again, and a second file looked for.
@@ -45,9 +54,15 @@ pub(crate) struct Facts {
     pub(crate) running: Option<Position>,
     pub(crate) serving: Option<Position>,
     pub(crate) on_disk: Option<Position>,
+    pub(crate) proven: Option<Position>,
+    pub(crate) crash: Option<fleet::CrashReport>,
     pub(crate) refusals: usize,
     pub(crate) is_history_rewritten: bool,
     pub(crate) skew_ms: i64,
+    /// An operator took the node out of service.
+    pub(crate) draining: bool,
+    /// What the last transaction took.
+    pub(crate) timing: Option<fleet::Timing>,
 }
 
 /// Facts, shared.
@@ -112,6 +127,7 @@ impl Sync {
     /// Keeps in touch until `stop`.
     pub(crate) async fn run(mut self, stop: Stop) {
         stop.cut(self.stay()).await;
+        self.applier.settle();
     }
 
     async fn stay(&mut self) {
@@ -130,10 +146,11 @@ impl Sync {
 
     /// One stream. Returns how long to wait for the next.
     async fn once(&mut self, backoff: &mut Backoff) -> Duration {
-        let address = self.fleet.address.clone();
+        let address = self.fleet.address().clone();
         let channel = match self.fleet.connect(Arc::clone(&self.tls)).await {
             Ok(channel) => channel,
             Err(error) => {
+                self.fleet.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
                 warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached, going on without");
                 return wait;
@@ -144,13 +161,18 @@ impl Sync {
         let outcome = Session::run(self, channel, &mut heard).await;
         backoff.stream_ended(opened.elapsed(), heard);
         match outcome {
-            Ok(Ended::Goaway(spread)) => backoff::part(spread, &*self.seams.entropy),
+            Ok(Ended::Goaway(spread)) => {
+                // Whoever sends us away is going.
+                self.fleet.pass_on();
+                backoff::part(spread, &*self.seams.entropy)
+            }
             Ok(Ended::Closed) => {
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
                 info!(%address, ?wait, "control plane closed the stream");
                 wait
             }
             Err(error) => {
+                self.fleet.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
                 warn!(%address, error = %chain(&error), ?wait, "stream with the control plane lost, going on without");
                 wait
@@ -183,27 +205,42 @@ impl Sync {
             clock_skew_ms: self.skew_ms,
             uptime: Some(time::wire_duration(self.started.elapsed())),
             history_rewritten: self.applier.is_history_rewritten(),
-            proven: None,
-            draining: false,
+            proven: wire(self.applier.proven()),
+            draining: self.board.read().draining,
             disk_set_back: false,
         }
     }
 
     fn note_connected(&mut self) {
-        info!(address = %self.fleet.address, "connected to the control plane");
+        info!(address = %self.fleet.address(), "connected to the control plane");
         let skew_ms = self.skew_ms;
         self.board.write(|facts| (facts.connected, facts.skew_ms) = (true, skew_ms));
+    }
+
+    /// Out of service, or back: requests go on, and whoever spreads the load is told by the readiness.
+    fn set_draining(&mut self, draining: bool) {
+        let mut was = draining;
+        self.board.write(|facts| was = std::mem::replace(&mut facts.draining, draining));
+        match (was, draining) {
+            (false, true) => info!("control plane takes this node out of service, requests go on"),
+            (true, false) => info!("control plane puts this node back into service"),
+            (false, false) | (true, true) => {}
+        }
     }
 
     fn note_position(&mut self) {
         let (running, serving, on_disk) =
             (self.applier.running(), self.applier.serving(), self.applier.on_disk());
+        let (proven, crash) = (self.applier.proven(), self.applier.crash());
         let refusals = self.applier.refusals();
         let is_history_rewritten = self.applier.is_history_rewritten();
+        let timing = self.applier.timing();
         self.board.write(|facts| {
             (facts.running, facts.serving, facts.on_disk) = (running, serving, on_disk);
+            (facts.proven, facts.crash) = (proven, crash);
             facts.refusals = refusals;
             facts.is_history_rewritten = is_history_rewritten;
+            facts.timing = timing;
         });
         if running.is_some()
             && let Some(gate) = self.configured.take()

@@ -36,6 +36,12 @@ pub trait Disk: Send + Sync + 'static {
         bytes.drain(..offset);
         Ok(bytes)
     }
+    /// At most `length` bytes of a file from `offset`; fewer only at its end.
+    fn read_part(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read_from(path, offset)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
     /// Whether only the owner of a file may read it. A file system without modes says yes.
     fn is_private(&self, _path: &Path) -> io::Result<bool> {
         Ok(true)
@@ -135,6 +141,14 @@ impl Disk for RealDisk {
         file.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_part(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::with_capacity(length);
+        file.take(length as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

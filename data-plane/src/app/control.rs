@@ -15,7 +15,7 @@ use rr_contract::secret::Secret;
 use serde_json::json;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 use tracing::{debug, info, warn};
 
 use crate::BUILD;
@@ -24,7 +24,6 @@ use crate::config::Config;
 use crate::current::{self, Publisher};
 use crate::events;
 use crate::fleet::Fleet;
-use crate::fleet::dial::Dial;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
 use crate::listen::{Counters, Limits};
 use crate::report::{self, Spool, SpoolHandle, Upload};
@@ -36,18 +35,21 @@ use crate::sync::{Board, Position, RetryBackoff, Sync};
 use crate::upstream::Trust;
 use crate::upstream::guard::Guard;
 
-use super::StartError;
 use super::traffic::{self, Seat};
+use super::watchdog::{self, Health, Pulse, Watch, Watchdog};
+use super::{Hooks, StartError};
 
 /// How long tasks may take to end once nothing is left to do.
 const WIND_DOWN: Duration = Duration::from_secs(5);
+/// How often this thread shows that it turns.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// What the thread is to do.
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) seams: Seams,
     pub(super) observability: Observability,
-    pub(super) dial: Arc<dyn Dial>,
+    pub(super) hooks: Hooks,
     pub(super) listeners: Vec<TcpListener>,
     pub(super) admin: TcpListener,
     pub(super) stop: Stop,
@@ -80,8 +82,10 @@ async fn live(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
         Ok(built) => built,
         Err(error) => return tell(started, Err(error)),
     };
-    let Standing { workers, spool, traffic } = standing;
-    match core.make_contact(&tasks, &late.stop(), fail).await {
+    let Standing { workers, spool, traffic, pulse, watch } = standing;
+    let (ends, beating) = (late.stop(), pulse.clone());
+    tasks.spawn_local("pulse", async move { ends.cut(beat(beating)).await });
+    match Box::pin(core.make_contact(&tasks, &late.stop(), fail)).await {
         Ok(()) => {
             tell(started, Ok(()));
             stop.requested().await;
@@ -93,6 +97,17 @@ async fn live(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
             wind_down(workers, spool, &late, &tasks).await;
             tell(started, Err(error));
         }
+    }
+    pulse.end();
+    drop(watch);
+}
+
+/// Shows the watchdog that this thread turns.
+async fn beat(pulse: Pulse) {
+    let mut beats = interval(BEAT);
+    loop {
+        beats.tick().await;
+        pulse.beat();
     }
 }
 
@@ -122,6 +137,9 @@ struct Standing {
     spool: Spool,
     /// Ends the workers.
     traffic: Shutdown,
+    /// Of this thread.
+    pulse: Pulse,
+    watch: Watch,
 }
 
 /// What the way to the control plane needs.
@@ -139,6 +157,8 @@ struct Core {
     spool: SpoolHandle,
     node: Arc<OnceLock<NodeId>>,
     statement: Arc<OnceLock<String>>,
+    health: Health,
+    prove_for: Duration,
 }
 
 /// A node that has joined before, and what it has on disk.
@@ -150,7 +170,7 @@ struct Stored {
 }
 
 fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing), StartError> {
-    let Plan { config, seams, observability, dial, listeners, admin, stop, readiness, board, node } = plan;
+    let Plan { config, seams, observability, hooks, listeners, admin, stop, readiness, board, node } = plan;
     let configured = readiness.register("configuration");
     let gates: Vec<Gate> = listeners.iter().map(|_| readiness.register("workers")).collect();
 
@@ -188,18 +208,25 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         statement: Arc::clone(&statement),
         limits: Limits { drain: config.drain },
         stop: traffic.stop(),
+        probe: hooks.probe,
     };
+    let mut watchdog = Watchdog::default();
+    let pulse = watchdog.watch("control", watchdog::CONTROL);
     let mut workers = Vec::with_capacity(listeners.len());
     let seats = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
     for (index, ((((listener, reader), records), counters), up)) in seats.enumerate() {
-        let seat = Seat { index, listener, reader, records, counters, up };
+        let worker_pulse = watchdog.watch(format!("worker-{index}"), watchdog::WORKER);
+        let seat = Seat { index, listener, reader, records, counters, up, pulse: worker_pulse };
         let worker = traffic::start(seat, shared.clone());
         workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
     }
+    let health = watchdog.health();
+    let watch =
+        watchdog.start().map_err(|source| StartError::System { what: "start the watchdog", source })?;
     let admin_port = Admin { observability, readiness, board: board.clone(), draining: stop };
     tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
     let core = Core {
-        fleet: Fleet { address: config.control_plane, dial },
+        fleet: Fleet::new(config.control_plane, hooks.dial, &*seams.entropy),
         seams,
         state_dir: config.state_dir,
         node_key,
@@ -212,18 +239,20 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         spool: spool_handle,
         node,
         statement,
+        health,
+        prove_for: hooks.prove_for,
     };
-    Ok((core, Standing { workers, spool, traffic }))
+    Ok((core, Standing { workers, spool, traffic, pulse, watch }))
 }
 
 /// Reads last-known-good. What belongs to another region is left alone: its secrets would not open.
 fn recall(identity: Identity, state_dir: &Path, node_key: &Secret, seams: &Seams) -> (Stored, Snapshot) {
     let vault = Vault::new(identity.installation, vec![identity.region.clone()]);
     let empty = || Inventory::new(Arc::clone(&vault));
-    let (journal, recovered) = Journal::boot(state_dir, node_key, seams.clone(), empty);
-    let ours = recovered.filter(|recovered| recovered.position.region == identity.region_id());
-    let (inventory, snapshot, position) = match ours {
-        Some(Recovered { inventory, snapshot, position }) => (inventory, snapshot, Some(position)),
+    let (journal, recovered) =
+        Journal::start(state_dir, node_key, seams.clone(), identity.region_id(), empty);
+    let (inventory, snapshot, position) = match recovered {
+        Some(Recovered { inventory, snapshot, position, .. }) => (inventory, snapshot, Some(position)),
         None => (empty(), Snapshot::default(), None),
     };
     (Stored { identity, journal, inventory, position }, snapshot)
@@ -249,7 +278,7 @@ impl Core {
             }
             Some(Err(error)) if error.is_worth_another_try() => {
                 warn!(
-                    address = %self.fleet.address,
+                    address = %self.fleet.address(),
                     error = %chain(&error),
                     "cannot join yet, trying again; check --control-plane and that its fleet port is open"
                 );
@@ -280,6 +309,7 @@ impl Core {
                 }
                 Err(error) if error.is_worth_another_try() => {
                     debug!(error = %chain(&error), "still cannot join");
+                    self.fleet.pass_on();
                 }
                 Err(error) => return Err(JoinError::into(error)),
             }
@@ -310,7 +340,10 @@ impl Core {
             "fingerprint": identity.fingerprint.to_string(),
         });
         self.statement.set(statement.to_string()).ok();
-        let applier = Applier::new(region, inventory, self.publisher, journal, position);
+        let health = self.health;
+        let vitals = Arc::new(move || health.is_good());
+        let applier = Applier::new(region, inventory, self.publisher, journal, position)
+            .proving(vitals, self.prove_for);
         let upload = Upload { fleet: self.fleet.clone(), tls: Arc::clone(&tls), spool: self.spool.clone() };
         let sync = Sync::new(self.fleet, tls, applier, self.seams, self.board, self.spool, self.configured);
         tasks.spawn_local("sync", sync.run(late.clone()));

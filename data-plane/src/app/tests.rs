@@ -1,6 +1,7 @@
 //! A whole edge against a control plane that does as the test says, over real TLS on loopback.
 
 mod control_plane;
+mod fleet_stream;
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +25,7 @@ const LONG: Duration = Duration::from_secs(20);
 fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
     Config {
         state_dir: folder.to_owned(),
-        control_plane: control.address().parse().expect("an address"),
+        control_plane: vec![control.address().parse().expect("an address")],
         node_token: token.then(|| control.token()),
         node_key_file: None,
         listen: ([127, 0, 0, 1], 0).into(),
@@ -283,7 +284,7 @@ async fn a_control_plane_that_the_token_was_not_made_for_is_not_joined() {
     let (control, another) = (ControlPlane::start().await, ControlPlane::start().await);
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = config(folder.path(), &control, true);
-    config.control_plane = another.address().parse().expect("an address");
+    config.control_plane = vec![another.address().parse().expect("an address")];
     let error = start_edge(config).await.err().expect("it is refused");
     assert!(error.to_string().contains("not the one that the node token was made for"), "{error}");
 }

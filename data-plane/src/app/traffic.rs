@@ -11,12 +11,15 @@ use rr_contract::seam::Seams;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tracing::error;
 
-use crate::current::ReaderSeat;
+use crate::current::{Follower, ReaderSeat};
 use crate::listen::{self, Counters, Limits, Worker};
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
 use crate::upstream::guard::Guard;
 use crate::upstream::{Connections, Trust};
+
+use super::Probe;
+use super::watchdog::Pulse;
 
 /// Futures live on the heap; what is left for the stack is one poll.
 const STACK: usize = 1024 * 1024;
@@ -32,6 +35,7 @@ pub(super) struct Shared {
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) limits: Limits,
     pub(super) stop: Stop,
+    pub(super) probe: Arc<dyn Probe>,
 }
 
 /// What one worker has for itself.
@@ -42,14 +46,37 @@ pub(super) struct Seat {
     pub(super) records: Ring,
     pub(super) counters: Arc<Counters>,
     pub(super) up: Gate,
+    pub(super) pulse: Pulse,
+}
+
+/// Tells the watchdog and the probe what a worker does.
+struct Observer {
+    worker: usize,
+    pulse: Pulse,
+    probe: Arc<dyn Probe>,
+}
+
+impl Follower<Snapshot> for Observer {
+    fn first_run(&self, snapshot: &Snapshot) {
+        self.pulse.runs_on(snapshot.revision);
+        let is_there = |text: &str| snapshot.addresses().any(|address| address.contains(text));
+        self.probe.first_run(self.worker, snapshot.revision, &is_there);
+    }
+
+    fn tick(&self) {
+        self.pulse.beat();
+    }
 }
 
 /// Starts a worker.
 pub(super) fn start(seat: Seat, shared: Shared) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", seat.index);
     Builder::new().name(name).stack_size(STACK).spawn(move || {
-        if let Err(error) = work(seat, shared) {
-            error!(%error, "worker ended");
+        let pulse = seat.pulse.clone();
+        match work(seat, shared) {
+            Ok(()) => pulse.end(),
+            // The watchdog sees it, as it sees one that hangs: nobody else would take its callers.
+            Err(error) => error!(%error, "worker ended"),
         }
     })
 }
@@ -60,11 +87,12 @@ fn work(seat: Seat, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { guard, trust, seams, statement, limits, stop } = shared;
+    let Shared { guard, trust, seams, statement, limits, stop, probe } = shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
         let connections = Connections::new(guard, trust, Arc::clone(&seat.counters), tasks.clone());
-        let reader = seat.reader.sit();
+        let observer = Observer { worker: seat.index, pulse: seat.pulse, probe };
+        let reader = seat.reader.sit_with(Box::new(observer));
         let worker = Worker::new(reader, connections, seat.records, seat.counters, &seams, statement);
         seat.up.done();
         listen::run(Rc::new(worker), seat.listener, tasks, limits, stop).await

@@ -53,6 +53,17 @@ fn a_control_plane_in_the_clear_is_refused_even_on_this_machine() {
 }
 
 #[test]
+fn several_control_planes_stand_with_commas_between_and_each_is_checked() {
+    let config = Config::resolve(flags(&["--control-plane=https://a:1, https://b:2"]), None);
+    let config = config.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let shown: Vec<String> = config.control_plane.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["https://a:1", "https://b:2"]);
+    let error = refusal(flags(&["--control-plane=https://a:1,http://b:2"]));
+    assert!(error.contains("http://b:2"), "{error}");
+    assert!(refusal(flags(&["--control-plane=https://a:1,"])).contains("--control-plane \"\""));
+}
+
+#[test]
 fn each_refusal_names_the_flag() {
     assert!(refusal(flags(&[])).contains("--control-plane"));
     let with = |more: &str| refusal(flags(&["--control-plane=https://cp:7421", more]));

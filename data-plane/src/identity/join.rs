@@ -76,7 +76,7 @@ impl JoinError {
 
 /// Redeems a token. Leaves nothing behind unless it succeeds, and then nothing but the answer.
 pub(crate) async fn join(fleet: &Fleet, token: &NodeToken, build: &str) -> Result<Identity, JoinError> {
-    let address = || fleet.address.clone();
+    let address = || fleet.address().clone();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(JoinError::Keys)?;
     let csr = CertificateParams::default().serialize_request(&key).map_err(JoinError::Keys)?;
     let csr = csr.der().to_vec();

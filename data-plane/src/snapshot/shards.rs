@@ -56,6 +56,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().flat_map(|shard| shard.iter())
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.iter().map(|shard| shard.len()).sum()

@@ -7,23 +7,30 @@
 //! revision at which the node stands is not taken: it is the proof that history was rewritten. Runs on the
 //! control thread.
 
+mod check;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use rr_contract::digest::Digest;
 use rr_contract::model::id::RegionId;
+use rr_contract::model::resource::Key;
+use rr_contract::model::time;
 use rr_contract::wire::fleet;
-use rr_contract::wire::fleet::{Mode, Outcome, Why};
-use tracing::{debug, error, info, warn};
+use rr_contract::wire::fleet::Outcome;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
 use crate::current::Publisher;
 use crate::snapshot::Snapshot;
 
-use super::inventory::Inventory;
+use super::inventory::{Foretold, Inventory, Terms};
 use super::journal::Journal;
 use super::position::{AuditHead, InvalidPosition, Position};
-use super::transaction::{Fault, Transaction};
+use super::prove::{Prover, Vitals};
+use super::transaction::{Fault, Offered, Transaction};
 
 /// Owns the configuration of this node.
 pub(crate) struct Applier {
@@ -37,10 +44,17 @@ pub(crate) struct Applier {
     serving: Option<Position>,
     /// Generations that not every worker has run on yet, and where they stand.
     swapped: VecDeque<(u64, Position)>,
+    prover: Prover,
     /// The disk refused a second file, and that was said.
     without_spare: bool,
     /// The last audit head that contradicted ours.
     contradiction: Option<AuditHead>,
+    /// When the digest was last added up anew.
+    recounted: Option<Instant>,
+    /// The digest was found to be another one than was said.
+    is_corrected: bool,
+    /// What the last transaction took.
+    timing: Option<fleet::Timing>,
 }
 
 /// Why a mark is not followed.
@@ -65,11 +79,13 @@ impl Applier {
         journal: Journal,
         position: Option<Position>,
     ) -> Self {
+        let prover = Prover::new(position, &journal);
         Self {
             region,
             inventory,
             publisher,
             journal,
+            prover,
             transaction: None,
             running: position,
             on_disk: position,
@@ -77,7 +93,32 @@ impl Applier {
             swapped: VecDeque::new(),
             without_spare: false,
             contradiction: None,
+            recounted: None,
+            is_corrected: false,
+            timing: None,
         }
+    }
+
+    /// Has proof of life depend on `vitals`, and take `prove_for` where a commit does not say.
+    pub(crate) fn proving(mut self, vitals: Vitals, prove_for: Duration) -> Self {
+        self.prover.listen_to(vitals, prove_for);
+        self
+    }
+
+    /// The newest place to which a crash leads back.
+    pub(crate) fn proven(&self) -> Option<Position> {
+        let proven = self.journal.proven()?;
+        Some(self.running.filter(|running| running.is_same_content(&proven)).unwrap_or(proven))
+    }
+
+    /// What was gone back on, if nothing newer has been proven since.
+    pub(crate) fn crash(&self) -> Option<fleet::CrashReport> {
+        self.journal.crash()
+    }
+
+    /// The process ends in order.
+    pub(crate) fn settle(&mut self) {
+        self.journal.settle();
     }
 
     pub(crate) fn running(&self) -> Option<Position> {
@@ -90,6 +131,16 @@ impl Applier {
 
     pub(crate) fn serving(&self) -> Option<Position> {
         self.serving
+    }
+
+    /// What the last transaction took.
+    pub(crate) fn timing(&self) -> Option<fleet::Timing> {
+        self.timing
+    }
+
+    /// What is held, refused or not.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = (&Key, &Offered)> {
+        self.inventory.wanted()
     }
 
     pub(crate) fn standing(&self) -> Vec<fleet::Refusal> {
@@ -129,9 +180,14 @@ impl Applier {
     /// Closes the open transaction and takes it in.
     pub(crate) fn commit(&mut self, commit: &fleet::Commit) -> Option<Answer> {
         let transaction = self.transaction.take_if(|open| open.txn == commit.txn)?;
+        let since = Instant::now();
         let txn = transaction.txn.clone();
+        self.prover.ask(commit.prove_for.as_ref().and_then(|time| time::duration(time).ok()));
         Some(match self.check(&transaction, commit) {
-            Ok(position) => self.take(transaction, position),
+            Ok((position, foretold)) => {
+                let check = since.elapsed();
+                self.take(transaction, position, foretold, check)
+            }
             Err(fault) => self.refuse(txn, fault),
         })
     }
@@ -167,12 +223,16 @@ impl Applier {
         }
     }
 
-    /// Sees what the workers have run on, frees what they let go of, and tries again what the disk refused.
+    /// Sees what the workers have run on, frees what they let go of, and looks whether a part of what is held
+    /// still is what was sent.
     /// Returns whether something is to be told.
     pub(crate) fn tend(&mut self) -> bool {
         self.publisher.bury();
         let generation = self.publisher.serving();
-        let mut news = false;
+        if let Some(digest) = self.inventory.check_slice() {
+            self.stand_at(digest);
+        }
+        let mut news = std::mem::take(&mut self.is_corrected);
         while let Some((_, position)) = self.swapped.pop_front_if(|(swapped, _)| *swapped <= generation) {
             self.serving = Some(position);
             news = true;
@@ -181,13 +241,26 @@ impl Applier {
             // Marks may have come since.
             self.serving = self.running;
         }
-        news
+        news | self.prover.tend(generation, self.on_disk, &mut self.journal, Instant::now())
+    }
+
+    /// Says the truth about what is held, which is not what was thought. On disk is what was sent.
+    fn stand_at(&mut self, digest: Digest) {
+        let Some(running) = &mut self.running else { return };
+        if running.digest != digest {
+            running.digest = digest;
+            self.is_corrected = true;
+        }
     }
 
     /// Tries again what the disk refused, and sees to it that there are two files. Returns whether there is
     /// more on disk than before.
     pub(crate) fn mend(&mut self) -> bool {
         let Some(running) = self.running else { return false };
+        // What was not sent is never written over what was.
+        if self.inventory.is_damaged() {
+            return false;
+        }
         if let Some(on_disk) = self.on_disk.filter(|on_disk| on_disk.is_same_content(&running)) {
             let is_behind = on_disk != running;
             let is_due = self.journal.wants_spare() || (is_behind && self.journal.wants_fold());
@@ -222,66 +295,30 @@ impl Applier {
         self.transaction = None;
     }
 
-    /// Refuses what would take the node to another history without its going anywhere. What is here stays, as
-    /// the proof.
-    fn guard(&mut self, offered: &Position) -> Result<(), Fault> {
-        let Some(running) = self.running.filter(|running| offered.contradicts(running)) else {
-            return Ok(());
-        };
-        let (Some(ours), Some(theirs)) = (running.audit, offered.audit) else { return Ok(()) };
-        if self.contradiction.replace(theirs) != Some(theirs) {
-            error!(
-                revision = running.revision,
-                %ours,
-                %theirs,
-                "history rewritten: control plane has another audit head for the revision of this node"
-            );
-        }
-        let detail = format!("audit head of revision {} is {ours} here, {theirs} there", running.revision);
-        Err(Fault::new(Why::Audit, detail))
-    }
-
-    fn check(&mut self, transaction: &Transaction, commit: &fleet::Commit) -> Result<Position, Fault> {
-        transaction.close()?;
-        let position =
-            commit.position.as_ref().ok_or(InvalidPosition::Incomplete).and_then(Position::try_from);
-        let position = position.map_err(|invalid| match invalid {
-            InvalidPosition::Incomplete => Fault::new(Why::Transport, "commit has no position"),
-            InvalidPosition::Audit(_) => Fault::new(Why::Audit, invalid.to_string()),
-        })?;
-        self.guard(&position)?;
-        if position.region != self.region {
-            let detail = format!("is for region {}, node is in {}", position.region, self.region);
-            return Err(Fault::new(Why::BaseMismatch, detail));
-        }
-        if let Some(running) = self.running.filter(|running| running.lineage == position.lineage)
-            && position.revision < running.revision
-        {
-            let detail = format!("goes back from revision {} to {}", running.revision, position.revision);
-            return Err(Fault::new(Why::BaseMismatch, detail));
-        }
-        let (digest, count) = self.inventory.after(transaction.mode, &transaction.changes);
-        if digest != position.digest || count != position.count {
-            let detail = format!("digest or count differs: {count} resources here, {} there", position.count);
-            return Err(Fault::new(Why::Digest, detail));
-        }
-        Ok(self.running.map_or(position, |running| position.knowing(&running)))
-    }
-
-    fn take(&mut self, transaction: Transaction, position: Position) -> Answer {
-        let Transaction { txn, mode, changes, bodies, .. } = transaction;
+    fn take(
+        &mut self,
+        transaction: Transaction,
+        position: Position,
+        foretold: Foretold,
+        check: Duration,
+    ) -> Answer {
+        let is_appended = transaction.is_appended();
+        let Transaction { txn, mode, changes, bodies, adopted, .. } = transaction;
         let changed = changes.len();
+        let mut watch = Instant::now();
         let mut snapshot = self.publisher.current().clone();
-        self.inventory.apply(mode, changes, &mut snapshot);
+        let terms = Terms { mode, adopted: adopted.as_ref() };
+        self.inventory.take(terms, foretold, changes, &mut snapshot);
         snapshot.revision = position.revision;
         snapshot.ready = true;
+        let compile = lap(&mut watch);
 
-        // A snapshot replaces everything, so it starts a file of its own.
-        let written = if mode == Mode::Snapshot || self.journal.wants_fold() {
+        let written = if !is_appended || self.journal.wants_fold() {
             self.journal.fold(&self.inventory, &position)
         } else {
             self.journal.append(&bodies, &position)
         };
+        let disk = lap(&mut watch);
         let durable = written.is_ok();
         match written {
             Ok(()) => self.on_disk = Some(position),
@@ -290,12 +327,19 @@ impl Applier {
         let generation = self.publisher.publish(snapshot);
         self.running = Some(position);
         self.swapped.push_back((generation, position));
+        let file = durable.then(|| self.journal.newest());
+        self.prover.began(generation, position, file, &self.journal, Instant::now());
+        let timing = timing(check, compile, disk, lap(&mut watch));
+        self.timing = Some(timing);
         let refusals = self.inventory.standing();
         info!(
             revision = position.revision,
             changed,
             refused = refusals.len(),
             durable,
+            check_us = timing.check_us,
+            compile_us = timing.compile_us,
+            disk_us = timing.disk_us,
             "configuration applied"
         );
         for refusal in &refusals {
@@ -309,7 +353,7 @@ impl Applier {
             running: Some(position.to_wire()),
             durable,
             refusals,
-            timing: None,
+            timing: Some(timing),
         })
     }
 
@@ -327,5 +371,21 @@ impl Applier {
             }],
             timing: None,
         })
+    }
+}
+
+/// The time since the last lap.
+fn lap(watch: &mut Instant) -> Duration {
+    let since = std::mem::replace(watch, Instant::now());
+    *watch - since
+}
+
+fn timing(check: Duration, compile: Duration, disk: Duration, swap: Duration) -> fleet::Timing {
+    let micros = |duration: Duration| u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    fleet::Timing {
+        check_us: micros(check),
+        compile_us: micros(compile),
+        disk_us: micros(disk),
+        swap_us: micros(swap),
     }
 }

@@ -3,36 +3,48 @@
 //! Two views are kept apart. *Wanted* is what was sent, and the digest is of that alone. *Running* is what
 //! compiled: a refused target or proxy keeps its previous version, an upstream credential too; a refused
 //! caller credential is accepted no longer; rules, filters and meters, which this build cannot run, close
-//! the proxies that they would bear on. Absence deletes only in a snapshot.
+//! the proxies that they would bear on. Absence deletes only in a snapshot. Of one resource that panics or takes
+//! too long to compile, no other hears.
 //! Does no I/O, and is not seen by requests: they see the [`Snapshot`] that it writes.
 
+mod entry;
+mod guard;
 mod judge;
 mod proxies;
+mod recall;
+mod revocations;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upkeep;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rr_contract::api_key::KeyHash;
-use rr_contract::digest::{Digest, ResourceHash, ViewDigest};
+use rr_contract::digest::{Digest, ViewDigest};
 use rr_contract::model::id::{CredentialId, OrgId};
-use rr_contract::model::org::Org;
-use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Mode, Why};
 
-use crate::snapshot::{CompiledCaller, CompiledTarget, Snapshot, UpstreamCredential, Vault};
+use crate::snapshot::{Snapshot, Vault};
 
+use super::position::Position;
 use super::transaction::{Change, Changes, Offered};
 
+use self::entry::{Entry, Part, Reason, Running, may_stay};
+use self::guard::Guard;
+use self::revocations::Revocations;
+
 pub(crate) use self::judge::FEATURES;
+
+/// With so many changes at once, seals are opened when they are used and not when they come.
+const UNSEALED_MAX: usize = 1_000;
 
 pub(crate) struct Inventory {
     vault: Arc<Vault>,
     digest: ViewDigest,
-    entries: HashMap<Key, Entry>,
+    /// Ordered, so that upkeep can go through it a slice at a time.
+    entries: BTreeMap<Key, Entry>,
     /// (what is used, who uses it), for proxies.
     users: BTreeSet<(Key, Key)>,
     /// (what is borne on, rule or filter or meter).
@@ -40,40 +52,35 @@ pub(crate) struct Inventory {
     refused: BTreeSet<Key>,
     /// The highest version that was ever accepted, whether the credential is still here or not.
     versions: HashMap<CredentialId, u64>,
+    revocations: Revocations,
+    guard: Guard,
+    /// Up to where upkeep has come.
+    checked: Option<Key>,
+    /// Bytes in memory that are no longer what was sent. What was compiled of them before runs on.
+    damaged: BTreeSet<Key>,
 }
 
-struct Entry {
-    wanted: Offered,
-    refusal: Option<Reason>,
-    running: Option<Running>,
-    /// What the index holds for it.
-    refs: Vec<Key>,
+/// What the view would be after some changes.
+pub(crate) struct Foretold {
+    sum: ViewDigest,
+    pub(crate) digest: Digest,
+    pub(crate) count: u64,
+    /// How many of the resources that are here would be gone.
+    pub(crate) removals: u64,
 }
 
-struct Running {
-    hash: ResourceHash,
-    part: Part,
-    /// The bytes, when they are not those that are wanted.
-    kept: Option<Offered>,
+/// How changes are taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) mode: Mode,
+    /// Set where another history goes on here: which revoked caller credentials it brings back by name.
+    pub(crate) adopted: Option<&'a HashSet<CredentialId>>,
 }
 
-/// A compiled resource.
-#[derive(Clone)]
-enum Part {
-    Org(Arc<Org>),
-    Target(Arc<CompiledTarget>),
-    Caller(Arc<[KeyHash]>, CompiledCaller),
-    Upstream(Arc<UpstreamCredential>),
-    Proxy(Arc<Proxy>),
-}
-
-/// Why a resource was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Reason {
-    why: Why,
-    detail: String,
-    /// Nothing of it may run, not even the version before.
-    closes: bool,
+impl Foretold {
+    pub(crate) fn leads_to(&self, position: &Position) -> bool {
+        (self.digest, self.count) == (position.digest, position.count)
+    }
 }
 
 impl Inventory {
@@ -81,46 +88,83 @@ impl Inventory {
         Self {
             vault,
             digest: ViewDigest::default(),
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             users: BTreeSet::new(),
             policies: BTreeSet::new(),
             refused: BTreeSet::new(),
             versions: HashMap::new(),
+            revocations: Revocations::default(),
+            guard: Guard::default(),
+            checked: None,
+            damaged: BTreeSet::new(),
         }
     }
 
-    /// What digest and count would be after these changes. Touches nothing, so that a transaction whose
-    /// digest is wrong needs no undoing.
-    pub(crate) fn after(&self, mode: Mode, changes: &Changes) -> (Digest, u64) {
+    /// What the view would be after these changes. Touches nothing, so that a transaction whose digest is wrong
+    /// needs no undoing.
+    pub(crate) fn foretell(&self, mode: Mode, changes: &Changes) -> Foretold {
         let whole = mode == Mode::Snapshot;
-        let mut digest = if whole { ViewDigest::default() } else { self.digest.clone() };
-        let mut count = if whole { 0 } else { self.entries.len() as u64 };
+        let mut sum = if whole { ViewDigest::default() } else { self.digest.clone() };
+        let here = self.entries.len() as u64;
+        let (mut count, mut removals) = if whole { (0, here) } else { (here, 0) };
         for (key, change) in changes {
-            if !whole && let Some(entry) = self.entries.get(key) {
-                digest.remove(key, &entry.wanted.hash);
+            let entry = self.entries.get(key);
+            if !whole && let Some(entry) = entry {
+                sum.remove(key, &entry.wanted.hash);
                 count -= 1;
             }
-            if let Change::Upsert(offered) = change {
-                digest.add(key, &offered.hash);
-                count += 1;
+            match change {
+                Change::Upsert(offered) => {
+                    sum.add(key, &offered.hash);
+                    count += 1;
+                    removals -= u64::from(whole && entry.is_some());
+                }
+                Change::Removal => removals += u64::from(!whole && entry.is_some()),
             }
         }
-        (digest.digest(), count)
+        Foretold { digest: sum.digest(), sum, count, removals }
     }
 
-    /// Takes changes in and brings the snapshot up to them.
-    pub(crate) fn apply(&mut self, mode: Mode, mut changes: Changes, snapshot: &mut Snapshot) {
-        if mode == Mode::Snapshot {
+    /// Digest and count of the view after these changes.
+    pub(crate) fn after(&self, mode: Mode, changes: &Changes) -> (Digest, u64) {
+        let foretold = self.foretell(mode, changes);
+        (foretold.digest, foretold.count)
+    }
+
+    /// Takes ordinary changes in and brings the snapshot up to them.
+    pub(crate) fn apply(&mut self, mode: Mode, changes: Changes, snapshot: &mut Snapshot) {
+        let foretold = self.foretell(mode, &changes);
+        self.take(Terms { mode, adopted: None }, foretold, changes, snapshot);
+    }
+
+    /// Takes in changes of which it was foretold what they lead to.
+    pub(crate) fn take(
+        &mut self,
+        terms: Terms<'_>,
+        foretold: Foretold,
+        mut changes: Changes,
+        snapshot: &mut Snapshot,
+    ) {
+        if terms.mode == Mode::Snapshot && foretold.removals > 0 {
             let gone = self.entries.keys().filter(|key| !changes.contains_key(key)).copied();
             let gone: Vec<Key> = gone.collect();
             changes.extend(gone.into_iter().map(|key| (key, Change::Removal)));
         }
+        for (key, offered) in self.named(terms) {
+            // The same content as is here: the digest stays what was foretold.
+            changes.entry(key).or_insert(Change::Upsert(offered));
+        }
+        let unseal = match terms.mode {
+            Mode::Delta => true,
+            Mode::Reconcile => changes.len() <= UNSEALED_MAX,
+            Mode::Snapshot | Mode::Unspecified => false,
+        };
         let mut proxies = HashSet::new();
         for (key, change) in changes {
             // Before and after: who used it, and who will.
             self.concerned(&key, &mut proxies);
             match change {
-                Change::Upsert(offered) => self.upsert(key, offered, mode, snapshot),
+                Change::Upsert(offered) => self.upsert(key, offered, terms, unseal, snapshot),
                 Change::Removal => self.remove(&key, snapshot),
             }
             self.concerned(&key, &mut proxies);
@@ -128,33 +172,54 @@ impl Inventory {
         for key in proxies {
             self.settle_proxy(key, snapshot);
         }
+        self.digest = foretold.sum;
     }
 
-    fn upsert(&mut self, key: Key, offered: Offered, mode: Mode, snapshot: &mut Snapshot) {
-        if let Some(entry) = self.entries.get_mut(&key) {
-            if entry.wanted.hash == offered.hash && entry.wanted.needs == offered.needs {
-                entry.wanted.revision = offered.revision;
-                return;
-            }
-            self.digest.remove(&key, &entry.wanted.hash);
+    /// What is here, revoked, and named to come back, although it need not be sent for that.
+    fn named(&self, terms: Terms<'_>) -> Vec<(Key, Offered)> {
+        let Some(revived) = terms.adopted.filter(|revived| !revived.is_empty()) else { return Vec::new() };
+        let named = self.refused.iter().filter_map(|key| {
+            let ResourceId::Credential(id) = key.id else { return None };
+            let is_named = revived.contains(&id) && self.revocations.is_in_force(&id);
+            is_named.then(|| Some((*key, self.entries.get(key)?.wanted.clone())))?
+        });
+        named.collect()
+    }
+
+    fn upsert(
+        &mut self,
+        key: Key,
+        offered: Offered,
+        terms: Terms<'_>,
+        unseal: bool,
+        snapshot: &mut Snapshot,
+    ) {
+        let revoked = self.revoked(&key, &offered, terms);
+        if let Some(entry) = self.entries.get_mut(&key)
+            && entry.wanted.hash == offered.hash
+            && entry.wanted.needs == offered.needs
+            && entry.is_revoked() == revoked.is_some()
+        {
+            entry.wanted.revision = offered.revision;
+            return;
         }
-        self.digest.add(&key, &offered.hash);
         let before = self.entries.remove(&key);
+        self.damaged.remove(&key);
         // Opening takes 200 µs. A change is opened now, so that a seal that does not open is refused with the
         // transaction; thousands that come at once are opened when they are used.
-        let unseal = mode == Mode::Delta || before.is_some();
-        let judged = if let ResourceId::Proxy(_) = key.id {
+        let unseal = unseal || before.is_some();
+        let judged = match (revoked, key.id) {
+            (Some(reason), _) => Some(Err(reason)),
             // Whether a proxy runs depends on what else is in the transaction: settled at its end.
-            None
-        } else {
-            Some(self.judge(&key, &offered, unseal))
+            (None, ResourceId::Proxy(_)) => None,
+            (None, _) => Some(self.judge(&key, &offered, unseal)),
         };
         let (running, refusal) = match judged {
             None => (before.as_ref().and_then(|entry| entry.keep()), None),
             Some(Ok(part)) => (Some(Running { hash: offered.hash, part, kept: None }), None),
             Some(Err(reason)) => {
                 let kept = before.as_ref().and_then(Entry::keep);
-                (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(reason))
+                (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
         self.note_version(&key, &offered, refusal.is_none());
@@ -172,17 +237,40 @@ impl Inventory {
         }
     }
 
+    /// Refuses a caller credential that this node has seen revoked.
+    fn revoked(&mut self, key: &Key, offered: &Offered, terms: Terms<'_>) -> Option<Reason> {
+        let ResourceId::Credential(id) = key.id else { return None };
+        let bites = match terms.adopted {
+            None => self.revocations.still_bites(&id, &offered.hash),
+            Some(revived) => {
+                !judge::is_upstream(offered) && self.revocations.bites(&id, &offered.hash, revived)
+            }
+        };
+        bites.then(|| Reason {
+            why: Why::Revoked,
+            detail: "was revoked here, and the history that brings it back does not name it".to_owned(),
+            closes: true,
+        })
+    }
+
     fn remove(&mut self, key: &Key, snapshot: &mut Snapshot) {
         let Some(entry) = self.entries.remove(key) else { return };
-        self.digest.remove(key, &entry.wanted.hash);
         self.refused.remove(key);
+        self.damaged.remove(key);
         for used in &entry.refs {
             self.users.remove(&(*used, *key));
             self.policies.remove(&(*used, *key));
         }
         swap_callers(entry.running.as_ref(), None, snapshot);
-        if let ResourceId::Proxy(id) = key.id {
-            snapshot.remove_proxy(&id);
+        match key.id {
+            ResourceId::Proxy(id) => snapshot.remove_proxy(&id),
+            ResourceId::Credential(id) if !judge::is_upstream(&entry.wanted) => self.revocations.bury(id),
+            ResourceId::Org
+            | ResourceId::Target(_)
+            | ResourceId::Credential(_)
+            | ResourceId::Rule(_)
+            | ResourceId::Filter(_)
+            | ResourceId::Meter(_) => {}
         }
     }
 
@@ -219,57 +307,18 @@ impl Inventory {
         refusals.collect()
     }
 
+    /// How many resources are here, refused or not.
+    pub(crate) fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
     /// How many resources are refused.
     pub(crate) fn refusals(&self) -> usize {
         self.refused.len()
     }
 
-    /// Versions that run in the place of wanted ones, for the journal.
-    pub(crate) fn kept(&self) -> impl Iterator<Item = (&Key, &Offered)> {
-        self.refused.iter().filter_map(|key| {
-            let running = self.entries.get(key)?.running.as_ref()?;
-            Some((key, running.kept.as_ref()?))
-        })
-    }
-
-    /// All that is wanted, for the journal.
-    pub(crate) fn wanted(&self) -> impl Iterator<Item = (&Key, &Offered)> {
-        self.entries.iter().map(|(key, entry)| (key, &entry.wanted))
-    }
-
-    /// Highest versions, for the journal.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = (&CredentialId, u64)> {
-        self.versions.iter().map(|(id, version)| (id, *version))
-    }
-
-    /// Takes over what a journal knows of highest versions.
-    pub(crate) fn restore_version(&mut self, id: CredentialId, version: u64) {
-        self.versions.insert(id, version);
-    }
-
     fn running(&self, key: &Key) -> Option<&Part> {
         self.entries.get(key)?.running.as_ref().map(|running| &running.part)
-    }
-}
-
-impl Entry {
-    /// What runs, to be kept although something else is wanted now.
-    fn keep(&self) -> Option<Running> {
-        let running = self.running.as_ref()?;
-        let kept = running.kept.as_ref().unwrap_or(&self.wanted).clone();
-        Some(Running { hash: running.hash, part: running.part.clone(), kept: Some(kept) })
-    }
-}
-
-/// Whether a part may go on running although a newer version of it was refused.
-fn may_stay(part: &Part, reason: &Reason) -> bool {
-    if reason.closes {
-        return false;
-    }
-    match part {
-        // The newer version may be the one that takes a leaked key away. An older one takes nothing away.
-        Part::Caller(..) => reason.why == Why::Stale,
-        Part::Org(_) | Part::Target(_) | Part::Upstream(_) | Part::Proxy(_) => true,
     }
 }
 

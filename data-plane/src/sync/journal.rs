@@ -3,9 +3,14 @@
 //! One file holds the whole state as its first transaction and grows by a transaction at a time, each ended
 //! by a commit that carries the position, audit head included; a mark is a transaction without changes. Frames are sealed and chained, so a file can be cut, but not mended
 //! together from others. Once what was appended outweighs what it starts from, a new file is written beside it
-//! and the one before is kept; the first is soon written twice. The invariant: what is read back is a state that was committed, or none.
+//! and the one before is kept; the first is soon written twice. A proof says of a boundary, in this file or in an
+//! older one, that the node has lived on it; its file is never pruned before there is a newer proof.
+//! The invariant: what is read back is a state that was committed, or none.
 
 mod boot;
+mod counter;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod faults;
 mod frame;
 #[cfg(test)]
 mod tests;
@@ -14,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
+use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::seal::storage::StorageKey;
 use rr_contract::seam::{DiskFile, Seams, draw};
 use rr_contract::secret::Secret;
@@ -22,7 +28,8 @@ use rr_contract::wire::fleet;
 use super::inventory::Inventory;
 use super::position::Position;
 
-use self::frame::{Chain, Kind, VersionList};
+use self::counter::Counter;
+use self::frame::{Chain, Kind, ProofMark, VersionList};
 
 pub(crate) use self::boot::Recovered;
 
@@ -30,6 +37,8 @@ pub(crate) use self::boot::Recovered;
 const APPENDED_MIN: u64 = 1024 * 1024;
 /// How much of the state goes into one frame.
 const CHUNK: usize = 512 * 1024;
+/// How many highest versions go into one frame.
+const VERSIONS: usize = 50_000;
 /// The one that is written to, and the one before it.
 const FILES: usize = 2;
 
@@ -46,6 +55,20 @@ pub(crate) struct Journal {
     spoiled: Vec<u64>,
     /// What is appended to; `None` until something was written, and after a write that failed.
     open: Option<Open>,
+    /// The last proven boundary that is on disk.
+    proof: Option<Proof>,
+    /// The content on which the node has proven to live, on disk or not.
+    lived: Option<Position>,
+    /// The file of the boundary that is next to be proven.
+    awaited: Option<u64>,
+    counter: Counter,
+}
+
+/// A boundary on which the node has lived, and the number of the file that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Proof {
+    position: Position,
+    file: u64,
 }
 
 struct Open {
@@ -57,17 +80,32 @@ struct Open {
 
 impl Journal {
     /// Reads what is there, and gets ready to go on with it.
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn boot(
         state_dir: &Path,
         node_key: &Secret,
         seams: Seams,
         empty: impl Fn() -> Inventory,
     ) -> (Self, Option<Recovered>) {
-        let key = StorageKey::derive(node_key, "last known good");
-        let folder = state_dir.join("last-good");
-        let mut journal = Self { folder, key, seams, newest: 0, good: 0, spoiled: Vec::new(), open: None };
-        let recovered = boot::boot(&mut journal, empty);
+        let mut journal = Self::closed(state_dir, node_key, seams);
+        let recovered = boot::boot(&mut journal, &empty);
         (journal, recovered)
+    }
+
+    fn closed(state_dir: &Path, node_key: &Secret, seams: Seams) -> Self {
+        Self {
+            folder: state_dir.join("last-good"),
+            key: StorageKey::derive(node_key, "last known good"),
+            seams,
+            newest: 0,
+            good: 0,
+            spoiled: Vec::new(),
+            open: None,
+            proof: None,
+            lived: None,
+            awaited: None,
+            counter: Counter::default(),
+        }
     }
 
     /// Whether the next state has to be written whole.
@@ -78,6 +116,21 @@ impl Journal {
     /// Whether damage to one file could leave nothing.
     pub(crate) fn wants_spare(&self) -> bool {
         self.open.is_none() || self.good < FILES
+    }
+
+    /// Number of the file that was written to last.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// The newest boundary on disk on which the node has proven to live.
+    pub(crate) fn proven(&self) -> Option<Position> {
+        self.proof.map(|proof| proof.position)
+    }
+
+    /// Keeps the file of the boundary that is next to be proven, until another is said.
+    pub(crate) fn await_proof(&mut self, file: Option<u64>) {
+        self.awaited = file;
     }
 
     /// Writes the state that the newest file holds into another one. If that fails, the newest goes on.
@@ -108,51 +161,89 @@ impl Journal {
         Ok(())
     }
 
+    /// Says of a boundary that the node has lived on it; `file` is where it was written, if it was. Not
+    /// synced: it goes to the disk with the next transaction, and a power cut before that costs no more than
+    /// another proof.
+    pub(crate) fn prove(&mut self, position: &Position, file: Option<u64>) -> io::Result<()> {
+        self.lived = Some(*position);
+        self.forget_crash();
+        let Some(file) = file else { return Ok(()) };
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        let proof = Proof { position: *position, file };
+        let mut bytes = Vec::new();
+        self.seal(&mut open.chain, Kind::Proven, &proof.encode(), &mut bytes);
+        open.file.write_all(&bytes)?;
+        open.appended += bytes.len() as u64;
+        self.open = Some(open);
+        self.proof = Some(proof);
+        Ok(())
+    }
+
     /// Writes the whole state into a new file.
     pub(crate) fn fold(&mut self, inventory: &Inventory, position: &Position) -> io::Result<()> {
         self.open = None;
-        let mut chain = Chain::start(draw(&*self.seams.entropy));
-        let mut bytes = chain.header();
-        let versions = VersionList::of(inventory.versions()).encode_to_vec();
-        self.seal(&mut chain, Kind::Versions, &versions, &mut bytes);
-        let kept = inventory.kept().map(|(key, offered)| offered.to_wire(key));
-        self.seal_all(&mut chain, Kind::Kept, kept, &mut bytes);
-        let wanted = inventory.wanted().map(|(key, offered)| offered.to_wire(key));
-        self.seal_all(&mut chain, Kind::Changes, wanted, &mut bytes);
-        self.seal(&mut chain, Kind::Commit, &position.to_wire().encode_to_vec(), &mut bytes);
-
         self.seams.disk.create_dir_all(&self.folder)?;
         let number = self.newest + 1;
         let path = self.path(number);
-        self.seams.disk.replace(&path, &bytes)?;
-        self.newest = number;
+        let beside = self.folder.join(format!("state-{number:012}.new"));
+        // What a crash left of an earlier try is not written into.
+        match self.seams.disk.remove(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let lived = [self.lived, self.proven()].into_iter().flatten();
+        let mut proof = self.proof;
+        if lived.into_iter().any(|lived| lived.is_same_content(position)) {
+            proof = Some(Proof { position: *position, file: number });
+        }
+        let written = self.write_whole(&beside, inventory, position, proof).and_then(|whole| {
+            self.seams.disk.rename(&beside, &path)?;
+            Ok(whole)
+        });
+        let (chain, base) = written.inspect_err(|_| {
+            // The first error is the one to tell; a file that stays is removed by the next try.
+            drop(self.seams.disk.remove(&beside));
+        })?;
+        (self.newest, self.proof) = (number, proof);
         self.good = FILES.min(self.good + 1);
         self.seams.disk.replace(&self.marker(), number.to_string().as_bytes())?;
         let file = self.seams.disk.append(&path)?;
-        self.open = Some(Open { file, chain, base: bytes.len() as u64, appended: 0 });
+        self.open = Some(Open { file, chain, base, appended: 0 });
         self.prune()
     }
 
-    fn seal_all(
+    /// A frame at a time: the whole is not in memory twice.
+    fn write_whole(
         &self,
-        chain: &mut Chain,
-        kind: Kind,
-        resources: impl Iterator<Item = fleet::Resource>,
-        bytes: &mut Vec<u8>,
-    ) {
-        let mut body = fleet::ChunkBody::default();
-        let mut size = 0;
-        for resource in resources {
-            size += resource.payload.len();
-            body.upserts.push(resource);
-            if size >= CHUNK {
-                self.seal(chain, kind, &std::mem::take(&mut body).encode_to_vec(), bytes);
-                size = 0;
-            }
+        path: &Path,
+        inventory: &Inventory,
+        position: &Position,
+        proof: Option<Proof>,
+    ) -> io::Result<(Chain, u64)> {
+        let chain = Chain::start(draw(&*self.seams.entropy));
+        let bytes = chain.header();
+        let mut out = Whole { journal: self, file: self.seams.disk.append(path)?, chain, bytes, written: 0 };
+        let versions: Vec<_> = inventory.versions().collect();
+        for versions in versions.chunks(VERSIONS) {
+            let list = VersionList::of(versions.iter().copied());
+            out.frame(Kind::Versions, &list.encode_to_vec())?;
         }
-        if !body.upserts.is_empty() {
-            self.seal(chain, kind, &body.encode_to_vec(), bytes);
+        out.frame(Kind::Revocations, &inventory.revocations())?;
+        // Proxies last, so that each finds what it names when it is taken in. What runs in the place of a refused
+        // version comes before that.
+        for proxies in [false, true] {
+            let now = |key: &Key| matches!(key.id, ResourceId::Proxy(_)) == proxies;
+            let kept = inventory.kept().filter(|(key, _)| now(key));
+            out.resources(Kind::Kept, kept.map(|(key, offered)| offered.to_wire(key)))?;
+            let wanted = inventory.wanted().filter(|(key, _)| now(key));
+            out.resources(Kind::Changes, wanted.map(|(key, offered)| offered.to_wire(key)))?;
         }
+        out.frame(Kind::Commit, &position.to_wire().encode_to_vec())?;
+        if let Some(proof) = proof {
+            out.frame(Kind::Proven, &proof.encode())?;
+        }
+        out.file.sync()?;
+        Ok((out.chain, out.written))
     }
 
     fn seal(&self, chain: &mut Chain, kind: Kind, body: &[u8], bytes: &mut Vec<u8>) {
@@ -166,8 +257,12 @@ impl Journal {
         while let Some(number) = self.spoiled.pop() {
             self.seams.disk.remove(&self.path(number))?;
         }
+        // The newest that holds a proven boundary, and that of the boundary that is next to be proven.
+        let held = [self.proof.map(|proof| proof.file), self.awaited];
         for number in numbers.iter().rev().skip(FILES) {
-            self.seams.disk.remove(&self.path(*number))?;
+            if !held.contains(&Some(*number)) {
+                self.seams.disk.remove(&self.path(*number))?;
+            }
         }
         Ok(())
     }
@@ -189,4 +284,55 @@ impl Journal {
     fn path(&self, number: u64) -> PathBuf {
         self.folder.join(format!("state-{number:012}"))
     }
+}
+
+impl Proof {
+    fn encode(&self) -> Vec<u8> {
+        ProofMark { position: Some(self.position.to_wire()), file: self.file }.encode_to_vec()
+    }
+}
+
+/// A file that is being written whole.
+struct Whole<'a> {
+    journal: &'a Journal,
+    file: Box<dyn DiskFile>,
+    chain: Chain,
+    /// Sealed and not yet written.
+    bytes: Vec<u8>,
+    written: u64,
+}
+
+impl Whole<'_> {
+    fn frame(&mut self, kind: Kind, body: &[u8]) -> io::Result<()> {
+        self.journal.seal(&mut self.chain, kind, body, &mut self.bytes);
+        self.file.write_all(&self.bytes)?;
+        self.written += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    fn resources(&mut self, kind: Kind, resources: impl Iterator<Item = fleet::Resource>) -> io::Result<()> {
+        let mut body = fleet::ChunkBody::default();
+        let mut size = 0;
+        for resource in resources {
+            size += resource.payload.len();
+            body.upserts.push(resource);
+            if size >= CHUNK {
+                self.frame(kind, &std::mem::take(&mut body).encode_to_vec())?;
+                size = 0;
+            }
+        }
+        if body.upserts.is_empty() { Ok(()) } else { self.frame(kind, &body.encode_to_vec()) }
+    }
+}
+
+/// Whether a test has switched off what keeps frames in their place and states whole: the negative control.
+#[cfg(any(test, feature = "bench"))]
+fn checks_are_off() -> bool {
+    faults::CHECKS_OFF.get()
+}
+
+#[cfg(not(any(test, feature = "bench")))]
+const fn checks_are_off() -> bool {
+    false
 }

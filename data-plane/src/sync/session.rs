@@ -18,6 +18,7 @@ use tracing::info;
 
 use super::Sync;
 use super::apply::{Answer, RefusedMark};
+use super::compare;
 use super::inventory::FEATURES;
 use super::position::InvalidPosition;
 use super::transaction::CHUNK_MAX;
@@ -35,6 +36,8 @@ const STATUS_EVERY: Duration = Duration::from_secs(10);
 const STATUS_EVERY_MIN: Duration = Duration::from_millis(100);
 /// After a mark: soon enough for whoever looks, and not once for each change of another region.
 const STATUS_AFTER_MARK: Duration = Duration::from_secs(1);
+/// How long marks of another state are put up with.
+const ASTRAY_MAX: Duration = Duration::from_secs(10);
 
 /// How a stream ended.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub(crate) struct Session<'a> {
     last_status: Instant,
     /// The revision has moved since, or history was found rewritten.
     moved: bool,
+    /// Since when the control plane marks a state that is not here.
+    astray_since: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -78,8 +83,14 @@ impl<'a> Session<'a> {
         heard: &mut bool,
     ) -> Result<Ended, SessionError> {
         let (outbound, queue) = mpsc::channel(OUTBOUND);
-        let mut session =
-            Session { sync, outbound, status_every: STATUS_EVERY, last_status: Instant::now(), moved: false };
+        let mut session = Session {
+            sync,
+            outbound,
+            status_every: STATUS_EVERY,
+            last_status: Instant::now(),
+            moved: false,
+            astray_since: None,
+        };
         // Before the call: a server that answers with its first message waits for ours, and the call for it.
         session.say(Said::Hello(session.hello())).await?;
         let mut service = ConfigServiceClient::new(channel)
@@ -113,7 +124,7 @@ impl<'a> Session<'a> {
             features: FEATURES.map(str::to_owned).to_vec(),
             resume: self.sync.applier.running().map(super::Position::to_wire),
             standing: self.sync.applier.standing(),
-            crash: None,
+            crash: self.sync.applier.crash(),
         }
     }
 
@@ -125,6 +136,7 @@ impl<'a> Session<'a> {
                 self.tell().await?;
             }
             Some(Heard::Begin(begin)) => {
+                self.astray_since = None;
                 let answer = self.sync.applier.begin(begin);
                 self.answer(answer).await?;
             }
@@ -142,10 +154,10 @@ impl<'a> Session<'a> {
                 match self.sync.applier.mark(&mark) {
                     // A new stream would not change what was found: the status says it.
                     Ok(()) | Err(RefusedMark::Rewritten) => {}
-                    // A new stream says where we stand, and gets what is missing.
-                    Err(RefusedMark::Elsewhere) => return Err(SessionError::Diverged),
+                    Err(RefusedMark::Elsewhere) => return self.astray().await.map(|()| None),
                     Err(RefusedMark::Invalid(invalid)) => return Err(SessionError::Mark(invalid)),
                 }
+                self.astray_since = None;
                 self.sync.note_position();
                 self.moved = true;
             }
@@ -154,8 +166,13 @@ impl<'a> Session<'a> {
                 let spread = goaway.spread_over.as_ref().and_then(|spread| time::duration(spread).ok());
                 return Ok(Some(Ended::Goaway(spread.unwrap_or_default())));
             }
-            // Questions are answered by the part that knows buckets; a kind of message from the future was not asked for.
-            Some(Heard::BucketQuery(_) | Heard::Drain(_)) | None => {}
+            Some(Heard::BucketQuery(query)) => self.report(&query).await?,
+            Some(Heard::Drain(drain)) => {
+                self.sync.set_draining(drain.drain);
+                self.tell().await?;
+            }
+            // A kind of message from the future was not asked for.
+            None => {}
         }
         Ok(None)
     }
@@ -172,7 +189,28 @@ impl<'a> Session<'a> {
                 Err(behind) => -millis(behind.duration()),
             };
         }
+        self.sync.set_draining(welcome.draining);
         self.sync.note_connected();
+    }
+
+    /// Says where we really stand, so that what differs is sent. A control plane that goes on to believe
+    /// otherwise does not hear us.
+    async fn astray(&mut self) -> Result<(), SessionError> {
+        match self.astray_since {
+            None => {
+                self.astray_since = Some(Instant::now());
+                self.tell().await
+            }
+            Some(since) if since.elapsed() < ASTRAY_MAX => Ok(()),
+            Some(_) => Err(SessionError::Diverged),
+        }
+    }
+
+    async fn report(&self, query: &fleet::BucketQuery) -> Result<(), SessionError> {
+        let applier = &self.sync.applier;
+        let at = applier.running().map(super::Position::to_wire);
+        compare::answer(query, at, applier.wanted(), async |report| self.say(Said::Buckets(report)).await)
+            .await
     }
 
     async fn answer(&mut self, answer: Option<Answer>) -> Result<(), SessionError> {

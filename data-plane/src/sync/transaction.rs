@@ -1,13 +1,14 @@
 //! A transaction on its way in: order, sizes and checksums, until its commit.
 //!
 //! Judges no resource and changes nothing. The invariant: what reaches `apply` came whole, in order, and
-//! each payload has the hash that it claims.
+//! each payload has the hash that it claims, if it claims one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message as _;
 use rr_contract::digest::{ResourceHash, resource_hash};
-use rr_contract::model::resource::{InvalidKey, Key, PAYLOAD_MAX};
+use rr_contract::model::id::CredentialId;
+use rr_contract::model::resource::{InvalidKey, Key};
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Mode, Why};
 
@@ -74,6 +75,10 @@ pub(crate) struct Transaction {
     chunks: u32,
     received: u32,
     bytes: usize,
+    /// How many removals were consented to when they were published.
+    pub(crate) intended_removals: u64,
+    /// Set where a person decided that another history goes on here: what comes back to life by name.
+    pub(crate) adopted: Option<HashSet<CredentialId>>,
     pub(crate) changes: Changes,
     /// The bodies as they came, for the journal.
     pub(crate) bodies: Vec<bytes::Bytes>,
@@ -87,7 +92,7 @@ impl Transaction {
             Mode::Snapshot => {}
             Mode::Delta | Mode::Reconcile => {
                 // By content: a mark may have moved the revision since the sender looked.
-                if !at.is_some_and(|at| wire.base == at.digest) {
+                if at.is_none_or(|at| wire.base != at.digest) {
                     return Err(Fault::new(
                         Why::BaseMismatch,
                         format!("starts from another digest than that of {at:?}, where the node is"),
@@ -96,12 +101,18 @@ impl Transaction {
             }
             Mode::Unspecified => return Err(Fault::transport("mode is not known")),
         }
+        if wire.adopted && mode == Mode::Delta {
+            return Err(Fault::new(Why::BaseMismatch, "changes within one history cannot adopt another"));
+        }
+        let adopted = wire.adopted.then(|| revived(&wire.revived)).transpose()?;
         Ok(Self {
             txn: wire.txn,
             mode,
             chunks: wire.chunks,
             received: 0,
             bytes: 0,
+            intended_removals: wire.intended_removals,
+            adopted,
             changes: Changes::new(),
             bodies: Vec::new(),
         })
@@ -123,11 +134,17 @@ impl Transaction {
             return Err(Fault::transport(format!("chunk {} is damaged", chunk.index)));
         }
         read_body(&chunk.body, &mut self.changes)?;
-        if self.mode == Mode::Delta {
+        if self.is_appended() {
             self.bodies.push(chunk.body.clone());
         }
         self.received += 1;
         Ok(())
+    }
+
+    /// Whether it is written behind what is on disk. The rest starts a file of its own: a snapshot because it
+    /// replaces everything, an adopted history because what it revokes stands at the head of a file.
+    pub(crate) fn is_appended(&self) -> bool {
+        self.mode != Mode::Snapshot && self.adopted.is_none()
     }
 
     /// Checks that nothing is missing.
@@ -145,11 +162,9 @@ pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault>
         .map_err(|error| Fault::transport(format!("chunk does not decode: {error}")))?;
     for resource in body.upserts {
         let key = parse_key(resource.key.as_ref())?;
-        if resource.payload.len() > PAYLOAD_MAX {
-            return Err(Fault::transport(format!("{key} is larger than a resource may be")));
-        }
         let hash = resource_hash(&resource.payload);
-        if hash[..] != resource.hash {
+        // Left out to save bytes: the digest proves it.
+        if !resource.hash.is_empty() && hash[..] != resource.hash {
             return Err(Fault::transport(format!("{key} has another hash than it claims")));
         }
         // Copied: a slice would keep the whole chunk in memory for as long as the resource lives.
@@ -165,6 +180,11 @@ pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault>
         changes.insert(parse_key(Some(removal))?, Change::Removal);
     }
     Ok(())
+}
+
+fn revived(ids: &[String]) -> Result<HashSet<CredentialId>, Fault> {
+    let parse = |id: &String| id.parse().map_err(|_| Fault::transport(format!("{id:?} is no credential")));
+    ids.iter().map(parse).collect()
 }
 
 fn parse_key(wire: Option<&fleet::Key>) -> Result<Key, Fault> {

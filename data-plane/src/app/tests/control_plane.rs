@@ -19,7 +19,6 @@ use rr_contract::seam::{Clock as _, SystemClock, SystemEntropy};
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::config_service_server::{ConfigService, ConfigServiceServer};
 use rr_contract::wire::fleet::enrolment_service_server::{EnrolmentService, EnrolmentServiceServer};
-use rr_contract::wire::fleet::sync_response::Message as Reply;
 use rr_contract::wire::fleet::telemetry_service_server::{TelemetryService, TelemetryServiceServer};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -39,6 +38,7 @@ use crate::sync::Position;
 use crate::sync::inventory::Inventory;
 
 pub(super) use rr_contract::wire::fleet::sync_request::Message as Said;
+pub(super) use rr_contract::wire::fleet::sync_response::Message as Reply;
 
 const LONG: Duration = Duration::from_secs(20);
 const TXN: [u8; 16] = [7; 16];
@@ -159,6 +159,12 @@ impl ControlPlane {
         self.shared.news.send(Reply::Mark(fleet::Mark { position: Some(rewritten.to_wire()) })).ok();
     }
 
+    /// Says something to the nodes that are connected.
+    pub(super) fn say(&self, reply: Reply) {
+        // A node is connected, or the test sees that none hears it.
+        self.shared.news.send(reply).ok();
+    }
+
     pub(super) fn stop(&self) {
         self.shutdown.begin();
     }
@@ -170,7 +176,7 @@ impl ControlPlane {
         self.revision += 1;
         let position = fixture::position(self.revision, self.inventory.after(mode, &changes));
         self.inventory.apply(mode, changes, &mut crate::snapshot::Snapshot::default());
-        let base = (mode == fleet::Mode::Delta).then_some(self.position).flatten();
+        let base = (mode != fleet::Mode::Snapshot).then_some(self.position).flatten();
         self.position = Some(position);
         let crc32 = crc32fast::hash(&body);
         self.send(mode, base, body, crc32, position);

@@ -1,13 +1,25 @@
 //! Where a node stands after commits and marks, and what it does not follow.
 
+mod adopt;
+mod damage;
+mod histories;
+mod order;
+mod removals;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rr_contract::api_key::{self, KeyKind};
 use rr_contract::seam::{Seams, SystemClock, SystemEntropy};
 use rr_contract::secret::Secret;
 
 use crate::current::{ReaderSeat, cell};
 use crate::fixture::{self, REGION, Region, SharedDisk, audit, org, target};
+
+use rr_contract::wire::fleet::{Mode, Why};
+
+use crate::sync::position::InvalidPosition;
+use crate::sync::transaction::Offered;
 
 use super::*;
 
@@ -58,7 +70,44 @@ impl Node {
         position: fleet::Position,
         resources: &[fleet::Resource],
     ) -> fleet::Verdict {
-        let body = fixture::body(resources, &[]);
+        self.say(begin, position, fixture::body(resources, &[]))
+    }
+
+    /// A transaction that leads to where the node itself would say that it leads.
+    fn offer(
+        &mut self,
+        begin: fleet::Begin,
+        revision: u64,
+        upserts: &[fleet::Resource],
+        removals: &[Key],
+    ) -> fleet::Verdict {
+        let body = fixture::body(upserts, removals);
+        let foretold = self.applier.inventory.after(begin.mode(), &crate::sync::changes(&body));
+        let position = fixture::position(revision, foretold).to_wire();
+        let base = self.running().digest.to_vec();
+        self.say(fleet::Begin { base, chunks: 1, ..begin }, position, body)
+    }
+
+    fn delta(&mut self, revision: u64, upserts: &[fleet::Resource], removals: &[Key]) -> fleet::Verdict {
+        self.offer(begin(Mode::Delta), revision, upserts, removals)
+    }
+
+    fn reconcile(&mut self, revision: u64, upserts: &[fleet::Resource], removals: &[Key]) -> fleet::Verdict {
+        self.offer(begin(Mode::Reconcile), revision, upserts, removals)
+    }
+
+    /// All but the journal and the position: what is held, what runs of it, and what does not.
+    fn holds(&self) -> (Vec<(Key, Offered)>, String, Vec<fleet::Refusal>) {
+        let held = self.applier.wanted().map(|(key, offered)| (*key, offered.clone())).collect();
+        (held, self.applier.publisher.current().dump(), self.applier.standing())
+    }
+
+    fn accepts(&self, n: u8) -> bool {
+        let hash = api_key::hash(KeyKind::Caller, fixture::caller_key(n).as_bytes()).expect("a key");
+        self.applier.publisher.current().caller(&hash).is_some()
+    }
+
+    fn say(&mut self, begin: fleet::Begin, position: fleet::Position, body: Vec<u8>) -> fleet::Verdict {
         let crc32 = crc32fast::hash(&body);
         let chunk = fleet::Chunk { body: body.into(), crc32, ..fleet::Chunk::default() };
         let commit = fleet::Commit { position: Some(position), ..fleet::Commit::default() };
@@ -69,6 +118,20 @@ impl Node {
     fn mark(&mut self, position: Position) -> Result<(), RefusedMark> {
         self.applier.mark(&fleet::Mark { position: Some(position.to_wire()) })
     }
+}
+
+fn begin(mode: Mode) -> fleet::Begin {
+    fleet::Begin { mode: mode.into(), ..fleet::Begin::default() }
+}
+
+fn refusals(verdict: &fleet::Verdict) -> Vec<(String, Why)> {
+    let name = |refusal: &fleet::Refusal| refusal.key.clone().map(|key| key.id).unwrap_or_default();
+    verdict.refusals.iter().map(|refusal| (name(refusal), refusal.why())).collect()
+}
+
+/// Refused as a whole, for this reason.
+fn is_refused(verdict: &fleet::Verdict, why: Why) -> bool {
+    verdict.outcome() == Outcome::Refused && refusals(verdict) == [(String::new(), why)]
 }
 
 fn boot(disk: &SharedDisk, region: &Region) -> (Applier, Vec<ReaderSeat<Snapshot>>) {
@@ -225,7 +288,9 @@ fn the_same_head_no_head_another_revision_and_another_history_are_no_rewriting()
     assert_eq!(node.running(), next);
     // Another lineage has another chain.
     let elsewhere = Position { lineage: [8; 16], audit: Some(audit(1)), ..next };
-    assert_eq!(node.snapshot(elsewhere.to_wire(), &resources).outcome(), Outcome::Active);
+    let adopting =
+        fleet::Begin { mode: Mode::Snapshot.into(), chunks: 1, adopted: true, ..fleet::Begin::default() };
+    assert_eq!(node.transact(adopting, elsewhere.to_wire(), &resources).outcome(), Outcome::Active);
     assert_eq!(node.running(), elsewhere);
     assert!(!node.applier.is_history_rewritten());
 }

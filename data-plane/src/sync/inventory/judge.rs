@@ -1,4 +1,6 @@
 //! Whether one resource can be taken, looked at by itself.
+//!
+//! Whatever the bytes are, the answer is a verdict on this resource and on no other.
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use rr_contract::wire::fleet::Why;
 use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
 
 use super::super::transaction::Offered;
-use super::{Inventory, Part, Reason};
+use super::{Inventory, Part, Reason, guard};
 
 /// Must-understand features of this build. None yet.
 pub(crate) const FEATURES: [&str; 0] = [];
@@ -21,6 +23,10 @@ pub(crate) const FEATURES: [&str; 0] = [];
 impl Inventory {
     /// Parses and compiles a resource other than a proxy.
     pub(super) fn judge(&self, key: &Key, offered: &Offered, unseal: bool) -> Result<Part, Reason> {
+        self.guard.run(key, offered, || self.compile_part(key, offered, unseal))
+    }
+
+    fn compile_part(&self, key: &Key, offered: &Offered, unseal: bool) -> Result<Part, Reason> {
         match parse(key, offered)? {
             Model::Org(org) => Ok(Part::Org(Arc::new(org))),
             Model::Proxy(proxy) => Ok(Part::Proxy(Arc::new(proxy))),
@@ -80,7 +86,8 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
     let model = Model::parse(key, &offered.payload).map_err(|error| {
         let why = match &error {
             InvalidPayload::Decode(_) => Why::Decode,
-            InvalidPayload::Invalid(_) | InvalidPayload::TooLarge(_) => Why::Invalid,
+            InvalidPayload::Invalid(_) => Why::Invalid,
+            InvalidPayload::TooLarge(_) => Why::Limit,
         };
         Reason { why, detail: chain(&error).to_string(), closes: false }
     })?;
@@ -96,25 +103,31 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
 
 /// The version of a credential, if it can be read at all.
 pub(super) fn version(offered: &Offered) -> Option<u64> {
-    fleet::CredentialResource::decode(&*offered.payload).ok().map(|credential| credential.version)
+    guard::look(|| Some(fleet::CredentialResource::decode(&*offered.payload).ok()?.version))
+}
+
+/// Whether this is a credential for an upstream beyond doubt.
+pub(super) fn is_upstream(offered: &Offered) -> bool {
+    let usage = guard::look(|| fleet::CredentialResource::decode(&*offered.payload).ok()?.usage);
+    matches!(usage, Some(fleet::credential_resource::Usage::Upstream(_)))
 }
 
 /// What a rule, filter or meter belongs to.
 pub(super) fn parent(key: &Key, offered: &Offered) -> Option<Key> {
-    let payload = &*offered.payload;
-    let parent = match key.id {
-        ResourceId::Rule(_) => Key::try_from(&fleet::RuleResource::decode(payload).ok()?.parent?).ok()?,
-        ResourceId::Filter(_) => Key::try_from(&fleet::FilterResource::decode(payload).ok()?.parent?).ok()?,
+    // One that points into another organization is not to be trusted about anything.
+    guard::look(|| read_parent(key, &offered.payload)).filter(|parent| parent.org == key.org)
+}
+
+fn read_parent(key: &Key, payload: &[u8]) -> Option<Key> {
+    match key.id {
+        ResourceId::Rule(_) => Key::try_from(&fleet::RuleResource::decode(payload).ok()?.parent?).ok(),
+        ResourceId::Filter(_) => Key::try_from(&fleet::FilterResource::decode(payload).ok()?.parent?).ok(),
         ResourceId::Meter(_) => {
             let proxy = fleet::MeterResource::decode(payload).ok()?.proxy.parse().ok()?;
-            Key::new(key.org, ResourceId::Proxy(proxy))
+            Some(Key::new(key.org, ResourceId::Proxy(proxy)))
         }
-        ResourceId::Org | ResourceId::Target(_) | ResourceId::Credential(_) | ResourceId::Proxy(_) => {
-            return None;
-        }
-    };
-    // One that points into another organization is not to be trusted about anything.
-    (parent.org == key.org).then_some(parent)
+        ResourceId::Org | ResourceId::Target(_) | ResourceId::Credential(_) | ResourceId::Proxy(_) => None,
+    }
 }
 
 fn invalid(detail: String) -> Reason {

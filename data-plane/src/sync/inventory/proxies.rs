@@ -12,6 +12,7 @@ use rr_contract::wire::fleet::Why;
 
 use crate::snapshot::{CompiledProxy, Route, Snapshot};
 
+use super::super::transaction::Offered;
 use super::{Inventory, Part, Reason, Running, first_of, judge};
 
 impl Inventory {
@@ -37,41 +38,50 @@ impl Inventory {
     /// Decides which version of a proxy runs, and compiles it.
     pub(super) fn settle_proxy(&mut self, key: Key, snapshot: &mut Snapshot) {
         let ResourceId::Proxy(id) = key.id else { return };
+        // What it was compiled from is no longer there; what was compiled of it has not changed.
+        let is_damaged = self.damaged.contains(&key);
         let Some(entry) = self.entries.get(&key) else { return };
-        let parsed = judge::parse(&key, &entry.wanted).and_then(|model| match model {
-            Model::Proxy(proxy) => Ok((model_refs(&key, &proxy), proxy)),
-            Model::Org(_)
-            | Model::Target(_)
-            | Model::Credential(_)
-            | Model::Rule(_)
-            | Model::Filter(_)
-            | Model::Meter(_) => {
-                let detail = "payload is no proxy".to_owned();
-                Err(Reason { why: Why::Invalid, detail, closes: false })
+        let parsed = match &entry.running {
+            Some(Running { hash, part: Part::Proxy(proxy), .. })
+                if *hash == entry.wanted.hash || is_damaged =>
+            {
+                Ok(Arc::clone(proxy))
             }
-        });
-        let wanted_refs = parsed.as_ref().map(|(refs, _)| refs.clone()).unwrap_or_default();
-        let judged = parsed.and_then(|(refs, proxy)| match refs.iter().find(|used| !self.is_there(used)) {
-            None => Ok(proxy),
+            _ => self.guard.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)),
+        };
+        let mut refs = parsed.as_ref().map(|proxy| model_refs(&key, proxy)).unwrap_or_default();
+        let judged = parsed.and_then(|proxy| match refs.iter().find(|used| !self.is_there(used)) {
+            None => self.compiled(id, &key, &entry.wanted, proxy),
             Some(missing) => {
                 let detail = format!("names {missing}, which is not here");
                 Err(Reason { why: Why::DanglingRef, detail, closes: false })
             }
         });
-        let hash = entry.wanted.hash;
-        let (running, refusal) = match judged {
-            Ok(proxy) => (Some(Running { hash, part: Part::Proxy(Arc::new(proxy)), kept: None }), None),
-            Err(reason) => (entry.keep().filter(|_| !reason.closes), Some(reason)),
-        };
-        let spec = match running.as_ref().map(|running| &running.part) {
-            Some(Part::Proxy(proxy)) => Some(Arc::clone(proxy)),
-            _ => None,
+        let hash = if is_damaged { entry.running.as_ref().map(|running| running.hash) } else { None };
+        let hash = hash.unwrap_or(entry.wanted.hash);
+        let (running, compiled, refusal) = match judged {
+            Ok((proxy, compiled)) => {
+                (Some(Running { hash, part: Part::Proxy(proxy), kept: None }), Some(compiled), None)
+            }
+            Err(reason) => {
+                let kept = entry.keep().filter(|_| !reason.closes);
+                // What cannot be compiled any more does not run in its place either.
+                let compiled = kept.as_ref().and_then(|running| match (&running.part, &running.kept) {
+                    (Part::Proxy(proxy), Some(kept)) => self.compiled(id, &key, kept, Arc::clone(proxy)).ok(),
+                    _ => None,
+                });
+                let running = kept.filter(|_| compiled.is_some());
+                (running, compiled.map(|(_, compiled)| compiled), Some(Box::new(reason)))
+            }
         };
         // What is wanted is indexed beside what runs: when the missing one comes, the proxy must hear of it.
-        let mut refs = wanted_refs;
-        refs.extend(spec.iter().flat_map(|spec| model_refs(&key, spec)));
-        match &spec {
-            Some(spec) => snapshot.put_proxy(Arc::new(self.compile(id, &key, spec))),
+        if let Some(Running { part: Part::Proxy(proxy), .. }) = &running
+            && refusal.is_some()
+        {
+            refs.extend(model_refs(&key, proxy));
+        }
+        match compiled {
+            Some(compiled) => snapshot.put_proxy(Arc::new(compiled)),
             None => snapshot.remove_proxy(&id),
         }
         self.index_users(key, refs);
@@ -84,6 +94,17 @@ impl Inventory {
             entry.running = running;
             entry.refusal = refusal;
         }
+    }
+
+    fn compiled(
+        &self,
+        id: ProxyId,
+        key: &Key,
+        offered: &Offered,
+        proxy: Arc<Proxy>,
+    ) -> Result<(Arc<Proxy>, CompiledProxy), Reason> {
+        let compiled = self.guard.run(key, offered, || Ok(self.compile(id, key, &proxy)))?;
+        Ok((proxy, compiled))
     }
 
     fn compile(&self, id: ProxyId, key: &Key, proxy: &Proxy) -> CompiledProxy {
@@ -133,6 +154,21 @@ impl Inventory {
             self.users.remove(&(used, key));
         }
         self.users.extend(refs.into_iter().map(|used| (used, key)));
+    }
+}
+
+fn parse_proxy(key: &Key, wanted: &Offered) -> Result<Arc<Proxy>, Reason> {
+    match judge::parse(key, wanted)? {
+        Model::Proxy(proxy) => Ok(Arc::new(proxy)),
+        Model::Org(_)
+        | Model::Target(_)
+        | Model::Credential(_)
+        | Model::Rule(_)
+        | Model::Filter(_)
+        | Model::Meter(_) => {
+            let detail = "payload is no proxy".to_owned();
+            Err(Reason { why: Why::Invalid, detail, closes: false })
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a change does to what runs.
 
+mod poison;
+
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
 

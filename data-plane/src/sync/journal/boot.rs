@@ -1,7 +1,9 @@
-//! Reading back: the newest file whose first transaction holds, replayed to its last good commit.
+//! Reading back: the newest file whose first transaction holds, replayed to its last good commit; or, after
+//! a crash, the newest boundary that the node has proven to live on.
 //!
 //! Damage is never an error here. A torn tail is what a crash leaves, and is cut off; anything worse falls
-//! back to an older boundary, at last to nothing, and is told in one line.
+//! back to an older boundary, at last to nothing, and is told in one line. A file is read and taken in piece
+//! by piece, so that it is never in memory beside what is made of it.
 
 use std::io;
 
@@ -15,29 +17,34 @@ use crate::snapshot::Snapshot;
 use super::super::inventory::Inventory;
 use super::super::position::Position;
 use super::super::transaction::{Changes, read_body};
-use super::frame::{Chain, Frames, Kind, VersionList};
-use super::{Journal, Open};
+use super::frame::{Chain, Frames, Kind, ProofMark, VersionList, holds_a_frame};
+use super::{Journal, Open, Proof, checks_are_off};
 
 /// A state that was committed once.
 pub(crate) struct Recovered {
     pub(crate) inventory: Inventory,
     pub(crate) snapshot: Snapshot,
     pub(crate) position: Position,
+    /// The node has lived on it for as long as its commit asked.
+    pub(crate) is_proven: bool,
 }
 
 /// A file up to its last good commit.
 struct Replayed {
     recovered: Recovered,
+    proof: Option<Proof>,
     chain: Chain,
     /// Where the first transaction ends.
-    base: usize,
+    base: u64,
     /// Where the last good one ends.
-    good: usize,
-    /// What comes behind is more than writing that was cut off.
-    damaged: bool,
+    good: u64,
+    /// Where reading came to an end: in what was cut off, behind a transaction without its commit.
+    stopped: u64,
+    /// A commit does not hold what it says.
+    contradicts: bool,
 }
 
-pub(super) fn boot(journal: &mut Journal, empty: impl Fn() -> Inventory) -> Option<Recovered> {
+pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Option<Recovered> {
     let numbers = match journal.numbers() {
         Ok(numbers) => numbers,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -56,26 +63,16 @@ pub(super) fn boot(journal: &mut Journal, empty: impl Fn() -> Inventory) -> Opti
     for (older, number) in numbers.into_iter().enumerate().rev() {
         let path = journal.path(number);
         let file = path.display();
-        let replayed = match journal.seams.disk.read(&path) {
-            Ok(bytes) => {
-                let replayed = replay(&bytes, journal, &empty);
-                if replayed.is_none() {
-                    warn!(%file, "last-known-good is damaged, trying an older one");
-                }
-                replayed.map(|replayed| (bytes.len() - replayed.good, replayed))
-            }
-            Err(error) => {
-                warn!(%error, %file, "last-known-good cannot be read, trying an older one");
-                None
-            }
-        };
-        let Some((cut, replayed)) = replayed else {
+        let Some(replayed) = replay(journal, number, empty, None) else {
             journal.spoiled.push(number);
             went_back = true;
             continue;
         };
         let revision = replayed.recovered.position.revision;
-        if replayed.damaged {
+        // What comes behind is all that is read a second time; mostly it is nothing.
+        let tail = journal.seams.disk.read_from(&path, replayed.stopped).unwrap_or_default();
+        let cut = tail.len() as u64 + (replayed.stopped - replayed.good);
+        if replayed.contradicts || holds_a_frame(&tail) {
             warn!(%file, bytes = cut, "last-known-good is damaged, went back to revision {revision}");
         } else if went_back {
             warn!(%file, "went back to revision {revision}");
@@ -84,6 +81,7 @@ pub(super) fn boot(journal: &mut Journal, empty: impl Fn() -> Inventory) -> Opti
         }
         info!(position = ?replayed.recovered.position, "last-known-good loaded");
         journal.good = super::FILES.min(older + 1);
+        journal.proof = replayed.proof;
         if number == journal.newest {
             journal.open = reopen(journal, number, &replayed, cut > 0);
         }
@@ -106,7 +104,7 @@ fn reopen(journal: &Journal, number: u64, replayed: &Replayed, torn: bool) -> Op
     let path = journal.path(number);
     let open = || {
         if torn {
-            journal.seams.disk.truncate(&path, replayed.good as u64)?;
+            journal.seams.disk.truncate(&path, replayed.good)?;
         }
         journal.seams.disk.append(&path)
     };
@@ -114,8 +112,8 @@ fn reopen(journal: &Journal, number: u64, replayed: &Replayed, torn: bool) -> Op
         Ok(file) => Some(Open {
             file,
             chain: replayed.chain.clone(),
-            base: replayed.base as u64,
-            appended: (replayed.good - replayed.base) as u64,
+            base: replayed.base,
+            appended: replayed.good - replayed.base,
         }),
         Err(error) => {
             warn!(%error, file = %path.display(), "last-known-good cannot be appended to");
@@ -124,56 +122,163 @@ fn reopen(journal: &Journal, number: u64, replayed: &Replayed, torn: bool) -> Op
     }
 }
 
-fn replay(bytes: &[u8], journal: &Journal, empty: &impl Fn() -> Inventory) -> Option<Replayed> {
-    let mut frames = Frames::of(bytes, &journal.key)?;
+/// Takes a file in up to its last good commit, or up to the one that ends at `until`.
+fn replay(
+    journal: &Journal,
+    number: u64,
+    empty: &impl Fn() -> Inventory,
+    until: Option<u64>,
+) -> Option<Replayed> {
+    let path = journal.path(number);
+    let file = path.display();
+    let mut frames = match Frames::open(&*journal.seams.disk, &path, &journal.key) {
+        Ok(Some(frames)) => frames,
+        Ok(None) => {
+            warn!(%file, "last-known-good is damaged, trying an older one");
+            return None;
+        }
+        Err(error) => {
+            warn!(%error, %file, "last-known-good cannot be read, trying an older one");
+            return None;
+        }
+    };
     let mut inventory = empty();
     let mut snapshot = Snapshot::default();
-    let mut last: Option<(Position, Chain, usize, usize)> = None;
-    let (mut kept, mut changes) = (Changes::new(), Changes::new());
+    let mut proof = None;
+    let mut last: Option<(Position, Chain, u64, u64)> = None;
+    let mut changes = Changes::new();
     let mut contradicts = false;
-    while let Some((kind, body)) = frames.next() {
+    while until.is_none_or(|until| frames.offset < until)
+        && let Some((kind, body)) = frames.next()
+    {
         match kind {
             Kind::Versions => {
-                for (id, version) in VersionList::decode(body.as_slice()).ok()?.iter() {
+                let Ok(list) = VersionList::decode(body.as_slice()) else { break };
+                for (id, version) in list.iter() {
                     inventory.restore_version(id, version);
                 }
             }
-            Kind::Kept => {
-                if read_body(&body, &mut kept).is_err() {
+            Kind::Revocations => {
+                if inventory.restore_revocations(&body).is_none() {
                     break;
                 }
             }
-            Kind::Changes => {
+            Kind::Kept | Kind::Changes => {
                 if read_body(&body, &mut changes).is_err() {
                     break;
                 }
+                if last.is_none() {
+                    // Piece by piece: nobody sees it before its commit was checked. What ran in the place of
+                    // refused versions comes before them, so that those meet it as they did. Of no mode of the
+                    // wire: a seal is not opened before it is used.
+                    inventory.apply(Mode::Unspecified, std::mem::take(&mut changes), &mut snapshot);
+                }
             }
             Kind::Commit => {
-                let mode = if last.is_none() { Mode::Snapshot } else { Mode::Delta };
-                let Some(position) = commit(&body, mode, &inventory, &changes) else {
+                let Some(position) = commit(&body, &inventory, &changes) else {
                     contradicts = true;
                     break;
                 };
-                // First what ran in the place of refused versions, so that those meet it as they did.
-                if mode == Mode::Snapshot {
-                    inventory.apply(mode, std::mem::take(&mut kept), &mut snapshot);
-                }
-                inventory.apply(mode, std::mem::take(&mut changes), &mut snapshot);
+                inventory.apply(Mode::Delta, std::mem::take(&mut changes), &mut snapshot);
                 snapshot.revision = position.revision;
                 snapshot.ready = true;
                 let base = last.as_ref().map_or(frames.offset, |(_, _, base, _)| *base);
                 last = Some((position, frames.chain.clone(), base, frames.offset));
             }
+            Kind::Proven => {
+                proof = read_proof(&body).or(proof);
+                // It belongs to no transaction, and comes behind one.
+                if let Some((_, chain, _, good)) = last.as_mut().filter(|_| changes.is_empty()) {
+                    (*chain, *good) = (frames.chain.clone(), frames.offset);
+                }
+            }
         }
     }
-    let (position, chain, base, good) = last?;
-    let damaged = contradicts || frames.is_followed();
-    Some(Replayed { recovered: Recovered { inventory, snapshot, position }, chain, base, good, damaged })
+    if let Some(error) = frames.failed {
+        warn!(%error, %file, "last-known-good cannot be read, trying an older one");
+        return None;
+    }
+    let Some((position, chain, base, good)) = last else {
+        warn!(%file, "last-known-good is damaged, trying an older one");
+        return None;
+    };
+    let is_proven = proof.is_some_and(|proof| proof.position.is_same_content(&position));
+    let recovered = Recovered { inventory, snapshot, position, is_proven };
+    Some(Replayed { recovered, proof, chain, base, good, stopped: frames.offset.max(good), contradicts })
 }
 
 /// The position of a commit, if what it commits has the digest that it says.
-fn commit(body: &[u8], mode: Mode, inventory: &Inventory, changes: &Changes) -> Option<Position> {
-    let position = Position::try_from(&fleet::Position::decode(body).ok()?).ok()?;
-    let (digest, count) = inventory.after(mode, changes);
-    (digest == position.digest && count == position.count).then_some(position)
+fn commit(body: &[u8], inventory: &Inventory, changes: &Changes) -> Option<Position> {
+    let position = read_position(body)?;
+    let (digest, count) = inventory.after(Mode::Delta, changes);
+    (digest == position.digest && count == position.count || checks_are_off()).then_some(position)
+}
+
+fn read_position(body: &[u8]) -> Option<Position> {
+    Position::try_from(&fleet::Position::decode(body).ok()?).ok()
+}
+
+fn read_proof(body: &[u8]) -> Option<Proof> {
+    let ProofMark { position, file } = ProofMark::decode(body).ok()?;
+    Some(Proof { position: Position::try_from(&position?).ok()?, file })
+}
+
+/// What a file says without its being taken in.
+struct Outline {
+    number: u64,
+    /// Boundaries and where they end, oldest first.
+    commits: Vec<(Position, u64)>,
+    proofs: Vec<Proof>,
+}
+
+fn outline(journal: &Journal, number: u64) -> Option<Outline> {
+    let path = journal.path(number);
+    let mut frames = Frames::open(&*journal.seams.disk, &path, &journal.key).ok()??;
+    let mut outline = Outline { number, commits: Vec::new(), proofs: Vec::new() };
+    while let Some((kind, body)) = frames.next() {
+        match kind {
+            Kind::Commit => {
+                outline.commits.extend(read_position(&body).map(|position| (position, frames.offset)));
+            }
+            Kind::Proven => outline.proofs.extend(read_proof(&body)),
+            Kind::Versions | Kind::Revocations | Kind::Kept | Kind::Changes => {}
+        }
+    }
+    (!outline.commits.is_empty()).then_some(outline)
+}
+
+/// Where the newest file stands, and whether that is proven, as far as can be told without taking it in.
+pub(super) fn standing(journal: &Journal) -> Option<(Position, bool)> {
+    let numbers = journal.numbers().ok()?;
+    let newest = numbers.into_iter().rev().find_map(|number| outline(journal, number))?;
+    let (position, _) = *newest.commits.last()?;
+    let is_proven = newest.proofs.last().is_some_and(|proof| proof.position.is_same_content(&position));
+    Some((position, is_proven))
+}
+
+/// Takes in the newest boundary that was proven. Nothing is appended behind it: the next state is written whole.
+pub(super) fn proven(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Option<Recovered> {
+    let numbers = journal.numbers().unwrap_or_default();
+    journal.newest = numbers.last().copied().unwrap_or_default().max(marked(journal));
+    let outlines: Vec<Outline> =
+        numbers.into_iter().rev().filter_map(|number| outline(journal, number)).collect();
+    for proof in outlines.iter().flat_map(|outline| outline.proofs.iter().rev()) {
+        let found = outlines.iter().filter_map(|outline| {
+            let mut commits = outline.commits.iter().rev();
+            let (_, end) = commits.find(|(position, _)| position.is_same_content(&proof.position))?;
+            Some((outline.number, *end))
+        });
+        for (number, end) in found {
+            let replayed = replay(journal, number, empty, Some(end));
+            if let Some(replayed) =
+                replayed.filter(|replayed| replayed.recovered.position.is_same_content(&proof.position))
+            {
+                journal.good = 1;
+                journal.proof = Some(Proof { file: number, ..*proof });
+                info!(position = ?replayed.recovered.position, "last proven configuration loaded");
+                return Some(Recovered { is_proven: true, ..replayed.recovered });
+            }
+        }
+    }
+    None
 }

@@ -1,0 +1,116 @@
+//! What a transaction must be before any of it is taken.
+//!
+//! Changes nothing but what is known of contradictions. The invariant: what passes leads exactly to the digest that
+//! it claims, forward in one history unless a person decided otherwise, and takes away no more than was meant.
+
+use std::time::Duration;
+
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::Why;
+use tokio::time::Instant;
+use tracing::error;
+
+use super::super::inventory::Foretold;
+use super::super::position::{InvalidPosition, Position};
+use super::super::transaction::{Fault, Transaction};
+use super::Applier;
+
+/// A transaction may take away so many resources beyond what was meant, or such a part of all.
+const REMOVALS_MAX: u64 = 50;
+const REMOVALS_MAX_PERCENT: u64 = 30;
+/// Adding everything up anew takes long, and who sends wrong digests is not to make us do it all the time.
+const RECOUNT_EVERY: Duration = Duration::from_secs(60);
+
+impl Applier {
+    /// Refuses what would take the node to another history without its going anywhere. What is here stays, as
+    /// the proof.
+    pub(super) fn guard(&mut self, offered: &Position) -> Result<(), Fault> {
+        let Some(running) = self.running.filter(|running| offered.contradicts(running)) else {
+            return Ok(());
+        };
+        let (Some(ours), Some(theirs)) = (running.audit, offered.audit) else { return Ok(()) };
+        if self.contradiction.replace(theirs) != Some(theirs) {
+            error!(
+                revision = running.revision,
+                %ours,
+                %theirs,
+                "history rewritten: control plane has another audit head for the revision of this node"
+            );
+        }
+        let detail = format!("audit head of revision {} is {ours} here, {theirs} there", running.revision);
+        Err(Fault::new(Why::Audit, detail))
+    }
+
+    /// Where the transaction leads, if it may be taken.
+    pub(super) fn check(
+        &mut self,
+        transaction: &Transaction,
+        commit: &fleet::Commit,
+    ) -> Result<(Position, Foretold), Fault> {
+        transaction.close()?;
+        let position =
+            commit.position.as_ref().ok_or(InvalidPosition::Incomplete).and_then(Position::try_from);
+        let position = position.map_err(|invalid| match invalid {
+            InvalidPosition::Incomplete => Fault::new(Why::Transport, "commit has no position"),
+            InvalidPosition::Audit(_) => Fault::new(Why::Audit, invalid.to_string()),
+        })?;
+        self.guard(&position)?;
+        if position.region != self.region {
+            let detail = format!("is for region {}, node is in {}", position.region, self.region);
+            return Err(Fault::new(Why::BaseMismatch, detail));
+        }
+        if transaction.adopted.is_none() {
+            self.check_forward(&position)?;
+        }
+        let mut foretold = self.inventory.foretell(transaction.mode, &transaction.changes);
+        if !foretold.leads_to(&position) && self.is_recounted() {
+            foretold = self.inventory.foretell(transaction.mode, &transaction.changes);
+        }
+        if !foretold.leads_to(&position) {
+            let (here, there) = (foretold.count, position.count);
+            let detail = format!("digest or count differs: {here} resources here, {there} there");
+            return Err(Fault::new(Why::Digest, detail));
+        }
+        self.check_removals(transaction, &foretold)?;
+        Ok((self.running.map_or(position, |running| position.knowing(&running)), foretold))
+    }
+
+    fn check_forward(&self, position: &Position) -> Result<(), Fault> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let detail = if running.lineage != position.lineage {
+            "is of another history than the node, and nobody decided that this one goes on here".to_owned()
+        } else if position.revision < running.revision {
+            format!("goes back from revision {} to {}", running.revision, position.revision)
+        } else {
+            return Ok(());
+        };
+        Err(Fault::new(Why::BaseMismatch, detail))
+    }
+
+    fn check_removals(&self, transaction: &Transaction, foretold: &Foretold) -> Result<(), Fault> {
+        let held = self.inventory.count();
+        let unmeant = foretold.removals.saturating_sub(transaction.intended_removals);
+        let is_mass =
+            unmeant > REMOVALS_MAX && unmeant.saturating_mul(100) > held.saturating_mul(REMOVALS_MAX_PERCENT);
+        if !is_mass {
+            return Ok(());
+        }
+        let detail = format!(
+            "removes {} of {held} resources, {unmeant} more than the revisions on the way were published with",
+            foretold.removals
+        );
+        Err(Fault::new(Why::Limit, detail))
+    }
+
+    /// Whether our own sum was the one that was wrong.
+    fn is_recounted(&mut self) -> bool {
+        if self.recounted.is_some_and(|at| at.elapsed() < RECOUNT_EVERY) {
+            return false;
+        }
+        self.recounted = Some(Instant::now());
+        let Some(digest) = self.inventory.recount() else { return false };
+        error!("memory is damaged: the sum over the configuration was not that of its parts");
+        self.stand_at(digest);
+        true
+    }
+}

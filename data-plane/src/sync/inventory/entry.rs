@@ -1,0 +1,81 @@
+//! One resource as the inventory holds it: what was sent, what runs of it, and why not that.
+
+use std::sync::Arc;
+
+use rr_contract::api_key::KeyHash;
+use rr_contract::digest::ResourceHash;
+use rr_contract::model::org::Org;
+use rr_contract::model::proxy::Proxy;
+use rr_contract::model::resource::Key;
+use rr_contract::wire::fleet::Why;
+
+use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
+
+use super::super::transaction::Offered;
+
+pub(super) struct Entry {
+    pub(super) wanted: Offered,
+    pub(super) refusal: Option<Box<Reason>>,
+    pub(super) running: Option<Running>,
+    /// What the index holds for it.
+    pub(super) refs: Vec<Key>,
+}
+
+pub(super) struct Running {
+    pub(super) hash: ResourceHash,
+    pub(super) part: Part,
+    /// The bytes, when they are not those that are wanted.
+    pub(super) kept: Option<Box<Offered>>,
+}
+
+/// A compiled resource.
+#[derive(Clone)]
+pub(super) enum Part {
+    Org(Arc<Org>),
+    Target(Arc<CompiledTarget>),
+    Caller(Arc<[KeyHash]>, CompiledCaller),
+    Upstream(Arc<UpstreamCredential>),
+    Proxy(Arc<Proxy>),
+}
+
+/// Why a resource was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reason {
+    pub(super) why: Why,
+    pub(super) detail: String,
+    /// Nothing of it may run, not even the version before.
+    pub(super) closes: bool,
+}
+
+impl Entry {
+    /// What runs, to be kept although something else is wanted now.
+    pub(super) fn keep(&self) -> Option<Running> {
+        let running = self.running.as_ref()?;
+        let kept = match &running.kept {
+            Some(kept) => kept.clone(),
+            None => Box::new(self.wanted.clone()),
+        };
+        // Bytes that were damaged since are not what runs, and cannot be kept.
+        (kept.hash == running.hash).then(|| Running {
+            hash: running.hash,
+            part: running.part.clone(),
+            kept: Some(kept),
+        })
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|reason| reason.why == Why::Revoked)
+    }
+}
+
+/// Whether a part may go on running although a newer version of it was refused.
+pub(super) fn may_stay(part: &Part, reason: &Reason) -> bool {
+    if reason.closes {
+        return false;
+    }
+    match part {
+        // The newer version may be the one that takes a leaked key away. An older one takes nothing away.
+        Part::Caller(..) => reason.why == Why::Stale,
+        Part::Org(_) | Part::Target(_) | Part::Upstream(_) | Part::Proxy(_) => true,
+    }
+}

@@ -1,0 +1,642 @@
+//! Faults on a disk under last-known-good, counted and judged: torn writes, bent bits, lost, doubled and
+//! exchanged frames, missing files, a full disk at each call, and an end between any two calls.
+//!
+//! One history is played on a disk in memory that notes each call. Then each fault is put on what the disk held,
+//! and the node started on it twice over. The judgement: it does not panic, and it stands on nothing or on a place
+//! that was published, with exactly what was compiled there; and where the fault damaged nothing that was synced, on no
+//! older place than was acknowledged. Behind the feature `bench`, so that a program can play all of it; tests play
+//! a part.
+
+#![cfg_attr(
+    not(feature = "bench"),
+    allow(dead_code, unreachable_pub, reason = "without the feature only tests play it")
+)]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prost::Message as _;
+use rr_contract::digest::resource_hash;
+use rr_contract::model::id::{CredentialId, InstallationId, OrgId, ProxyId, RegionId, TargetId};
+use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::seam::{Disk, DiskFile, Seams, SystemClock, SystemEntropy};
+use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::Mode;
+
+use crate::snapshot::{Snapshot, Vault};
+use crate::sync::inventory::Inventory;
+use crate::sync::position::{AuditHead, Position};
+use crate::sync::transaction::{Changes, read_body};
+
+use super::Journal;
+
+thread_local! {
+    /// The negative control: frames are bound to no place, and no digest is compared.
+    pub(super) static CHECKS_OFF: Cell<bool> = const { Cell::new(false) };
+}
+
+const REGION: RegionId = RegionId::from_random([2; 16]);
+const ORG: OrgId = OrgId::from_random([3; 16]);
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// What must never be, in words; at most a hundred are kept.
+    pub violations: Vec<String>,
+    /// How many there were.
+    pub violated: u64,
+}
+
+impl Outcome {
+    /// All faults.
+    pub fn total(&self) -> u64 {
+        self.faults.values().sum()
+    }
+}
+
+/// Plays faults: every one, or one in `stride` of those that are many. `checked` false is the negative control.
+pub fn play(stride: usize, checked: bool) -> Outcome {
+    CHECKS_OFF.set(!checked);
+    let outcome = Play::new(stride.max(1)).all();
+    CHECKS_OFF.set(false);
+    outcome
+}
+
+// --- a disk that notes what is done to it
+
+/// A call that changes something.
+#[derive(Debug, Clone)]
+enum Call {
+    Write(PathBuf, Vec<u8>),
+    Sync(PathBuf),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+    Truncate(PathBuf, usize),
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Stored {
+    bytes: Vec<u8>,
+    /// How much of it would survive a power cut.
+    synced: usize,
+}
+
+type Files = BTreeMap<PathBuf, Stored>;
+
+#[derive(Default)]
+struct Recorded {
+    files: Files,
+    calls: Vec<Call>,
+    /// From this call on, the disk refuses so many.
+    refuses: Option<(usize, usize)>,
+}
+
+#[derive(Clone, Default)]
+struct FaultyDisk(Arc<Mutex<Recorded>>);
+
+impl FaultyDisk {
+    fn holding(files: Files) -> Self {
+        Self(Arc::new(Mutex::new(Recorded { files, ..Recorded::default() })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, call: Call) -> io::Result<()> {
+        let mut recorded = self.lock();
+        let at = recorded.calls.len();
+        recorded.calls.push(call.clone());
+        if recorded.refuses.is_some_and(|(from, count)| (from..from.saturating_add(count)).contains(&at)) {
+            // A full disk takes some of it.
+            if let Call::Write(path, bytes) = &call {
+                let half = Call::Write(path.clone(), bytes[..bytes.len() / 2].to_vec());
+                perform(&mut recorded.files, &half)?;
+            }
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        perform(&mut recorded.files, &call)
+    }
+}
+
+fn perform(files: &mut Files, call: &Call) -> io::Result<()> {
+    let there =
+        |files: &Files, path: &Path| files.contains_key(path).then_some(()).ok_or(io::ErrorKind::NotFound);
+    match call {
+        Call::Write(path, bytes) => files.entry(path.clone()).or_default().bytes.extend_from_slice(bytes),
+        Call::Sync(path) => {
+            let file = files.entry(path.clone()).or_default();
+            file.synced = file.bytes.len();
+        }
+        Call::Rename(from, to) => {
+            let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            files.insert(to.clone(), file);
+        }
+        Call::Remove(path) => {
+            there(files, path)?;
+            files.remove(path);
+        }
+        Call::Truncate(path, length) => {
+            there(files, path)?;
+            let file = files.entry(path.clone()).or_default();
+            file.bytes.truncate(*length);
+            file.synced = file.bytes.len();
+        }
+    }
+    Ok(())
+}
+
+struct FaultyFile(FaultyDisk, PathBuf);
+
+impl DiskFile for FaultyFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.call(Call::Write(self.1.clone(), bytes.to_vec()))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.call(Call::Sync(self.1.clone()))
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.lock().files.get(path).map(|file| file.bytes.clone());
+        file.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.call(Call::Write(path.to_owned(), Vec::new()))?;
+        Ok(Box::new(FaultyFile(self.clone(), path.to_owned())))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        if self.lock().files.contains_key(&beside) {
+            self.remove(&beside)?;
+        }
+        self.call(Call::Write(beside.clone(), bytes.to_vec()))?;
+        self.call(Call::Sync(beside.clone()))?;
+        self.call(Call::Rename(beside, path.to_owned()))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(self.lock().files.keys().filter(|file| file.parent() == Some(path)).cloned().collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(Call::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if !self.lock().files.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.call(Call::Remove(path.to_owned()))
+    }
+
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        self.call(Call::Truncate(path.to_owned(), usize::try_from(length).unwrap_or(usize::MAX)))
+    }
+}
+
+// --- one history
+
+/// A place that was published, and what was compiled there.
+type Published = BTreeMap<u64, (Position, String)>;
+
+#[derive(Default)]
+struct History {
+    published: Published,
+    /// After so many calls, this revision was acknowledged as durable.
+    acknowledged: Vec<(usize, u64)>,
+}
+
+/// A node that plays the history.
+struct Node {
+    disk: FaultyDisk,
+    journal: Journal,
+    inventory: Inventory,
+    snapshot: Snapshot,
+    revision: u64,
+    history: History,
+}
+
+fn empty() -> Inventory {
+    Inventory::new(Vault::new(InstallationId::from_random([1; 16]), Vec::new()))
+}
+
+fn start(disk: &FaultyDisk) -> (Journal, Option<super::Recovered>) {
+    let seams = Seams {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        disk: Arc::new(disk.clone()),
+    };
+    Journal::start(Path::new("state"), &Secret::new(vec![1; 32]), seams, REGION, empty)
+}
+
+fn resource(id: ResourceId, payload: &impl prost::Message) -> fleet::Resource {
+    let payload = payload.encode_to_vec();
+    fleet::Resource {
+        key: Some(Key::new(ORG, id).to_wire()),
+        revision: 1,
+        hash: resource_hash(&payload).to_vec(),
+        payload: payload.into(),
+        needs: Vec::new(),
+    }
+}
+
+fn target(n: u8, version: u64) -> fleet::Resource {
+    let payload = fleet::TargetResource {
+        name: format!("target-{n}"),
+        base_url: format!("https://v{version}.example"),
+        connect_timeout: Some(rr_contract::model::time::wire_duration(std::time::Duration::from_secs(1))),
+        response_timeout: Some(rr_contract::model::time::wire_duration(std::time::Duration::from_secs(1))),
+        ..fleet::TargetResource::default()
+    };
+    resource(ResourceId::Target(TargetId::from_random([n; 16])), &payload)
+}
+
+fn caller(n: u8, version: u64) -> fleet::Resource {
+    let api_key = fleet::CallerApiKey { hashes: vec![[[n; 16], [version as u8; 16]].concat()] };
+    let usage = fleet::credential_resource::Usage::Caller(fleet::CallerCredential {
+        kind: Some(fleet::caller_credential::Kind::ApiKey(api_key)),
+        header: String::new(),
+    });
+    let payload = fleet::CredentialResource {
+        name: format!("credential-{n}"),
+        version,
+        usage: Some(usage),
+        ..fleet::CredentialResource::default()
+    };
+    resource(ResourceId::Credential(CredentialId::from_random([n; 16])), &payload)
+}
+
+fn proxy(n: u8, target: u8, callers: &[u8]) -> fleet::Resource {
+    let credential = |n: &u8| CredentialId::from_random([*n; 16]).to_string();
+    let payload = fleet::ProxyResource {
+        name: format!("proxy-{n}"),
+        active: true,
+        caller_credentials: callers.iter().map(credential).collect(),
+        target: TargetId::from_random([target; 16]).to_string(),
+        upstream_credential: credential(&200),
+        regions: vec![REGION.to_string()],
+        ..fleet::ProxyResource::default()
+    };
+    resource(ResourceId::Proxy(ProxyId::from_random([n; 16])), &payload)
+}
+
+impl Node {
+    fn new(disk: FaultyDisk) -> Self {
+        let (journal, _) = start(&disk);
+        Self {
+            disk,
+            journal,
+            inventory: empty(),
+            snapshot: Snapshot::default(),
+            revision: 0,
+            history: History::default(),
+        }
+    }
+
+    fn position(&self, (digest, count): (rr_contract::digest::Digest, u64)) -> Position {
+        let mut head = [0xa0; 32];
+        head[..8].copy_from_slice(&self.revision.to_be_bytes());
+        let audit = Some(AuditHead::from(head));
+        Position { lineage: [9; 16], revision: self.revision, region: REGION, digest, count, audit }
+    }
+
+    fn note(&mut self, position: Position, written: io::Result<()>) {
+        self.history.published.insert(position.revision, (position, self.snapshot.dump()));
+        if written.is_ok() {
+            let calls = self.disk.lock().calls.len();
+            self.history.acknowledged.push((calls, position.revision));
+        }
+    }
+
+    fn take(&mut self, upserts: Vec<fleet::Resource>, removals: &[Key]) {
+        self.revision += 1;
+        let removals = removals.iter().map(Key::to_wire).collect();
+        let body = fleet::ChunkBody { upserts, removals }.encode_to_vec();
+        let mut changes = Changes::new();
+        read_body(&body, &mut changes).expect("a good body");
+        let position = self.position(self.inventory.after(Mode::Delta, &changes));
+        self.inventory.apply(Mode::Delta, changes, &mut self.snapshot);
+        let written = if self.journal.wants_fold() {
+            self.journal.fold(&self.inventory, &position)
+        } else {
+            self.journal.append(&[body.into()], &position)
+        };
+        self.note(position, written);
+    }
+
+    fn stands(&self) -> Position {
+        self.position(self.inventory.after(Mode::Delta, &Changes::new()))
+    }
+
+    fn mark(&mut self) {
+        self.revision += 1;
+        let position = self.stands();
+        let written = self.journal.append(&[], &position);
+        self.note(position, written);
+    }
+
+    fn fold(&mut self) {
+        let position = self.stands();
+        let written = self.journal.fold(&self.inventory, &position);
+        self.note(position, written);
+    }
+
+    fn prove(&mut self) {
+        let position = self.stands();
+        // What the disk refuses here, the next file says.
+        drop(self.journal.prove(&position, Some(self.journal.newest())));
+    }
+
+    fn restart(&mut self) {
+        let (journal, recovered) = start(&self.disk);
+        self.journal = journal;
+        (self.inventory, self.snapshot) = match recovered {
+            Some(recovered) => (recovered.inventory, recovered.snapshot),
+            None => (empty(), Snapshot::default()),
+        };
+    }
+
+    /// Everything that a journal ever does.
+    fn live(mut self) -> Self {
+        let org = fleet::OrgResource { name: "acme".to_owned(), suspended: false };
+        self.take(
+            vec![resource_of_org(&org), target(1, 1), caller(1, 1), caller(200, 1), proxy(1, 1, &[1])],
+            &[],
+        );
+        self.prove();
+        let position = self.stands();
+        drop(self.journal.spare(&self.inventory, &position));
+        self.take(vec![target(2, 2), proxy(2, 2, &[1])], &[]);
+        self.mark();
+        self.take(vec![caller(1, 2)], &[]);
+        self.prove();
+        self.take(vec![target(1, 3)], &[]);
+        self.fold();
+        self.take(vec![caller(2, 1), proxy(1, 2, &[1, 2])], &[]);
+        self.prove();
+        self.take(vec![], &[Key::new(ORG, ResourceId::Proxy(ProxyId::from_random([2; 16])))]);
+        self.restart();
+        self.take(vec![target(3, 4), proxy(3, 3, &[2])], &[]);
+        self.journal.settle();
+        self
+    }
+}
+
+fn resource_of_org(org: &fleet::OrgResource) -> fleet::Resource {
+    let mut resource = resource(ResourceId::Org, org);
+    resource.key = Some(Key::org(ORG).to_wire());
+    resource
+}
+
+// --- faults
+
+struct Play {
+    stride: usize,
+    history: History,
+    calls: Vec<Call>,
+    /// What lies there at the end.
+    files: Files,
+    outcome: Outcome,
+}
+
+impl Play {
+    fn new(stride: usize) -> Self {
+        let disk = FaultyDisk::default();
+        let node = Node::new(disk.clone()).live();
+        let calls = disk.lock().calls.clone();
+        let files = disk.lock().files.clone();
+        Self { stride, history: node.history, calls, files, outcome: Outcome::default() }
+    }
+
+    fn all(mut self) -> Outcome {
+        self.ends();
+        self.torn();
+        self.bent();
+        self.missing();
+        self.full();
+        self.spliced();
+        self.outcome
+    }
+
+    /// An end between any two calls, of the process and of the power; and in the middle of any write.
+    fn ends(&mut self) {
+        let mut files = Files::new();
+        for (at, call) in std::mem::take(&mut self.calls).into_iter().enumerate() {
+            let floor = self.history.acknowledged.iter().rev().find(|(calls, _)| *calls <= at);
+            let floor = floor.map_or(0, |(_, revision)| *revision);
+            self.judge("end between two calls", &files, floor, at);
+            let mut cut = files.clone();
+            for file in cut.values_mut() {
+                file.bytes.truncate(file.synced);
+            }
+            self.judge("power cut between two calls", &cut, floor, at);
+            if let Call::Write(path, bytes) = &call {
+                for length in (0..bytes.len()).step_by(self.stride) {
+                    let mut torn = files.clone();
+                    let part = Call::Write(path.clone(), bytes[..length].to_vec());
+                    if perform(&mut torn, &part).is_ok() {
+                        self.judge("torn write", &torn, floor, length);
+                    }
+                }
+            }
+            // In the record are calls that found nothing to do it to.
+            drop(perform(&mut files, &call));
+        }
+    }
+
+    /// A file that lost its end, although it was synced.
+    fn torn(&mut self) {
+        for (path, file) in self.files.clone() {
+            for length in (0..file.bytes.len()).step_by(self.stride) {
+                let mut files = self.files.clone();
+                files.entry(path.clone()).or_default().bytes.truncate(length);
+                self.judge("file cut", &files, 0, length);
+            }
+        }
+    }
+
+    fn bent(&mut self) {
+        for (path, file) in self.files.clone() {
+            for bit in (0..file.bytes.len() * 8).step_by(self.stride) {
+                let mut files = self.files.clone();
+                if let Some(byte) = files.entry(path.clone()).or_default().bytes.get_mut(bit / 8) {
+                    *byte ^= 1 << (bit % 8);
+                }
+                self.judge("bit bent", &files, 0, bit);
+            }
+        }
+    }
+
+    /// Each set of files gone.
+    fn missing(&mut self) {
+        let paths: Vec<PathBuf> = self.files.keys().cloned().collect();
+        for set in 0..1_usize << paths.len().min(10) {
+            let mut files = self.files.clone();
+            for (_, path) in paths.iter().enumerate().filter(|(n, _)| set >> n & 1 == 1) {
+                files.remove(path);
+            }
+            self.judge("files missing", &files, 0, set);
+        }
+    }
+
+    /// A disk that is full at one call, or from one call on.
+    fn full(&mut self) {
+        let mut at = 0;
+        loop {
+            let mut last = true;
+            for count in [1, 2, usize::MAX] {
+                let disk = FaultyDisk::default();
+                disk.lock().refuses = Some((at, count));
+                let lived = catch_unwind(AssertUnwindSafe(|| Node::new(disk.clone()).live()));
+                let Ok(node) = lived else {
+                    self.violate("full disk", at, "panicked");
+                    continue;
+                };
+                let files = disk.lock().files.clone();
+                let calls = disk.lock().calls.len();
+                last &= at >= calls;
+                let floor = node.history.acknowledged.last().map_or(0, |(_, revision)| *revision);
+                let own = std::mem::replace(&mut self.history, node.history);
+                self.judge("full disk", &files, floor, at);
+                self.history = own;
+            }
+            at += 1;
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Frames that are whole and in the wrong place: dropped, doubled, exchanged, or another file's.
+    fn spliced(&mut self) {
+        let states: Vec<(PathBuf, Vec<Vec<u8>>)> = self
+            .files
+            .iter()
+            .filter(|(path, _)| path.to_string_lossy().contains("state-"))
+            .map(|(path, file)| (path.clone(), frames(&file.bytes)))
+            .collect();
+        for (path, own) in &states {
+            // The first piece is the header.
+            for n in 1..own.len() {
+                let mut dropped = own.clone();
+                dropped.remove(n);
+                self.splice("frame dropped", path, &dropped, n);
+                let mut doubled = own.clone();
+                doubled.insert(n, own[n].clone());
+                self.splice("frame doubled", path, &doubled, n);
+                for m in n + 1..own.len() {
+                    let mut exchanged = own.clone();
+                    exchanged.swap(n, m);
+                    self.splice("frames exchanged", path, &exchanged, n);
+                }
+                for (_, theirs) in states.iter().filter(|(other, _)| other != path) {
+                    for m in 1..theirs.len() {
+                        let mut mixed = own[..n].to_vec();
+                        mixed.extend_from_slice(&theirs[m..]);
+                        self.splice("end of another file", path, &mixed, n);
+                    }
+                }
+            }
+        }
+    }
+
+    fn splice(&mut self, kind: &'static str, path: &Path, frames: &[Vec<u8>], at: usize) {
+        let mut files = self.files.clone();
+        files.insert(path.to_owned(), Stored { bytes: frames.concat(), synced: 0 });
+        self.judge(kind, &files, 0, at);
+    }
+
+    /// Starts on it, twice: the second start is the one that goes back.
+    fn judge(&mut self, kind: &'static str, files: &Files, floor: u64, at: usize) {
+        *self.outcome.faults.entry(kind).or_default() += 1;
+        let disk = FaultyDisk::holding(files.clone());
+        for round in 1..=2 {
+            let started = catch_unwind(AssertUnwindSafe(|| {
+                let (journal, recovered) = start(&disk);
+                let went_back = journal.crash().is_some();
+                let of = |recovered: super::Recovered| (recovered.position, recovered.snapshot.dump());
+                (went_back, recovered.map(of))
+            }));
+            let Ok((went_back, stands)) = started else {
+                self.violate(kind, at, "panicked");
+                return;
+            };
+            let revision = match &stands {
+                None => 0,
+                Some((position, compiled)) => match self.history.published.get(&position.revision) {
+                    Some((published, expected)) if published == position && expected == compiled => {
+                        position.revision
+                    }
+                    Some((_, expected)) => {
+                        let differs = expected.lines().zip(compiled.lines()).find(|(one, two)| one != two);
+                        let what = format!("start {round}: another content at {position:?}: {differs:?}");
+                        self.violate(kind, at, &what);
+                        return;
+                    }
+                    None => {
+                        self.violate(kind, at, &format!("start {round}: {position:?} was never published"));
+                        return;
+                    }
+                },
+            };
+            if revision < floor && !went_back {
+                let what = format!("start {round}: stands at {revision}, {floor} was acknowledged");
+                self.violate(kind, at, &what);
+            }
+        }
+    }
+
+    fn violate(&mut self, kind: &str, at: usize, what: &str) {
+        self.outcome.violated += 1;
+        if self.outcome.violations.len() < 100 {
+            self.outcome.violations.push(format!("{kind} at {at}: {what}"));
+        }
+    }
+}
+
+/// The header and each frame.
+fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let (header, mut rest) = bytes.split_at(24.min(bytes.len()));
+    let mut frames = vec![header.to_vec()];
+    while let Some(length) = rest.get(..4).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes) {
+        let (frame, behind) = rest.split_at((8 + length as usize).min(rest.len()));
+        frames.push(frame.to_vec());
+        rest = behind;
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_fault_on_the_disk_makes_a_configuration_that_was_never_published() {
+        let outcome = play(97, true);
+        assert_eq!(outcome.violations, Vec::<String>::new());
+        assert!(outcome.total() > 300 && outcome.faults.len() >= 10, "{outcome:?}");
+    }
+
+    #[test]
+    fn with_the_checks_off_the_judge_finds_what_was_never_published() {
+        assert!(play(97, false).violated > 0);
+    }
+}
