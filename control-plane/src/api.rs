@@ -7,6 +7,7 @@ mod apply;
 mod attached;
 mod audit;
 mod caller;
+mod consent;
 mod credential;
 mod crud;
 mod encode;

@@ -24,7 +24,7 @@ use crate::authority::{Authority, AuthorityError};
 use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
-use crate::fleet::FleetPort;
+use crate::fleet::{FleetPort, Gate};
 use crate::folder_lock::{FolderLock, LockError};
 use crate::guard::Guard;
 use crate::jobs::Jobs;
@@ -148,6 +148,8 @@ pub async fn start(
     let readiness = Readiness::new();
     let (loaded, serving) = (readiness.register("configuration"), readiness.register("ports"));
     let publisher = Publisher::new(store.clone(), events.clone());
+    let asked = Arc::downgrade(&publisher);
+    store.admit_by(asked);
 
     let (management_address, fleet_address, admin_address) =
         (management.address(), fleet.address(), admin.address());
@@ -163,6 +165,7 @@ pub async fn start(
         seams: seams.clone(),
         authority_pin: authority.pin(),
         publisher: Arc::clone(&publisher),
+        stop: front.0.stop(),
     };
     let jobs = Jobs::new(services.clone(), config.keep_history);
     let attempts = Attempts::new(store.clone());
@@ -192,6 +195,7 @@ pub async fn start(
         events,
         tasks: front.1.clone(),
         stop: front.0.stop(),
+        gate: Arc::new(Gate::new(config.fleet_stream_rate)),
     };
     let fleet_serving = Serving {
         router: port.routes().prepare().into_axum_router(),
@@ -221,7 +225,7 @@ pub async fn start(
         });
     }
     back.1.spawn("publish", Arc::clone(&publisher).run(back.0.stop(), loaded));
-    back.1.spawn("reports", publisher.fleet().clone().run(store.clone(), back.0.stop()));
+    back.1.spawn("reports", publisher.fleet().clone().run(back.0.stop()));
     back.1.spawn("refused attempts", attempts.run(back.0.stop()));
     back.1.spawn("other replicas", store.clone().listen(back.0.stop()));
     jobs.spawn(&back.1, &back.0.stop());

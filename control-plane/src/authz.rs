@@ -95,6 +95,15 @@ table! {
     DELETE_NODE_TOKEN = "NodeTokenService.DeleteNodeToken", Region, InRegion;
     // The service shows each caller the nodes of the regions that are his.
     LIST_NODES = "FleetService.ListNodes", Own, Anybody;
+    GET_NODE = "FleetService.GetNode", Own, Anybody;
+    WATCH_NODES = "FleetService.WatchNodes", Own, Anybody;
+    DRAIN_NODE = "FleetService.DrainNode", Own, Anybody;
+    LIST_REGION_STATES = "FleetService.ListRegionStates", Own, Anybody;
+    // Of the regions that the caller can see; whoever publishes may know when it is there.
+    WAIT_FOR_REVISION = "FleetService.WaitForRevision", Own, Anybody;
+    EXPLAIN_RESOURCE = "FleetService.ExplainResource", Org, InOrgOrOperator(Viewer);
+    ADOPT_REVISION = "FleetService.AdoptRevision", Region, InRegion;
+    RELEASE_REVISION = "FleetService.ReleaseRevision", Region, InRegion;
 
     CREATE_TARGET = "TargetService.CreateTarget", Org, InOrg(Editor);
     GET_TARGET = "TargetService.GetTarget", Org, InOrg(Viewer);

@@ -19,6 +19,7 @@ const DATABASE_FILE: &str = "control.db";
 const DRAIN: Duration = Duration::from_secs(30);
 /// A quarter: what nobody missed for that long is not rolled back any more.
 const KEEP_HISTORY_DAYS: u32 = 90;
+const FLEET_STREAM_RATE: u32 = 500;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every setting, said or not. Flags win over environment, and that over the file.
@@ -57,6 +58,9 @@ pub struct Settings {
     /// Address that edge nodes connect to [default: 127.0.0.1:7421]
     #[arg(long, env = "RR_CONTROL_FLEET", value_name = "ADDRESS")]
     pub fleet: Option<SocketAddr>,
+    /// Streams of nodes a second that may open; 0 means any number [default: 500]
+    #[arg(long, env = "RR_CONTROL_FLEET_STREAM_RATE", value_name = "STREAMS")]
+    pub fleet_stream_rate: Option<u32>,
     /// Address of health, readiness and metrics [default: 127.0.0.1:7422]
     #[arg(long, env = "RR_CONTROL_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
@@ -179,6 +183,8 @@ pub struct Config {
     pub limits: Limits,
     /// For edge nodes. Always TLS.
     pub fleet: SocketAddr,
+    /// How many of their streams may open a second; 0 for any number.
+    pub fleet_stream_rate: u32,
     /// Health, readiness, metrics.
     pub admin: SocketAddr,
     /// How long a stop waits for open calls.
@@ -241,6 +247,7 @@ impl Settings {
             stream_limit: self.stream_limit.or(other.stream_limit),
             connection_limit: self.connection_limit.or(other.connection_limit),
             fleet: self.fleet.or(other.fleet),
+            fleet_stream_rate: self.fleet_stream_rate.or(other.fleet_stream_rate),
             admin: self.admin.or(other.admin),
             drain: self.drain.or(other.drain),
             keep_history_days: self.keep_history_days.or(other.keep_history_days),
@@ -283,6 +290,7 @@ impl Config {
             management_tls,
             limits,
             fleet: settings.fleet.unwrap_or_else(|| local(7421)),
+            fleet_stream_rate: settings.fleet_stream_rate.unwrap_or(FLEET_STREAM_RATE),
             admin: settings.admin.unwrap_or_else(|| local(7422)),
             keep_history: DAY * keep_history_days(settings.keep_history_days.unwrap_or(KEEP_HISTORY_DAYS))?,
             new_bootstrap_token: settings.new_bootstrap_token,

@@ -4,10 +4,12 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, UpDownCounter};
 use rr_contract::runtime::observe::Observability;
+use rr_contract::wire::fleet::Mode;
 use tracing::{debug, info, warn};
 
 use crate::guard::Refusal;
 use crate::kind::Kind;
+use crate::publish::Waiting;
 
 /// The instruments. Clones share them.
 #[derive(Clone)]
@@ -20,6 +22,10 @@ pub(crate) struct Events {
     records: Counter<u64>,
     connections: Counter<u64>,
     refusals: Counter<u64>,
+    surveys: Counter<u64>,
+    transactions: Counter<u64>,
+    transaction_bytes: Counter<u64>,
+    troubles: Counter<u64>,
 }
 
 /// What became of an attempt to join.
@@ -77,6 +83,13 @@ impl Events {
             joins: counter("requestrocket_control_joins_total", "Attempts to join by outcome"),
             verdicts: counter("requestrocket_control_verdicts_total", "Answers of nodes to transactions"),
             records: counter("requestrocket_control_records_total", "Records of requests by outcome"),
+            surveys: counter("requestrocket_control_surveys_total", "Nodes asked what they hold"),
+            transactions: counter("requestrocket_control_transactions_total", "Transactions sent by mode"),
+            transaction_bytes: counter(
+                "requestrocket_control_transaction_bytes_total",
+                "Bytes of transactions sent by mode",
+            ),
+            troubles: counter("requestrocket_control_node_troubles_total", "What went wrong with nodes"),
             connections: counter("requestrocket_control_connections_total", "Connections by outcome"),
             refusals: counter("requestrocket_control_refusals_total", "Management calls not let through"),
         }
@@ -133,6 +146,66 @@ impl Events {
     /// A node stands where our history cannot have brought it.
     pub(crate) fn node_diverged(&self, node: &str, theirs: u64, ours: u64) {
         warn!(node.id = node, node.revision = theirs, revision = ours, "node diverged, sending it nothing");
+    }
+
+    /// Two processes claim to be one node.
+    pub(crate) fn node_clash(&self, node: &str, there: &str, newcomer: &str) {
+        self.trouble("clash");
+        warn!(node.id = node, there, newcomer, "two processes are one node, the newcomer is not let in");
+    }
+
+    /// A node ended on a place, and went back.
+    pub(crate) fn node_crashed(&self, node: &str, revision: u64) {
+        self.trouble("crash");
+        warn!(node.id = node, revision, "node ended on what it was sent, and went back");
+    }
+
+    /// A node runs what our history does not have there.
+    pub(crate) fn node_strayed(&self, node: &str, revision: u64) {
+        self.trouble("strayed");
+        warn!(node.id = node, revision, "node does not run what its revision holds, asking what it holds");
+    }
+
+    /// A node is not brought further.
+    pub(crate) fn node_waits(&self, node: &str, revision: u64, why: Waiting) {
+        let label = match why {
+            Waiting::CrashedThere => "crashed_there",
+            Waiting::Held => "held",
+        };
+        self.trouble(label);
+        warn!(node.id = node, revision, reason = label, "node is not sent what is current");
+    }
+
+    /// A diverged node is brought to our history by a person's word.
+    pub(crate) fn node_adopted(&self, node: &str, theirs: u64, ours: u64) {
+        info!(node.id = node, node.revision = theirs, revision = ours, "diverged node adopted");
+    }
+
+    /// A node is asked what it holds.
+    pub(crate) fn asked(&self, node: &str) {
+        self.surveys.add(1, &[]);
+        debug!(node.id = node, "asking node what it holds");
+    }
+
+    /// A transaction was handed to a stream.
+    pub(crate) fn sent(&self, mode: Mode, bytes: usize) {
+        let label = match mode {
+            Mode::Delta => "delta",
+            Mode::Snapshot => "snapshot",
+            Mode::Reconcile => "reconcile",
+            Mode::Unspecified => "unspecified",
+        };
+        self.transactions.add(1, &[KeyValue::new("mode", label)]);
+        self.transaction_bytes.add(bytes as u64, &[KeyValue::new("mode", label)]);
+    }
+
+    /// A node's stream was not opened, because too many opened just before.
+    pub(crate) fn stream_not_let_in(&self) {
+        self.trouble("gate");
+    }
+
+    fn trouble(&self, what: &'static str) {
+        self.troubles.add(1, &[KeyValue::new("what", what)]);
     }
 
     /// A machine tried to become a node.

@@ -4,6 +4,7 @@
 
 mod config;
 mod enrolment;
+mod gate;
 mod telemetry;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::publish::Publisher;
 use crate::store::Store;
 use rr_contract::seam::Seams;
 
+pub(crate) use gate::Gate;
+
 /// The largest message that a node may send: a batch of records and little more.
 const MESSAGE_MOST: usize = 4 * 1024 * 1024;
 
@@ -35,6 +38,7 @@ pub(crate) struct FleetPort {
     pub(crate) events: Events,
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl FleetPort {

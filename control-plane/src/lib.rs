@@ -8,7 +8,8 @@
 //! In reading order: [`config`] says what is wanted, [`app`] builds it and owns start and stop; `listen`
 //! serves ports; `api` is the management port, with `authz` before and `service` behind each call;
 //! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
-//! `fleet` is the nodes' port and [`authority`] their certificates; `bootstrap` makes the first token;
+//! `fleet` is the nodes' port and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
+//! database that was brought back from a backup;
 //! `guard` bounds what a caller may take of it; `folder_lock` keeps a second one out; `admin` is for probes; `events` is what can be observed.
 
 pub mod app;
@@ -32,6 +33,8 @@ mod listen;
 mod notice;
 mod noun;
 mod publish;
+mod restore;
+mod retry;
 mod service;
 mod store;
 
@@ -43,6 +46,7 @@ pub use folder_lock::LockError;
 pub use guard::Limits;
 pub use kind::Kind;
 pub use listen::{BindError, CertificateError};
+pub use restore::{RestoreError, Restored, restore};
 #[cfg(any(test, feature = "bench"))]
 pub use store::bench;
 pub use store::{DatabaseAddress, InvalidDatabase, StoreError};

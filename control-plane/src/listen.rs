@@ -41,6 +41,8 @@ const HEADER_LIMIT: Duration = Duration::from_secs(15);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 const STREAMS: u32 = 256;
+/// What is held of a stream that its reader does not read, besides one message.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +272,7 @@ impl Connection {
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE_EVERY)
             .keep_alive_timeout(KEEPALIVE_LIMIT)
+            .max_send_buf_size(SEND_BUFFER)
             .max_concurrent_streams(STREAMS);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let stalled = async {

@@ -4,10 +4,10 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use rr_contract::runtime::{Shutdown, chain, observe};
 use rr_contract::seam::Seams;
-use rr_control_plane::{Config, ConfigError, Settings};
+use rr_control_plane::{Config, ConfigError, Restored, Settings};
 
 /// The C library keeps what a large apply took for a while, and gives little of it back.
 #[global_allocator]
@@ -25,6 +25,19 @@ struct Cli {
     check: bool,
     #[command(flatten)]
     settings: Settings,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What is done instead of running
+#[derive(Subcommand)]
+enum Task {
+    /// Say that the database was brought back from a backup, before a control plane runs on it again
+    ///
+    /// Give it the same settings as the control plane, and stop every replica first. The history goes on under another
+    /// name: nodes that saw more than the backup has keep what they run, keys that were revoked since stay revoked
+    /// there, and nothing is sent to them before somebody decided with `rrctl revision adopt`.
+    Restore,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +61,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         writeln!(io::stdout(), "settings are good: management on {}", config.management)?;
         return Ok(());
     }
+    if let Some(Task::Restore) = cli.task {
+        let done = rr_control_plane::restore(&config, &Seams::real()).await?;
+        return Ok(tell(&done)?);
+    }
     let observability = observe::start("rr-control", &observe)?;
     let shutdown = Shutdown::on_signals()?;
     let running = rr_control_plane::start(config, Seams::real(), observability.clone()).await?;
@@ -55,4 +72,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     running.stop().await;
     tokio::task::spawn_blocking(move || observability.shutdown()).await?;
     Ok(())
+}
+
+fn tell(done: &Restored) -> io::Result<()> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut out = io::stdout();
+    writeln!(out, "the backup ended at revision {} of history {}", done.newest, hex(&done.was))?;
+    writeln!(out, "it goes on with revision {} of history {}", done.revision, hex(&done.lineage))?;
+    writeln!(out, "next: start the control plane; nodes keep what they run and are sent nothing")?;
+    writeln!(out, "then, for each region that `rrctl fleet` shows as diverged:")?;
+    writeln!(out, "  rrctl revision adopt --region REGION --dry-run   lists what would differ")?;
+    writeln!(out, "  rrctl revision adopt --region REGION             goes on with this history there")
 }

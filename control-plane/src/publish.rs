@@ -7,27 +7,35 @@
 mod chunk;
 mod fleet;
 mod index;
+mod log;
+mod reach;
 mod region;
 mod stream;
+mod survey;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rr_contract::model::id::RegionId;
+use rr_contract::model::resource::Key;
 use rr_contract::runtime::{Gate, Stop, chain};
 use rr_contract::wire::fleet as wire;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::events::Events;
-use crate::store::{self, Store, StoreError};
+use crate::store::StoreError;
 
-use chunk::{Encoded, Encoder};
+use chunk::{Encoded, Encoder, Origin};
 use index::Index;
+use region::Start;
 
-pub(crate) use fleet::{Fleet, LiveNode};
-pub(crate) use stream::Session;
+#[cfg(test)]
+pub(crate) use fleet::LiveNode;
+pub(crate) use fleet::{Fleet, Waiting};
+pub(crate) use log::{Adopted, Crash, Divergence, Held, Known, Leased, Ledger, Log, RegionState, Reports};
+pub(crate) use stream::{Outgoings, Session};
 
 /// How often the log is read when nothing wakes us.
 const POLL: Duration = Duration::from_secs(1);
@@ -37,16 +45,24 @@ const QUIET: Duration = Duration::from_millis(10);
 const GATHER_MOST: Duration = Duration::from_millis(100);
 /// Changes read at once.
 const BATCH: u64 = 2_000;
+/// How many nodes are asked at once for lists of what they hold. Each list is in memory until it is compared.
+const SURVEYS: usize = 32;
+/// From how many resources on encoding takes long enough to be in others' way.
+const MANY: usize = 1_000;
 
 /// The published configuration of this replica.
 pub(crate) struct Publisher {
-    store: Store,
+    log: Arc<dyn Log>,
     events: Events,
     index: RwLock<Option<Index>>,
     /// The newest revision that streams may carry.
     announced: watch::Sender<u64>,
     encoder: Mutex<Encoder>,
+    /// Places of nodes that are asked what they hold.
+    surveys: Arc<Semaphore>,
     fleet: Fleet,
+    /// What was written and is not in the index yet.
+    pending: std::sync::Mutex<reach::Pending>,
 }
 
 /// What a region lacks that stands somewhere.
@@ -55,20 +71,68 @@ pub(crate) enum Next {
     Settled,
     /// This.
     Send(Arc<Encoded>),
+    /// That is not known: the node has to say what it holds.
+    Ask,
     /// There is no index, or it is about another history than the asker's.
     Gone,
 }
 
+/// What a node has, as far as we know.
+#[derive(Debug, Clone)]
+enum Base {
+    /// Nothing.
+    Nothing,
+    /// Our content of a revision. The node may call the same place by a later number.
+    At(u64, wire::Position),
+    /// Something outside our log, and in which keys it differs from our content of a revision.
+    Differs(wire::Position, Arc<[Key]>, u64),
+    /// Something, where it says that it is.
+    Unknown(Option<wire::Position>),
+}
+
+impl Base {
+    /// Where to start for it; none where that has to be found out.
+    fn start(&self, index: &Index, region: RegionId) -> Option<(Origin, Start)> {
+        match self {
+            Self::Nothing => Some((Origin::Nothing, Start::Nothing)),
+            Self::At(revision, _) => Some((Origin::At(*revision), Start::At(*revision))),
+            Self::Differs(at, keys, revision) => {
+                Some((Origin::Content(content(at)?), Start::Differs(Arc::clone(keys), *revision)))
+            }
+            Self::Unknown(at) => {
+                let at = at.as_ref()?;
+                Some((Origin::Content(content(at)?), index.view(region)?.learnt(&at.digest)?))
+            }
+        }
+    }
+
+    /// Where the node says that it is.
+    fn position(&self) -> Option<&wire::Position> {
+        match self {
+            Self::Nothing => None,
+            Self::At(_, at) | Self::Differs(at, ..) => Some(at),
+            Self::Unknown(at) => at.as_ref(),
+        }
+    }
+}
+
+fn content(at: &wire::Position) -> Option<[u8; 32]> {
+    at.digest.as_slice().try_into().ok()
+}
+
 impl Publisher {
-    pub(crate) fn new(store: Store, events: Events) -> Arc<Self> {
+    pub(crate) fn new(store: impl Log + Ledger, events: Events) -> Arc<Self> {
         let (announced, _) = watch::channel(0);
+        let store = Arc::new(store);
         Arc::new(Self {
-            store,
+            log: Arc::clone(&store) as Arc<dyn Log>,
             events,
             index: RwLock::new(None),
             announced,
             encoder: Mutex::default(),
-            fleet: Fleet::default(),
+            pending: std::sync::Mutex::default(),
+            surveys: Arc::new(Semaphore::new(SURVEYS)),
+            fleet: Fleet::new(store),
         })
     }
 
@@ -84,7 +148,7 @@ impl Publisher {
 
     /// Loads the index, then follows the log until the stop.
     pub(crate) async fn run(self: Arc<Self>, stop: Stop, loaded: Gate) {
-        let mut committed = self.store.committed();
+        let mut committed = self.log.committed();
         let mut gate = Some(loaded);
         let mut outage = false;
         let mut announced_at = Instant::now() - QUIET;
@@ -141,7 +205,7 @@ impl Publisher {
 
     /// Reads what is new; true when something was.
     async fn catch_up(&self) -> Result<bool, StoreError> {
-        let head = store::installation::head(&self.store).await?.ok_or(StoreError::Damaged("head"))?;
+        let head = self.log.head().await?;
         let ours = self.read().as_ref().map(|index| (index.lineage(), index.head()));
         match ours {
             Some((lineage, revision)) if lineage == head.lineage && revision == head.revision => {
@@ -171,18 +235,19 @@ impl Publisher {
         let mut changed = false;
         loop {
             let from = self.read().as_ref().map_or(0, Index::head);
-            let news = store::history::since(&self.store, from, BATCH).await?;
+            let news = self.log.since(from, BATCH).await?;
             let Some((to, _)) = news.to else { return Ok(changed) };
             changed = true;
             if let Some(index) = self.write().as_mut() {
                 index.apply(news);
             }
+            self.taken_in();
             self.events.published(to, to.saturating_sub(from));
         }
     }
 
     async fn load(&self) -> Result<(), StoreError> {
-        let (head, resources) = self.store.published().await?;
+        let (head, resources) = self.log.load().await?;
         let count = resources.len();
         let mut slot = self.write();
         let generation = slot.as_ref().map_or(0, |index| index.generation() + 1);
@@ -192,24 +257,30 @@ impl Publisher {
         Ok(())
     }
 
-    /// What a region lacks that stands at `from`, or has nothing. Encoded once for all who ask alike.
-    async fn next(&self, region: RegionId, from: Option<u64>, generation: u64) -> Next {
+    /// What a region lacks from a place on. Encoded once for all who ask alike.
+    async fn next(&self, region: RegionId, base: &Base, generation: u64) -> Next {
         // Held over the encoding: whoever asks for the same meanwhile finds it done.
         let mut encoder = self.encoder.lock().await;
-        let cut = {
+        let (from, cut) = {
             let index = self.read();
             let Some(index) = index.as_ref().filter(|index| index.generation() == generation) else {
                 return Next::Gone;
             };
-            if from.is_some_and(|from| index.settled(region, from)) {
+            let Some((from, start)) = base.start(index, region) else { return Next::Ask };
+            if let Start::At(revision) = start
+                && index.settled(region, revision)
+            {
                 return Next::Settled;
             }
             if let Some(ready) = encoder.ready(generation, region, from, index.head()) {
                 return Next::Send(ready);
             }
-            index.cut(region, from)
+            match index.cut(region, &start) {
+                Some(cut) => (from, cut),
+                None => return Next::Ask,
+            }
         };
-        let encoded = if cut.snapshot {
+        let encoded = if cut.upserts.len() > MANY {
             // Off the workers that carry every other stream.
             match tokio::task::spawn_blocking(move || Encoded::of(cut)).await {
                 Ok(encoded) => encoded,
@@ -222,6 +293,33 @@ impl Publisher {
         Next::Send(encoded)
     }
 
+    /// Head of the audit chain at a revision.
+    async fn audit(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        // All nodes that come back from an outage ask for the newest.
+        let newest = self.read().as_ref().filter(|index| index.head() == revision).map(Index::audit);
+        match newest {
+            Some(audit) => Ok(Some(audit.to_vec())),
+            None => self.log.audit(revision).await,
+        }
+    }
+
+    /// Remembers by what a node was brought into step from a place outside the log.
+    fn learn(&self, region: RegionId, at: &wire::Position, encoded: &Encoded) {
+        let (Some(digest), revision) = (content(at), encoded.position.revision) else { return };
+        if let Some(view) = self.write().as_mut().and_then(|index| index.view_mut(region)) {
+            view.learn(digest, revision, Arc::clone(&encoded.touched));
+        }
+    }
+
+    /// What was learnt of a place did not hold.
+    async fn forget(&self, region: RegionId, at: &wire::Position) {
+        let Some(digest) = content(at) else { return };
+        self.encoder.lock().await.forget(region, digest);
+        if let Some(view) = self.write().as_mut().and_then(|index| index.view_mut(region)) {
+            view.forget(&digest);
+        }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Option<Index>> {
         // A panic under the lock would be a bug of the index; streams of other regions need not end for it.
         self.index.read().unwrap_or_else(PoisonError::into_inner)
@@ -232,5 +330,7 @@ impl Publisher {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -4,12 +4,14 @@
 //! could not.
 
 mod access;
+mod adopt;
 mod apply;
 mod audit;
 mod credential;
 mod directory;
 mod draft;
 mod error;
+mod explain;
 mod fields;
 mod filter;
 mod history;
@@ -28,20 +30,22 @@ pub(crate) mod resource;
 mod rollback;
 mod rules;
 mod token;
+mod wait;
 
 use std::sync::Arc;
 
+use rr_contract::runtime::Stop;
 use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::management::Org;
 
 use crate::authz::{Principal, Rule};
 use crate::publish::Publisher;
-use crate::store::{Author, Store, resource_row};
+use crate::store::{Author, Consent, Store, resource_row};
 
 pub(crate) use apply::ApplyOrder;
 pub(crate) use audit::{AuditQuery, ExportPlace};
 pub(crate) use error::{Reason, ServiceError};
-pub(crate) use node::NodeView;
+pub(crate) use node::NodeQuery;
 pub(crate) use page::{Page, PageRequest};
 pub(crate) use resource::{ListRequest, shown};
 
@@ -50,6 +54,8 @@ pub(crate) use resource::{ListRequest, shown};
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     pub(crate) rule: Rule,
+    /// What he agrees to beforehand.
+    pub(crate) consent: Consent,
 }
 
 impl Caller {
@@ -62,6 +68,7 @@ impl Caller {
             address: principal.address.clone(),
             user_agent: principal.user_agent.clone(),
             call: self.rule.call,
+            consent: self.consent,
         }
     }
 }
@@ -95,6 +102,8 @@ pub(crate) struct Services {
     pub(crate) seams: Seams,
     pub(crate) authority_pin: [u8; 32],
     pub(crate) publisher: Arc<Publisher>,
+    /// Ends what would wait on.
+    pub(crate) stop: Stop,
 }
 
 impl Services {

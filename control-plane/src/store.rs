@@ -3,12 +3,15 @@
 //! Resources of every noun are documents in one table; [`write`] says how they are written and numbered. Decides
 //! nothing about who may write what: that is the services' work.
 
+mod admission;
 pub(crate) mod apply;
 pub(crate) mod audit;
 #[cfg(any(test, feature = "bench"))]
 pub mod bench;
+pub(crate) mod decision;
 mod entity;
 mod error;
+mod fleet_state;
 pub(crate) mod history;
 pub(crate) mod installation;
 mod limit;
@@ -28,18 +31,22 @@ mod write;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rr_contract::runtime::{Stop, Tasks};
 use rr_contract::seam::Clock;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, DbErr, RuntimeErr,
+};
 use sea_orm_migration::MigratorTrait;
 use tokio::sync::watch;
 
 pub use error::StoreError;
+
+pub(crate) use admission::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed};
 
 pub(crate) use entity::change as change_row;
 pub(crate) use entity::node as node_row;
@@ -53,6 +60,9 @@ pub(crate) use resource::Stored;
 pub(crate) use row::Reader;
 pub(crate) use stage::{Put, audit_change};
 pub(crate) use write::{Author, Txn, Written};
+
+/// Whether another has this database open.
+const IN_USE: &str = "SELECT 1 AS \"one\" FROM pg_stat_activity WHERE application_name = 'rr-control' AND datname = current_database() LIMIT 1";
 
 /// How long a statement, or the wait for a lock, may take on PostgreSQL.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
@@ -118,6 +128,8 @@ struct Inner {
     committed: watch::Sender<u64>,
     /// Where writes wait for their turn.
     queue: write::Queue,
+    /// Asked before a write is flushed.
+    admission: OnceLock<Weak<dyn Admission>>,
     address: DatabaseAddress,
 }
 
@@ -155,6 +167,7 @@ impl Store {
             tasks: tasks.clone(),
             committed,
             queue,
+            admission: OnceLock::new(),
             address: address.clone(),
         }));
         tasks.spawn("store-writes", store.clone().run_writes(waiting, stop));
@@ -164,6 +177,13 @@ impl Store {
     /// Follows the revisions that this process commits. Others' are found by asking.
     pub(crate) fn committed(&self) -> watch::Receiver<u64> {
         self.0.committed.subscribe()
+    }
+
+    /// Who is asked before a write is flushed, from now on.
+    pub(crate) fn admit_by(&self, admission: Weak<dyn Admission>) {
+        if self.0.admission.set(admission).is_err() {
+            tracing::error!("a second one to be asked about writes; the first stays");
+        }
     }
 
     /// Microseconds since 1970, as rows have it.
@@ -237,6 +257,22 @@ async fn reach(url: &str) -> Result<(), DbErr> {
     let failed = |error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)));
     let options: PgConnectOptions = url.parse().map_err(failed)?;
     options.connect().await.map_err(failed)?.close().await.map_err(failed)
+}
+
+/// Whether a control plane is connected to a database on a server.
+pub(crate) async fn is_in_use(url: &str) -> Result<bool, StoreError> {
+    let opened =
+        |source| StoreError::Open { database: DatabaseAddress::Postgres(url.to_owned()).to_string(), source };
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).acquire_timeout(ACQUIRE_LIMIT).sqlx_logging(false).map_sqlx_postgres_opts(
+        // Not the name that is looked for.
+        |options| options.application_name("rr-control restore"),
+    );
+    let database = Database::connect(options).await.map_err(opened)?;
+    let statement = sea_orm::Statement::from_string(DatabaseBackend::Postgres, IN_USE);
+    let found = database.query_one_raw(statement).await.map_err(StoreError::statement("look for others"));
+    database.close().await.map_err(StoreError::statement("close"))?;
+    Ok(found?.is_some())
 }
 
 async fn migrate(address: &DatabaseAddress, write: &DatabaseConnection) -> Result<(), StoreError> {

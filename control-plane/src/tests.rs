@@ -9,6 +9,7 @@ mod attached;
 mod audit;
 mod changes;
 mod client;
+mod consent;
 mod first_start;
 mod history;
 mod hostile;

@@ -25,7 +25,10 @@ impl wire::apply_service_server::ApplyService for Api {
             };
             // Before anything else is taken in.
             let request = Request::from_parts(metadata, extensions, header);
-            let at = self.enter_org(&request, authz::APPLY, |header| &header.org).await?;
+            let at = self
+                .enter_org(&request, authz::APPLY, |header| &header.org)
+                .await?
+                .agreeing(request.get_ref());
             let header = request.into_inner();
             let documents = collect(&mut stream).await?;
             let outcome = self.services.apply(at, ApplyOrder { header, documents }).await?;
@@ -39,7 +42,10 @@ impl wire::apply_service_server::ApplyService for Api {
         request: Request<wire::ApplyOnceRequest>,
     ) -> Result<Response<wire::ApplyOnceResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::APPLY_ONCE, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::APPLY_ONCE, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let wire::ApplyOnceRequest {
                 org,
                 owner,
@@ -49,9 +55,20 @@ impl wire::apply_service_server::ApplyService for Api {
                 plan,
                 request_id,
                 documents,
+                allow_partial,
+                allow_mass_removal,
             } = request.into_inner();
-            let header =
-                wire::ApplyHeader { org, owner, dry_run, prune, expected_revision, plan, request_id };
+            let header = wire::ApplyHeader {
+                org,
+                owner,
+                dry_run,
+                prune,
+                expected_revision,
+                plan,
+                request_id,
+                allow_partial,
+                allow_mass_removal,
+            };
             let outcome = self.services.apply(at, ApplyOrder { header, documents }).await?;
             Ok(wire::ApplyOnceResponse { outcome: Some(outcome) })
         };

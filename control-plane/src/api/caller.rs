@@ -9,7 +9,7 @@ use tracing::info;
 use super::Api;
 use crate::authz::{Denied, Named, Principal, Rule, permit};
 use crate::service::{self, Caller, OrgCaller, ServiceError};
-use crate::store::Stored;
+use crate::store::{Consent, Stored};
 
 /// How much of what a program says of itself is kept.
 const USER_AGENT_MOST: usize = 200;
@@ -19,7 +19,7 @@ impl Api {
     pub(super) async fn enter<M>(&self, request: &Request<M>, rule: Rule) -> Result<Caller, ServiceError> {
         let principal = self.principal(request.metadata(), rule).await?;
         self.permitted(&principal, rule, Named::Nothing, "")?;
-        Ok(Caller { principal, rule })
+        Ok(Caller { principal, rule, consent: Consent::default() })
     }
 
     /// For calls that act on an organization, which the request's own field names by name or id.
@@ -40,7 +40,7 @@ impl Api {
             return Err(self.refused(&principal, rule, Denied::Invisible, reference));
         };
         self.permitted(&principal, rule, Named::Org(&org.id), reference)?;
-        Ok(OrgCaller { caller: Caller { principal, rule }, org })
+        Ok(OrgCaller { caller: Caller { principal, rule, consent: Consent::default() }, org })
     }
 
     /// For calls that act on a region, which the request's own field names by name or id.
@@ -58,7 +58,7 @@ impl Api {
         let region = self.services.region_show(&principal, reference).await?;
         let dedicated = Some(region.document.dedicated_to.as_str()).filter(|org| !org.is_empty());
         self.permitted(&principal, rule, Named::Region(&region.row.id, dedicated), reference)?;
-        Ok((Caller { principal, rule }, region))
+        Ok((Caller { principal, rule, consent: Consent::default() }, region))
     }
 
     fn permitted(

@@ -14,7 +14,10 @@ impl wire::credential_service_server::CredentialService for Api {
         request: Request<wire::CreateCredentialRequest>,
     ) -> Result<Response<wire::CreateCredentialResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::CREATE_CREDENTIAL, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::CREATE_CREDENTIAL, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let made = self.services.credential_create(at, request.credential).await?;
             // Shown this once: from here on only its hash is kept.
@@ -66,7 +69,10 @@ impl wire::credential_service_server::CredentialService for Api {
         request: Request<wire::UpdateCredentialRequest>,
     ) -> Result<Response<wire::UpdateCredentialResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::UPDATE_CREDENTIAL, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::UPDATE_CREDENTIAL, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let changed =
                 self.services.update(at, request.name, request.credential, request.update_mask).await?;
@@ -83,7 +89,10 @@ impl wire::credential_service_server::CredentialService for Api {
         request: Request<wire::ReplaceSecretRequest>,
     ) -> Result<Response<wire::ReplaceSecretResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::REPLACE_SECRET, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::REPLACE_SECRET, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let changed = self.services.secret_replace(at, request).await?;
             Ok(wire::ReplaceSecretResponse {
@@ -99,7 +108,10 @@ impl wire::credential_service_server::CredentialService for Api {
         request: Request<wire::DeleteCredentialRequest>,
     ) -> Result<Response<wire::DeleteCredentialResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::DELETE_CREDENTIAL, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::DELETE_CREDENTIAL, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let gone = self
                 .services

@@ -20,7 +20,10 @@ macro_rules! crud {
                 request: Request<wire::$create_request>,
             ) -> Result<Response<wire::$create_response>, Status> {
                 let result = async {
-                    let at = self.enter_org(&request, authz::$create_rule, |request| &request.org).await?;
+                    let at = self
+                        .enter_org(&request, authz::$create_rule, |request| &request.org)
+                        .await?
+                        .agreeing(request.get_ref());
                     let made = self.services.create(at, request.into_inner().$field).await?;
                     Ok(wire::$create_response { $field: Some(shown(made.value)), revision: made.revision })
                 };
@@ -68,7 +71,10 @@ macro_rules! crud {
                 request: Request<wire::$update_request>,
             ) -> Result<Response<wire::$update_response>, Status> {
                 let result = async {
-                    let at = self.enter_org(&request, authz::$update_rule, |request| &request.org).await?;
+                    let at = self
+                        .enter_org(&request, authz::$update_rule, |request| &request.org)
+                        .await?
+                        .agreeing(request.get_ref());
                     let request = request.into_inner();
                     let changed =
                         self.services.update(at, request.name, request.$field, request.update_mask).await?;
@@ -85,7 +91,10 @@ macro_rules! crud {
                 request: Request<wire::$delete_request>,
             ) -> Result<Response<wire::$delete_response>, Status> {
                 let result = async {
-                    let at = self.enter_org(&request, authz::$delete_rule, |request| &request.org).await?;
+                    let at = self
+                        .enter_org(&request, authz::$delete_rule, |request| &request.org)
+                        .await?
+                        .agreeing(request.get_ref());
                     let $request = request.into_inner();
                     let cascade = $cascade;
                     let gone = self

@@ -73,7 +73,10 @@ impl wire::revision_service_server::RevisionService for Api {
         request: Request<wire::RollbackOrgRequest>,
     ) -> Result<Response<wire::RollbackOrgResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::ROLLBACK_ORG, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::ROLLBACK_ORG, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             self.services.org_rollback(at, request).await
         };

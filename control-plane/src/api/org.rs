@@ -14,7 +14,7 @@ impl wire::org_service_server::OrgService for Api {
         request: Request<wire::CreateOrgRequest>,
     ) -> Result<Response<wire::CreateOrgResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::CREATE_ORG).await?;
+            let caller = self.enter(&request, authz::CREATE_ORG).await?.agreeing(request.get_ref());
             let request = request.into_inner();
             let made = self.services.org_create(caller, request.org).await?;
             Ok(wire::CreateOrgResponse { org: Some(shown(made.value)), revision: made.revision })
@@ -60,7 +60,10 @@ impl wire::org_service_server::OrgService for Api {
         request: Request<wire::UpdateOrgRequest>,
     ) -> Result<Response<wire::UpdateOrgResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::UPDATE_ORG, |request| &request.name).await?;
+            let at = self
+                .enter_org(&request, authz::UPDATE_ORG, |request| &request.name)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let changed = self.services.org_update(at, request.org, request.update_mask).await?;
             Ok(wire::UpdateOrgResponse { org: Some(shown(changed.value)), revision: changed.revision })
@@ -73,7 +76,10 @@ impl wire::org_service_server::OrgService for Api {
         request: Request<wire::DeleteOrgRequest>,
     ) -> Result<Response<wire::DeleteOrgResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::DELETE_ORG, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::DELETE_ORG, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let gone = self.services.org_delete(at, request.etag).await?;
             Ok(wire::DeleteOrgResponse { revision: gone.revision })
@@ -86,7 +92,7 @@ impl wire::org_service_server::OrgService for Api {
         request: Request<wire::UndeleteOrgRequest>,
     ) -> Result<Response<wire::UndeleteOrgResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::UNDELETE_ORG).await?;
+            let caller = self.enter(&request, authz::UNDELETE_ORG).await?.agreeing(request.get_ref());
             let request = request.into_inner();
             let back = self.services.org_undelete(caller, request.org).await?;
             Ok(wire::UndeleteOrgResponse { org: Some(shown(back.value)), revision: back.revision })

@@ -14,7 +14,10 @@ impl wire::proxy_service_server::ProxyService for Api {
         request: Request<wire::CreateProxyRequest>,
     ) -> Result<Response<wire::CreateProxyResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::CREATE_PROXY, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::CREATE_PROXY, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let org = at.org.clone();
             let made = self.services.create(at, request.proxy).await?;
@@ -63,7 +66,10 @@ impl wire::proxy_service_server::ProxyService for Api {
         request: Request<wire::UpdateProxyRequest>,
     ) -> Result<Response<wire::UpdateProxyResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::UPDATE_PROXY, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::UPDATE_PROXY, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let org = at.org.clone();
             let changed = self.services.update(at, request.name, request.proxy, request.update_mask).await?;
@@ -78,7 +84,10 @@ impl wire::proxy_service_server::ProxyService for Api {
         request: Request<wire::DeleteProxyRequest>,
     ) -> Result<Response<wire::DeleteProxyResponse>, Status> {
         let result = async {
-            let at = self.enter_org(&request, authz::DELETE_PROXY, |request| &request.org).await?;
+            let at = self
+                .enter_org(&request, authz::DELETE_PROXY, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
             let request = request.into_inner();
             let gone =
                 self.services.delete::<wire::Proxy>(at, request.proxy, request.etag, Vec::new()).await?;

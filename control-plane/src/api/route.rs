@@ -13,6 +13,8 @@ use crate::guard::Class;
 
 /// Calls that take a whole configuration at once.
 const LARGE: [&str; 1] = ["ApplyService"];
+/// Calls that answer when something has happened, and hold a place for as long.
+const WAITING: [&str; 1] = ["WaitForRevision"];
 
 /// The routes of the management port.
 pub(super) static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes::of(&SCHEMA));
@@ -197,7 +199,7 @@ fn split_verb(path: &str) -> (&str, Option<&str>) {
 fn class(service: &Service, call: &Call) -> Class {
     if LARGE.contains(&service.name.as_str()) {
         Class::Large
-    } else if call.server_streams {
+    } else if call.server_streams || WAITING.contains(&call.name.as_str()) {
         Class::Stream
     } else {
         Class::Ordinary
@@ -235,8 +237,11 @@ mod tests {
             let Found::Route(route) = ROUTES.find(&method, path) else { panic!("{path}") };
             route.query().map(|field| field.name.as_str()).collect()
         };
-        assert!(names(Method::POST, "/v1/orgs/acme/targets").is_empty());
-        assert_eq!(names(Method::PATCH, "/v1/orgs/acme/targets/echo"), ["update_mask"]);
+        assert_eq!(names(Method::POST, "/v1/orgs/acme/targets"), ["allow_partial", "allow_mass_removal"]);
+        assert_eq!(
+            names(Method::PATCH, "/v1/orgs/acme/targets/echo"),
+            ["update_mask", "allow_partial", "allow_mass_removal"]
+        );
         assert!(names(Method::GET, "/v1/orgs/acme/requests").contains(&"proxy"));
         assert!(!names(Method::GET, "/v1/orgs/acme/proxies/echo/requests").contains(&"proxy"));
     }

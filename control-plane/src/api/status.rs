@@ -1,6 +1,6 @@
 //! The only place where an error becomes a status, with what a program needs to act on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use rr_contract::runtime::chain;
@@ -12,6 +12,7 @@ use crate::authz::Rule;
 use crate::guard::Refusal;
 use crate::kind::Kind;
 use crate::service::ServiceError;
+use crate::store::{NotAdmitted, Obstacle};
 
 /// In `ErrorInfo.domain`.
 pub(super) const DOMAIN: &str = "requestrocket";
@@ -99,6 +100,11 @@ fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
             ]);
             details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
         }
+        ServiceError::NotAdmitted(refusal) => {
+            let mut metadata = refused_at(refusal);
+            metadata.insert("call".to_owned(), rule.call.to_owned());
+            details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
+        }
         ServiceError::Refused { reason, preconditions, .. } => {
             for precondition in preconditions {
                 details.add_precondition_failure_violation(
@@ -114,4 +120,29 @@ fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
         _ => {}
     }
     details
+}
+
+/// What a program has to know of a region at which a write was stopped.
+fn refused_at(refusal: &NotAdmitted) -> HashMap<String, String> {
+    let mut metadata = vec![("region", refusal.name.clone()), ("region_id", refusal.region.clone())];
+    match &refusal.obstacle {
+        Obstacle::Features { nodes, count } => {
+            let ids: Vec<&str> = nodes.iter().map(|(id, _)| id.as_str()).collect();
+            let lacks: BTreeSet<&str> =
+                nodes.iter().flat_map(|(_, lacks)| lacks).map(String::as_str).collect();
+            metadata.push(("nodes", ids.join(",")));
+            metadata.push(("node_count", count.to_string()));
+            metadata.push(("features", lacks.into_iter().collect::<Vec<_>>().join(",")));
+        }
+        Obstacle::MassRemoval { removals, held } => {
+            metadata.push(("removals", removals.to_string()));
+            metadata.push(("held", held.to_string()));
+        }
+        Obstacle::Diverged { node, revision, elsewhere: _, count } => {
+            metadata.push(("nodes", node.clone()));
+            metadata.push(("node_count", count.to_string()));
+            metadata.push(("revision", revision.to_string()));
+        }
+    }
+    metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

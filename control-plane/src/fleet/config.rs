@@ -7,16 +7,15 @@ use rr_contract::runtime::chain;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::config_service_server::ConfigService;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::{FleetPort, address, identity};
-use crate::publish::Session;
-use crate::store;
+use crate::publish::{Outgoings, Session};
+use crate::{retry, store};
 
 /// Messages that wait for the transport. Small: what waits here cannot be taken back when more is known.
-const WAITING: usize = 8;
+const WAITING: usize = 2;
 
 #[tonic::async_trait]
 impl ConfigService for FleetPort {
@@ -27,6 +26,11 @@ impl ConfigService for FleetPort {
         request: Request<Streaming<fleet::SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         let identity = identity(request.extensions())?;
+        // Before any work.
+        self.gate.enter().map_err(|after| {
+            self.events.stream_not_let_in();
+            retry::unavailable("too many nodes are connecting; come again later", after)
+        })?;
         match store::node::by_id(&self.store, &identity.node.to_string()).await {
             Ok(Some(_)) => {}
             Ok(None) => {
@@ -55,6 +59,6 @@ impl ConfigService for FleetPort {
             let end = session.run().await;
             debug!(node.id = %identity.node, reason = %end, "stream ended");
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+        Ok(Response::new(Box::pin(Outgoings::new(answers))))
     }
 }

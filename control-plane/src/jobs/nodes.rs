@@ -55,7 +55,7 @@ pub(super) async fn lost(store: &Store, fleet: &Fleet, told: &Told) -> Result<u6
         after.clone_from(&last.id);
         let rows = nodes
             .iter()
-            .filter(|node| fleet.node(&node.id).is_none())
+            .filter(|node| !fleet.is_connected(&node.id))
             .map(|node| notice::node_lost(now, regions.owner(node), node, regions.name(node)))
             .collect();
         count += told.tell(store, rows).await?;

@@ -34,6 +34,7 @@ fn jobs(store: &Store) -> Jobs {
         seams: Seams::real(),
         authority_pin: [0; 32],
         publisher: Publisher::new(store.clone(), events),
+        stop: Shutdown::new().stop(),
     };
     Jobs::new(services, DAY * 90)
 }
@@ -162,11 +163,13 @@ async fn a_node_is_lost_after_five_minutes_unless_its_stream_is_open_here() {
             region: region(1).parse().expect("an id"),
             address: String::new(),
             build: String::new(),
+            boot_id: Vec::new(),
+            features: Vec::new(),
             status: fleet::Status::default(),
             last_seen_at: store.now(),
             diverged: false,
         };
-        let seat = jobs.fleet().enter(connected.parse().expect("an id"), live);
+        let seat = jobs.fleet().enter(connected.parse().expect("an id"), live).expect("is free");
         clock.pass(MINUTE * 5);
         assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 0);
         clock.pass(MINUTE);

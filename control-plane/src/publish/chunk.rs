@@ -11,8 +11,9 @@ use rr_contract::wire::fleet;
 
 use super::region::Cut;
 
-/// How large a chunk's body grows: far below the 4 MiB that a receiver takes.
-const BODY: usize = 512 * 1024;
+/// How large a chunk's body grows. It is copied for each stream as its turn comes: what a node that does not read costs
+/// is one of these and not a transaction.
+const BODY: usize = 64 * 1024;
 /// How many encoded transactions are kept; nearly all nodes of a region ask for the same one.
 const KEPT: usize = 16;
 
@@ -24,15 +25,28 @@ pub(crate) struct Encoded {
     pub(super) position: fleet::Position,
     /// It holds everything.
     pub(super) snapshot: bool,
-    /// Of a delta: what it touches.
-    pub(super) touched: Vec<Key>,
+    /// What it touches, where it is not everything.
+    pub(super) touched: Arc<[Key]>,
+    /// How many of these it takes away.
+    pub(super) removals: u64,
+    /// All bodies together.
+    pub(super) bytes: usize,
+}
+
+/// Where a transaction starts, as far as it differs by stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Nothing,
+    At(u64),
+    /// From a content outside the log.
+    Content([u8; 32]),
 }
 
 #[derive(PartialEq, Eq)]
 struct Slot {
     generation: u64,
     region: RegionId,
-    from: Option<u64>,
+    from: Origin,
     to: u64,
 }
 
@@ -48,21 +62,21 @@ impl Encoder {
         &self,
         generation: u64,
         region: RegionId,
-        from: Option<u64>,
+        from: Origin,
         to: u64,
     ) -> Option<Arc<Encoded>> {
         let wanted = Slot { generation, region, from, to };
         self.kept.iter().find(|(slot, _)| *slot == wanted).map(|(_, encoded)| Arc::clone(encoded))
     }
 
+    /// What was encoded for a place outside the log did not fit.
+    pub(super) fn forget(&mut self, region: RegionId, digest: [u8; 32]) {
+        let gone = |slot: &Slot| slot.region == region && slot.from == Origin::Content(digest);
+        self.kept.retain(|(slot, _)| !gone(slot));
+    }
+
     /// Remembers what was encoded for a place.
-    pub(super) fn keep(
-        &mut self,
-        generation: u64,
-        region: RegionId,
-        from: Option<u64>,
-        encoded: &Arc<Encoded>,
-    ) {
+    pub(super) fn keep(&mut self, generation: u64, region: RegionId, from: Origin, encoded: &Arc<Encoded>) {
         let slot = Slot { generation, region, from, to: encoded.position.revision };
         self.kept.push_back((slot, Arc::clone(encoded)));
         if self.kept.len() > KEPT {
@@ -75,12 +89,15 @@ impl Encoded {
     /// Encodes. Takes a while for a large snapshot.
     pub(super) fn of(cut: Cut) -> Arc<Self> {
         let snapshot = cut.snapshot;
-        let touched = if snapshot {
-            Vec::new()
+        let touched: Arc<[Key]> = if snapshot {
+            Arc::default()
         } else {
             cut.upserts.iter().map(|(key, _)| *key).chain(cut.removals.iter().copied()).collect()
         };
-        Arc::new(Self { position: cut.position.clone(), chunks: chunks(cut), snapshot, touched })
+        let (position, removals) = (cut.position.clone(), cut.removals.len() as u64);
+        let chunks = chunks(cut);
+        let bytes = chunks.iter().map(|(body, _)| body.len()).sum();
+        Arc::new(Self { chunks, position, snapshot, touched, removals, bytes })
     }
 }
 
@@ -97,8 +114,9 @@ fn chunks(cut: Cut) -> Vec<(Bytes, u32)> {
         let resource = fleet::Resource {
             key: Some(key.to_wire()),
             revision: entry.revision,
-            hash: entry.hash.to_vec(),
-            payload: entry.payload,
+            // A node computes it of the payload. In what it is sent as a whole, it stays as a check of what we hold.
+            hash: if cut.snapshot { entry.hash.to_vec() } else { Vec::new() },
+            payload: entry.payload.clone(),
             needs: entry.needs.iter().map(|need| (*need).to_owned()).collect(),
         };
         let length = resource.encoded_len() + 8;

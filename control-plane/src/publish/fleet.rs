@@ -1,31 +1,43 @@
-//! The nodes whose streams are open here: what each runs, by its own word.
+//! The nodes with an open stream, here and at other replicas: what each runs, by its own word.
 //!
-//! Decides nothing but which of two sessions of one node lives: the newer. What it knows is written to the
-//! store every few seconds, so that it outlives the stream and other replicas can show it.
+//! Decides which of two sessions of one node lives: the newer of one process; of two processes, the one that was
+//! there. What it knows is written every few seconds, so that it outlives the stream, and what other replicas wrote is
+//! read as often.
 
-use std::collections::HashMap;
+mod regions;
+mod sharing;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use prost::Message as _;
 use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::model::resource::Key;
-use rr_contract::runtime::{Stop, chain};
+use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::wire::fleet;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
-use crate::store::{self, Store, StoreError};
+#[cfg(test)]
+use super::log::Divergence;
+use super::log::{Leased, Ledger};
 
-/// How often what changed is written to the store.
-const FLUSH: Duration = Duration::from_secs(5);
+pub(crate) use regions::Waiting;
 
-/// A node with an open stream.
+use regions::Regions;
+
+/// A process that did not say anything for so long does not keep its node's place: it says something every 10 seconds.
+const QUIET: i64 = 25_000_000;
+
+/// A node with an open stream here.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveNode {
     pub(crate) region: RegionId,
     pub(crate) address: String,
     pub(crate) build: String,
+    /// New at each start of its process.
+    pub(crate) boot_id: Vec<u8>,
+    /// Must-understand features that it has.
+    pub(crate) features: Vec<String>,
     /// What it reported last.
     pub(crate) status: fleet::Status,
     /// Microseconds since 1970.
@@ -34,28 +46,66 @@ pub(crate) struct LiveNode {
     pub(crate) diverged: bool,
 }
 
-/// Connected nodes. Clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct Fleet(Arc<Mutex<State>>);
+/// A node that stands where our history cannot have brought it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Diverged {
+    pub(crate) node: NodeId,
+    pub(crate) region: RegionId,
+    pub(crate) revision: u64,
+    /// In another history, not only ahead in ours.
+    pub(crate) elsewhere: bool,
+}
+
+/// A node that two processes claim to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Clash {
+    pub(crate) node: NodeId,
+    pub(crate) region: RegionId,
+    /// Where the one is that is connected, and where the other that is not let in.
+    pub(crate) there: String,
+    pub(crate) newcomer: String,
+    /// The one that is connected may only just have gone: nobody is told yet.
+    pub(crate) perhaps: bool,
+}
+
+/// Connected nodes, and what nodes wait for. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Fleet(Arc<Shared>);
+
+struct Shared {
+    /// Names this process among those that share a database.
+    replica: String,
+    ledger: Arc<dyn Ledger>,
+    state: Mutex<State>,
+    /// Counts up when something changed that streams look at.
+    changed: watch::Sender<u64>,
+    /// A node went, and others may wait for its place.
+    left: Notify,
+}
 
 #[derive(Default)]
 struct State {
     next: u64,
     nodes: HashMap<NodeId, Slot>,
-    /// What the store does not have yet.
-    dirty: HashMap<NodeId, Report>,
+    elsewhere: HashMap<NodeId, Leased>,
+    draining: HashSet<NodeId>,
+    regions: Regions,
+    /// Nodes that said something since the last report.
+    said: HashSet<NodeId>,
+    left: HashSet<NodeId>,
+    /// Counts up when a node came, went or said something.
+    spoke: watch::Sender<u64>,
+    /// Newcomers that met another replica's session: when first, in microseconds since 1970.
+    suspects: HashMap<(NodeId, Vec<u8>), i64>,
+    clashes: Vec<Clash>,
 }
 
 struct Slot {
     session: u64,
     fence: CancellationToken,
     node: LiveNode,
-}
-
-struct Report {
-    build: String,
-    seen_at: i64,
-    status: Vec<u8>,
+    /// The place was written as ours.
+    claimed: bool,
 }
 
 /// One session's place in the fleet; leaving is dropping it.
@@ -67,18 +117,38 @@ pub(crate) struct Seat {
 }
 
 impl Fleet {
-    /// Takes a node's place, and fences whoever had it.
-    pub(crate) fn enter(&self, id: NodeId, node: LiveNode) -> Seat {
+    pub(super) fn new(ledger: Arc<dyn Ledger>) -> Self {
+        let replica = draw::<8>(&SystemEntropy).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(Arc::new(Shared {
+            replica,
+            ledger,
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+            left: Notify::new(),
+        }))
+    }
+
+    /// Takes a node's place, and fences an older session of the same process. Another process keeps its place.
+    pub(crate) fn enter(&self, id: NodeId, node: LiveNode) -> Result<Seat, Clash> {
         let fence = CancellationToken::new();
         let mut state = self.state();
+        if let Some(clash) = state.clash(id, &node) {
+            if !clash.perhaps {
+                state.clashes.push(clash.clone());
+            }
+            return Err(clash);
+        }
         state.next += 1;
         let session = state.next;
-        state.note(id, &node);
-        if let Some(older) = state.nodes.insert(id, Slot { session, fence: fence.clone(), node }) {
+        state.elsewhere.remove(&id);
+        state.left.remove(&id);
+        state.spoke.send_modify(|count| *count += 1);
+        let slot = Slot { session, fence: fence.clone(), node, claimed: false };
+        if let Some(older) = state.nodes.insert(id, slot) {
             older.fence.cancel();
         }
         drop(state);
-        Seat { fleet: self.clone(), node: id, session, fence }
+        Ok(Seat { fleet: self.clone(), node: id, session, fence })
     }
 
     /// A node, if its stream is open here.
@@ -87,70 +157,123 @@ impl Fleet {
         self.state().nodes.get(&id).map(|slot| slot.node.clone())
     }
 
-    /// How many nodes of each region have a stream open here.
+    /// Whether a node's stream is open, here or at another replica.
+    pub(crate) fn is_connected(&self, id: &str) -> bool {
+        let Ok(id) = id.parse::<NodeId>() else { return false };
+        let state = self.state();
+        state.nodes.contains_key(&id) || state.elsewhere.contains_key(&id)
+    }
+
+    /// How many nodes of each region have a stream open.
     pub(crate) fn connected_by_region(&self) -> HashMap<RegionId, usize> {
         let mut counts = HashMap::new();
-        for slot in self.state().nodes.values() {
-            *counts.entry(slot.node.region).or_default() += 1;
+        let state = self.state();
+        let here = state.nodes.values().map(|slot| slot.node.region);
+        for region in here.chain(state.elsewhere.values().map(|node| node.region)) {
+            *counts.entry(region).or_default() += 1;
         }
         counts
     }
 
-    /// Writes what changed, until the stop, and once more then.
-    pub(crate) async fn run(self, store: Store, stop: Stop) {
-        loop {
-            let stopping = tokio::select! {
-                () = stop.requested() => true,
-                () = tokio::time::sleep(FLUSH) => false,
-            };
-            if let Err(error) = self.flush(&store).await {
-                warn!(error = %chain(&error), "reports of nodes not written");
-            }
-            if stopping {
-                return;
-            }
-        }
+    /// Whether an operator took a node out of service.
+    pub(crate) fn is_draining(&self, id: NodeId) -> bool {
+        self.state().draining.contains(&id)
     }
 
-    async fn flush(&self, store: &Store) -> Result<(), StoreError> {
-        let dirty = std::mem::take(&mut self.state().dirty);
-        if dirty.is_empty() {
-            return Ok(());
-        }
-        store
-            .note(move |txn| {
-                Box::pin(async move {
-                    for (id, report) in dirty {
-                        store::node::report(
-                            txn,
-                            &id.to_string(),
-                            &report.build,
-                            report.seen_at,
-                            &report.status,
-                        )
-                        .await?;
-                    }
-                    Ok::<_, StoreError>(())
-                })
-            })
-            .await?;
-        Ok(())
+    /// Nodes that two processes claimed to be, since this was last asked.
+    #[cfg(test)]
+    pub(crate) fn clashes(&self) -> Vec<Clash> {
+        std::mem::take(&mut self.state().clashes)
+    }
+
+    /// Connected nodes of a region that lack some of these features, and which.
+    pub(crate) fn lacking(
+        &self,
+        region: RegionId,
+        needs: &BTreeSet<&'static str>,
+    ) -> Vec<(String, Vec<String>)> {
+        let lacks = |has: &[String]| -> Vec<String> {
+            needs
+                .iter()
+                .filter(|need| !has.iter().any(|has| has == *need))
+                .map(|need| (*need).to_owned())
+                .collect()
+        };
+        let state = self.state();
+        let here = state.nodes.iter().filter(|(_, slot)| slot.node.region == region);
+        let there = state.elsewhere.iter().filter(|(_, node)| node.region == region);
+        here.map(|(id, slot)| (id, &slot.node.features))
+            .chain(there.map(|(id, node)| (id, &node.features)))
+            .map(|(id, features)| (id.to_string(), lacks(features)))
+            .filter(|(_, lacks)| !lacks.is_empty())
+            .collect()
+    }
+
+    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them.
+    #[cfg(test)]
+    pub(crate) fn diverged_nodes(&self) -> Vec<Divergence> {
+        self.state().regions.diverged.values().map(|(divergence, _)| divergence.clone()).collect()
+    }
+
+    /// The same, as writes are told of them.
+    pub(crate) fn diverged(&self) -> Vec<Diverged> {
+        let state = self.state();
+        let them = state.regions.diverged.values();
+        them.map(|(it, _)| Diverged {
+            node: it.node,
+            region: it.region,
+            revision: it.at.revision,
+            elsewhere: it.elsewhere(),
+        })
+        .collect()
+    }
+
+    /// Follows what nodes here say, and that they come and go.
+    pub(crate) fn spoke(&self) -> watch::Receiver<u64> {
+        self.state().spoke.subscribe()
+    }
+
+    /// Microseconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        self.0.ledger.now()
+    }
+
+    /// Follows what streams look at besides the head.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    fn changed(&self) {
+        self.0.changed.send_modify(|count| *count += 1);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Held for a few map operations and never over an await.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn note(&mut self, id: NodeId, node: &LiveNode) {
-        let report = Report {
-            build: node.build.clone(),
-            seen_at: node.last_seen_at,
-            status: node.status.encode_to_vec(),
+    /// Whether another process has a node's place.
+    fn clash(&mut self, id: NodeId, newcomer: &LiveNode) -> Option<Clash> {
+        let now = newcomer.last_seen_at;
+        let clash = |there: &str, perhaps| {
+            let (there, newcomer_at) = (there.to_owned(), newcomer.address.clone());
+            Some(Clash { node: id, region: newcomer.region, there, newcomer: newcomer_at, perhaps })
         };
-        self.dirty.insert(id, report);
+        if let Some(slot) = self.nodes.get(&id) {
+            let quiet = now.saturating_sub(slot.node.last_seen_at) > QUIET;
+            let same = slot.node.boot_id == newcomer.boot_id;
+            return if same || quiet { None } else { clash(&slot.node.address, false) };
+        }
+        let there = self.elsewhere.get(&id)?;
+        if there.boot_id == newcomer.boot_id || now.saturating_sub(there.seen_at) > QUIET {
+            return None;
+        }
+        // What another replica wrote is a few seconds old. Who is still there when the newcomer has come again is there.
+        let suspect = (id, newcomer.boot_id.clone());
+        let first = *self.suspects.entry(suspect).or_insert(now);
+        clash(&there.address, there.seen_at <= first)
     }
 }
 
@@ -167,8 +290,8 @@ impl Seat {
             return;
         };
         change(&mut slot.node);
-        let node = slot.node.clone();
-        state.note(self.node, &node);
+        state.said.insert(self.node);
+        state.spoke.send_modify(|count| *count += 1);
     }
 }
 
@@ -177,6 +300,9 @@ impl Drop for Seat {
         let mut state = self.fleet.state();
         if state.nodes.get(&self.node).is_some_and(|slot| slot.session == self.session) {
             state.nodes.remove(&self.node);
+            state.left.insert(self.node);
+            state.spoke.send_modify(|count| *count += 1);
+            self.fleet.0.left.notify_one();
         }
     }
 }
@@ -188,10 +314,18 @@ impl LiveNode {
         match touched {
             None => standing.clear(),
             Some(touched) => standing.retain(|refusal| {
-                let key = refusal.key.as_ref().and_then(|key| Key::try_from(key).ok());
-                key.is_none_or(|key| !touched.contains(&key))
+                // One about a whole transaction is over once another was taken.
+                let Some(key) = &refusal.key else { return false };
+                Key::try_from(key).is_ok_and(|key| !touched.contains(&key))
             }),
         }
         standing.extend(refusals.iter().filter(|refusal| refusal.key.is_some()).cloned());
+    }
+
+    /// Takes in that a whole transaction was refused.
+    pub(super) fn refused_whole(&mut self, refusals: &[fleet::Refusal]) {
+        let standing = &mut self.status.standing;
+        standing.retain(|refusal| refusal.key.is_some());
+        standing.extend(refusals.iter().filter(|refusal| refusal.key.is_none()).cloned());
     }
 }

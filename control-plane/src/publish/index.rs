@@ -3,7 +3,10 @@
 //! Reads no store: it is given what changed. The same history gives the same views, whatever way it was
 //! cut into batches.
 
-use std::collections::{BTreeSet, HashMap};
+pub(super) mod overlay;
+pub(super) mod progress;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +17,7 @@ use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet;
 use tracing::error;
 
-use super::region::{Cut, RegionView};
+use super::region::{Cut, RegionView, Start};
 use crate::store::Head;
 use crate::store::history::{News, PublishedChange, PublishedResource};
 
@@ -37,7 +40,7 @@ pub(super) struct Entry {
 pub(super) enum Standing {
     /// In our past, at this revision of ours.
     At(u64),
-    /// Nowhere that we can tell: it needs everything.
+    /// Nowhere that we can tell: it has to be asked what it holds.
     Unknown,
     /// Ahead of us.
     Ahead,
@@ -53,10 +56,12 @@ pub(super) struct Index {
     audit: [u8; 32],
     generation: u64,
     start: u64,
-    resources: HashMap<Key, Entry>,
+    resources: HashMap<Key, Arc<Entry>>,
     /// What belongs to each resource.
     children: HashMap<Key, BTreeSet<Key>>,
     regions: HashMap<RegionId, RegionView>,
+    /// How many removals each revision since the start was agreed to take from one region, where any.
+    removals: BTreeMap<u64, u64>,
 }
 
 impl Index {
@@ -70,6 +75,7 @@ impl Index {
             resources: HashMap::with_capacity(resources.len()),
             children: HashMap::new(),
             regions: HashMap::new(),
+            removals: BTreeMap::new(),
         };
         let mut touched = BTreeSet::new();
         for resource in resources {
@@ -87,6 +93,16 @@ impl Index {
         self.head
     }
 
+    /// Head of the audit chain at the head.
+    pub(super) fn audit(&self) -> [u8; 32] {
+        self.audit
+    }
+
+    /// A resource as it stands.
+    pub(super) fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.resources.get(key).map(|entry| &**entry)
+    }
+
     /// Counts up when the index was loaded anew: what was learnt from another one does not hold.
     pub(super) fn generation(&self) -> u64 {
         self.generation
@@ -94,6 +110,7 @@ impl Index {
 
     /// Takes in what came after the head.
     pub(super) fn apply(&mut self, news: News) {
+        self.removals.extend(news.removals);
         self.take(news.changes);
         if let Some((revision, audit)) = news.to {
             // What touched no resource of nodes has no change here.
@@ -158,13 +175,33 @@ impl Index {
         self.regions.get(&region).is_none_or(|view| view.settled(from))
     }
 
-    /// What a region lacks that stands at `from`, or everything.
-    pub(super) fn cut(&self, region: RegionId, from: Option<u64>) -> Cut {
+    /// What a region lacks from a place on; none where that is not remembered.
+    pub(super) fn cut(&self, region: RegionId, from: &Start) -> Option<Cut> {
         let position = self.position(region);
-        match self.regions.get(&region) {
-            Some(view) => view.cut(from, position),
-            None => Cut::empty(position, from.is_none()),
+        match (self.regions.get(&region), from) {
+            (Some(view), from) => view.cut(from, position),
+            (None, Start::Nothing) => Some(Cut::empty(position, true)),
+            (None, Start::At(_)) => Some(Cut::empty(position, false)),
+            (None, Start::Differs(keys, _)) => {
+                Some(Cut { removals: keys.to_vec(), ..Cut::empty(position, false) })
+            }
         }
+    }
+
+    /// A region's view, if anything was ever in it.
+    pub(super) fn view(&self, region: RegionId) -> Option<&RegionView> {
+        self.regions.get(&region)
+    }
+
+    /// The same, to note what was learnt.
+    pub(super) fn view_mut(&mut self, region: RegionId) -> Option<&mut RegionView> {
+        self.regions.get_mut(&region)
+    }
+
+    /// How many removals were agreed to after a revision; none where not all of those revisions were read.
+    pub(super) fn removals(&self, from: u64) -> Option<u64> {
+        let known = from >= self.start;
+        known.then(|| self.removals.range(from.saturating_add(1)..).map(|(_, count)| count).sum())
     }
 
     /// Stores one resource; notes which keys of which regions have to be looked at again.
@@ -175,7 +212,7 @@ impl Index {
         payload: Option<Bytes>,
         touched: &mut BTreeSet<(RegionId, Key)>,
     ) {
-        let new = payload.map(|payload| Entry::of(&key, revision, payload));
+        let new = payload.map(|payload| Arc::new(Entry::of(&key, revision, payload)));
         let new_proxy = new.as_ref().and_then(|entry| entry.proxy.clone());
         let new_parent = new.as_ref().and_then(|entry| entry.parent);
         let old = match new {
@@ -194,8 +231,8 @@ impl Index {
                 touch(&self.children, *region, &reach, touched);
             }
         }
-        if let Some(proxy) = old.and_then(|entry| entry.proxy) {
-            let reach = reach(key, &proxy);
+        if let Some(proxy) = old.as_ref().and_then(|entry| entry.proxy.as_ref()) {
+            let reach = reach(key, proxy);
             for region in &proxy.regions {
                 if let Some(view) = self.regions.get_mut(region) {
                     view.release(&reach);
@@ -246,7 +283,7 @@ impl Index {
 }
 
 impl Entry {
-    fn of(key: &Key, revision: u64, payload: Bytes) -> Self {
+    pub(super) fn of(key: &Key, revision: u64, payload: Bytes) -> Self {
         let (mut proxy, mut parent, mut needs) = (None, None, Vec::new());
         match Model::parse(key, &payload) {
             Ok(model) => {

@@ -3,17 +3,23 @@
 //! The invariant: the view holds exactly the published resources that some proxy of the region reaches,
 //! and its digest is that of what it holds. One change costs what it touches, not what there is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, LazyLock};
 
-use rr_contract::digest::{Digest, ViewDigest};
+use rr_contract::digest::{BUCKETS_LOG2_MAX, Digest, ResourceHash, ViewDigest, bucket, locator};
+use rr_contract::model::id::OrgId;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet;
 
 use super::index::Entry;
 
-/// How many changes of a region are remembered for nodes that come back. Beyond that they get a snapshot.
+/// How many changes of a region are remembered for nodes that come back. Beyond that they are asked what they hold.
 const LOG_MOST: usize = 20_000;
+/// How many foreign places are remembered. Nodes that were away together mostly stand at one.
+const LEARNT_MOST: usize = 8;
+
+/// Sorts before every other key.
+const LEAST: Key = Key::org(OrgId::from_random([0; 16]));
 
 static EMPTY: LazyLock<Digest> = LazyLock::new(|| ViewDigest::default().digest());
 
@@ -21,7 +27,10 @@ static EMPTY: LazyLock<Digest> = LazyLock::new(|| ViewDigest::default().digest()
 pub(super) struct RegionView {
     /// How many proxies of the region reach a key.
     held: HashMap<Key, u32>,
-    entries: BTreeMap<Key, Entry>,
+    /// By the finest bucket, so that one is a range.
+    entries: BTreeMap<(u16, Key), Arc<Entry>>,
+    /// The sum of the locators of each bucket that is not empty.
+    sums: BTreeMap<u16, u64>,
     digest: ViewDigest,
     /// The digest at each revision that changed the view, from the oldest that is remembered.
     ring: BTreeMap<u64, Digest>,
@@ -29,13 +38,33 @@ pub(super) struct RegionView {
     log: BTreeMap<u64, BTreeSet<Key>>,
     logged: usize,
     dirty: BTreeSet<Key>,
+    /// Places outside this log from where a node was brought into step, and by what.
+    learnt: VecDeque<Learnt>,
+}
+
+/// What differed between a content that is not in the log and this view at a revision.
+struct Learnt {
+    digest: Digest,
+    revision: u64,
+    keys: Arc<[Key]>,
+}
+
+/// Where what is to be sent starts.
+#[derive(Debug, Clone)]
+pub(super) enum Start {
+    /// From nothing: everything is sent.
+    Nothing,
+    /// From a revision of ours.
+    At(u64),
+    /// From a content that differs from the view at a revision in these keys at the most.
+    Differs(Arc<[Key]>, u64),
 }
 
 /// What is to be sent: everything, or what changed.
 pub(super) struct Cut {
     /// It is everything.
     pub(super) snapshot: bool,
-    pub(super) upserts: Vec<(Key, Entry)>,
+    pub(super) upserts: Vec<(Key, Arc<Entry>)>,
     pub(super) removals: Vec<Key>,
     pub(super) position: fleet::Position,
 }
@@ -52,11 +81,13 @@ impl RegionView {
         Self {
             held: HashMap::new(),
             entries: BTreeMap::new(),
+            sums: BTreeMap::new(),
             digest: ViewDigest::default(),
             ring: BTreeMap::from([(start, *EMPTY)]),
             log: BTreeMap::new(),
             logged: 0,
             dirty: BTreeSet::new(),
+            learnt: VecDeque::new(),
         }
     }
 
@@ -70,6 +101,16 @@ impl RegionView {
 
     pub(super) fn count(&self) -> u64 {
         self.entries.len() as u64
+    }
+
+    /// All that it holds, by hash.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = (Key, ResourceHash)> {
+        self.entries.iter().map(|((_, key), entry)| (*key, entry.hash))
+    }
+
+    /// How many proxies of the region reach a key.
+    pub(super) fn uses(&self, key: &Key) -> u32 {
+        self.held.get(key).copied().unwrap_or_default()
     }
 
     pub(super) fn holds(&self, key: &Key) -> bool {
@@ -96,24 +137,32 @@ impl RegionView {
     }
 
     /// Brings one key to where it should be.
-    pub(super) fn settle(&mut self, key: Key, published: Option<&Entry>, revision: Option<u64>) {
+    pub(super) fn settle(&mut self, key: Key, published: Option<&Arc<Entry>>, revision: Option<u64>) {
         let wanted = published.filter(|entry| self.held.contains_key(&entry.held_by(key)));
+        let place = (finest(&key), key);
         let old = match wanted {
             Some(entry) => {
-                if self.entries.get(&key).is_some_and(|held| held.hash == entry.hash) {
+                if self.entries.get(&place).is_some_and(|held| held.hash == entry.hash) {
                     // Written again as it was: nothing to send, and the digest is the same.
                     return;
                 }
                 self.digest.add(&key, &entry.hash);
-                self.entries.insert(key, entry.clone())
+                let sum = self.sums.entry(place.0).or_default();
+                *sum = sum.wrapping_add(locator(&key, &entry.hash));
+                self.entries.insert(place, Arc::clone(entry))
             }
-            None => match self.entries.remove(&key) {
+            None => match self.entries.remove(&place) {
                 Some(old) => Some(old),
                 None => return,
             },
         };
         if let Some(old) = old {
             self.digest.remove(&key, &old.hash);
+            let sum = self.sums.entry(place.0).or_default();
+            *sum = sum.wrapping_sub(locator(&key, &old.hash));
+            if *sum == 0 {
+                self.sums.remove(&place.0);
+            }
         }
         if revision.is_some() {
             self.dirty.insert(key);
@@ -154,28 +203,96 @@ impl RegionView {
             .map(|(revision, _)| *revision)
     }
 
+    /// The digest that the view had at a revision, where that is remembered.
+    pub(super) fn digest_at(&self, revision: u64) -> Option<Digest> {
+        self.ring.range(..=revision).next_back().map(|(_, digest)| *digest)
+    }
+
     /// Whether nothing changed after a revision.
     pub(super) fn settled(&self, from: u64) -> bool {
         self.log.last_key_value().is_none_or(|(newest, _)| *newest <= from)
     }
 
-    /// What changed after `from`, each key once as it is now; or everything.
-    pub(super) fn cut(&self, from: Option<u64>, position: fleet::Position) -> Cut {
-        // A position from before what is remembered cannot be caught up by changes.
-        let oldest = self.ring.first_key_value().map_or(0, |(oldest, _)| *oldest);
-        let Some(from) = from.filter(|from| *from >= oldest) else {
-            let upserts = self.entries.iter().map(|(key, entry)| (*key, entry.clone())).collect();
-            return Cut { upserts, ..Cut::empty(position, true) };
+    /// Whether what changed after a revision is remembered.
+    pub(super) fn covers(&self, from: u64) -> bool {
+        self.ring.first_key_value().is_some_and(|(oldest, _)| *oldest <= from)
+    }
+
+    /// The sums of 2 to the power of `log2` buckets.
+    pub(super) fn sums(&self, log2: u32) -> Vec<u64> {
+        let log2 = log2.min(BUCKETS_LOG2_MAX);
+        let mut sums = vec![0_u64; 1 << log2];
+        for (bucket, sum) in &self.sums {
+            let coarse = usize::from(*bucket) >> (BUCKETS_LOG2_MAX - log2);
+            sums[coarse] = sums[coarse].wrapping_add(*sum);
+        }
+        sums
+    }
+
+    /// What is in one of 2 to the power of `log2` buckets.
+    pub(super) fn bucket(&self, log2: u32, bucket: u32) -> Vec<(Key, Arc<Entry>)> {
+        let finer = BUCKETS_LOG2_MAX - log2.min(BUCKETS_LOG2_MAX);
+        let first = u64::from(bucket) << finer;
+        let past = first + (1 << finer);
+        let held = |(place, entry): (&(u16, Key), &Arc<Entry>)| (place.1, Arc::clone(entry));
+        // Buckets are 12 bits, so that the end of the last one still fits.
+        let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(past - 1)) else {
+            return Vec::new();
         };
-        let keys: BTreeSet<Key> =
-            self.log.range(from + 1..).flat_map(|(_, keys)| keys.iter().copied()).collect();
+        self.entries.range((first, LEAST)..).take_while(|((at, _), _)| *at <= last).map(held).collect()
+    }
+
+    /// Remembers from where a node was brought into step, and by what.
+    pub(super) fn learn(&mut self, digest: Digest, revision: u64, keys: Arc<[Key]>) {
+        self.forget(&digest);
+        self.learnt.push_back(Learnt { digest, revision, keys });
+        if self.learnt.len() > LEARNT_MOST {
+            self.learnt.pop_front();
+        }
+    }
+
+    /// What was learnt of a place did not hold.
+    pub(super) fn forget(&mut self, digest: &Digest) {
+        self.learnt.retain(|learnt| learnt.digest != *digest);
+    }
+
+    /// Where to start from for a content that is not in the log.
+    pub(super) fn learnt(&self, digest: &[u8]) -> Option<Start> {
+        let learnt = self.learnt.iter().find(|learnt| learnt.digest == *digest)?;
+        self.covers(learnt.revision).then(|| Start::Differs(Arc::clone(&learnt.keys), learnt.revision))
+    }
+
+    /// What is lacked from a place on, each key once as it is now; none where that is not remembered.
+    pub(super) fn cut(&self, from: &Start, position: fleet::Position) -> Option<Cut> {
+        let (differing, revision): (&[Key], u64) = match from {
+            Start::Nothing => {
+                let upserts =
+                    self.entries.iter().map(|((_, key), entry)| (*key, Arc::clone(entry))).collect();
+                return Some(Cut { upserts, ..Cut::empty(position, true) });
+            }
+            Start::At(revision) => (&[][..], *revision),
+            Start::Differs(keys, revision) => (&keys[..], *revision),
+        };
+        if !self.covers(revision) {
+            return None;
+        }
+        let mut keys: BTreeSet<Key> = self.changed(revision).collect();
+        keys.extend(differing);
         let mut cut = Cut::empty(position, false);
         for key in keys {
-            match self.entries.get(&key) {
-                Some(entry) => cut.upserts.push((key, entry.clone())),
+            match self.entries.get(&(finest(&key), key)) {
+                Some(entry) => cut.upserts.push((key, Arc::clone(entry))),
                 None => cut.removals.push(key),
             }
         }
-        cut
+        Some(cut)
     }
+
+    fn changed(&self, from: u64) -> impl Iterator<Item = Key> {
+        self.log.range(from.saturating_add(1)..).flat_map(|(_, keys)| keys.iter().copied())
+    }
+}
+
+fn finest(key: &Key) -> u16 {
+    u16::try_from(bucket(key, BUCKETS_LOG2_MAX)).unwrap_or(u16::MAX)
 }

@@ -2,8 +2,11 @@
 //!
 //! A slow node costs a cursor, never a queue: one transaction is in flight, and what changes meanwhile is
 //! in the next. A stream that ends takes nothing back. A node that our history cannot have brought to
-//! where it stands is sent nothing at all.
+//! where it stands is sent nothing at all, until a person decides.
 
+mod answer;
+mod deliver;
+mod outgoing;
 mod place;
 
 use std::sync::Arc;
@@ -15,21 +18,30 @@ use rr_contract::model::time;
 use rr_contract::runtime::Stop;
 use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::fleet;
-use tokio::sync::{mpsc, watch};
+use rr_contract::wire::fleet::sync_response::Message;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tonic::Status;
 use tracing::debug;
 
 use super::chunk::Encoded;
-use super::fleet::{LiveNode, Seat};
-use super::{Next, Publisher};
+use super::fleet::{LiveNode, Seat, Waiting};
+use super::log::{Adopted, Crash};
+use super::survey::Survey;
+use super::{Base, Publisher};
 use crate::events::VerdictOutcome;
+use crate::retry;
 use crate::store::micros;
+
+pub(crate) use outgoing::{Outgoing, Outgoings};
 
 /// How long a node may take to say Hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
-/// How long a node may take to answer a transaction.
-const VERDICT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a node may take to answer a transaction, and how much longer for each MiB of it.
+const VERDICT_LIMIT: Duration = Duration::from_secs(30);
+const VERDICT_LIMIT_MIB: Duration = Duration::from_secs(1);
+/// How long a node may take to say what it holds.
+const REPORT_LIMIT: Duration = Duration::from_secs(30);
 /// How long a message may wait for a node to read.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// How often an idle node is told that it is current, when the head moved and when it did not.
@@ -38,8 +50,10 @@ const MARK_IDLE: Duration = Duration::from_secs(5);
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// Over how long nodes spread their reconnects when we stop.
 const GOAWAY_SPREAD: Duration = Duration::from_secs(5);
-/// Refusals of a whole transaction in a row after which the stream is given up.
+/// Refusals of a whole transaction, or answers that are none, in a row after which the stream is given up.
 const REFUSALS_MOST: u32 = 3;
+/// When whoever met a place that may be free soon should come again.
+const COME_AGAIN: Duration = Duration::from_secs(8);
 
 /// A node's stream, before its Hello.
 pub(crate) struct Session<I> {
@@ -49,7 +63,7 @@ pub(crate) struct Session<I> {
     pub(crate) region: RegionId,
     pub(crate) address: String,
     pub(crate) inbound: I,
-    pub(crate) out: mpsc::Sender<Result<fleet::SyncResponse, Status>>,
+    pub(crate) out: mpsc::Sender<Result<Outgoing, Status>>,
     pub(crate) stop: Stop,
 }
 
@@ -62,39 +76,95 @@ pub(crate) enum End {
     Stopping,
     #[error("another session of the same node came")]
     Fenced,
+    #[error(
+        "another process is connected as this node: a copied disk or machine; remove one, and let it join anew"
+    )]
+    Clash,
+    #[error("another process was connected as this node a moment ago")]
+    PerhapsClash,
     #[error("no Hello in time")]
     NoHello,
     #[error("node speaks another protocol")]
     Protocol,
     #[error("node does not read")]
     Stalled,
-    #[error("node did not answer a transaction in time")]
+    #[error("node did not answer in time")]
     Silent,
     #[error("node keeps refusing whole transactions")]
     Refusing,
+    #[error("node's answers are none to what it was asked")]
+    Odd,
     #[error("configuration is not loaded, or was loaded anew")]
     Reloaded,
 }
 
 /// A transaction without its answer.
 struct InFlight {
-    txn: [u8; 16],
+    txn: [u8; 8],
     encoded: Arc<Encoded>,
+    /// It carried a person's word.
+    adopted: bool,
     deadline: Instant,
+    /// Held until the answer, so that what it teaches is there for those that wait for the place.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// A question without its answer.
+struct Asked {
+    survey: Survey,
+    deadline: Instant,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// What the node owes us.
+enum Owes {
+    Nothing,
+    Verdict(Box<InFlight>),
+    Report(Box<Asked>),
+}
+
+/// Where our history cannot have brought a node, and what was decided about it.
+struct Diverged {
+    at: fleet::Position,
+    /// Microseconds since 1970.
+    since: i64,
+    adopted: Option<Adopted>,
 }
 
 /// Where the conversation stands.
 struct Talk {
     seat: Seat,
     heads: watch::Receiver<u64>,
+    changes: watch::Receiver<u64>,
     generation: u64,
-    /// Where the node stands: our revision with that content, and its own position. None: send everything.
-    base: Option<(u64, fleet::Position)>,
-    in_flight: Option<InFlight>,
-    diverged: bool,
+    base: Base,
+    /// The revision at which the node stands by its own word.
+    stands: u64,
+    owes: Owes,
+    diverged: Option<Box<Diverged>>,
+    waiting: Option<Waiting>,
+    draining: bool,
+    /// Held since a list was asked for, until what came of it was answered.
+    place: Option<OwnedSemaphorePermit>,
     refusals: u32,
     marked: u64,
     marked_at: Instant,
+}
+
+impl Talk {
+    /// It owes nothing, and may be sent something.
+    fn idle(&self) -> bool {
+        let adopted = |diverged: &Diverged| diverged.adopted.is_some();
+        matches!(self.owes, Owes::Nothing) && self.diverged.as_deref().is_none_or(adopted)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.owes {
+            Owes::Nothing => None,
+            Owes::Verdict(in_flight) => Some(in_flight.deadline),
+            Owes::Report(asked) => Some(asked.deadline),
+        }
+    }
 }
 
 impl<I> Session<I>
@@ -112,36 +182,39 @@ where
         let Some(Some(Ok(fleet::SyncRequest { message: Some(fleet::sync_request::Message::Hello(hello)) }))) =
             hello
         else {
-            self.fail(Status::invalid_argument("the first message is Hello, within 10 seconds")).await;
+            self.fail(Status::invalid_argument("the first message is Hello, within 10 seconds"));
             return End::NoHello;
         };
         if hello.protocol != 1 {
-            self.fail(Status::failed_precondition("this control plane speaks protocol 1")).await;
+            self.fail(Status::failed_precondition("this control plane speaks protocol 1"));
             return End::Protocol;
         }
         let end = self.converse(hello).await;
         match end {
             End::Left | End::Stopping => {}
-            End::Fenced => self.fail(Status::aborted(end.to_string())).await,
-            End::Reloaded => self.fail(Status::unavailable(end.to_string())).await,
-            End::NoHello | End::Protocol | End::Stalled | End::Silent | End::Refusing => {
-                self.fail(Status::deadline_exceeded(end.to_string())).await;
+            End::Fenced => self.fail(Status::aborted(end.to_string())),
+            End::Clash => self.fail(Status::already_exists(end.to_string())),
+            End::PerhapsClash => self.fail(retry::unavailable(&end.to_string(), COME_AGAIN)),
+            End::Reloaded => self.fail(Status::unavailable(end.to_string())),
+            End::NoHello | End::Protocol | End::Odd => {
+                self.fail(Status::invalid_argument(end.to_string()));
+            }
+            End::Stalled | End::Silent | End::Refusing => {
+                self.fail(Status::deadline_exceeded(end.to_string()));
             }
         }
         end
     }
 
     async fn converse(&mut self, hello: fleet::Hello) -> End {
-        let mut talk = match self.begin(&hello).await {
+        let build = hello.build.clone();
+        // Boxed, like all that is rare: what an idle node costs is the size of what may run next.
+        let mut talk = match Box::pin(self.begin(hello)).await {
             Ok(talk) => talk,
             Err(end) => return end,
         };
-        self.publisher.events.node_connected(
-            &self.node.to_string(),
-            &self.region.to_string(),
-            &self.address,
-            &hello.build,
-        );
+        let id = self.node.to_string();
+        self.publisher.events.node_connected(&id, &self.region.to_string(), &self.address, &build);
         let end = match self.serve(&mut talk).await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -150,45 +223,72 @@ where
         end
     }
 
-    /// Takes the node's seat, greets it and finds out where it stands.
-    async fn begin(&mut self, hello: &fleet::Hello) -> Result<Talk, End> {
+    async fn begin(&mut self, hello: fleet::Hello) -> Result<Box<Talk>, End> {
         let heads = self.publisher.announced.subscribe();
-        let status = fleet::Status {
-            running: hello.resume.clone(),
-            standing: hello.standing.clone(),
-            ..Default::default()
-        };
-        let seat = self.publisher.fleet.enter(
-            self.node,
-            LiveNode {
-                region: self.region,
-                address: self.address.clone(),
-                build: hello.build.chars().take(64).collect(),
-                status,
-                last_seen_at: micros(self.seams.clock.now()),
-                diverged: false,
+        let changes = self.publisher.fleet.changes();
+        let node = LiveNode {
+            region: self.region,
+            address: self.address.clone(),
+            build: hello.build.chars().take(64).collect(),
+            boot_id: hello.boot_id.iter().copied().take(16).collect(),
+            features: features(hello.features),
+            status: fleet::Status {
+                running: hello.resume.clone(),
+                standing: hello.standing,
+                ..Default::default()
             },
-        );
+            last_seen_at: micros(self.seams.clock.now()),
+            diverged: false,
+        };
+        let boot_id = node.boot_id.clone();
+        let seat = self.publisher.fleet.enter(self.node, node).map_err(|clash| {
+            if clash.perhaps {
+                return End::PerhapsClash;
+            }
+            self.publisher.events.node_clash(&self.node.to_string(), &clash.there, &clash.newcomer);
+            End::Clash
+        })?;
+        let draining = self.publisher.fleet.is_draining(self.node);
         let welcome = fleet::Welcome {
             session: draw::<16>(&*self.seams.entropy).to_vec(),
             now: Some(time::timestamp(self.seams.clock.now())),
             status_every: Some(time::wire_duration(STATUS_EVERY)),
-            draining: false,
+            draining,
         };
-        self.send(fleet::sync_response::Message::Welcome(welcome)).await?;
-        let mut talk = Talk {
+        self.send(Message::Welcome(welcome)).await?;
+        let mut talk = Box::new(Talk {
             seat,
             heads,
+            changes,
             generation: 0,
-            base: None,
-            in_flight: None,
-            diverged: false,
+            base: Base::Nothing,
+            stands: hello.resume.as_ref().map_or(0, |at| at.revision),
+            owes: Owes::Nothing,
+            diverged: None,
+            waiting: None,
+            draining,
+            place: None,
             refusals: 0,
             marked: 0,
             marked_at: Instant::now(),
-        };
-        self.place(&mut talk, hello.resume.as_ref()).await?;
+        });
+        self.place(&mut talk, hello.resume).await?;
+        if let Some(tried) = hello.crash.and_then(|crash| crash.tried)
+            && talk.diverged.is_none()
+            && !tried.digest.is_empty()
+        {
+            self.crashed(tried, &boot_id).await;
+        }
         Ok(talk)
+    }
+
+    /// Notes that the node ended on a place. Nothing else is known of it that would help.
+    async fn crashed(&self, tried: fleet::Position, boot_id: &[u8]) {
+        let revision = tried.revision;
+        let crash = Crash { node: self.node, region: self.region, digest: tried.digest, revision };
+        if self.publisher.fleet.crashed(crash, boot_id).await {
+            self.publisher.events.node_crashed(&self.node.to_string(), revision);
+        }
     }
 
     async fn serve(&mut self, talk: &mut Talk) -> Result<std::convert::Infallible, End> {
@@ -197,24 +297,22 @@ where
         let mut marks = interval(MARK_MOVED);
         marks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let idle = talk.in_flight.is_none() && !talk.diverged;
-            if idle {
-                self.advance(talk, &fence).await?;
+            if talk.idle() {
+                Box::pin(self.advance(talk, &fence)).await?;
             }
-            let waiting = talk.in_flight.as_ref().map(|in_flight| in_flight.deadline);
-            let idle = waiting.is_none() && !talk.diverged;
+            let (idle, owed_until) = (talk.idle(), talk.deadline());
             tokio::select! {
                 () = stop.requested() => {
                     let goaway = fleet::Goaway {
                         reason: End::Stopping.to_string(),
                         spread_over: Some(time::wire_duration(GOAWAY_SPREAD)),
                     };
-                    self.send(fleet::sync_response::Message::Goaway(goaway)).await?;
+                    self.send(Message::Goaway(goaway)).await?;
                     return Err(End::Stopping);
                 }
                 () = fence.cancelled() => return Err(End::Fenced),
                 message = self.inbound.next() => match message {
-                    Some(Ok(message)) => self.hear(talk, message)?,
+                    Some(Ok(message)) => Box::pin(self.hear(talk, message)).await?,
                     Some(Err(status)) => {
                         debug!(node.id = %self.node, code = ?status.code(), "stream broke");
                         return Err(End::Left);
@@ -223,9 +321,13 @@ where
                 },
                 // Fails only when the publisher is gone, and then the stop comes too.
                 _ = talk.heads.changed(), if idle => {}
-                () = sleep_until(waiting.unwrap_or_else(Instant::now)), if waiting.is_some() => {
-                    let revision = talk.in_flight.as_ref().map_or(0, |it| it.encoded.position.revision);
-                    self.publisher.events.verdict(VerdictOutcome::Silent, &self.node.to_string(), revision, 0);
+                _ = talk.changes.changed() => Box::pin(self.review(talk)).await?,
+                () = sleep_until(owed_until.unwrap_or_else(Instant::now)), if owed_until.is_some() => {
+                    if let Owes::Verdict(in_flight) = &talk.owes {
+                        let revision = in_flight.encoded.position.revision;
+                        let silent = VerdictOutcome::Silent;
+                        self.publisher.events.verdict(silent, &self.node.to_string(), revision, 0);
+                    }
                     return Err(End::Silent);
                 }
                 _ = marks.tick(), if idle => self.mark(talk).await?,
@@ -233,156 +335,28 @@ where
         }
     }
 
-    /// Sends what the node lacks, if it lacks something.
-    async fn advance(
-        &mut self,
-        talk: &mut Talk,
-        fence: &tokio_util::sync::CancellationToken,
-    ) -> Result<(), End> {
-        talk.heads.mark_unchanged();
-        let from = talk.base.as_ref().map(|(revision, _)| *revision);
-        let encoded = match self.publisher.next(self.region, from, talk.generation).await {
-            Next::Settled => return Ok(()),
-            Next::Gone => return Err(End::Reloaded),
-            Next::Send(encoded) => encoded,
-        };
-        let base = talk.base.as_ref().map(|(_, position)| position.clone());
-        let txn = draw::<16>(&*self.seams.entropy);
-        let stop = self.stop.clone();
-        // A large snapshot takes a while to a slow node: the stop and the fence do not wait for it.
-        tokio::select! {
-            () = stop.requested() => return Ok(()),
-            () = fence.cancelled() => return Err(End::Fenced),
-            sent = self.transmit(txn, base, &encoded) => sent?,
-        }
-        talk.in_flight = Some(InFlight { txn, encoded, deadline: Instant::now() + VERDICT_LIMIT });
-        Ok(())
+    async fn send(&self, message: Message) -> Result<(), End> {
+        self.put(Outgoing::One(message)).await
     }
 
-    async fn transmit(
-        &self,
-        txn: [u8; 16],
-        base: Option<fleet::Position>,
-        encoded: &Encoded,
-    ) -> Result<(), End> {
-        use fleet::sync_response::Message;
-
-        let mode = if encoded.snapshot { fleet::Mode::Snapshot } else { fleet::Mode::Delta };
-        self.send(Message::Begin(fleet::Begin {
-            txn: txn.to_vec(),
-            mode: mode.into(),
-            base: base.filter(|_| !encoded.snapshot).map(|base| base.digest).unwrap_or_default(),
-            chunks: u32::try_from(encoded.chunks.len()).unwrap_or(u32::MAX),
-            ..Default::default()
-        }))
-        .await?;
-        for (index, (body, crc32)) in (0..).zip(&encoded.chunks) {
-            self.send(Message::Chunk(fleet::Chunk {
-                txn: txn.to_vec(),
-                index,
-                body: body.clone(),
-                crc32: *crc32,
-            }))
-            .await?;
-        }
-        self.send(Message::Commit(fleet::Commit {
-            txn: txn.to_vec(),
-            position: Some(encoded.position.clone()),
-            ..Default::default()
-        }))
-        .await
-    }
-
-    /// Tells an idle node how far nothing changed for it.
-    async fn mark(&mut self, talk: &mut Talk) -> Result<(), End> {
-        let Some((from, _)) = talk.base else { return Ok(()) };
-        let position = {
-            let index = self.publisher.read();
-            let Some(index) = index.as_ref().filter(|index| index.generation() == talk.generation) else {
-                return Err(End::Reloaded);
-            };
-            if !index.settled(self.region, from) {
-                return Ok(());
-            }
-            index.position(self.region)
-        };
-        if position.revision == talk.marked && talk.marked_at.elapsed() < MARK_IDLE {
-            return Ok(());
-        }
-        talk.marked = position.revision;
-        talk.marked_at = Instant::now();
-        talk.base = Some((position.revision, position.clone()));
-        self.send(fleet::sync_response::Message::Mark(fleet::Mark { position: Some(position) })).await
-    }
-
-    fn hear(&self, talk: &mut Talk, message: fleet::SyncRequest) -> Result<(), End> {
-        use fleet::sync_request::Message;
-
-        let now = micros(self.seams.clock.now());
-        match message.message {
-            Some(Message::Status(status)) => talk.seat.update(|node| {
-                node.last_seen_at = now;
-                node.status = status;
-            }),
-            Some(Message::Verdict(verdict)) => {
-                talk.seat.update(|node| node.last_seen_at = now);
-                return self.judge(talk, verdict);
-            }
-            // A second Hello means nothing within a stream; what we do not know, we pass over.
-            Some(Message::Hello(_) | Message::Buckets(_)) | None => {}
-        }
-        Ok(())
-    }
-
-    fn judge(&self, talk: &mut Talk, verdict: fleet::Verdict) -> Result<(), End> {
-        let Some(in_flight) = talk.in_flight.take_if(|it| it.txn.as_slice() == verdict.txn) else {
-            // About a transaction of an older session, or of none.
-            return Ok(());
-        };
-        let position = in_flight.encoded.position.clone();
-        let touched = (!in_flight.encoded.snapshot).then_some(in_flight.encoded.touched.as_slice());
-        let outcome = match verdict.outcome() {
-            fleet::Outcome::Active => VerdictOutcome::Active,
-            fleet::Outcome::ActivePartial => VerdictOutcome::Partial,
-            fleet::Outcome::Refused | fleet::Outcome::Unspecified => VerdictOutcome::Refused,
-        };
-        let refused = verdict.refusals.len();
-        self.publisher.events.verdict(outcome, &self.node.to_string(), position.revision, refused);
-        match outcome {
-            VerdictOutcome::Active | VerdictOutcome::Partial => {
-                talk.refusals = 0;
-                talk.marked = position.revision;
-                talk.marked_at = Instant::now();
-                talk.base = Some((position.revision, position));
-                talk.seat.update(|node| {
-                    node.refused(&verdict.refusals, touched);
-                    node.status.running = verdict.running;
-                });
-            }
-            VerdictOutcome::Refused | VerdictOutcome::Silent => {
-                // About the session, not about a resource: everything is sent next, and if even that is
-                // not taken the node may come anew.
-                talk.refusals += 1;
-                talk.base = None;
-                if talk.refusals >= REFUSALS_MOST {
-                    return Err(End::Refusing);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&self, message: fleet::sync_response::Message) -> Result<(), End> {
-        let response = fleet::SyncResponse { message: Some(message) };
-        match timeout(SEND_LIMIT, self.out.send(Ok(response))).await {
+    async fn put(&self, outgoing: Outgoing) -> Result<(), End> {
+        match timeout(SEND_LIMIT, self.out.send(Ok(outgoing))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_closed)) => Err(End::Left),
             Err(_elapsed) => Err(End::Stalled),
         }
     }
 
-    async fn fail(&self, status: Status) {
+    fn fail(&self, status: Status) {
         // Who does not read does not learn why, and a full channel is no reason to wait.
         self.out.try_send(Err(status)).ok();
     }
+}
+
+/// Names that can be kept with spaces between; a node that says others has none of ours.
+fn features(said: Vec<String>) -> Vec<String> {
+    let good = |name: &String| {
+        !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    said.into_iter().filter(good).take(64).collect()
 }

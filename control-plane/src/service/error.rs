@@ -5,7 +5,7 @@ use rr_contract::wire::management::Document;
 
 use crate::authz::Least;
 use crate::kind::Kind;
-use crate::store::StoreError;
+use crate::store::{NotAdmitted, Obstacle, StoreError};
 
 /// Stable names for programs, in `ErrorInfo.reason` and as `code` of problem+json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,11 @@ pub(crate) enum Reason {
     NotShared,
     CallNotAllowed,
     NotRestorable,
+    FeaturesMissing,
+    MassRemoval,
+    RegionDiverged,
+    NotDiverged,
+    NotHeld,
     Unavailable,
     Internal,
 }
@@ -49,6 +54,11 @@ impl Reason {
             Self::NotShared => "NOT_SHARED",
             Self::CallNotAllowed => "CALL_NOT_ALLOWED",
             Self::NotRestorable => "NOT_RESTORABLE",
+            Self::FeaturesMissing => "FEATURES_MISSING",
+            Self::MassRemoval => "MASS_REMOVAL",
+            Self::RegionDiverged => "REGION_DIVERGED",
+            Self::NotDiverged => "NOT_DIVERGED",
+            Self::NotHeld => "NOT_HELD",
             Self::Unavailable => "UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
@@ -102,7 +112,7 @@ pub(crate) enum ServiceError {
     #[error("{text}")]
     Conflict { reason: Reason, text: String },
     #[error("{0}")]
-    Unavailable(&'static str),
+    NotAdmitted(Box<NotAdmitted>),
     #[error("the database did not do it")]
     Store(#[source] StoreError),
 }
@@ -113,7 +123,7 @@ impl ServiceError {
             Self::NotFound { .. } => Kind::NotFound,
             Self::AlreadyThere { .. } => Kind::AlreadyThere,
             Self::Invalid(_) => Kind::Invalid,
-            Self::Refused { .. } => Kind::Refused,
+            Self::Refused { .. } | Self::NotAdmitted(_) => Kind::Refused,
             Self::Unauthenticated | Self::BadToken => Kind::Unauthenticated,
             Self::Role(_)
             | Self::BootstrapOnly
@@ -121,7 +131,6 @@ impl ServiceError {
             | Self::NotShared { .. }
             | Self::Call(_) => Kind::Forbidden,
             Self::Conflict { .. } | Self::Stale { .. } => Kind::Conflict,
-            Self::Unavailable(_) => Kind::Unavailable,
             Self::Store(error) => error.kind(),
         }
     }
@@ -139,7 +148,11 @@ impl ServiceError {
             Self::NotShared { .. } => Reason::NotShared,
             Self::Call(_) => Reason::CallNotAllowed,
             Self::Stale { .. } => Reason::Stale,
-            Self::Unavailable(_) => Reason::Unavailable,
+            Self::NotAdmitted(refusal) => match refusal.obstacle {
+                Obstacle::Features { .. } => Reason::FeaturesMissing,
+                Obstacle::MassRemoval { .. } => Reason::MassRemoval,
+                Obstacle::Diverged { .. } => Reason::RegionDiverged,
+            },
             Self::Store(error) => match error.kind() {
                 Kind::AlreadyThere => Reason::NameTaken,
                 Kind::Conflict => Reason::Changed,
@@ -158,7 +171,10 @@ impl ServiceError {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            StoreError::NotAdmitted(refusal) => Self::NotAdmitted(refusal),
+            other => Self::Store(other),
+        }
     }
 }
 

@@ -1,25 +1,40 @@
-//! Nodes, for operators: what the store knows of each, and what its open stream says now.
+//! Nodes and regions, for operators: what the store knows of each, and what its open stream says now.
 
 use std::collections::HashMap;
 
+use prost::Message as _;
 use rr_contract::model::id::RegionId;
+use rr_contract::model::time;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::{Region, Role};
 
-use super::{Page, PageRequest, ServiceError, Services};
+use super::{Caller, Changed, Page, PageRequest, ServiceError, Services};
 use crate::authz::{Least, Principal};
 use crate::noun::Noun;
-use crate::publish::LiveNode;
-use crate::store::{self, Stored, node_row};
+use crate::store::decision::{self, Notes};
+use crate::store::{self, Stored, node_row, time_of};
 
-/// One node, from both sources.
-#[derive(Debug)]
-pub(crate) struct NodeView {
-    pub(crate) row: node_row::Model,
-    /// Region name.
+/// How many nodes are read at once where all are asked for.
+const READ: u64 = 1_000;
+/// How many nodes an answer names.
+pub(super) const NAMED: usize = 100;
+
+/// Which nodes are asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeQuery {
+    /// Name or id; empty for all.
     pub(crate) region: String,
-    pub(crate) live: Option<LiveNode>,
-    pub(crate) desired: fleet::Position,
+    pub(crate) only_unhealthy: bool,
+    pub(crate) behind: bool,
+}
+
+/// What nodes are looked at with.
+struct Look<'a> {
+    services: &'a Services,
+    /// Region names by id.
+    names: HashMap<String, String>,
+    notes: Notes,
+    now: i64,
 }
 
 impl Services {
@@ -27,57 +42,404 @@ impl Services {
     pub(crate) async fn node_list(
         &self,
         principal: &Principal,
-        region: &str,
+        query: &NodeQuery,
         page: &PageRequest,
-    ) -> Result<Page<NodeView>, ServiceError> {
-        let wanted = match region {
-            "" => None,
-            reference => Some(self.region_show(principal, reference).await?),
-        };
-        let rows = store::resource::all(&self.store, Noun::Region, "").await?;
-        let regions: Vec<Stored<Region>> = store::resource::with_documents(&self.store, rows).await?;
-        let theirs: Vec<String> = regions
-            .iter()
-            .filter(|region| operates(principal, region))
-            .filter(|region| wanted.as_ref().is_none_or(|wanted| wanted.row.id == region.row.id))
-            .map(|region| region.row.id.clone())
-            .collect();
-        if let Some(wanted) = &wanted
-            && theirs.is_empty()
-        {
-            // It is known to everybody; its nodes are not.
-            return Err(if wanted.document.dedicated_to.is_empty() || principal.operator {
-                ServiceError::Role(Least::InRegion)
+    ) -> Result<Page<fleet::Node>, ServiceError> {
+        let regions = self.operated(principal, &query.region).await?;
+        let theirs: Vec<String> = regions.iter().map(|region| region.row.id.clone()).collect();
+        let look = self.look(regions).await?;
+        let cursor = page.cursor::<2>()?.unwrap_or(["", ""]);
+        let mut after = (cursor[0].to_owned(), cursor[1].to_owned());
+        let mut found = Vec::new();
+        loop {
+            let rows = store::node::list(&self.store, &theirs, (&after.0, &after.1), page.limit()).await?;
+            let whole = (rows.len() as u64) < page.limit();
+            for row in rows {
+                after = (row.region.clone(), row.id.clone());
+                let node = look.node(row)?;
+                if query.wants(&node) {
+                    found.push((after.clone(), node));
+                }
+            }
+            if whole || found.len() as u64 >= page.limit() {
+                break;
+            }
+        }
+        found.truncate(usize::try_from(page.limit()).unwrap_or(usize::MAX));
+        let page = page.cut(found, |((region, id), _)| vec![region.clone(), id.clone()]);
+        Ok(Page { items: page.items.into_iter().map(|(_, node)| node).collect(), next: page.next })
+    }
+
+    /// All at once.
+    pub(crate) async fn node_all(
+        &self,
+        principal: &Principal,
+        query: &NodeQuery,
+    ) -> Result<Vec<fleet::Node>, ServiceError> {
+        let regions = self.operated(principal, &query.region).await?;
+        let theirs: Vec<String> = regions.iter().map(|region| region.row.id.clone()).collect();
+        let look = self.look(regions).await?;
+        let rows = self.node_rows(&theirs).await?;
+        let mut nodes = rows.into_iter().map(|row| look.node(row)).collect::<Result<Vec<_>, _>>()?;
+        nodes.retain(|node| query.wants(node));
+        Ok(nodes)
+    }
+
+    /// By id.
+    pub(crate) async fn node_show(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> Result<fleet::Node, ServiceError> {
+        let (row, region) = self.operated_node(principal, id).await?;
+        self.look(vec![region]).await?.node(row)
+    }
+
+    /// Takes a node out of service, or puts it back.
+    pub(crate) async fn node_drain(
+        &self,
+        caller: Caller,
+        id: &str,
+        undo: bool,
+    ) -> Result<Changed<fleet::Node>, ServiceError> {
+        let (row, region) = self.operated_node(&caller.principal, id).await?;
+        let (node, drain) = (row.id, !undo);
+        let written = self
+            .store
+            .write(caller.author(), {
+                let (node, region) = (node.clone(), region.row.clone());
+                move |txn| {
+                    Box::pin(async move {
+                        let missing = || ServiceError::NotFound { noun: "node", name: node.clone() };
+                        let row = store::node::by_id(txn, &node).await?.ok_or_else(missing)?;
+                        if row.draining != drain {
+                            let state = if drain { "out of service" } else { "in service" };
+                            let words = format!("{}: {node} {state}", region.name);
+                            txn.decide(Noun::Region, region, words);
+                            decision::drain(txn, node, drain);
+                        }
+                        Ok::<_, ServiceError>(())
+                    })
+                }
+            })
+            .await?;
+        self.publisher.fleet().refresh().await?;
+        let value = self.node_show(&caller.principal, &node).await?;
+        Ok(Changed { value, revision: written.revision.unwrap_or_default() })
+    }
+
+    /// The regions of a caller, with how far their nodes are.
+    pub(crate) async fn region_states(
+        &self,
+        principal: &Principal,
+    ) -> Result<Vec<fleet::RegionState>, ServiceError> {
+        let regions = self.operated(principal, "").await?;
+        let look = self.look(regions.clone()).await?;
+        let mut states = Vec::with_capacity(regions.len());
+        for region in regions {
+            let rows = self.node_rows(std::slice::from_ref(&region.row.id)).await?;
+            let nodes = rows.into_iter().map(|row| look.node(row)).collect::<Result<Vec<_>, _>>()?;
+            states.push(look.region(&region, &nodes)?);
+        }
+        Ok(states)
+    }
+
+    /// The regions that a caller operates: all, or the one that is named.
+    pub(super) async fn operated(
+        &self,
+        principal: &Principal,
+        reference: &str,
+    ) -> Result<Vec<Stored<Region>>, ServiceError> {
+        if reference.is_empty() {
+            let rows = store::resource::all(&self.store, Noun::Region, "").await?;
+            let mut regions: Vec<Stored<Region>> = store::resource::with_documents(&self.store, rows).await?;
+            regions.retain(|region| operates(principal, region));
+            return Ok(regions);
+        }
+        let region = self.region_show(principal, reference).await?;
+        if operates(principal, &region) {
+            return Ok(vec![region]);
+        }
+        // It is known to everybody; its nodes are not.
+        Err(if region.document.dedicated_to.is_empty() {
+            ServiceError::Role(Least::InRegion)
+        } else {
+            ServiceError::NotFound { noun: "region", name: reference.to_owned() }
+        })
+    }
+
+    async fn operated_node(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> Result<(node_row::Model, Stored<Region>), ServiceError> {
+        // Who operates no region is told so, whether there is such a node or not.
+        let operates_some = principal.operator
+            || !principal.regions.is_empty()
+            || principal.orgs.iter().any(|(_, role)| *role >= Role::Admin);
+        let missing = || {
+            if operates_some {
+                ServiceError::NotFound { noun: "node", name: id.to_owned() }
             } else {
-                ServiceError::NotFound { noun: "region", name: region.to_owned() }
-            });
+                ServiceError::Role(Least::InRegion)
+            }
+        };
+        let row = store::node::by_id(&self.store, id).await?.ok_or_else(missing)?;
+        let region = super::region::by_reference(&self.store, &row.region).await?;
+        let region = region.filter(|region| operates(principal, region)).ok_or_else(missing)?;
+        Ok((row, region))
+    }
+
+    /// All nodes of some regions.
+    pub(super) async fn node_rows(&self, regions: &[String]) -> Result<Vec<node_row::Model>, ServiceError> {
+        let mut all: Vec<node_row::Model> = Vec::new();
+        loop {
+            let after = all.last().map_or(("", ""), |last| (last.region.as_str(), last.id.as_str()));
+            let rows = store::node::list(&self.store, regions, after, READ).await?;
+            let whole = (rows.len() as u64) < READ;
+            all.extend(rows);
+            if whole {
+                return Ok(all);
+            }
         }
-        let after = page.cursor::<2>()?.unwrap_or(["", ""]);
-        let rows = store::node::list(&self.store, &theirs, (after[0], after[1]), page.limit()).await?;
-        let page = page.cut(rows, |row| vec![row.region.clone(), row.id.clone()]);
-        let names: HashMap<String, String> =
-            regions.into_iter().map(|region| (region.row.id, region.row.name)).collect();
-        let mut items = Vec::with_capacity(page.items.len());
-        for row in page.items {
-            let id = row.region.parse::<RegionId>().map_err(|_| store::StoreError::Damaged("node"))?;
-            let desired = self
-                .publisher
-                .position(id)
-                .ok_or(ServiceError::Unavailable("the configuration is still being loaded"))?;
-            items.push(NodeView {
-                region: names.get(&row.region).cloned().unwrap_or_else(|| row.region.clone()),
-                live: self.publisher.fleet().node(&row.id),
-                desired,
-                row,
-            });
-        }
-        Ok(Page { items, next: page.next })
+    }
+
+    async fn look(&self, regions: Vec<Stored<Region>>) -> Result<Look<'_>, ServiceError> {
+        let names = regions.into_iter().map(|region| (region.row.id, region.row.name)).collect();
+        let notes = decision::notes(&self.store).await?;
+        Ok(Look { services: self, names, notes, now: self.store.now() })
+    }
+
+    /// What a region should have.
+    pub(super) fn desired(&self, region: &str) -> Result<fleet::Position, ServiceError> {
+        let id: RegionId = region.parse().map_err(|_| store::StoreError::Damaged("region"))?;
+        self.publisher.position(id).ok_or(ServiceError::Store(store::StoreError::NotLoaded))
     }
 }
 
+impl NodeQuery {
+    fn wants(&self, node: &fleet::Node) -> bool {
+        (!self.only_unhealthy || is_unhealthy(node)) && (!self.behind || (node.connected && !in_step(node)))
+    }
+}
+
+impl Look<'_> {
+    fn node(&self, row: node_row::Model) -> Result<fleet::Node, ServiceError> {
+        let desired = self.services.desired(&row.region)?;
+        let live = self.services.publisher.fleet().node(&row.id);
+        let leased = row.leased_until > self.now;
+        let stray = self.notes.strays.get(&row.id);
+        let (status, address, build, seen_at, features, diverged) = match live {
+            Some(live) => {
+                let diverged = live.diverged;
+                (live.status, live.address, live.build, live.last_seen_at, live.features, diverged)
+            }
+            None => {
+                // What was written by another build may not decode; then nothing is known.
+                let status = fleet::Status::decode(row.status.as_slice()).unwrap_or_default();
+                let features = row.features.split_whitespace().map(str::to_owned).collect();
+                let address = if leased { row.address } else { String::new() };
+                (status, address, row.build, row.last_seen_at, features, false)
+            }
+        };
+        let connected = leased || !address.is_empty();
+        let held = self.notes.regions.get(&row.region).and_then(|state| state.held_revision);
+        let stands = status.running.as_ref().map_or(0, |at| at.revision);
+        let crash = self.notes.crashes.get(&row.id).map(|crash| fleet::NodeCrash {
+            tried: Some(fleet::Position {
+                revision: crash.revision.unsigned_abs(),
+                digest: crash.digest.clone(),
+                region: crash.region.clone(),
+                ..fleet::Position::default()
+            }),
+            at: at(crash.at),
+        });
+        let mut node = fleet::Node {
+            id: row.id,
+            region: self.names.get(&row.region).cloned().unwrap_or(row.region),
+            build,
+            connected,
+            address,
+            desired: Some(desired),
+            running: status.running,
+            serving: status.serving,
+            on_disk: status.on_disk,
+            standing: status.standing,
+            joined_at: at(row.joined_at),
+            last_seen_at: at(seen_at),
+            certificate_not_after: at(row.certificate_not_after),
+            spool_bytes: status.spool_bytes,
+            records_dropped: status.records_dropped,
+            diverged: diverged || stray.is_some(),
+            history_rewritten: status.history_rewritten,
+            proven: status.proven,
+            features,
+            replica: if connected { row.replica } else { String::new() },
+            draining: row.draining,
+            held: false,
+            disk_set_back: status.disk_set_back,
+            crash,
+            why: String::new(),
+        };
+        node.held = held.is_some_and(|held| stands < held.unsigned_abs()) && !in_step(&node);
+        node.why = why(&node);
+        Ok(node)
+    }
+
+    fn region(
+        &self,
+        region: &Stored<Region>,
+        nodes: &[fleet::Node],
+    ) -> Result<fleet::RegionState, ServiceError> {
+        let count = |wanted: &dyn Fn(&fleet::Node) -> bool| {
+            u32::try_from(nodes.iter().filter(|node| wanted(node)).count()).unwrap_or(u32::MAX)
+        };
+        let state = self.notes.regions.get(&region.row.id);
+        let held = state.filter(|state| state.held_revision.is_some());
+        let mut shown = fleet::RegionState {
+            region: region.row.name.clone(),
+            id: region.row.id.clone(),
+            desired: Some(self.services.desired(&region.row.id)?),
+            nodes: count(&|_| true),
+            connected: count(&|node| node.connected),
+            in_step: count(&|node| node.connected && in_step(node)),
+            refusing: count(&|node| node.connected && !node.standing.is_empty()),
+            draining: count(&|node| node.draining),
+            diverged: self.strays(&region.row.id),
+            held_revision: held.and_then(|state| state.held_revision).unwrap_or_default().unsigned_abs(),
+            held_why: held.map(|state| state.held_why.clone()).unwrap_or_default(),
+            held_at: held.and_then(|state| state.held_at).and_then(at),
+            why: String::new(),
+        };
+        shown.diverged.truncate(NAMED);
+        shown.why = why_region(&shown);
+        Ok(shown)
+    }
+
+    fn strays(&self, region: &str) -> Vec<fleet::DivergedNode> {
+        strays(&self.notes, region)
+    }
+}
+
+/// Diverged nodes of a region, by id.
+pub(super) fn strays(notes: &Notes, region: &str) -> Vec<fleet::DivergedNode> {
+    let mut strays: Vec<fleet::DivergedNode> = notes
+        .strays
+        .values()
+        .filter(|stray| stray.region == region)
+        .map(|stray| fleet::DivergedNode {
+            node: stray.node.clone(),
+            lineage: stray.at.lineage.clone(),
+            revision: stray.at.revision,
+            since: at(stray.since),
+        })
+        .collect();
+    strays.sort_by(|a, b| a.node.cmp(&b.node));
+    strays
+}
+
 /// Whether the nodes of a region are a caller's to see.
-fn operates(principal: &Principal, region: &Stored<Region>) -> bool {
+pub(super) fn operates(principal: &Principal, region: &Stored<Region>) -> bool {
     principal.operator
         || principal.regions.contains(&region.row.id)
         || principal.role_in(&region.document.dedicated_to) >= Some(Role::Admin)
+}
+
+fn at(micros: i64) -> Option<pbjson_types::Timestamp> {
+    Some(time::timestamp(time_of(micros)))
+}
+
+/// Whether a node runs what is published for it, whatever number either has for it.
+fn in_step(node: &fleet::Node) -> bool {
+    match (&node.desired, &node.running) {
+        (Some(desired), Some(running)) => {
+            running.lineage == desired.lineage && running.digest == desired.digest
+        }
+        _ => false,
+    }
+}
+
+fn crashed_on_desired(node: &fleet::Node) -> bool {
+    let tried = node.crash.as_ref().and_then(|crash| crash.tried.as_ref());
+    tried.is_some_and(|tried| node.desired.as_ref().is_some_and(|desired| desired.digest == tried.digest))
+}
+
+fn is_unhealthy(node: &fleet::Node) -> bool {
+    !node.why.is_empty()
+}
+
+/// What is the matter with a node, the worst first.
+fn why(node: &fleet::Node) -> String {
+    let revision = |at: &Option<fleet::Position>| at.as_ref().map_or(0, |at| at.revision);
+    let (stands, wanted) = (revision(&node.running), revision(&node.desired));
+    if node.diverged {
+        return format!(
+            "it stands at revision {stands} of a history that is not this database's, and is sent nothing: \
+             `rrctl revision adopt --region {} --dry-run` says what can be done",
+            node.region
+        );
+    }
+    if node.history_rewritten {
+        return "it was told of another audit head than it had: what was already published was changed"
+            .to_owned();
+    }
+    if crashed_on_desired(node) {
+        return format!(
+            "it crashed on revision {}, runs {stands} and is not sent that again: change or roll back what is new, or \
+             update it",
+            node.crash.as_ref().map_or(0, |crash| revision(&crash.tried))
+        );
+    }
+    if node.held {
+        return format!(
+            "its region is held because nodes crashed: it stays at revision {stands} until the held one is changed or \
+             `rrctl revision release --region {}` sends it on",
+            node.region
+        );
+    }
+    if !node.connected {
+        return format!("it is not connected: it runs revision {stands} by what it has on disk");
+    }
+    if let Some(refusal) = node.standing.first() {
+        let what = refusal.key.as_ref().map_or("a whole transaction", |key| key.id.as_str());
+        let more = node.standing.len() - 1;
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        return format!("it refuses {what}{more}: {}", refusal.why().as_str_name());
+    }
+    if !in_step(node) {
+        return format!("it runs revision {stands} and is behind {wanted}");
+    }
+    if node.disk_set_back {
+        return "it came back at an older place than it once stood at: its disk was set back".to_owned();
+    }
+    if node.draining {
+        return "it is out of service: `rrctl node undrain` puts it back".to_owned();
+    }
+    String::new()
+}
+
+fn why_region(state: &fleet::RegionState) -> String {
+    if let Some(first) = state.diverged.first() {
+        return format!(
+            "{} node(s) stand in another history, as {} at revision {}: nothing is published there until `rrctl revision \
+             adopt --region {}`",
+            state.diverged.len(),
+            first.node,
+            first.revision,
+            state.region
+        );
+    }
+    if state.held_revision != 0 {
+        return format!(
+            "revision {} is held: {}; change what is new, or `rrctl revision release --region {} {}`",
+            state.held_revision, state.held_why, state.region, state.held_revision
+        );
+    }
+    match (state.nodes, state.connected, state.connected - state.in_step, state.refusing) {
+        (0, ..) => "no node has joined".to_owned(),
+        (_, 0, ..) => "no node is connected".to_owned(),
+        (_, _, 0, 0) => "all connected nodes run what is published".to_owned(),
+        (_, connected, 0, refusing) => format!("{refusing} of {connected} connected nodes refuse something"),
+        (_, connected, behind, _) => format!("{behind} of {connected} connected nodes are behind"),
+    }
 }

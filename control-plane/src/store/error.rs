@@ -4,6 +4,7 @@
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
+use super::admission::NotAdmitted;
 use crate::kind::Kind;
 
 /// A read or a write that failed.
@@ -57,6 +58,12 @@ pub enum StoreError {
     /// A text of a caller's holds a NUL, which PostgreSQL has no place for.
     #[error("a text holds a NUL character")]
     Text(#[source] DbErr),
+    /// What the fleet is or has forbids it.
+    #[error("{0}")]
+    NotAdmitted(Box<NotAdmitted>),
+    /// What regions hold is not known yet.
+    #[error("the configuration is still being loaded")]
+    NotLoaded,
     /// A row holds what this program would not have written.
     #[error("row of {0} is damaged")]
     Damaged(&'static str),
@@ -69,12 +76,14 @@ impl StoreError {
             Self::Duplicate(_) => Kind::AlreadyThere,
             Self::Reference(_) => Kind::Conflict,
             Self::Text(_) => Kind::Invalid,
+            Self::NotAdmitted(_) => Kind::Refused,
             Self::Open { .. }
             | Self::Migrate { .. }
             | Self::Commit(_)
             | Self::RolledBack(_)
             | Self::Group
             | Self::Closed
+            | Self::NotLoaded
             | Self::Lost => Kind::Unavailable,
             Self::Statement { source, .. } if is_outage(source) => Kind::Unavailable,
             Self::Statement { .. } | Self::Damaged(_) => Kind::Bug,

@@ -36,6 +36,8 @@ pub(crate) struct PublishedChange {
 pub(crate) struct News {
     /// In the order of revisions, whole revisions only.
     pub(crate) changes: Vec<PublishedChange>,
+    /// How many removals each of them was agreed to take from one region, where any.
+    pub(crate) removals: Vec<(u64, u64)>,
     /// Up to here, with the head of the audit chain.
     pub(crate) to: Option<(u64, [u8; 32])>,
 }
@@ -102,8 +104,12 @@ pub(crate) async fn since(db: &impl Reader, revision: u64, limit: u64) -> Result
         .map_err(StoreError::statement("read revisions"))?;
     let mut last = None;
     let mut count = 0;
+    let mut removals = Vec::new();
     for row in &revisions {
         last = Some(row);
+        if row.removals > 0 {
+            removals.push((number(row.rev)?, number(row.removals)?));
+        }
         count += u64::try_from(row.changes).unwrap_or_default();
         if count >= limit {
             break;
@@ -134,7 +140,22 @@ pub(crate) async fn since(db: &impl Reader, revision: u64, limit: u64) -> Result
         })
         .collect::<Result<_, StoreError>>()?;
     let audit = last.audit.as_slice().try_into().map_err(|_| StoreError::Damaged("revision"))?;
-    Ok(News { changes, to: Some((number(last.rev)?, audit)) })
+    Ok(News { changes, removals, to: Some((number(last.rev)?, audit)) })
+}
+
+/// How many removals the revisions behind `after` and up to `to` were agreed to take from one region.
+pub(crate) async fn removals(db: &impl Reader, after: u64, to: u64) -> Result<u64, StoreError> {
+    let rows: Vec<i64> = revision::Entity::find()
+        .select_only()
+        .column(revision::Column::Removals)
+        .filter(revision::Column::Rev.gt(row_of(after)?))
+        .filter(revision::Column::Rev.lte(row_of(to)?))
+        .filter(revision::Column::Removals.gt(0_i64))
+        .into_tuple()
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read removals"))?;
+    rows.into_iter().map(number).try_fold(0_u64, |sum, count| Ok(sum.saturating_add(count?)))
 }
 
 /// Newest first, below `before`.
@@ -300,7 +321,7 @@ fn beyond(kind: i32, id: &str) -> Condition {
         .add(Condition::all().add(change::Column::Kind.eq(kind)).add(change::Column::Id.gt(id)))
 }
 
-fn key(kind: i32, org: String, id: String) -> Result<Key, StoreError> {
+pub(super) fn key(kind: i32, org: String, id: String) -> Result<Key, StoreError> {
     let org = if kind == Noun::Org.row() { id.clone() } else { org };
     Key::try_from(&fleet::Key { kind, org, id }).map_err(|_| StoreError::Damaged("resource"))
 }

@@ -147,22 +147,3 @@ pub(crate) async fn list(
         .await
         .map_err(StoreError::statement("list nodes"))
 }
-
-/// What a node reported last.
-pub(crate) async fn report(
-    txn: &Txn,
-    id: &str,
-    build: &str,
-    seen_at: i64,
-    status: &[u8],
-) -> Result<(), StoreError> {
-    node::Entity::update_many()
-        .col_expr(node::Column::Build, Expr::value(build))
-        .col_expr(node::Column::LastSeenAt, Expr::value(seen_at))
-        .col_expr(node::Column::Status, Expr::value(status.to_vec()))
-        .filter(node::Column::Id.eq(id))
-        .exec(txn.tx())
-        .await
-        .map_err(StoreError::statement("write node report"))?;
-    Ok(())
-}

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rr_contract::audit;
 use rr_contract::digest::resource_hash;
@@ -17,9 +18,10 @@ use sea_orm::{
     IntoActiveModel as _, QueryFilter as _, QueryTrait as _,
 };
 
+use super::admission::{Admitted, Proposed};
 use super::entity::{blob, change, link, proxy_home, resource, revision};
 use super::write::{Author, Txn};
-use super::{StoreError, time_of};
+use super::{StoreError, history, time_of};
 use crate::document::Part;
 use crate::noun::Noun;
 
@@ -54,11 +56,15 @@ type Also = Box<dyn for<'a> FnOnce(&'a Txn) -> BoxFuture<'a, Result<(), StoreErr
 pub(crate) struct Staged {
     changes: BTreeMap<(Noun, String), Change>,
     also: Vec<Also>,
+    /// It is a revision even when no resource changes.
+    entry: bool,
 }
 
 enum Change {
     Put(Box<Put>),
     Removal(Box<resource::Model>),
+    /// The resource stays as it is; something was decided about it.
+    Decision(Box<resource::Model>, String),
 }
 
 /// Where the history stands.
@@ -66,6 +72,23 @@ enum Change {
 pub(super) struct Place {
     pub(super) head: i64,
     pub(super) audit: [u8; 32],
+}
+
+impl Staged {
+    /// What of it is about nodes, as they would see it.
+    pub(super) fn proposed(&self) -> Result<Vec<Proposed>, StoreError> {
+        let published = self.changes.iter().filter(|((noun, _), _)| *noun <= Noun::Meter);
+        published
+            .map(|((noun, id), change)| {
+                let (org, payload) = match change {
+                    Change::Put(put) => (&put.org, put.payload.as_deref()),
+                    Change::Removal(row) | Change::Decision(row, _) => (&row.org, None),
+                };
+                let key = history::key(noun.row(), org.clone(), id.clone())?;
+                Ok(Proposed { key, payload: payload.map(Bytes::copy_from_slice) })
+            })
+            .collect()
+    }
 }
 
 impl Txn {
@@ -79,6 +102,16 @@ impl Txn {
         self.staged.changes.insert((noun, row.id.clone()), Change::Removal(Box::new(row)));
     }
 
+    /// Notes in the history that something was decided about a resource that nodes are not sent, in these words.
+    pub(crate) fn decide(&mut self, noun: Noun, row: resource::Model, words: String) {
+        self.staged.changes.insert((noun, row.id.clone()), Change::Decision(Box::new(row), words));
+    }
+
+    /// Makes this write a revision, whatever it changes.
+    pub(super) fn enter(&mut self) {
+        self.staged.entry = true;
+    }
+
     /// Whether this write becomes a revision.
     pub(crate) fn stages_changes(&self) -> bool {
         !self.staged.changes.is_empty()
@@ -89,7 +122,7 @@ impl Txn {
         match self.staged.changes.get(&(noun, id.to_owned())) {
             Some(Change::Put(put)) => !put.links.iter().any(|(_, noun, id)| *noun == to && id == to_id),
             Some(Change::Removal(_)) => true,
-            None => false,
+            Some(Change::Decision(..)) | None => false,
         }
     }
 
@@ -107,12 +140,13 @@ pub(super) async fn flush(
     txn: &Txn,
     staged: Staged,
     author: &Author,
+    admitted: Admitted,
     place: &mut Place,
 ) -> Result<Option<u64>, StoreError> {
     for rows in staged.also {
         rows(txn).await?;
     }
-    if staged.changes.is_empty() {
+    if staged.changes.is_empty() && !staged.entry {
         return Ok(None);
     }
     let rev = place.head + 1;
@@ -129,10 +163,11 @@ pub(super) async fn flush(
         call: Set(author.call.to_owned()),
         changes: Set(i64::try_from(rows.changes.len()).unwrap_or(i64::MAX)),
         audit: Set(head.to_vec()),
-        removals: Set(0),
+        removals: Set(i64::try_from(admitted.removals).unwrap_or(i64::MAX)),
     };
     rows.clear(txn).await?;
-    if rows.changes.len() <= AT_ONCE && txn.tx().get_database_backend() == DatabaseBackend::Postgres {
+    let few = (1..=AT_ONCE).contains(&rows.changes.len());
+    if few && txn.tx().get_database_backend() == DatabaseBackend::Postgres {
         rows.write_at_once(txn, revision).await?;
     } else {
         rows.write(txn, revision).await?;
@@ -204,6 +239,16 @@ impl Rows {
         for ((noun, id), change) in staged {
             match change {
                 Change::Put(put) => rows.put(rev, now, *put),
+                Change::Decision(row, words) => rows.changes.push(change::Model {
+                    rev,
+                    kind: noun.row(),
+                    org: concerned(noun, &id, row.org),
+                    id,
+                    name: words,
+                    before: Some(row.doc.clone()),
+                    after: Some(row.doc),
+                    payload: None,
+                }),
                 Change::Removal(row) => {
                     rows.changes.push(change::Model {
                         rev,

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -25,6 +26,7 @@ use sea_orm::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
+use super::admission::{Admission, Admitted, Consent};
 use super::entity::{head, revision};
 use super::stage::{Place, Staged, flush};
 use super::{Store, StoreError, listen};
@@ -54,12 +56,14 @@ pub(crate) struct Author {
     pub(crate) user_agent: String,
     /// As `ProxyService.CreateProxy`.
     pub(crate) call: &'static str,
+    pub(crate) consent: Consent,
 }
 
 impl Author {
     /// The control plane itself.
     pub(crate) fn system(call: &'static str) -> Self {
-        Self { name: "system".to_owned(), call, ..Self::default() }
+        let consent = Consent { anything: true, ..Consent::default() };
+        Self { name: "system".to_owned(), call, consent, ..Self::default() }
     }
 }
 
@@ -170,6 +174,8 @@ struct Group {
     txn: Txn,
     place: Place,
     ends: Vec<(Option<u64>, End)>,
+    /// Asked about each write.
+    admission: Option<Arc<dyn Admission>>,
 }
 
 impl Store {
@@ -276,12 +282,9 @@ impl Store {
     /// Begins, and takes the lock that makes commits follow one another.
     async fn open_group(&self) -> Result<Group, StoreError> {
         let txn = self.begin().await?;
-        match held_head(&txn).await {
-            Ok(row) => {
-                let (head, audit) = row.map_or((0, vec![0; 32]), |row| (row.head, row.audit));
-                let audit = audit.try_into().map_err(|_| StoreError::Damaged("head"))?;
-                Ok(Group { txn, place: Place { head, audit }, ends: Vec::new() })
-            }
+        let admission = self.0.admission.get().and_then(Weak::upgrade);
+        match begun(&txn, admission.as_deref()).await {
+            Ok(place) => Ok(Group { txn, place, ends: Vec::new(), admission }),
             Err(error) => {
                 txn.rollback().await;
                 Err(error)
@@ -290,7 +293,7 @@ impl Store {
     }
 
     async fn close_group(&self, group: Group) {
-        let Group { txn, place, ends } = group;
+        let Group { txn, place, ends, admission: _ } = group;
         let newest = ends.iter().rev().find_map(|(revision, _)| *revision);
         if newest.is_some()
             && let Err(error) = move_head(&txn, &place).await
@@ -379,8 +382,18 @@ impl Group {
             }
         };
         let staged = std::mem::take(&mut self.txn.staged);
-        match flush(&self.txn, staged, &author, &mut self.place).await {
+        let admitted = match admit(&self.txn, self.admission.as_deref(), &staged, author.consent).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                end(Err(error));
+                return self.go_on().await;
+            }
+        };
+        match flush(&self.txn, staged, &author, admitted, &mut self.place).await {
             Ok(revision) => {
+                if let (Some(admission), Some(revision)) = (&self.admission, revision) {
+                    admission.flushed(revision, self.place.audit);
+                }
                 self.ends.push((revision, end));
                 Ok(())
             }
@@ -413,6 +426,33 @@ impl Group {
             }
         }
     }
+}
+
+/// Asks whether what was staged may be published.
+async fn admit(
+    txn: &Txn,
+    admission: Option<&dyn Admission>,
+    staged: &Staged,
+    consent: Consent,
+) -> Result<Admitted, StoreError> {
+    let Some(admission) = admission else { return Ok(Admitted::default()) };
+    match admission.admit(staged.proposed()?, consent) {
+        Err(StoreError::NotAdmitted(refusal)) => {
+            Err(StoreError::NotAdmitted(Box::new(refusal.named(txn).await)))
+        }
+        admitted => admitted,
+    }
+}
+
+/// Where a group of writes begins, once whoever is asked about them knows it.
+async fn begun(txn: &Txn, admission: Option<&dyn Admission>) -> Result<Place, StoreError> {
+    let row = held_head(txn).await?;
+    let (head, audit) = row.map_or((0, vec![0; 32]), |row| (row.head, row.audit));
+    let audit = audit.try_into().map_err(|_| StoreError::Damaged("head"))?;
+    if let Some(admission) = admission {
+        admission.begin(txn, u64::try_from(head).map_err(|_| StoreError::Damaged("head"))?, audit).await?;
+    }
+    Ok(Place { head, audit })
 }
 
 async fn held_head(txn: &Txn) -> Result<Option<head::Model>, StoreError> {

@@ -107,6 +107,7 @@ async fn a_rollback_is_a_new_revision_that_leaves_secrets_at_their_newest() {
         credential: "openai".into(),
         version: 2,
         sealed: Some(world.seal(&org, id, 2, &[&region]).await),
+        ..Default::default()
     };
     let mut credentials = CredentialServiceClient::new(world.channel.clone());
     credentials.replace_secret(by(&world.operator, request)).await.expect("is replaced");

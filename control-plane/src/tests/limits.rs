@@ -84,7 +84,7 @@ async fn a_message_over_4_mib_is_refused() {
     let world = world(Limits { call: Duration::from_secs(60), token_rate: 0, ..Limits::default() }).await;
     let mut client = OrgServiceClient::new(world.channel.clone());
     let org = wire::Org { display_name: "x".repeat(4 * 1024 * 1024), ..Default::default() };
-    let request = by(&world.operator, wire::CreateOrgRequest { org: Some(org) });
+    let request = by(&world.operator, wire::CreateOrgRequest { org: Some(org), ..Default::default() });
     let refused = client.create_org(request).await.expect_err("too large");
     assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
     world.running.stop().await;

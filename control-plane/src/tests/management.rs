@@ -80,6 +80,7 @@ async fn a_proxy_binds_what_is_there_of_the_right_use_and_sealed_to_its_regions(
             credential: "openai".into(),
             version,
             sealed: Some(world.seal(&org, id, version, regions).await),
+            ..Default::default()
         };
         CredentialServiceClient::new(world.channel.clone()).replace_secret(by(&world.operator, request)).await
     };
@@ -95,6 +96,7 @@ async fn a_proxy_binds_what_is_there_of_the_right_use_and_sealed_to_its_regions(
             name: "second".into(),
             proxy: Some(wire::Proxy { regions: vec!["us".into()], ..Default::default() }),
             update_mask: None,
+            ..Default::default()
         },
     );
     let moved = ProxyServiceClient::new(world.channel.clone()).update_proxy(update).await.expect("is moved");
@@ -106,6 +108,7 @@ async fn a_proxy_binds_what_is_there_of_the_right_use_and_sealed_to_its_regions(
             name: "second".into(),
             proxy: Some(wire::Proxy { active, ..Default::default() }),
             update_mask: Some(FieldMask { paths: vec!["active".into()] }),
+            ..Default::default()
         };
         let mut client = ProxyServiceClient::new(world.channel.clone());
         client
@@ -206,8 +209,11 @@ async fn an_organization_that_is_not_there_and_one_of_others_answer_alike() {
         texts.push(refused.message().replace(org, "it"));
     }
     assert_eq!(texts[0], texts[1]);
-    let request =
-        wire::CreateTargetRequest { org: "acme".into(), target: Some(target("a", "https://a.example")) };
+    let request = wire::CreateTargetRequest {
+        org: "acme".into(),
+        target: Some(target("a", "https://a.example")),
+        ..Default::default()
+    };
     let refused = client.create_target(by(&viewer, request)).await.expect_err("refused");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "ROLE_MISSING"));
     let mut orgs = OrgServiceClient::new(world.channel.clone());
@@ -247,6 +253,7 @@ async fn a_token_can_do_no_more_than_its_maker() {
         name: "acme".into(),
         org: Some(wire::Org { display_name: "Acme".into(), ..Default::default() }),
         update_mask: Some(FieldMask { paths: paths.iter().map(|it| (*it).to_owned()).collect() }),
+        ..Default::default()
     };
     let refused = orgs.update_org(by(&admin, update(&["suspended"]))).await.expect_err("refused");
     assert_eq!(refused.code(), Code::PermissionDenied);
@@ -274,6 +281,7 @@ async fn a_target_in_the_clear_says_so_and_masks_name_what_they_change() {
             name: "echo".into(),
             target: Some(change),
             update_mask,
+            ..Default::default()
         };
         client
             .update_target(by(&world.operator, request))

@@ -65,6 +65,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
         admin: anywhere,
         new_bootstrap_token: false,
         drain: Duration::from_secs(5),
+        fleet_stream_rate: 0,
         keep_history: Duration::from_secs(90 * 86_400),
     }
 }
@@ -124,7 +125,7 @@ impl World {
     /// An organization, whose owner the operator's token becomes.
     pub(super) async fn org(&self, name: &str) -> wire::Org {
         let org = wire::Org { name: name.to_owned(), ..Default::default() };
-        let request = by(&self.operator, wire::CreateOrgRequest { org: Some(org) });
+        let request = by(&self.operator, wire::CreateOrgRequest { org: Some(org), ..Default::default() });
         let mut client = OrgServiceClient::new(self.channel.clone());
         client.create_org(request).await.expect("is made").into_inner().org.expect("is there")
     }
@@ -134,6 +135,7 @@ impl World {
             name: org.to_owned(),
             org: Some(wire::Org { suspended, ..Default::default() }),
             update_mask: Some(FieldMask { paths: vec!["suspended".into()] }),
+            ..Default::default()
         };
         let mut client = OrgServiceClient::new(self.channel.clone());
         client.update_org(by(&self.operator, request)).await.expect("is changed").into_inner().revision
@@ -163,7 +165,8 @@ impl World {
     }
 
     pub(super) async fn target(&self, org: &str, target: wire::Target) -> Result<wire::Target, Status> {
-        let request = wire::CreateTargetRequest { org: org.to_owned(), target: Some(target) };
+        let request =
+            wire::CreateTargetRequest { org: org.to_owned(), target: Some(target), ..Default::default() };
         let mut client = TargetServiceClient::new(self.channel.clone());
         let answer = client.create_target(by(&self.operator, request)).await?.into_inner();
         Ok(answer.target.expect("is there"))
@@ -186,7 +189,11 @@ impl World {
         org: &str,
         credential: wire::Credential,
     ) -> Result<wire::CreateCredentialResponse, Status> {
-        let request = wire::CreateCredentialRequest { org: org.to_owned(), credential: Some(credential) };
+        let request = wire::CreateCredentialRequest {
+            org: org.to_owned(),
+            credential: Some(credential),
+            ..Default::default()
+        };
         let mut client = CredentialServiceClient::new(self.channel.clone());
         Ok(client.create_credential(by(&self.operator, request)).await?.into_inner())
     }
@@ -244,7 +251,8 @@ impl World {
         org: &str,
         proxy: wire::Proxy,
     ) -> Result<wire::CreateProxyResponse, Status> {
-        let request = wire::CreateProxyRequest { org: org.to_owned(), proxy: Some(proxy) };
+        let request =
+            wire::CreateProxyRequest { org: org.to_owned(), proxy: Some(proxy), ..Default::default() };
         let mut client = ProxyServiceClient::new(self.channel.clone());
         Ok(client.create_proxy(by(&self.operator, request)).await?.into_inner())
     }

@@ -228,7 +228,7 @@ fn reached(world: &BTreeMap<Key, Bytes>, wanted: RegionId) -> BTreeMap<Key, Byte
 /// What the store tells of a revision.
 fn news(changes: Vec<PublishedChange>) -> News {
     let revision = changes.first().expect("there are some").revision;
-    News { changes, to: Some((revision, [revision as u8; 32])) }
+    News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) }
 }
 
 fn digest(view: &BTreeMap<Key, Bytes>) -> Vec<u8> {
@@ -272,10 +272,10 @@ proptest! {
                 prop_assert_eq!(position.count, want.len() as u64);
                 // A node now and then catches up from where it last stood.
                 if stops[i] {
-                    let cut = index.cut(region(*n), Some(*at));
+                    let cut = index.cut(region(*n), &Start::At(*at)).expect("is remembered");
                     prop_assert!(!cut.snapshot);
                     for (key, entry) in cut.upserts {
-                        held.insert(key, entry.payload);
+                        held.insert(key, entry.payload.clone());
                     }
                     for key in cut.removals {
                         held.remove(&key);
@@ -342,22 +342,26 @@ fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_un
     let mut index = Index::load(HEAD, 0, Vec::new());
     let rule = Step::Child { kind: 0, n: 0, parent: 1, of: 0, content: 0 };
     index.apply(news(vec![change(&rule, 1)]));
-    assert_eq!(index.cut(region(0), None).upserts.len(), 0, "nothing reaches its target yet");
+    assert_eq!(
+        index.cut(region(0), &Start::Nothing).expect("is everything").upserts.len(),
+        0,
+        "nothing reaches its target yet"
+    );
     index.apply(news(proxied(2)));
-    let cut = index.cut(region(0), None);
+    let cut = index.cut(region(0), &Start::Nothing).expect("is everything");
     let (_, entry) = cut.upserts.iter().find(|(key, _)| *key == child_key(0, 0)).expect("went along");
     assert!(!entry.needs.is_empty());
     // In the hands of another target, which nothing reaches.
     let moved = Step::Child { kind: 0, n: 0, parent: 1, of: 1, content: 0 };
     index.apply(news(vec![change(&moved, 3)]));
-    assert_eq!(index.cut(region(0), Some(2)).removals, [child_key(0, 0)]);
+    assert_eq!(index.cut(region(0), &Start::At(2)).expect("is remembered").removals, [child_key(0, 0)]);
     index.apply(news(vec![
         change(&rule, 4),
         change(&Step::Child { kind: 2, n: 0, parent: 3, of: 0, content: 0 }, 4),
     ]));
-    assert_eq!(index.cut(region(0), Some(3)).upserts.len(), 2);
+    assert_eq!(index.cut(region(0), &Start::At(3)).expect("is remembered").upserts.len(), 2);
     index.apply(news(vec![change(&Step::Remove { kind: 3, n: 0 }, 5)]));
-    let cut = index.cut(region(0), Some(4));
+    let cut = index.cut(region(0), &Start::At(4)).expect("is remembered");
     assert!(cut.removals.contains(&child_key(0, 0)) && cut.removals.contains(&child_key(2, 0)));
     assert_eq!(index.position(region(0)).count, 0);
 }
@@ -366,8 +370,74 @@ fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_un
 fn a_revision_that_no_node_is_sent_moves_the_position_and_the_audit() {
     let mut index = Index::load(HEAD, 0, Vec::new());
     index.apply(news(proxied(1)));
-    index.apply(News { changes: Vec::new(), to: Some((4, [9; 32])) });
+    index.apply(News { changes: Vec::new(), removals: Vec::new(), to: Some((4, [9; 32])) });
     let position = index.position(region(0));
     assert_eq!((position.revision, position.audit), (4, vec![9; 32]));
     assert!(index.settled(region(0), 1));
+}
+
+/// What regions hold before and after, told apart from the whole.
+fn compared(
+    before: &BTreeMap<Key, Bytes>,
+    after: &BTreeMap<Key, Bytes>,
+) -> BTreeMap<RegionId, (u64, u64, u64, u64)> {
+    let mut effects = BTreeMap::new();
+    for n in 0..3 {
+        let (had, has) = (reached(before, region(n)), reached(after, region(n)));
+        let added = has.keys().filter(|key| !had.contains_key(*key)).count() as u64;
+        let removed = had.keys().filter(|key| !has.contains_key(*key)).count() as u64;
+        let changed =
+            has.iter().filter(|(key, payload)| had.get(*key).is_some_and(|old| old != *payload)).count();
+        if added + removed + changed as u64 > 0 {
+            effects.insert(region(n), (added, changed as u64, removed, had.len() as u64));
+        }
+    }
+    effects
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However far the index is behind what was written, a write is judged by what is below it.
+    #[test]
+    fn what_a_write_would_do_is_what_it_does(
+        revisions in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25),
+        catches_up in prop::collection::vec(any::<bool>(), 25),
+    ) {
+        let mut index = Index::load(HEAD, 0, Vec::new());
+        let mut world: BTreeMap<Key, Bytes> = BTreeMap::new();
+        let mut below = overlay::Layer::default();
+        let mut behind = Vec::new();
+        for (i, steps) in revisions.iter().enumerate() {
+            let revision = i as u64 + 1;
+            let changes: BTreeMap<Key, PublishedChange> =
+                steps.iter().map(|step| change(step, revision)).map(|change| (change.key, change)).collect();
+            let before = world.clone();
+            for change in changes.values() {
+                match &change.payload {
+                    Some(payload) => world.insert(change.key, payload.clone()),
+                    None => world.remove(&change.key),
+                };
+            }
+            let proposed: Vec<overlay::Change> = changes
+                .values()
+                .map(|it| {
+                    let entry = it.payload.clone().map(|payload| Arc::new(Entry::of(&it.key, revision, payload)));
+                    (it.key, entry)
+                })
+                .collect();
+            let (top, effects) = index.effects(&below, &proposed);
+            let told: BTreeMap<RegionId, (u64, u64, u64, u64)> = effects
+                .into_iter()
+                .map(|(region, it)| (region, (it.added, it.changed, it.removed, it.held)))
+                .collect();
+            prop_assert_eq!(told, compared(&before, &world));
+            below.absorb(top);
+            behind.push(news(changes.into_values().collect()));
+            if catches_up[i] {
+                behind.drain(..).for_each(|news| index.apply(news));
+                below = overlay::Layer::default();
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Where a node that comes stands in our history, by its own word.
 //!
 //! A node ahead of us, or of another history, is no node behind: bringing it "up to date" would undo what
-//! it runs. It keeps its stream and is sent nothing.
+//! it runs. It keeps its stream and is sent nothing, until a person decides that our history goes on there.
 
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use tokio::time::timeout;
 use tonic::Status;
 use tracing::warn;
 
-use super::{End, Session, Talk};
+use super::{Diverged, End, Session, Talk};
+use crate::publish::Base;
 use crate::publish::index::{Index, Standing};
-use crate::store;
+use crate::publish::log::{AHEAD, Divergence};
 
 /// How long to wait for our own index, where another replica was quicker.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
@@ -27,37 +28,74 @@ where
     pub(super) async fn place(
         &mut self,
         talk: &mut Talk,
-        resume: Option<&fleet::Position>,
+        resume: Option<fleet::Position>,
     ) -> Result<(), End> {
-        let look = |index: &Index| {
-            (index.generation(), index.head(), resume.map(|at| index.standing(self.region, at)))
+        let Some(resume) = resume else {
+            talk.generation = self.publisher.read().as_ref().ok_or(End::Reloaded)?.generation();
+            return Ok(());
         };
+        let look = |index: &Index| (index.generation(), index.standing(self.region, &resume));
         let looked = self.publisher.read().as_ref().map(look);
-        let (generation, mut ours, mut standing) = looked.ok_or(End::Reloaded)?;
+        let (generation, mut standing) = looked.ok_or(End::Reloaded)?;
         talk.generation = generation;
-        if standing == Some(Standing::Ahead)
-            && let Some(resume) = resume
-            && self.wait_for(talk, resume.revision).await?
-        {
+        if standing == Standing::Ahead && self.wait_for(talk, resume.revision).await? {
             let looked = self.publisher.read().as_ref().map(look);
-            (talk.generation, ours, standing) = looked.ok_or(End::Reloaded)?;
+            (talk.generation, standing) = looked.ok_or(End::Reloaded)?;
         }
-        if let Some(resume) = resume
-            && matches!(standing, Some(Standing::At(_) | Standing::Unknown))
-            && self.is_rewritten(resume).await
-        {
-            standing = Some(Standing::Elsewhere);
+        let mut why = match standing {
+            Standing::Ahead => Some(AHEAD),
+            Standing::Elsewhere => Some("in another history"),
+            Standing::At(_) | Standing::Unknown => None,
+        };
+        if why.is_none() && self.is_rewritten(&resume).await {
+            why = Some("with another audit head");
         }
-        match (standing, resume) {
-            (Some(Standing::At(revision)), Some(resume)) => talk.base = Some((revision, resume.clone())),
-            (Some(Standing::Ahead | Standing::Elsewhere), Some(resume)) => {
-                talk.diverged = true;
-                talk.seat.update(|node| node.diverged = true);
-                self.publisher.events.node_diverged(&self.node.to_string(), resume.revision, ours);
+        match (why, standing) {
+            (Some(why), _) => self.diverged(talk, resume, why).await,
+            (None, Standing::At(revision)) => {
+                talk.base = Base::At(revision, resume);
+                if let Err(error) = self.publisher.fleet.in_step(self.node).await {
+                    warn!(error = %chain(&error), node.id = %self.node, "node not noted as in step");
+                }
             }
-            _ => {}
+            // What holds nothing is not worth asking.
+            (None, _) if resume.count == 0 => talk.base = Base::Nothing,
+            (None, _) => talk.base = Base::Unknown(Some(resume)),
         }
         Ok(())
+    }
+
+    /// Notes that our history cannot have brought the node to where it stands.
+    pub(super) async fn diverged(&self, talk: &mut Talk, at: fleet::Position, why: &'static str) {
+        talk.seat.update(|node| node.diverged = true);
+        let ours = self.publisher.read().as_ref().map_or(0, Index::head);
+        self.publisher.events.node_diverged(&self.node.to_string(), at.revision, ours);
+        let divergence =
+            Divergence { node: self.node, region: self.region, at: at.clone(), why: why.to_owned() };
+        let since = match self.publisher.fleet.note_diverged(divergence).await {
+            Ok(since) => since,
+            Err(error) => {
+                warn!(error = %chain(&error), node.id = %self.node, "diverged node not noted");
+                self.publisher.fleet.now()
+            }
+        };
+        talk.diverged = Some(Box::new(Diverged { at, since, adopted: None }));
+        self.adopt(talk);
+    }
+
+    /// Takes up what a person decided about a diverged node, if somebody did.
+    pub(super) fn adopt(&self, talk: &mut Talk) {
+        let Some(diverged) = talk.diverged.as_mut().filter(|diverged| diverged.adopted.is_none()) else {
+            return;
+        };
+        let ours = self.publisher.read().as_ref().map(|index| (index.lineage(), index.head()));
+        let Some((lineage, head)) = ours else { return };
+        diverged.adopted = self.publisher.fleet.adopted(self.region, diverged.since, &lineage, head);
+        if diverged.adopted.is_some() {
+            self.publisher.events.node_adopted(&self.node.to_string(), diverged.at.revision, head);
+            talk.stands = 0;
+            talk.base = Base::Unknown(Some(diverged.at.clone()));
+        }
     }
 
     /// Whether the history that brought the node to its revision is another than ours: the head of the audit chain
@@ -66,8 +104,8 @@ where
         if resume.audit.is_empty() || resume.revision == 0 {
             return false;
         }
-        match store::history::revision(&self.publisher.store, resume.revision).await {
-            Ok(Some(row)) => row.audit != resume.audit,
+        match self.publisher.audit(resume.revision).await {
+            Ok(Some(audit)) => audit != resume.audit,
             // What is not there any more, or cannot be read, proves nothing.
             Ok(None) => false,
             Err(error) => {
@@ -80,8 +118,8 @@ where
     /// A node may have been brought further by another replica than our index is: that is no divergence.
     /// True when it is worth looking again.
     async fn wait_for(&self, talk: &mut Talk, revision: u64) -> Result<bool, End> {
-        match store::installation::head(&self.publisher.store).await {
-            Ok(Some(head)) if head.revision >= revision => {}
+        match self.publisher.log.head().await {
+            Ok(head) if head.revision >= revision => {}
             Ok(_) => return Ok(false),
             Err(error) => {
                 // Whether it is ahead of the database cannot be told: it may come back and ask again.

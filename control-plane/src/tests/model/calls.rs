@@ -42,7 +42,7 @@ macro_rules! calls {
             pub(super) async fn create(&self, document: Document) -> Result<(Document, u64), Status> {
                 match document.resource {
                     $(Some(document::Resource::$noun(given)) => {
-                        let request = wire::$create_request { org: self.org.clone(), $field: Some(given) };
+                        let request = wire::$create_request { org: self.org.clone(), $field: Some(given), ..Default::default() };
                         let mut client = $client::new(self.channel.clone());
                         let answer = client.$create(by(&self.token, request)).await?.into_inner();
                         Ok((answer.$field.expect("is there").wrap(), answer.revision))
@@ -93,7 +93,7 @@ macro_rules! calls {
                 let (org, name) = (self.org.clone(), name.to_owned());
                 match document.resource {
                     $(Some(document::Resource::$noun(given)) => {
-                        let request = wire::$update_request { org, name, $field: Some(given), update_mask };
+                        let request = wire::$update_request { org, name, $field: Some(given), update_mask, ..Default::default() };
                         let mut client = $client::new(self.channel.clone());
                         let answer = client.$update(by(&self.token, request)).await?.into_inner();
                         Ok((answer.$field.expect("is there").wrap(), answer.revision))
@@ -114,7 +114,7 @@ macro_rules! calls {
                     $(Noun::$noun => {
                         let (org, $field) = (self.org.clone(), reference.to_owned());
                         let request = wire::$delete_request {
-                            org, $field, etag, $($cascade: along.to_vec(),)?
+                            org, $field, etag, $($cascade: along.to_vec(),)? ..Default::default()
                         };
                         let mut client = $client::new(self.channel.clone());
                         Ok(client.$delete(by(&self.token, request)).await?.into_inner().revision)

@@ -1,0 +1,52 @@
+//! What a request agrees to beforehand: every call that can reach the fleet has the same two fields.
+
+use rr_contract::wire::management as wire;
+
+use crate::service::{Caller, OrgCaller};
+use crate::store::Consent;
+
+/// A request that can reach the fleet.
+pub(super) trait Consents {
+    fn consent(&self) -> Consent;
+}
+
+macro_rules! consents {
+    ($($request:ident)*) => {
+        $(impl Consents for wire::$request {
+            fn consent(&self) -> Consent {
+                Consent {
+                    partial: self.allow_partial,
+                    mass_removal: self.allow_mass_removal,
+                    ..Consent::default()
+                }
+            }
+        })*
+    };
+}
+
+consents! {
+    CreateOrgRequest CreateTargetRequest CreateCredentialRequest
+    CreateProxyRequest CreateRuleRequest CreateFilterRequest
+    CreateMeterRequest UpdateOrgRequest UpdateTargetRequest
+    UpdateCredentialRequest UpdateProxyRequest UpdateRuleRequest
+    UpdateFilterRequest UpdateMeterRequest DeleteOrgRequest
+    DeleteTargetRequest DeleteCredentialRequest DeleteProxyRequest
+    DeleteRuleRequest DeleteFilterRequest DeleteMeterRequest
+    ReplaceSecretRequest UndeleteOrgRequest ApplyHeader
+    ApplyOnceRequest RollbackOrgRequest
+}
+
+impl Caller {
+    /// With what he agrees to.
+    pub(super) fn agreeing(mut self, request: &impl Consents) -> Self {
+        self.consent = request.consent();
+        self
+    }
+}
+
+impl OrgCaller {
+    /// With what he agrees to.
+    pub(super) fn agreeing(self, request: &impl Consents) -> Self {
+        Self { caller: self.caller.agreeing(request), ..self }
+    }
+}

@@ -1,0 +1,76 @@
+//! How far nodes are by the log of their region, and who is sent a resource.
+
+use std::collections::BTreeMap;
+
+use rr_contract::digest::ResourceHash;
+use rr_contract::model::credential::Usage;
+use rr_contract::model::id::RegionId;
+use rr_contract::model::resource::{Key, Model};
+use rr_contract::wire::fleet;
+
+use super::Index;
+
+/// A resource as it is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) revision: u64,
+    pub(crate) hash: ResourceHash,
+    /// What has to be sent somewhere for it to be sent there.
+    pub(crate) held_by: Key,
+}
+
+impl Index {
+    /// Whether a node that stands somewhere in a region has what a revision brought there.
+    pub(in crate::publish) fn has_reached(
+        &self,
+        region: RegionId,
+        at: &fleet::Position,
+        revision: u64,
+    ) -> bool {
+        if at.lineage != self.lineage {
+            return false;
+        }
+        // What has the content has the revision, whatever number it knows it by.
+        at.revision >= revision
+            || match self.regions.get(&region) {
+                Some(view) => view.digest_at(revision).is_some_and(|digest| at.digest == digest),
+                None => true,
+            }
+    }
+
+    /// A resource, if nodes are sent it.
+    pub(in crate::publish) fn shown(&self, key: &Key) -> Option<Shown> {
+        let entry = self.entry(key)?;
+        Some(Shown { revision: entry.revision, hash: entry.hash, held_by: entry.held_by(*key) })
+    }
+
+    /// Regions that are sent a resource, each with those of some proxies through which they are.
+    pub(in crate::publish) fn sent_to(&self, key: &Key, proxies: &[Key]) -> BTreeMap<RegionId, Vec<Key>> {
+        let Some(entry) = self.entry(key) else { return BTreeMap::new() };
+        let held_by = entry.held_by(*key);
+        let there = self.regions.iter().filter(|(_, view)| view.holds(&held_by));
+        let mut regions: BTreeMap<RegionId, Vec<Key>> =
+            there.map(|(region, _)| (*region, Vec::new())).collect();
+        for proxy in proxies {
+            let Some(found) = self.entry(proxy).and_then(|entry| entry.proxy.as_ref()) else { continue };
+            for region in &found.regions {
+                if let Some(through) = regions.get_mut(region) {
+                    through.push(*proxy);
+                }
+            }
+        }
+        regions
+    }
+
+    /// What a region is sent, by hash.
+    pub(in crate::publish) fn published_in(&self, region: RegionId) -> BTreeMap<Key, ResourceHash> {
+        let Some(view) = self.regions.get(&region) else { return BTreeMap::new() };
+        view.hashes().collect()
+    }
+
+    /// Whether a resource is a credential of callers.
+    pub(in crate::publish) fn is_caller(&self, key: &Key) -> bool {
+        let parsed = self.entry(key).map(|entry| Model::parse(key, &entry.payload));
+        matches!(parsed, Some(Ok(Model::Credential(credential))) if matches!(credential.usage, Usage::Caller(_)))
+    }
+}

@@ -1,0 +1,295 @@
+//! The real publisher and real sessions against simulated nodes, without a database, a network or real time.
+//!
+//! Seeds are fixed, and `RR_TEST_SEED` adds one. Time is tokio's paused clock.
+
+mod database;
+mod node;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rr_contract::model::id::{NodeId, RegionId};
+use rr_contract::runtime::observe::Observability;
+use rr_contract::runtime::{Readiness, Shutdown, Tasks};
+use rr_contract::wire::fleet;
+use tokio::time::{Instant, sleep};
+
+use super::log::Adopted;
+use super::{Ledger as _, Publisher};
+use crate::events::Events;
+use database::Database;
+use node::{Faults, Node};
+
+const REGION: RegionId = RegionId::from_random([7; 16]);
+const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
+
+struct World {
+    database: Database,
+    publisher: Arc<Publisher>,
+    tasks: Tasks,
+    shutdown: Shutdown,
+}
+
+impl World {
+    async fn start() -> Self {
+        let database = Database::default();
+        let events = Events::new(&Observability::quiet("rr-control"));
+        let publisher = Publisher::new(database.clone(), events);
+        let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
+        let readiness = Readiness::new();
+        let loaded = readiness.register("configuration");
+        tasks.spawn("publish", Arc::clone(&publisher).run(shutdown.stop(), loaded));
+        tasks.spawn("nodes", publisher.fleet().clone().run(shutdown.stop()));
+        readiness.wait().await;
+        Self { database, publisher, tasks, shutdown }
+    }
+
+    fn node(&self, n: u8) -> Node {
+        Node::new(NodeId::from_random([n; 16]))
+    }
+
+    /// Opens a stream and follows it until it ends, which is what happens to it.
+    fn connect(&self, node: &Node) {
+        node.connect(&self.publisher, &self.tasks, &self.shutdown);
+    }
+
+    /// Until this is so, within a minute.
+    async fn eventually(&self, what: &str, so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !so() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn in_step(&self, node: &Node) -> bool {
+        let current = self.publisher.position(REGION).expect("is loaded");
+        node.at().is_some_and(|at| at.digest == current.digest)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lost_one_resource_is_told_that_one_and_nothing_else() {
+    let world = World::start().await;
+    world.database.furnish(500);
+    let node = world.node(1);
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    node.disconnect();
+    node.lose(1);
+    let sent = node.sent();
+    world.connect(&node);
+    world.eventually("in step", || world.in_step(&node)).await;
+    let more = node.sent();
+    assert_eq!(more.resources - sent.resources, 1);
+    assert_eq!(more.modes.last(), Some(&fleet::Mode::Reconcile));
+    let (down, up) = (more.down - sent.down, more.up - sent.up);
+    assert!(down + up <= 64 * 1024, "{down} + {up} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_missed_many_changes_while_history_was_forgotten_is_sent_those_alone() {
+    let world = World::start().await;
+    world.database.furnish(1_000);
+    let node = world.node(1);
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    node.disconnect();
+    let before = node.sent();
+    for n in 0..100 {
+        world.database.change(n);
+    }
+    world.database.forget_history();
+    world.eventually("loaded", || world.publisher.position(REGION).is_some_and(|at| at.revision > 100)).await;
+    world.connect(&node);
+    world.eventually("in step", || world.in_step(&node)).await;
+    assert_eq!(node.sent().resources - before.resources, 100);
+    let others: Vec<Node> = (2..5).map(|n| world.node(n)).collect();
+    for other in &others {
+        world.connect(other);
+    }
+    world.eventually("all", || others.iter().all(|node| world.in_step(node))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_one_resource_change_costs_its_payload_and_400_bytes_at_the_most() {
+    let world = World::start().await;
+    world.database.furnish(100);
+    let node = world.node(1);
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    let before = node.sent();
+    let payload = world.database.change(5);
+    world.eventually("changed", || node.sent().resources > before.resources).await;
+    let cost = node.sent().transactions - before.transactions;
+    // Three messages: five bytes before each, a frame and a record of TLS around them.
+    let wire = cost + 3 * 5 + 9 + 22;
+    assert!(wire <= payload + 400, "{wire} bytes for a payload of {payload}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_on_which_two_nodes_ended_goes_to_no_third_until_it_is_released() {
+    let world = World::start().await;
+    world.database.furnish(20);
+    let nodes: Vec<Node> = (1..4).map(|n| world.node(n)).collect();
+    for node in &nodes {
+        world.connect(node);
+    }
+    world.eventually("in step", || nodes.iter().all(|node| world.in_step(node))).await;
+    for node in &nodes {
+        node.disconnect();
+    }
+    sleep(Duration::from_secs(1)).await;
+    world.database.change(3);
+    world.eventually("known", || nodes.iter().all(|node| !world.in_step(node))).await;
+    let tried = world.publisher.position(REGION).expect("is loaded");
+    // The first alone: it is not sent it again, and others are.
+    nodes[0].crash_on(tried.clone());
+    world.connect(&nodes[0]);
+    world.connect(&nodes[2]);
+    world.eventually("third", || world.in_step(&nodes[2])).await;
+    sleep(Duration::from_secs(20)).await;
+    assert!(!world.in_step(&nodes[0]), "it ended there");
+    nodes[1].crash_on(tried);
+    world.connect(&nodes[1]);
+    let fourth = world.node(9);
+    sleep(Duration::from_secs(5)).await;
+    world.connect(&fourth);
+    sleep(Duration::from_secs(20)).await;
+    assert!(fourth.at().is_none() && !world.in_step(&nodes[1]), "the region is held");
+    world.database.release(REGION);
+    world.eventually("released", || nodes.iter().chain([&fourth]).all(|node| world.in_step(node))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_diverged_node_is_sent_nothing_until_a_person_adopts_and_then_what_differs() {
+    let world = World::start().await;
+    world.database.furnish(100);
+    let node = world.node(1);
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    node.disconnect();
+    node.stand(|at| at.revision += 50);
+    node.lose(1);
+    let before = node.sent();
+    world.connect(&node);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(node.sent().resources, before.resources);
+    assert_eq!(world.publisher.fleet().diverged_nodes().len(), 1);
+    let head = world.publisher.position(REGION).expect("is loaded");
+    let (lineage, revision) = (head.lineage, head.revision);
+    let revived = vec!["crd_1".to_owned()];
+    let at = world.database.now();
+    world.database.adopt(REGION, Adopted { lineage, revision, revived, at });
+    world.eventually("in step", || world.in_step(&node)).await;
+    assert_eq!(node.sent().resources - before.resources, 1);
+    assert_eq!(node.sent().revived, ["crd_1"]);
+    world.eventually("noted", || world.publisher.fleet().diverged_nodes().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_process_of_one_node_is_not_let_in_and_is_told_of() {
+    let world = World::start().await;
+    world.database.furnish(5);
+    let (node, copy) = (world.node(1), world.node(1));
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    copy.boots_as([9; 16]);
+    world.connect(&copy);
+    world.eventually("refused", || copy.ended() == Some(tonic::Code::AlreadyExists)).await;
+    assert!(copy.at().is_none());
+    assert_eq!(world.publisher.fleet().clashes().len(), 1);
+    // The first is none the worse.
+    world.database.change(1);
+    world.eventually("in step", || world.in_step(&node)).await;
+}
+
+/// I4, I5, I6 and I8 of the protocol's study.
+#[tokio::test(start_paused = true)]
+async fn nodes_come_into_step_whatever_happened_and_never_show_what_was_not_published() {
+    let seeds = SEEDS.into_iter().chain(std::env::var("RR_TEST_SEED").ok().and_then(|it| it.parse().ok()));
+    for seed in seeds {
+        tracing::info!(seed, "simulation");
+        let outcome = run(seed, true).await;
+        assert!(outcome.is_empty(), "seed {seed}: {outcome:?}");
+    }
+}
+
+/// Negative control: nodes that do not compare the digest show what was never published, and it is noticed.
+#[tokio::test(start_paused = true)]
+async fn without_the_digest_at_the_commit_what_was_never_published_would_be_shown() {
+    let mut outcomes = BTreeSet::new();
+    for seed in SEEDS {
+        outcomes.extend(run(seed, false).await);
+    }
+    assert!(!outcomes.is_empty());
+}
+
+/// What was wrong in a run.
+async fn run(seed: u64, checks: bool) -> BTreeSet<String> {
+    let mut drawn = 0_u64;
+    let mut draw = |below: u32| {
+        drawn += 1;
+        let hash = blake3::keyed_hash(&[7; 32], &[seed.to_le_bytes(), drawn.to_le_bytes()].concat());
+        let bytes = hash.as_bytes();
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) % below
+    };
+    let world = World::start().await;
+    world.database.furnish(60);
+    let nodes: Vec<Node> = (1..6).map(|n| world.node(n)).collect();
+    for node in &nodes {
+        node.faults(Faults { checks, ..Faults::default() });
+        world.connect(node);
+    }
+    for _ in 0..150 {
+        let node = &nodes[draw(5) as usize];
+        match draw(9) {
+            0..=3 => {
+                world.database.change(draw(60) as usize);
+            }
+            4 => {
+                node.disconnect();
+                if draw(2) == 0 {
+                    node.lose(draw(3) as usize);
+                }
+            }
+            5 => node.faults(Faults { checks, refuse_next: true, ..Faults::default() }),
+            6 => {
+                node.faults(Faults { checks, poison: draw(4) == 0, twice: draw(2) == 0, ..Faults::default() })
+            }
+            7 => node.faults(Faults { checks, lose_next_chunk: true, ..Faults::default() }),
+            _ => world.database.forget_history(),
+        }
+        sleep(Duration::from_millis(u64::from(draw(400)))).await;
+        for node in nodes.iter().filter(|node| !node.is_connected()) {
+            if draw(3) == 0 {
+                world.connect(node);
+            }
+        }
+    }
+    for node in &nodes {
+        node.faults(Faults { checks, ..Faults::default() });
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !nodes.iter().all(|node| world.in_step(node)) && Instant::now() < deadline {
+        for node in nodes.iter().filter(|node| !node.is_connected()) {
+            world.connect(node);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    let mut wrong = BTreeSet::new();
+    for node in &nodes {
+        wrong.extend(node.wrong());
+        if !world.in_step(node) {
+            wrong.insert("not in step after a minute".to_owned());
+        }
+    }
+    wrong
+}

@@ -1,0 +1,248 @@
+//! A history and a ledger in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use prost::Message as _;
+use rr_contract::model::id::{CredentialId, InstallationId, NodeId, OrgId, ProxyId, RegionId, TargetId};
+use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::wire::fleet;
+use tokio::sync::watch;
+
+use super::REGION;
+use crate::publish::log::{Adopted, Crash, Divergence, Held, Known, Ledger, Log, Reports};
+use crate::store::history::{News, PublishedChange, PublishedResource};
+use crate::store::{Head, StoreError};
+
+#[derive(Clone)]
+pub(super) struct Database(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    committed: watch::Sender<u64>,
+    began: tokio::time::Instant,
+}
+
+#[derive(Default)]
+struct State {
+    head: u64,
+    floor: u64,
+    changes: Vec<PublishedChange>,
+    current: BTreeMap<Key, (u64, Bytes)>,
+    known: Known,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        let committed = watch::Sender::new(0);
+        Self(Arc::new(Shared { state: Mutex::default(), committed, began: tokio::time::Instant::now() }))
+    }
+}
+
+const ORG: OrgId = OrgId::from_random([1; 16]);
+
+fn id(n: usize) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+    id
+}
+
+fn target(n: usize, content: u64) -> (Key, Bytes) {
+    let key = Key::new(ORG, ResourceId::Target(TargetId::from_random(id(n))));
+    let wire = fleet::TargetResource {
+        name: format!("target-{n}"),
+        base_url: format!("https://v{content}.example.com"),
+        ..Default::default()
+    };
+    (key, wire.encode_to_vec().into())
+}
+
+fn proxy(n: usize) -> (Key, Bytes) {
+    let credential = CredentialId::from_random([1; 16]).to_string();
+    let key = Key::new(ORG, ResourceId::Proxy(ProxyId::from_random(id(n))));
+    let wire = fleet::ProxyResource {
+        name: format!("proxy-{n}"),
+        active: true,
+        caller_credentials: vec![credential.clone()],
+        target: TargetId::from_random(id(n)).to_string(),
+        upstream_credential: credential,
+        regions: vec![REGION.to_string()],
+        ..Default::default()
+    };
+    (key, wire.encode_to_vec().into())
+}
+
+impl Database {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("nobody panics with it")
+    }
+
+    fn publish(&self, resources: Vec<(Key, Bytes)>) {
+        let mut state = self.state();
+        state.head += 1;
+        let revision = state.head;
+        for (key, payload) in resources {
+            state.current.insert(key, (revision, payload.clone()));
+            state.changes.push(PublishedChange { key, revision, payload: Some(payload) });
+        }
+        drop(state);
+        self.0.committed.send_replace(revision);
+    }
+
+    /// So many proxies with a target each.
+    pub(super) fn furnish(&self, proxies: usize) {
+        let none = fleet::upstream_credential::Kind::None(fleet::UpstreamNone {});
+        let credential = fleet::CredentialResource {
+            name: "credential".to_owned(),
+            version: 1,
+            usage: Some(fleet::credential_resource::Usage::Upstream(fleet::UpstreamCredential {
+                kind: Some(none),
+            })),
+            ..Default::default()
+        };
+        let org = fleet::OrgResource { name: "org".to_owned(), suspended: false };
+        let key = Key::new(ORG, ResourceId::Credential(CredentialId::from_random([1; 16])));
+        let mut all: Vec<(Key, Bytes)> =
+            vec![(Key::org(ORG), org.encode_to_vec().into()), (key, credential.encode_to_vec().into())];
+        all.extend((0..proxies).flat_map(|n| [target(n, 0), proxy(n)]));
+        self.publish(all);
+    }
+
+    /// Publishes another version of a target; how large its payload is.
+    pub(super) fn change(&self, n: usize) -> usize {
+        let content = self.state().head + 1;
+        let (key, payload) = target(n, content);
+        let length = payload.len();
+        self.publish(vec![(key, payload)]);
+        length
+    }
+
+    /// What was published is not kept change by change any more: whoever follows loads everything anew.
+    pub(super) fn forget_history(&self) {
+        let mut state = self.state();
+        state.head += 1;
+        state.floor = state.head;
+        state.changes.clear();
+        let revision = state.head;
+        drop(state);
+        self.0.committed.send_replace(revision);
+    }
+
+    pub(super) fn release(&self, region: RegionId) {
+        let mut state = self.state();
+        state.known.crashes.retain(|crash| crash.region != region);
+        state.known.regions.iter_mut().filter(|(it, _)| *it == region).for_each(|(_, it)| it.held = None);
+    }
+
+    pub(super) fn adopt(&self, region: RegionId, adopted: Adopted) {
+        self.state().region(region).adopted = Some(adopted);
+    }
+}
+
+impl State {
+    fn region(&mut self, region: RegionId) -> &mut crate::publish::RegionState {
+        if !self.known.regions.iter().any(|(it, _)| *it == region) {
+            self.known.regions.push((region, crate::publish::RegionState::default()));
+        }
+        let found = self.known.regions.iter_mut().find(|(it, _)| *it == region);
+        &mut found.expect("was made").1
+    }
+
+    fn audit(revision: u64) -> [u8; 32] {
+        let mut audit = [0; 32];
+        audit[..8].copy_from_slice(&revision.to_be_bytes());
+        audit
+    }
+
+    fn place(&self) -> Head {
+        Head {
+            installation: InstallationId::from_random([1; 16]),
+            lineage: [2; 16],
+            revision: self.head,
+            audit: Self::audit(self.head),
+            floor: self.floor,
+            authority: None,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Log for Database {
+    fn committed(&self) -> watch::Receiver<u64> {
+        self.0.committed.subscribe()
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        Ok(self.state().place())
+    }
+
+    async fn load(&self) -> Result<(Head, Vec<PublishedResource>), StoreError> {
+        let state = self.state();
+        let resources = state.current.iter().map(|(key, (revision, payload))| PublishedResource {
+            key: *key,
+            revision: *revision,
+            payload: payload.clone(),
+        });
+        Ok((state.place(), resources.collect()))
+    }
+
+    async fn since(&self, revision: u64, _limit: u64) -> Result<News, StoreError> {
+        let state = self.state();
+        if state.head <= revision {
+            return Ok(News::default());
+        }
+        let changes = state.changes.iter().filter(|change| change.revision > revision).cloned().collect();
+        let to = Some((state.head, State::audit(state.head)));
+        Ok(News { changes, removals: Vec::new(), to })
+    }
+
+    async fn audit(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok((revision <= self.state().head).then(|| State::audit(revision).to_vec()))
+    }
+
+    async fn removals(&self, _after: u64, _to: u64) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+#[tonic::async_trait]
+impl Ledger for Database {
+    fn now(&self) -> i64 {
+        i64::try_from(self.0.began.elapsed().as_micros()).expect("fits")
+    }
+
+    async fn known(&self, _replica: &str) -> Result<Known, StoreError> {
+        Ok(self.state().known.clone())
+    }
+
+    async fn report(&self, _reports: Reports) -> Result<Vec<NodeId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn crashed(&self, crash: Crash) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if !state.known.crashes.contains(&crash) {
+            state.known.crashes.push(crash.clone());
+        }
+        let together = state.known.crashes.iter().filter(|it| it.digest == crash.digest).count();
+        if together >= 2 {
+            let held = Held { revision: crash.revision, digest: crash.digest };
+            state.region(crash.region).held = Some(held);
+        }
+        Ok(())
+    }
+
+    async fn diverged(&self, divergence: Divergence) -> Result<(), StoreError> {
+        let now = self.now();
+        let mut state = self.state();
+        state.known.diverged.retain(|(it, _)| it.node != divergence.node);
+        state.known.diverged.push((divergence, now));
+        Ok(())
+    }
+
+    async fn in_step(&self, node: NodeId) -> Result<(), StoreError> {
+        self.state().known.diverged.retain(|(it, _)| it.node != node);
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! What a node is sent, and when not: what it lacks, questions, marks.
+
+use futures_util::Stream;
+use rr_contract::runtime::chain;
+use rr_contract::seam::draw;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::sync_response::Message;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::warn;
+
+use super::{
+    Asked, End, InFlight, MARK_IDLE, Outgoing, Owes, REPORT_LIMIT, Session, Talk, VERDICT_LIMIT,
+    VERDICT_LIMIT_MIB,
+};
+use crate::publish::chunk::Encoded;
+use crate::publish::survey::{Step, Survey};
+use crate::publish::{Base, Next};
+
+const MIB: usize = 1024 * 1024;
+
+impl<I> Session<I>
+where
+    I: Stream<Item = Result<fleet::SyncRequest, Status>> + Unpin + Send,
+{
+    /// Sends what the node lacks, if it lacks something and may have it.
+    pub(super) async fn advance(&mut self, talk: &mut Talk, fence: &CancellationToken) -> Result<(), End> {
+        talk.heads.mark_unchanged();
+        if self.waits(talk)? {
+            return Ok(());
+        }
+        let stop = self.stop.clone();
+        // What takes a while for a large region: the stop and the fence do not wait for it.
+        let next = tokio::select! {
+            () = stop.requested() => return Ok(()),
+            () = fence.cancelled() => return Err(End::Fenced),
+            next = self.publisher.next(self.region, &talk.base, talk.generation) => next,
+        };
+        match next {
+            Next::Settled => Ok(()),
+            Next::Gone => Err(End::Reloaded),
+            Next::Send(encoded) => self.transmit(talk, encoded).await,
+            Next::Ask => self.ask(talk).await,
+        }
+    }
+
+    /// Whether the node is not to be brought to where its region is.
+    fn waits(&self, talk: &mut Talk) -> Result<bool, End> {
+        let current = {
+            let index = self.publisher.read();
+            let index = index.as_ref().filter(|index| index.generation() == talk.generation);
+            let index = index.ok_or(End::Reloaded)?;
+            if matches!(talk.base, Base::At(revision, _) if index.settled(self.region, revision)) {
+                talk.waiting = None;
+                return Ok(false);
+            }
+            index.position(self.region)
+        };
+        let waiting = self.publisher.fleet.waiting(self.node, self.region, talk.stands, &current.digest);
+        if waiting != talk.waiting
+            && let Some(why) = waiting
+        {
+            self.publisher.events.node_waits(&self.node.to_string(), current.revision, why);
+        }
+        talk.waiting = waiting;
+        Ok(waiting.is_some())
+    }
+
+    async fn transmit(&mut self, talk: &mut Talk, encoded: std::sync::Arc<Encoded>) -> Result<(), End> {
+        let adopted = talk.diverged.as_ref().and_then(|diverged| diverged.adopted.clone());
+        let intended_removals = self.intended(talk, &encoded, adopted.is_some()).await;
+        let txn = draw::<8>(&*self.seams.entropy);
+        let mode = match &talk.base {
+            _ if encoded.snapshot => fleet::Mode::Snapshot,
+            Base::Nothing => fleet::Mode::Snapshot,
+            Base::At(..) => fleet::Mode::Delta,
+            Base::Differs(..) | Base::Unknown(_) => fleet::Mode::Reconcile,
+        };
+        let base = talk.base.position().filter(|_| mode != fleet::Mode::Snapshot);
+        let begin = fleet::Begin {
+            txn: txn.to_vec(),
+            mode: mode.into(),
+            base: base.map(|at| at.digest.clone()).unwrap_or_default(),
+            chunks: u32::try_from(encoded.chunks.len()).unwrap_or(u32::MAX),
+            intended_removals,
+            adopted: adopted.is_some(),
+            revived: adopted.as_ref().map(|adopted| adopted.revived.clone()).unwrap_or_default(),
+        };
+        let position = Some(encoded.position.clone());
+        let commit = fleet::Commit { txn: txn.to_vec(), position, prove_for: None };
+        self.publisher.events.sent(mode, encoded.bytes);
+        self.put(Outgoing::Transaction(Box::new((begin, commit)), std::sync::Arc::clone(&encoded))).await?;
+        let mib = u32::try_from(encoded.bytes / MIB).unwrap_or(u32::MAX);
+        talk.owes = Owes::Verdict(Box::new(InFlight {
+            txn,
+            encoded,
+            adopted: adopted.is_some(),
+            deadline: Instant::now() + VERDICT_LIMIT + VERDICT_LIMIT_MIB * mib,
+            _place: talk.place.take(),
+        }));
+        Ok(())
+    }
+
+    /// How many removals the revisions on the way were agreed to take.
+    async fn intended(&self, talk: &Talk, encoded: &Encoded, adopted: bool) -> u64 {
+        if adopted {
+            // Who decided that this history goes on looked at what goes with it.
+            let held = talk.base.position().map_or(0, |at| at.count);
+            return if encoded.snapshot { held } else { encoded.removals };
+        }
+        let to = encoded.position.revision;
+        let from = match talk.base {
+            Base::At(revision, _) => revision.min(talk.stands),
+            Base::Nothing if talk.stands == 0 => return 0,
+            _ => talk.stands,
+        };
+        let known = self.publisher.read().as_ref().and_then(|index| index.removals(from));
+        if let Some(known) = known {
+            return known;
+        }
+        match self.publisher.log.removals(from, to).await {
+            Ok(count) => count,
+            Err(error) => {
+                // A node that this is too little for says so, and is asked again.
+                warn!(error = %chain(&error), "removals that were agreed to not read");
+                0
+            }
+        }
+    }
+
+    /// Asks the node what it holds.
+    async fn ask(&mut self, talk: &mut Talk) -> Result<(), End> {
+        let query = draw::<8>(&*self.seams.entropy);
+        let holds = talk.base.position().map_or(0, |at| at.count);
+        let (survey, question) = {
+            let index = self.publisher.read();
+            let index = index.as_ref().filter(|index| index.generation() == talk.generation);
+            Survey::open(query, index.ok_or(End::Reloaded)?, self.region, holds)
+        };
+        self.publisher.events.asked(&self.node.to_string());
+        self.send(Message::BucketQuery(question)).await?;
+        let deadline = Instant::now() + REPORT_LIMIT;
+        talk.owes = Owes::Report(Box::new(Asked { survey, deadline, place: None }));
+        Ok(())
+    }
+
+    /// Goes on with what a report says.
+    pub(super) async fn ask_on(
+        &mut self,
+        talk: &mut Talk,
+        asked: Asked,
+        report: fleet::BucketReport,
+    ) -> Result<(), End> {
+        let at = report.at.clone();
+        let Asked { survey, deadline, place } = asked;
+        match survey.take(&self.publisher, (self.region, talk.generation), report).await {
+            Ok(Step::Wait(survey)) => {
+                talk.owes = Owes::Report(Box::new(Asked { survey, deadline, place }));
+            }
+            Ok(Step::Ask(survey, question)) => {
+                let stop = self.stop.clone();
+                let fence = talk.seat.fence().clone();
+                let places = std::sync::Arc::clone(&self.publisher.surveys);
+                let place = tokio::select! {
+                    () = stop.requested() => return Ok(()),
+                    () = fence.cancelled() => return Err(End::Fenced),
+                    place = places.acquire_owned() => place.ok(),
+                };
+                // Another node from the same place may have been brought into step meanwhile.
+                talk.base = Base::Unknown(at);
+                if self.learnt(talk) {
+                    return Ok(());
+                }
+                self.send(Message::BucketQuery(question)).await?;
+                let deadline = Instant::now() + REPORT_LIMIT;
+                talk.owes = Owes::Report(Box::new(Asked { survey, deadline, place }));
+            }
+            Ok(Step::Known(base)) => {
+                if let Some(at) = base.position() {
+                    talk.stands = at.revision;
+                }
+                talk.base = match base {
+                    // In step after all. Who was adopted has to hear of it.
+                    Base::Differs(at, keys, revision) if keys.is_empty() && talk.diverged.is_none() => {
+                        Base::At(revision, at)
+                    }
+                    base => base,
+                };
+                talk.place = place;
+            }
+            Ok(Step::Gone) => return Err(End::Reloaded),
+            Err(odd) => {
+                warn!(node.id = %self.node, reason = %odd, "node does not say what it holds");
+                talk.refusals += 1;
+                if talk.refusals >= super::REFUSALS_MOST {
+                    return Err(End::Odd);
+                }
+                talk.base = Base::Unknown(None);
+            }
+        }
+        Ok(())
+    }
+
+    fn learnt(&self, talk: &Talk) -> bool {
+        let index = self.publisher.read();
+        index.as_ref().is_some_and(|index| talk.base.start(index, self.region).is_some())
+    }
+
+    /// Tells an idle node how far nothing changed for it.
+    pub(super) async fn mark(&mut self, talk: &mut Talk) -> Result<(), End> {
+        let Base::At(from, _) = talk.base else { return Ok(()) };
+        let position = {
+            let index = self.publisher.read();
+            let Some(index) = index.as_ref().filter(|index| index.generation() == talk.generation) else {
+                return Err(End::Reloaded);
+            };
+            if !index.settled(self.region, from) {
+                return Ok(());
+            }
+            index.position(self.region)
+        };
+        if position.revision == talk.marked && talk.marked_at.elapsed() < MARK_IDLE {
+            return Ok(());
+        }
+        talk.marked = position.revision;
+        talk.stands = position.revision;
+        talk.marked_at = Instant::now();
+        talk.base = Base::At(position.revision, position.clone());
+        self.send(Message::Mark(fleet::Mark { position: Some(position) })).await
+    }
+}

@@ -1,0 +1,226 @@
+//! What a person decides about a region whose nodes may not simply follow: to go on with this history where another
+//! one ended, and to send on what was held.
+
+use std::collections::BTreeMap;
+
+use rr_contract::digest::ResourceHash;
+use rr_contract::model::id::{NodeId, RegionId};
+use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::wire::fleet::{self, AdoptAction};
+use rr_contract::wire::management::{self as wire, Region, credential::Usage};
+
+use super::{Caller, Changed, Reason, ServiceError, Services};
+use crate::noun::Noun;
+use crate::store::{self, Stored, decision};
+
+/// How many differences an answer lists.
+const LISTED: usize = 1_000;
+/// How many credentials may be revived at once.
+const REVIVED_MOST: usize = 1_000;
+
+/// What an adopt would do to a resource, and to how many nodes.
+type Differences = BTreeMap<(Key, i32), u32>;
+
+impl Services {
+    /// Decides that this history goes on where diverged nodes of a region stand, or says what that would do.
+    pub(crate) async fn revision_adopt(
+        &self,
+        caller: Caller,
+        region: Stored<Region>,
+        request: fleet::AdoptRevisionRequest,
+    ) -> Result<fleet::AdoptRevisionResponse, ServiceError> {
+        let revived = self.revived(&request.revive).await?;
+        let notes = decision::notes(&self.store).await?;
+        let strays = super::node::strays(&notes, &region.row.id);
+        if strays.is_empty() {
+            return Err(ServiceError::Refused {
+                reason: Reason::NotDiverged,
+                text: format!("no node of region {:?} stands in another history", region.row.name),
+                preconditions: Vec::new(),
+            });
+        }
+        let (differences, unasked) = self.differences(&region.row.id, &strays, &revived).await?;
+        let plan = plan(&region.row.id, &strays, &differences);
+        if !request.expected_plan.is_empty() && request.expected_plan != plan {
+            return Err(ServiceError::Conflict {
+                reason: Reason::Changed,
+                text: "what an adopt would do is not what was listed before: look at it again with `dry_run`"
+                    .to_owned(),
+            });
+        }
+        let mut answer = fleet::AdoptRevisionResponse {
+            revision: 0,
+            plan: plan.to_vec(),
+            difference_count: differences.len() as u64,
+            differences: self.told(differences).await?,
+            diverged: strays,
+            unasked,
+        };
+        if request.dry_run {
+            return Ok(answer);
+        }
+        let lineage = self.installation().await?.lineage;
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let mut words = format!("{} adopted", region.row.name);
+                    if !revived.is_empty() {
+                        words = format!("{words}; revived {}", revived.join(" "));
+                    }
+                    let id = region.row.id.clone();
+                    txn.decide(Noun::Region, region.row, words);
+                    decision::adopt(txn, id, lineage, &revived);
+                    Ok::<_, ServiceError>(())
+                })
+            })
+            .await?;
+        self.publisher.fleet().refresh().await?;
+        answer.revision = written.revision.unwrap_or_default();
+        Ok(answer)
+    }
+
+    /// Sends on what a region holds.
+    pub(crate) async fn revision_release(
+        &self,
+        caller: Caller,
+        region: Stored<Region>,
+        revision: u64,
+    ) -> Result<Changed<()>, ServiceError> {
+        let written = self
+            .store
+            .write(caller.author(), move |txn| {
+                Box::pin(async move {
+                    let state = decision::region(txn, &region.row.id).await?;
+                    let held = state.filter(|state| state.held_revision.is_some());
+                    let Some(state) =
+                        held.filter(|state| state.held_revision == i64::try_from(revision).ok())
+                    else {
+                        return Err(ServiceError::Refused {
+                            reason: Reason::NotHeld,
+                            text: format!("revision {revision} of region {:?} is not held", region.row.name),
+                            preconditions: Vec::new(),
+                        });
+                    };
+                    let words = format!("{} released revision {revision}", region.row.name);
+                    txn.decide(Noun::Region, region.row, words);
+                    decision::release(txn, state);
+                    Ok(())
+                })
+            })
+            .await?;
+        self.publisher.fleet().refresh().await?;
+        Ok(written.into())
+    }
+
+    /// Ids of the caller credentials that are named: by id, or as organization and name.
+    async fn revived(&self, named: &[String]) -> Result<Vec<String>, ServiceError> {
+        if named.len() > REVIVED_MOST {
+            return Err(ServiceError::field("revive", format!("are more than {REVIVED_MOST}")));
+        }
+        let mut ids = Vec::with_capacity(named.len());
+        for (at, reference) in named.iter().enumerate() {
+            let field = format!("revive[{at}]");
+            let row = match reference.split_once('/') {
+                Some((org, name)) => match super::org::by_reference(&self.store, org).await? {
+                    Some(org) => store::resource::find(&self.store, Noun::Credential, &org.id, name).await?,
+                    None => None,
+                },
+                None => store::resource::by_id(&self.store, Noun::Credential, reference).await?,
+            };
+            let Some(row) = row else {
+                let reason = "is no credential that this database has: write its id, or `organization/name`";
+                return Err(ServiceError::field(field, reason));
+            };
+            let found: Stored<wire::Credential> = store::resource::with_document(&self.store, row).await?;
+            if !matches!(found.document.usage, Some(Usage::Caller(_))) {
+                return Err(ServiceError::field(
+                    field,
+                    "is no caller credential: only those are revoked on nodes",
+                ));
+            }
+            ids.push(found.row.id);
+        }
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// What differs between what diverged nodes hold and what is published, and the nodes that could not be asked.
+    async fn differences(
+        &self,
+        region: &str,
+        strays: &[fleet::DivergedNode],
+        revived: &[String],
+    ) -> Result<(Differences, Vec<String>), ServiceError> {
+        let region: RegionId = region.parse().map_err(|_| store::StoreError::Damaged("region"))?;
+        let published: BTreeMap<Key, ResourceHash> = self.publisher.published_in(region);
+        let (mut differences, mut unasked) = (Differences::new(), Vec::new());
+        for stray in strays {
+            let held = match stray.node.parse::<NodeId>() {
+                Ok(node) => self.publisher.holds(node).await,
+                Err(_) => None,
+            };
+            let Some(held) = held else {
+                unasked.push(stray.node.clone());
+                continue;
+            };
+            for (key, hash) in &published {
+                let action = match held.get(key) {
+                    Some(held) if held == hash => continue,
+                    Some(_) => AdoptAction::Reverts,
+                    None if self.publisher.is_caller(key) && !is_revived(key, revived) => {
+                        AdoptAction::StaysRevoked
+                    }
+                    None => AdoptAction::Returns,
+                };
+                *differences.entry((*key, action.into())).or_default() += 1;
+            }
+            for key in held.keys().filter(|key| !published.contains_key(*key)) {
+                *differences.entry((*key, AdoptAction::Goes.into())).or_default() += 1;
+            }
+        }
+        Ok((differences, unasked))
+    }
+
+    /// For people: with names, as far as this database knows them.
+    async fn told(&self, differences: Differences) -> Result<Vec<fleet::AdoptedDifference>, ServiceError> {
+        let mut told = Vec::new();
+        for ((key, action), nodes) in differences.into_iter().take(LISTED) {
+            let wire = key.to_wire();
+            let noun = Noun::of_row(wire.kind).ok_or(store::StoreError::Damaged("resource"))?;
+            let row = store::resource::by_id(&self.store, noun, &wire.id).await?;
+            told.push(fleet::AdoptedDifference {
+                action,
+                kind: noun.text().to_owned(),
+                org: wire.org,
+                id: wire.id,
+                name: row.map(|row| row.name).unwrap_or_default(),
+                nodes,
+            });
+        }
+        Ok(told)
+    }
+}
+
+fn is_revived(key: &Key, revived: &[String]) -> bool {
+    matches!(key.id, ResourceId::Credential(id) if revived.contains(&id.to_string()))
+}
+
+/// What stands for a list.
+fn plan(region: &str, strays: &[fleet::DivergedNode], differences: &Differences) -> [u8; 32] {
+    use prost::Message as _;
+
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(region.as_bytes());
+    for stray in strays {
+        let place = fleet::DivergedNode { since: None, ..stray.clone() };
+        hasher.update(&place.encode_length_delimited_to_vec());
+    }
+    for ((key, action), nodes) in differences {
+        hasher.update(&key.to_wire().encode_length_delimited_to_vec());
+        hasher.update(&action.to_be_bytes());
+        hasher.update(&nodes.to_be_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,195 @@
+//! Who runs which version of one resource, and why not the published one.
+
+use std::collections::BTreeMap;
+
+use rr_contract::model::id::RegionId;
+use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::wire::fleet;
+use rr_contract::wire::management::Region;
+
+use super::node::NAMED;
+use super::wait::name;
+use super::{OrgCaller, ServiceError, Services};
+use crate::noun::Noun;
+use crate::store::{self, Stored, node_row, resource_row};
+
+impl Services {
+    /// By kind, and name or id.
+    pub(crate) async fn resource_explain(
+        &self,
+        at: &OrgCaller,
+        kind: &str,
+        reference: &str,
+    ) -> Result<fleet::ExplainResourceResponse, ServiceError> {
+        let noun = [Noun::Org].into_iter().chain(Noun::CONFIGURATION).find(|noun| noun.text() == kind);
+        let noun = noun.ok_or_else(|| {
+            ServiceError::field("kind", "is none of org, target, credential, proxy, rule, filter and meter")
+        })?;
+        let missing = || ServiceError::NotFound { noun: noun.title(), name: reference.to_owned() };
+        let row = match noun {
+            Noun::Org if reference == at.org.id || reference == at.org.name => at.org.row.clone(),
+            Noun::Org => return Err(missing()),
+            noun => {
+                let found = store::resource::find(&self.store, noun, &at.org.id, reference).await?;
+                found.ok_or_else(missing)?
+            }
+        };
+        let allowed = &at.caller.principal.resources;
+        if !allowed.is_empty() && !allowed.contains(&row.id) {
+            return Err(missing());
+        }
+        let key = noun.key(&at.org.id, &row.id).ok_or(store::StoreError::Damaged("resource"))?;
+        let shown = self.publisher.shown(&key);
+        let mut answer = fleet::ExplainResourceResponse {
+            id: row.id.clone(),
+            name: row.name.clone(),
+            revision: row.rev.unsigned_abs(),
+            hash: shown.as_ref().map(|shown| shown.hash.to_vec()).unwrap_or_default(),
+            ..fleet::ExplainResourceResponse::default()
+        };
+        if let Some(shown) = &shown {
+            let proxies = self.proxies_of(&at.org.id, shown.held_by).await?;
+            for (region, through) in self.publisher.sent_to(&key, &proxies) {
+                answer.regions.push(self.in_region(&key, &row, &answer.hash, region, &through).await?);
+            }
+        }
+        answer.why = why(noun, &answer);
+        Ok(answer)
+    }
+
+    /// Proxies through which a resource may be sent.
+    async fn proxies_of(&self, org: &str, held_by: Key) -> Result<Vec<Key>, ServiceError> {
+        let ids: Vec<String> = match held_by.id {
+            ResourceId::Proxy(_) => return Ok(vec![held_by]),
+            ResourceId::Org => {
+                let rows = store::resource::all(&self.store, Noun::Proxy, org).await?;
+                rows.into_iter().map(|row| row.id).collect()
+            }
+            _ => {
+                let wire = held_by.to_wire();
+                let noun = Noun::of_row(wire.kind).ok_or(store::StoreError::Damaged("resource"))?;
+                let users = store::resource::users(&self.store, noun, &wire.id).await?;
+                users.into_iter().filter(|(_, noun, _)| *noun == Noun::Proxy).map(|(.., id)| id).collect()
+            }
+        };
+        Ok(ids.iter().filter_map(|id| Noun::Proxy.key(org, id)).collect())
+    }
+
+    async fn in_region(
+        &self,
+        key: &Key,
+        row: &resource_row::Model,
+        published: &[u8],
+        region: RegionId,
+        through: &[Key],
+    ) -> Result<fleet::ResourceInRegion, ServiceError> {
+        let id = region.to_string();
+        let found: Option<Stored<Region>> = super::region::by_reference(&self.store, &id).await?;
+        let mut answer = fleet::ResourceInRegion {
+            region: found.map_or_else(|| id.clone(), |region| region.row.name),
+            sent: true,
+            through: through.iter().take(NAMED).map(|key| key.to_wire().id).collect(),
+            ..fleet::ResourceInRegion::default()
+        };
+        let mut versions: BTreeMap<Vec<u8>, (u32, Vec<String>)> = BTreeMap::new();
+        for node in self.node_rows(std::slice::from_ref(&id)).await? {
+            let Some(status) = self.status_of(&node) else {
+                name(&mut answer.disconnected, &node.id);
+                continue;
+            };
+            answer.connected += 1;
+            let hash = self.version(key, row, published, region, &node, &status, &mut answer).await?;
+            let (count, ids) = versions.entry(hash).or_default();
+            *count += 1;
+            name(ids, &node.id);
+        }
+        answer.running = versions
+            .into_iter()
+            .map(|(hash, (count, nodes))| {
+                let published = hash == published;
+                fleet::RunningVersion { hash, published, count, nodes }
+            })
+            .collect();
+        answer.running.sort_by_key(|version| std::cmp::Reverse(version.count));
+        Ok(answer)
+    }
+
+    /// Hash of the version that a connected node runs; empty where it runs none.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one node of one region, looked at with what is known of both"
+    )]
+    async fn version(
+        &self,
+        key: &Key,
+        row: &resource_row::Model,
+        published: &[u8],
+        region: RegionId,
+        node: &node_row::Model,
+        status: &fleet::Status,
+        answer: &mut fleet::ResourceInRegion,
+    ) -> Result<Vec<u8>, ServiceError> {
+        let is_it = |refusal: &&fleet::Refusal| {
+            refusal.key.as_ref().is_some_and(|said| Key::try_from(said).is_ok_and(|said| said == *key))
+        };
+        let running = status.running.as_ref();
+        let reached =
+            running.is_some_and(|at| self.publisher.has_reached(region, at, row.rev.unsigned_abs()));
+        if !reached {
+            name(&mut answer.behind, &node.id);
+        }
+        if let Some(refusal) = status.standing.iter().find(is_it) {
+            if answer.refusals.len() < NAMED {
+                answer.refusals.push(fleet::ResourceRefusal {
+                    node: node.id.clone(),
+                    why: refusal.why,
+                    detail: refusal.detail.clone(),
+                    fails_closed: refusal.fails_closed,
+                    running: refusal.running.clone(),
+                    since: None,
+                });
+            }
+            return Ok(refusal.running.clone());
+        }
+        if reached {
+            return Ok(published.to_vec());
+        }
+        let Some(at) = running else { return Ok(Vec::new()) };
+        // What it was sent then; a region that was not sent it then has none.
+        let noun = Noun::of_row(row.kind).ok_or(store::StoreError::Damaged("resource"))?;
+        let org = if noun == Noun::Org { &row.id } else { &row.org };
+        let then = store::history::at_revision(&self.store, noun, org, &row.id, at.revision).await?;
+        Ok(then.and_then(|change| change.payload).unwrap_or_default())
+    }
+}
+
+/// One sentence: what is the matter, the worst first.
+fn why(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
+    let what = format!("{} {:?}", noun.title(), answer.name);
+    if answer.hash.is_empty() {
+        return format!("{what} is not published: nodes are sent nothing of it");
+    }
+    if answer.regions.is_empty() {
+        return format!("no proxy uses {what}, so no node is sent it");
+    }
+    let connected: u32 = answer.regions.iter().map(|region| region.connected).sum();
+    let refusals = answer.regions.iter().flat_map(|region| &region.refusals);
+    if let Some(first) = refusals.clone().next() {
+        let closed =
+            if first.fails_closed { ", and the proxies that use it deny their callers there" } else { "" };
+        let runs = if first.running.is_empty() { "run none" } else { "run an older version" };
+        let (count, why) = (refusals.count(), first.why().as_str_name());
+        return format!("{count} of {connected} connected nodes refuse {what} ({why}) and {runs}{closed}");
+    }
+    if connected == 0 {
+        return format!("no node of the regions that are sent {what} is connected");
+    }
+    let behind: usize = answer.regions.iter().map(|region| region.behind.len()).sum();
+    if behind > 0 {
+        return format!(
+            "{behind} of {connected} connected nodes are behind revision {}, which changed {what} last",
+            answer.revision
+        );
+    }
+    format!("all {connected} connected nodes run the published version of {what}")
+}

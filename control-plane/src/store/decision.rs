@@ -1,0 +1,187 @@
+//! What is known of nodes beside their own word, and what a person decided about them and their regions.
+//!
+//! Decisions are written with the revision that records them.
+
+use std::collections::HashMap;
+
+use prost::Message as _;
+use rr_contract::seam::{Entropy, draw};
+use rr_contract::wire::fleet;
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+
+use super::entity::{crash, divergence, head, node, region_state};
+use super::history::row_of;
+use super::row::Reader;
+use super::{Author, Head, Store, StoreError, Txn, installation};
+
+/// A node that stands where our history cannot have brought it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stray {
+    pub(crate) node: String,
+    pub(crate) region: String,
+    pub(crate) at: fleet::Position,
+    /// Microseconds since 1970.
+    pub(crate) since: i64,
+}
+
+/// What is known of nodes beside their own word.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// By node.
+    pub(crate) strays: HashMap<String, Stray>,
+    /// The newest of each node, by node.
+    pub(crate) crashes: HashMap<String, crash::Model>,
+    /// By region.
+    pub(crate) regions: HashMap<String, region_state::Model>,
+}
+
+/// All of it: there is little.
+pub(crate) async fn notes(db: &impl Reader) -> Result<Notes, StoreError> {
+    let strays = divergence::Entity::find().all(db.conn()).await;
+    let crashes =
+        crash::Entity::find().all(db.conn()).await.map_err(StoreError::statement("read crashes"))?;
+    let regions = region_state::Entity::find().all(db.conn()).await;
+    let mut notes = Notes::default();
+    for row in strays.map_err(StoreError::statement("read divergences"))? {
+        let at = fleet::Position::decode(row.position.as_slice())
+            .map_err(|_| StoreError::Damaged("divergence"))?;
+        let stray = Stray { node: row.node.clone(), region: row.region, at, since: row.since };
+        notes.strays.insert(row.node, stray);
+    }
+    for row in crashes {
+        let newest = notes.crashes.get(&row.node).is_none_or(|known| known.at < row.at);
+        if newest {
+            notes.crashes.insert(row.node.clone(), row);
+        }
+    }
+    let regions = regions.map_err(StoreError::statement("read states of regions"))?;
+    notes.regions = regions.into_iter().map(|row| (row.region.clone(), row)).collect();
+    Ok(notes)
+}
+
+/// Takes a node out of service or puts it back, with this write.
+pub(crate) fn drain(txn: &mut Txn, node: String, drain: bool) {
+    txn.also(move |txn| {
+        Box::pin(async move {
+            node::Entity::update_many()
+                .col_expr(node::Column::Draining, Expr::value(drain))
+                .filter(node::Column::Id.eq(node))
+                .exec(txn.tx())
+                .await
+                .map_err(StoreError::statement("write drain"))?;
+            Ok(())
+        })
+    });
+}
+
+/// Our history goes on where a region's nodes stand, with this write.
+pub(crate) fn adopt(txn: &mut Txn, region: String, lineage: [u8; 16], revived: &[String]) {
+    let revived = revived.join(" ");
+    txn.also(move |txn| {
+        Box::pin(async move {
+            let row = region_state::ActiveModel {
+                region: Set(region),
+                held_revision: Set(None),
+                held_digest: Set(Vec::new()),
+                held_why: Set(String::new()),
+                held_at: Set(None),
+                adopted_lineage: Set(lineage.to_vec()),
+                // The revision that this becomes.
+                adopted_revision: Set(Some(row_of(txn.head() + 1)?)),
+                adopted_revived: Set(revived),
+                adopted_at: Set(Some(txn.now())),
+            };
+            let adopted = OnConflict::column(region_state::Column::Region)
+                .update_columns([
+                    region_state::Column::AdoptedLineage,
+                    region_state::Column::AdoptedRevision,
+                    region_state::Column::AdoptedRevived,
+                    region_state::Column::AdoptedAt,
+                ])
+                .to_owned();
+            region_state::Entity::insert(row)
+                .on_conflict(adopted)
+                .exec_without_returning(txn.tx())
+                .await
+                .map_err(StoreError::statement("adopt revision"))?;
+            Ok(())
+        })
+    });
+}
+
+/// What a region holds goes on, with this write. What nodes ended on there is tried once more.
+pub(crate) fn release(txn: &mut Txn, state: region_state::Model) {
+    txn.also(move |txn| {
+        Box::pin(async move {
+            region_state::Entity::update_many()
+                .col_expr(region_state::Column::HeldRevision, Expr::value(None::<i64>))
+                .col_expr(region_state::Column::HeldDigest, Expr::value(Vec::<u8>::new()))
+                .col_expr(region_state::Column::HeldWhy, Expr::value(""))
+                .col_expr(region_state::Column::HeldAt, Expr::value(None::<i64>))
+                .filter(region_state::Column::Region.eq(state.region.as_str()))
+                .exec(txn.tx())
+                .await
+                .map_err(StoreError::statement("release revision"))?;
+            crash::Entity::delete_many()
+                .filter(crash::Column::Region.eq(state.region))
+                .filter(crash::Column::Digest.eq(state.held_digest))
+                .exec(txn.tx())
+                .await
+                .map_err(StoreError::statement("forget crashes"))?;
+            Ok(())
+        })
+    });
+}
+
+/// One region's state, as a write finds it.
+pub(crate) async fn region(db: &impl Reader, id: &str) -> Result<Option<region_state::Model>, StoreError> {
+    region_state::Entity::find_by_id(id)
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read state of region"))
+}
+
+/// Until when, at the latest, some replica's word on its nodes holds, in microseconds since 1970; none where all
+/// have ended.
+pub(crate) async fn leased_until(store: &Store) -> Result<Option<i64>, StoreError> {
+    let rows = node::Entity::find()
+        .filter(node::Column::LeasedUntil.gt(store.now()))
+        .all(store.reader())
+        .await
+        .map_err(StoreError::statement("read connected nodes"))?;
+    Ok(rows.into_iter().map(|row| row.leased_until).max())
+}
+
+impl Store {
+    /// Gives the history another name, because it is not the one that ended here: a revision of its own. What was,
+    /// and what is.
+    pub(crate) async fn rename_history(
+        &self,
+        call: &'static str,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<(Head, Head)>, StoreError> {
+        let Some(before) = installation::head(self).await? else { return Ok(None) };
+        let lineage = draw::<16>(entropy).to_vec();
+        self.write(Author::system(call), move |txn| {
+            Box::pin(async move {
+                txn.enter();
+                txn.also(move |txn| {
+                    Box::pin(async move {
+                        head::Entity::update_many()
+                            .col_expr(head::Column::Lineage, Expr::value(lineage))
+                            .filter(head::Column::Id.eq(1_i32))
+                            .exec(txn.tx())
+                            .await
+                            .map_err(StoreError::statement("rename history"))?;
+                        Ok(())
+                    })
+                });
+                Ok::<_, StoreError>(())
+            })
+        })
+        .await?;
+        let after = installation::head(self).await?.ok_or(StoreError::Damaged("head"))?;
+        Ok(Some((before, after)))
+    }
+}

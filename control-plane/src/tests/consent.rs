@@ -1,0 +1,124 @@
+//! What a write is asked about because of the fleet, and how far it comes.
+
+use std::time::Duration;
+
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
+use serde_json::json;
+
+use super::client::number;
+use super::stream::{Edge, joined};
+use super::world::{World, by};
+
+const RULES: &str = "/v1/orgs/acme/rules";
+
+fn rule(n: usize) -> serde_json::Value {
+    json!({"name": format!("rule-{n}"), "proxy": "echo", "effect": "EFFECT_DENY"})
+}
+
+#[tokio::test]
+async fn what_a_connected_node_cannot_understand_needs_a_word() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    operator.post(RULES, rule(0)).await.good();
+    let mut edge = Edge::open(&node, None).await;
+    edge.take_well().await;
+    // It has no feature at all.
+    let refused = operator.post(RULES, rule(1)).await;
+    assert_eq!(refused.json()["code"], "features-missing", "{}", refused.text);
+    assert!(refused.text.contains(&node.id) && refused.text.contains("region eu"), "{}", refused.text);
+    // A target is understood by everybody.
+    let target = json!({"name": "other", "baseUrl": "https://other.example.com"});
+    operator.post("/v1/orgs/acme/targets", target).await.good();
+    operator.post(&format!("{RULES}?allowPartial=true"), rule(1)).await.good();
+    edge.take_well().await;
+    // What goes is understood by everybody, too.
+    operator.delete(&format!("{RULES}/rule-1")).await.good();
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_takes_most_of_a_region_needs_a_word() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let operator = world.operator();
+    for n in 0..50 {
+        operator.post(RULES, rule(n)).await.good();
+    }
+    let proxy = "/v1/orgs/acme/proxies/echo";
+    let refused = operator.delete(proxy).await;
+    assert_eq!(refused.json()["code"], "mass-removal", "{}", refused.text);
+    assert!(refused.text.contains("takes 55 of the 55"), "{}", refused.text);
+    // A few go without.
+    operator.delete(&format!("{RULES}/rule-0")).await.good();
+    operator.delete(&format!("{proxy}?allowMassRemoval=true")).await.good();
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_is_waited_for_where_somebody_is_connected() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let nobody = operator.get("/v1/revisions/0:wait").await.good();
+    assert_eq!(nobody["reached"], true);
+    assert_eq!(nobody["regions"][0]["disconnected"][0], node.id.as_str());
+    let mut edge = Edge::open(&node, None).await;
+    let taken = edge.take_well().await;
+    let late = operator.get("/v1/revisions/0:wait?deadline=0.1s").await.good();
+    assert_eq!(late["regions"][0]["behind"][0], node.id.as_str(), "it said nothing of serving yet");
+    let mut client = FleetServiceClient::new(world.channel.clone());
+    let ask = by(&world.operator, fleet::WaitForRevisionRequest::default());
+    let at = Some(taken.position.clone());
+    let status = fleet::Status { running: at.clone(), serving: at, ..Default::default() };
+    let both = async { tokio::join!(client.wait_for_revision(ask), edge.say(status)) };
+    let (answer, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("in time");
+    let answer = answer.expect("is answered").into_inner();
+    assert!(answer.reached && answer.regions[0].reached == 1, "{answer:?}");
+    operator.get("/v1/revisions/99999:wait").await.refused(400, "invalid");
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_is_kept_and_audited() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let path = format!("/v1/nodes/{}", node.id);
+    let drained = operator.post(&format!("{path}:drain"), json!({})).await.good();
+    assert_eq!(drained["node"]["draining"], true);
+    assert!(number(&drained["revision"]) > 0);
+    let again = operator.post(&format!("{path}:drain"), json!({})).await.good();
+    assert_eq!(number(&again["revision"]), 0, "nothing changed");
+    let entries = operator.get("/v1/revisions?pageSize=1").await.good();
+    assert_eq!(entries["revisions"][0]["call"], "FleetService.DrainNode");
+    let words = entries["revisions"][0]["changes"][0]["name"].as_str().unwrap_or_default().to_owned();
+    assert!(words.contains(&node.id) && words.contains("out of service"), "{words}");
+    let back = operator.post(&format!("{path}:drain"), json!({"undo": true})).await.good();
+    assert_eq!(back["node"]["draining"], serde_json::Value::Null);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_resource_is_explained_by_who_runs_it() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let explain = "/v1/orgs/acme/explain/target/echo";
+    let nobody = operator.get(explain).await.good();
+    assert!(nobody["why"].as_str().is_some_and(|why| why.contains("no node")), "{nobody}");
+    let mut edge = Edge::open(&node, None).await;
+    edge.take_well().await;
+    let explained = loop {
+        let explained = operator.get(explain).await.good();
+        if explained["regions"][0]["running"][0]["published"] == true {
+            break explained;
+        }
+    };
+    assert_eq!(explained["regions"][0]["running"][0]["nodes"][0], node.id.as_str());
+    assert_eq!(explained["regions"][0]["through"].as_array().map(Vec::len), Some(1));
+    operator.get("/v1/orgs/acme/explain/thing/echo").await.refused(400, "invalid");
+    world.running.stop().await;
+}
