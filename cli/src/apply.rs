@@ -45,6 +45,9 @@ pub(crate) struct ApplyArgs {
     /// Carries the plan out without asking.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
+    /// Waits until every connected node serves it, or so long, as `90s`; 30 seconds when no time is given.
+    #[arg(long, num_args = 0..=1, default_missing_value = "30s", require_equals = true, value_name = "DEADLINE", value_parser = crate::wait::deadline, conflicts_with = "dry_run")]
+    wait: Option<Duration>,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -62,10 +65,12 @@ impl ApplyArgs {
 
         let header = mg::ApplyHeader {
             org,
-            owner: self.owner,
+            owner: self.owner.clone(),
             prune: self.prune,
             dry_run: true,
             expected_revision: self.expect,
+            allow_partial: session.consent.allow_partial,
+            allow_mass_removal: session.consent.allow_mass_removal,
             ..mg::ApplyHeader::default()
         };
         let documents = written.iter().map(|one| one.document.clone()).collect();
@@ -100,7 +105,8 @@ impl ApplyArgs {
         };
         let done = upload::send(&mut stub, header, Vec::new()).await?;
         if session.print.is_json() {
-            return session.print.one(&done);
+            session.print.one(&done)?;
+            return self.served(&session, done.revision).await;
         }
         line_out(&summary(&done))?;
         if !done.keys.is_empty() {
@@ -109,7 +115,15 @@ impl ApplyArgs {
         for key in &done.keys {
             line_out(&format!("{}  {}", key.name, key.key))?;
         }
-        Ok(())
+        self.served(&session, done.revision).await
+    }
+
+    /// Waits where that was asked for.
+    async fn served(&self, session: &Session, revision: u64) -> Result<()> {
+        match self.wait {
+            Some(deadline) if revision != 0 => crate::wait::until_served(session, revision, deadline).await,
+            _ => Ok(()),
+        }
     }
 }
 

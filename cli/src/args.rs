@@ -40,9 +40,23 @@ pub(crate) struct Global {
     /// Organization, by name or id.
     #[arg(long, global = true, env = "RRCTL_ORG", value_name = "ORG")]
     pub(crate) org: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
     /// How answers are printed.
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+/// What a write agrees to beforehand. Others do not look at it.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Consent {
+    /// Writes although some connected node cannot understand it: such nodes refuse it. Of a rollback: leaves out what
+    /// cannot come back.
+    #[arg(long, global = true)]
+    pub(crate) allow_partial: bool,
+    /// Writes although it takes more than 50 resources and 30 % of what a region holds from its nodes.
+    #[arg(long, global = true)]
+    pub(crate) allow_mass_removal: bool,
 }
 
 #[derive(Subcommand)]
@@ -90,7 +104,11 @@ enum Noun {
     /// Nodes: what the fleet runs, and tokens to join it.
     #[command(subcommand)]
     Node(crate::node::Verb),
-    /// Published changes, and who made them.
+    /// Shows regions, with how far their nodes are and what waits for a person.
+    Fleet,
+    /// Says who runs which version of a resource, and why not the published one.
+    Explain(crate::fleet::ExplainArgs),
+    /// Published changes, who made them, and how far they have come.
     #[command(subcommand)]
     Revision(crate::revision::Verb),
     /// The audit: who changed what, and whether history was rewritten.
@@ -113,6 +131,7 @@ impl Args {
                 endpoint: Endpoint::parse(&self.global)?,
                 org: self.global.org.clone(),
                 print: Printer::new(self.global.output),
+                consent: self.global.consent,
             })
         };
         match self.noun {
@@ -132,6 +151,8 @@ impl Args {
             Noun::Export(args) => Box::pin(args.run(session()?)).await,
             Noun::Request(verb) => Box::pin(verb.run(session()?)).await,
             Noun::Node(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Fleet => Box::pin(crate::fleet::states(session()?)).await,
+            Noun::Explain(args) => Box::pin(args.run(session()?)).await,
             Noun::Revision(verb) => Box::pin(verb.run(session()?)).await,
             Noun::Audit(verb) => Box::pin(verb.run(session()?)).await,
             Noun::Notification(verb) => Box::pin(verb.run(session()?)).await,
@@ -146,6 +167,7 @@ pub(crate) struct Session {
     pub(crate) endpoint: Endpoint,
     org: Option<String>,
     pub(crate) print: Printer,
+    pub(crate) consent: Consent,
 }
 
 impl Session {

@@ -109,7 +109,7 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = CredentialServiceClient::new(connection.clone());
-        let print = session.print;
+        let (print, consent) = (session.print, session.consent);
         match self {
             Self::CreateCaller(args) => {
                 let (credential, key) = create(connection, &org, args.into_message()?).await?;
@@ -130,7 +130,14 @@ impl Verb {
             Self::Update(args) => print.one(&args.run(connection, org).await?),
             Self::Delete { credential, condition, cascade } => {
                 let (etag, cascade) = (condition.etag, cascade.users);
-                let ask = mg::DeleteCredentialRequest { org, credential, etag, cascade };
+                let ask = mg::DeleteCredentialRequest {
+                    org,
+                    credential,
+                    etag,
+                    cascade,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 let revision = stub.delete_credential(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }
@@ -203,7 +210,13 @@ impl ReplaceArgs {
             return Err(fault::usage("an API key needs the header it goes into", "give --header NAME"));
         }
         let sealed = self.sealing.seal(&connection, &org, id, version, Slot::bearer()).await?;
-        let ask = mg::ReplaceSecretRequest { org, credential: credential.id, version, sealed: Some(sealed) };
+        let ask = mg::ReplaceSecretRequest {
+            org,
+            credential: credential.id,
+            version,
+            sealed: Some(sealed),
+            ..Default::default()
+        };
         Ok(stub.replace_secret(ask).await?.into_inner().credential.unwrap_or_default())
     }
 }
@@ -214,7 +227,11 @@ pub(crate) async fn create(
     org: &str,
     credential: mg::Credential,
 ) -> Result<(mg::Credential, Secret)> {
-    let ask = mg::CreateCredentialRequest { org: org.to_owned(), credential: Some(credential) };
+    let ask = mg::CreateCredentialRequest {
+        org: org.to_owned(),
+        credential: Some(credential),
+        ..Default::default()
+    };
     let reply = CredentialServiceClient::new(connection).create_credential(ask).await?.into_inner();
     Ok((reply.credential.unwrap_or_default(), Secret::from(reply.key)))
 }

@@ -135,14 +135,19 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = FilterServiceClient::new(connection.clone());
-        let print = session.print;
+        let (print, consent) = (session.print, session.consent);
         let mut mask = Mask::default();
         match self {
             Self::Create { name, on, does, settings } => {
                 let mut filter = mg::Filter { name, parent: Some(on.into()), ..mg::Filter::default() };
                 DoesNow::from(does).put(&mut filter, &mut mask);
                 settings.put(&mut filter, &mut mask);
-                let ask = mg::CreateFilterRequest { org, filter: Some(filter) };
+                let ask = mg::CreateFilterRequest {
+                    org,
+                    filter: Some(filter),
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.create_filter(ask).await?.into_inner().filter.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -155,11 +160,24 @@ impl Verb {
                 does.put(&mut filter, &mut mask);
                 settings.put(&mut filter, &mut mask);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateFilterRequest { org, name, filter: Some(filter), update_mask };
+                let ask = mg::UpdateFilterRequest {
+                    org,
+                    name,
+                    filter: Some(filter),
+                    update_mask,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.update_filter(ask).await?.into_inner().filter.unwrap_or_default())
             }
             Self::Delete { filter, condition } => {
-                let ask = mg::DeleteFilterRequest { org, filter, etag: condition.etag };
+                let ask = mg::DeleteFilterRequest {
+                    org,
+                    filter,
+                    etag: condition.etag,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 let revision = stub.delete_filter(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

@@ -28,9 +28,6 @@ pub(crate) struct RollbackArgs {
     /// Says what would be done, and does nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Goes on although some resources cannot come back, and leaves those out.
-    #[arg(long)]
-    allow_partial: bool,
     /// Only if the organization has not changed since this revision.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
     expect: u64,
@@ -56,13 +53,16 @@ impl DiffArgs {
 impl RollbackArgs {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
+        let consent = session.consent;
         let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
         let ask = mg::RollbackOrgRequest {
             org,
             revision: self.revision,
             dry_run: self.dry_run,
             expected_revision: self.expect,
-            allow_partial: self.allow_partial,
+
+            allow_partial: consent.allow_partial,
+            allow_mass_removal: consent.allow_mass_removal,
         };
         let reply = stub.rollback_org(ask).await?.into_inner();
         if self.dry_run {

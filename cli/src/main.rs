@@ -14,6 +14,7 @@ mod dev;
 mod export;
 mod fault;
 mod filter;
+mod fleet;
 mod history;
 mod key_file;
 mod limits;
@@ -38,6 +39,7 @@ mod token;
 mod trust;
 mod user;
 mod value;
+mod wait;
 
 use std::process::ExitCode;
 

@@ -158,14 +158,19 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = MeterServiceClient::new(connection.clone());
-        let print = session.print;
+        let (print, consent) = (session.print, session.consent);
         let mut mask = Mask::default();
         match self {
             Self::Create { name, on, counts, settings } => {
                 let mut meter = mg::Meter { name, proxy: on, ..mg::Meter::default() };
                 CountedNow::from(counts).put(&mut meter, &mut mask);
                 settings.put(&mut meter, &mut mask)?;
-                let ask = mg::CreateMeterRequest { org, meter: Some(meter) };
+                let ask = mg::CreateMeterRequest {
+                    org,
+                    meter: Some(meter),
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.create_meter(ask).await?.into_inner().meter.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -183,11 +188,24 @@ impl Verb {
                 settings.put(&mut meter, &mut mask)?;
                 meter.etag = condition.or(meter.etag);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateMeterRequest { org, name, meter: Some(meter), update_mask };
+                let ask = mg::UpdateMeterRequest {
+                    org,
+                    name,
+                    meter: Some(meter),
+                    update_mask,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.update_meter(ask).await?.into_inner().meter.unwrap_or_default())
             }
             Self::Delete { meter, condition } => {
-                let ask = mg::DeleteMeterRequest { org, meter, etag: condition.etag };
+                let ask = mg::DeleteMeterRequest {
+                    org,
+                    meter,
+                    etag: condition.etag,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 let revision = stub.delete_meter(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

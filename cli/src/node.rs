@@ -20,6 +20,7 @@ use rr_contract::wire::management::node_token_service_client::NodeTokenServiceCl
 use crate::args::Session;
 use crate::change::Condition;
 use crate::connect::Connection;
+use crate::fault;
 use crate::key_file::{KeyFileArgs, write_new};
 use crate::page;
 use crate::print::{Row, line_out, note, time};
@@ -31,6 +32,41 @@ pub(crate) enum Verb {
         /// Only of this region, by name or id.
         #[arg(long, default_value = "", hide_default_value = true)]
         region: String,
+        /// Only those that somebody should look at.
+        #[arg(long)]
+        unhealthy: bool,
+        /// Only connected ones that do not run all that is published for them.
+        #[arg(long)]
+        behind: bool,
+    },
+    /// Prints all nodes, then each change, until Ctrl-C.
+    Watch {
+        /// Only of this region, by name or id.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        region: String,
+        /// Only those that somebody should look at.
+        #[arg(long)]
+        unhealthy: bool,
+    },
+    /// Shows one.
+    Show {
+        /// Id.
+        node: String,
+    },
+    /// Says in one sentence what is the matter with a node.
+    Why {
+        /// Id.
+        node: String,
+    },
+    /// Takes a node out of service: it goes on answering, and its readiness says that no more is to be sent to it.
+    Drain {
+        /// Id.
+        node: String,
+    },
+    /// Puts a node back into service.
+    Undrain {
+        /// Id.
+        node: String,
     },
     /// Tokens that let machines join a region.
     #[command(subcommand)]
@@ -77,9 +113,19 @@ pub(crate) struct TokenArgs {
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         match self {
-            Self::List { region } => {
-                session.print.list(&list(session.endpoint.connect().await?, &region).await?)
+            Self::List { region, unhealthy, behind } => {
+                let connection = session.endpoint.connect().await?;
+                session.print.list(&list(connection, &region, unhealthy, behind).await?)
             }
+            Self::Watch { region, unhealthy } => watch(&session, region, unhealthy).await,
+            Self::Show { node } => session.print.one(&show(&session, node).await?),
+            Self::Why { node } => {
+                let node = show(&session, node).await?;
+                let why = if node.why.is_empty() { "it runs what is published for it" } else { &node.why };
+                line_out(&format!("{}: {why}", node.id))
+            }
+            Self::Drain { node } => drain(&session, node, false).await,
+            Self::Undrain { node } => drain(&session, node, true).await,
             Self::Token(verb) => verb.run(session).await,
         }
     }
@@ -122,14 +168,53 @@ impl TokenVerb {
 }
 
 /// The nodes of a region, or of all when none is named.
-pub(crate) async fn list(connection: Connection, region: &str) -> Result<Vec<fleet::Node>> {
+pub(crate) async fn list(
+    connection: Connection,
+    region: &str,
+    only_unhealthy: bool,
+    behind: bool,
+) -> Result<Vec<fleet::Node>> {
     let mut stub = FleetServiceClient::new(connection);
     page::all(async |page_size, page_token| {
-        let ask = fleet::ListNodesRequest { region: region.to_owned(), page_size, page_token };
+        let region = region.to_owned();
+        let ask = fleet::ListNodesRequest { region, page_size, page_token, only_unhealthy, behind };
         let reply = stub.list_nodes(ask).await?.into_inner();
         Ok((reply.nodes, reply.next_page_token))
     })
     .await
+}
+
+async fn show(session: &Session, node: String) -> Result<fleet::Node> {
+    let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
+    Ok(stub.get_node(fleet::GetNodeRequest { node }).await?.into_inner().node.unwrap_or_default())
+}
+
+async fn drain(session: &Session, node: String, undo: bool) -> Result<()> {
+    let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
+    let revision = stub.drain_node(fleet::DrainNodeRequest { node, undo }).await?.into_inner().revision;
+    let state = if undo { "in service" } else { "out of service" };
+    session.print.done(&match revision {
+        0 => format!("it was {state} already"),
+        revision => format!("{state} at revision {revision}"),
+    })
+}
+
+async fn watch(session: &Session, region: String, only_unhealthy: bool) -> Result<()> {
+    use fleet::watch_nodes_response::Change;
+
+    let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
+    let ask = fleet::WatchNodesRequest { region, only_unhealthy };
+    let mut coming = stub.watch_nodes(ask).await?.into_inner();
+    while let Some(reply) = coming.message().await? {
+        match reply.change {
+            _ if session.print.is_json() => line_out(&serde_json::to_string(&reply)?)?,
+            Some(Change::Node(node)) => session.print.line(&node)?,
+            Some(Change::Gone(id)) => line_out(&format!("{id}  gone"))?,
+            Some(Change::Listed(_)) => note("these are all; changes follow"),
+            None => {}
+        }
+    }
+    Err(fault::ended("the control plane ended the stream of nodes", "watch again"))
 }
 
 /// Draws a token and registers its public half.
@@ -159,11 +244,12 @@ impl Row for fleet::Node {
         "desired",
         "running",
         "serving",
+        "proven",
         "on disk",
         "refusals",
-        "diverged",
         "last seen",
         "build",
+        "why",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -177,11 +263,12 @@ impl Row for fleet::Node {
             at(&self.desired),
             at(&self.running),
             at(&self.serving),
+            at(&self.proven),
             at(&self.on_disk),
             self.standing.len().to_string(),
-            self.diverged.to_string(),
             time(self.last_seen_at.as_ref()),
             self.build.clone(),
+            self.why.clone(),
         ]
     }
 }

@@ -132,7 +132,7 @@ const EVERYTHING_SHARED: mg::Sharing =
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
-        let print = session.print;
+        let (print, consent) = (session.print, session.consent);
         match self {
             Self::Diff(args) => return args.run(session).await,
             Self::Rollback(args) => return args.run(session).await,
@@ -143,7 +143,14 @@ impl Verb {
             Self::Create { name, settings } => {
                 let mut org = mg::Org { name, ..mg::Org::default() };
                 settings.put(&mut org, &mut Mask::default());
-                let reply = stub.create_org(mg::CreateOrgRequest { org: Some(org) }).await?.into_inner();
+                let reply = stub
+                    .create_org(mg::CreateOrgRequest {
+                        org: Some(org),
+                        allow_partial: consent.allow_partial,
+                        allow_mass_removal: consent.allow_mass_removal,
+                    })
+                    .await?
+                    .into_inner();
                 print.one(&reply.org.unwrap_or_default())
             }
             Self::List(Listing { filter, order_by }) => {
@@ -168,11 +175,22 @@ impl Verb {
                 let mut mask = Mask::default();
                 settings.put(&mut org, &mut mask);
                 org.etag = condition.or(org.etag);
-                let ask = mg::UpdateOrgRequest { name, org: Some(org), update_mask: mask.finish()? };
+                let ask = mg::UpdateOrgRequest {
+                    name,
+                    org: Some(org),
+                    update_mask: mask.finish()?,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
             }
             Self::Delete { org, condition } => {
-                let ask = mg::DeleteOrgRequest { org, etag: condition.etag };
+                let ask = mg::DeleteOrgRequest {
+                    org,
+                    etag: condition.etag,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 let revision = stub.delete_org(ask).await?.into_inner().revision;
                 print.done(&format!(
                     "deleted at revision {revision}; `rrctl org undelete ID` brings it back for 30 days"
@@ -185,7 +203,14 @@ impl Verb {
                         "its name may be another's by now; `rrctl audit list` has the id",
                     ));
                 }
-                let reply = stub.undelete_org(mg::UndeleteOrgRequest { org: id }).await?.into_inner();
+                let reply = stub
+                    .undelete_org(mg::UndeleteOrgRequest {
+                        org: id,
+                        allow_partial: consent.allow_partial,
+                        allow_mass_removal: consent.allow_mass_removal,
+                    })
+                    .await?
+                    .into_inner();
                 print.one(&reply.org.unwrap_or_default())
             }
             Self::Diff(_) | Self::Rollback(_) => Ok(()),

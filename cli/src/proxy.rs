@@ -111,12 +111,17 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = ProxyServiceClient::new(connection.clone());
-        let print = session.print;
+        let (print, consent) = (session.print, session.consent);
         match self {
             Self::Create { name, settings } => {
                 let mut proxy = mg::Proxy { name, ..mg::Proxy::default() };
                 settings.put(&mut proxy, &mut Mask::default());
-                let ask = mg::CreateProxyRequest { org, proxy: Some(proxy) };
+                let ask = mg::CreateProxyRequest {
+                    org,
+                    proxy: Some(proxy),
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.create_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -135,11 +140,24 @@ impl Verb {
                 settings.put(&mut proxy, &mut mask);
                 proxy.etag = condition.or(proxy.etag);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateProxyRequest { org, name, proxy: Some(proxy), update_mask };
+                let ask = mg::UpdateProxyRequest {
+                    org,
+                    name,
+                    proxy: Some(proxy),
+                    update_mask,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.update_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
             }
             Self::Delete { proxy, condition } => {
-                let ask = mg::DeleteProxyRequest { org, proxy, etag: condition.etag };
+                let ask = mg::DeleteProxyRequest {
+                    org,
+                    proxy,
+                    etag: condition.etag,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 let revision = stub.delete_proxy(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

@@ -18,10 +18,30 @@ pub(crate) enum Verb {
         /// Its number.
         revision: u64,
     },
+    /// Waits until a revision has come to the nodes. A disconnected node is listed and not waited for.
+    Wait(crate::wait::WaitArgs),
+    /// Goes on with this history where nodes of a region stand in another one: after a database was restored.
+    Adopt(crate::fleet::AdoptArgs),
+    /// Sends on a revision that is held because nodes crashed on it.
+    Release {
+        /// Name or id.
+        #[arg(long)]
+        region: String,
+        /// The one that is held, as `rrctl fleet` shows it.
+        revision: u64,
+    },
 }
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
+        match self {
+            Self::Wait(args) => return args.run(&session).await,
+            Self::Adopt(args) => return args.run(&session).await,
+            Self::Release { region, revision } => {
+                return crate::fleet::release(&session, region, revision).await;
+            }
+            Self::List(_) | Self::Show { .. } => {}
+        }
         let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
         match self {
             Self::List(newest) => {
@@ -32,6 +52,7 @@ impl Verb {
                 });
                 session.print.list(&found.await?)
             }
+            Self::Wait(_) | Self::Adopt(_) | Self::Release { .. } => Ok(()),
             Self::Show { revision } => {
                 let ask = mg::GetRevisionRequest { revision };
                 session.print.one(&stub.get_revision(ask).await?.into_inner().revision.unwrap_or_default())

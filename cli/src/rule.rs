@@ -124,14 +124,19 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = RuleServiceClient::new(connection.clone());
-        let print = session.print;
+        let (print, consent) = (session.print, session.consent);
         match self {
             Self::Create { name, on, says, settings } => {
                 let mut rule = mg::Rule { name, parent: Some(on.into()), ..mg::Rule::default() };
                 let mut mask = Mask::default();
                 mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
                 settings.put(&mut rule, &mut mask)?;
-                let ask = mg::CreateRuleRequest { org, rule: Some(rule) };
+                let ask = mg::CreateRuleRequest {
+                    org,
+                    rule: Some(rule),
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.create_rule(ask).await?.into_inner().rule.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -150,11 +155,24 @@ impl Verb {
                 settings.put(&mut rule, &mut mask)?;
                 rule.etag = condition.or(rule.etag);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateRuleRequest { org, name, rule: Some(rule), update_mask };
+                let ask = mg::UpdateRuleRequest {
+                    org,
+                    name,
+                    rule: Some(rule),
+                    update_mask,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.update_rule(ask).await?.into_inner().rule.unwrap_or_default())
             }
             Self::Delete { rule, condition } => {
-                let ask = mg::DeleteRuleRequest { org, rule, etag: condition.etag };
+                let ask = mg::DeleteRuleRequest {
+                    org,
+                    rule,
+                    etag: condition.etag,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 let revision = stub.delete_rule(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

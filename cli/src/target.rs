@@ -102,12 +102,17 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = TargetServiceClient::new(connection.clone());
-        let print = session.print;
+        let (print, consent) = (session.print, session.consent);
         match self {
             Self::Create { name, base_url, settings } => {
                 let mut target = mg::Target { name, base_url, ..mg::Target::default() };
                 settings.put(&mut target, &mut Mask::default());
-                let ask = mg::CreateTargetRequest { org, target: Some(target) };
+                let ask = mg::CreateTargetRequest {
+                    org,
+                    target: Some(target),
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.create_target(ask).await?.into_inner().target.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -121,12 +126,25 @@ impl Verb {
                 mask.put("base_url", &mut target.base_url, base_url);
                 settings.put(&mut target, &mut mask);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateTargetRequest { org, name, target: Some(target), update_mask };
+                let ask = mg::UpdateTargetRequest {
+                    org,
+                    name,
+                    target: Some(target),
+                    update_mask,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 print.one(&stub.update_target(ask).await?.into_inner().target.unwrap_or_default())
             }
             Self::Delete { target, condition, cascade } => {
-                let ask =
-                    mg::DeleteTargetRequest { org, target, etag: condition.etag, cascade: cascade.users };
+                let ask = mg::DeleteTargetRequest {
+                    org,
+                    target,
+                    etag: condition.etag,
+                    cascade: cascade.users,
+                    allow_partial: consent.allow_partial,
+                    allow_mass_removal: consent.allow_mass_removal,
+                };
                 let revision = stub.delete_target(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

@@ -64,7 +64,7 @@ impl VerifyArgs {
         for url in &self.edges {
             claims.push(super::edge::position(url).await?);
         }
-        let nodes = node::list(connection.clone(), "").await?;
+        let nodes = node::list(connection.clone(), "", false, false).await?;
         claims.extend(of_nodes(&nodes));
         let installation = InstallationServiceClient::new(connection.clone())
             .get_installation(mg::GetInstallationRequest {})

@@ -177,6 +177,7 @@ impl UpdateArgs {
             name: self.credential,
             credential: Some(credential),
             update_mask: mask.finish()?,
+            ..Default::default()
         };
         Ok(stub.update_credential(ask).await?.into_inner().credential.unwrap_or_default())
     }

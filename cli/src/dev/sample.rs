@@ -125,7 +125,9 @@ async fn org(connection: &Connection) -> Result<()> {
     let mut stub = OrgServiceClient::new(connection.clone());
     if found(stub.get_org(mg::GetOrgRequest { org: ORG.to_owned(), revision: 0 }).await)?.is_none() {
         let org = Some(mg::Org { name: ORG.to_owned(), ..mg::Org::default() });
-        stub.create_org(mg::CreateOrgRequest { org }).await.context("make the sample organization")?;
+        stub.create_org(mg::CreateOrgRequest { org, ..Default::default() })
+            .await
+            .context("make the sample organization")?;
     }
     Ok(())
 }
@@ -174,7 +176,8 @@ async fn target(connection: &Connection, base_url: &str) -> Result<bool> {
     };
     match found(stub.get_target(ask).await)?.and_then(|reply| reply.target) {
         None => {
-            let ask = mg::CreateTargetRequest { org: ORG.to_owned(), target: Some(target) };
+            let ask =
+                mg::CreateTargetRequest { org: ORG.to_owned(), target: Some(target), ..Default::default() };
             stub.create_target(ask).await.context("make the sample target")?;
             Ok(false)
         }
@@ -185,6 +188,7 @@ async fn target(connection: &Connection, base_url: &str) -> Result<bool> {
                 name: TARGET.to_owned(),
                 target: Some(mg::Target { name: String::new(), ..target }),
                 update_mask: None,
+                ..Default::default()
             };
             stub.update_target(ask).await.context("move the sample target")?;
             Ok(true)
@@ -224,6 +228,7 @@ async fn upstream_credential(
             credential: UPSTREAM.to_owned(),
             version,
             sealed: Some(sealed),
+            ..Default::default()
         };
         stub.replace_secret(ask).await.context("seal the sample secret anew")?;
     } else {
@@ -248,8 +253,12 @@ async fn caller(place: &Place, connection: &Connection) -> Result<Secret> {
     let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: CALLER.to_owned(), revision: 0 };
     if found(stub.get_credential(ask).await)?.is_some() {
         // Its key was shown once and not kept: a start was killed in between. Both are made again.
-        let proxy =
-            mg::DeleteProxyRequest { org: ORG.to_owned(), proxy: PROXY.to_owned(), etag: String::new() };
+        let proxy = mg::DeleteProxyRequest {
+            org: ORG.to_owned(),
+            proxy: PROXY.to_owned(),
+            etag: String::new(),
+            ..Default::default()
+        };
         found(ProxyServiceClient::new(connection.clone()).delete_proxy(proxy).await)?;
         let ask = mg::DeleteCredentialRequest {
             org: ORG.to_owned(),
@@ -281,7 +290,7 @@ async fn proxy(connection: &Connection) -> Result<()> {
             regions: vec![REGION.to_owned()],
             ..mg::Proxy::default()
         };
-        let ask = mg::CreateProxyRequest { org: ORG.to_owned(), proxy: Some(proxy) };
+        let ask = mg::CreateProxyRequest { org: ORG.to_owned(), proxy: Some(proxy), ..Default::default() };
         stub.create_proxy(ask).await.context("make the sample proxy")?;
     }
     Ok(())

@@ -1,0 +1,152 @@
+//! `rrctl revision wait`: until a revision has come to the nodes.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use rr_contract::model::time::wire_duration;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
+
+use crate::args::Session;
+use crate::fault;
+use crate::print::{Row, note};
+
+/// What the answer may take beyond the deadline.
+const GRACE: Duration = Duration::from_secs(15);
+
+#[derive(Args)]
+pub(crate) struct WaitArgs {
+    /// Its number, or `head` for the newest.
+    #[arg(value_parser = revision)]
+    revision: u64,
+    /// Only of this region, by name or id; can be given more than once. All when never given.
+    #[arg(long = "region", value_name = "REGION")]
+    regions: Vec<String>,
+    /// How far.
+    #[arg(long, value_enum, default_value_t = Stage::Serving)]
+    stage: Stage,
+    /// How many of each region's connected nodes.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
+    percent: u32,
+    /// How long, as `30s` or `5m`; at most 10 minutes.
+    #[arg(long, default_value = "30s", value_parser = deadline)]
+    deadline: Duration,
+}
+
+/// How far a revision has come on a node.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// On disk, and in force for what comes.
+    Active,
+    /// Every traffic worker has run on it.
+    Serving,
+    /// The node stayed alive on it for a while.
+    Proven,
+}
+
+fn revision(text: &str) -> Result<u64, String> {
+    if text == "head" {
+        return Ok(0);
+    }
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "it is a number, or `head`".to_owned())
+}
+
+/// A time to wait: seconds, or minutes.
+pub(crate) fn deadline(text: &str) -> Result<Duration, String> {
+    let wrong = || "it is a time as 30s or 5m, 10 minutes at most".to_owned();
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    seconds.filter(|seconds| *seconds <= 600).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+impl WaitArgs {
+    pub(crate) async fn run(self, session: &Session) -> Result<()> {
+        let stage = match self.stage {
+            Stage::Active => fleet::Stage::Active,
+            Stage::Serving => fleet::Stage::Serving,
+            Stage::Proven => fleet::Stage::Proven,
+        };
+        let ask = fleet::WaitForRevisionRequest {
+            revision: self.revision,
+            regions: self.regions,
+            stage: stage.into(),
+            percent: self.percent,
+            deadline: Some(wire_duration(self.deadline)),
+        };
+        wait(session, ask, self.deadline).await
+    }
+}
+
+/// Waits until every connected node that the caller can see serves a revision.
+pub(crate) async fn until_served(session: &Session, revision: u64, deadline: Duration) -> Result<()> {
+    let deadline_said = Some(wire_duration(deadline));
+    let ask = fleet::WaitForRevisionRequest { revision, deadline: deadline_said, ..Default::default() };
+    wait(session, ask, deadline).await
+}
+
+async fn wait(session: &Session, ask: fleet::WaitForRevisionRequest, deadline: Duration) -> Result<()> {
+    let mut stub = FleetServiceClient::new(session.endpoint.connect_for(deadline + GRACE).await?);
+    let answer = stub.wait_for_revision(ask).await?.into_inner();
+    session.print.list(&answer.regions)?;
+    if !answer.reached {
+        return Err(fault::ended(
+            &format!("revision {} has not come to all nodes in time", answer.revision),
+            "`rrctl node list --behind` and `rrctl node why NODE` say which and why",
+        ));
+    }
+    if answer.regions.iter().all(|region| region.connected == 0) {
+        note("no node is connected: whatever connects gets it");
+    }
+    Ok(())
+}
+
+impl Row for fleet::RegionProgress {
+    const COLUMNS: &'static [&'static str] =
+        &["region", "connected", "reached", "behind", "refusing", "disconnected"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.region.clone(),
+            self.connected.to_string(),
+            self.reached.to_string(),
+            few(&self.behind),
+            few(&self.refusing),
+            few(&self.disconnected),
+        ]
+    }
+}
+
+/// Some ids for people.
+pub(crate) fn few(ids: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN {
+        text.push_str(&format!(" and {} more", ids.len() - SHOWN));
+    }
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_has_a_unit_and_an_end() {
+        assert_eq!(deadline("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(deadline("10m"), Ok(Duration::from_secs(600)));
+        for wrong in ["11m", "601s", "soon", "-1s", ""] {
+            assert!(deadline(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn head_is_the_newest_and_zero_is_no_revision() {
+        assert_eq!(revision("head"), Ok(0));
+        assert_eq!(revision("7"), Ok(7));
+        assert!(revision("0").is_err() && revision("latest").is_err());
+    }
+}
