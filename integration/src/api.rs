@@ -89,7 +89,9 @@ impl Api {
     /// Makes an organization.
     pub async fn org(&self, name: &str) -> Result<mg::Org, Status> {
         let org = Some(mg::Org { name: name.to_owned(), ..mg::Org::default() });
-        let reply = OrgServiceClient::new(self.connection()).create_org(mg::CreateOrgRequest { org }).await?;
+        let reply = OrgServiceClient::new(self.connection())
+            .create_org(mg::CreateOrgRequest { org, ..Default::default() })
+            .await?;
         Ok(reply.into_inner().org.expect("a made org comes back"))
     }
 
@@ -127,7 +129,7 @@ impl Api {
             danger_plaintext: base_url.starts_with("http://"),
             ..mg::Target::default()
         };
-        let ask = mg::CreateTargetRequest { org: org.to_owned(), target: Some(target) };
+        let ask = mg::CreateTargetRequest { org: org.to_owned(), target: Some(target), ..Default::default() };
         let reply = TargetServiceClient::new(self.connection()).create_target(ask).await?.into_inner();
         Ok(reply.target.expect("a made target comes back"))
     }
@@ -138,7 +140,11 @@ impl Api {
         let usage = mg::credential::Usage::Caller(caller);
         let credential =
             mg::Credential { name: name.to_owned(), usage: Some(usage), ..mg::Credential::default() };
-        let ask = mg::CreateCredentialRequest { org: org.to_owned(), credential: Some(credential) };
+        let ask = mg::CreateCredentialRequest {
+            org: org.to_owned(),
+            credential: Some(credential),
+            ..Default::default()
+        };
         let reply =
             CredentialServiceClient::new(self.connection()).create_credential(ask).await?.into_inner();
         Ok(reply.key)
@@ -166,7 +172,11 @@ impl Api {
             usage: Some(mg::credential::Usage::Upstream(upstream)),
             ..mg::Credential::default()
         };
-        let ask = mg::CreateCredentialRequest { org: org.to_owned(), credential: Some(credential) };
+        let ask = mg::CreateCredentialRequest {
+            org: org.to_owned(),
+            credential: Some(credential),
+            ..Default::default()
+        };
         let reply =
             CredentialServiceClient::new(self.connection()).create_credential(ask).await?.into_inner();
         Ok(reply.credential.expect("a made credential comes back"))
@@ -189,6 +199,7 @@ impl Api {
             credential: credential.id.clone(),
             version,
             sealed,
+            ..Default::default()
         };
         Ok(CredentialServiceClient::new(self.connection()).replace_secret(ask).await?.into_inner().revision)
     }
@@ -239,7 +250,7 @@ impl Api {
             regions: vec![region.to_owned()],
             ..mg::Proxy::default()
         };
-        let ask = mg::CreateProxyRequest { org: org.to_owned(), proxy: Some(proxy) };
+        let ask = mg::CreateProxyRequest { org: org.to_owned(), proxy: Some(proxy), ..Default::default() };
         let reply = ProxyServiceClient::new(self.connection()).create_proxy(ask).await?.into_inner();
         Ok(reply.proxy.expect("a made proxy comes back"))
     }

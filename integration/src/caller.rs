@@ -69,6 +69,36 @@ impl Caller {
     }
 }
 
+/// A caller's connection that is kept, for as many requests as it lasts.
+pub struct Kept {
+    sender: http1::SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Kept {
+    /// Connects to an edge.
+    pub async fn connect(edge: SocketAddr) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(edge).await?;
+        socket.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+        Tasks::new().spawn("kept connection", connection);
+        Ok(Self { sender, host: edge.to_string() })
+    }
+
+    /// GET of a whole path with a caller's key.
+    pub async fn get(&mut self, path: &str, key: &str) -> anyhow::Result<Reply> {
+        self.sender.ready().await?;
+        let request = Request::get(path)
+            .header("host", &self.host)
+            .header("authorization", key)
+            .body(Full::default())?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        #[expect(clippy::disallowed_methods, reason = "tests know what they are sent")]
+        let body = body.collect().await?.to_bytes();
+        Ok(Reply { status: head.status, headers: head.headers, body })
+    }
+}
+
 /// Sends one request on a connection of its own.
 pub async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Reply> {
     let socket = TcpStream::connect(to).await?;

@@ -6,6 +6,9 @@
 //! * [`process`]: the programs as processes, for `kill -9`;
 //! * [`api`]: the management API as a test uses it;
 //! * [`caller`], [`upstream`]: both ends of a proxied request;
+//! * [`fleet`]: thousands of light nodes, with faults by script;
+//! * [`relay`]: what stands between a control plane and its nodes, honest or not;
+//! * [`sample`]: a control plane as a process, with something to configure;
 //! * [`wait`]: `eventually`, instead of sleeping;
 //! * [`fleet_100k`]: the standard load.
 //!
@@ -13,10 +16,13 @@
 
 pub mod api;
 pub mod caller;
+pub mod fleet;
 pub mod fleet_100k;
 pub mod logs;
 pub mod postgres;
 pub mod process;
+pub mod relay;
+pub mod sample;
 pub mod upstream;
 pub mod wait;
 pub mod world;

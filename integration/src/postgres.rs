@@ -79,6 +79,17 @@ impl Postgres {
         }
     }
 
+    /// Copies the database, to which nobody is connected, under another name.
+    pub fn keep(&self, name: &str) {
+        self.run("postgres", &format!("CREATE DATABASE {name} TEMPLATE {DATABASE}"));
+    }
+
+    /// Puts a copy in the place of the database, to which nobody is connected. The copy stays.
+    pub fn bring_back(&self, name: &str) {
+        self.run("postgres", &format!("DROP DATABASE {DATABASE} WITH (FORCE)"));
+        self.run("postgres", &format!("CREATE DATABASE {DATABASE} TEMPLATE {name}"));
+    }
+
     /// Runs a statement; what it answers, bare.
     pub fn execute(&self, statement: &str) -> String {
         self.run(DATABASE, statement)

@@ -159,6 +159,18 @@ impl Control {
         admin: SocketAddr,
         variables: &[(&str, String)],
     ) -> Self {
+        let control = Self::launch(folder, management, fleet, admin, variables);
+        ready(admin, "rr-control").await;
+        control
+    }
+
+    fn launch(
+        folder: &Path,
+        management: SocketAddr,
+        fleet: SocketAddr,
+        admin: SocketAddr,
+        variables: &[(&str, String)],
+    ) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut command = Command::new(program("rr-control"));
         command.arg("--state-dir").arg(folder.join("state"));
@@ -167,9 +179,13 @@ impl Control {
         let process = Process::start(&mut command, &folder.join("log"));
         let folder = folder.to_owned();
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let control = Self { folder, variables, management, fleet, admin, process };
-        ready(admin, "rr-control").await;
-        control
+        Self { folder, variables, management, fleet, admin, process }
+    }
+
+    fn relaunch(self) -> Self {
+        let variables: Vec<(&str, String)> =
+            self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        Self::launch(&self.folder, self.management, self.fleet, self.admin, &variables)
     }
 
     /// `kill -9`.
@@ -182,14 +198,38 @@ impl Control {
         if matches!(self.process.child.try_wait(), Ok(None)) {
             self.process.kill();
         }
-        let variables: Vec<(&str, String)> =
-            self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Self::start_on(&self.folder, self.management, self.fleet, self.admin, &variables).await
+        let control = self.relaunch();
+        ready(control.admin, "rr-control").await;
+        control
     }
 
     /// The database, where it is a file.
     pub fn database(&self) -> PathBuf {
         self.folder.join("state/control.db")
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Another replica over the same database, with the same authority, and with variables that name the database.
+    pub async fn replica(&self, folder: &Path) -> Self {
+        let state = folder.join("state");
+        std::fs::create_dir_all(&state).expect("a folder");
+        for file in ["authority.key", "authority.crt"] {
+            std::fs::copy(self.state().join(file), state.join(file)).expect("the authority is copied");
+        }
+        let variables: Vec<(&str, String)> =
+            self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        Self::start_with(folder, &variables).await
+    }
+
+    /// Kills it, waits, and starts it again on the same folder and ports; it is not waited for.
+    pub async fn away(mut self, how_long: std::time::Duration) -> Self {
+        self.process.kill();
+        tokio::time::sleep(how_long).await;
+        self.relaunch()
     }
 
     /// An operator's API, by way of the bootstrap token.
@@ -202,6 +242,8 @@ impl Control {
 
 /// `rr-edge` on a folder.
 pub struct Edge {
+    program: &'static str,
+    variables: Vec<(String, String)>,
     folder: PathBuf,
     fleet: SocketAddr,
     /// Where callers call.
@@ -220,26 +262,39 @@ impl Edge {
 
     /// The same with variables of the environment.
     pub fn start_with(folder: &Path, fleet: SocketAddr, token: &[u8], variables: &[(&str, String)]) -> Self {
+        Self::start_program("rr-edge", folder, fleet, token, variables)
+    }
+
+    /// Another program with the same command line.
+    pub fn start_program(
+        program: &'static str,
+        folder: &Path,
+        fleet: SocketAddr,
+        token: &[u8],
+        variables: &[(&str, String)],
+    ) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         std::fs::write(folder.join("token"), token).expect("a token file");
-        Self::start_on(folder, fleet, free_address(), free_address(), variables)
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Self::start_on(program, folder, fleet, free_address(), free_address(), variables)
     }
 
     fn start_on(
+        name: &'static str,
         folder: &Path,
         fleet: SocketAddr,
         listen: SocketAddr,
         admin: SocketAddr,
-        variables: &[(&str, String)],
+        variables: Vec<(String, String)>,
     ) -> Self {
-        let mut command = Command::new(program("rr-edge"));
+        let mut command = Command::new(program(name));
         command.arg("--state-dir").arg(folder.join("state"));
         command.arg("--node-token-file").arg(folder.join("token"));
         command.args(["--control-plane", &format!("https://{fleet}")]);
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         command.args(["--allow-upstream", "127.0.0.0/8"]).envs(variables.iter().cloned());
         let process = Process::start(&mut command, &folder.join("log"));
-        Self { folder: folder.to_owned(), fleet, listen, admin, process }
+        Self { program: name, variables, folder: folder.to_owned(), fleet, listen, admin, process }
     }
 
     /// Waits until it can decide requests.
@@ -257,7 +312,8 @@ impl Edge {
         if matches!(self.process.child.try_wait(), Ok(None)) {
             self.process.kill();
         }
-        Self::start_on(&self.folder, self.fleet, self.listen, self.admin, &[])
+        let variables = std::mem::take(&mut self.variables);
+        Self::start_on(self.program, &self.folder, self.fleet, self.listen, self.admin, variables)
     }
 }
 

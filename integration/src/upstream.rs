@@ -37,6 +37,7 @@ pub struct Upstream {
 
 struct Shared {
     seen: Mutex<Vec<Seen>>,
+    forgets: bool,
     answer: Box<Answer>,
 }
 
@@ -46,11 +47,23 @@ impl Upstream {
         Self::start_with(|_| Response::new(Full::from("hello from upstream"))).await
     }
 
+    /// Answers 200, and remembers nothing: for long loads.
+    pub async fn start_forgetful() -> Self {
+        Self::open(|_| Response::new(Full::from("hello from upstream")), true).await
+    }
+
     /// Answers as `answer` says.
     pub async fn start_with(answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+        Self::open(answer, false).await
+    }
+
+    async fn open(
+        answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
+        forgets: bool,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared { seen: Mutex::default(), answer: Box::new(answer) });
+        let shared = Arc::new(Shared { seen: Mutex::default(), forgets, answer: Box::new(answer) });
         let shutdown = Shutdown::new();
         let (tasks, stop) = (Tasks::new(), shutdown.stop());
         let serving = Arc::clone(&shared);
@@ -94,6 +107,8 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let seen = Seen { method: head.method, uri: head.uri, headers: head.headers, body };
     let reply = (shared.answer)(&seen);
-    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    if !shared.forgets {
+        shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    }
     Ok(reply)
 }

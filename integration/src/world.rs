@@ -138,6 +138,11 @@ impl ControlPlane {
         self.running = Some(running);
     }
 
+    /// Its state folder.
+    pub fn state(&self) -> &std::path::Path {
+        &self.state
+    }
+
     /// Stops it, if it runs.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {

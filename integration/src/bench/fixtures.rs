@@ -94,7 +94,11 @@ async fn ending(api: &Api) -> anyhow::Result<()> {
         usage: Some(mg::credential::Usage::Caller(caller)),
         ..mg::Credential::default()
     };
-    let ask = mg::CreateCredentialRequest { org: ORG.to_owned(), credential: Some(credential) };
+    let ask = mg::CreateCredentialRequest {
+        org: ORG.to_owned(),
+        credential: Some(credential),
+        ..Default::default()
+    };
     CredentialServiceClient::new(api.connection()).create_credential(ask).await?;
     Ok(())
 }

@@ -3,10 +3,17 @@
 //! `cargo run --release -p rr-integration --bin bench -- <name>` prints every round and a table; with `--json`,
 //! one object a line instead: `{"bench":…,"metric":…,"value":…,"unit":…,"n":…,"spread":…,"note":…}`.
 
+mod churn;
 mod fixtures;
 mod generate;
+mod herd;
+#[cfg(feature = "journal")]
+mod lkg_faults;
+mod load;
 mod management;
 mod memory;
+mod propagation;
+mod reconnect;
 mod report;
 #[cfg(feature = "store")]
 mod revisions;
@@ -28,12 +35,23 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// A write's reply to the first request that it decides; to the last of many nodes; bytes of a change.
+    Propagation(propagation::Args),
+    /// Thousands of nodes: memory of each, and all of them back after an outage.
+    Herd(herd::Args),
+    /// What a node is sent that missed something, or holds something else.
+    Reconnect(reconnect::Args),
+    /// Changes without end under load, beside the same load in quiet.
+    Churn(churn::Args),
     /// Resident memory of a connected edge node without proxies.
     Memory(memory::Args),
     /// Measures nothing: an installation for tests from outside, held until standard input ends.
     Fixtures(fixtures::Args),
     /// Size of the standard load, and how long it takes to make and to parse.
     Generate(generate::Args),
+    /// Faults on the disk under last-known-good.
+    #[cfg(feature = "journal")]
+    LkgFaults(lkg_faults::Args),
     /// One large organization: applied, applied unchanged, read; and what memory it takes.
     Management(management::Args),
     /// Publishing by many writers beside bare commits of the same engine.
@@ -46,7 +64,13 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut report = Report::new(args.json);
     match args.bench {
+        Bench::Propagation(args) => propagation::run(args, &mut report).await?,
+        Bench::Herd(args) => herd::run(args, &mut report).await?,
+        Bench::Reconnect(args) => reconnect::run(args, &mut report).await?,
+        Bench::Churn(args) => churn::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
+        #[cfg(feature = "journal")]
+        Bench::LkgFaults(args) => lkg_faults::run(&args, &mut report)?,
         Bench::Management(args) => management::run(args, &mut report).await?,
         #[cfg(feature = "store")]
         Bench::Revisions(args) => revisions::run(args, &mut report).await?,

@@ -209,7 +209,12 @@ async fn apply(api: &Api, set: Vec<Document>) -> anyhow::Result<(mg::ApplyOutcom
 }
 
 /// Seals every upstream credential of a set, as `rrctl apply` does.
-async fn seal(api: &Api, keys: &RegionKeys, org: OrgId, set: &mut [Document]) -> anyhow::Result<()> {
+pub(crate) async fn seal(
+    api: &Api,
+    keys: &RegionKeys,
+    org: OrgId,
+    set: &mut [Document],
+) -> anyhow::Result<()> {
     let mut stub = InstallationServiceClient::new(api.connection());
     let installation: InstallationId =
         stub.get_installation(mg::GetInstallationRequest {}).await?.into_inner().id.parse()?;

@@ -62,6 +62,24 @@ impl Report {
         });
     }
 
+    /// p50, p99 and the most of many samples, as three metrics.
+    pub(crate) fn percentiles(
+        &mut self,
+        bench: &'static str,
+        metric: &str,
+        samples: &[f64],
+        unit: &'static str,
+        note: &str,
+    ) {
+        let mut sorted = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let note = format!("{} samples; {note}", sorted.len());
+        for (name, part) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            let value = percentile(&sorted, part);
+            self.metric(bench, &format!("{metric} {name}"), &[value], unit, &note);
+        }
+    }
+
     /// Prints the table, or the lines.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         for line in &self.lines {
@@ -76,4 +94,10 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// A percentile of samples in order: the least that is not below that part of them.
+pub(crate) fn percentile(sorted: &[f64], part: f64) -> f64 {
+    let rank = (sorted.len() as f64 * part).ceil() as usize;
+    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
 }

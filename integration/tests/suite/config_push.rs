@@ -13,6 +13,7 @@ async fn set_active(world: &World, active: bool) {
         name: "echo".to_owned(),
         proxy: Some(mg::Proxy { active: Some(active), ..mg::Proxy::default() }),
         update_mask: Some(FieldMask { paths: vec!["active".to_owned()] }),
+        ..Default::default()
     };
     ProxyServiceClient::new(world.api.connection()).update_proxy(ask).await.expect("update");
     world.in_step().await;
@@ -40,6 +41,7 @@ async fn a_suspended_organization_answers_402() {
         name: ORG.to_owned(),
         org: Some(mg::Org { suspended: true, ..mg::Org::default() }),
         update_mask: Some(FieldMask { paths: vec!["suspended".to_owned()] }),
+        ..Default::default()
     };
     mg::org_service_client::OrgServiceClient::new(world.api.connection())
         .update_org(ask)

@@ -149,7 +149,7 @@ async fn create(api: &Api, name: &str) -> Result<u64, tonic::Status> {
         base_url: "https://upstream.example".to_owned(),
         ..mg::Target::default()
     };
-    let ask = mg::CreateTargetRequest { org: ORG.to_owned(), target: Some(target) };
+    let ask = mg::CreateTargetRequest { org: ORG.to_owned(), target: Some(target), ..Default::default() };
     Ok(TargetServiceClient::new(api.connection()).create_target(ask).await?.into_inner().revision)
 }
 

@@ -2,8 +2,12 @@
 
 mod command_line;
 mod config_push;
+mod crash;
 mod credential_swap;
 mod dev;
+mod fleet_changes;
+mod fleet_reconnects;
+mod fleet_relays;
 mod inspection;
 mod kill_nine;
 mod otlp;
@@ -11,3 +15,4 @@ mod plane_outage;
 mod promises;
 mod readme;
 mod rest;
+mod restore;

@@ -1,0 +1,68 @@
+//! Light nodes join as machines do: a token, a key of their own, a certificate each.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rr_contract::runtime::Tasks;
+use rr_contract::seal::OpeningKey;
+use rr_contract::seal::node_token::NodeToken;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
+use rustls::pki_types::CertificateDer;
+
+use super::place::{Identity, Place, origin};
+use super::script::Counts;
+
+/// Joins of one connection: it may not last without a certificate.
+const EACH: usize = 25;
+const AT_ONCE: usize = 8;
+
+/// Joins so many nodes with one token.
+pub(crate) async fn join(place: &Place, token: &NodeToken, count: usize) -> anyhow::Result<Vec<Identity>> {
+    let tasks = Tasks::new();
+    let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let token = Arc::new(token.to_secret());
+    let mut batches = Vec::new();
+    let mut left = count;
+    while left > 0 {
+        let batch = left.min(EACH);
+        left -= batch;
+        let (place, token, places) = (place.clone(), Arc::clone(&token), Arc::clone(&places));
+        batches.push(tasks.spawn("join", async move {
+            let _place = places.acquire().await?;
+            let token: NodeToken = std::str::from_utf8(token.expose())?.parse()?;
+            some(&place, &token, batch).await
+        }));
+    }
+    let mut joined = Vec::with_capacity(count);
+    for batch in batches {
+        joined.extend(batch.await??);
+    }
+    Ok(joined)
+}
+
+async fn some(place: &Place, token: &NodeToken, count: usize) -> anyhow::Result<Vec<Identity>> {
+    let connection = place.connect(&place.tls(None)?, 0, &Arc::new(Counts::default()), false).await?;
+    let mut client = EnrolmentServiceClient::with_origin(connection.service(), origin());
+    let mut joined = Vec::with_capacity(count);
+    for _ in 0..count {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let csr = CertificateParams::default().serialize_request(&key)?.der().to_vec();
+        let node_key = OpeningKey::generate().sealing_key();
+        let keys = token.keys();
+        let request = fleet::JoinRequest {
+            token: token.id().to_string(),
+            auth: keys.auth().to_vec(),
+            node_key: node_key.to_bytes().to_vec(),
+            vouch: keys.vouch(&node_key, &csr),
+            csr,
+            build: "light".to_owned(),
+        };
+        let answer = client.join(request).await.context("join")?.into_inner();
+        keys.open(answer.statement.as_ref().context("a statement")?)?;
+        let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
+        joined.push(Identity { id: answer.node, tls: place.tls(Some((chain, key.serialize_der())))? });
+    }
+    Ok(joined)
+}
