@@ -57,7 +57,8 @@ def new_name():
 
 
 def post(path, body, part=None):
-    answer = API.post(f"{URL}{path}", json=body, timeout=30)
+    consent = {"allowPartial": "true"} if path.split("/")[-1] in ("rules", "filters", "meters") else None
+    answer = API.post(f"{URL}{path}", json=body, params=consent, timeout=30)
     answer.raise_for_status()
     return answer.json()[part] if part else answer.json()
 
