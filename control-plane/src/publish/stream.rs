@@ -301,6 +301,7 @@ where
                 Box::pin(self.advance(talk, &fence)).await?;
             }
             let (idle, owed_until) = (talk.idle(), talk.deadline());
+            let waits = talk.diverged.as_ref().is_some_and(|diverged| diverged.adopted.is_none());
             tokio::select! {
                 () = stop.requested() => {
                     let goaway = fleet::Goaway {
@@ -320,7 +321,8 @@ where
                     None => return Err(End::Left),
                 },
                 // Fails only when the publisher is gone, and then the stop comes too.
-                _ = talk.heads.changed(), if idle => {}
+                // An adoption holds from its own revision on, which our index may see after the decision itself.
+                _ = talk.heads.changed(), if idle || waits => if waits { self.adopt(talk) },
                 _ = talk.changes.changed() => Box::pin(self.review(talk)).await?,
                 () = sleep_until(owed_until.unwrap_or_else(Instant::now)), if owed_until.is_some() => {
                     if let Owes::Verdict(in_flight) = &talk.owes {
