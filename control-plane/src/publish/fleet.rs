@@ -17,8 +17,6 @@ use rr_contract::wire::fleet;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-#[cfg(test)]
-use super::log::Divergence;
 use super::log::{Leased, Ledger};
 
 pub(crate) use regions::Waiting;
@@ -97,7 +95,6 @@ struct State {
     spoke: watch::Sender<u64>,
     /// Newcomers that met another replica's session: when first, in microseconds since 1970.
     suspects: HashMap<(NodeId, Vec<u8>), i64>,
-    clashes: Vec<Clash>,
 }
 
 struct Slot {
@@ -133,9 +130,6 @@ impl Fleet {
         let fence = CancellationToken::new();
         let mut state = self.state();
         if let Some(clash) = state.clash(id, &node) {
-            if !clash.perhaps {
-                state.clashes.push(clash.clone());
-            }
             return Err(clash);
         }
         state.next += 1;
@@ -180,12 +174,6 @@ impl Fleet {
         self.state().draining.contains(&id)
     }
 
-    /// Nodes that two processes claimed to be, since this was last asked.
-    #[cfg(test)]
-    pub(crate) fn clashes(&self) -> Vec<Clash> {
-        std::mem::take(&mut self.state().clashes)
-    }
-
     /// Connected nodes of a region that lack some of these features, and which.
     pub(crate) fn lacking(
         &self,
@@ -210,12 +198,6 @@ impl Fleet {
     }
 
     /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them.
-    #[cfg(test)]
-    pub(crate) fn diverged_nodes(&self) -> Vec<Divergence> {
-        self.state().regions.diverged.values().map(|(divergence, _)| divergence.clone()).collect()
-    }
-
-    /// The same, as writes are told of them.
     pub(crate) fn diverged(&self) -> Vec<Diverged> {
         let state = self.state();
         let them = state.regions.diverged.values();

@@ -182,7 +182,7 @@ async fn a_diverged_node_is_sent_nothing_until_a_person_adopts_and_then_what_dif
     world.connect(&node);
     sleep(Duration::from_secs(30)).await;
     assert_eq!(node.sent().resources, before.resources);
-    assert_eq!(world.publisher.fleet().diverged_nodes().len(), 1);
+    assert_eq!(world.publisher.fleet().diverged().len(), 1);
     let head = world.publisher.position(REGION).expect("is loaded");
     let (lineage, revision) = (head.lineage, head.revision);
     let revived = vec!["crd_1".to_owned()];
@@ -191,7 +191,7 @@ async fn a_diverged_node_is_sent_nothing_until_a_person_adopts_and_then_what_dif
     world.eventually("in step", || world.in_step(&node)).await;
     assert_eq!(node.sent().resources - before.resources, 1);
     assert_eq!(node.sent().revived, ["crd_1"]);
-    world.eventually("noted", || world.publisher.fleet().diverged_nodes().is_empty()).await;
+    world.eventually("noted", || world.publisher.fleet().diverged().is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +205,6 @@ async fn a_second_process_of_one_node_is_not_let_in_and_is_told_of() {
     world.connect(&copy);
     world.eventually("refused", || copy.ended() == Some(tonic::Code::AlreadyExists)).await;
     assert!(copy.at().is_none());
-    assert_eq!(world.publisher.fleet().clashes().len(), 1);
     // The first is none the worse.
     world.database.change(1);
     world.eventually("in step", || world.in_step(&node)).await;

@@ -10,9 +10,7 @@
 pub(crate) mod applied;
 pub(crate) mod blob;
 pub(crate) mod change;
-#[allow(dead_code, reason = "read and written with the fleet's state")]
 pub(crate) mod crash;
-#[allow(dead_code, reason = "read and written with the fleet's state")]
 pub(crate) mod divergence;
 pub(crate) mod head;
 pub(crate) mod link;
@@ -23,7 +21,6 @@ pub(crate) mod plan;
 pub(crate) mod proxy_home;
 pub(crate) mod record_loss;
 pub(crate) mod refused_attempt;
-#[allow(dead_code, reason = "read and written with the fleet's state")]
 pub(crate) mod region_state;
 pub(crate) mod request_record;
 pub(crate) mod resource;
