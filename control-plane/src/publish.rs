@@ -33,7 +33,7 @@ use region::Start;
 
 #[cfg(test)]
 pub(crate) use fleet::LiveNode;
-pub(crate) use fleet::{Fleet, Waiting};
+pub(crate) use fleet::{Fleet, Holdings, Waiting};
 pub(crate) use log::{Adopted, Crash, Divergence, Held, Known, Leased, Ledger, Log, RegionState, Reports};
 pub(crate) use stream::{Outgoings, Session};
 

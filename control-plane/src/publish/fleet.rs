@@ -4,6 +4,7 @@
 //! there. What it knows is written every few seconds, so that it outlives the stream, and what other replicas wrote is
 //! read as often.
 
+mod questions;
 mod regions;
 mod sharing;
 
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::{Leased, Ledger};
 
+pub(super) use questions::Asker;
+pub(crate) use questions::Holdings;
 pub(crate) use regions::Waiting;
 
 use regions::Regions;
@@ -103,6 +106,8 @@ struct Slot {
     node: LiveNode,
     /// The place was written as ours.
     claimed: bool,
+    /// Those who want to know what the node holds.
+    askers: Vec<Asker>,
 }
 
 /// One session's place in the fleet; leaving is dropping it.
@@ -137,7 +142,7 @@ impl Fleet {
         state.elsewhere.remove(&id);
         state.left.remove(&id);
         state.spoke.send_modify(|count| *count += 1);
-        let slot = Slot { session, fence: fence.clone(), node, claimed: false };
+        let slot = Slot { session, fence: fence.clone(), node, claimed: false, askers: Vec::new() };
         if let Some(older) = state.nodes.insert(id, slot) {
             older.fence.cancel();
         }

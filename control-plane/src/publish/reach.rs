@@ -3,7 +3,7 @@
 //! The index follows the log and is a little behind it; what was written since is kept here as a layer on top, so that
 //! each write is judged by exactly what is below it. Whoever wrote it, this replica or another.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -14,6 +14,7 @@ use rr_contract::wire::fleet;
 use tokio::sync::watch;
 
 use super::Publisher;
+use super::fleet::Holdings;
 use super::index::overlay::{Change, Effect, Layer};
 use super::index::progress::Shown;
 use super::index::{Entry, Index};
@@ -148,9 +149,9 @@ impl Publisher {
         self.read().as_ref().map(|index| index.published_in(region)).unwrap_or_default()
     }
 
-    /// What a connected node holds, by hash; none where it cannot be asked.
-    pub(crate) async fn holds(&self, _node: NodeId) -> Option<HashMap<Key, ResourceHash>> {
-        None
+    /// What a diverged node holds, by hash; none where it cannot be asked here, or does not say.
+    pub(crate) async fn holds(&self, node: NodeId) -> Option<Holdings> {
+        self.fleet().question(node)?.await.ok()
     }
 
     /// Whether a resource is a credential of callers.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod deliver;
+mod listing;
 mod outgoing;
 mod place;
 
@@ -34,6 +35,8 @@ use crate::retry;
 use crate::store::micros;
 
 pub(crate) use outgoing::{Outgoing, Outgoings};
+
+use listing::Listing;
 
 /// How long a node may take to say Hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
@@ -121,6 +124,8 @@ enum Owes {
     Nothing,
     Verdict(Box<InFlight>),
     Report(Box<Asked>),
+    /// What it holds, for a person: only a diverged node is asked that.
+    Listing(Box<Listing>),
 }
 
 /// Where our history cannot have brought a node, and what was decided about it.
@@ -163,6 +168,7 @@ impl Talk {
             Owes::Nothing => None,
             Owes::Verdict(in_flight) => Some(in_flight.deadline),
             Owes::Report(asked) => Some(asked.deadline),
+            Owes::Listing(listing) => Some(listing.deadline),
         }
     }
 }

@@ -215,7 +215,7 @@ impl Lists {
     }
 }
 
-fn read(held: fleet::Held) -> Option<(Key, ResourceHash)> {
+pub(super) fn read(held: fleet::Held) -> Option<(Key, ResourceHash)> {
     let key = Key::try_from(&held.key?).ok()?;
     Some((key, held.hash.try_into().ok()?))
 }

@@ -2,6 +2,7 @@
 //! one ended, and to send on what was held.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rr_contract::digest::ResourceHash;
 use rr_contract::model::id::{NodeId, RegionId};
@@ -9,14 +10,20 @@ use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::wire::fleet::{self, AdoptAction};
 use rr_contract::wire::management::{self as wire, Region, credential::Usage};
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{Caller, Changed, Reason, ServiceError, Services};
 use crate::noun::Noun;
+use crate::publish::Holdings;
 use crate::store::{self, Stored, decision};
 
 /// How many differences an answer lists.
 const LISTED: usize = 1_000;
 /// How many credentials may be revived at once.
 const REVIVED_MOST: usize = 1_000;
+
+/// How long all nodes together may take to say what they hold.
+const ASKED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What an adopt would do to a resource, and to how many nodes.
 type Differences = BTreeMap<(Key, i32), u32>;
@@ -156,15 +163,17 @@ impl Services {
         let region: RegionId = region.parse().map_err(|_| store::StoreError::Damaged("region"))?;
         let published: BTreeMap<Key, ResourceHash> = self.publisher.published_in(region);
         let (mut differences, mut unasked) = (Differences::new(), Vec::new());
+        let mut places: BTreeMap<&[u8], Vec<&fleet::DivergedNode>> = BTreeMap::new();
         for stray in strays {
-            let held = match stray.node.parse::<NodeId>() {
-                Ok(node) => self.publisher.holds(node).await,
-                Err(_) => None,
-            };
-            let Some(held) = held else {
-                unasked.push(stray.node.clone());
+            places.entry(&stray.digest).or_default().push(stray);
+        }
+        let until = Instant::now() + ASKED_WITHIN;
+        for there in places.values() {
+            let Some(held) = self.held(there, until).await else {
+                unasked.extend(there.iter().map(|stray| stray.node.clone()));
                 continue;
             };
+            let nodes = u32::try_from(there.len()).unwrap_or(u32::MAX);
             for (key, hash) in &published {
                 let action = match held.get(key) {
                     Some(held) if held == hash => continue,
@@ -174,13 +183,26 @@ impl Services {
                     }
                     None => AdoptAction::Returns,
                 };
-                *differences.entry((*key, action.into())).or_default() += 1;
+                *differences.entry((*key, action.into())).or_default() += nodes;
             }
             for key in held.keys().filter(|key| !published.contains_key(*key)) {
-                *differences.entry((*key, AdoptAction::Goes.into())).or_default() += 1;
+                *differences.entry((*key, AdoptAction::Goes.into())).or_default() += nodes;
             }
         }
+        unasked.sort();
         Ok((differences, unasked))
+    }
+
+    /// What nodes hold that hold the same: the first answers that does.
+    async fn held(&self, nodes: &[&fleet::DivergedNode], until: Instant) -> Option<Holdings> {
+        for stray in nodes {
+            let Ok(node) = stray.node.parse::<NodeId>() else { continue };
+            let answer = timeout_at(until, self.publisher.holds(node)).await;
+            if let Ok(Some(held)) = answer {
+                return Some(held);
+            }
+        }
+        None
     }
 
     /// For people: with names, as far as this database knows them.

@@ -332,6 +332,7 @@ pub(super) fn strays(notes: &Notes, region: &str) -> Vec<fleet::DivergedNode> {
             lineage: stray.at.lineage.clone(),
             revision: stray.at.revision,
             since: at(stray.since),
+            digest: stray.at.digest.clone(),
         })
         .collect();
     strays.sort_by(|a, b| a.node.cmp(&b.node));

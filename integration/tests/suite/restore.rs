@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rr_contract::wire::FieldMask;
 use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::AdoptAction;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
@@ -146,7 +147,19 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
     let named = if revive { vec![format!("{ORG}/leaked")] } else { Vec::new() };
     let listed = adopt(&api, true, &named, Vec::new()).await;
     assert_eq!(listed.revision, 0);
-    assert_eq!(listed.diverged.len(), 1, "{listed:?}");
+    assert_eq!((listed.diverged.len(), listed.unasked.len()), (1, 0), "{listed:?}");
+    let mut differences: Vec<(&str, &str, AdoptAction)> =
+        listed.differences.iter().map(|it| (&*it.kind, &*it.name, it.action())).collect();
+    differences.sort_unstable();
+    let credential = if revive { AdoptAction::Returns } else { AdoptAction::StaysRevoked };
+    let expected = [
+        ("credential", "leaked", credential),
+        ("proxy", "echo", AdoptAction::Returns),
+        ("proxy", "second", AdoptAction::Reverts),
+    ];
+    assert_eq!(differences, expected);
+    let conflict = adopting(&api, false, &named, vec![7; 32]).await.expect_err("that was not listed");
+    assert_eq!(conflict.code(), Code::Aborted);
     assert!(adopt(&api, false, &named, listed.plan).await.revision > 0);
     eventually("the node is in step", || async {
         let mut client = FleetServiceClient::new(api.connection());
@@ -192,13 +205,22 @@ async fn change(api: &Api) -> Result<(), tonic::Status> {
 }
 
 async fn adopt(api: &Api, dry_run: bool, revive: &[String], plan: Vec<u8>) -> fleet::AdoptRevisionResponse {
+    adopting(api, dry_run, revive, plan).await.expect("is answered")
+}
+
+async fn adopting(
+    api: &Api,
+    dry_run: bool,
+    revive: &[String],
+    plan: Vec<u8>,
+) -> Result<fleet::AdoptRevisionResponse, tonic::Status> {
     let ask = fleet::AdoptRevisionRequest {
         region: REGION.into(),
         dry_run,
         revive: revive.to_vec(),
         expected_plan: plan,
     };
-    FleetServiceClient::new(api.connection()).adopt_revision(ask).await.expect("is answered").into_inner()
+    FleetServiceClient::new(api.connection()).adopt_revision(ask).await.map(tonic::Response::into_inner)
 }
 
 /// `rr-control restore`; what it said, or what was wrong.

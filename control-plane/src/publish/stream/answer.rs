@@ -42,6 +42,7 @@ where
                 talk.seat.update(|node| node.last_seen_at = now);
                 match std::mem::replace(&mut talk.owes, Owes::Nothing) {
                     Owes::Report(asked) => return self.ask_on(talk, *asked, report).await,
+                    Owes::Listing(listing) => return self.listed(talk, listing, report),
                     // Nobody asked.
                     owes => talk.owes = owes,
                 }
@@ -160,6 +161,6 @@ where
             self.send(Message::Drain(fleet::Drain { drain: draining })).await?;
         }
         self.adopt(talk);
-        Ok(())
+        self.list(talk).await
     }
 }
