@@ -103,3 +103,38 @@ async fn i12_a_refused_digest_is_repaired_by_a_reconcile_on_the_same_stream() {
     assert!(modes.contains(&Mode::Reconcile) && !modes.contains(&Mode::Snapshot), "{modes:?}");
     assert!(world.relay.questions() > 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_relays_in_a_row_end_in_the_same_digest() {
+    let (folder, upstream) = (tempfile::tempdir().expect("a folder"), Upstream::start().await);
+    let sample = Sample::start(folder.path(), &upstream.url(), &[]).await.expect("starts");
+    let token = sample.api.node_token(REGION, &sample.keys, 4).await.expect("a token");
+    let relays = Relay::row(&sample.place, &sample.control.state(), &token, 3).await.expect("relays");
+    let last = relays.last().expect("there are three").address;
+    let edge = Edge::start(&folder.path().join("edge"), last, token.to_secret().expose());
+    edge.ready().await;
+    let direct = sample.fleet_in_step(1).await.expect("a node beside them");
+    let caller = Caller::new(edge.listen, &format!("{ORG}.echo"), &sample.key);
+    for (active, status) in [(false, 403), (true, 200), (false, 403)] {
+        let revision = sample.set_active("echo", active).await.expect("writes");
+        eventually(&format!("the leaf answers {status}"), || async {
+            (caller.try_get("/").await.ok()?.status == status).then_some(())
+        })
+        .await;
+        direct.in_step(revision).await;
+        let digest = direct.node(0).position().expect("it stands somewhere").digest;
+        eventually("what stands for the leaf has the digest of the node beside it", || async {
+            let nodes = sample.api.nodes().await.ok()?;
+            let running =
+                |node: &rr_contract::wire::fleet::Node| node.running.clone().unwrap_or_default().digest;
+            let leaf = nodes.iter().find(|node| node.connected && node.id != direct.node(0).id())?;
+            (running(leaf) == digest).then_some(())
+        })
+        .await;
+    }
+    for relay in &relays {
+        let modes = relay.modes();
+        assert!(modes[1..].iter().all(|mode| *mode == Mode::Delta), "{modes:?}");
+        assert!(relay.verdicts().iter().all(|(outcome, _)| *outcome == Outcome::Active));
+    }
+}
