@@ -125,6 +125,7 @@ impl Admin {
             "refused": facts.refusals,
             "clock_skew_ms": facts.skew_ms,
             "history_rewritten": facts.is_history_rewritten,
+            "disk_set_back": facts.is_set_back,
             "draining": facts.draining,
         })
         .to_string()

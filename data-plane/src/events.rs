@@ -136,6 +136,14 @@ fn configuration(meter: &Meter, board: Board) {
         .with_description("1 once the control plane named another audit head for the revision of this node")
         .with_callback(move |observer| observer.observe(of.read().is_history_rewritten.into(), &[]))
         .build();
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_disk_set_back")
+        .with_description(
+            "1 while the node came up at an older place than it once stood at, because of its disk",
+        )
+        .with_callback(move |observer| observer.observe(of.read().is_set_back.into(), &[]))
+        .build();
     meter
         .u64_observable_gauge("requestrocket_edge_control_plane_connected")
         .with_description("1 while the stream with the control plane is open")

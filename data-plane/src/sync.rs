@@ -58,6 +58,7 @@ pub(crate) struct Facts {
     pub(crate) crash: Option<fleet::CrashReport>,
     pub(crate) refusals: usize,
     pub(crate) is_history_rewritten: bool,
+    pub(crate) is_set_back: bool,
     pub(crate) skew_ms: i64,
     /// An operator took the node out of service.
     pub(crate) draining: bool,
@@ -207,7 +208,7 @@ impl Sync {
             history_rewritten: self.applier.is_history_rewritten(),
             proven: wire(self.applier.proven()),
             draining: self.board.read().draining,
-            disk_set_back: false,
+            disk_set_back: self.applier.is_set_back(),
         }
     }
 
@@ -234,12 +235,14 @@ impl Sync {
         let (proven, crash) = (self.applier.proven(), self.applier.crash());
         let refusals = self.applier.refusals();
         let is_history_rewritten = self.applier.is_history_rewritten();
+        let is_set_back = self.applier.is_set_back();
         let timing = self.applier.timing();
         self.board.write(|facts| {
             (facts.running, facts.serving, facts.on_disk) = (running, serving, on_disk);
             (facts.proven, facts.crash) = (proven, crash);
             facts.refusals = refusals;
             facts.is_history_rewritten = is_history_rewritten;
+            facts.is_set_back = is_set_back;
             facts.timing = timing;
         });
         if running.is_some()

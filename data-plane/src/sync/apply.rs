@@ -116,6 +116,11 @@ impl Applier {
         self.journal.crash()
     }
 
+    /// Whether the node came up at an older place than it once stood at, because of its disk.
+    pub(crate) fn is_set_back(&self) -> bool {
+        self.journal.is_set_back()
+    }
+
     /// The process ends in order.
     pub(crate) fn settle(&mut self) {
         self.journal.settle();

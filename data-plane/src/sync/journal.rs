@@ -62,6 +62,8 @@ pub(crate) struct Journal {
     /// The file of the boundary that is next to be proven.
     awaited: Option<u64>,
     counter: Counter,
+    /// What was committed last is damaged or missing.
+    set_back: bool,
 }
 
 /// A boundary on which the node has lived, and the number of the file that holds it.
@@ -105,7 +107,13 @@ impl Journal {
             lived: None,
             awaited: None,
             counter: Counter::default(),
+            set_back: false,
         }
+    }
+
+    /// Whether the node came up at an older place than it once stood at, as its files tell.
+    pub(crate) fn is_set_back(&self) -> bool {
+        self.set_back
     }
 
     /// Whether the next state has to be written whole.

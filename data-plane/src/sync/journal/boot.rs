@@ -72,7 +72,9 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
         // What comes behind is all that is read a second time; mostly it is nothing.
         let tail = journal.seams.disk.read_from(&path, replayed.stopped).unwrap_or_default();
         let cut = tail.len() as u64 + (replayed.stopped - replayed.good);
-        if replayed.contradicts || holds_a_frame(&tail) {
+        let damaged = replayed.contradicts || holds_a_frame(&tail);
+        journal.set_back = damaged || went_back;
+        if damaged {
             warn!(%file, bytes = cut, "last-known-good is damaged, went back to revision {revision}");
         } else if went_back {
             warn!(%file, "went back to revision {revision}");
@@ -87,6 +89,7 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
         }
         return Some(replayed.recovered);
     }
+    journal.set_back = went_back;
     if went_back {
         warn!(folder = %journal.folder.display(), "no last-known-good is left, nothing is served before the control plane is reached");
     }

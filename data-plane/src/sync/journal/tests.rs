@@ -201,7 +201,8 @@ fn a_damaged_newest_file_falls_back_to_the_one_before() {
     if let Some(file) = disk.0.files().get_mut(&last) {
         file.truncate(100);
     }
-    let (_, recovered) = boot(&disk, &node.region);
+    let (journal, recovered) = boot(&disk, &node.region);
+    assert!(journal.is_set_back());
     let position = recovered.expect("the older one").position;
     assert_eq!((position.revision, position.digest), (6, digests[&5]));
 }
@@ -272,7 +273,11 @@ fn damage_is_told_from_a_torn_end_and_says_where_it_went_back_to() {
     let (path, whole) = only_file(&disk);
     let logged = |bytes: Vec<u8>| {
         disk.0.files().insert(path.clone(), bytes);
-        fixture::log_of(|| drop(boot(&disk, &node.region)))
+        let set_back = std::cell::Cell::new(false);
+        let log = fixture::log_of(|| set_back.set(boot(&disk, &node.region).0.is_set_back()));
+        // What is told to people is told to the control plane.
+        assert_eq!(set_back.get(), log.contains("went back"), "{log}");
+        log
     };
     let torn = logged(whole[..whole.len() - 5].to_vec());
     assert!(torn.contains("WARN") && torn.contains("torn end"), "{torn}");
