@@ -188,6 +188,7 @@ impl Publisher {
                 }
             }
             tokio::select! {
+                biased;
                 () = stop.requested() => return,
                 // The store lives as long as we do, so its end is no case.
                 _ = committed.changed() => {}

@@ -1,9 +1,11 @@
 //! The real publisher and real sessions against simulated nodes, without a database, a network or real time.
 //!
-//! Seeds are fixed, and `RR_TEST_SEED` adds one. Time is tokio's paused clock.
+//! Seeds are fixed, and `RR_TEST_SEED` adds one; a run that goes wrong says its seed, and goes the same way again with
+//! it. Time is tokio's paused clock, and entropy is drawn from the seed.
 
 mod database;
 mod node;
+mod seams;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,24 +31,33 @@ struct World {
     publisher: Arc<Publisher>,
     tasks: Tasks,
     shutdown: Shutdown,
+    seed: u64,
 }
 
 impl World {
     async fn start() -> Self {
-        let database = Database::default();
+        Self::seeded(0).await
+    }
+
+    async fn seeded(seed: u64) -> Self {
+        let world = Self::opened(seed, Database::default());
+        world.eventually("loaded", || world.publisher.position(REGION).is_some()).await;
+        world
+    }
+
+    /// Not yet loaded.
+    fn opened(seed: u64, database: Database) -> Self {
         let events = Events::new(&Observability::quiet("rr-control"));
         let publisher = Publisher::new(database.clone(), events);
         let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
-        let readiness = Readiness::new();
-        let loaded = readiness.register("configuration");
+        let loaded = Readiness::new().register("configuration");
         tasks.spawn("publish", Arc::clone(&publisher).run(shutdown.stop(), loaded));
         tasks.spawn("nodes", publisher.fleet().clone().run(shutdown.stop()));
-        readiness.wait().await;
-        Self { database, publisher, tasks, shutdown }
+        Self { database, publisher, tasks, shutdown, seed }
     }
 
     fn node(&self, n: u8) -> Node {
-        Node::new(NodeId::from_random([n; 16]))
+        Node::new(NodeId::from_random([n; 16]), seams::simulated(self.seed, n))
     }
 
     /// Opens a stream and follows it until it ends, which is what happens to it.
@@ -65,7 +76,12 @@ impl World {
 
     fn in_step(&self, node: &Node) -> bool {
         let current = self.publisher.position(REGION).expect("is loaded");
-        node.at().is_some_and(|at| at.digest == current.digest)
+        self.is_current() && node.at().is_some_and(|at| at.digest == current.digest)
+    }
+
+    /// The publisher has read what was written last.
+    fn is_current(&self) -> bool {
+        self.publisher.position(REGION).is_some_and(|at| at.revision == self.database.head())
     }
 }
 
@@ -148,7 +164,7 @@ async fn a_revision_on_which_two_nodes_ended_goes_to_no_third_until_it_is_releas
     }
     sleep(Duration::from_secs(1)).await;
     world.database.change(3);
-    world.eventually("known", || nodes.iter().all(|node| !world.in_step(node))).await;
+    world.eventually("known", || world.is_current()).await;
     let tried = world.publisher.position(REGION).expect("is loaded");
     // The first alone: it is not sent it again, and others are.
     nodes[0].crash_on(tried.clone());
@@ -210,13 +226,120 @@ async fn a_second_process_of_one_node_is_not_let_in_and_is_told_of() {
     world.eventually("in step", || world.in_step(&node)).await;
 }
 
+/// I7: what a replica does not have takes nothing from nodes.
+#[tokio::test(start_paused = true)]
+async fn i7_a_replica_that_has_loaded_nothing_or_finds_an_empty_database_deletes_nothing() {
+    let world = World::start().await;
+    world.database.furnish(100);
+    let node = world.node(1);
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    let held = node.holds();
+    assert!(held > 100);
+
+    // Another replica, whose database does not answer.
+    let database = Database::default();
+    database.is_away(true);
+    let empty = World::opened(0, database);
+    let newcomer = node.moved_to(&empty);
+    empty.connect(&newcomer);
+    empty.eventually("refused", || newcomer.ended() == Some(tonic::Code::Unavailable)).await;
+    assert_eq!(newcomer.holds(), held);
+
+    // The database is another, which is empty.
+    world.database.wipe();
+    world.eventually("loaded", || world.publisher.position(REGION).is_some_and(|at| at.count == 0)).await;
+    world.eventually("left", || !node.is_connected()).await;
+    world.connect(&node);
+    world.eventually("diverged", || !world.publisher.fleet().diverged().is_empty()).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(node.holds(), held);
+}
+
+/// I8 and I9.
+#[tokio::test(start_paused = true)]
+async fn i9_one_resource_that_is_refused_holds_up_none_of_the_ninety_nine_beside_it_and_does_not_come_again()
+{
+    let world = World::start().await;
+    world.database.furnish(100);
+    let node = world.node(1);
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    let before = node.sent().resources;
+    node.faults(Faults { checks: true, poison: true, ..Faults::default() });
+    world.database.change_all(100);
+    world.eventually("in step", || world.in_step(&node)).await;
+    assert_eq!((node.sent().resources - before, node.refuses()), (100, 1));
+    node.faults(Faults { checks: true, ..Faults::default() });
+    for n in 1..20 {
+        world.database.change(n);
+        world.eventually("in step", || world.in_step(&node)).await;
+        node.disconnect();
+        sleep(Duration::from_secs(1)).await;
+        world.connect(&node);
+    }
+    world.eventually("in step", || world.in_step(&node)).await;
+    assert_eq!((node.refuses(), node.wrong()), (1, Vec::new()));
+    assert_eq!(node.sent().resources - before, 119);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_second_an_hour_and_eight_days_away_a_node_is_sent_what_changed_and_never_everything() {
+    let world = World::start().await;
+    world.database.furnish(100);
+    let node = world.node(1);
+    world.connect(&node);
+    world.eventually("in step", || node.at().is_some() && world.in_step(&node)).await;
+    let day = Duration::from_secs(24 * 3600);
+    let times = [(Duration::from_secs(1), false), (Duration::from_secs(3600), false), (8 * day, true)];
+    for (away, forgotten) in times {
+        node.disconnect();
+        let before = node.sent();
+        world.database.change(1);
+        sleep(away).await;
+        if forgotten {
+            world.database.forget_history();
+            world.publisher.load().await.expect("it answers");
+        }
+        world.connect(&node);
+        world.eventually("in step", || world.in_step(&node)).await;
+        let mode = if forgotten { fleet::Mode::Reconcile } else { fleet::Mode::Delta };
+        assert_eq!(node.sent().modes[before.modes.len()..], [mode]);
+        assert_eq!(node.sent().resources - before.resources, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_says_nothing_to_a_transaction_is_given_up_and_one_that_is_slow_is_waited_for() {
+    let world = World::start().await;
+    world.database.furnish(10);
+    let (slow, silent) = (world.node(1), world.node(2));
+    for node in [&slow, &silent] {
+        world.connect(node);
+    }
+    world.eventually("in step", || [&slow, &silent].iter().all(|node| world.in_step(node))).await;
+    slow.faults(Faults { checks: true, slow: Duration::from_secs(20), ..Faults::default() });
+    silent.faults(Faults { checks: true, silent_next: true, ..Faults::default() });
+    let began = Instant::now();
+    world.database.change(1);
+    world.eventually("taken", || world.in_step(&slow)).await;
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    world.eventually("given up", || silent.ended() == Some(tonic::Code::DeadlineExceeded)).await;
+    assert!(slow.is_connected());
+    // It took it, and nobody knows: it says so, and is sent nothing again.
+    let before = silent.sent().resources;
+    world.connect(&silent);
+    world.database.change(2);
+    world.eventually("in step", || world.in_step(&silent)).await;
+    assert_eq!(silent.sent().resources - before, 1);
+}
+
 /// I4, I5, I6 and I8 of the protocol's study.
 #[tokio::test(start_paused = true)]
 async fn nodes_come_into_step_whatever_happened_and_never_show_what_was_not_published() {
     let seeds = SEEDS.into_iter().chain(std::env::var("RR_TEST_SEED").ok().and_then(|it| it.parse().ok()));
     for seed in seeds {
-        tracing::info!(seed, "simulation");
-        let outcome = run(seed, true).await;
+        let outcome = run(seed, true).await.wrong;
         assert!(outcome.is_empty(), "seed {seed}: {outcome:?}");
     }
 }
@@ -226,13 +349,27 @@ async fn nodes_come_into_step_whatever_happened_and_never_show_what_was_not_publ
 async fn without_the_digest_at_the_commit_what_was_never_published_would_be_shown() {
     let mut outcomes = BTreeSet::new();
     for seed in SEEDS {
-        outcomes.extend(run(seed, false).await);
+        outcomes.extend(run(seed, false).await.wrong);
     }
     assert!(!outcomes.is_empty());
 }
 
-/// What was wrong in a run.
-async fn run(seed: u64, checks: bool) -> BTreeSet<String> {
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_the_same_way_again_with_its_seed_and_another_way_with_another() {
+    let (one, again, other) = (run(3, true).await, run(3, true).await, run(4, true).await);
+    assert!(one.heard.iter().map(Vec::len).sum::<usize>() > 200);
+    assert_eq!(one.heard, again.heard);
+    assert_ne!(one.heard, other.heard);
+}
+
+/// What came of a run.
+struct Outcome {
+    wrong: BTreeSet<String>,
+    /// What each node heard, and when.
+    heard: Vec<Vec<(u128, String)>>,
+}
+
+async fn run(seed: u64, checks: bool) -> Outcome {
     let mut drawn = 0_u64;
     let mut draw = |below: u32| {
         drawn += 1;
@@ -240,7 +377,7 @@ async fn run(seed: u64, checks: bool) -> BTreeSet<String> {
         let bytes = hash.as_bytes();
         u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) % below
     };
-    let world = World::start().await;
+    let world = World::seeded(seed).await;
     world.database.furnish(60);
     let nodes: Vec<Node> = (1..6).map(|n| world.node(n)).collect();
     for node in &nodes {
@@ -249,7 +386,7 @@ async fn run(seed: u64, checks: bool) -> BTreeSet<String> {
     }
     for _ in 0..150 {
         let node = &nodes[draw(5) as usize];
-        match draw(9) {
+        match draw(11) {
             0..=3 => {
                 world.database.change(draw(60) as usize);
             }
@@ -264,6 +401,11 @@ async fn run(seed: u64, checks: bool) -> BTreeSet<String> {
                 node.faults(Faults { checks, poison: draw(4) == 0, twice: draw(2) == 0, ..Faults::default() })
             }
             7 => node.faults(Faults { checks, lose_next_chunk: true, ..Faults::default() }),
+            8 => node.faults(Faults { checks, silent_next: true, ..Faults::default() }),
+            9 => {
+                let slow = Duration::from_millis(u64::from(draw(5_000)));
+                node.faults(Faults { checks, slow, ..Faults::default() });
+            }
             _ => world.database.forget_history(),
         }
         sleep(Duration::from_millis(u64::from(draw(400)))).await;
@@ -290,5 +432,5 @@ async fn run(seed: u64, checks: bool) -> BTreeSet<String> {
             wrong.insert("not in step after a minute".to_owned());
         }
     }
-    wrong
+    Outcome { wrong, heard: nodes.iter().map(|node| node.sent().heard).collect() }
 }

@@ -182,6 +182,7 @@ where
     pub(crate) async fn run(mut self) -> End {
         let stop = self.stop.clone();
         let hello = tokio::select! {
+            biased;
             () = stop.requested() => None,
             hello = timeout(HELLO_LIMIT, self.inbound.next()) => hello.ok(),
         };
@@ -308,7 +309,9 @@ where
             }
             let (idle, owed_until) = (talk.idle(), talk.deadline());
             let waits = talk.diverged.as_ref().is_some_and(|diverged| diverged.adopted.is_none());
+            // In this order: a node that talks without end puts off nothing but its own marks.
             tokio::select! {
+                biased;
                 () = stop.requested() => {
                     let goaway = fleet::Goaway {
                         reason: End::Stopping.to_string(),
@@ -318,18 +321,6 @@ where
                     return Err(End::Stopping);
                 }
                 () = fence.cancelled() => return Err(End::Fenced),
-                message = self.inbound.next() => match message {
-                    Some(Ok(message)) => Box::pin(self.hear(talk, message)).await?,
-                    Some(Err(status)) => {
-                        debug!(node.id = %self.node, code = ?status.code(), "stream broke");
-                        return Err(End::Left);
-                    }
-                    None => return Err(End::Left),
-                },
-                // Fails only when the publisher is gone, and then the stop comes too.
-                // An adoption holds from its own revision on, which our index may see after the decision itself.
-                _ = talk.heads.changed(), if idle || waits => if waits { self.adopt(talk) },
-                _ = talk.changes.changed() => Box::pin(self.review(talk)).await?,
                 () = sleep_until(owed_until.unwrap_or_else(Instant::now)), if owed_until.is_some() => {
                     if let Owes::Verdict(in_flight) = &talk.owes {
                         let revision = in_flight.encoded.position.revision;
@@ -338,6 +329,18 @@ where
                     }
                     return Err(End::Silent);
                 }
+                // Fails only when the publisher is gone, and then the stop comes too.
+                // An adoption holds from its own revision on, which our index may see after the decision itself.
+                _ = talk.heads.changed(), if idle || waits => if waits { self.adopt(talk) },
+                _ = talk.changes.changed() => Box::pin(self.review(talk)).await?,
+                message = self.inbound.next() => match message {
+                    Some(Ok(message)) => Box::pin(self.hear(talk, message)).await?,
+                    Some(Err(status)) => {
+                        debug!(node.id = %self.node, code = ?status.code(), "stream broke");
+                        return Err(End::Left);
+                    }
+                    None => return Err(End::Left),
+                },
                 _ = marks.tick(), if idle => self.mark(talk).await?,
             }
         }

@@ -25,6 +25,7 @@ impl Fleet {
         loop {
             let wait = async {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(EVERY) => {}
                     () = self.0.left.notified() => tokio::time::sleep(SOON).await,
                 }

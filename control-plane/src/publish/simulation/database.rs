@@ -31,6 +31,8 @@ struct State {
     changes: Vec<PublishedChange>,
     current: BTreeMap<Key, (u64, Bytes)>,
     known: Known,
+    /// It answers nothing.
+    away: bool,
 }
 
 impl Default for Database {
@@ -118,6 +120,12 @@ impl Database {
         length
     }
 
+    /// Publishes another version of so many targets in one revision.
+    pub(super) fn change_all(&self, count: usize) {
+        let content = self.state().head + 1;
+        self.publish((0..count).map(|n| target(n, content)).collect());
+    }
+
     /// What was published is not kept change by change any more: whoever follows loads everything anew.
     pub(super) fn forget_history(&self) {
         let mut state = self.state();
@@ -127,6 +135,24 @@ impl Database {
         let revision = state.head;
         drop(state);
         self.0.committed.send_replace(revision);
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.state().head
+    }
+
+    /// Whether it answers.
+    pub(super) fn is_away(&self, away: bool) {
+        self.state().away = away;
+    }
+
+    /// Everything in it is gone, the history's name as well: as if another, empty one were in its place.
+    pub(super) fn wipe(&self) {
+        let mut state = self.state();
+        state.head = 0;
+        state.floor = 0;
+        state.changes.clear();
+        state.current.clear();
     }
 
     pub(super) fn release(&self, region: RegionId) {
@@ -174,7 +200,8 @@ impl Log for Database {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        Ok(self.state().place())
+        let state = self.state();
+        if state.away { Err(StoreError::Lost) } else { Ok(state.place()) }
     }
 
     async fn load(&self) -> Result<(Head, Vec<PublishedResource>), StoreError> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
@@ -14,11 +15,12 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::sync_request::Message as Up;
 use rr_contract::wire::fleet::sync_response::Message as Down;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::REGION;
+use super::{REGION, World, seams};
 use crate::publish::{Outgoings, Publisher, Session};
 
 /// What a node does wrong.
@@ -34,6 +36,10 @@ pub(super) struct Faults {
     pub(super) twice: bool,
     /// It does not see the upserts of the next chunk.
     pub(super) lose_next_chunk: bool,
+    /// It does not answer the next transaction.
+    pub(super) silent_next: bool,
+    /// How long it takes to answer.
+    pub(super) slow: Duration,
 }
 
 /// What went over its streams.
@@ -46,6 +52,8 @@ pub(super) struct Sent {
     pub(super) transactions: usize,
     pub(super) modes: Vec<fleet::Mode>,
     pub(super) revived: Vec<String>,
+    /// When it heard what, in milliseconds since it was made.
+    pub(super) heard: Vec<(u128, String)>,
 }
 
 #[derive(Default)]
@@ -65,6 +73,8 @@ struct State {
 #[derive(Clone)]
 pub(super) struct Node {
     id: NodeId,
+    made: Instant,
+    seams: Seams,
     state: Arc<Mutex<State>>,
 }
 
@@ -77,10 +87,10 @@ struct Open {
 }
 
 impl Node {
-    pub(super) fn new(id: NodeId) -> Self {
+    pub(super) fn new(id: NodeId, seams: Seams) -> Self {
         let faults = Faults { checks: true, ..Faults::default() };
         let state = State { boot_id: vec![1; 16], faults, ..State::default() };
-        Self { id, state: Arc::new(Mutex::new(state)) }
+        Self { id, made: Instant::now(), seams, state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -101,6 +111,28 @@ impl Node {
 
     pub(super) fn ended(&self) -> Option<Code> {
         self.state().ended
+    }
+
+    /// How many resources it has.
+    pub(super) fn holds(&self) -> usize {
+        self.state().held.len()
+    }
+
+    /// How many of them it refuses.
+    pub(super) fn refuses(&self) -> usize {
+        self.state().refused.len()
+    }
+
+    /// The same content, for another world.
+    pub(super) fn moved_to(&self, world: &World) -> Self {
+        let other = Self::new(self.id, seams::simulated(world.seed, 0));
+        let held = self.state().held.clone();
+        let at = self.at();
+        {
+            let mut state = other.state();
+            (state.held, state.at) = (held, at);
+        }
+        other
     }
 
     pub(super) fn faults(&self, faults: Faults) {
@@ -145,7 +177,7 @@ impl Node {
         let (out, answers) = mpsc::channel(2);
         let session = Session {
             publisher: Arc::clone(publisher),
-            seams: Seams::real(),
+            seams: self.seams.clone(),
             node: self.id,
             region: REGION,
             address: "192.0.2.1:1".to_owned(),
@@ -205,6 +237,7 @@ impl Node {
             };
             let length = message.encoded_len();
             self.state().sent.down += length;
+            self.note(&message);
             let answers = match message.message? {
                 Down::Begin(begin) => {
                     self.state().sent.transactions += length;
@@ -218,7 +251,10 @@ impl Node {
                 }
                 Down::Commit(commit) => {
                     self.state().sent.transactions += length;
-                    self.commit(open.take()?, commit)
+                    let (slow, silent) = self.patience();
+                    tokio::time::sleep(slow).await;
+                    let answers = self.commit(open.take()?, commit);
+                    if silent { Vec::new() } else { answers }
                 }
                 Down::BucketQuery(query) => vec![Up::Buckets(self.report(&query))],
                 Down::Mark(mark) => {
@@ -238,6 +274,24 @@ impl Node {
             }
         }
         None
+    }
+
+    /// How long it takes to answer, and whether it does.
+    fn patience(&self) -> (Duration, bool) {
+        let mut state = self.state();
+        (state.faults.slow, std::mem::take(&mut state.faults.silent_next))
+    }
+
+    fn note(&self, message: &fleet::SyncResponse) {
+        let heard = match &message.message {
+            Some(Down::Begin(begin)) => format!("{:?} of {} chunks", begin.mode(), begin.chunks),
+            Some(Down::Chunk(chunk)) => format!("chunk {} of {} bytes", chunk.index, chunk.body.len()),
+            Some(Down::Commit(fleet::Commit { position: Some(at), .. })) => format!("commit {}", at.revision),
+            Some(Down::Mark(fleet::Mark { position: Some(at) })) => format!("mark {}", at.revision),
+            Some(Down::BucketQuery(query)) => format!("question about {} buckets", query.list.len()),
+            _ => "something else".to_owned(),
+        };
+        self.state().sent.heard.push((self.made.elapsed().as_millis(), heard));
     }
 
     async fn say(&self, up: &mpsc::Sender<Result<fleet::SyncRequest, Status>>, message: Up) -> bool {

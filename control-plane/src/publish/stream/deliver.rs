@@ -33,6 +33,7 @@ where
         let stop = self.stop.clone();
         // What takes a while for a large region: the stop and the fence do not wait for it.
         let next = tokio::select! {
+            biased;
             () = stop.requested() => return Ok(()),
             () = fence.cancelled() => return Err(End::Fenced),
             next = self.publisher.next(self.region, &talk.base, talk.generation) => next,
@@ -163,6 +164,7 @@ where
                 let fence = talk.seat.fence().clone();
                 let places = std::sync::Arc::clone(&self.publisher.surveys);
                 let place = tokio::select! {
+                    biased;
                     () = stop.requested() => return Ok(()),
                     () = fence.cancelled() => return Err(End::Fenced),
                     place = places.acquire_owned() => place.ok(),
