@@ -4,13 +4,13 @@
 
 mod config;
 mod enrolment;
+mod framing;
 mod gate;
 mod telemetry;
 
 use std::sync::Arc;
 
 use rr_contract::runtime::{Stop, Tasks};
-use rr_contract::wire::fleet::config_service_server::ConfigServiceServer;
 use rr_contract::wire::fleet::enrolment_service_server::EnrolmentServiceServer;
 use rr_contract::wire::fleet::telemetry_service_server::TelemetryServiceServer;
 use tonic::service::Routes;
@@ -24,6 +24,8 @@ use crate::store::Store;
 use rr_contract::seam::Seams;
 
 pub(crate) use gate::Gate;
+
+use config::ConfigRoute;
 
 /// The largest message that a node may send: a batch of records and little more.
 const MESSAGE_MOST: usize = 4 * 1024 * 1024;
@@ -45,7 +47,7 @@ impl FleetPort {
     /// The port's services.
     pub(crate) fn routes(self) -> Routes {
         Routes::new(EnrolmentServiceServer::new(self.clone()).max_decoding_message_size(256 * 1024))
-            .add_service(ConfigServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MOST))
+            .add_service(ConfigRoute(self.clone()))
             .add_service(TelemetryServiceServer::new(self).max_decoding_message_size(MESSAGE_MOST))
     }
 }

@@ -217,10 +217,12 @@ impl Connection {
         let stream = Socket::new(stream, self.serving.patience);
         let Some(tls) = self.serving.tls.clone() else {
             self.serving.events.connection(self.port, ConnectionOutcome::Accepted);
-            return self.http(stream, extensions).await;
+            return Box::pin(self.http(stream, extensions)).await;
         };
-        match timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(tls).accept(stream)).await {
+        // Boxed, here and below: what a connection costs as long as it lasts is then what it needs at the time.
+        match Box::pin(timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(tls).accept(stream))).await {
             Ok(Ok(stream)) => {
+                let stream = Box::new(stream);
                 let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
                 if let Some(certificate) = certificate {
                     (self.serving.admit)(certificate, &mut extensions);
@@ -229,8 +231,8 @@ impl Connection {
                 self.serving.events.connection(self.port, ConnectionOutcome::Accepted);
                 match limit {
                     // Or whoever knows the address could take every place and keep it.
-                    Some(limit) => drop(timeout(limit, self.http(stream, extensions)).await),
-                    None => self.http(stream, extensions).await,
+                    Some(limit) => drop(timeout(limit, Box::pin(self.http(stream, extensions))).await),
+                    None => Box::pin(self.http(stream, extensions)).await,
                 }
             }
             Ok(Err(error)) => {

@@ -1,31 +1,83 @@
 //! Opens the stream of configuration. What goes over it is `publish/stream.rs`'s.
+//!
+//! In the place of the generated service, whose responses copy each message for each stream and keep the buffer.
 
-use std::pin::Pin;
+use std::convert::Infallible;
+use std::task::{Context, Poll};
 
-use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use http::{Extensions, HeaderValue, Request, Response};
 use rr_contract::runtime::chain;
 use rr_contract::wire::fleet;
-use rr_contract::wire::fleet::config_service_server::ConfigService;
+use rr_contract::wire::fleet::config_service_server::SERVICE_NAME;
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, Streaming};
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+use tonic_prost::ProstDecoder;
+use tower::Service;
 use tracing::{debug, warn};
 
-use super::{FleetPort, address, identity};
+use super::framing::Framed;
+use super::{FleetPort, MESSAGE_MOST, address, identity};
 use crate::publish::{Outgoings, Session};
 use crate::{retry, store};
 
+/// The one call of the service.
+const SYNC: &str = "/requestrocket.fleet.v1.ConfigService/Sync";
 /// Messages that wait for the transport. Small: what waits here cannot be taken back when more is known.
 const WAITING: usize = 2;
+/// What a stream's buffer for what the node says starts with: nearly all of that is small.
+const HEARD: usize = 1024;
 
-#[tonic::async_trait]
-impl ConfigService for FleetPort {
-    type SyncStream = Pin<Box<dyn Stream<Item = Result<fleet::SyncResponse, Status>> + Send>>;
+/// The service, on the port's router.
+#[derive(Clone)]
+pub(super) struct ConfigRoute(pub(super) FleetPort);
 
+impl NamedService for ConfigRoute {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<Request<Body>> for ConfigRoute {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let port = self.0.clone();
+        Box::pin(async move {
+            if request.uri().path() != SYNC {
+                return Ok(Status::new(Code::Unimplemented, "").into_http());
+            }
+            let (parts, body) = request.into_parts();
+            let decoder = ProstDecoder::new(BufferSettings::new(HEARD, HEARD));
+            let inbound = Streaming::new_request(decoder, body, None, Some(MESSAGE_MOST));
+            Ok(match port.sync(&parts.extensions, inbound).await {
+                Ok(messages) => {
+                    let mut response = Response::new(Body::new(Framed::new(messages)));
+                    let grpc = HeaderValue::from_static("application/grpc");
+                    response.headers_mut().insert(CONTENT_TYPE, grpc);
+                    response
+                }
+                Err(status) => status.into_http(),
+            })
+        })
+    }
+}
+
+impl FleetPort {
     async fn sync(
         &self,
-        request: Request<Streaming<fleet::SyncRequest>>,
-    ) -> Result<Response<Self::SyncStream>, Status> {
-        let identity = identity(request.extensions())?;
+        extensions: &Extensions,
+        inbound: Streaming<fleet::SyncRequest>,
+    ) -> Result<Outgoings, Status> {
+        let identity = identity(extensions)?;
         // Before any work.
         self.gate.enter().map_err(|after| {
             self.events.stream_not_let_in();
@@ -43,14 +95,13 @@ impl ConfigService for FleetPort {
             return Err(Status::unavailable("the configuration is still being loaded"));
         }
         let (out, answers) = mpsc::channel(WAITING);
-        let address = address(request.extensions());
         let session = Session {
             publisher: self.publisher.clone(),
             seams: self.seams.clone(),
             node: identity.node,
             region: identity.region,
-            address,
-            inbound: request.into_inner(),
+            address: address(extensions),
+            inbound,
             out,
             stop: self.stop.clone(),
         };
@@ -59,6 +110,6 @@ impl ConfigService for FleetPort {
             let end = session.run().await;
             debug!(node.id = %identity.node, reason = %end, "stream ended");
         });
-        Ok(Response::new(Box::pin(Outgoings::new(answers))))
+        Ok(Outgoings::new(answers))
     }
 }

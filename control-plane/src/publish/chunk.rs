@@ -11,8 +11,8 @@ use rr_contract::wire::fleet;
 
 use super::region::Cut;
 
-/// How large a chunk's body grows. It is copied for each stream as its turn comes: what a node that does not read costs
-/// is one of these and not a transaction.
+/// How large a chunk's body grows: what is encrypted for a node that does not read is one of these and not a
+/// transaction.
 const BODY: usize = 64 * 1024;
 /// How many encoded transactions are kept; nearly all nodes of a region ask for the same one.
 const KEPT: usize = 16;

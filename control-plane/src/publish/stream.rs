@@ -347,7 +347,7 @@ where
     }
 
     async fn send(&self, message: Message) -> Result<(), End> {
-        self.put(Outgoing::One(message)).await
+        self.put(Outgoing::One(Box::new(message))).await
     }
 
     async fn put(&self, outgoing: Outgoing) -> Result<(), End> {

@@ -13,8 +13,8 @@ use super::transaction::Offered;
 
 /// How many resources are looked at in one go: less than a millisecond.
 const SLICE: usize = 1_000;
-/// How much of a list goes into one report.
-const REPORT_MAX: usize = 500 * 1024;
+/// How much of a list goes into one report: whoever reads it keeps room for the largest that it has met.
+const REPORT_MAX: usize = 32 * 1024;
 
 /// Answers with one or more reports.
 pub(super) async fn answer<'a, E>(
@@ -100,7 +100,7 @@ mod tests {
         said.expect("it is taken");
         for report in &reports {
             assert_eq!((&*report.query, report.at.as_ref().map(|at| at.revision)), (&[7; 8][..], Some(5)));
-            assert!(report.encoded_len() <= 512 * 1024, "{}", report.encoded_len());
+            assert!(report.encoded_len() <= 40 * 1024, "{}", report.encoded_len());
         }
         reports
     }

@@ -15,7 +15,7 @@ use crate::publish::chunk::Encoded;
 /// One message, or all of a transaction.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    One(Message),
+    One(Box<Message>),
     /// What differs by stream, and what all streams share.
     Transaction(Box<(Begin, Commit)>, Arc<Encoded>),
 }
@@ -63,7 +63,7 @@ impl Stream for Outgoings {
             return response(message);
         }
         match std::task::ready!(self.waiting.poll_recv(context)) {
-            Some(Ok(Outgoing::One(message))) => response(message),
+            Some(Ok(Outgoing::One(message))) => response(*message),
             Some(Ok(Outgoing::Transaction(ends, encoded))) => {
                 let (begin, commit) = *ends;
                 self.open = Some(Open { commit, encoded, next: 0 });
