@@ -81,7 +81,8 @@ impl Row for mg::Revision {
         vec![
             self.revision.to_string(),
             time(self.at.as_ref()),
-            self.author.clone(),
+            // What the control plane writes by itself has no token.
+            if self.author.is_empty() { self.actor.clone() } else { self.author.clone() },
             self.call.clone(),
             self.kept.to_string(),
             changes,

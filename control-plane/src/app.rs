@@ -167,7 +167,7 @@ pub async fn start(
         publisher: Arc::clone(&publisher),
         stop: front.0.stop(),
     };
-    let jobs = Jobs::new(services.clone(), config.keep_history);
+    let jobs = Jobs::new(services.clone(), events.clone(), config.keep_history);
     let attempts = Attempts::new(store.clone());
     let health = HealthService::new();
     let reporter = health.reporter();

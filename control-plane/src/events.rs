@@ -26,6 +26,7 @@ pub(crate) struct Events {
     transactions: Counter<u64>,
     transaction_bytes: Counter<u64>,
     troubles: Counter<u64>,
+    withdrawals: Counter<u64>,
 }
 
 /// What became of an attempt to join.
@@ -43,6 +44,17 @@ pub(crate) enum VerdictOutcome {
     Partial,
     Refused,
     Silent,
+}
+
+/// What became of a version that enough nodes refuse.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WithdrawalOutcome {
+    /// An older one is published again.
+    Withdrawn,
+    /// A person has to look.
+    Left,
+    /// One of so many that it is the nodes that changed.
+    Many,
 }
 
 /// What became of a record.
@@ -90,9 +102,24 @@ impl Events {
                 "Bytes of transactions sent by mode",
             ),
             troubles: counter("requestrocket_control_node_troubles_total", "What went wrong with nodes"),
+            withdrawals: counter(
+                "requestrocket_control_withdrawals_total",
+                "Versions that enough nodes refuse by what became of them",
+            ),
             connections: counter("requestrocket_control_connections_total", "Connections by outcome"),
             refusals: counter("requestrocket_control_refusals_total", "Management calls not let through"),
         }
+    }
+
+    /// A version is refused by enough nodes of a region. The revision is the one that followed, if any.
+    pub(crate) fn withdrawal(&self, outcome: WithdrawalOutcome, region: &str, subject: &str, revision: u64) {
+        let label = match outcome {
+            WithdrawalOutcome::Withdrawn => "withdrawn",
+            WithdrawalOutcome::Left => "left",
+            WithdrawalOutcome::Many => "many",
+        };
+        self.withdrawals.add(1, &[KeyValue::new("outcome", label)]);
+        warn!(outcome = label, region.id = region, resource = subject, revision, "version refused by nodes");
     }
 
     /// A management call ended.

@@ -6,6 +6,7 @@
 
 mod expiry;
 mod nodes;
+mod withdrawal;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,16 +15,23 @@ use std::time::Duration;
 use rr_contract::runtime::{Stop, Tasks, chain};
 use tracing::{info, warn};
 
+use crate::events::Events;
 use crate::publish::Fleet;
 use crate::service::{ServiceError, Services};
 use crate::store::notification::{self, NotificationRow};
 use crate::store::{Store, StoreError, retention};
+
+use withdrawal::Withdrawals;
 
 /// An organization is hidden for 30 days, and history is kept for days: nobody sees an hour more.
 const SELDOM: Duration = Duration::from_secs(3600);
 /// A node is lost after five minutes, and refusals are looked at while somebody waits for a change to come into
 /// force: a minute more is bearable, and each run reads few rows.
 const OFTEN: Duration = Duration::from_secs(60);
+/// Nothing goes on in a region that is held. Where there is nothing to tell, looking reads three short tables.
+const SOON: Duration = Duration::from_secs(10);
+/// What nodes do not take is withheld from callers there, and looking costs nothing where all is well.
+const AT_ONCE: Duration = Duration::from_secs(5);
 /// How many rows are read at once.
 const PAGE: u64 = 500;
 /// How many notifications are remembered as written. Beyond, they are written again, which changes nothing.
@@ -37,10 +45,20 @@ enum Job {
     Expiry,
     LostNodes,
     Refusals,
+    Troubles,
+    Withdrawal,
 }
 
 impl Job {
-    const ALL: [Self; 5] = [Self::Purge, Self::Retention, Self::Expiry, Self::LostNodes, Self::Refusals];
+    const ALL: [Self; 7] = [
+        Self::Purge,
+        Self::Retention,
+        Self::Expiry,
+        Self::LostNodes,
+        Self::Refusals,
+        Self::Troubles,
+        Self::Withdrawal,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -49,6 +67,8 @@ impl Job {
             Self::Expiry => "credentials near expiry",
             Self::LostNodes => "lost nodes",
             Self::Refusals => "refused resources",
+            Self::Troubles => "nodes in trouble",
+            Self::Withdrawal => "withdrawal of versions",
         }
     }
 
@@ -57,7 +77,12 @@ impl Job {
         match self {
             // Nobody noted whom they saw meanwhile: nodes are given the time to come back.
             Self::LostNodes => nodes::LOST_AFTER,
-            Self::Purge | Self::Retention | Self::Expiry | Self::Refusals => Duration::ZERO,
+            Self::Purge
+            | Self::Retention
+            | Self::Expiry
+            | Self::Refusals
+            | Self::Troubles
+            | Self::Withdrawal => Duration::ZERO,
         }
     }
 
@@ -70,6 +95,8 @@ impl Job {
         match self {
             Self::Purge | Self::Retention | Self::Expiry => SELDOM,
             Self::LostNodes | Self::Refusals => OFTEN,
+            Self::Troubles => SOON,
+            Self::Withdrawal => AT_ONCE,
         }
     }
 }
@@ -81,11 +108,13 @@ pub(crate) struct Jobs {
     /// How long history can be gone back to.
     keep_history: Duration,
     told: Told,
+    withdrawals: Withdrawals,
 }
 
 impl Jobs {
-    pub(crate) fn new(services: Services, keep_history: Duration) -> Self {
-        Self { services, keep_history, told: Told::default() }
+    pub(crate) fn new(services: Services, events: Events, keep_history: Duration) -> Self {
+        let withdrawals = Withdrawals::new(events, services.store.now());
+        Self { services, keep_history, told: Told::default(), withdrawals }
     }
 
     /// Starts them; each ends with the stop.
@@ -131,6 +160,8 @@ impl Jobs {
             Job::Expiry => Ok(expiry::run(self.store(), &self.told).await?),
             Job::LostNodes => Ok(nodes::lost(self.store(), self.fleet(), &self.told).await?),
             Job::Refusals => Ok(nodes::refusals(self.store(), &self.told).await?),
+            Job::Troubles => Ok(nodes::troubles(self.store(), self.fleet(), &self.told).await?),
+            Job::Withdrawal => self.withdrawals.run(&self.services, &self.told).await,
         }
     }
 

@@ -3,6 +3,8 @@
 //! Decides not when one is due. A notification's id follows from what it is about and when, so that whoever notices
 //! the same thing writes the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
 
+mod fleet;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use rr_contract::model::id::NotificationId;
 use rr_contract::wire::fleet::{Refusal, Why};
@@ -11,6 +13,10 @@ use rr_contract::wire::management::NotificationKind;
 use crate::noun::Noun;
 use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
+
+pub(crate) use fleet::{
+    Counted, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held, withdrawn,
+};
 
 /// What an edge answers, of itself, over a limit or a meter. It has one word for each way to count; any of them is
 /// the same news.

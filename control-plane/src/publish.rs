@@ -32,8 +32,8 @@ use index::Index;
 use region::Start;
 
 #[cfg(test)]
-pub(crate) use fleet::LiveNode;
-pub(crate) use fleet::{Fleet, Holdings, Waiting};
+pub(crate) use fleet::{Clash, LiveNode, Seat};
+pub(crate) use fleet::{Fleet, Holdings, Met, Refused, Refusing, Waiting};
 pub(crate) use log::{Adopted, Crash, Divergence, Held, Known, Leased, Ledger, Log, RegionState, Reports};
 pub(crate) use stream::{Outgoings, Session};
 
@@ -205,7 +205,7 @@ impl Publisher {
     }
 
     /// Reads what is new; true when something was.
-    async fn catch_up(&self) -> Result<bool, StoreError> {
+    pub(crate) async fn catch_up(&self) -> Result<bool, StoreError> {
         let head = self.log.head().await?;
         let ours = self.read().as_ref().map(|index| (index.lineage(), index.head()));
         match ours {

@@ -31,6 +31,7 @@ mod rollback;
 mod rules;
 mod token;
 mod wait;
+pub(crate) mod withdraw;
 
 use std::sync::Arc;
 

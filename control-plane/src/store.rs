@@ -49,7 +49,9 @@ pub use error::StoreError;
 pub(crate) use admission::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed};
 
 pub(crate) use entity::change as change_row;
+pub(crate) use entity::crash as crash_row;
 pub(crate) use entity::node as node_row;
+pub(crate) use entity::region_state as region_state_row;
 pub(crate) use entity::request_record as request_row;
 pub(crate) use entity::resource as resource_row;
 pub(crate) use entity::revision as revision_row;

@@ -1,4 +1,4 @@
-//! Tells of nodes that are lost, and of what nodes do not take.
+//! Tells of nodes that are lost or in trouble, and of what nodes do not take.
 //!
 //! A node of a region that one organization has is run by that organization: its word counts for nobody else.
 
@@ -24,22 +24,27 @@ pub(super) const LOST_AFTER: Duration = Duration::from_secs(300);
 const RECENT: Duration = Duration::from_secs(3600);
 
 /// Where nodes are, for texts and for who is told.
-struct Regions(HashMap<String, Stored<Region>>);
+pub(super) struct Regions(HashMap<String, Stored<Region>>);
 
 impl Regions {
-    async fn read(store: &Store) -> Result<Self, StoreError> {
+    pub(super) async fn read(store: &Store) -> Result<Self, StoreError> {
         let rows = store::resource::all(store, Noun::Region, "").await?;
         let regions: Vec<Stored<Region>> = store::resource::with_documents(store, rows).await?;
         Ok(Self(regions.into_iter().map(|region| (region.row.id.clone(), region)).collect()))
     }
 
-    fn name<'a>(&'a self, node: &'a node_row::Model) -> &'a str {
-        self.0.get(&node.region).map_or(&node.region, |region| &region.row.name)
+    pub(super) fn get(&self, id: &str) -> Option<&resource_row::Model> {
+        self.0.get(id).map(|region| &region.row)
     }
 
-    /// The organization that has a node's region; empty where that is shared.
-    fn owner(&self, node: &node_row::Model) -> &str {
-        self.0.get(&node.region).map_or("", |region| &region.document.dedicated_to)
+    /// Its id where it has no name any more.
+    pub(super) fn name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.0.get(id).map_or(id, |region| &region.row.name)
+    }
+
+    /// The organization that has a region; empty where that is shared.
+    pub(super) fn owner(&self, id: &str) -> &str {
+        self.0.get(id).map_or("", |region| &region.document.dedicated_to)
     }
 }
 
@@ -56,13 +61,43 @@ pub(super) async fn lost(store: &Store, fleet: &Fleet, told: &Told) -> Result<u6
         let rows = nodes
             .iter()
             .filter(|node| !fleet.is_connected(&node.id))
-            .map(|node| notice::node_lost(now, regions.owner(node), node, regions.name(node)))
+            .map(|node| notice::node_lost(now, regions.owner(&node.region), node, regions.name(&node.region)))
             .collect();
         count += told.tell(store, rows).await?;
     }
 }
 
-/// What nodes that reported lately refuse.
+/// What replicas noted of nodes: crashes and what is held for them, other histories, and two processes of one node.
+pub(super) async fn troubles(store: &Store, fleet: &Fleet, told: &Told) -> Result<u64, StoreError> {
+    let notes = store::decision::notes(store).await?;
+    let met = fleet.met();
+    if notes.is_quiet() && met.is_empty() {
+        return Ok(0);
+    }
+    let now = store.now();
+    let regions = Regions::read(store).await?;
+    let place = |id: &str| (regions.owner(id).to_owned(), regions.name(id).to_owned());
+    let mut rows = Vec::new();
+    for crash in notes.crashes.values() {
+        let (owner, name) = place(&crash.region);
+        rows.push(notice::node_crashed(now, &owner, crash, &name));
+    }
+    for state in notes.regions.values().filter(|state| state.held_revision.is_some()) {
+        let (owner, name) = place(&state.region);
+        rows.push(notice::region_held(now, &owner, state, &name));
+    }
+    for stray in notes.strays.values() {
+        let (owner, name) = place(&stray.region);
+        rows.push(notice::node_diverged(now, &owner, stray, &name));
+    }
+    for met in &met {
+        let (owner, name) = place(&met.clash.region.to_string());
+        rows.push(notice::node_clash(now, &owner, met, &name));
+    }
+    told.tell(store, rows).await
+}
+
+/// What nodes that reported lately refuse, and whose disk was set back.
 pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreError> {
     let now = store.now();
     let regions = Regions::read(store).await?;
@@ -72,19 +107,20 @@ pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreErr
         let nodes = survey::nodes_seen(store, (before(now, RECENT), i64::MAX), &after, PAGE).await?;
         let Some(last) = nodes.last() else { return Ok(count) };
         after.clone_from(&last.id);
-        let standing: Vec<(&node_row::Model, fleet::Refusal)> = nodes
-            .iter()
-            .flat_map(|node| {
-                // One that does not decode was written by another version: the node's next one is ours.
-                let status = fleet::Status::decode(node.status.as_slice()).unwrap_or_default();
-                status.standing.into_iter().map(move |refusal| (node, refusal))
-            })
-            .collect();
+        let mut standing: Vec<(&node_row::Model, fleet::Refusal)> = Vec::new();
+        let mut rows = Vec::new();
+        for node in &nodes {
+            // One that does not decode was written by another version: the node's next one is ours.
+            let status = fleet::Status::decode(node.status.as_slice()).unwrap_or_default();
+            if status.disk_set_back {
+                let owner = regions.owner(&node.region);
+                rows.push(notice::node_disk(now, owner, node, regions.name(&node.region)));
+            }
+            standing.extend(status.standing.into_iter().map(|refusal| (node, refusal)));
+        }
         let resources = resources(store, &standing).await?;
-        let rows = standing
-            .iter()
-            .filter_map(|(node, refusal)| row(now, &regions, &resources, node, refusal))
-            .collect();
+        let refused = standing.iter();
+        rows.extend(refused.filter_map(|(node, refusal)| row(now, &regions, &resources, node, refusal)));
         count += told.tell(store, rows).await?;
     }
 }
@@ -128,12 +164,12 @@ fn row(
     node: &node_row::Model,
     refusal: &fleet::Refusal,
 ) -> Option<NotificationRow> {
-    let region = regions.name(node);
+    let region = regions.name(&node.region);
     if refusal.key.is_none() {
         return Some(notice::session_refused(now, &node.id, refusal, region));
     }
     let (noun, org, id) = subject(refusal)?;
-    let owner = regions.owner(node);
+    let owner = regions.owner(&node.region);
     if !owner.is_empty() && owner != org {
         return None;
     }
@@ -143,6 +179,6 @@ fn row(
     Some(notice::resource_refused(now, &of, refusal, region))
 }
 
-fn before(now: i64, time: Duration) -> i64 {
+pub(super) fn before(now: i64, time: Duration) -> i64 {
     now.saturating_sub(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
 }

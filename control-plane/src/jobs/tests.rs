@@ -1,5 +1,7 @@
 //! What is told and done when, on both engines.
 
+mod nodes;
+
 use prost::Message as _;
 use rr_contract::model::time;
 use rr_contract::runtime::Shutdown;
@@ -12,40 +14,40 @@ use rr_contract::wire::management::{Credential, NotificationKind, Org, Proxy, Re
 use super::*;
 use crate::events::Events;
 use crate::noun::Noun;
-use crate::publish::{LiveNode, Publisher};
+use crate::publish::Publisher;
 use crate::store::request::{Ingest, ingest};
 use crate::store::{self, Txn, node_row, request_row, time_of};
 use crate::tests::stores::{DAY, on_both, put, write};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn org(n: u8) -> String {
+pub(super) fn org(n: u8) -> String {
     Noun::Org.id([n; 16])
 }
 
-fn region(n: u8) -> String {
+pub(super) fn region(n: u8) -> String {
     Noun::Region.id([n; 16])
 }
 
-fn jobs(store: &Store) -> Jobs {
+pub(super) fn jobs(store: &Store) -> Jobs {
     let events = Events::new(&Observability::quiet("rr-control"));
     let services = Services {
         store: store.clone(),
         seams: Seams::real(),
         authority_pin: [0; 32],
-        publisher: Publisher::new(store.clone(), events),
+        publisher: Publisher::new(store.clone(), events.clone()),
         stop: Shutdown::new().stop(),
     };
-    Jobs::new(services, DAY * 90)
+    Jobs::new(services, events, DAY * 90)
 }
 
-async fn told(store: &Store, org: &str) -> Vec<NotificationRow> {
+pub(super) async fn told(store: &Store, org: &str) -> Vec<NotificationRow> {
     let mut rows = notification::list(store, org, false, None, 100).await.expect("reads");
     rows.sort_by(|a, b| a.title.cmp(&b.title));
     rows
 }
 
-async fn note<F>(store: &Store, work: F)
+pub(super) async fn note<F>(store: &Store, work: F)
 where
     F: for<'a> FnOnce(&'a mut Txn) -> futures_util::future::BoxFuture<'a, Result<(), StoreError>>
         + Send
@@ -54,7 +56,7 @@ where
     store.note(work).await.expect("writes");
 }
 
-fn credential(n: u8, name: &str, not_after: Option<i64>) -> store::Put {
+pub(super) fn credential(n: u8, name: &str, not_after: Option<i64>) -> store::Put {
     let id = Noun::Credential.id([n; 16]);
     let credential = Credential {
         id: id.clone(),
@@ -98,7 +100,7 @@ async fn a_credential_is_told_of_once_for_each_end_within_two_weeks() {
     .await;
 }
 
-fn place(n: u8, name: &str, dedicated_to: &str) -> store::Put {
+pub(super) fn place(n: u8, name: &str, dedicated_to: &str) -> store::Put {
     let region = Region {
         id: region(n),
         name: name.to_owned(),
@@ -109,7 +111,7 @@ fn place(n: u8, name: &str, dedicated_to: &str) -> store::Put {
 }
 
 /// A node that was seen just now.
-async fn node(store: &Store, n: u8, region: &str, status: &fleet::Status) -> String {
+pub(super) async fn node(store: &Store, n: u8, region: &str, status: &fleet::Status) -> String {
     let id = rr_contract::model::id::NodeId::from_random([n; 16]).to_string();
     let row = node_row::Model {
         id: id.clone(),
@@ -133,7 +135,7 @@ async fn node(store: &Store, n: u8, region: &str, status: &fleet::Status) -> Str
 }
 
 /// What a node refers to.
-async fn node_token(store: &Store) {
+pub(super) async fn node_token(store: &Store) {
     let entry = store::node::NodeTokenEntry {
         id: Noun::NodeToken.id([9; 16]),
         region: region(1),
@@ -148,94 +150,6 @@ async fn node_token(store: &Store) {
         })
         .await;
     written.expect("writes");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_is_lost_after_five_minutes_unless_its_stream_is_open_here() {
-    on_both("lost nodes", async |store, clock| {
-        node_token(&store).await;
-        write(&store, vec![place(1, "eu", ""), place(2, "acme", &org(1))]).await;
-        let shared = node(&store, 1, &region(1), &fleet::Status::default()).await;
-        let theirs = node(&store, 2, &region(2), &fleet::Status::default()).await;
-        let connected = node(&store, 3, &region(1), &fleet::Status::default()).await;
-        let jobs = jobs(&store);
-        let live = LiveNode {
-            region: region(1).parse().expect("an id"),
-            address: String::new(),
-            build: String::new(),
-            boot_id: Vec::new(),
-            features: Vec::new(),
-            status: fleet::Status::default(),
-            last_seen_at: store.now(),
-            diverged: false,
-        };
-        let seat = jobs.fleet().enter(connected.parse().expect("an id"), live).expect("is free");
-        clock.pass(MINUTE * 5);
-        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 0);
-        clock.pass(MINUTE);
-        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 2);
-        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 0);
-        let rows = told(&store, "").await;
-        assert_eq!(rows.iter().map(|row| &row.subject).collect::<Vec<_>>(), [&shared]);
-        assert!(rows[0].message.contains("region eu"), "{}", rows[0].message);
-        let rows = told(&store, &org(1)).await;
-        assert_eq!(rows.iter().map(|row| &row.subject).collect::<Vec<_>>(), [&theirs]);
-        drop(seat);
-        assert_eq!(jobs.run(Job::LostNodes).await.expect("runs"), 1);
-    })
-    .await;
-}
-
-fn refusal(key: Option<fleet::Key>, why: fleet::Why) -> fleet::Refusal {
-    fleet::Refusal { key, wanted: vec![1; 32], why: why.into(), fails_closed: true, ..Default::default() }
-}
-
-fn key(n: u8, id: &str) -> Option<fleet::Key> {
-    Some(fleet::Key { kind: Noun::Credential.row(), org: org(n), id: id.to_owned() })
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refused_resource_is_told_to_its_organization_once_and_a_refused_session_to_the_installation() {
-    on_both("refusals", async |store, clock| {
-        node_token(&store).await;
-        let stripe = Noun::Credential.id([1; 16]);
-        let gone = Noun::Credential.id([7; 16]);
-        write(&store, vec![place(1, "eu", ""), place(2, "foreign", &org(2)), credential(1, "stripe", None)])
-            .await;
-        let status = fleet::Status {
-            standing: vec![
-                refusal(key(1, &stripe), fleet::Why::Unseal),
-                refusal(key(1, &gone), fleet::Why::Unseal),
-                // Of another organization than the resource's.
-                refusal(key(3, &stripe), fleet::Why::Unseal),
-                refusal(None, fleet::Why::Audit),
-            ],
-            ..Default::default()
-        };
-        let first = node(&store, 1, &region(1), &status).await;
-        let alone = fleet::Status { standing: status.standing[..3].to_vec(), ..Default::default() };
-        node(&store, 2, &region(1), &alone).await;
-        // A node of another organization has no word about this one's.
-        node(&store, 3, &region(2), &alone).await;
-        let jobs = jobs(&store);
-        jobs.run(Job::Refusals).await.expect("runs");
-        jobs.run(Job::Refusals).await.expect("runs");
-        let rows = told(&store, &org(1)).await;
-        assert_eq!(rows.len(), 1, "{rows:?}");
-        assert_eq!(
-            (rows[0].subject.as_str(), rows[0].title.as_str()),
-            (stripe.as_str(), "credential stripe is refused in region eu")
-        );
-        let rows = told(&store, "").await;
-        assert_eq!(rows.iter().map(|row| &row.subject).collect::<Vec<_>>(), [&first]);
-        assert!(told(&store, &org(2)).await.is_empty() && told(&store, &org(3)).await.is_empty());
-
-        // A node that is long gone tells nothing.
-        clock.pass(DAY);
-        node(&store, 4, &region(1), &fleet::Status::default()).await;
-        assert_eq!(self::jobs(&store).run(Job::Refusals).await.expect("runs"), 0);
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 //! read as often.
 
 mod questions;
+mod refused;
 mod regions;
 mod sharing;
 
@@ -22,12 +23,15 @@ use super::log::{Leased, Ledger};
 
 pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
+pub(crate) use refused::{Refused, Refusing};
 pub(crate) use regions::Waiting;
 
 use regions::Regions;
 
 /// A process that did not say anything for so long does not keep its node's place: it says something every 10 seconds.
 const QUIET: i64 = 25_000_000;
+/// How many nodes that were met twice are remembered. Each copy of a disk comes again within seconds.
+const MET_MOST: usize = 1_000;
 
 /// A node with an open stream here.
 #[derive(Debug, Clone)]
@@ -69,6 +73,14 @@ pub(crate) struct Clash {
     pub(crate) perhaps: bool,
 }
 
+/// The newest time that a node was met twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Met {
+    pub(crate) clash: Clash,
+    /// Microseconds since 1970.
+    pub(crate) at: i64,
+}
+
 /// Connected nodes, and what nodes wait for. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Fleet(Arc<Shared>);
@@ -98,6 +110,8 @@ struct State {
     spoke: watch::Sender<u64>,
     /// Newcomers that met another replica's session: when first, in microseconds since 1970.
     suspects: HashMap<(NodeId, Vec<u8>), i64>,
+    /// Nodes that were met twice, for people.
+    met: HashMap<NodeId, Met>,
 }
 
 struct Slot {
@@ -135,6 +149,7 @@ impl Fleet {
         let fence = CancellationToken::new();
         let mut state = self.state();
         if let Some(clash) = state.clash(id, &node) {
+            state.meet(&clash, node.last_seen_at);
             return Err(clash);
         }
         state.next += 1;
@@ -161,6 +176,11 @@ impl Fleet {
         let Ok(id) = id.parse::<NodeId>() else { return false };
         let state = self.state();
         state.nodes.contains_key(&id) || state.elsewhere.contains_key(&id)
+    }
+
+    /// Nodes that two processes claimed to be, lately.
+    pub(crate) fn met(&self) -> Vec<Met> {
+        self.state().met.values().cloned().collect()
     }
 
     /// How many nodes of each region have a stream open.
@@ -261,6 +281,17 @@ impl State {
         let suspect = (id, newcomer.boot_id.clone());
         let first = *self.suspects.entry(suspect).or_insert(now);
         clash(&there.address, there.seen_at <= first)
+    }
+
+    /// Remembers a clash until somebody was told.
+    fn meet(&mut self, clash: &Clash, at: i64) {
+        if clash.perhaps {
+            return;
+        }
+        if self.met.len() >= MET_MOST {
+            self.met.clear();
+        }
+        self.met.insert(clash.node, Met { clash: clash.clone(), at });
     }
 }
 

@@ -9,7 +9,7 @@ use rr_contract::wire::management::Region;
 
 use super::node::NAMED;
 use super::wait::name;
-use super::{OrgCaller, ServiceError, Services};
+use super::{OrgCaller, ServiceError, Services, withdraw};
 use crate::noun::Noun;
 use crate::store::{self, Stored, node_row, resource_row};
 
@@ -54,6 +54,11 @@ impl Services {
             }
         }
         answer.why = why(noun, &answer);
+        let written_by = store::history::revision(&self.store, answer.revision).await?;
+        if written_by.is_some_and(|revision| revision.call == withdraw::CALL) {
+            let word = format!("; revision {} withdrew a version that nodes refused", answer.revision);
+            answer.why.push_str(&word);
+        }
         Ok(answer)
     }
 

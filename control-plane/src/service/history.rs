@@ -79,6 +79,7 @@ impl Services {
             changes,
             change_count: row.changes.unsigned_abs(),
             kept: number >= floor,
+            actor: row.actor,
         })
     }
 

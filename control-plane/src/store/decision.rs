@@ -36,6 +36,14 @@ pub(crate) struct Notes {
     pub(crate) regions: HashMap<String, region_state::Model>,
 }
 
+impl Notes {
+    /// Whether nothing is in them that somebody has to look at.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let held = self.regions.values().any(|state| state.held_revision.is_some());
+        self.strays.is_empty() && self.crashes.is_empty() && !held
+    }
+}
+
 /// All of it: there is little.
 pub(crate) async fn notes(db: &impl Reader) -> Result<Notes, StoreError> {
     let strays = divergence::Entity::find().all(db.conn()).await;

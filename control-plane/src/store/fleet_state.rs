@@ -203,13 +203,19 @@ async fn crashed(txn: &Txn, it: Crash) -> Result<(), StoreError> {
     if together.len() < CRASHED_TOGETHER {
         return Ok(());
     }
+    let held = region_state::Entity::find_by_id(region.as_str())
+        .one(txn.tx())
+        .await
+        .map_err(StoreError::statement("read state of region"))?
+        .filter(|state| state.held_revision.is_some() && state.held_digest == it.digest);
     let names: Vec<&str> = together.iter().take(10).map(|row| row.node.as_str()).collect();
     let row = region_state::ActiveModel {
         region: Set(region),
         held_revision: Set(Some(row_of(it.revision)?)),
         held_digest: Set(it.digest),
         held_why: Set(format!("{} nodes ended on it: {}", together.len(), names.join(", "))),
-        held_at: Set(Some(txn.now())),
+        // A further node does not make it another matter.
+        held_at: Set(held.and_then(|state| state.held_at).or(Some(txn.now()))),
         adopted_lineage: Set(Vec::new()),
         adopted_revision: Set(None),
         adopted_revived: Set(String::new()),

@@ -304,6 +304,23 @@ pub(crate) async fn at_revision(
     Ok(row.filter(|row| row.after.is_some()))
 }
 
+/// What became of one resource, newest first.
+pub(crate) async fn versions(
+    db: &impl Reader,
+    noun: Noun,
+    id: &str,
+    limit: u64,
+) -> Result<Vec<change::Model>, StoreError> {
+    change::Entity::find()
+        .filter(change::Column::Kind.eq(noun.row()))
+        .filter(change::Column::Id.eq(id))
+        .order_by_desc(change::Column::Rev)
+        .limit(limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read history"))
+}
+
 /// The newest revision that changed an organization, or anything of it.
 pub(crate) async fn newest_of(db: &impl Reader, org: &str) -> Result<u64, StoreError> {
     let row = change::Entity::find()

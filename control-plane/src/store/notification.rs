@@ -34,6 +34,16 @@ pub(super) async fn insert(txn: &Txn, rows: &[Model]) -> Result<u64, StoreError>
     Ok(added)
 }
 
+/// Writes one with a write, if that is not undone.
+pub(crate) fn along(txn: &mut Txn, row: Model) {
+    txn.also(move |txn| {
+        Box::pin(async move {
+            insert(txn, &[row]).await?;
+            Ok(())
+        })
+    });
+}
+
 /// Newest first, of an organization or (empty) of the installation; behind a row.
 pub(crate) async fn list(
     db: &impl Reader,

@@ -26,6 +26,37 @@ pub(crate) async fn published(
         .map_err(StoreError::statement("read resources"))
 }
 
+/// Nodes of a region that were last seen from a time on.
+pub(crate) async fn seen_since(db: &impl Reader, region: &str, from: i64) -> Result<Vec<String>, StoreError> {
+    node::Entity::find()
+        .select_only()
+        .column(node::Column::Id)
+        .filter(node::Column::Region.eq(region))
+        .filter(node::Column::LastSeenAt.gte(from))
+        .into_tuple()
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read nodes"))
+}
+
+/// When the last word of any node of a region was, of those before a time.
+pub(crate) async fn last_word(
+    db: &impl Reader,
+    region: &str,
+    before: i64,
+) -> Result<Option<i64>, StoreError> {
+    node::Entity::find()
+        .select_only()
+        .column(node::Column::LastSeenAt)
+        .filter(node::Column::Region.eq(region))
+        .filter(node::Column::LastSeenAt.lt(before))
+        .order_by_desc(node::Column::LastSeenAt)
+        .into_tuple()
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read nodes"))
+}
+
 /// Nodes that were last seen from one time on and before another, behind an id.
 pub(crate) async fn nodes_seen(
     db: &impl Reader,

@@ -349,16 +349,23 @@ impl Session<'_> {
     }
 }
 
-/// Brings refusals up to what a node is about to hold.
+/// Brings refusals up to what a node is about to hold. What it runs in place of a version, it takes.
 fn settle(state: &mut State, next: &super::view::View, script: &Script) {
-    state.standing.retain(|key, refusal| next.get(key).is_some_and(|hash| hash[..] == refusal.wanted));
+    let stood = std::mem::take(&mut state.standing);
     for (key, why) in &script.refuse {
-        let Some(wanted) = next.get(key) else { continue };
-        let before = state.view.get(key);
-        if before == Some(wanted) {
-            continue;
+        let (Some(wanted), held) = (next.get(key), state.view.get(key)) else { continue };
+        let runs = match stood.get(key) {
+            Some(refusal) => <[u8; 32]>::try_from(refusal.running.as_slice()).ok(),
+            None => held.copied(),
+        };
+        if held != Some(wanted) && runs.as_ref() != Some(wanted) {
+            state.standing.insert(*key, refusal(key, wanted, runs.as_ref(), *why));
         }
-        state.standing.insert(*key, refusal(key, wanted, before, *why));
+    }
+    let still =
+        |key: &Key, refusal: &fleet::Refusal| next.get(key).is_some_and(|hash| hash[..] == refusal.wanted);
+    for (key, refusal) in stood.into_iter().filter(|(key, refusal)| still(key, refusal)) {
+        state.standing.entry(key).or_insert(refusal);
     }
 }
 

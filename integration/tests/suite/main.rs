@@ -14,5 +14,6 @@ mod otlp;
 mod plane_outage;
 mod promises;
 mod readme;
+mod refusals;
 mod rest;
 mod restore;

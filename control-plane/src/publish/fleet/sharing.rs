@@ -45,7 +45,7 @@ impl Fleet {
         }
     }
 
-    pub(in crate::publish) async fn exchange(&self) -> Result<(), StoreError> {
+    pub(crate) async fn exchange(&self) -> Result<(), StoreError> {
         self.report().await?;
         self.write_crashes().await?;
         self.refresh().await

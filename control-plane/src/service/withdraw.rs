@@ -1,0 +1,278 @@
+//! Withdrawal: the version of a target or proxy that nodes do not take is followed by the one before it.
+//!
+//! Nobody asked for it, so it never gives anybody more than the version that goes: what would is left to a person, and
+//! so is whatever a withdrawal itself brought back. Who calls has counted the nodes; here it is only looked whether
+//! the version is still the one that is published.
+//!
+//! The invariant: one version is withdrawn at most once, whichever replicas see that it is refused.
+
+use std::collections::BTreeSet;
+
+use prost::Message as _;
+use rr_contract::digest::resource_hash;
+use rr_contract::model::invalid::Violations;
+use rr_contract::wire::fleet::{self, Effect};
+use rr_contract::wire::management::{self as wire, Document, Role, document};
+
+use super::draft::{Draft, ready};
+use super::resource::Place;
+use super::{ServiceError, Services, directory};
+use crate::authz::Principal;
+use crate::document::{Resource, each};
+use crate::notice::{self, Refused};
+use crate::noun::Noun;
+use crate::store::{self, Author, Consent, Put, StoreError, Txn, change_row, resource_row};
+
+/// As the audit names it. No call of anybody is called so.
+pub(crate) const CALL: &str = "rr-control withdraw";
+/// How many versions are looked through for one to bring back.
+const VERSIONS: u64 = 256;
+
+/// How long after it was published a version may be withdrawn, in microseconds: nodes say soon what they do not take.
+/// One that was taken for longer is refused by other nodes, or by another build.
+const YOUNG: i64 = 3_600_000_000;
+
+/// A version that goes, and who says why.
+#[derive(Debug, Clone)]
+pub(crate) struct Withdrawal {
+    /// Target or proxy.
+    pub(crate) noun: Noun,
+    pub(crate) org: String,
+    pub(crate) id: String,
+    /// Hash of what nodes were sent of it.
+    pub(crate) wanted: Vec<u8>,
+    /// Every version of it that some node refuses.
+    pub(crate) refused: BTreeSet<Vec<u8>>,
+    /// The versions that run in its place where it is refused.
+    pub(crate) running: BTreeSet<Vec<u8>>,
+    pub(crate) region: resource_row::Model,
+    pub(crate) refusing: usize,
+    /// Nodes of the region.
+    pub(crate) nodes: usize,
+    /// What one of them says.
+    pub(crate) refusal: fleet::Refusal,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// The older version is this revision.
+    Done(u64),
+    /// It is not what is published any more: somebody was faster.
+    Passed,
+    /// A person has to look: name of the resource, since when it is published, and why.
+    Left {
+        name: String,
+        revision: u64,
+        why: String,
+        /// What is in the way may go.
+        for_now: bool,
+    },
+}
+
+/// What is written.
+struct Plan {
+    put: Put,
+    /// Revision of the version that goes, and of the one that comes back.
+    revision: u64,
+    back: u64,
+}
+
+impl Services {
+    /// Brings back the newest older version that nodes can be expected to take.
+    pub(crate) async fn withdraw(&self, order: Withdrawal) -> Result<Withdrawn, ServiceError> {
+        // What other nodes do not understand, they refuse by themselves and did so when it was published first.
+        let consent = Consent { partial: true, ..Consent::default() };
+        let author = Author { consent, ..Author::system(CALL) };
+        let named = order.clone();
+        let written =
+            self.store.write(author, move |txn| Box::pin(async move { withdraw(txn, &order).await })).await;
+        match written {
+            Ok(written) => Ok(match (written.value, written.revision) {
+                (Some(left), _) => left,
+                (None, Some(revision)) => Withdrawn::Done(revision),
+                (None, None) => Withdrawn::Passed,
+            }),
+            Err(ServiceError::NotAdmitted(refusal)) => {
+                let row = store::resource::by_id(&self.store, named.noun, &named.id).await?;
+                let (name, revision) = row.map(|row| (row.name, row.rev.unsigned_abs())).unwrap_or_default();
+                Ok(Withdrawn::Left { name, revision, why: refusal.to_string(), for_now: true })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Stages it, or says what became of it; nothing at all where it passed.
+async fn withdraw(txn: &mut Txn, order: &Withdrawal) -> Result<Option<Withdrawn>, ServiceError> {
+    let found = store::resource::find(txn, order.noun, &order.org, &order.id).await?;
+    let Some(row) = found.filter(|row| row.payload.as_ref() == Some(&order.wanted)) else { return Ok(None) };
+    let plan = match plan(txn, order, &row).await? {
+        Ok(plan) => plan,
+        Err((revision, why)) => {
+            return Ok(Some(Withdrawn::Left { name: row.name, revision, why, for_now: false }));
+        }
+    };
+    let of = Refused { org: &order.org, noun: order.noun, id: &order.id, name: &row.name };
+    let counted = notice::Counted {
+        region: &order.region.name,
+        refusing: order.refusing,
+        nodes: order.nodes,
+        refusal: &order.refusal,
+    };
+    let told = notice::withdrawn(txn.now(), &of, &counted, [plan.revision, plan.back, txn.head() + 1]);
+    let words = format!(
+        "{}: revision {} of {} {} withdrawn to revision {}: {counted}",
+        order.region.name,
+        plan.revision,
+        order.noun.title(),
+        row.name,
+        plan.back,
+    );
+    txn.put(plan.put);
+    txn.decide(Noun::Region, order.region.clone(), words);
+    store::notification::along(txn, told);
+    Ok(None)
+}
+
+/// What to write, or why not; with the revision since when the refused version is published.
+async fn plan(
+    txn: &Txn,
+    order: &Withdrawal,
+    row: &resource_row::Model,
+) -> Result<Result<Plan, (u64, String)>, ServiceError> {
+    let versions = store::history::versions(txn, order.noun, &order.id, VERSIONS).await?;
+    // What only people see of it may have changed since.
+    let same = |version: &&change_row::Model| version.payload.as_ref() == Some(&order.wanted);
+    let Some(since) = versions.iter().take_while(same).last() else {
+        return Err(StoreError::Damaged("change").into());
+    };
+    let revision = since.rev.unsigned_abs();
+    let left = |why: &str| Ok(Err((revision, why.to_owned())));
+    let written_by = store::history::revision(txn, revision).await?;
+    if written_by.as_ref().is_some_and(|revision| revision.call == CALL) {
+        return left("this version was brought back by a withdrawal itself");
+    }
+    if written_by.is_none_or(|revision| txn.now().saturating_sub(revision.at) > YOUNG) {
+        return left("it has been published for more than an hour: the nodes have changed, not the version");
+    }
+    let Some(back) = earlier(&versions, since.rev, order) else {
+        return left("there is no older version that nodes do not refuse");
+    };
+    let (Some(then), now) = (&back.after, &row.doc) else { return left("the older version is not kept") };
+    let blobs = store::resource::blobs(txn, vec![then.clone(), now.clone()]).await?;
+    let document = |hash: &Vec<u8>| -> Result<document::Resource, StoreError> {
+        let bytes = blobs.get(hash).ok_or(StoreError::Damaged("blob"))?;
+        let document = Document::decode(bytes.as_slice()).map_err(|_| StoreError::Damaged("blob"))?;
+        document.resource.ok_or(StoreError::Damaged("blob"))
+    };
+    let (older, newer) = (document(then)?, document(now)?);
+    if let Some(more) = gives_more(&older, &newer) {
+        return left(&format!("the older version, of revision {}, {more}", back.rev));
+    }
+    let put = each!(older, resource => put_of(txn, &order.org, row, resource).await?);
+    let put = match put {
+        Ok(put) => put,
+        Err(why) => {
+            return left(&format!("the older version, of revision {}, cannot come back: {why}", back.rev));
+        }
+    };
+    let hash = put.payload.as_ref().map(|payload| resource_hash(payload).to_vec());
+    if hash.is_none_or(|hash| order.refused.contains(&hash)) {
+        return left("the older version would be sent as one that nodes refuse");
+    }
+    Ok(Ok(Plan { put, revision, back: back.rev.unsigned_abs() }))
+}
+
+/// The newest older version that runs where the refused one does not; where none does, the newest that no node refuses.
+fn earlier<'a>(
+    versions: &'a [change_row::Model],
+    since: i64,
+    order: &Withdrawal,
+) -> Option<&'a change_row::Model> {
+    // Where it was not sent to anybody, it was hidden or gone.
+    let sent = |version: &&change_row::Model| {
+        version.rev < since
+            && version.after.is_some()
+            && version.payload.as_ref().is_some_and(|hash| !order.refused.contains(hash))
+    };
+    let runs = |version: &&change_row::Model| {
+        version.payload.as_ref().is_some_and(|hash| order.running.contains(hash))
+    };
+    versions.iter().filter(sent).find(runs).or_else(|| versions.iter().find(sent))
+}
+
+/// The older version, checked as if somebody had written it now.
+async fn put_of<R: Resource>(
+    txn: &Txn,
+    org: &str,
+    row: &resource_row::Model,
+    mut resource: R,
+) -> Result<Result<Put, String>, ServiceError> {
+    let owner = super::org::live(txn, org).await?;
+    let directory = directory::around(txn, org, &mut resource).await?;
+    let system = Principal {
+        name: "system".to_owned(),
+        orgs: vec![(org.to_owned(), Role::Owner)],
+        ..Principal::default()
+    };
+    let place = Place { id: org, principal: &system };
+    let draft = Draft { wire: resource, secret: None, before: Some(row.clone()) };
+    let mut faults = Violations::default();
+    let found = ready(place, Some(&owner.document), &directory, draft, R::NOUN.text(), &mut faults);
+    let ready = match found {
+        Ok(ready) => ready,
+        Err(ServiceError::Store(error)) => return Err(error.into()),
+        Err(fault) => return Ok(Err(fault.to_string())),
+    };
+    if let Err(invalid) = faults.finish(|| Some(())) {
+        return Ok(Err(invalid.to_string()));
+    }
+    Ok(ready.and_then(|ready| ready.put).ok_or_else(|| "it is what is there".to_owned()))
+}
+
+/// What an older version would let through that the one after it does not.
+fn gives_more(older: &document::Resource, newer: &document::Resource) -> Option<&'static str> {
+    let allows = |effect: i32| effect != i32::from(Effect::Deny);
+    match (older, newer) {
+        (document::Resource::Target(older), document::Resource::Target(newer)) => {
+            let allows_more = allows(older.default_effect) && !allows(newer.default_effect);
+            allows_more.then_some("allows what no rule says; a person decides that")
+        }
+        (document::Resource::Proxy(older), document::Resource::Proxy(newer)) => more_of_proxy(older, newer),
+        _ => Some("is of another kind"),
+    }
+}
+
+fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static str> {
+    let allows = |effect: i32| effect != i32::from(Effect::Deny);
+    let active = |proxy: &wire::Proxy| proxy.active.unwrap_or(true);
+    let caller = |id: &String| newer.caller_credentials.contains(id);
+    if active(older) && !active(newer) {
+        return Some("is switched on; a person decides that");
+    }
+    if !older.caller_credentials.iter().all(caller) {
+        return Some("has callers that this one has not; a person decides that");
+    }
+    if older.upstream_credential != newer.upstream_credential {
+        return Some("uses another upstream credential; a person decides that");
+    }
+    if allows(older.default_effect) && !allows(newer.default_effect) {
+        return Some("allows what no rule says; a person decides that");
+    }
+    if older.opaque_paths && !newer.opaque_paths {
+        return Some("lets opaque paths through; a person decides that");
+    }
+    let (then, now) = (older.limits.unwrap_or_default(), newer.limits.unwrap_or_default());
+    // 0 is no limit.
+    let raised = |then: u64, now: u64| now != 0 && (then == 0 || then > now);
+    if raised(then.per_minute_per_node, now.per_minute_per_node)
+        || raised(then.per_day_per_node, now.per_day_per_node)
+    {
+        return Some("has higher limits; a person decides that");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What an older version may bring back by itself.
+
+use rr_contract::wire::management::{Proxy, Target};
+
+use super::*;
+
+fn proxy() -> Proxy {
+    Proxy {
+        active: Some(true),
+        caller_credentials: vec!["a".to_owned(), "b".to_owned()],
+        upstream_credential: "u".to_owned(),
+        default_effect: Effect::Deny.into(),
+        limits: Some(fleet::Limits { per_minute_per_node: 10, per_day_per_node: 0 }),
+        ..Proxy::default()
+    }
+}
+
+fn more(older: &Proxy) -> bool {
+    gives_more(&document::Resource::Proxy(older.clone()), &document::Resource::Proxy(proxy())).is_some()
+}
+
+#[test]
+fn an_older_proxy_that_gives_nobody_more_may_come_back() {
+    assert!(!more(&proxy()));
+    let less = Proxy {
+        active: Some(false),
+        caller_credentials: vec!["b".to_owned()],
+        limits: Some(fleet::Limits { per_minute_per_node: 9, per_day_per_node: 5 }),
+        target: "another".to_owned(),
+        deny_status: 403,
+        ..proxy()
+    };
+    assert!(!more(&less));
+}
+
+#[test]
+fn an_older_proxy_that_gives_somebody_more_is_left_to_a_person() {
+    let limits = |minute, day| fleet::Limits { per_minute_per_node: minute, per_day_per_node: day };
+    let others = [
+        Proxy { caller_credentials: vec!["a".to_owned(), "c".to_owned()], ..proxy() },
+        Proxy { upstream_credential: "v".to_owned(), ..proxy() },
+        Proxy { default_effect: Effect::Allow.into(), ..proxy() },
+        Proxy { opaque_paths: true, ..proxy() },
+        Proxy { limits: Some(limits(11, 0)), ..proxy() },
+        Proxy { limits: Some(limits(0, 0)), ..proxy() },
+        Proxy { limits: None, ..proxy() },
+    ];
+    for older in others {
+        assert!(more(&older), "{older:?}");
+    }
+    let (on, off) = (proxy(), Proxy { active: Some(false), ..proxy() });
+    let of = document::Resource::Proxy;
+    assert!(gives_more(&of(on.clone()), &of(off.clone())).is_some());
+    assert!(gives_more(&of(off), &of(on)).is_none());
+}
+
+#[test]
+fn an_older_target_that_allows_by_default_is_left_to_a_person() {
+    let target = |effect: Effect| {
+        document::Resource::Target(Target { default_effect: effect.into(), ..Target::default() })
+    };
+    assert!(gives_more(&target(Effect::Allow), &target(Effect::Deny)).is_some());
+    assert!(gives_more(&target(Effect::Unspecified), &target(Effect::Deny)).is_some());
+    assert!(gives_more(&target(Effect::Deny), &target(Effect::Allow)).is_none());
+}
