@@ -329,12 +329,15 @@ impl LiveNode {
     /// Takes the refusals of a verdict in. `touched` is what the transaction was about; none for all.
     pub(super) fn refused(&mut self, refusals: &[fleet::Refusal], touched: Option<&[Key]>) {
         let standing = &mut self.status.standing;
+        // A proxy is judged anew with what it uses, and told of again.
+        let again: HashSet<&fleet::Key> =
+            refusals.iter().filter_map(|refusal| refusal.key.as_ref()).collect();
         match touched {
             None => standing.clear(),
             Some(touched) => standing.retain(|refusal| {
                 // One about a whole transaction is over once another was taken.
                 let Some(key) = &refusal.key else { return false };
-                Key::try_from(key).is_ok_and(|key| !touched.contains(&key))
+                !again.contains(key) && Key::try_from(key).is_ok_and(|key| !touched.contains(&key))
             }),
         }
         standing.extend(refusals.iter().filter(|refusal| refusal.key.is_some()).cloned());
@@ -345,5 +348,46 @@ impl LiveNode {
         let standing = &mut self.status.standing;
         standing.retain(|refusal| refusal.key.is_some());
         standing.extend(refusals.iter().filter(|refusal| refusal.key.is_none()).cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rr_contract::model::id::{OrgId, TargetId};
+    use rr_contract::model::resource::ResourceId;
+
+    use super::*;
+
+    fn key(n: u8) -> Key {
+        Key::new(OrgId::from_random([1; 16]), ResourceId::Target(TargetId::from_random([n; 16])))
+    }
+
+    fn refusal(n: u8) -> fleet::Refusal {
+        fleet::Refusal { key: Some(key(n).to_wire()), ..fleet::Refusal::default() }
+    }
+
+    #[test]
+    fn a_verdict_tells_of_what_was_judged_and_the_rest_stands() {
+        let mut node = LiveNode {
+            region: RegionId::from_random([1; 16]),
+            address: String::new(),
+            build: String::new(),
+            boot_id: Vec::new(),
+            features: Vec::new(),
+            status: fleet::Status::default(),
+            last_seen_at: 0,
+            diverged: false,
+        };
+        let standing = |node: &LiveNode| -> Vec<fleet::Refusal> { node.status.standing.clone() };
+        node.refused(&[refusal(1), refusal(2), refusal(3)], None);
+        // The first is taken, the second judged again although it was not touched.
+        node.refused(&[refusal(2)], Some(&[key(1)]));
+        assert_eq!(standing(&node), [refusal(3), refusal(2)]);
+        node.refused_whole(&[fleet::Refusal::default()]);
+        assert_eq!(standing(&node).len(), 3);
+        node.refused(&[], Some(&[key(3)]));
+        assert_eq!(standing(&node), [refusal(2)]);
+        node.refused(&[], None);
+        assert!(standing(&node).is_empty());
     }
 }
