@@ -34,9 +34,11 @@ pub(crate) struct Args {
 struct Kind {
     name: &'static str,
     is_it: fn(&Key) -> bool,
-    /// Changes a payload. `None`: it is something else after all.
-    edit: fn(&[u8], &mut Dice) -> anyhow::Result<Option<Vec<u8>>>,
+    edit: Edit,
 }
+
+/// Changes a payload. `None`: it is something else after all.
+type Edit = fn(&[u8], &mut Dice) -> anyhow::Result<Option<Vec<u8>>>;
 
 const KINDS: [Kind; 3] = [
     Kind { name: "a proxy", is_it: |key| matches!(key.id, ResourceId::Proxy(_)), edit: proxy },
