@@ -36,7 +36,7 @@ struct About {
 }
 
 impl About {
-    fn says(self, now: i64, title: String, message: String) -> NotificationRow {
+    fn id(&self) -> String {
         let kind = i32::from(self.kind);
         let mut hash = blake3::Hasher::new();
         hash.update(b"requestrocket notification v1");
@@ -47,10 +47,14 @@ impl About {
         }
         let mut id = [0; 16];
         hash.finalize_xof().fill(&mut id);
+        NotificationId::from_random(id).to_string()
+    }
+
+    fn says(self, now: i64, title: String, message: String) -> NotificationRow {
         NotificationRow {
-            id: NotificationId::from_random(id).to_string(),
+            id: self.id(),
             org: self.org,
-            kind,
+            kind: i32::from(self.kind),
             subject: self.subject,
             window: self.window,
             title,
@@ -123,6 +127,20 @@ pub(crate) struct Refused<'a> {
     pub(crate) name: &'a str,
 }
 
+fn refused(org: &str, id: &str, wanted: &[u8]) -> About {
+    About {
+        org: org.to_owned(),
+        kind: NotificationKind::ResourceRefused,
+        subject: id.to_owned(),
+        window: hex(wanted),
+    }
+}
+
+/// Id of what tells that a version of a resource is refused.
+pub(crate) fn resource_refused_id(org: &str, id: &str, wanted: &[u8]) -> String {
+    refused(org, id, wanted).id()
+}
+
 /// A resource that a node does not take. Once for each version of it, whichever node says so first.
 pub(crate) fn resource_refused(
     now: i64,
@@ -130,12 +148,7 @@ pub(crate) fn resource_refused(
     refusal: &Refusal,
     region: &str,
 ) -> NotificationRow {
-    let about = About {
-        org: of.org.to_owned(),
-        kind: NotificationKind::ResourceRefused,
-        subject: of.id.to_owned(),
-        window: hex(&refusal.wanted),
-    };
+    let about = refused(of.org, of.id, &refusal.wanted);
     let (noun, name) = (of.noun.title(), of.name);
     let runs = if refusal.fails_closed {
         "Proxies that use it deny their callers there."

@@ -248,6 +248,8 @@ impl Publisher {
     }
 
     async fn load(&self) -> Result<(), StoreError> {
+        // What holds nodes back has to be known before the first of them is served.
+        self.fleet.refresh().await?;
         let (head, resources) = self.log.load().await?;
         let count = resources.len();
         let mut slot = self.write();

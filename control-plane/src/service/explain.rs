@@ -4,14 +4,24 @@ use std::collections::BTreeMap;
 
 use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::model::time;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::Region;
 
 use super::node::NAMED;
 use super::wait::name;
 use super::{OrgCaller, ServiceError, Services, withdraw};
+use crate::notice;
 use crate::noun::Noun;
-use crate::store::{self, Stored, node_row, resource_row};
+use crate::store::{self, Stored, node_row, resource_row, time_of};
+
+/// What is asked about, and since when nodes are known to refuse what is published of it.
+struct Asked<'a> {
+    key: &'a Key,
+    row: &'a resource_row::Model,
+    published: &'a [u8],
+    since: Option<pbjson_types::Timestamp>,
+}
 
 impl Services {
     /// By kind, and name or id.
@@ -49,8 +59,12 @@ impl Services {
         };
         if let Some(shown) = &shown {
             let proxies = self.proxies_of(&at.org.id, shown.held_by).await?;
+            let told = notice::resource_refused_id(&at.org.id, &row.id, &shown.hash);
+            let told = store::notification::by_id(&self.store, &at.org.id, &told).await?;
+            let since = told.map(|told| time::timestamp(time_of(told.created_at)));
+            let asked = Asked { key: &key, row: &row, published: &shown.hash, since };
             for (region, through) in self.publisher.sent_to(&key, &proxies) {
-                answer.regions.push(self.in_region(&key, &row, &answer.hash, region, &through).await?);
+                answer.regions.push(self.in_region(&asked, region, &through).await?);
             }
         }
         answer.why = why(noun, &answer);
@@ -82,9 +96,7 @@ impl Services {
 
     async fn in_region(
         &self,
-        key: &Key,
-        row: &resource_row::Model,
-        published: &[u8],
+        asked: &Asked<'_>,
         region: RegionId,
         through: &[Key],
     ) -> Result<fleet::ResourceInRegion, ServiceError> {
@@ -103,7 +115,7 @@ impl Services {
                 continue;
             };
             answer.connected += 1;
-            let hash = self.version(key, row, published, region, &node, &status, &mut answer).await?;
+            let hash = self.version(asked, region, &node, &status, &mut answer).await?;
             let (count, ids) = versions.entry(hash).or_default();
             *count += 1;
             name(ids, &node.id);
@@ -111,7 +123,7 @@ impl Services {
         answer.running = versions
             .into_iter()
             .map(|(hash, (count, nodes))| {
-                let published = hash == published;
+                let published = hash == asked.published;
                 fleet::RunningVersion { hash, published, count, nodes }
             })
             .collect();
@@ -120,22 +132,17 @@ impl Services {
     }
 
     /// Hash of the version that a connected node runs; empty where it runs none.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one node of one region, looked at with what is known of both"
-    )]
     async fn version(
         &self,
-        key: &Key,
-        row: &resource_row::Model,
-        published: &[u8],
+        asked: &Asked<'_>,
         region: RegionId,
         node: &node_row::Model,
         status: &fleet::Status,
         answer: &mut fleet::ResourceInRegion,
     ) -> Result<Vec<u8>, ServiceError> {
+        let Asked { key, row, published, since } = asked;
         let is_it = |refusal: &&fleet::Refusal| {
-            refusal.key.as_ref().is_some_and(|said| Key::try_from(said).is_ok_and(|said| said == *key))
+            refusal.key.as_ref().is_some_and(|said| Key::try_from(said).is_ok_and(|said| said == **key))
         };
         let running = status.running.as_ref();
         let reached =
@@ -151,7 +158,7 @@ impl Services {
                     detail: refusal.detail.clone(),
                     fails_closed: refusal.fails_closed,
                     running: refusal.running.clone(),
-                    since: None,
+                    since: since.filter(|_| refusal.wanted == *published),
                 });
             }
             return Ok(refusal.running.clone());

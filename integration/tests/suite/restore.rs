@@ -121,6 +121,12 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
         .await
         .expect("is revoked");
     change(&api).await.expect("is changed");
+    let head = api.revision().await.expect("is told");
+    eventually("the node has the change", || async {
+        let nodes = api.nodes().await.ok()?;
+        nodes.iter().all(|node| node.running.as_ref().is_some_and(|at| at.revision >= head)).then_some(())
+    })
+    .await;
     answers(&called("echo", &key), 401).await;
 
     // Brought back, and nobody said so: the node is ahead.
