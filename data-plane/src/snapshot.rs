@@ -107,8 +107,9 @@ impl Snapshot {
                     route.upstream.is_some()
                 )
             });
-            let (callers, upstream) = (&proxy.callers, &proxy.upstream_id);
-            format!("{} {:?} {} {callers:?} {upstream} {route:?}", proxy.id, proxy.address, proxy.active)
+            let model = &proxy.model;
+            let (callers, upstream) = (&model.caller_credentials, &model.upstream_credential);
+            format!("{} {:?} {} {callers:?} {upstream} {route:?}", proxy.id, proxy.address, model.active)
         };
         let mut lines: Vec<String> =
             self.by_id.iter().map(|(id, proxy)| format!("{id}: {}", line(proxy))).collect();

@@ -9,6 +9,16 @@ use std::str::FromStr;
 /// Crockford's alphabet in lower case: no i, l, o, u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT: usize = 26;
+/// What each byte is worth; 255: it is not in the alphabet. A node reads a million ids when it starts.
+const DIGITS: [u8; 256] = {
+    let mut digits = [u8::MAX; 256];
+    let mut digit = 0;
+    while digit < ALPHABET.len() {
+        digits[ALPHABET[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
 
 /// A text that is not an id of the kind wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,12 +123,15 @@ fn decode(text: &str) -> Option<[u8; 16]> {
     }
     let mut value: u128 = 0;
     for (i, c) in text.bytes().enumerate() {
-        let digit = ALPHABET.iter().position(|&a| a == c)? as u128;
+        let digit = DIGITS[c as usize];
+        if digit == u8::MAX {
+            return None;
+        }
         // 26 characters hold 130 bits; the two on top must be unset or two texts would mean one id.
         if i == 0 && digit > 7 {
             return None;
         }
-        value = (value << 5) | digit;
+        value = (value << 5) | u128::from(digit);
     }
     Some(value.to_be_bytes())
 }

@@ -17,7 +17,7 @@ pub(crate) struct Admitted<'s> {
 
 pub(super) fn admit(request: Authenticated<'_>) -> Result<Admitted<'_>, Denial> {
     let Authenticated { proxy, caller, path } = request;
-    if !proxy.active {
+    if !proxy.model.active {
         return Err(Denial::Inactive);
     }
     let route = proxy.route.as_ref().ok_or(Denial::Closed)?;

@@ -34,7 +34,7 @@ pub(super) fn authenticate<'s>(
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
     let caller = caller.ok_or(Denial::BadCredential)?;
     let live = caller.not_after.is_none_or(|end| now <= end);
-    if !live || caller.org != proxy.org_id || !proxy.callers.contains(&caller.credential) {
+    if !live || caller.org != proxy.org_id || !proxy.admits(&caller.credential) {
         return Err(Denial::BadCredential);
     }
     Ok(Authenticated { proxy, caller: caller.credential, path: resolved.path })

@@ -10,6 +10,7 @@ use http::uri::Authority;
 use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
+use rr_contract::model::proxy::Proxy;
 use rr_contract::model::target::Target;
 
 use super::UpstreamCredential;
@@ -20,12 +21,17 @@ pub(crate) struct CompiledProxy {
     pub(crate) org_id: OrgId,
     /// `org.name`; `None` when the organization is not understood.
     pub(crate) address: Option<Box<str>>,
-    pub(crate) active: bool,
-    /// Who may call. A short list: scanned.
-    pub(crate) callers: Box<[CredentialId]>,
-    pub(crate) upstream_id: CredentialId,
+    /// Shared with what it was compiled from.
+    pub(crate) model: Arc<Proxy>,
     /// `None`: closed, because something that it needs was refused by this node.
     pub(crate) route: Option<Route>,
+}
+
+impl CompiledProxy {
+    /// Whether a credential's holder may call. A short list: scanned.
+    pub(crate) fn admits(&self, caller: &CredentialId) -> bool {
+        self.model.caller_credentials.contains(caller)
+    }
 }
 
 /// Where an open proxy leads.

@@ -1,7 +1,7 @@
-//! A map in 1024 shared parts: a new version copies the parts that change and shares the rest.
+//! A map in 32 times 32 shared parts: a new version copies the parts that change and shares the rest.
 //!
 //! Knows nothing of what it holds. A look-up hashes once and allocates nothing; a change of one entry costs
-//! one part, whatever the size of the whole.
+//! one part and counting 64 references, whatever the size of the whole.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -10,14 +10,16 @@ use std::sync::{Arc, LazyLock};
 
 use std::hash::RandomState;
 
-const SHARDS: usize = 1024;
+/// Groups, and parts in each of them.
+const WIDTH: usize = 32;
 
 /// One key for the life of the process: parts of two versions must agree.
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 type Shard<K, V> = HashMap<K, V, RandomState>;
+type Group<K, V> = [Arc<Shard<K, V>>; WIDTH];
 
-pub(crate) struct Shards<K, V>(Box<[Arc<Shard<K, V>>]>);
+pub(crate) struct Shards<K, V>([Arc<Group<K, V>>; WIDTH]);
 
 impl<K, V> Clone for Shards<K, V> {
     fn clone(&self) -> Self {
@@ -28,7 +30,8 @@ impl<K, V> Clone for Shards<K, V> {
 impl<K, V> Default for Shards<K, V> {
     fn default() -> Self {
         let empty = Arc::new(HashMap::with_hasher(KEYS.clone()));
-        Self(vec![empty; SHARDS].into_boxed_slice())
+        let group = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
+        Self(std::array::from_fn(|_| Arc::clone(&group)))
     }
 }
 
@@ -38,11 +41,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0[Self::shard(key)].get(key)
+        let (group, shard) = Self::place(key);
+        self.0[group][shard].get(key)
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        Arc::make_mut(&mut self.0[Self::shard(&key)]).insert(key, value);
+        let (group, shard) = Self::place(&key);
+        Arc::make_mut(&mut Arc::make_mut(&mut self.0[group])[shard]).insert(key, value);
     }
 
     pub(crate) fn remove<Q>(&mut self, key: &Q)
@@ -50,29 +55,34 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let shard = &mut self.0[Self::shard(key)];
-        if shard.contains_key(key) {
-            Arc::make_mut(shard).remove(key);
+        let (group, shard) = Self::place(key);
+        if self.0[group][shard].contains_key(key) {
+            Arc::make_mut(&mut Arc::make_mut(&mut self.0[group])[shard]).remove(key);
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.0.iter().flat_map(|shard| shard.iter())
+        self.parts().flat_map(|shard| shard.iter())
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(|shard| shard.len()).sum()
+        self.parts().map(|shard| shard.len()).sum()
     }
 
-    fn shard<Q: Hash + ?Sized>(key: &Q) -> usize {
+    fn place<Q: Hash + ?Sized>(key: &Q) -> (usize, usize) {
         // Bits that the map inside uses neither for its buckets nor for its tags.
-        (KEYS.hash_one(key) >> 40) as usize % SHARDS
+        let bits = (KEYS.hash_one(key) >> 40) as usize;
+        (bits / WIDTH % WIDTH, bits % WIDTH)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Arc<Shard<K, V>>> {
+        self.0.iter().flat_map(|group| group.iter())
     }
 
     #[cfg(test)]
     pub(crate) fn shared_with(&self, other: &Self) -> usize {
-        self.0.iter().zip(&other.0).filter(|(one, two)| Arc::ptr_eq(one, two)).count()
+        self.parts().zip(other.parts()).filter(|(one, two)| Arc::ptr_eq(one, two)).count()
     }
 }
 
@@ -90,7 +100,7 @@ mod tests {
         two.insert(7, 0);
         two.remove(&5001);
         assert_eq!((one.get(&7), two.get(&7)), (Some(&7), Some(&0)));
-        assert_eq!(one.shared_with(&two), SHARDS - 1);
+        assert_eq!(one.shared_with(&two), WIDTH * WIDTH - 1);
         two.remove(&7);
         assert_eq!((one.len(), two.len()), (5000, 4999));
     }

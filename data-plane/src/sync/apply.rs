@@ -313,7 +313,7 @@ impl Applier {
         let mut watch = Instant::now();
         let mut snapshot = self.publisher.current().clone();
         let terms = Terms { mode, adopted: adopted.as_ref() };
-        self.inventory.take(terms, foretold, changes, &mut snapshot);
+        let refused = self.inventory.take(terms, foretold, changes, &mut snapshot);
         snapshot.revision = position.revision;
         snapshot.ready = true;
         let compile = lap(&mut watch);
@@ -336,11 +336,11 @@ impl Applier {
         self.prover.began(generation, position, file, &self.journal, Instant::now());
         let timing = timing(check, compile, disk, lap(&mut watch));
         self.timing = Some(timing);
-        let refusals = self.inventory.standing();
+        let (refusals, standing) = (self.inventory.told(refused.iter()), self.inventory.refusals());
         info!(
             revision = position.revision,
             changed,
-            refused = refusals.len(),
+            refused = standing,
             durable,
             check_us = timing.check_us,
             compile_us = timing.compile_us,
@@ -351,7 +351,7 @@ impl Applier {
             let key = refusal.key.as_ref().map(|key| key.id.as_str()).unwrap_or_default();
             debug!(key, why = refusal.why().as_str_name(), detail = refusal.detail, "resource refused");
         }
-        let outcome = if refusals.is_empty() { Outcome::Active } else { Outcome::ActivePartial };
+        let outcome = if standing == 0 { Outcome::Active } else { Outcome::ActivePartial };
         Answer(fleet::Verdict {
             txn,
             outcome: outcome.into(),

@@ -9,10 +9,12 @@
 
 mod entry;
 mod guard;
+mod index;
 mod judge;
 mod proxies;
 mod recall;
 mod revocations;
+mod tell;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
@@ -21,9 +23,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rr_contract::digest::{Digest, ViewDigest};
-use rr_contract::model::id::{CredentialId, OrgId};
+use rr_contract::model::id::CredentialId;
 use rr_contract::model::resource::{Key, ResourceId};
-use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Mode, Why};
 
 use crate::snapshot::{Snapshot, Vault};
@@ -33,9 +34,12 @@ use super::transaction::{Change, Changes, Offered};
 
 use self::entry::{Entry, Part, Reason, Running, may_stay};
 use self::guard::Guard;
+use self::index::{Index, Number};
+use self::judge::Parsed;
 use self::revocations::Revocations;
 
 pub(crate) use self::judge::FEATURES;
+pub(crate) use self::recall::{Load, Parser};
 
 /// With so many changes at once, seals are opened when they are used and not when they come.
 const UNSEALED_MAX: usize = 1_000;
@@ -45,10 +49,7 @@ pub(crate) struct Inventory {
     digest: ViewDigest,
     /// Ordered, so that upkeep can go through it a slice at a time.
     entries: BTreeMap<Key, Entry>,
-    /// (what is used, who uses it), for proxies.
-    users: BTreeSet<(Key, Key)>,
-    /// (what is borne on, rule or filter or meter).
-    policies: BTreeSet<(Key, Key)>,
+    index: Index,
     refused: BTreeSet<Key>,
     /// The highest version that was ever accepted, whether the credential is still here or not.
     versions: HashMap<CredentialId, u64>,
@@ -67,6 +68,16 @@ pub(crate) struct Foretold {
     pub(crate) count: u64,
     /// How many of the resources that are here would be gone.
     pub(crate) removals: u64,
+}
+
+/// Proxies that have to be settled, with what parsing came to where that was done ahead.
+type Concerned = HashMap<Key, Option<Parsed>>;
+
+/// What became of something that was sent.
+struct Upserted {
+    /// The proxies that name it have to hear.
+    is_heard: bool,
+    is_refused: bool,
 }
 
 /// How changes are taken.
@@ -89,8 +100,7 @@ impl Inventory {
             vault,
             digest: ViewDigest::default(),
             entries: BTreeMap::new(),
-            users: BTreeSet::new(),
-            policies: BTreeSet::new(),
+            index: Index::default(),
             refused: BTreeSet::new(),
             versions: HashMap::new(),
             revocations: Revocations::default(),
@@ -137,14 +147,15 @@ impl Inventory {
         self.take(Terms { mode, adopted: None }, foretold, changes, snapshot);
     }
 
-    /// Takes in changes of which it was foretold what they lead to.
+    /// Takes in changes of which it was foretold what they lead to. Returns what of all that had to be judged
+    /// for them is refused now.
     pub(crate) fn take(
         &mut self,
         terms: Terms<'_>,
         foretold: Foretold,
         mut changes: Changes,
         snapshot: &mut Snapshot,
-    ) {
+    ) -> Vec<Key> {
         if terms.mode == Mode::Snapshot && foretold.removals > 0 {
             let gone = self.entries.keys().filter(|key| !changes.contains_key(key)).copied();
             let gone: Vec<Key> = gone.collect();
@@ -159,20 +170,52 @@ impl Inventory {
             Mode::Reconcile => changes.len() <= UNSEALED_MAX,
             Mode::Snapshot | Mode::Unspecified => false,
         };
-        let mut proxies = HashSet::new();
-        for (key, change) in changes {
-            // Before and after: who used it, and who will.
-            self.concerned(&key, &mut proxies);
-            match change {
-                Change::Upsert(offered) => self.upsert(key, offered, terms, unseal, snapshot),
-                Change::Removal => self.remove(&key, snapshot),
+        let changes = changes.into_iter().map(|(key, change)| (key, change, None));
+        self.take_each(terms, unseal, changes, snapshot, foretold.sum)
+    }
+
+    /// Takes in changes, some of which were parsed ahead, that lead to a digest.
+    fn take_each(
+        &mut self,
+        terms: Terms<'_>,
+        unseal: bool,
+        changes: impl Iterator<Item = (Key, Change, Option<Parsed>)>,
+        snapshot: &mut Snapshot,
+        digest: ViewDigest,
+    ) -> Vec<Key> {
+        let (mut proxies, mut refused) = (Concerned::new(), Vec::new());
+        for (key, change, parsed) in changes {
+            // Before and after: on what it bore, and on what it will.
+            if index::is_policy(&key) {
+                self.concerned(&key, &mut proxies);
             }
-            self.concerned(&key, &mut proxies);
+            if let ResourceId::Proxy(_) = key.id {
+                proxies.insert(key, parsed.filter(|_| matches!(change, Change::Upsert(_))));
+                match change {
+                    Change::Upsert(offered) => self.upsert_proxy(key, offered),
+                    Change::Removal => _ = self.remove(&key, snapshot),
+                }
+                continue;
+            }
+            let is_heard = match change {
+                Change::Upsert(offered) => {
+                    let upserted = self.upsert(key, offered, parsed, terms, unseal, snapshot);
+                    refused.extend(upserted.is_refused.then_some(key));
+                    upserted.is_heard
+                }
+                Change::Removal => self.remove(&key, snapshot),
+            };
+            if is_heard {
+                self.concerned(&key, &mut proxies);
+            }
         }
-        for key in proxies {
-            self.settle_proxy(key, snapshot);
+        for (key, parsed) in proxies {
+            if self.settle_proxy(key, parsed, snapshot) {
+                refused.push(key);
+            }
         }
-        self.digest = foretold.sum;
+        self.digest = digest;
+        refused
     }
 
     /// What is here, revoked, and named to come back, although it need not be sent for that.
@@ -186,54 +229,93 @@ impl Inventory {
         named.collect()
     }
 
-    fn upsert(
-        &mut self,
-        key: Key,
-        offered: Offered,
-        terms: Terms<'_>,
-        unseal: bool,
-        snapshot: &mut Snapshot,
-    ) {
-        let revoked = self.revoked(&key, &offered, terms);
+    /// Whether a proxy runs depends on what else is in the transaction: settled at its end.
+    fn upsert_proxy(&mut self, key: Key, offered: Offered) {
         if let Some(entry) = self.entries.get_mut(&key)
-            && entry.wanted.hash == offered.hash
-            && entry.wanted.needs == offered.needs
-            && entry.is_revoked() == revoked.is_some()
+            && entry.has(&offered)
         {
             entry.wanted.revision = offered.revision;
             return;
         }
         let before = self.entries.remove(&key);
         self.damaged.remove(&key);
+        let running = before.as_ref().and_then(Entry::keep);
+        self.put(key, offered, before, running, None);
+    }
+
+    fn upsert(
+        &mut self,
+        key: Key,
+        offered: Offered,
+        parsed: Option<Parsed>,
+        terms: Terms<'_>,
+        unseal: bool,
+        snapshot: &mut Snapshot,
+    ) -> Upserted {
+        let revoked = self.revoked(&key, &offered, terms);
+        if let Some(entry) = self.entries.get_mut(&key)
+            && entry.has(&offered)
+            && entry.is_revoked() == revoked.is_some()
+        {
+            entry.wanted.revision = offered.revision;
+            return Upserted { is_heard: false, is_refused: entry.refusal.is_some() };
+        }
+        let before = self.entries.remove(&key);
+        self.damaged.remove(&key);
         // Opening takes 200 µs. A change is opened now, so that a seal that does not open is refused with the
         // transaction; thousands that come at once are opened when they are used.
         let unseal = unseal || before.is_some();
-        let judged = match (revoked, key.id) {
-            (Some(reason), _) => Some(Err(reason)),
-            // Whether a proxy runs depends on what else is in the transaction: settled at its end.
-            (None, ResourceId::Proxy(_)) => None,
-            (None, _) => Some(self.judge(&key, &offered, unseal)),
+        let judged = match revoked {
+            Some(reason) => Err(reason),
+            None => self.judge(&key, &offered, parsed, unseal),
         };
         let (running, refusal) = match judged {
-            None => (before.as_ref().and_then(|entry| entry.keep()), None),
-            Some(Ok(part)) => (Some(Running { hash: offered.hash, part, kept: None }), None),
-            Some(Err(reason)) => {
+            Ok(part) => (Some(Running { hash: offered.hash, part, kept: None }), None),
+            Err(reason) => {
                 let kept = before.as_ref().and_then(Entry::keep);
                 (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
-        self.note_version(&key, &offered, refusal.is_none());
         swap_callers(before.as_ref().and_then(|entry| entry.running.as_ref()), running.as_ref(), snapshot);
-        let refs = before.map(|entry| entry.refs).unwrap_or_default();
-        if refusal.is_some() {
-            self.refused.insert(key);
-        } else {
-            self.refused.remove(&key);
-        }
-        let wanted_refs = policy_refs(&key, &offered);
-        self.entries.insert(key, Entry { wanted: offered, refusal, running, refs });
-        if let Some(refs) = wanted_refs {
-            self.index_policy(key, refs);
+        // By which keys a caller is known, no proxy needs to hear.
+        let is_bare = |running: Option<&Running>| match running {
+            None => matches!(key.id, ResourceId::Credential(_)),
+            Some(running) => matches!(running.part, Part::Caller(_)),
+        };
+        let was_bare = before.as_ref().is_some_and(|before| is_bare(before.running.as_ref()));
+        let is_heard = !(was_bare && is_bare(running.as_ref()));
+        let is_refused = refusal.is_some();
+        self.put(key, offered, before, running, refusal);
+        Upserted { is_heard, is_refused }
+    }
+
+    /// Puts an entry in the place of the one before, which was taken out.
+    fn put(
+        &mut self,
+        key: Key,
+        wanted: Offered,
+        before: Option<Entry>,
+        running: Option<Running>,
+        refusal: Option<Box<Reason>>,
+    ) {
+        let was_refused = before.as_ref().is_some_and(|before| before.refusal.is_some());
+        self.note_refusal(key, was_refused, refusal.is_some());
+        let (number, refs) = match before {
+            Some(before) => (before.number, before.refs),
+            None => (self.index.arrive(key), Box::default()),
+        };
+        let refs = match policy_refs(&key, &wanted) {
+            Some(wanted) => self.point(number, &refs, &wanted),
+            None => refs,
+        };
+        self.entries.insert(key, Entry { wanted, refusal, running, number, refs });
+    }
+
+    fn note_refusal(&mut self, key: Key, was_refused: bool, is_refused: bool) {
+        match (was_refused, is_refused) {
+            (false, true) => _ = self.refused.insert(key),
+            (true, false) => _ = self.refused.remove(&key),
+            (true, true) | (false, false) => {}
         }
     }
 
@@ -253,14 +335,12 @@ impl Inventory {
         })
     }
 
-    fn remove(&mut self, key: &Key, snapshot: &mut Snapshot) {
-        let Some(entry) = self.entries.remove(key) else { return };
+    /// Returns whether it was there.
+    fn remove(&mut self, key: &Key, snapshot: &mut Snapshot) -> bool {
+        let Some(entry) = self.entries.remove(key) else { return false };
         self.refused.remove(key);
         self.damaged.remove(key);
-        for used in &entry.refs {
-            self.users.remove(&(*used, *key));
-            self.policies.remove(&(*used, *key));
-        }
+        self.index.leave(key, &entry.refs);
         swap_callers(entry.running.as_ref(), None, snapshot);
         match key.id {
             ResourceId::Proxy(id) => snapshot.remove_proxy(&id),
@@ -272,49 +352,14 @@ impl Inventory {
             | ResourceId::Filter(_)
             | ResourceId::Meter(_) => {}
         }
+        true
     }
 
-    fn note_version(&mut self, key: &Key, offered: &Offered, accepted: bool) {
-        let ResourceId::Credential(id) = key.id else { return };
-        if accepted && let Some(version) = judge::version(offered) {
-            let had = self.versions.entry(id).or_default();
-            *had = version.max(*had);
-        }
-    }
-
-    fn index_policy(&mut self, key: Key, refs: Vec<Key>) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        for used in std::mem::replace(&mut entry.refs, refs.clone()) {
-            self.policies.remove(&(used, key));
-        }
-        self.policies.extend(refs.into_iter().map(|used| (used, key)));
-    }
-
-    /// What is refused, for the control plane and for people.
-    pub(crate) fn standing(&self) -> Vec<fleet::Refusal> {
-        let refusals = self.refused.iter().filter_map(|key| {
-            let entry = self.entries.get(key)?;
-            let reason = entry.refusal.as_ref()?;
-            Some(fleet::Refusal {
-                key: Some(key.to_wire()),
-                wanted: entry.wanted.hash.to_vec(),
-                running: entry.running.as_ref().map(|running| running.hash.to_vec()).unwrap_or_default(),
-                why: reason.why.into(),
-                detail: reason.detail.clone(),
-                fails_closed: entry.running.is_none(),
-            })
-        });
-        refusals.collect()
-    }
-
-    /// How many resources are here, refused or not.
-    pub(crate) fn count(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
-    /// How many resources are refused.
-    pub(crate) fn refusals(&self) -> usize {
-        self.refused.len()
+    /// Has the index say that `user` uses these, in the place of those of before.
+    fn point(&mut self, user: Number, before: &[Number], after: &[Key]) -> Box<[Number]> {
+        let after: Box<[Number]> = after.iter().map(|key| self.index.number(*key)).collect();
+        self.index.point(user, before, &after);
+        after
     }
 
     fn running(&self, key: &Key) -> Option<&Part> {
@@ -331,19 +376,14 @@ fn policy_refs(key: &Key, offered: &Offered) -> Option<Vec<Key>> {
 }
 
 fn swap_callers(before: Option<&Running>, after: Option<&Running>, snapshot: &mut Snapshot) {
-    if let Some(Running { part: Part::Caller(hashes, caller), .. }) = before {
-        for hash in hashes.iter() {
-            snapshot.remove_caller(hash, caller.credential);
+    if let Some(Running { part: Part::Caller(part), .. }) = before {
+        for hash in &part.hashes {
+            snapshot.remove_caller(hash, part.caller.credential);
         }
     }
-    if let Some(Running { part: Part::Caller(hashes, caller), .. }) = after {
-        for hash in hashes.iter() {
-            snapshot.put_caller(*hash, *caller);
+    if let Some(Running { part: Part::Caller(part), .. }) = after {
+        for hash in &part.hashes {
+            snapshot.put_caller(*hash, part.caller);
         }
     }
-}
-
-/// The key before all that use `key`, for a walk over an index.
-fn first_of(key: Key) -> (Key, Key) {
-    (key, Key::org(OrgId::from_random([0; 16])))
 }

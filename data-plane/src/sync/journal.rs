@@ -7,6 +7,7 @@
 //! older one, that the node has lived on it; its file is never pruned before there is a newer proof.
 //! The invariant: what is read back is a state that was committed, or none.
 
+mod ahead;
 mod boot;
 mod counter;
 #[cfg(any(test, feature = "bench"))]
@@ -344,3 +345,12 @@ fn checks_are_off() -> bool {
 const fn checks_are_off() -> bool {
     false
 }
+
+/// On a thread that works for another.
+#[cfg(any(test, feature = "bench"))]
+fn switch_checks(off: bool) {
+    faults::CHECKS_OFF.set(off);
+}
+
+#[cfg(not(any(test, feature = "bench")))]
+const fn switch_checks(_: bool) {}

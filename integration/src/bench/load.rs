@@ -5,12 +5,12 @@ use rr_contract::model::id::OrgId;
 use rr_integration::fleet_100k::documents::{Size, documents};
 use rr_integration::sample::{REGION, Sample, apply};
 
-use crate::management::seal;
+use crate::management::{ORIGIN, seal};
 
 /// Organizations of the standard load, as it is put in by way of the management API.
-const PARTS: usize = 4;
+pub(crate) const PARTS: usize = 4;
 /// Of each. Rules stand in for the filters of the standard load, too.
-const PART: Size = Size { targets: 5_000, credentials: 7_500, proxies: 7_500, rules: 5_000 };
+pub(crate) const PART: Size = Size { targets: 5_000, credentials: 7_500, proxies: 7_500, rules: 5_000 };
 
 /// Puts the standard load in, or a part of it in percent. Returns the organizations and how many proxies each has.
 pub(crate) async fn fleet_100k(
@@ -30,7 +30,7 @@ pub(crate) async fn fleet_100k(
         let name = format!("org-{n}");
         let org: OrgId = sample.api.org(&name).await?.id.parse()?;
         let mut set = documents(seed + n as u64, REGION, size);
-        seal(&sample.api, &sample.keys, org, &mut set).await?;
+        seal(&sample.api, &sample.keys, org, ORIGIN, &mut set).await?;
         apply(&sample.api, &name, "bench", set).await.with_context(|| format!("apply {name}"))?;
         names.push(name);
     }

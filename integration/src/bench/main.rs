@@ -3,7 +3,10 @@
 //! `cargo run --release -p rr-integration --bin bench -- <name>` prints every round and a table; with `--json`,
 //! one object a line instead: `{"bench":…,"metric":…,"value":…,"unit":…,"n":…,"spread":…,"note":…}`.
 
+#[cfg(feature = "journal")]
+mod apply;
 mod churn;
+mod coldstart;
 mod fixtures;
 mod generate;
 mod herd;
@@ -43,6 +46,11 @@ enum Bench {
     Reconnect(reconnect::Args),
     /// Changes without end under load, beside the same load in quiet.
     Churn(churn::Args),
+    /// What one change of the standard load costs a node, and what reading what is in force does.
+    #[cfg(feature = "journal")]
+    Apply(apply::Args),
+    /// A node with the standard load on disk and no control plane: until it answers for every proxy; memory.
+    Coldstart(coldstart::Args),
     /// Resident memory of a connected edge node without proxies.
     Memory(memory::Args),
     /// Measures nothing: an installation for tests from outside, held until standard input ends.
@@ -68,6 +76,9 @@ async fn main() -> anyhow::Result<()> {
         Bench::Herd(args) => herd::run(args, &mut report).await?,
         Bench::Reconnect(args) => reconnect::run(args, &mut report).await?,
         Bench::Churn(args) => churn::run(args, &mut report).await?,
+        #[cfg(feature = "journal")]
+        Bench::Apply(args) => apply::run(&args, &mut report)?,
+        Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
         #[cfg(feature = "journal")]
         Bench::LkgFaults(args) => lkg_faults::run(&args, &mut report)?,

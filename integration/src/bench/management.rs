@@ -28,6 +28,8 @@ const ORG: &str = "acme";
 const REGION: &str = "eu";
 /// Documents of one message.
 const CHUNK: usize = 500;
+/// What upstream secrets of a load that nobody calls are sealed for.
+pub(crate) const ORIGIN: &str = "https://api.upstream.example";
 const MIB: f64 = 1_048_576.0;
 
 #[derive(clap::Args)]
@@ -80,7 +82,7 @@ async fn engine(
         rules: FULL.rules * args.percent / 100,
     };
     let mut set = documents(args.seed, REGION, size);
-    seal(&api, &keys, org, &mut set).await?;
+    seal(&api, &keys, org, ORIGIN, &mut set).await?;
     let bytes: usize = set.iter().map(prost::Message::encoded_len).sum();
     let metric = |name: &str| format!("{engine} {name}");
     report.metric("management", &metric("documents"), &[set.len() as f64], "", "");
@@ -208,11 +210,12 @@ async fn apply(api: &Api, set: Vec<Document>) -> anyhow::Result<(mg::ApplyOutcom
     Ok((reply.into_inner().outcome.context("an outcome")?, took))
 }
 
-/// Seals every upstream credential of a set, as `rrctl apply` does.
+/// Seals every upstream credential of a set for an origin, as `rrctl apply` does.
 pub(crate) async fn seal(
     api: &Api,
     keys: &RegionKeys,
     org: OrgId,
+    origin: &str,
     set: &mut [Document],
 ) -> anyhow::Result<()> {
     let mut stub = InstallationServiceClient::new(api.connection());
@@ -227,7 +230,7 @@ pub(crate) async fn seal(
         let context = SealContext { installation, org, credential: id, version: 1 };
         let spec = SecretSpec {
             value: Secret::from(format!("upstream-value-{n}")),
-            origins: vec!["https://api.upstream.example".parse::<Origin>()?],
+            origins: vec![origin.parse::<Origin>()?],
             slot: Slot::bearer(),
             not_after: None,
         };

@@ -6,19 +6,21 @@ use rr_contract::api_key::KeyHash;
 use rr_contract::digest::ResourceHash;
 use rr_contract::model::org::Org;
 use rr_contract::model::proxy::Proxy;
-use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet::Why;
 
 use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
 
 use super::super::transaction::Offered;
+use super::index::Number;
 
 pub(super) struct Entry {
     pub(super) wanted: Offered,
     pub(super) refusal: Option<Box<Reason>>,
     pub(super) running: Option<Running>,
-    /// What the index holds for it.
-    pub(super) refs: Vec<Key>,
+    /// What it is indexed as.
+    pub(super) number: Number,
+    /// What the index says that it uses.
+    pub(super) refs: Box<[Number]>,
 }
 
 pub(super) struct Running {
@@ -33,14 +35,20 @@ pub(super) struct Running {
 pub(super) enum Part {
     Org(Arc<Org>),
     Target(Arc<CompiledTarget>),
-    Caller(Arc<[KeyHash]>, CompiledCaller),
+    Caller(Arc<CallerPart>),
     Upstream(Arc<UpstreamCredential>),
     Proxy(Arc<Proxy>),
 }
 
+/// A caller credential and by what it is known.
+pub(super) struct CallerPart {
+    pub(super) hashes: Box<[KeyHash]>,
+    pub(super) caller: CompiledCaller,
+}
+
 /// Why a resource was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reason {
+pub(crate) struct Reason {
     pub(super) why: Why,
     pub(super) detail: String,
     /// Nothing of it may run, not even the version before.
@@ -48,6 +56,11 @@ pub(super) struct Reason {
 }
 
 impl Entry {
+    /// Whether this is what is wanted already.
+    pub(super) fn has(&self, offered: &Offered) -> bool {
+        self.wanted.hash == offered.hash && self.wanted.needs == offered.needs
+    }
+
     /// What runs, to be kept although something else is wanted now.
     pub(super) fn keep(&self) -> Option<Running> {
         let running = self.running.as_ref()?;
@@ -75,7 +88,7 @@ pub(super) fn may_stay(part: &Part, reason: &Reason) -> bool {
     }
     match part {
         // The newer version may be the one that takes a leaked key away. An older one takes nothing away.
-        Part::Caller(..) => reason.why == Why::Stale,
+        Part::Caller(_) => reason.why == Why::Stale,
         Part::Org(_) | Part::Target(_) | Part::Upstream(_) | Part::Proxy(_) => true,
     }
 }

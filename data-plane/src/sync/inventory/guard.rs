@@ -19,6 +19,7 @@ const TRIES: usize = 3;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+#[derive(Clone)]
 pub(in crate::sync) struct Guard {
     stopwatch: fn() -> Duration,
     /// What a test does instead of a fault in a compiler.

@@ -2,6 +2,7 @@
 //!
 //! Whatever the bytes are, the answer is a verdict on this resource and on no other.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -15,19 +16,39 @@ use rr_contract::wire::fleet::Why;
 use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
 
 use super::super::transaction::Offered;
+use super::entry::CallerPart;
 use super::{Inventory, Part, Reason, guard};
 
 /// Must-understand features of this build. None yet.
 pub(crate) const FEATURES: [&str; 0] = [];
 
+/// What parsing came to.
+pub(crate) type Parsed = Result<Model, Reason>;
+
 impl Inventory {
-    /// Parses and compiles a resource other than a proxy.
-    pub(super) fn judge(&self, key: &Key, offered: &Offered, unseal: bool) -> Result<Part, Reason> {
-        self.guard.run(key, offered, || self.compile_part(key, offered, unseal))
+    /// Parses, unless that was done ahead, and compiles a resource other than a proxy.
+    pub(super) fn judge(
+        &mut self,
+        key: &Key,
+        offered: &Offered,
+        parsed: Option<Parsed>,
+        unseal: bool,
+    ) -> Result<Part, Reason> {
+        let ready = Cell::new(parsed);
+        let (part, version) = self.guard.run(key, offered, || {
+            let model = ready.take().unwrap_or_else(|| parse(key, offered))?;
+            let version = if let Model::Credential(credential) = &model { credential.version } else { 0 };
+            Ok((self.compile_part(key, model, unseal)?, version))
+        })?;
+        if let ResourceId::Credential(id) = key.id {
+            let had = self.versions.entry(id).or_default();
+            *had = version.max(*had);
+        }
+        Ok(part)
     }
 
-    fn compile_part(&self, key: &Key, offered: &Offered, unseal: bool) -> Result<Part, Reason> {
-        match parse(key, offered)? {
+    fn compile_part(&self, key: &Key, model: Model, unseal: bool) -> Result<Part, Reason> {
+        match model {
             Model::Org(org) => Ok(Part::Org(Arc::new(org))),
             Model::Proxy(proxy) => Ok(Part::Proxy(Arc::new(proxy))),
             Model::Target(target) => {
@@ -49,7 +70,7 @@ impl Inventory {
                     Usage::Caller(Caller { kind: CallerKind::ApiKey(hashes), header: None }) => {
                         let caller =
                             CompiledCaller { credential: id, org: key.org, not_after: credential.not_after };
-                        Ok(Part::Caller(hashes.into(), caller))
+                        Ok(Part::Caller(Arc::new(CallerPart { hashes: hashes.into(), caller })))
                     }
                     Usage::Caller(_) => Err(mismatch()),
                     Usage::Upstream(upstream) => {
@@ -99,11 +120,6 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
         }
         None => Ok(model),
     }
-}
-
-/// The version of a credential, if it can be read at all.
-pub(super) fn version(offered: &Offered) -> Option<u64> {
-    guard::look(|| Some(fleet::CredentialResource::decode(&*offered.payload).ok()?.version))
 }
 
 /// Whether this is a credential for an upstream beyond doubt.

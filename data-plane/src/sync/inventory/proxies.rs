@@ -2,7 +2,6 @@
 //!
 //! Runs at the end of a transaction, when all that a proxy names is there or will not come.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rr_contract::model::id::ProxyId;
@@ -13,47 +12,59 @@ use rr_contract::wire::fleet::Why;
 use crate::snapshot::{CompiledProxy, Route, Snapshot};
 
 use super::super::transaction::Offered;
-use super::{Inventory, Part, Reason, Running, first_of, judge};
+use super::index::Number;
+use super::judge::Parsed;
+use super::{Concerned, Inventory, Part, Reason, Running, judge};
 
 impl Inventory {
     /// The proxies that a change of `key` concerns.
-    pub(super) fn concerned(&self, key: &Key, proxies: &mut HashSet<Key>) {
+    pub(super) fn concerned(&self, key: &Key, proxies: &mut Concerned) {
         match key.id {
             ResourceId::Proxy(_) => {
-                proxies.insert(*key);
+                proxies.entry(*key).or_default();
             }
             ResourceId::Rule(_) | ResourceId::Filter(_) | ResourceId::Meter(_) => {
                 let Some(entry) = self.entries.get(key) else { return };
                 for parent in &entry.refs {
-                    self.concerned(parent, proxies);
+                    self.concerned(&self.index.key(*parent), proxies);
                 }
             }
             ResourceId::Org | ResourceId::Target(_) | ResourceId::Credential(_) => {
-                let users = self.users.range(first_of(*key)..).take_while(|(used, _)| used == key);
-                proxies.extend(users.map(|(_, user)| *user));
+                for user in self.index.users(key) {
+                    proxies.entry(user).or_default();
+                }
             }
         }
     }
 
-    /// Decides which version of a proxy runs, and compiles it.
-    pub(super) fn settle_proxy(&mut self, key: Key, snapshot: &mut Snapshot) {
-        let ResourceId::Proxy(id) = key.id else { return };
+    /// Decides which version of a proxy runs, and compiles it. Returns whether what is wanted is refused.
+    pub(super) fn settle_proxy(&mut self, key: Key, ahead: Option<Parsed>, snapshot: &mut Snapshot) -> bool {
+        let ResourceId::Proxy(id) = key.id else { return false };
         // What it was compiled from is no longer there; what was compiled of it has not changed.
         let is_damaged = self.damaged.contains(&key);
-        let Some(entry) = self.entries.get(&key) else { return };
-        let parsed = match &entry.running {
-            Some(Running { hash, part: Part::Proxy(proxy), .. })
+        let Some(entry) = self.entries.get_mut(&key) else { return false };
+        let before = std::mem::take(&mut entry.refs);
+        let (number, was_refused) = (entry.number, entry.refusal.is_some());
+        let (parsed, is_same) = match (&entry.running, ahead) {
+            (Some(Running { hash, part: Part::Proxy(proxy), .. }), _)
                 if *hash == entry.wanted.hash || is_damaged =>
             {
-                Ok(Arc::clone(proxy))
+                // More are indexed where another version was wanted meanwhile.
+                (Ok(Arc::clone(proxy)), before.len() == refs_len(proxy))
             }
-            _ => self.guard.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)),
+            (_, Some(ahead)) => (ahead.and_then(as_proxy), false),
+            (_, None) => (self.guard.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false),
         };
-        let mut refs = parsed.as_ref().map(|proxy| model_refs(&key, proxy)).unwrap_or_default();
-        let judged = parsed.and_then(|proxy| match refs.iter().find(|used| !self.is_there(used)) {
-            None => self.compiled(id, &key, &entry.wanted, proxy),
+        let mut refs = match &parsed {
+            Ok(_) if is_same => before,
+            Ok(proxy) => self.point(number, &before, &model_refs(&key, proxy)),
+            Err(_) => self.point(number, &before, &[]),
+        };
+        let Some(entry) = self.entries.get(&key) else { return false };
+        let judged = parsed.and_then(|proxy| match refs.iter().find(|used| !self.index.is_there(**used)) {
+            None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
             Some(missing) => {
-                let detail = format!("names {missing}, which is not here");
+                let detail = format!("names {}, which is not here", self.index.key(*missing));
                 Err(Reason { why: Why::DanglingRef, detail, closes: false })
             }
         });
@@ -65,35 +76,44 @@ impl Inventory {
             }
             Err(reason) => {
                 let kept = entry.keep().filter(|_| !reason.closes);
-                // What cannot be compiled any more does not run in its place either.
-                let compiled = kept.as_ref().and_then(|running| match (&running.part, &running.kept) {
-                    (Part::Proxy(proxy), Some(kept)) => self.compiled(id, &key, kept, Arc::clone(proxy)).ok(),
-                    _ => None,
+                let kept = kept.and_then(|running| {
+                    let compiled = self.compiled_again(id, &key, number, &mut refs, &running)?;
+                    Some((running, compiled))
                 });
-                let running = kept.filter(|_| compiled.is_some());
-                (running, compiled.map(|(_, compiled)| compiled), Some(Box::new(reason)))
+                let (running, compiled) = kept.unzip();
+                (running, compiled, Some(Box::new(reason)))
             }
         };
-        // What is wanted is indexed beside what runs: when the missing one comes, the proxy must hear of it.
-        if let Some(Running { part: Part::Proxy(proxy), .. }) = &running
-            && refusal.is_some()
-        {
-            refs.extend(model_refs(&key, proxy));
-        }
         match compiled {
             Some(compiled) => snapshot.put_proxy(Arc::new(compiled)),
             None => snapshot.remove_proxy(&id),
         }
-        self.index_users(key, refs);
-        if refusal.is_some() {
-            self.refused.insert(key);
-        } else {
-            self.refused.remove(&key);
-        }
+        let is_refused = refusal.is_some();
+        self.note_refusal(key, was_refused, is_refused);
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.running = running;
-            entry.refusal = refusal;
+            (entry.running, entry.refusal, entry.refs) = (running, refusal, refs);
         }
+        is_refused
+    }
+
+    /// Compiles what ran before. What is wanted is indexed beside it: when the missing one comes, the proxy must
+    /// hear of it. What cannot be compiled any more does not run in the place of another either.
+    fn compiled_again(
+        &mut self,
+        id: ProxyId,
+        key: &Key,
+        number: Number,
+        refs: &mut Box<[Number]>,
+        running: &Running,
+    ) -> Option<CompiledProxy> {
+        let (Part::Proxy(proxy), Some(kept)) = (&running.part, &running.kept) else { return None };
+        let mut keys: Vec<Key> = refs.iter().map(|used| self.index.key(*used)).collect();
+        let wanted = keys.len();
+        keys.extend(model_refs(key, proxy));
+        *refs = self.point(number, refs, &keys);
+        let (_, compiled) =
+            self.compiled(id, key, kept, Arc::clone(proxy), number, refs.get(wanted..)?).ok()?;
+        Some(compiled)
     }
 
     fn compiled(
@@ -102,22 +122,30 @@ impl Inventory {
         key: &Key,
         offered: &Offered,
         proxy: Arc<Proxy>,
+        number: Number,
+        refs: &[Number],
     ) -> Result<(Arc<Proxy>, CompiledProxy), Reason> {
-        let compiled = self.guard.run(key, offered, || Ok(self.compile(id, key, &proxy)))?;
+        let compiled = self.guard.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
         Ok((proxy, compiled))
     }
 
-    fn compile(&self, id: ProxyId, key: &Key, proxy: &Proxy) -> CompiledProxy {
+    fn compile(
+        &self,
+        id: ProxyId,
+        key: &Key,
+        proxy: &Arc<Proxy>,
+        number: Number,
+        refs: &[Number],
+    ) -> CompiledProxy {
         let target = Key::new(key.org, ResourceId::Target(proxy.target));
         let upstream = Key::new(key.org, ResourceId::Credential(proxy.upstream_credential));
         let org = match self.running(&Key::org(key.org)) {
             Some(Part::Org(org)) => Some(Arc::clone(org)),
             _ => None,
         };
-        let refs = model_refs(key, proxy);
         // Something that bears on it and was not understood, or is gone: nobody gets through.
-        let open = refs.iter().all(|used| self.is_there(used))
-            && !refs.iter().chain([key]).any(|used| self.is_borne_on(used));
+        let open = refs.iter().all(|used| self.index.is_there(*used))
+            && !refs.iter().chain([&number]).any(|used| self.index.is_borne_on(*used));
         let route = match (&org, self.running(&target)) {
             (Some(org), Some(Part::Target(target))) if open => Some(Route {
                 org: Arc::clone(org),
@@ -129,36 +157,17 @@ impl Inventory {
             }),
             _ => None,
         };
-        CompiledProxy {
-            id,
-            org_id: key.org,
-            address: org.map(|org| format!("{}.{}", org.name, proxy.name).into()),
-            active: proxy.active,
-            callers: proxy.caller_credentials.as_slice().into(),
-            upstream_id: proxy.upstream_credential,
-            route,
-        }
-    }
-
-    fn is_there(&self, key: &Key) -> bool {
-        self.entries.contains_key(key)
-    }
-
-    fn is_borne_on(&self, key: &Key) -> bool {
-        self.policies.range(first_of(*key)..).next().is_some_and(|(used, _)| used == key)
-    }
-
-    fn index_users(&mut self, key: Key, refs: Vec<Key>) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        for used in std::mem::replace(&mut entry.refs, refs.clone()) {
-            self.users.remove(&(used, key));
-        }
-        self.users.extend(refs.into_iter().map(|used| (used, key)));
+        let address = org.map(|org| format!("{}.{}", org.name, proxy.name).into());
+        CompiledProxy { id, org_id: key.org, address, model: Arc::clone(proxy), route }
     }
 }
 
 fn parse_proxy(key: &Key, wanted: &Offered) -> Result<Arc<Proxy>, Reason> {
-    match judge::parse(key, wanted)? {
+    as_proxy(judge::parse(key, wanted)?)
+}
+
+fn as_proxy(model: Model) -> Result<Arc<Proxy>, Reason> {
+    match model {
         Model::Proxy(proxy) => Ok(Arc::new(proxy)),
         Model::Org(_)
         | Model::Target(_)
@@ -174,11 +183,16 @@ fn parse_proxy(key: &Key, wanted: &Offered) -> Result<Arc<Proxy>, Reason> {
 
 fn model_refs(key: &Key, proxy: &Proxy) -> Vec<Key> {
     let credential = |id| Key::new(key.org, ResourceId::Credential(id));
-    let mut refs = vec![
+    let mut refs = Vec::with_capacity(refs_len(proxy));
+    refs.extend([
         Key::org(key.org),
         Key::new(key.org, ResourceId::Target(proxy.target)),
         credential(proxy.upstream_credential),
-    ];
+    ]);
     refs.extend(proxy.caller_credentials.iter().copied().map(credential));
     refs
+}
+
+fn refs_len(proxy: &Proxy) -> usize {
+    3 + proxy.caller_credentials.len()
 }

@@ -4,12 +4,15 @@ mod poison;
 
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
+use rr_contract::model::id::TargetId;
+use rr_contract::wire::fleet;
 
 use crate::fixture::{
     self, Region, body, caller, caller_key, credential_key, org, proxy, proxy_key, resource, rule, target,
     target_key,
 };
 
+use super::tell::TOLD_MAX;
 use super::*;
 
 struct Node {
@@ -231,12 +234,85 @@ fn absence_deletes_in_a_snapshot_only() {
 }
 
 #[test]
+fn of_many_refusals_some_are_told_and_those_of_a_change_always_are() {
+    let mut node = Node::new();
+    let bad = |n: u32| {
+        let mut id = [7; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        resource(Key::new(fixture::ORG, ResourceId::Target(TargetId::from_random(id))), vec![0xff])
+    };
+    let many: Vec<_> = (0..3_000).map(bad).collect();
+    node.change(&many);
+    assert_eq!((node.inventory.refusals(), node.standing().len()), (3_000, TOLD_MAX));
+    let last = bad(u32::MAX);
+    let changes = crate::sync::changes(&body(std::slice::from_ref(&last), &[]));
+    let foretold = node.inventory.foretell(Mode::Delta, &changes);
+    let terms = Terms { mode: Mode::Delta, adopted: None };
+    let refused = node.inventory.take(terms, foretold, changes, &mut node.snapshot);
+    let told = node.inventory.told(refused.iter());
+    assert_eq!(told.iter().map(|refusal| refusal.key.clone()).collect::<Vec<_>>(), [last.key]);
+}
+
+#[test]
+fn another_key_of_a_caller_moves_no_proxy_but_its_going_and_coming_does() {
+    let mut node = Node::new();
+    let at = |node: &Node| node.snapshot.proxy("acme.proxy-1").map(std::ptr::from_ref);
+    let before = at(&node);
+    node.change(&[caller(1, 3, &[2])]);
+    assert!(node.accepts(2) && at(&node) == before);
+    node.apply(Mode::Delta, &[], &[credential_key(1)]);
+    assert_eq!(node.standing(), [(proxy_key(1).id_text(), Why::DanglingRef, false)]);
+    node.change(&[caller(1, 4, &[3])]);
+    assert!(node.standing().is_empty() && node.is_open());
+}
+
+#[test]
+fn what_is_read_back_ahead_is_what_one_change_after_the_other_would_be() {
+    let node = Node::new();
+    let upserts = [
+        org(false),
+        target(1, "https://a.example"),
+        caller(1, 2, &[1]),
+        node.region.upstream(2, 2, "s", "x-key", &["https://a.example"]),
+        proxy(1, &[1], 1, 2),
+        proxy(2, &[9], 1, 2),
+        resource(target_key(8), vec![0xff]),
+    ];
+    let mut ahead = Node { inventory: node.region.inventory(), region: Region::new(), ..Node::new() };
+    ahead.snapshot = Snapshot::default();
+    let mut other = Node::new();
+    other.inventory = node.region.inventory();
+    other.snapshot = Snapshot::default();
+    // Twice: what is there already is taken in as a change.
+    for _ in 0..2 {
+        let changes = crate::sync::changes(&body(&upserts, &[]));
+        other.inventory.apply(Mode::Unspecified, changes.clone(), &mut other.snapshot);
+        let load = ahead.inventory.parser().load(changes).expect("no removals");
+        ahead.inventory.restore(load, &mut ahead.snapshot);
+    }
+    ahead.inventory.restored();
+    let none = Changes::new();
+    assert_eq!(ahead.inventory.after(Mode::Delta, &none), other.inventory.after(Mode::Delta, &none));
+    assert_eq!((ahead.snapshot.dump(), ahead.standing()), (other.snapshot.dump(), other.standing()));
+    // The missing caller is heard of, and so is a target that goes.
+    for node in [&mut ahead, &mut other] {
+        node.change(&[caller(9, 1, &[9])]);
+        assert_eq!(node.standing(), [(target_key(8).id_text(), Why::Decode, true)]);
+        let all = [proxy_key(1), proxy_key(2), target_key(1), target_key(8), credential_key(1)];
+        node.apply(Mode::Delta, &[], &all);
+        node.apply(Mode::Delta, &[], &[credential_key(2), credential_key(9), Key::org(fixture::ORG)]);
+        assert!(node.inventory.index.is_empty());
+    }
+}
+
+#[test]
 fn removed_is_removed() {
     let mut node = Node::new();
     node.apply(Mode::Delta, &[], &[proxy_key(1), credential_key(1), credential_key(2), target_key(1)]);
     assert!(node.snapshot.proxy("acme.proxy-1").is_none() && !node.accepts(1));
     assert!(node.standing().is_empty());
-    assert!(node.inventory.users.is_empty() && node.inventory.policies.is_empty());
+    node.apply(Mode::Delta, &[], &[Key::org(fixture::ORG)]);
+    assert!(node.inventory.index.is_empty());
 }
 
 #[test]

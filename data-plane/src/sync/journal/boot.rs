@@ -6,6 +6,7 @@
 //! by piece, so that it is never in memory beside what is made of it.
 
 use std::io;
+use std::thread;
 
 use prost::Message as _;
 use rr_contract::wire::fleet;
@@ -16,7 +17,8 @@ use crate::snapshot::Snapshot;
 
 use super::super::inventory::Inventory;
 use super::super::position::Position;
-use super::super::transaction::{Changes, read_body};
+use super::super::transaction::Changes;
+use super::ahead::{self, Content, Piece};
 use super::frame::{Chain, Frames, Kind, ProofMark, VersionList, holds_a_frame};
 use super::{Journal, Open, Proof, checks_are_off};
 
@@ -134,7 +136,7 @@ fn replay(
 ) -> Option<Replayed> {
     let path = journal.path(number);
     let file = path.display();
-    let mut frames = match Frames::open(&*journal.seams.disk, &path, &journal.key) {
+    let frames = match Frames::open(&*journal.seams.disk, &path, &journal.key) {
         Ok(Some(frames)) => frames,
         Ok(None) => {
             warn!(%file, "last-known-good is damaged, trying an older one");
@@ -145,69 +147,109 @@ fn replay(
             return None;
         }
     };
-    let mut inventory = empty();
-    let mut snapshot = Snapshot::default();
-    let mut proof = None;
-    let mut last: Option<(Position, Chain, u64, u64)> = None;
-    let mut changes = Changes::new();
-    let mut contradicts = false;
-    while until.is_none_or(|until| frames.offset < until)
-        && let Some((kind, body)) = frames.next()
-    {
-        match kind {
-            Kind::Versions => {
-                let Ok(list) = VersionList::decode(body.as_slice()) else { break };
-                for (id, version) in list.iter() {
-                    inventory.restore_version(id, version);
-                }
-            }
-            Kind::Revocations => {
-                if inventory.restore_revocations(&body).is_none() {
-                    break;
-                }
-            }
-            Kind::Kept | Kind::Changes => {
-                if read_body(&body, &mut changes).is_err() {
-                    break;
-                }
-                if last.is_none() {
-                    // Piece by piece: nobody sees it before its commit was checked. What ran in the place of
-                    // refused versions comes before them, so that those meet it as they did. Of no mode of the
-                    // wire: a seal is not opened before it is used.
-                    inventory.apply(Mode::Unspecified, std::mem::take(&mut changes), &mut snapshot);
-                }
-            }
-            Kind::Commit => {
-                let Some(position) = commit(&body, &inventory, &changes) else {
-                    contradicts = true;
-                    break;
-                };
-                inventory.apply(Mode::Delta, std::mem::take(&mut changes), &mut snapshot);
-                snapshot.revision = position.revision;
-                snapshot.ready = true;
-                let base = last.as_ref().map_or(frames.offset, |(_, _, base, _)| *base);
-                last = Some((position, frames.chain.clone(), base, frames.offset));
-            }
-            Kind::Proven => {
-                proof = read_proof(&body).or(proof);
-                // It belongs to no transaction, and comes behind one.
-                if let Some((_, chain, _, good)) = last.as_mut().filter(|_| changes.is_empty()) {
-                    (*chain, *good) = (frames.chain.clone(), frames.offset);
-                }
+    let mut intake = Intake::new(empty());
+    let parser = intake.inventory.parser();
+    let ended = thread::scope(|scope| {
+        for piece in ahead::pieces(scope, frames, until, parser)? {
+            if !intake.take(piece?) {
+                break;
             }
         }
-    }
-    if let Some(error) = frames.failed {
+        io::Result::Ok(())
+    });
+    if let Err(error) = ended {
         warn!(%error, %file, "last-known-good cannot be read, trying an older one");
         return None;
     }
-    let Some((position, chain, base, good)) = last else {
+    let replayed = intake.finish();
+    if replayed.is_none() {
         warn!(%file, "last-known-good is damaged, trying an older one");
-        return None;
-    };
-    let is_proven = proof.is_some_and(|proof| proof.position.is_same_content(&position));
-    let recovered = Recovered { inventory, snapshot, position, is_proven };
-    Some(Replayed { recovered, proof, chain, base, good, stopped: frames.offset.max(good), contradicts })
+    }
+    replayed
+}
+
+/// A file on its way in.
+struct Intake {
+    inventory: Inventory,
+    snapshot: Snapshot,
+    proof: Option<Proof>,
+    last: Option<Boundary>,
+    /// Since the last commit.
+    changes: Changes,
+    /// Where the last frame ends.
+    offset: u64,
+    contradicts: bool,
+}
+
+/// The last good commit.
+struct Boundary {
+    position: Position,
+    chain: Chain,
+    /// Where the first transaction ends.
+    base: u64,
+    /// Where this one ends.
+    good: u64,
+}
+
+impl Intake {
+    fn new(inventory: Inventory) -> Self {
+        let (snapshot, changes) = (Snapshot::default(), Changes::new());
+        Self { inventory, snapshot, proof: None, last: None, changes, offset: 0, contradicts: false }
+    }
+
+    /// Takes the next piece in. Returns whether another may follow.
+    fn take(&mut self, piece: Piece) -> bool {
+        let Piece { content, offset, chain } = piece;
+        self.offset = offset;
+        match content {
+            Content::Other(Kind::Versions, body) => {
+                let Ok(list) = VersionList::decode(body.as_slice()) else { return false };
+                for (id, version) in list.iter() {
+                    self.inventory.restore_version(id, version);
+                }
+            }
+            Content::Other(Kind::Revocations, body) => {
+                return self.inventory.restore_revocations(&body).is_some();
+            }
+            // Piece by piece: nobody sees it before its commit was checked. What ran in the place of refused
+            // versions comes before them, so that those meet it as they did.
+            Content::Load(load) => self.inventory.restore(load, &mut self.snapshot),
+            Content::Changes(changes) if self.last.is_none() => {
+                self.inventory.apply(Mode::Unspecified, changes, &mut self.snapshot);
+            }
+            Content::Changes(changes) => self.changes.extend(changes),
+            Content::Other(Kind::Commit, body) => {
+                self.inventory.restored();
+                let Some(position) = commit(&body, &self.inventory, &self.changes) else {
+                    self.contradicts = true;
+                    return false;
+                };
+                let changes = std::mem::take(&mut self.changes);
+                self.inventory.apply(Mode::Delta, changes, &mut self.snapshot);
+                self.snapshot.revision = position.revision;
+                self.snapshot.ready = true;
+                let base = self.last.as_ref().map_or(offset, |last| last.base);
+                self.last = Some(Boundary { position, chain, base, good: offset });
+            }
+            Content::Other(Kind::Proven, body) => {
+                self.proof = read_proof(&body).or(self.proof);
+                // It belongs to no transaction, and comes behind one.
+                if let Some(last) = self.last.as_mut().filter(|_| self.changes.is_empty()) {
+                    (last.chain, last.good) = (chain, offset);
+                }
+            }
+            Content::Unreadable | Content::Other(Kind::Kept | Kind::Changes, _) => return false,
+        }
+        true
+    }
+
+    fn finish(self) -> Option<Replayed> {
+        let Self { inventory, snapshot, proof, last, offset, contradicts, .. } = self;
+        let Boundary { position, chain, base, good } = last?;
+        let is_proven = proof.is_some_and(|proof| proof.position.is_same_content(&position));
+        let recovered = Recovered { inventory, snapshot, position, is_proven };
+        Some(Replayed { recovered, proof, chain, base, good, stopped: offset.max(good), contradicts })
+    }
 }
 
 /// The position of a commit, if what it commits has the digest that it says.

@@ -102,7 +102,11 @@ fn a_name_brings_back_what_is_already_held_and_refused() {
     assert!(!node.accepts(1) && !node.accepts(2));
     // Nothing need be sent: it is here.
     let verdict = node.offer(adopting(Mode::Reconcile, &[1]), 9, &[], &[]);
-    assert_eq!(refusals(&verdict), [(credential_key(2).id_text(), Why::Revoked)]);
+    // Told with the status: the transaction was not about it.
+    assert_eq!((verdict.outcome(), refusals(&verdict)), (Outcome::ActivePartial, Vec::new()));
+    let standing: Vec<_> =
+        node.holds().2.iter().map(|refusal| (refusal.key.clone(), refusal.why())).collect();
+    assert_eq!(standing, [(Some(credential_key(2).to_wire()), Why::Revoked)]);
     assert!(node.accepts(1) && !node.accepts(2));
     node.kill();
     assert!(node.accepts(1) && !node.accepts(2));
