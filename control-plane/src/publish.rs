@@ -39,9 +39,10 @@ pub(crate) use stream::{Outgoings, Session};
 
 /// How often the log is read when nothing wakes us.
 const POLL: Duration = Duration::from_secs(1);
-/// A change after this much quiet goes out at once; what follows is gathered for as long.
-const QUIET: Duration = Duration::from_millis(10);
-/// The longest that a change is gathered.
+/// A change goes out at once where the one before went out longer ago than this; if not, it is gathered until then.
+const GATHER: Duration = Duration::from_millis(10);
+/// As much for each stream, so that carrying changes leaves time for the rest; and the longest that any is gathered.
+const GATHER_A_STREAM: Duration = Duration::from_micros(20);
 const GATHER_MOST: Duration = Duration::from_millis(100);
 /// Changes read at once.
 const BATCH: u64 = 2_000;
@@ -151,9 +152,8 @@ impl Publisher {
         let mut committed = self.log.committed();
         let mut gate = Some(loaded);
         let mut outage = false;
-        let mut announced_at = Instant::now() - QUIET;
-        // When the first change that was not announced came, and the last.
-        let mut gathering: Option<(Instant, Instant)> = None;
+        // When the next change may go out, and whether one waits.
+        let (mut due, mut gathering) = (Instant::now(), false);
         loop {
             match self.catch_up().await {
                 Ok(changed) => {
@@ -164,10 +164,7 @@ impl Publisher {
                     if let Some(gate) = gate.take() {
                         gate.done();
                     }
-                    if changed {
-                        let now = Instant::now();
-                        gathering = Some((gathering.map_or(now, |(first, _)| first), now));
-                    }
+                    gathering |= changed;
                 }
                 Err(error) if !outage => {
                     // Once an outage: streams go on from memory meanwhile.
@@ -177,12 +174,12 @@ impl Publisher {
                 Err(_again) => {}
             }
             let mut wake = Instant::now() + POLL;
-            if let Some((first, last)) = gathering {
-                let due = (last + QUIET).min(first + GATHER_MOST);
-                if first >= announced_at + QUIET || due <= Instant::now() {
+            if gathering {
+                let now = Instant::now();
+                if due <= now {
                     self.announce();
-                    announced_at = Instant::now();
-                    gathering = None;
+                    due = now + self.gather();
+                    gathering = false;
                 } else {
                     wake = due;
                 }
@@ -195,6 +192,11 @@ impl Publisher {
                 () = sleep_until(wake) => {}
             }
         }
+    }
+
+    /// How long changes are gathered that follow one.
+    fn gather(&self) -> Duration {
+        (GATHER_A_STREAM * self.fleet.streams()).clamp(GATHER, GATHER_MOST)
     }
 
     fn announce(&self) {

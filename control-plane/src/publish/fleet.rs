@@ -194,6 +194,11 @@ impl Fleet {
         counts
     }
 
+    /// How many streams are open here.
+    pub(super) fn streams(&self) -> u32 {
+        u32::try_from(self.state().nodes.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether an operator took a node out of service.
     pub(crate) fn is_draining(&self, id: NodeId) -> bool {
         self.state().draining.contains(&id)
