@@ -48,6 +48,7 @@ impl<K: Eq + Hash> Rates<K> {
     /// Counts a call, or says how long to wait.
     pub(super) fn take(&self, caller: K, now: Instant) -> Result<(), Duration> {
         if self.every.is_zero() {
+            // Nobody needs a cell.
             return Ok(());
         }
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,6 +81,10 @@ impl<K: Eq + Hash> Rates<K> {
     }
 
     fn step(&self, cell: &mut Instant, now: Instant) -> Result<(), Duration> {
+        // Two calls at once may come here the later one first.
+        if self.every.is_zero() {
+            return Ok(());
+        }
         let whole = (*cell).max(now);
         let ahead = whole - now;
         if ahead > self.ahead {
@@ -107,6 +112,16 @@ mod tests {
 
     fn passed(rates: &Rates<u32>, caller: u32, now: Instant) -> usize {
         (0..1000).take_while(|_| rates.take(caller, now).is_ok()).count()
+    }
+
+    #[test]
+    fn without_a_bound_no_call_is_refused_in_whatever_order_calls_are_counted() {
+        let rates = Rates::bounded(0, 1, 10);
+        let now = Instant::now();
+        rates.know(1, now);
+        let orders = [Duration::from_millis(5), Duration::ZERO];
+        assert!(orders.iter().all(|later| rates.take_known(&1, now + *later) == Some(Ok(()))));
+        assert!(orders.iter().all(|later| rates.take(2, now + *later).is_ok()));
     }
 
     #[test]
