@@ -10,6 +10,7 @@ mod index;
 mod log;
 mod reach;
 mod region;
+mod said;
 mod stream;
 mod survey;
 
@@ -35,6 +36,7 @@ use region::Start;
 pub(crate) use fleet::{Clash, LiveNode, Seat};
 pub(crate) use fleet::{Fleet, Holdings, Met, Refused, Refusing, Waiting};
 pub(crate) use log::{Adopted, Crash, Divergence, Held, Known, Leased, Ledger, Log, RegionState, Reports};
+pub(crate) use said::text;
 pub(crate) use stream::{Outgoings, Session};
 
 /// How often the log is read when nothing wakes us.

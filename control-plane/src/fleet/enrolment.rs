@@ -115,7 +115,7 @@ impl FleetPort {
             id: identity.node.to_string(),
             region: identity.region.to_string(),
             token: token.clone(),
-            build: request.build.chars().take(64).collect(),
+            build: crate::publish::text(&request.build, 64),
             node_key: request.node_key.clone(),
             joined_at: 0,
             last_seen_at: 0,

@@ -124,9 +124,10 @@ pub(crate) fn region_held(
         now,
         format!("revision {revision} is held in region {region}"),
         format!(
-            "Nodes of region {region} do not survive revision {revision} ({}), so no further node there is sent it. \
-             Roll the change back with `rrctl org rollback`: other content goes out. If it was not the content, \
-             `rrctl revision release --region {region} {revision}` sends it on.",
+            "Nodes of region {region} do not survive revision {revision} ({}), so no node there that is behind it is \
+             sent anything: neither it, nor what came after it, revoked keys among that. Change what is new or roll \
+             it back with `rrctl org rollback`, then `rrctl revision release --region {region} {revision}` lets \
+             nodes have what is newest.",
             state.held_why
         ),
     )

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::log::{Leased, Ledger};
+use super::said::STANDING_MOST;
 
 pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
@@ -240,6 +241,19 @@ impl Fleet {
         .collect()
     }
 
+    /// The same, without those that a person's word covers: they are brought over once they come.
+    pub(super) fn undecided(&self, lineage: &[u8]) -> Vec<Diverged> {
+        let decided: HashSet<NodeId> = {
+            let state = self.state();
+            let covered = state.regions.diverged.values().filter(|(it, since)| {
+                let adopted = state.regions.states.get(&it.region).and_then(|region| region.adopted.as_ref());
+                adopted.is_some_and(|adopted| adopted.lineage == lineage && *since <= adopted.at)
+            });
+            covered.map(|(it, _)| it.node).collect()
+        };
+        self.diverged().into_iter().filter(|it| !decided.contains(&it.node)).collect()
+    }
+
     /// Follows what nodes here say, and that they come and go.
     pub(crate) fn spoke(&self) -> watch::Receiver<u64> {
         self.state().spoke.subscribe()
@@ -346,6 +360,7 @@ impl LiveNode {
             }),
         }
         standing.extend(refusals.iter().filter(|refusal| refusal.key.is_some()).cloned());
+        standing.truncate(STANDING_MOST);
     }
 
     /// Takes in that a whole transaction was refused.

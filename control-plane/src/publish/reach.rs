@@ -85,7 +85,7 @@ impl Admission for Publisher {
             pending.rest_on(index);
             let (layer, effects) = index.effects(&pending.layer, &changes);
             pending.admitted = Some((changes, layer));
-            (effects, self.fleet().diverged())
+            (effects, self.fleet().undecided(&index.lineage()))
         };
         let removals = effects.values().map(|effect| effect.removed).max().unwrap_or_default();
         if !consent.anything {

@@ -29,7 +29,7 @@ use super::chunk::Encoded;
 use super::fleet::{LiveNode, Seat, Waiting};
 use super::log::{Adopted, Crash};
 use super::survey::Survey;
-use super::{Base, Publisher};
+use super::{Base, Publisher, said};
 use crate::events::VerdictOutcome;
 use crate::retry;
 use crate::store::micros;
@@ -152,6 +152,8 @@ struct Talk {
     /// Held since a list was asked for, until what came of it was answered.
     place: Option<OwnedSemaphorePermit>,
     refusals: u32,
+    /// How often in a row it ran something else than what it had taken.
+    strayed: u32,
     marked: u64,
     marked_at: Instant,
 }
@@ -214,7 +216,7 @@ where
     }
 
     async fn converse(&mut self, hello: fleet::Hello) -> End {
-        let build = hello.build.clone();
+        let build = said::text(&hello.build, 64);
         // Boxed, like all that is rare: what an idle node costs is the size of what may run next.
         let mut talk = match Box::pin(self.begin(hello)).await {
             Ok(talk) => talk,
@@ -230,18 +232,21 @@ where
         end
     }
 
-    async fn begin(&mut self, hello: fleet::Hello) -> Result<Box<Talk>, End> {
+    async fn begin(&mut self, mut hello: fleet::Hello) -> Result<Box<Talk>, End> {
+        if let Some(resume) = hello.resume.take() {
+            hello.resume = Some(said::position(resume).ok_or(End::Odd)?);
+        }
         let heads = self.publisher.announced.subscribe();
         let changes = self.publisher.fleet.changes();
         let node = LiveNode {
             region: self.region,
             address: self.address.clone(),
-            build: hello.build.chars().take(64).collect(),
+            build: said::text(&hello.build, 64),
             boot_id: hello.boot_id.iter().copied().take(16).collect(),
             features: features(hello.features),
             status: fleet::Status {
                 running: hello.resume.clone(),
-                standing: hello.standing,
+                standing: said::refusals(hello.standing),
                 ..Default::default()
             },
             last_seen_at: micros(self.seams.clock.now()),
@@ -276,13 +281,13 @@ where
             draining,
             place: None,
             refusals: 0,
+            strayed: 0,
             marked: 0,
             marked_at: Instant::now(),
         });
         self.place(&mut talk, hello.resume).await?;
-        if let Some(tried) = hello.crash.and_then(|crash| crash.tried)
+        if let Some(tried) = hello.crash.and_then(|crash| crash.tried).and_then(said::position)
             && talk.diverged.is_none()
-            && !tried.digest.is_empty()
         {
             self.crashed(tried, &boot_id).await;
         }
@@ -292,6 +297,16 @@ where
     /// Notes that the node ended on a place. Nothing else is known of it that would help.
     async fn crashed(&self, tried: fleet::Position, boot_id: &[u8]) {
         let revision = tried.revision;
+        // What was never published here, nobody can have been sent: it would hold the region for nothing.
+        let is_ours = {
+            let index = self.publisher.read();
+            let view = index.as_ref().and_then(|index| index.view(self.region));
+            view.is_some_and(|view| view.revision_of(&tried).is_some())
+        };
+        if !is_ours {
+            debug!(node.id = %self.node, revision, "node says that it ended on what is not known here");
+            return;
+        }
         let crash = Crash { node: self.node, region: self.region, digest: tried.digest, revision };
         if self.publisher.fleet.crashed(crash, boot_id).await {
             self.publisher.events.node_crashed(&self.node.to_string(), revision);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rr_contract::digest::ResourceHash;
 use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::model::time;
 use rr_contract::wire::fleet::{self, AdoptAction};
 use rr_contract::wire::management::{self as wire, Region, credential::Usage};
 
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Caller, Changed, Reason, ServiceError, Services};
 use crate::noun::Noun;
 use crate::publish::Holdings;
-use crate::store::{self, Stored, decision};
+use crate::store::{self, Author, Consent, Stored, Txn, decision, time_of};
 
 /// How many differences an answer lists.
 const LISTED: usize = 1_000;
@@ -48,6 +49,9 @@ impl Services {
         }
         let (differences, unasked) = self.differences(&region.row.id, &strays, &revived).await?;
         let plan = plan(&region.row.id, &strays, &differences);
+        let stays_revoked = i32::from(AdoptAction::StaysRevoked);
+        let revoked: Vec<Key> =
+            differences.keys().filter(|(_, action)| *action == stays_revoked).map(|(key, _)| *key).collect();
         if !request.expected_plan.is_empty() && request.expected_plan != plan {
             return Err(ServiceError::Conflict {
                 reason: Reason::Changed,
@@ -67,10 +71,16 @@ impl Services {
             return Ok(answer);
         }
         let lineage = self.installation().await?.lineage;
+        // This is the answer to what stops other writes.
+        let consent = Consent { anything: true, ..Consent::default() };
+        let author = Author { consent, ..caller.author() };
         let written = self
             .store
-            .write(caller.author(), move |txn| {
+            .write(author, move |txn| {
                 Box::pin(async move {
+                    for key in &revoked {
+                        end(txn, key).await?;
+                    }
                     let mut words = format!("{} adopted", region.row.name);
                     if !revived.is_empty() {
                         words = format!("{words}; revived {}", revived.join(" "));
@@ -222,6 +232,34 @@ impl Services {
             });
         }
         Ok(told)
+    }
+}
+
+/// Ends a credential that nodes saw revoked: other nodes did not, and those that join later will not have.
+async fn end(txn: &mut Txn, key: &Key) -> Result<(), ServiceError> {
+    let at = key.to_wire();
+    let found = store::resource::find(txn, Noun::Credential, &at.org, &at.id).await?;
+    let Some(row) = found else { return Ok(()) };
+    let Stored { row, document } = store::resource::with_document::<wire::Credential>(txn, row).await?;
+    let now = time_of(txn.now());
+    let ended = |at: &pbjson_types::Timestamp| time::system_time(at).is_ok_and(|at| at <= now);
+    if document.not_after.as_ref().is_some_and(ended) {
+        return Ok(());
+    }
+    let document = wire::Credential { not_after: Some(time::timestamp(now)), ..document };
+    match super::withdraw::put_of(txn, &at.org, &row, document).await? {
+        Ok(put) => {
+            txn.put(put);
+            Ok(())
+        }
+        Err(why) => Err(ServiceError::Refused {
+            reason: Reason::NotDiverged,
+            text: format!(
+                "credential {:?} was revoked on nodes and cannot be ended here ({why}): delete it, or name it in `revive`",
+                row.name
+            ),
+            preconditions: Vec::new(),
+        }),
     }
 }
 

@@ -393,8 +393,8 @@ fn why(node: &fleet::Node) -> String {
     }
     if node.held {
         return format!(
-            "its region is held because nodes crashed: it stays at revision {stands} until the held one is changed or \
-             `rrctl revision release --region {}` sends it on",
+            "its region is held because nodes crashed: it stays at revision {stands} until what is held is changed \
+             where need be and `rrctl revision release --region {}` sends on what is newest",
             node.region
         );
     }
@@ -432,7 +432,7 @@ fn why_region(state: &fleet::RegionState) -> String {
     }
     if state.held_revision != 0 {
         return format!(
-            "revision {} is held: {}; change what is new, or `rrctl revision release --region {} {}`",
+            "revision {} is held: {}; change what is new, then `rrctl revision release --region {} {}`",
             state.held_revision, state.held_why, state.region, state.held_revision
         );
     }

@@ -202,8 +202,8 @@ fn earlier<'a>(
     versions.iter().filter(sent).find(runs).or_else(|| versions.iter().find(sent))
 }
 
-/// The older version, checked as if somebody had written it now.
-async fn put_of<R: Resource>(
+/// A version that nobody writes, checked as if somebody did now.
+pub(super) async fn put_of<R: Resource>(
     txn: &Txn,
     org: &str,
     row: &resource_row::Model,
@@ -217,7 +217,11 @@ async fn put_of<R: Resource>(
         ..Principal::default()
     };
     let place = Place { id: org, principal: &system };
-    let draft = Draft { wire: resource, secret: None, before: Some(row.clone()) };
+    let secret = match R::NOUN {
+        Noun::Credential => store::secret::of(txn, &row.id).await?,
+        _ => None,
+    };
+    let draft = Draft { wire: resource, secret, before: Some(row.clone()) };
     let mut faults = Violations::default();
     let found = ready(place, Some(&owner.document), &directory, draft, R::NOUN.text(), &mut faults);
     let ready = match found {
@@ -236,6 +240,10 @@ fn gives_more(older: &document::Resource, newer: &document::Resource) -> Option<
     let allows = |effect: i32| effect != i32::from(Effect::Deny);
     match (older, newer) {
         (document::Resource::Target(older), document::Resource::Target(newer)) => {
+            let plain = |target: &wire::Target| target.base_url.starts_with("http:");
+            if plain(older) && !plain(newer) {
+                return Some("is reached in the clear; a person decides that");
+            }
             let allows_more = allows(older.default_effect) && !allows(newer.default_effect);
             allows_more.then_some("allows what no rule says; a person decides that")
         }
@@ -253,6 +261,12 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
     }
     if !older.caller_credentials.iter().all(caller) {
         return Some("has callers that this one has not; a person decides that");
+    }
+    if !older.regions.iter().all(|region| newer.regions.contains(region)) {
+        return Some("is in more regions; a person decides that");
+    }
+    if older.target != newer.target {
+        return Some("leads to another target; a person decides that");
     }
     if older.upstream_credential != newer.upstream_credential {
         return Some("uses another upstream credential; a person decides that");

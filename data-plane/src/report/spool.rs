@@ -10,6 +10,7 @@ mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
+mod volatile;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver as StopReceiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -98,11 +99,21 @@ impl Spool {
         node_key: &Secret,
         quota: u64,
         rings: Vec<(Receiver<Entry>, Arc<Counters>)>,
-        seams: Seams,
+        mut seams: Seams,
     ) -> Result<(Self, SpoolHandle), SpoolError> {
         let failed = |source| SpoolError { folder: folder.clone(), source };
-        let (store, handle, found) =
-            Store::open(folder.clone(), node_key, Sizes::with_quota(quota), seams.clone()).map_err(failed)?;
+        let open = |quota, seams| Store::open(folder.clone(), node_key, Sizes::with_quota(quota), seams);
+        let opened = match open(quota, seams.clone()) {
+            Err(error) if volatile::is_full(&error) => {
+                let folder = folder.display();
+                warn!(%error, %folder, "spool cannot be written, keeping records in memory alone until the next start");
+                // What is on disk stays there, under its own name, for a start that finds room.
+                seams.disk = Arc::new(volatile::Volatile::default());
+                open(quota.min(volatile::QUOTA), seams.clone())
+            }
+            opened => opened,
+        };
+        let (store, handle, found) = opened.map_err(failed)?;
         let (stop, stopped) = sync_channel(1);
         let rings = rings.into_iter().map(|(receiver, counters)| RingEnd { receiver, counters, counted: 0 });
         let mut writer = Writer {

@@ -91,7 +91,7 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
     let api = control.bootstrap().await;
     api.org(ORG).await.expect("make the org");
     let keys = api.region(REGION, "").await.expect("make the region");
-    let token = api.node_token(REGION, &keys, 1).await.expect("make a node token");
+    let token = api.node_token(REGION, &keys, 2).await.expect("make a node token");
     let origin = upstream.url();
     api.target(ORG, "echo", &origin).await.expect("make the target");
     api.upstream(ORG, "secret", &keys, &origin, "s-1").await.expect("seal the secret");
@@ -176,6 +176,11 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
     answers(&called("second", &other), 200).await;
     answers(&called("echo", &key), if revive { 200 } else { 401 }).await;
     change(&api).await.expect("the region takes writes");
+    // One that never saw it revoked.
+    let late = Edge::start(&folder.path().join("late"), control.fleet, token.to_secret().expose());
+    late.ready().await;
+    let called = |proxy: &str, key: &str| Caller::new(late.listen, &format!("{ORG}.{proxy}"), key);
+    answers(&called("echo", &key), if revive { 200 } else { 401 }).await;
     drop(control);
 }
 

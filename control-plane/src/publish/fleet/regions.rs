@@ -11,6 +11,8 @@ use crate::store::StoreError;
 
 /// How many nodes have to end on one place until no other is brought there.
 const CRASHED_TOGETHER: usize = 2;
+/// How many reports are remembered.
+const COUNTED_MOST: usize = 10_000;
 
 /// By region. Read from the ledger, and ahead of it by what was seen here and is not written yet.
 #[derive(Default)]
@@ -78,6 +80,10 @@ impl Fleet {
     pub(in crate::publish) async fn crashed(&self, crash: Crash, boot_id: &[u8]) -> bool {
         {
             let mut state = self.state();
+            if state.regions.counted.len() >= COUNTED_MOST {
+                // One that is counted again says nothing new.
+                state.regions.counted.clear();
+            }
             if !state.regions.counted.insert((crash.node, boot_id.to_vec())) {
                 return false;
             }

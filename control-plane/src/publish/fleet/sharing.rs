@@ -46,9 +46,11 @@ impl Fleet {
     }
 
     pub(crate) async fn exchange(&self) -> Result<(), StoreError> {
-        self.report().await?;
-        self.write_crashes().await?;
-        self.refresh().await
+        // What others wrote is read although ours could not be written.
+        let reported = self.report().await;
+        let written = self.write_crashes().await;
+        self.refresh().await?;
+        reported.and(written)
     }
 
     /// Writes what nodes here said.

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{End, InFlight, Owes, REFUSALS_MOST, Session, Talk};
 use crate::events::VerdictOutcome;
-use crate::publish::Base;
+use crate::publish::{Base, said};
 use crate::store::micros;
 
 impl<I> Session<I>
@@ -23,9 +23,18 @@ where
         let now = micros(self.seams.clock.now());
         match message.message {
             Some(Message::Status(status)) => {
-                if let Some(running) = &status.running
+                let status = said::status(status);
+                let agrees = matches!((&talk.base, &status.running), (Base::At(_, at), Some(running)) if at.digest == running.digest);
+                if agrees {
+                    talk.strayed = 0;
+                } else if let Some(running) = &status.running
                     && self.contradicts(talk, running)
                 {
+                    talk.strayed += 1;
+                    if talk.strayed >= REFUSALS_MOST {
+                        // It comes again later, and slower.
+                        return Err(End::Refusing);
+                    }
                     self.publisher.events.node_strayed(&self.node.to_string(), running.revision);
                     talk.base = Base::Unknown(Some(running.clone()));
                 }
@@ -35,6 +44,7 @@ where
                 });
             }
             Some(Message::Verdict(verdict)) => {
+                let verdict = said::verdict(verdict);
                 talk.seat.update(|node| node.last_seen_at = now);
                 return self.judge(talk, verdict).await;
             }

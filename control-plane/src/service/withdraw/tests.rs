@@ -11,6 +11,7 @@ fn proxy() -> Proxy {
         upstream_credential: "u".to_owned(),
         default_effect: Effect::Deny.into(),
         limits: Some(fleet::Limits { per_minute_per_node: 10, per_day_per_node: 0 }),
+        regions: vec!["eu".to_owned()],
         ..Proxy::default()
     }
 }
@@ -26,7 +27,6 @@ fn an_older_proxy_that_gives_nobody_more_may_come_back() {
         active: Some(false),
         caller_credentials: vec!["b".to_owned()],
         limits: Some(fleet::Limits { per_minute_per_node: 9, per_day_per_node: 5 }),
-        target: "another".to_owned(),
         deny_status: 403,
         ..proxy()
     };
@@ -39,6 +39,8 @@ fn an_older_proxy_that_gives_somebody_more_is_left_to_a_person() {
     let others = [
         Proxy { caller_credentials: vec!["a".to_owned(), "c".to_owned()], ..proxy() },
         Proxy { upstream_credential: "v".to_owned(), ..proxy() },
+        Proxy { target: "another".to_owned(), ..proxy() },
+        Proxy { regions: vec!["eu".to_owned(), "us".to_owned()], ..proxy() },
         Proxy { default_effect: Effect::Allow.into(), ..proxy() },
         Proxy { opaque_paths: true, ..proxy() },
         Proxy { limits: Some(limits(11, 0)), ..proxy() },
@@ -62,4 +64,15 @@ fn an_older_target_that_allows_by_default_is_left_to_a_person() {
     assert!(gives_more(&target(Effect::Allow), &target(Effect::Deny)).is_some());
     assert!(gives_more(&target(Effect::Unspecified), &target(Effect::Deny)).is_some());
     assert!(gives_more(&target(Effect::Deny), &target(Effect::Allow)).is_none());
+}
+
+#[test]
+fn an_older_target_in_the_clear_is_left_to_a_person() {
+    let target = |base_url: &str| {
+        document::Resource::Target(Target { base_url: base_url.to_owned(), ..Target::default() })
+    };
+    let (plain, closed) = ("http://a.example", "https://a.example");
+    assert!(gives_more(&target(plain), &target(closed)).is_some());
+    assert!(gives_more(&target(closed), &target(plain)).is_none());
+    assert!(gives_more(&target(plain), &target("http://b.example")).is_none());
 }

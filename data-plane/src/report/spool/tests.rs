@@ -290,3 +290,24 @@ fn a_wiped_disk_begins_another_spool() {
     let (one, two) = (SharedDisk::default(), SharedDisk::default());
     assert_ne!(open(&one, u64::MAX).1.id(), open(&two, u64::MAX).1.id());
 }
+
+#[test]
+fn a_start_on_a_full_disk_keeps_records_in_memory_and_leaves_what_is_on_disk_for_the_next() {
+    let disk = SharedDisk::default();
+    let quota = 1 << 20;
+    let (mut store, ..) = open(&disk, quota);
+    store.append(&batch(3, 10)).expect("room");
+    store.sync().expect("room");
+    drop(store);
+    let before = disk.0.files().clone();
+    disk.0.is_full.store(true, std::sync::atomic::Ordering::Relaxed);
+    let start = || Spool::start("spool".into(), &Secret::new(vec![1; 32]), quota, Vec::new(), seams(&disk));
+    let (spool, handle) = start().expect("it starts");
+    assert!(all(&handle).iter().all(|(_, batch)| batch.records.is_empty()), "those are not its own");
+    spool.close();
+    assert_eq!(*disk.0.files(), before);
+    disk.0.is_full.store(false, std::sync::atomic::Ordering::Relaxed);
+    let (spool, handle) = start().expect("it starts");
+    assert_eq!(all(&handle).iter().map(|(_, batch)| batch.records.len()).sum::<usize>(), 3);
+    spool.close();
+}

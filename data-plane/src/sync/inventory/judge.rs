@@ -100,26 +100,29 @@ impl Inventory {
 
 /// A payload as the model sees it.
 pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
-    if let Some(feature) = offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str())) {
+    let lacks = |feature: &str, closes| {
         let detail = format!("needs feature {feature:?}");
-        return Err(Reason { why: Why::UnknownFeature, detail, closes: false });
+        Err(Reason { why: Why::UnknownFeature, detail, closes })
+    };
+    let parsed = Model::parse(key, &offered.payload);
+    // It may restrict what the version before let through, so that one does not go on either.
+    if let Ok(model) = &parsed
+        && let Some(feature) = model.needs().into_iter().find(|need| !FEATURES.contains(need))
+    {
+        return lacks(feature, true);
     }
-    let model = Model::parse(key, &offered.payload).map_err(|error| {
+    // One that this build has never heard of: what it does to a proxy may be a restriction as well.
+    if let Some(feature) = offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str())) {
+        return lacks(feature, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org));
+    }
+    parsed.map_err(|error| {
         let why = match &error {
             InvalidPayload::Decode(_) => Why::Decode,
             InvalidPayload::Invalid(_) => Why::Invalid,
             InvalidPayload::TooLarge(_) => Why::Limit,
         };
         Reason { why, detail: chain(&error).to_string(), closes: false }
-    })?;
-    // It may restrict what the version before let through, so that one does not go on either.
-    match model.needs().into_iter().find(|need| !FEATURES.contains(need)) {
-        Some(feature) => {
-            let detail = format!("needs feature {feature:?}");
-            Err(Reason { why: Why::UnknownFeature, detail, closes: true })
-        }
-        None => Ok(model),
-    }
+    })
 }
 
 /// Whether this is a credential for an upstream beyond doubt.

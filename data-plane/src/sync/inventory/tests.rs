@@ -214,6 +214,14 @@ fn what_restricts_more_than_this_node_can_closes_and_the_version_before_goes_too
         resource(credential_key(1), caller_denies.encode_to_vec()),
     ];
     cases.extend(proxies.iter().map(|proxy| resource(proxy_key(1), proxy.encode_to_vec())));
+    // The control plane says what they need, and whoever does not say it is found out.
+    let said =
+        cases.clone().into_iter().map(|case| fleet::Resource { needs: vec!["limits".to_owned()], ..case });
+    cases.extend(said.collect::<Vec<_>>());
+    let off = fleet::ProxyResource { active: false, ..fixture::proxy_message(1, &[1], 1, 2) };
+    let mut future = resource(proxy_key(1), off.encode_to_vec());
+    future.needs = vec!["teleport".to_owned()];
+    cases.push(future);
     for case in cases {
         let mut node = Node::new();
         let key = Key::try_from(case.key.as_ref().expect("a key")).expect("a key");

@@ -1,0 +1,101 @@
+//! What a node says of itself, cut down to what may be kept and shown: its word reaches the database, other replicas and
+//! people's terminals.
+//!
+//! Believes nothing. A place that could be none is left out, and text that could be read as something else is cleaned.
+
+use rr_contract::wire::fleet::{Position, Refusal, Status, Verdict};
+
+/// So many refusals are kept of one node; it tells of no more at once.
+pub(super) const STANDING_MOST: usize = 500;
+const TEXT_MOST: usize = 512;
+const HASH: usize = 32;
+const LINEAGE: usize = 16;
+
+/// One line of at most so many characters.
+pub(crate) fn text(said: &str, most: usize) -> String {
+    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
+}
+
+/// A place, if it can be one.
+pub(super) fn position(said: Position) -> Option<Position> {
+    let Position { lineage, revision, region, digest, count, audit } = &said;
+    let is_one = lineage.len() == LINEAGE
+        && digest.len() == HASH
+        && (audit.is_empty() || audit.len() == HASH)
+        && region.len() <= 64
+        && region.bytes().all(|byte| byte.is_ascii_graphic())
+        && i64::try_from(*revision).is_ok()
+        && i64::try_from(*count).is_ok();
+    is_one.then_some(said)
+}
+
+pub(super) fn status(said: Status) -> Status {
+    Status {
+        running: said.running.and_then(position),
+        serving: said.serving.and_then(position),
+        on_disk: said.on_disk.and_then(position),
+        proven: said.proven.and_then(position),
+        standing: refusals(said.standing),
+        ..said
+    }
+}
+
+pub(super) fn verdict(said: Verdict) -> Verdict {
+    Verdict { running: said.running.and_then(position), refusals: refusals(said.refusals), ..said }
+}
+
+pub(super) fn refusals(said: Vec<Refusal>) -> Vec<Refusal> {
+    let kept = said.into_iter().filter(|refusal| {
+        let hash = |hash: &[u8]| hash.is_empty() || hash.len() == HASH;
+        let short = |key: &rr_contract::wire::fleet::Key| key.org.len() <= 64 && key.id.len() <= 64;
+        hash(&refusal.wanted) && hash(&refusal.running) && refusal.key.as_ref().is_none_or(short)
+    });
+    kept.take(STANDING_MOST)
+        .map(|refusal| Refusal { detail: text(&refusal.detail, TEXT_MOST), ..refusal })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Position {
+        Position {
+            lineage: vec![1; LINEAGE],
+            revision: 7,
+            region: "rgn_1".to_owned(),
+            digest: vec![2; HASH],
+            count: 3,
+            audit: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_place_is_kept_and_what_can_be_none_is_not() {
+        assert_eq!(position(place()), Some(place()));
+        for bad in [
+            Position { revision: u64::MAX, ..place() },
+            Position { count: u64::MAX, ..place() },
+            Position { digest: vec![2; 4_000_000], ..place() },
+            Position { lineage: Vec::new(), ..place() },
+            Position { audit: vec![0; 33], ..place() },
+            Position { region: "a\0b".to_owned(), ..place() },
+            Position { region: "r".repeat(65), ..place() },
+        ] {
+            assert_eq!(position(bad.clone()), None, "{bad:?}");
+            let said = status(Status { running: Some(bad.clone()), ..Status::default() });
+            assert_eq!(said.running, None);
+            assert_eq!(verdict(Verdict { running: Some(bad), ..Verdict::default() }).running, None);
+        }
+    }
+
+    #[test]
+    fn text_is_one_line_and_refusals_are_few_and_small() {
+        assert_eq!(text("a\x1b[2J\r\n\0b", 6), "a [2J ");
+        let long = Refusal { detail: "\x07".repeat(10_000), ..Refusal::default() };
+        let huge = Refusal { wanted: vec![0; 1_000], ..Refusal::default() };
+        let said = refusals(std::iter::once(huge).chain(vec![long; 2_000]).collect());
+        assert_eq!((said.len(), said[0].detail.len()), (STANDING_MOST, TEXT_MOST));
+        assert!(!said[0].detail.contains('\x07'));
+    }
+}
