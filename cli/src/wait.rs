@@ -101,6 +101,11 @@ async fn wait(session: &Session, ask: fleet::WaitForRevisionRequest, deadline: D
     if answer.regions.iter().all(|region| region.connected == 0) {
         note("no node is connected: whatever connects gets it");
     }
+    if answer.regions.iter().any(|region| !region.refusing.is_empty()) {
+        note(
+            "some nodes refuse something, perhaps of this revision: `rrctl node why NODE` and `rrctl explain` say what",
+        );
+    }
     Ok(())
 }
 

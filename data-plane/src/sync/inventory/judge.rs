@@ -17,6 +17,7 @@ use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
 
 use super::super::transaction::Offered;
 use super::entry::CallerPart;
+use super::index::is_policy;
 use super::{Inventory, Part, Reason, guard};
 
 /// Must-understand features of this build. None yet.
@@ -104,6 +105,13 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
         let detail = format!("needs feature {feature:?}");
         Err(Reason { why: Why::UnknownFeature, detail, closes })
     };
+    let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
+    // Whatever a policy is, what it bears on closes with it: its patterns need not be compiled for that.
+    if is_policy(key)
+        && let Some(feature) = unknown()
+    {
+        return lacks(feature, false);
+    }
     let parsed = Model::parse(key, &offered.payload);
     // It may restrict what the version before let through, so that one does not go on either.
     if let Ok(model) = &parsed
@@ -112,7 +120,7 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
         return lacks(feature, true);
     }
     // One that this build has never heard of: what it does to a proxy may be a restriction as well.
-    if let Some(feature) = offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str())) {
+    if let Some(feature) = unknown() {
         return lacks(feature, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org));
     }
     parsed.map_err(|error| {
