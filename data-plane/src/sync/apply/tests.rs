@@ -5,6 +5,7 @@ mod damage;
 mod histories;
 mod order;
 mod removals;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -628,6 +628,7 @@ fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// I13.
     #[test]
     fn no_fault_on_the_disk_makes_a_configuration_that_was_never_published() {
         let outcome = play(97, true);

@@ -105,6 +105,7 @@ fn a_restart_stands_where_the_node_stood() {
     assert!(snapshot.ready && snapshot.revision == 5);
 }
 
+/// I13.
 #[test]
 fn torn_at_any_byte_the_file_gives_a_committed_state_or_none() {
     let disk = SharedDisk::default();
