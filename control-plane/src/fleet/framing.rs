@@ -60,7 +60,7 @@ where
                 Poll::Ready(Some(Ok(message))) => self.rest = frame(message, &mut gathered),
                 Poll::Ready(Some(Err(status))) => self.end = Some(trailers(&status)),
                 Poll::Ready(None) => self.end = Some(trailers(&Status::ok(""))),
-                Poll::Pending if gathered.is_empty() && !self.is_over => return Poll::Pending,
+                Poll::Pending if gathered.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }
         }

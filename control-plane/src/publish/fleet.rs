@@ -25,7 +25,7 @@ use super::said::STANDING_MOST;
 pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
 pub(crate) use refused::{Refused, Refusing};
-pub(crate) use regions::Waiting;
+pub(crate) use regions::{Diverged, Waiting};
 
 use regions::Regions;
 
@@ -50,16 +50,6 @@ pub(crate) struct LiveNode {
     pub(crate) last_seen_at: i64,
     /// It stands where our history cannot have brought it, and is sent nothing.
     pub(crate) diverged: bool,
-}
-
-/// A node that stands where our history cannot have brought it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Diverged {
-    pub(crate) node: NodeId,
-    pub(crate) region: RegionId,
-    pub(crate) revision: u64,
-    /// In another history, not only ahead in ours.
-    pub(crate) elsewhere: bool,
 }
 
 /// A node that two processes claim to be.
@@ -226,32 +216,6 @@ impl Fleet {
             .map(|(id, features)| (id.to_string(), lacks(features)))
             .filter(|(_, lacks)| !lacks.is_empty())
             .collect()
-    }
-
-    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them.
-    pub(crate) fn diverged(&self) -> Vec<Diverged> {
-        let state = self.state();
-        let them = state.regions.diverged.values();
-        them.map(|(it, _)| Diverged {
-            node: it.node,
-            region: it.region,
-            revision: it.at.revision,
-            elsewhere: it.elsewhere(),
-        })
-        .collect()
-    }
-
-    /// The same, without those that a person's word covers: they are brought over once they come.
-    pub(super) fn undecided(&self, lineage: &[u8]) -> Vec<Diverged> {
-        let decided: HashSet<NodeId> = {
-            let state = self.state();
-            let covered = state.regions.diverged.values().filter(|(it, since)| {
-                let adopted = state.regions.states.get(&it.region).and_then(|region| region.adopted.as_ref());
-                adopted.is_some_and(|adopted| adopted.lineage == lineage && *since <= adopted.at)
-            });
-            covered.map(|(it, _)| it.node).collect()
-        };
-        self.diverged().into_iter().filter(|it| !decided.contains(&it.node)).collect()
     }
 
     /// Follows what nodes here say, and that they come and go.

@@ -99,6 +99,14 @@ pub(crate) struct Adopted {
     pub(crate) at: i64,
 }
 
+impl Adopted {
+    /// Whether it is about a node that is diverged since then. Whoever decided looked at the nodes that were known to
+    /// be: one that came later, from what may be another accident, waits for another decision.
+    pub(crate) fn covers(&self, lineage: &[u8], since: i64) -> bool {
+        self.lineage == lineage && since <= self.at
+    }
+}
+
 /// A node ended on a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Crash {

@@ -4,6 +4,7 @@
 //! it. Time is tokio's paused clock, and entropy is drawn from the seed.
 
 mod database;
+mod hostile;
 mod node;
 mod seams;
 

@@ -26,6 +26,16 @@ pub(super) struct Regions {
     pub(super) diverged: HashMap<NodeId, (Divergence, i64)>,
 }
 
+/// A node that stands where our history cannot have brought it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Diverged {
+    pub(crate) node: NodeId,
+    pub(crate) region: RegionId,
+    pub(crate) revision: u64,
+    /// In another history, not only ahead in ours.
+    pub(crate) elsewhere: bool,
+}
+
 /// Why a node is not brought to where its region is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
@@ -132,16 +142,36 @@ impl Fleet {
     ) -> Option<Adopted> {
         let state = self.state();
         let adopted = state.regions.states.get(&region)?.adopted.as_ref()?;
-        // Whoever decided looked at the nodes that were known to be diverged then. One that came later, from what may
-        // be another accident, waits for another decision.
-        let covers = adopted.lineage == lineage && adopted.revision <= head && since <= adopted.at;
-        covers.then(|| adopted.clone())
+        (adopted.covers(lineage, since) && adopted.revision <= head).then(|| adopted.clone())
+    }
+
+    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them.
+    pub(crate) fn diverged(&self) -> Vec<Diverged> {
+        self.state().regions.diverged.values().map(|(it, _)| Diverged::of(it)).collect()
+    }
+
+    /// The same, without those that a person's word covers: they are brought over once they come.
+    pub(in crate::publish) fn undecided(&self, lineage: &[u8]) -> Vec<Diverged> {
+        let state = self.state();
+        let regions = &state.regions;
+        let decided = |it: &Divergence, since| {
+            let adopted = regions.states.get(&it.region).and_then(|state| state.adopted.as_ref());
+            adopted.is_some_and(|adopted| adopted.covers(lineage, since))
+        };
+        let waiting = regions.diverged.values().filter(|(it, since)| !decided(it, *since));
+        waiting.map(|(it, _)| Diverged::of(it)).collect()
     }
 
     /// A node that was diverged is in step.
     pub(in crate::publish) async fn in_step(&self, node: NodeId) -> Result<(), StoreError> {
         let known = self.state().regions.diverged.remove(&node).is_some();
         if known { self.0.ledger.in_step(node).await } else { Ok(()) }
+    }
+}
+
+impl Diverged {
+    fn of(it: &Divergence) -> Self {
+        Self { node: it.node, region: it.region, revision: it.at.revision, elsewhere: it.elsewhere() }
     }
 }
 

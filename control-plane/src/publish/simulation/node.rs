@@ -38,6 +38,8 @@ pub(super) struct Faults {
     pub(super) lose_next_chunk: bool,
     /// It does not answer the next transaction.
     pub(super) silent_next: bool,
+    /// It says after each transaction, and when it is asked, that it runs something else.
+    pub(super) lies: bool,
     /// How long it takes to answer.
     pub(super) slow: Duration,
 }
@@ -375,13 +377,17 @@ impl Node {
             })
             .collect();
         let count = if state.faults.twice { 2 } else { 1 };
-        vec![Up::Verdict(verdict); count]
+        let mut answers = vec![Up::Verdict(verdict); count];
+        if state.faults.lies {
+            answers.push(Up::Status(fleet::Status { running: state.said(), ..Default::default() }));
+        }
+        answers
     }
 
     fn report(&self, query: &fleet::BucketQuery) -> fleet::BucketReport {
         let state = self.state();
         let mut report =
-            fleet::BucketReport { query: query.query.clone(), at: state.at.clone(), ..Default::default() };
+            fleet::BucketReport { query: query.query.clone(), at: state.said(), ..Default::default() };
         if query.list.is_empty() {
             report.sums = vec![0; 1 << query.log2_buckets];
             for (key, hash) in &state.held {
@@ -400,6 +406,15 @@ impl Node {
 }
 
 impl State {
+    /// Where it says that it stands.
+    fn said(&self) -> Option<fleet::Position> {
+        let mut at = self.at.clone()?;
+        if self.faults.lies {
+            at.digest = vec![0xee; 32];
+        }
+        Some(at)
+    }
+
     /// What it has changed beneath it.
     fn note(&mut self) {
         let (digest, count) = (digest(&self.held), self.held.len() as u64);

@@ -24,19 +24,8 @@ where
         match message.message {
             Some(Message::Status(status)) => {
                 let status = said::status(status);
-                let agrees = matches!((&talk.base, &status.running), (Base::At(_, at), Some(running)) if at.digest == running.digest);
-                if agrees {
-                    talk.strayed = 0;
-                } else if let Some(running) = &status.running
-                    && self.contradicts(talk, running)
-                {
-                    talk.strayed += 1;
-                    if talk.strayed >= REFUSALS_MOST {
-                        // It comes again later, and slower.
-                        return Err(End::Refusing);
-                    }
-                    self.publisher.events.node_strayed(&self.node.to_string(), running.revision);
-                    talk.base = Base::Unknown(Some(running.clone()));
+                if let Some(running) = &status.running {
+                    self.compare(talk, running)?;
                 }
                 talk.seat.update(|node| {
                     node.last_seen_at = now;
@@ -59,6 +48,22 @@ where
             }
             // A second Hello means nothing within a stream; what we do not know, we pass over.
             Some(Message::Hello(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Has a node asked what it holds that runs something else than it took. One that does so each time is given up: it
+    /// comes again later, and slower.
+    fn compare(&self, talk: &mut Talk, running: &fleet::Position) -> Result<(), End> {
+        if matches!(&talk.base, Base::At(_, at) if at.digest == running.digest) {
+            talk.strayed = 0;
+        } else if self.contradicts(talk, running) {
+            talk.strayed += 1;
+            if talk.strayed >= REFUSALS_MOST {
+                return Err(End::Refusing);
+            }
+            self.publisher.events.node_strayed(&self.node.to_string(), running.revision);
+            talk.base = Base::Unknown(Some(running.clone()));
         }
         Ok(())
     }
