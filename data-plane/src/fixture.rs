@@ -17,6 +17,7 @@ use rr_contract::wire::fleet;
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::inventory::Inventory;
 use crate::sync::{AuditHead, Position};
+use crate::volatile::Volatile;
 
 pub(crate) const INSTALLATION: InstallationId = InstallationId::from_random([1; 16]);
 pub(crate) const REGION: RegionId = RegionId::from_random([2; 16]);
@@ -245,7 +246,7 @@ pub(crate) fn log_of(work: impl FnOnce()) -> String {
 /// A disk in memory that can be cut, bent and filled up.
 #[derive(Default)]
 pub(crate) struct MemoryDisk {
-    files: std::sync::Mutex<std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>>,
+    disk: Volatile,
     pub(crate) is_full: std::sync::atomic::AtomicBool,
 }
 
@@ -253,7 +254,7 @@ impl MemoryDisk {
     pub(crate) fn files(
         &self,
     ) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>> {
-        self.files.lock().expect("no test panics with it")
+        self.disk.files()
     }
 
     fn check_room(&self) -> std::io::Result<()> {
@@ -268,13 +269,12 @@ impl MemoryDisk {
 #[derive(Clone, Default)]
 pub(crate) struct SharedDisk(pub(crate) Arc<MemoryDisk>);
 
-struct MemoryFile(Arc<MemoryDisk>, std::path::PathBuf);
+struct MemoryFile(Arc<MemoryDisk>, Box<dyn rr_contract::seam::DiskFile>);
 
 impl rr_contract::seam::DiskFile for MemoryFile {
     fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.0.check_room()?;
-        self.0.files().entry(self.1.clone()).or_default().extend_from_slice(bytes);
-        Ok(())
+        self.1.write_all(bytes)
     }
 
     fn sync(&mut self) -> std::io::Result<()> {
@@ -283,45 +283,37 @@ impl rr_contract::seam::DiskFile for MemoryFile {
 }
 
 impl Disk for SharedDisk {
-    fn create_dir_all(&self, _: &std::path::Path) -> std::io::Result<()> {
-        Ok(())
+    fn create_dir_all(&self, path: &std::path::Path) -> std::io::Result<()> {
+        self.0.disk.create_dir_all(path)
     }
 
     fn read(&self, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-        self.0.files().get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        self.0.disk.read(path)
     }
 
     fn append(&self, path: &std::path::Path) -> std::io::Result<Box<dyn rr_contract::seam::DiskFile>> {
         self.0.check_room()?;
-        self.0.files().entry(path.to_owned()).or_default();
-        Ok(Box::new(MemoryFile(Arc::clone(&self.0), path.to_owned())))
+        Ok(Box::new(MemoryFile(Arc::clone(&self.0), self.0.disk.append(path)?)))
     }
 
     fn replace(&self, path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
         self.0.check_room()?;
-        self.0.files().insert(path.to_owned(), bytes.to_vec());
-        Ok(())
+        self.0.disk.replace(path, bytes)
     }
 
     fn list(&self, path: &std::path::Path) -> std::io::Result<Vec<std::path::PathBuf>> {
-        Ok(self.0.files().keys().filter(|file| file.parent() == Some(path)).cloned().collect())
+        self.0.disk.list(path)
     }
 
     fn rename(&self, from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
-        let mut files = self.0.files();
-        let bytes = files.remove(from).ok_or(std::io::ErrorKind::NotFound)?;
-        files.insert(to.to_owned(), bytes);
-        Ok(())
+        self.0.disk.rename(from, to)
     }
 
     fn remove(&self, path: &std::path::Path) -> std::io::Result<()> {
-        self.0.files().remove(path).map(|_| ()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        self.0.disk.remove(path)
     }
 
     fn truncate(&self, path: &std::path::Path, length: u64) -> std::io::Result<()> {
-        let mut files = self.0.files();
-        let file = files.get_mut(path).ok_or(std::io::ErrorKind::NotFound)?;
-        file.truncate(usize::try_from(length).expect("it fits"));
-        Ok(())
+        self.0.disk.truncate(path, length)
     }
 }

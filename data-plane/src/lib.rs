@@ -28,6 +28,7 @@ mod report;
 mod snapshot;
 mod sync;
 mod upstream;
+mod volatile;
 
 pub use app::{Hooks, Probe, Running, StartError, start, start_with};
 pub use config::{Config, ConfigError, Settings};

@@ -1,6 +1,4 @@
-//! The disk of a spool that has none: records are in memory until they are uploaded, and gone with the process.
-//!
-//! For a node that starts on a full disk: it serves, as it does when the disk fills up while it runs.
+//! A disk in memory, gone with the process. It never fills up: whoever writes to it sees to that.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -9,25 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rr_contract::seam::{Disk, DiskFile};
 
-/// How much of records is kept so.
-pub(super) const QUOTA: u64 = 8 * 1024 * 1024;
-
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Files in memory. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Volatile(Arc<Mutex<Files>>);
+pub(crate) struct Volatile(Arc<Mutex<Files>>);
 
 impl Volatile {
-    fn files(&self) -> MutexGuard<'_, Files> {
+    pub(crate) fn files(&self) -> MutexGuard<'_, Files> {
         // Held for a copy and never over anything that waits.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a disk has no room, or takes nothing at all: what a node goes on without.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
 }
 
 struct Open(Volatile, PathBuf);

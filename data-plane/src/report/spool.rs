@@ -10,7 +10,6 @@ mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
-mod volatile;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver as StopReceiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -29,6 +28,7 @@ use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
 use crate::listen::Counters;
+use crate::volatile::Volatile;
 
 use super::Entry;
 
@@ -41,6 +41,8 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const BATCH_RECORDS: usize = 512;
 const STACK: usize = 256 * 1024;
+/// How much of records is kept in memory where the disk takes none.
+const VOLATILE_QUOTA: u64 = 8 * 1024 * 1024;
 
 /// A spool that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,14 @@ pub struct SpoolError {
     /// Why.
     #[source]
     pub source: io::Error,
+}
+
+/// Whether a disk has no room, or takes nothing at all: what a node goes on without.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// What the thread, the upload and the status share. No worker touches it.
@@ -104,12 +114,12 @@ impl Spool {
         let failed = |source| SpoolError { folder: folder.clone(), source };
         let open = |quota, seams| Store::open(folder.clone(), node_key, Sizes::with_quota(quota), seams);
         let opened = match open(quota, seams.clone()) {
-            Err(error) if volatile::is_full(&error) => {
+            Err(error) if is_full(&error) => {
                 let folder = folder.display();
                 warn!(%error, %folder, "spool cannot be written, keeping records in memory alone until the next start");
                 // What is on disk stays there, under its own name, for a start that finds room.
-                seams.disk = Arc::new(volatile::Volatile::default());
-                open(quota.min(volatile::QUOTA), seams.clone())
+                seams.disk = Arc::new(Volatile::default());
+                open(quota.min(VOLATILE_QUOTA), seams.clone())
             }
             opened => opened,
         };
