@@ -146,11 +146,13 @@ impl Fleet {
     }
 
     /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them.
-    pub(crate) fn diverged(&self) -> Vec<Diverged> {
+    #[cfg(test)]
+    pub(in crate::publish) fn diverged(&self) -> Vec<Diverged> {
         self.state().regions.diverged.values().map(|(it, _)| Diverged::of(it)).collect()
     }
 
-    /// The same, without those that a person's word covers: they are brought over once they come.
+    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them: without those
+    /// that a person's word covers, which are brought over once they come.
     pub(in crate::publish) fn undecided(&self, lineage: &[u8]) -> Vec<Diverged> {
         let state = self.state();
         let regions = &state.regions;

@@ -18,7 +18,7 @@ async fn two_nodes_that_say_they_ended_on_what_was_never_published_hold_nothing(
     world.database.change(1);
     world.connect(&nodes[2]);
     world.eventually("all", || nodes.iter().all(|node| world.in_step(node))).await;
-    assert!(world.database.known(&String::new()).await.expect("answers").crashes.is_empty());
+    assert!(world.database.known("").await.expect("answers").crashes.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
