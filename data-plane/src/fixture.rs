@@ -60,6 +60,18 @@ pub(crate) fn org(suspended: bool) -> fleet::Resource {
     resource(Key::org(ORG), payload.encode_to_vec())
 }
 
+pub(crate) fn org_key() -> Key {
+    Key::org(ORG)
+}
+
+/// A credential for an upstream that asks for none.
+pub(crate) fn open_upstream(n: u8) -> fleet::Resource {
+    let kind = fleet::upstream_credential::Kind::None(fleet::UpstreamNone {});
+    let usage = fleet::UpstreamCredential { kind: Some(kind) };
+    let message = credential(n, 1, fleet::credential_resource::Usage::Upstream(usage));
+    resource(credential_key(n), message.encode_to_vec())
+}
+
 pub(crate) fn target(n: u8, base_url: &str) -> fleet::Resource {
     target_with_timeouts(n, base_url, 2_000, 5_000)
 }
@@ -172,6 +184,23 @@ impl Region {
         header: &str,
         origins: &[&str],
     ) -> fleet::Resource {
+        let sealed = self.seal(n, version, value, header, origins, None);
+        let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
+        let usage = fleet::UpstreamCredential { kind: Some(kind) };
+        let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
+        resource(credential_key(n), message.encode_to_vec())
+    }
+
+    /// Only the sealed secret of such a credential.
+    pub(crate) fn seal(
+        &self,
+        n: u8,
+        version: u64,
+        value: &str,
+        header: &str,
+        origins: &[&str],
+        not_after: Option<std::time::SystemTime>,
+    ) -> SealedSecret {
         let now = SystemClock.now();
         let ResourceId::Credential(id) = credential_key(n).id else { unreachable!("it is one") };
         let context = SealContext { installation: INSTALLATION, org: ORG, credential: id, version };
@@ -179,14 +208,10 @@ impl Region {
             value: Secret::from(value.to_owned()),
             origins: origins.iter().map(|origin| origin.parse().expect("an origin")).collect(),
             slot: Slot::header(header, "").expect("a slot"),
-            not_after: None,
+            not_after,
         };
         let statement = self.keys.statement(now, now + std::time::Duration::from_secs(60));
-        let sealed = SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy).expect("it seals");
-        let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
-        let usage = fleet::UpstreamCredential { kind: Some(kind) };
-        let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
-        resource(credential_key(n), message.encode_to_vec())
+        SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy).expect("it seals")
     }
 
     /// A snapshot of these resources.

@@ -11,7 +11,7 @@ use rr_contract::model::path::InvalidPath;
 
 use crate::pipeline::CallerFault;
 use crate::snapshot::upstream::Unusable;
-use crate::upstream::SendError;
+use crate::upstream::{LookupError, SendError};
 
 const PROXY_CODE: HeaderName = HeaderName::from_static("requestrocket-proxy-code");
 const PROXY_MESSAGE: HeaderName = HeaderName::from_static("requestrocket-proxy-message");
@@ -35,6 +35,9 @@ pub(crate) enum Denial {
     /// The path has no single meaning.
     #[error("malformed path")]
     Malformed(#[source] InvalidPath),
+    /// The body is in a form that only a neighbour could undo.
+    #[error("body has a transfer coding other than chunked")]
+    Coded,
     /// The request cannot be sent on as it is.
     #[error("request target is too long")]
     TooLong,
@@ -89,6 +92,7 @@ pub(crate) enum Code {
     Closed,
     CredentialUnusable,
     UpstreamRefused,
+    UpstreamBusy,
     UpstreamUnreachable,
     UpstreamTimeout,
     RequestTimeout,
@@ -96,7 +100,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Granted,
         Self::NotFound,
         Self::MethodRefused,
@@ -108,6 +112,7 @@ impl Code {
         Self::Closed,
         Self::CredentialUnusable,
         Self::UpstreamRefused,
+        Self::UpstreamBusy,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::RequestTimeout,
@@ -127,6 +132,7 @@ impl Code {
             Self::Closed => "proxy-closed",
             Self::CredentialUnusable => "credential-unusable",
             Self::UpstreamRefused => "upstream-refused",
+            Self::UpstreamBusy => "upstream-busy",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::RequestTimeout => "request-timeout",
@@ -141,7 +147,7 @@ impl Code {
             Self::NotFound => Some(StatusCode::NOT_FOUND),
             Self::MethodRefused => Some(StatusCode::METHOD_NOT_ALLOWED),
             // Not an upstream's fault and not for good: a caller may try again, here or elsewhere.
-            Self::NotReady | Self::Closed => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Self::NotReady | Self::Closed | Self::UpstreamBusy => Some(StatusCode::SERVICE_UNAVAILABLE),
             // Nobody reads the one of a caller that is gone, unless it only closed its half.
             Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
             Self::RequestTimeout => Some(StatusCode::REQUEST_TIMEOUT),
@@ -168,6 +174,7 @@ impl Code {
             Self::Closed => "the proxy is closed because this node refused part of its configuration",
             Self::CredentialUnusable => "the credential for the upstream cannot be used",
             Self::UpstreamRefused => "the upstream's address is not one that this node may connect to",
+            Self::UpstreamBusy => "too many requests to the upstream are under way",
             Self::UpstreamUnreachable => "the upstream could not be reached or broke the connection",
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::RequestTimeout => "the rest of the request did not come in time",
@@ -182,7 +189,7 @@ impl Denial {
             Self::NotFound => Code::NotFound,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
-            Self::Malformed(_) | Self::TooLong => Code::Malformed,
+            Self::Malformed(_) | Self::Coded | Self::TooLong => Code::Malformed,
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential => Code::AccessDenied,
             Self::Inactive => Code::Inactive,
@@ -198,16 +205,20 @@ impl Failure {
             Self::Credential(_) => Code::CredentialUnusable,
             Self::Upstream(error) => match error {
                 SendError::Guarded => Code::UpstreamRefused,
-                SendError::ConnectTimeout | SendError::ResponseTimeout => Code::UpstreamTimeout,
+                SendError::Busy | SendError::Resolve(LookupError::Crowded) => Code::UpstreamBusy,
+                SendError::ConnectTimeout
+                | SendError::ResponseTimeout
+                | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
                 SendError::Caller(CallerFault::Gone) => Code::CallerGone,
                 SendError::Caller(CallerFault::Malformed) => Code::Malformed,
                 SendError::Caller(CallerFault::Stalled) => Code::RequestTimeout,
-                SendError::Resolve(_)
+                SendError::Resolve(LookupError::Failed(_))
                 | SendError::Connect(_)
                 | SendError::Tls(_)
                 | SendError::Trust(_)
                 | SendError::Broken(_)
-                | SendError::Switched => Code::UpstreamUnreachable,
+                | SendError::Switched
+                | SendError::Coded => Code::UpstreamUnreachable,
             },
         }
     }

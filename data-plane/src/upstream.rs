@@ -1,15 +1,18 @@
-//! Connections to upstreams: each worker has its own, and shares none.
+//! Connections to upstreams: each worker has its own, and shares none; nor do two organizations.
 //!
 //! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it; knows nothing of proxies and credentials. The
-//! invariants: an address is connected to only after the guard has judged that very address, and a request
-//! is sent again only when it certainly was not sent.
+//! invariants: an address is connected to only after the guard has judged that very address, a request
+//! is sent again only when it certainly was not sent, and what waits for us is not counted as the upstream's time.
 
 mod dial;
 pub(crate) mod guard;
 mod pool;
+mod resolve;
+mod socket;
+mod streams;
 mod tls;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
@@ -17,7 +20,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, TE};
+use http::header::{HOST, HeaderValue, TE};
+use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -30,8 +34,13 @@ use crate::snapshot::CompiledTarget;
 
 use self::guard::Guard;
 use self::pool::{Connection, Origin};
+use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
+#[cfg(test)]
+pub(crate) use self::resolve::Names;
+pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
+pub(crate) use self::streams::Place;
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// Why a request has no answer.
@@ -40,13 +49,15 @@ pub(crate) enum SendError {
     #[error("no address of the upstream may be connected to")]
     Guarded,
     #[error("resolve the upstream's name")]
-    Resolve(#[source] io::Error),
+    Resolve(#[source] LookupError),
     #[error("connect to the upstream")]
     Connect(#[source] io::Error),
     #[error("agree on TLS with the upstream")]
     Tls(#[source] io::Error),
     #[error("load the roots that upstreams are checked against")]
     Trust(#[source] Arc<TrustError>),
+    #[error("no stream to the upstream was free in time")]
+    Busy,
     #[error("connection did not come up in time")]
     ConnectTimeout,
     #[error("response did not begin in time")]
@@ -57,6 +68,8 @@ pub(crate) enum SendError {
     Caller(#[source] CallerFault),
     #[error("upstream switched protocols without being asked")]
     Switched,
+    #[error("upstream answered in a transfer coding that nobody asked for")]
+    Coded,
 }
 
 /// An answer, and what gives its connection back.
@@ -70,11 +83,20 @@ pub(crate) struct Connections {
     origins: RefCell<HashMap<Arc<str>, Rc<Origin>>>,
     dialer: dial::Dialer,
     counters: Arc<Counters>,
+    /// How many connections lie idle.
+    kept: Rc<Cell<usize>>,
 }
 
 impl Connections {
-    pub(crate) fn new(guard: Arc<Guard>, trust: Arc<Trust>, counters: Arc<Counters>, tasks: Tasks) -> Self {
-        Self { origins: RefCell::default(), dialer: dial::Dialer::new(guard, trust, tasks), counters }
+    pub(crate) fn new(
+        guard: Arc<Guard>,
+        resolver: Arc<Resolver>,
+        trust: Arc<Trust>,
+        counters: Arc<Counters>,
+        tasks: Tasks,
+    ) -> Self {
+        let dialer = dial::Dialer::new(guard, resolver, trust, tasks);
+        Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 
     /// Sends to a target and waits for the head of its answer.
@@ -84,25 +106,21 @@ impl Connections {
         mut request: Request<RequestBody>,
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
+        let wants_trailers = request.headers().contains_key(TE);
         loop {
-            let (connection, fresh) = match origin.checkout() {
+            let (connection, fresh) = match origin.checkout(false) {
                 Some(connection) => {
                     self.counters.connection_reused();
                     (connection, false)
                 }
-                None => {
-                    self.counters.connection_opened();
-                    let dialed = timeout(target.connect_timeout, self.dialer.dial(target)).await;
-                    let connection = dialed.map_err(|_| SendError::ConnectTimeout)??;
-                    origin.adopt(&connection);
-                    (connection, true)
-                }
+                None => self.connection(target, &origin).await?,
             };
-            fit(&mut request, &connection, target);
+            fit(&mut request, matches!(connection, Connection::Http2(_)), target, wants_trailers);
             let passage = request.body().passage();
             passage.begin();
             let attempt =
-                in_turn(&passage, target.response_timeout, connection.send(request, &origin)).await?;
+                in_turn(&passage, target.response_timeout, connection.send(request, &passage, &origin))
+                    .await?;
             match attempt {
                 Ok(reply) => return Ok(reply),
                 // Hyper ends the connection for it, so it looks like the upstream's doing.
@@ -117,17 +135,39 @@ impl Connections {
         }
     }
 
+    /// Opens a connection, or waits for a stream where there are enough of them.
+    async fn connection(
+        &self,
+        target: &CompiledTarget,
+        origin: &Rc<Origin>,
+    ) -> Result<(Connection, bool), SendError> {
+        let streams = origin.streams();
+        let until = Instant::now() + STREAM_WAIT;
+        while !streams.may_dial() {
+            if !streams.wait(until).await {
+                return Err(if streams.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
+            }
+            if let Some(connection) = origin.checkout(true) {
+                self.counters.connection_reused();
+                return Ok((connection, false));
+            }
+        }
+        self.counters.connection_opened();
+        let dialed = timeout(target.connect_timeout, self.dialer.dial(target, origin)).await;
+        Ok((dialed.map_err(|_| SendError::ConnectTimeout)??, true))
+    }
+
     /// Lets go of connections that are closed or were idle too long.
     pub(crate) fn sweep(&self) {
         self.origins.borrow_mut().retain(|_, origin| origin.sweep() || Rc::strong_count(origin) > 1);
     }
 
     fn origin(&self, target: &CompiledTarget) -> Rc<Origin> {
-        if let Some(origin) = self.origins.borrow().get(&*target.origin) {
+        if let Some(origin) = self.origins.borrow().get(&*target.pool) {
             return Rc::clone(origin);
         }
-        let origin = Rc::new(Origin::default());
-        self.origins.borrow_mut().insert(Arc::clone(&target.origin), Rc::clone(&origin));
+        let origin = Rc::new(Origin::new(Rc::clone(&self.kept)));
+        self.origins.borrow_mut().insert(Arc::clone(&target.pool), Rc::clone(&origin));
         origin
     }
 }
@@ -159,40 +199,32 @@ async fn in_turn<T>(
     }
 }
 
-/// Gives a request the form that the connection's protocol wants.
-fn fit(request: &mut Request<RequestBody>, connection: &Connection, target: &CompiledTarget) {
-    match connection {
-        Connection::Http1(_) => {
-            *request.version_mut() = Version::HTTP_11;
-            if let Some(path) = request.uri().path_and_query().cloned() {
-                *request.uri_mut() = Uri::from(path);
-            }
-            request.headers_mut().insert(HOST, target.host.clone());
-            // Here it would have to be named in `Connection`, and nobody asks for it.
-            request.headers_mut().remove(TE);
-        }
-        Connection::Http2(_) => {
-            *request.version_mut() = Version::HTTP_2;
-            request.headers_mut().remove(HOST);
-        }
+/// Gives a request the form that the connection's protocol wants, whatever form another connection that gave
+/// it back has left it in.
+fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wants_trailers: bool) {
+    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    if !is_http2 {
+        *request.version_mut() = Version::HTTP_11;
+        *request.uri_mut() = Uri::from(path);
+        request.headers_mut().insert(HOST, target.host.clone());
+        // Here it would have to be named in `Connection`, and nobody asks for it.
+        request.headers_mut().remove(TE);
+        return;
+    }
+    *request.version_mut() = Version::HTTP_2;
+    if request.uri().authority().is_none() {
+        let mut parts = http::uri::Parts::default();
+        // It is spoken over TLS alone.
+        parts.scheme = Some(Scheme::HTTPS);
+        parts.authority = Some(target.authority.clone());
+        parts.path_and_query = Some(path);
+        *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
+    }
+    request.headers_mut().remove(HOST);
+    if wants_trailers {
+        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_caller_that_stops_in_the_middle_has_a_limit_of_its_own_and_the_blame() {
-        let wait = async |turn, ago| {
-            let passage = Passage::since(turn, ago);
-            in_turn(&passage, Duration::from_millis(10), pending::<()>()).await
-        };
-        let stalled = wait(Turn::Caller, CALLER_IDLE).await;
-        assert!(matches!(stalled, Err(SendError::Caller(CallerFault::Stalled))));
-        let late = wait(Turn::Upstream, Duration::ZERO).await;
-        assert!(matches!(late, Err(SendError::ResponseTimeout)));
-    }
-}
+mod tests;

@@ -32,8 +32,8 @@ use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
 use crate::sync::journal::{Journal, Recovered};
 use crate::sync::{Board, Position, RetryBackoff, Sync};
-use crate::upstream::Trust;
 use crate::upstream::guard::Guard;
+use crate::upstream::{Resolver, SystemNames, Trust};
 
 use super::traffic::{self, Seat};
 use super::watchdog::{self, Health, Pulse, Watch, Watchdog};
@@ -203,6 +203,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
         guard: Arc::new(Guard::new(config.allow_upstream)),
+        resolver: Resolver::new(Arc::new(SystemNames)),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
         statement: Arc::clone(&statement),

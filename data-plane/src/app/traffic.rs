@@ -16,20 +16,21 @@ use crate::listen::{self, Counters, Limits, Worker};
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
 use crate::upstream::guard::Guard;
-use crate::upstream::{Connections, Trust};
+use crate::upstream::{Connections, Resolver, Trust};
 
 use super::Probe;
 use super::watchdog::Pulse;
 
 /// Futures live on the heap; what is left for the stack is one poll.
 const STACK: usize = 1024 * 1024;
-/// Threads of a worker for name look-ups, which block. They end when idle.
-const BLOCKING_THREADS: usize = 16;
+/// Threads of a worker for what blocks: reading the roots for TLS. They end when idle.
+const BLOCKING_THREADS: usize = 1;
 
 /// What all workers have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) guard: Arc<Guard>,
+    pub(super) resolver: Arc<Resolver>,
     pub(super) trust: Arc<Trust>,
     pub(super) seams: Seams,
     pub(super) statement: Arc<OnceLock<String>>,
@@ -87,10 +88,10 @@ fn work(seat: Seat, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { guard, trust, seams, statement, limits, stop, probe } = shared;
+    let Shared { guard, resolver, trust, seams, statement, limits, stop, probe } = shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
-        let connections = Connections::new(guard, trust, Arc::clone(&seat.counters), tasks.clone());
+        let connections = Connections::new(guard, resolver, trust, Arc::clone(&seat.counters), tasks.clone());
         let observer = Observer { worker: seat.index, pulse: seat.pulse, probe };
         let reader = seat.reader.sit_with(Box::new(observer));
         let worker = Worker::new(reader, connections, seat.records, seat.counters, &seams, statement);

@@ -16,6 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::upstream::Place;
+
 /// How long a caller may send nothing in the middle of a body.
 pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
 
@@ -44,12 +46,14 @@ pub(crate) struct Passage {
     turn: Cell<Turn>,
     moved: Cell<Instant>,
     fault: Cell<Option<CallerFault>>,
+    whole: Cell<bool>,
 }
 
 impl Passage {
     fn new() -> Rc<Self> {
         let moved = Cell::new(Instant::now());
-        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved, fault: Cell::new(None) })
+        let (fault, whole) = (Cell::default(), Cell::default());
+        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved, fault, whole })
     }
 
     /// One where it has been somebody's turn for that long.
@@ -82,6 +86,11 @@ impl Passage {
     pub(crate) fn fault(&self) -> Option<CallerFault> {
         self.fault.get()
     }
+
+    /// Whether all of it has gone on.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.get()
+    }
 }
 
 /// The body itself.
@@ -89,11 +98,20 @@ pub(crate) struct RequestBody {
     inner: Incoming,
     sent: Rc<Cell<u64>>,
     passage: Rc<Passage>,
+    /// Its place on a connection that it shares.
+    place: Option<Rc<Place>>,
 }
 
 impl RequestBody {
     pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>) -> Self {
-        Self { inner, sent, passage: Passage::new() }
+        let passage = Passage::new();
+        passage.whole.set(inner.is_end_stream());
+        Self { inner, sent, passage, place: None }
+    }
+
+    /// Keeps its place until the last of it has gone, even if the answer has ended by then.
+    pub(crate) fn hold(&mut self, place: Rc<Place>) {
+        self.place = Some(place);
     }
 
     pub(crate) fn passage(&self) -> Rc<Passage> {
@@ -124,6 +142,9 @@ impl Body for RequestBody {
             }
             Some(Err(error)) => self.passage.fault.set(Some(fault(error))),
             None => {}
+        }
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.passage.whole.set(true);
         }
         Poll::Ready(frame)
     }

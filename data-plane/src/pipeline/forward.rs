@@ -15,7 +15,7 @@ use crate::reply::Failure;
 use crate::upstream::{Lease, Reply, SendError};
 
 use super::body::RequestBody;
-use super::inject::{Injected, strip_hop_by_hop, strip_ours};
+use super::inject::{Injected, is_coded, strip_hop_by_hop, strip_ours};
 use super::settle::Draft;
 
 /// The upstream's answer, cleaned, its body still to come.
@@ -43,6 +43,9 @@ pub(super) async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Upstream(SendError::Switched));
     }
+    if is_coded(response.headers()) {
+        return Err(Failure::Upstream(SendError::Coded));
+    }
     strip_hop_by_hop(response.headers_mut());
     strip_ours(response.headers_mut());
     let (mut head, body) = response.into_parts();
@@ -52,10 +55,13 @@ pub(super) async fn forward(
     Ok(Forwarded { response, lease })
 }
 
-/// Removes a length that is not the body's own: one that came beside chunks would make two readers see two
-/// messages.
+/// Removes a length that is not the body's own: one that came beside chunks, or twice, would make two readers
+/// see two messages. The body that goes on has its length anew.
 fn unframe(headers: &mut HeaderMap, body: &Incoming) {
-    if body.size_hint().exact().is_none() {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let is_one = lengths.next().is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit))
+        && lengths.next().is_none();
+    if !is_one || body.size_hint().exact().is_none() {
         headers.remove(CONTENT_LENGTH);
     }
 }

@@ -35,6 +35,9 @@ pub(super) fn inject<'s>(
 
     parts.uri = uri(target, &path, parts.uri.query())?;
     parts.version = Version::HTTP_11;
+    if is_coded(&parts.headers) {
+        return Err(Denial::Coded.into());
+    }
     let trailers = wants_trailers(&parts.headers);
     strip_hop_by_hop(&mut parts.headers);
     for name in [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION] {
@@ -74,9 +77,21 @@ fn uri(target: &CompiledTarget, path: &str, query: Option<&str>) -> Result<Uri, 
     Uri::from_parts(uri).map_err(|_| Denial::TooLong)
 }
 
-/// `TE: trailers` is the one hop-by-hop header that gRPC needs on every hop.
+/// `TE: trailers` is the one hop-by-hop header that gRPC needs on every hop. The codings that may stand beside
+/// it are between two neighbours.
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"))
+    let mut members = headers.get_all(header::TE).iter().flat_map(|te| te.as_bytes().split(|&b| b == b','));
+    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Whether a body is coded for one hop by more than chunks. Whoever reads it behind us would not know.
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = |coding: &HeaderValue| {
+        let coding = coding.as_bytes().trim_ascii();
+        coding.eq_ignore_ascii_case(b"chunked") || coding.eq_ignore_ascii_case(b"identity")
+    };
+    codings.next().is_some_and(|coding| !plain(coding)) || codings.next().is_some()
 }
 
 /// Removes what is between two neighbours only, and what `Connection` says is.

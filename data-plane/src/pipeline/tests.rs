@@ -1,8 +1,11 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
 mod edge;
+mod names;
 mod origin;
 mod over_tls;
+mod reuse;
+mod streams;
 mod uploads;
 
 use std::time::Duration;
@@ -30,6 +33,26 @@ fn resources(region: &Region, base_url: &str) -> Vec<fleet::Resource> {
         region.upstream(2, 1, SECRET, HEADER, &[&origin]),
         proxy(1, &[1], 1, 2),
     ]
+}
+
+/// The same for another organization, whose upstream asks for nothing: caller 11, target 11, proxy 11.
+fn resources_of_another(base_url: &str) -> Vec<fleet::Resource> {
+    let another = rr_contract::model::id::OrgId::from_random([33; 16]);
+    let payload = fleet::OrgResource { name: "other".to_owned(), suspended: false };
+    let mut all = vec![
+        fixture::resource(fixture::org_key(), prost::Message::encode_to_vec(&payload)),
+        target(11, base_url),
+        caller(11, 1, &[11]),
+        fixture::open_upstream(12),
+        proxy(11, &[11], 11, 12),
+    ];
+    for resource in &mut all {
+        let key = resource.key.as_ref().expect("each has one");
+        let mut key = rr_contract::model::resource::Key::try_from(key).expect("a key");
+        key.org = another;
+        resource.key = Some(key.to_wire());
+    }
+    all
 }
 
 async fn edge_to(base_url: &str) -> Edge {

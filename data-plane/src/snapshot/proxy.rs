@@ -46,9 +46,12 @@ pub(crate) struct Route {
 /// A target with its URI parts at hand.
 pub(crate) struct CompiledTarget {
     pub(crate) id: TargetId,
+    /// Whose it is.
+    pub(crate) org: OrgId,
     pub(crate) base: BaseUrl,
-    /// Names connections that can serve this target: `https://host:port`.
-    pub(crate) origin: Arc<str>,
+    /// Names connections that can serve this target, by all that decides who is at both ends:
+    /// `org https://host:port`.
+    pub(crate) pool: Arc<str>,
     pub(crate) authority: Authority,
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
@@ -61,15 +64,16 @@ pub(crate) struct CompiledTarget {
 pub(crate) struct Unsendable;
 
 impl CompiledTarget {
-    pub(crate) fn new(id: TargetId, target: Target) -> Result<Self, Unsendable> {
+    pub(crate) fn new(org: OrgId, id: TargetId, target: Target) -> Result<Self, Unsendable> {
         let text = target.base_url.authority();
         let host = HeaderValue::from_str(&text).map_err(|_| Unsendable)?;
         let authority: Authority = text.parse().map_err(|_| Unsendable)?;
         let base = target.base_url;
-        let origin = format!("{}://{}:{}", base.scheme().as_str(), base.host(), base.port());
+        let pool = format!("{org} {}://{}:{}", base.scheme().as_str(), base.host(), base.port());
         Ok(Self {
             id,
-            origin: origin.into(),
+            org,
+            pool: pool.into(),
             authority,
             host,
             connect_timeout: target.connect_timeout,

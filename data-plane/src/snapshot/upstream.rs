@@ -149,3 +149,6 @@ impl Sealed {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,12 @@
 //! The caller bounds the time. Addresses are tried one after the other, and only those that the guard let
 //! through: there is no second look-up between the check and the connection.
 
-use std::future::Future;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,57 +16,82 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 use tracing::debug;
 use url::Host;
 
+use crate::pipeline::RequestBody;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
 use super::guard::Guard;
-use super::pool::Connection;
+use super::pool::{Connection, Http1, Origin};
+use super::resolve::Resolver;
+use super::socket::{Socket, Watch};
+use super::streams::{CONNECTION_WINDOW, Channel, Place, STREAM_WINDOW, StreamExec, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
-/// Finds a dead peer under an idle HTTP/2 connection.
+/// Finds a dead peer under requests that wait for it.
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// As many as callers may send.
+const HEADERS_MAX: usize = 128;
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// What an upload may have on its way inside the HTTP library.
+const SEND_BUFFER: usize = 256 * 1024;
+
+type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamExec>;
 
 pub(super) struct Dialer {
     guard: Arc<Guard>,
+    resolver: Arc<Resolver>,
     tls: WorkerTls,
     tasks: Tasks,
 }
 
 impl Dialer {
-    pub(super) fn new(guard: Arc<Guard>, trust: Arc<Trust>, tasks: Tasks) -> Self {
-        Self { guard, tls: WorkerTls::new(trust), tasks }
+    pub(super) fn new(guard: Arc<Guard>, resolver: Arc<Resolver>, trust: Arc<Trust>, tasks: Tasks) -> Self {
+        Self { guard, resolver, tls: WorkerTls::new(trust), tasks }
     }
 
-    pub(super) async fn dial(&self, target: &CompiledTarget) -> Result<Connection, SendError> {
+    /// Opens a connection. One that speaks HTTP/2 is shared from now on.
+    pub(super) async fn dial(
+        &self,
+        target: &CompiledTarget,
+        origin: &Rc<Origin>,
+    ) -> Result<Connection, SendError> {
+        let _dialing = origin.streams().dial();
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
+        let socket = Socket::new(stream);
+        let watch = socket.watch();
         if !target.is_tls() {
-            return self.http1(stream).await;
+            return self.http1(socket, watch).await;
         }
-        let stream = self.tls.connect(target.base.host(), stream).await?;
-        if tls::agreed_on_http2(&stream) { self.http2(stream).await } else { self.http1(stream).await }
+        let stream = self.tls.connect(target.base.host(), socket).await?;
+        if tls::agreed_on_http2(&stream) {
+            return self.http2(stream, origin).await;
+        }
+        origin.streams().not_spoken();
+        self.http1(stream, watch).await
     }
 
     /// The addresses of a target that may be connected to.
     async fn addresses(&self, target: &CompiledTarget) -> Result<Vec<SocketAddr>, SendError> {
-        let port = target.base.port();
-        let found: Vec<SocketAddr> = match target.base.host() {
-            Host::Ipv4(ip) => vec![(IpAddr::from(*ip), port).into()],
-            Host::Ipv6(ip) => vec![(IpAddr::from(*ip), port).into()],
+        let allowed = |ip: &IpAddr| self.guard.allows(*ip);
+        let allowed: Vec<IpAddr> = match target.base.host() {
+            Host::Ipv4(ip) => Some(IpAddr::from(*ip)).into_iter().filter(allowed).collect(),
+            Host::Ipv6(ip) => Some(IpAddr::from(*ip)).into_iter().filter(allowed).collect(),
             Host::Domain(name) => {
-                lookup_host((name.as_str(), port)).await.map_err(SendError::Resolve)?.collect()
+                let found = self.resolver.addresses(target.org, name).await.map_err(SendError::Resolve)?;
+                found.iter().copied().filter(allowed).collect()
             }
         };
-        if found.is_empty() {
-            return Err(SendError::Resolve(io::Error::from(io::ErrorKind::NotFound)));
+        if allowed.is_empty() {
+            return Err(SendError::Guarded);
         }
-        let allowed: Vec<_> = found.into_iter().filter(|address| self.guard.allows(address.ip())).collect();
-        if allowed.is_empty() { Err(SendError::Guarded) } else { Ok(allowed) }
+        Ok(allowed.into_iter().map(|ip| (ip, target.base.port()).into()).collect())
     }
 
     async fn connect(&self, addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, SendError> {
@@ -84,28 +112,47 @@ impl Dialer {
         }
     }
 
-    async fn http1<S>(&self, stream: S) -> Result<Connection, SendError>
+    async fn http1<S>(&self, stream: S, watch: Watch) -> Result<Connection, SendError>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (sender, connection) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(SendError::Broken)?;
-        self.drive("upstream h1", connection);
-        Ok(Connection::Http1(sender))
-    }
-
-    async fn http2<S>(&self, stream: S) -> Result<Connection, SendError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let (sender, connection) = http2::Builder::new(crate::listen::LocalExec)
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(HEADERS_MAX)
+            .max_header_size(HEAD_BYTES_MAX as usize)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(SendError::Broken)?;
-        self.drive("upstream h2", connection);
-        Ok(Connection::Http2(sender))
+        self.drive("upstream h1", connection);
+        Ok(Connection::Http1(Http1 { sender, watch }))
+    }
+
+    async fn http2(&self, stream: TlsStream<Socket>, origin: &Rc<Origin>) -> Result<Connection, SendError> {
+        let (sender, connection): (_, Http2) = http2::Builder::new(StreamExec(Rc::downgrade(origin)))
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .initial_max_send_streams(UNSAID)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEAD_BYTES_MAX)
+            .max_send_buf_size(SEND_BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(SendError::Broken)?;
+        let connection = Rc::new(RefCell::new(connection));
+        let (peer, last) = (Rc::downgrade(&connection), Cell::new(UNSAID));
+        let limit = move || {
+            // It is borrowed while it works, and what it lets go of then may be the reason to ask.
+            if let Some(peer) = peer.upgrade()
+                && let Ok(peer) = peer.try_borrow()
+            {
+                last.set(peer.current_max_send_streams());
+            }
+            last.get()
+        };
+        self.drive("upstream h2", poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
+        let channel = Channel::new(sender, Box::new(limit));
+        origin.streams().adopt(&channel);
+        Ok(Connection::Http2(Place::take(&channel, origin)))
     }
 
     fn drive(&self, name: &'static str, connection: impl Future<Output = hyper::Result<()>> + 'static) {

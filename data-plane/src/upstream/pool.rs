@@ -1,41 +1,58 @@
-//! Idle connections to one origin, on one worker.
+//! Connections of one organization to one origin, on one worker.
 //!
-//! HTTP/1.1 connections lie on a stack, so that a burst leaves the oldest to age out; an HTTP/2 connection
-//! is one sender that is cloned. A connection whose response was not read to its end is never given back.
+//! Idle HTTP/1.1 connections lie on a stack, so that a burst leaves the oldest to age out; HTTP/2
+//! connections are in `streams`. The invariant: a connection is used again only when its last response was
+//! read to its end, could be read in one way alone, and nothing has come behind it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::client::conn::{http1, http2};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use tokio::time::Instant;
 
-use crate::pipeline::RequestBody;
+use crate::pipeline::{Passage, RequestBody};
 
 use super::Reply;
+use super::socket::Watch;
+use super::streams::{Place, Streams};
 
 /// Shorter than what servers commonly allow, so that we let go first.
-const IDLE_MAX: Duration = Duration::from_secs(50);
-/// What one worker keeps to one origin.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(50);
+/// What one worker keeps to one origin, for one organization.
 const IDLE_COUNT: usize = 256;
+/// What one worker keeps in all before each origin is left with [`IDLE_FEW`]: an organization with many
+/// origins must not use up the node's descriptors, nor leave the others without a connection to use again.
+const IDLE_PLENTY: usize = 2048;
+const IDLE_FEW: usize = 4;
+const IDLE_ALL: usize = 4096;
 
 /// What is open to one scheme, host and port.
-#[derive(Default)]
 pub(crate) struct Origin {
     idle: RefCell<Vec<Idle>>,
-    shared: RefCell<Option<http2::SendRequest<RequestBody>>>,
+    streams: Streams,
+    /// How many connections lie idle on the whole worker.
+    kept: Rc<Cell<usize>>,
 }
 
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Http1,
     since: Instant,
+}
+
+/// An HTTP/1.1 connection.
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) watch: Watch,
 }
 
 /// A connection that can take a request.
 pub(super) enum Connection {
-    Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
+    Http1(Http1),
+    Http2(Rc<Place>),
 }
 
 /// A request that was not answered.
@@ -46,74 +63,111 @@ pub(super) struct Unanswered {
 }
 
 impl Origin {
-    /// A connection that is open and free.
-    pub(super) fn checkout(&self) -> Option<Connection> {
-        if let Some(sender) = self.shared.borrow().as_ref().filter(|sender| sender.is_ready()) {
-            return Some(Connection::Http2(sender.clone()));
+    pub(super) fn new(kept: Rc<Cell<usize>>) -> Self {
+        Self { idle: RefCell::default(), streams: Streams::default(), kept }
+    }
+
+    pub(super) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// A connection that is open and free. A newcomer does not take a stream from those who `waited`.
+    pub(super) fn checkout(self: &Rc<Self>, waited: bool) -> Option<Connection> {
+        if let Some(channel) = self.streams.find(waited) {
+            return Some(Connection::Http2(Place::take(&channel, self)));
         }
         let mut idle = self.idle.borrow_mut();
         // One that was just given back may not have come to rest; it stays for the next.
-        let at = idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        Some(Connection::Http1(idle.swap_remove(at).sender))
-    }
-
-    /// Shares a new connection if its protocol allows that.
-    pub(super) fn adopt(&self, connection: &Connection) {
-        if let Connection::Http2(sender) = connection {
-            self.shared.replace(Some(sender.clone()));
+        while let Some(at) = idle.iter().rposition(|idle| idle.connection.sender.is_ready()) {
+            self.kept.update(|kept| kept - 1);
+            let found = idle.swap_remove(at).connection;
+            if found.watch.is_quiet() {
+                return Some(Connection::Http1(found));
+            }
         }
+        None
     }
 
-    fn give_back(&self, sender: http1::SendRequest<RequestBody>) {
+    fn give_back(&self, connection: Http1) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < IDLE_COUNT && !sender.is_closed() {
-            idle.push(Idle { sender, since: Instant::now() });
+        let most = if self.kept.get() < IDLE_PLENTY { IDLE_COUNT } else { IDLE_FEW };
+        if idle.len() < most && self.kept.get() < IDLE_ALL && !connection.sender.is_closed() {
+            self.kept.update(|kept| kept + 1);
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
     /// Drops what is closed or was idle too long; says whether anything is left.
     pub(super) fn sweep(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_MAX);
-        let mut shared = self.shared.borrow_mut();
-        if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
-            *shared = None;
-        }
-        !idle.is_empty() || shared.is_some()
+        let before = idle.len();
+        idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < IDLE_MAX);
+        self.kept.update(|kept| kept - (before - idle.len()));
+        let streams = self.streams.sweep();
+        !idle.is_empty() || streams
     }
 }
 
 impl Connection {
     pub(super) async fn send(
         self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
+        passage: &Passage,
         origin: &Rc<Origin>,
     ) -> Result<Reply, Unanswered> {
-        let (result, lease) = match self {
-            Self::Http1(mut sender) => {
-                let result = sender.try_send_request(request).await;
-                (result, Lease(Some((sender, Rc::clone(origin)))))
+        let result = match self {
+            Self::Http1(mut http1) => http1.sender.try_send_request(request).await.map(|response| {
+                let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
+                Reply { lease: Lease(Held::Http1(http1, origin)), response }
+            }),
+            Self::Http2(place) => {
+                // An upload may outlast its answer, and takes up the stream as long.
+                request.body_mut().hold(Rc::clone(&place));
+                place.sender().try_send_request(request).await.map(|response| {
+                    place.answered();
+                    Reply { lease: Lease(Held::Http2(place)), response }
+                })
             }
-            Self::Http2(mut sender) => (sender.try_send_request(request).await, Lease(None)),
         };
-        match result {
-            Ok(response) => Ok(Reply { response, lease }),
-            Err(mut failed) => {
-                let unsent = failed.take_message().map(Box::new);
-                Err(Unanswered { error: failed.into_error(), unsent })
-            }
-        }
+        result.map_err(|mut failed| {
+            let unsent = failed.take_message().map(Box::new);
+            Unanswered { error: failed.into_error(), unsent }
+        })
     }
 }
 
+/// Whether two readers see the same end of a response, and of the request before it.
+fn is_clear(response: &Response<Incoming>, passage: &Passage) -> bool {
+    let headers = response.headers();
+    let is_coded = headers.contains_key(TRANSFER_ENCODING);
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next().map(http::HeaderValue::as_bytes);
+    let one_end = match length {
+        None => true,
+        // A list of equal numbers is read as one, by us.
+        Some(length) => !is_coded && lengths.next().is_none() && length.iter().all(u8::is_ascii_digit),
+    };
+    // It has no body, but says that it has one.
+    let empty = response.status() != StatusCode::NO_CONTENT
+        || (!is_coded && length.is_none_or(|length| length == b"0"));
+    // Whoever answers before it has all may take the rest for the next request.
+    one_end && empty && passage.is_whole()
+}
+
 /// Holds a connection while its response is read. Dropped instead of given back, it closes it.
-pub(crate) struct Lease(Option<(http1::SendRequest<RequestBody>, Rc<Origin>)>);
+pub(crate) struct Lease(Held);
+
+enum Held {
+    /// Without an origin it is not to be used again.
+    Http1(Http1, Option<Rc<Origin>>),
+    Http2(#[expect(dead_code, reason = "held for its drop")] Rc<Place>),
+}
 
 impl Lease {
     /// The response was read to its end: the connection may take another request.
     pub(crate) fn give_back(self) {
-        if let Some((sender, origin)) = self.0 {
-            origin.give_back(sender);
+        if let Held::Http1(connection, Some(origin)) = self.0 {
+            origin.give_back(connection);
         }
     }
 }

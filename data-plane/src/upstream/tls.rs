@@ -12,7 +12,6 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -20,6 +19,7 @@ use tracing::debug;
 use url::Host;
 
 use super::SendError;
+use super::socket::Socket;
 
 const SESSIONS: usize = 64;
 
@@ -111,11 +111,7 @@ impl WorkerTls {
         Self { trust, connector: OnceCell::new() }
     }
 
-    pub(super) async fn connect(
-        &self,
-        host: &Host,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, SendError> {
+    pub(super) async fn connect(&self, host: &Host, stream: Socket) -> Result<TlsStream<Socket>, SendError> {
         let name = match host {
             Host::Domain(name) => ServerName::try_from(name.clone())
                 .map_err(|error| SendError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
@@ -133,6 +129,6 @@ impl WorkerTls {
     }
 }
 
-pub(super) fn agreed_on_http2(stream: &TlsStream<TcpStream>) -> bool {
+pub(super) fn agreed_on_http2(stream: &TlsStream<Socket>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }

@@ -45,6 +45,10 @@ fn a_secret_goes_only_where_scheme_host_and_port_agree() {
     check("https://a.example.com", "https://a.example.com:444", false);
     check("https://a.example.com", "https://b.example.com", false);
     check("http://127.0.0.1:9000", "http://127.0.0.1:9000/x", true);
+    // The same host and port in the clear: the port alone does not tell them apart.
+    check("https://a.example.com", "http://a.example.com:443", false);
+    check("http://a.example.com:443", "https://a.example.com", false);
+    check("https://*.example.com:8443", "http://a.example.com:8443", false);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::listen::{self, Counters, Limits, Worker};
 use crate::report::{Entry, ring};
 use crate::snapshot::Snapshot;
 use crate::upstream::guard::Guard;
-use crate::upstream::{Connections, Trust};
+use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
 
 /// A worker that ends with the test.
 pub(super) struct Edge {
@@ -40,6 +40,15 @@ impl Edge {
     }
 
     pub(super) fn start_trusting(snapshot: Snapshot, allowed: &[&str], trust: Arc<Trust>) -> Self {
+        Self::start_asking(snapshot, allowed, trust, Arc::new(SystemNames))
+    }
+
+    pub(super) fn start_asking(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        names: Arc<dyn Names>,
+    ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
         let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
@@ -56,7 +65,13 @@ impl Edge {
                 let tasks = Tasks::new();
                 let (_publisher, mut readers) = current::cell(snapshot, 1);
                 let guard = Arc::new(Guard::new(allowed));
-                let connections = Connections::new(guard, trust, Arc::clone(&counters), tasks.clone());
+                let connections = Connections::new(
+                    guard,
+                    Resolver::new(names),
+                    trust,
+                    Arc::clone(&counters),
+                    tasks.clone(),
+                );
                 let reader = readers.remove(0).sit();
                 let worker =
                     Worker::new(reader, connections, records, counters, &Seams::real(), Arc::default());

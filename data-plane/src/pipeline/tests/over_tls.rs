@@ -16,8 +16,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rr_contract::runtime::Tasks;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::fixture::Region;
 use crate::upstream::Trust;
@@ -25,7 +26,7 @@ use crate::upstream::Trust;
 use super::edge::Edge;
 use super::{get, resources, with_key};
 
-struct Secure {
+pub(super) struct Secure {
     port: u16,
     connections: Arc<AtomicUsize>,
     roots: tempfile::NamedTempFile,
@@ -34,6 +35,20 @@ struct Secure {
 impl Secure {
     /// Answers with the protocol that it was asked in.
     async fn start(protocol: &'static [u8]) -> Self {
+        Self::serving(protocol, |stream| async move {
+            let server = auto::Builder::new(TokioExecutor::new());
+            // The test sees how it ended on the other side.
+            server.serve_connection(TokioIo::new(stream), service_fn(answer)).await.ok();
+        })
+        .await
+    }
+
+    /// Does with each connection what the test says.
+    pub(super) async fn serving<S, F>(protocol: &'static [u8], serve: S) -> Self
+    where
+        S: Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority =
@@ -61,19 +76,27 @@ impl Secure {
         tasks.clone().spawn("upstream", async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("it listens");
-                let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
+                let (acceptor, counted, serve) = (acceptor.clone(), Arc::clone(&counted), serve.clone());
                 tasks.spawn("connection", async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     counted.fetch_add(1, Ordering::Relaxed);
-                    // The test sees how it ended on the other side.
-                    auto::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service_fn(answer))
-                        .await
-                        .ok();
+                    serve(stream).await;
                 });
             }
         });
         Self { port, connections, roots }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    pub(super) fn trust(&self) -> Arc<Trust> {
+        Trust::new(Some(self.roots.path().to_owned()))
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     fn edge(&self, roots: Option<&Path>, host: &str) -> Edge {

@@ -54,8 +54,8 @@ impl Inventory {
             Model::Proxy(proxy) => Ok(Part::Proxy(Arc::new(proxy))),
             Model::Target(target) => {
                 let ResourceId::Target(id) = key.id else { return Err(mismatch()) };
-                let target = CompiledTarget::new(id, target).map_err(|error| invalid(error.to_string()))?;
-                Ok(Part::Target(Arc::new(target)))
+                let target = CompiledTarget::new(key.org, id, target);
+                Ok(Part::Target(Arc::new(target.map_err(|error| invalid(error.to_string()))?)))
             }
             Model::Credential(credential) => {
                 let ResourceId::Credential(id) = key.id else { return Err(mismatch()) };

@@ -1,0 +1,58 @@
+//! When a secret is used, and where.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use rr_contract::model::resource::ResourceId;
+
+use super::*;
+use crate::fixture::{ORG, Region, credential_key};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn credential(
+    region: &Region,
+    not_after: Option<SystemTime>,
+    sealed_not_after: Option<SystemTime>,
+) -> UpstreamCredential {
+    let sealed = region.seal(2, 1, "sk", "x-api-key", &["https://api.example.com"], sealed_not_after);
+    let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+    UpstreamCredential::new(ORG, id, 1, not_after, Upstream::Sealed(sealed), &region.vault())
+}
+
+fn used(credential: &UpstreamCredential, target: &str, now: SystemTime) -> Result<(), Unusable> {
+    credential.injection(&target.parse().expect("a base URL"), now).map(|_| ())
+}
+
+#[test]
+fn a_credential_is_not_used_past_its_end_whoever_set_that() {
+    let region = Region::new();
+    let end = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    let target = "https://api.example.com/v1";
+    for (not_after, sealed) in [(Some(end), None), (None, Some(end)), (Some(end), Some(end + SECOND))] {
+        let credential = credential(&region, not_after, sealed);
+        assert_eq!(used(&credential, target, end), Ok(()));
+        assert_eq!(used(&credential, target, end + SECOND), Err(Unusable::Expired));
+        // It is not one look at the clock that decides for good.
+        assert_eq!(used(&credential, target, end), Ok(()));
+    }
+    assert_eq!(used(&credential(&region, None, None), target, end + SECOND), Ok(()));
+}
+
+#[test]
+fn a_credential_for_an_open_upstream_has_an_end_too() {
+    let region = Region::new();
+    let end = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+    let credential = UpstreamCredential::new(ORG, id, 1, Some(end), Upstream::None, &region.vault());
+    assert_eq!(used(&credential, "https://api.example.com", end), Ok(()));
+    assert_eq!(used(&credential, "https://api.example.com", end + SECOND), Err(Unusable::Expired));
+}
+
+#[test]
+fn a_secret_sealed_for_tls_does_not_go_out_in_the_clear_on_the_same_port() {
+    let region = Region::new();
+    let credential = credential(&region, None, None);
+    let now = UNIX_EPOCH + SECOND;
+    assert_eq!(used(&credential, "https://api.example.com:443/v1", now), Ok(()));
+    assert_eq!(used(&credential, "http://api.example.com:443/v1", now), Err(Unusable::Origin));
+}
