@@ -16,6 +16,7 @@ mod hostile;
 mod joining;
 mod limits;
 mod lists;
+mod lost;
 mod machine;
 mod management;
 mod members;
