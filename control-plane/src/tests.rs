@@ -26,5 +26,6 @@ mod records;
 mod rest;
 mod start;
 mod stream;
+mod tenants;
 mod tokens;
 mod world;
