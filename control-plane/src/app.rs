@@ -40,6 +40,9 @@ const JOINING: Duration = Duration::from_secs(60);
 /// What a drain takes beyond its limit: telling nodes to go.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// What readiness names once no writes are taken any more.
+const NOT_KEPT: &str = "a database that keeps what it acknowledged (the log says more)";
+
 /// Why the control plane did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -171,6 +174,7 @@ pub async fn start(
     let attempts = Attempts::new(store.clone());
     let health = HealthService::new();
     let reporter = health.reporter();
+    let (broken, unreadied, unhealthy) = (store.clone(), readiness.clone(), reporter.clone());
     let guard = Arc::new(Guard::new(config.limits.clone()));
     let api = Api { services, events: events.clone(), attempts: attempts.clone(), stop: front.0.stop() }
         .router(health, guard)
@@ -229,6 +233,14 @@ pub async fn start(
     back.1.spawn("refused attempts", attempts.run(back.0.stop()));
     back.1.spawn("other replicas", store.clone().listen(back.0.stop()));
     jobs.spawn(&back.1, &back.0.stop());
+    let stop = back.0.stop();
+    back.1.spawn("database that keeps", async move {
+        if stop.cut(broken.broken()).await.is_some() {
+            let _held = unreadied.register(NOT_KEPT);
+            unready(&unhealthy).await;
+            stop.requested().await;
+        }
+    });
     front.1.spawn("management port", management.serve(base));
     front.1.spawn("fleet port", fleet.serve(fleet_serving));
     watch.1.spawn("admin port", admin.serve(admin_serving));

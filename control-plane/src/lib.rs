@@ -49,7 +49,7 @@ pub use listen::{BindError, CertificateError};
 pub use restore::{RestoreError, Restored, restore};
 #[cfg(any(test, feature = "bench"))]
 pub use store::bench;
-pub use store::{DatabaseAddress, InvalidDatabase, StoreError};
+pub use store::{Broken, DatabaseAddress, InvalidDatabase, StoreError};
 
 #[cfg(test)]
 mod tests;

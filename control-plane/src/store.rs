@@ -11,6 +11,7 @@ pub mod bench;
 pub(crate) mod decision;
 mod entity;
 mod error;
+mod fence;
 mod fleet_state;
 pub(crate) mod history;
 pub(crate) mod installation;
@@ -27,6 +28,7 @@ pub(crate) mod secret;
 mod stage;
 pub(crate) mod survey;
 pub(crate) mod token;
+mod witness;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +47,7 @@ use sea_orm_migration::MigratorTrait;
 use tokio::sync::watch;
 
 pub use error::StoreError;
+pub use fence::Broken;
 
 pub(crate) use admission::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed};
 
@@ -62,6 +65,9 @@ pub(crate) use resource::Stored;
 pub(crate) use row::Reader;
 pub(crate) use stage::{Put, audit_change};
 pub(crate) use write::{Author, Txn, Written};
+
+use fence::Fence;
+use witness::Witness;
 
 /// Whether another has this database open.
 const IN_USE: &str = "SELECT 1 AS \"one\" FROM pg_stat_activity WHERE application_name = 'rr-control' AND datname = current_database() LIMIT 1";
@@ -124,6 +130,9 @@ struct Inner {
     /// SQLite: one connection, so that writers queue instead of fighting for the lock.
     write: DatabaseConnection,
     read: DatabaseConnection,
+    /// What is known of the connections that write.
+    witness: Witness,
+    fence: Fence,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     /// The newest revision that this process committed; wakes the publisher.
@@ -144,27 +153,24 @@ impl Store {
         stop: Stop,
     ) -> Result<Self, StoreError> {
         let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
-        let (write, read) = match address {
-            DatabaseAddress::Sqlite(path) => {
-                let write = Database::connect(sqlite(path, false)).await.map_err(opened)?;
-                migrate(address, &write).await?;
-                let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
-                (write, Database::connect(sqlite(path, true)).await.map_err(opened)?)
-            }
-            DatabaseAddress::Postgres(url) => {
-                // A pool only says that it waited in vain; one connection says why.
-                reach(url).await.map_err(&opened)?;
-                let write = Database::connect(postgres(url)).await.map_err(opened)?;
-                migrate(address, &write).await?;
-                let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
-                (write, Database::connect(postgres(url)).await.map_err(opened)?)
-            }
-        };
+        if let DatabaseAddress::Postgres(url) = address {
+            // A pool only says that it waited in vain; one connection says why.
+            reach(url).await.map_err(&opened)?;
+        }
+        let (witness, reading) = (Witness::default(), Witness::default());
+        let (mut to_write, mut to_read) = (options(address, false), options(address, true));
+        witness.watch(&mut to_write);
+        reading.watch(&mut to_read);
+        let write = Database::connect(to_write).await.map_err(&opened)?;
+        migrate(address, &write).await?;
+        let read = Database::connect(to_read).await.map_err(&opened)?;
         let (committed, _) = watch::channel(0);
         let (queue, waiting) = write::queue();
         let store = Self(Arc::new(Inner {
             write,
             read,
+            witness,
+            fence: Fence::new(address.to_string()),
             clock,
             tasks: tasks.clone(),
             committed,
@@ -179,6 +185,11 @@ impl Store {
     /// Follows the revisions that this process commits. Others' are found by asking.
     pub(crate) fn committed(&self) -> watch::Receiver<u64> {
         self.0.committed.subscribe()
+    }
+
+    /// Waits until no writes are taken any more, because the database lost what was acknowledged.
+    pub(crate) async fn broken(&self) -> Broken {
+        self.0.fence.broken().await
     }
 
     /// Who is asked before a write is flushed, from now on.
@@ -202,6 +213,10 @@ impl Store {
         }
     }
 
+    fn fence(&self) -> &Fence {
+        &self.0.fence
+    }
+
     fn reader(&self) -> &DatabaseConnection {
         &self.0.read
     }
@@ -216,6 +231,14 @@ pub(crate) fn micros(time: std::time::SystemTime) -> i64 {
 /// Microseconds since 1970, as a time.
 pub(crate) fn time_of(micros: i64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+/// How connections are made that write, or that only read.
+fn options(address: &DatabaseAddress, reads_only: bool) -> ConnectOptions {
+    match address {
+        DatabaseAddress::Sqlite(path) => sqlite(path, reads_only),
+        DatabaseAddress::Postgres(url) => postgres(url),
+    }
 }
 
 fn sqlite(path: &Path, reads_only: bool) -> ConnectOptions {

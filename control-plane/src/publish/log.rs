@@ -38,7 +38,7 @@ impl Log for Store {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        store::installation::head(self).await?.ok_or(StoreError::Damaged("head"))
+        self.newest().await
     }
 
     async fn load(&self) -> Result<(Head, Vec<PublishedResource>), StoreError> {

@@ -115,6 +115,9 @@ pub(crate) enum ServiceError {
     NotAdmitted(Box<NotAdmitted>),
     #[error("the database did not do it")]
     Store(#[source] StoreError),
+    /// What of the database a person has to see to, in its own words.
+    #[error(transparent)]
+    Database(StoreError),
 }
 
 impl ServiceError {
@@ -131,7 +134,7 @@ impl ServiceError {
             | Self::NotShared { .. }
             | Self::Call(_) => Kind::Forbidden,
             Self::Conflict { .. } | Self::Stale { .. } => Kind::Conflict,
-            Self::Store(error) => error.kind(),
+            Self::Store(error) | Self::Database(error) => error.kind(),
         }
     }
 
@@ -153,7 +156,7 @@ impl ServiceError {
                 Obstacle::MassRemoval { .. } => Reason::MassRemoval,
                 Obstacle::Diverged { .. } => Reason::RegionDiverged,
             },
-            Self::Store(error) => match error.kind() {
+            Self::Store(error) | Self::Database(error) => match error.kind() {
                 Kind::AlreadyThere => Reason::NameTaken,
                 Kind::Conflict => Reason::Changed,
                 Kind::Invalid => Reason::Invalid,
@@ -173,6 +176,7 @@ impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotAdmitted(refusal) => Self::NotAdmitted(refusal),
+            error @ (StoreError::Broken(_) | StoreError::NoRoom { .. }) => Self::Database(error),
             other => Self::Store(other),
         }
     }

@@ -5,6 +5,7 @@
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 use super::admission::NotAdmitted;
+use super::fence::Broken;
 use crate::kind::Kind;
 
 /// A read or a write that failed.
@@ -49,6 +50,18 @@ pub enum StoreError {
     /// The commit failed, and it was seen that nothing of it was applied.
     #[error("commit, which was rolled back")]
     RolledBack(#[source] DbErr),
+    /// The database undid the transaction by itself, before the commit.
+    #[error("undone by the database itself")]
+    Undone,
+    /// The database does not keep what was acknowledged.
+    #[error(transparent)]
+    Broken(Box<Broken>),
+    /// There is no room for what was to be written.
+    #[error("the database's disk is full; make room there and try again ({operation})")]
+    NoRoom {
+        /// What was being done.
+        operation: &'static str,
+    },
     /// Another write of the same transaction failed.
     #[error("undone with another write that failed; try again")]
     Group,
@@ -81,6 +94,9 @@ impl StoreError {
             | Self::Migrate { .. }
             | Self::Commit(_)
             | Self::RolledBack(_)
+            | Self::Undone
+            | Self::Broken(_)
+            | Self::NoRoom { .. }
             | Self::Group
             | Self::Closed
             | Self::NotLoaded
@@ -92,7 +108,20 @@ impl StoreError {
 
     /// Whether the write certainly did not happen. Otherwise: read again before deciding.
     pub fn certainly_not_applied(&self) -> bool {
-        !matches!(self, Self::Commit(_) | Self::Lost)
+        match self {
+            Self::Commit(_) | Self::Lost => false,
+            Self::Broken(broken) => !matches!(**broken, Broken::NotCommitted { .. }),
+            _ => true,
+        }
+    }
+
+    /// Whether it is for want of room.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::NoRoom { .. } => true,
+            Self::Commit(source) | Self::RolledBack(source) => is_full(source),
+            _ => false,
+        }
     }
 
     pub(super) fn statement(operation: &'static str) -> impl FnOnce(DbErr) -> Self {
@@ -100,38 +129,68 @@ impl StoreError {
             Some(SqlErr::UniqueConstraintViolation(_)) => Self::Duplicate(source),
             Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::Reference(source),
             _ if holds_nul(&source) => Self::Text(source),
+            _ if is_full(&source) => Self::NoRoom { operation },
             _ => Self::Statement { operation, source },
         }
     }
 }
 
+/// What a database answered with, and whether it was SQLite: its numbers are not PostgreSQL's.
+fn code_of(error: &DbErr) -> Option<(bool, String)> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(source))
+    | DbErr::Query(RuntimeErr::SqlxError(source))
+    | DbErr::Conn(RuntimeErr::SqlxError(source))) = error
+    else {
+        return None;
+    };
+    let sqlx::Error::Database(database) = &**source else { return None };
+    let sqlite = database.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
+    Some((sqlite, database.code()?.into_owned()))
+}
+
+/// The kind of trouble that SQLite names: its codes say more in their higher bits.
+fn sqlite_code(error: &DbErr) -> Option<u32> {
+    match code_of(error)? {
+        (true, code) => Some(code.parse::<u32>().ok()? & 0xff),
+        (false, _) => None,
+    }
+}
+
+fn postgres_code(error: &DbErr) -> Option<String> {
+    code_of(error).and_then(|(sqlite, code)| (!sqlite).then_some(code))
+}
+
 /// 22021: a character that is none in the database's encoding.
 fn holds_nul(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error
-    else {
-        return false;
-    };
-    matches!(&**source, sqlx::Error::Database(database) if database.code().as_deref() == Some("22021"))
+    postgres_code(error).is_some_and(|code| code == "22021")
+}
+
+/// 13: SQLITE_FULL; 53100: disk_full.
+fn is_full(error: &DbErr) -> bool {
+    sqlite_code(error) == Some(13) || postgres_code(error).is_some_and(|code| code == "53100")
 }
 
 fn is_outage(error: &DbErr) -> bool {
+    if let Some(code) = sqlite_code(error) {
+        // Busy, locked, out of memory, read-only, interrupted, I/O error, full, cannot open.
+        return matches!(code, 5..=10 | 13 | 14);
+    }
+    if let Some(code) = postgres_code(error) {
+        // 08 connection, 53 out of something, 57P0x shutting down, 58 its system; 55P03 lock_timeout,
+        // 57014 statement_timeout, 40001 and 40P01 others at the same rows.
+        return ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
+            || ["55P03", "57014", "40001", "40P01"].contains(&code.as_str());
+    }
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
-            match &**source {
-                sqlx::Error::Io(_)
+        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => matches!(
+            &**source,
+            sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed => true,
-                // 55P03 lock_timeout, 57014 statement_timeout, 57P0x shutting down, 5 and 6 SQLite busy.
-                sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-                    ["55P03", "57014", "57P01", "57P02", "57P03", "40001", "40P01", "5", "6"]
-                        .contains(&code.as_ref())
-                }),
-                _ => false,
-            }
-        }
+                | sqlx::Error::WorkerCrashed
+        ),
         _ => false,
     }
 }

@@ -37,6 +37,14 @@ pub(crate) async fn head(db: &impl Reader) -> Result<Option<Head>, StoreError> {
 }
 
 impl Store {
+    /// As it is now, asked of a connection that does not write: an error where it is behind what was acknowledged.
+    pub(crate) async fn newest(&self) -> Result<Head, StoreError> {
+        let acknowledged = self.fence().acknowledged();
+        let head = head(self).await?.ok_or(StoreError::Damaged("head"))?;
+        self.fence().compare(acknowledged, super::history::row_of(head.revision)?, &head.audit)?;
+        Ok(head)
+    }
+
     /// As it is now; made when there is none, by whichever replica comes first.
     pub(crate) async fn installation(&self, entropy: &dyn Entropy) -> Result<Head, StoreError> {
         if let Some(head) = head(self).await? {

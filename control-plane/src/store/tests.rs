@@ -17,6 +17,7 @@ use crate::document::Part;
 use crate::noun::Noun;
 use crate::tests::postgres;
 
+mod commit;
 mod record;
 
 enum Home {

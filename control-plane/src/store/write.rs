@@ -28,7 +28,9 @@ use tracing::{error, warn};
 
 use super::admission::{Admission, Admitted, Consent};
 use super::entity::{head, revision};
+use super::fence::Fence;
 use super::stage::{Place, Staged, flush};
+use super::witness::Watched;
 use super::{Store, StoreError, listen};
 
 /// How many writes share a commit at most: the first waits for the last.
@@ -76,6 +78,8 @@ pub(crate) struct Written<T> {
 
 /// An open transaction.
 pub(crate) struct Txn {
+    /// Dropped before the transaction lets go of its connection.
+    watched: Watched,
     tx: DatabaseTransaction,
     pub(super) staged: Staged,
     now: i64,
@@ -102,10 +106,35 @@ impl Txn {
         self.head
     }
 
+    /// Whether more can be done in it. Where a statement failed, PostgreSQL takes no further one of the transaction, and
+    /// SQLite may have undone it.
+    async fn still_goes(&self) -> Result<(), StoreError> {
+        if self.watched.is_undone() {
+            return Err(StoreError::Undone);
+        }
+        if self.asked.load(Ordering::Relaxed) && self.tx.get_database_backend() == DatabaseBackend::Postgres {
+            self.tx.execute_unprepared("SELECT 1").await.map_err(StoreError::statement("go on"))?;
+        }
+        Ok(())
+    }
+
+    /// Commits, and believes it only where the database was seen to do it.
+    async fn commit(self, fence: &Fence) -> Result<(), StoreError> {
+        if self.watched.is_undone() {
+            return Err(StoreError::Undone);
+        }
+        let Self { watched, tx, .. } = self;
+        watched.commits();
+        tx.commit().await.map_err(StoreError::Commit)?;
+        if watched.committed() { Ok(()) } else { Err(fence.not_committed()) }
+    }
+
     async fn rollback(self) {
-        if let Err(error) = self.tx.rollback().await {
+        let Self { watched, tx, .. } = self;
+        match tx.rollback().await {
+            Ok(()) => watched.ended(),
             // The connection is discarded with it, so nothing of it stays.
-            tracing::debug!(%error, "rollback failed");
+            Err(error) => tracing::debug!(%error, "rollback failed"),
         }
     }
 }
@@ -164,6 +193,14 @@ pub(super) struct Queue(mpsc::Sender<Box<dyn Turn>>);
 /// Whence they are taken.
 pub(super) struct Waiting(mpsc::Receiver<Box<dyn Turn>>);
 
+#[cfg(test)]
+impl Queue {
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        WAITING - self.0.capacity()
+    }
+}
+
 pub(super) fn queue() -> (Queue, Waiting) {
     let (sender, receiver) = mpsc::channel(WAITING);
     (Queue(sender), Waiting(receiver))
@@ -205,17 +242,22 @@ impl Store {
     {
         let store = self.clone();
         let task = self.0.tasks.spawn("store-note", async move {
+            store.fence().open()?;
             let mut txn = store.begin().await?;
-            match work(&mut txn).await {
-                Ok(value) => {
-                    txn.tx.commit().await.map_err(StoreError::Commit)?;
-                    Ok(value)
-                }
+            let value = match work(&mut txn).await {
+                Ok(value) => value,
                 Err(error) => {
                     txn.rollback().await;
-                    Err(error)
+                    return Err(error);
                 }
+            };
+            // PostgreSQL answers the commit of a transaction that failed, and undoes it.
+            if let Err(error) = txn.still_goes().await {
+                txn.rollback().await;
+                return Err(error.into());
             }
+            txn.commit(store.fence()).await?;
+            Ok(value)
         });
         match task.await {
             Ok(result) => result,
@@ -233,8 +275,14 @@ impl Store {
                 ..Default::default()
             })
             .await
-            .map_err(StoreError::statement("begin"))?;
-        Ok(Txn { tx, staged: Staged::default(), now: self.now(), head: 0, asked: AtomicBool::new(false) })
+            .map_err(|error| {
+                // Whatever is open on it, it is not ours to go on with.
+                self.0.witness.discard();
+                StoreError::statement("begin")(error)
+            })?;
+        let watched = self.0.witness.begun(tx.get_database_backend());
+        let (staged, asked) = (Staged::default(), AtomicBool::new(false));
+        Ok(Txn { watched, tx, staged, now: self.now(), head: 0, asked })
     }
 
     /// Takes what waits, group by group, until the stop.
@@ -267,6 +315,7 @@ impl Store {
         let mut run = 0;
         while let Some(turn) = waiting.pop_front() {
             if let Err(()) = group.take(turn, self.now()).await {
+                group.txn.rollback().await;
                 return;
             }
             run += 1;
@@ -281,9 +330,18 @@ impl Store {
 
     /// Begins, and takes the lock that makes commits follow one another.
     async fn open_group(&self) -> Result<Group, StoreError> {
+        self.fence().open()?;
+        let acknowledged = self.fence().acknowledged();
         let txn = self.begin().await?;
         let admission = self.0.admission.get().and_then(Weak::upgrade);
-        match begun(&txn, admission.as_deref()).await {
+        let begun = match begun(&txn).await {
+            Ok(place) => match self.fence().compare(acknowledged, place.head, &place.audit) {
+                Ok(()) => admitting(&txn, admission.as_deref(), place).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match begun {
             Ok(place) => Ok(Group { txn, place, ends: Vec::new(), admission }),
             Err(error) => {
                 txn.rollback().await;
@@ -303,28 +361,34 @@ impl Store {
             ends.into_iter().for_each(|(_, end)| end(Err(StoreError::Group)));
             return;
         }
-        let held = match txn.tx.commit().await {
-            Ok(()) => Ok(()),
-            Err(error) if newest.is_none() => Err(StoreError::Commit(error)),
-            Err(error) => self.was_committed(&place, error).await,
+        let held = match txn.commit(self.fence()).await {
+            Err(StoreError::Commit(error)) if newest.is_some() => self.was_committed(&place, error).await,
+            ended => ended,
         };
         match held {
             Ok(()) => {
                 if let Some(newest) = newest {
+                    self.fence().acknowledge(place.head, place.audit);
                     self.announce(newest);
                 }
                 ends.into_iter().for_each(|(revision, end)| end(Ok(revision)));
             }
             Err(error) => {
                 warn!(error = %chain(&error), writes = ends.len(), "commit failed");
-                let sure = error.certainly_not_applied();
-                let told = || if sure { StoreError::Group } else { StoreError::Lost };
+                let told = || match &error {
+                    StoreError::Broken(broken) => StoreError::Broken(broken.clone()),
+                    error if error.certainly_not_applied() && error.is_full() => {
+                        StoreError::NoRoom { operation: "commit" }
+                    }
+                    error if error.certainly_not_applied() => StoreError::Group,
+                    _ => StoreError::Lost,
+                };
                 ends.into_iter().for_each(|(_, end)| end(Err(told())));
             }
         }
     }
 
-    /// A commit that answers with an error may have held all the same: the rows tell.
+    /// A commit that answers with an error may have held all the same: the rows tell, on another connection.
     async fn was_committed(&self, place: &Place, error: DbErr) -> Result<(), StoreError> {
         for _ in 0..ASKED {
             match self.holds(place).await {
@@ -409,18 +473,13 @@ impl Group {
 }
 
 impl Group {
-    /// After a write that came to nothing. Where it was a statement that failed, PostgreSQL takes no further one of the
-    /// transaction, and the group is undone.
+    /// After a write that came to nothing: where that was because of the database, the group is undone.
     async fn go_on(&mut self) -> Result<(), ()> {
         self.txn.staged = Staged::default();
-        let asked = self.txn.asked.load(Ordering::Relaxed);
-        if !asked || self.txn.tx.get_database_backend() != DatabaseBackend::Postgres {
-            return Ok(());
-        }
-        match self.txn.tx.execute_unprepared("SELECT 1").await {
-            Ok(_) => Ok(()),
+        match self.txn.still_goes().await {
+            Ok(()) => Ok(()),
             Err(error) => {
-                warn!(%error, writes = self.ends.len(), "writes undone");
+                warn!(error = %chain(&error), writes = self.ends.len(), "writes undone");
                 self.ends.drain(..).for_each(|(_, end)| end(Err(StoreError::Group)));
                 Err(())
             }
@@ -444,15 +503,21 @@ async fn admit(
     }
 }
 
-/// Where a group of writes begins, once whoever is asked about them knows it.
-async fn begun(txn: &Txn, admission: Option<&dyn Admission>) -> Result<Place, StoreError> {
+/// Where a group of writes begins.
+async fn begun(txn: &Txn) -> Result<Place, StoreError> {
     let row = held_head(txn).await?;
     let (head, audit) = row.map_or((0, vec![0; 32]), |row| (row.head, row.audit));
     let audit = audit.try_into().map_err(|_| StoreError::Damaged("head"))?;
-    if let Some(admission) = admission {
-        admission.begin(txn, u64::try_from(head).map_err(|_| StoreError::Damaged("head"))?, audit).await?;
-    }
     Ok(Place { head, audit })
+}
+
+/// Whoever is asked about writes learns where they begin.
+async fn admitting(txn: &Txn, admission: Option<&dyn Admission>, place: Place) -> Result<Place, StoreError> {
+    if let Some(admission) = admission {
+        let head = u64::try_from(place.head).map_err(|_| StoreError::Damaged("head"))?;
+        admission.begin(txn, head, place.audit).await?;
+    }
+    Ok(place)
 }
 
 async fn held_head(txn: &Txn) -> Result<Option<head::Model>, StoreError> {

@@ -2,9 +2,11 @@
 //!
 //! Targets, credentials, proxies and rules are made, read, listed, changed and removed, rightly and wrongly, under
 //! names of a small pool, so that they meet. Ids, times and etags are the control plane's: of those it is
-//! compared that they stay, or change, as they should. `RR_TEST_SEED` runs another seed.
+//! compared that they stay, or change, as they should. A second organization is filled in the same way first; what it
+//! has is named in calls to the other one, where it is nothing, and is found unchanged in the end. `RR_TEST_SEED` runs
+//! another seed.
 
-mod calls;
+pub(super) mod calls;
 mod chance;
 mod state;
 
@@ -15,7 +17,7 @@ use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{self as wire, Document, document};
 use tonic::{Code, Status};
 
-use super::world::World;
+use super::world::{Region, World};
 use crate::document::each;
 use crate::noun::Noun;
 use calls::{Ask, Calls};
@@ -26,6 +28,8 @@ const ORG: &str = "acme";
 const NOUNS: [Noun; 4] = [Noun::Target, Noun::Credential, Noun::Proxy, Noun::Rule];
 /// Of each seed.
 const CALLS: usize = 600;
+/// Of each seed, to fill the other organization.
+const CALLS_BEFORE: usize = 60;
 
 /// What has to happen for the test to say something.
 const WORTH: [(&str, Code); 15] = [
@@ -58,20 +62,19 @@ async fn every_answer_to_random_calls_is_what_a_small_model_answers() {
     let region = world.region("eu").await;
     for (n, seed) in seeds.into_iter().enumerate() {
         println!("run with RR_TEST_SEED={seed}");
-        let org = world.org(&format!("{ORG}-{n}")).await;
-        let head = world.installation().await.revision;
-        let model = Model { region: ("eu".to_owned(), region.id.to_string()), ..Model::default() };
-        let calls =
-            Calls { channel: world.channel.clone(), token: world.operator.clone(), org: org.name.clone() };
-        let past = BTreeMap::from([(head, Entries::new())]);
-        let mut run =
-            Run { dice: Dice(seed), calls, org, model, head, past, gone: Vec::new(), seen: BTreeMap::new() };
+        let mut other = Run::new(&world, &region, &format!("other-{n}"), seed ^ 1000).await;
+        for _ in 0..CALLS_BEFORE {
+            other.step().await;
+        }
+        let mut run = Run::new(&world, &region, &format!("{ORG}-{n}"), seed).await;
+        run.theirs = other.model.entries.values().map(|entry| entry.id.clone()).collect();
         for step in 0..CALLS {
             println!("call {step}");
             run.step().await;
         }
         for noun in NOUNS {
             run.whole(noun, &Ask::default()).await;
+            other.whole(noun, &Ask::default()).await;
         }
         println!("{:?}", run.seen);
         // What comes out of a fixed seed is known to be worth its time.
@@ -96,11 +99,25 @@ struct Run {
     past: BTreeMap<u64, Entries>,
     /// Ids of what is there no more.
     gone: Vec<String>,
+    /// Ids of what another organization has.
+    theirs: Vec<String>,
     /// How often each call ended how.
     seen: BTreeMap<(String, i32), usize>,
 }
 
 impl Run {
+    /// In an organization of its own.
+    async fn new(world: &World, region: &Region, name: &str, seed: u64) -> Self {
+        let org = world.org(name).await;
+        let head = world.installation().await.revision;
+        let model = Model { region: (region.name.clone(), region.id.to_string()), ..Model::default() };
+        let calls =
+            Calls { channel: world.channel.clone(), token: world.operator.clone(), org: org.name.clone() };
+        let past = BTreeMap::from([(head, Entries::new())]);
+        let (gone, theirs, seen) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { dice: Dice(seed), calls, org, model, head, past, gone, theirs, seen }
+    }
+
     async fn step(&mut self) {
         let noun = self.dice.of(&NOUNS);
         match self.dice.below(100) {

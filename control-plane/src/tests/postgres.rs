@@ -43,14 +43,11 @@ impl Drop for Cluster {
     }
 }
 
-/// An empty database; none, with a line that says why, where there is no server program.
+/// An empty database; none, with a line that says why, where there is no server program. Where `CI` is set, one has to
+/// be there.
 pub(crate) fn database(test: &str) -> Option<Database> {
-    let Some(programs) = programs() else {
-        // Straight to the terminal: what a passing test prints is not shown.
-        let text = "not run on PostgreSQL: no `postgres` and `initdb` in PATH or /usr/lib/postgresql";
-        writeln!(std::io::stderr(), "{test}: {text}").ok();
-        return None;
-    };
+    let ci = std::env::var_os("CI").is_some_and(|said| !said.is_empty());
+    let programs = wanted(test, programs(), ci)?;
     let cluster = {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         match shared.upgrade() {
@@ -65,6 +62,30 @@ pub(crate) fn database(test: &str) -> Option<Database> {
     let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
     cluster.psql(&programs, &format!("CREATE DATABASE {name}"));
     Some(Database { cluster, name })
+}
+
+/// The programs, or whether a test can do without.
+fn wanted(test: &str, programs: Option<PathBuf>, ci: bool) -> Option<PathBuf> {
+    if programs.is_none() {
+        let text = "not run on PostgreSQL: no `postgres` and `initdb` in PATH or /usr/lib/postgresql";
+        assert!(!ci, "{test}: {text}; CI is set, so half of the suite may not be left out: install them");
+        // Straight to the terminal: what a passing test prints is not shown.
+        writeln!(std::io::stderr(), "{test}: {text}").ok();
+    }
+    programs
+}
+
+#[test]
+#[should_panic(expected = "CI is set, so half of the suite may not be left out")]
+fn a_missing_server_fails_the_tests_where_ci_is_set() {
+    wanted("a test", None, true);
+}
+
+#[test]
+fn a_missing_server_leaves_a_test_out_where_ci_is_not_set() {
+    assert_eq!(wanted("a test that leaves PostgreSQL out on purpose", None, false), None);
+    let there = Some(PathBuf::from("/there"));
+    assert_eq!(wanted("a test", there.clone(), true), there);
 }
 
 impl Cluster {

@@ -7,7 +7,7 @@ use super::on_both;
 use crate::store::request::{Ingest, Ingested, ingest};
 use crate::store::{Store, request, request_row};
 
-fn batch(sequence: u64, ids: &[&str]) -> Ingest {
+pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
     let row = |id: &&str| request_row::Model {
         id: (*id).to_owned(),
         org: "og_a".to_owned(),
@@ -69,7 +69,7 @@ async fn a_batch_is_stored_once_however_often_and_in_whatever_order_it_is_sent()
 }
 
 /// Says that px_a was served in rg.
-async fn home(store: &Store) {
+pub(super) async fn home(store: &Store) {
     let statement = r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('px_a', 'rg', 'og_a')"#;
     store.0.write.execute_unprepared(statement).await.expect("inserts");
 }

@@ -1,7 +1,9 @@
-//! The calls of four services as one set, over any of their resources.
+//! The calls of six services as one set, over any of their resources.
 
 use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use rr_contract::wire::management::filter_service_client::FilterServiceClient;
+use rr_contract::wire::management::meter_service_client::MeterServiceClient;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_contract::wire::management::rule_service_client::RuleServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
@@ -14,19 +16,19 @@ use crate::document::Resource as _;
 use crate::noun::Noun;
 
 /// Somebody who calls, in one organization.
-pub(super) struct Calls {
-    pub(super) channel: Channel,
-    pub(super) token: String,
-    pub(super) org: String,
+pub(in crate::tests) struct Calls {
+    pub(in crate::tests) channel: Channel,
+    pub(in crate::tests) token: String,
+    pub(in crate::tests) org: String,
 }
 
 /// What a list call is asked for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ask {
-    pub(super) page_size: i32,
-    pub(super) page_token: String,
-    pub(super) filter: String,
-    pub(super) order_by: String,
+pub(in crate::tests) struct Ask {
+    pub(in crate::tests) page_size: i32,
+    pub(in crate::tests) page_token: String,
+    pub(in crate::tests) filter: String,
+    pub(in crate::tests) order_by: String,
 }
 
 macro_rules! calls {
@@ -39,7 +41,7 @@ macro_rules! calls {
         $delete:ident $delete_request:ident $($cascade:ident)?;
     )*) => {
         impl Calls {
-            pub(super) async fn create(&self, document: Document) -> Result<(Document, u64), Status> {
+            pub(in crate::tests) async fn create(&self, document: Document) -> Result<(Document, u64), Status> {
                 match document.resource {
                     $(Some(document::Resource::$noun(given)) => {
                         let request = wire::$create_request { org: self.org.clone(), $field: Some(given), ..Default::default() };
@@ -51,7 +53,7 @@ macro_rules! calls {
                 }
             }
 
-            pub(super) async fn get(
+            pub(in crate::tests) async fn get(
                 &self,
                 noun: Noun,
                 reference: &str,
@@ -69,7 +71,7 @@ macro_rules! calls {
                 }
             }
 
-            pub(super) async fn list(&self, noun: Noun, ask: Ask) -> Result<(Vec<Document>, String), Status> {
+            pub(in crate::tests) async fn list(&self, noun: Noun, ask: Ask) -> Result<(Vec<Document>, String), Status> {
                 let Ask { page_size, page_token, filter, order_by } = ask;
                 let org = self.org.clone();
                 match noun {
@@ -84,7 +86,7 @@ macro_rules! calls {
                 }
             }
 
-            pub(super) async fn update(
+            pub(in crate::tests) async fn update(
                 &self,
                 name: &str,
                 document: Document,
@@ -103,7 +105,7 @@ macro_rules! calls {
             }
 
             /// `along` is not looked at where nothing can go along.
-            pub(super) async fn delete(
+            pub(in crate::tests) async fn delete(
                 &self,
                 noun: Noun,
                 reference: &str,
@@ -143,4 +145,12 @@ calls! {
     Rule rule rules in RuleServiceClient,
     create_rule CreateRuleRequest, get_rule GetRuleRequest, list_rules ListRulesRequest,
     update_rule UpdateRuleRequest, delete_rule DeleteRuleRequest;
+
+    Filter filter filters in FilterServiceClient,
+    create_filter CreateFilterRequest, get_filter GetFilterRequest, list_filters ListFiltersRequest,
+    update_filter UpdateFilterRequest, delete_filter DeleteFilterRequest;
+
+    Meter meter meters in MeterServiceClient,
+    create_meter CreateMeterRequest, get_meter GetMeterRequest, list_meters ListMetersRequest,
+    update_meter UpdateMeterRequest, delete_meter DeleteMeterRequest;
 }

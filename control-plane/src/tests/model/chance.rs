@@ -38,7 +38,8 @@ impl Dice {
 }
 
 impl Run {
-    /// By name or id: of something there more often than not, of something gone, or a name of the pool.
+    /// By name or id: of something there more often than not, of something gone, of
+    /// something of another organization, or a name of the pool.
     pub(super) fn reference(&mut self, noun: Noun) -> String {
         let there: Vec<(String, String)> = self
             .model
@@ -50,6 +51,11 @@ impl Run {
         if self.dice.chance(75) && !there.is_empty() {
             let (name, id) = self.dice.of(&there);
             return if self.dice.chance(50) { name } else { id };
+        }
+        let theirs: Vec<String> =
+            self.theirs.iter().filter(|id| id.starts_with(noun.prefix())).cloned().collect();
+        if self.dice.chance(30) && !theirs.is_empty() {
+            return self.dice.of(&theirs);
         }
         let gone: Vec<String> =
             self.gone.iter().filter(|id| id.starts_with(noun.prefix())).cloned().collect();
