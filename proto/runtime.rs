@@ -14,4 +14,4 @@ mod task;
 pub use chain::chain;
 pub use ready::{Gate, Readiness};
 pub use stop::{Shutdown, Stop};
-pub use task::Tasks;
+pub use task::{Tasks, logging_alike};

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Shutdown};
+use rr_contract::runtime::{Readiness, Shutdown, logging_alike};
 use rr_contract::seam::Seams;
 use tokio::sync::oneshot;
 use tracing::error;
@@ -155,7 +155,7 @@ pub async fn start_with(
     };
     let thread = Builder::new()
         .name("control".into())
-        .spawn(move || control::run(plan, started, fail))
+        .spawn(logging_alike(move || control::run(plan, started, fail)))
         .map_err(system("start the control thread"))?;
     match starting.await {
         Ok(Ok(())) => Ok(Running { listen, admin, node, board, readiness, shutdown, failed, thread }),

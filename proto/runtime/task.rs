@@ -165,6 +165,13 @@ impl Drop for Mark {
     }
 }
 
+/// `work` for a thread of its own, which then logs where the thread that calls this does. To a program that is all the
+/// same; where several planes share a process, lines stay with whoever started theirs.
+pub fn logging_alike<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let here = tracing::dispatcher::get_default(Clone::clone);
+    move || tracing::dispatcher::with_default(&here, work)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{future, panic};

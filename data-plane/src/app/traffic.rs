@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
-use rr_contract::runtime::{Gate, Stop, Tasks};
+use rr_contract::runtime::{Gate, Stop, Tasks, logging_alike};
 use rr_contract::seam::Seams;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tracing::error;
@@ -72,14 +72,15 @@ impl Follower<Snapshot> for Observer {
 /// Starts a worker.
 pub(super) fn start(seat: Seat, shared: Shared) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", seat.index);
-    Builder::new().name(name).stack_size(STACK).spawn(move || {
+    let work = logging_alike(move || {
         let pulse = seat.pulse.clone();
         match work(seat, shared) {
             Ok(()) => pulse.end(),
             // The watchdog sees it, as it sees one that hangs: nobody else would take its callers.
             Err(error) => error!(%error, "worker ended"),
         }
-    })
+    });
+    Builder::new().name(name).stack_size(STACK).spawn(work)
 }
 
 fn work(seat: Seat, shared: Shared) -> io::Result<()> {

@@ -34,3 +34,55 @@ impl Ring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use rr_contract::model::id::RequestId;
+
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            id: RequestId::from_random([7; 16]),
+            received_at: SystemTime::UNIX_EPOCH,
+            org: None,
+            proxy: None,
+            caller: None,
+            target: None,
+            upstream: None,
+            method: http::Method::GET,
+            path: "/".into(),
+            status: None,
+            upstream_status: None,
+            code: None,
+            duration: Duration::ZERO,
+            upstream_duration: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            revision: 0,
+            aborted: false,
+        }
+    }
+
+    #[test]
+    fn each_record_more_than_fits_is_counted_and_room_takes_records_again() {
+        let counters = Arc::new(Counters::default());
+        let (ring, mut receiver) = ring(Arc::clone(&counters));
+        for _ in 0..CAPACITY {
+            ring.push(entry());
+        }
+        assert_eq!(counters.records_lost(), 0, "all of these fit");
+        for lost in 1..=3 {
+            ring.push(entry());
+            assert_eq!(counters.records_lost(), lost);
+        }
+        assert!(receiver.try_recv().is_ok());
+        ring.push(entry());
+        assert_eq!(counters.records_lost(), 3);
+        drop(receiver);
+        ring.push(entry());
+        assert_eq!(counters.records_lost(), 4, "a spool that is gone loses records too");
+    }
+}

@@ -2,12 +2,16 @@
 //!
 //! A thread of its own empties the rings, writes batches into segment files, syncs at most each 100 ms, and
 //! deletes what was acknowledged. The invariants: a batch keeps its number for good, a number that was ever
-//! given out is never given out again, numbers have no gap, and whatever is lost (a full ring, a full disk, a kill) is in the stream as a count.
+//! given out is never given out again, numbers have no gap, and whatever is lost (a full ring, a full disk, a kill,
+//! damage) is in the stream as a count. No damage deletes anything: what is whole is sent, the rest set aside.
 
+mod aside;
 mod frame;
-mod meta;
+mod marks;
+mod open;
 mod segment;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +22,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 use std::{io, mem};
 
-use prost::Message as _;
 use rr_contract::model::time::timestamp;
+use rr_contract::runtime::logging_alike;
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -74,11 +78,31 @@ pub(super) struct State {
     pub(super) id: [u8; 16],
     pub(super) segments: std::collections::VecDeque<segment::Segment>,
     pub(super) acked: u64,
+    /// How many records that were.
+    pub(super) acked_total: u64,
+    /// The newest batches that were read to be sent, each with the number of records up to it.
+    pub(super) sent: std::collections::VecDeque<(u64, u64)>,
     /// Numbers up to here are in use elsewhere, whoever gave them out.
     pub(super) skip: u64,
     dropped: u64,
     /// Places where what was written could not be read back.
     damaged: u64,
+    /// The batch with this number could not be read.
+    doubted: Option<u64>,
+}
+
+/// How many of the batches that were read are remembered: some more than are ever under way.
+const SENT: usize = 64;
+
+impl State {
+    /// Batch `number` was read, to be sent; with it, the spool had been given `total` records.
+    pub(super) fn hand_out(&mut self, number: u64, total: u64) {
+        while self.sent.pop_back_if(|(before, _)| *before >= number).is_some() {}
+        if self.sent.len() == SENT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((number, total));
+    }
 }
 
 impl Shared {
@@ -129,7 +153,7 @@ impl Spool {
         let mut writer = Writer {
             store,
             rings: rings.collect(),
-            pending: found.into_iter().collect(),
+            pending: found,
             last_drain: seams.clock.now(),
             last_sync: tokio::time::Instant::now(),
             last_alive: tokio::time::Instant::now(),
@@ -139,7 +163,7 @@ impl Spool {
         let thread = Builder::new()
             .name("spool".into())
             .stack_size(STACK)
-            .spawn(move || writer.run(&stopped))
+            .spawn(logging_alike(move || writer.run(&stopped)))
             .map_err(failed)?;
         Ok((Self { stop, thread }, handle))
     }
@@ -195,7 +219,15 @@ impl SpoolHandle {
             return false;
         }
         state.acked = state.acked.max(through);
+        while let Some((_, total)) = state.sent.pop_front_if(|(number, _)| *number <= through) {
+            state.acked_total = state.acked_total.max(total);
+        }
         true
+    }
+
+    /// Has the file looked at that holds batch `number`: it could not be read.
+    pub(super) fn doubt(&self, number: u64) {
+        self.shared.state().doubted = Some(number);
     }
 
     /// Keeps a batch aside that the control plane could not read.
@@ -234,8 +266,8 @@ impl Writer {
             }
             let alive = stopping || self.last_alive.elapsed() >= ALIVE_EVERY;
             let reclaimed = self.store.reclaim();
-            let outcome =
-                reclaimed.and_then(|()| if alive { self.store.mark_alive(stopping) } else { Ok(()) });
+            let outcome = reclaimed
+                .and_then(|()| if alive { self.store.mark_alive(stopping) } else { self.store.tell() });
             self.note(outcome);
             if alive {
                 self.last_alive = tokio::time::Instant::now();
@@ -272,7 +304,7 @@ impl Writer {
     }
 
     fn append(&mut self, batch: fleet::Batch) {
-        let outcome = self.store.append(&batch.encode_to_vec());
+        let outcome = self.store.append(&batch);
         if outcome.is_err() {
             let now = self.seams.clock.now();
             let lost = batch.records.len() as u64;

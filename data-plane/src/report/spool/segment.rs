@@ -2,8 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use rr_contract::model::time;
+use rr_contract::wire::fleet;
 
 use super::{SpoolHandle, frame};
 
@@ -12,13 +15,57 @@ use super::{SpoolHandle, frame};
 pub(crate) struct Segment {
     pub(super) first: u64,
     pub(super) last: u64,
+    /// How many records the spool was given before it, and with it.
+    pub(super) before: u64,
+    pub(super) end: u64,
+    pub(super) content: Content,
     /// Bytes that are on disk for good. Nothing behind them is read.
     pub(super) synced: u64,
     /// What was in it was dropped.
     pub(super) is_gap: bool,
+    /// Counts up whenever another file comes under the same name.
+    pub(super) version: u32,
+}
+
+/// What is in batches.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Content {
+    /// Records, lost ones among them.
+    pub(super) weight: u64,
+    /// Of those, what is in there as a loss already.
+    pub(super) lost: u64,
+    /// When the oldest and the newest of them were made.
+    pub(super) from: Option<SystemTime>,
+    pub(super) to: Option<SystemTime>,
+}
+
+impl Content {
+    pub(super) fn of(batch: &fleet::Batch) -> Self {
+        let lost = batch.dropped.iter().map(|dropped| dropped.records).sum();
+        let mut content = Self { weight: batch.records.len() as u64 + lost, lost, ..Self::default() };
+        let records = batch.records.iter().map(|record| &record.received_at);
+        let ends = batch.dropped.iter().flat_map(|dropped| [&dropped.from, &dropped.to]);
+        for at in records.chain(ends).flatten().filter_map(|at| time::system_time(at).ok()) {
+            content.from = Some(content.from.map_or(at, |from| from.min(at)));
+            content.to = content.to.max(Some(at));
+        }
+        content
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        self.weight += more.weight;
+        self.lost += more.lost;
+        self.from = [self.from, more.from].into_iter().flatten().min();
+        self.to = self.to.max(more.to);
+    }
 }
 
 impl Segment {
+    pub(super) fn empty(first: u64, before: u64) -> Self {
+        let content = Content::default();
+        Self { first, last: first - 1, before, end: before, content, synced: 0, is_gap: false, version: 0 }
+    }
+
     pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
         folder.join(format!("segment-{first:020}"))
     }
@@ -31,46 +78,47 @@ impl Segment {
 /// A place in the stream of batches.
 pub(crate) struct Cursor {
     next: u64,
-    /// The segment that `buffer` is from, and how much of the file it ends at.
-    segment: Option<(u64, bool)>,
+    /// The segment that `buffer` is from, and which file under its name.
+    segment: Option<(u64, u32)>,
     buffer: Vec<u8>,
     offset: usize,
     read_to: u64,
-    /// A gap that is being told.
-    gap: Option<u64>,
+    /// A gap that is being told: where it ends, and what is said there.
+    gap: Option<(u64, Bytes)>,
 }
 
 impl Cursor {
     /// Starts with batch `next`.
     pub(crate) fn at(next: u64) -> Self {
-        Self { next, segment: None, buffer: Vec::new(), offset: 0, read_to: 0, gap: None }
+        Self { next, segment: None, buffer: Vec::new(), offset: 0, read_to: frame::HEADER as u64, gap: None }
     }
 
     /// The next batch; `None` when there is none yet.
     pub(crate) fn next(&mut self, spool: &SpoolHandle) -> io::Result<Option<(u64, Bytes)>> {
-        if let Some(through) = self.gap {
-            if self.next <= through {
-                // What was lost was said with the first of them; the others only keep their numbers.
-                self.next += 1;
-                return Ok(Some((self.next - 1, Bytes::new())));
-            }
-            self.gap = None;
+        let found = self.find(spool);
+        if found.is_err() {
+            spool.doubt(self.next);
         }
+        found
+    }
+
+    fn find(&mut self, spool: &SpoolHandle) -> io::Result<Option<(u64, Bytes)>> {
         let (id, segment) = {
             let state = spool.shared.state();
             if let Some(oldest) = state.segments.front().filter(|oldest| self.next < oldest.first) {
                 // Acknowledged once, deleted here, and then lost there: only the numbers are left to give.
-                self.gap = Some(oldest.first - 1);
-                self.next += 1;
-                return Ok(Some((self.next - 1, Bytes::new())));
+                *self = Self { gap: Some((oldest.first - 1, Bytes::new())), ..Self::at(self.next) };
+                return Ok(self.tell_gap());
             }
             let holds = |segment: &&Segment| segment.first <= self.next && self.next <= segment.last;
             let Some(segment) = state.segments.iter().find(holds) else { return Ok(None) };
             (state.id, segment.clone())
         };
-        // A segment that became a gap is another file under the same name.
-        if self.segment != Some((segment.first, segment.is_gap)) {
-            *self = Self { segment: Some((segment.first, segment.is_gap)), ..Self::at(self.next) };
+        if self.segment != Some((segment.first, segment.version)) {
+            *self = Self { segment: Some((segment.first, segment.version)), ..Self::at(self.next) };
+        }
+        if self.gap.is_some() {
+            return Ok(self.tell_gap());
         }
         loop {
             if let Some(found) = frame::read(&spool.key, &id, &self.buffer, self.offset) {
@@ -78,11 +126,14 @@ impl Cursor {
                 if found.through < self.next {
                     continue;
                 }
-                self.gap = (found.through > found.first).then_some(found.through);
-                self.next = self.next.max(found.first) + 1;
-                return Ok(Some((self.next - 1, found.batch)));
+                let total = found.label.before + found.label.weight;
+                spool.shared.state().hand_out(found.through, total);
+                self.gap = Some((found.through, found.batch));
+                return Ok(self.tell_gap());
             }
             if self.read_to >= segment.synced {
+                // It was written, and cannot be read any more.
+                spool.doubt(self.next);
                 return Ok(None);
             }
             let path = Segment::path(&spool.folder, segment.first);
@@ -92,10 +143,21 @@ impl Cursor {
             let mut more = spool.seams.disk.read_from(&path, self.read_to)?;
             more.truncate(usize::try_from(segment.synced - self.read_to).unwrap_or(usize::MAX));
             if more.is_empty() {
+                spool.doubt(self.next);
                 return Ok(None);
             }
             self.read_to += more.len() as u64;
             self.buffer.extend_from_slice(&more);
         }
+    }
+
+    /// What was lost is said with the last number of a gap: whoever has that one needs none of it, and whoever does
+    /// not may have any of those before. They only keep their numbers.
+    fn tell_gap(&mut self) -> Option<(u64, Bytes)> {
+        let (through, _) = self.gap.as_ref()?;
+        let number = self.next;
+        let batch = if number < *through { Bytes::new() } else { self.gap.take()?.1 };
+        self.next = number + 1;
+        Some((number, batch))
     }
 }

@@ -1,23 +1,19 @@
-//! Segment files: opened after whatever happened, appended to, deleted when acknowledged or too large.
+//! Segment files: appended to, deleted when acknowledged or too large, mended where they turn out damaged.
 
-use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use prost::Message as _;
-use rr_contract::model::time;
 use rr_contract::seal::storage::StorageKey;
-use rr_contract::seam::{DiskFile, Seams, draw};
-use rr_contract::secret::Secret;
+use rr_contract::seam::DiskFile;
 use rr_contract::wire::fleet;
-use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::meta::Meta;
-use super::segment::{Cursor, Segment};
-use super::{Shared, SpoolHandle, State, dropped, frame};
+use super::aside::set_aside;
+use super::marks::Marks;
+use super::segment::{Content, Cursor, Segment};
+use super::survey::{Mended, Place};
+use super::{SpoolHandle, dropped, frame};
 
 /// How large what may become.
 #[derive(Debug, Clone, Copy)]
@@ -39,246 +35,107 @@ impl Sizes {
     }
 }
 
-/// How many numbers are set aside at once; each time costs a file.
-const RESERVE: u64 = 256;
+/// How many numbers are set aside at once; each time costs two files.
+pub(super) const RESERVE: u64 = 256;
 
 pub(super) struct Store {
-    handle: SpoolHandle,
-    id: [u8; 16],
-    sizes: Sizes,
-    active: Option<Active>,
-    next: u64,
-    /// The meta file says that numbers up to here may be in use. None above it ever was.
-    reserved: u64,
-    unsynced: bool,
+    pub(super) handle: SpoolHandle,
+    pub(super) sizes: Sizes,
+    pub(super) active: Option<Active>,
+    /// The number of the next batch, and how many records the spool was given before it.
+    pub(super) next: u64,
+    pub(super) total: u64,
+    /// What of it would survive a power cut.
+    pub(super) synced: Place,
+    /// What was acknowledged, in this life or the one before.
+    pub(super) acked: Place,
+    /// The marks say that numbers up to here may be in use. None above it ever was.
+    pub(super) reserved: u64,
+    /// Of the newest entry of the marks.
+    pub(super) serial: u64,
+    /// The copy of the marks, where it is open.
+    pub(super) copy: Option<Box<dyn DiskFile>>,
+    /// What the newest entry says: the oldest number, the newest, and the newest acknowledged.
+    pub(super) told: Option<[u64; 3]>,
+    pub(super) unsynced: bool,
 }
 
-struct Active {
+pub(super) struct Active {
     file: Box<dyn DiskFile>,
     first: u64,
+    before: u64,
     written: u64,
+    /// What was written and is not in the segment yet.
+    unsynced: Content,
     /// Something behind `written` may be torn.
     torn: bool,
 }
 
-/// What one file holds.
-struct Scan {
-    last: Option<u64>,
-    good: usize,
-    records: u64,
-    from: Option<SystemTime>,
-    to: Option<SystemTime>,
-    is_gap: bool,
-}
-
 impl Store {
-    /// Opens the spool, or makes one. The loss that an unclean end may have caused comes along.
-    pub(super) fn open(
-        folder: PathBuf,
-        node_key: &Secret,
-        sizes: Sizes,
-        seams: Seams,
-    ) -> io::Result<(Self, SpoolHandle, Option<fleet::Dropped>)> {
-        seams.disk.create_dir_all(&folder)?;
-        let key = StorageKey::derive(node_key, "spool");
-        let files: Vec<PathBuf> = seams.disk.list(&folder)?;
-        let mut numbers: Vec<u64> = files.iter().filter_map(|path| Segment::number(path)).collect();
-        numbers.sort_unstable();
-        let now = seams.clock.now();
-        let meta = Meta::read(&folder, &seams).filter(|_| !numbers.is_empty());
-        let (id, fresh) = match meta.as_ref().and_then(Meta::id) {
-            Some(id) => (id, false),
-            // Numbers of another spool mean nothing in this one.
-            None => (draw(&*seams.entropy), true),
-        };
-        if fresh {
-            for number in numbers.drain(..) {
-                seams.disk.remove(&Segment::path(&folder, number))?;
-            }
-        }
-        let state = State { id, segments: VecDeque::new(), acked: 0, skip: 0, dropped: 0, damaged: 0 };
-        let handle = SpoolHandle {
-            shared: Arc::new(Shared { state: Mutex::new(state), appended: Notify::new() }),
-            folder: Arc::new(folder),
-            key,
-            seams,
-        };
-        let reserved = meta.as_ref().map_or(0, Meta::reserved);
-        let mut store =
-            Self { handle: handle.clone(), id, sizes, active: None, next: 1, reserved, unsynced: false };
-        let last_record = store.load(&numbers)?;
-        let mut lost = meta.as_ref().filter(|meta| !meta.was_closed()).map(|meta| {
-            let from = meta.alive_at().max(last_record).unwrap_or(now);
-            info!("records of the last moments before the end are missing: it was not an orderly one");
-            dropped(0, from.min(now), now, "unclean")
-        });
-        if store.next <= reserved {
-            if lost.is_none() {
-                warn!(from = store.next, through = reserved, "records that were written are gone");
-                store.count_damage();
-            }
-            let from = last_record.unwrap_or(now).min(now);
-            store.skip_reserved(lost.take().unwrap_or_else(|| dropped(0, from, now, "damaged")))?;
-        }
-        store.go_on()?;
-        store.mark_alive(false)?;
-        Ok((store, handle, lost))
+    pub(super) fn id(&self) -> [u8; 16] {
+        self.handle.id()
     }
 
-    /// Reads what there is; returns when the last record was made.
-    fn load(&mut self, numbers: &[u64]) -> io::Result<Option<SystemTime>> {
-        let seams = self.handle.seams.clone();
-        let mut latest = None;
-        for (at, &first) in numbers.iter().enumerate() {
-            let path = Segment::path(&self.handle.folder, first);
-            let bytes = seams.disk.read(&path)?;
-            let scan = self.scan(&bytes, first);
-            latest = latest.max(scan.to);
-            let mut last = scan.last.unwrap_or(first - 1);
-            let mut synced = scan.good as u64;
-            let before = self.handle.shared.state().segments.back().map(|segment| segment.last);
-            // A file whose numbers are in the one before: the end came between making a gap and removing it.
-            if before.is_some_and(|before| last <= before && scan.last.is_some()) {
-                seams.disk.remove(&path)?;
-                continue;
-            }
-            if scan.good < bytes.len() {
-                let cut = bytes.len() - scan.good;
-                warn!(file = %path.display(), bytes = cut, "segment of records is torn or damaged, end cut off");
-                self.count_damage();
-                seams.disk.truncate(&path, synced)?;
-            }
-            if let Some(&following) = numbers.get(at + 1) {
-                if last + 1 < following {
-                    warn!(file = %path.display(), from = last + 1, through = following - 1, "batches of records are gone");
-                    self.count_damage();
-                    let from = scan.to.unwrap_or(SystemTime::UNIX_EPOCH);
-                    let lost = fleet::Batch {
-                        dropped: vec![dropped(0, from, seams.clock.now(), "damaged")],
-                        ..fleet::Batch::default()
-                    };
-                    let range = (last + 1, following - 1);
-                    let gap = frame::write(
-                        &self.handle.key,
-                        &self.id,
-                        range,
-                        &lost.encode_to_vec(),
-                        &*seams.entropy,
-                    );
-                    let mut file = seams.disk.append(&path)?;
-                    file.write_all(&gap)?;
-                    file.sync()?;
-                    synced += gap.len() as u64;
-                }
-                last = following - 1;
-            }
-            self.handle.shared.state().segments.push_back(Segment {
-                first,
-                last,
-                synced,
-                is_gap: scan.is_gap,
-            });
-        }
+    pub(super) fn key(&self) -> &StorageKey {
+        &self.handle.key
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        self.handle.seams.clock.now()
+    }
+
+    /// Records that were acknowledged.
+    pub(super) fn acked_total(&self) -> u64 {
         let state = self.handle.shared.state();
-        self.next = state.segments.back().map_or(1, |segment| segment.last + 1);
-        drop(state);
-        Ok(latest)
+        if state.acked > self.acked.number { state.acked_total } else { self.acked.total }
     }
 
-    /// Leaves out every number that may have been given to a batch that is gone: where it was sent, another
-    /// batch under it would be taken for that one.
-    fn skip_reserved(&mut self, lost: fleet::Dropped) -> io::Result<()> {
-        let seams = &self.handle.seams;
-        let batch = fleet::Batch { dropped: vec![lost], ..fleet::Batch::default() }.encode_to_vec();
-        let range = (self.next, self.reserved);
-        let gap = frame::write(&self.handle.key, &self.id, range, &batch, &*seams.entropy);
-        // A newest file without a frame has this name already.
-        seams.disk.replace(&Segment::path(&self.handle.folder, self.next), &gap)?;
-        let (first, last) = range;
-        let mut state = self.handle.shared.state();
-        state.segments.pop_back_if(|newest| newest.first == first);
-        let synced = gap.len() as u64;
-        state.segments.push_back(Segment { first, last, synced, is_gap: last > first });
-        self.next = last + 1;
-        Ok(())
-    }
-
-    /// Gets ready to append to the newest file.
-    fn go_on(&mut self) -> io::Result<()> {
-        let mut state = self.handle.shared.state();
-        if let Some(newest) = state.segments.back().filter(|newest| !newest.is_gap) {
-            let (first, written) = (newest.first, newest.synced);
-            let file = self.handle.seams.disk.append(&Segment::path(&self.handle.folder, first))?;
-            self.active = Some(Active { file, first, written, torn: false });
-        }
-        // Acknowledgements are not on disk: what is still here is sent again, and known there by its number.
-        state.acked = state.segments.front().map_or(0, |segment| segment.first - 1);
-        Ok(())
-    }
-
-    fn scan(&self, bytes: &[u8], first: u64) -> Scan {
-        let mut scan = Scan { last: None, good: 0, records: 0, from: None, to: None, is_gap: false };
-        let mut expected = first;
-        while let Some(found) = frame::read(&self.handle.key, &self.id, bytes, scan.good) {
-            if found.first != expected {
-                break;
-            }
-            if let Ok(batch) = fleet::Batch::decode(found.batch) {
-                scan.records += batch.records.len() as u64;
-                let lost = batch.dropped.iter();
-                scan.records += lost.clone().map(|dropped| dropped.records).sum::<u64>();
-                let records = batch.records.iter().map(|record| &record.received_at);
-                let ends = lost.flat_map(|dropped| [&dropped.from, &dropped.to]);
-                for at in records.chain(ends).flatten().filter_map(|at| time::system_time(at).ok()) {
-                    scan.from = Some(scan.from.map_or(at, |from| from.min(at)));
-                    scan.to = scan.to.max(Some(at));
-                }
-            }
-            scan.is_gap |= found.through > found.first && found.first == first;
-            scan.last = Some(found.through);
-            scan.good = found.end;
-            expected = found.through + 1;
-        }
-        scan
+    pub(super) fn frame(&self, place: (frame::Label, u64), batch: &[u8]) -> Vec<u8> {
+        frame::write(self.key(), &self.id(), place, batch, &*self.handle.seams.entropy)
     }
 
     pub(super) fn count_dropped(&self, records: u64) {
         self.handle.shared.state().dropped += records;
     }
 
-    fn count_damage(&self) {
+    pub(super) fn count_damage(&self) {
         self.handle.shared.state().damaged += 1;
     }
 
     /// Adds a batch under the next number. After an error the number is still free.
-    pub(super) fn append(&mut self, batch: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, batch: &fleet::Batch) -> io::Result<()> {
         if self.next > self.reserved {
             // On disk before it is used: not even the loss of every segment may make it free again.
-            self.write_meta(false, self.next + RESERVE - 1)?;
+            self.write_marks(false, self.next + RESERVE - 1)?;
         }
         if self.active.as_ref().is_some_and(|active| active.written >= self.sizes.segment) {
             // Before the next file is begun, or a crash could leave a hole between the two.
             self.sync()?;
             self.active = None;
         }
-        let seams = &self.handle.seams;
-        let frame = frame::write(&self.handle.key, &self.id, (self.next, self.next), batch, &*seams.entropy);
+        let content = Content::of(batch);
+        let label = frame::Label { first: self.next, before: self.total, weight: content.weight };
+        let mut bytes = self.frame((label, self.next), &batch.encode_to_vec());
+        let path = |first| Segment::path(&self.handle.folder, first);
+        let disk = &self.handle.seams.disk;
         let active = match &mut self.active {
             Some(active) => active,
-            none => {
-                let file = seams.disk.append(&Segment::path(&self.handle.folder, self.next))?;
-                none.insert(Active { file, first: self.next, written: 0, torn: false })
-            }
+            none => none.insert(Active::new(disk.append(&path(self.next))?, self.next, self.total, 0)),
         };
         if active.torn {
-            // Nothing behind a torn frame could be read.
-            seams.disk.truncate(&Segment::path(&self.handle.folder, active.first), active.written)?;
+            // Nothing behind a torn frame could be read at once.
+            disk.truncate(&path(active.first), active.written)?;
+        }
+        if active.written == 0 {
+            bytes.splice(..0, frame::header(&self.handle.id()));
         }
         active.torn = true;
-        active.file.write_all(&frame)?;
+        active.file.write_all(&bytes)?;
         active.torn = false;
-        active.written += frame.len() as u64;
+        active.written += bytes.len() as u64;
+        active.unsynced.add(content);
         self.next += 1;
+        self.total += content.weight;
         self.unsynced = true;
         Ok(())
     }
@@ -288,19 +145,25 @@ impl Store {
         let Some(active) = self.active.as_mut().filter(|_| self.unsynced) else { return Ok(false) };
         active.file.sync()?;
         self.unsynced = false;
+        self.synced = Place { number: self.next - 1, total: self.total };
+        let content = std::mem::take(&mut active.unsynced);
         let mut state = self.handle.shared.state();
-        let (first, last, synced) = (active.first, self.next - 1, active.written);
-        match state.segments.iter_mut().find(|segment| segment.first == first) {
-            Some(segment) => (segment.last, segment.synced) = (last, synced),
-            None => state.segments.push_back(Segment { first, last, synced, is_gap: false }),
+        if state.segments.back().is_none_or(|newest| newest.first != active.first) {
+            state.segments.push_back(Segment::empty(active.first, active.before));
+        }
+        if let Some(segment) = state.segments.back_mut() {
+            (segment.last, segment.end) = (self.synced.number, self.synced.total);
+            segment.synced = active.written;
+            segment.content.add(content);
         }
         drop(state);
         self.handle.shared.appended.notify_one();
         Ok(true)
     }
 
-    /// Deletes what was acknowledged, and the oldest when the quota is full.
+    /// Deletes what was acknowledged, and the oldest when the quota is full; mends what could not be read.
     pub(super) fn reclaim(&mut self) -> io::Result<()> {
+        self.settle_doubt()?;
         self.skip_foreign()?;
         let (done, bytes) = {
             let mut state = self.handle.shared.state();
@@ -311,6 +174,11 @@ impl Store {
             let done: Vec<Segment> = state.segments.drain(..count).collect();
             (done, state.segments.iter().map(|segment| segment.synced).sum::<u64>())
         };
+        if !done.is_empty() {
+            // Before they go, or they would look lost.
+            self.tell()?;
+            self.copy.as_mut().map_or(Ok(()), |copy| copy.sync())?;
+        }
         for segment in done {
             self.handle.seams.disk.remove(&Segment::path(&self.handle.folder, segment.first))?;
         }
@@ -331,12 +199,19 @@ impl Store {
         self.sync()?;
         self.active = None;
         self.next = self.next.max(skip + 1);
-        let mut cursor = Cursor::at(acked + 1);
+        let (mut cursor, total) = (Cursor::at(acked + 1), self.total);
         // One that is empty keeps the number, should nothing wait.
-        self.append(&[])?;
-        while let Some((number, batch)) = cursor.next(&self.handle)? {
+        self.append(&fleet::Batch::default())?;
+        loop {
+            let Some((number, batch)) = cursor.next(&self.handle)? else {
+                // Damage is mended, and then there is something to read.
+                if self.settle_doubt()? {
+                    continue;
+                }
+                break;
+            };
             if !batch.is_empty() {
-                self.append(&batch)?;
+                self.append(&fleet::Batch::decode(batch)?)?;
             }
             if number >= last {
                 break;
@@ -344,7 +219,9 @@ impl Store {
         }
         self.sync()?;
         warn!(from = last + 1, through = skip, "skipped numbers of records that are in use elsewhere");
-        self.handle.shared.state().acked = skip;
+        let mut state = self.handle.shared.state();
+        (state.acked, state.acked_total) = (skip, total);
+        state.sent.clear();
         Ok(())
     }
 
@@ -359,15 +236,14 @@ impl Store {
         }
         let path = Segment::path(&self.handle.folder, self.next);
         let file = self.handle.seams.disk.append(&path)?;
-        self.active = Some(Active { file, first: self.next, written: 0, torn: false });
-        let empty = Segment { first: self.next, last: newest.last, synced: 0, is_gap: false };
-        self.handle.shared.state().segments.push_back(empty);
+        self.active = Some(Active::new(file, self.next, self.total, 0));
+        self.handle.shared.state().segments.push_back(Segment::empty(self.next, self.total));
         Ok(())
     }
 
     /// Turns the two oldest files into one that says what is gone.
     fn make_room(&mut self) -> io::Result<()> {
-        let seams = self.handle.seams.clone();
+        let disk = self.handle.seams.disk.clone();
         let (oldest, following) = {
             let state = self.handle.shared.state();
             let mut segments = state.segments.iter();
@@ -380,52 +256,151 @@ impl Store {
         if Some(through.first) == active {
             return Ok(());
         }
-        let mut lost = self.loss_of(oldest.first)?;
+        let mut content = oldest.content;
         if oldest.is_gap {
-            let more = self.loss_of(following.first)?;
-            self.count_dropped(more.records);
-            lost.records += more.records;
-            lost.to = more.to.or(lost.to);
-        } else {
-            self.count_dropped(lost.records);
+            content.add(following.content);
         }
+        let before = oldest.before.max(self.acked_total()).min(through.end);
+        let gone = through.end - before;
+        self.count_dropped(gone.saturating_sub(content.lost));
+        let now = self.now();
+        let lost = dropped(gone, content.from.unwrap_or(now), content.to.unwrap_or(now), "spool-full");
         let batch = fleet::Batch { dropped: vec![lost], ..fleet::Batch::default() };
-        let range = (oldest.first, through.last);
-        let gap = frame::write(&self.handle.key, &self.id, range, &batch.encode_to_vec(), &*seams.entropy);
-        seams.disk.replace(&Segment::path(&self.handle.folder, oldest.first), &gap)?;
+        let label = frame::Label { first: oldest.first, before, weight: gone };
+        let mut bytes = frame::header(&self.id());
+        bytes.extend(self.frame((label, through.last), &batch.encode_to_vec()));
+        disk.replace(&Segment::path(&self.handle.folder, oldest.first), &bytes)?;
         {
             let mut state = self.handle.shared.state();
             if let Some(front) = state.segments.front_mut() {
-                (front.last, front.synced, front.is_gap) = (through.last, gap.len() as u64, true);
+                (front.last, front.before, front.end) = (through.last, before, through.end);
+                (front.content, front.synced, front.is_gap) = (Content::of(&batch), bytes.len() as u64, true);
+                front.version += 1;
             }
             if oldest.is_gap {
                 state.segments.remove(1);
             }
         }
         if oldest.is_gap {
-            seams.disk.remove(&Segment::path(&self.handle.folder, following.first))?;
+            disk.remove(&Segment::path(&self.handle.folder, following.first))?;
         }
         Ok(())
     }
 
-    fn loss_of(&self, first: u64) -> io::Result<fleet::Dropped> {
-        let bytes = self.handle.seams.disk.read(&Segment::path(&self.handle.folder, first))?;
-        let scan = self.scan(&bytes, first);
-        let now = self.handle.seams.clock.now();
-        Ok(dropped(scan.records, scan.from.unwrap_or(now), scan.to.unwrap_or(now), "spool-full"))
+    /// Looks at a file that somebody could not read through, and keeps what is whole of it. `false`: there was none.
+    fn settle_doubt(&mut self) -> io::Result<bool> {
+        let Some(number) = self.handle.shared.state().doubted.take() else { return Ok(false) };
+        self.sync()?;
+        let holds = |segment: &&Segment| (segment.first..=segment.last).contains(&number);
+        let segment = self.handle.shared.state().segments.iter().find(holds).cloned();
+        let Some(segment) = segment else { return Ok(true) };
+        let path = Segment::path(&self.handle.folder, segment.first);
+        let read = self.handle.seams.disk.read(&path).map(|mut bytes| {
+            bytes.truncate(usize::try_from(segment.synced).unwrap_or(usize::MAX));
+            bytes
+        });
+        let bytes = read.as_deref().unwrap_or_default();
+        let numbers = segment.first..segment.last + 1;
+        let survey = self.survey(bytes, numbers.clone());
+        let ends = survey.end().is_some_and(|place| place.number == segment.last);
+        if !(ends && survey.is_whole(segment.first)) {
+            let mended = self.mend(bytes, &survey, numbers, segment.before, Some(segment.end));
+            let mended = self.put_in_place(mended, read.as_deref().ok(), segment.version + 1)?;
+            if let Some(active) = self.active.as_mut().filter(|active| active.first == segment.first) {
+                let file = self.handle.seams.disk.append(&path)?;
+                *active = Active::new(file, segment.first, segment.before, mended.synced);
+            }
+            let mut state = self.handle.shared.state();
+            if let Some(place) = state.segments.iter_mut().find(|place| place.first == segment.first) {
+                *place = mended;
+            }
+        }
+        self.handle.shared.appended.notify_one();
+        Ok(true)
+    }
+
+    /// Puts a mended file in the place of what it was made of, which is set aside.
+    pub(super) fn put_in_place(
+        &self,
+        mended: Mended,
+        original: Option<&[u8]>,
+        version: u32,
+    ) -> io::Result<Segment> {
+        let path = Segment::path(&self.handle.folder, mended.segment.first);
+        let disk = &*self.handle.seams.disk;
+        let (first, last, records) = (mended.segment.first, mended.segment.last, mended.lost);
+        warn!(file = %path.display(), first, last, records, "segment of records is damaged; what is whole of it stays");
+        self.count_damage();
+        if original.is_some() || disk.list(&self.handle.folder)?.contains(&path) {
+            set_aside(disk, &path, original)?;
+        }
+        disk.replace(&path, &mended.bytes)?;
+        self.count_dropped(mended.lost);
+        Ok(Segment { version, ..mended.segment })
     }
 
     /// Writes down that this spool is in use now, or that it was closed.
     pub(super) fn mark_alive(&mut self, closed: bool) -> io::Result<()> {
         // After an orderly end no number is in doubt.
         let reserved = if closed { self.next - 1 } else { self.reserved };
-        self.write_meta(closed, reserved)
+        self.write_marks(closed, reserved)
     }
 
-    fn write_meta(&mut self, closed: bool, reserved: u64) -> io::Result<()> {
-        let seams = &self.handle.seams;
-        Meta::new(self.id, closed, seams.clock.now(), reserved).write(&self.handle.folder, seams)?;
-        self.reserved = reserved;
+    fn write_marks(&mut self, closed: bool, reserved: u64) -> io::Result<()> {
+        let (marks, told) = self.marks(closed, reserved);
+        self.copy = None;
+        self.told = None;
+        marks.write(&self.handle.folder, &self.handle.seams)?;
+        (self.reserved, self.told) = (reserved, Some(told));
         Ok(())
+    }
+
+    /// Adds to the copy of the marks what came into force, if anything did. Does not wait for the disk.
+    pub(super) fn tell(&mut self) -> io::Result<()> {
+        let (marks, told) = self.marks(false, self.reserved);
+        if self.told == Some(told) {
+            return Ok(());
+        }
+        if self.told.take().is_none() {
+            // The last try may have left half an entry, behind which no other could be found.
+            return self.write_marks(false, self.reserved);
+        }
+        let (folder, seams) = (&self.handle.folder, &self.handle.seams);
+        let mut copy = self.copy.take().map_or_else(|| Marks::open_copy(folder, seams), Ok)?;
+        marks.add(&mut *copy)?;
+        (self.copy, self.told) = (Some(copy), Some(told));
+        Ok(())
+    }
+
+    fn marks(&mut self, is_closed: bool, reserved: u64) -> (Marks, [u64; 3]) {
+        let state = self.handle.shared.state();
+        let oldest = state.segments.front();
+        let (first, before) = oldest
+            .map_or((self.synced.number + 1, self.synced.total), |oldest| (oldest.first, oldest.before));
+        if state.acked > self.acked.number {
+            self.acked = Place { number: state.acked, total: state.acked_total };
+        }
+        drop(state);
+        self.serial += 1;
+        let marks = Marks {
+            id: self.handle.id(),
+            is_closed,
+            serial: self.serial,
+            alive_at: self.handle.seams.clock.now(),
+            reserved,
+            first,
+            before,
+            last: self.synced.number,
+            total: self.synced.total,
+            acked: self.acked.number,
+            acked_total: self.acked.total,
+        };
+        (marks, [first, self.synced.number, self.acked.number])
+    }
+}
+
+impl Active {
+    pub(super) fn new(file: Box<dyn DiskFile>, first: u64, before: u64, written: u64) -> Self {
+        Self { file, first, before, written, unsynced: Content::default(), torn: false }
     }
 }

@@ -1,5 +1,8 @@
 //! The spool over ends of every kind.
 
+mod damage;
+mod ends;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,20 +19,20 @@ fn seams(disk: &SharedDisk) -> Seams {
     Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), disk: Arc::new(disk.clone()) }
 }
 
-fn open(disk: &SharedDisk, quota: u64) -> (Store, SpoolHandle, Option<fleet::Dropped>) {
+fn open(disk: &SharedDisk, quota: u64) -> (Store, SpoolHandle, Vec<fleet::Dropped>) {
     let key = Secret::new(vec![1; 32]);
     Store::open("spool".into(), &key, Sizes { quota, segment: 4 * KIB as u64 }, seams(disk))
         .expect("it opens")
 }
 
-fn batch(records: u64, size: usize) -> Vec<u8> {
+fn batch(records: u64, size: usize) -> fleet::Batch {
     let record = fleet::Record {
         path: "x".repeat(size),
         received_at: Some(timestamp(SystemClock.now())),
         ..fleet::Record::default()
     };
     let records = (0..records).map(|_| record.clone()).collect();
-    fleet::Batch { records, dropped: Vec::new() }.encode_to_vec()
+    fleet::Batch { records, dropped: Vec::new() }
 }
 
 /// Everything that can be read, as number and batch.
@@ -41,14 +44,14 @@ fn all(handle: &SpoolHandle) -> Vec<(u64, fleet::Batch)> {
 }
 
 fn files(disk: &SharedDisk) -> usize {
-    disk.0.files().keys().filter(|path| path.to_string_lossy().contains("segment-")).count()
+    disk.0.files().keys().filter(|path| segment::Segment::number(path).is_some()).count()
 }
 
 #[test]
 fn what_was_synced_is_there_after_a_kill_and_the_gap_has_both_ends() {
     let disk = SharedDisk::default();
     let (mut store, handle, lost) = open(&disk, u64::MAX);
-    assert!(lost.is_none());
+    assert!(lost.is_empty());
     store.append(&batch(1, 1)).expect("room");
     assert!(all(&handle).is_empty(), "nothing is sent that a power cut could take back");
     store.sync().expect("room");
@@ -76,7 +79,7 @@ fn what_was_synced_is_there_after_a_kill_and_the_gap_has_both_ends() {
     store.mark_alive(true).expect("room");
     drop(store);
     let (_, again, lost) = open(&disk, u64::MAX);
-    assert!(lost.is_none() && all(&again).len() as u64 == last + 1, "this time it was closed");
+    assert!(lost.is_empty() && all(&again).len() as u64 == last + 1, "this time it was closed");
 }
 
 #[test]
@@ -226,27 +229,53 @@ fn over_the_quota_the_oldest_goes_counted_and_the_numbers_stay_whole() {
             lost > 0 && all.iter().flat_map(|(_, batch)| &batch.dropped).all(|d| d.reason == "spool-full")
         );
         assert_eq!(kept as u64 + lost, 36);
+        lost
     };
-    check(&handle);
+    assert_eq!(handle.dropped(), check(&handle), "the metric says what the stream says");
     store.mark_alive(true).expect("room");
     drop(store);
     check(&open(&disk, u64::MAX).1);
+}
+
+fn writer(store: Store, disk: &SharedDisk, rings: Vec<RingEnd>) -> Writer {
+    Writer {
+        store,
+        rings,
+        pending: Vec::new(),
+        last_drain: SystemClock.now(),
+        last_sync: tokio::time::Instant::now(),
+        last_alive: tokio::time::Instant::now(),
+        failing: false,
+        seams: seams(disk),
+    }
+}
+
+#[test]
+fn what_a_full_ring_lost_is_in_the_stream_exactly_and_once() {
+    let disk = SharedDisk::default();
+    let (store, handle, _) = open(&disk, u64::MAX);
+    let counters = Arc::new(Counters::default());
+    let (_ring, receiver) = crate::report::ring(Arc::clone(&counters));
+    let mut writer =
+        writer(store, &disk, vec![RingEnd { receiver, counters: Arc::clone(&counters), counted: 0 }]);
+    for lost in [3, 0, 2] {
+        (0..lost).for_each(|_| counters.record_dropped());
+        writer.drain();
+        writer.sync();
+    }
+    let lost: Vec<_> = all(&handle).into_iter().flat_map(|(_, batch)| batch.dropped).collect();
+    assert_eq!(
+        lost.iter().map(|lost| (&*lost.reason, lost.records)).collect::<Vec<_>>(),
+        [("ring-full", 3), ("ring-full", 2)]
+    );
+    assert_eq!(handle.dropped(), 5);
 }
 
 #[test]
 fn a_full_disk_costs_records_but_no_number_and_the_count_arrives() {
     let disk = SharedDisk::default();
     let (store, handle, _) = open(&disk, u64::MAX);
-    let mut writer = Writer {
-        store,
-        rings: Vec::new(),
-        pending: Vec::new(),
-        last_drain: SystemClock.now(),
-        last_sync: tokio::time::Instant::now(),
-        last_alive: tokio::time::Instant::now(),
-        failing: false,
-        seams: seams(&disk),
-    };
+    let mut writer = writer(store, &disk, Vec::new());
     let record = fleet::Record::default;
     let batch = |count| fleet::Batch { records: vec![record(); count], dropped: Vec::new() };
     writer.append(batch(1));
@@ -282,7 +311,13 @@ fn a_segment_damaged_in_the_middle_leaves_a_gap_that_is_told() {
     let (_, handle, _) = open(&disk, u64::MAX);
     let all = all(&handle);
     assert_eq!(all.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(all[1].1.dropped[0].reason, "damaged");
+    let lost = &all[1].1.dropped[0];
+    assert_eq!((&*lost.reason, lost.records), ("damaged", 1));
+    assert_eq!(
+        all.iter().map(|(_, batch)| batch.records.len()).sum::<usize>(),
+        4,
+        "what lies behind it is whole"
+    );
 }
 
 #[test]
