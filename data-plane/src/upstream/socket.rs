@@ -1,7 +1,8 @@
 //! The socket under an upstream connection, and a way to look at it while it is idle.
 //!
-//! Reads nothing away and changes nothing. The invariant: a connection on which anything has come that
-//! nobody asked for, its end included, is never said to be quiet, whether or not the loop has noticed it.
+//! Reads nothing away and changes nothing. The invariant: a connection on which anything had come that nobody
+//! asked for, its end included, when the loop last looked at its sockets, is never said to be quiet. It does not
+//! ask the system about a socket on which the loop saw nothing: that would cost each request a system call.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -11,7 +12,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What the HTTP library, or TLS below it, reads and writes.
@@ -31,13 +32,14 @@ impl Socket {
 }
 
 impl Watch {
-    /// Whether it is open and nothing has come on it. Asks the system: what has arrived since the loop last
-    /// looked would be taken for the answer to whatever is sent next.
+    /// Whether it is open and nothing has come on it. The task that reads the connection may not have had its turn
+    /// since something came; what it has not read yet would be taken for the answer to whatever is sent next.
     pub(super) fn is_quiet(&self) -> bool {
         let Some(stream) = self.0.upgrade() else { return false };
         let stream = stream.borrow();
         let mut byte = [MaybeUninit::uninit()];
-        let seen = SockRef::from(&*stream).peek(&mut byte);
+        // Asks the system only where the loop saw something and nobody has read it since.
+        let seen = stream.try_io(Interest::READABLE, || SockRef::from(&*stream).peek(&mut byte));
         seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }

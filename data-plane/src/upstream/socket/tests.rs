@@ -1,4 +1,6 @@
-//! What has come on an idle connection is seen before the loop sees it.
+//! What has come on an idle connection is seen before anybody has read it.
+
+use std::future::poll_fn;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -12,15 +14,21 @@ async fn pair() -> (Socket, TcpStream) {
     (Socket::new(ours.expect("it listens")), theirs.expect("it connects").0)
 }
 
+async fn noticed(socket: &Socket) {
+    poll_fn(|cx| socket.0.borrow().poll_read_ready(cx)).await.expect("it is open");
+}
+
 #[tokio::test]
 async fn a_connection_is_quiet_until_a_byte_or_its_end_comes() {
     let (ours, mut theirs) = pair().await;
     assert!(ours.watch().is_quiet());
-    // Nothing is awaited on our side from here on, so the loop knows of nothing.
     theirs.write_all(b"H").await.expect("it is open");
+    // The loop has seen it, and no task reads it.
+    noticed(&ours).await;
     assert!(!ours.watch().is_quiet());
     let (ours, theirs) = pair().await;
     drop(theirs);
+    noticed(&ours).await;
     assert!(!ours.watch().is_quiet());
     let (ours, _theirs) = pair().await;
     let watch = ours.watch();
