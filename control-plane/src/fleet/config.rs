@@ -79,7 +79,7 @@ impl FleetPort {
     ) -> Result<Outgoings, Status> {
         let identity = identity(extensions)?;
         // Before any work.
-        self.gate.enter().map_err(|after| {
+        self.gate.enter(identity.node).map_err(|after| {
             self.events.stream_not_let_in();
             retry::unavailable("too many nodes are connecting; come again later", after)
         })?;
