@@ -202,8 +202,8 @@ pub async fn start(
         tls: Some(authority.fleet_tls(&seams)?),
         admit: nodes(authority),
         stranger: Some(JOINING),
-        // Streams to nodes have bounds of their own.
-        patience: None,
+        // A node that answers pings and reads nothing would keep its transaction in memory for good.
+        patience: Some(config.fleet_patience),
         connections: CONNECTIONS,
         ..base.clone()
     };

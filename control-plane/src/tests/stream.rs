@@ -1,5 +1,7 @@
 //! The config stream, as a node sees it.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
