@@ -84,7 +84,11 @@ impl FleetPort {
             retry::unavailable("too many nodes are connecting; come again later", after)
         })?;
         match store::node::by_id(&self.store, &identity.node.to_string()).await {
-            Ok(Some(_)) => {}
+            // Read here because it is at hand: what was read of all nodes is up to three seconds old.
+            Ok(Some(row)) => {
+                let lease = store::lease(row, self.store.now());
+                self.publisher.fleet().hear_of(lease);
+            }
             Ok(None) => {
                 return Err(Status::permission_denied("this node is not known here; let it join anew"));
             }

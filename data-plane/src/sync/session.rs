@@ -171,6 +171,7 @@ impl<'a> Session<'a> {
                 self.sync.set_draining(drain.drain);
                 self.tell().await?;
             }
+            Some(Heard::Ping(ping)) => self.say(Said::Pong(fleet::Pong { number: ping.number })).await?,
             // A kind of message from the future was not asked for.
             None => {}
         }
