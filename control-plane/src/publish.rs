@@ -40,7 +40,7 @@ pub(crate) use fleet::{Fleet, Holdings, Met, Refused, Refusing, Waiting};
 pub(crate) use log::{
     Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Log, Question, RegionState, Reports,
 };
-pub(crate) use said::text;
+pub(crate) use said::{STANDING_MOST, text};
 pub(crate) use stream::{Outgoings, Session};
 
 /// How often the log is read when nothing wakes us.
