@@ -72,6 +72,18 @@ impl ExplainArgs {
                 refusal.why().as_str_name()
             ))?;
         }
+        for harm in reply.regions.iter().flat_map(|region| &region.harms) {
+            line_out(&format!(
+                "{}: proxy {} is {} because of {} {}: {} ({})",
+                harm.node,
+                harm.name,
+                plain(harm.harm().as_str_name(), "HARM_"),
+                harm.cause_kind,
+                harm.cause_name,
+                harm.detail,
+                harm.why().as_str_name()
+            ))?;
+        }
         Ok(())
     }
 }

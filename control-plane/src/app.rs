@@ -132,6 +132,11 @@ pub async fn start(
     let store =
         Store::open(&config.database, Arc::clone(&seams.clock), back.1.clone(), back.0.stop()).await?;
     folder()?;
+    if lock.is_some() {
+        // Whoever held nodes on this database was a process that has ended, or the folder would be taken: what it wrote
+        // of them must keep no node out.
+        store.void_leases().await?;
+    }
     let head = store.installation(&*seams.entropy).await?;
     let installation = head.installation;
     let authority = Authority::open(&config.state_dir, installation, head.authority, &seams)?;
@@ -150,7 +155,7 @@ pub async fn start(
     let events = Events::new(&observability);
     let readiness = Readiness::new();
     let (loaded, serving) = (readiness.register("configuration"), readiness.register("ports"));
-    let publisher = Publisher::new(store.clone(), events.clone());
+    let publisher = Publisher::new(store.clone(), events.clone(), Arc::clone(&seams.entropy));
     let asked = Arc::downgrade(&publisher);
     store.admit_by(asked);
 
@@ -206,8 +211,8 @@ pub async fn start(
         tls: Some(authority.fleet_tls(&seams)?),
         admit: nodes(authority),
         stranger: Some(JOINING),
-        // Streams to nodes have bounds of their own.
-        patience: None,
+        // A node that answers pings and reads nothing would keep its transaction in memory for good.
+        patience: Some(config.fleet_patience),
         connections: CONNECTIONS,
         ..base.clone()
     };
@@ -230,6 +235,7 @@ pub async fn start(
     }
     back.1.spawn("publish", Arc::clone(&publisher).run(back.0.stop(), loaded));
     back.1.spawn("reports", publisher.fleet().clone().run(back.0.stop()));
+    back.1.spawn("questions of replicas", publisher.fleet().clone().answer(back.0.stop()));
     back.1.spawn("refused attempts", attempts.run(back.0.stop()));
     back.1.spawn("other replicas", store.clone().listen(back.0.stop()));
     jobs.spawn(&back.1, &back.0.stop());

@@ -20,6 +20,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// A quarter: what nobody missed for that long is not rolled back any more.
 const KEEP_HISTORY_DAYS: u32 = 90;
 const FLEET_STREAM_RATE: u32 = 500;
+/// Longer than a session waits for an answer, which says more clearly what is the matter.
+const FLEET_PATIENCE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every setting, said or not. Flags win over environment, and that over the file.
@@ -185,6 +187,8 @@ pub struct Config {
     pub fleet: SocketAddr,
     /// How many of their streams may open a second; 0 for any number.
     pub fleet_stream_rate: u32,
+    /// How long a node may take nothing of what is written to it. No setting: a node on a slow link takes something.
+    pub fleet_patience: Duration,
     /// Health, readiness, metrics.
     pub admin: SocketAddr,
     /// How long a stop waits for open calls.
@@ -291,6 +295,7 @@ impl Config {
             limits,
             fleet: settings.fleet.unwrap_or_else(|| local(7421)),
             fleet_stream_rate: settings.fleet_stream_rate.unwrap_or(FLEET_STREAM_RATE),
+            fleet_patience: FLEET_PATIENCE,
             admin: settings.admin.unwrap_or_else(|| local(7422)),
             keep_history: DAY * keep_history_days(settings.keep_history_days.unwrap_or(KEEP_HISTORY_DAYS))?,
             new_bootstrap_token: settings.new_bootstrap_token,

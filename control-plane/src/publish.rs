@@ -14,12 +14,14 @@ mod said;
 mod stream;
 mod survey;
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use rr_contract::runtime::{Gate, Stop, chain};
+use rr_contract::seam::Entropy;
 use rr_contract::wire::fleet as wire;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
@@ -35,8 +37,10 @@ use region::Start;
 #[cfg(test)]
 pub(crate) use fleet::{Clash, LiveNode, Seat};
 pub(crate) use fleet::{Fleet, Holdings, Met, Refused, Refusing, Waiting};
-pub(crate) use log::{Adopted, Crash, Divergence, Held, Known, Leased, Ledger, Log, RegionState, Reports};
-pub(crate) use said::text;
+pub(crate) use log::{
+    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Log, Question, RegionState, Reports,
+};
+pub(crate) use said::{STANDING_MOST, text};
 pub(crate) use stream::{Outgoings, Session};
 
 /// How often the log is read when nothing wakes us.
@@ -60,7 +64,9 @@ pub(crate) struct Publisher {
     index: RwLock<Option<Index>>,
     /// The newest revision that streams may carry.
     announced: watch::Sender<u64>,
-    encoder: Mutex<Encoder>,
+    encoder: std::sync::Mutex<Encoder>,
+    /// Held over the encoding for a region: one that is large is in no other's way.
+    encoding: std::sync::Mutex<HashMap<RegionId, Arc<Mutex<()>>>>,
     /// Places of nodes that are asked what they hold.
     surveys: Arc<Semaphore>,
     fleet: Fleet,
@@ -124,7 +130,7 @@ fn content(at: &wire::Position) -> Option<[u8; 32]> {
 }
 
 impl Publisher {
-    pub(crate) fn new(store: impl Log + Ledger, events: Events) -> Arc<Self> {
+    pub(crate) fn new(store: impl Log + Ledger, events: Events, entropy: Arc<dyn Entropy>) -> Arc<Self> {
         let (announced, _) = watch::channel(0);
         let store = Arc::new(store);
         Arc::new(Self {
@@ -132,10 +138,11 @@ impl Publisher {
             events,
             index: RwLock::new(None),
             announced,
-            encoder: Mutex::default(),
+            encoder: std::sync::Mutex::default(),
+            encoding: std::sync::Mutex::default(),
             pending: std::sync::Mutex::default(),
             surveys: Arc::new(Semaphore::new(SURVEYS)),
-            fleet: Fleet::new(store),
+            fleet: Fleet::new(store, entropy),
         })
     }
 
@@ -267,7 +274,8 @@ impl Publisher {
     /// What a region lacks from a place on. Encoded once for all who ask alike.
     async fn next(&self, region: RegionId, base: &Base, generation: u64) -> Next {
         // Held over the encoding: whoever asks for the same meanwhile finds it done.
-        let mut encoder = self.encoder.lock().await;
+        let encoding = self.encoding(region);
+        let _encoding = encoding.lock().await;
         let (from, cut) = {
             let index = self.read();
             let Some(index) = index.as_ref().filter(|index| index.generation() == generation) else {
@@ -279,7 +287,7 @@ impl Publisher {
             {
                 return Next::Settled;
             }
-            if let Some(ready) = encoder.ready(generation, region, from, index.head()) {
+            if let Some(ready) = self.encoder().ready(generation, region, from, index.head()) {
                 return Next::Send(ready);
             }
             match index.cut(region, &start) {
@@ -296,7 +304,7 @@ impl Publisher {
         } else {
             Encoded::of(cut)
         };
-        encoder.keep(generation, region, from, &encoded);
+        self.encoder().keep(generation, region, from, &encoded);
         Next::Send(encoded)
     }
 
@@ -319,12 +327,21 @@ impl Publisher {
     }
 
     /// What was learnt of a place did not hold.
-    async fn forget(&self, region: RegionId, at: &wire::Position) {
+    fn forget(&self, region: RegionId, at: &wire::Position) {
         let Some(digest) = content(at) else { return };
-        self.encoder.lock().await.forget(region, digest);
+        self.encoder().forget(region, digest);
         if let Some(view) = self.write().as_mut().and_then(|index| index.view_mut(region)) {
             view.forget(&digest);
         }
+    }
+
+    fn encoder(&self) -> std::sync::MutexGuard<'_, Encoder> {
+        self.encoder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn encoding(&self, region: RegionId) -> Arc<Mutex<()>> {
+        let mut encoding = self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(encoding.entry(region).or_default())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Option<Index>> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::seal::OpeningKey;
 use rr_contract::seal::region_key::{Fingerprint, RegionOpeningKey};
+use rr_contract::seam::Clock;
 use rr_contract::secret::Secret;
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -44,9 +45,9 @@ impl Identity {
         self.region.region()
     }
 
-    /// TLS that shows who we are.
-    pub(crate) fn tls(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+    /// TLS that shows who we are, and judges certificates by a clock.
+    pub(crate) fn tls(&self, clock: Arc<dyn Clock>) -> Result<Arc<ClientConfig>, rustls::Error> {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.private_key.expose().to_vec()));
-        tls::mutual(&self.trust, self.chain.clone(), key)
+        tls::mutual(&self.trust, self.chain.clone(), key, clock)
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod journal;
 mod position;
 mod prove;
 mod session;
+mod skew;
 mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,7 @@ use crate::report::SpoolHandle;
 use self::apply::Applier;
 use self::backoff::Backoff;
 use self::session::{Ended, Session};
+use self::skew::Skew;
 
 pub use self::position::{AuditHead, Position};
 
@@ -91,7 +93,7 @@ pub(crate) struct Sync {
     /// Held until there is a configuration.
     configured: Option<Gate>,
     boot_id: [u8; 16],
-    skew_ms: i64,
+    skew: Skew,
     started: Instant,
     last_mend: Option<Instant>,
 }
@@ -117,7 +119,7 @@ impl Sync {
             spool,
             configured: Some(configured),
             boot_id,
-            skew_ms: 0,
+            skew: Skew::default(),
             started: now,
             last_mend: None,
         };
@@ -153,6 +155,18 @@ impl Sync {
             Err(error) => {
                 self.fleet.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
+                if let Some(skew_ms) = self.skew.no_connection(&error) {
+                    self.note_skew();
+                    warn!(
+                        %address,
+                        error = %chain(&error),
+                        skew_ms,
+                        ?wait,
+                        "this machine's clock and the control plane's are further apart than its certificate allows, by the \
+                         skew at the least; set the clock that is wrong"
+                    );
+                    return wait;
+                }
                 warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached, going on without");
                 return wait;
             }
@@ -203,7 +217,7 @@ impl Sync {
             standing: self.applier.standing(),
             spool_bytes: self.spool.bytes(),
             records_dropped: self.spool.dropped(),
-            clock_skew_ms: self.skew_ms,
+            clock_skew_ms: self.skew.now(self.seams.clock.now()),
             uptime: Some(time::wire_duration(self.started.elapsed())),
             history_rewritten: self.applier.is_history_rewritten(),
             proven: wire(self.applier.proven()),
@@ -214,8 +228,13 @@ impl Sync {
 
     fn note_connected(&mut self) {
         info!(address = %self.fleet.address(), "connected to the control plane");
-        let skew_ms = self.skew_ms;
-        self.board.write(|facts| (facts.connected, facts.skew_ms) = (true, skew_ms));
+        self.board.write(|facts| facts.connected = true);
+        self.note_skew();
+    }
+
+    fn note_skew(&self) {
+        let skew_ms = self.skew.now(self.seams.clock.now());
+        self.board.write(|facts| facts.skew_ms = skew_ms);
     }
 
     /// Out of service, or back: requests go on, and whoever spreads the load is told by the readiness.

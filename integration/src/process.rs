@@ -307,6 +307,12 @@ impl Edge {
         self.process.kill();
     }
 
+    /// The same at another replica of the control plane.
+    pub fn restart_at(mut self, fleet: SocketAddr) -> Self {
+        self.fleet = fleet;
+        self.restart()
+    }
+
     /// Starts it again on the same folder and ports.
     pub fn restart(mut self) -> Self {
         if matches!(self.process.child.try_wait(), Ok(None)) {

@@ -5,10 +5,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rr_contract::runtime::observe::Observability;
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seam::Seams;
+use rr_contract::seam::{Clock, Seams};
 
 use crate::api::Api;
 use crate::caller::Caller;
@@ -164,10 +166,21 @@ pub struct Node {
     state: PathBuf,
     fleet: SocketAddr,
     running: Option<rr_data_plane::Running>,
+    /// How far its clock is ahead, or behind where it is not.
+    pub clock: (Duration, bool),
     /// Where callers call.
     pub listen: SocketAddr,
     /// Admin port.
     pub admin: SocketAddr,
+}
+
+/// A clock that is wrong by so much.
+struct Wrong(Duration, bool);
+
+impl Clock for Wrong {
+    fn now(&self) -> SystemTime {
+        if self.1 { SystemTime::now() + self.0 } else { SystemTime::now() - self.0 }
+    }
 }
 
 impl Node {
@@ -178,7 +191,7 @@ impl Node {
         token: rr_contract::seal::node_token::NodeToken,
     ) -> Self {
         let (listen, admin) = (free_address(), free_address());
-        let mut node = Self { state, fleet, running: None, listen, admin };
+        let mut node = Self { state, fleet, running: None, clock: (Duration::ZERO, true), listen, admin };
         node.run(Some(token)).await;
         node
     }
@@ -202,7 +215,8 @@ impl Node {
         };
         let mut config = rr_data_plane::Config::resolve(settings, None).expect("settings of ours are good");
         config.node_token = token;
-        let running = rr_data_plane::start(config, Seams::real(), Observability::quiet("rr-edge"))
+        let seams = Seams { clock: Arc::new(Wrong(self.clock.0, self.clock.1)), ..Seams::real() };
+        let running = rr_data_plane::start(config, seams, Observability::quiet("rr-edge"))
             .await
             .unwrap_or_else(|error| panic!("start the node: {error:?}"));
         self.running = Some(running);

@@ -79,12 +79,16 @@ impl FleetPort {
     ) -> Result<Outgoings, Status> {
         let identity = identity(extensions)?;
         // Before any work.
-        self.gate.enter().map_err(|after| {
+        self.gate.enter(identity.node).map_err(|after| {
             self.events.stream_not_let_in();
             retry::unavailable("too many nodes are connecting; come again later", after)
         })?;
         match store::node::by_id(&self.store, &identity.node.to_string()).await {
-            Ok(Some(_)) => {}
+            // Read here because it is at hand: what was read of all nodes is up to three seconds old.
+            Ok(Some(row)) => {
+                let lease = store::lease(row, self.store.now());
+                self.publisher.fleet().hear_of(lease);
+            }
             Ok(None) => {
                 return Err(Status::permission_denied("this node is not known here; let it join anew"));
             }

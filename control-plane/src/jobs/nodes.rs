@@ -69,7 +69,7 @@ pub(super) async fn lost(store: &Store, fleet: &Fleet, told: &Told) -> Result<u6
 
 /// What replicas noted of nodes: crashes and what is held for them, other histories, and two processes of one node.
 pub(super) async fn troubles(store: &Store, fleet: &Fleet, told: &Told) -> Result<u64, StoreError> {
-    let notes = store::decision::notes(store).await?;
+    let notes = store::decision::notes(store, store.now()).await?;
     let met = fleet.met();
     if notes.is_quiet() && met.is_empty() {
         return Ok(0);

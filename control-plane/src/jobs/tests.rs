@@ -35,7 +35,7 @@ pub(super) fn jobs(store: &Store) -> Jobs {
         store: store.clone(),
         seams: Seams::real(),
         authority_pin: [0; 32],
-        publisher: Publisher::new(store.clone(), events.clone()),
+        publisher: Publisher::new(store.clone(), events.clone(), Seams::real().entropy),
         stop: Shutdown::new().stop(),
     };
     Jobs::new(services, events, DAY * 90)

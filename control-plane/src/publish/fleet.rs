@@ -1,9 +1,9 @@
 //! The nodes with an open stream, here and at other replicas: what each runs, by its own word.
 //!
-//! Decides which of two sessions of one node lives: the newer of one process; of two processes, the one that was
-//! there. What it knows is written every few seconds, so that it outlives the stream, and what other replicas wrote is
-//! read as often.
+//! What it knows is written every few seconds, so that it outlives the stream, and what other replicas wrote is read as
+//! often. Which of two sessions of one node lives is decided in [`clash`].
 
+mod clash;
 mod questions;
 mod refused;
 mod regions;
@@ -14,23 +14,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::model::resource::Key;
-use rr_contract::seam::{SystemEntropy, draw};
+use rr_contract::seam::{Entropy, draw};
 use rr_contract::wire::fleet;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::log::{Leased, Ledger};
 use super::said::STANDING_MOST;
 
+pub(crate) use clash::Clash;
 pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
 pub(crate) use refused::{Refused, Refusing};
 pub(crate) use regions::{Diverged, Waiting};
 
+use clash::Pulse;
 use regions::Regions;
 
-/// A process that did not say anything for so long does not keep its node's place: it says something every 10 seconds.
-const QUIET: i64 = 25_000_000;
 /// How many nodes that were met twice are remembered. Each copy of a disk comes again within seconds.
 const MET_MOST: usize = 1_000;
 
@@ -52,18 +52,6 @@ pub(crate) struct LiveNode {
     pub(crate) diverged: bool,
 }
 
-/// A node that two processes claim to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Clash {
-    pub(crate) node: NodeId,
-    pub(crate) region: RegionId,
-    /// Where the one is that is connected, and where the other that is not let in.
-    pub(crate) there: String,
-    pub(crate) newcomer: String,
-    /// The one that is connected may only just have gone: nobody is told yet.
-    pub(crate) perhaps: bool,
-}
-
 /// The newest time that a node was met twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Met {
@@ -80,11 +68,14 @@ struct Shared {
     /// Names this process among those that share a database.
     replica: String,
     ledger: Arc<dyn Ledger>,
+    entropy: Arc<dyn Entropy>,
     state: Mutex<State>,
     /// Counts up when something changed that streams look at.
     changed: watch::Sender<u64>,
-    /// A node went, and others may wait for its place.
-    left: Notify,
+    /// Something is to be written soon: a node went, and others may wait for its place; or what others should see.
+    moved: Notify,
+    /// Places of questions to other replicas.
+    asking: Semaphore,
 }
 
 #[derive(Default)]
@@ -99,10 +90,12 @@ struct State {
     left: HashSet<NodeId>,
     /// Counts up when a node came, went or said something.
     spoke: watch::Sender<u64>,
-    /// Newcomers that met another replica's session: when first, in microseconds since 1970.
-    suspects: HashMap<(NodeId, Vec<u8>), i64>,
     /// Nodes that were met twice, for people.
     met: HashMap<NodeId, Met>,
+    /// Those of them that are not written yet.
+    met_anew: HashSet<NodeId>,
+    /// Replicas that took no question up: when, in microseconds since 1970.
+    silent: HashMap<String, i64>,
 }
 
 struct Slot {
@@ -113,6 +106,10 @@ struct Slot {
     claimed: bool,
     /// Those who want to know what the node holds.
     askers: Vec<Asker>,
+    pulse: Arc<Pulse>,
+    /// Numbers of the newest ping, and of the newest that was answered.
+    pinged: u64,
+    answered: u64,
 }
 
 /// One session's place in the fleet; leaving is dropping it.
@@ -121,39 +118,21 @@ pub(crate) struct Seat {
     node: NodeId,
     session: u64,
     fence: CancellationToken,
+    pulse: Arc<Pulse>,
 }
 
 impl Fleet {
-    pub(super) fn new(ledger: Arc<dyn Ledger>) -> Self {
-        let replica = draw::<8>(&SystemEntropy).iter().map(|byte| format!("{byte:02x}")).collect();
+    pub(super) fn new(ledger: Arc<dyn Ledger>, entropy: Arc<dyn Entropy>) -> Self {
+        let replica = hex(&draw::<8>(&*entropy));
         Self(Arc::new(Shared {
             replica,
             ledger,
+            entropy,
             state: Mutex::default(),
             changed: watch::Sender::new(0),
-            left: Notify::new(),
+            moved: Notify::new(),
+            asking: Semaphore::new(clash::ASKING_MOST),
         }))
-    }
-
-    /// Takes a node's place, and fences an older session of the same process. Another process keeps its place.
-    pub(crate) fn enter(&self, id: NodeId, node: LiveNode) -> Result<Seat, Clash> {
-        let fence = CancellationToken::new();
-        let mut state = self.state();
-        if let Some(clash) = state.clash(id, &node) {
-            state.meet(&clash, node.last_seen_at);
-            return Err(clash);
-        }
-        state.next += 1;
-        let session = state.next;
-        state.elsewhere.remove(&id);
-        state.left.remove(&id);
-        state.spoke.send_modify(|count| *count += 1);
-        let slot = Slot { session, fence: fence.clone(), node, claimed: false, askers: Vec::new() };
-        if let Some(older) = state.nodes.insert(id, slot) {
-            older.fence.cancel();
-        }
-        drop(state);
-        Ok(Seat { fleet: self.clone(), node: id, session, fence })
     }
 
     /// A node, if its stream is open here.
@@ -244,37 +223,13 @@ impl Fleet {
 }
 
 impl State {
-    /// Whether another process has a node's place.
-    fn clash(&mut self, id: NodeId, newcomer: &LiveNode) -> Option<Clash> {
-        let now = newcomer.last_seen_at;
-        let clash = |there: &str, perhaps| {
-            let (there, newcomer_at) = (there.to_owned(), newcomer.address.clone());
-            Some(Clash { node: id, region: newcomer.region, there, newcomer: newcomer_at, perhaps })
-        };
-        if let Some(slot) = self.nodes.get(&id) {
-            let quiet = now.saturating_sub(slot.node.last_seen_at) > QUIET;
-            let same = slot.node.boot_id == newcomer.boot_id;
-            return if same || quiet { None } else { clash(&slot.node.address, false) };
-        }
-        let there = self.elsewhere.get(&id)?;
-        if there.boot_id == newcomer.boot_id || now.saturating_sub(there.seen_at) > QUIET {
-            return None;
-        }
-        // What another replica wrote is a few seconds old. Who is still there when the newcomer has come again is there.
-        let suspect = (id, newcomer.boot_id.clone());
-        let first = *self.suspects.entry(suspect).or_insert(now);
-        clash(&there.address, there.seen_at <= first)
-    }
-
     /// Remembers a clash until somebody was told.
     fn meet(&mut self, clash: &Clash, at: i64) {
-        if clash.perhaps {
-            return;
-        }
         if self.met.len() >= MET_MOST {
             self.met.clear();
         }
         self.met.insert(clash.node, Met { clash: clash.clone(), at });
+        self.met_anew.insert(clash.node);
     }
 }
 
@@ -303,7 +258,8 @@ impl Drop for Seat {
             state.nodes.remove(&self.node);
             state.left.insert(self.node);
             state.spoke.send_modify(|count| *count += 1);
-            self.fleet.0.left.notify_one();
+            self.pulse.told.notify_waiters();
+            self.fleet.0.moved.notify_one();
         }
     }
 }
@@ -333,6 +289,11 @@ impl LiveNode {
         standing.retain(|refusal| refusal.key.is_some());
         standing.extend(refusals.iter().filter(|refusal| refusal.key.is_none()).cloned());
     }
+}
+
+/// For people and rows.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

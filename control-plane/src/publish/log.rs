@@ -6,6 +6,7 @@ use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::wire::fleet;
 use tokio::sync::watch;
 
+use super::fleet::Met;
 use crate::store::history::{News, PublishedResource};
 use crate::store::{self, Head, Store, StoreError};
 
@@ -137,6 +138,28 @@ impl Divergence {
     }
 }
 
+/// Asked of the replica that holds a node's stream, because another process came that says it is that node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) id: String,
+    pub(crate) node: NodeId,
+    /// The replica that is asked.
+    pub(crate) holder: String,
+}
+
+/// What the replica says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Nothing: it has not taken the question up.
+    None,
+    /// It has, and pings the process.
+    Heard,
+    /// The process answered.
+    There,
+    /// It did not, or there is no stream of it.
+    Gone,
+}
+
 /// What all replicas know together of nodes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
@@ -162,6 +185,10 @@ pub(crate) struct Reports {
     pub(crate) said: Vec<Leased>,
     /// Those that went.
     pub(crate) left: Vec<NodeId>,
+    /// Those that were met twice.
+    pub(crate) met: Vec<Met>,
+    /// All others count as connected until then as well.
+    pub(crate) keep: bool,
 }
 
 /// What is known of nodes, kept for all replicas.
@@ -169,6 +196,9 @@ pub(crate) struct Reports {
 pub(crate) trait Ledger: Send + Sync + 'static {
     /// Microseconds since 1970.
     fn now(&self) -> i64;
+
+    /// Whether other replicas may be there.
+    fn is_shared(&self) -> bool;
 
     /// What all replicas know, but for what this one knows best.
     async fn known(&self, replica: &str) -> Result<Known, StoreError>;
@@ -184,4 +214,19 @@ pub(crate) trait Ledger: Send + Sync + 'static {
 
     /// A node is in step again.
     async fn in_step(&self, node: NodeId) -> Result<(), StoreError>;
+
+    /// Asks another replica.
+    async fn ask(&self, question: Question) -> Result<(), StoreError>;
+
+    /// What a replica is asked and has not taken up.
+    async fn questions(&self, holder: &str) -> Result<Vec<Question>, StoreError>;
+
+    /// Answers a question.
+    async fn answer(&self, question: &str, answer: Answer) -> Result<(), StoreError>;
+
+    /// What was answered so far.
+    async fn answered(&self, question: &str) -> Result<Answer, StoreError>;
+
+    /// Nobody waits for an answer any more.
+    async fn withdraw(&self, question: &str) -> Result<(), StoreError>;
 }

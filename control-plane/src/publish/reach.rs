@@ -8,7 +8,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use rr_contract::digest::ResourceHash;
-use rr_contract::model::id::{NodeId, RegionId};
+use rr_contract::model::id::{NodeId, OrgId, RegionId};
+use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet;
 use tokio::sync::watch;
@@ -142,6 +143,21 @@ impl Publisher {
     /// Regions that are sent a resource, each with those of some proxies through which they are.
     pub(crate) fn sent_to(&self, key: &Key, proxies: &[Key]) -> BTreeMap<RegionId, Vec<Key>> {
         self.read().as_ref().map(|index| index.sent_to(key, proxies)).unwrap_or_default()
+    }
+
+    /// A proxy as it is published.
+    pub(crate) fn proxy(&self, key: &Key) -> Option<Arc<Proxy>> {
+        self.read().as_ref().and_then(|index| index.proxy(key))
+    }
+
+    /// Whether an organization is published as suspended.
+    pub(crate) fn is_suspended(&self, org: OrgId) -> bool {
+        self.read().as_ref().is_some_and(|index| index.is_suspended(org))
+    }
+
+    /// What bears on what is done with a resource; see [`Index::bears_on`].
+    pub(crate) fn bears_on(&self, key: &Key) -> BTreeMap<Key, Option<Key>> {
+        self.read().as_ref().map(|index| index.bears_on(key)).unwrap_or_default()
     }
 
     /// What a region is sent, by hash.

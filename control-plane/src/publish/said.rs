@@ -6,7 +6,7 @@
 use rr_contract::wire::fleet::{Position, Refusal, Status, Verdict};
 
 /// So many refusals are kept of one node; it tells of no more at once.
-pub(super) const STANDING_MOST: usize = 500;
+pub(crate) const STANDING_MOST: usize = 500;
 const TEXT_MOST: usize = 512;
 const HASH: usize = 32;
 const LINEAGE: usize = 16;

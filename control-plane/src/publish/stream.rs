@@ -56,7 +56,7 @@ const GOAWAY_SPREAD: Duration = Duration::from_secs(5);
 /// Refusals of a whole transaction, or answers that are none, in a row after which the stream is given up.
 const REFUSALS_MOST: u32 = 3;
 /// When whoever met a place that may be free soon should come again.
-const COME_AGAIN: Duration = Duration::from_secs(8);
+const COME_AGAIN: Duration = Duration::from_secs(2);
 
 /// A node's stream, before its Hello.
 pub(crate) struct Session<I> {
@@ -83,7 +83,7 @@ pub(crate) enum End {
         "another process is connected as this node: a copied disk or machine; remove one, and let it join anew"
     )]
     Clash,
-    #[error("another process was connected as this node a moment ago")]
+    #[error("whether another process is connected as this node could not be found out")]
     PerhapsClash,
     #[error("no Hello in time")]
     NoHello,
@@ -253,7 +253,7 @@ where
             diverged: false,
         };
         let boot_id = node.boot_id.clone();
-        let seat = self.publisher.fleet.enter(self.node, node).map_err(|clash| {
+        let seat = self.publisher.fleet.enter(self.node, node).await.map_err(|clash| {
             if clash.perhaps {
                 return End::PerhapsClash;
             }
@@ -348,6 +348,7 @@ where
                 // An adoption holds from its own revision on, which our index may see after the decision itself.
                 _ = talk.heads.changed(), if idle || waits => if waits { self.adopt(talk) },
                 _ = talk.changes.changed() => Box::pin(self.review(talk)).await?,
+                () = talk.seat.pinged() => self.ping(talk).await?,
                 message = self.inbound.next() => match message {
                     Some(Ok(message)) => Box::pin(self.hear(talk, message)).await?,
                     Some(Err(status)) => {
@@ -358,6 +359,14 @@ where
                 },
                 _ = marks.tick(), if idle => self.mark(talk).await?,
             }
+        }
+    }
+
+    /// Asks the node whether it is there.
+    async fn ping(&self, talk: &Talk) -> Result<(), End> {
+        match talk.seat.ping() {
+            Some(number) => self.send(Message::Ping(fleet::Ping { number })).await,
+            None => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Following the log, and when it cannot be followed.
 
 use rr_contract::runtime::observe::Observability;
+use rr_contract::seam::SystemEntropy;
 use rr_contract::wire::management::Target;
 
 use super::*;
@@ -17,7 +18,11 @@ async fn a_replica_that_stood_still_for_longer_than_history_is_kept_loads_everyt
             write(&store, vec![put(&Noun::Org.id([1; 16]), &id, "t", target, None)]).await
         };
         version(0).await;
-        let publisher = Publisher::new(store.clone(), Events::new(&Observability::quiet("rr-control")));
+        let publisher = Publisher::new(
+            store.clone(),
+            Events::new(&Observability::quiet("rr-control")),
+            Arc::new(SystemEntropy),
+        );
         assert!(publisher.catch_up().await.expect("loads"));
         let place = || publisher.read().as_ref().map(|index| (index.head(), index.generation()));
         assert_eq!(place(), Some((1, 0)));

@@ -38,7 +38,7 @@ impl Services {
         request: fleet::AdoptRevisionRequest,
     ) -> Result<fleet::AdoptRevisionResponse, ServiceError> {
         let revived = self.revived(&request.revive).await?;
-        let notes = decision::notes(&self.store).await?;
+        let notes = decision::notes(&self.store, self.store.now()).await?;
         let strays = super::node::strays(&notes, &region.row.id);
         if strays.is_empty() {
             return Err(ServiceError::Refused {

@@ -1,8 +1,12 @@
-//! Who runs which version of one resource, and why not the published one.
+//! Who runs which version of one resource, and why not the published one; and what callers get because of that.
 
-use std::collections::BTreeMap;
+mod harm;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rr_contract::model::id::RegionId;
+use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::model::time;
 use rr_contract::wire::fleet;
@@ -13,6 +17,8 @@ use super::wait::name;
 use super::{OrgCaller, ServiceError, Services, withdraw};
 use crate::notice;
 use crate::noun::Noun;
+use crate::publish::STANDING_MOST;
+use crate::store::decision::{self, Notes};
 use crate::store::{self, Stored, node_row, resource_row, time_of};
 
 /// What is asked about, and since when nodes are known to refuse what is published of it.
@@ -21,6 +27,18 @@ struct Asked<'a> {
     row: &'a resource_row::Model,
     published: &'a [u8],
     since: Option<pbjson_types::Timestamp>,
+    /// What may do harm where it is refused, with what that belongs to.
+    bears: BTreeMap<Key, Option<Key>>,
+    /// Those that may be harmed.
+    proxies: HashMap<Key, Arc<Proxy>>,
+    notes: Notes,
+}
+
+/// What is whole and does not serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Off {
+    Inactive,
+    Suspended,
 }
 
 impl Services {
@@ -62,12 +80,22 @@ impl Services {
             let told = notice::resource_refused_id(&at.org.id, &row.id, &shown.hash);
             let told = store::notification::by_id(&self.store, &at.org.id, &told).await?;
             let since = told.map(|told| time::timestamp(time_of(told.created_at)));
-            let asked = Asked { key: &key, row: &row, published: &shown.hash, since };
+            let known = |key: &Key| self.publisher.proxy(key).map(|proxy| (*key, proxy));
+            let asked = Asked {
+                key: &key,
+                row: &row,
+                published: &shown.hash,
+                since,
+                bears: self.publisher.bears_on(&key),
+                proxies: proxies.iter().filter_map(known).collect(),
+                notes: decision::notes(&self.store, self.store.now()).await?,
+            };
             for (region, through) in self.publisher.sent_to(&key, &proxies) {
                 answer.regions.push(self.in_region(&asked, region, &through).await?);
             }
         }
-        answer.why = why(noun, &answer);
+        self.name_harms(&at.org.id, &mut answer).await?;
+        answer.why = why(noun, &answer, self.off(&key));
         let written_by = store::history::revision(&self.store, answer.revision).await?;
         if written_by.is_some_and(|revision| revision.call == withdraw::CALL) {
             let word = format!("; revision {} withdrew a version that nodes refused", answer.revision);
@@ -94,6 +122,15 @@ impl Services {
         Ok(ids.iter().filter_map(|id| Noun::Proxy.key(org, id)).collect())
     }
 
+    /// What callers of a proxy get that is whole and does not serve.
+    fn off(&self, key: &Key) -> Option<Off> {
+        let proxy = self.publisher.proxy(key)?;
+        if !proxy.active {
+            return Some(Off::Inactive);
+        }
+        self.publisher.is_suspended(key.org).then_some(Off::Suspended)
+    }
+
     async fn in_region(
         &self,
         asked: &Asked<'_>,
@@ -115,6 +152,10 @@ impl Services {
                 continue;
             };
             answer.connected += 1;
+            if asked.notes.clashes.contains_key(&node.id) {
+                name(&mut answer.clashes, &node.id);
+            }
+            harms(asked, through, &node.id, &status, &mut answer);
             let hash = self.version(asked, region, &node, &status, &mut answer).await?;
             let (count, ids) = versions.entry(hash).or_default();
             *count += 1;
@@ -140,7 +181,7 @@ impl Services {
         status: &fleet::Status,
         answer: &mut fleet::ResourceInRegion,
     ) -> Result<Vec<u8>, ServiceError> {
-        let Asked { key, row, published, since } = asked;
+        let Asked { key, row, published, since, .. } = asked;
         let is_it = |refusal: &&fleet::Refusal| {
             refusal.key.as_ref().is_some_and(|said| Key::try_from(said).is_ok_and(|said| said == **key))
         };
@@ -175,14 +216,63 @@ impl Services {
     }
 }
 
-/// One sentence: what is the matter, the worst first.
-fn why(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
+/// What a node's refusals do to proxies of its region.
+fn harms(
+    asked: &Asked<'_>,
+    through: &[Key],
+    node: &str,
+    status: &fleet::Status,
+    answer: &mut fleet::ResourceInRegion,
+) {
+    if status.standing.len() >= STANDING_MOST {
+        name(&mut answer.untold, node);
+    }
+    for refusal in &status.standing {
+        let Some(cause) = refusal.key.as_ref().and_then(|key| Key::try_from(key).ok()) else { continue };
+        let Some(belongs) = asked.bears.get(&cause) else { continue };
+        for proxy in through {
+            let Some(found) = asked.proxies.get(proxy) else { continue };
+            let harm = harm::of((proxy, found), &cause, belongs.as_ref(), !refusal.running.is_empty());
+            if let Some(harm) = harm {
+                harm::note(answer, node, proxy, harm, refusal);
+            }
+        }
+    }
+}
+
+/// What is the matter, the worst first: in the order in which the edge asks.
+fn why(noun: Noun, answer: &fleet::ExplainResourceResponse, off: Option<Off>) -> String {
+    let first = first(noun, answer);
+    let mut words = match off {
+        None => first,
+        Some(Off::Inactive) => {
+            format!("callers of proxy {:?} get 403 proxy-inactive: it is switched off; {first}", answer.name)
+        }
+        Some(Off::Suspended) => {
+            format!(
+                "{first}; where it is open, callers get 402 billing-suspended: the organization is suspended"
+            )
+        }
+    };
+    if let Some(node) = answer.regions.iter().find_map(|region| region.untold.first()) {
+        words.push_str(&format!("; {node} refuses more than it tells of, so that more may be closed there"));
+    }
+    if let Some(node) = answer.regions.iter().find_map(|region| region.clashes.first()) {
+        words.push_str(&format!("; another process claims to be {node}: `rrctl node why {node}`"));
+    }
+    words
+}
+
+fn first(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
     let what = format!("{} {:?}", noun.title(), answer.name);
     if answer.hash.is_empty() {
         return format!("{what} is not published: nodes are sent nothing of it");
     }
     if answer.regions.is_empty() {
         return format!("no proxy uses {what}, so no node is sent it");
+    }
+    if let Some(harm) = harm::sentence(noun, answer) {
+        return harm;
     }
     let connected: u32 = answer.regions.iter().map(|region| region.connected).sum();
     let refusals = answer.regions.iter().flat_map(|region| &region.refusals);

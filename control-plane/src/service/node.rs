@@ -1,5 +1,7 @@
 //! Nodes and regions, for operators: what the store knows of each, and what its open stream says now.
 
+mod why;
+
 use std::collections::HashMap;
 
 use prost::Message as _;
@@ -13,6 +15,8 @@ use crate::authz::{Least, Principal};
 use crate::noun::Noun;
 use crate::store::decision::{self, Notes};
 use crate::store::{self, Stored, node_row, time_of};
+
+use why::{in_step, is_unhealthy, why, why_region};
 
 /// How many nodes are read at once where all are asked for.
 const READ: u64 = 1_000;
@@ -206,7 +210,7 @@ impl Services {
 
     async fn look(&self, regions: Vec<Stored<Region>>) -> Result<Look<'_>, ServiceError> {
         let names = regions.into_iter().map(|region| (region.row.id, region.row.name)).collect();
-        let notes = decision::notes(&self.store).await?;
+        let notes = decision::notes(&self.store, self.store.now()).await?;
         Ok(Look { services: self, names, notes, now: self.store.now() })
     }
 
@@ -280,7 +284,14 @@ impl Look<'_> {
             disk_set_back: status.disk_set_back,
             crash,
             why: String::new(),
+            clash: None,
+            clock_skew_ms: status.clock_skew_ms,
         };
+        node.clash = self
+            .notes
+            .clashes
+            .get(&node.id)
+            .map(|clash| fleet::NodeClash { newcomer: clash.newcomer.clone(), at: at(clash.at) });
         node.held = held.is_some_and(|held| stands < held.unsigned_abs()) && !in_step(&node);
         node.why = why(&node);
         Ok(node)
@@ -348,99 +359,4 @@ pub(super) fn operates(principal: &Principal, region: &Stored<Region>) -> bool {
 
 fn at(micros: i64) -> Option<pbjson_types::Timestamp> {
     Some(time::timestamp(time_of(micros)))
-}
-
-/// Whether a node runs what is published for it, whatever number either has for it.
-fn in_step(node: &fleet::Node) -> bool {
-    match (&node.desired, &node.running) {
-        (Some(desired), Some(running)) => {
-            running.lineage == desired.lineage && running.digest == desired.digest
-        }
-        _ => false,
-    }
-}
-
-fn crashed_on_desired(node: &fleet::Node) -> bool {
-    let tried = node.crash.as_ref().and_then(|crash| crash.tried.as_ref());
-    tried.is_some_and(|tried| node.desired.as_ref().is_some_and(|desired| desired.digest == tried.digest))
-}
-
-fn is_unhealthy(node: &fleet::Node) -> bool {
-    !node.why.is_empty()
-}
-
-/// What is the matter with a node, the worst first.
-fn why(node: &fleet::Node) -> String {
-    let revision = |at: &Option<fleet::Position>| at.as_ref().map_or(0, |at| at.revision);
-    let (stands, wanted) = (revision(&node.running), revision(&node.desired));
-    if node.diverged {
-        return format!(
-            "it stands at revision {stands} of a history that is not this database's, and is sent nothing: \
-             `rrctl revision adopt --region {} --dry-run` says what can be done",
-            node.region
-        );
-    }
-    if node.history_rewritten {
-        return "it was told of another audit head than it had: what was already published was changed"
-            .to_owned();
-    }
-    if crashed_on_desired(node) {
-        return format!(
-            "it crashed on revision {}, runs {stands} and is not sent that again: change or roll back what is new, or \
-             update it",
-            node.crash.as_ref().map_or(0, |crash| revision(&crash.tried))
-        );
-    }
-    if node.held {
-        return format!(
-            "its region is held because nodes crashed: it stays at revision {stands} until what is held is changed \
-             where need be and `rrctl revision release --region {}` sends on what is newest",
-            node.region
-        );
-    }
-    if !node.connected {
-        return format!("it is not connected: it runs revision {stands} by what it has on disk");
-    }
-    if let Some(refusal) = node.standing.first() {
-        let what = refusal.key.as_ref().map_or("a whole transaction", |key| key.id.as_str());
-        let more = node.standing.len() - 1;
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        return format!("it refuses {what}{more}: {}", refusal.why().as_str_name());
-    }
-    if !in_step(node) {
-        return format!("it runs revision {stands} and is behind {wanted}");
-    }
-    if node.disk_set_back {
-        return "it came back at an older place than it once stood at: its disk was set back".to_owned();
-    }
-    if node.draining {
-        return "it is out of service: `rrctl node undrain` puts it back".to_owned();
-    }
-    String::new()
-}
-
-fn why_region(state: &fleet::RegionState) -> String {
-    if let Some(first) = state.diverged.first() {
-        return format!(
-            "{} node(s) stand in another history, as {} at revision {}: nothing is published there until `rrctl revision \
-             adopt --region {}`",
-            state.diverged.len(),
-            first.node,
-            first.revision,
-            state.region
-        );
-    }
-    if state.held_revision != 0 {
-        return format!(
-            "revision {} is held: {}; change what is new, then `rrctl revision release --region {} {}`",
-            state.held_revision, state.held_why, state.region, state.held_revision
-        );
-    }
-    match (state.nodes, state.connected, state.connected - state.in_step, state.refusing) {
-        (0, ..) => "no node has joined".to_owned(),
-        (_, 0, ..) => "no node is connected".to_owned(),
-        (_, _, 0, 0) => "all connected nodes run what is published".to_owned(),
-        (_, connected, 0, refusing) => format!("{refusing} of {connected} connected nodes refuse something"),
-        (_, connected, behind, _) => format!("{behind} of {connected} connected nodes are behind"),
-    }
 }

@@ -110,7 +110,7 @@ impl Services {
         wanted: &Wanted,
     ) -> Result<(Vec<node_row::Model>, HashSet<String>), ServiceError> {
         let ids: Vec<String> = wanted.regions.iter().map(|region| region.row.id.clone()).collect();
-        let strays = decision::notes(&self.store).await?.strays.into_keys().collect();
+        let strays = decision::notes(&self.store, self.store.now()).await?.strays.into_keys().collect();
         Ok((self.node_rows(&ids).await?, strays))
     }
 

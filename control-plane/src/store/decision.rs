@@ -10,7 +10,7 @@ use rr_contract::wire::fleet;
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
-use super::entity::{crash, divergence, head, node, region_state};
+use super::entity::{crash, divergence, head, node, node_clash, region_state};
 use super::history::row_of;
 use super::row::Reader;
 use super::{Author, Head, Store, StoreError, Txn, installation};
@@ -34,7 +34,12 @@ pub(crate) struct Notes {
     pub(crate) crashes: HashMap<String, crash::Model>,
     /// By region.
     pub(crate) regions: HashMap<String, region_state::Model>,
+    /// Those that another process claimed to be lately, by node.
+    pub(crate) clashes: HashMap<String, node_clash::Model>,
 }
+
+/// How long it is shown that another process came as a node: one that is not let in comes again sooner.
+const CLASH_SHOWN: i64 = 120_000_000;
 
 impl Notes {
     /// Whether nothing is in them that somebody has to look at.
@@ -44,8 +49,8 @@ impl Notes {
     }
 }
 
-/// All of it: there is little.
-pub(crate) async fn notes(db: &impl Reader) -> Result<Notes, StoreError> {
+/// All of it: there is little. `now` in microseconds since 1970.
+pub(crate) async fn notes(db: &impl Reader, now: i64) -> Result<Notes, StoreError> {
     let strays = divergence::Entity::find().all(db.conn()).await;
     let crashes =
         crash::Entity::find().all(db.conn()).await.map_err(StoreError::statement("read crashes"))?;
@@ -65,6 +70,12 @@ pub(crate) async fn notes(db: &impl Reader) -> Result<Notes, StoreError> {
     }
     let regions = regions.map_err(StoreError::statement("read states of regions"))?;
     notes.regions = regions.into_iter().map(|row| (row.region.clone(), row)).collect();
+    let clashes = node_clash::Entity::find()
+        .filter(node_clash::Column::At.gt(now.saturating_sub(CLASH_SHOWN)))
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read clashes"))?;
+    notes.clashes = clashes.into_iter().map(|row| (row.node.clone(), row)).collect();
     Ok(notes)
 }
 

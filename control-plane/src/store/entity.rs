@@ -15,6 +15,8 @@ pub(crate) mod divergence;
 pub(crate) mod head;
 pub(crate) mod link;
 pub(crate) mod node;
+pub(crate) mod node_clash;
+pub(crate) mod node_question;
 pub(crate) mod node_token;
 pub(crate) mod notification;
 pub(crate) mod plan;

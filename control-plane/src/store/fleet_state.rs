@@ -8,8 +8,10 @@ use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter 
 
 use super::entity::{crash, divergence, node, region_state};
 use super::history::{number, row_of};
-use super::{Store, StoreError, Txn};
-use crate::publish::{Adopted, Crash, Divergence, Held, Known, Leased, Ledger, RegionState, Reports};
+use super::{Store, StoreError, Txn, node_question};
+use crate::publish::{
+    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Question, RegionState, Reports,
+};
 
 /// How many nodes have to end on one place until no other is brought there.
 const CRASHED_TOGETHER: usize = 2;
@@ -18,6 +20,10 @@ const CRASHED_TOGETHER: usize = 2;
 impl Ledger for Store {
     fn now(&self) -> i64 {
         Store::now(self)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.may_be_shared()
     }
 
     async fn known(&self, replica: &str) -> Result<Known, StoreError> {
@@ -121,10 +127,30 @@ impl Ledger for Store {
         })
         .await
     }
+
+    async fn ask(&self, question: Question) -> Result<(), StoreError> {
+        self.ask_about(question).await
+    }
+
+    async fn questions(&self, holder: &str) -> Result<Vec<Question>, StoreError> {
+        self.questions_to(holder).await
+    }
+
+    async fn answer(&self, question: &str, answer: Answer) -> Result<(), StoreError> {
+        self.answer_question(question.to_owned(), answer).await
+    }
+
+    async fn answered(&self, question: &str) -> Result<Answer, StoreError> {
+        self.answer_to(question).await
+    }
+
+    async fn withdraw(&self, question: &str) -> Result<(), StoreError> {
+        self.withdraw_question(question.to_owned()).await
+    }
 }
 
 async fn report(txn: &Txn, reports: Reports) -> Result<Vec<NodeId>, StoreError> {
-    let Reports { replica, until, came, said, left } = reports;
+    let Reports { replica, until, came, said, left, met, keep } = reports;
     for node in came {
         write(txn, &replica, until, node, true).await?;
     }
@@ -143,6 +169,12 @@ async fn report(txn: &Txn, reports: Reports) -> Result<Vec<NodeId>, StoreError> 
             .exec(txn.tx())
             .await
             .map_err(StoreError::statement("release node"))?;
+    }
+    for met in met {
+        node_question::clash(txn, met).await?;
+    }
+    if !keep {
+        return Ok(lost);
     }
     node::Entity::update_many()
         .col_expr(node::Column::LeasedUntil, Expr::value(until))
@@ -235,6 +267,11 @@ async fn crashed(txn: &Txn, it: Crash) -> Result<(), StoreError> {
         .await
         .map_err(StoreError::statement("hold region"))?;
     Ok(())
+}
+
+/// What a row says of who holds a node's stream; none where nobody does any more.
+pub(crate) fn lease(row: node::Model, now: i64) -> Option<Leased> {
+    if row.leased_until > now { leased(row).ok() } else { None }
 }
 
 fn leased(row: node::Model) -> Result<Leased, StoreError> {

@@ -122,3 +122,57 @@ async fn a_resource_is_explained_by_who_runs_it() {
     operator.get("/v1/orgs/acme/explain/thing/echo").await.refused(400, "invalid");
     world.running.stop().await;
 }
+
+/// A node takes no more away than this at once, so it has to be neither more nor less than what somebody agreed to.
+#[tokio::test]
+async fn a_node_is_told_how_many_removals_were_agreed_to_before_and_after_a_restart() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let token = world.node_token(&region, 2).await;
+    let node = world.join(&token).await.expect("joins");
+    let operator = world.operator();
+    let echo = operator.get("/v1/orgs/acme/proxies/echo").await.good()["proxy"].clone();
+    let proxies = "/v1/orgs/acme/proxies";
+    for n in 0..5 {
+        let proxy = json!({
+            "name": format!("more-{n}"),
+            "callerCredentials": echo["callerCredentials"],
+            "target": echo["target"],
+            "upstreamCredential": echo["upstreamCredential"],
+            "regions": echo["regions"],
+        });
+        operator.post(proxies, proxy).await.good();
+    }
+    let gone = async |n: usize| operator.delete(&format!("{proxies}/more-{n}")).await.good();
+    let mut edge = Edge::open(&node, None).await;
+    let first = edge.take_well().await;
+    assert_eq!((first.removals, first.intended), (0, 0), "who holds nothing loses nothing");
+    world.suspend("acme", true).await;
+    let changed = edge.take_well().await;
+    assert_eq!((changed.removals, changed.intended), (0, 0), "nobody agreed to any");
+    gone(0).await;
+    let one = edge.take_well().await;
+    assert_eq!((one.removals, one.intended), (1, 1));
+    // Two while it was away, and something else.
+    let held = edge.held.clone();
+    drop(edge);
+    gone(1).await;
+    world.suspend("acme", false).await;
+    gone(2).await;
+    let mut edge = Edge::open(&node, Some(one.position)).await;
+    edge.held = held;
+    let two = edge.take_well().await;
+    assert_eq!((two.removals, two.intended), (2, 2));
+    // One more, and a control plane that has read none of these revisions.
+    let held = edge.held.clone();
+    drop((edge, node));
+    gone(3).await;
+    let world = world.restart().await;
+    let again = world.join(&token).await.expect("joins");
+    let mut edge = Edge::open(&again, Some(two.position)).await;
+    edge.held = held;
+    let after = edge.take_well().await;
+    assert_eq!((after.removals, after.intended), (1, 1));
+    world.running.stop().await;
+}

@@ -8,7 +8,7 @@ use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
 use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
 use tonic::Code;
 
-use super::machine::join_request;
+use super::machine::{WINDOW, join_request};
 use super::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +47,7 @@ async fn every_refusal_to_join_looks_alike() {
         fleet::JoinRequest { node_key: vec![9; 32], ..good() },
         fleet::JoinRequest { vouch: vec![0; 64], ..good() },
     ];
-    let mut client = EnrolmentServiceClient::new(world.fleet_channel(None).await);
+    let mut client = EnrolmentServiceClient::new(world.fleet_channel(None, WINDOW).await);
     let mut answers = Vec::new();
     for request in bad {
         let refused = client.join(request).await.expect_err("refused");
@@ -66,7 +66,7 @@ async fn every_refusal_to_join_looks_alike() {
 #[tokio::test]
 async fn who_has_no_certificate_may_join_and_nothing_else() {
     let world = World::start().await;
-    let mut client = ConfigServiceClient::new(world.fleet_channel(None).await);
+    let mut client = ConfigServiceClient::new(world.fleet_channel(None, WINDOW).await);
     let refused = client.sync(tokio_stream::pending()).await.expect_err("refused");
     assert_eq!(refused.code(), Code::Unauthenticated);
     world.running.stop().await;

@@ -23,6 +23,9 @@ use tonic::transport::{Channel, Endpoint};
 use super::world::{Region, World, by};
 use crate::authority::SERVER_NAME;
 
+/// What a stream may be sent ahead of what is read.
+pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
+
 /// A machine that joined.
 pub(super) struct Node {
     pub(super) id: String,
@@ -48,18 +51,30 @@ impl World {
     pub(super) async fn join(&self, token: &NodeToken) -> Result<Node, Status> {
         let key = rcgen::KeyPair::generate().expect("keys");
         let request = join_request(token, &key);
-        let channel = self.fleet_channel(None).await;
+        let channel = self.fleet_channel(None, WINDOW).await;
         let answer = EnrolmentServiceClient::new(channel).join(request).await?.into_inner();
         assert!(token.keys().open(answer.statement.as_ref().expect("is there")).is_ok());
         let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(Node { id: answer.node, channel: self.fleet_channel(Some((chain, key))).await })
+        Ok(Node { id: answer.node, channel: self.fleet_channel(Some((chain, key)), WINDOW).await })
+    }
+
+    /// Joins as a machine that then takes nothing of what it is sent, and answers pings.
+    pub(super) async fn join_deaf(&self, token: &NodeToken) -> Node {
+        let key = rcgen::KeyPair::generate().expect("keys");
+        let request = join_request(token, &key);
+        let channel = self.fleet_channel(None, WINDOW).await;
+        let answer = EnrolmentServiceClient::new(channel).join(request).await.expect("joins").into_inner();
+        let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Node { id: answer.node, channel: self.fleet_channel(Some((chain, key)), 0).await }
     }
 
     /// A connection to the fleet port, with or without a certificate of our own.
     pub(super) async fn fleet_channel(
         &self,
         certificate: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+        window: u32,
     ) -> Channel {
         let pem = std::fs::read(self.folder.path().join("state/authority.crt")).expect("is there");
         let mut roots = rustls::RootCertStore::empty();
@@ -84,7 +99,8 @@ impl World {
                 Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
             }
         });
-        Endpoint::from_static("http://fleet").connect_with_connector(connect).await.expect("connects")
+        let endpoint = Endpoint::from_static("http://fleet").initial_stream_window_size(window);
+        endpoint.connect_with_connector(connect).await.expect("connects")
     }
 }
 

@@ -1,5 +1,7 @@
 //! The config stream, as a node sees it.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ const SOON: Duration = Duration::from_secs(20);
 pub(super) struct Edge {
     up: mpsc::Sender<fleet::SyncRequest>,
     down: Streaming<fleet::SyncResponse>,
-    held: BTreeMap<Key, [u8; 32]>,
+    pub(super) held: BTreeMap<Key, [u8; 32]>,
     stands: fleet::Position,
 }
 
@@ -37,7 +39,9 @@ pub(super) struct Taken {
     txn: Vec<u8>,
     pub(super) position: fleet::Position,
     upserts: usize,
-    removals: usize,
+    pub(super) removals: usize,
+    /// How many removals it says were agreed to.
+    pub(super) intended: u64,
 }
 
 impl Edge {
@@ -112,7 +116,8 @@ impl Edge {
         assert_eq!(position.digest, digest.digest());
         assert_eq!(position.count, self.held.len() as u64);
         self.stands = position.clone();
-        Taken { mode, txn: commit.txn, position, upserts, removals }
+        let intended = begin.intended_removals;
+        Taken { mode, txn: commit.txn, position, upserts, removals, intended }
     }
 
     /// Says what it holds.

@@ -66,6 +66,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
         new_bootstrap_token: false,
         drain: Duration::from_secs(5),
         fleet_stream_rate: 0,
+        fleet_patience: Duration::from_secs(60),
         keep_history: Duration::from_secs(90 * 86_400),
     }
 }

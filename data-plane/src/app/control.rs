@@ -331,7 +331,7 @@ impl Core {
     /// Starts the stream of configuration and the upload of records.
     fn go_on(self, stored: Stored, tasks: &Tasks, late: &Stop) -> Result<(), StartError> {
         let Stored { identity, journal, inventory, position } = stored;
-        let tls = identity.tls().map_err(StartError::Certificate)?;
+        let tls = identity.tls(Arc::clone(&self.seams.clock)).map_err(StartError::Certificate)?;
         let region = identity.region_id();
         // Each is set once: a node joins once in the life of a process.
         self.node.set(identity.node).ok();

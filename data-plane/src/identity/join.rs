@@ -10,6 +10,7 @@ use std::time::Duration;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rr_contract::seal::OpeningKey;
 use rr_contract::seal::node_token::{GrantError, NodeToken};
+use rr_contract::seam::SystemClock;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
@@ -123,7 +124,7 @@ pub(crate) async fn join(fleet: &Fleet, token: &NodeToken, build: &str) -> Resul
         trust: answer.trust.into_iter().map(CertificateDer::from).collect(),
     };
     // A certificate that TLS would refuse must show now, while the token can still be looked at.
-    let _config: Arc<rustls::ClientConfig> = identity.tls().map_err(JoinError::Tls)?;
+    let _config: Arc<rustls::ClientConfig> = identity.tls(Arc::new(SystemClock)).map_err(JoinError::Tls)?;
     Ok(identity)
 }
 

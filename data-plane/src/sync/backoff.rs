@@ -8,6 +8,9 @@ use rr_contract::seam::{Entropy, draw};
 use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(250);
+/// So that a control plane that is only started anew finds its nodes back within three seconds.
+const CAP_FIRST: Duration = Duration::from_millis(2500);
+const FIRST_FOR: Duration = Duration::from_secs(30);
 /// So that a short outage of the control plane ends soon after it ends.
 const CAP_EARLY: Duration = Duration::from_secs(10);
 const CAP_LATE: Duration = Duration::from_secs(30);
@@ -26,7 +29,11 @@ impl Backoff {
     /// The wait after another failure, the clock being at `now`.
     pub(crate) fn next(&mut self, now: Instant, entropy: &dyn Entropy) -> Duration {
         let since = *self.outage_since.get_or_insert(now);
-        let cap = if now.duration_since(since) < EARLY { CAP_EARLY } else { CAP_LATE };
+        let cap = match now.duration_since(since) {
+            away if away < FIRST_FOR => CAP_FIRST,
+            away if away < EARLY => CAP_EARLY,
+            _ => CAP_LATE,
+        };
         let bound = FIRST.saturating_mul(1 << self.tries.min(16)).min(cap);
         self.tries += 1;
         part(bound, entropy)
@@ -59,11 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_doubles_up_to_ten_seconds_and_to_thirty_in_a_long_outage() {
+    fn the_bound_doubles_up_to_what_an_outage_of_its_length_has() {
         let mut backoff = Backoff::default();
         let start = Instant::now();
-        let waits: Vec<u128> = (0..8).map(|_| backoff.next(start, &Most).as_millis()).collect();
-        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        let waits: Vec<u128> = (0..6).map(|_| backoff.next(start, &Most).as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 2500, 2500]);
+        assert_eq!(backoff.next(start + FIRST_FOR, &Most), CAP_EARLY);
         assert_eq!(backoff.next(start + EARLY, &Most), CAP_LATE);
     }
 

@@ -171,6 +171,7 @@ impl<'a> Session<'a> {
                 self.sync.set_draining(drain.drain);
                 self.tell().await?;
             }
+            Some(Heard::Ping(ping)) => self.say(Said::Pong(fleet::Pong { number: ping.number })).await?,
             // A kind of message from the future was not asked for.
             None => {}
         }
@@ -182,12 +183,7 @@ impl<'a> Session<'a> {
             self.status_every = every.max(STATUS_EVERY_MIN);
         }
         if let Some(theirs) = welcome.now.as_ref().and_then(|now| time::system_time(now).ok()) {
-            let ours = self.sync.seams.clock.now();
-            let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-            self.sync.skew_ms = match ours.duration_since(theirs) {
-                Ok(ahead) => millis(ahead),
-                Err(behind) => -millis(behind.duration()),
-            };
+            self.sync.skew.measure(self.sync.seams.clock.now(), theirs);
         }
         self.sync.set_draining(welcome.draining);
         self.sync.note_connected();
@@ -229,6 +225,7 @@ impl<'a> Session<'a> {
 
     async fn tell(&mut self) -> Result<(), SessionError> {
         let status = self.sync.status();
+        self.sync.note_skew();
         (self.last_status, self.moved) = (Instant::now(), false);
         self.say(Said::Status(status)).await
     }

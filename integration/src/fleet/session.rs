@@ -169,6 +169,7 @@ impl Session<'_> {
                 self.node.state().draining = drain.drain;
                 self.tell(script).await;
             }
+            Heard::Ping(ping) => self.say(Said::Pong(fleet::Pong { number: ping.number }), script).await,
         }
         Ok(None)
     }

@@ -1,10 +1,13 @@
 //! The system tests: one binary, because linking is the cost.
 
+mod back_again;
+mod clocks;
 mod command_line;
 mod config_push;
 mod crash;
 mod credential_swap;
 mod dev;
+mod explain;
 mod fleet_changes;
 mod fleet_reconnects;
 mod fleet_relays;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::runtime::{Stop, chain};
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{Fleet, LiveNode};
@@ -22,16 +23,22 @@ impl Fleet {
     /// Writes and reads until the stop, and writes once more then.
     pub(crate) async fn run(self, stop: Stop) {
         let mut failing = false;
+        let mut due = Instant::now() + EVERY;
         loop {
             let wait = async {
                 tokio::select! {
                     biased;
-                    () = tokio::time::sleep(EVERY) => {}
-                    () = self.0.left.notified() => tokio::time::sleep(SOON).await,
+                    () = sleep_until(due) => {}
+                    () = self.0.moved.notified() => sleep_until(due.min(Instant::now() + SOON)).await,
                 }
             };
             let stopping = stop.cut(wait).await.is_none();
-            let done = self.exchange().await;
+            let done = if stopping || Instant::now() >= due {
+                due = Instant::now() + EVERY;
+                self.exchange().await
+            } else {
+                self.report(false).await
+            };
             if let Err(error) = &done
                 && !failing
             {
@@ -47,16 +54,16 @@ impl Fleet {
 
     pub(crate) async fn exchange(&self) -> Result<(), StoreError> {
         // What others wrote is read although ours could not be written.
-        let reported = self.report().await;
+        let reported = self.report(true).await;
         let written = self.write_crashes().await;
         self.refresh().await?;
         reported.and(written)
     }
 
-    /// Writes what nodes here said.
-    async fn report(&self) -> Result<(), StoreError> {
+    /// Writes what nodes here said; with `keep`, that all others are still here as well.
+    async fn report(&self, keep: bool) -> Result<(), StoreError> {
         let until = self.0.ledger.now().saturating_add(LEASE);
-        let mut reports = Reports { replica: self.0.replica.clone(), until, ..Reports::default() };
+        let mut reports = Reports { replica: self.0.replica.clone(), until, keep, ..Reports::default() };
         let mut claims = Vec::new();
         {
             let mut state = self.state();
@@ -73,9 +80,11 @@ impl Fleet {
                 }
             }
             reports.left.extend(state.left.drain());
+            reports.met.extend(state.met_anew.drain().filter_map(|id| state.met.get(&id).cloned()));
         }
         let (said, left): (Vec<NodeId>, _) =
             (reports.said.iter().map(|node| node.node).collect(), reports.left.clone());
+        let met: Vec<NodeId> = reports.met.iter().map(|met| met.clash.node).collect();
         match self.0.ledger.report(reports).await {
             Ok(lost) => {
                 let mut state = self.state();
@@ -95,6 +104,7 @@ impl Fleet {
                 let mut state = self.state();
                 state.said.extend(said);
                 state.left.extend(left);
+                state.met_anew.extend(met);
                 Err(error)
             }
         }
@@ -114,16 +124,23 @@ impl Fleet {
         }
     }
 
+    /// Takes in who holds a node that comes here.
+    pub(crate) fn hear_of(&self, lease: Option<Leased>) {
+        let Some(lease) = lease.filter(|lease| lease.replica != self.0.replica) else { return };
+        let mut state = self.state();
+        if !state.nodes.contains_key(&lease.node) {
+            state.elsewhere.insert(lease.node, lease);
+        }
+    }
+
     /// Reads what is known of nodes, by whichever replica it was written.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let known = self.0.ledger.known(&self.0.replica).await?;
-        let now = self.0.ledger.now();
         let mut guard = self.state();
         let state = &mut *guard;
         state.elsewhere = known.elsewhere.into_iter().map(|node| (node.node, node)).collect();
         // A place that is ours by now was another's when that was read.
         state.elsewhere.retain(|id, _| !state.nodes.contains_key(id));
-        state.suspects.retain(|_, first| now.saturating_sub(*first) < LEASE * 3);
         let draining: HashSet<NodeId> = known.draining.into_iter().collect();
         let states: HashMap<RegionId, RegionState> = known.regions.into_iter().collect();
         let changed = state.draining != draining

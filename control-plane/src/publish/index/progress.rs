@@ -1,10 +1,12 @@
 //! How far nodes are by the log of their region, and who is sent a resource.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rr_contract::digest::ResourceHash;
 use rr_contract::model::credential::Usage;
-use rr_contract::model::id::RegionId;
+use rr_contract::model::id::{OrgId, RegionId};
+use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model};
 use rr_contract::wire::fleet;
 
@@ -60,6 +62,33 @@ impl Index {
             }
         }
         regions
+    }
+
+    /// A proxy as it is published.
+    pub(in crate::publish) fn proxy(&self, key: &Key) -> Option<Arc<Proxy>> {
+        self.entry(key)?.proxy.clone()
+    }
+
+    /// Whether an organization is published as suspended.
+    pub(in crate::publish) fn is_suspended(&self, org: OrgId) -> bool {
+        let key = Key::org(org);
+        let parsed = self.entry(&key).map(|entry| Model::parse(&key, &entry.payload));
+        matches!(parsed, Some(Ok(Model::Org(org))) if org.suspended)
+    }
+
+    /// What bears on what is done with a resource, each with what it belongs to if it is a rule, filter or meter: itself,
+    /// what belongs to it; and of a proxy, what it refers to, and what belongs to that.
+    pub(in crate::publish) fn bears_on(&self, key: &Key) -> BTreeMap<Key, Option<Key>> {
+        let mut reach: BTreeSet<Key> = [*key].into();
+        if let Some(proxy) = self.proxy(key) {
+            reach.extend(super::reach(*key, &proxy));
+        }
+        let parent = |key: &Key| self.entry(key).and_then(|entry| entry.parent);
+        let mut bears: BTreeMap<Key, Option<Key>> = reach.iter().map(|key| (*key, parent(key))).collect();
+        for held in &reach {
+            bears.extend(self.children.get(held).into_iter().flatten().map(|child| (*child, Some(*held))));
+        }
+        bears
     }
 
     /// What a region is sent, by hash.

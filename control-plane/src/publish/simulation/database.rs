@@ -1,6 +1,6 @@
 //! A history and a ledger in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -11,7 +11,9 @@ use rr_contract::wire::fleet;
 use tokio::sync::watch;
 
 use super::REGION;
-use crate::publish::log::{Adopted, Crash, Divergence, Held, Known, Ledger, Log, Reports};
+use crate::publish::log::{
+    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Log, Question, Reports,
+};
 use crate::store::history::{News, PublishedChange, PublishedResource};
 use crate::store::{Head, StoreError};
 
@@ -31,6 +33,9 @@ struct State {
     changes: Vec<PublishedChange>,
     current: BTreeMap<Key, (u64, Bytes)>,
     known: Known,
+    /// Whose streams are open where, and until when that holds.
+    leases: HashMap<NodeId, (Leased, i64)>,
+    questions: HashMap<String, (Question, Answer)>,
     /// It answers nothing.
     away: bool,
 }
@@ -239,12 +244,62 @@ impl Ledger for Database {
         i64::try_from(self.0.began.elapsed().as_micros()).expect("fits")
     }
 
-    async fn known(&self, _replica: &str) -> Result<Known, StoreError> {
-        Ok(self.state().known.clone())
+    fn is_shared(&self) -> bool {
+        true
     }
 
-    async fn report(&self, _reports: Reports) -> Result<Vec<NodeId>, StoreError> {
-        Ok(Vec::new())
+    async fn known(&self, replica: &str) -> Result<Known, StoreError> {
+        let now = self.now();
+        let state = self.state();
+        let theirs = state.leases.values().filter(|(node, until)| node.replica != replica && *until > now);
+        Ok(Known { elsewhere: theirs.map(|(node, _)| node.clone()).collect(), ..state.known.clone() })
+    }
+
+    async fn report(&self, reports: Reports) -> Result<Vec<NodeId>, StoreError> {
+        let mut state = self.state();
+        let Reports { replica, until, came, said, left, keep, .. } = reports;
+        for node in came {
+            state.leases.insert(node.node, (node, until));
+        }
+        let mut lost = Vec::new();
+        for node in said {
+            match state.leases.get_mut(&node.node).filter(|(held, _)| held.replica == replica) {
+                Some(held) => *held = (node, until),
+                None => lost.push(node.node),
+            }
+        }
+        let ours = |node: &Leased| node.replica == replica;
+        state.leases.retain(|id, (node, _)| !(ours(node) && left.contains(id)));
+        state.leases.values_mut().filter(|(node, _)| keep && ours(node)).for_each(|(_, it)| *it = until);
+        Ok(lost)
+    }
+
+    async fn ask(&self, question: Question) -> Result<(), StoreError> {
+        self.state().questions.insert(question.id.clone(), (question, Answer::None));
+        Ok(())
+    }
+
+    async fn questions(&self, holder: &str) -> Result<Vec<Question>, StoreError> {
+        let state = self.state();
+        let open =
+            state.questions.values().filter(|(it, answer)| it.holder == holder && *answer == Answer::None);
+        Ok(open.map(|(question, _)| question.clone()).collect())
+    }
+
+    async fn answer(&self, question: &str, answer: Answer) -> Result<(), StoreError> {
+        if let Some((_, said)) = self.state().questions.get_mut(question) {
+            *said = answer;
+        }
+        Ok(())
+    }
+
+    async fn answered(&self, question: &str) -> Result<Answer, StoreError> {
+        Ok(self.state().questions.get(question).map_or(Answer::None, |(_, answer)| *answer))
+    }
+
+    async fn withdraw(&self, question: &str) -> Result<(), StoreError> {
+        self.state().questions.remove(question);
+        Ok(())
     }
 
     async fn crashed(&self, crash: Crash) -> Result<(), StoreError> {

@@ -66,3 +66,40 @@ async fn a_diverged_node_that_never_comes_back_stops_writes_until_somebody_adopt
     world.publisher.fleet().refresh().await.expect("answers");
     assert_eq!((undecided(), world.publisher.fleet().diverged().len()), (0, 1));
 }
+
+/// Whoever decides looks at the nodes that are known to be diverged then.
+#[tokio::test(start_paused = true)]
+async fn an_adoption_brings_over_no_node_that_diverges_after_it() {
+    let world = World::start().await;
+    world.database.furnish(20);
+    let (early, late) = (world.node(1), world.node(2));
+    for node in [&early, &late] {
+        world.connect(node);
+        world.eventually("in step", || node.at().is_some() && world.in_step(node)).await;
+        node.disconnect();
+        node.stand(|at| at.revision += 50);
+    }
+    world.connect(&early);
+    world.eventually("diverged", || !world.publisher.fleet().diverged().is_empty()).await;
+    let head = world.publisher.position(REGION).expect("is loaded");
+    let adopted = || Adopted {
+        lineage: head.lineage.clone(),
+        revision: head.revision,
+        revived: Vec::new(),
+        at: world.database.now(),
+    };
+    world.database.adopt(REGION, adopted());
+    world.eventually("brought over", || world.publisher.fleet().diverged().is_empty()).await;
+
+    sleep(Duration::from_secs(1)).await;
+    late.lose(1);
+    let before = late.sent().resources;
+    world.connect(&late);
+    world.eventually("diverged", || !world.publisher.fleet().diverged().is_empty()).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(late.sent().resources, before);
+    assert_eq!(world.publisher.fleet().undecided(&head.lineage).len(), 1);
+    // That takes another decision.
+    world.database.adopt(REGION, adopted());
+    world.eventually("brought over", || world.in_step(&late)).await;
+}

@@ -42,6 +42,8 @@ pub(super) struct Faults {
     pub(super) lies: bool,
     /// How long it takes to answer.
     pub(super) slow: Duration,
+    /// It is gone, and nobody closed its stream.
+    pub(super) deaf: bool,
 }
 
 /// What went over its streams.
@@ -97,6 +99,10 @@ impl Node {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics with it")
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.id
     }
 
     pub(super) fn at(&self) -> Option<fleet::Position> {
@@ -259,6 +265,8 @@ impl Node {
                     if silent { Vec::new() } else { answers }
                 }
                 Down::BucketQuery(query) => vec![Up::Buckets(self.report(&query))],
+                Down::Ping(_) if self.state().faults.deaf => Vec::new(),
+                Down::Ping(ping) => vec![Up::Pong(fleet::Pong { number: ping.number })],
                 Down::Mark(mark) => {
                     let mut state = self.state();
                     if let Some(at) = mark.position {

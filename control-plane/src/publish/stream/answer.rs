@@ -46,6 +46,10 @@ where
                     owes => talk.owes = owes,
                 }
             }
+            Some(Message::Pong(pong)) => {
+                talk.seat.update(|node| node.last_seen_at = now);
+                talk.seat.answered(pong.number);
+            }
             // A second Hello means nothing within a stream; what we do not know, we pass over.
             Some(Message::Hello(_)) | None => {}
         }
@@ -147,7 +151,7 @@ where
         talk.seat.update(|node| node.refused_whole(&verdict.refusals));
         if let Base::Differs(at, ..) | Base::Unknown(Some(at)) = &talk.base {
             // It was sent from what another node said of this place, or this one itself.
-            self.publisher.forget(self.region, at).await;
+            self.publisher.forget(self.region, at);
         }
         drop(in_flight);
         let audit = verdict.refusals.iter().any(|it| it.key.is_none() && it.why() == fleet::Why::Audit);

@@ -1,10 +1,13 @@
 //! What a node is sent, and when not: what it lacks, questions, marks.
 
-use futures_util::Stream;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
 use rr_contract::runtime::chain;
 use rr_contract::seam::draw;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::sync_response::Message;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -16,7 +19,8 @@ use super::{
 };
 use crate::publish::chunk::Encoded;
 use crate::publish::survey::{Step, Survey};
-use crate::publish::{Base, Next};
+use crate::publish::{Base, Next, said};
+use crate::store::micros;
 
 const MIB: usize = 1024 * 1024;
 
@@ -68,7 +72,7 @@ where
         Ok(waiting.is_some())
     }
 
-    async fn transmit(&mut self, talk: &mut Talk, encoded: std::sync::Arc<Encoded>) -> Result<(), End> {
+    async fn transmit(&mut self, talk: &mut Talk, encoded: Arc<Encoded>) -> Result<(), End> {
         let adopted = talk.diverged.as_ref().and_then(|diverged| diverged.adopted.clone());
         let intended_removals = self.intended(talk, &encoded, adopted.is_some()).await;
         let txn = draw::<8>(&*self.seams.entropy);
@@ -91,7 +95,7 @@ where
         let position = Some(encoded.position.clone());
         let commit = fleet::Commit { txn: txn.to_vec(), position, prove_for: None };
         self.publisher.events.sent(mode, encoded.bytes);
-        self.put(Outgoing::Transaction(Box::new((begin, commit)), std::sync::Arc::clone(&encoded))).await?;
+        self.put(Outgoing::Transaction(Box::new((begin, commit)), Arc::clone(&encoded))).await?;
         let mib = u32::try_from(encoded.bytes / MIB).unwrap_or(u32::MAX);
         talk.owes = Owes::Verdict(Box::new(InFlight {
             txn,
@@ -160,15 +164,7 @@ where
                 talk.owes = Owes::Report(Box::new(Asked { survey, deadline, place }));
             }
             Ok(Step::Ask(survey, question)) => {
-                let stop = self.stop.clone();
-                let fence = talk.seat.fence().clone();
-                let places = std::sync::Arc::clone(&self.publisher.surveys);
-                let place = tokio::select! {
-                    biased;
-                    () = stop.requested() => return Ok(()),
-                    () = fence.cancelled() => return Err(End::Fenced),
-                    place = places.acquire_owned() => place.ok(),
-                };
+                let Some(place) = self.place_among_surveys(talk).await? else { return Ok(()) };
                 // Another node from the same place may have been brought into step meanwhile.
                 talk.base = Base::Unknown(at);
                 if self.learnt(talk) {
@@ -176,7 +172,7 @@ where
                 }
                 self.send(Message::BucketQuery(question)).await?;
                 let deadline = Instant::now() + REPORT_LIMIT;
-                talk.owes = Owes::Report(Box::new(Asked { survey, deadline, place }));
+                talk.owes = Owes::Report(Box::new(Asked { survey, deadline, place: Some(place) }));
             }
             Ok(Step::Known(base)) => {
                 if let Some(at) = base.position() {
@@ -202,6 +198,40 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Waits for a place among those that list what they hold; none at the stop. A node that is asked meanwhile whether
+    /// it is there can say so: others may be in front of it for long.
+    async fn place_among_surveys(&mut self, talk: &Talk) -> Result<Option<OwnedSemaphorePermit>, End> {
+        let stop = self.stop.clone();
+        let fence = talk.seat.fence().clone();
+        let mut place = std::pin::pin!(Arc::clone(&self.publisher.surveys).acquire_owned());
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.requested() => return Ok(None),
+                () = fence.cancelled() => return Err(End::Fenced),
+                place = &mut place => return Ok(place.ok()),
+                () = talk.seat.pinged() => self.ping(talk).await?,
+                message = self.inbound.next() => match message {
+                    Some(Ok(message)) => self.overhear(talk, message),
+                    Some(Err(_)) | None => return Err(End::Left),
+                },
+            }
+        }
+    }
+
+    /// It owes nothing now, so that all it can have to say is how it is.
+    fn overhear(&self, talk: &Talk, message: fleet::SyncRequest) {
+        use fleet::sync_request::Message;
+
+        let now = micros(self.seams.clock.now());
+        talk.seat.update(|node| node.last_seen_at = now);
+        match message.message {
+            Some(Message::Pong(pong)) => talk.seat.answered(pong.number),
+            Some(Message::Status(status)) => talk.seat.update(|node| node.status = said::status(status)),
+            _ => {}
+        }
     }
 
     fn learnt(&self, talk: &Talk) -> bool {

@@ -20,10 +20,14 @@ pub(crate) enum Outgoing {
     Transaction(Box<(Begin, Commit)>, Arc<Encoded>),
 }
 
-/// The messages of what was put in, made as they are asked for. What is ready together goes out together.
+/// The messages of what was put in, made as they are asked for. What is ready together goes out together. In the order
+/// in which they came, but for a ping, which does not wait for the rest of a transaction, and for the end, after which
+/// the rest is of no use.
 pub(crate) struct Outgoings {
     waiting: mpsc::Receiver<Result<Outgoing, Status>>,
     open: Option<Open>,
+    /// What comes behind the transaction that is open.
+    behind: Option<Outgoing>,
 }
 
 /// A transaction whose opening is out.
@@ -35,7 +39,7 @@ struct Open {
 
 impl Outgoings {
     pub(crate) fn new(waiting: mpsc::Receiver<Result<Outgoing, Status>>) -> Self {
-        Self { waiting, open: None }
+        Self { waiting, open: None, behind: None }
     }
 
     fn of_open(&mut self) -> Option<Message> {
@@ -59,10 +63,29 @@ impl Stream for Outgoings {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let response = |message| Poll::Ready(Some(Ok(SyncResponse { message: Some(message) })));
+        if self.open.is_some()
+            && self.behind.is_none()
+            && let Poll::Ready(Some(next)) = self.waiting.poll_recv(context)
+        {
+            match next {
+                Ok(Outgoing::One(message)) if matches!(*message, Message::Ping(_)) => {
+                    return response(*message);
+                }
+                Ok(next) => self.behind = Some(next),
+                Err(status) => {
+                    self.open = None;
+                    return Poll::Ready(Some(Err(status)));
+                }
+            }
+        }
         if let Some(message) = self.of_open() {
             return response(message);
         }
-        match std::task::ready!(self.waiting.poll_recv(context)) {
+        let next = match self.behind.take() {
+            Some(next) => Some(Ok(next)),
+            None => std::task::ready!(self.waiting.poll_recv(context)),
+        };
+        match next {
             Some(Ok(Outgoing::One(message))) => response(*message),
             Some(Ok(Outgoing::Transaction(ends, encoded))) => {
                 let (begin, commit) = *ends;
@@ -72,5 +95,76 @@ impl Stream for Outgoings {
             Some(Err(status)) => Poll::Ready(Some(Err(status))),
             None => Poll::Ready(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::StreamExt as _;
+    use rr_contract::wire::fleet::{Mark, Ping};
+
+    use super::*;
+
+    fn transaction() -> Result<Outgoing, Status> {
+        let encoded = Encoded {
+            chunks: vec![(Bytes::from_static(b"one"), 1), (Bytes::from_static(b"two"), 2)],
+            position: Default::default(),
+            snapshot: true,
+            touched: Arc::default(),
+            removals: 0,
+            bytes: 6,
+        };
+        Ok(Outgoing::Transaction(Box::default(), Arc::new(encoded)))
+    }
+
+    fn one(message: Message) -> Result<Outgoing, Status> {
+        Ok(Outgoing::One(Box::new(message)))
+    }
+
+    async fn heard(outgoings: &mut Outgoings) -> &'static str {
+        match outgoings.next().await {
+            Some(Ok(SyncResponse { message: Some(message) })) => match message {
+                Message::Begin(_) => "begin",
+                Message::Chunk(_) => "chunk",
+                Message::Commit(_) => "commit",
+                Message::Ping(_) => "ping",
+                Message::Mark(_) => "mark",
+                _ => "another",
+            },
+            Some(Ok(_)) => "nothing",
+            Some(Err(_)) => "error",
+            None => "end",
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ping_does_not_wait_for_a_transaction_and_all_else_does() {
+        let (out, waiting) = mpsc::channel(4);
+        let mut outgoings = Outgoings::new(waiting);
+        out.try_send(transaction()).expect("there is room");
+        assert_eq!(heard(&mut outgoings).await, "begin");
+        out.try_send(one(Message::Ping(Ping { number: 1 }))).expect("there is room");
+        out.try_send(one(Message::Mark(Mark::default()))).expect("there is room");
+        drop(out);
+        let mut order = Vec::new();
+        loop {
+            let next = heard(&mut outgoings).await;
+            order.push(next);
+            if next == "end" {
+                break;
+            }
+        }
+        assert_eq!(order, ["ping", "chunk", "chunk", "commit", "mark", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_ended_sends_nothing_of_a_transaction_any_more() {
+        let (out, waiting) = mpsc::channel(4);
+        let mut outgoings = Outgoings::new(waiting);
+        out.try_send(transaction()).expect("there is room");
+        assert_eq!(heard(&mut outgoings).await, "begin");
+        out.try_send(Err(Status::aborted("fenced"))).expect("there is room");
+        assert_eq!(heard(&mut outgoings).await, "error");
     }
 }

@@ -1,5 +1,6 @@
 //! An organization, two regions, and nodes that say what they are told to.
 
+use futures_util::FutureExt as _;
 use rr_contract::digest::resource_hash;
 use rr_contract::model::id::NodeId;
 use rr_contract::wire::fleet::{self, Effect, Why};
@@ -88,7 +89,8 @@ pub(super) fn enter(
             diverged: false,
         };
         let id = NodeId::from_random([node + 1; 16]);
-        seats.push(jobs.fleet().enter(id, live).expect("is free"));
+        let entered = jobs.fleet().enter(id, live).now_or_never();
+        seats.push(entered.expect("nobody is asked").expect("is free"));
     }
 }
 
