@@ -78,6 +78,8 @@ pub(crate) enum ConnectionOutcome {
     Handshake,
     /// It asked for nothing, or did not read what it had asked for.
     Stalled,
+    /// It showed no certificate where one is expected, and its time was over or its place another's.
+    Stranger,
 }
 
 impl Events {
@@ -292,6 +294,7 @@ impl Events {
             ConnectionOutcome::Limit => "limit",
             ConnectionOutcome::Handshake => "handshake",
             ConnectionOutcome::Stalled => "stalled",
+            ConnectionOutcome::Stranger => "stranger",
         };
         self.connections.add(1, &[KeyValue::new("port", port), KeyValue::new("outcome", label)]);
         if matches!(outcome, ConnectionOutcome::Limit) {
