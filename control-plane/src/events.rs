@@ -149,6 +149,7 @@ impl Events {
             Refusal::Rate(_) => "rate",
             Refusal::Streams => "streams",
             Refusal::Deadline => "deadline",
+            Refusal::Room => "room",
         };
         self.refusals.add(1, &[KeyValue::new("reason", label)]);
         debug!(reason = label, "management call not let through");
