@@ -19,6 +19,7 @@ pub mod origin;
 pub mod path;
 pub mod pattern;
 pub mod proxy;
+pub mod removal;
 pub mod request_match;
 pub mod resource;
 pub mod rule;

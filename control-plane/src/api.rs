@@ -27,6 +27,7 @@ mod schema;
 mod status;
 mod target;
 mod token;
+mod weight;
 
 use std::sync::Arc;
 
@@ -58,12 +59,16 @@ use tonic_health::server::HealthReporter;
 use crate::attempts::Attempts;
 use crate::authz::Rule;
 use crate::events::Events;
-use crate::guard::{Guard, LARGE_MOST};
+use crate::guard::{BODY_MOST, Guard, LARGE_MOST};
 use crate::service::{ServiceError, Services};
 
 use entry::Entry;
 use rest::Rest;
 use route::ROUTES;
+
+/// The largest message of health and reflection: names of services and symbols. They need no token, and answer what
+/// they were asked beside the answer.
+const FOREIGN_MOST: usize = 4 * 1024;
 
 /// Where the caller is, from us to our handlers. Whatever comes under this name from outside is removed.
 const PEER: HeaderName = HeaderName::from_static("requestrocket-peer");
@@ -91,9 +96,9 @@ impl Api {
         guard: Arc<Guard>,
     ) -> Result<axum::Router, ReflectionError> {
         health.serving().await;
-        let (rest, events) = (Rest::new(&self), self.events.clone());
+        let (rest, door, events) = (Rest::new(&self), Arc::new(self.clone()), self.events.clone());
         let grpc = self.grpc(health)?.prepare().into_axum_router();
-        Ok(Entry { grpc, rest, guard, events }.router())
+        Ok(Entry { grpc, rest, door, guard, events }.router())
     }
 
     fn grpc(self, health: HealthService) -> Result<Routes, ReflectionError> {
@@ -108,20 +113,28 @@ impl Api {
         macro_rules! serve {
             ($($server:ident)*) => {
                 Routes::default()$(.add_service(
-                    $server::new(self.clone()).max_decoding_message_size(LARGE_MOST),
+                    $server::new(self.clone()).max_decoding_message_size(BODY_MOST),
                 ))*
             };
         }
         let ours = serve! {
-            ApplyServiceServer AuditServiceServer CredentialServiceServer FilterServiceServer FleetServiceServer
+            AuditServiceServer CredentialServiceServer FilterServiceServer FleetServiceServer
             InstallationServiceServer MemberServiceServer MeterServiceServer NodeTokenServiceServer
             NotificationServiceServer OrgServiceServer ProxyServiceServer RegionServiceServer RequestServiceServer
             RevisionServiceServer RuleServiceServer TargetServiceServer TokenServiceServer UserServiceServer
         };
         Ok(ours
+            .add_service(ApplyServiceServer::new(self).max_decoding_message_size(LARGE_MOST))
             .add_service(health.server)
-            .add_service(reflection().build_v1().map_err(ReflectionError)?)
-            .add_service(reflection().build_v1alpha().map_err(ReflectionError)?))
+            .add_service(
+                reflection().build_v1().map_err(ReflectionError)?.max_decoding_message_size(FOREIGN_MOST),
+            )
+            .add_service(
+                reflection()
+                    .build_v1alpha()
+                    .map_err(ReflectionError)?
+                    .max_decoding_message_size(FOREIGN_MOST),
+            ))
     }
 
     /// Ends a call: counts it, logs what is ours to mend, and turns an error into a status.
@@ -152,7 +165,8 @@ impl HealthService {
     pub(crate) fn new() -> Self {
         let reporter = HealthReporter::new();
         let server =
-            HealthServer::new(tonic_health::server::HealthService::from_health_reporter(reporter.clone()));
+            HealthServer::new(tonic_health::server::HealthService::from_health_reporter(reporter.clone()))
+                .max_decoding_message_size(FOREIGN_MOST);
         Self { reporter, server }
     }
 

@@ -28,15 +28,18 @@ use crate::fleet::{FleetPort, Gate};
 use crate::folder_lock::{FolderLock, LockError};
 use crate::guard::Guard;
 use crate::jobs::Jobs;
-use crate::listen::{Admit, BindError, Bound, CONNECTIONS, CertificateError, PATIENCE, Serving, server_tls};
+use crate::listen::{
+    Admit, BindError, Bound, CONNECTIONS, CertificateError, PATIENCE, Serving, Strangers, server_tls,
+};
 use crate::publish::Publisher;
 use crate::service::Services;
 use crate::store::{DatabaseAddress, Store, StoreError};
 
 /// How long what was reported may take to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(10);
-/// How long a machine without a certificate may stay connected: it joins and comes back with one.
-const JOINING: Duration = Duration::from_secs(60);
+/// What machines without a certificate may take of the fleet port: one joins and comes back with a certificate.
+const JOINING: Strangers =
+    Strangers { lasts: Duration::from_secs(60), idle: Duration::from_secs(10), most: 1024 };
 /// What a drain takes beyond its limit: telling nodes to go.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -188,7 +191,7 @@ pub async fn start(
         router: api,
         tls: management_tls,
         admit: nobody(),
-        stranger: None,
+        strangers: None,
         patience: Some(PATIENCE),
         connections: config.limits.connections,
         events: events.clone(),
@@ -210,7 +213,7 @@ pub async fn start(
         router: port.routes().prepare().into_axum_router(),
         tls: Some(authority.fleet_tls(&seams)?),
         admit: nodes(authority),
-        stranger: Some(JOINING),
+        strangers: Some(JOINING),
         // A node that answers pings and reads nothing would keep its transaction in memory for good.
         patience: Some(config.fleet_patience),
         connections: CONNECTIONS,

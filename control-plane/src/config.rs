@@ -78,7 +78,7 @@ pub struct Settings {
     /// How many seconds a management call may take; four times as many for Apply [default: 30]
     #[arg(long, env = "RR_CONTROL_CALL_TIMEOUT", value_name = "SECONDS")]
     pub call_timeout: Option<u64>,
-    /// How many streaming calls of the management API may be open [default: 1000]
+    /// How many streaming calls of the management API may be open, a quarter of them by one caller [default: 1000]
     #[arg(long, env = "RR_CONTROL_STREAM_LIMIT", value_name = "STREAMS")]
     pub stream_limit: Option<usize>,
     /// How many connections of the management API may be open [default: 4096]

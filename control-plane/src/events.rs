@@ -78,6 +78,8 @@ pub(crate) enum ConnectionOutcome {
     Handshake,
     /// It asked for nothing, or did not read what it had asked for.
     Stalled,
+    /// It showed no certificate where one is expected, and its time was over or its place another's.
+    Stranger,
 }
 
 impl Events {
@@ -147,6 +149,7 @@ impl Events {
             Refusal::Rate(_) => "rate",
             Refusal::Streams => "streams",
             Refusal::Deadline => "deadline",
+            Refusal::Room => "room",
         };
         self.refusals.add(1, &[KeyValue::new("reason", label)]);
         debug!(reason = label, "management call not let through");
@@ -292,6 +295,7 @@ impl Events {
             ConnectionOutcome::Limit => "limit",
             ConnectionOutcome::Handshake => "handshake",
             ConnectionOutcome::Stalled => "stalled",
+            ConnectionOutcome::Stranger => "stranger",
         };
         self.connections.add(1, &[KeyValue::new("port", port), KeyValue::new("outcome", label)]);
         if matches!(outcome, ConnectionOutcome::Limit) {

@@ -4,19 +4,21 @@
 //! listener bounds for all ports is in [`patience`].
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) mod held;
 pub(crate) mod patience;
 mod rate;
+mod room;
 
 use rate::Rates;
+use room::{Bounds, Room};
+
+pub(crate) use room::Portion;
 
 /// The largest body of an ordinary call: a sealed secret and what is around it.
 pub(crate) const BODY_MOST: usize = 1024 * 1024;
@@ -24,6 +26,8 @@ pub(crate) const BODY_MOST: usize = 1024 * 1024;
 pub(crate) const LARGE_MOST: usize = 4 * 1024 * 1024;
 /// Open streams of health and reflection, which need no token.
 const FOREIGN_STREAMS: usize = 64;
+/// One caller may have this part of all open streams.
+const STREAM_SHARES: usize = 4;
 
 /// Bounds that a person may set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub struct Limits {
     pub call: Duration,
     /// How long a call may take that takes a whole configuration.
     pub large_call: Duration,
-    /// Open streams of all callers.
+    /// Open streams of all callers. One may have a quarter of them.
     pub streams: usize,
     /// Open connections of all callers.
     pub connections: usize,
@@ -68,7 +72,12 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    /// The largest body.
+    /// What one message may take in memory when it is decoded.
+    pub(crate) const fn heavy(self) -> usize {
+        16 * self.body()
+    }
+
+    /// The largest body, and the largest gRPC message.
     pub(crate) const fn body(self) -> usize {
         match self {
             Self::Large => LARGE_MOST,
@@ -86,6 +95,8 @@ pub(crate) enum Refusal {
     Streams,
     #[error("the call took longer than it may")]
     Deadline,
+    #[error("more is being sent at once than can be held: try again later")]
+    Room,
 }
 
 /// Whole seconds, rounded up: what `Retry-After` holds.
@@ -104,6 +115,11 @@ impl Presented {
     pub(crate) fn of(headers: &HeaderMap, address: Option<IpAddr>) -> Self {
         let token = headers.get(AUTHORIZATION).map(|value| *blake3::hash(value.as_bytes()).as_bytes());
         Self { token, address: address.map(network) }
+    }
+
+    /// Where he comes from.
+    pub(crate) fn network(&self) -> String {
+        self.address.map_or_else(String::new, |address| address.to_string())
     }
 }
 
@@ -126,8 +142,9 @@ pub(crate) struct Guard {
     /// Of tokens that authentication let in: others could be made up without end.
     tokens: Rates<[u8; 32]>,
     strangers: Rates<Option<IpAddr>>,
-    streams: Arc<Semaphore>,
-    foreign: Arc<Semaphore>,
+    streams: Room,
+    foreign: Room,
+    bytes: Room,
 }
 
 impl Guard {
@@ -136,8 +153,9 @@ impl Guard {
         Self {
             tokens: Rates::new(rates()),
             strangers: Rates::new(rates()),
-            streams: Arc::new(Semaphore::new(limits.streams)),
-            foreign: Arc::new(Semaphore::new(FOREIGN_STREAMS)),
+            streams: streams(limits.streams),
+            foreign: streams(FOREIGN_STREAMS),
+            bytes: Room::of_bytes(),
             limits,
         }
     }
@@ -157,14 +175,21 @@ impl Guard {
         }
     }
 
-    /// A place for a call that may stay open.
-    pub(crate) fn place(&self, class: Class) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    /// A place for a call of somebody that may stay open.
+    pub(crate) fn place(&self, class: Class, caller: &str) -> Result<Option<Portion>, Refusal> {
         let places = match class {
             Class::Ordinary | Class::Large => return Ok(None),
             Class::Stream => &self.streams,
             Class::Foreign => &self.foreign,
         };
-        Arc::clone(places).try_acquire_owned().map(Some).map_err(|_| Refusal::Streams)
+        let place = places.portion(caller);
+        place.grow(1)?;
+        Ok(Some(place))
+    }
+
+    /// What a call of somebody will hold of what he sends.
+    pub(crate) fn portion(&self, caller: &str) -> Portion {
+        self.bytes.portion(caller)
     }
 
     /// How long a call may take until the head of its answer, given what the caller said.
@@ -175,6 +200,11 @@ impl Guard {
         };
         said.map_or(ours, |said| said.min(ours))
     }
+}
+
+/// Places for open streams, of which no caller has them all.
+fn streams(all: usize) -> Room {
+    Room::new(Bounds { all, each: all.div_ceil(STREAM_SHARES), free: 0, full: Refusal::Streams })
 }
 
 /// What `grpc-timeout` says: at most eight digits and a unit.

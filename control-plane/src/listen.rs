@@ -1,7 +1,8 @@
 //! Listeners: bound before anything else is touched, then served with or without TLS until the stop.
 //!
-//! Knows no service. Every connection has a handshake deadline, a keepalive and a place under the limit;
-//! at the stop they are asked to finish, and cut off when the time is over.
+//! Knows no service. Every connection has a handshake deadline, a keepalive and a place under the limit, or, where it
+//! shows no certificate though one is expected, one in the [`lobby`]; at the stop they are asked to finish, and cut off
+//! when the time is over.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,7 +22,7 @@ use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
@@ -29,6 +30,12 @@ use tracing::{debug, warn};
 
 use crate::events::{ConnectionOutcome, Events};
 use crate::guard::patience::{Socket, Watch};
+
+use lobby::{Caller, Guest, Lobby};
+
+mod lobby;
+
+pub(crate) use lobby::Strangers;
 
 /// All nodes come back at once after an outage: the default queue of 1024 overflows silently.
 const BACKLOG: u32 = 4096;
@@ -129,12 +136,12 @@ pub(crate) struct Serving {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// Puts what a verified client certificate says into every request.
     pub(crate) admit: Admit,
-    /// How long a connection without a client certificate may last, where one is expected.
-    pub(crate) stranger: Option<Duration>,
+    /// What connections without a client certificate may take, where one is expected.
+    pub(crate) strangers: Option<Strangers>,
     /// How long a peer may ask for nothing at first, and take nothing of what is written to it later, where
     /// that is bounded.
     pub(crate) patience: Option<Duration>,
-    /// How many may be open at once.
+    /// How many may be open at once; where certificates are expected, of those that show one.
     pub(crate) connections: usize,
     pub(crate) events: Events,
     pub(crate) tasks: Tasks,
@@ -168,6 +175,7 @@ impl Bound {
     pub(crate) async fn serve(self, serving: Serving) {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(serving.connections));
+        let lobby = serving.strangers.map(|bounds| Arc::new(Lobby::new(bounds, serving.connections)));
         loop {
             let accepted = tokio::select! {
                 () = serving.stop.requested() => break,
@@ -182,16 +190,22 @@ impl Bound {
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let arrived = match &lobby {
+                Some(lobby) => lobby.arriving.enter().map(|guest| Arrived::InLobby(Arc::clone(lobby), guest)),
+                None => Arc::clone(&places).try_acquire_owned().ok().map(Arrived::InPlace),
+            };
+            let Some(arrived) = arrived else {
                 serving.events.connection(self.port, ConnectionOutcome::Limit);
                 continue;
             };
-            let connection =
-                Connection { serving: serving.clone(), port: self.port, peer, watcher: graceful.watcher() };
-            serving.tasks.spawn("connection", async move {
-                connection.run(stream).await;
-                drop(place);
-            });
+            let connection = Connection {
+                serving: serving.clone(),
+                port: self.port,
+                peer,
+                watcher: graceful.watcher(),
+                places: Arc::clone(&places),
+            };
+            serving.tasks.spawn("connection", connection.run(stream, arrived));
         }
         drop(self.listener);
         if timeout(serving.drain, graceful.shutdown()).await.is_err() {
@@ -205,10 +219,18 @@ struct Connection {
     port: &'static str,
     peer: SocketAddr,
     watcher: Watcher,
+    /// Of those whose certificate is expected, and shown.
+    places: Arc<Semaphore>,
+}
+
+/// Where a connection is before it has said anything.
+enum Arrived {
+    InPlace(OwnedSemaphorePermit),
+    InLobby(Arc<Lobby>, Guest),
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream) {
+    async fn run(self, stream: TcpStream, arrived: Arrived) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "no TCP_NODELAY");
         }
@@ -217,23 +239,41 @@ impl Connection {
         let stream = Socket::new(stream, self.serving.patience);
         let Some(tls) = self.serving.tls.clone() else {
             self.serving.events.connection(self.port, ConnectionOutcome::Accepted);
-            return Box::pin(self.http(stream, extensions)).await;
+            return Box::pin(self.http(stream, extensions, None)).await;
         };
         // Boxed, here and below: what a connection costs as long as it lasts is then what it needs at the time.
-        match Box::pin(timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(tls).accept(stream))).await {
+        let handshake = Box::pin(timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(tls).accept(stream)));
+        let shaken = match &arrived {
+            Arrived::InPlace(_) => handshake.await,
+            Arrived::InLobby(_, guest) => tokio::select! {
+                shaken = handshake => shaken,
+                () = guest.shown_out() => return self.shown_out(),
+            },
+        };
+        match shaken {
             Ok(Ok(stream)) => {
                 let stream = Box::new(stream);
                 let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
                 if let Some(certificate) = certificate {
                     (self.serving.admit)(certificate, &mut extensions);
                 }
-                let limit = self.serving.stranger.filter(|_| certificate.is_none());
+                let (lobby, place) = match (arrived, certificate) {
+                    (Arrived::InPlace(place), _) => (None, Some(place)),
+                    (Arrived::InLobby(..), Some(_)) => {
+                        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+                            self.serving.events.connection(self.port, ConnectionOutcome::Limit);
+                            return;
+                        };
+                        (None, Some(place))
+                    }
+                    (Arrived::InLobby(lobby, _), None) => (Some(lobby), None),
+                };
                 self.serving.events.connection(self.port, ConnectionOutcome::Accepted);
-                match limit {
-                    // Or whoever knows the address could take every place and keep it.
-                    Some(limit) => drop(timeout(limit, Box::pin(self.http(stream, extensions))).await),
-                    None => Box::pin(self.http(stream, extensions)).await,
+                match lobby {
+                    Some(lobby) => self.stranger(stream, extensions, &lobby).await,
+                    None => Box::pin(self.http(stream, extensions, None)).await,
                 }
+                drop(place);
             }
             Ok(Err(error)) => {
                 self.serving.events.connection(self.port, ConnectionOutcome::Handshake);
@@ -246,7 +286,30 @@ impl Connection {
         }
     }
 
-    async fn http<S>(self, stream: S, extensions: http::Extensions)
+    /// One that shows no certificate where one is expected. Or whoever knows the address could take every place and
+    /// keep it.
+    async fn stranger<S>(self, stream: S, extensions: http::Extensions, lobby: &Lobby)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(guest) = lobby.staying.enter() else { return self.shown_out() };
+        let (port, peer, events) = (self.port, self.peer, self.serving.events.clone());
+        tokio::select! {
+            () = Box::pin(self.http(stream, extensions, Some(guest.caller()))) => return,
+            () = guest.shown_out() => {}
+            () = guest.idle(lobby.bounds.idle) => {}
+            () = tokio::time::sleep(lobby.bounds.lasts) => {}
+        }
+        events.connection(port, ConnectionOutcome::Stranger);
+        debug!(%peer, port, "connection without a certificate closed");
+    }
+
+    fn shown_out(&self) {
+        self.serving.events.connection(self.port, ConnectionOutcome::Stranger);
+        debug!(peer = %self.peer, port = self.port, "connection without a certificate made room for another");
+    }
+
+    async fn http<S>(self, stream: S, extensions: http::Extensions, caller: Option<Caller>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -259,7 +322,9 @@ impl Connection {
             let (router, bodies) = (router.clone(), bodies.clone());
             request.extensions_mut().extend(extensions.clone());
             call.notify_one();
+            let counted = caller.as_ref().map(Caller::call);
             async move {
+                let _counted = counted;
                 let answer: Result<Response<Body>, Infallible> = router.oneshot(request.map(Body::new)).await;
                 answer.map(|answer| match bodies {
                     Some(bodies) => answer.map(|body| bodies.body(body)),

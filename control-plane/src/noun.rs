@@ -59,6 +59,20 @@ impl Noun {
         Self::ALL.into_iter().find(|noun| noun.row() == row)
     }
 
+    /// Whether nodes are sent it.
+    pub(crate) const fn is_published(self) -> bool {
+        match self {
+            Self::Org
+            | Self::Target
+            | Self::Credential
+            | Self::Proxy
+            | Self::Rule
+            | Self::Filter
+            | Self::Meter => true,
+            Self::Region | Self::User | Self::Member | Self::Token | Self::NodeToken => false,
+        }
+    }
+
     /// In the schema: `proxy`.
     pub(crate) const fn text(self) -> &'static str {
         match self {
@@ -181,7 +195,9 @@ mod tests {
 
         let kinds =
             [Kind::Org, Kind::Target, Kind::Credential, Kind::Proxy, Kind::Rule, Kind::Filter, Kind::Meter];
+        assert!(Noun::ALL.into_iter().filter(|noun| noun.is_published()).count() == kinds.len());
         for (noun, kind) in Noun::ALL.into_iter().zip(kinds) {
+            assert!(noun.is_published());
             assert_eq!(noun.row(), i32::from(kind));
             let org = Noun::Org.id([1; 16]);
             let id = if noun == Noun::Org { org.clone() } else { noun.id([2; 16]) };

@@ -43,7 +43,7 @@ use crate::authz::{Principal, Rule};
 use crate::publish::Publisher;
 use crate::store::{Author, Consent, Store, resource_row};
 
-pub(crate) use apply::ApplyOrder;
+pub(crate) use apply::{ApplyOrder, DOCUMENTS_MOST};
 pub(crate) use audit::{AuditQuery, ExportPlace};
 pub(crate) use error::{Reason, ServiceError};
 pub(crate) use node::NodeQuery;
@@ -70,6 +70,7 @@ impl Caller {
             user_agent: principal.user_agent.clone(),
             call: self.rule.call,
             consent: self.consent,
+            rehearsal: false,
         }
     }
 }

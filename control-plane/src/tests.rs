@@ -23,6 +23,7 @@ mod members;
 mod model;
 mod orgs;
 mod records;
+mod rehearsal;
 mod rest;
 mod start;
 mod stream;

@@ -5,7 +5,7 @@ use std::fmt;
 /// One field and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Path of the field as the schema names it: `base_url`, `regions[1]`.
+    /// Path of the field as the schema names it: `base_url`, `regions[1]`. Empty for the whole.
     pub field: String,
     /// A fragment that says what is wrong and what would be right. Never repeats a secret.
     pub reason: String,
@@ -33,7 +33,10 @@ impl fmt::Display for Invalid {
             if i > 0 {
                 f.write_str("; ")?;
             }
-            write!(f, "{}: {}", violation.field, violation.reason)?;
+            match violation.field.as_str() {
+                "" => f.write_str(&violation.reason)?,
+                field => write!(f, "{field}: {}", violation.reason)?,
+            }
         }
         Ok(())
     }
@@ -42,19 +45,29 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 /// How many violations are kept: enough for a person, and what arrives cannot make the answer grow.
-const KEPT: usize = 64;
+const KEPT: usize = 50;
 
 /// Gathers violations while a message is parsed.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<Violation>);
+pub struct Violations {
+    kept: Vec<Violation>,
+    /// Noted beyond those.
+    more: usize,
+}
 
 impl Violations {
-    /// Notes a fault, unless there are many already.
+    /// Notes a fault. Where there are many already, it is only counted.
     pub fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
-        if self.0.len() >= KEPT {
+        self.note(|| Violation { field: field.into(), reason: reason.into() });
+    }
+
+    /// The same, for words that are work to find: they are looked for only where they are kept.
+    pub fn note(&mut self, fault: impl FnOnce() -> Violation) {
+        if self.kept.len() >= KEPT {
+            self.more += 1;
             return;
         }
-        self.0.push(Violation { field: field.into(), reason: reason.into() });
+        self.kept.push(fault());
     }
 
     /// Keeps a good value, or notes why there is none.
@@ -70,19 +83,23 @@ impl Violations {
 
     /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
     /// The whole, built from the parts, unless something was noted. `build` answers `None` only where
     /// a part is missing, and every missing part was noted.
-    pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Invalid> {
-        if self.0.is_empty() {
+    pub fn finish<T>(mut self, build: impl FnOnce() -> Option<T>) -> Result<T, Invalid> {
+        if self.kept.is_empty() {
             if let Some(value) = build() {
                 return Ok(value);
             }
             return Err(Invalid::field("", "incomplete"));
         }
-        Err(Invalid(self.0))
+        if self.more > 0 {
+            let reason = format!("and {} more", self.more);
+            self.kept.push(Violation { field: String::new(), reason });
+        }
+        Err(Invalid(self.kept))
     }
 }
 
@@ -91,12 +108,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_input_with_endless_faults_gets_a_short_answer() {
+    fn an_input_with_endless_faults_gets_a_short_answer_that_says_how_many_there_are() {
         let mut faults = Violations::default();
         for i in 0..100_000 {
             faults.add(format!("wraps[{i}]"), "is wrong");
         }
         let invalid = faults.finish(|| Some(())).expect_err("faults");
-        assert_eq!(invalid.violations().len(), KEPT);
+        assert_eq!(invalid.violations().len(), KEPT + 1);
+        assert!(invalid.to_string().ends_with("; and 99950 more"), "{invalid}");
     }
 }

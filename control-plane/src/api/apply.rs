@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Api;
 use crate::authz;
-use crate::service::{ApplyOrder, ServiceError};
+use crate::service::{ApplyOrder, DOCUMENTS_MOST, ServiceError};
 
 /// How many bytes of documents one set may have.
 const SET_MOST: usize = 128 * 1024 * 1024;
@@ -88,6 +88,12 @@ async fn collect(stream: &mut Streaming<wire::ApplyRequest>) -> Result<Vec<wire:
                     return Err(ServiceError::field(
                         "chunk",
                         format!("makes the set larger than {SET_MOST} bytes"),
+                    ));
+                }
+                if documents.len() + chunk.documents.len() > DOCUMENTS_MOST {
+                    return Err(ServiceError::field(
+                        "chunk",
+                        format!("makes more than {DOCUMENTS_MOST} documents of the set"),
                     ));
                 }
                 documents.extend(chunk.documents);

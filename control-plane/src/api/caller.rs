@@ -1,9 +1,15 @@
 //! From a token to who calls, and whether he may: what every call does first, whichever way it came in.
+//!
+//! Who calls is found at the door, from the head of a request alone: of a body nothing is read before. Whether he may
+//! is for the call, which knows what the request names.
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderName};
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::wire::management::Region;
 use tonic::Request;
-use tonic::metadata::MetadataMap;
 use tracing::info;
 
 use super::Api;
@@ -14,10 +20,41 @@ use crate::store::{Consent, Stored};
 /// How much of what a program says of itself is kept.
 const USER_AGENT_MOST: usize = 200;
 
+tokio::task_local! {
+    /// Who was found at the door of the call that runs, so that nobody is looked up twice. What goes on when the call
+    /// has answered, as a watch does, is outside of it and looks again.
+    static FOUND: Principal;
+}
+
+/// Tells who calls from the head of a request.
+pub(super) trait Door: Send + Sync {
+    /// Who calls; an error for whoever shows no good token.
+    fn find<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        rule: Rule,
+    ) -> BoxFuture<'a, Result<Principal, ServiceError>>;
+}
+
+/// Runs the call of somebody who was found at the door.
+pub(super) fn behind<F: Future>(found: Principal, call: F) -> impl Future<Output = F::Output> {
+    FOUND.scope(found, call)
+}
+
+impl Door for Api {
+    fn find<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        rule: Rule,
+    ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+        self.look_up(headers, rule).boxed()
+    }
+}
+
 impl Api {
     /// For calls that act on no organization and no region.
     pub(super) async fn enter<M>(&self, request: &Request<M>, rule: Rule) -> Result<Caller, ServiceError> {
-        let principal = self.principal(request.metadata(), rule).await?;
+        let principal = self.principal(request.metadata().as_ref(), rule).await?;
         self.permitted(&principal, rule, Named::Nothing, "")?;
         Ok(Caller { principal, rule, consent: Consent::default() })
     }
@@ -29,7 +66,7 @@ impl Api {
         rule: Rule,
         org: impl Fn(&M) -> &str,
     ) -> Result<OrgCaller, ServiceError> {
-        let principal = self.principal(request.metadata(), rule).await?;
+        let principal = self.principal(request.metadata().as_ref(), rule).await?;
         let reference = org(request.get_ref());
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
@@ -50,7 +87,7 @@ impl Api {
         rule: Rule,
         region: impl Fn(&M) -> &str,
     ) -> Result<(Caller, Stored<Region>), ServiceError> {
-        let principal = self.principal(request.metadata(), rule).await?;
+        let principal = self.principal(request.metadata().as_ref(), rule).await?;
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
         }
@@ -77,31 +114,37 @@ impl Api {
         error
     }
 
-    async fn principal(&self, metadata: &MetadataMap, rule: Rule) -> Result<Principal, ServiceError> {
-        let text = |name: &str| {
-            metadata.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-        };
-        let address = text(super::PEER.as_str());
-        let found = match presented(metadata) {
+    async fn principal(&self, headers: &HeaderMap, rule: Rule) -> Result<Principal, ServiceError> {
+        match FOUND.try_with(Clone::clone) {
+            Ok(found) => Ok(found),
+            Err(_outside) => self.look_up(headers, rule).await,
+        }
+    }
+
+    async fn look_up(&self, headers: &HeaderMap, rule: Rule) -> Result<Principal, ServiceError> {
+        let text =
+            |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let address = text(super::PEER);
+        let found = match presented(headers) {
             Some(hash) => self.services.principal(&hash).await?,
             None => None,
         };
         match found {
             Some(principal) => {
-                let user_agent = text("user-agent").chars().take(USER_AGENT_MOST).collect();
-                Ok(Principal { address, user_agent, ..principal })
+                let user_agent = text(USER_AGENT).chars().take(USER_AGENT_MOST).collect();
+                Ok(Principal { address: address.to_owned(), user_agent, ..principal })
             }
             None => {
                 info!(call = rule.call, peer = address, "call without a valid token");
-                let presented = metadata.get("authorization").is_some_and(|value| !value.is_empty());
+                let presented = headers.get(AUTHORIZATION).is_some_and(|value| !value.is_empty());
                 Err(if presented { ServiceError::BadToken } else { ServiceError::Unauthenticated })
             }
         }
     }
 }
 
-fn presented(metadata: &MetadataMap) -> Option<api_key::KeyHash> {
-    let value = metadata.get("authorization")?.as_bytes();
+fn presented(headers: &HeaderMap) -> Option<api_key::KeyHash> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
     let key = match value.split_at_checked(7) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest,
         _ => value,

@@ -1,4 +1,6 @@
 //! The way in to every call, gRPC or REST: who is there, the guard, and then the call itself.
+//!
+//! The invariant: nothing of a body is read before the token of a call of ours was found good.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,25 +9,31 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, info_span};
 
+use super::caller::{Door, behind};
 use super::rest::{self, Rest};
-use super::route::ROUTES;
+use super::route::{Asked, ROUTES};
+use super::schema::SCHEMA;
+use super::weight::Weighed;
 use super::{PEER, status};
+use crate::authz::Principal;
 use crate::events::Events;
 use crate::guard::held::Held;
 use crate::guard::{Class, Guard, Presented, Refusal, grpc_timeout};
 use crate::listen::Peer;
+use crate::service::ServiceError;
 
 /// Both ways in. Clones share what is behind.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) grpc: axum::Router,
     pub(super) rest: Rest,
+    pub(super) door: Arc<dyn Door>,
     pub(super) guard: Arc<Guard>,
     pub(super) events: Events,
 }
@@ -49,34 +57,85 @@ impl Entry {
     async fn pass(&self, mut request: Request) -> Response {
         mark_peer(&mut request);
         let way = Way::of(&request);
-        let class = match way {
+        let asked = match way {
             Way::Grpc => ROUTES.grpc(request.uri().path()),
-            Way::Rest => Rest::class(request.method(), request.uri().path()),
+            Way::Rest => rest::asked(request.method(), request.uri().path()),
         };
+        let class = asked.map_or(way.class_of_others(), |asked| asked.class);
         let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
         let who = Presented::of(request.headers(), address);
         let start = Instant::now();
-        let entered = self.guard.enter(&who, start).and_then(|()| self.guard.place(class));
-        let place = match entered {
-            Ok(place) => place,
-            Err(refusal) => return self.refuse(way, refusal),
-        };
+        if let Err(refusal) = self.guard.enter(&who, start) {
+            return self.refuse(way, refusal);
+        }
         // Over REST nobody says a timeout: whoever waits no longer hangs up.
         let said = (way == Way::Grpc).then(|| grpc_timeout(request.headers())).flatten();
         let limit = start + self.guard.limit(class, said);
-        let call =
-            info_span!("management_call", http.method = %request.method(), path = request.uri().path());
-        let Ok(answer) = timeout_at(limit, self.call(way, request).instrument(call)).await else {
-            return self.refuse(way, Refusal::Deadline);
+        let found = match asked {
+            None => None,
+            Some(asked) => match timeout_at(limit, self.find(way, &who, asked, request.headers())).await {
+                Ok(Ok(found)) => Some(found),
+                Ok(Err(refused)) => return refused,
+                Err(_elapsed) => return self.refuse(way, Refusal::Deadline),
+            },
         };
-        if let Some(good) = way.good(class, &answer) {
-            self.guard.judged(&who, good, Instant::now());
+        // Others need no token: they are told apart by where they come from.
+        let caller = found.as_ref().map_or_else(|| who.network(), |found| found.maker().to_owned());
+        let place = match self.guard.place(class, &caller) {
+            Ok(place) => place,
+            Err(refusal) => return self.refuse(way, refusal),
+        };
+        // Held until the call has answered.
+        let portion = found.as_ref().map(|_| self.guard.portion(&caller));
+        if let Some((asked, portion)) = asked.zip(portion.clone()) {
+            match way {
+                Way::Grpc => {
+                    request = request.map(|body| {
+                        let bounds = (class.body(), class.heavy());
+                        Body::new(Weighed::new(body, &SCHEMA, asked.input, bounds, portion))
+                    });
+                }
+                Way::Rest => drop(request.extensions_mut().insert(portion)),
+            }
         }
+        let span =
+            info_span!("management_call", http.method = %request.method(), path = request.uri().path());
+        let call = self.call(way, request).instrument(span);
+        let answered = match found {
+            Some(found) => timeout_at(limit, behind(found, call)).await,
+            None => timeout_at(limit, call).await,
+        };
+        drop(portion);
+        let Ok(answer) = answered else { return self.refuse(way, Refusal::Deadline) };
         let deadline = said.filter(|_| place.is_some()).map(|said| (start + said, late()));
         if place.is_none() {
             return answer;
         }
         answer.map(|body| Body::new(Held::new(body, place, deadline)))
+    }
+
+    /// Who calls, by the head of the request; the answer for whoever may not.
+    async fn find(
+        &self,
+        way: Way,
+        who: &Presented,
+        asked: Asked,
+        headers: &HeaderMap,
+    ) -> Result<Principal, Response> {
+        let found = self.door.find(headers, asked.rule).await;
+        let good = match &found {
+            Ok(_) => Some(true),
+            Err(ServiceError::BadToken | ServiceError::Unauthenticated) => Some(false),
+            // The database did not say.
+            Err(_) => None,
+        };
+        if let Some(good) = good {
+            self.guard.judged(who, good, Instant::now());
+        }
+        found.map_err(|error| {
+            self.events.call(asked.rule.call, Some(error.kind()));
+            way.answer(status::of(asked.rule, &error))
+        })
     }
 
     async fn call(&self, way: Way, request: Request) -> Response {
@@ -94,11 +153,7 @@ impl Entry {
 
     fn refuse(&self, way: Way, refusal: Refusal) -> Response {
         self.events.refused(refusal);
-        let status = status::of_refusal(refusal);
-        match way {
-            Way::Grpc => status.into_http(),
-            Way::Rest => rest::refusal(&status),
-        }
+        way.answer(status::of_refusal(refusal))
     }
 }
 
@@ -111,24 +166,19 @@ impl Way {
         }
     }
 
-    /// Whether an answer shows that the caller's token is good or is not; nothing where it shows neither.
-    fn good(self, class: Class, answer: &Response) -> Option<bool> {
-        if class == Class::Foreign {
-            return None;
-        }
+    /// What a call costs that is none of ours.
+    fn class_of_others(self) -> Class {
         match self {
-            Self::Rest if answer.status().is_success() => Some(true),
-            Self::Rest => match answer.status() {
-                StatusCode::UNAUTHORIZED => Some(false),
-                StatusCode::FORBIDDEN => Some(true),
-                _ => None,
-            },
-            // Success says so at the end of the body, and there only.
-            Self::Grpc => match Status::from_header_map(answer.headers()).map(|status| status.code()) {
-                None | Some(Code::Ok | Code::PermissionDenied) => Some(true),
-                Some(Code::Unauthenticated) => Some(false),
-                Some(_) => None,
-            },
+            Self::Grpc => Class::Foreign,
+            // Nothing runs: it is only told so.
+            Self::Rest => Class::Ordinary,
+        }
+    }
+
+    fn answer(self, status: Status) -> Response {
+        match self {
+            Self::Grpc => status.into_http(),
+            Self::Rest => rest::refusal(&status),
         }
     }
 }

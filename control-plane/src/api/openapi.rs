@@ -240,7 +240,11 @@ const REFUSALS: [(&str, &str, &str); 13] = [
     ("409", "Conflict", "It exists already, or was changed meanwhile."),
     ("413", "TooLarge", "The body is too large."),
     ("415", "UnsupportedMediaType", "The body is not said to be JSON."),
-    ("429", "TooMany", "Too many calls or streams. Try again after `Retry-After` seconds."),
+    (
+        "429",
+        "TooMany",
+        "Too many calls or streams, or too much sent at once. Try again after `Retry-After` seconds.",
+    ),
     ("500", "Internal", "A fault of ours; the log says more."),
     ("501", "Unimplemented", "This version does not do it."),
     ("503", "Unavailable", "An outage. Try again."),

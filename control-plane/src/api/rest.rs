@@ -3,7 +3,6 @@
 //! Every error is problem+json with a stable `code`, every violation and the details that gRPC callers get.
 //! Bodies are JSON and say so: a form that a browser sends across sites is refused. What the body or the path
 //! says, the query does not say again: the transcoder lets it win over the body, and so it is refused.
-//! Nothing of a body is read for a caller that presents no token.
 
 use std::sync::Arc;
 
@@ -11,20 +10,17 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rest_over_grpc::transcoding::{Transcode, TranscodeResponse};
 use rr_contract::wire::rest::Transcoder;
 use rr_contract::wire::{fleet, management};
 
 use super::Api;
-use super::route::{Found, ROUTES, Route};
+use super::route::{Asked, Found, ROUTES, Route};
 use super::schema::Body;
-use crate::authz::TABLE;
-use crate::events::Events;
-use crate::guard::Class;
-use crate::kind::Kind;
-use crate::service::ServiceError;
+use super::status::{self, FIELD_MOST, cut};
+use crate::guard::Portion;
 
 use problem::Problem;
 use stream::{Form, KEEP_ALIVE};
@@ -42,7 +38,6 @@ pub(super) const OPENAPI: &str = "/openapi.json";
 #[derive(Clone)]
 pub(super) struct Rest {
     routes: Arc<dyn Answer>,
-    events: Events,
 }
 
 /// The transcoder's type has ten parameters; here they end.
@@ -114,16 +109,7 @@ impl Rest {
             RequestServiceRestBridge::externally_authenticated(api.clone()),
             RevisionServiceRestBridge::externally_authenticated(api.clone()),
         )));
-        Self { routes, events: api.events.clone() }
-    }
-
-    /// What a request would cost.
-    pub(super) fn class(method: &Method, path: &str) -> Class {
-        match ROUTES.find(method, path) {
-            Found::Route(route) => route.class(),
-            // Nothing of ours runs: it is only told so.
-            Found::Methods(_) | Found::Nothing => Class::Ordinary,
-        }
+        Self { routes }
     }
 
     pub(super) async fn answer(&self, request: Request) -> Response {
@@ -142,23 +128,22 @@ impl Rest {
             Found::Nothing if path == OPENAPI && head.method == Method::GET => return Ok(document()),
             Found::Nothing if path == OPENAPI => return Err(not_allowed(["GET"])),
             Found::Nothing => {
-                let text = format!("no such call: {} {path}", head.method);
+                let text = format!("no such call: {} {}", head.method, cut(path, FIELD_MOST));
                 return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-call", text).answer());
             }
         };
-        if head.headers.get(AUTHORIZATION).is_none_or(HeaderValue::is_empty) {
-            // Its handler never sees it.
-            let rule = TABLE
-                .iter()
-                .find(|rule| rule.call.split_once('.') == Some((&route.service.name, &route.call.name)));
-            self.events.call(rule.map_or("unknown", |rule| rule.call), Some(Kind::Unauthenticated));
-            let text = ServiceError::Unauthenticated.to_string();
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", text).answer());
-        }
+        let portion = head.extensions.get::<Portion>().cloned();
+        let held = |bytes: usize| portion.as_ref().map_or(Ok(()), |portion| portion.grow(bytes));
+        let full = |refused| refusal(&status::of_refusal(refused));
+        // Who does not say how much it will be may send as much as a body holds.
+        let most = route.asked().class.body() as u64;
+        let length = http_body::Body::size_hint(&body).exact().unwrap_or(most).min(most);
+        held(usize::try_from(length).unwrap_or(usize::MAX)).map_err(full)?;
         let body = body_of(route, &head.headers, body).await?;
         let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let input = input::read(route, target, &head.headers, &body)
-            .map_err(|violations| Problem::invalid(&violations).answer())?;
+            .map_err(|invalid| Problem::invalid(&invalid).answer())?;
+        held(input.weight).map_err(full)?;
         let body = input.body.map_or(body, Bytes::from);
         let form = Form::of(&head.headers);
         let mut headers = head.headers;
@@ -174,6 +159,14 @@ impl Rest {
             // The transcoder reads paths more strictly than the routes are matched.
             None => Err(Problem::new(StatusCode::NOT_FOUND, "no-such-call", "no such call").answer()),
         }
+    }
+}
+
+/// The call of ours that a request is for.
+pub(super) fn asked(method: &Method, path: &str) -> Option<Asked> {
+    match ROUTES.find(method, path) {
+        Found::Route(route) => Some(route.asked()),
+        Found::Methods(_) | Found::Nothing => None,
     }
 }
 
@@ -194,7 +187,7 @@ async fn body_of(route: &Route, headers: &HeaderMap, body: HttpBody) -> Result<B
         let code = "unsupported-media-type";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text).answer());
     }
-    let most = route.class().body();
+    let most = route.asked().class.body();
     to_bytes(body, most).await.map_err(|error| {
         let too_large = std::error::Error::source(&error)
             .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());

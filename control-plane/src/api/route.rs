@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::schema::{Binding, Body, Call, Field, Kind, Message, SCHEMA, Schema, Service};
+use crate::authz::{Least, Rule, Scope, TABLE};
 use crate::guard::Class;
 
 /// Calls that take a whole configuration at once.
@@ -16,13 +17,25 @@ const LARGE: [&str; 1] = ["ApplyService"];
 /// Calls that answer when something has happened, and hold a place for as long.
 const WAITING: [&str; 1] = ["WaitForRevision"];
 
+/// Of a call that is not in the table, as only a test makes one up: its handler would know no rule of its own.
+const UNWRITTEN: Rule = Rule { call: "unknown", scope: Scope::Installation, least: Least::Operator };
+
 /// The routes of the management port.
 pub(super) static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes::of(&SCHEMA));
 
 #[derive(Debug)]
 pub(super) struct Routes {
     rest: Vec<Route>,
-    grpc: BTreeMap<String, Class>,
+    grpc: BTreeMap<String, Asked>,
+}
+
+/// A call of ours that a request is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) rule: Rule,
+    pub(super) class: Class,
+    /// What it takes.
+    pub(super) input: &'static Message,
 }
 
 /// One REST route of one call.
@@ -33,6 +46,7 @@ pub(super) struct Route {
     pub(super) binding: &'static Binding,
     pub(super) input: &'static Message,
     pub(super) schema: &'static Schema,
+    asked: Asked,
     segments: Vec<Segment>,
     verb: Option<String>,
 }
@@ -63,7 +77,7 @@ impl Routes {
                 || service.package == "requestrocket.management.v1";
             for call in service.calls.iter().filter(|_| managed) {
                 let path = format!("/{}.{}/{}", service.package, service.name, call.name);
-                grpc.insert(path, class(service, call));
+                grpc.insert(path, asked(schema, service, call));
                 for binding in &call.bindings {
                     rest.push(Route::of(schema, service, call, binding));
                 }
@@ -89,9 +103,9 @@ impl Routes {
         if methods.is_empty() { Found::Nothing } else { Found::Methods(methods) }
     }
 
-    /// The class of the call at a gRPC path.
-    pub(super) fn grpc(&self, path: &str) -> Class {
-        self.grpc.get(path).copied().unwrap_or(Class::Foreign)
+    /// The call of ours at a gRPC path. Others need no token.
+    pub(super) fn grpc(&self, path: &str) -> Option<Asked> {
+        self.grpc.get(path).copied()
     }
 
     /// Full names of the services with calls of the management port.
@@ -119,7 +133,8 @@ impl Route {
                 None => Segment::Literal(segment.to_owned()),
             })
             .collect();
-        Self { service, call, binding, input: schema.message(&call.input), schema, segments, verb }
+        let asked = asked(schema, service, call);
+        Self { service, call, binding, input: asked.input, schema, asked, segments, verb }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -134,8 +149,8 @@ impl Route {
         all && said.next().is_none() && verb == self.verb.as_deref()
     }
 
-    pub(super) fn class(&self) -> Class {
-        class(self.service, self.call)
+    pub(super) fn asked(&self) -> Asked {
+        self.asked
     }
 
     /// Names of the fields that the path gives.
@@ -196,6 +211,12 @@ fn split_verb(path: &str) -> (&str, Option<&str>) {
     }
 }
 
+fn asked(schema: &'static Schema, service: &Service, call: &Call) -> Asked {
+    let stands = |rule: &&Rule| rule.call.split_once('.') == Some((&service.name, &call.name));
+    let rule = TABLE.iter().find(stands).copied().unwrap_or(UNWRITTEN);
+    Asked { rule, class: class(service, call), input: schema.message(&call.input) }
+}
+
 fn class(service: &Service, call: &Call) -> Class {
     if LARGE.contains(&service.name.as_str()) {
         Class::Large
@@ -247,10 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_ours_has_a_class_and_what_others_serve_is_foreign() {
-        let class = |path| ROUTES.grpc(path);
-        assert_eq!(class("/requestrocket.management.v1.OrgService/GetOrg"), Class::Ordinary);
-        assert_eq!(class("/grpc.health.v1.Health/Watch"), Class::Foreign);
+    fn a_call_of_ours_stands_in_the_table_and_what_others_serve_does_not() {
+        let asked = ROUTES.grpc("/requestrocket.management.v1.OrgService/GetOrg").expect("is ours");
+        assert_eq!((asked.rule.call, asked.class), ("OrgService.GetOrg", Class::Ordinary));
+        assert!(ROUTES.grpc("/grpc.health.v1.Health/Watch").is_none());
         assert!(ROUTES.services().contains("requestrocket.fleet.v1.FleetService"));
         assert!(!ROUTES.services().contains("requestrocket.fleet.v1.ConfigService"));
     }

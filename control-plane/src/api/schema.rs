@@ -5,7 +5,7 @@
 //! its schema. Knows no handler.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use prost::Message as _;
 
@@ -28,6 +28,8 @@ pub(super) struct Schema {
 pub(super) struct Message {
     pub(super) comment: String,
     pub(super) fields: Vec<Field>,
+    /// What one takes in memory by itself, once somebody worked it out.
+    pub(super) size: OnceLock<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +38,7 @@ pub(super) struct Field {
     pub(super) name: String,
     /// As JSON has it.
     pub(super) json: String,
+    pub(super) number: u32,
     pub(super) comment: String,
     pub(super) kind: Kind,
     pub(super) repeated: bool,
@@ -188,6 +191,7 @@ impl Reader {
             .map(|(at, member)| Field {
                 name: member.name.clone(),
                 json: member.json.clone(),
+                number: member.number.unsigned_abs(),
                 comment: comment(comments, &inside(2, at)),
                 kind: kind(member),
                 repeated: member.label == 3,
@@ -203,7 +207,8 @@ impl Reader {
             self.entries.insert(full, value.kind);
             return;
         }
-        self.messages.insert(full, Message { comment: comment(comments, path), fields });
+        self.messages
+            .insert(full, Message { comment: comment(comments, path), fields, size: OnceLock::new() });
     }
 
     fn choice(&mut self, parent: &str, choice: &Choice, path: &[i32], comments: &Comments) {

@@ -1,4 +1,6 @@
 //! The only place where an error becomes a status, with what a program needs to act on it.
+//!
+//! The invariant: a status fits into the trailers that every client takes, whatever a caller wrote into what it quotes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -18,6 +20,14 @@ use crate::store::{NotAdmitted, Obstacle};
 pub(super) const DOMAIN: &str = "requestrocket";
 /// After which an outage is worth another try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Bytes of a status' text. Three times as many go over the wire where none of them is ASCII, and once more in the
+/// details.
+const TEXT_MOST: usize = 1200;
+/// Bytes of what details list, before they are encoded. Clients take 16 KiB of headers.
+const LISTED_MOST: usize = 5000;
+/// Bytes of one field's path, and of one reason.
+pub(super) const FIELD_MOST: usize = 200;
+pub(super) const REASON_MOST: usize = 500;
 
 /// The status of a failed call. Causes go to the log, never to the caller.
 pub(super) fn of(rule: Rule, failure: &ServiceError) -> Status {
@@ -39,7 +49,33 @@ pub(super) fn of(rule: Rule, failure: &ServiceError) -> Status {
         }
         _ => failure.to_string(),
     };
-    Status::with_error_details(code(kind), text, details(rule, failure))
+    Status::with_error_details(code(kind), cut(&text, TEXT_MOST), details(rule, failure))
+}
+
+/// A text that is not longer than so many bytes, and that shows where something is missing.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    const MARK: &str = "…";
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let room = most.saturating_sub(MARK.len());
+    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}{MARK}", &text[..end])
+}
+
+/// The first of a list of pairs that fit, cut where one is long, and how many do not.
+fn fitting<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> (Vec<(String, String)>, usize) {
+    let (mut kept, mut used, mut left_out) = (Vec::new(), 0, 0);
+    for (about, reason) in pairs {
+        let (about, reason) = (cut(about, FIELD_MOST), cut(reason, REASON_MOST));
+        used += about.len() + reason.len();
+        if used > LISTED_MOST {
+            left_out += 1;
+        } else {
+            kept.push((about, reason));
+        }
+    }
+    (kept, left_out)
 }
 
 /// The status of a call that the guard let not through.
@@ -48,6 +84,7 @@ pub(super) fn of_refusal(refusal: Refusal) -> Status {
         Refusal::Rate(wait) => (Code::ResourceExhausted, "RATE_LIMITED", Some(wait)),
         Refusal::Streams => (Code::ResourceExhausted, "TOO_MANY_STREAMS", Some(RETRY_AFTER)),
         Refusal::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", None),
+        Refusal::Room => (Code::ResourceExhausted, "TOO_MUCH_AT_ONCE", Some(RETRY_AFTER)),
     };
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, DOMAIN, HashMap::new());
@@ -86,18 +123,26 @@ fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
     details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
     match failure {
         ServiceError::Invalid(invalid) => {
-            for violation in invalid.violations() {
-                details.add_bad_request_violation(&violation.field, &violation.reason);
+            let violations = invalid.violations().iter();
+            let (kept, left_out) = fitting(violations.map(|it| (it.field.as_str(), it.reason.as_str())));
+            for (field, reason) in kept {
+                details.add_bad_request_violation(field, reason);
+            }
+            if left_out > 0 {
+                details.add_bad_request_violation("", format!("and {left_out} more"));
             }
         }
         ServiceError::Stale { given, current, value, .. } => {
-            let current_value = serde_json::to_string(value).unwrap_or_default();
-            let metadata = HashMap::from([
+            let mut metadata = HashMap::from([
                 ("call".to_owned(), rule.call.to_owned()),
-                ("given".to_owned(), given.clone()),
+                ("given".to_owned(), cut(given, FIELD_MOST)),
                 ("current".to_owned(), current.clone()),
-                ("current_value".to_owned(), current_value),
             ]);
+            // One that is larger is read with its own call.
+            let current_value = serde_json::to_string(value).unwrap_or_default();
+            if current_value.len() <= LISTED_MOST {
+                metadata.insert("current_value".to_owned(), current_value);
+            }
             details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
         }
         ServiceError::NotAdmitted(refusal) => {
@@ -106,11 +151,16 @@ fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
             details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
         }
         ServiceError::Refused { reason, preconditions, .. } => {
-            for precondition in preconditions {
+            let listed = preconditions.iter().map(|it| (it.subject.as_str(), it.text.as_str()));
+            let (kept, left_out) = fitting(listed);
+            for (subject, text) in kept {
+                details.add_precondition_failure_violation(reason.as_str(), subject, text);
+            }
+            if left_out > 0 {
                 details.add_precondition_failure_violation(
                     reason.as_str(),
-                    &precondition.subject,
-                    &precondition.text,
+                    "",
+                    format!("and {left_out} more"),
                 );
             }
         }

@@ -7,23 +7,20 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Portion;
 
 /// A body that gives its place back when it ends, and that ends in time.
 pub(crate) struct Held {
     inner: Body,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Portion>,
     deadline: Option<(Pin<Box<Sleep>>, HeaderMap)>,
 }
 
 impl Held {
     /// `late` is the trailers that a body ends with which is not ready at its deadline.
-    pub(crate) fn new(
-        inner: Body,
-        place: Option<OwnedSemaphorePermit>,
-        deadline: Option<(Instant, HeaderMap)>,
-    ) -> Self {
+    pub(crate) fn new(inner: Body, place: Option<Portion>, deadline: Option<(Instant, HeaderMap)>) -> Self {
         Self { inner, place, deadline: deadline.map(|(at, late)| (Box::pin(sleep_until(at)), late)) }
     }
 }
@@ -53,7 +50,9 @@ impl http_body::Body for Held {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.deadline.is_none() && self.inner.is_end_stream()
+        // Also before the deadline: a call that fails at once says so in its head, and clients take a head for the
+        // end only where nothing follows it, not even an empty piece.
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

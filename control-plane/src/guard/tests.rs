@@ -58,12 +58,25 @@ fn all_of_a_network_of_version_6_is_one_address() {
 #[test]
 fn streams_have_places_and_calls_that_need_no_token_have_others() {
     let guard = Guard::new(Limits { streams: 1, ..Limits::default() });
-    let first = guard.place(Class::Stream).expect("is free");
-    assert_eq!(guard.place(Class::Stream).expect_err("is taken"), Refusal::Streams);
-    assert!(guard.place(Class::Foreign).expect("is free").is_some());
-    assert!(guard.place(Class::Ordinary).expect("needs none").is_none());
+    let first = guard.place(Class::Stream, "a").expect("is free");
+    assert_eq!(guard.place(Class::Stream, "b").expect_err("is taken"), Refusal::Streams);
+    assert!(guard.place(Class::Foreign, "b").expect("is free").is_some());
+    assert!(guard.place(Class::Ordinary, "b").expect("needs none").is_none());
     drop(first);
-    assert!(guard.place(Class::Stream).is_ok());
+    assert!(guard.place(Class::Stream, "b").is_ok());
+}
+
+/// One organization's watches kept those of all others out.
+#[test]
+fn one_caller_has_a_quarter_of_the_streams() {
+    let guard = Guard::new(Limits { streams: 8, ..Limits::default() });
+    let take = |caller| guard.place(Class::Stream, caller);
+    let kept = [take("a"), take("a")].map(|place| place.expect("is within the share"));
+    assert_eq!(take("a").expect_err("is more than that"), Refusal::Streams);
+    let others = ["b", "b", "c", "c", "d", "d"].map(|caller| take(caller).expect("has a share"));
+    assert_eq!(take("e").expect_err("all are taken"), Refusal::Streams);
+    drop((kept, others));
+    assert!(take("a").is_ok());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use rr_contract::model::id::InstallationId;
+use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::runtime::Shutdown;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::seam::Seams;
@@ -14,45 +14,97 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::authority::{Authority, SERVER_NAME};
+use crate::authority::{Authority, NodeIdentity, SERVER_NAME};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Serves the fleet's TLS with so much patience for strangers, and connects as one.
-async fn stranger(patience: Duration) -> (tokio_rustls::client::TlsStream<TcpStream>, Shutdown, Tasks) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let seams = Seams::real();
-    let authority =
-        Authority::open(folder.path(), InstallationId::from_random([1; 16]), None, &seams).expect("opens");
-    let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
-    let bound = Bound::bind("fleet", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
-    let address = bound.address();
-    let serving = Serving {
-        router: axum::Router::new(),
-        tls: Some(authority.fleet_tls(&seams).expect("is made")),
-        admit: Arc::new(|_, _| {}),
-        stranger: Some(patience),
-        patience: None,
-        connections: CONNECTIONS,
-        events: Events::new(&Observability::quiet("rr-control")),
-        tasks: tasks.clone(),
-        stop: shutdown.stop(),
-        drain: SOON,
-    };
-    tasks.spawn("port", bound.serve(serving));
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority.certificate().clone()).expect("is one");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("good")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(address).await.expect("connects");
-    let name = ServerName::try_from(SERVER_NAME).expect("a name");
-    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("is let in");
-    (stream, shutdown, tasks)
+type Secured = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// The fleet's port, and what it takes to connect to it.
+struct Fleet {
+    authority: Authority,
+    address: SocketAddr,
+    shutdown: Shutdown,
+    tasks: Tasks,
+    _folder: tempfile::TempDir,
+}
+
+const ENDLESS: Duration = Duration::from_secs(600);
+
+impl Fleet {
+    /// Answers nothing, ever.
+    fn serve(strangers: Strangers, connections: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let seams = Seams::real();
+        let authority = Authority::open(folder.path(), InstallationId::from_random([1; 16]), None, &seams)
+            .expect("opens");
+        let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
+        let bound = Bound::bind("fleet", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
+        let address = bound.address();
+        let silence = tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let serving = Serving {
+            router: axum::Router::new().fallback_service(silence),
+            tls: Some(authority.fleet_tls(&seams).expect("is made")),
+            admit: Arc::new(|_, _| {}),
+            strangers: Some(strangers),
+            patience: None,
+            connections,
+            events: Events::new(&Observability::quiet("rr-control")),
+            tasks: tasks.clone(),
+            stop: shutdown.stop(),
+            drain: SOON,
+        };
+        tasks.spawn("port", bound.serve(serving));
+        Self { authority, address, shutdown, tasks, _folder: folder }
+    }
+
+    fn client(&self) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.authority.certificate().clone()).expect("is one");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("good")
+            .with_root_certificates(roots)
+    }
+
+    async fn connect(&self, mut tls: rustls::ClientConfig) -> Secured {
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let stream = TcpStream::connect(self.address).await.expect("connects");
+        let name = ServerName::try_from(SERVER_NAME).expect("a name");
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("is let in")
+    }
+
+    /// Somebody without a certificate.
+    async fn stranger(&self) -> Secured {
+        self.connect(self.client().with_no_client_auth()).await
+    }
+
+    /// A node with its certificate.
+    async fn node(&self) -> Secured {
+        let key = rcgen::KeyPair::generate().expect("keys");
+        let request = rcgen::CertificateParams::default().serialize_request(&key).expect("a request");
+        let identity =
+            NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
+        let issued = self.authority.issue_node(request.der(), identity, &Seams::real()).expect("is issued");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let client = self.client().with_client_auth_cert(vec![issued.certificate], key);
+        self.connect(client.expect("go together")).await
+    }
+}
+
+/// A request that is never answered.
+async fn ask(stream: &mut Secured) {
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("writes");
+    // HEADERS of a GET of / over http, with the end of the stream.
+    stream.write_all(b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84").await.expect("writes");
+}
+
+/// Whether the other end is still there after a while.
+async fn stays(stream: &mut Secured) -> bool {
+    timeout(BRIEF, closed(stream)).await.is_err()
 }
 
 /// Serves answers that have no end, without TLS. The receiver ends when the last answer was dropped.
@@ -75,7 +127,7 @@ fn endless(patience: Option<Duration>, connections: usize) -> (SocketAddr, mpsc:
         router: axum::Router::new().fallback_service(answer),
         tls: None,
         admit: Arc::new(|_, _| {}),
-        stranger: None,
+        strangers: None,
         patience,
         connections,
         events: Events::new(&Observability::quiet("rr-control")),
@@ -193,22 +245,70 @@ fn a_certificate_in_files_is_served_with_and_what_is_none_is_named() {
 }
 
 /// Reads until the other end closes, one way or the other.
-async fn closed(stream: &mut tokio_rustls::client::TlsStream<TcpStream>) {
+async fn closed(stream: &mut Secured) {
     let mut bytes = [0; 256];
     while stream.read(&mut bytes).await.is_ok_and(|length| length > 0) {}
 }
 
 #[tokio::test]
-async fn a_stranger_cannot_keep_a_place_on_the_fleet_port() {
-    let (mut stream, _shutdown, _tasks) = stranger(Duration::from_millis(50)).await;
-    timeout(SOON, closed(&mut stream)).await.expect("is shown out");
+async fn a_stranger_that_asks_for_nothing_is_shown_out_and_one_that_is_in_a_call_later() {
+    let idle = Fleet::serve(Strangers { lasts: ENDLESS, idle: BRIEF * 2, most: 8 }, 8);
+    let (mut silent, mut calling) = (idle.stranger().await, idle.stranger().await);
+    ask(&mut calling).await;
+    timeout(SOON, closed(&mut silent)).await.expect("is shown out");
+    assert!(stays(&mut calling).await);
+    let brief = Fleet::serve(Strangers { lasts: BRIEF * 2, idle: ENDLESS, most: 8 }, 8);
+    let mut calling = brief.stranger().await;
+    ask(&mut calling).await;
+    timeout(SOON, closed(&mut calling)).await.expect("its time is over");
+}
+
+/// Whoever knows the address took every place and kept it.
+#[tokio::test]
+async fn strangers_take_no_place_of_a_node_and_few_of_their_own() {
+    let fleet = Fleet::serve(Strangers { lasts: ENDLESS, idle: ENDLESS, most: 2 }, 1);
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(fleet.stranger().await);
+    }
+    let mut node = fleet.node().await;
+    ask(&mut node).await;
+    let (last, first) = crowd.split_at_mut(18);
+    for stranger in last {
+        timeout(SOON, closed(stranger)).await.expect("made room");
+    }
+    for stranger in first {
+        assert!(stays(stranger).await);
+    }
+    assert!(stays(&mut node).await);
+    // Nodes are bounded among themselves.
+    let mut second = fleet.node().await;
+    timeout(SOON, closed(&mut second)).await.expect("is one too many");
+    assert!(stays(&mut node).await);
+}
+
+/// They held a descriptor and a place each for as long as a handshake may take.
+#[tokio::test]
+async fn connections_that_never_shake_hands_make_room_for_those_that_do() {
+    let fleet = Fleet::serve(Strangers { lasts: ENDLESS, idle: ENDLESS, most: 8 }, 4);
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(fleet.address).await.expect("connects"));
+    }
+    let mut node = fleet.node().await;
+    ask(&mut node).await;
+    assert!(stays(&mut node).await);
+    let mut bytes = [0; 16];
+    let read = timeout(SOON, silent[0].read(&mut bytes)).await.expect("made room");
+    assert!(read.map_or(true, |length| length == 0));
 }
 
 #[tokio::test]
 async fn a_stop_ends_idle_connections_at_once() {
-    let (mut stream, shutdown, tasks) = stranger(Duration::from_secs(600)).await;
-    shutdown.begin();
+    let fleet = Fleet::serve(Strangers { lasts: ENDLESS, idle: ENDLESS, most: 8 }, 8);
+    let mut stream = fleet.stranger().await;
+    fleet.shutdown.begin();
     timeout(SOON, closed(&mut stream)).await.expect("is closed");
     drop(stream);
-    assert!(tasks.wait(SOON).await.is_empty());
+    assert!(fleet.tasks.wait(SOON).await.is_empty());
 }

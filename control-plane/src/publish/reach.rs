@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use rr_contract::digest::ResourceHash;
 use rr_contract::model::id::{NodeId, OrgId, RegionId};
 use rr_contract::model::proxy::Proxy;
+use rr_contract::model::removal::is_mass;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet;
 use tokio::sync::watch;
@@ -22,9 +23,6 @@ use super::index::{Entry, Index};
 use crate::store::history::{self, News};
 use crate::store::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed, StoreError, Txn};
 
-/// More removals than these, and more than so many hundredths of what a region holds, are asked about.
-const REMOVALS_MOST: u64 = 50;
-const PERCENT_MOST: u64 = 30;
 /// Changes read at once.
 const BATCH: u64 = 2_000;
 
@@ -215,11 +213,6 @@ impl Publisher {
         // Held for map operations and never over an await.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether so many removals need somebody's word.
-fn is_mass(removals: u64, held: u64) -> bool {
-    removals > REMOVALS_MOST && removals.saturating_mul(100) > held.saturating_mul(PERCENT_MOST)
 }
 
 impl Pending {

@@ -67,13 +67,10 @@ impl Services {
             diverged: strays,
             unasked,
         };
-        if request.dry_run {
-            return Ok(answer);
-        }
         let lineage = self.installation().await?.lineage;
         // This is the answer to what stops other writes.
         let consent = Consent { anything: true, ..Consent::default() };
-        let author = Author { consent, ..caller.author() };
+        let author = Author { consent, ..caller.author() }.rehearsing(request.dry_run);
         let written = self
             .store
             .write(author, move |txn| {
@@ -92,7 +89,9 @@ impl Services {
                 })
             })
             .await?;
-        self.publisher.fleet().refresh().await?;
+        if !request.dry_run {
+            self.publisher.fleet().refresh().await?;
+        }
         answer.revision = written.revision.unwrap_or_default();
         Ok(answer)
     }

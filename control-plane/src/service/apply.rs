@@ -15,7 +15,7 @@ use rr_contract::wire::management::{self as wire, Document};
 use self::set::{Item, parse};
 use self::work::{Identified, Secrets, Work};
 use super::directory::Directory;
-use super::history::{Undone, unchanged_since};
+use super::history::unchanged_since;
 use super::{OrgCaller, Reason, ServiceError, Services};
 use crate::document::check_owner;
 use crate::noun::Noun;
@@ -24,7 +24,7 @@ use crate::store::{self, Reader, Txn, resource_row};
 /// How many changes an answer lists.
 const LISTED: usize = 1000;
 /// How many documents one set may have.
-const DOCUMENTS_MOST: usize = 200_000;
+pub(crate) const DOCUMENTS_MOST: usize = 200_000;
 
 /// What is to be applied.
 #[derive(Clone)]
@@ -37,10 +37,13 @@ impl Services {
     /// Applies a set, or says what applying it would do.
     pub(crate) async fn apply(
         &self,
-        at: OrgCaller,
+        mut at: OrgCaller,
         order: ApplyOrder,
     ) -> Result<wire::ApplyOutcome, ServiceError> {
         let mut order = self.expand(&at, order).await?;
+        // What somebody agreed to when he had it planned goes with the plan.
+        at.caller.consent.partial |= order.header.allow_partial;
+        at.caller.consent.mass_removal |= order.header.allow_mass_removal;
         check_header(&order)?;
         if !at.caller.principal.resources.is_empty() {
             return Err(ServiceError::Call("whole sets"));
@@ -49,7 +52,7 @@ impl Services {
         // The same set, by whichever name the organization is called.
         order.header.org.clone_from(&at.org.id);
         let digest = digest_of(&order);
-        if let Some(outcome) = answered(&self.store, &token, &order.header.request_id, &digest).await? {
+        if let Some(outcome) = answered(&self.store, &token, &order.header, &digest).await? {
             return Ok(outcome);
         }
         let dry_run = order.header.dry_run;
@@ -62,18 +65,18 @@ impl Services {
         let again = header.clone();
         let written = self
             .store
-            .write(at.author(), {
+            .write(at.author().rehearsing(dry_run), {
                 let at = at.clone();
                 move |txn| {
                     Box::pin(async move {
                         let token = at.caller.principal.token.clone();
                         // Another with the same id may have been before us.
-                        if let Some(outcome) = answered(txn, &token, &header.request_id, &digest).await? {
+                        if let Some(outcome) = answered(txn, &token, &header, &digest).await? {
                             return Ok(outcome);
                         }
                         let mut outcome = plan(&services, txn, &at, &header, set).await?;
                         if header.dry_run {
-                            return Err(Undone::Dry(Box::new(outcome)));
+                            return Ok(outcome);
                         }
                         let keys = std::mem::take(&mut outcome.keys);
                         if !header.request_id.is_empty() {
@@ -86,28 +89,20 @@ impl Services {
                             );
                         }
                         outcome.keys = keys;
-                        Ok(outcome)
+                        Ok::<_, ServiceError>(outcome)
                     })
                 }
             })
-            .await;
-        match written {
-            Ok(written) => {
-                // A repeated one says the revision that the first became.
-                let revision = written.revision.unwrap_or(written.value.revision);
-                Ok(wire::ApplyOutcome { revision, ..written.value })
-            }
-            Err(Undone::Dry(outcome)) => {
-                let mut outcome = *outcome;
-                outcome.dry_run = true;
-                outcome.keys.clear();
-                if let Some(body) = body {
-                    outcome.plan = self.keep_plan(&at, again, body, outcome.base_revision).await?;
-                }
-                Ok(outcome)
-            }
-            Err(Undone::Failed(error)) => Err(error),
-        }
+            .await?;
+        let Some(body) = body else {
+            // A repeated one says the revision that the first became.
+            let revision = written.revision.unwrap_or(written.value.revision);
+            return Ok(wire::ApplyOutcome { revision, ..written.value });
+        };
+        let mut outcome = written.value;
+        outcome.keys.clear();
+        outcome.plan = self.keep_plan(&at, again, body, outcome.base_revision).await?;
+        Ok(outcome)
     }
 
     /// The documents of a plan, where one is named.
@@ -176,17 +171,21 @@ impl Services {
 async fn answered(
     db: &impl Reader,
     token: &str,
-    request_id: &str,
+    header: &wire::ApplyHeader,
     digest: &[u8; 32],
 ) -> Result<Option<wire::ApplyOutcome>, ServiceError> {
-    if request_id.is_empty() {
+    if header.request_id.is_empty() {
         return Ok(None);
     }
-    let Some((row, revision)) = store::apply::answered(db, token, request_id).await? else {
+    let Some((row, revision)) = store::apply::answered(db, token, &header.request_id).await? else {
         return Ok(None);
     };
     if row.digest != digest {
         return Err(ServiceError::field("request_id", "was used for another set before"));
+    }
+    if header.dry_run {
+        // What is as it is by now is what a dry run is about.
+        return Ok(None);
     }
     let outcome = wire::ApplyOutcome::decode(row.outcome.as_slice())
         .map_err(|_| store::StoreError::Damaged("applied"))?;
@@ -212,7 +211,7 @@ fn check_header(order: &ApplyOrder) -> Result<(), ServiceError> {
 /// What a request id stands for.
 fn digest_of(order: &ApplyOrder) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    let header = wire::ApplyHeader { request_id: String::new(), ..order.header.clone() };
+    let header = wire::ApplyHeader { request_id: String::new(), dry_run: false, ..order.header.clone() };
     hasher.update(&header.encode_length_delimited_to_vec());
     for document in &order.documents {
         hasher.update(&document.encode_length_delimited_to_vec());
@@ -226,7 +225,7 @@ async fn plan(
     at: &OrgCaller,
     header: &wire::ApplyHeader,
     set: Vec<Item>,
-) -> Result<wire::ApplyOutcome, Undone<wire::ApplyOutcome>> {
+) -> Result<wire::ApplyOutcome, ServiceError> {
     let org = super::org::live(txn, &at.org.id).await?;
     unchanged_since(txn, &org.id, header.expected_revision).await?;
     let mut directory = Directory::whole(txn, &org.id).await?;

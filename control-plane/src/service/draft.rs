@@ -183,9 +183,11 @@ pub(super) async fn change<R: Resource>(
 ) -> Result<Stored<R>, ServiceError> {
     same_etag(&found, wire.fields().etag)?;
     rules::may_change(place.principal, org, R::NOUN, &found.row)?;
+    let before = found.document.clone();
     for field in chosen {
         found.document.take(field, &wire);
     }
+    rules::may_name(txn, place, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
     stage(txn, place, org, draft).await
 }

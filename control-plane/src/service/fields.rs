@@ -21,11 +21,15 @@ pub(super) fn unset_id(field: &str, id: &str) -> Result<(), ServiceError> {
 
 /// An organization inside a body: the path's, or none.
 pub(super) fn same_org(field: &str, said: &str, org: &OrgRow) -> Result<(), ServiceError> {
-    if said.is_empty() || said == org.id || said == org.name {
-        return Ok(());
-    }
-    Err(ServiceError::field(field, "is another organization than the path names"))
+    if is_same_org(said, org) { Ok(()) } else { Err(ServiceError::field(field, ANOTHER_ORG)) }
 }
+
+/// Whether an organization inside a body is the path's, or none.
+pub(super) fn is_same_org(said: &str, org: &OrgRow) -> bool {
+    said.is_empty() || said == org.id || said == org.name
+}
+
+pub(super) const ANOTHER_ORG: &str = "is another organization than the path names";
 
 /// The fields that an update is about: those that the mask names, or, without one, those that are not empty.
 pub(super) fn masked(

@@ -57,6 +57,7 @@ impl Services {
                     belongs(&mut wire, &org)?;
                     *wire.fields().id = id;
                     rules::defaults(&mut wire, &org);
+                    rules::may_name(txn, at.place(), None, wire.clone()).await?;
                     let draft = Draft { wire, secret: None, before: None };
                     let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
                     rules::may_make(&at, &mut stored)?;
@@ -277,11 +278,9 @@ async fn past<R: Resource>(
 /// An organization inside a body: the path's, or none.
 fn belongs<R: Resource>(wire: &mut R, org: &super::OrgRow) -> Result<(), ServiceError> {
     let Some(said) = wire.fields().org else { return Ok(()) };
-    if said.is_empty() || *said == org.id || *said == org.name {
-        org.id.clone_into(said);
-        return Ok(());
-    }
-    Err(ServiceError::field(format!("{}.org", R::NOUN.text()), "is another organization than the path names"))
+    fields::same_org(&format!("{}.org", R::NOUN.text()), said, org)?;
+    org.id.clone_into(said);
+    Ok(())
 }
 
 /// What a resource bears that changes with it.

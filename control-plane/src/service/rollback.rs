@@ -10,7 +10,7 @@ use rr_contract::wire::management::{self as wire, Document, Org, credential::Usa
 
 use super::directory::Directory;
 use super::draft::{Draft, ready};
-use super::history::{READ, Undone, document_of, documents, reached, unchanged_since};
+use super::history::{READ, document_of, documents, reached, unchanged_since};
 use super::{OrgCaller, Reason, ServiceError, Services, rules};
 use crate::document::{Part, Resource, each};
 use crate::noun::Noun;
@@ -33,22 +33,12 @@ impl Services {
         if !at.caller.principal.resources.is_empty() {
             return Err(ServiceError::Call("a whole organization"));
         }
-        let dry_run = request.dry_run;
+        let author = at.author().rehearsing(request.dry_run);
         let written = self
             .store
-            .write(at.author(), move |txn| Box::pin(async move { rollback(txn, &at, &request).await }))
-            .await;
-        let mut answer = match written {
-            Ok(written) => {
-                wire::RollbackOrgResponse { revision: written.revision.unwrap_or_default(), ..written.value }
-            }
-            Err(Undone::Dry(answer)) => *answer,
-            Err(Undone::Failed(error)) => return Err(error),
-        };
-        if dry_run {
-            answer.revision = 0;
-        }
-        Ok(answer)
+            .write(author, move |txn| Box::pin(async move { rollback(txn, &at, &request).await }))
+            .await?;
+        Ok(wire::RollbackOrgResponse { revision: written.revision.unwrap_or_default(), ..written.value })
     }
 }
 
@@ -56,7 +46,7 @@ async fn rollback(
     txn: &mut Txn,
     at: &OrgCaller,
     request: &wire::RollbackOrgRequest,
-) -> Result<wire::RollbackOrgResponse, Undone<wire::RollbackOrgResponse>> {
+) -> Result<wire::RollbackOrgResponse, ServiceError> {
     let org = super::org::live(txn, &at.org.id).await?;
     unchanged_since(txn, &org.id, request.expected_revision).await?;
     let mut spans = Vec::new();
@@ -88,7 +78,7 @@ async fn rollback(
     }
     back.announce(&mut directory);
     back.leave_out_what_dangles(&directory);
-    if !back.answer.not_restored.is_empty() && !request.allow_partial && !request.dry_run {
+    if !back.answer.not_restored.is_empty() && !request.allow_partial {
         let listed: Vec<String> = back
             .answer
             .not_restored
@@ -96,11 +86,11 @@ async fn rollback(
             .take(20)
             .map(|it| format!("{} {:?} ({})", it.kind, it.name, it.reason))
             .collect();
-        return Err(Undone::Failed(ServiceError::Refused {
+        return Err(ServiceError::Refused {
             reason: Reason::NotRestorable,
             text: format!("cannot come back: {}; `allow_partial` leaves these out", listed.join(", ")),
             preconditions: Vec::new(),
-        }));
+        });
     }
     // What stays must not name what goes.
     let mut kept_for = Vec::new();
@@ -113,11 +103,11 @@ async fn rollback(
         }
     }
     if let Some((noun, id)) = kept_for.first() {
-        return Err(Undone::Failed(ServiceError::Refused {
+        return Err(ServiceError::Refused {
             reason: Reason::InUse,
             text: format!("{} {id} uses what would go; change it first", noun.title()),
             preconditions: Vec::new(),
-        }));
+        });
     }
     let secrets = secrets_of(txn, &back.restored).await?;
     let mut staged = Vec::new();
@@ -137,16 +127,13 @@ async fn rollback(
             staged.push(put);
         }
     }
-    faults.finish(|| Some(())).map_err(|invalid| Undone::Failed(invalid.into()))?;
+    faults.finish(|| Some(()))?;
     let mut rows = Vec::new();
     for (noun, id) in going {
         if let Some(row) = store::resource::by_id(txn, noun, &id).await? {
             back.answer.deleted += 1;
             rows.push((noun, row));
         }
-    }
-    if request.dry_run {
-        return Err(Undone::Dry(Box::new(back.answer)));
     }
     let credentials: Vec<String> =
         rows.iter().filter(|(noun, _)| *noun == Noun::Credential).map(|(_, row)| row.id.clone()).collect();

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Document, Role, credential::Usage, document};
 
-use super::directory::Directory;
+use super::directory::{self, Directory};
 use super::error::Precondition;
 use super::resource::Place;
 use super::{OrgCaller, Reason, ServiceError};
 use crate::authz::Principal;
 use crate::document::{Part, Resource};
 use crate::noun::Noun;
-use crate::store::{Stored, resource_row};
+use crate::store::{Stored, Txn, resource_row};
 
 /// Fills in what an organization says of resources that do not say it themselves.
 pub(super) fn defaults<R: Resource>(wire: &mut R, org: &super::OrgRow) {
@@ -52,6 +52,38 @@ pub(super) fn may_make<R: Resource>(at: &OrgCaller, made: &mut Stored<R>) -> Res
         return Ok(());
     }
     Err(ServiceError::Call("what belongs to other resources"))
+}
+
+/// A token that is for some resources puts no others to use: what a resource would name and did not name before is one
+/// of those, or looks as if there were none. Regions are no resources of an organization and no token is narrowed to
+/// some of them.
+pub(super) async fn may_name<R: Resource>(
+    txn: &Txn,
+    place: Place<'_>,
+    before: Option<R>,
+    mut after: R,
+) -> Result<(), ServiceError> {
+    let allowed = &place.principal.resources;
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    let mut before = before;
+    let named: BTreeSet<(Part, String)> = before
+        .iter_mut()
+        .flat_map(|before| {
+            before.links().into_iter().map(|link| (link.part, link.to.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let directory = directory::around(txn, place.id, &mut after).await?;
+    let mut faults = Violations::default();
+    for link in after.links().into_iter().filter(|link| Noun::CONFIGURATION.contains(&link.noun)) {
+        let Some(id) = directory.id_of(link.noun, link.to) else { continue };
+        if !allowed.iter().any(|it| it == id) && !named.contains(&(link.part, id.to_owned())) {
+            let field = format!("{}.{}", R::NOUN.text(), link.field);
+            faults.add(field, format!("no {} {:?}", link.noun.title(), link.to));
+        }
+    }
+    Ok(faults.finish(|| Some(()))?)
 }
 
 /// Whether a caller may take away what uses another thing along with that.

@@ -119,8 +119,10 @@ pub(crate) async fn since(db: &impl Reader, revision: u64, limit: u64) -> Result
     let rows = change::Entity::find()
         .filter(change::Column::Rev.gt(after))
         .filter(change::Column::Rev.lte(last.rev))
-        // Those behind are not for nodes.
-        .filter(change::Column::Kind.lte(Noun::Meter.row()))
+        .filter(
+            change::Column::Kind
+                .is_in(Noun::ALL.into_iter().filter(|noun| noun.is_published()).map(Noun::row)),
+        )
         .order_by_asc(change::Column::Rev)
         .all(db.conn())
         .await

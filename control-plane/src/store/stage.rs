@@ -77,7 +77,7 @@ pub(super) struct Place {
 impl Staged {
     /// What of it is about nodes, as they would see it.
     pub(super) fn proposed(&self) -> Result<Vec<Proposed>, StoreError> {
-        let published = self.changes.iter().filter(|((noun, _), _)| *noun <= Noun::Meter);
+        let published = self.changes.iter().filter(|((noun, _), _)| noun.is_published());
         published
             .map(|((noun, id), change)| {
                 let (org, payload) = match change {

@@ -1,10 +1,12 @@
 //! Tokens: what they are narrowed to, who may give them what, and their end.
 
+use std::time::{Duration, SystemTime};
+
 use rr_contract::wire::management as wire;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::world::{World, target};
+use super::world::{Later, World, by, target};
 
 const TARGETS: &str = "/v1/orgs/acme/targets";
 
@@ -72,7 +74,9 @@ async fn a_token_for_some_resources_sees_and_changes_these_and_what_belongs_to_t
     narrow.get(&format!("{rules}/of-a")).await.good();
     // Everything else is not what it is for.
     let head = operator.head().await;
-    narrow.post(rules, rule("other", "b")).await.refused(403, "call-not-allowed");
+    let absent = narrow.post(rules, rule("other", "c")).await.refused(400, "invalid").to_string();
+    let hidden = narrow.post(rules, rule("other", "b")).await.refused(400, "invalid").to_string();
+    assert_eq!(hidden.replace("\\\"b\\\"", "\\\"c\\\""), absent);
     let new = json!({"name": "new", "baseUrl": "https://n.example.com"});
     narrow.post(TARGETS, new.clone()).await.refused(403, "call-not-allowed");
     let caller = json!({"name": "new", "caller": {"kind": "CALLER_KIND_API_KEY"}});
@@ -84,6 +88,125 @@ async fn a_token_for_some_resources_sees_and_changes_these_and_what_belongs_to_t
     assert_eq!(narrow.post("/v1/tokens", wider).await.faults(), ["token.resources"]);
     assert_eq!(operator.head().await, head);
     world.running.stop().await;
+}
+
+/// It could be led to every target and every secret of the organization.
+#[tokio::test]
+async fn a_token_for_a_proxy_leads_it_to_nothing_that_the_token_is_not_for() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    let org = world.furnish(&region).await;
+    let operator = world.operator();
+    let other = world.target("acme", target("other", "https://api.example.com")).await.expect("is made").id;
+    world.caller("acme", "theirs").await;
+    world.upstream(&org, "precious", super::world::credential_id(), &[&region]).await.expect("is made");
+    let path = "/v1/orgs/acme/proxies/echo";
+    let id = operator.get(path).await.good()["proxy"]["id"].as_str().expect("a text").to_owned();
+    let narrow = token(&world, &operator, json!({"resources": [id]})).await;
+    let head = operator.head().await;
+    for (change, field) in [
+        (json!({"target": "other"}), "proxy.target"),
+        (json!({"target": other}), "proxy.target"),
+        (json!({"upstreamCredential": "precious"}), "proxy.upstream_credential"),
+        (json!({"callerCredentials": ["app", "theirs"]}), "proxy.caller_credentials[1]"),
+    ] {
+        let hidden = narrow.patch(path, change.clone()).await.refused(400, "invalid");
+        assert_eq!(hidden["errors"][0]["field"], field, "{change}");
+        // As what is not there at all.
+        let absent = change.to_string();
+        for name in ["other", &other, "precious", "theirs"] {
+            let absent: Value = serde_json::from_str(&absent.replace(name, "none")).expect("is still JSON");
+            if absent != change {
+                let absent = narrow.patch(path, absent).await.refused(400, "invalid").to_string();
+                assert_eq!(hidden.to_string().replace(name, "none"), absent);
+            }
+        }
+    }
+    // Over gRPC alike.
+    let mut client = wire::proxy_service_client::ProxyServiceClient::new(world.channel.clone());
+    let request = wire::UpdateProxyRequest {
+        org: "acme".into(),
+        name: "echo".into(),
+        proxy: Some(wire::Proxy { target: "other".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let refused = client.update_proxy(by(&narrow.token, request)).await.expect_err("is not for it");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    let set = json!({"documents": [{"proxy": {"name": "echo", "target": "other", "callerCredentials": ["app"],
+        "upstreamCredential": "openai", "regions": ["eu"]}}]});
+    narrow.post("/v1/orgs/acme:apply", set.clone()).await.refused(403, "call-not-allowed");
+    let admin = json!({"resources": [id], "grants": [{"role": "ROLE_ADMIN", "org": "acme"}]});
+    let admin = token(&world, &operator, admin).await;
+    let back = json!({"revision": head.to_string()});
+    admin.post("/v1/orgs/acme:rollback", back).await.refused(403, "call-not-allowed");
+    assert_eq!(operator.head().await, head + 1, "but for the token");
+    // What it names already it may go on naming, and what it does not name any more it may let go.
+    narrow.patch(path, json!({"active": false})).await.good();
+    narrow.patch(path, json!({"target": "echo", "callerCredentials": ["app"], "active": true})).await.good();
+    let wider = token(&world, &operator, json!({"resources": [id, other]})).await;
+    let led = wider.patch(path, json!({"target": "other"})).await.good();
+    assert_eq!(led["proxy"]["target"], other);
+    wider.patch(path, json!({"upstreamCredential": "precious"})).await.refused(400, "invalid");
+    world.running.stop().await;
+}
+
+/// Nothing but the clock ends a token, so that nothing but the clock shows it.
+#[tokio::test]
+async fn a_token_past_its_end_opens_nothing_whoever_has_it() {
+    let world = World::start().await;
+    world.org("acme").await;
+    let operator = world.operator();
+    let user = world.user("ann", "acme", "ROLE_EDITOR").await;
+    let end = SystemTime::now() + Duration::from_secs(3600);
+    let end = json!(serde_json::to_value(rr_contract::model::time::timestamp(end)).expect("JSON"));
+    let service = token(&world, &operator, json!({"expiresAt": end})).await;
+    let users = json!({"name": "brief", "user": "ann", "expiresAt": end});
+    let users = user.post("/v1/tokens", users).await.good();
+    let users = world.client(users["secret"].as_str().expect("a text"));
+    for client in [&service, &users] {
+        client.get(TARGETS).await.good();
+    }
+    let brief = [service.token.clone(), users.token.clone()];
+    let world = world.restart_later(Duration::from_secs(3599)).await;
+    for token in &brief {
+        world.client(token).get(TARGETS).await.good();
+    }
+    let world = world.restart_later(Duration::from_secs(3601)).await;
+    for token in &brief {
+        world.client(token).get(TARGETS).await.refused(401, "unauthenticated");
+        let mut client = wire::token_service_client::TokenServiceClient::new(world.channel.clone());
+        let refused = client.get_self(by(token, wire::GetSelfRequest {})).await.expect_err("is over");
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    }
+    // One without an end goes on.
+    world.client(&user.token).get(TARGETS).await.good();
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_bootstrap_token_past_its_end_makes_no_token() {
+    let clock = Later::default();
+    for (later, good) in [(86_400 + 60, false), (86_400 - 60, true)] {
+        clock.set(Duration::ZERO);
+        let folder = tempfile::tempdir().expect("a folder");
+        let quiet = rr_contract::runtime::observe::Observability::quiet("rr-control");
+        let running =
+            crate::start(super::world::config(folder.path()), clock.seams(), quiet).await.expect("starts");
+        let path = running.bootstrap_token_path().expect("a first start");
+        let bootstrap = std::fs::read_to_string(path).expect("reads").trim().to_owned();
+        clock.set(Duration::from_secs(later));
+        let channel = super::world::plain(running.management()).await;
+        let mut client = wire::token_service_client::TokenServiceClient::new(channel);
+        let grants = vec![wire::Grant { role: wire::Role::Operator.into(), ..Default::default() }];
+        let token = wire::Token { name: "first".into(), grants, ..Default::default() };
+        let request = wire::CreateTokenRequest { token: Some(token) };
+        let made = client.create_token(by(&bootstrap, request)).await.map(|_| ());
+        match good {
+            true => made.expect("its time is not over"),
+            false => assert_eq!(made.expect_err("is over").code(), tonic::Code::Unauthenticated),
+        }
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

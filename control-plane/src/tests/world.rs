@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId, RegionId};
@@ -42,12 +43,23 @@ pub(super) struct Region {
     pub(super) name: String,
 }
 
-/// The system's clock, and some time more.
-struct Later(Duration);
+/// The system's clock, and so many seconds more.
+#[derive(Clone, Default)]
+pub(super) struct Later(Arc<AtomicU64>);
+
+impl Later {
+    pub(super) fn seams(&self) -> Seams {
+        Seams { clock: Arc::new(self.clone()), ..Seams::real() }
+    }
+
+    pub(super) fn set(&self, later: Duration) {
+        self.0.store(later.as_secs(), Ordering::Relaxed);
+    }
+}
 
 impl Clock for Later {
     fn now(&self) -> SystemTime {
-        SystemTime::now() + self.0
+        SystemTime::now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -281,8 +293,9 @@ impl World {
         if let Some(database) = &database {
             config.database = database.address();
         }
-        let seams = Seams { clock: Arc::new(Later(later)), ..Seams::real() };
-        let running = start(config, seams, Observability::quiet("rr-control")).await.expect("starts");
+        let clock = Later::default();
+        clock.set(later);
+        let running = start(config, clock.seams(), Observability::quiet("rr-control")).await.expect("starts");
         let channel = plain(running.management()).await;
         Self { running, folder, channel, operator, database }
     }

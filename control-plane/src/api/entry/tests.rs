@@ -3,14 +3,37 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use rr_contract::runtime::observe::Observability;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
+use crate::authz::Rule;
 use crate::guard::Limits;
+
+/// Finds everybody who presents anything but a made-up token.
+struct Open;
+
+impl Door for Open {
+    fn find<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        _rule: Rule,
+    ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+        let token = headers.get("authorization").map(HeaderValue::as_bytes).unwrap_or_default();
+        let found = match token {
+            b"" => Err(ServiceError::Unauthenticated),
+            b"Bearer made-up" => Err(ServiceError::BadToken),
+            _ => Ok(Principal::default()),
+        };
+        Box::pin(std::future::ready(found))
+    }
+}
 
 /// What stands behind the entry.
 #[derive(Clone, Copy)]
@@ -19,6 +42,8 @@ enum Behind {
     Silence,
     /// An answer that begins and does not end.
     Stream,
+    /// A call that fails before it answers anything.
+    Failure,
 }
 
 fn entry(limits: Limits, behind: Behind) -> axum::Router {
@@ -29,18 +54,20 @@ fn entry(limits: Limits, behind: Behind) -> axum::Router {
             Behind::Stream => {
                 Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, Infallible>>())
             }
+            Behind::Failure => return Ok(Status::not_found("none").into_http()),
         };
         Ok::<_, Infallible>(Response::new(body))
     });
     let rest = Rest::answering(move || async move {
         match behind {
-            Behind::Answer | Behind::Stream => None,
+            Behind::Answer | Behind::Stream | Behind::Failure => None,
             Behind::Silence => std::future::pending().await,
         }
     });
     let entry = Entry {
         grpc: axum::Router::new().fallback_service(grpc),
         rest,
+        door: Arc::new(Open),
         guard: Arc::new(Guard::new(limits)),
         events: Events::new(&Observability::quiet("rr-control")),
     };
@@ -141,6 +168,55 @@ async fn a_stream_ends_at_the_time_that_its_caller_gave_it() {
     assert!(body.frame().await.is_none());
 }
 
+/// Clients take a status in a head for the end only where nothing follows, not even an empty piece.
+#[tokio::test]
+async fn a_stream_that_fails_at_once_ends_with_its_head_though_its_caller_gave_it_a_time() {
+    let watch = "/requestrocket.fleet.v1.FleetService/WatchNodes";
+    for (timeout, stream) in [("1H", watch), ("20m", watch), ("1H", FOREIGN)] {
+        let answer = call(&entry(Limits::default(), Behind::Failure), grpc(stream, timeout)).await;
+        assert_eq!(Status::from_header_map(answer.headers()).expect("a status").code(), Code::NotFound);
+        assert!(http_body::Body::is_end_stream(answer.body()), "{stream} in {timeout}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_body_is_read_before_a_token_was_found_good() {
+    let unread = || {
+        Body::from_stream(futures_util::stream::poll_fn(
+            |_| -> std::task::Poll<Option<Result<bytes::Bytes, Infallible>>> { panic!("the body was read") },
+        ))
+    };
+    let router = entry(Limits::default(), Behind::Answer);
+    for token in ["", "Bearer made-up"] {
+        let request = http::Request::post("/v1/orgs/acme:apply").header(CONTENT_TYPE, "application/json");
+        let request = request.header("authorization", token).body(unread()).expect("a request");
+        let answer = call(&router, request).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{token:?}");
+        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        let mut request = grpc("/requestrocket.management.v1.ApplyService/ApplyOnce", "1H").map(|_| unread());
+        request.headers_mut().insert("authorization", HeaderValue::from_static(token));
+        let answer = call(&router, request).await;
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!(status.code(), Code::Unauthenticated, "{token:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_route_answers_anything_to_a_caller_without_a_token() {
+    let router = entry(Limits { token_rate: 0, ..Limits::default() }, Behind::Answer);
+    for route in ROUTES.iter() {
+        let path = route.template(|_, _| "x".to_owned()).replace(['{', '}'], "");
+        for token in [None, Some(""), Some("Bearer made-up")] {
+            let mut request = http::Request::builder().method(&route.binding.method).uri(&path);
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            let answer = call(&router, request.body(Body::empty()).expect("a request")).await;
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{} {path}", route.binding.method);
+        }
+    }
+}
+
 #[tokio::test]
 async fn streams_over_the_limit_are_refused_until_one_ends() {
     let router = entry(Limits { token_rate: 0, ..Limits::default() }, Behind::Stream);
@@ -169,6 +245,7 @@ async fn where_a_caller_is_comes_from_the_connection_alone() {
     let entry = Entry {
         grpc: axum::Router::new().fallback_service(echo),
         rest: Rest::answering(|| async { None }),
+        door: Arc::new(Open),
         guard: Arc::new(Guard::new(Limits::default())),
         events: Events::new(&Observability::quiet("rr-control")),
     };

@@ -9,13 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use chrono::DateTime;
 use http::{HeaderMap, Method, header};
+use rr_contract::model::invalid::{Invalid, Violation, Violations};
 use rr_contract::model::name::Name;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::problem::Violation;
 use crate::api::route::Route;
 use crate::api::schema::{Body, Field, Kind, Message, Schema, is_name, may_be_empty};
+use crate::api::weight::Scales;
 
 /// What the transcoder is given.
 #[derive(Debug)]
@@ -24,22 +25,21 @@ pub(super) struct Input {
     pub(super) target: String,
     /// None while it is as it came.
     pub(super) body: Option<Vec<u8>>,
+    /// What is in its lists, once it is decoded.
+    pub(super) weight: usize,
 }
 
 /// Checks a request against its route, and moves `If-Match` to the field that means the same.
-pub(super) fn read(
-    route: &Route,
-    target: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Input, Vec<Violation>> {
-    let mut check = Check { schema: route.schema, violations: Vec::new() };
+pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]) -> Result<Input, Invalid> {
+    let scales = Scales::new(route.asked().class.heavy());
+    let mut check =
+        Check { schema: route.schema, violations: Violations::default(), scales, is_heavy: false };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     check.path(path);
     check.query(route, query);
     let mut json = check.body(route, body);
     let etag = check.if_match(headers);
-    let mut input = Input { target: target.to_owned(), body: None };
+    let mut input = Input { target: target.to_owned(), body: None, weight: check.scales.weight() };
     match etag {
         Some(etag) if check.violations.is_empty() && route.binding.method != Method::GET => {
             match place(route) {
@@ -70,7 +70,7 @@ pub(super) fn read(
         }
         _ => {}
     }
-    if check.violations.is_empty() { Ok(input) } else { Err(check.violations) }
+    check.violations.finish(|| Some(input))
 }
 
 /// Whether a call changes something that is there: what is made now has no etag yet.
@@ -117,12 +117,15 @@ fn body_message(route: &Route, name: &str) -> Option<&'static Message> {
 
 struct Check {
     schema: &'static Schema,
-    violations: Vec<Violation>,
+    violations: Violations,
+    /// What the transcoder will make of it is weighed as it is over gRPC.
+    scales: Scales,
+    is_heavy: bool,
 }
 
 impl Check {
     fn refuse(&mut self, field: &str, reason: impl Into<String>) {
-        self.violations.push(Violation { field: field.to_owned(), reason: reason.into() });
+        self.violations.add(field, reason);
     }
 
     /// No name has a zero in it, and no database takes one.
@@ -199,8 +202,10 @@ impl Check {
         let (mut said, mut chosen) = (BTreeSet::new(), BTreeSet::new());
         for (key, value) in object {
             let Some(field) = message.field(key) else {
-                let names: Vec<&str> = message.fields.iter().map(|field| field.json.as_str()).collect();
-                self.refuse(&below(path, key), unknown("is unknown", &names));
+                self.violations.note(|| {
+                    let names: Vec<&str> = message.fields.iter().map(|field| field.json.as_str()).collect();
+                    Violation { field: below(path, key), reason: unknown("is unknown", &names) }
+                });
                 continue;
             };
             let path = below(path, &field.name);
@@ -221,6 +226,15 @@ impl Check {
             (_, Value::Null) => self.refuse(path, "is null: leave it out"),
             (false, value) => self.value(&field.kind, value, path),
             (true, Value::Array(items)) => {
+                if !self.is_heavy
+                    && let Err(heavy) = self.scales.elements(self.schema, &field.kind, items.len())
+                {
+                    self.is_heavy = true;
+                    self.refuse(path, heavy.to_string());
+                }
+                if self.is_heavy {
+                    return;
+                }
                 for (at, item) in items.iter().enumerate() {
                     self.value(&field.kind, item, &format!("{path}[{at}]"));
                 }

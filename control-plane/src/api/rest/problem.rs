@@ -11,10 +11,12 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use prost::Message as _;
 use rest_over_grpc::handling::Code;
+use rr_contract::model::invalid::{Invalid, Violation};
 use rr_contract::wire::google::rpc;
 use serde_json::{Map, Value, json};
 use tonic_types::pb;
 
+use crate::api::status::{FIELD_MOST, REASON_MOST, cut};
 use crate::guard;
 
 /// What an error says, before it is an answer.
@@ -27,13 +29,6 @@ pub(super) struct Problem {
     retry: Option<Duration>,
 }
 
-/// A field and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Violation {
-    pub(super) field: String,
-    pub(super) reason: String,
-}
-
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let (code, detail) = (code.to_owned(), detail.into());
@@ -41,17 +36,19 @@ impl Problem {
     }
 
     /// Input that is not what the schemas say.
-    pub(super) fn invalid(violations: &[Violation]) -> Self {
+    pub(super) fn invalid(invalid: &Invalid) -> Self {
+        let cut = |it: &Violation| (cut(&it.field, FIELD_MOST), cut(&it.reason, REASON_MOST));
+        let violations: Vec<(String, String)> = invalid.violations().iter().map(cut).collect();
         let texts: Vec<String> = violations
             .iter()
-            .map(|Violation { field, reason }| match field.as_str() {
+            .map(|(field, reason)| match field.as_str() {
                 "" => reason.clone(),
                 field => format!("{field} {reason}"),
             })
             .collect();
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid", texts.join("; "));
         problem.errors =
-            violations.iter().map(|it| json!({"field": it.field, "reason": it.reason})).collect();
+            violations.into_iter().map(|(field, reason)| json!({"field": field, "reason": reason})).collect();
         problem
     }
 

@@ -1,14 +1,13 @@
 //! REST over a transcoder that answers what a test wants.
 
-use std::convert::Infallible;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream as streams};
+use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt as _, Limited};
 use rest_over_grpc::handling::Status;
 use rest_over_grpc::transcoding::{StreamEncoding, StreamingResponse};
-use rr_contract::runtime::observe::Observability;
 use serde_json::{Value, json};
 
 use super::*;
@@ -33,7 +32,7 @@ impl Transcode for Once {
 }
 
 fn rest_of(routes: impl Transcode + Send + 'static) -> Rest {
-    Rest { routes: Arc::new(Routes(routes)), events: Events::new(&Observability::quiet("rr-control")) }
+    Rest { routes: Arc::new(Routes(routes)) }
 }
 
 fn over(items: impl Stream<Item = Result<Value, Status>> + Send + 'static) -> Rest {
@@ -145,18 +144,6 @@ async fn a_caller_that_goes_ends_the_call() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_body_is_read_for_a_caller_without_a_token() {
-    let body = streams::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, Infallible>>> {
-        panic!("the body was read")
-    });
-    let request = http::Request::post("/v1/orgs").header(CONTENT_TYPE, "application/json");
-    let request = request.body(HttpBody::from_stream(body)).expect("a request");
-    let response = over(streams::empty()).answer(request).await;
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(response.headers()["www-authenticate"], "Bearer");
-}
-
-#[tokio::test]
 async fn a_path_that_is_known_says_its_methods_and_another_is_not_found() {
     let ask = async |method: &str, path: &str| {
         let request = http::Request::builder().method(method).uri(path).body(HttpBody::empty());
@@ -185,22 +172,6 @@ async fn the_document_is_served_to_everybody() {
     assert_eq!(kind(&response), "application/json");
     let document: Value = serde_json::from_str(&text(response).await).expect("JSON");
     assert_eq!(document["openapi"], "3.1.0");
-}
-
-#[tokio::test]
-async fn no_route_answers_anything_to_a_caller_without_a_token() {
-    for route in ROUTES.iter() {
-        let path = route.template(|_, _| "x".to_owned()).replace(['{', '}'], "");
-        for token in [None, Some("")] {
-            let mut request = http::Request::builder().method(&route.binding.method).uri(&path);
-            if let Some(token) = token {
-                request = request.header(AUTHORIZATION, token);
-            }
-            let request = request.body(HttpBody::empty()).expect("a request");
-            let response = over(streams::empty()).answer(request).await;
-            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{} {path}", route.binding.method);
-        }
-    }
 }
 
 /// Handlers of both ways find the caller's program and address in the same place.

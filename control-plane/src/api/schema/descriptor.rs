@@ -71,6 +71,8 @@ pub(super) struct OneOf {
 pub(super) struct Member {
     #[prost(string, tag = "1")]
     pub(super) name: String,
+    #[prost(int32, tag = "3")]
+    pub(super) number: i32,
     #[prost(int32, tag = "4")]
     pub(super) label: i32,
     #[prost(int32, tag = "5")]

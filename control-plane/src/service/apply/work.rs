@@ -11,6 +11,7 @@ use super::set::Item;
 use crate::document::{Resource, each, kept};
 use crate::service::credential::{keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::directory::Directory;
+use crate::service::fields::{ANOTHER_ORG, is_same_org};
 use crate::service::{OrgCaller, OrgRow, ServiceError, Services, draft, rules};
 use crate::store::{self, Put, Txn, resource_row, secret_row};
 
@@ -151,6 +152,9 @@ impl Work<'_> {
             let fields = resource.fields();
             fields.id.clone_from(&id);
             if let Some(org) = fields.org {
+                if !is_same_org(org, self.org) {
+                    self.faults.add(format!("{prefix}.org"), ANOTHER_ORG);
+                }
                 self.org.id.clone_into(org);
             }
         }

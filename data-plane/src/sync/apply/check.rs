@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rr_contract::model::removal::is_mass;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Why;
 use tokio::time::Instant;
@@ -15,9 +16,6 @@ use super::super::position::{InvalidPosition, Position};
 use super::super::transaction::{Fault, Transaction};
 use super::Applier;
 
-/// A transaction may take away so many resources beyond what was meant, or such a part of all.
-const REMOVALS_MAX: u64 = 50;
-const REMOVALS_MAX_PERCENT: u64 = 30;
 /// Adding everything up anew takes long, and who sends wrong digests is not to make us do it all the time.
 const RECOUNT_EVERY: Duration = Duration::from_secs(60);
 
@@ -90,9 +88,7 @@ impl Applier {
     fn check_removals(&self, transaction: &Transaction, foretold: &Foretold) -> Result<(), Fault> {
         let held = self.inventory.count();
         let unmeant = foretold.removals.saturating_sub(transaction.intended_removals);
-        let is_mass =
-            unmeant > REMOVALS_MAX && unmeant.saturating_mul(100) > held.saturating_mul(REMOVALS_MAX_PERCENT);
-        if !is_mass {
+        if !is_mass(unmeant, held) {
             return Ok(());
         }
         let detail = format!(

@@ -19,7 +19,7 @@ fn refused(method: Method, target: &str, body: &str) -> Vec<(String, String)> {
     let route = route(method, target.split('?').next().expect("a path"));
     match read(route, target, &HeaderMap::new(), body.as_bytes()) {
         Ok(_) => Vec::new(),
-        Err(violations) => violations.into_iter().map(|it| (it.field, it.reason)).collect(),
+        Err(invalid) => invalid.violations().iter().map(|it| (it.field.clone(), it.reason.clone())).collect(),
     }
 }
 
