@@ -1,7 +1,7 @@
 //! Guard rails of the management port: how often, how long, how much and how many at once.
 //!
 //! The same for gRPC and REST, and in front of both: nothing here knows a message or the store. What a
-//! listener bounds for all ports is in [`patience`].
+//! listener bounds for all ports is in `runtime::patience`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) mod held;
-pub(crate) mod patience;
 mod rate;
 
 use rate::Rates;

@@ -16,6 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::listen::Busy;
+
 /// How long a caller may send nothing in the middle of a body.
 pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
 
@@ -89,11 +91,13 @@ pub(crate) struct RequestBody {
     inner: Incoming,
     sent: Rc<Cell<u64>>,
     passage: Rc<Passage>,
+    /// An answer may be at its end before the body is.
+    _busy: Busy,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>) -> Self {
-        Self { inner, sent, passage: Passage::new() }
+    pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
+        Self { inner, sent, passage: Passage::new(), _busy: busy }
     }
 
     pub(crate) fn passage(&self) -> Rc<Passage> {

@@ -1,8 +1,10 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
+mod bounds;
 mod edge;
 mod origin;
 mod over_tls;
+mod settling;
 mod uploads;
 
 use std::time::Duration;

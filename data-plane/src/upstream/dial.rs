@@ -28,6 +28,9 @@ use super::tls::{self, Trust, WorkerTls};
 /// Finds a dead peer under an idle HTTP/2 connection.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
+/// What is read of an answer before its caller takes it; also the longest head.
+const READ_AHEAD: usize = 64 * 1024;
+
 pub(super) struct Dialer {
     guard: Arc<Guard>,
     tls: WorkerTls,
@@ -88,8 +91,11 @@ impl Dialer {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (sender, connection) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(SendError::Broken)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_AHEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(SendError::Broken)?;
         self.drive("upstream h1", connection);
         Ok(Connection::Http1(sender))
     }
