@@ -124,7 +124,7 @@ impl Draft {
     pub(super) fn admitted(&mut self, request: &Admitted<'_>) {
         let entry = self.entry();
         entry.target = Some(request.route.target.id);
-        entry.upstream = Some(request.proxy.model.upstream_credential);
+        entry.upstream = request.proxy.upstream_credential();
         debug_assert_eq!(entry.caller, Some(request.caller));
     }
 

@@ -1,6 +1,7 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
 mod bounds;
+mod closed;
 mod edge;
 mod origin;
 mod over_tls;
