@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::InstallationId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Shutdown, Tasks};
+use rr_contract::runtime::{Readiness, Shutdown, Tasks, descriptors};
 use rr_contract::seam::Seams;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
@@ -116,6 +116,7 @@ pub async fn start(
     seams: Seams,
     observability: Observability,
 ) -> Result<Running, StartError> {
+    descriptors::raise();
     let management = Bound::bind("management", config.management)?;
     let fleet = Bound::bind("fleet", config.fleet)?;
     let admin = Bound::bind("admin", config.admin)?;

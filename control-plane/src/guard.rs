@@ -1,7 +1,7 @@
 //! Guard rails of the management port: how often, how long, how much and how many at once.
 //!
 //! The same for gRPC and REST, and in front of both: nothing here knows a message or the store. What a
-//! listener bounds for all ports is in [`patience`].
+//! listener bounds for all ports is in `runtime::patience`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use http::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 pub(crate) mod held;
-pub(crate) mod patience;
 mod rate;
 mod room;
 

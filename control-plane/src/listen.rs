@@ -17,7 +17,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rr_contract::runtime::{Stop, Tasks, chain};
+use rr_contract::runtime::patience::{self, Socket, Watch};
+use rr_contract::runtime::{Seldom, Stop, Tasks, chain};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,7 +30,6 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use crate::events::{ConnectionOutcome, Events};
-use crate::guard::patience::{Socket, Watch};
 
 use lobby::{Caller, Guest, Lobby};
 
@@ -48,6 +48,8 @@ const HEADER_LIMIT: Duration = Duration::from_secs(15);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 const STREAMS: u32 = 256;
+/// How often it is logged that no connection can be accepted.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 /// What is held of a stream that its reader does not read, besides one message.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -176,6 +178,7 @@ impl Bound {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(serving.connections));
         let lobby = serving.strangers.map(|bounds| Arc::new(Lobby::new(bounds, serving.connections)));
+        let seldom = Seldom::every(LOG_EVERY);
         loop {
             let accepted = tokio::select! {
                 () = serving.stop.requested() => break,
@@ -185,7 +188,9 @@ impl Bound {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, mostly: waiting is all that helps, and spinning makes it worse.
-                    warn!(error = %chain(&error), port = self.port, "connection not accepted");
+                    if let Some(held) = seldom.may() {
+                        warn!(error = %chain(&error), port = self.port, held, "connection not accepted");
+                    }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -231,8 +236,8 @@ enum Arrived {
 
 impl Connection {
     async fn run(self, stream: TcpStream, arrived: Arrived) {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "no TCP_NODELAY");
+        if let Err(error) = patience::prepare(&stream) {
+            debug!(%error, "connection is served as it is");
         }
         let mut extensions = http::Extensions::new();
         extensions.insert(Peer(self.peer));
@@ -327,7 +332,7 @@ impl Connection {
                 let _counted = counted;
                 let answer: Result<Response<Body>, Infallible> = router.oneshot(request.map(Body::new)).await;
                 answer.map(|answer| match bodies {
-                    Some(bodies) => answer.map(|body| bodies.body(body)),
+                    Some(bodies) => answer.map(|body| Body::new(bodies.body(body))),
                     None => answer,
                 })
             }

@@ -16,6 +16,7 @@
 use std::convert::Infallible;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,16 +28,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Stop, Tasks};
+use rr_contract::runtime::{Readiness, Stop, Tasks, patience};
 use rr_contract::wire::fleet;
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
+use crate::listen::{Bounds, Caller, Places};
 use crate::sync::{Board, Position};
 
 const HEAD: Duration = Duration::from_secs(10);
+/// More than anybody needs who looks; when they are taken, whoever is idle for longest makes room.
+const CONNECTIONS: usize = 64;
 
 /// What the port can tell.
 pub(crate) struct Admin {
@@ -58,13 +62,20 @@ impl Admin {
             }
         };
         let admin = Rc::new(self);
+        // Counted for nobody: what operators do is no traffic.
+        let places = Places::new(Bounds::of(CONNECTIONS), Arc::default());
         while let Some(accepted) = stop.cut(listener.accept()).await {
             let Ok((stream, _)) = accepted else {
+                places.shed();
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let admin = Rc::clone(&admin);
+            let (Ok(place), Ok(())) = (places.take(), patience::prepare(&stream)) else { continue };
+            let seat = Rc::clone(place.seat());
+            let caller = Caller::new(stream, places.bounds().patience, Rc::clone(&seat));
+            let (admin, asked) = (Rc::clone(&admin), Rc::clone(&seat));
             let service = service_fn(move |request: Request<Incoming>| {
+                let _busy = asked.begin();
                 let reply = admin.answer(request.method(), request.uri().path());
                 async move { Ok::<_, Infallible>(reply) }
             });
@@ -72,14 +83,16 @@ impl Admin {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
                 .max_buf_size(16 * 1024)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(caller), service);
             let stop = stop.clone();
-            tasks.spawn_local("admin connection", async move {
+            let task = tasks.spawn_local("admin connection", async move {
+                let _place = place;
                 // A scraper keeps its connection: a stop does not wait for that.
                 if let Some(Err(error)) = stop.cut(connection).await {
                     debug!(%error, "admin connection ended");
                 }
             });
+            seat.runs_as(task.abort_handle());
         }
     }
 
@@ -193,3 +206,6 @@ fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Resp
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
 }
+
+#[cfg(test)]
+mod tests;

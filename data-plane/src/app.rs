@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Shutdown, logging_alike};
+use rr_contract::runtime::{Readiness, Shutdown, descriptors, logging_alike};
 use rr_contract::seam::Seams;
 use tokio::sync::oneshot;
 use tracing::error;
@@ -26,7 +26,7 @@ use tracing::error;
 use crate::config::Config;
 use crate::fleet::dial::{Dial, TcpDial};
 use crate::identity::{IdentityFileError, JoinError, NodeKeyError};
-use crate::listen::{self, BindError};
+use crate::listen::{self, BindError, Descriptors};
 use crate::report::SpoolError;
 use crate::sync::{Board, PROVE_FOR, Position};
 
@@ -135,6 +135,8 @@ pub async fn start_with(
     let listen = listeners[0].local_addr().map_err(system("read the address of the listener"))?;
     let admin = admin_listener.local_addr().map_err(system("read the address of the admin port"))?;
 
+    let callers = Descriptors::share(descriptors::raise(), config.workers, config.connections);
+
     let shutdown = Shutdown::new();
     let readiness = Readiness::new();
     let board = Board::default();
@@ -148,6 +150,7 @@ pub async fn start_with(
         hooks,
         listeners,
         admin: admin_listener,
+        callers,
         stop: shutdown.stop(),
         readiness: readiness.clone(),
         board: board.clone(),

@@ -22,6 +22,7 @@ use crate::upstream::{TrustError, certificates};
 pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
 
 const WORKERS_MAX: usize = 256;
+const CONNECTIONS: usize = 20_000;
 const SPOOL_QUOTA: u64 = 1024 * 1024 * 1024;
 
 /// What was said, and not yet checked. Everything may be missing.
@@ -50,6 +51,10 @@ pub struct Settings {
     /// Traffic threads [default: one a core]
     #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
     pub workers: Option<usize>,
+    /// How many connections of callers may be open, on all threads together; fewer where the limit of open files
+    /// is less than twice that [default: 20000]
+    #[arg(long, env = "RR_EDGE_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
+    pub connection_limit: Option<usize>,
     /// Network that upstreams may be in although it is not public; may be repeated
     #[arg(long, env = "RR_EDGE_ALLOW_UPSTREAM", value_name = "CIDR", value_delimiter = ',')]
     pub allow_upstream: Option<Vec<String>>,
@@ -98,6 +103,7 @@ impl Settings {
             listen: self.listen.or(other.listen),
             admin: self.admin.or(other.admin),
             workers: self.workers.or(other.workers),
+            connection_limit: self.connection_limit.or(other.connection_limit),
             allow_upstream: self.allow_upstream.or(other.allow_upstream),
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
             drain: self.drain.or(other.drain),
@@ -123,6 +129,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Traffic threads; at least one.
     pub workers: usize,
+    /// Connections of callers; at least one a worker.
+    pub connections: usize,
     /// Networks that the guard lets through.
     pub allow_upstream: Vec<IpNet>,
     /// Roots for upstreams, beside the system's.
@@ -157,6 +165,10 @@ impl Config {
             Some(workers) => workers,
             None => thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_MAX)),
         };
+        let connections = settings.connection_limit.unwrap_or(CONNECTIONS);
+        if connections < workers {
+            return Err(ConfigError::ConnectionLimit { connections, workers });
+        }
         if let Some(path) = &settings.upstream_ca {
             certificates(path)
                 .map_err(|source| ConfigError::UpstreamCa { source: Box::<TrustError>::new(source) })?;
@@ -169,6 +181,7 @@ impl Config {
             listen: settings.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7430).into()),
             admin: settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into()),
             workers,
+            connections,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
@@ -250,6 +263,14 @@ pub enum ConfigError {
     #[error("--workers {workers} is not 1 to {WORKERS_MAX}")]
     Workers {
         /// What was said.
+        workers: usize,
+    },
+    /// Not one connection for each thread.
+    #[error("--connection-limit {connections} is less than --workers, which is {workers}")]
+    ConnectionLimit {
+        /// What was said.
+        connections: usize,
+        /// How many threads there are.
         workers: usize,
     },
     /// Roots that cannot be read.

@@ -78,6 +78,18 @@ fn connections(meter: &Meter, workers: &Workers) {
         .build();
     let of = Arc::clone(workers);
     meter
+        .u64_observable_counter("requestrocket_edge_caller_connections_cut_total")
+        .with_description(
+            "Connections of callers, and answers on them, that were ended for the sake of others",
+        )
+        .with_callback(move |observer| {
+            for (reason, count) in totals(&of).cut {
+                observer.observe(count, &[KeyValue::new("reason", reason)]);
+            }
+        })
+        .build();
+    let of = Arc::clone(workers);
+    meter
         .u64_observable_counter("requestrocket_edge_upstream_checkouts_total")
         .with_description("Connections that requests were sent on, by whether they were new")
         .with_callback(move |observer| {

@@ -31,7 +31,7 @@ use tracing::{Instrument as _, Span, debug, field, trace_span};
 use rr_contract::runtime::chain;
 use rr_contract::runtime::observe::TRACE;
 
-use crate::listen::Worker;
+use crate::listen::{Busy, Worker};
 use crate::reply::{self, Code, Refused};
 use crate::snapshot::Snapshot;
 
@@ -45,14 +45,18 @@ pub(crate) use self::settle::ReplyBody;
 const WELL_KNOWN: &str = "/.well-known/requestrocket";
 
 /// Answers one request.
-pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Response<ReplyBody> {
+pub(crate) async fn handle(
+    worker: Rc<Worker>,
+    request: Request<Incoming>,
+    busy: Busy,
+) -> Response<ReplyBody> {
     if request.uri().path() == WELL_KNOWN
         && let Some(statement) = worker.statement.get()
     {
         return reply::statement(statement).map(ReplyBody::unrecorded);
     }
     let view = worker.view();
-    let mut draft = Draft::begin(&worker, view.revision, request.method());
+    let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
     let span = span(&request, &draft);
     match pass(&worker, &view, request, &mut draft).instrument(span.clone()).await {

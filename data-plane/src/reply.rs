@@ -38,6 +38,12 @@ pub(crate) enum Denial {
     /// The body is in a form that only a neighbour could undo.
     #[error("body has a transfer coding other than chunked")]
     Coded,
+    /// The request names no host, or two.
+    #[error("not exactly one Host header")]
+    Host,
+    /// More headers than a request may have.
+    #[error("too many headers")]
+    Headers,
     /// The request cannot be sent on as it is.
     #[error("request target is too long")]
     TooLong,
@@ -86,6 +92,7 @@ pub(crate) enum Code {
     MethodRefused,
     NotReady,
     Malformed,
+    HeadersTooMany,
     AccessDenied,
     Inactive,
     Suspended,
@@ -100,12 +107,13 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Granted,
         Self::NotFound,
         Self::MethodRefused,
         Self::NotReady,
         Self::Malformed,
+        Self::HeadersTooMany,
         Self::AccessDenied,
         Self::Inactive,
         Self::Suspended,
@@ -126,6 +134,7 @@ impl Code {
             Self::MethodRefused => "method-refused",
             Self::NotReady => "not-ready",
             Self::Malformed => "malformed-request",
+            Self::HeadersTooMany => "too-many-headers",
             Self::AccessDenied => "proxy-access-denied",
             Self::Inactive => "proxy-inactive",
             Self::Suspended => "billing-suspended",
@@ -150,6 +159,7 @@ impl Code {
             Self::NotReady | Self::Closed | Self::UpstreamBusy => Some(StatusCode::SERVICE_UNAVAILABLE),
             // Nobody reads the one of a caller that is gone, unless it only closed its half.
             Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
+            Self::HeadersTooMany => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::RequestTimeout => Some(StatusCode::REQUEST_TIMEOUT),
             Self::AccessDenied => Some(StatusCode::UNAUTHORIZED),
             Self::Inactive => Some(StatusCode::FORBIDDEN),
@@ -167,7 +177,8 @@ impl Code {
             Self::NotFound => "nothing is served here; requests go to /api/{proxy}/{path}",
             Self::MethodRefused => "CONNECT and TRACE are not forwarded",
             Self::NotReady => "this node has no configuration yet",
-            Self::Malformed => "the path or the body's framing cannot be read in one way only",
+            Self::Malformed => "the path, the host or the body's framing cannot be read in one way only",
+            Self::HeadersTooMany => "the request has more than 128 headers",
             Self::AccessDenied => "unknown proxy, or no valid credential for it",
             Self::Inactive => "the proxy is switched off",
             Self::Suspended => "the organization is suspended",
@@ -189,7 +200,8 @@ impl Denial {
             Self::NotFound => Code::NotFound,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
-            Self::Malformed(_) | Self::Coded | Self::TooLong => Code::Malformed,
+            Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
+            Self::Headers => Code::HeadersTooMany,
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential => Code::AccessDenied,
             Self::Inactive => Code::Inactive,

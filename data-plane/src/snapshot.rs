@@ -10,20 +10,43 @@ pub(crate) mod upstream;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::HeaderName;
+use http::header::AUTHORIZATION;
 use rr_contract::api_key::KeyHash;
 use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 
 use self::shards::Shards;
 
-pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Route};
+pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, Route};
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
 /// A caller credential, found by the hash of what was presented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CompiledCaller {
     pub(crate) credential: CredentialId,
     pub(crate) org: OrgId,
     pub(crate) not_after: Option<SystemTime>,
+    /// Set where this node refused the credential: its holder is known, and gets no further.
+    pub(crate) refused: Option<Arc<RefusedCaller>>,
+}
+
+/// How a credential is presented that this node does not run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RefusedCaller {
+    /// `None`: `Authorization`.
+    pub(crate) header: Option<HeaderName>,
+    /// The word before the value, where there has to be one.
+    pub(crate) scheme: Option<Box<str>>,
+}
+
+impl RefusedCaller {
+    /// Whether something in this header, behind this word, is presented as it should be.
+    pub(crate) fn fits(&self, header: &HeaderName, scheme: Option<&[u8]>) -> bool {
+        self.header.as_ref().unwrap_or(&AUTHORIZATION) == header
+            && self.scheme.as_ref().is_none_or(|wanted| {
+                scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(wanted.as_bytes()))
+            })
+    }
 }
 
 /// One version of the configuration. A clone shares nearly all of it.
@@ -36,6 +59,8 @@ pub(crate) struct Snapshot {
     by_id: Shards<ProxyId, Arc<CompiledProxy>>,
     by_name: Shards<Box<str>, Arc<CompiledProxy>>,
     callers: Shards<KeyHash, CompiledCaller>,
+    /// How many of them are refused.
+    refused_callers: usize,
 }
 
 impl Snapshot {
@@ -61,7 +86,11 @@ impl Snapshot {
     /// Takes a proxy in, or puts a newer form in its place.
     pub(crate) fn put_proxy(&mut self, proxy: Arc<CompiledProxy>) {
         self.remove_proxy(&proxy.id);
-        if let Some(address) = &proxy.address {
+        // One that is closed does not take the name of one that runs on under it, until that one has let go.
+        let takes = |named: &Arc<CompiledProxy>| named.route.is_none() || proxy.route.is_some();
+        if let Some(address) = &proxy.address
+            && self.by_name.get(&**address).is_none_or(takes)
+        {
             self.by_name.insert(address.clone(), Arc::clone(&proxy));
         }
         self.by_id.insert(proxy.id, proxy);
@@ -81,12 +110,25 @@ impl Snapshot {
 
     /// Accepts a key.
     pub(crate) fn put_caller(&mut self, hash: KeyHash, caller: CompiledCaller) {
+        let is_refused = caller.refused.is_some();
+        self.refused_callers -= usize::from(self.is_refused(&hash));
+        self.refused_callers += usize::from(is_refused);
         self.callers.insert(hash, caller);
+    }
+
+    /// Whether there is any caller credential that this node knows and refuses.
+    pub(crate) fn refuses_callers(&self) -> bool {
+        self.refused_callers > 0
+    }
+
+    fn is_refused(&self, hash: &KeyHash) -> bool {
+        self.callers.get(hash).is_some_and(|caller| caller.refused.is_some())
     }
 
     /// Accepts a key no longer, if it is still this credential's.
     pub(crate) fn remove_caller(&mut self, hash: &KeyHash, credential: CredentialId) {
         if self.callers.get(hash).is_some_and(|caller| caller.credential == credential) {
+            self.refused_callers -= usize::from(self.is_refused(hash));
             self.callers.remove(hash);
         }
     }
@@ -107,9 +149,16 @@ impl Snapshot {
                     route.upstream.is_some()
                 )
             });
-            let model = &proxy.model;
-            let (callers, upstream) = (&model.caller_credentials, &model.upstream_credential);
-            format!("{} {:?} {} {callers:?} {upstream} {route:?}", proxy.id, proxy.address, model.active)
+            let (callers, upstream) = match &proxy.model {
+                Known::Whole(model) => (&*model.caller_credentials, proxy.upstream_credential()),
+                Known::Callers(callers) => (&**callers, None),
+            };
+            format!(
+                "{} {:?} {} {callers:?} {upstream:?} {route:?}",
+                proxy.id,
+                proxy.address,
+                proxy.is_active()
+            )
         };
         let mut lines: Vec<String> =
             self.by_id.iter().map(|(id, proxy)| format!("{id}: {}", line(proxy))).collect();

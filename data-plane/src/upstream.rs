@@ -162,6 +162,12 @@ impl Connections {
         self.origins.borrow_mut().retain(|_, origin| origin.sweep() || Rc::strong_count(origin) > 1);
     }
 
+    /// How many connections lie idle.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.origins.borrow().values().map(|origin| origin.idle()).sum()
+    }
+
     fn origin(&self, target: &CompiledTarget) -> Rc<Origin> {
         if let Some(origin) = self.origins.borrow().get(&*target.pool) {
             return Rc::clone(origin);

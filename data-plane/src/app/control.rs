@@ -25,7 +25,7 @@ use crate::current::{self, Publisher};
 use crate::events;
 use crate::fleet::Fleet;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
-use crate::listen::{Counters, Limits};
+use crate::listen::{Bounds, Counters, Descriptors, Limits, Notices};
 use crate::report::{self, Spool, SpoolHandle, Upload};
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::apply::Applier;
@@ -52,6 +52,7 @@ pub(super) struct Plan {
     pub(super) hooks: Hooks,
     pub(super) listeners: Vec<TcpListener>,
     pub(super) admin: TcpListener,
+    pub(super) callers: Descriptors,
     pub(super) stop: Stop,
     pub(super) readiness: Readiness,
     pub(super) board: Board,
@@ -170,7 +171,8 @@ struct Stored {
 }
 
 fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing), StartError> {
-    let Plan { config, seams, observability, hooks, listeners, admin, stop, readiness, board, node } = plan;
+    let Plan { config, seams, observability, hooks, listeners, admin, stop, readiness, board, node, callers } =
+        plan;
     let configured = readiness.register("configuration");
     let gates: Vec<Gate> = listeners.iter().map(|_| readiness.register("workers")).collect();
 
@@ -207,7 +209,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
         statement: Arc::clone(&statement),
-        limits: Limits { drain: config.drain },
+        limits: Limits { drain: config.drain, bounds: Bounds::of(callers.a_worker), notices: Notices::new() },
         stop: traffic.stop(),
         probe: hooks.probe,
     };

@@ -95,7 +95,9 @@ fn work(seat: Seat, shared: Shared) -> io::Result<()> {
         let connections = Connections::new(guard, resolver, trust, Arc::clone(&seat.counters), tasks.clone());
         let observer = Observer { worker: seat.index, pulse: seat.pulse, probe };
         let reader = seat.reader.sit_with(Box::new(observer));
-        let worker = Worker::new(reader, connections, seat.records, seat.counters, &seams, statement);
+        let silence = limits.bounds.silence;
+        let worker =
+            Worker::new(reader, connections, seat.records, seat.counters, &seams, statement, silence);
         seat.up.done();
         listen::run(Rc::new(worker), seat.listener, tasks, limits, stop).await
     })

@@ -69,6 +69,7 @@ fn each_refusal_names_the_flag() {
     let with = |more: &str| refusal(flags(&["--control-plane=https://cp:7421", more]));
     assert!(with("--allow-upstream=10.0.0.0/99").contains("--allow-upstream \"10.0.0.0/99\""));
     assert!(with("--workers=0").contains("--workers 0"));
+    assert!(with("--connection-limit=0").contains("--connection-limit 0"));
     assert!(with("--upstream-ca=/nowhere").contains("--upstream-ca"));
     assert!(with("--node-token-file=/nowhere").contains("/nowhere"));
 }

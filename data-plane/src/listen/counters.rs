@@ -11,6 +11,35 @@ use crate::reply::Code;
 
 const BUCKETS: usize = LATENCY_SECONDS.len() + 1;
 
+/// Why a caller's connection, or an answer on one, was ended before its caller ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// There was no place, and nobody was idle.
+    Full,
+    /// It was idle, and a newcomer needed the place.
+    Shed,
+    /// No whole head came in time.
+    Late,
+    /// Unfinished heads held too much, and it held the most of them.
+    Heads,
+    /// Its caller did not read.
+    Stalled,
+}
+
+impl Cut {
+    const ALL: [Self; 5] = [Self::Full, Self::Shed, Self::Late, Self::Heads, Self::Stalled];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Shed => "shed",
+            Self::Late => "late",
+            Self::Heads => "heads",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
 /// Numbers of one worker.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -23,6 +52,7 @@ pub(crate) struct Counters {
     connections_reused: Count,
     records_dropped: Count,
     accepted: Count,
+    cut: [Count; Cut::ALL.len()],
 }
 
 #[derive(Default)]
@@ -71,6 +101,16 @@ impl Counters {
     pub(crate) fn accepted(&self) {
         self.accepted.add(1);
     }
+
+    pub(super) fn cut(&self, why: Cut) {
+        self.cut[why as usize].add(1);
+    }
+
+    /// How many were ended for this.
+    #[cfg(test)]
+    pub(crate) fn cut_for(&self, why: Cut) -> u64 {
+        self.cut[why as usize].get()
+    }
 }
 
 /// The numbers of all workers, added up when somebody looks.
@@ -85,6 +125,7 @@ pub(crate) struct Totals {
     pub(crate) connections_reused: u64,
     pub(crate) records_dropped: u64,
     pub(crate) accepted: u64,
+    pub(crate) cut: Vec<(&'static str, u64)>,
 }
 
 impl Totals {
@@ -113,6 +154,13 @@ impl Totals {
             connections_reused: sum(|worker| &worker.connections_reused),
             records_dropped: sum(|worker| &worker.records_dropped),
             accepted: sum(|worker| &worker.accepted),
+            cut: Cut::ALL
+                .into_iter()
+                .map(|why| {
+                    let count = workers.clone().map(|worker| worker.cut[why as usize].get()).sum();
+                    (why.as_str(), count)
+                })
+                .collect(),
         }
     }
 }

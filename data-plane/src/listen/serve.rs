@@ -1,14 +1,16 @@
 //! The loop of one worker: accept, tell HTTP/1.1 from HTTP/2, serve, drain.
 //!
-//! Bounds what a caller can hold without sending a request: time for the first byte, time and size of a
-//! head. The invariant: after a stop nothing new is accepted, and what is under way may end within the
-//! drain.
+//! Bounds what a caller can hold, whether it sends a request or not: connections, heads, buffers; `places` judges
+//! how long and how many. The invariant: after a stop nothing new is accepted, and what is under way may end
+//! within the drain.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -17,26 +19,32 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
+use rr_contract::runtime::patience::{self, Watched};
 use rr_contract::runtime::{Stop, Tasks};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::pipeline::{self, ReplyBody};
 
-use super::Worker;
+use super::descriptors::Notices;
+use super::places::{Bounds, Place, Places, Stream};
+use super::{Caller, Worker};
 
 /// How often a worker reports what it runs on.
 const TICK: Duration = Duration::from_millis(100);
+/// Every so many ticks, callers that take too long are looked for.
+const LOOK: u32 = 10;
 /// Every so many ticks, idle upstream connections are looked through.
 const SWEEP: u32 = 50;
-/// For the first byte of a connection.
-const FIRST_BYTE: Duration = Duration::from_secs(10);
-/// For a whole head, from the end of the request before: so it bounds idle keep-alive too, and less would
-/// cut off callers that keep a pool.
-const HEAD: Duration = Duration::from_secs(60);
-const HEADERS_MAX: usize = 128;
+/// How long a connection may be idle between two requests. Less would cut off callers that keep a pool.
+const IDLE: Duration = Duration::from_secs(60);
+/// On HTTP/1.1 the library counts, on HTTP/2 we do.
+pub(crate) const HEADERS_MAX: usize = 128;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// What is kept of an answer that its caller does not read, and what is read ahead of a body.
+const BUFFER_MAX: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 256;
 /// When the system has no descriptor left, trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -55,10 +63,33 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExec {
     }
 }
 
+/// As [`LocalExec`], for the answers of one connection: each is known, so that one whose caller does not read it
+/// can be ended alone.
+#[derive(Clone, Default)]
+struct AnswerExec(Rc<RefCell<Option<Rc<Stream>>>>);
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for AnswerExec {
+    fn execute(&self, future: F) {
+        // The library asks the service for a future, and the next that it does is to run it.
+        let stream = self.0.take();
+        let running = stream.clone();
+        #[expect(clippy::disallowed_methods, reason = "hyper owns the task, and starts one a stream")]
+        let task = tokio::task::spawn_local(async move {
+            let _running = running;
+            future.await;
+        });
+        if let Some(stream) = stream {
+            stream.runs_as(task.abort_handle());
+        }
+    }
+}
+
 /// What bounds a worker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Limits {
     pub(crate) drain: Duration,
+    pub(crate) bounds: Bounds,
+    pub(crate) notices: Arc<Notices>,
 }
 
 /// Serves until `stop`, then drains. Must run on a local runtime.
@@ -71,10 +102,12 @@ pub(crate) async fn run(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let graceful = GracefulShutdown::new();
-    let ticker = tasks.spawn_local("tick", tick(Rc::clone(&worker)));
-    stop.cut(accept(&worker, &listener, &tasks, &graceful, &stop)).await;
+    let places = Places::new(limits.bounds, Arc::clone(&worker.counters));
+    let ticker = tasks.spawn_local("tick", tick(Rc::clone(&worker), places.clone()));
+    let callers = Callers { worker, places, tasks: tasks.clone(), graceful, notices: limits.notices, stop };
+    callers.stop.cut(callers.accept(&listener)).await;
     drop(listener);
-    if timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    if timeout(limits.drain, callers.graceful.shutdown()).await.is_err() {
         warn!(drain = ?limits.drain, "requests were still under way at the end of the drain");
     }
     ticker.abort();
@@ -82,7 +115,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-async fn tick(worker: Rc<Worker>) {
+async fn tick(worker: Rc<Worker>, places: Places) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u32;
@@ -90,66 +123,124 @@ async fn tick(worker: Rc<Worker>) {
         ticks.tick().await;
         worker.tick();
         count = count.wrapping_add(1);
+        if count.is_multiple_of(LOOK) {
+            places.sweep();
+        }
         if count.is_multiple_of(SWEEP) {
             worker.connections.sweep();
         }
     }
 }
 
-async fn accept(
-    worker: &Rc<Worker>,
-    listener: &TcpListener,
-    tasks: &Tasks,
-    graceful: &GracefulShutdown,
-    stop: &Stop,
-) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                worker.counters.accepted();
-                let connection = connection(Rc::clone(worker), stream, graceful.watcher(), stop.clone());
-                tasks.spawn_local("connection", connection);
+/// What takes callers in.
+struct Callers {
+    worker: Rc<Worker>,
+    places: Places,
+    tasks: Tasks,
+    graceful: GracefulShutdown,
+    notices: Arc<Notices>,
+    stop: Stop,
+}
+
+impl Callers {
+    async fn accept(&self, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.take(stream).await,
+                // The caller gave up while it was queued: nothing is wrong here.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    self.notices.not_accepted(&error);
+                    // Whoever is idle gives up a descriptor, and the next try finds it.
+                    self.places.shed();
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
-            // The caller gave up while it was queued: nothing is wrong here.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                warn!(%error, "connection not accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
+        }
+    }
+
+    async fn take(&self, stream: TcpStream) {
+        self.worker.counters.accepted();
+        let has_room = self.places.has_room();
+        let place = self.places.take();
+        if !has_room {
+            self.notices.full(self.places.bounds().connections, place.is_ok());
+        }
+        let Ok(place) = place else { return };
+        let seat = Rc::clone(place.seat());
+        let connection = connection(
+            Rc::clone(&self.worker),
+            stream,
+            place,
+            self.places.bounds().patience,
+            self.graceful.watcher(),
+            self.stop.clone(),
+        );
+        let task = self.tasks.spawn_local("connection", connection);
+        seat.runs_as(task.abort_handle());
+        if !has_room {
+            // Who was told to leave does so now, and not after all who wait to come in.
+            yield_now().await;
         }
     }
 }
 
-async fn connection(worker: Rc<Worker>, stream: TcpStream, watcher: Watcher, stop: Stop) {
-    // Without it, the last segment of a small answer waits for an acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
+async fn connection(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    place: Place,
+    patience: Duration,
+    watcher: Watcher,
+    stop: Stop,
+) {
+    if let Err(error) = patience::prepare(&stream) {
         debug!(%error, "connection ended at once");
         return;
     }
     // Nothing is under way before the first byte, so a drain does not wait for it.
-    let Some(Ok(Ok(http2))) = stop.cut(timeout(FIRST_BYTE, speaks_http2(&stream))).await else { return };
-    let service = service_fn(move |request: Request<Incoming>| {
-        let worker = Rc::clone(&worker);
-        async move { Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request).await) }
-    });
-    let io = TokioIo::new(stream);
-    if http2 {
-        let connection = http2::Builder::new(LocalExec)
+    let Some(Ok(is_http2)) = stop.cut(speaks_http2(&stream)).await else { return };
+    let seat = Rc::clone(place.seat());
+    let io = TokioIo::new(Caller::new(stream, patience, Rc::clone(&seat)));
+    if is_http2 {
+        seat.speaks_http2();
+        let answers = AnswerExec::default();
+        let next = answers.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (worker, busy, stream) = (Rc::clone(&worker), seat.begin(), seat.stream());
+            next.0.replace(Some(Rc::clone(&stream)));
+            // Boxed, here and below: while an answer goes out, or nothing is asked, nobody pays for what it took to
+            // come by it.
+            Box::pin(async move {
+                let answer = pipeline::handle(worker, request, busy).await.map(Watched::new);
+                stream.answers(Arc::clone(answer.body().asked()));
+                Ok::<Response<Watched<ReplyBody>>, Infallible>(answer)
+            })
+        });
+        let connection = http2::Builder::new(answers)
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(20))
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .max_send_buf_size(BUFFER_MAX)
             .serve_connection(io, service);
         ended(watch(watcher, connection).await);
     } else {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (worker, busy) = (Rc::clone(&worker), seat.begin());
+            Box::pin(async move {
+                Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request, busy).await)
+            })
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(IDLE)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(BUFFER_MAX)
             .serve_connection(io, service);
         ended(watch(watcher, connection).await);
     }
+    drop(place);
 }
 
 async fn watch<C: GracefulConnection>(watcher: Watcher, connection: C) -> C::Output {

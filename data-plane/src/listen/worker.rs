@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
@@ -23,6 +24,8 @@ pub(crate) struct Worker {
     ids: RefCell<IdSource>,
     /// What `/.well-known/requestrocket` answers.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
+    /// How long an upstream may send nothing in the middle of a body.
+    pub(crate) silence: Duration,
 }
 
 impl Worker {
@@ -33,10 +36,11 @@ impl Worker {
         counters: Arc<Counters>,
         seams: &Seams,
         statement: Arc<std::sync::OnceLock<String>>,
+        silence: Duration,
     ) -> Self {
         let ids = RefCell::new(IdSource::new(Arc::clone(&seams.entropy)));
         let clock = Arc::clone(&seams.clock);
-        Self { reader, connections, records, counters, clock, ids, statement }
+        Self { reader, connections, records, counters, clock, ids, statement, silence }
     }
 
     /// What is in force, for one request.

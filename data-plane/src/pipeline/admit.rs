@@ -16,9 +16,12 @@ pub(crate) struct Admitted<'s> {
 }
 
 pub(super) fn admit(request: Authenticated<'_>) -> Result<Admitted<'_>, Denial> {
-    let Authenticated { proxy, caller, path } = request;
-    if !proxy.model.active {
+    let Authenticated { proxy, caller, is_refused, path } = request;
+    if !proxy.is_active() {
         return Err(Denial::Inactive);
+    }
+    if is_refused {
+        return Err(Denial::Closed);
     }
     let route = proxy.route.as_ref().ok_or(Denial::Closed)?;
     if route.org.suspended {

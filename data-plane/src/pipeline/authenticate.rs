@@ -6,13 +6,13 @@
 
 use std::time::SystemTime;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
 use rr_contract::model::id::CredentialId;
 
 use crate::reply::Denial;
-use crate::snapshot::{CompiledProxy, Snapshot};
+use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 
 use super::query;
 use super::resolve::Resolved;
@@ -21,6 +21,8 @@ use super::resolve::Resolved;
 pub(crate) struct Authenticated<'s> {
     pub(super) proxy: &'s CompiledProxy,
     pub(super) caller: CredentialId,
+    /// This node cannot run the caller's credential: it is known whose it is, and that is all.
+    pub(super) is_refused: bool,
     pub(super) path: Box<str>,
 }
 
@@ -31,13 +33,42 @@ pub(super) fn authenticate<'s>(
     now: SystemTime,
 ) -> Result<Authenticated<'s>, Denial> {
     let caller = presented(parts).and_then(|hash| snapshot.caller(&hash));
+    let caller = caller.filter(|caller| caller.refused.is_none()).or_else(|| refused(parts, snapshot));
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
     let caller = caller.ok_or(Denial::BadCredential)?;
     let live = caller.not_after.is_none_or(|end| now <= end);
     if !live || caller.org != proxy.org_id || !proxy.admits(&caller.credential) {
         return Err(Denial::BadCredential);
     }
-    Ok(Authenticated { proxy, caller: caller.credential, path: resolved.path })
+    let is_refused = caller.refused.is_some();
+    Ok(Authenticated { proxy, caller: caller.credential, is_refused, path: resolved.path })
+}
+
+/// Whose credential is presented of those that this node cannot run, as far as a hash can tell: passwords and
+/// tokens that have to be verified are nobody's here.
+fn refused<'s>(parts: &Parts, snapshot: &'s Snapshot) -> Option<&'s CompiledCaller> {
+    if !snapshot.refuses_callers() {
+        return None;
+    }
+    let in_headers = parts.headers.iter().find_map(|(name, value)| shown(snapshot, name, value.as_bytes()));
+    in_headers.or_else(|| shown(snapshot, &AUTHORIZATION, &query::credential(parts.uri.query()?)?))
+}
+
+fn shown<'s>(snapshot: &'s Snapshot, header: &HeaderName, text: &[u8]) -> Option<&'s CompiledCaller> {
+    let of = |hash: KeyHash, scheme: Option<&[u8]>| {
+        let fits = |caller: &&CompiledCaller| {
+            caller.refused.as_ref().is_some_and(|refused| refused.fits(header, scheme))
+        };
+        snapshot.caller(&hash).filter(fits)
+    };
+    if let Some(hash) = key(text) {
+        return of(hash, None);
+    }
+    let behind = text
+        .iter()
+        .position(|byte| *byte == b' ')
+        .and_then(|at| of(api_key::hash_foreign(text[at..].trim_ascii()), Some(&text[..at])));
+    behind.or_else(|| of(api_key::hash_foreign(text), None))
 }
 
 fn presented(parts: &Parts) -> Option<KeyHash> {

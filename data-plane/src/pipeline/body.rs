@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::listen::Busy;
 use crate::upstream::Place;
 
 /// How long a caller may send nothing in the middle of a body.
@@ -98,15 +99,17 @@ pub(crate) struct RequestBody {
     inner: Incoming,
     sent: Rc<Cell<u64>>,
     passage: Rc<Passage>,
+    /// An answer may be at its end before the body is.
+    _busy: Busy,
     /// Its place on a connection that it shares.
     place: Option<Rc<Place>>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>) -> Self {
+    pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
         let passage = Passage::new();
         passage.whole.set(inner.is_end_stream());
-        Self { inner, sent, passage, place: None }
+        Self { inner, sent, passage, _busy: busy, place: None }
     }
 
     /// Keeps its place until the last of it has gone, even if the answer has ended by then.

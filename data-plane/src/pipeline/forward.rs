@@ -33,7 +33,7 @@ pub(super) async fn forward(
 ) -> Result<Forwarded, Failure> {
     let Injected { mut parts, target } = request;
     unframe(&mut parts.headers, &body);
-    let body = RequestBody::new(body, draft.request_bytes());
+    let body = RequestBody::new(body, draft.request_bytes(), draft.busy());
     let asked_at = tokio::time::Instant::now();
     let reply = worker.connections.send(target, Request::from_parts(parts, body)).await;
     draft.upstream_took(asked_at.elapsed());

@@ -3,10 +3,12 @@
 //! Does not tell whether there is one: an unknown proxy goes on to `authenticate`, so that it is refused
 //! after the same work and in the same words as a bad credential.
 
-use http::Method;
+use http::header::HOST;
 use http::request::Parts;
+use http::{Method, Version};
 use rr_contract::model::path;
 
+use crate::listen::HEADERS_MAX;
 use crate::reply::Denial;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
@@ -21,6 +23,12 @@ pub(crate) struct Resolved<'s> {
 }
 
 pub(super) fn resolve<'s>(snapshot: &'s Snapshot, parts: &Parts) -> Result<Resolved<'s>, Denial> {
+    if !names_one_host(parts) {
+        return Err(Denial::Host);
+    }
+    if parts.headers.len() > HEADERS_MAX {
+        return Err(Denial::Headers);
+    }
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Denial::Method);
     }
@@ -31,4 +39,19 @@ pub(super) fn resolve<'s>(snapshot: &'s Snapshot, parts: &Parts) -> Result<Resol
     let (address, rest) = below.split_at(below.find('/').unwrap_or(below.len()));
     let path = path::normalise(rest).map_err(Denial::Malformed)?;
     Ok(Resolved { proxy: snapshot.proxy(address), path: path.into() })
+}
+
+/// Whether the host is named as its protocol wants it. Who stands in front of us may have gone by another one.
+fn names_one_host(parts: &Parts) -> bool {
+    let named = parts.headers.get_all(HOST).iter().count();
+    match parts.version {
+        Version::HTTP_11 => named == 1,
+        // There it stands in the target, and another one beside it is another claim.
+        Version::HTTP_2 => {
+            parts.uri.authority().is_none_or(|authority| {
+                parts.headers.get(HOST).is_none_or(|host| host.as_bytes() == authority.as_str().as_bytes())
+            }) && named <= 1
+        }
+        _ => named <= 1,
+    }
 }

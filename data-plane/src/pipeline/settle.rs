@@ -14,9 +14,9 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use rr_contract::model::id::{ProxyId, RequestId};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::listen::Worker;
+use crate::listen::{Busy, Worker};
 use crate::reply::Code;
 use crate::report::Entry;
 use crate::upstream::Lease;
@@ -31,6 +31,7 @@ const PATH_MAX: usize = 1024;
 /// A record in the making.
 pub(crate) struct Draft {
     worker: Rc<Worker>,
+    busy: Busy,
     started: Instant,
     request_bytes: Rc<Cell<u64>>,
     /// `None` only once it was handed over.
@@ -38,7 +39,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn begin(worker: &Rc<Worker>, revision: u64, method: &Method) -> Self {
+    pub(super) fn begin(worker: &Rc<Worker>, busy: Busy, revision: u64, method: &Method) -> Self {
         worker.counters.request_began();
         let entry = Entry {
             id: worker.next_request_id(),
@@ -62,6 +63,7 @@ impl Draft {
         };
         Self {
             worker: Rc::clone(worker),
+            busy,
             started: Instant::now(),
             request_bytes: Rc::default(),
             entry: Some(entry),
@@ -101,6 +103,10 @@ impl Draft {
         Rc::clone(&self.request_bytes)
     }
 
+    pub(super) fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
         let path = &request.path;
         let entry = self.entry();
@@ -118,7 +124,7 @@ impl Draft {
     pub(super) fn admitted(&mut self, request: &Admitted<'_>) {
         let entry = self.entry();
         entry.target = Some(request.route.target.id);
-        entry.upstream = Some(request.proxy.model.upstream_credential);
+        entry.upstream = request.proxy.upstream_credential();
         debug_assert_eq!(entry.caller, Some(request.caller));
     }
 
@@ -159,13 +165,56 @@ pub(crate) struct ReplyBody {
 }
 
 enum Inner {
-    Upstream { body: Incoming, lease: Option<Lease> },
+    Upstream { body: Incoming, lease: Option<Lease>, silence: Silence },
     Own(Option<Bytes>),
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("upstream broke off its answer")]
+    Broken(#[source] hyper::Error),
+    #[error("upstream sent nothing more of its answer")]
+    Silent,
+}
+
+/// How long the upstream has been waited for in the middle of a body.
+struct Silence {
+    limit: Duration,
+    since: Option<Instant>,
+    /// Made where there is something to wait for, and then kept.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn new(limit: Duration) -> Self {
+        Self { limit, since: None, timer: None }
+    }
+
+    fn is_broken(&mut self) {
+        self.since = None;
+    }
+
+    /// Whether it has lasted too long. Wakes the task when that may be so.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let end = *self.since.get_or_insert_with(Instant::now) + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= end {
+                return true;
+            }
+            // It was set for a silence that was broken since.
+            timer.as_mut().reset(end);
+        }
+        false
+    }
 }
 
 impl ReplyBody {
     pub(super) fn upstream(body: Incoming, lease: Lease, draft: Draft) -> Self {
-        let mut reply = Self { inner: Inner::Upstream { body, lease: Some(lease) }, draft: Some(draft) };
+        let silence = Silence::new(draft.worker.silence);
+        let inner = Inner::Upstream { body, lease: Some(lease), silence };
+        let mut reply = Self { inner, draft: Some(draft) };
         reply.settle_at_end();
         reply
     }
@@ -205,14 +254,21 @@ impl ReplyBody {
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.inner {
-            Inner::Upstream { body, .. } => std::task::ready!(Pin::new(body).poll_frame(cx)),
+            Inner::Upstream { body, silence, .. } => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    silence.is_broken();
+                    frame.map(|frame| frame.map_err(BodyError::Broken))
+                }
+                Poll::Pending if silence.is_over(cx) => Some(Err(BodyError::Silent)),
+                Poll::Pending => return Poll::Pending,
+            },
             Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
         };
         match &frame {

@@ -1,10 +1,13 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
+mod bounds;
+mod closed;
 mod edge;
 mod names;
 mod origin;
 mod over_tls;
 mod reuse;
+mod settling;
 mod streams;
 mod uploads;
 

@@ -21,16 +21,41 @@ pub(crate) struct CompiledProxy {
     pub(crate) org_id: OrgId,
     /// `org.name`; `None` when the organization is not understood.
     pub(crate) address: Option<Box<str>>,
-    /// Shared with what it was compiled from.
-    pub(crate) model: Arc<Proxy>,
-    /// `None`: closed, because something that it needs was refused by this node.
+    pub(crate) model: Known,
+    /// `None`: closed, because it or something that it needs was refused by this node.
     pub(crate) route: Option<Route>,
+}
+
+/// What is known of a proxy.
+pub(crate) enum Known {
+    /// All of it; shared with what it was compiled from.
+    Whole(Arc<Proxy>),
+    /// It cannot be read but for who may call it, if that.
+    Callers(Box<[CredentialId]>),
 }
 
 impl CompiledProxy {
     /// Whether a credential's holder may call. A short list: scanned.
     pub(crate) fn admits(&self, caller: &CredentialId) -> bool {
-        self.model.caller_credentials.contains(caller)
+        match &self.model {
+            Known::Whole(proxy) => proxy.caller_credentials.contains(caller),
+            Known::Callers(callers) => callers.contains(caller),
+        }
+    }
+
+    /// Whether it is switched on, as far as that is known.
+    pub(crate) fn is_active(&self) -> bool {
+        match &self.model {
+            Known::Whole(proxy) => proxy.active,
+            Known::Callers(_) => true,
+        }
+    }
+
+    pub(crate) fn upstream_credential(&self) -> Option<CredentialId> {
+        match &self.model {
+            Known::Whole(proxy) => Some(proxy.upstream_credential),
+            Known::Callers(_) => None,
+        }
     }
 }
 

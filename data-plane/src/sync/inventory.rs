@@ -32,7 +32,7 @@ use crate::snapshot::{Snapshot, Vault};
 use super::position::Position;
 use super::transaction::{Change, Changes, Offered};
 
-use self::entry::{Entry, Part, Reason, Running, may_stay};
+use self::entry::{CallerPart, Entry, Part, Reason, Running, may_stay};
 use self::guard::Guard;
 use self::index::{Index, Number};
 use self::judge::Parsed;
@@ -276,7 +276,6 @@ impl Inventory {
                 (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
-        swap_callers(before.as_ref().and_then(|entry| entry.running.as_ref()), running.as_ref(), snapshot);
         // By which keys a caller is known, no proxy needs to hear.
         let is_bare = |running: Option<&Running>| match running {
             None => matches!(key.id, ResourceId::Credential(_)),
@@ -285,7 +284,9 @@ impl Inventory {
         let was_bare = before.as_ref().is_some_and(|before| is_bare(before.running.as_ref()));
         let is_heard = !(was_bare && is_bare(running.as_ref()));
         let is_refused = refusal.is_some();
+        let callers = before.as_ref().and_then(Entry::callers);
         self.put(key, offered, before, running, refusal);
+        swap_callers(callers, self.entries.get(&key).and_then(Entry::callers), snapshot);
         Upserted { is_heard, is_refused }
     }
 
@@ -332,6 +333,7 @@ impl Inventory {
             why: Why::Revoked,
             detail: "was revoked here, and the history that brings it back does not name it".to_owned(),
             closes: true,
+            caller: None,
         })
     }
 
@@ -341,7 +343,7 @@ impl Inventory {
         self.refused.remove(key);
         self.damaged.remove(key);
         self.index.leave(key, &entry.refs);
-        swap_callers(entry.running.as_ref(), None, snapshot);
+        swap_callers(entry.callers(), None, snapshot);
         match key.id {
             ResourceId::Proxy(id) => snapshot.remove_proxy(&id),
             ResourceId::Credential(id) if !judge::is_upstream(&entry.wanted) => self.revocations.bury(id),
@@ -375,15 +377,11 @@ fn policy_refs(key: &Key, offered: &Offered) -> Option<Vec<Key>> {
     })
 }
 
-fn swap_callers(before: Option<&Running>, after: Option<&Running>, snapshot: &mut Snapshot) {
-    if let Some(Running { part: Part::Caller(part), .. }) = before {
-        for hash in &part.hashes {
-            snapshot.remove_caller(hash, part.caller.credential);
-        }
+fn swap_callers(before: Option<Arc<CallerPart>>, after: Option<Arc<CallerPart>>, snapshot: &mut Snapshot) {
+    if let Some(part) = before {
+        part.hashes.iter().for_each(|hash| snapshot.remove_caller(hash, part.caller.credential));
     }
-    if let Some(Running { part: Part::Caller(part), .. }) = after {
-        for hash in &part.hashes {
-            snapshot.put_caller(*hash, part.caller);
-        }
+    if let Some(part) = after {
+        part.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, part.caller.clone()));
     }
 }

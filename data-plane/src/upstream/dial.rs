@@ -43,6 +43,9 @@ const SEND_BUFFER: usize = 256 * 1024;
 
 type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamExec>;
 
+/// What is read of an answer before its caller takes it; also the longest head.
+const READ_AHEAD: usize = 64 * 1024;
+
 pub(super) struct Dialer {
     guard: Arc<Guard>,
     resolver: Arc<Resolver>,
@@ -117,6 +120,7 @@ impl Dialer {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_AHEAD)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX as usize)
             .handshake(TokioIo::new(stream))

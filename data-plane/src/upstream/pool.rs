@@ -97,6 +97,12 @@ impl Origin {
         }
     }
 
+    /// How many connections lie idle.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
     /// Drops what is closed or was idle too long; says whether anything is left.
     pub(super) fn sweep(&self) -> bool {
         let mut idle = self.idle.borrow_mut();

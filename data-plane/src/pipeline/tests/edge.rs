@@ -17,19 +17,30 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
 
 use crate::current;
-use crate::listen::{self, Counters, Limits, Worker};
+use crate::listen::{self, Bounds, Counters, Cut, Limits, Notices, Totals, Worker};
 use crate::report::{Entry, ring};
 use crate::snapshot::Snapshot;
 use crate::upstream::guard::Guard;
 use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
 
+/// Something to be done on the worker's thread.
+type Question = Box<dyn FnOnce(&Worker) + Send>;
+
+/// Holds a worker's thread until it is dropped.
+pub(super) struct Held {
+    _release: std::sync::mpsc::SyncSender<()>,
+}
+
 /// A worker that ends with the test.
 pub(super) struct Edge {
     address: SocketAddr,
     records: Mutex<Receiver<Entry>>,
+    counters: Arc<Counters>,
+    ask: Sender<Question>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,7 +51,7 @@ impl Edge {
     }
 
     pub(super) fn start_trusting(snapshot: Snapshot, allowed: &[&str], trust: Arc<Trust>) -> Self {
-        Self::start_asking(snapshot, allowed, trust, Arc::new(SystemNames))
+        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000))
     }
 
     pub(super) fn start_asking(
@@ -49,6 +60,25 @@ impl Edge {
         trust: Arc<Trust>,
         names: Arc<dyn Names>,
     ) -> Self {
+        Self::start_with(snapshot, allowed, trust, names, Bounds::of(1_000))
+    }
+
+    pub(super) fn start_bounded(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        bounds: Bounds,
+    ) -> Self {
+        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), bounds)
+    }
+
+    fn start_with(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        names: Arc<dyn Names>,
+        bounds: Bounds,
+    ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
         let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
@@ -56,6 +86,8 @@ impl Edge {
         let (records, entries) = ring(Arc::clone(&counters));
         let shutdown = Shutdown::new();
         let stop = shutdown.stop();
+        let counted = Arc::clone(&counters);
+        let (ask, mut questions) = channel::<Question>(1);
         let work = move || {
             let runtime = RuntimeBuilder::new_current_thread()
                 .enable_all()
@@ -73,14 +105,29 @@ impl Edge {
                     tasks.clone(),
                 );
                 let reader = readers.remove(0).sit();
-                let worker =
-                    Worker::new(reader, connections, records, counters, &Seams::real(), Arc::default());
-                let limits = Limits { drain: Duration::from_millis(100) };
-                listen::run(Rc::new(worker), listener, tasks, limits, stop).await.expect("it serves");
+                let worker = Worker::new(
+                    reader,
+                    connections,
+                    records,
+                    counters,
+                    &Seams::real(),
+                    Arc::default(),
+                    bounds.silence,
+                );
+                let drain = Duration::from_millis(100);
+                let limits = Limits { drain, bounds, notices: Notices::new() };
+                let worker = Rc::new(worker);
+                let asked = Rc::clone(&worker);
+                tasks.spawn_local("questions", async move {
+                    while let Some(question) = questions.recv().await {
+                        question(&asked);
+                    }
+                });
+                listen::run(worker, listener, tasks, limits, stop).await.expect("it serves");
             });
         };
         let thread = Builder::new().spawn(work).expect("a thread");
-        Self { address, records: Mutex::new(entries), shutdown, thread: Some(thread) }
+        Self { address, records: Mutex::new(entries), counters: counted, ask, shutdown, thread: Some(thread) }
     }
 
     pub(super) async fn connect(&self) -> TcpStream {
@@ -109,6 +156,44 @@ impl Edge {
         drop(sender);
         driven.abort();
         status
+    }
+
+    async fn asks<T: Send + 'static>(&self, question: impl FnOnce(&Worker) -> T + Send + 'static) -> T {
+        let (answer, answered) = oneshot::channel();
+        // Who asked waits for it.
+        let question: Question = Box::new(move |worker| _ = answer.send(question(worker)));
+        self.ask.send(question).await.expect("the worker lives");
+        answered.await.expect("the worker answers")
+    }
+
+    /// Connections to upstreams that could take a request.
+    pub(super) async fn idle_upstreams(&self) -> usize {
+        self.asks(|worker| worker.connections.idle()).await
+    }
+
+    /// Has the worker stand still.
+    pub(super) async fn hold(&self) -> Held {
+        let (release, released) = std::sync::mpsc::sync_channel(1);
+        let (arrive, arrived) = oneshot::channel();
+        let stand_still: Question = Box::new(move |_| {
+            arrive.send(()).ok();
+            // Ends when the other side is dropped.
+            released.recv().ok();
+        });
+        self.ask.send(stand_still).await.expect("the worker lives");
+        arrived.await.expect("the worker stands still");
+        Held { _release: release }
+    }
+
+    /// How many connections to upstreams were opened, and how many used again.
+    pub(super) fn checkouts(&self) -> (u64, u64) {
+        let totals = Totals::of(std::iter::once(&*self.counters));
+        (totals.connections_opened, totals.connections_reused)
+    }
+
+    /// How many connections and answers were ended for this.
+    pub(super) fn cut(&self, why: Cut) -> u64 {
+        self.counters.cut_for(why)
     }
 
     pub(super) async fn record(&self) -> fleet::Record {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -71,6 +72,15 @@ impl Upstream {
         Self::start(|body| Response::new(body.boxed())).await
     }
 
+    /// Answers with a body that has no end.
+    pub(super) async fn endless() -> Self {
+        Self::start(|_| {
+            let parts = std::iter::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[b'x'; 64 * 1024]))));
+            Response::new(StreamBody::new(stream::iter(parts)).boxed())
+        })
+        .await
+    }
+
     /// Answers one request on each connection and closes it without having said so.
     pub(super) async fn abrupt() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -109,7 +119,11 @@ impl Upstream {
                 });
                 // The test sees how it ended on the other side.
                 tasks.spawn("connection", async move {
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+                    http1::Builder::new()
+                        .max_headers(200)
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await
+                        .ok();
                 });
             }
         });

@@ -47,15 +47,32 @@ pub(super) struct CallerPart {
 }
 
 /// Why a resource was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Reason {
     pub(super) why: Why,
     pub(super) detail: String,
     /// Nothing of it may run, not even the version before.
     pub(super) closes: bool,
+    /// Of a caller credential: how its holder is known, to be told that it is this node that refuses.
+    pub(super) caller: Option<Arc<CallerPart>>,
+}
+
+impl Reason {
+    pub(super) fn new(why: Why, detail: String) -> Self {
+        Self { why, detail, closes: false, caller: None }
+    }
 }
 
 impl Entry {
+    /// How its holder is known, where it is a caller credential, whether it runs or not.
+    pub(super) fn callers(&self) -> Option<Arc<CallerPart>> {
+        match (&self.running, &self.refusal) {
+            (Some(Running { part: Part::Caller(caller), .. }), _) => Some(Arc::clone(caller)),
+            (None, Some(refusal)) => refusal.caller.clone(),
+            _ => None,
+        }
+    }
+
     /// Whether this is what is wanted already.
     pub(super) fn has(&self, offered: &Offered) -> bool {
         self.wanted.hash == offered.hash && self.wanted.needs == offered.needs

@@ -90,9 +90,9 @@ pub(super) fn look<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
 
 /// A panic says where in the log, and may quote what it broke on: not sent.
 fn crashed() -> Reason {
-    Reason { why: Why::Crashed, detail: "compiling it ended in a panic".to_owned(), closes: false }
+    Reason::new(Why::Crashed, "compiling it ended in a panic".to_owned())
 }
 
 fn limit(detail: String) -> Reason {
-    Reason { why: Why::Limit, detail, closes: false }
+    Reason::new(Why::Limit, detail)
 }

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use prost::Message as _;
 use rr_contract::model::caller::{Caller, CallerKind};
 use rr_contract::model::credential::Usage;
-use rr_contract::model::resource::{InvalidPayload, Key, Model, ResourceId};
+use rr_contract::model::id::CredentialId;
+use rr_contract::model::name::Name;
+use rr_contract::model::proxy::CALLERS_MAX;
+use rr_contract::model::resource::{InvalidPayload, Key, Model, PAYLOAD_MAX, ResourceId};
 use rr_contract::runtime::chain;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
+use crate::snapshot::{CompiledCaller, CompiledTarget, RefusedCaller, UpstreamCredential};
 
 use super::super::transaction::Offered;
 use super::entry::CallerPart;
@@ -24,7 +27,14 @@ use super::{Inventory, Part, Reason, guard};
 pub(crate) const FEATURES: [&str; 0] = [];
 
 /// What parsing came to.
-pub(crate) type Parsed = Result<Model, Reason>;
+pub(crate) type Parsed = Result<Read, Reason>;
+
+/// A payload that could be read.
+pub(crate) struct Read {
+    pub(super) model: Model,
+    /// Set where this build must not run it all the same.
+    pub(super) lacks: Option<Reason>,
+}
 
 impl Inventory {
     /// Parses, unless that was done ahead, and compiles a resource other than a proxy.
@@ -37,7 +47,10 @@ impl Inventory {
     ) -> Result<Part, Reason> {
         let ready = Cell::new(parsed);
         let (part, version) = self.guard.run(key, offered, || {
-            let model = ready.take().unwrap_or_else(|| parse(key, offered))?;
+            let Read { model, lacks } = ready.take().unwrap_or_else(|| parse(key, offered))?;
+            if let Some(lacks) = lacks {
+                return Err(Reason { caller: refused_caller(key, model), ..lacks });
+            }
             let version = if let Model::Credential(credential) = &model { credential.version } else { 0 };
             Ok((self.compile_part(key, model, unseal)?, version))
         })?;
@@ -65,12 +78,16 @@ impl Inventory {
                         "version {} is older than {had}, which this node has had",
                         credential.version
                     );
-                    return Err(Reason { why: Why::Stale, detail, closes: false });
+                    return Err(Reason::new(Why::Stale, detail));
                 }
                 match credential.usage {
                     Usage::Caller(Caller { kind: CallerKind::ApiKey(hashes), header: None }) => {
-                        let caller =
-                            CompiledCaller { credential: id, org: key.org, not_after: credential.not_after };
+                        let caller = CompiledCaller {
+                            credential: id,
+                            org: key.org,
+                            not_after: credential.not_after,
+                            refused: None,
+                        };
                         Ok(Part::Caller(Arc::new(CallerPart { hashes: hashes.into(), caller })))
                     }
                     Usage::Caller(_) => Err(mismatch()),
@@ -84,11 +101,7 @@ impl Inventory {
                             &self.vault,
                         );
                         if unseal {
-                            compiled.unseal().map_err(|error| Reason {
-                                why: Why::Unseal,
-                                detail: error.to_string(),
-                                closes: false,
-                            })?;
+                            compiled.unseal().map_err(|error| Reason::new(Why::Unseal, error.to_string()))?;
                         }
                         Ok(Part::Upstream(Arc::new(compiled)))
                     }
@@ -100,36 +113,66 @@ impl Inventory {
 }
 
 /// A payload as the model sees it.
-pub(super) fn parse(key: &Key, offered: &Offered) -> Result<Model, Reason> {
+pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     let lacks = |feature: &str, closes| {
         let detail = format!("needs feature {feature:?}");
-        Err(Reason { why: Why::UnknownFeature, detail, closes })
+        Reason { closes, ..Reason::new(Why::UnknownFeature, detail) }
     };
     let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
     // Whatever a policy is, what it bears on closes with it: its patterns need not be compiled for that.
     if is_policy(key)
         && let Some(feature) = unknown()
     {
-        return lacks(feature, false);
+        return Err(lacks(feature, false));
     }
     let parsed = Model::parse(key, &offered.payload);
     // It may restrict what the version before let through, so that one does not go on either.
-    if let Ok(model) = &parsed
-        && let Some(feature) = model.needs().into_iter().find(|need| !FEATURES.contains(need))
-    {
-        return lacks(feature, true);
-    }
+    let needed = parsed
+        .as_ref()
+        .ok()
+        .and_then(|model| model.needs().into_iter().find(|need| !FEATURES.contains(need)));
     // One that this build has never heard of: what it does to a proxy may be a restriction as well.
-    if let Some(feature) = unknown() {
-        return lacks(feature, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org));
+    let unheard =
+        || unknown().map(|need| lacks(need, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org)));
+    let lacks = needed.map(|feature| lacks(feature, true)).or_else(unheard);
+    match (parsed, lacks) {
+        (Ok(model), lacks) => Ok(Read { model, lacks }),
+        (Err(_), Some(lacks)) => Err(lacks),
+        (Err(error), None) => {
+            let why = match &error {
+                InvalidPayload::Decode(_) => Why::Decode,
+                InvalidPayload::Invalid(_) => Why::Invalid,
+                InvalidPayload::TooLarge(_) => Why::Limit,
+            };
+            Err(Reason::new(why, chain(&error).to_string()))
+        }
     }
-    parsed.map_err(|error| {
-        let why = match &error {
-            InvalidPayload::Decode(_) => Why::Decode,
-            InvalidPayload::Invalid(_) => Why::Invalid,
-            InvalidPayload::TooLarge(_) => Why::Limit,
-        };
-        Reason { why, detail: chain(&error).to_string(), closes: false }
+}
+
+/// How the holder of a caller credential is known that cannot be run, where a hash can tell.
+fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
+    let (ResourceId::Credential(id), Model::Credential(credential)) = (key.id, model) else { return None };
+    let Usage::Caller(Caller { kind, header }) = credential.usage else { return None };
+    let (hashes, scheme) = match kind {
+        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => (hashes, None),
+        CallerKind::Bearer(bearer) => (bearer.hashes, Some(bearer.prefix.into())),
+        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => return None,
+    };
+    let refused = Some(Arc::new(RefusedCaller { header, scheme }));
+    let not_after = credential.not_after;
+    let caller = CompiledCaller { credential: id, org: key.org, not_after, refused };
+    Some(Arc::new(CallerPart { hashes: hashes.into(), caller }))
+}
+
+/// What can be seen of a proxy that cannot be read as a whole: its name, and who may call it.
+pub(super) fn glimpse(offered: &Offered) -> Option<(Option<Name>, Box<[CredentialId]>)> {
+    if offered.payload.len() > PAYLOAD_MAX {
+        return None;
+    }
+    guard::look(|| {
+        let proxy = fleet::ProxyResource::decode(&*offered.payload).ok()?;
+        let callers = proxy.caller_credentials.iter().take(CALLERS_MAX);
+        Some((proxy.name.parse().ok(), callers.filter_map(|id| id.parse().ok()).collect()))
     })
 }
 
@@ -158,7 +201,7 @@ fn read_parent(key: &Key, payload: &[u8]) -> Option<Key> {
 }
 
 fn invalid(detail: String) -> Reason {
-    Reason { why: Why::Invalid, detail, closes: false }
+    Reason::new(Why::Invalid, detail)
 }
 
 fn mismatch() -> Reason {

@@ -1,19 +1,22 @@
 //! Proxies: which are concerned by a change, and what they are compiled to.
 //!
-//! Runs at the end of a transaction, when all that a proxy names is there or will not come.
+//! Runs at the end of a transaction, when all that a proxy names is there or will not come. The invariant: a proxy
+//! that is here is found by requests, open or closed; whether one exists never hangs on what this build can run.
 
 use std::sync::Arc;
 
 use rr_contract::model::id::ProxyId;
+use rr_contract::model::name::Name;
+use rr_contract::model::org::Org;
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledProxy, Route, Snapshot};
+use crate::snapshot::{CompiledProxy, Known, Route, Snapshot};
 
 use super::super::transaction::Offered;
 use super::index::Number;
-use super::judge::Parsed;
+use super::judge::{Parsed, Read};
 use super::{Concerned, Inventory, Part, Reason, Running, judge};
 
 impl Inventory {
@@ -50,22 +53,29 @@ impl Inventory {
                 if *hash == entry.wanted.hash || is_damaged =>
             {
                 // More are indexed where another version was wanted meanwhile.
-                (Ok(Arc::clone(proxy)), before.len() == refs_len(proxy))
+                (Ok((Arc::clone(proxy), None)), before.len() == refs_len(proxy))
             }
             (_, Some(ahead)) => (ahead.and_then(as_proxy), false),
             (_, None) => (self.guard.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false),
         };
         let mut refs = match &parsed {
             Ok(_) if is_same => before,
-            Ok(proxy) => self.point(number, &before, &model_refs(&key, proxy)),
-            Err(_) => self.point(number, &before, &[]),
+            Ok((proxy, _)) => self.point(number, &before, &model_refs(&key, proxy)),
+            // Half of its address hangs on it, whatever else it may name.
+            Err(_) => self.point(number, &before, &[Key::org(key.org)]),
         };
         let Some(entry) = self.entries.get(&key) else { return false };
-        let judged = parsed.and_then(|proxy| match refs.iter().find(|used| !self.index.is_there(**used)) {
-            None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
-            Some(missing) => {
-                let detail = format!("names {}, which is not here", self.index.key(*missing));
-                Err(Reason { why: Why::DanglingRef, detail, closes: false })
+        let read = parsed.as_ref().ok().map(|(proxy, _)| Arc::clone(proxy));
+        let judged = parsed.and_then(|(proxy, lacks)| {
+            if let Some(lacks) = lacks {
+                return Err(lacks);
+            }
+            match refs.iter().find(|used| !self.index.is_there(**used)) {
+                None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
+                Some(missing) => {
+                    let detail = format!("names {}, which is not here", self.index.key(*missing));
+                    Err(Reason::new(Why::DanglingRef, detail))
+                }
             }
         });
         let hash = if is_damaged { entry.running.as_ref().map(|running| running.hash) } else { None };
@@ -84,10 +94,12 @@ impl Inventory {
                 (running, compiled, Some(Box::new(reason)))
             }
         };
-        match compiled {
-            Some(compiled) => snapshot.put_proxy(Arc::new(compiled)),
-            None => snapshot.remove_proxy(&id),
-        }
+        let compiled = match (compiled, self.entries.get(&key)) {
+            (Some(compiled), _) => compiled,
+            (None, Some(entry)) => self.closed(id, &key, &entry.wanted, read),
+            (None, None) => return false,
+        };
+        snapshot.put_proxy(Arc::new(compiled));
         let is_refused = refusal.is_some();
         self.note_refusal(key, was_refused, is_refused);
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -157,18 +169,41 @@ impl Inventory {
             }),
             _ => None,
         };
-        let address = org.map(|org| format!("{}.{}", org.name, proxy.name).into());
-        CompiledProxy { id, org_id: key.org, address, model: Arc::clone(proxy), route }
+        let address = org.map(|org| address(&org, &proxy.name));
+        CompiledProxy { id, org_id: key.org, address, model: Known::Whole(Arc::clone(proxy)), route }
+    }
+
+    /// One that cannot be taken: it answers that it is closed to whoever may call it, as far as that can be read.
+    fn closed(&self, id: ProxyId, key: &Key, wanted: &Offered, read: Option<Arc<Proxy>>) -> CompiledProxy {
+        let (name, model) = match read {
+            Some(proxy) => (Some(proxy.name.clone()), Known::Whole(proxy)),
+            None => {
+                let (name, callers) = judge::glimpse(wanted).unwrap_or_default();
+                (name, Known::Callers(callers))
+            }
+        };
+        let address = match (self.running(&Key::org(key.org)), name) {
+            (Some(Part::Org(org)), Some(name)) => Some(address(org, &name)),
+            _ => None,
+        };
+        CompiledProxy { id, org_id: key.org, address, model, route: None }
     }
 }
 
-fn parse_proxy(key: &Key, wanted: &Offered) -> Result<Arc<Proxy>, Reason> {
+fn address(org: &Org, name: &Name) -> Box<str> {
+    format!("{}.{name}", org.name).into()
+}
+
+/// A proxy, and why it must not run all the same.
+type ReadProxy = (Arc<Proxy>, Option<Reason>);
+
+fn parse_proxy(key: &Key, wanted: &Offered) -> Result<ReadProxy, Reason> {
     as_proxy(judge::parse(key, wanted)?)
 }
 
-fn as_proxy(model: Model) -> Result<Arc<Proxy>, Reason> {
-    match model {
-        Model::Proxy(proxy) => Ok(Arc::new(proxy)),
+fn as_proxy(read: Read) -> Result<ReadProxy, Reason> {
+    match read.model {
+        Model::Proxy(proxy) => Ok((Arc::new(proxy), read.lacks)),
         Model::Org(_)
         | Model::Target(_)
         | Model::Credential(_)
@@ -176,7 +211,7 @@ fn as_proxy(model: Model) -> Result<Arc<Proxy>, Reason> {
         | Model::Filter(_)
         | Model::Meter(_) => {
             let detail = "payload is no proxy".to_owned();
-            Err(Reason { why: Why::Invalid, detail, closes: false })
+            Err(Reason::new(Why::Invalid, detail))
         }
     }
 }

@@ -67,7 +67,7 @@ impl Node {
 
     fn accepts(&self, n: u8) -> bool {
         let hash = api_key::hash(KeyKind::Caller, caller_key(n).as_bytes()).expect("a key");
-        self.snapshot.caller(&hash).is_some()
+        self.snapshot.caller(&hash).is_some_and(|caller| caller.refused.is_none())
     }
 }
 
@@ -104,6 +104,10 @@ fn a_refused_resource_that_never_ran_stands_in_nobodys_way() {
     node.change(&[broken(target_key(5)), broken(proxy_key(5)), target(1, "https://b.example")]);
     assert_eq!(node.base(), "https://b.example");
     assert!(node.standing().iter().all(|(_, _, closed)| *closed));
+    let closed = node.snapshot.proxy(&fixture::proxy_id(5).to_string()).expect("it is there");
+    assert!(closed.route.is_none() && closed.address.is_none());
+    node.apply(Mode::Delta, &[], &[proxy_key(5)]);
+    assert!(node.snapshot.proxy(&fixture::proxy_id(5).to_string()).is_none());
 }
 
 #[test]
@@ -227,7 +231,8 @@ fn what_restricts_more_than_this_node_can_closes_and_the_version_before_goes_too
         let key = Key::try_from(case.key.as_ref().expect("a key")).expect("a key");
         node.change(&[case]);
         assert_eq!(node.standing(), [(key.id_text(), Why::UnknownFeature, true)]);
-        let open = node.snapshot.proxy("acme.proxy-1").is_some_and(|proxy| proxy.route.is_some());
+        // Requests find it all the same: whoever may call it is told that it is closed.
+        let open = node.snapshot.proxy("acme.proxy-1").expect("it is there").route.is_some();
         assert!(!open || !node.accepts(1), "{key}");
     }
 }

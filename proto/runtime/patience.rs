@@ -1,7 +1,7 @@
 //! How long a peer may keep us waiting while we write: a caller that does not read holds memory and a place.
 //!
 //! Two ways not to read, two watches: the socket takes nothing ([`Socket`]), or an HTTP/2 stream has no
-//! window, so that nobody asks for the next piece of a body ([`Watch`]).
+//! window, so that nobody asks for the next piece of a body ([`Watched`]). Neither ends anything but itself.
 
 use std::io;
 use std::pin::Pin;
@@ -9,25 +9,52 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A body goes out in pieces of this size, so that each waits for room of its own.
 const PIECE: usize = 16 * 1024;
 
+/// So much of what was written may wait in the kernel for its turn. Without it a slow reader finds megabytes
+/// there, and the next that can be written comes so late that a reader looks like one that does not read.
+#[cfg(target_os = "linux")]
+const NOT_SENT_MOST: u32 = 128 * 1024;
+
+/// Has a socket send small answers at once, and say early that it can take more.
+pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_notsent_lowat(NOT_SENT_MOST)?;
+    Ok(())
+}
+
 /// A socket whose peer takes something in time, or is cut off.
-pub(crate) struct Socket<S> {
+#[derive(Debug)]
+pub struct Socket<S> {
     inner: S,
     patience: Option<Duration>,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Socket<S> {
-    pub(crate) fn new(inner: S, patience: Option<Duration>) -> Self {
+    /// Watches a socket; without patience it is passed through.
+    pub fn new(inner: S, patience: Option<Duration>) -> Self {
         Self { inner, patience, waiting: None }
+    }
+
+    /// The socket itself.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Whether what was written last still waits for the peer.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
     }
 
     fn wrote<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -85,33 +112,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 }
 
-/// The open bodies of one connection.
-#[derive(Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<Vec<Weak<Asked>>>>);
-
 /// Since when a body could go on and nobody asks it to. Nothing while it is asked and has nothing.
-type Asked = Mutex<Option<Instant>>;
+#[derive(Debug)]
+pub struct Asked(Mutex<Option<Instant>>);
+
+impl Asked {
+    fn mark(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Since when nobody asks.
+    pub fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The open bodies of one connection.
+#[derive(Debug, Clone, Default)]
+pub struct Watch(Arc<Mutex<Vec<Weak<Asked>>>>);
 
 impl Watch {
     /// Watches a body.
-    pub(crate) fn body(&self, inner: Body) -> Body {
-        if http_body::Body::is_end_stream(&inner) {
-            return inner;
-        }
-        let asked = Arc::new(Mutex::new(Some(Instant::now())));
+    pub fn body<B: Body<Data = Bytes>>(&self, inner: B) -> Watched<B> {
+        let watched = Watched::new(inner);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|asked| asked.strong_count() > 0);
-        all.push(Arc::downgrade(&asked));
-        Body::new(Watched { inner, asked, rest: Bytes::new() })
+        all.push(Arc::downgrade(&watched.asked));
+        watched
     }
 
     /// Ends once a body was not asked for more for this long.
-    pub(crate) async fn stalled(&self, patience: Duration) {
+    pub async fn stalled(&self, patience: Duration) {
         loop {
             let oldest = {
                 let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let since = |asked: &Arc<Asked>| *asked.lock().unwrap_or_else(PoisonError::into_inner);
-                all.iter().filter_map(Weak::upgrade).filter_map(|asked| since(&asked)).min()
+                all.iter().filter_map(Weak::upgrade).filter_map(|asked| asked.since()).min()
             };
             let now = Instant::now();
             let left = oldest.map_or(patience, |since| (since + patience).saturating_duration_since(now));
@@ -123,46 +158,56 @@ impl Watch {
     }
 }
 
-struct Watched {
-    inner: Body,
+/// A body that says since when nobody asks for more of it, and goes out in small pieces.
+#[derive(Debug)]
+pub struct Watched<B> {
+    inner: B,
     asked: Arc<Asked>,
     rest: Bytes,
 }
 
-impl Watched {
-    fn mark(&self, since: Option<Instant>) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = since;
+impl<B: Body<Data = Bytes>> Watched<B> {
+    /// Watches a body.
+    pub fn new(inner: B) -> Self {
+        // One that is at its end is never asked.
+        let since = if inner.is_end_stream() { None } else { Some(Instant::now()) };
+        Self { inner, asked: Arc::new(Asked(Mutex::new(since))), rest: Bytes::new() }
+    }
+
+    /// What says since when nobody asks.
+    pub fn asked(&self) -> &Arc<Asked> {
+        &self.asked
     }
 }
 
-impl http_body::Body for Watched {
+impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if self.rest.is_empty() {
             let polled = Pin::new(&mut self.inner).poll_frame(context);
             let frame = match polled {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 other => {
-                    self.mark(None);
+                    self.asked.mark(None);
                     return other;
                 }
             };
             match frame.into_data() {
                 Ok(data) => self.rest = data,
                 Err(frame) => {
-                    self.mark(None);
+                    self.asked.mark(None);
                     return Poll::Ready(Some(Ok(frame)));
                 }
             }
         }
         let length = self.rest.len().min(PIECE);
         let piece = self.rest.split_to(length);
-        self.mark(Some(Instant::now()));
+        self.asked.mark(Some(Instant::now()));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -1,0 +1,105 @@
+//! How the descriptors of the process are shared out, and what is said when they are not enough.
+//!
+//! Opens nothing. The invariant: however many callers come, some are left for what this node lives on: records
+//! and configuration on disk, the way to the control plane, the admin port.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rr_contract::runtime::Seldom;
+use tracing::warn;
+
+/// Files, the admin port, the stream, the upload, and what the program came with.
+const RESERVE: usize = 128;
+/// A worker's own: its runtime, its listener, look-ups of names.
+const RESERVE_A_WORKER: usize = 16;
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    /// Of callers, on all workers together.
+    pub(crate) callers: usize,
+    /// Of callers on each worker.
+    pub(crate) a_worker: usize,
+}
+
+impl Descriptors {
+    /// Shares out `limit` descriptors: at most half of what is not reserved is for callers, since a request under
+    /// way takes another one for its upstream.
+    pub(crate) fn share(limit: u64, workers: usize, connections: usize) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let reserve = RESERVE.saturating_add(RESERVE_A_WORKER.saturating_mul(workers));
+        // A limit that the reserve would use up is shared all the same: a node that serves nobody is no use.
+        let open = limit.saturating_sub(reserve).max(limit / 4);
+        let callers = connections.min(open / 2).max(workers);
+        if callers < connections {
+            warn!(
+                connections = callers,
+                wanted = connections,
+                open_files = limit,
+                needed = connections.saturating_mul(2).saturating_add(reserve),
+                "fewer connections of callers than --connection-limit: raise the limit of open files \
+                 (LimitNOFILE= of the service, `ulimit -n`) to what is needed"
+            );
+        }
+        Self { callers, a_worker: callers.div_ceil(workers) }
+    }
+}
+
+/// Log lines that a flood of callers would write thousands of times. One for all workers.
+#[derive(Debug)]
+pub(crate) struct Notices {
+    full: Seldom,
+    not_accepted: Seldom,
+}
+
+impl Notices {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { full: Seldom::every(LOG_EVERY), not_accepted: Seldom::every(LOG_EVERY) })
+    }
+
+    /// All places of a worker are taken; somebody idle made room, or nobody was.
+    pub(crate) fn full(&self, connections: usize, made_room: bool) {
+        let Some(held) = self.full.may() else { return };
+        if made_room {
+            warn!(connections, held, "all places for callers of a worker are taken: idle ones make room");
+        } else {
+            warn!(
+                connections,
+                held,
+                "a caller was turned away: all places of a worker are taken and none is idle; \
+                 raise --connection-limit, or put more nodes beside this one"
+            );
+        }
+    }
+
+    /// The system gave no connection.
+    pub(crate) fn not_accepted(&self, error: &io::Error) {
+        if let Some(held) = self.not_accepted.may() {
+            warn!(
+                %error,
+                held,
+                "connection not accepted; if no descriptors are left, raise the limit of open files \
+                 (LimitNOFILE= of the service, `ulimit -n`)"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_get_at_most_half_of_what_is_not_reserved() {
+        let share = |limit, workers, connections| Descriptors::share(limit, workers, connections).callers;
+        assert_eq!(share(1 << 20, 2, 20_000), 20_000);
+        assert_eq!(share(1024, 2, 20_000), (1024 - 160) / 2);
+        assert_eq!(share(1024, 2, 100), 100);
+        assert_eq!(share(64, 2, 20_000), 8);
+        assert_eq!(share(1, 4, 20_000), 4);
+        assert_eq!(Descriptors::share(1024, 2, 101).a_worker, 51);
+    }
+}
