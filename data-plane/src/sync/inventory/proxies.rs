@@ -61,6 +61,10 @@ impl Inventory {
             Err(_) => self.point(number, &before, &[]),
         };
         let Some(entry) = self.entries.get(&key) else { return false };
+        let parsed = match self.restraints.bites(&key, &entry.wanted.hash) {
+            Some(reason) => Err(reason),
+            None => parsed,
+        };
         let judged = parsed.and_then(|proxy| match refs.iter().find(|used| !self.index.is_there(**used)) {
             None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
             Some(missing) => {
