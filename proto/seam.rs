@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 pub mod disk;
 
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{AbortMark, Disk, DiskFile, RealDisk};
 
 /// The wall clock.
 pub trait Clock: Send + Sync + 'static {

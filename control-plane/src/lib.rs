@@ -47,7 +47,7 @@ pub use guard::Limits;
 pub use kind::Kind;
 pub use listen::{BindError, CertificateError};
 pub use restore::{RestoreError, Restored, restore};
-#[cfg(any(test, feature = "bench"))]
+#[doc(hidden)]
 pub use store::bench;
 pub use store::{Broken, DatabaseAddress, InvalidDatabase, StoreError};
 

@@ -6,7 +6,6 @@
 mod admission;
 pub(crate) mod apply;
 pub(crate) mod audit;
-#[cfg(any(test, feature = "bench"))]
 pub mod bench;
 pub(crate) mod decision;
 mod entity;

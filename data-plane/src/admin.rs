@@ -6,7 +6,7 @@
 //! | `/readyz` | 200 when no gate is held and nobody took the node out of service; otherwise 503 and the reason |
 //! | `/metrics` | Prometheus text |
 //! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane |
-//! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk; 503 before there is one |
+//! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk, or the disk stalls; 503 before there is one |
 //!
 //! `/position` is what `rrctl audit verify --edge` compares the audit chain with: a node's word, which whoever
 //! rewrote the control plane's database has not rewritten.
@@ -121,7 +121,9 @@ impl Admin {
         }
         let pending = self.readiness.pending();
         if pending.is_empty() {
-            return text(StatusCode::OK, "ready\n");
+            // No reason to send nobody here: requests need no disk.
+            let stalled = self.board.read().is_disk_stalled;
+            return text(StatusCode::OK, if stalled { "ready (disk-stalled)\n" } else { "ready\n" });
         }
         text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", pending.join(", ")))
     }
@@ -139,6 +141,7 @@ impl Admin {
             "clock_skew_ms": facts.skew_ms,
             "history_rewritten": facts.is_history_rewritten,
             "disk_set_back": facts.is_set_back,
+            "disk_stalled": facts.is_disk_stalled,
             "draining": facts.draining,
         })
         .to_string()
@@ -150,13 +153,18 @@ impl Admin {
             #[serde(flatten)]
             position: PositionBody,
             durable: bool,
+            disk_stalled: bool,
         }
 
         let facts = self.board.read();
         let Some(running) = facts.running else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "no configuration yet\n");
         };
-        let body = Body { position: PositionBody::of(running), durable: facts.on_disk == Some(running) };
+        let body = Body {
+            position: PositionBody::of(running),
+            durable: facts.on_disk == Some(running),
+            disk_stalled: facts.is_disk_stalled,
+        };
         typed(StatusCode::OK, "application/json", json!(body).to_string())
     }
 }

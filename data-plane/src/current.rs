@@ -91,7 +91,6 @@ pub(crate) struct ReaderSeat<T> {
 
 impl<T> ReaderSeat<T> {
     /// Takes the seat; from here on the reader stays on this thread.
-    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn sit(self) -> Reader<T> {
         struct Nobody;
 

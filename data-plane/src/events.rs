@@ -156,6 +156,14 @@ fn configuration(meter: &Meter, board: Board) {
         )
         .with_callback(move |observer| observer.observe(of.read().is_set_back.into(), &[]))
         .build();
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_disk_stalled")
+        .with_description(
+            "1 while the disk has not come to an end with what it was to write of the configuration",
+        )
+        .with_callback(move |observer| observer.observe(of.read().is_disk_stalled.into(), &[]))
+        .build();
     meter
         .u64_observable_gauge("requestrocket_edge_control_plane_connected")
         .with_description("1 while the stream with the control plane is open")

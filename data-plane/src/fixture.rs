@@ -273,6 +273,11 @@ pub(crate) fn log_of(work: impl FnOnce()) -> String {
 pub(crate) struct MemoryDisk {
     disk: Volatile,
     pub(crate) is_full: std::sync::atomic::AtomicBool,
+    /// It takes no new file of last-known-good.
+    pub(crate) refuses_states: std::sync::atomic::AtomicBool,
+    /// It does not come to an end with what it is to write, and whoever waits for that.
+    stalls: std::sync::Mutex<bool>,
+    answers: std::sync::Condvar,
 }
 
 impl MemoryDisk {
@@ -282,7 +287,15 @@ impl MemoryDisk {
         self.disk.files()
     }
 
+    /// Has it hang from now on, or answer again.
+    pub(crate) fn stall(&self, stalls: bool) {
+        *self.stalls.lock().expect("no test panics with it") = stalls;
+        self.answers.notify_all();
+    }
+
     fn check_room(&self) -> std::io::Result<()> {
+        let stalls = self.stalls.lock().expect("no test panics with it");
+        drop(self.answers.wait_while(stalls, |stalls| *stalls).expect("no test panics with it"));
         if self.is_full.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
@@ -318,6 +331,10 @@ impl Disk for SharedDisk {
 
     fn append(&self, path: &std::path::Path) -> std::io::Result<Box<dyn rr_contract::seam::DiskFile>> {
         self.0.check_room()?;
+        let is_refused = self.0.refuses_states.load(std::sync::atomic::Ordering::Relaxed);
+        if is_refused && path.to_string_lossy().ends_with(".new") {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
         Ok(Box::new(MemoryFile(Arc::clone(&self.0), self.0.disk.append(path)?)))
     }
 

@@ -35,11 +35,14 @@ pub use config::{Config, ConfigError, Settings};
 pub use identity::{IdentityFileError, JoinError, NodeKeyError};
 pub use listen::BindError;
 pub use report::SpoolError;
-#[cfg(any(test, feature = "bench"))]
-pub use sync::bench;
 pub use sync::{AuditHead, Position};
-#[cfg(feature = "bench")]
-pub use sync::{FaultOutcome, play_faults};
+
+/// Doors for the benches alone. They are in every build, and change nothing of a node.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::sync::bench::Edge;
+    pub use crate::sync::faults::{Outcome as FaultOutcome, play as play_faults};
+}
 
 /// Version of the program, for people.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -134,7 +134,6 @@ impl Snapshot {
     }
 
     /// All that requests are decided by, in an order of its own.
-    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn dump(&self) -> String {
         let line = |proxy: &CompiledProxy| {
             let route = proxy.route.as_ref().map(|route| {

@@ -5,8 +5,7 @@
 
 pub(crate) mod apply;
 mod backoff;
-#[cfg(any(test, feature = "bench"))]
-pub mod bench;
+pub(crate) mod bench;
 mod compare;
 pub(crate) mod inventory;
 pub(crate) mod journal;
@@ -39,8 +38,7 @@ pub use self::position::{AuditHead, Position};
 
 pub(crate) use self::prove::PROVE_FOR;
 
-#[cfg(feature = "bench")]
-pub use self::journal::faults::{Outcome as FaultOutcome, play as play_faults};
+pub(crate) use self::journal::faults;
 
 pub(crate) use self::backoff::Backoff as RetryBackoff;
 
@@ -61,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) refusals: usize,
     pub(crate) is_history_rewritten: bool,
     pub(crate) is_set_back: bool,
+    /// The disk has not come to an end yet with what it was to write.
+    pub(crate) is_disk_stalled: bool,
     pub(crate) skew_ms: i64,
     /// An operator took the node out of service.
     pub(crate) draining: bool,
@@ -130,7 +130,7 @@ impl Sync {
     /// Keeps in touch until `stop`.
     pub(crate) async fn run(mut self, stop: Stop) {
         stop.cut(self.stay()).await;
-        self.applier.settle();
+        self.applier.settle().await;
     }
 
     async fn stay(&mut self) {
@@ -141,7 +141,7 @@ impl Sync {
             self.applier.stream_ended();
             let until = Instant::now() + wait;
             while Instant::now() < until {
-                self.tend();
+                self.tend().await;
                 sleep(TEND_EVERY.min(until - Instant::now())).await;
             }
         }
@@ -196,11 +196,11 @@ impl Sync {
     }
 
     /// Looks after workers and disk. Returns whether the control plane should hear of it.
-    fn tend(&mut self) -> bool {
-        let mut news = self.applier.tend();
+    async fn tend(&mut self) -> bool {
+        let mut news = self.applier.tend().await;
         if self.last_mend.is_none_or(|at| at.elapsed() >= MEND_EVERY) {
             self.last_mend = Some(Instant::now());
-            news |= self.applier.mend();
+            news |= self.applier.mend().await;
         }
         if news {
             self.note_position();
@@ -223,6 +223,7 @@ impl Sync {
             proven: wire(self.applier.proven()),
             draining: self.board.read().draining,
             disk_set_back: self.applier.is_set_back(),
+            disk_stalled: self.applier.is_disk_stalled(),
         }
     }
 
@@ -255,6 +256,7 @@ impl Sync {
         let refusals = self.applier.refusals();
         let is_history_rewritten = self.applier.is_history_rewritten();
         let is_set_back = self.applier.is_set_back();
+        let is_disk_stalled = self.applier.is_disk_stalled();
         let timing = self.applier.timing();
         self.board.write(|facts| {
             (facts.running, facts.serving, facts.on_disk) = (running, serving, on_disk);
@@ -262,6 +264,7 @@ impl Sync {
             facts.refusals = refusals;
             facts.is_history_rewritten = is_history_rewritten;
             facts.is_set_back = is_set_back;
+            facts.is_disk_stalled = is_disk_stalled;
             facts.timing = timing;
         });
         if running.is_some()

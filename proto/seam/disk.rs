@@ -8,6 +8,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use signal_hook::consts::SIGABRT;
+use signal_hook::{SigId, low_level};
+
 /// A file system.
 pub trait Disk: Send + Sync + 'static {
     /// Makes a folder and those above it, readable by the owner alone where it makes one.
@@ -45,6 +48,23 @@ pub trait Disk: Send + Sync + 'static {
     /// Whether only the owner of a file may read it. A file system without modes says yes.
     fn is_private(&self, _path: &Path) -> io::Result<bool> {
         Ok(true)
+    }
+    /// Has a byte added to a file when this process ends itself by an abort, until the mark is dropped: a watchdog, a
+    /// stack that overflows, memory that is not to be had, an assertion in C. A kill from outside, SIGKILL above all, and a
+    /// power cut add none, and neither does a segmentation fault in C. A file system that is not the system's
+    /// adds nothing.
+    fn mark_abort(&self, _path: &Path) -> io::Result<AbortMark> {
+        Ok(AbortMark(None))
+    }
+}
+
+/// Stands for what is done when the process aborts; see [`Disk::mark_abort`].
+#[derive(Debug)]
+pub struct AbortMark(Option<SigId>);
+
+impl Drop for AbortMark {
+    fn drop(&mut self) {
+        self.0.take().map(low_level::unregister);
     }
 }
 
@@ -154,6 +174,11 @@ impl Disk for RealDisk {
 
     fn is_private(&self, path: &Path) -> io::Result<bool> {
         Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
+    }
+
+    fn mark_abort(&self, path: &Path) -> io::Result<AbortMark> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        low_level::pipe::register(SIGABRT, file).map(|id| AbortMark(Some(id)))
     }
 }
 

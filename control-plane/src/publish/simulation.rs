@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rr_contract::model::id::{NodeId, RegionId};
+use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{Readiness, Shutdown, Tasks};
 use rr_contract::wire::fleet;
@@ -192,6 +193,59 @@ async fn a_revision_on_which_two_nodes_ended_goes_to_no_third_until_it_is_releas
     assert!(fourth.at().is_none() && !world.in_step(&nodes[1]), "the region is held");
     world.database.release(REGION);
     world.eventually("released", || nodes.iter().chain([&fourth]).all(|node| world.in_step(node))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_region_that_is_held_hears_of_what_was_taken_away_and_of_nothing_new() {
+    let world = World::start().await;
+    world.database.furnish(20);
+    let nodes: Vec<Node> = (1..4).map(|n| world.node(n)).collect();
+    for node in &nodes {
+        world.connect(node);
+    }
+    world.eventually("in step", || nodes.iter().all(|node| world.in_step(node))).await;
+    for node in &nodes {
+        node.disconnect();
+    }
+    sleep(Duration::from_secs(1)).await;
+    // Before it is held, and unknown to the node.
+    let first = world.database.take_away(1);
+    world.eventually("known", || world.is_current()).await;
+    let tried = world.publisher.position(REGION).expect("is loaded");
+    for node in &nodes[..2] {
+        node.crash_on(tried.clone());
+        world.connect(node);
+        sleep(Duration::from_secs(5)).await;
+    }
+    world.connect(&nodes[2]);
+    world.database.change(3);
+    let heard = |(gone, off): &(Key, Key)| {
+        nodes.iter().all(|node| {
+            let sent = node.sent();
+            sent.gone.contains(gone) && sent.narrowed.contains(off)
+        })
+    };
+    world.eventually("the first is heard of", || heard(&first)).await;
+    let second = world.database.take_away(7);
+    world.eventually("the second is heard of", || heard(&second)).await;
+    // After a restart of ours, what a node holds is not in the log any more: it is asked.
+    world.database.forget_history();
+    world.publisher.load().await.expect("it answers");
+    world.eventually("left", || nodes.iter().all(|node| !node.is_connected())).await;
+    let third = world.database.take_away(12);
+    for node in &nodes {
+        world.connect(node);
+    }
+    world.eventually("the third is heard of", || heard(&third)).await;
+    sleep(Duration::from_secs(20)).await;
+    for node in &nodes {
+        let sent = node.sent();
+        assert!(sent.resources <= 42 && !world.in_step(node), "nothing new was sent");
+        let is_proxy = |key: &Key| matches!(key.id, ResourceId::Proxy(_));
+        assert!(sent.narrowed.iter().all(is_proxy), "{:?}", sent.narrowed);
+    }
+    world.database.release(REGION);
+    world.eventually("released", || nodes.iter().all(|node| world.in_step(node))).await;
 }
 
 #[tokio::test(start_paused = true)]

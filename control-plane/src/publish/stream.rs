@@ -9,6 +9,7 @@ mod deliver;
 mod listing;
 mod outgoing;
 mod place;
+mod restrain;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,6 +149,8 @@ struct Talk {
     owes: Owes,
     diverged: Option<Box<Diverged>>,
     waiting: Option<Waiting>,
+    /// Up to which revision it was told what was taken away, while it waits.
+    restrained: u64,
     draining: bool,
     /// Held since a list was asked for, until what came of it was answered.
     place: Option<OwnedSemaphorePermit>,
@@ -278,6 +281,7 @@ where
             owes: Owes::Nothing,
             diverged: None,
             waiting: None,
+            restrained: 0,
             draining,
             place: None,
             refusals: 0,

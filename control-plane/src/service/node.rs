@@ -282,6 +282,7 @@ impl Look<'_> {
             draining: row.draining,
             held: false,
             disk_set_back: status.disk_set_back,
+            disk_stalled: status.disk_stalled,
             crash,
             why: String::new(),
             clash: None,

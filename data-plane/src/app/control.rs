@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
@@ -30,7 +30,7 @@ use crate::report::{self, Spool, SpoolHandle, Upload};
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
-use crate::sync::journal::{Journal, Recovered};
+use crate::sync::journal::{self, Journal, Recovered, Scribe};
 use crate::sync::{Board, Position, RetryBackoff, Sync};
 use crate::upstream::guard::Guard;
 use crate::upstream::{Resolver, SystemNames, Trust};
@@ -64,10 +64,29 @@ type Started = oneshot::Sender<Result<(), StartError>>;
 
 /// The thread's whole life.
 pub(super) fn run(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
+    let _end = End { state_dir: plan.config.state_dir.clone(), seams: plan.seams.clone() };
     let runtime = RuntimeBuilder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(live(plan, started, fail)),
+        Ok(runtime) => {
+            runtime.block_on(live(plan, started, fail));
+            // What waits for a disk is not waited for.
+            runtime.shutdown_background();
+        }
         Err(source) => tell(started, Err(StartError::System { what: "start the control runtime", source })),
+    }
+}
+
+/// Notes it if the thread ends in a panic: at a start that is the end of the process, and no abort.
+struct End {
+    state_dir: PathBuf,
+    seams: Seams,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            journal::leave_mark(&self.state_dir, &self.seams);
+        }
     }
 }
 
@@ -276,7 +295,7 @@ impl Core {
         let token = self.token.take().ok_or(StartError::NoToken)?;
         match late.cut(identity::join(&self.fleet, &token, BUILD)).await {
             Some(Ok(identity)) => {
-                let stored = self.settle_in(identity)?;
+                let stored = self.settle_in(identity).await?;
                 self.go_on(stored, tasks, late)
             }
             Some(Err(error)) if error.is_worth_another_try() => {
@@ -307,7 +326,7 @@ impl Core {
             sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
             match identity::join(&self.fleet, &token, BUILD).await {
                 Ok(identity) => {
-                    let stored = self.settle_in(identity)?;
+                    let stored = self.settle_in(identity).await?;
                     return self.go_on(stored, &tasks, &late);
                 }
                 Err(error) if error.is_worth_another_try() => {
@@ -319,15 +338,21 @@ impl Core {
         }
     }
 
-    /// Keeps a new identity before it is used: a token may be good for one node only.
-    fn settle_in(&self, identity: Identity) -> Result<Stored, StartError> {
-        self.identity_file.write(&identity)?;
-        info!(node = %identity.node, region = %identity.region_id(), "joined");
-        let (mut stored, _) = recall(identity, &self.state_dir, &self.node_key, &self.seams);
-        // What lies there was another node's; it is written over with the first configuration.
-        let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
-        (stored.inventory, stored.position) = (Inventory::new(vault), None);
-        Ok(stored)
+    /// Keeps a new identity before it is used: a token may be good for one node only. However long the disk takes for
+    /// it, this thread turns.
+    async fn settle_in(&self, identity: Identity) -> Result<Stored, StartError> {
+        let (file, state_dir) = (self.identity_file.clone(), self.state_dir.clone());
+        let (node_key, seams) = (Secret::new(self.node_key.expose().to_vec()), self.seams.clone());
+        let kept = tokio::task::spawn_blocking(move || {
+            file.write(&identity)?;
+            info!(node = %identity.node, region = %identity.region_id(), "joined");
+            let (mut stored, _) = recall(identity, &state_dir, &node_key, &seams);
+            // What lies there was another node's; it is written over with the first configuration.
+            let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
+            (stored.inventory, stored.position) = (Inventory::new(vault), None);
+            Ok(stored)
+        });
+        kept.await.map_err(|_| StartError::Ended)?
     }
 
     /// Starts the stream of configuration and the upload of records.
@@ -345,8 +370,10 @@ impl Core {
         self.statement.set(statement.to_string()).ok();
         let health = self.health;
         let vitals = Arc::new(move || health.is_good());
-        let applier = Applier::new(region, inventory, self.publisher, journal, position)
-            .proving(vitals, self.prove_for);
+        let scribe = Scribe::start(journal)
+            .map_err(|source| StartError::System { what: "start the thread of last-known-good", source })?;
+        let applier =
+            Applier::new(region, inventory, self.publisher, scribe, position).proving(vitals, self.prove_for);
         let upload = Upload { fleet: self.fleet.clone(), tls: Arc::clone(&tls), spool: self.spool.clone() };
         let sync = Sync::new(self.fleet, tls, applier, self.seams, self.board, self.spool, self.configured);
         tasks.spawn_local("sync", sync.run(late.clone()));

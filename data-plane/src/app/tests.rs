@@ -257,6 +257,7 @@ async fn the_admin_port_tells_the_audit_head_and_a_rewritten_history_is_reported
         "count": 1,
         "audit": fixture::audit(1).to_string(),
         "durable": true,
+        "disk_stalled": false,
     });
     assert_eq!(body().await, expected);
     let told = |said: &Said, rewritten| matches!(said, Said::Status(status) if status.history_rewritten == rewritten && status.running == Some(running.to_wire()));

@@ -79,8 +79,19 @@ struct Watched {
     silent: Duration,
 }
 
-/// Ends the watch when dropped.
-pub(super) struct Watch(#[expect(dead_code, reason = "its end is what is waited for")] SyncSender<()>);
+/// Ends the watch when dropped, but not where that is because of a panic: a thread that ended so is as good as one that
+/// hangs.
+pub(super) struct Watch(Option<SyncSender<()>>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take()
+            && std::thread::panicking()
+        {
+            std::mem::forget(sender);
+        }
+    }
+}
 
 impl Watchdog {
     /// Watches one more thread.
@@ -111,7 +122,7 @@ impl Watchdog {
                 }
             }
         })?;
-        Ok(Watch(watch))
+        Ok(Watch(Some(watch)))
     }
 
     fn step(&mut self, step: Duration) -> Option<Complaint> {
@@ -188,5 +199,18 @@ mod tests {
         worker.beat();
         watchdog.step(STEP);
         assert!(health.is_good());
+    }
+
+    #[test]
+    fn a_watch_that_goes_in_a_panic_leaves_the_dog_awake() {
+        let (sender, ended) = sync_channel(1);
+        let watch = Watch(Some(sender));
+        let panicked = std::thread::spawn(move || {
+            let _watch = watch;
+            std::panic::resume_unwind(Box::new("the control thread dies"));
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(ended.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
+        drop(Watch(Some(sync_channel(1).0)));
     }
 }

@@ -52,6 +52,7 @@ pub enum IdentityFileError {
 }
 
 /// Where the identity is kept.
+#[derive(Clone)]
 pub(crate) struct IdentityFile {
     path: PathBuf,
     key: StorageKey,

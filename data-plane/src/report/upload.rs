@@ -14,6 +14,7 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::telemetry_service_client::TelemetryServiceClient;
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -79,11 +80,23 @@ impl Upload {
     /// Nothing to send needs no connection.
     async fn wait_for_first(&self, cursor: &mut Cursor) -> Result<(u64, Bytes), UploadError> {
         loop {
-            if let Some(first) = cursor.next(&self.spool).map_err(UploadError::Spool)? {
+            if let Some(first) = self.read(cursor).await? {
                 return Ok(first);
             }
             self.spool.appended().await;
         }
+    }
+
+    /// The next batch. Read on another thread: a disk that stalls holds up nothing but this.
+    async fn read(&self, cursor: &mut Cursor) -> Result<Option<(u64, Bytes)>, UploadError> {
+        let (mut at, spool) = (std::mem::replace(cursor, Cursor::at(0)), self.spool.clone());
+        let read = spawn_blocking(move || {
+            let batch = at.next(&spool);
+            (at, batch)
+        });
+        let (at, batch) = read.await.map_err(|error| UploadError::Spool(io::Error::other(error)))?;
+        *cursor = at;
+        batch.map_err(UploadError::Spool)
     }
 
     async fn session(&self, cursor: Cursor, first: (u64, Bytes), acknowledged: &mut bool) -> UploadError {
@@ -114,7 +127,7 @@ impl Upload {
         loop {
             let mut more = true;
             while window.len() < WINDOW {
-                let Some(batch) = cursor.next(&self.spool).map_err(UploadError::Spool)? else {
+                let Some(batch) = self.read(&mut cursor).await? else {
                     more = false;
                     break;
                 };
@@ -126,7 +139,7 @@ impl Upload {
                     if answer.spool != self.spool.id() {
                         continue;
                     }
-                    self.hear(&answer, &mut window, &mut cursor)?;
+                    self.hear(&answer, &mut window, &mut cursor).await?;
                     *acknowledged = true;
                 }
                 () = self.spool.appended(), if !more && window.len() < WINDOW => {}
@@ -150,7 +163,7 @@ impl Upload {
         outbound.send(request).await.map_err(|_| UploadError::Closed)
     }
 
-    fn hear(
+    async fn hear(
         &self,
         answer: &fleet::UploadResponse,
         window: &mut VecDeque<(u64, Bytes)>,
@@ -159,9 +172,10 @@ impl Upload {
         for poison in &answer.poison {
             warn!(sequence = poison.sequence, reason = poison.reason, "control plane cannot read a batch");
             let body = window.iter().find(|(sequence, _)| *sequence == poison.sequence);
-            if let Some((sequence, body)) = body
-                && let Err(error) = self.spool.set_aside(*sequence, body)
-            {
+            let Some((sequence, body)) = body.cloned() else { continue };
+            let spool = self.spool.clone();
+            let kept = spawn_blocking(move || spool.set_aside(sequence, &body)).await;
+            if let Err(error) = kept.map_err(io::Error::other).flatten() {
                 warn!(%error, sequence, "unreadable batch could not be kept aside");
             }
         }

@@ -8,6 +8,7 @@
 //! control thread.
 
 mod check;
+mod disk;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use rr_contract::model::time;
 use rr_contract::wire::fleet;
-use rr_contract::wire::fleet::Outcome;
+use rr_contract::wire::fleet::{Outcome, Why};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -27,17 +28,17 @@ use crate::current::Publisher;
 use crate::snapshot::Snapshot;
 
 use super::inventory::{Foretold, Inventory, Terms};
-use super::journal::Journal;
+use super::journal::Scribe;
 use super::position::{AuditHead, InvalidPosition, Position};
 use super::prove::{Prover, Vitals};
-use super::transaction::{Fault, Offered, Transaction};
+use super::transaction::{Fault, Offered, Transaction, restraints};
 
 /// Owns the configuration of this node.
 pub(crate) struct Applier {
     region: RegionId,
     inventory: Inventory,
     publisher: Publisher<Snapshot>,
-    journal: Journal,
+    scribe: Scribe,
     transaction: Option<Transaction>,
     running: Option<Position>,
     on_disk: Option<Position>,
@@ -47,6 +48,8 @@ pub(crate) struct Applier {
     prover: Prover,
     /// The disk refused a second file, and that was said.
     without_spare: bool,
+    /// The disk stalls, and that was told.
+    was_stalled: bool,
     /// The last audit head that contradicted ours.
     contradiction: Option<AuditHead>,
     /// When the digest was last added up anew.
@@ -76,15 +79,15 @@ impl Applier {
         region: RegionId,
         inventory: Inventory,
         publisher: Publisher<Snapshot>,
-        journal: Journal,
+        scribe: Scribe,
         position: Option<Position>,
     ) -> Self {
-        let prover = Prover::new(position, &journal);
+        let prover = Prover::new(position, scribe.view());
         Self {
             region,
             inventory,
             publisher,
-            journal,
+            scribe,
             prover,
             transaction: None,
             running: position,
@@ -92,6 +95,7 @@ impl Applier {
             serving: position,
             swapped: VecDeque::new(),
             without_spare: false,
+            was_stalled: false,
             contradiction: None,
             recounted: None,
             is_corrected: false,
@@ -107,23 +111,29 @@ impl Applier {
 
     /// The newest place to which a crash leads back.
     pub(crate) fn proven(&self) -> Option<Position> {
-        let proven = self.journal.proven()?;
+        let proven = self.scribe.view().proven?;
         Some(self.running.filter(|running| running.is_same_content(&proven)).unwrap_or(proven))
     }
 
     /// What was gone back on, if nothing newer has been proven since.
     pub(crate) fn crash(&self) -> Option<fleet::CrashReport> {
-        self.journal.crash()
+        self.scribe.view().crash.clone()
     }
 
     /// Whether the node came up at an older place than it once stood at, because of its disk.
     pub(crate) fn is_set_back(&self) -> bool {
-        self.journal.is_set_back()
+        self.scribe.view().is_set_back
+    }
+
+    /// Whether the disk has not come to an end yet with what it was to write.
+    pub(crate) fn is_disk_stalled(&self) -> bool {
+        self.scribe.is_stalled()
     }
 
     /// The process ends in order.
-    pub(crate) fn settle(&mut self) {
-        self.journal.settle();
+    pub(crate) async fn settle(&mut self) {
+        // A disk that stalls does not hold up the end. Nothing is counted for it either.
+        self.scribe.settle().await.ok();
     }
 
     pub(crate) fn running(&self) -> Option<Position> {
@@ -183,7 +193,7 @@ impl Applier {
     }
 
     /// Closes the open transaction and takes it in.
-    pub(crate) fn commit(&mut self, commit: &fleet::Commit) -> Option<Answer> {
+    pub(crate) async fn commit(&mut self, commit: &fleet::Commit) -> Option<Answer> {
         let transaction = self.transaction.take_if(|open| open.txn == commit.txn)?;
         let since = Instant::now();
         let txn = transaction.txn.clone();
@@ -191,14 +201,14 @@ impl Applier {
         Some(match self.check(&transaction, commit) {
             Ok((position, foretold)) => {
                 let check = since.elapsed();
-                self.take(transaction, position, foretold, check)
+                self.take(transaction, position, foretold, check).await
             }
             Err(fault) => self.refuse(txn, fault),
         })
     }
 
     /// Moves on without a change.
-    pub(crate) fn mark(&mut self, mark: &fleet::Mark) -> Result<(), RefusedMark> {
+    pub(crate) async fn mark(&mut self, mark: &fleet::Mark) -> Result<(), RefusedMark> {
         let position = mark.position.as_ref().ok_or(InvalidPosition::Incomplete).and_then(Position::try_from);
         let position = position.map_err(RefusedMark::Invalid)?;
         self.guard(&position).map_err(|_| RefusedMark::Rewritten)?;
@@ -208,30 +218,62 @@ impl Applier {
             *running = position.knowing(running);
         }
         let marked = *running;
+        self.reach(marked);
         if self.swapped.is_empty() {
             self.serving = Some(marked);
         }
-        self.write_mark(marked);
+        self.write_mark(marked).await;
         Ok(())
     }
 
-    /// Puts a mark behind what is on disk already: of the audit chain, a restart is to know the newest head.
-    fn write_mark(&mut self, position: Position) {
-        let is_behind = |on_disk: Position| on_disk != position && on_disk.is_same_content(&position);
-        // Where nothing can be appended, `mend` writes the whole.
-        if !self.on_disk.is_some_and(is_behind) || self.journal.wants_fold() {
+    /// What a later place took away is no longer kept in mind there.
+    fn reach(&mut self, position: Position) {
+        if self.inventory.restrained() == 0 {
             return;
         }
-        match self.journal.append(&[], &position) {
-            Ok(()) => self.on_disk = Some(position),
-            Err(error) => warn!(%error, ?position, "mark not written to last-known-good, trying again"),
+        let mut snapshot = self.publisher.current().clone();
+        if self.inventory.reached(&position, &mut snapshot) {
+            snapshot.revision = position.revision;
+            self.swap(snapshot, position);
         }
+    }
+
+    fn swap(&mut self, snapshot: Snapshot, position: Position) -> u64 {
+        let generation = self.publisher.publish(snapshot);
+        self.swapped.push_back((generation, position));
+        generation
+    }
+
+    /// Takes from what runs what was taken away at a place that this node is not brought to. Returns whether something
+    /// else runs now.
+    pub(crate) async fn restrain(&mut self, message: &fleet::Restrain) -> Result<bool, Fault> {
+        let until = message.until.as_ref().and_then(|until| Position::try_from(until).ok());
+        let until = until.ok_or_else(|| Fault::new(Why::Transport, "restraint has no position"))?;
+        let Some(running) = self.running else { return Ok(false) };
+        if (until.lineage, until.region) != (running.lineage, running.region)
+            || until.revision < running.revision
+        {
+            // About a place where this node does not stand, or no longer.
+            return Ok(false);
+        }
+        let later = restraints(message)?;
+        let mut snapshot = self.publisher.current().clone();
+        if !self.inventory.restrain(&until, &later, &mut snapshot) {
+            return Ok(false);
+        }
+        info!(until = until.revision, restrained = self.inventory.restrained(), "runs less than it was sent");
+        // In force first: it only takes away, and a disk may be slow.
+        self.swap(snapshot, running);
+        // Until it is written, a restart would not stand here.
+        self.on_disk = None;
+        self.write(None, running).await;
+        Ok(true)
     }
 
     /// Sees what the workers have run on, frees what they let go of, and looks whether a part of what is held
     /// still is what was sent.
     /// Returns whether something is to be told.
-    pub(crate) fn tend(&mut self) -> bool {
+    pub(crate) async fn tend(&mut self) -> bool {
         self.publisher.bury();
         let generation = self.publisher.serving();
         if let Some(digest) = self.inventory.check_slice() {
@@ -246,7 +288,15 @@ impl Applier {
             // Marks may have come since.
             self.serving = self.running;
         }
-        news | self.prover.tend(generation, self.on_disk, &mut self.journal, Instant::now())
+        news |= self.catch_up().await;
+        // What cannot be written down now is proven when it can.
+        if !self.scribe.is_stalled()
+            && let Some((position, file)) = self.prover.tend(generation, Instant::now())
+        {
+            self.prove(position, file).await;
+            news = true;
+        }
+        news
     }
 
     /// Says the truth about what is held, which is not what was thought. On disk is what was sent.
@@ -258,49 +308,12 @@ impl Applier {
         }
     }
 
-    /// Tries again what the disk refused, and sees to it that there are two files. Returns whether there is
-    /// more on disk than before.
-    pub(crate) fn mend(&mut self) -> bool {
-        let Some(running) = self.running else { return false };
-        // What was not sent is never written over what was.
-        if self.inventory.is_damaged() {
-            return false;
-        }
-        if let Some(on_disk) = self.on_disk.filter(|on_disk| on_disk.is_same_content(&running)) {
-            let is_behind = on_disk != running;
-            let is_due = self.journal.wants_spare() || (is_behind && self.journal.wants_fold());
-            if !is_due {
-                self.without_spare = false;
-                return false;
-            }
-            return match self.journal.spare(&self.inventory, &running) {
-                Ok(()) => {
-                    self.without_spare = false;
-                    self.on_disk = Some(running);
-                    is_behind
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.without_spare, true) {
-                        warn!(%error, "last-known-good not written a second time, trying again");
-                    }
-                    false
-                }
-            };
-        }
-        let mended = self.journal.fold(&self.inventory, &running).is_ok();
-        if mended {
-            info!(position = ?running, "last-known-good written again");
-            self.on_disk = Some(running);
-        }
-        mended
-    }
-
     /// Forgets a transaction whose stream has ended.
     pub(crate) fn stream_ended(&mut self) {
         self.transaction = None;
     }
 
-    fn take(
+    async fn take(
         &mut self,
         transaction: Transaction,
         position: Position,
@@ -314,26 +327,17 @@ impl Applier {
         let mut snapshot = self.publisher.current().clone();
         let terms = Terms { mode, adopted: adopted.as_ref() };
         let refused = self.inventory.take(terms, foretold, changes, &mut snapshot);
+        self.inventory.reached(&position, &mut snapshot);
         snapshot.revision = position.revision;
         snapshot.ready = true;
         let compile = lap(&mut watch);
 
-        let written = if !is_appended || self.journal.wants_fold() {
-            self.journal.fold(&self.inventory, &position)
-        } else {
-            self.journal.append(&bodies, &position)
-        };
+        let durable = self.write(is_appended.then_some(bodies), position).await;
         let disk = lap(&mut watch);
-        let durable = written.is_ok();
-        match written {
-            Ok(()) => self.on_disk = Some(position),
-            Err(error) => warn!(%error, ?position, "last-known-good not written, running all the same"),
-        }
-        let generation = self.publisher.publish(snapshot);
+        let generation = self.swap(snapshot, position);
         self.running = Some(position);
-        self.swapped.push_back((generation, position));
-        let file = durable.then(|| self.journal.newest());
-        self.prover.began(generation, position, file, &self.journal, Instant::now());
+        let file = durable.then(|| self.scribe.view().newest);
+        self.prover.began(generation, position, file, self.scribe.view(), Instant::now());
         let timing = timing(check, compile, disk, lap(&mut watch));
         self.timing = Some(timing);
         let (refusals, standing) = (self.inventory.told(refused.iter()), self.inventory.refusals());

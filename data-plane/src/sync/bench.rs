@@ -1,11 +1,7 @@
-//! A door for the benches, behind a feature of its own: one change after another, and reads of what is in force.
+//! A door for the benches: one change after another, and reads of what is in force.
 //!
-//! Goes through everything that a stream would but the network, and writes to a disk that keeps nothing.
-
-#![cfg_attr(
-    not(feature = "bench"),
-    allow(dead_code, unreachable_pub, reason = "without the feature only a test comes through this door")
-)]
+//! Goes through everything that a stream would but the network, and writes to a disk that keeps nothing. It is in every
+//! build, so that what is measured is what runs; nothing of the node comes through it.
 
 use std::hint::black_box;
 use std::io;
@@ -20,13 +16,14 @@ use rr_contract::seam::{Disk, DiskFile, Seams, SystemClock, SystemEntropy};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Mode, Outcome};
+use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 
 use crate::current::{Reader, cell};
 use crate::snapshot::{Snapshot, Vault};
 
 use super::apply::Applier;
 use super::inventory::Inventory;
-use super::journal::Journal;
+use super::journal::{Journal, Scribe};
 use super::transaction::{Changes, read_body};
 
 const REGION: RegionId = RegionId::from_random([0; 16]);
@@ -40,6 +37,7 @@ pub struct Edge {
     twin: Inventory,
     reader: Reader<Snapshot>,
     revision: u64,
+    runtime: Runtime,
 }
 
 impl Edge {
@@ -51,9 +49,11 @@ impl Edge {
             Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), disk: Arc::new(Nowhere) };
         let (journal, _) = Journal::boot(Path::new("bench"), &Secret::new(vec![0; 32]), seams, empty);
         let (publisher, mut seats) = cell(Snapshot::default(), 1);
-        let applier = Applier::new(REGION, empty(), publisher, journal, None);
+        let scribe = Scribe::start(journal).expect("a thread starts");
+        let applier = Applier::new(REGION, empty(), publisher, scribe, None);
+        let runtime = RuntimeBuilder::new_current_thread().enable_time().build().expect("a runtime starts");
         let reader = seats.remove(0).sit();
-        let mut edge = Self { applier, twin: empty(), reader, revision: 0 };
+        let mut edge = Self { applier, twin: empty(), reader, revision: 0, runtime };
         let (mut bodies, mut body, mut size) = (Vec::new(), fleet::ChunkBody::default(), 0);
         for (key, payload) in resources {
             size += payload.len();
@@ -134,13 +134,17 @@ impl Edge {
         for chunk in &chunks {
             answer = answer.or_else(|| self.applier.chunk(chunk));
         }
-        let answer = answer.or_else(|| self.applier.commit(&commit)).expect("a transaction is answered");
+        let answer = match answer {
+            Some(answer) => Some(answer),
+            None => self.runtime.block_on(self.applier.commit(&commit)),
+        };
+        let answer = answer.expect("a transaction is answered");
         let took = processor_time() - before;
         assert_ne!(answer.0.outcome(), Outcome::Refused, "{:?}", answer.0.refusals);
         // A worker lets go of the version before, and the control thread pays for freeing it.
         self.reader.tick();
         let before = processor_time();
-        self.applier.tend();
+        self.runtime.block_on(self.applier.tend());
         took + (processor_time() - before)
     }
 }

@@ -3,8 +3,8 @@
 //! Two views are kept apart. *Wanted* is what was sent, and the digest is of that alone. *Running* is what
 //! compiled: a refused target or proxy keeps its previous version, an upstream credential too; a refused
 //! caller credential is accepted no longer; rules, filters and meters, which this build cannot run, close
-//! the proxies that they would bear on. Absence deletes only in a snapshot. Of one resource that panics or takes
-//! too long to compile, no other hears.
+//! the proxies that they would bear on. Absence deletes only in a snapshot. Of one resource that panics or is
+//! too much to compile, no other hears.
 //! Does no I/O, and is not seen by requests: they see the [`Snapshot`] that it writes.
 
 mod entry;
@@ -13,11 +13,13 @@ mod index;
 mod judge;
 mod proxies;
 mod recall;
+mod restraints;
 mod revocations;
 mod tell;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -36,10 +38,13 @@ use self::entry::{CallerPart, Entry, Part, Reason, Running, may_stay};
 use self::guard::Guard;
 use self::index::{Index, Number};
 use self::judge::Parsed;
-use self::revocations::Revocations;
+use self::restraints::Restraints;
+use self::versions::Versions;
 
 pub(crate) use self::judge::FEATURES;
-pub(crate) use self::recall::{Load, Parser};
+pub(crate) use self::recall::{Image, Load, Parser};
+pub(crate) use self::restraints::Later;
+pub(crate) use self::revocations::Revocations;
 
 /// With so many changes at once, seals are opened when they are used and not when they come.
 const UNSEALED_MAX: usize = 1_000;
@@ -51,9 +56,10 @@ pub(crate) struct Inventory {
     entries: BTreeMap<Key, Entry>,
     index: Index,
     refused: BTreeSet<Key>,
-    /// The highest version that was ever accepted, whether the credential is still here or not.
-    versions: HashMap<CredentialId, u64>,
+    /// The highest versions that were ever accepted, whether the credential is still here or not.
+    versions: Versions,
     revocations: Revocations,
+    restraints: Restraints,
     guard: Guard,
     /// Up to where upkeep has come.
     checked: Option<Key>,
@@ -102,8 +108,9 @@ impl Inventory {
             entries: BTreeMap::new(),
             index: Index::default(),
             refused: BTreeSet::new(),
-            versions: HashMap::new(),
+            versions: Versions::default(),
             revocations: Revocations::default(),
+            restraints: Restraints::default(),
             guard: Guard::default(),
             checked: None,
             damaged: BTreeSet::new(),
@@ -299,6 +306,9 @@ impl Inventory {
         running: Option<Running>,
         refusal: Option<Box<Reason>>,
     ) {
+        if let ResourceId::Credential(id) = &key.id {
+            self.versions.arrive(id);
+        }
         let was_refused = before.as_ref().is_some_and(|before| before.refusal.is_some());
         self.note_refusal(key, was_refused, refusal.is_some());
         let (number, refs) = match before {
@@ -320,8 +330,11 @@ impl Inventory {
         }
     }
 
-    /// Refuses a caller credential that this node has seen revoked.
+    /// Refuses what a later place takes away, and a caller credential that this node has seen revoked.
     fn revoked(&mut self, key: &Key, offered: &Offered, terms: Terms<'_>) -> Option<Reason> {
+        if let Some(reason) = self.restraints.bites(key, &offered.hash) {
+            return Some(reason);
+        }
         let ResourceId::Credential(id) = key.id else { return None };
         let bites = match terms.adopted {
             None => self.revocations.still_bites(&id, &offered.hash),
@@ -344,6 +357,9 @@ impl Inventory {
         self.damaged.remove(key);
         self.index.leave(key, &entry.refs);
         swap_callers(entry.callers(), None, snapshot);
+        if let ResourceId::Credential(id) = key.id {
+            self.versions.leave(id);
+        }
         match key.id {
             ResourceId::Proxy(id) => snapshot.remove_proxy(&id),
             ResourceId::Credential(id) if !judge::is_upstream(&entry.wanted) => self.revocations.bury(id),

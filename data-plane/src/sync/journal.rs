@@ -8,11 +8,12 @@
 //! The invariant: what is read back is a state that was committed, or none.
 
 mod ahead;
+mod back;
 mod boot;
 mod counter;
-#[cfg(any(test, feature = "bench"))]
 pub(crate) mod faults;
 mod frame;
+mod scribe;
 #[cfg(test)]
 mod tests;
 
@@ -22,17 +23,23 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::seal::storage::StorageKey;
-use rr_contract::seam::{DiskFile, Seams, draw};
+use rr_contract::seam::{AbortMark, DiskFile, Seams, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 
-use super::inventory::Inventory;
+use super::inventory::{Image, Inventory};
 use super::position::Position;
+use super::transaction::Offered;
 
 use self::counter::Counter;
 use self::frame::{Chain, Kind, ProofMark, VersionList};
 
 pub(crate) use self::boot::Recovered;
+pub(crate) use self::counter::leave_mark;
+pub(crate) use self::scribe::{Done, Scribe, Stalled, View, Write};
+
+/// In the folder of state.
+const FOLDER: &str = "last-good";
 
 /// How much may be appended before the file is written anew: this, or a quarter of what it starts with.
 const APPENDED_MIN: u64 = 1024 * 1024;
@@ -63,6 +70,8 @@ pub(crate) struct Journal {
     /// The file of the boundary that is next to be proven.
     awaited: Option<u64>,
     counter: Counter,
+    /// Notes it if the process ends itself.
+    mark: Option<AbortMark>,
     /// What was committed last is damaged or missing.
     set_back: bool,
 }
@@ -83,7 +92,6 @@ struct Open {
 
 impl Journal {
     /// Reads what is there, and gets ready to go on with it.
-    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn boot(
         state_dir: &Path,
         node_key: &Secret,
@@ -97,7 +105,7 @@ impl Journal {
 
     fn closed(state_dir: &Path, node_key: &Secret, seams: Seams) -> Self {
         Self {
-            folder: state_dir.join("last-good"),
+            folder: state_dir.join(FOLDER),
             key: StorageKey::derive(node_key, "last known good"),
             seams,
             newest: 0,
@@ -108,6 +116,7 @@ impl Journal {
             lived: None,
             awaited: None,
             counter: Counter::default(),
+            mark: None,
             set_back: false,
         }
     }
@@ -143,9 +152,9 @@ impl Journal {
     }
 
     /// Writes the state that the newest file holds into another one. If that fails, the newest goes on.
-    pub(crate) fn spare(&mut self, inventory: &Inventory, position: &Position) -> io::Result<()> {
+    pub(crate) fn spare(&mut self, image: &Image, position: &Position) -> io::Result<()> {
         let (before, newest) = (self.open.take(), self.newest);
-        let written = self.fold(inventory, position);
+        let written = self.fold(image, position);
         if written.is_err() && self.newest == newest {
             self.open = before;
         }
@@ -189,7 +198,7 @@ impl Journal {
     }
 
     /// Writes the whole state into a new file.
-    pub(crate) fn fold(&mut self, inventory: &Inventory, position: &Position) -> io::Result<()> {
+    pub(crate) fn fold(&mut self, image: &Image, position: &Position) -> io::Result<()> {
         self.open = None;
         self.seams.disk.create_dir_all(&self.folder)?;
         let number = self.newest + 1;
@@ -205,7 +214,7 @@ impl Journal {
         if lived.into_iter().any(|lived| lived.is_same_content(position)) {
             proof = Some(Proof { position: *position, file: number });
         }
-        let written = self.write_whole(&beside, inventory, position, proof).and_then(|whole| {
+        let written = self.write_whole(&beside, image, position, proof).and_then(|whole| {
             self.seams.disk.rename(&beside, &path)?;
             Ok(whole)
         });
@@ -218,6 +227,7 @@ impl Journal {
         self.seams.disk.replace(&self.marker(), number.to_string().as_bytes())?;
         let file = self.seams.disk.append(&path)?;
         self.open = Some(Open { file, chain, base, appended: 0 });
+        self.is_written();
         self.prune()
     }
 
@@ -225,27 +235,25 @@ impl Journal {
     fn write_whole(
         &self,
         path: &Path,
-        inventory: &Inventory,
+        image: &Image,
         position: &Position,
         proof: Option<Proof>,
     ) -> io::Result<(Chain, u64)> {
         let chain = Chain::start(draw(&*self.seams.entropy));
         let bytes = chain.header();
         let mut out = Whole { journal: self, file: self.seams.disk.append(path)?, chain, bytes, written: 0 };
-        let versions: Vec<_> = inventory.versions().collect();
-        for versions in versions.chunks(VERSIONS) {
-            let list = VersionList::of(versions.iter().copied());
+        for versions in image.versions.chunks(VERSIONS) {
+            let list = VersionList::of(versions.iter().map(|(id, version)| (id, *version)));
             out.frame(Kind::Versions, &list.encode_to_vec())?;
         }
-        out.frame(Kind::Revocations, &inventory.revocations())?;
+        out.frame(Kind::Revocations, &image.revocations)?;
         // Proxies last, so that each finds what it names when it is taken in. What runs in the place of a refused
         // version comes before that.
         for proxies in [false, true] {
             let now = |key: &Key| matches!(key.id, ResourceId::Proxy(_)) == proxies;
-            let kept = inventory.kept().filter(|(key, _)| now(key));
-            out.resources(Kind::Kept, kept.map(|(key, offered)| offered.to_wire(key)))?;
-            let wanted = inventory.wanted().filter(|(key, _)| now(key));
-            out.resources(Kind::Changes, wanted.map(|(key, offered)| offered.to_wire(key)))?;
+            let wire = |(key, offered): &(Key, Offered)| now(key).then(|| offered.to_wire(key));
+            out.resources(Kind::Kept, image.kept.iter().filter_map(wire))?;
+            out.resources(Kind::Changes, image.wanted.iter().filter_map(wire))?;
         }
         out.frame(Kind::Commit, &position.to_wire().encode_to_vec())?;
         if let Some(proof) = proof {
@@ -336,21 +344,21 @@ impl Whole<'_> {
 }
 
 /// Whether a test has switched off what keeps frames in their place and states whole: the negative control.
-#[cfg(any(test, feature = "bench"))]
+#[cfg(test)]
 fn checks_are_off() -> bool {
     faults::CHECKS_OFF.get()
 }
 
-#[cfg(not(any(test, feature = "bench")))]
+#[cfg(not(test))]
 const fn checks_are_off() -> bool {
     false
 }
 
 /// On a thread that works for another.
-#[cfg(any(test, feature = "bench"))]
+#[cfg(test)]
 fn switch_checks(off: bool) {
     faults::CHECKS_OFF.set(off);
 }
 
-#[cfg(not(any(test, feature = "bench")))]
+#[cfg(not(test))]
 const fn switch_checks(_: bool) {}

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Sync;
 use super::apply::{Answer, RefusedMark};
@@ -145,13 +145,13 @@ impl<'a> Session<'a> {
                 self.answer(answer).await?;
             }
             Some(Heard::Commit(commit)) => {
-                let answer = self.sync.applier.commit(&commit);
+                let answer = self.sync.applier.commit(&commit).await;
                 self.sync.note_position();
                 self.moved |= self.sync.applier.is_history_rewritten();
                 self.answer(answer).await?;
             }
             Some(Heard::Mark(mark)) => {
-                match self.sync.applier.mark(&mark) {
+                match self.sync.applier.mark(&mark).await {
                     // A new stream would not change what was found: the status says it.
                     Ok(()) | Err(RefusedMark::Rewritten) => {}
                     Err(RefusedMark::Elsewhere) => return self.astray().await.map(|()| None),
@@ -172,6 +172,16 @@ impl<'a> Session<'a> {
                 self.tell().await?;
             }
             Some(Heard::Ping(ping)) => self.say(Said::Pong(fleet::Pong { number: ping.number })).await?,
+            Some(Heard::Restrain(restrain)) => match self.sync.applier.restrain(&restrain).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.sync.note_position();
+                    self.tell().await?;
+                }
+                Err(fault) => {
+                    warn!(%fault, "control plane takes something away, and what that is cannot be read")
+                }
+            },
             // A kind of message from the future was not asked for.
             None => {}
         }
@@ -218,7 +228,7 @@ impl<'a> Session<'a> {
 
     /// Looks after workers and disk, and tells what is new or due.
     async fn look(&mut self) -> Result<(), SessionError> {
-        let news = self.sync.tend();
+        let news = self.sync.tend().await;
         let every = if self.moved { self.status_every.min(STATUS_AFTER_MARK) } else { self.status_every };
         if news || self.last_status.elapsed() >= every { self.tell().await } else { Ok(()) }
     }

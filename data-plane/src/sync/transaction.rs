@@ -4,6 +4,7 @@
 //! each payload has the hash that it claims, if it claims one.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use prost::Message as _;
 use rr_contract::digest::{ResourceHash, resource_hash};
@@ -24,7 +25,8 @@ const TRANSACTION_MAX: usize = 2 * 1024 * 1024 * 1024;
 pub(crate) struct Offered {
     pub(crate) hash: ResourceHash,
     pub(crate) revision: u64,
-    pub(crate) payload: Box<[u8]>,
+    /// Shared with whoever writes it down.
+    pub(crate) payload: Arc<[u8]>,
     pub(crate) needs: Vec<String>,
 }
 
@@ -171,7 +173,7 @@ pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault>
         let offered = Offered {
             hash,
             revision: resource.revision,
-            payload: Box::from(&resource.payload[..]),
+            payload: Arc::from(&resource.payload[..]),
             needs: resource.needs,
         };
         changes.insert(key, Change::Upsert(offered));
@@ -180,6 +182,17 @@ pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault>
         changes.insert(parse_key(Some(removal))?, Change::Removal);
     }
     Ok(())
+}
+
+/// What a message that restrains says of keys: what is published under them now, if anything is.
+pub(crate) fn restraints(message: &fleet::Restrain) -> Result<HashMap<Key, Option<Offered>>, Fault> {
+    let mut changes = Changes::new();
+    read_body(&message.body, &mut changes)?;
+    let later = changes.into_iter().map(|(key, change)| match change {
+        Change::Upsert(offered) => (key, Some(offered)),
+        Change::Removal => (key, None),
+    });
+    Ok(later.collect())
 }
 
 fn revived(ids: &[String]) -> Result<HashSet<CredentialId>, Fault> {

@@ -3,14 +3,12 @@
 //! `cargo run --release -p rr-integration --bin bench -- <name>` prints every round and a table; with `--json`,
 //! one object a line instead: `{"bench":…,"metric":…,"value":…,"unit":…,"n":…,"spread":…,"note":…}`.
 
-#[cfg(feature = "journal")]
 mod apply;
 mod churn;
 mod coldstart;
 mod fixtures;
 mod generate;
 mod herd;
-#[cfg(feature = "journal")]
 mod lkg_faults;
 mod load;
 mod management;
@@ -18,7 +16,6 @@ mod memory;
 mod propagation;
 mod reconnect;
 mod report;
-#[cfg(feature = "store")]
 mod revisions;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +44,6 @@ enum Bench {
     /// Changes without end under load, beside the same load in quiet.
     Churn(churn::Args),
     /// What one change of the standard load costs a node, and what reading what is in force does.
-    #[cfg(feature = "journal")]
     Apply(apply::Args),
     /// A node with the standard load on disk and no control plane: until it answers for every proxy; memory.
     Coldstart(coldstart::Args),
@@ -58,12 +54,10 @@ enum Bench {
     /// Size of the standard load, and how long it takes to make and to parse.
     Generate(generate::Args),
     /// Faults on the disk under last-known-good.
-    #[cfg(feature = "journal")]
     LkgFaults(lkg_faults::Args),
     /// One large organization: applied, applied unchanged, read; and what memory it takes.
     Management(management::Args),
     /// Publishing by many writers beside bare commits of the same engine.
-    #[cfg(feature = "store")]
     Revisions(revisions::Args),
 }
 
@@ -76,14 +70,11 @@ async fn main() -> anyhow::Result<()> {
         Bench::Herd(args) => herd::run(args, &mut report).await?,
         Bench::Reconnect(args) => reconnect::run(args, &mut report).await?,
         Bench::Churn(args) => churn::run(args, &mut report).await?,
-        #[cfg(feature = "journal")]
         Bench::Apply(args) => apply::run(&args, &mut report)?,
         Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
-        #[cfg(feature = "journal")]
         Bench::LkgFaults(args) => lkg_faults::run(&args, &mut report)?,
         Bench::Management(args) => management::run(args, &mut report).await?,
-        #[cfg(feature = "store")]
         Bench::Revisions(args) => revisions::run(args, &mut report).await?,
         Bench::Fixtures(args) => return fixtures::run(args).await,
         Bench::Generate(args) => generate::run(&args, &mut report)?,

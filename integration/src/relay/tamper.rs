@@ -96,7 +96,12 @@ impl Tamper {
                 record.questions.fetch_add(1, Ordering::Relaxed);
                 return [message].into();
             }
-            Down::Welcome(_) | Down::Mark(_) | Down::Goaway(_) | Down::Drain(_) | Down::Ping(_) => {
+            Down::Welcome(_)
+            | Down::Mark(_)
+            | Down::Goaway(_)
+            | Down::Drain(_)
+            | Down::Ping(_)
+            | Down::Restrain(_) => {
                 let stalls = *lock(&record.fault) == Fault::Stall && matches!(message, Down::Mark(_));
                 return if stalls { VecDeque::new() } else { [message].into() };
             }

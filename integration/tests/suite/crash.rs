@@ -1,6 +1,8 @@
 //! A configuration that the process does not survive: the node is back on its last proven one in two starts, says
 //! so, and serves.
 
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 use rr_integration::caller::Caller;
 use rr_integration::process::{Control, Edge, admin};
 use rr_integration::upstream::Upstream;
@@ -20,6 +22,53 @@ async fn a_node_whose_workers_hang_on_activation_is_ended_by_its_watchdog_and_co
 {
     let log = survive("hang-here").await;
     assert!(log.contains("thread hangs, ending the process") && log.contains("worker-"), "{log}");
+}
+
+/// A kill from outside says nothing about the configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_right_after_the_first_configuration_and_after_a_revocation_cost_nothing_and_revive_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let upstream = Upstream::start().await;
+    let mut control = Control::start(&folder.path().join("control")).await;
+    let api = control.bootstrap().await;
+    api.org("acme").await.expect("org");
+    let keys = api.region("eu", "").await.expect("region");
+    api.target("acme", "echo", &upstream.url()).await.expect("target");
+    api.upstream("acme", "secret", &keys, &upstream.url(), "s3cret").await.expect("secret");
+    let key = api.caller("acme", "app").await.expect("caller");
+    let leaked = api.caller("acme", "leaked").await.expect("caller");
+    api.proxy("acme", "echo", "app", "echo", "secret", "eu").await.expect("proxy");
+    api.proxy("acme", "other", "leaked", "echo", "secret", "eu").await.expect("proxy");
+    let token = api.node_token("eu", &keys, 1).await.expect("token");
+    let mut edge = Edge::start(&folder.path().join("edge"), control.fleet, token.to_secret().expose());
+    edge.ready().await;
+    for _ in 0..3 {
+        edge.kill();
+        edge = edge.restart();
+        edge.ready().await;
+        let caller = Caller::new(edge.listen, "acme.echo", &key);
+        assert_eq!(caller.get("/").await.status, 200);
+        assert!(config(&edge).await.expect("it answers")["crash"].is_null());
+    }
+    let other = Caller::new(edge.listen, "acme.other", &leaked);
+    assert_eq!(other.get("/").await.status, 200);
+    let ask = mg::DeleteCredentialRequest {
+        org: "acme".to_owned(),
+        credential: "leaked".to_owned(),
+        cascade: vec!["proxies/other".to_owned()],
+        ..Default::default()
+    };
+    CredentialServiceClient::new(api.connection()).delete_credential(ask).await.expect("deleted");
+    eventually("it is revoked", || async { (other.get("/").await.status == 401).then_some(()) }).await;
+    // Nobody tells it anything from here on.
+    control.kill();
+    for _ in 0..3 {
+        edge.kill();
+        edge = edge.restart();
+        edge.ready().await;
+        assert_eq!(other.at(edge.listen).get("/").await.status, 401);
+        assert_eq!(Caller::new(edge.listen, "acme.echo", &key).get("/").await.status, 200);
+    }
 }
 
 /// Publishes a proxy of this name, and starts the node again whenever it has ended. Returns its log.

@@ -20,3 +20,4 @@ mod readme;
 mod refusals;
 mod rest;
 mod restore;
+mod stalled_disk;

@@ -116,6 +116,23 @@ impl Database {
         self.publish(all);
     }
 
+    /// Removes a proxy, and switches off the one behind it.
+    pub(super) fn take_away(&self, n: usize) -> (Key, Key) {
+        let (gone, _) = proxy(n);
+        let (off, payload) = proxy(n + 1);
+        let mut message = fleet::ProxyResource::decode(payload).expect("decodes");
+        message.active = false;
+        {
+            let mut state = self.state();
+            state.head += 1;
+            let revision = state.head;
+            state.current.remove(&gone);
+            state.changes.push(PublishedChange { key: gone, revision, payload: None });
+        }
+        self.publish(vec![(off, message.encode_to_vec().into())]);
+        (gone, off)
+    }
+
     /// Publishes another version of a target; how large its payload is.
     pub(super) fn change(&self, n: usize) -> usize {
         let content = self.state().head + 1;

@@ -1,6 +1,6 @@
 //! A node: it holds what it was sent, checks it, answers, and has faults.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -56,6 +56,9 @@ pub(super) struct Sent {
     pub(super) transactions: usize,
     pub(super) modes: Vec<fleet::Mode>,
     pub(super) revived: Vec<String>,
+    /// What it was told while it was held back: keys that went, and those that are other than before.
+    pub(super) gone: BTreeSet<Key>,
+    pub(super) narrowed: BTreeSet<Key>,
     /// When it heard what, in milliseconds since it was made.
     pub(super) heard: Vec<(u128, String)>,
 }
@@ -275,6 +278,10 @@ impl Node {
                     }
                     Vec::new()
                 }
+                Down::Restrain(restrain) => {
+                    self.restrain(&restrain);
+                    Vec::new()
+                }
                 Down::Welcome(_) | Down::Goaway(_) | Down::Drain(_) => Vec::new(),
             };
             for answer in answers {
@@ -390,6 +397,14 @@ impl Node {
             answers.push(Up::Status(fleet::Status { running: state.said(), ..Default::default() }));
         }
         answers
+    }
+
+    fn restrain(&self, restrain: &fleet::Restrain) {
+        let body = fleet::ChunkBody::decode(restrain.body.as_slice()).expect("decodes");
+        let mut state = self.state();
+        let keys = body.upserts.iter().filter_map(|resource| resource.key.as_ref());
+        state.sent.narrowed.extend(keys.map(|key| Key::try_from(key).expect("good")));
+        state.sent.gone.extend(body.removals.iter().map(|key| Key::try_from(key).expect("good")));
     }
 
     fn report(&self, query: &fleet::BucketQuery) -> fleet::BucketReport {

@@ -32,7 +32,7 @@ where
     pub(super) async fn advance(&mut self, talk: &mut Talk, fence: &CancellationToken) -> Result<(), End> {
         talk.heads.mark_unchanged();
         if self.waits(talk)? {
-            return Ok(());
+            return self.restrain(talk).await;
         }
         let stop = self.stop.clone();
         // What takes a while for a large region: the stop and the fence do not wait for it.
@@ -135,7 +135,7 @@ where
     }
 
     /// Asks the node what it holds.
-    async fn ask(&mut self, talk: &mut Talk) -> Result<(), End> {
+    pub(super) async fn ask(&mut self, talk: &mut Talk) -> Result<(), End> {
         let query = draw::<8>(&*self.seams.entropy);
         let holds = talk.base.position().map_or(0, |at| at.count);
         let (survey, question) = {

@@ -51,8 +51,8 @@ pub(super) fn why(node: &fleet::Node) -> String {
     }
     if node.held {
         return format!(
-            "its region is held because nodes crashed: it stays at revision {stands} until what is held is changed \
-             where need be and `rrctl revision release --region {}` sends on what is newest",
+            "its region is held because nodes crashed: it stays at revision {stands}, less what was taken away since, until \
+             what is held is changed where need be and `rrctl revision release --region {}` sends on what is newest",
             node.region
         );
     }
@@ -64,6 +64,11 @@ pub(super) fn why(node: &fleet::Node) -> String {
         let more = node.standing.len() - 1;
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         return format!("it refuses {what}{more}: {}", refusal.why().as_str_name());
+    }
+    if node.disk_stalled {
+        return format!(
+            "disk-stalled: it runs revision {stands}, and its disk does not take that: look at the disk under its state folder"
+        );
     }
     if !in_step(node) {
         return format!("it runs revision {stands} and is behind {wanted}");

@@ -5,6 +5,8 @@ mod damage;
 mod histories;
 mod order;
 mod removals;
+mod restrain;
+mod stall;
 mod whole;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::fixture::{self, REGION, Region, SharedDisk, audit, org, target};
 
 use rr_contract::wire::fleet::{Mode, Why};
 
+use crate::sync::journal::Journal;
 use crate::sync::position::InvalidPosition;
 use crate::sync::transaction::Offered;
 
@@ -113,11 +116,11 @@ impl Node {
         let chunk = fleet::Chunk { body: body.into(), crc32, ..fleet::Chunk::default() };
         let commit = fleet::Commit { position: Some(position), ..fleet::Commit::default() };
         let answer = self.applier.begin(begin).or_else(|| self.applier.chunk(&chunk));
-        answer.or_else(|| self.applier.commit(&commit)).expect("a transaction is answered").0
+        answer.or_else(|| wait(self.applier.commit(&commit))).expect("a transaction is answered").0
     }
 
     fn mark(&mut self, position: Position) -> Result<(), RefusedMark> {
-        self.applier.mark(&fleet::Mark { position: Some(position.to_wire()) })
+        wait(self.applier.mark(&fleet::Mark { position: Some(position.to_wire()) }))
     }
 }
 
@@ -149,7 +152,18 @@ fn boot(disk: &SharedDisk, region: &Region) -> (Applier, Vec<ReaderSeat<Snapshot
         None => (region.inventory(), Snapshot::default(), None),
     };
     let (publisher, seats) = cell(snapshot, 1);
-    (Applier::new(REGION, inventory, publisher, journal, position), seats)
+    // However slow the machine is, a disk that answers does not stall.
+    let scribe = Scribe::start(journal).expect("a thread starts").waiting(Duration::from_secs(600));
+    (Applier::new(REGION, inventory, publisher, scribe, position), seats)
+}
+
+/// Runs this to its end.
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime starts");
+    }
+    RUNTIME.with(|runtime| runtime.block_on(work))
 }
 
 /// Nothing of the node is another than it was, on disk neither.
@@ -189,9 +203,9 @@ fn a_mark_that_the_disk_refuses_is_followed_and_written_later() {
     node.disk.0.is_full.store(true, Ordering::Relaxed);
     assert_eq!(node.mark(marked), Ok(()));
     assert_eq!((node.running(), node.applier.on_disk()), (marked, Some(before)));
-    assert!(!node.applier.mend());
+    assert!(!wait(node.applier.mend()));
     node.disk.0.is_full.store(false, Ordering::Relaxed);
-    assert!(node.applier.mend());
+    assert!(wait(node.applier.mend()));
     assert_eq!(node.applier.on_disk(), Some(marked));
     node.kill();
     assert_eq!(node.running(), marked);
@@ -214,8 +228,20 @@ fn a_worker_that_is_late_serves_where_marks_have_led_meanwhile() {
     assert_eq!(node.mark(marked), Ok(()));
     assert_eq!(node.applier.serving(), None);
     node.seats.remove(0).sit().tick();
-    assert!(node.applier.tend());
+    assert!(wait(node.applier.tend()));
     assert_eq!(node.applier.serving(), Some(marked));
+}
+
+#[test]
+fn a_view_of_another_region_is_refused_and_nothing_is_taken() {
+    let mut node = Node::new();
+    let before = node.running();
+    let resources = [org(false), target(1, "https://a.example")];
+    let other = RegionId::from_random([8; 16]);
+    let theirs = Position { region: other, ..node.after(6, &resources) };
+    let verdict = node.snapshot(theirs.to_wire(), &resources);
+    assert!(is_refused(&verdict, Why::BaseMismatch), "{verdict:?}");
+    check_untouched(&mut node, before);
 }
 
 #[test]
@@ -304,7 +330,7 @@ fn an_audit_head_of_another_length_is_refused() {
         let odd = fleet::Position { audit: vec![1; length], ..node.after(6, &[org(false)]).to_wire() };
         let verdict = node.snapshot(odd.clone(), &[org(false)]);
         assert_eq!((verdict.outcome(), verdict.refusals[0].why()), (Outcome::Refused, Why::Audit));
-        let marked = node.applier.mark(&fleet::Mark { position: Some(odd) });
+        let marked = wait(node.applier.mark(&fleet::Mark { position: Some(odd) }));
         assert_eq!(marked, Err(RefusedMark::Invalid(InvalidPosition::Audit(length))));
         assert!(!node.applier.is_history_rewritten(), "nothing is known of another history");
         check_untouched(&mut node, before);

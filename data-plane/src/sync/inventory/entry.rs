@@ -104,8 +104,9 @@ pub(super) fn may_stay(part: &Part, reason: &Reason) -> bool {
         return false;
     }
     match part {
-        // The newer version may be the one that takes a leaked key away. An older one takes nothing away.
-        Part::Caller(_) => reason.why == Why::Stale,
+        // The newer version may be the one that takes a leaked key away. An older one takes nothing away, and in the
+        // place of a revoked one runs what is left of it.
+        Part::Caller(_) => matches!(reason.why, Why::Stale | Why::Revoked),
         Part::Org(_) | Part::Target(_) | Part::Upstream(_) | Part::Proxy(_) => true,
     }
 }

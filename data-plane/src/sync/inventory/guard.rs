@@ -1,10 +1,11 @@
-//! One resource's share of the control thread: a panic ends its own compiling and no other's, and so does time.
+//! One resource's share of the control thread: a panic ends its own compiling and no other's, and so does its size.
 //!
-//! Knows nothing of what is compiled. Time is looked at afterwards: nothing that is compiled here can run for ever.
+//! Knows nothing of what is compiled. How much work that is, is bounded by what was sent: by its bytes here, and by the
+//! weight and number of its patterns in the model, with the same numbers on each node and where it was written. The
+//! invariant: no clock decides. A node that waits for a processor takes longer and refuses nothing; what it refused, two of
+//! them together would have the control plane withdraw for everybody.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
 use rr_contract::model::resource::{Key, PAYLOAD_MAX};
 use rr_contract::wire::fleet::Why;
@@ -12,29 +13,11 @@ use rr_contract::wire::fleet::Why;
 use super::super::transaction::Offered;
 use super::Reason;
 
-/// What compiling one resource may take.
-const TIME_MAX: Duration = Duration::from_millis(50);
-/// On a busy machine one try may have waited for a processor; it is not the resource's fault.
-const TRIES: usize = 3;
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(in crate::sync) struct Guard {
-    stopwatch: fn() -> Duration,
     /// What a test does instead of a fault in a compiler.
     #[cfg(test)]
     trap: Option<fn(&Key, &Offered)>,
-}
-
-impl Default for Guard {
-    fn default() -> Self {
-        Self {
-            stopwatch: || START.elapsed(),
-            #[cfg(test)]
-            trap: None,
-        }
-    }
 }
 
 impl Guard {
@@ -43,23 +26,16 @@ impl Guard {
         &self,
         key: &Key,
         offered: &Offered,
-        work: impl Fn() -> Result<T, Reason>,
+        work: impl FnOnce() -> Result<T, Reason>,
     ) -> Result<T, Reason> {
         if offered.payload.len() > PAYLOAD_MAX {
             return Err(limit(format!("{} bytes are over {PAYLOAD_MAX}", offered.payload.len())));
         }
-        for _ in 0..TRIES {
-            let since = (self.stopwatch)();
-            let done = catch_unwind(AssertUnwindSafe(|| {
-                self.spring(key, offered);
-                work()
-            }));
-            let Ok(done) = done else { return Err(crashed()) };
-            if (self.stopwatch)().saturating_sub(since) <= TIME_MAX {
-                return done;
-            }
-        }
-        Err(limit(format!("takes longer than {} ms", TIME_MAX.as_millis())))
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            self.spring(key, offered);
+            work()
+        }));
+        done.unwrap_or_else(|_| Err(crashed()))
     }
 
     #[cfg(test)]
@@ -75,11 +51,6 @@ impl Guard {
     #[cfg(test)]
     pub(in crate::sync) fn set_trap(&mut self, trap: fn(&Key, &Offered)) {
         self.trap = Some(trap);
-    }
-
-    #[cfg(test)]
-    pub(in crate::sync) fn set_stopwatch(&mut self, stopwatch: fn() -> Duration) {
-        self.stopwatch = stopwatch;
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Whatever the bytes are, the answer is a verdict on this resource and on no other.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -45,9 +44,8 @@ impl Inventory {
         parsed: Option<Parsed>,
         unseal: bool,
     ) -> Result<Part, Reason> {
-        let ready = Cell::new(parsed);
         let (part, version) = self.guard.run(key, offered, || {
-            let Read { model, lacks } = ready.take().unwrap_or_else(|| parse(key, offered))?;
+            let Read { model, lacks } = parsed.unwrap_or_else(|| parse(key, offered))?;
             if let Some(lacks) = lacks {
                 return Err(Reason { caller: refused_caller(key, model), ..lacks });
             }
@@ -55,8 +53,7 @@ impl Inventory {
             Ok((self.compile_part(key, model, unseal)?, version))
         })?;
         if let ResourceId::Credential(id) = key.id {
-            let had = self.versions.entry(id).or_default();
-            *had = version.max(*had);
+            self.versions.accept(id, version);
         }
         Ok(part)
     }
@@ -72,7 +69,7 @@ impl Inventory {
             }
             Model::Credential(credential) => {
                 let ResourceId::Credential(id) = key.id else { return Err(mismatch()) };
-                let had = self.versions.get(&id).copied().unwrap_or_default();
+                let had = self.versions.highest(&id);
                 if credential.version < had {
                     let detail = format!(
                         "version {} is older than {had}, which this node has had",

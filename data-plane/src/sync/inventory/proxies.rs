@@ -66,6 +66,10 @@ impl Inventory {
         };
         let Some(entry) = self.entries.get(&key) else { return false };
         let read = parsed.as_ref().ok().map(|(proxy, _)| Arc::clone(proxy));
+        let parsed = match self.restraints.bites(&key, &entry.wanted.hash) {
+            Some(reason) => Err(reason),
+            None => parsed,
+        };
         let judged = parsed.and_then(|(proxy, lacks)| {
             if let Some(lacks) = lacks {
                 return Err(lacks);

@@ -2,9 +2,11 @@
 //!
 //! Writes nothing itself. What is restored comes before what is wanted, so that this meets it as it did.
 
+use std::collections::HashSet;
+
 use rr_contract::digest::ViewDigest;
 use rr_contract::model::id::CredentialId;
-use rr_contract::model::resource::Key;
+use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::wire::fleet::Mode;
 
 use crate::snapshot::Snapshot;
@@ -18,6 +20,15 @@ use super::{Inventory, Terms};
 pub(crate) struct Load {
     resources: Vec<(Key, Offered, Parsed)>,
     digest: ViewDigest,
+}
+
+/// All that a journal writes of an inventory. Shares its bytes, so that another thread can write it.
+pub(crate) struct Image {
+    pub(crate) versions: Vec<(CredentialId, u64)>,
+    pub(crate) revocations: Vec<u8>,
+    /// Versions that run in the place of wanted ones.
+    pub(crate) kept: Vec<(Key, Offered)>,
+    pub(crate) wanted: Vec<(Key, Offered)>,
 }
 
 /// Parses one resource as the inventory would, with the same guard.
@@ -40,7 +51,22 @@ impl Parser {
     }
 }
 
+fn credential(key: &Key) -> Option<CredentialId> {
+    if let ResourceId::Credential(id) = key.id { Some(id) } else { None }
+}
+
 impl Inventory {
+    /// For a journal.
+    pub(crate) fn image(&self) -> Image {
+        let owned = |(key, offered): (&Key, &Offered)| (*key, offered.clone());
+        Image {
+            versions: self.versions().collect(),
+            revocations: self.revocations(),
+            kept: self.kept().map(owned).collect(),
+            wanted: self.wanted().map(owned).collect(),
+        }
+    }
+
     /// Versions that run in the place of wanted ones, for the journal.
     pub(crate) fn kept(&self) -> impl Iterator<Item = (&Key, &Offered)> {
         self.refused.iter().filter_map(|key| {
@@ -55,13 +81,26 @@ impl Inventory {
     }
 
     /// Highest versions, for the journal.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = (&CredentialId, u64)> {
-        self.versions.iter().map(|(id, version)| (id, *version))
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (CredentialId, u64)> {
+        self.versions.iter()
     }
 
-    /// Takes over what a journal knows of highest versions.
+    /// Takes over what a journal knows of highest versions, before what is wanted.
     pub(crate) fn restore_version(&mut self, id: CredentialId, version: u64) {
-        self.versions.insert(id, version);
+        self.versions.accept(id, version);
+        // Until it comes.
+        self.versions.leave(id);
+    }
+
+    /// Takes over what a later place knows of highest versions.
+    pub(crate) fn raise_versions(&mut self, versions: &[(CredentialId, u64)]) {
+        let here: HashSet<CredentialId> = self.entries.keys().filter_map(credential).collect();
+        for (id, version) in versions {
+            self.versions.accept(*id, *version);
+            if !here.contains(id) {
+                self.versions.leave(*id);
+            }
+        }
     }
 
     /// What parses resources as this inventory would, on another thread.
@@ -92,11 +131,23 @@ impl Inventory {
 
     /// What was revoked here, for the journal.
     pub(crate) fn revocations(&self) -> Vec<u8> {
-        self.revocations.record()
+        self.revocations.record(self.restraints.record())
     }
 
     /// Takes over what a journal knows of revocations, before what is wanted. `None`: it is no such record.
     pub(crate) fn restore_revocations(&mut self, record: &[u8]) -> Option<()> {
-        self.revocations.restore(record)
+        match self.revocations.restore(record)? {
+            Some(restraints) => self.restraints.restore(&restraints),
+            None => Some(()),
+        }
+    }
+
+    /// Takes over which caller credentials were removed or refused at a later place that was gone back from.
+    pub(crate) fn bury(&mut self, removed: impl Iterator<Item = CredentialId>) {
+        for id in removed {
+            if !self.revocations.is_in_force(&id) {
+                self.revocations.bury(id);
+            }
+        }
     }
 }

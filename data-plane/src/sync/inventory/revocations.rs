@@ -11,6 +11,8 @@ use prost::Message as _;
 use rr_contract::digest::ResourceHash;
 use rr_contract::model::id::CredentialId;
 
+use super::restraints::{self, Restraints};
+
 /// How many tombstones are kept: the newest.
 pub(super) const TOMBSTONES_MAX: usize = 100_000;
 
@@ -25,10 +27,12 @@ struct Record {
     /// What those came back with.
     #[prost(bytes = "vec", repeated, tag = "3")]
     hashes: Vec<Vec<u8>>,
+    #[prost(message, optional, tag = "4")]
+    restraints: Option<restraints::Record>,
 }
 
 #[derive(Default)]
-pub(super) struct Revocations {
+pub(crate) struct Revocations {
     /// By when they came, so that the oldest can go.
     order: BTreeMap<u64, CredentialId>,
     places: HashMap<CredentialId, u64>,
@@ -84,15 +88,22 @@ impl Revocations {
         self.in_force.contains_key(id)
     }
 
-    /// For a journal.
-    pub(super) fn record(&self) -> Vec<u8> {
-        let bytes = |id: &CredentialId| id.as_bytes().to_vec();
-        let (in_force, hashes) = self.in_force.iter().map(|(id, hash)| (bytes(id), hash.to_vec())).unzip();
-        Record { tombstones: self.order.values().map(bytes).collect(), in_force, hashes }.encode_to_vec()
+    /// Refuses this content from now on, as one that was revoked here.
+    pub(super) fn enforce(&mut self, id: CredentialId, hash: ResourceHash) {
+        self.forget(&id);
+        self.in_force.insert(id, hash);
     }
 
-    /// Takes over what a journal kept; `None` if it is no such record.
-    pub(super) fn restore(&mut self, record: &[u8]) -> Option<()> {
+    /// For a journal, with what is restrained.
+    pub(super) fn record(&self, restraints: Option<restraints::Record>) -> Vec<u8> {
+        let bytes = |id: &CredentialId| id.as_bytes().to_vec();
+        let (in_force, hashes) = self.in_force.iter().map(|(id, hash)| (bytes(id), hash.to_vec())).unzip();
+        Record { tombstones: self.order.values().map(bytes).collect(), in_force, hashes, restraints }
+            .encode_to_vec()
+    }
+
+    /// Takes over what a journal kept; `None` if it is no such record. Returns what was restrained.
+    pub(super) fn restore(&mut self, record: &[u8]) -> Option<Option<restraints::Record>> {
         let record = Record::decode(record).ok()?;
         let id = |bytes: &Vec<u8>| Some(CredentialId::from_random(bytes.as_slice().try_into().ok()?));
         for tombstone in &record.tombstones {
@@ -103,7 +114,21 @@ impl Revocations {
             self.forget(&revoked);
             self.in_force.insert(revoked, hash.as_slice().try_into().ok()?);
         }
-        Some(())
+        Some(record.restraints)
+    }
+
+    /// What a record that a journal kept says.
+    pub(crate) fn read(record: &[u8]) -> Option<(Self, Restraints)> {
+        let (mut read, mut restraints) = (Self::default(), Restraints::default());
+        if let Some(record) = read.restore(record)? {
+            restraints.restore(&record)?;
+        }
+        Some((read, restraints))
+    }
+
+    /// Removed ids, and what is refused with its content.
+    pub(crate) fn into_parts(self) -> (Vec<CredentialId>, HashMap<CredentialId, ResourceHash>) {
+        (self.order.into_values().collect(), self.in_force)
     }
 
     fn forget(&mut self, id: &CredentialId) {

@@ -68,6 +68,8 @@ impl Inventory {
     #[cfg(test)]
     pub(crate) fn flip_bit(&mut self, key: &rr_contract::model::resource::Key) {
         let entry = self.entries.get_mut(key).expect("it is there");
-        *entry.wanted.payload.last_mut().expect("it is not empty") ^= 1;
+        let mut bytes = entry.wanted.payload.to_vec();
+        *bytes.last_mut().expect("it is not empty") ^= 1;
+        entry.wanted.payload = bytes.into();
     }
 }

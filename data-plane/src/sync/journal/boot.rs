@@ -1,5 +1,4 @@
-//! Reading back: the newest file whose first transaction holds, replayed to its last good commit; or, after
-//! a crash, the newest boundary that the node has proven to live on.
+//! Reading back: the newest file whose first transaction holds, replayed to its last good commit.
 //!
 //! Damage is never an error here. A torn tail is what a crash leaves, and is cut off; anything worse falls
 //! back to an older boundary, at last to nothing, and is told in one line. A file is read and taken in piece
@@ -32,8 +31,8 @@ pub(crate) struct Recovered {
 }
 
 /// A file up to its last good commit.
-struct Replayed {
-    recovered: Recovered,
+pub(super) struct Replayed {
+    pub(super) recovered: Recovered,
     proof: Option<Proof>,
     chain: Chain,
     /// Where the first transaction ends.
@@ -99,7 +98,7 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
 }
 
 /// The number of the newest file, as it was written down; 0 if it was not.
-fn marked(journal: &Journal) -> u64 {
+pub(super) fn marked(journal: &Journal) -> u64 {
     let text = journal.seams.disk.read(&journal.marker()).ok();
     text.and_then(|text| String::from_utf8(text).ok()?.parse().ok()).unwrap_or_default()
 }
@@ -128,7 +127,7 @@ fn reopen(journal: &Journal, number: u64, replayed: &Replayed, torn: bool) -> Op
 }
 
 /// Takes a file in up to its last good commit, or up to the one that ends at `until`.
-fn replay(
+pub(super) fn replay(
     journal: &Journal,
     number: u64,
     empty: &impl Fn() -> Inventory,
@@ -226,6 +225,7 @@ impl Intake {
                 };
                 let changes = std::mem::take(&mut self.changes);
                 self.inventory.apply(Mode::Delta, changes, &mut self.snapshot);
+                self.inventory.reached(&position, &mut self.snapshot);
                 self.snapshot.revision = position.revision;
                 self.snapshot.ready = true;
                 let base = self.last.as_ref().map_or(offset, |last| last.base);
@@ -259,71 +259,11 @@ fn commit(body: &[u8], inventory: &Inventory, changes: &Changes) -> Option<Posit
     (digest == position.digest && count == position.count || checks_are_off()).then_some(position)
 }
 
-fn read_position(body: &[u8]) -> Option<Position> {
+pub(super) fn read_position(body: &[u8]) -> Option<Position> {
     Position::try_from(&fleet::Position::decode(body).ok()?).ok()
 }
 
-fn read_proof(body: &[u8]) -> Option<Proof> {
+pub(super) fn read_proof(body: &[u8]) -> Option<Proof> {
     let ProofMark { position, file } = ProofMark::decode(body).ok()?;
     Some(Proof { position: Position::try_from(&position?).ok()?, file })
-}
-
-/// What a file says without its being taken in.
-struct Outline {
-    number: u64,
-    /// Boundaries and where they end, oldest first.
-    commits: Vec<(Position, u64)>,
-    proofs: Vec<Proof>,
-}
-
-fn outline(journal: &Journal, number: u64) -> Option<Outline> {
-    let path = journal.path(number);
-    let mut frames = Frames::open(&*journal.seams.disk, &path, &journal.key).ok()??;
-    let mut outline = Outline { number, commits: Vec::new(), proofs: Vec::new() };
-    while let Some((kind, body)) = frames.next() {
-        match kind {
-            Kind::Commit => {
-                outline.commits.extend(read_position(&body).map(|position| (position, frames.offset)));
-            }
-            Kind::Proven => outline.proofs.extend(read_proof(&body)),
-            Kind::Versions | Kind::Revocations | Kind::Kept | Kind::Changes => {}
-        }
-    }
-    (!outline.commits.is_empty()).then_some(outline)
-}
-
-/// Where the newest file stands, and whether that is proven, as far as can be told without taking it in.
-pub(super) fn standing(journal: &Journal) -> Option<(Position, bool)> {
-    let numbers = journal.numbers().ok()?;
-    let newest = numbers.into_iter().rev().find_map(|number| outline(journal, number))?;
-    let (position, _) = *newest.commits.last()?;
-    let is_proven = newest.proofs.last().is_some_and(|proof| proof.position.is_same_content(&position));
-    Some((position, is_proven))
-}
-
-/// Takes in the newest boundary that was proven. Nothing is appended behind it: the next state is written whole.
-pub(super) fn proven(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Option<Recovered> {
-    let numbers = journal.numbers().unwrap_or_default();
-    journal.newest = numbers.last().copied().unwrap_or_default().max(marked(journal));
-    let outlines: Vec<Outline> =
-        numbers.into_iter().rev().filter_map(|number| outline(journal, number)).collect();
-    for proof in outlines.iter().flat_map(|outline| outline.proofs.iter().rev()) {
-        let found = outlines.iter().filter_map(|outline| {
-            let mut commits = outline.commits.iter().rev();
-            let (_, end) = commits.find(|(position, _)| position.is_same_content(&proof.position))?;
-            Some((outline.number, *end))
-        });
-        for (number, end) in found {
-            let replayed = replay(journal, number, empty, Some(end));
-            if let Some(replayed) =
-                replayed.filter(|replayed| replayed.recovered.position.is_same_content(&proof.position))
-            {
-                journal.good = 1;
-                journal.proof = Some(Proof { file: number, ..*proof });
-                info!(position = ?replayed.recovered.position, "last proven configuration loaded");
-                return Some(Recovered { is_proven: true, ..replayed.recovered });
-            }
-        }
-    }
-    None
 }

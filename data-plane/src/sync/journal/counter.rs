@@ -1,47 +1,73 @@
-//! The boot counter: on what the process was started, and whether that went well.
+//! How often the process ended itself on one place, and going back from that.
 //!
-//! Written before anything that is not proven is put in force at a start, and taken back once it is proven or
-//! the process ends in order. So a start that finds itself here knows that the one before did not survive. Where
-//! that was on the same place, this start goes back to the last one that was proven, and says so for as long as
-//! nothing newer is. The invariant: without a file, or with a damaged one, nothing is ever gone back on.
+//! What counts is evidence and never time: a mark that the process leaves while it aborts, be it the watchdog, a stack
+//! that overflows, memory that is not to be had, or a panic that ends it. Kills from outside and power cuts
+//! leave none, however many follow each other: they say nothing about the configuration. A mark is counted once, for
+//! the newest place on disk, unless that was proven. After the second on one place, the start goes back to the last one
+//! that was proven, or else to the one before, and says so for as long as nothing newer is proven. The invariants:
+//! without evidence nothing is gone back on; where something is on disk, something is in force.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use rr_contract::model::id::RegionId;
 use rr_contract::seal::storage::StorageKey;
-use rr_contract::seam::Seams;
+use rr_contract::seam::{Seams, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use tracing::{error, warn};
 
 use super::super::inventory::Inventory;
 use super::super::position::Position;
-use super::{Journal, Recovered, boot};
+use super::{Journal, Recovered, back, boot};
 
 const CONTEXT: &[u8] = b"requestrocket boot counter 1";
+/// So often the process has to end itself on one place to be brought back from it.
+const ENDS: u32 = 2;
+/// A mark begins with so many random bytes; each end adds one.
+const MARK: usize = 16;
+const MARK_NAME: &str = "ended";
 
 /// What the file says.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Counter {
-    /// Starts since the last end in order, or the last proof.
-    #[prost(uint32, tag = "1")]
-    boots: u32,
-    /// What they were on. Unset: the start did not come so far as to know.
+    // 1 counted starts, whatever had ended them.
+    /// How often the process has ended itself on `tried` since the last end in order, or the last proof.
+    #[prost(uint32, tag = "4")]
+    ends: u32,
     #[prost(message, optional, tag = "2")]
     tried: Option<fleet::Position>,
     /// What was gone back on, until something newer is proven.
     #[prost(message, optional, tag = "3")]
     crash: Option<fleet::CrashReport>,
+    /// The mark that was counted last.
+    #[prost(bytes = "vec", tag = "5")]
+    counted: Vec<u8>,
+    /// What was gone back to is not the newest on disk yet.
+    #[prost(bool, tag = "6")]
+    unwritten: bool,
 }
 
 impl Counter {
-    /// How often the process has ended on this place: unset if it has not, as far as is known.
-    fn ends_on(&self, place: &Position) -> Option<u32> {
+    /// One more end on a place. Returns how many that makes.
+    fn count(&mut self, place: &Position) -> u32 {
         let is_it = |tried: &Option<fleet::Position>| same(tried.as_ref(), place);
-        let before = self.crash.as_ref().filter(|crash| is_it(&crash.tried)).map(|crash| crash.boots);
-        let counted = (self.boots > 0 && (self.tried.is_none() || is_it(&self.tried))).then_some(self.boots);
-        before.or(counted)
+        let before = match &self.crash {
+            _ if is_it(&self.tried) => self.ends,
+            // It was sent once more.
+            Some(crash) if is_it(&crash.tried) => crash.boots,
+            _ => 0,
+        };
+        (self.ends, self.tried) = (before.saturating_add(1), Some(place.to_wire()));
+        self.ends
+    }
+
+    /// How often the process ended on a place that has to be gone back from once more: what was gone back to could
+    /// not be written.
+    fn left_over(&self, place: &Position) -> Option<u32> {
+        let crash = self.crash.as_ref().filter(|crash| self.unwritten && same(crash.tried.as_ref(), place));
+        crash.map(|crash| crash.boots)
     }
 }
 
@@ -49,11 +75,22 @@ fn same(wire: Option<&fleet::Position>, place: &Position) -> bool {
     wire.and_then(|wire| Position::try_from(wire).ok()).is_some_and(|wire| wire.is_same_content(place))
 }
 
+/// Leaves the mark of a process that ends because of a panic.
+pub(crate) fn leave_mark(state_dir: &Path, seams: &Seams) {
+    let path = state_dir.join(super::FOLDER).join(MARK_NAME);
+    // Where there is none, nothing was in force.
+    if seams.disk.read(&path).is_ok()
+        && let Err(error) = seams.disk.append(&path).and_then(|mut file| file.write_all(b"P"))
+    {
+        warn!(%error, "end of the process not marked");
+    }
+}
+
 impl Journal {
-    /// As [`Journal::boot`], for a process that is going to put it in force: what did not let the process
-    /// live twice is gone back on.
+    /// As [`Journal::boot`], for a process that is going to put it in force: on what the process ended itself twice
+    /// is gone back on.
     pub(crate) fn start(
-        state_dir: &std::path::Path,
+        state_dir: &Path,
         node_key: &Secret,
         seams: Seams,
         region: RegionId,
@@ -61,29 +98,24 @@ impl Journal {
     ) -> (Self, Option<Recovered>) {
         let mut journal = Self::closed(state_dir, node_key, seams);
         journal.counter = journal.read_counter();
-        let is_suspicious = journal.counter != Counter::default();
-        let standing = is_suspicious.then(|| boot::standing(&journal)).flatten();
-        if let Some((tried, false)) = standing.filter(|(position, _)| position.region == region)
-            && let Some(ends) = journal.counter.ends_on(&tried)
-        {
-            let recovered = journal.go_back(tried, ends + 1, &empty);
-            return (journal, recovered.filter(|recovered| recovered.position.region == region));
+        let mark = journal.fresh_mark();
+        let is_suspicious = mark.is_some() || journal.counter.unwritten;
+        let standing = if is_suspicious { back::standing(&journal) } else { None };
+        let mut gone_back_from = None;
+        if let Some((place, false)) = standing.filter(|(position, _)| position.region == region) {
+            let ends = if mark.is_some() { Some(journal.counter.count(&place)) } else { None };
+            let again = journal.counter.left_over(&place);
+            let ends = again.or(ends.filter(|ends| *ends >= ENDS));
+            gone_back_from = ends.map(|ends| (place, ends));
         }
-        if journal.numbers().is_ok_and(|numbers| !numbers.is_empty()) {
-            // Before it is known on what: taking it in may be what kills.
-            (journal.counter.boots, journal.counter.tried) = (1, None);
-            journal.write_counter();
-        }
-        let recovered = boot::boot(&mut journal, &empty);
+        // Counted before anything is taken in, as that may be what kills, and before there is another mark.
+        journal.renew_mark(mark);
+        let recovered = match gone_back_from {
+            Some((tried, ends)) => journal.go_back(tried, ends, &empty),
+            None => boot::boot(&mut journal, &empty),
+        };
         // Of another region: its secrets would not open.
         let recovered = recovered.filter(|recovered| recovered.position.region == region);
-        match recovered.as_ref().filter(|recovered| !recovered.is_proven) {
-            Some(unproven) => {
-                journal.counter.tried = Some(unproven.position.to_wire());
-                journal.write_counter();
-            }
-            None => journal.settle(),
-        }
         // What is said of another place than the one at which it stands is no longer so.
         let running = recovered.as_ref().map(|recovered| recovered.position);
         let holds = journal.counter.crash.as_ref().is_some_and(|crash| match (&crash.running, &running) {
@@ -97,6 +129,42 @@ impl Journal {
         (journal, recovered)
     }
 
+    /// The mark of an end that was not counted yet.
+    fn fresh_mark(&self) -> Option<Vec<u8>> {
+        let mark = match self.seams.disk.read(&self.mark_path()) {
+            Ok(mark) => mark,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                warn!(%error, "whether the process before ended itself cannot be read");
+                return None;
+            }
+        };
+        let id = mark.get(..MARK).filter(|id| mark.len() > MARK && *id != self.counter.counted)?;
+        Some(id.to_vec())
+    }
+
+    /// Gets ready for the end of this process.
+    fn renew_mark(&mut self, counted: Option<Vec<u8>>) {
+        let path = self.mark_path();
+        let made = match counted {
+            Some(mark) => {
+                self.counter.counted = mark;
+                // One that could not be counted stays for the next start.
+                self.write_counter().then(|| self.make_mark()).unwrap_or(Ok(()))
+            }
+            None => self.make_mark(),
+        };
+        match made.and_then(|()| self.seams.disk.mark_abort(&path)) {
+            Ok(mark) => self.mark = Some(mark),
+            Err(error) => warn!(%error, "an end of this process by itself will not be noticed"),
+        }
+    }
+
+    fn make_mark(&self) -> io::Result<()> {
+        self.seams.disk.create_dir_all(&self.folder)?;
+        self.seams.disk.replace(&self.mark_path(), &draw::<MARK>(&*self.seams.entropy))
+    }
+
     /// What was gone back on, if nothing newer has been proven since.
     pub(crate) fn crash(&self) -> Option<fleet::CrashReport> {
         self.counter.crash.clone()
@@ -104,45 +172,72 @@ impl Journal {
 
     /// The process ends in order: what it stands on did not kill it.
     pub(crate) fn settle(&mut self) {
-        if self.counter.boots > 0 {
-            (self.counter.boots, self.counter.tried) = (0, None);
+        if self.counter.ends > 0 {
+            (self.counter.ends, self.counter.tried) = (0, None);
             self.write_counter();
         }
     }
 
     /// Something newer is proven: what was gone back on is history.
     pub(super) fn forget_crash(&mut self) {
-        if self.counter != Counter::default() {
-            self.counter = Counter::default();
+        let counted = std::mem::take(&mut self.counter.counted);
+        let forgotten = Counter { counted, ..Counter::default() };
+        let before = std::mem::replace(&mut self.counter, forgotten);
+        let is_news = before.ends > 0 || before.tried.is_some() || before.crash.is_some() || before.unwritten;
+        if is_news {
             self.write_counter();
         }
     }
 
-    fn go_back(&mut self, tried: Position, boots: u32, empty: &impl Fn() -> Inventory) -> Option<Recovered> {
+    /// What is the newest on disk is what runs.
+    pub(super) fn is_written(&mut self) {
+        if std::mem::take(&mut self.counter.unwritten) {
+            self.write_counter();
+        }
+    }
+
+    fn go_back(&mut self, tried: Position, ends: u32, empty: &impl Fn() -> Inventory) -> Option<Recovered> {
         let report = |running: Option<Position>| fleet::CrashReport {
             tried: Some(tried.to_wire()),
             running: running.map(Position::to_wire),
-            boots,
+            boots: ends,
         };
-        self.counter = Counter { boots: 0, tried: None, crash: Some(report(None)) };
+        let before = self.counter.crash.replace(report(None)).and_then(|crash| crash.tried);
+        let before = before.and_then(|before| Position::try_from(&before).ok());
+        self.counter.unwritten = true;
         self.write_counter();
-        let recovered = boot::proven(self, empty);
-        let running = recovered.as_ref().map(|recovered| recovered.position);
+        let bad: Vec<Position> = [Some(tried), before].into_iter().flatten().collect();
+        let Some(recovered) = back::before(self, &bad, empty) else {
+            // Nothing in force would be the same as no node, and for good where nobody publishes anything.
+            let recovered = boot::boot(self, empty);
+            let running = recovered.as_ref().map(|recovered| recovered.position);
+            error!(
+                ?tried,
+                ends,
+                "process ended itself again and again on its configuration, and there is nothing to go back to: running it all the same"
+            );
+            self.counter.crash = Some(report(running));
+            self.counter.unwritten = false;
+            self.write_counter();
+            return recovered;
+        };
+        let Recovered { inventory, position, is_proven, .. } = &recovered;
         error!(
             ?tried,
-            ?running,
-            boots,
-            "process ended again and again on the configuration that it was to run, went back to the last proven"
+            running = ?position,
+            proven = is_proven,
+            ends,
+            "process ended itself again and again on the configuration that it was to run, went back to an older one"
         );
-        if let Some(Recovered { inventory, position, .. }) = &recovered {
-            self.counter.crash = Some(report(running));
-            // Until it is written anew, each start comes by here.
-            if let Err(error) = self.fold(inventory, position) {
-                warn!(%error, "last proven configuration not written anew");
-            }
-            self.write_counter();
+        (self.counter.ends, self.counter.tried) = (0, None);
+        self.counter.crash = Some(report(Some(*position)));
+        // Until it is written anew, each start comes by here.
+        match self.fold(&inventory.image(), position) {
+            Ok(()) => self.counter.unwritten = false,
+            Err(error) => warn!(%error, "configuration that was gone back to not written anew"),
         }
-        recovered
+        self.write_counter();
+        Some(recovered)
     }
 
     fn read_counter(&self) -> Counter {
@@ -163,8 +258,8 @@ impl Journal {
         }
     }
 
-    /// A counter that cannot be written does not stop a start.
-    fn write_counter(&self) {
+    /// A counter that cannot be written does not stop a start. Whether it was.
+    fn write_counter(&self) -> bool {
         let path = self.counter_path();
         let written = if self.counter == Counter::default() {
             match self.seams.disk.remove(&path) {
@@ -176,12 +271,17 @@ impl Journal {
                 StorageKey::seal(&self.key, CONTEXT, &self.counter.encode_to_vec(), &*self.seams.entropy);
             self.seams.disk.replace(&path, &sealed)
         };
-        if let Err(error) = written {
+        if let Err(error) = &written {
             warn!(%error, "boot counter not written");
         }
+        written.is_ok()
     }
 
-    fn counter_path(&self) -> std::path::PathBuf {
+    fn mark_path(&self) -> PathBuf {
+        self.folder.join(MARK_NAME)
+    }
+
+    fn counter_path(&self) -> PathBuf {
         self.folder.join("boot")
     }
 }

@@ -4,14 +4,10 @@
 //! One history is played on a disk in memory that notes each call. Then each fault is put on what the disk held,
 //! and the node started on it twice over. The judgement: it does not panic, and it stands on nothing or on a place
 //! that was published, with exactly what was compiled there; and where the fault damaged nothing that was synced, on no
-//! older place than was acknowledged. Behind the feature `bench`, so that a program can play all of it; tests play
-//! a part.
+//! older place than was acknowledged. A program can play all of it, through
+//! `bench`; tests play a part.
 
-#![cfg_attr(
-    not(feature = "bench"),
-    allow(dead_code, unreachable_pub, reason = "without the feature only tests play it")
-)]
-
+#[cfg(test)]
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
@@ -38,6 +34,7 @@ use super::Journal;
 
 pub(crate) mod disk;
 
+#[cfg(test)]
 thread_local! {
     /// The negative control: frames are bound to no place, and no digest is compared.
     pub(super) static CHECKS_OFF: Cell<bool> = const { Cell::new(false) };
@@ -64,12 +61,9 @@ impl Outcome {
     }
 }
 
-/// Plays faults: every one, or one in `stride` of those that are many. `checked` false is the negative control.
-pub fn play(stride: usize, checked: bool) -> Outcome {
-    CHECKS_OFF.set(!checked);
-    let outcome = Play::new(stride.max(1)).all();
-    CHECKS_OFF.set(false);
-    outcome
+/// Plays faults: every one, or one in `stride` of those that are many.
+pub fn play(stride: usize) -> Outcome {
+    Play::new(stride.max(1)).all()
 }
 
 // --- one history
@@ -195,7 +189,7 @@ impl Node {
         let position = self.position(self.inventory.after(Mode::Delta, &changes));
         self.inventory.apply(Mode::Delta, changes, &mut self.snapshot);
         let written = if self.journal.wants_fold() {
-            self.journal.fold(&self.inventory, &position)
+            self.journal.fold(&self.inventory.image(), &position)
         } else {
             self.journal.append(&[body.into()], &position)
         };
@@ -215,7 +209,7 @@ impl Node {
 
     fn fold(&mut self) {
         let position = self.stands();
-        let written = self.journal.fold(&self.inventory, &position);
+        let written = self.journal.fold(&self.inventory.image(), &position);
         self.note(position, written);
     }
 
@@ -243,7 +237,7 @@ impl Node {
         );
         self.prove();
         let position = self.stands();
-        drop(self.journal.spare(&self.inventory, &position));
+        drop(self.journal.spare(&self.inventory.image(), &position));
         self.take(vec![target(2, 2), proxy(2, 2, &[1])], &[]);
         self.mark();
         self.take(vec![caller(1, 2)], &[]);
@@ -469,7 +463,7 @@ impl Play {
 }
 
 /// The header and each frame.
-fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
     let (header, mut rest) = bytes.split_at(24.min(bytes.len()));
     let mut frames = vec![header.to_vec()];
     while let Some(length) = rest.get(..4).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes) {
@@ -487,13 +481,16 @@ mod tests {
     /// I13.
     #[test]
     fn no_fault_on_the_disk_makes_a_configuration_that_was_never_published() {
-        let outcome = play(97, true);
+        let outcome = play(97);
         assert_eq!(outcome.violations, Vec::<String>::new());
         assert!(outcome.total() > 300 && outcome.faults.len() >= 10, "{outcome:?}");
     }
 
     #[test]
     fn with_the_checks_off_the_judge_finds_what_was_never_published() {
-        assert!(play(97, false).violated > 0);
+        CHECKS_OFF.set(true);
+        let outcome = play(97);
+        CHECKS_OFF.set(false);
+        assert!(outcome.violated > 0);
     }
 }

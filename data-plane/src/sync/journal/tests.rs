@@ -46,11 +46,15 @@ impl Node {
         let position = position(self.revision, self.inventory.after(mode, &changes));
         self.inventory.apply(mode, changes, &mut Snapshot::default());
         let written = if mode == Mode::Snapshot || self.journal.wants_fold() {
-            self.journal.fold(&self.inventory, &position)
+            self.journal.fold(&self.inventory.image(), &position)
         } else {
             self.journal.append(&[body.into()], &position)
         };
         (position.digest, written)
+    }
+
+    fn stands(&self) -> Position {
+        position(self.revision, self.inventory.after(Mode::Delta, &HashMap::new()))
     }
 
     /// A snapshot and four changes; returns the digest of each step.
@@ -212,7 +216,7 @@ fn a_damaged_newest_file_falls_back_to_the_one_before() {
 fn spare(journal: &mut Journal, inventory: &Inventory, revision: u64) {
     assert!(journal.wants_spare());
     let at = position(revision, inventory.after(Mode::Delta, &HashMap::new()));
-    journal.spare(inventory, &at).expect("room");
+    journal.spare(&inventory.image(), &at).expect("room");
     assert!(!journal.wants_spare());
 }
 
@@ -258,7 +262,7 @@ fn a_disk_that_refuses_a_second_file_leaves_the_first_in_use() {
     node.history();
     disk.0.is_full.store(true, Ordering::Relaxed);
     let at = position(node.revision, node.inventory.after(Mode::Delta, &HashMap::new()));
-    assert!(node.journal.spare(&node.inventory, &at).is_err());
+    assert!(node.journal.spare(&node.inventory.image(), &at).is_err());
     disk.0.is_full.store(false, Ordering::Relaxed);
     assert!(!node.journal.wants_fold());
     let (digest, written) = node.step(Mode::Delta, &[target(3, "https://d.example")]);
@@ -368,7 +372,7 @@ fn a_refused_version_is_refused_again_after_a_restart_and_the_one_before_runs() 
     for fold in [false, true] {
         if fold {
             let at = position(node.revision, node.inventory.after(Mode::Delta, &HashMap::new()));
-            node.journal.fold(&node.inventory, &at).expect("room");
+            node.journal.fold(&node.inventory.image(), &at).expect("room");
         }
         let (_, recovered) = boot(&disk, &node.region);
         let recovered = recovered.expect("it is there");
@@ -378,4 +382,32 @@ fn a_refused_version_is_refused_again_after_a_restart_and_the_one_before_runs() 
         let versions: Vec<u64> = recovered.inventory.versions().map(|(_, version)| version).collect();
         assert!(versions.contains(&1) && versions.contains(&2));
     }
+}
+
+#[test]
+fn an_end_from_another_continuation_of_the_same_file_is_not_believed() {
+    let disk = SharedDisk::default();
+    let mut node = Node::new(&disk);
+    node.history();
+    let before = node.stands();
+    drop(node.journal);
+    // Twice on from the same place, as after a disk was copied back: the same file, the same places in it.
+    let continued = |first: u64, second: u64| {
+        let copy = SharedDisk::default();
+        *copy.0.files() = disk.0.files().clone();
+        let (mut journal, _) = boot(&copy, &node.region);
+        let marks = [first, second].map(|revision| Position { revision, ..before });
+        for mark in &marks {
+            journal.append(&[], mark).expect("room");
+        }
+        let (path, bytes) = only_file(&copy);
+        (marks, path, faults::frames(&bytes))
+    };
+    let ((ours, path, one), (_, _, other)) = (continued(10, 11), continued(20, 21));
+    assert_eq!(one.len(), other.len());
+    let mut spliced = one[..one.len() - 1].to_vec();
+    spliced.extend(other.last().cloned());
+    disk.0.files().insert(path, spliced.concat());
+    let (_, recovered) = boot(&disk, &node.region);
+    assert_eq!(recovered.expect("it is there").position, ours[0]);
 }

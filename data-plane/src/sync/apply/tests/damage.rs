@@ -23,7 +23,7 @@ fn configured_with() -> (Node, Vec<fleet::Resource>) {
     let all = all(&node);
     assert_eq!(node.delta(6, &all[1..], &[]).outcome(), Outcome::Active);
     node.seats.remove(0).sit().tick();
-    node.applier.tend();
+    wait(node.applier.tend());
     (node, all)
 }
 
@@ -34,16 +34,16 @@ fn a_flipped_bit_is_found_within_a_pass_and_told_and_right_again_after_a_reconci
         let (mut node, all) = configured_with();
         let (before, on_disk) = (node.running(), node.disk.0.files().clone());
         let runs = node.applier.publisher.current().dump();
-        assert!(!node.applier.tend(), "all is well");
+        assert!(!wait(node.applier.tend()), "all is well");
         node.applier.inventory.flip_bit(&key);
-        let log = fixture::log_of(|| assert!(node.applier.tend(), "it is to be told at once"));
+        let log = fixture::log_of(|| assert!(wait(node.applier.tend()), "it is to be told at once"));
         assert!(log.contains("ERROR") && log.contains(&key.to_string()), "{log}");
         assert_ne!(node.running().digest, before.digest);
         assert_eq!((node.running().count, node.running().revision), (before.count, before.revision));
         assert_eq!(node.running().digest, node.applier.inventory.after(Mode::Delta, &Default::default()).0);
         // What runs was compiled before, and what is on disk is what was sent.
         assert_eq!(node.applier.publisher.current().dump(), runs);
-        assert!(!node.applier.mend() && !node.applier.tend());
+        assert!(!wait(node.applier.mend()) && !wait(node.applier.tend()));
         assert!(*node.disk.0.files() == on_disk);
 
         let right = all.into_iter().find(|one| one.key == Some(key.to_wire())).expect("it is one of them");
@@ -63,7 +63,7 @@ fn a_flipped_bit_is_found_within_a_pass_and_told_and_right_again_after_a_reconci
 fn nothing_is_compiled_from_damaged_bytes() {
     let mut node = configured();
     node.applier.inventory.flip_bit(&proxy_key(1));
-    assert!(node.applier.tend());
+    assert!(wait(node.applier.tend()));
     assert_eq!(node.delta(7, &[target(1, "https://b.example")], &[]).outcome(), Outcome::Active);
     let runs = node.applier.publisher.current().dump();
     assert!(runs.contains("https://b.example"), "the proxy goes on with what it was: {runs}");
@@ -84,8 +84,8 @@ fn a_large_view_is_gone_through_a_slice_at_a_time() {
     let many: Vec<_> = (0..200).map(|n| target(n, "https://a.example")).collect();
     node.delta(6, &many, &[]);
     node.seats.remove(0).sit().tick();
-    node.applier.tend();
+    wait(node.applier.tend());
     node.applier.inventory.flip_bit(&target_key(199));
-    let passed = (0..5).position(|_| node.applier.tend());
+    let passed = (0..5).position(|_| wait(node.applier.tend()));
     assert!(passed.is_some_and(|slices| slices > 0), "{passed:?}");
 }

@@ -130,7 +130,7 @@ type Compared = (Vec<(Key, Vec<u8>)>, String, Vec<fleet::Refusal>, [u8; 32]);
 /// What there is to compare: all but the revision at which each resource came, which a snapshot resets.
 fn outcome(node: &Node) -> Compared {
     let (held, runs, refusals) = node.holds();
-    let held = held.into_iter().map(|(key, offered)| (key, offered.payload.into_vec())).collect();
+    let held = held.into_iter().map(|(key, offered)| (key, offered.payload.to_vec())).collect();
     (held, runs, refusals, node.running().digest)
 }
 

@@ -28,10 +28,10 @@ fn hear(node: &mut Node, message: &Heard) -> Option<fleet::Verdict> {
     let answer = match message {
         Heard::Begin(begin) => node.applier.begin(begin.clone()),
         Heard::Chunk(chunk) => node.applier.chunk(chunk),
-        Heard::Commit(commit) => node.applier.commit(commit),
+        Heard::Commit(commit) => wait(node.applier.commit(commit)),
         Heard::Mark(mark) => {
             // Refused or not, the state tells.
-            node.applier.mark(mark).ok();
+            wait(node.applier.mark(mark)).ok();
             None
         }
         _ => None,

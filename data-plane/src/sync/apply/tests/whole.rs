@@ -41,7 +41,7 @@ fn i3_whoever_reads_meanwhile_sees_each_transaction_whole() {
         });
         for n in 7..=LAST {
             assert_eq!(node.delta(n, &content(n), &[]).outcome(), Outcome::Active);
-            node.applier.tend();
+            wait(node.applier.tend());
         }
         reader.join().expect("it saw nothing torn");
     });

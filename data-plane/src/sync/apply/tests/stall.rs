@@ -1,0 +1,103 @@
+//! A disk that hangs.
+
+use tokio::time::sleep;
+
+use super::*;
+
+/// How long the disk hangs, in time that only waiting makes go by.
+const HANGS: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A change at each second, and what a worker does.
+async fn change(node: &mut Node, revision: u64) -> fleet::Verdict {
+    let resource = target(1, &format!("https://v{revision}.example"));
+    let body = fixture::body(&[resource], &[]);
+    let foretold = node.applier.inventory.after(Mode::Delta, &crate::sync::changes(&body));
+    let position = fixture::position(revision, foretold).to_wire();
+    let base = node.running().digest.to_vec();
+    let crc32 = crc32fast::hash(&body);
+    assert!(node.applier.begin(fleet::Begin { base, chunks: 1, ..begin(Mode::Delta) }).is_none());
+    assert!(
+        node.applier.chunk(&fleet::Chunk { body: body.into(), crc32, ..fleet::Chunk::default() }).is_none()
+    );
+    let commit = fleet::Commit { position: Some(position), ..fleet::Commit::default() };
+    node.applier.commit(&commit).await.expect("a transaction is answered").0
+}
+
+/// Until the disk has all that runs. Time stands still for it, so this is bounded by the machine's own.
+async fn durable(node: &mut Node) {
+    let began = std::time::Instant::now();
+    while node.applier.on_disk() != node.applier.running() || node.applier.is_disk_stalled() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the disk answers, and nothing is written");
+        node.applier.tend().await;
+        node.applier.mend().await;
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_disk_hangs_changes_come_into_force_not_durable_and_all_is_written_afterwards() {
+    let (disk, region) = (SharedDisk::default(), Region::new());
+    let (mut applier, seats) = boot(&disk, &region);
+    applier.scribe = applier.scribe.waiting(PATIENCE);
+    let mut node = Node { disk, region, applier, seats };
+    let position = node.after(5, &[org(false)]).to_wire();
+    let body = fixture::body(&[org(false)], &[]);
+    let crc32 = crc32fast::hash(&body);
+    let first = fleet::Begin { chunks: 1, ..begin(Mode::Snapshot) };
+    assert!(node.applier.begin(first).is_none());
+    assert!(
+        node.applier.chunk(&fleet::Chunk { body: body.into(), crc32, ..fleet::Chunk::default() }).is_none()
+    );
+    node.applier.commit(&fleet::Commit { position: Some(position), ..fleet::Commit::default() }).await;
+    durable(&mut node).await;
+    assert!(!node.applier.is_disk_stalled());
+    let before = node.running();
+
+    node.disk.0.stall(true);
+    let began = Instant::now();
+    let (mut revision, mut waits) = (5, 0);
+    while began.elapsed() < HANGS {
+        revision += 1;
+        let asked = Instant::now();
+        let verdict = change(&mut node, revision).await;
+        assert_eq!((verdict.outcome(), verdict.durable), (Outcome::Active, false));
+        let waited = asked.elapsed();
+        // The first waits for the disk; whoever comes behind knows that it hangs.
+        waits += u32::from(waited > Duration::ZERO);
+        assert!(waited <= PATIENCE);
+        assert_eq!(node.running().revision, revision);
+        node.applier.tend().await;
+        node.applier.mend().await;
+        sleep(SECOND).await;
+    }
+    assert_eq!(waits, 1, "one change alone waited");
+    assert!(node.applier.is_disk_stalled() && node.applier.on_disk() == Some(before));
+
+    node.disk.0.stall(false);
+    durable(&mut node).await;
+    assert!(revision > 5 && node.running().revision == revision);
+    let running = node.running();
+    // What is appended now follows what is there.
+    let verdict = change(&mut node, revision + 1).await;
+    durable(&mut node).await;
+    assert_eq!(verdict.outcome(), Outcome::Active);
+    let changed = node.running();
+    assert!(changed.revision > running.revision);
+    node.kill();
+    assert_eq!(node.running(), changed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+    let (disk, region) = (SharedDisk::default(), Region::new());
+    let (mut applier, _seats) = boot(&disk, &region);
+    applier.scribe = applier.scribe.waiting(PATIENCE);
+    disk.0.stall(true);
+    let began = Instant::now();
+    applier.settle().await;
+    // Nothing was to be written.
+    assert!(began.elapsed() <= PATIENCE);
+    disk.0.stall(false);
+}

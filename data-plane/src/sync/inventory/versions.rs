@@ -1,0 +1,96 @@
+//! The highest version that was ever accepted of each credential: a secret's version never goes back.
+//!
+//! Of credentials that are gone only the newest are kept in mind: an id is not given a second time, so an old version of
+//! one that has been gone for long comes only from who has no business here, and such a one would have to wait for
+//! [`GONE_MAX`] others to go. The invariant: of a credential that is here, nothing is forgotten.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rr_contract::model::id::CredentialId;
+
+/// Of so many credentials that are gone the version is kept: the newest.
+pub(super) const GONE_MAX: usize = 100_000;
+
+#[derive(Default)]
+pub(super) struct Versions {
+    highest: HashMap<CredentialId, u64>,
+    /// Those that are gone, by when.
+    order: BTreeMap<u64, CredentialId>,
+    places: HashMap<CredentialId, u64>,
+    next: u64,
+}
+
+impl Versions {
+    /// 0: none is known.
+    pub(super) fn highest(&self, id: &CredentialId) -> u64 {
+        self.highest.get(id).copied().unwrap_or_default()
+    }
+
+    /// A version was accepted.
+    pub(super) fn accept(&mut self, id: CredentialId, version: u64) {
+        let had = self.highest.entry(id).or_default();
+        *had = version.max(*had);
+    }
+
+    /// The credential is here, whether it is accepted or not.
+    pub(super) fn arrive(&mut self, id: &CredentialId) {
+        if let Some(place) = self.places.remove(id) {
+            self.order.remove(&place);
+        }
+    }
+
+    /// The credential is gone.
+    pub(super) fn leave(&mut self, id: CredentialId) {
+        self.arrive(&id);
+        if !self.highest.contains_key(&id) {
+            return;
+        }
+        self.order.insert(self.next, id);
+        self.places.insert(id, self.next);
+        self.next += 1;
+        if self.order.len() > GONE_MAX
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.places.remove(&oldest);
+            self.highest.remove(&oldest);
+        }
+    }
+
+    /// All of them; those that are gone come last, the oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (CredentialId, u64)> {
+        let here = self.highest.iter().filter(|(id, _)| !self.places.contains_key(*id));
+        let gone = self.order.values().filter_map(|id| Some((*id, *self.highest.get(id)?)));
+        here.map(|(id, version)| (*id, *version)).chain(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> CredentialId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        CredentialId::from_random(bytes)
+    }
+
+    #[test]
+    fn of_credentials_that_come_and_go_without_end_only_the_newest_are_kept_in_mind() {
+        let mut versions = Versions::default();
+        versions.accept(id(0), 7);
+        for n in 1..=GONE_MAX as u64 + 500 {
+            versions.accept(id(n), 3);
+            versions.leave(id(n));
+        }
+        assert_eq!(versions.iter().count(), GONE_MAX + 1);
+        assert_eq!((versions.highest(&id(0)), versions.highest(&id(500))), (7, 0));
+        assert_eq!(versions.highest(&id(501)), 3);
+        // One that came back is here, however long ago that was.
+        versions.arrive(&id(501));
+        for n in 0..GONE_MAX as u64 {
+            versions.accept(id(1_000_000 + n), 1);
+            versions.leave(id(1_000_000 + n));
+        }
+        assert_eq!((versions.highest(&id(501)), versions.highest(&id(502))), (3, 0));
+    }
+}
