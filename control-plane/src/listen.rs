@@ -23,7 +23,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
@@ -48,6 +48,8 @@ const HEADER_LIMIT: Duration = Duration::from_secs(15);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 const STREAMS: u32 = 256;
+/// How often the log says that connections are turned away.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// What is held of a stream that its reader does not read, besides one message.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -176,6 +178,7 @@ impl Bound {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(serving.connections));
         let lobby = serving.strangers.map(|bounds| Arc::new(Lobby::new(bounds, serving.connections)));
+        let mut told = Told::default();
         loop {
             let accepted = tokio::select! {
                 () = serving.stop.requested() => break,
@@ -185,7 +188,9 @@ impl Bound {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, mostly: waiting is all that helps, and spinning makes it worse.
-                    warn!(error = %chain(&error), port = self.port, "connection not accepted");
+                    if told.is_due() {
+                        warn!(error = %chain(&error), port = self.port, "connections not accepted");
+                    }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -196,6 +201,9 @@ impl Bound {
             };
             let Some(arrived) = arrived else {
                 serving.events.connection(self.port, ConnectionOutcome::Limit);
+                if told.is_due() {
+                    warn!(port = self.port, "connections refused, too many are open");
+                }
                 continue;
             };
             let connection = Connection {
@@ -211,6 +219,21 @@ impl Bound {
         if timeout(serving.drain, graceful.shutdown()).await.is_err() {
             debug!(port = self.port, "connections cut off");
         }
+    }
+}
+
+/// When it was last said that connections are turned away: who floods the port is not to flood the log.
+#[derive(Default)]
+struct Told(Option<Instant>);
+
+impl Told {
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.0.is_none_or(|last| now.duration_since(last) >= TOLD_EVERY);
+        if due {
+            self.0 = Some(now);
+        }
+        due
     }
 }
 

@@ -226,6 +226,17 @@ async fn connections_over_the_limit_are_closed_and_the_ones_before_live_on() {
     assert!(first.read(&mut bytes).await.expect("is served") > 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn that_connections_are_turned_away_is_said_once_a_minute() {
+    let mut told = Told::default();
+    assert!(told.is_due());
+    for _ in 0..1000 {
+        assert!(!told.is_due());
+    }
+    tokio::time::advance(TOLD_EVERY).await;
+    assert!(told.is_due() && !told.is_due());
+}
+
 #[test]
 fn a_certificate_in_files_is_served_with_and_what_is_none_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
