@@ -298,8 +298,5 @@ impl Events {
             ConnectionOutcome::Stranger => "stranger",
         };
         self.connections.add(1, &[KeyValue::new("port", port), KeyValue::new("outcome", label)]);
-        if matches!(outcome, ConnectionOutcome::Limit) {
-            warn!(port, "connection refused, too many are open");
-        }
     }
 }

@@ -48,7 +48,7 @@ const HEADER_LIMIT: Duration = Duration::from_secs(15);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 const STREAMS: u32 = 256;
-/// How often it is logged that no connection can be accepted.
+/// How often the log says that connections are turned away: who floods the port is not to flood the log.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// What is held of a stream that its reader does not read, besides one message.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -189,7 +189,7 @@ impl Bound {
                 Err(error) => {
                     // Out of descriptors, mostly: waiting is all that helps, and spinning makes it worse.
                     if let Some(held) = seldom.may() {
-                        warn!(error = %chain(&error), port = self.port, held, "connection not accepted");
+                        warn!(error = %chain(&error), port = self.port, held, "connections not accepted");
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -201,6 +201,9 @@ impl Bound {
             };
             let Some(arrived) = arrived else {
                 serving.events.connection(self.port, ConnectionOutcome::Limit);
+                if let Some(held) = seldom.may() {
+                    warn!(port = self.port, held, "connections refused, too many are open");
+                }
                 continue;
             };
             let connection = Connection {
