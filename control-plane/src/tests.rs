@@ -22,6 +22,7 @@ mod members;
 mod model;
 mod orgs;
 mod records;
+mod removals;
 mod rest;
 mod start;
 mod stream;

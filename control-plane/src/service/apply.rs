@@ -15,7 +15,7 @@ use rr_contract::wire::management::{self as wire, Document};
 use self::set::{Item, parse};
 use self::work::{Identified, Secrets, Work};
 use super::directory::Directory;
-use super::history::{Undone, unchanged_since};
+use super::history::unchanged_since;
 use super::{OrgCaller, Reason, ServiceError, Services};
 use crate::document::check_owner;
 use crate::noun::Noun;
@@ -62,7 +62,7 @@ impl Services {
         let again = header.clone();
         let written = self
             .store
-            .write(at.author(), {
+            .write(at.author().rehearsing(dry_run), {
                 let at = at.clone();
                 move |txn| {
                     Box::pin(async move {
@@ -73,7 +73,7 @@ impl Services {
                         }
                         let mut outcome = plan(&services, txn, &at, &header, set).await?;
                         if header.dry_run {
-                            return Err(Undone::Dry(Box::new(outcome)));
+                            return Ok(outcome);
                         }
                         let keys = std::mem::take(&mut outcome.keys);
                         if !header.request_id.is_empty() {
@@ -86,28 +86,20 @@ impl Services {
                             );
                         }
                         outcome.keys = keys;
-                        Ok(outcome)
+                        Ok::<_, ServiceError>(outcome)
                     })
                 }
             })
-            .await;
-        match written {
-            Ok(written) => {
-                // A repeated one says the revision that the first became.
-                let revision = written.revision.unwrap_or(written.value.revision);
-                Ok(wire::ApplyOutcome { revision, ..written.value })
-            }
-            Err(Undone::Dry(outcome)) => {
-                let mut outcome = *outcome;
-                outcome.dry_run = true;
-                outcome.keys.clear();
-                if let Some(body) = body {
-                    outcome.plan = self.keep_plan(&at, again, body, outcome.base_revision).await?;
-                }
-                Ok(outcome)
-            }
-            Err(Undone::Failed(error)) => Err(error),
-        }
+            .await?;
+        let Some(body) = body else {
+            // A repeated one says the revision that the first became.
+            let revision = written.revision.unwrap_or(written.value.revision);
+            return Ok(wire::ApplyOutcome { revision, ..written.value });
+        };
+        let mut outcome = written.value;
+        outcome.keys.clear();
+        outcome.plan = self.keep_plan(&at, again, body, outcome.base_revision).await?;
+        Ok(outcome)
     }
 
     /// The documents of a plan, where one is named.
@@ -226,7 +218,7 @@ async fn plan(
     at: &OrgCaller,
     header: &wire::ApplyHeader,
     set: Vec<Item>,
-) -> Result<wire::ApplyOutcome, Undone<wire::ApplyOutcome>> {
+) -> Result<wire::ApplyOutcome, ServiceError> {
     let org = super::org::live(txn, &at.org.id).await?;
     unchanged_since(txn, &org.id, header.expected_revision).await?;
     let mut directory = Directory::whole(txn, &org.id).await?;

@@ -135,24 +135,6 @@ impl Services {
     }
 }
 
-/// Why a write stages nothing: it failed, or it was never to be more than a look.
-pub(super) enum Undone<T> {
-    Dry(Box<T>),
-    Failed(ServiceError),
-}
-
-impl<T> From<ServiceError> for Undone<T> {
-    fn from(error: ServiceError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl<T> From<StoreError> for Undone<T> {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 pub(super) fn reached(field: &str, revision: u64, head: u64, floor: u64) -> Result<(), ServiceError> {
     if revision > head {
         return Err(ServiceError::field(field, format!("is not reached yet: the newest is {head}")));

@@ -57,9 +57,16 @@ pub(crate) struct Author {
     /// As `ProxyService.CreateProxy`.
     pub(crate) call: &'static str,
     pub(crate) consent: Consent,
+    /// Only to be seen whether it would be done: it is staged and admitted like any other, and dropped.
+    pub(crate) rehearsal: bool,
 }
 
 impl Author {
+    /// The same, who wants to see or wants it done.
+    pub(crate) fn rehearsing(self, rehearsal: bool) -> Self {
+        Self { rehearsal, ..self }
+    }
+
     /// The control plane itself.
     pub(crate) fn system(call: &'static str) -> Self {
         let consent = Consent { anything: true, ..Consent::default() };
@@ -389,6 +396,10 @@ impl Group {
                 return self.go_on().await;
             }
         };
+        if author.rehearsal {
+            end(Ok(None));
+            return self.go_on().await;
+        }
         match flush(&self.txn, staged, &author, admitted, &mut self.place).await {
             Ok(revision) => {
                 if let (Some(admission), Some(revision)) = (&self.admission, revision) {

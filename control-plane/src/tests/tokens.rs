@@ -1,10 +1,12 @@
 //! Tokens: what they are narrowed to, who may give them what, and their end.
 
+use rr_contract::api_key::{self, KeyKind};
 use rr_contract::wire::management as wire;
+use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::world::{World, target};
+use super::world::{World, by, target};
 
 const TARGETS: &str = "/v1/orgs/acme/targets";
 
@@ -185,5 +187,33 @@ async fn a_dedicated_region_is_there_for_its_organization_alone() {
     let (hidden, missing) = (said("private").await, said("nowhere").await);
     assert_eq!(hidden, missing);
     assert!(hidden.iter().all(|(status, _)| matches!(status, 400 | 404)), "{hidden:?}");
+    world.running.stop().await;
+}
+
+/// A call whose answer is lost loses no token: whoever made the secret keeps it before he calls.
+#[tokio::test]
+async fn a_token_opens_with_the_secret_that_its_maker_drew_and_whose_hash_alone_he_sent() {
+    let (world, operator, ..) = world().await;
+    let (secret, hash) = api_key::make(KeyKind::Token, &[7; 32]);
+    let grants =
+        vec![wire::Grant { role: wire::Role::Viewer.into(), org: "acme".into(), ..Default::default() }];
+    let ask = |hash: &[u8]| {
+        let token = wire::Token { name: "drawn".into(), grants: grants.clone(), ..Default::default() };
+        by(&operator.token, wire::CreateTokenRequest { token: Some(token), secret_hash: hash.to_vec() })
+    };
+    let mut client = TokenServiceClient::new(world.channel.clone());
+    let made = client.create_token(ask(hash.as_bytes())).await.expect("is made").into_inner();
+    assert_eq!(made.secret, "", "the control plane does not know it");
+    let drawn = world.client(std::str::from_utf8(secret.expose()).expect("text"));
+    let me = drawn.get("/v1/self").await.good();
+    assert_eq!(me["token"]["id"], made.token.expect("is there").id.as_str());
+    // One secret opens one token; and what is no hash is none.
+    for hash in [hash.as_bytes().as_slice(), &[7; 31], b"short"] {
+        let refused = client.create_token(ask(hash)).await.expect_err("refused");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(refused.message().contains("secret_hash") || !refused.details().is_empty());
+    }
+    // The writes that were refused took none of their neighbours with them.
+    operator.post("/v1/tokens", json!({"name": "x", "grants": [{"role": "ROLE_OPERATOR"}]})).await.good();
     world.running.stop().await;
 }
