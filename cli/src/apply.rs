@@ -13,17 +13,21 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use rr_contract::seam::{SystemEntropy, draw};
+use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 
 use crate::args::Session;
-use crate::change::plain;
+use crate::change::{Consent, plain};
+use crate::once::{self, NewFile};
 use crate::print::{Row, line_out, note};
 use crate::trust::TrustArgs;
 use crate::{fault, value};
 
 /// Sets can be large.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// What a key takes in a file beside its name, and more.
+const KEY_ROOM: usize = 128;
 
 #[derive(Args)]
 pub(crate) struct ApplyArgs {
@@ -42,12 +46,21 @@ pub(crate) struct ApplyArgs {
     /// Only if the organization has not changed since this revision.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
     expect: u64,
-    /// Carries the plan out without asking.
+    /// Carries the plan out without asking. Needed where no terminal is there to ask at.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
     /// Waits until every connected node serves it, or so long, as `90s`; 30 seconds when no time is given.
     #[arg(long, num_args = 0..=1, default_missing_value = "30s", require_equals = true, value_name = "DEADLINE", value_parser = crate::wait::deadline, conflicts_with = "dry_run")]
     wait: Option<Duration>,
+    /// Of --wait: ends with 0 although some nodes refuse something.
+    #[arg(long, requires = "wait")]
+    allow_refusals: bool,
+    /// File that the keys of new caller credentials are written to, a line each; made before the keys are. Printed when not
+    /// given.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    keys_out: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -69,8 +82,8 @@ impl ApplyArgs {
             prune: self.prune,
             dry_run: true,
             expected_revision: self.expect,
-            allow_partial: session.consent.allow_partial,
-            allow_mass_removal: session.consent.allow_mass_removal,
+            allow_partial: self.consent.allow_partial,
+            allow_mass_removal: self.consent.allow_mass_removal,
             ..mg::ApplyHeader::default()
         };
         let documents = written.iter().map(|one| one.document.clone()).collect();
@@ -103,28 +116,63 @@ impl ApplyArgs {
             request_id: format!("{:032x}", u128::from_be_bytes(draw(&SystemEntropy))),
             ..header
         };
-        let done = upload::send(&mut stub, header, Vec::new()).await?;
-        if session.print.is_json() {
-            session.print.one(&done)?;
-            return self.served(&session, done.revision).await;
-        }
-        line_out(&summary(&done))?;
-        if !done.keys.is_empty() {
+        let made = planned.changes.iter().filter(|it| it.action() == mg::ApplyAction::Create);
+        let room = made.map(|it| it.name.len() + KEY_ROOM).sum();
+        let mut file = self.keys_out.as_deref().map(|path| NewFile::make(path, room)).transpose()?;
+        let mut done = upload::send(&mut stub, header, Vec::new()).await.map_err(unsure)?;
+        let keys: String = done.keys.iter().map(|key| format!("{}  {}\n", key.name, key.key)).collect();
+        let keys = Secret::from(keys.trim_end().to_owned());
+        let kept = match &mut file {
+            Some(file) if !keys.is_empty() => file.write(keys.expose()).map(|()| {
+                file.keep();
+                done.keys.clear();
+            }),
+            _ => Ok(()),
+        };
+        // The set is applied, whoever hears of it: what comes of the keys does not keep the wait from its answer.
+        let text = if session.print.is_json() {
+            serde_json::to_string_pretty(&done)?
+        } else if done.keys.is_empty() {
+            summary(&done)
+        } else {
             note("the keys below are shown this once; callers send them in Authorization");
+            [summary(&done).as_str(), std::str::from_utf8(keys.expose())?].join("\n")
+        };
+        let shown = if done.keys.is_empty() {
+            line_out(&text)
+        } else {
+            once::out_or_aside("caller keys", text.as_bytes(), keys.expose())
+        };
+        let told = shown.and(kept);
+        if let (Err(error), Some(_)) = (&told, self.wait) {
+            // Before what may take long.
+            note(&format!("{error:#}"));
         }
-        for key in &done.keys {
-            line_out(&format!("{}  {}", key.name, key.key))?;
-        }
-        self.served(&session, done.revision).await
+        self.served(&session, done.revision).await?;
+        told
     }
 
     /// Waits where that was asked for.
     async fn served(&self, session: &Session, revision: u64) -> Result<()> {
         match self.wait {
-            Some(deadline) if revision != 0 => crate::wait::until_served(session, revision, deadline).await,
+            Some(deadline) if revision != 0 => {
+                crate::wait::until_served(session, revision, deadline, self.allow_refusals).await
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// What to do where the answer to a set that was carried out, or was not, is lost.
+fn unsure(status: tonic::Status) -> anyhow::Error {
+    let error = anyhow::Error::from(status);
+    if fault::is_certainly_undone(&error) {
+        return error;
+    }
+    error.context(
+        "it is not known whether the set was applied: the same files applied again say so; keys of caller credentials that were \
+         made are lost then, and those credentials are to be deleted and made again",
+    )
 }
 
 /// A plan for people: a line for each change, and the sum.

@@ -8,10 +8,17 @@ use clap::{Parser, Subcommand};
 use crate::connect::Endpoint;
 use crate::print::{Format, Printer};
 
+/// What the shell is told.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused or failed; of a wait also: not in time, or a node refuses something; of a check: something does not fit
+  2  used wrongly, or nobody agreed to what has to be agreed to";
+
 /// Manages RequestRocket: organizations and their people, regions, targets, credentials, proxies, rules, filters,
 /// meters, and what the fleet runs.
 #[derive(Parser)]
-#[command(name = "rrctl", version, max_term_width = 100, subcommand_required = true)]
+#[command(name = "rrctl", version, max_term_width = 100, subcommand_required = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(flatten)]
     global: Global,
@@ -21,6 +28,7 @@ pub(crate) struct Args {
 
 /// Options that every noun takes.
 #[derive(Parser)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Where the management API is.
     #[arg(
@@ -40,23 +48,9 @@ pub(crate) struct Global {
     /// Organization, by name or id.
     #[arg(long, global = true, env = "RRCTL_ORG", value_name = "ORG")]
     pub(crate) org: Option<String>,
-    #[command(flatten)]
-    pub(crate) consent: Consent,
     /// How answers are printed.
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
-}
-
-/// What a write agrees to beforehand. Others do not look at it.
-#[derive(clap::Args, Clone, Copy)]
-pub(crate) struct Consent {
-    /// Writes although some connected node cannot understand it: such nodes refuse it. Of a rollback: leaves out what
-    /// cannot come back.
-    #[arg(long, global = true)]
-    pub(crate) allow_partial: bool,
-    /// Writes although it takes more than 50 resources and 30 % of what a region holds from its nodes.
-    #[arg(long, global = true)]
-    pub(crate) allow_mass_removal: bool,
 }
 
 #[derive(Subcommand)]
@@ -131,7 +125,6 @@ impl Args {
                 endpoint: Endpoint::parse(&self.global)?,
                 org: self.global.org.clone(),
                 print: Printer::new(self.global.output),
-                consent: self.global.consent,
             })
         };
         match self.noun {
@@ -167,7 +160,6 @@ pub(crate) struct Session {
     pub(crate) endpoint: Endpoint,
     org: Option<String>,
     pub(crate) print: Printer,
-    pub(crate) consent: Consent,
 }
 
 impl Session {

@@ -11,7 +11,7 @@ use rr_contract::wire::management::audit_service_client::AuditServiceClient;
 use crate::args::Session;
 use crate::moment::Moment;
 use crate::page::Newest;
-use crate::print::{Row, line_out, time};
+use crate::print::{self, Row, line_out, time};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -72,6 +72,9 @@ impl Verb {
                 let mut parts = stub.export_audit(mg::ExportAuditRequest { from, to }).await?.into_inner();
                 while let Some(part) = parts.message().await? {
                     line_out(&serde_json::to_string(&part.entry.unwrap_or_default())?)?;
+                    if !print::is_read() {
+                        break;
+                    }
                 }
                 Ok(())
             }

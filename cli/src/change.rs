@@ -21,10 +21,23 @@ impl Condition {
     }
 }
 
+/// What a write agrees to beforehand. Verbs that cannot look at it do not take it.
+#[derive(Args, Clone, Copy, Default)]
+pub(crate) struct Consent {
+    /// Writes although some connected node cannot understand it: such nodes refuse it, and deny callers where it decides
+    /// who may do what.
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
+    /// Writes although it takes more than 50 resources and 30 % of what a region holds from its nodes.
+    #[arg(long)]
+    pub(crate) allow_mass_removal: bool,
+}
+
 /// What goes with something that is removed.
 #[derive(Args)]
 pub(crate) struct Cascade {
-    /// What uses it and may go with it, by id or as `proxies/NAME`; can be given more than once.
+    /// What uses it and may go with it, by id or as `proxies/NAME`; can be given more than once. A proxy that has another
+    /// caller credential is not deleted: it loses this one.
     #[arg(long = "cascade", value_name = "USER")]
     pub(crate) users: Vec<String>,
 }

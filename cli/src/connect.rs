@@ -70,6 +70,12 @@ impl Endpoint {
         self.connect_for(CALL_TIMEOUT).await
     }
 
+    /// The same place, for the bearer of another token.
+    pub(crate) fn bearing(&self, token: &Secret) -> Self {
+        let token = Some(Secret::new(token.expose().to_vec()));
+        Self { uri: self.uri.clone(), token, tls: self.tls.clone() }
+    }
+
     /// The same for calls that may take longer than others.
     pub(crate) async fn connect_for(&self, call: Duration) -> Result<Connection> {
         let channel = tonic::transport::Endpoint::from(self.uri.clone())

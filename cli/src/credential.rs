@@ -10,25 +10,25 @@ use clap::{Args, Subcommand, ValueEnum};
 use rr_contract::model::id::CredentialId;
 use rr_contract::seal::Slot;
 use rr_contract::seam::{SystemEntropy, draw};
-use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
 use crate::args::Session;
-use crate::change::{Cascade, Condition, DefaultEffect, Effect, Mask, Owner, default_effect, plain};
+use crate::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect, plain};
 use crate::connect::Connection;
 use crate::fault;
 use crate::moment::Moment;
 use crate::page::{self, Listing};
-use crate::print::{Row, line_out, note, time};
+use crate::plan::Agreement;
+use crate::print::{Row, time};
 
 use self::caller::{CallerArgs, UpdateArgs};
 use self::sealing::SealingArgs;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a credential for callers and prints its key, this once.
+    /// Makes a credential for callers and shows its key, this once.
     CreateCaller(Box<CallerArgs>),
     /// Seals a secret for an upstream.
     CreateUpstream(Box<UpstreamArgs>),
@@ -46,7 +46,7 @@ pub(crate) enum Verb {
     },
     /// Changes one, but not its value.
     Update(Box<UpdateArgs>),
-    /// Removes one that no proxy uses, with its rules and filters.
+    /// Removes one that no proxy uses, with its rules and filters, once somebody agreed. Nothing brings it back.
     Delete {
         /// Name or id.
         credential: String,
@@ -54,6 +54,10 @@ pub(crate) enum Verb {
         condition: Condition,
         #[command(flatten)]
         cascade: Cascade,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -94,6 +98,8 @@ pub(crate) struct UpstreamArgs {
     sealing: SealingArgs,
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 #[derive(Args)]
@@ -102,6 +108,8 @@ pub(crate) struct ReplaceArgs {
     credential: String,
     #[command(flatten)]
     sealing: SealingArgs,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Verb {
@@ -109,17 +117,9 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = CredentialServiceClient::new(connection.clone());
-        let (print, consent) = (session.print, session.consent);
+        let print = session.print;
         match self {
-            Self::CreateCaller(args) => {
-                let (credential, key) = create(connection, &org, args.into_message()?).await?;
-                print.one(&credential)?;
-                if key.is_empty() {
-                    return Ok(());
-                }
-                note("the key below is shown this once; callers send it in Authorization");
-                line_out(std::str::from_utf8(key.expose())?)
-            }
+            Self::CreateCaller(args) => args.run(connection, org, print).await,
             Self::CreateUpstream(args) => print.one(&args.run(connection, org).await?),
             Self::ReplaceSecret(args) => print.one(&args.run(connection, org).await?),
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -128,16 +128,21 @@ impl Verb {
                 print.one(&stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default())
             }
             Self::Update(args) => print.one(&args.run(connection, org).await?),
-            Self::Delete { credential, condition, cascade } => {
-                let (etag, cascade) = (condition.etag, cascade.users);
+            Self::Delete { credential, condition, cascade, agreement, consent } => {
                 let ask = mg::DeleteCredentialRequest {
                     org,
                     credential,
-                    etag,
-                    cascade,
+                    etag: condition.etag,
+                    cascade: cascade.users,
                     allow_partial: consent.allow_partial,
                     allow_mass_removal: consent.allow_mass_removal,
+                    dry_run: true,
+                    expected_plan: String::new(),
                 };
+                let what = format!("delete credential {}", ask.credential);
+                let show = async || Ok(stub.delete_credential(ask.clone()).await?.into_inner());
+                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
+                let ask = mg::DeleteCredentialRequest { dry_run: false, expected_plan: planned.plan, ..ask };
                 let revision = stub.delete_credential(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }
@@ -188,7 +193,8 @@ impl UpstreamArgs {
             ..mg::Credential::default()
         };
         self.common.put(&mut credential, &mut Mask::default());
-        Ok(create(connection, &org, credential).await?.0)
+        let reply = create(connection, &org, credential, self.consent).await?;
+        Ok(reply.credential.unwrap_or_default())
     }
 }
 
@@ -215,7 +221,8 @@ impl ReplaceArgs {
             credential: credential.id,
             version,
             sealed: Some(sealed),
-            ..Default::default()
+            allow_partial: self.consent.allow_partial,
+            allow_mass_removal: self.consent.allow_mass_removal,
         };
         Ok(stub.replace_secret(ask).await?.into_inner().credential.unwrap_or_default())
     }
@@ -226,14 +233,15 @@ pub(crate) async fn create(
     connection: Connection,
     org: &str,
     credential: mg::Credential,
-) -> Result<(mg::Credential, Secret)> {
+    consent: Consent,
+) -> Result<mg::CreateCredentialResponse> {
     let ask = mg::CreateCredentialRequest {
         org: org.to_owned(),
         credential: Some(credential),
-        ..Default::default()
+        allow_partial: consent.allow_partial,
+        allow_mass_removal: consent.allow_mass_removal,
     };
-    let reply = CredentialServiceClient::new(connection).create_credential(ask).await?.into_inner();
-    Ok((reply.credential.unwrap_or_default(), Secret::from(reply.key)))
+    Ok(CredentialServiceClient::new(connection).create_credential(ask).await?.into_inner())
 }
 
 /// The credentials of an organization.

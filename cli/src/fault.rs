@@ -56,9 +56,6 @@ pub(crate) fn unreachable(
 
 /// Prints an error and chooses the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    if is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
-    }
     crate::print::error(&text(error));
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
@@ -106,10 +103,22 @@ fn of_status(status: &Status) -> String {
     text + hint
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+/// Whether a call that failed certainly changed nothing. An answer that was lost says nothing of what was done.
+pub(crate) fn is_certainly_undone(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<Status>().map(Status::code);
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::PermissionDenied
+                | Code::ResourceExhausted
+                | Code::FailedPrecondition
+                | Code::Aborted
+                | Code::OutOfRange
+                | Code::Unimplemented
+                | Code::Unauthenticated
+        )
     })
 }

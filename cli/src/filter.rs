@@ -7,7 +7,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::filter_service_client::FilterServiceClient;
 
 use crate::args::Session;
-use crate::change::{Condition, Mask, Owner, plain};
+use crate::change::{Condition, Consent, Mask, Owner, plain};
 use crate::connect::Connection;
 use crate::page::{self, Listing};
 use crate::parent::{self, Parent};
@@ -27,6 +27,8 @@ pub(crate) enum Verb {
         does: Does,
         #[command(flatten)]
         settings: Settings,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Lists the filters of the organization.
     List(Listing),
@@ -48,6 +50,8 @@ pub(crate) enum Verb {
         settings: Settings,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Removes one.
     Delete {
@@ -55,6 +59,8 @@ pub(crate) enum Verb {
         filter: String,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -135,10 +141,10 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = FilterServiceClient::new(connection.clone());
-        let (print, consent) = (session.print, session.consent);
+        let print = session.print;
         let mut mask = Mask::default();
         match self {
-            Self::Create { name, on, does, settings } => {
+            Self::Create { name, on, does, settings, consent } => {
                 let mut filter = mg::Filter { name, parent: Some(on.into()), ..mg::Filter::default() };
                 DoesNow::from(does).put(&mut filter, &mut mask);
                 settings.put(&mut filter, &mut mask);
@@ -155,7 +161,7 @@ impl Verb {
                 let ask = mg::GetFilterRequest { org, filter, revision: at };
                 print.one(&stub.get_filter(ask).await?.into_inner().filter.unwrap_or_default())
             }
-            Self::Update { filter: name, does, settings, condition } => {
+            Self::Update { filter: name, does, settings, condition, consent } => {
                 let mut filter = mg::Filter { etag: condition.etag, ..mg::Filter::default() };
                 does.put(&mut filter, &mut mask);
                 settings.put(&mut filter, &mut mask);
@@ -170,13 +176,14 @@ impl Verb {
                 };
                 print.one(&stub.update_filter(ask).await?.into_inner().filter.unwrap_or_default())
             }
-            Self::Delete { filter, condition } => {
+            Self::Delete { filter, condition, consent } => {
                 let ask = mg::DeleteFilterRequest {
                     org,
                     filter,
                     etag: condition.etag,
                     allow_partial: consent.allow_partial,
                     allow_mass_removal: consent.allow_mass_removal,
+                    ..Default::default()
                 };
                 let revision = stub.delete_filter(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))

@@ -7,7 +7,7 @@ use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 
 use crate::args::Session;
 use crate::change::plain;
-use crate::print::{Row, line_out, note};
+use crate::print::{Row, line_out, note, time};
 use crate::value;
 
 #[derive(Args)]
@@ -30,7 +30,7 @@ pub(crate) struct AdoptArgs {
     /// than once.
     #[arg(long = "revive", value_name = "CREDENTIAL")]
     revive: Vec<String>,
-    /// Decides without asking.
+    /// Decides without asking. Needed where no terminal is there to ask at.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
 }
@@ -64,28 +64,62 @@ impl ExplainArgs {
             return Ok(());
         }
         session.print.list(&reply.regions)?;
-        for refusal in reply.regions.iter().flat_map(|region| &region.refusals) {
-            line_out(&format!(
-                "{} refuses it: {} ({})",
-                refusal.node,
-                refusal.detail,
-                refusal.why().as_str_name()
-            ))?;
-        }
-        for harm in reply.regions.iter().flat_map(|region| &region.harms) {
-            line_out(&format!(
-                "{}: proxy {} is {} because of {} {}: {} ({})",
-                harm.node,
-                harm.name,
-                plain(harm.harm().as_str_name(), "HARM_"),
-                harm.cause_kind,
-                harm.cause_name,
-                harm.detail,
-                harm.why().as_str_name()
-            ))?;
-        }
-        Ok(())
+        reply.regions.iter().flat_map(told).try_for_each(|line| line_out(&line))
     }
+}
+
+/// What a region's nodes refuse and what callers get of it, a line each: resource, node and reason.
+fn told(region: &fleet::ResourceInRegion) -> Vec<String> {
+    let mut lines = Vec::new();
+    for harm in &region.harms {
+        let (resource, node) = (format!("{} {}", harm.cause_kind, harm.cause_name), &harm.node);
+        let gets = match harm.harm() {
+            fleet::Harm::Absent => "callers get 503: no version of it runs",
+            fleet::Harm::Closed => "callers get 503: it is closed",
+            fleet::Harm::Unusable => "callers get 502: its upstream credential cannot be used",
+            fleet::Harm::Denied => "callers with that credential get 401",
+            fleet::Harm::Older => "callers are served by an older version",
+            fleet::Harm::Unspecified => "callers are not served as it is published",
+        };
+        let why = reason(harm.why(), &harm.detail);
+        lines
+            .push(format!("proxy {} on {node}: {gets}, because {node} refuses {resource}: {why}", harm.name));
+    }
+    let more = u64::from(region.harm_count).saturating_sub(region.harms.len() as u64);
+    if more > 0 {
+        lines.push(format!("… and {more} more of region {}", region.region));
+    }
+    for refusal in &region.refusals {
+        let mut line = format!("{} refuses it: {}", refusal.node, reason(refusal.why(), &refusal.detail));
+        if refusal.fails_closed {
+            line.push_str("; the proxies that use it deny their callers there");
+        }
+        line.push_str(if refusal.running.is_empty() {
+            "; no version of it runs"
+        } else {
+            "; an older version runs in its place"
+        });
+        if refusal.since.is_some() {
+            line.push_str(&format!("; known since {}", time(refusal.since.as_ref())));
+        }
+        lines.push(line);
+    }
+    for node in &region.untold {
+        lines.push(format!(
+            "{node} refuses more than it tells of: there may be more; see `rrctl node why {node}`"
+        ));
+    }
+    for node in &region.clashes {
+        lines.push(format!(
+            "another process claims to be {node} and was not let in; see `rrctl node why {node}`"
+        ));
+    }
+    lines
+}
+
+fn reason(why: fleet::Why, detail: &str) -> String {
+    let why = plain(why.as_str_name(), "WHY_");
+    if detail.is_empty() { why } else { format!("{detail} ({why})") }
 }
 
 impl AdoptArgs {
@@ -203,3 +237,6 @@ impl Row for fleet::ResourceInRegion {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

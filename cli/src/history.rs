@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::args::Session;
 use crate::page;
-use crate::print::{Row, note};
+use crate::plan::Agreement;
+use crate::print::Row;
 
 /// Which two revisions.
 #[derive(Args)]
@@ -25,12 +26,18 @@ pub(crate) struct DiffArgs {
 pub(crate) struct RollbackArgs {
     /// Where to go back to.
     revision: u64,
-    /// Says what would be done, and does nothing.
-    #[arg(long)]
-    dry_run: bool,
     /// Only if the organization has not changed since this revision.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
     expect: u64,
+    #[command(flatten)]
+    agreement: Agreement,
+    /// Goes on although some resources cannot come back, and leaves those out; and although some connected node cannot
+    /// understand what comes back.
+    #[arg(long)]
+    allow_partial: bool,
+    /// Goes on although it takes more than 50 resources and 30 % of what a region holds from its nodes.
+    #[arg(long)]
+    allow_mass_removal: bool,
 }
 
 impl DiffArgs {
@@ -53,22 +60,21 @@ impl DiffArgs {
 impl RollbackArgs {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
-        let consent = session.consent;
         let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
         let ask = mg::RollbackOrgRequest {
             org,
             revision: self.revision,
-            dry_run: self.dry_run,
+            dry_run: true,
             expected_revision: self.expect,
-
-            allow_partial: consent.allow_partial,
-            allow_mass_removal: consent.allow_mass_removal,
+            allow_partial: self.allow_partial,
+            allow_mass_removal: self.allow_mass_removal,
         };
-        let reply = stub.rollback_org(ask).await?.into_inner();
-        if self.dry_run {
-            note("nothing was done: this is what would be");
-        }
-        session.print.one(&reply)
+        let what = format!("roll {} back to revision {}", ask.org, ask.revision);
+        let show = async || Ok(stub.rollback_org(ask.clone()).await?.into_inner());
+        let Some(planned) = self.agreement.to(session.print, &what, show).await? else { return Ok(()) };
+        let expected_revision = planned.base_revision;
+        let ask = mg::RollbackOrgRequest { dry_run: false, expected_revision, ..ask };
+        session.print.one(&stub.rollback_org(ask).await?.into_inner())
     }
 }
 
@@ -86,15 +92,15 @@ impl Row for mg::Difference {
     }
 }
 
+fn not_restored(one: &mg::NotRestored) -> String {
+    format!("{} {} ({})", one.kind, one.name, one.reason)
+}
+
 impl Row for mg::RollbackOrgResponse {
     const COLUMNS: &'static [&'static str] = &["revision", "created", "updated", "deleted", "not restored"];
 
     fn cells(&self) -> Vec<String> {
-        let left: Vec<String> = self
-            .not_restored
-            .iter()
-            .map(|one| format!("{} {} ({})", one.kind, one.name, one.reason))
-            .collect();
+        let left: Vec<String> = self.not_restored.iter().map(not_restored).collect();
         vec![
             if self.revision == 0 { "none".to_owned() } else { self.revision.to_string() },
             self.created.to_string(),

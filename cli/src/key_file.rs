@@ -1,7 +1,6 @@
 //! Region key files: where they are read and written, and with what passphrase.
 
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,7 +9,8 @@ use rr_contract::seal::key_file;
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::secret::Secret;
 
-use crate::{fault, value};
+use crate::once::NewFile;
+use crate::value;
 
 /// Which key file, and what opens it.
 #[derive(Args)]
@@ -82,15 +82,8 @@ pub(crate) fn read(path: &Path) -> Result<Secret> {
 
 /// Writes a file that its owner alone can read, and that was not there before.
 pub(crate) fn write_new(path: &Path, text: &Secret) -> Result<()> {
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    fault::usage(&format!("{} is there already", path.display()), "name another file")
-                }
-                _ => anyhow::Error::new(error).context(format!("write {}", path.display())),
-            }
-        })?;
-    file.write_all(text.expose())?;
-    file.sync_all().with_context(|| format!("write {}", path.display()))
+    let mut file = NewFile::make(path, 0)?;
+    file.write(text.expose())?;
+    file.keep();
+    Ok(())
 }

@@ -8,7 +8,7 @@ use rr_contract::wire::management::meter::Counts;
 use rr_contract::wire::management::meter_service_client::MeterServiceClient;
 
 use crate::args::Session;
-use crate::change::{Condition, Mask, Owner};
+use crate::change::{Condition, Consent, Mask, Owner};
 use crate::connect::Connection;
 use crate::limits;
 use crate::matching::{self, OnlyWhen, Typed};
@@ -29,6 +29,8 @@ pub(crate) enum Verb {
         counts: Counted,
         #[command(flatten)]
         settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Lists the meters of the organization.
     List(Listing),
@@ -50,6 +52,8 @@ pub(crate) enum Verb {
         settings: Box<Settings>,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Removes one.
     Delete {
@@ -57,6 +61,8 @@ pub(crate) enum Verb {
         meter: String,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -158,10 +164,10 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = MeterServiceClient::new(connection.clone());
-        let (print, consent) = (session.print, session.consent);
+        let print = session.print;
         let mut mask = Mask::default();
         match self {
-            Self::Create { name, on, counts, settings } => {
+            Self::Create { name, on, counts, settings, consent } => {
                 let mut meter = mg::Meter { name, proxy: on, ..mg::Meter::default() };
                 CountedNow::from(counts).put(&mut meter, &mut mask);
                 settings.put(&mut meter, &mut mask)?;
@@ -178,7 +184,7 @@ impl Verb {
                 let ask = mg::GetMeterRequest { org, meter, revision: at };
                 print.one(&stub.get_meter(ask).await?.into_inner().meter.unwrap_or_default())
             }
-            Self::Update { meter: name, counts, settings, condition } => {
+            Self::Update { meter: name, counts, settings, condition, consent } => {
                 let mut meter = mg::Meter::default();
                 if Typed::from(settings.only_when.clone()).is_given() {
                     let ask = mg::GetMeterRequest { org: org.clone(), meter: name.clone(), revision: 0 };
@@ -198,13 +204,14 @@ impl Verb {
                 };
                 print.one(&stub.update_meter(ask).await?.into_inner().meter.unwrap_or_default())
             }
-            Self::Delete { meter, condition } => {
+            Self::Delete { meter, condition, consent } => {
                 let ask = mg::DeleteMeterRequest {
                     org,
                     meter,
                     etag: condition.etag,
                     allow_partial: consent.allow_partial,
                     allow_mass_removal: consent.allow_mass_removal,
+                    ..Default::default()
                 };
                 let revision = stub.delete_meter(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))

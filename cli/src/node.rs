@@ -21,9 +21,10 @@ use crate::args::Session;
 use crate::change::Condition;
 use crate::connect::Connection;
 use crate::fault;
-use crate::key_file::{KeyFileArgs, write_new};
+use crate::key_file::KeyFileArgs;
+use crate::once::{self, NewFile};
 use crate::page;
-use crate::print::{Row, line_out, note, time};
+use crate::print::{self, Row, line_out, note, time};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -105,7 +106,8 @@ pub(crate) struct TokenArgs {
     /// Hours until nobody may join with it any more.
     #[arg(long, default_value_t = 1, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=8760))]
     expires_in: u32,
-    /// File that the token is written to; printed when not given.
+    /// File that the token is written to, before it is made: whatever happens then, it is there. Printed when not given, as
+    /// the only line on standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -153,15 +155,28 @@ impl TokenVerb {
                 let keys = args.key.open()?;
                 let life = Duration::from_secs(u64::from(args.expires_in) * 3600);
                 let connection = session.endpoint.connect().await?;
-                let token = create_token(connection, &args.region, &keys, args.uses, life).await?;
-                match &args.out {
-                    Some(path) => {
-                        write_new(path, &token.to_secret())?;
-                        note(&format!("wrote {}; give it to rr-edge with --node-token-file", path.display()));
-                        Ok(())
+                let drawn = Drawn::draw(connection, &keys, args.uses, life).await?;
+                let Some(path) = &args.out else {
+                    let token = drawn.register(&args.region).await?.to_secret();
+                    return once::out_or_aside("node token", token.expose(), token.expose());
+                };
+                let mut file = NewFile::make(path, 0)?;
+                file.write(drawn.token.to_secret().expose())?;
+                let made = drawn.register(&args.region).await;
+                if let Err(error) = made {
+                    if fault::is_certainly_undone(&error) {
+                        return Err(error);
                     }
-                    None => line_out(std::str::from_utf8(token.to_secret().expose())?),
+                    file.keep();
+                    return Err(error.context(format!(
+                        "it is not known whether the token was made; {} holds it, and `rrctl node token list {}` says",
+                        path.display(),
+                        args.region
+                    )));
                 }
+                file.keep();
+                note(&format!("wrote {}; give it to rr-edge with --node-token-file", path.display()));
+                Ok(())
             }
         }
     }
@@ -213,8 +228,48 @@ async fn watch(session: &Session, region: String, only_unhealthy: bool) -> Resul
             Some(Change::Listed(_)) => note("these are all; changes follow"),
             None => {}
         }
+        if !print::is_read() {
+            return Ok(());
+        }
     }
     Err(fault::ended("the control plane ended the stream of nodes", "watch again"))
+}
+
+/// A token that is whole and of which nobody knows yet.
+struct Drawn {
+    connection: Connection,
+    token: NodeToken,
+    statement: fleet::NodeTokenStatement,
+    pin: [u8; 32],
+}
+
+impl Drawn {
+    async fn draw(connection: Connection, keys: &RegionKeys, uses: u32, life: Duration) -> Result<Self> {
+        let mut installations = InstallationServiceClient::new(connection.clone());
+        let installation = installations.get_installation(mg::GetInstallationRequest {}).await?.into_inner();
+        let id: InstallationId = installation.id.parse().context("installation id in the answer")?;
+        let pin = pin(&installation.authority_pin)?;
+        let draft = NodeTokenDraft::draw(&SystemEntropy);
+        let statement = draft.statement(keys, id, uses, SystemTime::now() + life);
+        Ok(Self { connection, token: draft.finish(pin), statement, pin })
+    }
+
+    /// Registers its public half.
+    async fn register(self, region: &str) -> Result<NodeToken> {
+        let ask = mg::CreateNodeTokenRequest { region: region.to_owned(), statement: Some(self.statement) };
+        let reply = NodeTokenServiceClient::new(self.connection).create_node_token(ask).await?.into_inner();
+        if pin(&reply.authority_pin)? != self.pin {
+            return Err(fault::ended(
+                "the control plane names two certificate authorities, one before and one after the token was made",
+                "something stands between; revoke the token with `rrctl node token revoke`",
+            ));
+        }
+        Ok(self.token)
+    }
+}
+
+fn pin(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes.try_into().context("authority pin in the answer")
 }
 
 /// Draws a token and registers its public half.
@@ -225,15 +280,7 @@ pub(crate) async fn create_token(
     uses: u32,
     life: Duration,
 ) -> Result<NodeToken> {
-    let mut installations = InstallationServiceClient::new(connection.clone());
-    let installation = installations.get_installation(mg::GetInstallationRequest {}).await?.into_inner();
-    let installation: InstallationId = installation.id.parse().context("installation id in the answer")?;
-    let draft = NodeTokenDraft::draw(&SystemEntropy);
-    let statement = draft.statement(keys, installation, uses, SystemTime::now() + life);
-    let ask = mg::CreateNodeTokenRequest { region: region.to_owned(), statement: Some(statement) };
-    let reply = NodeTokenServiceClient::new(connection).create_node_token(ask).await?.into_inner();
-    let pin: [u8; 32] = reply.authority_pin.as_slice().try_into().context("authority pin in the answer")?;
-    Ok(draft.finish(pin))
+    Drawn::draw(connection, keys, uses, life).await?.register(region).await
 }
 
 impl Row for fleet::Node {

@@ -9,7 +9,7 @@ use crate::args::Session;
 use crate::change::plain;
 use crate::fault;
 use crate::page::Newest;
-use crate::print::{Row, time};
+use crate::print::{self, Row, time};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -98,6 +98,9 @@ impl Verb {
                 let mut coming = stub.watch_notifications(ask).await?.into_inner();
                 while let Some(reply) = coming.message().await? {
                     print.line(&reply.notification.unwrap_or_default())?;
+                    if !print::is_read() {
+                        return Ok(());
+                    }
                 }
                 Err(fault::ended("the control plane ended the stream of notifications", "watch again"))
             }

@@ -6,10 +6,11 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 
 use crate::args::Session;
-use crate::change::{Condition, Mask};
+use crate::change::{Condition, Consent, Mask};
 use crate::fault;
 use crate::limits::{self, LimitArgs};
 use crate::page::{self, Listing};
+use crate::plan::Agreement;
 use crate::print::{Row, time};
 
 #[derive(Subcommand)]
@@ -20,6 +21,8 @@ pub(crate) enum Verb {
         name: String,
         #[command(flatten)]
         settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Lists the organizations that you may see.
     List(Listing),
@@ -39,22 +42,31 @@ pub(crate) enum Verb {
         settings: Box<Settings>,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
-    /// Hides one with everything in it and stops its proxies. After 30 days it is gone for good.
+    /// Hides one with everything in it and stops its proxies, once somebody agreed. After 30 days it is gone for good.
     Delete {
         /// Name or id.
         org: String,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Brings back one that was deleted less than 30 days ago.
     Undelete {
         /// Id: the name may be another's by now.
         id: String,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Shows what differs in the organization between two revisions.
     Diff(crate::history::DiffArgs),
-    /// Brings the organization's resources back to where they were, as a new revision. Secrets stay as they are.
+    /// Brings the organization's resources back to where they were, as a new revision, once somebody agreed. Secrets stay as
+    /// they are; credentials that were made since are deleted for good.
     Rollback(crate::history::RollbackArgs),
 }
 
@@ -132,7 +144,7 @@ const EVERYTHING_SHARED: mg::Sharing =
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
-        let (print, consent) = (session.print, session.consent);
+        let print = session.print;
         match self {
             Self::Diff(args) => return args.run(session).await,
             Self::Rollback(args) => return args.run(session).await,
@@ -140,7 +152,7 @@ impl Verb {
         }
         let mut stub = OrgServiceClient::new(session.endpoint.connect().await?);
         match self {
-            Self::Create { name, settings } => {
+            Self::Create { name, settings, consent } => {
                 let mut org = mg::Org { name, ..mg::Org::default() };
                 settings.put(&mut org, &mut Mask::default());
                 let reply = stub
@@ -166,7 +178,7 @@ impl Verb {
                 let reply = stub.get_org(mg::GetOrgRequest { org, revision: at }).await?.into_inner();
                 print.one(&reply.org.unwrap_or_default())
             }
-            Self::Update { org: name, settings, condition } => {
+            Self::Update { org: name, settings, condition, consent } => {
                 let mut org = mg::Org::default();
                 if settings.is_partial() {
                     let ask = mg::GetOrgRequest { org: name.clone(), revision: 0 };
@@ -184,19 +196,25 @@ impl Verb {
                 };
                 print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
             }
-            Self::Delete { org, condition } => {
+            Self::Delete { org, condition, agreement, consent } => {
                 let ask = mg::DeleteOrgRequest {
                     org,
                     etag: condition.etag,
                     allow_partial: consent.allow_partial,
                     allow_mass_removal: consent.allow_mass_removal,
+                    dry_run: true,
+                    expected_plan: String::new(),
                 };
+                let what = format!("delete organization {}", ask.org);
+                let show = async || Ok(stub.delete_org(ask.clone()).await?.into_inner());
+                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
+                let ask = mg::DeleteOrgRequest { dry_run: false, expected_plan: planned.plan, ..ask };
                 let revision = stub.delete_org(ask).await?.into_inner().revision;
                 print.done(&format!(
                     "deleted at revision {revision}; `rrctl org undelete ID` brings it back for 30 days"
                 ))
             }
-            Self::Undelete { id } => {
+            Self::Undelete { id, consent } => {
                 if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
                     return Err(fault::usage(
                         &format!("{id:?} is no id of an organization"),

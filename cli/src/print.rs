@@ -1,6 +1,9 @@
 //! Output: a table for people, JSON for programs. Never a secret, except where a verb's job is to show one once.
+//!
+//! Whoever stops reading ends no verb and decides no exit code: what is left to say is dropped, what is left to do is done.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -61,14 +64,13 @@ impl Printer {
     pub(crate) fn one<T: Row + Serialize>(self, item: &T) -> Result<()> {
         match self.0 {
             Format::Json => json(item),
-            Format::Table => {
-                let width = T::COLUMNS.iter().map(|c| c.len()).max().unwrap_or(0);
-                for (name, cell) in T::COLUMNS.iter().zip(item.cells()) {
-                    line_out(&format!("{name:width$}  {cell}"))?;
-                }
-                Ok(())
-            }
+            Format::Table => lines(item).try_for_each(|line| line_out(&line)),
         }
+    }
+
+    /// Prints one for a person, beside what a program reads.
+    pub(crate) fn one_beside<T: Row>(self, item: &T) {
+        lines(item).for_each(|line| note(&line));
     }
 
     /// Prints one of a stream: a line, whatever the format.
@@ -88,9 +90,36 @@ impl Printer {
     }
 }
 
-/// A line on standard output.
+fn lines<T: Row>(item: &T) -> impl Iterator<Item = String> {
+    let width = T::COLUMNS.iter().map(|c| c.len()).max().unwrap_or(0);
+    T::COLUMNS.iter().zip(item.cells()).map(move |(name, cell)| format!("{name:width$}  {cell}"))
+}
+
+/// Nobody reads standard output any more.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody may still read standard output: a verb that only prints, without end, can stop when nobody does.
+pub(crate) fn is_read() -> bool {
+    !UNREAD.load(Ordering::Relaxed)
+}
+
+/// A line on standard output; dropped when nobody reads it any more.
 pub(crate) fn line_out(text: &str) -> Result<()> {
-    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+    match bytes_out(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            UNREAD.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        written => Ok(written?),
+    }
+}
+
+/// The same, for what must not be dropped.
+pub(crate) fn bytes_out(text: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// A line on standard error, for a person to read beside the output.

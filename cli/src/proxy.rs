@@ -6,7 +6,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 
 use crate::args::Session;
-use crate::change::{Condition, DefaultEffect, Effect, Mask, Owner, default_effect};
+use crate::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::connect::Connection;
 use crate::limits::{self, LimitArgs};
 use crate::page::{self, Listing};
@@ -20,6 +20,8 @@ pub(crate) enum Verb {
         name: String,
         #[command(flatten)]
         settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Lists the proxies of the organization.
     List(Listing),
@@ -39,6 +41,8 @@ pub(crate) enum Verb {
         settings: Box<Settings>,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Removes one, with its rules, filters and meters.
     Delete {
@@ -46,6 +50,8 @@ pub(crate) enum Verb {
         proxy: String,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -111,9 +117,9 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = ProxyServiceClient::new(connection.clone());
-        let (print, consent) = (session.print, session.consent);
+        let print = session.print;
         match self {
-            Self::Create { name, settings } => {
+            Self::Create { name, settings, consent } => {
                 let mut proxy = mg::Proxy { name, ..mg::Proxy::default() };
                 settings.put(&mut proxy, &mut Mask::default());
                 let ask = mg::CreateProxyRequest {
@@ -129,7 +135,7 @@ impl Verb {
                 let ask = mg::GetProxyRequest { org, proxy, revision: at };
                 print.one(&stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
             }
-            Self::Update { proxy: name, settings, condition } => {
+            Self::Update { proxy: name, settings, condition, consent } => {
                 let mut proxy = mg::Proxy::default();
                 // One limit is a part of a field: the other one must be known to stay.
                 if settings.limits.is_given() {
@@ -150,13 +156,14 @@ impl Verb {
                 };
                 print.one(&stub.update_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
             }
-            Self::Delete { proxy, condition } => {
+            Self::Delete { proxy, condition, consent } => {
                 let ask = mg::DeleteProxyRequest {
                     org,
                     proxy,
                     etag: condition.etag,
                     allow_partial: consent.allow_partial,
                     allow_mass_removal: consent.allow_mass_removal,
+                    ..Default::default()
                 };
                 let revision = stub.delete_proxy(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))

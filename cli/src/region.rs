@@ -21,6 +21,7 @@ use crate::connect::Connection;
 use crate::fault;
 use crate::key_file::{PassphraseArgs, write_new};
 use crate::page::{self, Listing};
+use crate::plan::Agreement;
 use crate::print::{Row, note, time};
 use crate::trust::TrustFile;
 
@@ -51,12 +52,14 @@ pub(crate) enum Verb {
         #[command(flatten)]
         condition: Condition,
     },
-    /// Removes one that no proxy, no sealed secret and no node needs.
+    /// Removes one that no proxy, no sealed secret and no node needs, once somebody agreed. Nothing brings it back.
     Delete {
         /// Name or id.
         region: String,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        agreement: Agreement,
     },
 }
 
@@ -110,9 +113,18 @@ impl Verb {
                 let ask = mg::UpdateRegionRequest { name, region: Some(region), update_mask };
                 print.one(&stub.update_region(ask).await?.into_inner().region.unwrap_or_default())
             }
-            Self::Delete { region, condition } => {
+            Self::Delete { region, condition, agreement } => {
                 let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
-                let ask = mg::DeleteRegionRequest { region, etag: condition.etag };
+                let ask = mg::DeleteRegionRequest {
+                    region,
+                    etag: condition.etag,
+                    dry_run: true,
+                    expected_plan: String::new(),
+                };
+                let what = format!("delete region {}", ask.region);
+                let show = async || Ok(stub.delete_region(ask.clone()).await?.into_inner());
+                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
+                let ask = mg::DeleteRegionRequest { dry_run: false, expected_plan: planned.plan, ..ask };
                 let revision = stub.delete_region(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

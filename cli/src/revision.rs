@@ -18,7 +18,8 @@ pub(crate) enum Verb {
         /// Its number.
         revision: u64,
     },
-    /// Waits until a revision has come to the nodes. A disconnected node is listed and not waited for.
+    /// Waits until a revision has come to the nodes. A disconnected node is listed and not waited for. Ends with 1 when it has
+    /// not come in time, and when a node refuses something.
     Wait(crate::wait::WaitArgs),
     /// Goes on with this history where nodes of a region stand in another one: after a database was restored.
     Adopt(crate::fleet::AdoptArgs),

@@ -6,7 +6,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::rule_service_client::RuleServiceClient;
 
 use crate::args::Session;
-use crate::change::{Condition, Effect, Mask, Owner, plain};
+use crate::change::{Condition, Consent, Effect, Mask, Owner, plain};
 use crate::connect::Connection;
 use crate::matching::{self, Typed, When};
 use crate::page::{self, Listing};
@@ -27,6 +27,8 @@ pub(crate) enum Verb {
         says: Says,
         #[command(flatten)]
         settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Lists the rules of the organization.
     List(Listing),
@@ -48,6 +50,8 @@ pub(crate) enum Verb {
         settings: Box<Settings>,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Removes one.
     Delete {
@@ -55,6 +59,8 @@ pub(crate) enum Verb {
         rule: String,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -124,9 +130,9 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = RuleServiceClient::new(connection.clone());
-        let (print, consent) = (session.print, session.consent);
+        let print = session.print;
         match self {
-            Self::Create { name, on, says, settings } => {
+            Self::Create { name, on, says, settings, consent } => {
                 let mut rule = mg::Rule { name, parent: Some(on.into()), ..mg::Rule::default() };
                 let mut mask = Mask::default();
                 mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
@@ -144,7 +150,7 @@ impl Verb {
                 let ask = mg::GetRuleRequest { org, rule, revision: at };
                 print.one(&stub.get_rule(ask).await?.into_inner().rule.unwrap_or_default())
             }
-            Self::Update { rule: name, says, settings, condition } => {
+            Self::Update { rule: name, says, settings, condition, consent } => {
                 let mut rule = mg::Rule::default();
                 if Typed::from(settings.when.clone()).is_given() {
                     let ask = mg::GetRuleRequest { org: org.clone(), rule: name.clone(), revision: 0 };
@@ -165,13 +171,14 @@ impl Verb {
                 };
                 print.one(&stub.update_rule(ask).await?.into_inner().rule.unwrap_or_default())
             }
-            Self::Delete { rule, condition } => {
+            Self::Delete { rule, condition, consent } => {
                 let ask = mg::DeleteRuleRequest {
                     org,
                     rule,
                     etag: condition.etag,
                     allow_partial: consent.allow_partial,
                     allow_mass_removal: consent.allow_mass_removal,
+                    ..Default::default()
                 };
                 let revision = stub.delete_rule(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))

@@ -7,9 +7,10 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
 use crate::args::Session;
-use crate::change::{Cascade, Condition, DefaultEffect, Effect, Mask, Owner, default_effect};
+use crate::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::connect::Connection;
 use crate::page::{self, Listing};
+use crate::plan::Agreement;
 use crate::print::{Row, time};
 
 #[derive(Subcommand)]
@@ -23,6 +24,8 @@ pub(crate) enum Verb {
         base_url: String,
         #[command(flatten)]
         settings: Settings,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Lists the targets of the organization.
     List(Listing),
@@ -45,6 +48,8 @@ pub(crate) enum Verb {
         settings: Settings,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Removes one that no proxy uses, with its rules and filters.
     Delete {
@@ -54,6 +59,10 @@ pub(crate) enum Verb {
         condition: Condition,
         #[command(flatten)]
         cascade: Cascade,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -102,9 +111,9 @@ impl Verb {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let mut stub = TargetServiceClient::new(connection.clone());
-        let (print, consent) = (session.print, session.consent);
+        let print = session.print;
         match self {
-            Self::Create { name, base_url, settings } => {
+            Self::Create { name, base_url, settings, consent } => {
                 let mut target = mg::Target { name, base_url, ..mg::Target::default() };
                 settings.put(&mut target, &mut Mask::default());
                 let ask = mg::CreateTargetRequest {
@@ -120,7 +129,7 @@ impl Verb {
                 let ask = mg::GetTargetRequest { org, target, revision: at };
                 print.one(&stub.get_target(ask).await?.into_inner().target.unwrap_or_default())
             }
-            Self::Update { target: name, base_url, settings, condition } => {
+            Self::Update { target: name, base_url, settings, condition, consent } => {
                 let mut target = mg::Target { etag: condition.etag, ..mg::Target::default() };
                 let mut mask = Mask::default();
                 mask.put("base_url", &mut target.base_url, base_url);
@@ -136,7 +145,7 @@ impl Verb {
                 };
                 print.one(&stub.update_target(ask).await?.into_inner().target.unwrap_or_default())
             }
-            Self::Delete { target, condition, cascade } => {
+            Self::Delete { target, condition, cascade, agreement, consent } => {
                 let ask = mg::DeleteTargetRequest {
                     org,
                     target,
@@ -144,7 +153,13 @@ impl Verb {
                     cascade: cascade.users,
                     allow_partial: consent.allow_partial,
                     allow_mass_removal: consent.allow_mass_removal,
+                    dry_run: true,
+                    expected_plan: String::new(),
                 };
+                let what = format!("delete target {}", ask.target);
+                let show = async || Ok(stub.delete_target(ask.clone()).await?.into_inner());
+                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
+                let ask = mg::DeleteTargetRequest { dry_run: false, expected_plan: planned.plan, ..ask };
                 let revision = stub.delete_target(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

@@ -1,9 +1,11 @@
 //! `rrctl token`: tokens of people and services; and `rrctl whoami`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use rr_contract::api_key::{self, KeyHash, KeyKind};
+use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
@@ -13,10 +15,10 @@ use crate::args::Session;
 use crate::change::Condition;
 use crate::connect::Connection;
 use crate::fault;
-use crate::key_file::write_new;
 use crate::moment::Moment;
+use crate::once::{self, NewFile};
 use crate::page;
-use crate::print::{Row, line_out, note, time};
+use crate::print::{Row, time};
 use crate::role::{self, Granted};
 
 #[derive(Subcommand)]
@@ -64,7 +66,8 @@ pub(crate) struct CreateArgs {
     /// When it ends, as `30d` or `2027-01-31`. Without it, it does not.
     #[arg(long, value_name = "WHEN")]
     expires: Option<Moment>,
-    /// File that the token is written to; printed when not given.
+    /// File that the token is written to, before it is made: whatever happens then, it is there. Printed when not given, as
+    /// the only line on standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -101,9 +104,6 @@ impl Verb {
 
 impl CreateArgs {
     async fn run(self, session: Session) -> Result<()> {
-        if self.out.as_ref().is_some_and(|path| path.exists()) {
-            return Err(fault::usage("the file for the token is there already", "name another"));
-        }
         let mut grants = Vec::with_capacity(self.roles.len());
         for granted in self.roles {
             grants.push(granted.into_wire(|| session.org())?);
@@ -117,23 +117,70 @@ impl CreateArgs {
             resources: self.resources,
             ..mg::Token::default()
         };
-        let (token, secret) = create(session.endpoint.connect().await?, token).await?;
-        session.print.one(&token)?;
-        match &self.out {
-            Some(path) => write_new(path, &secret),
-            None => {
-                note("the token below is shown this once");
-                line_out(std::str::from_utf8(secret.expose())?)
-            }
+        let connection = session.endpoint.connect().await?;
+        let (secret, hash) = draw_secret();
+        let mut file = self.out.as_deref().map(|path| NewFile::make(path, 0)).transpose()?;
+        if let Some(file) = &mut file {
+            file.write(secret.expose())?;
         }
+        let made = create(connection, token, &hash).await;
+        if let Some(file) = &mut file
+            && !made.as_ref().is_err_and(fault::is_certainly_undone)
+        {
+            file.keep();
+        }
+        let mut reply = match made {
+            Ok(reply) => reply,
+            Err(error) if fault::is_certainly_undone(&error) => return Err(error),
+            // The answer was lost, not what it was about: whoever bears the token can ask.
+            Err(error) => match of_bearer(&session, &secret).await {
+                Some(token) => mg::CreateTokenResponse { token: Some(token), ..Default::default() },
+                None => return Err(error.context(nobody_knows(self.out.as_deref()))),
+            },
+        };
+        let token = reply.token.clone().unwrap_or_default();
+        if file.is_some() {
+            return session.print.one(&token);
+        }
+        reply.secret = std::str::from_utf8(secret.expose())?.to_owned();
+        once::show(session.print, &token, Some(("token", &secret)), &reply)
     }
 }
 
-/// Makes a token; its secret comes back this once.
-pub(crate) async fn create(connection: Connection, token: mg::Token) -> Result<(mg::Token, Secret)> {
-    let ask = mg::CreateTokenRequest { token: Some(token) };
-    let reply = TokenServiceClient::new(connection).create_token(ask).await?.into_inner();
-    Ok((reply.token.unwrap_or_default(), Secret::from(reply.secret)))
+/// What to do where the answer was lost and nobody could be asked.
+fn nobody_knows(out: Option<&Path>) -> String {
+    match out {
+        Some(path) => {
+            let path = path.display();
+            format!(
+                "it is not known whether the token was made; {path} holds it, and `rrctl --token-file {path} whoami` says"
+            )
+        }
+        None => "it is not known whether the token was made, and it was not kept; `rrctl token list` says, and with --out it is kept"
+            .to_owned(),
+    }
+}
+
+/// A token's secret, drawn here: the control plane is sent its hash alone.
+pub(crate) fn draw_secret() -> (Secret, KeyHash) {
+    api_key::make(KeyKind::Token, &draw(&SystemEntropy))
+}
+
+/// Makes the token of a secret that was drawn here.
+pub(crate) async fn create(
+    connection: Connection,
+    token: mg::Token,
+    hash: &KeyHash,
+) -> Result<mg::CreateTokenResponse> {
+    let ask = mg::CreateTokenRequest { token: Some(token), secret_hash: hash.as_bytes().to_vec() };
+    Ok(TokenServiceClient::new(connection).create_token(ask).await?.into_inner())
+}
+
+/// The token of a secret, where it opens anything.
+async fn of_bearer(session: &Session, secret: &Secret) -> Option<mg::Token> {
+    let connection = session.endpoint.bearing(secret).connect().await.ok()?;
+    let reply = TokenServiceClient::new(connection).get_self(mg::GetSelfRequest {}).await.ok()?;
+    reply.into_inner().token
 }
 
 /// Shows who the token's bearer is and what he may do.

@@ -32,6 +32,9 @@ pub(crate) struct WaitArgs {
     /// How long, as `30s` or `5m`; at most 10 minutes.
     #[arg(long, default_value = "30s", value_parser = deadline)]
     deadline: Duration,
+    /// Ends with 0 although some nodes refuse something.
+    #[arg(long)]
+    allow_refusals: bool,
 }
 
 /// How far a revision has come on a node.
@@ -77,36 +80,61 @@ impl WaitArgs {
             percent: self.percent,
             deadline: Some(wire_duration(self.deadline)),
         };
-        wait(session, ask, self.deadline).await
+        wait(session, ask, self.deadline, self.allow_refusals).await
     }
 }
 
 /// Waits until every connected node that the caller can see serves a revision.
-pub(crate) async fn until_served(session: &Session, revision: u64, deadline: Duration) -> Result<()> {
+pub(crate) async fn until_served(
+    session: &Session,
+    revision: u64,
+    deadline: Duration,
+    allow_refusals: bool,
+) -> Result<()> {
     let deadline_said = Some(wire_duration(deadline));
     let ask = fleet::WaitForRevisionRequest { revision, deadline: deadline_said, ..Default::default() };
-    wait(session, ask, deadline).await
+    wait(session, ask, deadline, allow_refusals).await
 }
 
-async fn wait(session: &Session, ask: fleet::WaitForRevisionRequest, deadline: Duration) -> Result<()> {
+async fn wait(
+    session: &Session,
+    ask: fleet::WaitForRevisionRequest,
+    deadline: Duration,
+    allow_refusals: bool,
+) -> Result<()> {
     let mut stub = FleetServiceClient::new(session.endpoint.connect_for(deadline + GRACE).await?);
     let answer = stub.wait_for_revision(ask).await?.into_inner();
     session.print.list(&answer.regions)?;
+    let verdict = judge(&answer, allow_refusals);
+    if verdict.is_ok() && answer.regions.iter().all(|region| region.connected == 0) {
+        note("no node is connected: whatever connects gets it");
+    }
+    verdict
+}
+
+/// What an answer comes to. A node that refuses something may run less than the revision says: that is no success unless
+/// somebody said so.
+fn judge(answer: &fleet::WaitForRevisionResponse, allow_refusals: bool) -> Result<()> {
     if !answer.reached {
         return Err(fault::ended(
             &format!("revision {} has not come to all nodes in time", answer.revision),
             "`rrctl node list --behind` and `rrctl node why NODE` say which and why",
         ));
     }
-    if answer.regions.iter().all(|region| region.connected == 0) {
-        note("no node is connected: whatever connects gets it");
+    let refusing: Vec<String> = answer.regions.iter().flat_map(|region| &region.refusing).cloned().collect();
+    if refusing.is_empty() {
+        return Ok(());
     }
-    if answer.regions.iter().any(|region| !region.refusing.is_empty()) {
-        note(
-            "some nodes refuse something, perhaps of this revision: `rrctl node why NODE` and `rrctl explain` say what",
-        );
+    let what =
+        format!("revision {} has come, and some nodes refuse something: {}", answer.revision, few(&refusing));
+    if allow_refusals {
+        note(&format!("{what}; `rrctl node why NODE` and `rrctl explain` say what"));
+        return Ok(());
     }
-    Ok(())
+    Err(fault::ended(
+        &what,
+        "`rrctl node why NODE` and `rrctl explain` say what; --allow-refusals takes it as done",
+    ))
 }
 
 impl Row for fleet::RegionProgress {
@@ -146,6 +174,28 @@ mod tests {
         for wrong in ["11m", "601s", "soon", "-1s", ""] {
             assert!(deadline(wrong).is_err(), "{wrong}");
         }
+    }
+
+    fn answer(reached: bool, refusing: &[&str]) -> fleet::WaitForRevisionResponse {
+        let region = fleet::RegionProgress {
+            connected: 2,
+            refusing: refusing.iter().map(|id| (*id).to_owned()).collect(),
+            ..fleet::RegionProgress::default()
+        };
+        fleet::WaitForRevisionResponse { revision: 7, reached, regions: vec![region], ..Default::default() }
+    }
+
+    #[test]
+    fn what_has_not_come_in_time_or_is_refused_is_no_success() {
+        assert!(judge(&answer(true, &[]), false).is_ok());
+        for allow_refusals in [false, true] {
+            let late = judge(&answer(false, &[]), allow_refusals).expect_err("not in time");
+            assert!(late.to_string().contains("in time"), "{late}");
+        }
+        let refused = judge(&answer(true, &["nd_1"]), false).expect_err("a node refuses").to_string();
+        assert!(refused.contains("nd_1") && refused.contains("--allow-refusals"), "{refused}");
+        assert!(judge(&answer(true, &["nd_1"]), true).is_ok());
+        assert!(judge(&answer(false, &["nd_1"]), true).is_err());
     }
 
     #[test]

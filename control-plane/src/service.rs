@@ -21,6 +21,7 @@ mod node_token;
 pub(crate) mod notification;
 pub(crate) mod org;
 mod page;
+mod plan;
 mod principal;
 mod proxy;
 pub(crate) mod region;
@@ -48,6 +49,8 @@ pub(crate) use audit::{AuditQuery, ExportPlace};
 pub(crate) use error::{Reason, ServiceError};
 pub(crate) use node::NodeQuery;
 pub(crate) use page::{Page, PageRequest};
+pub(crate) use plan::Plan;
+pub(crate) use removal::Removal;
 pub(crate) use resource::{ListRequest, shown};
 
 /// Who calls what; made only by authorization.

@@ -24,6 +24,7 @@ mod model;
 mod orgs;
 mod records;
 mod rehearsal;
+mod removals;
 mod rest;
 mod start;
 mod stream;

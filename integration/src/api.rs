@@ -80,7 +80,7 @@ impl Api {
         let grants = vec![mg::Grant { role: mg::Role::Operator.into(), ..mg::Grant::default() }];
         let token = mg::Token { name: "test".to_owned(), grants, ..mg::Token::default() };
         let reply = TokenServiceClient::new(api.connection)
-            .create_token(mg::CreateTokenRequest { token: Some(token) })
+            .create_token(mg::CreateTokenRequest { token: Some(token), ..Default::default() })
             .await?
             .into_inner();
         Ok(Self::new(management, &reply.secret))

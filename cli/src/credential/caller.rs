@@ -1,18 +1,25 @@
 //! Credentials that callers present: how, and what a signed token must hold; and changes of any credential but its value.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use rr_contract::model::time::wire_duration;
+use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
 use super::Common;
-use crate::change::{Condition, Mask};
+use crate::change::{Condition, Consent, Mask};
 use crate::connect::Connection;
 use crate::fault;
+use crate::once::{self, NewFile};
+use crate::print::Printer;
+
+/// What a key takes in a file, and more.
+const KEY_ROOM: usize = 256;
 
 /// Kinds of caller credential.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +43,12 @@ pub(crate) struct CallerArgs {
     presented: Presented,
     #[command(flatten)]
     common: Common,
+    /// File that the key is written to; made before the key is. Printed when not given, as the only line on standard
+    /// output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// How it is presented, and what a signed token must hold.
@@ -80,6 +93,8 @@ pub(crate) struct UpdateArgs {
     common: Common,
     #[command(flatten)]
     condition: Condition,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Presented {
@@ -117,7 +132,42 @@ impl Presented {
 }
 
 impl CallerArgs {
-    pub(super) fn into_message(self) -> Result<mg::Credential> {
+    pub(super) async fn run(mut self, connection: Connection, org: String, print: Printer) -> Result<()> {
+        let (out, consent) = (self.out.take(), self.consent);
+        if out.is_some() && self.kind == CallerKind::JwtVerify {
+            return Err(fault::usage(
+                "a signed token's maker is somebody else: there is no key",
+                "leave --out out",
+            ));
+        }
+        let credential = self.into_message()?;
+        let name = credential.name.clone();
+        let mut file = out.as_deref().map(|path| NewFile::make(path, KEY_ROOM)).transpose()?;
+        let reply = super::create(connection, &org, credential, consent).await.map_err(|error| {
+            if fault::is_certainly_undone(&error) {
+                return error;
+            }
+            error.context(format!(
+                "it is not known whether the credential was made; `rrctl credential show {name}` says, and if it was, its key is \
+                 lost: delete it and make it again"
+            ))
+        })?;
+        let made = reply.credential.clone().unwrap_or_default();
+        let key = Secret::from(reply.key.clone());
+        if let Some(file) = &mut file {
+            // What the file does not take after all is not lost either.
+            if let Err(error) = file.write(key.expose()) {
+                once::out_or_aside("caller key", key.expose(), key.expose())?;
+                return Err(error.context("the credential is made, and its key is on standard output"));
+            }
+            file.keep();
+            return print.one(&made);
+        }
+        let secret = (!key.is_empty()).then_some(("caller key", &key));
+        once::show(print, &made, secret, &reply)
+    }
+
+    fn into_message(self) -> Result<mg::Credential> {
         let kind = match self.kind {
             CallerKind::ApiKey => mg::CallerKind::ApiKey,
             CallerKind::Bearer => mg::CallerKind::Bearer,
@@ -177,7 +227,8 @@ impl UpdateArgs {
             name: self.credential,
             credential: Some(credential),
             update_mask: mask.finish()?,
-            ..Default::default()
+            allow_partial: self.consent.allow_partial,
+            allow_mass_removal: self.consent.allow_mass_removal,
         };
         Ok(stub.update_credential(ask).await?.into_inner().credential.unwrap_or_default())
     }

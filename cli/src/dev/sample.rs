@@ -24,6 +24,7 @@ use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use tonic::{Code, Response, Status};
 
 use super::place::Place;
+use crate::change::Consent;
 use crate::connect::{Connection, Endpoint};
 use crate::{credential, node, region, token};
 
@@ -57,17 +58,18 @@ pub(super) async fn admin_token(
     let owner = mg::Grant { role: mg::Role::Owner.into(), org: ORG.to_owned(), ..mg::Grant::default() };
     // The sample's organization is there already when only the token was lost.
     let with = |grants| mg::Token { name: "dev".to_owned(), grants, ..mg::Token::default() };
-    let secret = match token::create(connection.clone(), with(vec![operator.clone(), owner])).await {
-        Ok((_, secret)) => secret,
+    let (secret, hash) = token::draw_secret();
+    match token::create(connection.clone(), with(vec![operator.clone(), owner]), &hash).await {
+        Ok(_) => {}
         Err(error)
             if error
                 .downcast_ref::<Status>()
                 .is_some_and(|status| status.code() == Code::InvalidArgument) =>
         {
-            token::create(connection, with(vec![operator])).await?.1
+            token::create(connection, with(vec![operator]), &hash).await?;
         }
         Err(error) => return Err(error),
-    };
+    }
     place.keep(TOKEN_FILE, &secret)?;
     Ok(secret)
 }
@@ -240,7 +242,7 @@ async fn upstream_credential(
             usage: Some(mg::credential::Usage::Upstream(upstream)),
             ..mg::Credential::default()
         };
-        credential::create(connection.clone(), ORG, credential).await?;
+        credential::create(connection.clone(), ORG, credential, Consent::default()).await?;
     }
     Ok(())
 }
@@ -273,7 +275,8 @@ async fn caller(place: &Place, connection: &Connection) -> Result<Secret> {
         usage: Some(mg::credential::Usage::Caller(caller)),
         ..mg::Credential::default()
     };
-    let (_, key) = credential::create(connection.clone(), ORG, credential).await?;
+    let reply = credential::create(connection.clone(), ORG, credential, Consent::default()).await?;
+    let key = Secret::from(reply.key);
     place.keep(CALLER_FILE, &key)?;
     Ok(key)
 }

@@ -4,6 +4,7 @@ use rr_contract::wire::management as wire;
 use tonic::{Request, Response, Status};
 
 use super::Api;
+use super::crud::{removal, removed};
 use crate::authz;
 use crate::service::{ListRequest, shown};
 
@@ -113,11 +114,9 @@ impl wire::credential_service_server::CredentialService for Api {
                 .await?
                 .agreeing(request.get_ref());
             let request = request.into_inner();
-            let gone = self
-                .services
-                .delete::<wire::Credential>(at, request.credential, request.etag, request.cascade)
-                .await?;
-            Ok(wire::DeleteCredentialResponse { revision: gone.revision })
+            let wanted = removal!(request, credential, cascade: request.cascade);
+            let gone = self.services.delete::<wire::Credential>(at, wanted).await?;
+            Ok(removed!(DeleteCredentialResponse, gone))
         };
         self.answer(authz::DELETE_CREDENTIAL, result.await)
     }

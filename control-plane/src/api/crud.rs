@@ -2,6 +2,34 @@
 //!
 //! What a noun does otherwise it says in its own file, between the braces.
 
+/// What a removal call asks for: all of them have the same fields.
+macro_rules! removal {
+    ($request:ident, $field:ident, cascade: $cascade:expr) => {
+        $crate::service::Removal {
+            reference: $request.$field,
+            etag: $request.etag,
+            cascade: $cascade,
+            dry_run: $request.dry_run,
+            expected_plan: $request.expected_plan,
+        }
+    };
+}
+pub(super) use removal;
+
+/// What a removal call answers.
+macro_rules! removed {
+    ($response:ident, $gone:ident) => {
+        wire::$response {
+            revision: $gone.revision,
+            plan: $gone.value.digest(),
+            change_count: $gone.value.counts().0,
+            irreversible: $gone.value.counts().1,
+            changes: $gone.value.into_listed(),
+        }
+    };
+}
+pub(super) use removed;
+
 /// `impl` of a noun's service: create, get, list, update and delete as [`crate::service::resource`] has them.
 macro_rules! crud {
     (
@@ -96,12 +124,9 @@ macro_rules! crud {
                         .await?
                         .agreeing(request.get_ref());
                     let $request = request.into_inner();
-                    let cascade = $cascade;
-                    let gone = self
-                        .services
-                        .delete::<wire::$message>(at, $request.$field, $request.etag, cascade)
-                        .await?;
-                    Ok(wire::$delete_response { revision: gone.revision })
+                    let wanted = $crate::api::crud::removal!($request, $field, cascade: $cascade);
+                    let gone = self.services.delete::<wire::$message>(at, wanted).await?;
+                    Ok($crate::api::crud::removed!($delete_response, gone))
                 };
                 self.answer(authz::$delete_rule, result.await)
             }

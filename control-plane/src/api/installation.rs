@@ -22,6 +22,7 @@ impl wire::installation_service_server::InstallationService for Api {
                 revision: head.revision,
                 audit: head.audit.to_vec(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                authority_pin: self.services.authority_pin.to_vec(),
             })
         };
         self.answer(authz::GET_INSTALLATION, result.await)

@@ -4,6 +4,7 @@ use rr_contract::wire::management as wire;
 use tonic::{Request, Response, Status};
 
 use super::Api;
+use super::crud::{removal, removed};
 use crate::authz;
 use crate::service::{ListRequest, shown};
 
@@ -81,8 +82,8 @@ impl wire::org_service_server::OrgService for Api {
                 .await?
                 .agreeing(request.get_ref());
             let request = request.into_inner();
-            let gone = self.services.org_delete(at, request.etag).await?;
-            Ok(wire::DeleteOrgResponse { revision: gone.revision })
+            let gone = self.services.org_delete(at, removal!(request, org, cascade: Vec::new())).await?;
+            Ok(removed!(DeleteOrgResponse, gone))
         };
         self.answer(authz::DELETE_ORG, result.await)
     }

@@ -4,6 +4,7 @@ use rr_contract::wire::management as wire;
 use tonic::{Request, Response, Status};
 
 use super::Api;
+use super::crud::{removal, removed};
 use crate::authz;
 use crate::service::ListRequest;
 
@@ -89,9 +90,9 @@ impl wire::proxy_service_server::ProxyService for Api {
                 .await?
                 .agreeing(request.get_ref());
             let request = request.into_inner();
-            let gone =
-                self.services.delete::<wire::Proxy>(at, request.proxy, request.etag, Vec::new()).await?;
-            Ok(wire::DeleteProxyResponse { revision: gone.revision })
+            let wanted = removal!(request, proxy, cascade: Vec::new());
+            let gone = self.services.delete::<wire::Proxy>(at, wanted).await?;
+            Ok(removed!(DeleteProxyResponse, gone))
         };
         self.answer(authz::DELETE_PROXY, result.await)
     }

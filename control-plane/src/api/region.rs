@@ -4,6 +4,7 @@ use rr_contract::wire::management as wire;
 use tonic::{Request, Response, Status};
 
 use super::Api;
+use super::crud::{removal, removed};
 use crate::authz;
 use crate::service::{ListRequest, shown};
 
@@ -78,8 +79,9 @@ impl wire::region_service_server::RegionService for Api {
         let result = async {
             let caller = self.enter(&request, authz::DELETE_REGION).await?;
             let request = request.into_inner();
-            let gone = self.services.region_delete(caller, request.region, request.etag).await?;
-            Ok(wire::DeleteRegionResponse { revision: gone.revision })
+            let gone =
+                self.services.region_delete(caller, removal!(request, region, cascade: Vec::new())).await?;
+            Ok(removed!(DeleteRegionResponse, gone))
         };
         self.answer(authz::DELETE_REGION, result.await)
     }

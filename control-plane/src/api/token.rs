@@ -16,12 +16,16 @@ impl wire::token_service_server::TokenService for Api {
         let result = async {
             let caller = self.enter(&request, authz::CREATE_TOKEN).await?;
             let request = request.into_inner();
-            let made = self.services.token_create(caller, request.token).await?;
+            let made = self.services.token_create(caller, request.token, &request.secret_hash).await?;
             // Shown this once: from here on only its hash is kept.
-            let secret = String::from_utf8_lossy(made.value.secret.expose()).into_owned();
+            let secret = made
+                .value
+                .secret
+                .as_ref()
+                .map(|secret| String::from_utf8_lossy(secret.expose()).into_owned());
             Ok(wire::CreateTokenResponse {
                 token: Some(shown(made.value.stored)),
-                secret,
+                secret: secret.unwrap_or_default(),
                 revision: made.revision,
             })
         };

@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(weigh("CreateProxyRequest", &create, usize::MAX), Ok(100 * size_of::<String>()));
         let grants = vec![wire::Grant::default(); 10];
         let token = wire::Token { grants, ..Default::default() };
-        let create = wire::CreateTokenRequest { token: Some(token) };
+        let create = wire::CreateTokenRequest { token: Some(token), ..Default::default() };
         let weight = weigh("CreateTokenRequest", &create, usize::MAX).expect("fits");
         assert!(weight >= 10 * size_of::<wire::Grant>(), "{weight}");
     }

@@ -91,7 +91,7 @@ impl Services {
                     let found = show::<User>(txn, caller.installation(), &reference, 0).await?;
                     same_etag(&found, &etag)?;
                     stays_owned_everywhere(txn, &found.row.id).await?;
-                    remove(txn, caller.installation(), Noun::User, found.row, &[]).await
+                    remove(txn, caller.installation(), Noun::User, found.row, &[]).await.map(drop)
                 })
             })
             .await?;
@@ -173,7 +173,7 @@ impl Services {
                     same_etag(&found, &etag)?;
                     may_give(&at, found.document.role())?;
                     stays_owned(txn, &found).await?;
-                    remove(txn, at.place(), Noun::Member, found.row, &[]).await
+                    remove(txn, at.place(), Noun::Member, found.row, &[]).await.map(drop)
                 })
             })
             .await?;

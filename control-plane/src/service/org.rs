@@ -7,8 +7,9 @@ use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{self as wire, Org, Role};
 
 use super::draft::{Draft, change, stage};
+use super::plan::change as told;
 use super::resource::{ListRequest, Place, same_etag, show};
-use super::{Caller, Changed, OrgCaller, OrgRow, Page, ServiceError, Services, fields};
+use super::{Caller, Changed, OrgCaller, OrgRow, Page, Plan, Removal, ServiceError, Services, fields};
 use crate::authz::Least;
 use crate::compile;
 use crate::document::{self, Resource as _};
@@ -120,20 +121,27 @@ impl Services {
     }
 
     /// Hides an organization: its name is free, its proxies stop, and for a while it can be brought back.
-    pub(crate) async fn org_delete(&self, at: OrgCaller, etag: String) -> Result<Changed<()>, ServiceError> {
+    pub(crate) async fn org_delete(
+        &self,
+        at: OrgCaller,
+        wanted: Removal,
+    ) -> Result<Changed<Plan>, ServiceError> {
         let written = self
             .store
-            .write(at.author(), move |txn| {
+            .write(at.author().rehearsing(wanted.dry_run), move |txn| {
                 Box::pin(async move {
                     let org = live(txn, &at.org.id).await?;
                     let found = Stored { row: org.row, document: org.document };
-                    same_etag(&found, &etag)?;
+                    same_etag(&found, &wanted.etag)?;
+                    let plan = hidden_with(txn, &found.row).await?;
+                    plan.is_what_was_shown(&wanted.expected_plan)?;
                     let deleted_at = Some(time::timestamp(time_of(txn.now())));
                     let hidden = Org { deleted_at, ..found.document };
                     // Its name is another's to take; in the document it stays.
                     let name = found.row.id.clone();
                     restage(txn, found.row, hidden, name)?;
-                    publish_all(txn, &at.org.id, false).await
+                    publish_all(txn, &at.org.id, false).await?;
+                    Ok::<_, ServiceError>(plan)
                 })
             })
             .await?;
@@ -188,6 +196,22 @@ impl Services {
         }
         Ok(purged)
     }
+}
+
+/// An organization that is about to be hidden, and everything in it.
+async fn hidden_with(txn: &Txn, org: &store::resource_row::Model) -> Result<Plan, ServiceError> {
+    let mut plan = Plan::default();
+    let gone = |noun, id: &str, name: &str, detail: &str| wire::PlannedChange {
+        detail: detail.to_owned(),
+        ..told(wire::ChangeAction::Delete, noun, id, name)
+    };
+    plan.add(gone(Noun::Org, &org.id, &org.name, "is hidden, and gone for good after 30 days"));
+    for noun in Noun::CONFIGURATION {
+        for row in store::resource::all(txn, noun, &org.id).await? {
+            plan.add(gone(noun, &row.id, &row.name, "is hidden with the organization"));
+        }
+    }
+    Ok(plan)
 }
 
 /// Calls about an organization itself are not about its resources.

@@ -8,7 +8,7 @@ use rr_contract::wire::management::Region;
 use super::draft::{Draft, change, stage};
 use super::removal::remove;
 use super::resource::{ListRequest, Place, same_etag, show};
-use super::{Caller, Changed, Page, ServiceError, Services, fields};
+use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services, fields};
 use crate::authz::Principal;
 use crate::compile::under;
 use crate::noun::Noun;
@@ -132,15 +132,14 @@ impl Services {
     pub(crate) async fn region_delete(
         &self,
         caller: Caller,
-        reference: String,
-        etag: String,
-    ) -> Result<Changed<()>, ServiceError> {
+        wanted: Removal,
+    ) -> Result<Changed<Plan>, ServiceError> {
         let written = self
             .store
-            .write(caller.author(), move |txn| {
+            .write(caller.author().rehearsing(wanted.dry_run), move |txn| {
                 Box::pin(async move {
-                    let found = show::<Region>(txn, caller.installation(), &reference, 0).await?;
-                    same_etag(&found, &etag)?;
+                    let found = show::<Region>(txn, caller.installation(), &wanted.reference, 0).await?;
+                    same_etag(&found, &wanted.etag)?;
                     if store::node::any_in(txn, &found.row.id).await? {
                         return Err(ServiceError::Refused {
                             reason: super::Reason::InUse,
@@ -148,7 +147,9 @@ impl Services {
                             preconditions: Vec::new(),
                         });
                     }
-                    remove(txn, caller.installation(), Noun::Region, found.row, &[]).await
+                    let plan = remove(txn, caller.installation(), Noun::Region, found.row, &[]).await?;
+                    plan.is_what_was_shown(&wanted.expected_plan)?;
+                    Ok(plan)
                 })
             })
             .await?;

@@ -1,70 +1,134 @@
 //! A resource on its way out, with what belongs to it and with those of its users that may go too.
+//!
+//! A user that can do without it stays: a proxy of several callers loses the one that goes.
 
 use std::collections::BTreeSet;
 
+use rr_contract::wire::management as wire;
+
 use super::error::Precondition;
+use super::org::restage;
+use super::plan::{CREDENTIAL_STAYS_GONE, NO_ROLLBACK, Plan, change, names_what_stays_gone};
 use super::resource::Place;
 use super::{Reason, ServiceError, rules};
 use crate::document::Part;
 use crate::noun::Noun;
-use crate::store::{self, Txn, resource_row};
+use crate::store::{self, Stored, Txn, resource_row};
 
-/// Stages the removal of a resource, of what belongs to it and of those of its users that may go with it.
+/// What is to be removed, and on what condition.
+#[derive(Debug, Default)]
+pub(crate) struct Removal {
+    /// Name or id.
+    pub(crate) reference: String,
+    pub(crate) etag: String,
+    pub(crate) cascade: Vec<String>,
+    /// Only to be told what would go.
+    pub(crate) dry_run: bool,
+    /// The plan that the caller agreed to; empty for whatever goes.
+    pub(crate) expected_plan: String,
+}
+
+/// One that goes.
+struct Going {
+    noun: Noun,
+    row: resource_row::Model,
+    /// Empty when a rollback brings it back.
+    irreversible: String,
+}
+
+/// Stages the removal of a resource, of what belongs to it and of those of its users that may go with it. Says what it
+/// staged, the resource itself first.
 pub(super) async fn remove(
     txn: &mut Txn,
     place: Place<'_>,
     noun: Noun,
     row: resource_row::Model,
     cascade: &[String],
-) -> Result<(), ServiceError> {
+) -> Result<Plan, ServiceError> {
     let (name, id) = (row.name.clone(), row.id.clone());
     let org = match place.id {
         "" => None,
         id => super::org::by_reference(txn, id).await?,
     };
-    let mut going: BTreeSet<(Noun, String)> = BTreeSet::from([(noun, id.clone())]);
-    let mut rows = vec![(noun, row)];
+    let org = org.as_ref().map(|org| &org.document);
+    let mut known: BTreeSet<(Noun, String)> = BTreeSet::from([(noun, id.clone())]);
+    let irreversible = match noun {
+        Noun::Credential => CREDENTIAL_STAYS_GONE,
+        _ if place.id.is_empty() => NO_ROLLBACK,
+        _ => "",
+    };
+    let mut going = vec![Going { noun, row, irreversible: irreversible.to_owned() }];
+    let mut staying: Vec<(Stored<wire::Proxy>, String)> = Vec::new();
     let mut held_by: Vec<(Noun, resource_row::Model)> = Vec::new();
     let mut next = 0;
-    while let Some((noun, id)) = rows.get(next).map(|(noun, row)| (*noun, row.id.clone())) {
+    while let Some(Going { noun, row, irreversible }) = going.get(next) {
+        let (noun, id, name) = (*noun, row.id.clone(), row.name.clone());
+        let irreversible =
+            if irreversible.is_empty() { String::new() } else { names_what_stays_gone(noun, &name) };
         next += 1;
         for (part, user, user_id) in store::resource::users(txn, noun, &id).await? {
-            if going.contains(&(user, user_id.clone())) || part == Part::Granted {
+            if known.contains(&(user, user_id.clone())) || part == Part::Granted {
                 continue;
             }
             let found = store::resource::by_id(txn, user, &user_id).await?;
             let Some(row) = found else { continue };
-            let allowed = part.goes_along()
-                || cascade.iter().any(|it| {
-                    *it == row.id || it.split_once('/') == Some((user.collection(), row.name.as_str()))
-                });
-            if allowed && !part.goes_along() {
-                rules::may_take(place, org.as_ref().map(|org| &org.document), user, &row)?;
-            }
-            if allowed {
-                going.insert((user, user_id));
-                rows.push((user, row));
-            } else {
+            let named = cascade.iter().any(|it| {
+                *it == row.id || it.split_once('/') == Some((user.collection(), row.name.as_str()))
+            });
+            if !part.goes_along() && !named {
                 held_by.push((user, row));
+                continue;
             }
+            known.insert((user, user_id));
+            if part == Part::Caller
+                && let Some(proxy) = without_caller(txn, &row, &id).await?
+            {
+                rules::may_detach(place, org, &row)?;
+                staying.push((proxy, format!("loses caller credential {name:?} and keeps the others")));
+                continue;
+            }
+            if !part.goes_along() {
+                rules::may_take(place, org, user, &row)?;
+            }
+            going.push(Going { noun: user, row, irreversible: irreversible.clone() });
         }
     }
-    held_by.retain(|(noun, row)| !going.contains(&(*noun, row.id.clone())));
+    held_by.retain(|(noun, row)| !known.contains(&(*noun, row.id.clone())));
     if !held_by.is_empty() {
         return Err(in_use(noun, &name, &id, &held_by));
     }
+    let mut plan = Plan::default();
     let credentials: Vec<String> =
-        rows.iter().filter(|(noun, _)| *noun == Noun::Credential).map(|(_, row)| row.id.clone()).collect();
+        going.iter().filter(|it| it.noun == Noun::Credential).map(|it| it.row.id.clone()).collect();
     if !credentials.is_empty() {
         store::secret::retire(txn, place.id, credentials);
     }
-    for (noun, row) in rows {
+    for Going { noun, row, irreversible } in going {
+        let told = change(wire::ChangeAction::Delete, noun, &row.id, &row.name);
+        plan.add(wire::PlannedChange { irreversible, ..told });
         if noun == Noun::Token {
             store::token::revoke(txn, &row.id);
         }
         txn.remove(noun, row);
     }
-    Ok(())
+    for (proxy, detail) in staying {
+        let told = change(wire::ChangeAction::Update, Noun::Proxy, &proxy.row.id, &proxy.row.name);
+        plan.add(wire::PlannedChange { detail, ..told });
+        let name = proxy.row.name.clone();
+        restage(txn, proxy.row, proxy.document, name)?;
+    }
+    Ok(plan)
+}
+
+/// A proxy without one of its callers; none when it has no other.
+async fn without_caller(
+    txn: &Txn,
+    row: &resource_row::Model,
+    caller: &str,
+) -> Result<Option<Stored<wire::Proxy>>, ServiceError> {
+    let mut proxy = store::resource::with_document::<wire::Proxy>(txn, row.clone()).await?;
+    proxy.document.caller_credentials.retain(|id| id != caller);
+    Ok((!proxy.document.caller_credentials.is_empty()).then_some(proxy))
 }
 
 fn in_use(noun: Noun, name: &str, id: &str, users: &[(Noun, resource_row::Model)]) -> ServiceError {

@@ -9,7 +9,9 @@ use rr_contract::wire::FieldMask;
 use super::directory;
 use super::draft::{Draft, change, stage};
 use super::removal::remove;
-use super::{Changed, OrgCaller, Page, PageRequest, ServiceError, Services, fields, filter, rules};
+use super::{
+    Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, fields, filter, rules,
+};
 use crate::authz::Principal;
 use crate::document::Resource;
 use crate::noun::Noun;
@@ -170,19 +172,19 @@ impl Services {
     pub(crate) async fn delete<R: Resource>(
         &self,
         at: OrgCaller,
-        reference: String,
-        etag: String,
-        cascade: Vec<String>,
-    ) -> Result<Changed<()>, ServiceError> {
+        wanted: Removal,
+    ) -> Result<Changed<Plan>, ServiceError> {
         let written = self
             .store
-            .write(at.author(), move |txn| {
+            .write(at.author().rehearsing(wanted.dry_run), move |txn| {
                 Box::pin(async move {
                     let org = super::org::live(txn, &at.org.id).await?;
-                    let found = show::<R>(txn, at.place(), &reference, 0).await?;
-                    same_etag(&found, &etag)?;
+                    let found = show::<R>(txn, at.place(), &wanted.reference, 0).await?;
+                    same_etag(&found, &wanted.etag)?;
                     rules::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
-                    remove(txn, at.place(), R::NOUN, found.row, &cascade).await
+                    let plan = remove(txn, at.place(), R::NOUN, found.row, &wanted.cascade).await?;
+                    plan.is_what_was_shown(&wanted.expected_plan)?;
+                    Ok::<_, ServiceError>(plan)
                 })
             })
             .await?;

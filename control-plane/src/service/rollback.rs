@@ -1,9 +1,10 @@
 //! Rollback: an organization's configuration as it was, as a new revision.
 //!
-//! Secrets stay at their newest, and a credential that was deleted stays so. What therefore cannot come back is named;
-//! nothing is left half restored without the caller's word.
+//! Secrets stay at their newest, and a credential that was deleted stays so. What therefore cannot come back is named,
+//! beforehand too: of what this rollback takes away as of what it wants back. Nothing is left half restored without the
+//! caller's word.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Document, Org, credential::Usage, document};
@@ -11,6 +12,7 @@ use rr_contract::wire::management::{self as wire, Document, Org, credential::Usa
 use super::directory::Directory;
 use super::draft::{Draft, ready};
 use super::history::{READ, document_of, documents, reached, unchanged_since};
+use super::plan::{CREDENTIAL_STAYS_GONE, Plan, change, names_what_stays_gone};
 use super::{OrgCaller, Reason, ServiceError, Services, rules};
 use crate::document::{Part, Resource, each};
 use crate::noun::Noun;
@@ -63,7 +65,8 @@ async fn rollback(
     }
     let mut directory = Directory::whole(txn, &org.id).await?;
     let blobs = documents(txn, &spans).await?;
-    let mut back = Back { answer: wire::RollbackOrgResponse::default(), restored: Vec::new() };
+    let answer = wire::RollbackOrgResponse { base_revision: txn.head(), ..Default::default() };
+    let mut back = Back { answer, restored: Vec::new() };
     let going: BTreeSet<(Noun, String)> =
         spans.iter().filter(|span| span.before.is_none()).map(|span| (span.noun, span.id.clone())).collect();
     // First what goes: its name may be that of something that comes back.
@@ -94,10 +97,14 @@ async fn rollback(
     }
     // What stays must not name what goes.
     let mut kept_for = Vec::new();
+    let mut named_by: BTreeMap<(Noun, String), Vec<(Noun, String)>> = BTreeMap::new();
     for (noun, id) in &going {
         for (part, user, user_id) in store::resource::users(txn, *noun, id).await? {
-            let stays = !going.contains(&(user, user_id.clone())) && part != Part::Granted;
-            if stays && !back.restored.iter().any(|it| it.noun == user && it.id == user_id) {
+            let goes_too = going.contains(&(user, user_id.clone()));
+            let stays = !goes_too && part != Part::Granted;
+            if goes_too {
+                named_by.entry((*noun, id.clone())).or_default().push((user, user_id));
+            } else if stays && !back.restored.iter().any(|it| it.noun == user && it.id == user_id) {
                 kept_for.push((user, user_id));
             }
         }
@@ -110,7 +117,7 @@ async fn rollback(
         });
     }
     let secrets = secrets_of(txn, &back.restored).await?;
-    let mut staged = Vec::new();
+    let (mut staged, mut put_back) = (Vec::new(), Vec::new());
     let mut faults = Violations::default();
     for restored in back.restored {
         let before = store::resource::by_id(txn, restored.noun, &restored.id).await?;
@@ -119,11 +126,14 @@ async fn rollback(
         let Some(resource) = restored.document.resource else { continue };
         let put = each!(resource, resource => put_of(at, &org.document, &directory, resource, secret, before, &mut faults))?;
         if let Some(put) = put {
-            if fresh {
+            let action = if fresh {
                 back.answer.created += 1;
+                wire::ChangeAction::Create
             } else {
                 back.answer.updated += 1;
-            }
+                wire::ChangeAction::Update
+            };
+            put_back.push(change(action, put.noun, &put.id, &put.name));
             staged.push(put);
         }
     }
@@ -135,6 +145,16 @@ async fn rollback(
             rows.push((noun, row));
         }
     }
+    let lost = lost_for_good(&rows, &named_by);
+    let mut plan = Plan::default();
+    for (noun, row) in &rows {
+        let irreversible = lost.get(&(*noun, row.id.clone())).cloned().unwrap_or_default();
+        let told = change(wire::ChangeAction::Delete, *noun, &row.id, &row.name);
+        plan.add(wire::PlannedChange { irreversible, ..told });
+    }
+    put_back.into_iter().for_each(|told| plan.add(told));
+    back.answer.irreversible = plan.counts().1;
+    back.answer.changes = plan.into_listed();
     let credentials: Vec<String> =
         rows.iter().filter(|(noun, _)| *noun == Noun::Credential).map(|(_, row)| row.id.clone()).collect();
     if !credentials.is_empty() {
@@ -143,6 +163,31 @@ async fn rollback(
     staged.into_iter().for_each(|put| txn.put(put));
     rows.into_iter().for_each(|(noun, row)| txn.remove(noun, row));
     Ok(back.answer)
+}
+
+/// What of that which goes no later rollback brings back, and why: credentials, and whatever goes with one and names it.
+fn lost_for_good(
+    rows: &[(Noun, resource_row::Model)],
+    named_by: &BTreeMap<(Noun, String), Vec<(Noun, String)>>,
+) -> BTreeMap<(Noun, String), String> {
+    let names: BTreeMap<(Noun, &str), &str> =
+        rows.iter().map(|(noun, row)| ((*noun, row.id.as_str()), row.name.as_str())).collect();
+    let mut lost = BTreeMap::new();
+    let mut next: Vec<(Noun, String)> = Vec::new();
+    for (noun, row) in rows.iter().filter(|(noun, _)| *noun == Noun::Credential) {
+        lost.insert((*noun, row.id.clone()), CREDENTIAL_STAYS_GONE.to_owned());
+        next.push((*noun, row.id.clone()));
+    }
+    while let Some(it) = next.pop() {
+        let name = names.get(&(it.0, it.1.as_str())).copied().unwrap_or_default();
+        for user in named_by.get(&it).into_iter().flatten() {
+            if !lost.contains_key(user) {
+                lost.insert(user.clone(), names_what_stays_gone(it.0, name));
+                next.push(user.clone());
+            }
+        }
+    }
+    lost
 }
 
 /// One resource as it is to be written, or none when it is that already.

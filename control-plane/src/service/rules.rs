@@ -110,6 +110,20 @@ pub(super) fn may_take(
     may_change(place.principal, org, noun, row)
 }
 
+/// Whether a caller may take out of a proxy the mention of a thing that goes.
+pub(super) fn may_detach(
+    place: Place<'_>,
+    org: Option<&wire::Org>,
+    row: &resource_row::Model,
+) -> Result<(), ServiceError> {
+    let resources = &place.principal.resources;
+    let narrow = !resources.is_empty() && !resources.contains(&row.id);
+    if narrow || !place.principal.is_for("ProxyService.UpdateProxy") {
+        return Err(ServiceError::Call("everything that would change along"));
+    }
+    may_change(place.principal, org, Noun::Proxy, row)
+}
+
 /// Whether what is not shared may be changed or put to use: by who made it, by admins and by owners.
 fn is_theirs(principal: &Principal, org: &wire::Org, noun: Noun, caller: bool, maker: &str) -> bool {
     let Some(sharing) = &org.sharing else { return true };

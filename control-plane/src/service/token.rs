@@ -1,6 +1,6 @@
 //! Tokens of people and services: one can do no more than who made it.
 
-use rr_contract::api_key::{self, KeyKind};
+use rr_contract::api_key::{self, KeyHash, KeyKind};
 use rr_contract::model::id::TokenId;
 use rr_contract::model::time;
 use rr_contract::seam::draw;
@@ -23,15 +23,18 @@ const NARROWED_MAX: usize = 100;
 /// A token just made, and its secret, shown once.
 pub(crate) struct CreatedToken {
     pub(crate) stored: Stored<Token>,
-    pub(crate) secret: Secret,
+    /// None where the caller drew it and keeps it himself.
+    pub(crate) secret: Option<Secret>,
 }
 
 impl Services {
-    /// Makes a token.
+    /// Makes a token: of a secret that is drawn here, or of one whose hash the caller sends. He keeps that before he calls,
+    /// so that nothing is lost with the answer.
     pub(crate) async fn token_create(
         &self,
         caller: Caller,
         token: Option<Token>,
+        secret_hash: &[u8],
     ) -> Result<Changed<CreatedToken>, ServiceError> {
         let mut wire = fields::required("token", token)?;
         fields::unset_id("token.id", &wire.id)?;
@@ -52,7 +55,14 @@ impl Services {
         wire.revoked_at = None;
         outlives(&caller.principal, expires_at)?;
         narrower(&caller.principal, &wire)?;
-        let (secret, hash) = api_key::make(KeyKind::Token, &draw(&*self.seams.entropy));
+        let (secret, hash) = if secret_hash.is_empty() {
+            let (secret, hash) = api_key::make(KeyKind::Token, &draw(&*self.seams.entropy));
+            (Some(secret), hash)
+        } else {
+            let hash = KeyHash::try_from(secret_hash)
+                .map_err(|error| ServiceError::field("secret_hash", error.to_string()))?;
+            (None, hash)
+        };
         wire.id = TokenId::from_random(self.random()).to_string();
         let row = token_row::Model {
             id: wire.id.clone(),
@@ -72,6 +82,10 @@ impl Services {
                     // The store runs one write after the other, so that one bootstrap token never makes two.
                     if maker.bootstrap && store::token::is_spent(txn, &maker.token).await? {
                         return Err(ServiceError::BadToken);
+                    }
+                    // One secret opens one token. That there is another says nothing to who does not know the secret.
+                    if store::token::by_hash(txn, &hash).await?.is_some() {
+                        return Err(ServiceError::field("secret_hash", "is that of another token"));
                     }
                     let place = Place { id: "", principal: maker };
                     let draft = Draft { wire, secret: None, before: None };

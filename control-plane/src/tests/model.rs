@@ -221,8 +221,15 @@ impl Run {
                 let revision = answer.unwrap_or_else(|status| panic!("{context}: {status:?}"));
                 assert_eq!(revision, self.head + 1, "{context}");
                 self.note(&context, Code::Ok);
+                let detached = self.model.detached(noun, &name);
                 for key in going {
                     self.gone.extend(self.model.entries.remove(&key).map(|entry| entry.id));
+                }
+                for (proxy, document) in detached {
+                    let shown = self.calls.get(Noun::Proxy, &proxy, 0).await.expect("stays");
+                    self.compare(&shown, &document, &context);
+                    let entry = Entry { document, ..entry_of(&shown) };
+                    self.model.entries.insert((Noun::Proxy, proxy), entry);
                 }
                 self.passed();
             }

@@ -58,7 +58,10 @@ async fn the_bootstrap_token_makes_one_token_however_many_ask() {
         asked.push(tasks.spawn("ask", async move {
             let grants = vec![wire::Grant { role: wire::Role::Operator.into(), ..Default::default() }];
             let token = wire::Token { name: "first".to_owned(), grants, ..Default::default() };
-            let request = super::world::by(&bootstrap, wire::CreateTokenRequest { token: Some(token) });
+            let request = super::world::by(
+                &bootstrap,
+                wire::CreateTokenRequest { token: Some(token), ..Default::default() },
+            );
             let mut client = wire::token_service_client::TokenServiceClient::new(channel);
             client.create_token(request).await.map_err(|status| status.code())
         }));

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use rr_contract::api_key::{self, KeyKind};
 use rr_contract::wire::management as wire;
+use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -174,7 +176,7 @@ async fn a_token_past_its_end_opens_nothing_whoever_has_it() {
     let world = world.restart_later(Duration::from_secs(3601)).await;
     for token in &brief {
         world.client(token).get(TARGETS).await.refused(401, "unauthenticated");
-        let mut client = wire::token_service_client::TokenServiceClient::new(world.channel.clone());
+        let mut client = TokenServiceClient::new(world.channel.clone());
         let refused = client.get_self(by(token, wire::GetSelfRequest {})).await.expect_err("is over");
         assert_eq!(refused.code(), tonic::Code::Unauthenticated);
     }
@@ -196,10 +198,10 @@ async fn a_bootstrap_token_past_its_end_makes_no_token() {
         let bootstrap = std::fs::read_to_string(path).expect("reads").trim().to_owned();
         clock.set(Duration::from_secs(later));
         let channel = super::world::plain(running.management()).await;
-        let mut client = wire::token_service_client::TokenServiceClient::new(channel);
+        let mut client = TokenServiceClient::new(channel);
         let grants = vec![wire::Grant { role: wire::Role::Operator.into(), ..Default::default() }];
         let token = wire::Token { name: "first".into(), grants, ..Default::default() };
-        let request = wire::CreateTokenRequest { token: Some(token) };
+        let request = wire::CreateTokenRequest { token: Some(token), ..Default::default() };
         let made = client.create_token(by(&bootstrap, request)).await.map(|_| ());
         match good {
             true => made.expect("its time is not over"),
@@ -308,5 +310,33 @@ async fn a_dedicated_region_is_there_for_its_organization_alone() {
     let (hidden, missing) = (said("private").await, said("nowhere").await);
     assert_eq!(hidden, missing);
     assert!(hidden.iter().all(|(status, _)| matches!(status, 400 | 404)), "{hidden:?}");
+    world.running.stop().await;
+}
+
+/// A call whose answer is lost loses no token: whoever made the secret keeps it before he calls.
+#[tokio::test]
+async fn a_token_opens_with_the_secret_that_its_maker_drew_and_whose_hash_alone_he_sent() {
+    let (world, operator, ..) = world().await;
+    let (secret, hash) = api_key::make(KeyKind::Token, &[7; 32]);
+    let grants =
+        vec![wire::Grant { role: wire::Role::Viewer.into(), org: "acme".into(), ..Default::default() }];
+    let ask = |hash: &[u8]| {
+        let token = wire::Token { name: "drawn".into(), grants: grants.clone(), ..Default::default() };
+        by(&operator.token, wire::CreateTokenRequest { token: Some(token), secret_hash: hash.to_vec() })
+    };
+    let mut client = TokenServiceClient::new(world.channel.clone());
+    let made = client.create_token(ask(hash.as_bytes())).await.expect("is made").into_inner();
+    assert_eq!(made.secret, "", "the control plane does not know it");
+    let drawn = world.client(std::str::from_utf8(secret.expose()).expect("text"));
+    let me = drawn.get("/v1/self").await.good();
+    assert_eq!(me["token"]["id"], made.token.expect("is there").id.as_str());
+    // One secret opens one token; and what is no hash is none.
+    for hash in [hash.as_bytes().as_slice(), &[7; 31], b"short"] {
+        let refused = client.create_token(ask(hash)).await.expect_err("refused");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(refused.message().contains("secret_hash") || !refused.details().is_empty());
+    }
+    // The writes that were refused took none of their neighbours with them.
+    operator.post("/v1/tokens", json!({"name": "x", "grants": [{"role": "ROLE_OPERATOR"}]})).await.good();
     world.running.stop().await;
 }

@@ -124,7 +124,7 @@ impl World {
         grants: Vec<wire::Grant>,
     ) -> Result<String, Status> {
         let token = wire::Token { name: name.to_owned(), grants, ..Default::default() };
-        let request = by(maker, wire::CreateTokenRequest { token: Some(token) });
+        let request = by(maker, wire::CreateTokenRequest { token: Some(token), ..Default::default() });
         let mut client = TokenServiceClient::new(self.channel.clone());
         Ok(client.create_token(request).await?.into_inner().secret)
     }

@@ -116,7 +116,7 @@ impl Model {
         document
     }
 
-    /// What a removal should take along, itself last; or that something holds it.
+    /// What a removal should take along, itself first; or that something holds it.
     pub(super) fn removed(
         &self,
         noun: Noun,
@@ -130,13 +130,25 @@ impl Model {
                 if !cascade.iter().any(named) {
                     return Err(Code::FailedPrecondition);
                 }
-                going.push((Noun::Proxy, proxy));
+                if without_caller(&entry.document, &self.entries[&going[0]].id).is_none() {
+                    going.push((Noun::Proxy, proxy));
+                }
             }
         }
         let rules = |(noun, name): &(Noun, String)| self.users(Noun::Rule, *noun, name);
         let along: Vec<_> = going.iter().flat_map(rules).map(|(name, _)| (Noun::Rule, name)).collect();
         going.extend(along);
         Ok(going)
+    }
+
+    /// The proxies that should stay without a caller that goes, as they should be then.
+    pub(super) fn detached(&self, noun: Noun, name: &str) -> Vec<(String, Document)> {
+        if noun != Noun::Credential {
+            return Vec::new();
+        }
+        let id = &self.entries[&(noun, name.to_owned())].id;
+        let users = self.users(Noun::Proxy, noun, name).into_iter();
+        users.filter_map(|(name, entry)| Some((name, without_caller(&entry.document, id)?))).collect()
     }
 
     /// Resources of a noun that name another.
@@ -179,6 +191,15 @@ impl Model {
         }
         found.into_iter().map(|(_, entry)| entry.clone()).collect()
     }
+}
+
+/// A proxy without one of its callers. None when it is none of them, or the only one.
+fn without_caller(proxy: &Document, caller: &str) -> Option<Document> {
+    let Some(document::Resource::Proxy(mut proxy)) = proxy.resource.clone() else { return None };
+    let before = proxy.caller_credentials.len();
+    proxy.caller_credentials.retain(|id| id != caller);
+    let left = proxy.caller_credentials.len();
+    (left > 0 && left < before).then_some(Document { resource: Some(document::Resource::Proxy(proxy)) })
 }
 
 /// By name, or by what looks like an id.

@@ -1,0 +1,55 @@
+//! What people read of an explanation.
+
+use super::*;
+
+#[test]
+fn an_explanation_says_what_callers_get_with_resource_node_and_reason() {
+    let harm = |harm: fleet::Harm, cause_kind: &str| fleet::ProxyHarm {
+        name: "pay".into(),
+        node: "nd_1".into(),
+        harm: harm.into(),
+        cause_kind: cause_kind.into(),
+        cause_name: "first".into(),
+        why: fleet::Why::Invalid.into(),
+        detail: "no such pattern".into(),
+        ..fleet::ProxyHarm::default()
+    };
+    let region = fleet::ResourceInRegion {
+        region: "eu".into(),
+        harms: vec![harm(fleet::Harm::Closed, "rule"), harm(fleet::Harm::Denied, "credential")],
+        harm_count: 5,
+        untold: vec!["nd_2".into()],
+        clashes: vec!["nd_3".into()],
+        ..fleet::ResourceInRegion::default()
+    };
+    assert_eq!(
+        told(&region),
+        [
+            "proxy pay on nd_1: callers get 503: it is closed, because nd_1 refuses rule first: no such pattern (invalid)",
+            "proxy pay on nd_1: callers with that credential get 401, because nd_1 refuses credential first: no such pattern (invalid)",
+            "… and 3 more of region eu",
+            "nd_2 refuses more than it tells of: there may be more; see `rrctl node why nd_2`",
+            "another process claims to be nd_3 and was not let in; see `rrctl node why nd_3`",
+        ]
+    );
+}
+
+#[test]
+fn a_refusal_says_what_runs_in_the_place_of_what_is_refused() {
+    let refusal = fleet::ResourceRefusal {
+        node: "nd_1".into(),
+        why: fleet::Why::Invalid.into(),
+        detail: "no such pattern".into(),
+        fails_closed: true,
+        ..fleet::ResourceRefusal::default()
+    };
+    let older = fleet::ResourceRefusal { running: vec![1], fails_closed: false, ..refusal.clone() };
+    let region = fleet::ResourceInRegion { refusals: vec![refusal, older], ..Default::default() };
+    assert_eq!(
+        told(&region),
+        [
+            "nd_1 refuses it: no such pattern (invalid); the proxies that use it deny their callers there; no version of it runs",
+            "nd_1 refuses it: no such pattern (invalid); an older version runs in its place",
+        ]
+    );
+}

@@ -1,0 +1,96 @@
+//! Which keys `rrctl` seals to, and every way in which others could be put in their place.
+
+use std::time::Duration;
+
+use rr_contract::model::id::RegionId;
+use rr_contract::seal::region_key::RegionKeys;
+use rr_contract::seam::SystemEntropy;
+
+use super::*;
+
+fn region(keys: &RegionKeys) -> mg::Region {
+    let now = SystemTime::now();
+    mg::Region {
+        id: keys.region().to_string(),
+        name: "eu".to_owned(),
+        key: Some(keys.statement(now, now + Duration::from_secs(3600)).to_wire()),
+        ..mg::Region::default()
+    }
+}
+
+fn keys() -> RegionKeys {
+    RegionKeys::generate(RegionId::from_random([1; 16]), &SystemEntropy)
+}
+
+fn args(fingerprints: Vec<(String, Fingerprint)>) -> TrustArgs {
+    TrustArgs {
+        regions: vec!["eu".to_owned()],
+        fingerprints,
+        regions_file: PathBuf::from("/nonexistent/regions.toml"),
+    }
+}
+
+#[test]
+fn nothing_is_sealed_to_keys_that_only_the_control_plane_vouches_for() {
+    let keys = keys();
+    assert!(args(Vec::new()).choose(&[region(&keys)]).is_err());
+    let given = vec![("eu".to_owned(), keys.fingerprint())];
+    assert_eq!(args(given).choose(&[region(&keys)]).expect("vouched for").len(), 1);
+}
+
+#[test]
+fn keys_that_a_control_plane_put_in_the_place_of_the_regions_own_are_refused() {
+    let (real, planted) = (keys(), keys());
+    let given = vec![("eu".to_owned(), real.fingerprint())];
+    let error = args(given).choose(&[region(&planted)]).expect_err("another fingerprint");
+    assert!(error.to_string().contains("nothing was sealed"), "{error}");
+}
+
+/// A trust file that has seen an epoch of the region's keys.
+fn seen(keys: &RegionKeys, epoch: u32) -> (tempfile::TempDir, TrustArgs) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("regions.toml");
+    let text = format!("[eu]\nfingerprint = \"{}\"\nepoch = {epoch}\n", keys.fingerprint());
+    std::fs::write(&path, text).expect("a file");
+    let args = TrustArgs { regions: Vec::new(), fingerprints: Vec::new(), regions_file: path };
+    (folder, args)
+}
+
+#[test]
+fn a_key_of_an_older_epoch_than_one_that_was_seen_is_refused() {
+    let keys = keys();
+    let offered = region(&keys);
+    let epoch = vouched(&offered, keys.fingerprint()).expect("vouched for").epoch();
+    let (_folder, args) = seen(&keys, epoch + 1);
+    let error = args.choose(std::slice::from_ref(&offered)).expect_err("an older epoch").to_string();
+    assert!(error.contains("was seen before"), "{error}");
+    // What was refused is not noted as seen.
+    let text = std::fs::read_to_string(&args.regions_file).expect("reads");
+    assert!(text.contains(&format!("epoch = {}", epoch + 1)), "{text}");
+
+    let (_folder, args) = seen(&keys, 0);
+    assert_eq!(args.choose(&[offered]).expect("a newer one").len(), 1);
+    let text = std::fs::read_to_string(&args.regions_file).expect("reads");
+    assert!(text.contains(&format!("epoch = {epoch}")), "{text}");
+}
+
+#[test]
+fn a_key_that_is_signed_for_another_region_is_refused() {
+    let keys = keys();
+    let given = vec![("eu".to_owned(), keys.fingerprint())];
+    let other = RegionId::from_random([2; 16]).to_string();
+    let error = args(given).choose(&[mg::Region { id: other, ..region(&keys) }]).expect_err("another region");
+    assert!(error.to_string().contains("another region"), "{error}");
+}
+
+#[test]
+fn a_key_statement_that_ran_out_is_refused() {
+    let keys = keys();
+    let now = SystemTime::now();
+    let made = now - Duration::from_secs(7200);
+    let statement = keys.statement(made, made + Duration::from_secs(3600)).to_wire();
+    let given = vec![("eu".to_owned(), keys.fingerprint())];
+    let old = mg::Region { key: Some(statement), ..region(&keys) };
+    let error = args(given).choose(&[old]).expect_err("it ran out");
+    assert!(error.to_string().contains("ran out"), "{error}");
+}

@@ -1,0 +1,232 @@
+//! What a verb offers it honours: each option that asks for care reaches the wire, or keeps everything from it.
+//!
+//! The verbs come from the program's own help, the fields from the schemas: neither is listed here.
+
+use std::time::{Duration, SystemTime};
+
+use prost::Message as _;
+use rr_contract::model::id::{CredentialId, InstallationId, OrgId, RegionId};
+use rr_contract::seal::region_key::RegionKeys;
+use rr_contract::seam::SystemEntropy;
+use rr_contract::wire::{fleet, management as mg};
+
+use super::recorder::{Answers, Schemas, run};
+use super::tree::{Verb, verbs};
+
+/// What a verb needs beside what its usage says, by the options that it takes.
+struct Desk {
+    folder: tempfile::TempDir,
+    keys: RegionKeys,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("value"), "s3cret").expect("a file");
+        let document = "kind: target\nname: a\nbase_url: https://api.example.com\n";
+        std::fs::write(folder.path().join("set.yaml"), document).expect("a file");
+        Self { folder, keys: RegionKeys::generate(RegionId::from_random([1; 16]), &SystemEntropy) }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// A whole call of a verb.
+    fn args(&self, verb: &Verb) -> Vec<String> {
+        let mut args = verb.path.clone();
+        for (option, value) in [
+            ("--value-file", self.file("value")),
+            ("--fingerprint", format!("eu={}", self.keys.fingerprint())),
+            ("--regions-file", self.file("regions.toml")),
+            ("--origin", "https://api.example.com".to_owned()),
+        ] {
+            if verb.takes(option) {
+                args.extend([option.to_owned(), value]);
+            }
+        }
+        // An update has to change something.
+        if verb.path.last().is_some_and(|it| it == "update") {
+            let changes = ["--owner", "--display-name"].into_iter().find(|option| verb.takes(option));
+            args.extend(changes.map(|option| vec![option.to_owned(), "git".to_owned()]).unwrap_or_default());
+        }
+        let files = |arg: String| if arg == "FILE|DIR" { self.file("set.yaml") } else { arg };
+        args.extend(verb.needed().into_iter().map(files));
+        args
+    }
+
+    /// What the verbs are answered that do not go on without an answer.
+    fn answers(&self) -> Answers {
+        let now = SystemTime::now();
+        let region = mg::Region {
+            id: self.keys.region().to_string(),
+            name: "eu".into(),
+            key: Some(self.keys.statement(now, now + Duration::from_secs(3600)).to_wire()),
+            ..mg::Region::default()
+        };
+        let upstream = mg::Upstream { kind: mg::UpstreamKind::Bearer.into(), ..mg::Upstream::default() };
+        let credential = mg::Credential {
+            id: CredentialId::from_random([2; 16]).to_string(),
+            name: "some".into(),
+            version: 1,
+            usage: Some(mg::credential::Usage::Upstream(upstream)),
+            ..mg::Credential::default()
+        };
+        let org = mg::Org { id: OrgId::from_random([3; 16]).to_string(), ..mg::Org::default() };
+        let installation = mg::GetInstallationResponse {
+            id: InstallationId::from_random([4; 16]).to_string(),
+            authority_pin: vec![5; 32],
+            ..Default::default()
+        };
+        let change = mg::ApplyChange {
+            action: mg::ApplyAction::Create.into(),
+            kind: "target".into(),
+            name: "a".into(),
+            ..mg::ApplyChange::default()
+        };
+        let outcome = mg::ApplyOutcome { plan: "plan".into(), changes: vec![change], ..Default::default() };
+        let gone = mg::PlannedChange { kind: "target".into(), name: "some".into(), ..Default::default() };
+        // All removals are answered alike.
+        let gone =
+            mg::DeleteTargetResponse { changes: vec![gone.clone()], change_count: 1, ..Default::default() };
+        let back =
+            mg::RollbackOrgResponse { deleted: 1, changes: gone.changes.clone(), ..Default::default() };
+        let adopted = fleet::AdoptRevisionResponse { plan: vec![1; 32], ..Default::default() };
+        Answers::from([
+            (
+                "RegionService.ListRegions",
+                Ok(mg::ListRegionsResponse { regions: vec![region], ..Default::default() }.encode_to_vec()),
+            ),
+            (
+                "CredentialService.GetCredential",
+                Ok(mg::GetCredentialResponse { credential: Some(credential) }.encode_to_vec()),
+            ),
+            ("OrgService.GetOrg", Ok(mg::GetOrgResponse { org: Some(org) }.encode_to_vec())),
+            ("InstallationService.GetInstallation", Ok(installation.encode_to_vec())),
+            ("ApplyService.Apply", Ok(mg::ApplyResponse { outcome: Some(outcome) }.encode_to_vec())),
+            ("FleetService.AdoptRevision", Ok(adopted.encode_to_vec())),
+            ("OrgService.DeleteOrg", Ok(gone.encode_to_vec())),
+            ("RegionService.DeleteRegion", Ok(gone.encode_to_vec())),
+            ("TargetService.DeleteTarget", Ok(gone.encode_to_vec())),
+            ("CredentialService.DeleteCredential", Ok(gone.encode_to_vec())),
+            ("RevisionService.RollbackOrg", Ok(back.encode_to_vec())),
+        ])
+    }
+}
+
+/// Whether a call only reads.
+fn reads(call: &str) -> bool {
+    let verb = call.split('.').nth(1).unwrap_or_default();
+    ["Get", "List", "Wait", "Watch", "Explain", "Diff", "Export"]
+        .iter()
+        .any(|prefix| verb.starts_with(prefix))
+}
+
+#[tokio::test]
+async fn what_a_verb_lets_somebody_agree_to_beforehand_reaches_the_control_plane() {
+    let (desk, schemas) = (Desk::new(), Schemas::read());
+    let mut seen = 0;
+    for (option, field) in
+        [("--allow-partial", "allow_partial"), ("--allow-mass-removal", "allow_mass_removal")]
+    {
+        for verb in verbs().iter().filter(|verb| verb.takes(option)) {
+            let mut args = desk.args(verb);
+            if verb.takes("--yes") {
+                args.push("--yes".to_owned());
+            }
+            for given in [false, true] {
+                if given {
+                    args.push(option.to_owned());
+                }
+                let (output, calls) = run(&args, desk.answers()).await;
+                let text = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{args:?}: {text}");
+                let writes: Vec<_> = calls.iter().filter(|call| !reads(&call.name)).collect();
+                assert!(!writes.is_empty(), "{args:?} writes nothing");
+                for call in writes {
+                    assert_eq!(schemas.says(call, field), given, "{args:?}: {} and {option}", call.name);
+                }
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "only {seen} verbs take either");
+}
+
+#[tokio::test]
+async fn a_verb_whose_call_can_be_agreed_to_offers_it() {
+    let (desk, schemas) = (Desk::new(), Schemas::read());
+    for verb in verbs() {
+        let changes = ["--owner", "--yes", "--if-etag", "--value-file"];
+        if !changes.into_iter().any(|option| verb.takes(option)) {
+            continue;
+        }
+        let verb = &verb;
+        let mut args = desk.args(verb);
+        if verb.takes("--yes") {
+            args.push("--yes".to_owned());
+        }
+        let (_, calls) = run(&args, desk.answers()).await;
+        for call in calls.iter().filter(|call| !reads(&call.name)) {
+            for (option, field) in
+                [("--allow-partial", "allow_partial"), ("--allow-mass-removal", "allow_mass_removal")]
+            {
+                assert_eq!(verb.takes(option), schemas.has(&call.name, field), "{}: {option}", verb.name());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_for_nothing_but_a_dry_run() {
+    let (desk, schemas) = (Desk::new(), Schemas::read());
+    let mut seen = 0;
+    for verb in verbs().iter().filter(|verb| verb.takes("--dry-run")) {
+        let args = [desk.args(verb), vec!["--dry-run".to_owned()]].concat();
+        let (output, calls) = run(&args, desk.answers()).await;
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let writes: Vec<_> = calls.iter().filter(|call| !reads(&call.name)).collect();
+        assert!(!writes.is_empty(), "{args:?} asks nobody what it would do");
+        for call in writes {
+            assert!(schemas.says(call, "dry_run"), "{args:?}: {} is for real", call.name);
+        }
+        seen += 1;
+    }
+    assert!(seen >= 7, "only {seen} verbs have a dry run");
+}
+
+#[tokio::test]
+async fn what_has_to_be_agreed_to_is_not_done_where_nobody_can_be_asked_unless_yes_was_said() {
+    let (desk, schemas) = (Desk::new(), Schemas::read());
+    let mut seen = 0;
+    for verb in verbs().iter().filter(|verb| verb.takes("--yes")) {
+        let args = desk.args(verb);
+        let (output, calls) = run(&args, desk.answers()).await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains("--yes") && text.contains("--dry-run"), "{args:?}: {text}");
+        for call in calls.iter().filter(|call| !reads(&call.name)) {
+            assert!(schemas.says(call, "dry_run"), "{args:?}: {} was done", call.name);
+        }
+        let args = [args, vec!["--yes".to_owned()]].concat();
+        let (output, calls) = run(&args, desk.answers()).await;
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let done = calls.iter().filter(|call| !reads(&call.name) && !schemas.says(call, "dry_run")).count();
+        assert_eq!(done, 1, "{args:?}: {calls:?}");
+        seen += 1;
+    }
+    assert!(seen >= 7, "only {seen} verbs are asked about");
+}
+
+/// Each of these takes away what no rollback brings back.
+#[test]
+fn whatever_takes_away_for_good_has_to_be_agreed_to() {
+    let asked: Vec<String> = verbs().iter().filter(|verb| verb.takes("--yes")).map(Verb::name).collect();
+    for verb in ["org delete", "org rollback", "region delete", "credential delete", "target delete", "apply"]
+    {
+        assert!(asked.iter().any(|it| it == verb), "{verb} is not asked about");
+    }
+    for verb in verbs().iter().filter(|verb| verb.takes("--cascade")) {
+        assert!(verb.takes("--yes"), "{} takes others along and is not asked about", verb.name());
+    }
+}
