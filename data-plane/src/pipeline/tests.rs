@@ -1,6 +1,7 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
 mod edge;
+mod hostile;
 mod names;
 mod origin;
 mod over_tls;
