@@ -2,7 +2,7 @@
 //!
 //! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it; knows nothing of proxies and credentials. The
 //! invariants: an address is connected to only after the guard has judged that very address, a request
-//! is sent again only when it certainly was not sent, and what waits for us is not counted as the upstream's time.
+//! is sent again only when it certainly was not taken, and what waits for us is not counted as the upstream's time.
 
 mod dial;
 pub(crate) mod guard;
@@ -42,6 +42,9 @@ pub(crate) use self::resolve::Names;
 pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
 pub(crate) use self::streams::Place;
 pub(crate) use self::tls::{Trust, TrustError, certificates};
+
+/// How often a request goes out again because the peer said that it had not touched it.
+const UNTOUCHED_MAX: u32 = 2;
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +110,7 @@ impl Connections {
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
         let wants_trailers = request.headers().contains_key(TE);
+        let mut untouched = 0;
         loop {
             let (connection, fresh) = match origin.checkout(false) {
                 Some(connection) => {
@@ -115,7 +119,9 @@ impl Connections {
                 }
                 None => self.connection(target, &origin).await?,
             };
-            fit(&mut request, matches!(connection, Connection::Http2(_)), target, wants_trailers);
+            let is_http2 = matches!(connection, Connection::Http2(_));
+            fit(&mut request, is_http2, target, wants_trailers);
+            let spare = if is_http2 && untouched < UNTOUCHED_MAX { again(&request) } else { None };
             let passage = request.body().passage();
             passage.begin();
             let attempt =
@@ -127,8 +133,12 @@ impl Connections {
                 Err(_) if let Some(fault) = passage.fault() => return Err(SendError::Caller(fault)),
                 // An idle connection that closed under our hands gives the request back untouched. A new
                 // one that does so is the upstream's fault.
-                Err(failed) => match failed.unsent {
-                    Some(unsent) if !fresh => request = *unsent,
+                Err(failed) => match (failed.is_untouched(), spare, failed.unsent) {
+                    (_, _, Some(unsent)) if !fresh => request = *unsent,
+                    (true, Some(spare), None) => {
+                        untouched += 1;
+                        request = spare;
+                    }
                     _ => return Err(SendError::Broken(failed.error)),
                 },
             }
@@ -203,6 +213,15 @@ async fn in_turn<T>(
             return Ok(answer);
         }
     }
+}
+
+/// The same request, if it has no body: one that has began to go out with it.
+fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let mut again = Request::new(request.body().again()?);
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
 }
 
 /// Gives a request the form that the connection's protocol wants, whatever form another connection that gave

@@ -96,11 +96,12 @@ impl Passage {
 
 /// The body itself.
 pub(crate) struct RequestBody {
-    inner: Incoming,
+    /// `None`: there is nothing to send.
+    inner: Option<Incoming>,
     sent: Rc<Cell<u64>>,
     passage: Rc<Passage>,
     /// An answer may be at its end before the body is.
-    _busy: Busy,
+    busy: Busy,
     /// Its place on a connection that it shares.
     place: Option<Rc<Place>>,
 }
@@ -108,8 +109,15 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
         let passage = Passage::new();
-        passage.whole.set(inner.is_end_stream());
-        Self { inner, sent, passage, _busy: busy, place: None }
+        let inner = Some(inner).filter(|inner| !inner.is_end_stream());
+        passage.whole.set(inner.is_none());
+        Self { inner, sent, passage, busy, place: None }
+    }
+
+    /// The same body, if there is nothing in it.
+    pub(crate) fn again(&self) -> Option<Self> {
+        let (sent, passage, busy) = (Rc::clone(&self.sent), Rc::clone(&self.passage), self.busy.clone());
+        self.inner.is_none().then_some(Self { inner: None, sent, passage, busy, place: None })
     }
 
     /// Keeps its place until the last of it has gone, even if the answer has ended by then.
@@ -130,7 +138,8 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 self.passage.note(Turn::Caller);
@@ -146,18 +155,18 @@ impl Body for RequestBody {
             Some(Err(error)) => self.passage.fault.set(Some(fault(error))),
             None => {}
         }
-        if frame.is_none() || self.inner.is_end_stream() {
+        if frame.is_none() || self.is_end_stream() {
             self.passage.whole.set(true);
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 

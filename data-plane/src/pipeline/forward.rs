@@ -1,7 +1,7 @@
 //! Sends the request and waits for the response's head.
 //!
 //! Follows no redirect and repeats nothing that may have been received: `upstream` tries again only what
-//! certainly was not sent. Bodies stream both ways and are never gathered.
+//! certainly was not taken. Bodies stream both ways and are never gathered.
 
 use std::rc::Rc;
 

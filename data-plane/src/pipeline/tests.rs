@@ -3,6 +3,7 @@
 mod bounds;
 mod closed;
 mod edge;
+mod hostile;
 mod names;
 mod origin;
 mod over_tls;

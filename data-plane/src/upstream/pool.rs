@@ -5,6 +5,7 @@
 //! read to its end, could be read in one way alone, and nothing has come behind it.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,6 +61,18 @@ pub(super) struct Unanswered {
     pub(super) error: hyper::Error,
     /// The request itself, when not a byte of it has gone out.
     pub(super) unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl Unanswered {
+    /// Whether the peer says that it did nothing about it: the stream was refused, or is behind the last one
+    /// that it took before it went away (RFC 9113, 8.7).
+    pub(super) fn is_untouched(&self) -> bool {
+        let cause = self.error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+        cause.is_some_and(|cause| {
+            let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+            cause.is_remote() && (refused || cause.is_go_away())
+        })
+    }
 }
 
 impl Origin {
@@ -122,10 +135,14 @@ impl Connection {
         origin: &Rc<Origin>,
     ) -> Result<Reply, Unanswered> {
         let result = match self {
-            Self::Http1(mut http1) => http1.sender.try_send_request(request).await.map(|response| {
-                let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
-                Reply { lease: Lease(Held::Http1(http1, origin)), response }
-            }),
+            Self::Http1(mut http1) => {
+                http1.watch.waits_for_head(true);
+                http1.sender.try_send_request(request).await.map(|response| {
+                    http1.watch.waits_for_head(false);
+                    let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
+                    Reply { lease: Lease(Held::Http1(http1, origin)), response }
+                })
+            }
             Self::Http2(place) => {
                 // An upload may outlast its answer, and takes up the stream as long.
                 request.body_mut().hold(Rc::clone(&place));

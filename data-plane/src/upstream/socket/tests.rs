@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -15,7 +15,7 @@ async fn pair() -> (Socket, TcpStream) {
 }
 
 async fn noticed(socket: &Socket) {
-    poll_fn(|cx| socket.0.borrow().poll_read_ready(cx)).await.expect("it is open");
+    poll_fn(|cx| socket.0.stream.borrow().poll_read_ready(cx)).await.expect("it is open");
 }
 
 #[tokio::test]
@@ -34,4 +34,44 @@ async fn a_connection_is_quiet_until_a_byte_or_its_end_comes() {
     let watch = ours.watch();
     drop(ours);
     assert!(!watch.is_quiet(), "what is closed is not watched");
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_on_and_on_leaves_others_their_turn() {
+    let (mut ours, mut theirs) = pair().await;
+    theirs.write_all(&[0; 100]).await.expect("it is open");
+    // With the first byte the loop knows that there is something.
+    ours.read_u8().await.expect("it is open");
+    ours.0.reads.set(0);
+    let mut in_a_row = 0;
+    poll_fn(|cx| {
+        let mut byte = [0];
+        while Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready() {
+            in_a_row += 1;
+        }
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(in_a_row, READS_IN_A_ROW);
+    // What is left comes when it is its turn again.
+    let mut rest = vec![0; 99 - in_a_row as usize];
+    ours.read_exact(&mut rest).await.expect("it is still there");
+}
+
+#[tokio::test]
+async fn what_may_come_before_an_answer_is_bounded_and_what_comes_after_it_is_not() {
+    let (mut ours, mut theirs) = pair().await;
+    let watch = ours.watch();
+    let mut buffer = vec![0; BEFORE_HEAD];
+    watch.waits_for_head(true);
+    // More than the system may hold at a time, so both at once.
+    let (sent, came) = tokio::join!(theirs.write_all(&[0; BEFORE_HEAD]), ours.read_exact(&mut buffer));
+    sent.expect("it is open");
+    came.expect("so much may come");
+    let more = ours.read_u8().await;
+    assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
+    watch.waits_for_head(false);
+    theirs.write_all(b"body").await.expect("it is open");
+    let mut body = [0; 4];
+    ours.read_exact(&mut body).await.expect("it is no head");
 }
