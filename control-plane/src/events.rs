@@ -84,6 +84,7 @@ pub(crate) enum ConnectionOutcome {
 
 impl Events {
     pub(crate) fn new(observability: &Observability) -> Self {
+        observability.count_lost_lines("rr-control", "requestrocket_control_log_lines_lost_total");
         let meter = observability.meter("rr-control");
         let counter =
             |name: &'static str, text: &'static str| meter.u64_counter(name).with_description(text).build();

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is::<ConfigError>() { 2 } else { 1 };
-            writeln!(io::stderr(), "error: {}", chain(error.as_ref())).ok();
+            observe::say(&format!("error: {}", chain(error.as_ref())));
             ExitCode::from(code)
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
+use rr_contract::runtime::observe::Observability;
 
 use crate::listen::{Counters, Totals};
 use crate::report::SpoolHandle;
@@ -20,6 +21,11 @@ pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, board: Board,
     connections(meter, &workers);
     configuration(meter, board);
     records(meter, spool);
+}
+
+/// Of the process, whichever plane wrote them.
+pub(crate) fn log_lines(observability: &Observability) {
+    observability.count_lost_lines("rr-edge", "requestrocket_edge_log_lines_lost_total");
 }
 
 type Workers = Arc<[Arc<Counters>]>;

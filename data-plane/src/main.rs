@@ -1,6 +1,6 @@
 //! `rr-edge`: arguments in, exit code out. 1: it could not start or go on; 2: it was told wrongly.
 
-use std::io::{Write as _, stderr, stdout};
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,8 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn refuse(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
-    // Where nobody reads stderr, the code still says it.
-    writeln!(stderr(), "error: {}", chain(error)).ok();
+    observe::say(&format!("error: {}", chain(error)));
     ExitCode::from(code)
 }
 

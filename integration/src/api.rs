@@ -30,6 +30,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use crate::wait::DEADLINE;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A channel that sends a token.
@@ -47,6 +49,10 @@ impl Interceptor for Bearer {
     }
 }
 
+fn bytes(message: &impl prost::Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
+
 /// The management API, with a token.
 #[derive(Clone)]
 pub struct Api {
@@ -59,6 +65,8 @@ impl Api {
     pub fn new(management: SocketAddr, token: &str) -> Self {
         let channel = Endpoint::from_shared(format!("http://{management}"))
             .expect("an address is a URL")
+            // A test that would wait for ever fails instead.
+            .timeout(DEADLINE)
             .connect_lazy();
         let token = token.to_owned();
         Self { connection: InterceptedService::new(channel, Bearer(token.clone())), token }
@@ -265,6 +273,26 @@ impl Api {
     pub async fn nodes(&self) -> Result<Vec<fleet::Node>, Status> {
         let ask = fleet::ListNodesRequest { page_size: 1000, ..Default::default() };
         Ok(FleetServiceClient::new(self.connection()).list_nodes(ask).await?.into_inner().nodes)
+    }
+
+    /// What the control plane says of an organization and of the fleet, each answer as bytes.
+    pub async fn everything(&self, org: &str) -> Result<Vec<Vec<u8>>, Status> {
+        let (org, page_size) = (org.to_owned(), 1000);
+        let here = self.connection();
+        let targets = mg::ListTargetsRequest { org: org.clone(), page_size, ..Default::default() };
+        let credentials = mg::ListCredentialsRequest { org: org.clone(), page_size, ..Default::default() };
+        let proxies = mg::ListProxiesRequest { org, page_size, ..Default::default() };
+        let regions = mg::ListRegionsRequest { page_size, ..Default::default() };
+        let tokens = mg::ListTokensRequest { page_size, ..Default::default() };
+        let nodes = fleet::ListNodesRequest { page_size, ..Default::default() };
+        Ok(vec![
+            bytes(TargetServiceClient::new(here.clone()).list_targets(targets).await?.get_ref()),
+            bytes(CredentialServiceClient::new(here.clone()).list_credentials(credentials).await?.get_ref()),
+            bytes(ProxyServiceClient::new(here.clone()).list_proxies(proxies).await?.get_ref()),
+            bytes(RegionServiceClient::new(here.clone()).list_regions(regions).await?.get_ref()),
+            bytes(TokenServiceClient::new(here.clone()).list_tokens(tokens).await?.get_ref()),
+            bytes(FleetServiceClient::new(here).list_nodes(nodes).await?.get_ref()),
+        ])
     }
 
     /// The newest revision.

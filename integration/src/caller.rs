@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use rr_contract::runtime::Tasks;
 use tokio::net::TcpStream;
 
+use crate::wait::DEADLINE;
+
 /// What came back.
 #[derive(Debug)]
 pub struct Reply {
@@ -92,15 +94,27 @@ impl Kept {
             .header("host", &self.host)
             .header("authorization", key)
             .body(Full::default())?;
-        let (head, body) = self.sender.send_request(request).await?.into_parts();
-        #[expect(clippy::disallowed_methods, reason = "tests know what they are sent")]
-        let body = body.collect().await?.to_bytes();
-        Ok(Reply { status: head.status, headers: head.headers, body })
+        let exchange = async {
+            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            #[expect(clippy::disallowed_methods, reason = "tests know what they are sent")]
+            let body = body.collect().await?.to_bytes();
+            anyhow::Ok(Reply { status: head.status, headers: head.headers, body })
+        };
+        tokio::time::timeout(DEADLINE, exchange).await?
     }
 }
 
 /// Sends one request on a connection of its own.
+///
+/// A test that would wait for ever fails instead.
 pub async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Reply> {
+    match tokio::time::timeout(DEADLINE, exchange(to, request)).await {
+        Ok(reply) => reply,
+        Err(_) => anyhow::bail!("no whole answer from {to} within {DEADLINE:?}"),
+    }
+}
+
+async fn exchange(to: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Reply> {
     let socket = TcpStream::connect(to).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
     Tasks::new().spawn("caller connection", connection);

@@ -1,18 +1,39 @@
 //! The real programs as real processes, to be killed with a real `kill -9`.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use tokio::net::TcpSocket;
 
 use crate::api::Api;
 use crate::caller::{self, Reply};
 use crate::wait::eventually;
 
-/// A port of loopback that nobody uses now.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address")
+/// A port of loopback that nobody else gets for as long as this lives.
+///
+/// It is bound here and not listened on: whoever is told its address can listen there, as often as it starts, and the system
+/// gives it to nobody who asks for any port. While nobody listens, callers are refused.
+pub struct Port {
+    address: SocketAddr,
+    _bound: TcpSocket,
+}
+
+impl Port {
+    /// Any free one.
+    pub fn reserve() -> Self {
+        let bound = TcpSocket::new_v4().expect("a socket");
+        // Whoever listens says the same, and only then may both be bound.
+        bound.set_reuseaddr(true).expect("a socket takes it");
+        bound.bind(([127, 0, 0, 1], 0).into()).expect("loopback has a free port");
+        Self { address: bound.local_addr().expect("a bound socket has an address"), _bound: bound }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// A program of this workspace, beside the running one.
@@ -50,6 +71,37 @@ impl Process {
         Self { child, log: log.to_owned() }
     }
 
+    /// Starts it with a pipe for its log that nobody reads before [`Self::take_pipe`].
+    pub fn start_unread(command: &mut Command) -> Self {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        Self { child, log: PathBuf::new() }
+    }
+
+    /// The other end of its log, once. Dropped, it is closed.
+    pub fn take_pipe(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("started with a pipe, and not taken yet")
+    }
+
+    /// Stops its clock: its sockets stay, connections to it are taken by the system, and nothing answers.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "kill {signal} {}", self.id());
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -64,8 +116,7 @@ impl Process {
     /// SIGTERM, then waits for the end without holding up what else runs on this thread: its clients
     /// have to hear that it closes.
     pub async fn terminate(&mut self) -> std::process::ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success(), "kill -TERM {}", self.id());
+        self.signal("-TERM");
         eventually("it ends after SIGTERM", || {
             let ended = self.ended();
             async move { ended }
@@ -130,6 +181,7 @@ impl Drop for Process {
 pub struct Control {
     folder: PathBuf,
     variables: Vec<(String, String)>,
+    ports: [Port; 3],
     /// Management API.
     pub management: SocketAddr,
     /// Where nodes connect.
@@ -148,44 +200,35 @@ impl Control {
 
     /// The same with variables of the environment.
     pub async fn start_with(folder: &Path, variables: &[(&str, String)]) -> Self {
-        let (management, fleet, admin) = (free_address(), free_address(), free_address());
-        Self::start_on(folder, management, fleet, admin, variables).await
-    }
-
-    async fn start_on(
-        folder: &Path,
-        management: SocketAddr,
-        fleet: SocketAddr,
-        admin: SocketAddr,
-        variables: &[(&str, String)],
-    ) -> Self {
-        let control = Self::launch(folder, management, fleet, admin, variables);
-        ready(admin, "rr-control").await;
+        let control = Self::launch(folder, reserve(), variables, false);
+        ready(control.admin, "rr-control").await;
         control
     }
 
-    fn launch(
-        folder: &Path,
-        management: SocketAddr,
-        fleet: SocketAddr,
-        admin: SocketAddr,
-        variables: &[(&str, String)],
-    ) -> Self {
+    /// The same with a pipe for its log that nobody reads.
+    pub async fn start_unread(folder: &Path, variables: &[(&str, String)]) -> Self {
+        let control = Self::launch(folder, reserve(), variables, true);
+        ready(control.admin, "rr-control").await;
+        control
+    }
+
+    fn launch(folder: &Path, ports: [Port; 3], variables: &[(&str, String)], unread: bool) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
+        let [management, fleet, admin] = ports.each_ref().map(Port::address);
         let mut command = Command::new(program("rr-control"));
         command.arg("--state-dir").arg(folder.join("state"));
         command.args(["--management", &management.to_string(), "--fleet", &fleet.to_string()]);
         command.args(["--admin", &admin.to_string()]).envs(variables.iter().cloned());
-        let process = Process::start(&mut command, &folder.join("log"));
+        let process = launch(&mut command, folder, unread);
         let folder = folder.to_owned();
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Self { folder, variables, management, fleet, admin, process }
+        Self { folder, variables, ports, management, fleet, admin, process }
     }
 
     fn relaunch(self) -> Self {
         let variables: Vec<(&str, String)> =
             self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Self::launch(&self.folder, self.management, self.fleet, self.admin, &variables)
+        Self::launch(&self.folder, self.ports, &variables, false)
     }
 
     /// `kill -9`.
@@ -246,6 +289,7 @@ pub struct Edge {
     variables: Vec<(String, String)>,
     folder: PathBuf,
     fleet: SocketAddr,
+    ports: [Port; 2],
     /// Where callers call.
     pub listen: SocketAddr,
     /// Admin port.
@@ -273,28 +317,51 @@ impl Edge {
         token: &[u8],
         variables: &[(&str, String)],
     ) -> Self {
-        std::fs::create_dir_all(folder).expect("a folder");
-        std::fs::write(folder.join("token"), token).expect("a token file");
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Self::start_on(program, folder, fleet, free_address(), free_address(), variables)
+        Self::start_on(program, folder, fleet, token, variables, false)
+    }
+
+    /// `rr-edge` with a pipe for its log that nobody reads.
+    pub fn start_unread(
+        folder: &Path,
+        fleet: SocketAddr,
+        token: &[u8],
+        variables: &[(&str, String)],
+    ) -> Self {
+        Self::start_on("rr-edge", folder, fleet, token, variables, true)
     }
 
     fn start_on(
+        program: &'static str,
+        folder: &Path,
+        fleet: SocketAddr,
+        token: &[u8],
+        variables: &[(&str, String)],
+        unread: bool,
+    ) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder");
+        std::fs::write(folder.join("token"), token).expect("a token file");
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let ports = [Port::reserve(), Port::reserve()];
+        Self::launch(program, folder, fleet, ports, variables, unread)
+    }
+
+    fn launch(
         name: &'static str,
         folder: &Path,
         fleet: SocketAddr,
-        listen: SocketAddr,
-        admin: SocketAddr,
+        ports: [Port; 2],
         variables: Vec<(String, String)>,
+        unread: bool,
     ) -> Self {
+        let [listen, admin] = ports.each_ref().map(Port::address);
         let mut command = Command::new(program(name));
         command.arg("--state-dir").arg(folder.join("state"));
         command.arg("--node-token-file").arg(folder.join("token"));
         command.args(["--control-plane", &format!("https://{fleet}")]);
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         command.args(["--allow-upstream", "127.0.0.0/8"]).envs(variables.iter().cloned());
-        let process = Process::start(&mut command, &folder.join("log"));
-        Self { program: name, variables, folder: folder.to_owned(), fleet, listen, admin, process }
+        let process = launch(&mut command, folder, unread);
+        Self { program: name, variables, folder: folder.to_owned(), fleet, ports, listen, admin, process }
     }
 
     /// Waits until it can decide requests.
@@ -319,8 +386,16 @@ impl Edge {
             self.process.kill();
         }
         let variables = std::mem::take(&mut self.variables);
-        Self::start_on(self.program, &self.folder, self.fleet, self.listen, self.admin, variables)
+        Self::launch(self.program, &self.folder, self.fleet, self.ports, variables, false)
     }
+}
+
+fn reserve() -> [Port; 3] {
+    [Port::reserve(), Port::reserve(), Port::reserve()]
+}
+
+fn launch(command: &mut Command, folder: &Path, unread: bool) -> Process {
+    if unread { Process::start_unread(command) } else { Process::start(command, &folder.join("log")) }
 }
 
 /// GET of a path on an admin port.

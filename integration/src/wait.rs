@@ -15,7 +15,9 @@ where
     let until = Instant::now() + DEADLINE;
     let mut pause = Duration::from_millis(2);
     loop {
-        if let Some(answer) = ask().await {
+        // Whoever is asked may hang as well.
+        let asked = tokio::time::timeout_at(until, ask()).await;
+        if let Ok(Some(answer)) = asked {
             return answer;
         }
         assert!(Instant::now() < until, "never came true: {what}");

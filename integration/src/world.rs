@@ -14,8 +14,8 @@ use rr_contract::seam::{Clock, Seams};
 
 use crate::api::Api;
 use crate::caller::Caller;
-use crate::logs;
-use crate::process::free_address;
+use crate::logs::Log;
+use crate::process::Port;
 use crate::upstream::Upstream;
 use crate::wait::eventually;
 
@@ -43,6 +43,8 @@ pub struct World {
     pub keys: RegionKeys,
     /// The key of the sample's caller credential.
     pub caller_key: String,
+    /// What both planes log.
+    pub log: Log,
     folder: tempfile::TempDir,
 }
 
@@ -54,7 +56,7 @@ impl World {
 
     /// The same in front of an upstream of the test's own.
     pub async fn start_with(upstream: Upstream) -> Self {
-        logs::capture();
+        let log = Log::capture();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let control_plane = ControlPlane::start(folder.path().join("control")).await;
         let api = control_plane.bootstrap().await;
@@ -67,7 +69,7 @@ impl World {
         let caller_key = api.caller(ORG, "app").await.expect("make the caller credential");
         api.proxy(ORG, "echo", "app", "echo", "echo-secret", REGION).await.expect("make the proxy");
         let node = Node::join(folder.path().join("edge"), control_plane.fleet, token).await;
-        let world = Self { control_plane, node, upstream, api, keys, caller_key, folder };
+        let world = Self { control_plane, node, upstream, api, keys, caller_key, log, folder };
         world.in_step().await;
         world
     }
@@ -95,7 +97,7 @@ impl World {
     pub async fn end_keeping_files(mut self) -> tempfile::TempDir {
         self.node.stop().await;
         self.control_plane.stop().await;
-        logs::check();
+        self.log.check();
         self.folder
     }
 }
@@ -108,14 +110,15 @@ pub struct ControlPlane {
     pub management: SocketAddr,
     /// Where nodes connect.
     pub fleet: SocketAddr,
-    admin: SocketAddr,
+    ports: [Port; 3],
 }
 
 impl ControlPlane {
     /// Starts on a folder, on ports that stay the same.
     pub async fn start(state: PathBuf) -> Self {
-        let (management, fleet, admin) = (free_address(), free_address(), free_address());
-        let mut plane = Self { state, running: None, management, fleet, admin };
+        let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
+        let [management, fleet, _] = ports.each_ref().map(Port::address);
+        let mut plane = Self { state, running: None, management, fleet, ports };
         plane.restart().await;
         plane
     }
@@ -127,7 +130,7 @@ impl ControlPlane {
             state_dir: Some(self.state.clone()),
             management: Some(self.management),
             fleet: Some(self.fleet),
-            admin: Some(self.admin),
+            admin: Some(self.ports[2].address()),
             drain: Some(DRAIN),
             // Tests call as fast as they can.
             token_rate: Some(0),
@@ -172,6 +175,7 @@ pub struct Node {
     pub listen: SocketAddr,
     /// Admin port.
     pub admin: SocketAddr,
+    _ports: [Port; 2],
 }
 
 /// A clock that is wrong by so much.
@@ -190,8 +194,10 @@ impl Node {
         fleet: SocketAddr,
         token: rr_contract::seal::node_token::NodeToken,
     ) -> Self {
-        let (listen, admin) = (free_address(), free_address());
-        let mut node = Self { state, fleet, running: None, clock: (Duration::ZERO, true), listen, admin };
+        let ports = [Port::reserve(), Port::reserve()];
+        let [listen, admin] = ports.each_ref().map(Port::address);
+        let clock = (Duration::ZERO, true);
+        let mut node = Self { state, fleet, running: None, clock, listen, admin, _ports: ports };
         node.run(Some(token)).await;
         node
     }

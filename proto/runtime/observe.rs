@@ -2,10 +2,12 @@
 //!
 //! Logs go to stderr; traces, metrics and logs go to an OTLP collector if one is named; metrics can be
 //! scraped in any case. Defines no metric and opens no port: each plane does that for itself.
-//! The invariant: without a collector this starts no thread and opens no connection.
+//! The invariants: whoever logs waits for nobody; without a collector this opens no connection, and starts no thread
+//! but the one that writes to stderr.
 
 mod args;
 mod export;
+mod lines;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,12 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use self::export::Export;
+use self::lines::Lines;
 use super::chain;
 use crate::seam::{self, SystemEntropy};
 
 pub use self::args::{InvalidCollector, LogFormat, ObserveArgs, OtlpCollector};
+pub use self::lines::{flush_lines, say};
 pub use self::metrics::LATENCY_SECONDS;
 
 const DEFAULT_LOG_LEVEL: &str = "info";
@@ -73,6 +77,9 @@ pub enum ObserveError {
         /// What the exporter says.
         source: opentelemetry_otlp::ExporterBuildError,
     },
+    /// The thread that writes log lines cannot be started.
+    #[error("start writing log lines to stderr")]
+    Lines(#[source] io::Error),
     /// This process has a global subscriber already; see [`Observability::quiet`].
     #[error("logs were started twice in one process")]
     Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
@@ -84,8 +91,12 @@ pub enum ObserveError {
 /// [`shutdown`](Observability::shutdown) has returned: the exporters' connection runs on it.
 pub fn start(service: &'static str, args: &ObserveArgs) -> Result<Observability, ObserveError> {
     let look = Look::of_stderr(args.log_format);
-    let (subscriber, observability) = assemble(service, args, look, io::stderr)?;
+    let lines = Lines::new(look);
+    let writer = lines.clone();
+    let (subscriber, mut observability) = assemble(service, args, look, move || writer.clone())?;
     tracing::subscriber::set_global_default(subscriber).map_err(ObserveError::Twice)?;
+    lines.start().map_err(ObserveError::Lines)?;
+    observability.lines = Some(lines);
     Ok(observability)
 }
 
@@ -95,6 +106,7 @@ pub struct Observability {
     meters: SdkMeterProvider,
     registry: prometheus::Registry,
     export: Option<Export>,
+    lines: Option<Lines>,
 }
 
 impl Observability {
@@ -102,7 +114,7 @@ impl Observability {
     /// plane in a process whose logs the first has started.
     pub fn quiet(service: &'static str) -> Self {
         let (meters, registry) = metrics::provider(resource(service), None);
-        Self { meters, registry, export: None }
+        Self { meters, registry, export: None, lines: None }
     }
 
     /// A maker of instruments. Names are used as given, `requestrocket_edge_requests_total`, everywhere.
@@ -115,13 +127,26 @@ impl Observability {
         metrics::scrape(&self.registry)
     }
 
-    /// Sends what was not sent yet and ends the exporters, within five seconds. Calling it again does nothing.
+    /// Has log lines counted that were lost because nobody read them, under a name such as
+    /// `requestrocket_edge_log_lines_lost_total`. Once a program: its lines share one stderr.
+    pub fn count_lost_lines(&self, scope: &'static str, name: &'static str) {
+        let lines = self.lines.clone();
+        self.meter(scope)
+            .u64_observable_counter(name)
+            .with_description("Log lines that were lost because nobody read them in time")
+            .with_callback(move |observer| observer.observe(lines.as_ref().map_or(0, Lines::lost), &[]))
+            .build();
+    }
+
+    /// Sends what was not sent yet and ends the exporters, within five seconds, and writes the last log lines, within
+    /// one more. Calling it again does nothing.
     ///
     /// Blocks: from async code, use `spawn_blocking`, because the runtime has to carry what is sent.
     pub fn shutdown(&self) {
         if !self.flush_within(FLUSH_LIMIT) {
             warn!(limit = ?FLUSH_LIMIT, "collector did not take the last telemetry in time");
         }
+        flush_lines();
     }
 
     /// Whether the flush ended, well or badly, before `limit` had passed.
@@ -179,7 +204,7 @@ where
     }
     let (meters, registry) = metrics::provider(resource, reader);
     let subscriber = Registry::default().with(layers).with(filter);
-    Ok((subscriber, Observability { meters, registry, export }))
+    Ok((subscriber, Observability { meters, registry, export, lines: None }))
 }
 
 /// OpenTelemetry's own chatter is held at `warn`, unless a directive names it. Spans of [`TRACE`] are on

@@ -218,6 +218,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let rings = receivers.into_iter().zip(counters.iter().cloned()).collect();
     let folder = config.state_dir.join("spool");
     let (spool, spool_handle) = Spool::start(folder, &node_key, config.spool_quota, rings, seams.clone())?;
+    events::log_lines(&observability);
     events::register(&observability.meter("rr-edge"), counters.clone(), board.clone(), spool_handle.clone());
 
     let traffic = Shutdown::new();

@@ -10,6 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::Builder;
 use std::time::Duration;
 
+use rr_contract::runtime::observe;
 use tracing::error;
 
 /// How long a traffic worker may be silent.
@@ -118,6 +119,7 @@ impl Watchdog {
             while ended.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
                 if let Some(Complaint { thread, revision }) = self.step(STEP) {
                     error!(thread, revision, "thread hangs, ending the process");
+                    observe::flush_lines();
                     std::process::abort();
                 }
             }

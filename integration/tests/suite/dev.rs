@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rr_integration::caller::Caller;
-use rr_integration::process::{Process, free_address, program};
+use rr_integration::process::{Port, Process, program};
 use rr_integration::wait::eventually;
 
 struct Dev {
@@ -12,12 +12,17 @@ struct Dev {
     folder: std::path::PathBuf,
 }
 
-/// Ports of one run, as flags.
-fn ports() -> Vec<String> {
-    ["management", "fleet", "control-admin", "edge", "edge-admin", "upstream"]
-        .iter()
-        .flat_map(|part| [format!("--{part}-port"), free_address().port().to_string()])
-        .collect()
+/// Ports of one run, which nobody else gets meanwhile, and as flags.
+struct Ports {
+    _held: Vec<Port>,
+    flags: Vec<String>,
+}
+
+fn ports() -> Ports {
+    let parts = ["management", "fleet", "control-admin", "edge", "edge-admin", "upstream"];
+    let held: Vec<Port> = parts.iter().map(|_| Port::reserve()).collect();
+    let flag = |(part, port): (&&str, &Port)| [format!("--{part}-port"), port.address().port().to_string()];
+    Ports { flags: parts.iter().zip(&held).flat_map(flag).collect(), _held: held }
 }
 
 impl Dev {
@@ -68,7 +73,8 @@ fn rrctl(folder: &Path, printed: &str) -> String {
 #[tokio::test]
 async fn what_it_prints_works_and_a_second_run_continues_on_the_same_ports_and_token() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut first = Dev::start(folder.path(), "first.log", &ports());
+    let ports = ports();
+    let mut first = Dev::start(folder.path(), "first.log", &ports.flags);
     let printed = first.printed().await;
     let (caller, path) = curl(&printed);
     let reply = caller.get(&path).await;
@@ -93,7 +99,8 @@ async fn a_port_in_use_is_one_line_that_names_the_port_and_the_flag_and_writes_n
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
     let folder = tempfile::tempdir().expect("a folder");
-    let mut flags = ports();
+    let ports = ports();
+    let mut flags = ports.flags.clone();
     let at = flags.iter().position(|flag| flag == "--edge-port").expect("there");
     flags[at + 1] = port.to_string();
     let mut dev = Dev::start(folder.path(), "log", &flags);
@@ -120,8 +127,8 @@ async fn a_first_start_that_was_killed_at_any_step_is_continued_by_the_next() {
         "edge/node.key",
     ] {
         let folder = tempfile::tempdir().expect("a folder");
-        let flags = ports();
-        let mut dev = Dev::start(folder.path(), "killed.log", &flags);
+        let ports = ports();
+        let mut dev = Dev::start(folder.path(), "killed.log", &ports.flags);
         let file = folder.path().join("state").join(step);
         // Some files are there for a moment only; a start that got past them is killed where it is.
         eventually(step, || {
@@ -130,7 +137,8 @@ async fn a_first_start_that_was_killed_at_any_step_is_continued_by_the_next() {
         })
         .await;
         dev.process.kill();
-        let mut dev = Dev::start(folder.path(), "continued.log", &[]);
+        // With the same flags: the first may have been killed before it kept them.
+        let mut dev = Dev::start(folder.path(), "continued.log", &ports.flags);
         let printed = dev.printed().await;
         let (caller, path) = curl(&printed);
         assert_eq!(caller.get(&path).await.status, 200, "killed at {step}: {printed}");
@@ -140,7 +148,8 @@ async fn a_first_start_that_was_killed_at_any_step_is_continued_by_the_next() {
 #[tokio::test]
 async fn a_folder_that_lost_its_token_or_its_caller_key_is_mended() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut dev = Dev::start(folder.path(), "first.log", &ports());
+    let ports = ports();
+    let mut dev = Dev::start(folder.path(), "first.log", &ports.flags);
     dev.printed().await;
     for lost in ["token", "caller-key"] {
         dev.process.kill();

@@ -13,6 +13,7 @@ mod fleet_reconnects;
 mod fleet_relays;
 mod inspection;
 mod kill_nine;
+mod log_pipe;
 mod otlp;
 mod plane_outage;
 mod promises;

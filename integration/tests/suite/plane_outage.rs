@@ -5,7 +5,7 @@ use std::path::Path;
 use rr_contract::seal::region_key::RegionKeys;
 use rr_integration::api::Api;
 use rr_integration::caller::Caller;
-use rr_integration::process::{Control, Edge};
+use rr_integration::process::{Control, Edge, admin};
 use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
 
@@ -88,16 +88,60 @@ async fn records_made_while_the_control_plane_is_dead_arrive_later_and_once() {
         assert_eq!(world.caller.get(&format!("/offline-{n}")).await.status, 200);
     }
     let _control = world.control.restart().await;
-    eventually("the records arrived", || async {
-        let records = world.api.requests("acme").await.ok()?;
-        let offline = records.iter().filter(|request| {
-            request.record.as_ref().is_some_and(|record| record.path.starts_with("/offline-"))
-        });
-        let count = offline.count();
-        assert!(count <= 20, "{count} records of 20 requests");
-        (count == 20).then_some(())
+    arrived(&world.api, "/offline-19").await;
+    // Killed, the node sends once more whatever it still has.
+    world.edge.kill();
+    world.edge = world.edge.restart();
+    world.edge.ready().await;
+    assert_eq!(world.caller.get("/last").await.status, 200);
+    // Records arrive in the order of their batches: behind this one, nothing of before is under way.
+    arrived(&world.api, "/last").await;
+    eventually("nothing waits on the node", || async {
+        let metrics = admin(world.edge.admin, "/metrics").await.ok()?;
+        let waiting = metrics.text().lines().find(|line| line.starts_with("requestrocket_edge_spool_bytes"));
+        waiting.is_some_and(|line| line.ends_with(" 0")).then_some(())
     })
     .await;
+    let mut paths = paths(&world.api).await.expect("it answers");
+    paths.retain(|path| path.starts_with("/offline-") || path == "/last");
+    paths.sort();
+    let mut expected: Vec<String> = (0..20).map(|n| format!("/offline-{n}")).collect();
+    expected.push("/last".to_owned());
+    expected.sort();
+    assert_eq!(paths, expected, "each once");
+}
+
+async fn paths(api: &Api) -> Option<Vec<String>> {
+    let records = api.requests("acme").await.ok()?;
+    Some(records.into_iter().filter_map(|request| Some(request.record?.path)).collect())
+}
+
+async fn arrived(api: &Api, path: &str) {
+    eventually(&format!("the record of {path} arrived"), || async {
+        paths(api).await?.iter().any(|one| one == path).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_control_plane_that_takes_connections_and_is_silent_holds_up_no_caller_and_no_start() {
+    let mut world = installation().await;
+    // The stream that is open hears nothing more; neither does one that is opened.
+    world.control.process.freeze();
+    let begun = std::time::Instant::now();
+    for n in 0..20 {
+        assert_eq!(world.caller.get(&format!("/silent-{n}")).await.status, 200);
+    }
+    world.edge.kill();
+    world.edge = world.edge.restart();
+    world.edge.ready().await;
+    for n in 20..40 {
+        assert_eq!(world.caller.get(&format!("/silent-{n}")).await.status, 200);
+    }
+    // A frozen process that nobody lets go on would be noticed by a timeout of a minute.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    world.control.process.thaw();
+    arrived(&world.api, "/silent-39").await;
 }
 
 #[tokio::test]

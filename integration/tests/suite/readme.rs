@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use rr_integration::process::{Process, free_address, program};
+use rr_integration::process::{Port, Process, program};
 use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
 
@@ -31,6 +31,7 @@ struct Shell {
     folder: std::path::PathBuf,
     changes: Vec<(String, String)>,
     variables: Vec<(String, String)>,
+    _ports: [Port; 5],
 }
 
 impl Shell {
@@ -68,9 +69,9 @@ impl Shell {
 fn shell(folder: &Path, upstream: &Upstream) -> Shell {
     std::fs::write(folder.join("value"), "s3cret\n").expect("a file");
     let state = |name: &str| folder.join(name).display().to_string();
-    let (management, fleet, edge) =
-        (free_address().to_string(), free_address().to_string(), free_address().to_string());
-    let (control_admin, edge_admin) = (free_address(), free_address());
+    let ports = std::array::from_fn(|_| Port::reserve());
+    let [management, fleet, edge, control_admin, edge_admin] =
+        ports.each_ref().map(|port: &Port| port.address().to_string());
     let changes = [
         (
             "rr-control --state-dir",
@@ -92,7 +93,7 @@ fn shell(folder: &Path, upstream: &Upstream) -> Shell {
         ("--origin https://api.github.com", format!("--value-file value --origin {}", upstream.url())),
     ];
     let changes = changes.into_iter().map(|(from, to)| (from.to_owned(), to)).collect();
-    Shell { folder: folder.to_owned(), changes, variables: Vec::new() }
+    Shell { folder: folder.to_owned(), changes, variables: Vec::new(), _ports: ports }
 }
 
 // The upstream has to answer while a line is waited for.
