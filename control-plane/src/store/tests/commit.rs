@@ -176,6 +176,8 @@ async fn attack(store: &Store, fault: Fault, by_record: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_acknowledged_after_a_failed_write_is_stored_however_the_write_failed() {
+    // One server for all of them.
+    let _server = postgres::database("commit");
     for fault in [Fault::Statement, Fault::Undone, Fault::Commit, Fault::Killed, Fault::KilledAtCommit] {
         for by_record in [false, true] {
             on_both("commit", async |store| {
@@ -196,6 +198,7 @@ async fn what_is_acknowledged_after_a_failed_write_is_stored_however_the_write_f
 /// force by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_the_database_undid_takes_nothing_further_and_tells_everybody_in_it() {
+    let _server = postgres::database("group");
     for fault in [Fault::Statement, Fault::Undone, Fault::Killed] {
         on_both("group", async |store| {
             let sqlite = store.0.write.get_database_backend() == DatabaseBackend::Sqlite;
@@ -268,6 +271,7 @@ async fn together(store: &Store) -> Vec<(String, Result<Option<u64>, StoreError>
 /// Whoever passes over a statement that failed is told that all is stored only where it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_on_after_a_failed_statement_is_stored_or_refused() {
+    let _server = postgres::database("passed over");
     for fault in [Fault::Statement, Fault::Undone] {
         on_both("passed over", async |store| {
             if fault == Fault::Undone && store.0.write.get_database_backend() != DatabaseBackend::Sqlite {
@@ -441,6 +445,7 @@ fn a_commit_that_is_answered_but_was_not_seen_is_none() {
 
 #[tokio::test]
 async fn a_database_that_lost_what_was_acknowledged_takes_no_more_writes_and_says_why() {
+    let _server = postgres::database("lost");
     for (tampering, says) in [
         (r#"UPDATE "head" SET "head" = 1"#, "it stands at 1 and stood at 2"),
         (r#"UPDATE "head" SET "audit" = '00000000000000000000000000000000'"#, "holds another revision 2"),
