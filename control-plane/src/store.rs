@@ -8,6 +8,7 @@ pub(crate) mod apply;
 pub(crate) mod audit;
 #[cfg(any(test, feature = "bench"))]
 pub mod bench;
+pub(crate) mod clock;
 pub(crate) mod decision;
 mod entity;
 mod error;

@@ -6,11 +6,16 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 mod m20261121_first;
 mod m20261121_second_fleet;
+mod m20261126_third_clock;
 
 pub(super) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_first::Migration), Box::new(m20261121_second_fleet::Migration)]
+        vec![
+            Box::new(m20261121_first::Migration),
+            Box::new(m20261121_second_fleet::Migration),
+            Box::new(m20261126_third_clock::Migration),
+        ]
     }
 }

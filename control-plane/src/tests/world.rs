@@ -64,6 +64,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
         fleet: anywhere,
         admin: anywhere,
         new_bootstrap_token: false,
+        accept_clock: false,
         drain: Duration::from_secs(5),
         fleet_stream_rate: 0,
         keep_history: Duration::from_secs(90 * 86_400),
@@ -272,7 +273,7 @@ impl World {
         self.restart_later(Duration::ZERO).await
     }
 
-    /// Starts again over the same state, when so much more time has passed.
+    /// Starts again over the same state, when so much more time has passed, and a person says that it has.
     pub(super) async fn restart_later(self, later: Duration) -> Self {
         let Self { running, folder, operator, database, .. } = self;
         running.stop().await;
@@ -280,6 +281,7 @@ impl World {
         if let Some(database) = &database {
             config.database = database.address();
         }
+        config.accept_clock = !later.is_zero();
         let seams = Seams { clock: Arc::new(Later(later)), ..Seams::real() };
         let running = start(config, seams, Observability::quiet("rr-control")).await.expect("starts");
         let channel = plain(running.management()).await;
