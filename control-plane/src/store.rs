@@ -131,6 +131,9 @@ struct Inner {
     /// SQLite: one connection, so that writers queue instead of fighting for the lock.
     write: DatabaseConnection,
     read: DatabaseConnection,
+    /// How many statements were read with.
+    #[cfg(test)]
+    reads: Arc<std::sync::atomic::AtomicU64>,
     /// What is known of the connections that write.
     witness: Witness,
     fence: Fence,
@@ -165,11 +168,15 @@ impl Store {
         let write = Database::connect(to_write).await.map_err(&opened)?;
         migrate(address, &write).await?;
         let read = Database::connect(to_read).await.map_err(&opened)?;
+        #[cfg(test)]
+        let (read, reads) = tests::counted(read);
         let (committed, _) = watch::channel(0);
         let (queue, waiting) = write::queue();
         let store = Self(Arc::new(Inner {
             write,
             read,
+            #[cfg(test)]
+            reads,
             witness,
             fence: Fence::new(address.to_string()),
             clock,
