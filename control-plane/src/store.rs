@@ -29,6 +29,7 @@ pub(crate) mod secret;
 mod stage;
 pub(crate) mod survey;
 pub(crate) mod token;
+mod txn;
 mod witness;
 mod write;
 
@@ -65,7 +66,8 @@ pub(crate) use installation::Head;
 pub(crate) use resource::Stored;
 pub(crate) use row::Reader;
 pub(crate) use stage::{Put, audit_change};
-pub(crate) use write::{Author, Txn, Written};
+pub(crate) use txn::Txn;
+pub(crate) use write::{Author, Written};
 
 use fence::Fence;
 use witness::Witness;
