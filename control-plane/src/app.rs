@@ -33,7 +33,7 @@ use crate::listen::{
 };
 use crate::publish::Publisher;
 use crate::service::Services;
-use crate::store::{DatabaseAddress, Store, StoreError};
+use crate::store::{self, DatabaseAddress, Store, StoreError};
 
 /// How long what was reported may take to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(10);
@@ -150,6 +150,10 @@ pub async fn start(
         return Err(AuthorityError::other(&config.state_dir).into());
     }
     let authority = Arc::new(authority);
+    if config.accept_clock {
+        store::clock::accept(&store).await?;
+    }
+    store::clock::seen(&store).await?;
     let bootstrap = if config.new_bootstrap_token {
         Some(bootstrap::renew(&store, &config.state_dir, &seams).await?)
     } else {

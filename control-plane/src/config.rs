@@ -91,6 +91,10 @@ pub struct Settings {
     #[arg(long)]
     #[serde(skip)]
     pub new_bootstrap_token: bool,
+    /// Say that the clock of this machine is right, where it is far ahead of everything in the database
+    #[arg(long)]
+    #[serde(skip)]
+    pub accept_clock: bool,
     /// Logs and telemetry; in a file, the table `observe`
     #[command(flatten)]
     pub observe: ObserveArgs,
@@ -197,6 +201,8 @@ pub struct Config {
     pub keep_history: Duration,
     /// Writes a bootstrap token although there are tokens.
     pub new_bootstrap_token: bool,
+    /// A person says that the clock is right, however far it is ahead of everything in the database.
+    pub accept_clock: bool,
 }
 
 /// A certificate that somebody else issued.
@@ -256,6 +262,7 @@ impl Settings {
             drain: self.drain.or(other.drain),
             keep_history_days: self.keep_history_days.or(other.keep_history_days),
             new_bootstrap_token: self.new_bootstrap_token,
+            accept_clock: self.accept_clock,
             observe: self.observe.or(other.observe),
         }
     }
@@ -299,6 +306,7 @@ impl Config {
             admin: settings.admin.unwrap_or_else(|| local(7422)),
             keep_history: DAY * keep_history_days(settings.keep_history_days.unwrap_or(KEEP_HISTORY_DAYS))?,
             new_bootstrap_token: settings.new_bootstrap_token,
+            accept_clock: settings.accept_clock,
             drain: match settings.drain {
                 None => DRAIN,
                 Some(seconds @ 0..=3600) => Duration::from_secs(seconds),

@@ -2,7 +2,7 @@
 //!
 //! Each job may run on any number of replicas at once, be cut off anywhere and run again: what it writes says the
 //! same whoever writes it and however often. Jobs keep no time of their own: what is due follows from the store's
-//! clock and from rows. One that fails is tried again when its turn comes.
+//! clock and from rows; what goes for good, from the time that is believed (`store/clock.rs`). One that fails is tried again when its turn comes.
 
 mod expiry;
 mod nodes;
@@ -19,7 +19,7 @@ use crate::events::Events;
 use crate::publish::Fleet;
 use crate::service::{ServiceError, Services};
 use crate::store::notification::{self, NotificationRow};
-use crate::store::{Store, StoreError, retention};
+use crate::store::{Store, StoreError, clock, retention};
 
 use withdrawal::Withdrawals;
 
@@ -168,7 +168,7 @@ impl Jobs {
     /// How many payloads went.
     async fn retain(&self) -> Result<u64, StoreError> {
         let kept = i64::try_from(self.keep_history.as_micros()).unwrap_or(i64::MAX);
-        let at = self.store().now().saturating_sub(kept);
+        let at = clock::believed(self.store()).await?.saturating_sub(kept);
         let mut dropped = 0;
         loop {
             let step = retention::step(self.store(), at).await?;

@@ -31,7 +31,7 @@ use crate::events::Events;
 use crate::store::StoreError;
 
 use chunk::{Encoded, Encoder, Origin};
-use index::Index;
+use index::{Index, Parsed};
 use region::Start;
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ const GATHER_MOST: Duration = Duration::from_millis(100);
 const BATCH: u64 = 2_000;
 /// How many nodes are asked at once for lists of what they hold. Each list is in memory until it is compared.
 const SURVEYS: usize = 32;
-/// From how many resources on encoding takes long enough to be in others' way.
+/// From how many resources on parsing or encoding takes long enough to be in others' way.
 const MANY: usize = 1_000;
 
 /// The published configuration of this replica.
@@ -249,6 +249,8 @@ impl Publisher {
             let from = self.read().as_ref().map_or(0, Index::head);
             let news = self.log.since(from, BATCH).await?;
             let Some((to, _)) = news.to else { return Ok(changed) };
+            let many = news.changes.len() > MANY;
+            let Some(news) = apart(many, move || Parsed::of(news)).await else { return Ok(changed) };
             changed = true;
             if let Some(index) = self.write().as_mut() {
                 index.apply(news);
@@ -263,10 +265,13 @@ impl Publisher {
         self.fleet.refresh().await?;
         let (head, resources) = self.log.load().await?;
         let count = resources.len();
-        let mut slot = self.write();
-        let generation = slot.as_ref().map_or(0, |index| index.generation() + 1);
-        *slot = Some(Index::load(head, generation, resources));
-        drop(slot);
+        // Nobody else loads, so nobody else counts up.
+        let generation = self.read().as_ref().map_or(0, |index| index.generation() + 1);
+        let index = apart(count > MANY, move || Index::load(head, generation, resources)).await;
+        let Some(index) = index else { return Ok(()) };
+        let before = self.write().replace(index);
+        // Freeing it takes a while too, and is not done under the lock.
+        drop(before);
         info!(revision = head.revision, resources = count, "configuration loaded");
         Ok(())
     }
@@ -352,6 +357,11 @@ impl Publisher {
     fn write(&self) -> RwLockWriteGuard<'_, Option<Index>> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs work that takes long enough to be in others' way off the workers that carry every stream. None at the stop.
+async fn apart<T: Send + 'static>(long: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if long { tokio::task::spawn_blocking(work).await.ok() } else { Some(work()) }
 }
 
 #[cfg(test)]

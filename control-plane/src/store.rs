@@ -7,6 +7,7 @@ mod admission;
 pub(crate) mod apply;
 pub(crate) mod audit;
 pub mod bench;
+pub(crate) mod clock;
 pub(crate) mod decision;
 mod entity;
 mod error;
@@ -28,6 +29,7 @@ pub(crate) mod secret;
 mod stage;
 pub(crate) mod survey;
 pub(crate) mod token;
+mod txn;
 mod witness;
 mod write;
 
@@ -65,7 +67,8 @@ pub(crate) use installation::Head;
 pub(crate) use resource::Stored;
 pub(crate) use row::Reader;
 pub(crate) use stage::{Put, audit_change};
-pub(crate) use write::{Author, Txn, Written};
+pub(crate) use txn::Txn;
+pub(crate) use write::{Author, Written};
 
 use fence::Fence;
 use witness::Witness;
@@ -131,6 +134,9 @@ struct Inner {
     /// SQLite: one connection, so that writers queue instead of fighting for the lock.
     write: DatabaseConnection,
     read: DatabaseConnection,
+    /// How many statements were read with.
+    #[cfg(test)]
+    reads: Arc<std::sync::atomic::AtomicU64>,
     /// What is known of the connections that write.
     witness: Witness,
     fence: Fence,
@@ -165,11 +171,15 @@ impl Store {
         let write = Database::connect(to_write).await.map_err(&opened)?;
         migrate(address, &write).await?;
         let read = Database::connect(to_read).await.map_err(&opened)?;
+        #[cfg(test)]
+        let (read, reads) = tests::counted(read);
         let (committed, _) = watch::channel(0);
         let (queue, waiting) = write::queue();
         let store = Self(Arc::new(Inner {
             write,
             read,
+            #[cfg(test)]
+            reads,
             witness,
             fence: Fence::new(address.to_string()),
             clock,

@@ -217,8 +217,10 @@ async fn an_organization_that_was_hidden_for_thirty_days_is_removed_with_what_it
         };
         write(&store, vec![hidden(1, true), hidden(2, false), credential(1, "theirs", None)]).await;
         let jobs = jobs(&store);
-        clock.pass(DAY * 29);
-        assert_eq!(jobs.run(Job::Purge).await.expect("runs"), 0);
+        for _ in 0..29 {
+            clock.pass(DAY);
+            assert_eq!(jobs.run(Job::Purge).await.expect("runs"), 0);
+        }
         clock.pass(DAY);
         // As another replica would, at the same time.
         let other = self::jobs(&store);
@@ -228,6 +230,75 @@ async fn an_organization_that_was_hidden_for_thirty_days_is_removed_with_what_it
         assert!(store::resource::by_id(&store, Noun::Org, &org(2)).await.expect("reads").is_some());
         let left = store::resource::all(&store, Noun::Credential, &org(1)).await.expect("reads");
         assert!(left.is_empty());
+    })
+    .await;
+}
+
+/// A control plane that came up once with a wrong clock removed deleted organizations and history for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumped_removes_nothing_until_a_person_says_that_it_is_right() {
+    // On a database that was looked after, and on one that no such job ever ran on: its rows say what time it was.
+    for looked_after in [true, false] {
+        on_both("clock", async |store, clock| {
+            let gone = Org {
+                id: org(1),
+                name: "o1".to_owned(),
+                deleted_at: Some(time::timestamp(time_of(store.now()))),
+                ..Org::default()
+            };
+            write(&store, vec![put("", &org(1), &org(1), gone, None), credential(1, "first", None)]).await;
+            write(&store, vec![credential(1, "second", None)]).await;
+            let began = jobs(&store);
+            if looked_after {
+                assert_eq!(began.run(Job::Purge).await.expect("runs"), 0);
+                assert_eq!(began.run(Job::Retention).await.expect("runs"), 0);
+            }
+            let held = async |jobs: &Jobs| {
+                for job in [Job::Purge, Job::Retention] {
+                    let error = jobs.run(job).await.expect_err("waits for a person").to_string();
+                    for said in ["2027-02-05", "2026-01-01", "--accept-clock"] {
+                        assert!(error.contains(said), "{error}");
+                    }
+                }
+                let there = store::resource::by_id(&store, Noun::Org, &org(1)).await.expect("reads");
+                assert!(there.is_some(), "it is hidden and not gone");
+                let head = store::installation::head(&store).await.expect("reads").expect("is there");
+                assert_eq!(head.floor, 0, "history is whole");
+            };
+            node_token(&store).await;
+            clock.pass(DAY * 400);
+            // Started again with that clock, any number of times, and in use meanwhile: rows with its time say nothing.
+            for n in 0..3 {
+                held(&jobs(&store)).await;
+                held(&began).await;
+                write(&store, vec![credential(2, &format!("later-{n}"), None)]).await;
+                node(&store, 10 + n, &region(1), &fleet::Status::default()).await;
+            }
+            clock::accept(&store).await.expect("is kept");
+            assert_eq!(jobs(&store).run(Job::Purge).await.expect("runs"), 1);
+            jobs(&store).run(Job::Retention).await.expect("runs");
+            let head = store::installation::head(&store).await.expect("reads").expect("is there");
+            assert!(head.floor > 0);
+        })
+        .await;
+    }
+}
+
+/// So that a jump cannot make young what is old either, and a clock that was behind for a while is no matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_goes_on_in_days_is_believed_and_one_that_was_behind_is_no_jump_when_it_comes_back() {
+    on_both("clock", async |store, clock| {
+        write(&store, vec![credential(1, "first", None)]).await;
+        for _ in 0..5 {
+            clock.pass(clock::STEP);
+            assert_eq!(clock::believed(&store).await.expect("is believed"), store.now());
+        }
+        clock.back(DAY * 300);
+        assert_eq!(clock::believed(&store).await.expect("is believed"), store.now());
+        clock.pass(DAY * 301);
+        clock::believed(&store).await.expect("is believed");
+        clock.pass(clock::STEP + DAY);
+        clock::believed(&store).await.expect_err("is too far");
     })
     .await;
 }

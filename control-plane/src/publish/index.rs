@@ -1,7 +1,7 @@
 //! Everything that is published, and each region's part of it.
 //!
-//! Reads no store: it is given what changed. The same history gives the same views, whatever way it was
-//! cut into batches.
+//! Reads no store: it is given what changed, parsed before ([`Parsed`]), so that no reader waits for a parser. The same
+//! history gives the same views, whatever way it was cut into batches.
 
 pub(super) mod overlay;
 pub(super) mod progress;
@@ -48,6 +48,27 @@ pub(super) enum Standing {
     Elsewhere,
 }
 
+/// Of how many revisions it is remembered what they were agreed to take: for more the log is asked.
+const REMOVALS_MOST: usize = 10_000;
+
+/// What came after a revision, ready to be taken in.
+pub(super) struct Parsed {
+    changes: Vec<(Key, u64, Option<Arc<Entry>>)>,
+    removals: Vec<(u64, u64)>,
+    to: Option<(u64, [u8; 32])>,
+}
+
+impl Parsed {
+    /// The costly part, which needs no index.
+    pub(super) fn of(news: News) -> Self {
+        let parsed = |change: PublishedChange| {
+            let PublishedChange { key, revision, payload } = change;
+            (key, revision, payload.map(|payload| Arc::new(Entry::of(&key, revision, payload))))
+        };
+        Self { changes: news.changes.into_iter().map(parsed).collect(), removals: news.removals, to: news.to }
+    }
+}
+
 /// Everything that is published.
 pub(super) struct Index {
     lineage: [u8; 16],
@@ -60,8 +81,9 @@ pub(super) struct Index {
     /// What belongs to each resource.
     children: HashMap<Key, BTreeSet<Key>>,
     regions: HashMap<RegionId, RegionView>,
-    /// How many removals each revision since the start was agreed to take from one region, where any.
+    /// How many removals each revision after `removals_from` was agreed to take from one region, where any.
     removals: BTreeMap<u64, u64>,
+    removals_from: u64,
 }
 
 impl Index {
@@ -76,10 +98,12 @@ impl Index {
             children: HashMap::new(),
             regions: HashMap::new(),
             removals: BTreeMap::new(),
+            removals_from: head.revision,
         };
         let mut touched = BTreeSet::new();
         for resource in resources {
-            index.put(resource.key, resource.revision, Some(resource.payload), &mut touched);
+            let entry = Entry::of(&resource.key, resource.revision, resource.payload);
+            index.put(resource.key, Some(Arc::new(entry)), &mut touched);
         }
         index.settle(touched, None);
         index
@@ -109,8 +133,13 @@ impl Index {
     }
 
     /// Takes in what came after the head.
-    pub(super) fn apply(&mut self, news: News) {
+    pub(super) fn apply(&mut self, news: Parsed) {
         self.removals.extend(news.removals);
+        while self.removals.len() > REMOVALS_MOST
+            && let Some((oldest, _)) = self.removals.pop_first()
+        {
+            self.removals_from = oldest;
+        }
         self.take(news.changes);
         if let Some((revision, audit)) = news.to {
             // What touched no resource of nodes has no change here.
@@ -122,14 +151,13 @@ impl Index {
         }
     }
 
-    fn take(&mut self, changes: Vec<PublishedChange>) {
+    fn take(&mut self, changes: Vec<(Key, u64, Option<Arc<Entry>>)>) {
         let mut changes = changes.into_iter().peekable();
-        while let Some(first) = changes.next() {
-            let revision = first.revision;
+        while let Some((key, revision, entry)) = changes.next() {
             let mut touched = BTreeSet::new();
-            self.put(first.key, revision, first.payload, &mut touched);
-            while let Some(change) = changes.next_if(|change| change.revision == revision) {
-                self.put(change.key, revision, change.payload, &mut touched);
+            self.put(key, entry, &mut touched);
+            while let Some((key, _, entry)) = changes.next_if(|(_, of, _)| *of == revision) {
+                self.put(key, entry, &mut touched);
             }
             self.settle(touched, Some(revision));
             self.head = revision;
@@ -198,21 +226,14 @@ impl Index {
         self.regions.get_mut(&region)
     }
 
-    /// How many removals were agreed to after a revision; none where not all of those revisions were read.
+    /// How many removals were agreed to after a revision; none where not all of those revisions are remembered.
     pub(super) fn removals(&self, from: u64) -> Option<u64> {
-        let known = from >= self.start;
+        let known = from >= self.removals_from;
         known.then(|| self.removals.range(from.saturating_add(1)..).map(|(_, count)| count).sum())
     }
 
     /// Stores one resource; notes which keys of which regions have to be looked at again.
-    fn put(
-        &mut self,
-        key: Key,
-        revision: u64,
-        payload: Option<Bytes>,
-        touched: &mut BTreeSet<(RegionId, Key)>,
-    ) {
-        let new = payload.map(|payload| Arc::new(Entry::of(&key, revision, payload)));
+    fn put(&mut self, key: Key, new: Option<Arc<Entry>>, touched: &mut BTreeSet<(RegionId, Key)>) {
         let new_proxy = new.as_ref().and_then(|entry| entry.proxy.clone());
         let new_parent = new.as_ref().and_then(|entry| entry.parent);
         let old = match new {

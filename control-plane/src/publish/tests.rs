@@ -39,3 +39,14 @@ async fn a_replica_that_stood_still_for_longer_than_history_is_kept_loads_everyt
     })
     .await;
 }
+
+/// On one worker: were it parsed there, whoever lets the parser go on would wait for it for ever.
+#[tokio::test]
+async fn what_takes_long_to_parse_is_parsed_beside_the_workers() {
+    let (go, gone) = std::sync::mpsc::sync_channel::<()>(1);
+    let long = apart(true, move || gone.recv_timeout(Duration::from_secs(20)).is_ok());
+    let others = async move { go.send(()).expect("it waits") };
+    let (parsed, ()) = tokio::join!(long, others);
+    assert_eq!(parsed, Some(true), "others go on meanwhile");
+    assert_eq!(apart(false, || 7).await, Some(7));
+}

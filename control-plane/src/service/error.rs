@@ -176,7 +176,9 @@ impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotAdmitted(refusal) => Self::NotAdmitted(refusal),
-            error @ (StoreError::Broken(_) | StoreError::NoRoom { .. }) => Self::Database(error),
+            error @ (StoreError::Broken(_) | StoreError::NoRoom { .. } | StoreError::ClockAhead(_)) => {
+                Self::Database(error)
+            }
             other => Self::Store(other),
         }
     }

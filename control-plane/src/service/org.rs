@@ -178,18 +178,19 @@ impl Services {
 
     /// Removes for good what was hidden long enough. The audit stays. How many organizations went.
     pub(crate) async fn org_purge(&self) -> Result<usize, ServiceError> {
+        let now = store::clock::believed(&self.store).await?;
         let rows = store::resource::all(&self.store, Noun::Org, "").await?;
         let orgs: Vec<Stored<Org>> = store::resource::with_documents(&self.store, rows).await?;
         let mut purged = 0;
         for org in orgs {
-            if !hidden_long_enough(&org.document, self.store.now()) {
+            if !hidden_long_enough(&org.document, now) {
                 continue;
             }
             let id = org.row.id;
             let written = self
                 .store
                 .write(store::Author::system("OrgService.DeleteOrg"), move |txn| {
-                    Box::pin(async move { purge(txn, &id).await })
+                    Box::pin(async move { purge(txn, &id, now).await })
                 })
                 .await?;
             purged += usize::from(written.revision.is_some());
@@ -225,10 +226,10 @@ fn hidden_long_enough(org: &Org, now: i64) -> bool {
     at.is_some_and(|at| now >= store::micros(at).saturating_add(limit))
 }
 
-async fn purge(txn: &mut Txn, id: &str) -> Result<(), ServiceError> {
+async fn purge(txn: &mut Txn, id: &str, now: i64) -> Result<(), ServiceError> {
     let Some(found) = store::resource::read::<Org>(txn, "", id).await? else { return Ok(()) };
     // Somebody may have brought it back since it was looked at.
-    if !hidden_long_enough(&found.document, txn.now()) {
+    if !hidden_long_enough(&found.document, now) {
         return Ok(());
     }
     let row = found.row;

@@ -7,7 +7,7 @@ use super::{Caller, ServiceError, Services, shown};
 use crate::authz::Principal;
 use crate::document::Part;
 use crate::noun::Noun;
-use crate::store::{self, Stored};
+use crate::store;
 
 impl Services {
     /// Who bears a token; none when it opens nothing.
@@ -53,21 +53,11 @@ impl Services {
         }
         principal.name.clone_from(&user.document.name);
         principal.operator = user.document.operator;
-        for member in self.memberships(&user.row.id).await? {
-            principal.orgs.push((member.row.org.clone(), member.document.role()));
-        }
+        let id = &user.row.id;
+        let members = store::resource::users_as::<Member>(&self.store, Part::User, Noun::User, id).await?;
+        principal.orgs.extend(members.into_iter().map(|(org, member)| (org, member.role())));
         principal.user = user.row.id;
         Ok(Some(principal))
-    }
-
-    async fn memberships(&self, user: &str) -> Result<Vec<Stored<Member>>, ServiceError> {
-        let mut members = Vec::new();
-        for (part, noun, id) in store::resource::users(&self.store, Noun::User, user).await? {
-            if part == Part::User && noun == Noun::Member {
-                members.extend(store::resource::by_id(&self.store, noun, &id).await?);
-            }
-        }
-        Ok(store::resource::with_documents(&self.store, members).await?)
     }
 
     /// What a caller is told of itself.
@@ -110,3 +100,6 @@ fn grant(principal: &mut Principal, grants: &[wire::Grant]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rr_contract::model::resource::Key;
 
-use super::write::Txn;
+use super::txn::Txn;
 use super::{StoreError, resource};
 use crate::noun::Noun;
 

@@ -5,6 +5,7 @@
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 use super::admission::NotAdmitted;
+use super::clock::ClockAhead;
 use super::fence::Broken;
 use crate::kind::Kind;
 
@@ -62,6 +63,9 @@ pub enum StoreError {
         /// What was being done.
         operation: &'static str,
     },
+    /// What goes by age waits for a person.
+    #[error(transparent)]
+    ClockAhead(Box<ClockAhead>),
     /// Another write of the same transaction failed.
     #[error("undone with another write that failed; try again")]
     Group,
@@ -96,6 +100,7 @@ impl StoreError {
             | Self::RolledBack(_)
             | Self::Undone
             | Self::Broken(_)
+            | Self::ClockAhead(_)
             | Self::NoRoom { .. }
             | Self::Group
             | Self::Closed

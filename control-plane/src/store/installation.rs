@@ -58,6 +58,7 @@ impl Store {
             audit: Set(vec![0; 32]),
             floor: Set(0),
             authority: Set(None),
+            seen_at: Set(None),
         };
         self.note(move |txn| {
             Box::pin(async move {

@@ -6,7 +6,8 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 mod m20261121_first;
 mod m20261121_second_fleet;
-mod m20261126_node_clash;
+mod m20261126_fourth_clock;
+mod m20261126_third_node_clash;
 
 pub(super) struct Migrator;
 
@@ -15,7 +16,8 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261121_first::Migration),
             Box::new(m20261121_second_fleet::Migration),
-            Box::new(m20261126_node_clash::Migration),
+            Box::new(m20261126_third_node_clash::Migration),
+            Box::new(m20261126_fourth_clock::Migration),
         ]
     }
 }

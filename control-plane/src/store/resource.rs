@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use prost::Message as _;
 use rr_contract::wire::management::Document;
 use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, Order, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult, Order,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement,
 };
 
 use super::StoreError;
@@ -274,6 +275,36 @@ fn condition(noun: Noun, term: &Term) -> Condition {
             Condition::all().add(Column::Id.in_subquery(sea_orm::QueryTrait::into_query(users)))
         }
     }
+}
+
+#[derive(FromQueryResult)]
+struct User {
+    org: String,
+    payload: Vec<u8>,
+}
+
+const USERS: &str = r#"SELECT "r"."org" AS "org", "b"."payload" AS "payload" FROM "link" "l" JOIN "resource" "r" ON "r"."kind" = "l"."kind" AND "r"."id" = "l"."id" JOIN "blob" "b" ON "b"."hash" = "r"."doc" WHERE "l"."to_kind" = $1 AND "l"."to_id" = $2 AND "l"."part" = $3 AND "l"."kind" = $4 ORDER BY "r"."id""#;
+
+/// What of one noun names a resource as one part, whichever organizations it is of, with its document: one statement
+/// however many there are.
+pub(crate) async fn users_as<R: Resource>(
+    db: &impl Reader,
+    part: Part,
+    noun: Noun,
+    id: &str,
+) -> Result<Vec<(String, R)>, StoreError> {
+    let values = [noun.row().into(), id.into(), part.row().into(), R::NOUN.row().into()];
+    let statement = Statement::from_sql_and_values(db.conn().get_database_backend(), USERS, values);
+    let rows = User::find_by_statement(statement)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("find users"))?;
+    rows.into_iter()
+        .map(|row| {
+            let document = Document::decode(row.payload.as_slice()).ok().and_then(R::unwrap);
+            Ok((row.org, document.ok_or(StoreError::Damaged("blob"))?))
+        })
+        .collect()
 }
 
 /// Whatever names a resource, and as what.

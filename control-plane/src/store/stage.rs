@@ -20,7 +20,8 @@ use sea_orm::{
 
 use super::admission::{Admitted, Proposed};
 use super::entity::{blob, change, link, proxy_home, resource, revision};
-use super::write::{Author, Txn};
+use super::txn::Txn;
+use super::write::Author;
 use super::{StoreError, history, time_of};
 use crate::document::Part;
 use crate::noun::Noun;

@@ -1,6 +1,7 @@
 //! The store's suite: the same on both engines.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rr_contract::model::id::OrgId;
@@ -48,6 +49,23 @@ async fn on_both<F: AsyncFn(Store)>(test: &str, body: F) {
         shutdown.begin();
         assert!(tasks.wait(Duration::from_secs(30)).await.is_empty());
         store.close().await;
+    }
+}
+
+/// Counts the statements that are run on a pool.
+pub(super) fn counted(mut pool: DatabaseConnection) -> (DatabaseConnection, Arc<AtomicU64>) {
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
+    pool.set_metric_callback(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    (pool, count)
+}
+
+impl Store {
+    /// How many statements were read with so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
     }
 }
 

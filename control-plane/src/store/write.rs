@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,18 +18,16 @@ use futures_util::future::BoxFuture;
 use rr_contract::runtime::{Stop, chain};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, DbErr, EntityTrait as _,
-    QueryFilter as _, QuerySelect as _, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait as _,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseBackend, DbErr, EntityTrait as _, QueryFilter as _,
+    QuerySelect as _, Statement,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::admission::{Admission, Admitted, Consent};
 use super::entity::{head, revision};
-use super::fence::Fence;
 use super::stage::{Place, Staged, flush};
-use super::witness::Watched;
+use super::txn::Txn;
 use super::{Store, StoreError, listen};
 
 /// How many writes share a commit at most: the first waits for the last.
@@ -81,69 +78,6 @@ impl Author {
 pub(crate) struct Written<T> {
     pub(crate) value: T,
     pub(crate) revision: Option<u64>,
-}
-
-/// An open transaction.
-pub(crate) struct Txn {
-    /// Dropped before the transaction lets go of its connection.
-    watched: Watched,
-    tx: DatabaseTransaction,
-    pub(super) staged: Staged,
-    now: i64,
-    /// The newest revision; 0 where the head row is not held.
-    head: u64,
-    /// A statement was run since a write got its turn.
-    asked: AtomicBool,
-}
-
-impl Txn {
-    /// The transaction, for queries of this module's neighbours.
-    pub(super) fn tx(&self) -> &DatabaseTransaction {
-        self.asked.store(true, Ordering::Relaxed);
-        &self.tx
-    }
-
-    /// When the write began; one time for all rows of it.
-    pub(crate) fn now(&self) -> i64 {
-        self.now
-    }
-
-    /// The newest revision before this write.
-    pub(crate) fn head(&self) -> u64 {
-        self.head
-    }
-
-    /// Whether more can be done in it. Where a statement failed, PostgreSQL takes no further one of the transaction, and
-    /// SQLite may have undone it.
-    async fn still_goes(&self) -> Result<(), StoreError> {
-        if self.watched.is_undone() {
-            return Err(StoreError::Undone);
-        }
-        if self.asked.load(Ordering::Relaxed) && self.tx.get_database_backend() == DatabaseBackend::Postgres {
-            self.tx.execute_unprepared("SELECT 1").await.map_err(StoreError::statement("go on"))?;
-        }
-        Ok(())
-    }
-
-    /// Commits, and believes it only where the database was seen to do it.
-    async fn commit(self, fence: &Fence) -> Result<(), StoreError> {
-        if self.watched.is_undone() {
-            return Err(StoreError::Undone);
-        }
-        let Self { watched, tx, .. } = self;
-        watched.commits();
-        tx.commit().await.map_err(StoreError::Commit)?;
-        if watched.committed() { Ok(()) } else { Err(fence.not_committed()) }
-    }
-
-    async fn rollback(self) {
-        let Self { watched, tx, .. } = self;
-        match tx.rollback().await {
-            Ok(()) => watched.ended(),
-            // The connection is discarded with it, so nothing of it stays.
-            Err(error) => tracing::debug!(%error, "rollback failed"),
-        }
-    }
 }
 
 /// Tells whoever asked what became of a write, once it is known.
@@ -272,26 +206,6 @@ impl Store {
         }
     }
 
-    async fn begin(&self) -> Result<Txn, StoreError> {
-        let tx = self
-            .0
-            .write
-            .begin_with_options(TransactionOptions {
-                // A deferred transaction that reads first fails at its first write when another wrote.
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..Default::default()
-            })
-            .await
-            .map_err(|error| {
-                // Whatever is open on it, it is not ours to go on with.
-                self.0.witness.discard();
-                StoreError::statement("begin")(error)
-            })?;
-        let watched = self.0.witness.begun(tx.get_database_backend());
-        let (staged, asked) = (Staged::default(), AtomicBool::new(false));
-        Ok(Txn { watched, tx, staged, now: self.now(), head: 0, asked })
-    }
-
     /// Takes what waits, group by group, until the stop.
     pub(super) async fn run_writes(self, Waiting(mut queue): Waiting, stop: Stop) {
         loop {
@@ -417,7 +331,7 @@ impl Store {
         let txn = self.begin().await?;
         let found = match held_head(&txn).await {
             Ok(_) => revision::Entity::find_by_id(place.head)
-                .one(&txn.tx)
+                .one(txn.tx())
                 .await
                 .map_err(StoreError::statement("look for revision")),
             Err(error) => Err(error),
@@ -441,9 +355,7 @@ impl Group {
     /// Gives one write its turn. An error means that the whole group is undone, and everybody was told.
     async fn take(&mut self, turn: Box<dyn Turn>, now: i64) -> Result<(), ()> {
         let author = turn.author().clone();
-        self.txn.now = now;
-        self.txn.asked.store(false, Ordering::Relaxed);
-        self.txn.head = u64::try_from(self.place.head).unwrap_or_default();
+        self.txn.turn(now, u64::try_from(self.place.head).unwrap_or_default());
         let end = match AssertUnwindSafe(turn.run(&mut self.txn)).catch_unwind().await {
             Ok(Ok(end)) => end,
             Ok(Err(())) => return self.go_on().await,
@@ -534,17 +446,17 @@ async fn admitting(txn: &Txn, admission: Option<&dyn Admission>, place: Place) -
 async fn held_head(txn: &Txn) -> Result<Option<head::Model>, StoreError> {
     head::Entity::find_by_id(1_i32)
         .lock_exclusive()
-        .one(&txn.tx)
+        .one(txn.tx())
         .await
         .map_err(StoreError::statement("take head"))
 }
 
 /// The last statement of a group; on PostgreSQL it wakes the other replicas with the commit.
 async fn move_head(txn: &Txn, place: &Place) -> Result<(), StoreError> {
-    let backend = txn.tx.get_database_backend();
+    let backend = txn.tx().get_database_backend();
     if backend == DatabaseBackend::Postgres {
         let values = [place.head.into(), place.audit.to_vec().into(), listen::CHANNEL.into()];
-        txn.tx
+        txn.tx()
             .query_one_raw(Statement::from_sql_and_values(backend, MOVE_AND_NOTIFY, values))
             .await
             .map_err(StoreError::statement("move head"))?;
@@ -555,7 +467,7 @@ async fn move_head(txn: &Txn, place: &Place) -> Result<(), StoreError> {
         .col_expr(head::Column::Head, Expr::value(place.head))
         .col_expr(head::Column::Audit, Expr::value(place.audit.to_vec()))
         .filter(head::Column::Id.eq(1_i32))
-        .exec(&txn.tx)
+        .exec(txn.tx())
         .await
         .map_err(StoreError::statement("move head"))?;
     Ok(())

@@ -29,6 +29,13 @@ impl SetClock {
     }
 }
 
+impl SetClock {
+    /// Sets it back.
+    pub(crate) fn back(&self, time: Duration) {
+        self.0.fetch_sub(time.as_secs(), Ordering::Relaxed);
+    }
+}
+
 impl Clock for SetClock {
     fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::Relaxed))

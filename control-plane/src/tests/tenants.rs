@@ -16,14 +16,14 @@ use crate::document::{Resource as _, each};
 use crate::noun::Noun;
 
 /// Nouns of organizations, as paths have them.
-const NOUNS: [(Noun, &str, &str); 7] = [
-    (Noun::Target, "target", "targets"),
-    (Noun::Credential, "credential", "credentials"),
-    (Noun::Proxy, "proxy", "proxies"),
-    (Noun::Rule, "rule", "rules"),
-    (Noun::Filter, "filter", "filters"),
-    (Noun::Meter, "meter", "meters"),
-    (Noun::Member, "member", "members"),
+const NOUNS: [(Noun, &str); 7] = [
+    (Noun::Target, "targets"),
+    (Noun::Credential, "credentials"),
+    (Noun::Proxy, "proxies"),
+    (Noun::Rule, "rules"),
+    (Noun::Filter, "filters"),
+    (Noun::Meter, "meters"),
+    (Noun::Member, "members"),
 ];
 
 /// An organization with one of everything, all of it called after it.
@@ -59,7 +59,7 @@ async fn furnish(world: &World, region: &Region, name: &str) -> wire::Org {
 async fn everything(world: &World, org: &str) -> Vec<Value> {
     let operator = world.operator();
     let mut all = Vec::new();
-    for (_, _, plural) in NOUNS {
+    for (_, plural) in NOUNS {
         all.push(operator.get(&format!("/v1/orgs/{org}/{plural}")).await.good());
     }
     all.push(operator.get(&format!("/v1/orgs/{org}/requests")).await.good());
@@ -99,8 +99,15 @@ struct Two {
     region: Region,
     mine: wire::Org,
     theirs: wire::Org,
-    /// Id and name of each thing of theirs, by noun.
-    others: Vec<(Noun, &'static str, &'static str, Vec<(String, String)>)>,
+    others: Vec<Others>,
+}
+
+/// Things of one noun that are theirs.
+struct Others {
+    noun: Noun,
+    plural: &'static str,
+    /// Id and name of each.
+    items: Vec<(String, String)>,
 }
 
 async fn two() -> Two {
@@ -110,21 +117,21 @@ async fn two() -> Two {
     let theirs = furnish(&world, &region, "theirs").await;
     let operator = world.operator();
     let mut others = Vec::new();
-    for (noun, singular, plural) in NOUNS {
+    for (noun, plural) in NOUNS {
         let listed = operator.get(&format!("/v1/orgs/theirs/{plural}")).await.good();
         let items = listed[plural].as_array().expect("a list").clone();
         let text = |it: &Value, field: &str| it[field].as_str().expect("a text").to_owned();
         let items: Vec<_> = items.iter().map(|it| (text(it, "id"), text(it, "name"))).collect();
         assert!(!items.is_empty(), "{plural}");
-        others.push((noun, singular, plural, items));
+        others.push(Others { noun, plural, items });
     }
     Two { world, region, mine, theirs, others }
 }
 
 impl Two {
     fn other(&self, noun: Noun, name: &str) -> &str {
-        let (.., items) = self.others.iter().find(|(of, ..)| *of == noun).expect("is there");
-        items.iter().find(|(_, it)| it == name).map(|(id, _)| id.as_str()).expect("is there")
+        let others = self.others.iter().find(|others| others.noun == noun).expect("is there");
+        others.items.iter().find(|(_, it)| it == name).map(|(id, _)| id.as_str()).expect("is there")
     }
 
     /// Whoever may ask in `mine`: its owner, and the operator, who may ask in `theirs` too.
@@ -139,7 +146,7 @@ async fn what_another_organization_has_is_not_got_changed_or_deleted_by_its_id_o
     let before = everything(&two.world, "theirs").await;
     for client in two.callers().await {
         let head = client.head().await;
-        for (_, _, plural, items) in &two.others {
+        for Others { plural, items, .. } in &two.others {
             for (id, name) in items {
                 for reference in [id, name] {
                     let path = format!("/v1/orgs/mine/{plural}/{reference}");
@@ -176,7 +183,7 @@ async fn what_another_organization_has_is_not_got_changed_or_deleted_by_its_id_o
         let calls = Calls { channel: two.world.channel.clone(), token: client.token, org: "mine".into() };
         let own =
             Calls { channel: calls.channel.clone(), token: two.world.operator.clone(), org: "theirs".into() };
-        for (noun, _, _, items) in two.others.iter().filter(|(noun, ..)| *noun != Noun::Member) {
+        for Others { noun, items, .. } in two.others.iter().filter(|others| others.noun != Noun::Member) {
             for (id, name) in items {
                 let mut theirs = own.get(*noun, id, 0).await.expect("is theirs");
                 each!(theirs.resource.as_mut().expect("is whole"), it => {
@@ -217,7 +224,7 @@ async fn lists_hold_what_one_organization_has_and_nothing_of_another() {
     ];
     records(&two, &rows).await;
     for client in two.callers().await {
-        for (_, _, plural, items) in &two.others {
+        for Others { plural, items, .. } in &two.others {
             for query in ["", "?pageSize=1", "?orderBy=created_at", "?orderBy=updated_at%20desc"] {
                 let listed = client.get(&format!("/v1/orgs/mine/{plural}{query}")).await.good();
                 let found = ids(&listed, plural);

@@ -76,6 +76,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
         fleet: anywhere,
         admin: anywhere,
         new_bootstrap_token: false,
+        accept_clock: false,
         drain: Duration::from_secs(5),
         fleet_stream_rate: 0,
         fleet_patience: Duration::from_secs(60),
@@ -285,7 +286,7 @@ impl World {
         self.restart_later(Duration::ZERO).await
     }
 
-    /// Starts again over the same state, when so much more time has passed.
+    /// Starts again over the same state, when so much more time has passed, and a person says that it has.
     pub(super) async fn restart_later(self, later: Duration) -> Self {
         let Self { running, folder, operator, database, .. } = self;
         running.stop().await;
@@ -293,6 +294,7 @@ impl World {
         if let Some(database) = &database {
             config.database = database.address();
         }
+        config.accept_clock = !later.is_zero();
         let clock = Later::default();
         clock.set(later);
         let running = start(config, clock.seams(), Observability::quiet("rr-control")).await.expect("starts");

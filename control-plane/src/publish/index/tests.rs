@@ -226,9 +226,9 @@ fn reached(world: &BTreeMap<Key, Bytes>, wanted: RegionId) -> BTreeMap<Key, Byte
 }
 
 /// What the store tells of a revision.
-fn news(changes: Vec<PublishedChange>) -> News {
+fn news(changes: Vec<PublishedChange>) -> Parsed {
     let revision = changes.first().expect("there are some").revision;
-    News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) }
+    Parsed::of(News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) })
 }
 
 fn digest(view: &BTreeMap<Key, Bytes>) -> Vec<u8> {
@@ -370,10 +370,24 @@ fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_un
 fn a_revision_that_no_node_is_sent_moves_the_position_and_the_audit() {
     let mut index = Index::load(HEAD, 0, Vec::new());
     index.apply(news(proxied(1)));
-    index.apply(News { changes: Vec::new(), removals: Vec::new(), to: Some((4, [9; 32])) });
+    index.apply(Parsed::of(News { to: Some((4, [9; 32])), ..News::default() }));
     let position = index.position(region(0));
     assert_eq!((position.revision, position.audit), (4, vec![9; 32]));
     assert!(index.settled(region(0), 1));
+}
+
+#[test]
+fn what_revisions_were_agreed_to_take_is_remembered_of_the_newest_and_asked_of_the_log_for_more() {
+    let mut index = Index::load(HEAD, 0, Vec::new());
+    let newest = REMOVALS_MOST as u64 + 100;
+    for revision in 1..=newest {
+        let removals = vec![(revision, 2)];
+        index.apply(Parsed::of(News { removals, to: Some((revision, [0; 32])), ..News::default() }));
+    }
+    assert_eq!(index.removals.len(), REMOVALS_MOST);
+    assert_eq!((index.removals(0), index.removals(99)), (None, None));
+    assert_eq!(index.removals(100), Some(2 * REMOVALS_MOST as u64));
+    assert_eq!((index.removals(newest - 1), index.removals(newest)), (Some(2), Some(0)));
 }
 
 /// What regions hold before and after, told apart from the whole.

@@ -17,6 +17,8 @@ pub struct Model {
     pub floor: i64,
     /// Null until the authority's files are written.
     pub authority: Option<Vec<u8>>,
+    /// The newest time that was believed, for what goes by age; null before there was one.
+    pub seen_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
