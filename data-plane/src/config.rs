@@ -22,7 +22,6 @@ use crate::upstream::{TrustError, certificates};
 pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
 
 const WORKERS_MAX: usize = 256;
-const CONNECTIONS: usize = 20_000;
 const SPOOL_QUOTA: u64 = 1024 * 1024 * 1024;
 
 /// What was said, and not yet checked. Everything may be missing.
@@ -129,8 +128,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Traffic threads; at least one.
     pub workers: usize,
-    /// Connections of callers; at least one a worker.
-    pub connections: usize,
+    /// Connections of callers; at least one a worker. `None`: as many as is sane.
+    pub connections: Option<usize>,
     /// Networks that the guard lets through.
     pub allow_upstream: Vec<IpNet>,
     /// Roots for upstreams, beside the system's.
@@ -165,8 +164,7 @@ impl Config {
             Some(workers) => workers,
             None => thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_MAX)),
         };
-        let connections = settings.connection_limit.unwrap_or(CONNECTIONS);
-        if connections < workers {
+        if let Some(connections) = settings.connection_limit.filter(|connections| *connections < workers) {
             return Err(ConfigError::ConnectionLimit { connections, workers });
         }
         if let Some(path) = &settings.upstream_ca {
@@ -181,7 +179,7 @@ impl Config {
             listen: settings.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7430).into()),
             admin: settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into()),
             workers,
-            connections,
+            connections: settings.connection_limit,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),

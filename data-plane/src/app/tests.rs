@@ -31,7 +31,7 @@ fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
         listen: ([127, 0, 0, 1], 0).into(),
         admin: ([127, 0, 0, 1], 0).into(),
         workers: 2,
-        connections: 100,
+        connections: Some(100),
         allow_upstream: vec!["127.0.0.0/8".parse().expect("a network")],
         upstream_ca: None,
         drain: Duration::from_millis(200),

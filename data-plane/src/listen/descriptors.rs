@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rr_contract::runtime::Seldom;
-use tracing::warn;
+use tracing::{info, warn};
 
+/// Connections of callers, where nobody says another number.
+const CONNECTIONS: usize = 20_000;
 /// Files, the admin port, the stream, the upload, and what the program came with.
 const RESERVE: usize = 128;
 /// A worker's own: its runtime, its listener, look-ups of names.
@@ -27,22 +29,25 @@ pub(crate) struct Descriptors {
 
 impl Descriptors {
     /// Shares out `limit` descriptors: at most half of what is not reserved is for callers, since a request under
-    /// way takes another one for its upstream.
-    pub(crate) fn share(limit: u64, workers: usize, connections: usize) -> Self {
+    /// way takes another one for its upstream. `said` is how many connections somebody asked for.
+    pub(crate) fn share(limit: u64, workers: usize, said: Option<usize>) -> Self {
+        let connections = said.unwrap_or(CONNECTIONS);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let reserve = RESERVE.saturating_add(RESERVE_A_WORKER.saturating_mul(workers));
         // A limit that the reserve would use up is shared all the same: a node that serves nobody is no use.
         let open = limit.saturating_sub(reserve).max(limit / 4);
         let callers = connections.min(open / 2).max(workers);
-        if callers < connections {
+        let needed = connections.saturating_mul(2).saturating_add(reserve);
+        if callers < connections && said.is_some() {
             warn!(
                 connections = callers,
-                wanted = connections,
                 open_files = limit,
-                needed = connections.saturating_mul(2).saturating_add(reserve),
-                "fewer connections of callers than --connection-limit: raise the limit of open files \
+                needed,
+                "fewer connections of callers than --connection-limit says: raise the limit of open files \
                  (LimitNOFILE= of the service, `ulimit -n`) to what is needed"
             );
+        } else if callers < connections {
+            info!(connections = callers, open_files = limit, needed, "few open files: fewer callers at once");
         }
         Self { callers, a_worker: callers.div_ceil(workers) }
     }
@@ -94,12 +99,13 @@ mod tests {
 
     #[test]
     fn callers_get_at_most_half_of_what_is_not_reserved() {
-        let share = |limit, workers, connections| Descriptors::share(limit, workers, connections).callers;
-        assert_eq!(share(1 << 20, 2, 20_000), 20_000);
-        assert_eq!(share(1024, 2, 20_000), (1024 - 160) / 2);
-        assert_eq!(share(1024, 2, 100), 100);
-        assert_eq!(share(64, 2, 20_000), 8);
-        assert_eq!(share(1, 4, 20_000), 4);
-        assert_eq!(Descriptors::share(1024, 2, 101).a_worker, 51);
+        let share = |limit, workers, said| Descriptors::share(limit, workers, said).callers;
+        assert_eq!(share(1 << 20, 2, None), 20_000);
+        assert_eq!(share(1 << 20, 2, Some(100_000)), 100_000);
+        assert_eq!(share(1024, 2, None), (1024 - 160) / 2);
+        assert_eq!(share(1024, 2, Some(100)), 100);
+        assert_eq!(share(64, 2, None), 8);
+        assert_eq!(share(1, 4, None), 4);
+        assert_eq!(Descriptors::share(1024, 2, Some(101)).a_worker, 51);
     }
 }
