@@ -150,7 +150,7 @@ impl Journal {
             Some(mark) => {
                 self.counter.counted = mark;
                 // One that could not be counted stays for the next start.
-                self.write_counter().then(|| self.make_mark()).unwrap_or(Ok(()))
+                if self.write_counter() { self.make_mark() } else { Ok(()) }
             }
             None => self.make_mark(),
         };
