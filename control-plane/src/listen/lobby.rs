@@ -202,10 +202,12 @@ mod tests {
         tokio::time::advance(most * 3).await;
         assert!(guest.idle(most).now_or_never().is_none());
         let start = Instant::now();
-        tokio::join!(guest.idle(most), async {
+        let ends = async {
             tokio::time::sleep(most).await;
             drop(call);
-        });
+        };
+        let both = async { tokio::join!(guest.idle(most), ends) };
+        tokio::time::timeout(most * 10, both).await.expect("it is idle at some time");
         assert_eq!(start.elapsed(), most * 2);
     }
 }
