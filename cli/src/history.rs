@@ -7,7 +7,6 @@ use rr_contract::wire::management::revision_service_client::RevisionServiceClien
 use serde_json::Value;
 
 use crate::args::Session;
-use crate::fault;
 use crate::page;
 use crate::plan::Agreement;
 use crate::print::Row;
@@ -71,18 +70,7 @@ impl RollbackArgs {
             allow_mass_removal: self.allow_mass_removal,
         };
         let what = format!("roll {} back to revision {}", ask.org, ask.revision);
-        let left_out = self.agreement.dry_run || self.allow_partial;
-        let show = async || {
-            let planned = stub.rollback_org(ask.clone()).await?.into_inner();
-            if left_out || planned.not_restored.is_empty() {
-                return Ok(planned);
-            }
-            let left: Vec<String> = planned.not_restored.iter().take(20).map(not_restored).collect();
-            Err(fault::ended(
-                &format!("cannot come back: {}", left.join(", ")),
-                "--allow-partial leaves out what cannot; --dry-run shows all",
-            ))
-        };
+        let show = async || Ok(stub.rollback_org(ask.clone()).await?.into_inner());
         let Some(planned) = self.agreement.to(session.print, &what, show).await? else { return Ok(()) };
         let expected_revision = planned.base_revision;
         let ask = mg::RollbackOrgRequest { dry_run: false, expected_revision, ..ask };

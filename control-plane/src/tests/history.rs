@@ -157,7 +157,8 @@ async fn a_deleted_credential_does_not_come_back_and_what_needs_it_is_named() {
         names.sort();
         names
     };
-    let dry = rollback(&operator, json!({"revision": back_to.to_string(), "dryRun": true})).await.good();
+    let dry = json!({"revision": back_to.to_string(), "dryRun": true, "allowPartial": true});
+    let dry = rollback(&operator, dry).await.good();
     assert_eq!(left_out(&dry), ["credential openai", "proxy echo"]);
     let partial = json!({"revision": back_to.to_string(), "allowPartial": true});
     let partial = rollback(&operator, partial).await.good();
