@@ -182,7 +182,7 @@ mod tests {
             refusing: refusing.iter().map(|id| (*id).to_owned()).collect(),
             ..fleet::RegionProgress::default()
         };
-        fleet::WaitForRevisionResponse { revision: 7, reached, regions: vec![region], ..Default::default() }
+        fleet::WaitForRevisionResponse { revision: 7, reached, regions: vec![region] }
     }
 
     #[test]

@@ -22,11 +22,16 @@ const VARIABLES: [&str; 8] = [
     "RRCTL_PASSPHRASE",
 ];
 
-fn rrctl(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
+/// Takes what the environment of the tests may say from a command.
+fn forget(command: &mut Command) {
     for name in VARIABLES {
         command.env_remove(name);
     }
+}
+
+fn rrctl(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
+    forget(&mut command);
     command.args(args).stdin(Stdio::null()).output().expect("rrctl runs")
 }
 

@@ -146,17 +146,29 @@ pub(super) async fn run_with(
     answers: Answers,
     change: impl FnOnce(&mut Command),
 ) -> (Output, Vec<Call>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
+    command.stdout(Stdio::piped());
+    super::forget(&mut command);
+    change(&mut command);
+    run_command(command, args, answers).await
+}
+
+/// The same on a disk that takes no byte.
+pub(super) async fn run_on_full_disk(args: &[String], answers: Answers) -> (Output, Vec<Call>) {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "" XFSZ; ulimit -f 0; exec "$0" "$@""#, env!("CARGO_BIN_EXE_rrctl")]);
+    command.stdout(Stdio::piped());
+    super::forget(&mut command);
+    run_command(command, args, answers).await
+}
+
+async fn run_command(mut command: Command, args: &[String], answers: Answers) -> (Output, Vec<Call>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let calls = Arc::new(Mutex::new(Vec::new()));
     let serving = serve(listener, calls.clone(), Arc::new(answers));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
-    for name in super::VARIABLES {
-        command.env_remove(name);
-    }
     command.args(["--endpoint", &url, "--org", "acme"]).args(args);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    change(&mut command);
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
     let child = command.spawn().expect("rrctl runs");
     let running = tokio::task::spawn_blocking(move || child.wait_with_output().expect("rrctl ends"));
     let output = tokio::select! {

@@ -14,7 +14,7 @@ use rr_contract::seam::SystemEntropy;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 
-use super::recorder::{Answers, run, run_with};
+use super::recorder::{Answers, run, run_on_full_disk, run_with};
 
 fn owned(args: &[&str]) -> Vec<String> {
     args.iter().map(|it| (*it).to_owned()).collect()
@@ -141,6 +141,20 @@ async fn a_file_that_cannot_be_written_stops_the_call_before_it_is_made() {
 }
 
 #[tokio::test]
+async fn a_full_disk_stops_the_call_before_it_is_made() {
+    for (args, answers) in [(&TOKEN[..], Answers::new()), (&CALLER[..], key_answer())] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("secret");
+        let args = owned(&[args, &["--out", out.to_str().expect("a path of ours")]].concat());
+        let (output, calls) = run_on_full_disk(&args, answers).await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("secret") && calls.is_empty(), "{text} {calls:?}");
+        assert!(!out.exists(), "nothing is left of it");
+    }
+}
+
+#[tokio::test]
 async fn a_token_whose_answer_was_lost_stays_in_its_file_and_one_that_was_refused_does_not() {
     for (code, stays) in [(14, true), (4, true), (2, true), (3, false), (16, false), (7, false)] {
         let folder = tempfile::tempdir().expect("a folder");
@@ -237,9 +251,7 @@ async fn the_bootstrap_token_is_not_used_up_for_nothing_although_nobody_reads() 
         std::fs::create_dir(&desk).expect("a folder");
         let rrctl = |token: &Path, args: &[&str], is_read: bool| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
-            for name in super::VARIABLES {
-                command.env_remove(name);
-            }
+            super::forget(&mut command);
             let url = format!("http://{}", running.management());
             command.args(["--endpoint", &url, "--token-file"]).arg(token).args(args);
             command.current_dir(&desk).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
