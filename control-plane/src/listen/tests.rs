@@ -193,7 +193,7 @@ async fn a_caller_that_reads_slowly_but_reads_is_served() {
     let (address, _dropped, _tasks) = endless(Some(BRIEF * 20), 8);
     let mut stream = asks_and_does_not_read(address).await;
     let (mut bytes, mut read) = (vec![0; 1 << 20], 0);
-    let start = Instant::now();
+    let start = tokio::time::Instant::now();
     // Longer than a caller that does not read would be suffered.
     while start.elapsed() < BRIEF * 25 {
         let length = stream.read(&mut bytes).await.expect("is served");
