@@ -217,7 +217,7 @@ impl Sync {
             standing: self.applier.standing(),
             spool_bytes: self.spool.bytes(),
             records_dropped: self.spool.dropped(),
-            clock_skew_ms: self.skew.now(self.seams.clock.now()),
+            clock_skew_ms: self.skew.at((self.seams.clock.now(), Instant::now())),
             uptime: Some(time::wire_duration(self.started.elapsed())),
             history_rewritten: self.applier.is_history_rewritten(),
             proven: wire(self.applier.proven()),
@@ -234,7 +234,7 @@ impl Sync {
     }
 
     fn note_skew(&self) {
-        let skew_ms = self.skew.now(self.seams.clock.now());
+        let skew_ms = self.skew.at((self.seams.clock.now(), Instant::now()));
         self.board.write(|facts| facts.skew_ms = skew_ms);
     }
 

@@ -256,7 +256,13 @@ where
             diverged: false,
         };
         let boot_id = node.boot_id.clone();
-        let seat = self.publisher.fleet.enter(self.node, node).await.map_err(|clash| {
+        let entered = tokio::select! {
+            biased;
+            // Who went meanwhile takes nobody's place.
+            () = self.out.closed() => return Err(End::Left),
+            entered = self.publisher.fleet.enter(self.node, node) => entered,
+        };
+        let seat = entered.map_err(|clash| {
             if clash.perhaps {
                 return End::PerhapsClash;
             }

@@ -193,7 +193,7 @@ impl<'a> Session<'a> {
             self.status_every = every.max(STATUS_EVERY_MIN);
         }
         if let Some(theirs) = welcome.now.as_ref().and_then(|now| time::system_time(now).ok()) {
-            self.sync.skew.measure(self.sync.seams.clock.now(), theirs);
+            self.sync.skew.measure((self.sync.seams.clock.now(), Instant::now()), theirs);
         }
         self.sync.set_draining(welcome.draining);
         self.sync.note_connected();

@@ -71,7 +71,7 @@ enum Turn {
     /// A session here, which is pinged.
     Here(Pinged),
     /// Another replica's.
-    Elsewhere(Leased),
+    Elsewhere(Box<Leased>),
 }
 
 /// A session that was asked whether its node is there.
@@ -121,7 +121,7 @@ impl Fleet {
         } else if let Some(there) = state.elsewhere.get(&id)
             && there.boot_id != node.boot_id
         {
-            return Turn::Elsewhere(there.clone());
+            return Turn::Elsewhere(Box::new(there.clone()));
         }
         state.next += 1;
         let session = state.next;

@@ -74,7 +74,9 @@ impl Fleet {
                     reports.came.push(self.leased(*id, &slot.node));
                 }
             }
-            for id in state.said.drain() {
+            // What they say is gathered: it can wait, and comes from all of them all the time.
+            let said = if keep { std::mem::take(&mut state.said) } else { HashSet::new() };
+            for id in said {
                 if let Some(slot) = state.nodes.get(&id).filter(|slot| slot.claimed) {
                     reports.said.push(self.leased(id, &slot.node));
                 }
