@@ -65,7 +65,7 @@ async fn what_may_come_before_an_answer_is_bounded_and_what_comes_after_it_is_no
     let mut buffer = vec![0; BEFORE_HEAD];
     watch.waits_for_head(true);
     // More than the system may hold at a time, so both at once.
-    let (sent, came) = tokio::join!(theirs.write_all(&[0; BEFORE_HEAD]), ours.read_exact(&mut buffer));
+    let (sent, came) = tokio::join!(theirs.write_all(&[0; BEFORE_HEAD + 1]), ours.read_exact(&mut buffer));
     sent.expect("it is open");
     came.expect("so much may come");
     let more = ours.read_u8().await;
