@@ -118,7 +118,7 @@ fn each_fault(files: &Files, path: &PathBuf, mut judge: impl FnMut(&str, FaultyD
     let name = path.display();
     // Each byte of heads, of the first frame among them; of what is alike behind them, some.
     for at in
-        (0..length).filter(|at| *at < frame::HEADER + frame::FRAME_MIN || at % 7 == 0 || at + 8 > length)
+        (0..length).filter(|at| *at < frame::HEADER + frame::FRAME_MIN || at % 31 == 0 || at + 8 > length)
     {
         let mut bent = files.clone();
         bent.entry(path.clone()).or_default().bytes[at] ^= 1 << (at % 8);
