@@ -94,7 +94,8 @@ impl Applier {
         };
         let is_behind = on_disk != running;
         let view = self.scribe.view();
-        if !view.wants_spare && !(is_behind && view.wants_fold) {
+        let is_due = view.wants_spare || (is_behind && view.wants_fold);
+        if !is_due {
             self.without_spare = false;
             return false;
         }

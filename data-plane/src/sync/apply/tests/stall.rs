@@ -1,6 +1,6 @@
 //! A disk that hangs.
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 
@@ -61,7 +61,8 @@ async fn while_the_disk_hangs_changes_come_into_force_not_durable_and_all_is_wri
     while began.elapsed() < HANGS {
         revision += 1;
         let asked = Instant::now();
-        let verdict = change(&mut node, revision).await;
+        let changed = timeout(10 * PATIENCE, change(&mut node, revision)).await;
+        let verdict = changed.expect("nobody waits for a disk that hangs");
         assert_eq!((verdict.outcome(), verdict.durable), (Outcome::Active, false));
         let waited = asked.elapsed();
         // The first waits for the disk; whoever comes behind knows that it hangs.
@@ -96,7 +97,7 @@ async fn a_disk_that_hangs_does_not_hold_up_the_end() {
     applier.scribe = applier.scribe.waiting(PATIENCE);
     disk.0.stall(true);
     let began = Instant::now();
-    applier.settle().await;
+    timeout(10 * PATIENCE, applier.settle()).await.expect("nobody waits for a disk that hangs");
     // Nothing was to be written.
     assert!(began.elapsed() <= PATIENCE);
     disk.0.stall(false);

@@ -93,7 +93,7 @@ fn a_poison_rule_closes_what_it_bears_on_and_others_serve() {
 fn however_long_a_starved_node_takes_to_compile_a_resource_it_does_not_refuse_it() {
     /// Another has the processor. Nobody sends anything: the time is what is waited for.
     fn starve() {
-        let (_sender, receiver) = std::sync::mpsc::channel::<()>();
+        let (_sender, receiver) = std::sync::mpsc::sync_channel::<()>(1);
         receiver.recv_timeout(std::time::Duration::from_millis(60)).ok();
     }
     let mut node = Node::new();
