@@ -153,3 +153,21 @@ async fn answers_that_are_not_asked_for_go_when_too_many_are_open() {
     drop(open);
     assert_eq!(places.0.streams.get(), 1);
 }
+
+#[tokio::test]
+async fn who_does_not_read_keeps_no_place_from_who_asks() {
+    let (places, counters) = places(Bounds { patience: Duration::ZERO, ..of(3) });
+    let (stuck, unread, waits) = (take(&places), take(&places), take(&places));
+    stuck.seat().waits(true);
+    unread.seat().speaks_http2();
+    let mut under_way = vec![unread.seat().begin(), waits.seat().begin()];
+    let body = Watched::new(Full::new(Bytes::from_static(b"denied")));
+    let stream = unread.seat().stream();
+    stream.answers(Arc::clone(body.asked()));
+    let first = take(&places);
+    under_way.push(first.seat().begin());
+    let second = take(&places);
+    under_way.push(second.seat().begin());
+    assert_eq!(left(&[&stuck, &unread, &waits, &first, &second]), [true, true, false, false, false]);
+    assert_eq!((places.take().err(), counters.cut_for(Cut::Stalled)), (Some(Full), 2));
+}
