@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rr_integration::logs::announce;
 use rr_integration::process::admin;
 use rr_integration::wait::eventually;
 use rr_integration::world::World;
@@ -41,8 +40,8 @@ async fn a_clock_that_is_off_shows_at_the_node_and_in_the_node_list() {
 /// The certificates of the control plane do not hold there: no stream comes about, so that nobody else can say it.
 #[tokio::test]
 async fn a_clock_that_is_four_hundred_days_off_shows_at_the_node_although_it_cannot_connect() {
-    announce("clock and the control plane's are further apart");
     let mut world = World::start().await;
+    world.log.announce("clock and the control plane's are further apart");
     for is_ahead in [true, false] {
         world.node.clock = (DAY * 400, is_ahead);
         world.node.restart().await;

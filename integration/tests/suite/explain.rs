@@ -6,7 +6,6 @@ use http_body_util::Full;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::fleet::{ExplainResourceRequest, ExplainResourceResponse};
 use rr_integration::caller::send;
-use rr_integration::logs::announce;
 use rr_integration::wait::eventually;
 use rr_integration::world::World;
 use serde_json::{Value, json};
@@ -117,9 +116,9 @@ async fn says(world: &World, kind: &str, resource: &str, words: &str) -> Explain
 
 #[tokio::test]
 async fn explain_says_what_callers_get_and_names_what_causes_it_wherever_it_lies() {
-    announce("refused");
-    announce("refuses");
     let world = World::start().await;
+    world.log.announce("refused");
+    world.log.announce("refuses");
     let node = world.api.nodes().await.expect("lists").remove(0).id;
     let whole = "all 1 connected nodes run the published version of proxy \"echo\"";
     for Case { write, undo, cause: (kind, name), status, says: words } in cases() {
@@ -153,16 +152,16 @@ async fn explain_says_what_callers_get_and_names_what_causes_it_wherever_it_lies
     world.end().await;
 }
 
-/// A proxy that a node has no version of: whatever the status is, no caller is served, and `explain` says whose fault it is.
+/// A proxy that a node has no version of: its callers get 503, and `explain` says whose fault it is.
 #[tokio::test]
 async fn a_proxy_that_a_node_cannot_run_is_explained_as_absent_there() {
-    announce("refused");
-    announce("refuses");
     let world = World::start().await;
+    world.log.announce("refused");
+    world.log.announce("refuses");
     let path = "/v1/orgs/acme/proxies/echo?updateMask=limits";
     call(&world, &Method::PATCH, path, &json!({"limits": {"perMinutePerNode": "5"}})).await;
     world.in_step().await;
-    assert_ne!(world.caller_of("echo").get("/x").await.status, 200);
+    assert_eq!(world.caller_of("echo").get("/x").await.status, 503);
     let explained = says(&world, "proxy", "echo", CLOSED).await;
     assert!(explained.why.contains("refuses proxy \"echo\" (WHY_UNKNOWN_FEATURE"), "{}", explained.why);
     world.end().await;
