@@ -77,7 +77,9 @@ fn told(region: &fleet::ResourceInRegion) -> Vec<String> {
             fleet::Harm::Absent => "callers get 503: no version of it runs",
             fleet::Harm::Closed => "callers get 503: it is closed",
             fleet::Harm::Unusable => "callers get 502: its upstream credential cannot be used",
-            fleet::Harm::Denied => "callers with that credential get 401",
+            fleet::Harm::Denied => {
+                "callers with that credential get 503, or 401 where it cannot tell whose it is"
+            }
             fleet::Harm::Older => "callers are served by an older version",
             fleet::Harm::Unspecified => "callers are not served as it is published",
         };

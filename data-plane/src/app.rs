@@ -161,7 +161,10 @@ pub async fn start_with(
         .spawn(logging_alike(move || control::run(plan, started, fail)))
         .map_err(system("start the control thread"))?;
     match starting.await {
-        Ok(Ok(())) => Ok(Running { listen, admin, node, board, readiness, shutdown, failed, thread }),
+        Ok(Ok(())) => {
+            callers.tell();
+            Ok(Running { listen, admin, node, board, readiness, shutdown, failed, thread })
+        }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(StartError::Ended),
     }

@@ -26,7 +26,7 @@ fn an_explanation_says_what_callers_get_with_resource_node_and_reason() {
         told(&region),
         [
             "proxy pay on nd_1: callers get 503: it is closed, because nd_1 refuses rule first: no such pattern (invalid)",
-            "proxy pay on nd_1: callers with that credential get 401, because nd_1 refuses credential first: no such pattern (invalid)",
+            "proxy pay on nd_1: callers with that credential get 503, or 401 where it cannot tell whose it is, because nd_1 refuses credential first: no such pattern (invalid)",
             "… and 3 more of region eu",
             "nd_2 refuses more than it tells of: there may be more; see `rrctl node why nd_2`",
             "another process claims to be nd_3 and was not let in; see `rrctl node why nd_3`",

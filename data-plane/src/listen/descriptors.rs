@@ -25,6 +25,16 @@ pub(crate) struct Descriptors {
     pub(crate) callers: usize,
     /// Of callers on each worker.
     pub(crate) a_worker: usize,
+    short: Option<Short>,
+}
+
+/// There are fewer than there were to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Short {
+    limit: usize,
+    needed: usize,
+    /// Somebody asked for more.
+    asked: bool,
 }
 
 impl Descriptors {
@@ -38,18 +48,27 @@ impl Descriptors {
         let open = limit.saturating_sub(reserve).max(limit / 4);
         let callers = connections.min(open / 2).max(workers);
         let needed = connections.saturating_mul(2).saturating_add(reserve);
-        if callers < connections && said.is_some() {
-            warn!(
-                connections = callers,
+        let short = (callers < connections).then_some(Short { limit, needed, asked: said.is_some() });
+        Self { callers, a_worker: callers.div_ceil(workers), short }
+    }
+
+    /// Says that there are fewer than there were to be. To be called once the start has succeeded: one that is
+    /// refused says why, and nothing else.
+    pub(crate) fn tell(&self) {
+        let connections = self.callers;
+        match self.short {
+            None => {}
+            Some(Short { limit, needed, asked: true }) => warn!(
+                connections,
                 open_files = limit,
                 needed,
                 "fewer connections of callers than --connection-limit says: raise the limit of open files \
                  (LimitNOFILE= of the service, `ulimit -n`) to what is needed"
-            );
-        } else if callers < connections {
-            info!(connections = callers, open_files = limit, needed, "few open files: fewer callers at once");
+            ),
+            Some(Short { limit, needed, asked: false }) => {
+                info!(connections, open_files = limit, needed, "few open files: fewer callers at once");
+            }
         }
-        Self { callers, a_worker: callers.div_ceil(workers) }
     }
 }
 

@@ -74,8 +74,9 @@ fn cases() -> Vec<Case> {
             ("credential", "app"),
             "/v1/orgs/acme/credentials/app?updateMask=defaultEffect",
             effect(),
-            401,
-            "callers of proxy \"echo\" get 401 with that credential on 1 of 1 connected nodes",
+            503,
+            "callers of proxy \"echo\" get 503 proxy-closed with that credential, or 401 where the node cannot tell whose \
+             it is, on 1 of 1 connected nodes",
         ),
     ]
 }

@@ -55,7 +55,9 @@ fn answer(harm: Harm) -> &'static str {
     match harm {
         Harm::Absent | Harm::Closed => "get 503 proxy-closed",
         Harm::Unusable => "get 502 credential-unusable",
-        Harm::Denied => "get 401 with that credential",
+        Harm::Denied => {
+            "get 503 proxy-closed with that credential, or 401 where the node cannot tell whose it is,"
+        }
         Harm::Older | Harm::Unspecified => "are served by an older version",
     }
 }

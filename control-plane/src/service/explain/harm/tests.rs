@@ -120,7 +120,8 @@ fn the_sentence_names_the_worst_with_its_node_resource_and_reason() {
         sentence(Noun::Credential, &other).as_deref(),
         Some(
             "nd_1 refuses rule \"r1\" (WHY_UNKNOWN_FEATURE: needs feature \"rules.v1\"), so callers of proxy \"pay\" and 1 \
-             more get 401 with that credential on 1 of 3 connected nodes"
+             more get 503 proxy-closed with that credential, or 401 where the node cannot tell whose it is, on 1 of 3 connected \
+             nodes"
         )
     );
     assert_eq!(sentence(Noun::Proxy, &harmed(&[])), None);

@@ -24,8 +24,8 @@ fn accepted(node: &Node) -> Vec<u8> {
     (1..=9).filter(|key| node.accepts(*key)).collect()
 }
 
-fn is_there(node: &Node, name: &str) -> bool {
-    node.applier.publisher.current().proxy(name).is_some()
+fn serves(node: &Node, name: &str) -> bool {
+    node.applier.publisher.current().proxy(name).is_some_and(|proxy| proxy.route.is_some())
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn what_was_taken_away_is_gone_at_once_over_restarts_and_until_the_node_is_broug
     let taken = [caller(1, 1, &[2, 7]), caller(8, 1, &[8])];
     assert!(restrain(&mut node, until, &taken, &[credential_key(3), proxy_key(2)]));
     for _ in 0..2 {
-        assert_eq!((accepted(&node), is_there(&node, "acme.proxy-2")), (vec![2], false));
+        assert_eq!((accepted(&node), serves(&node, "acme.proxy-2")), (vec![2], false));
         assert_eq!((node.running(), node.applier.on_disk()), (before, Some(before)));
         let refused: Vec<Why> = node.applier.standing().iter().map(fleet::Refusal::why).collect();
         assert_eq!(refused, [Why::Revoked; 3]);
@@ -59,7 +59,7 @@ fn what_was_taken_away_is_gone_at_once_over_restarts_and_until_the_node_is_broug
 }
 
 #[test]
-fn what_still_holds_at_the_place_comes_back_when_the_node_is_there() {
+fn what_still_holds_at_the_place_comes_back_when_the_node_serves() {
     let mut node = serving();
     assert!(restrain(&mut node, position(9, ([7; 32], 3)), &[], &[credential_key(3)]));
     assert_eq!(accepted(&node), [1, 2]);
