@@ -46,7 +46,7 @@ pub(crate) struct ApplyArgs {
     /// Only if the organization has not changed since this revision.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
     expect: u64,
-    /// Carries the plan out without asking. Needed where no terminal is there to ask at.
+    /// Carries the plan out without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
     /// Waits until every connected node serves it, or so long, as `90s`; 30 seconds when no time is given.

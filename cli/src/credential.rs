@@ -46,7 +46,7 @@ pub(crate) enum Verb {
     },
     /// Changes one, but not its value.
     Update(Box<UpdateArgs>),
-    /// Removes one that no proxy uses, with its rules and filters, once somebody agreed. Nothing brings it back.
+    /// Removes one that no proxy uses, with its rules and filters. Asks first. Nothing brings it back.
     Delete {
         /// Name or id.
         credential: String,

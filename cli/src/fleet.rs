@@ -30,7 +30,7 @@ pub(crate) struct AdoptArgs {
     /// than once.
     #[arg(long = "revive", value_name = "CREDENTIAL")]
     revive: Vec<String>,
-    /// Decides without asking. Needed where no terminal is there to ask at.
+    /// Decides without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
 }

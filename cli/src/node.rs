@@ -261,7 +261,7 @@ impl Drawn {
         if pin(&reply.authority_pin)? != self.pin {
             return Err(fault::ended(
                 "the control plane names two certificate authorities, one before and one after the token was made",
-                "something stands between; revoke the token with `rrctl node token revoke`",
+                "something between rrctl and the control plane may have changed an answer: revoke the token with `rrctl node token revoke`",
             ));
         }
         Ok(self.token)

@@ -45,7 +45,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Hides one with everything in it and stops its proxies, once somebody agreed. After 30 days it is gone for good.
+    /// Hides one with everything in it and stops its proxies. Asks first. After 30 days it is gone for good.
     Delete {
         /// Name or id.
         org: String,
@@ -65,7 +65,7 @@ pub(crate) enum Verb {
     },
     /// Shows what differs in the organization between two revisions.
     Diff(crate::history::DiffArgs),
-    /// Brings the organization's resources back to where they were, as a new revision, once somebody agreed. Secrets stay as
+    /// Brings the organization's resources back to where they were, as a new revision. Asks first. Secrets stay as
     /// they are; credentials that were made since are deleted for good.
     Rollback(crate::history::RollbackArgs),
 }

@@ -17,7 +17,7 @@ pub(crate) struct Agreement {
     /// Shows what would be done, by name, and does nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Does it without asking. Needed where no terminal is there to ask at.
+    /// Goes on without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     pub(crate) yes: bool,
 }
@@ -90,16 +90,16 @@ impl Agreement {
             return Ok(None);
         }
         if planned.change_count() == 0 {
-            print.done("nothing to change: it is that already")?;
+            print.done("nothing to change: everything is already as asked")?;
             return Ok(None);
         }
-        // What a person agrees to goes where he reads, even when the output goes to a program.
+        // What a person agrees to goes to standard error, even when the output goes to a program.
         lines(&planned).iter().for_each(|line| note(line));
         if !self.yes {
             value::confirm(
                 &format!("{what}? {}", sum(&planned)),
-                &format!("to {what} somebody has to agree, and nobody is here to ask: {}", sum(&planned)),
-                "give --yes, or --dry-run to see it by name",
+                &format!("cannot ask whether to {what}, because there is no terminal: {}", sum(&planned)),
+                "give --yes to agree, or --dry-run to see each change by name",
             )?;
         }
         Ok(Some(planned))

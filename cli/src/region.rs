@@ -52,7 +52,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         condition: Condition,
     },
-    /// Removes one that no proxy, no sealed secret and no node needs, once somebody agreed. Nothing brings it back.
+    /// Removes one that no proxy, no sealed secret and no node needs. Asks first. Nothing brings it back.
     Delete {
         /// Name or id.
         region: String,

@@ -107,7 +107,7 @@ async fn wait(
     session.print.list(&answer.regions)?;
     let verdict = judge(&answer, allow_refusals);
     if verdict.is_ok() && answer.regions.iter().all(|region| region.connected == 0) {
-        note("no node is connected: whatever connects gets it");
+        note("no node is connected; nodes receive the revision when they connect");
     }
     verdict
 }

@@ -91,7 +91,8 @@ pub struct Settings {
     #[arg(long)]
     #[serde(skip)]
     pub new_bootstrap_token: bool,
-    /// Say that the clock of this machine is right, where it is far ahead of everything in the database
+    /// Accept the clock of this machine at this start, although it is more than 7 days ahead of the database;
+    /// until then nothing is removed by age
     #[arg(long)]
     #[serde(skip)]
     pub accept_clock: bool,

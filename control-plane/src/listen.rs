@@ -189,7 +189,13 @@ impl Bound {
                 Err(error) => {
                     // Out of descriptors, mostly: waiting is all that helps, and spinning makes it worse.
                     if let Some(held) = seldom.may() {
-                        warn!(error = %chain(&error), port = self.port, held, "connections not accepted");
+                        warn!(
+                            error = %chain(&error),
+                            port = self.port,
+                            held,
+                            "connections not accepted; if no descriptors are left, raise the limit of open files \
+                             (LimitNOFILE= of the service, `ulimit -n`)"
+                        );
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -202,7 +208,12 @@ impl Bound {
             let Some(arrived) = arrived else {
                 serving.events.connection(self.port, ConnectionOutcome::Limit);
                 if let Some(held) = seldom.may() {
-                    warn!(port = self.port, held, "connections refused, too many are open");
+                    warn!(
+                        port = self.port,
+                        held,
+                        "connections refused, too many are open at this port; --connection-limit bounds those of \
+                         the management API"
+                    );
                 }
                 continue;
             };

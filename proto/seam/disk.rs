@@ -7,9 +7,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::SIGABRT;
-use signal_hook::{SigId, low_level};
+use signal_hook::{SigId, flag, low_level};
 
 /// A file system.
 pub trait Disk: Send + Sync + 'static {
@@ -54,17 +56,19 @@ pub trait Disk: Send + Sync + 'static {
     /// power cut add none, and neither does a segmentation fault in C. A file system that is not the system's
     /// adds nothing.
     fn mark_abort(&self, _path: &Path) -> io::Result<AbortMark> {
-        Ok(AbortMark(None))
+        Ok(AbortMark(Vec::new()))
     }
 }
 
 /// Stands for what is done when the process aborts; see [`Disk::mark_abort`].
 #[derive(Debug)]
-pub struct AbortMark(Option<SigId>);
+pub struct AbortMark(Vec<SigId>);
 
 impl Drop for AbortMark {
     fn drop(&mut self) {
-        self.0.take().map(low_level::unregister);
+        for action in self.0.drain(..) {
+            low_level::unregister(action);
+        }
     }
 }
 
@@ -178,7 +182,11 @@ impl Disk for RealDisk {
 
     fn mark_abort(&self, path: &Path) -> io::Result<AbortMark> {
         let file = OpenOptions::new().append(true).open(path)?;
-        low_level::pipe::register(SIGABRT, file).map(|id| AbortMark(Some(id)))
+        let mut mark = AbortMark(vec![low_level::pipe::register(SIGABRT, file)?]);
+        // Behind it. Any handler takes the place of what the signal does by itself: one from outside would write a mark,
+        // and the process would go on.
+        mark.0.push(flag::register_conditional_default(SIGABRT, Arc::new(AtomicBool::new(true)))?);
+        Ok(mark)
     }
 }
 

@@ -136,8 +136,8 @@ impl CallerArgs {
         let (out, consent) = (self.out.take(), self.consent);
         if out.is_some() && self.kind == CallerKind::JwtVerify {
             return Err(fault::usage(
-                "a signed token's maker is somebody else: there is no key",
-                "leave --out out",
+                "a credential for signed tokens has no key that --out could keep",
+                "call again without --out",
             ));
         }
         let credential = self.into_message()?;

@@ -53,7 +53,7 @@ pub(crate) async fn believed(store: &Store) -> Result<i64, StoreError> {
 pub(crate) async fn accept(store: &Store) -> Result<(), StoreError> {
     let now = store.now();
     keep(store, now).await?;
-    info!(now = text(now), "the clock is right, says who started this");
+    info!(now = text(now), "the clock of this machine is taken as right because of --accept-clock");
     Ok(())
 }
 

@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sea_orm::{
-    ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait as _,
+    ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, DbErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait as _,
 };
 
 use super::fence::Fence;
@@ -39,8 +39,11 @@ impl Store {
             })
             .await
             .map_err(|error| {
-                // Whatever is open on it, it is not ours to go on with.
-                self.0.witness.discard();
+                // Whatever is open on it, it is not ours to go on with. Where no connection was free, none is at fault,
+                // and to open all of them anew would add to the load.
+                if !matches!(error, DbErr::ConnectionAcquire(_)) {
+                    self.0.witness.discard();
+                }
                 StoreError::statement("begin")(error)
             })?;
         let watched = self.0.witness.begun(tx.get_database_backend());

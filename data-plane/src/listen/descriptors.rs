@@ -66,7 +66,12 @@ impl Descriptors {
                  (LimitNOFILE= of the service, `ulimit -n`) to what is needed"
             ),
             Some(Short { limit, needed, asked: false }) => {
-                info!(connections, open_files = limit, needed, "few open files: fewer callers at once");
+                info!(
+                    connections,
+                    open_files = limit,
+                    needed,
+                    "the limit of open files allows fewer connections of callers than the default"
+                );
             }
         }
     }

@@ -70,7 +70,7 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = &self.0;
         if wire.before_head.get() == Some(0) {
-            let text = "sends on and on before its answer";
+            let text = "upstream sent more than 128 KiB before the end of its answer's head";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
         }
         if wire.reads.get() >= READS_IN_A_ROW {

@@ -14,7 +14,7 @@ use rr_contract::model::id::NodeId;
 use rr_contract::runtime::Stop;
 use rr_contract::seam::draw;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -239,12 +239,16 @@ impl Fleet {
             return;
         }
         let mut pinging = FuturesUnordered::new();
+        // Not put off by answers that come one after the other: where a question is not taken up in time, this
+        // replica counts as ended, and other replicas let copies of its nodes in.
+        let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let looked = tokio::select! {
                 biased;
                 () = stop.requested() => return,
+                _ = looks.tick() => self.0.ledger.questions(&self.0.replica).await,
                 Some(()) = pinging.next(), if !pinging.is_empty() => continue,
-                () = sleep(LOOK_EVERY) => self.0.ledger.questions(&self.0.replica).await,
             };
             // A database that does not answer is told of elsewhere, and whoever asks is not answered by it either.
             for question in looked.unwrap_or_default() {

@@ -1,5 +1,6 @@
 //! What goes to a node, message by message as it is read: a node that does not read holds no copy of what it is sent.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +12,9 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::publish::chunk::Encoded;
+
+/// So many messages are looked through for a ping while a transaction is open.
+const BEHIND_MOST: usize = 8;
 
 /// One message, or all of a transaction.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub(crate) struct Outgoings {
     waiting: mpsc::Receiver<Result<Outgoing, Status>>,
     open: Option<Open>,
     /// What comes behind the transaction that is open.
-    behind: Option<Outgoing>,
+    behind: VecDeque<Outgoing>,
 }
 
 /// A transaction whose opening is out.
@@ -39,7 +43,7 @@ struct Open {
 
 impl Outgoings {
     pub(crate) fn new(waiting: mpsc::Receiver<Result<Outgoing, Status>>) -> Self {
-        Self { waiting, open: None, behind: None }
+        Self { waiting, open: None, behind: VecDeque::new() }
     }
 
     fn of_open(&mut self) -> Option<Message> {
@@ -63,15 +67,15 @@ impl Stream for Outgoings {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let response = |message| Poll::Ready(Some(Ok(SyncResponse { message: Some(message) })));
-        if self.open.is_some()
-            && self.behind.is_none()
+        while self.open.is_some()
+            && self.behind.len() < BEHIND_MOST
             && let Poll::Ready(Some(next)) = self.waiting.poll_recv(context)
         {
             match next {
                 Ok(Outgoing::One(message)) if matches!(*message, Message::Ping(_)) => {
                     return response(*message);
                 }
-                Ok(next) => self.behind = Some(next),
+                Ok(next) => self.behind.push_back(next),
                 Err(status) => {
                     self.open = None;
                     return Poll::Ready(Some(Err(status)));
@@ -81,7 +85,7 @@ impl Stream for Outgoings {
         if let Some(message) = self.of_open() {
             return response(message);
         }
-        let next = match self.behind.take() {
+        let next = match self.behind.pop_front() {
             Some(next) => Some(Ok(next)),
             None => std::task::ready!(self.waiting.poll_recv(context)),
         };
@@ -146,6 +150,8 @@ mod tests {
         assert_eq!(heard(&mut outgoings).await, "begin");
         out.try_send(one(Message::Ping(Ping { number: 1 }))).expect("there is room");
         out.try_send(one(Message::Mark(Mark::default()))).expect("there is room");
+        // Nor for what came before it and waits.
+        out.try_send(one(Message::Ping(Ping { number: 2 }))).expect("there is room");
         drop(out);
         let mut order = Vec::new();
         loop {
@@ -155,7 +161,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(order, ["ping", "chunk", "chunk", "commit", "mark", "end"]);
+        assert_eq!(order, ["ping", "ping", "chunk", "chunk", "commit", "mark", "end"]);
     }
 
     #[tokio::test]

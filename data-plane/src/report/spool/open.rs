@@ -128,7 +128,8 @@ impl Store {
                         from = self.next,
                         through = marks.last,
                         records = lost,
-                        "records that were written are gone"
+                        "records that were written to the spool are gone; they are counted as damaged, look at the disk under the \
+                         state folder"
                     );
                     self.count_damage();
                     self.count_dropped(lost);
@@ -137,7 +138,7 @@ impl Store {
                 if !marks.is_closed {
                     let from = Some(marks.alive_at).max(last_record).unwrap_or(now);
                     info!(
-                        "records of the last moments before the end are missing: it was not an orderly one"
+                        "the process before ended without a stop: up to 100 ms of records before its end may be missing"
                     );
                     rows.push(dropped(0, from.min(now), now, "unclean"));
                 }
@@ -202,7 +203,7 @@ impl Store {
     fn look(&self, first: u64, following: Option<u64>) -> Looked {
         let path = Segment::path(&self.handle.folder, first);
         let bytes = self.handle.seams.disk.read(&path).map_err(|error| {
-            warn!(%error, file = %path.display(), "segment of records cannot be read");
+            warn!(%error, file = %path.display(), "segment of records cannot be read; look at the disk under the state folder");
         });
         let numbers = first..following.unwrap_or(first.saturating_add(NUMBERS_MAX));
         let survey = self.survey(bytes.as_deref().unwrap_or_default(), numbers);
@@ -354,6 +355,9 @@ fn give_up(folder: &Path, numbers: &[u64], seams: &Seams) -> io::Result<fleet::D
         records += seams.disk.read(&path).map_or(0, |bytes| frame::weigh(&bytes));
         set_aside(&*seams.disk, &path, None)?;
     }
-    warn!(records, "nothing says which spool the segments are of, a new one is begun");
+    warn!(
+        records,
+        "no mark and no segment says which spool this is; the segments are set aside, and a new spool is begun"
+    );
     Ok(dropped(records, SystemTime::UNIX_EPOCH, seams.clock.now(), "damaged"))
 }

@@ -10,6 +10,10 @@ use super::super::journal::{Done, Stalled, Write};
 use super::super::position::Position;
 use super::Applier;
 
+/// What the log says where the disk refuses.
+const NOT_WRITTEN: &str = "last-known-good not written, running all the same; a restart would come back on an older \
+                           configuration, look at the disk under the state folder";
+
 impl Applier {
     /// Writes what is going to be in force at a place. `bodies`: what leads there from the place that runs. Returns
     /// whether it would survive a restart.
@@ -30,7 +34,7 @@ impl Applier {
                 true
             }
             Ok(Done { outcome: Err(error), .. }) => {
-                warn!(%error, ?position, "last-known-good not written, running all the same");
+                warn!(%error, ?position, "{NOT_WRITTEN}");
                 false
             }
             Err(Stalled) => false,
@@ -63,7 +67,7 @@ impl Applier {
         };
         self.was_stalled = false;
         if let Err(error) = &done.outcome {
-            warn!(%error, "last-known-good not written, running all the same");
+            warn!(%error, "{NOT_WRITTEN}");
         }
         if done.written.is_some() {
             self.on_disk = done.written;

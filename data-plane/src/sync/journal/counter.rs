@@ -82,7 +82,7 @@ pub(crate) fn leave_mark(state_dir: &Path, seams: &Seams) {
     if seams.disk.read(&path).is_ok()
         && let Err(error) = seams.disk.append(&path).and_then(|mut file| file.write_all(b"P"))
     {
-        warn!(%error, "end of the process not marked");
+        warn!(%error, "end of the process by a panic not marked on disk");
     }
 }
 
@@ -135,7 +135,7 @@ impl Journal {
             Ok(mark) => mark,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!(%error, "whether the process before ended itself cannot be read");
+                warn!(%error, "cannot read whether the process before ended itself");
                 return None;
             }
         };
