@@ -9,12 +9,14 @@ pub mod observe;
 pub mod patience;
 
 mod chain;
+mod folder_lock;
 mod ready;
 mod seldom;
 mod stop;
 mod task;
 
 pub use chain::chain;
+pub use folder_lock::{FolderLock, LockError};
 pub use ready::{Gate, Readiness};
 pub use seldom::Seldom;
 pub use stop::{Shutdown, Stop};

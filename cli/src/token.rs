@@ -29,12 +29,12 @@ pub(crate) enum Verb {
     List,
     /// Shows one, without its secret.
     Show {
-        /// Name or id.
+        /// Id, as `token list` shows it.
         token: String,
     },
     /// Makes a token open nothing any more. It stays in the list.
     Revoke {
-        /// Name or id.
+        /// Id, as `token list` shows it.
         token: String,
         #[command(flatten)]
         condition: Condition,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::InstallationId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Shutdown, Tasks, descriptors};
+use rr_contract::runtime::{FolderLock, LockError, Readiness, Shutdown, Tasks, descriptors};
 use rr_contract::seam::Seams;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
@@ -25,7 +25,6 @@ use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
 use crate::fleet::{FleetPort, Gate};
-use crate::folder_lock::{FolderLock, LockError};
 use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::listen::{
@@ -110,6 +109,12 @@ pub struct Running {
     lock: Option<Arc<FolderLock>>,
 }
 
+/// Keeps a second control plane out. Replicas share a PostgreSQL database, and may share a folder as well: then there
+/// is no lock.
+pub(crate) fn control_lock(folder: &Path) -> Result<FolderLock, LockError> {
+    FolderLock::take(folder, "control.lock", "control plane")
+}
+
 /// Starts a control plane and returns once its ports are served and its configuration is loaded.
 pub async fn start(
     config: Config,
@@ -128,7 +133,7 @@ pub async fn start(
     let mut lock = None;
     if let DatabaseAddress::Sqlite(path) = &config.database {
         folder()?;
-        lock = Some(Arc::new(FolderLock::take(&config.state_dir)?));
+        lock = Some(Arc::new(control_lock(&config.state_dir)?));
         // Made here, for SQLite would let others read it.
         let made = seams.disk.append(path);
         made.map_err(|source| StartError::DatabaseFile { path: path.clone(), source })?;

@@ -10,7 +10,7 @@
 //! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
 //! `fleet` is the nodes' port and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
 //! database that was brought back from a backup;
-//! `guard` bounds what a caller may take of it; `folder_lock` keeps a second one out; `admin` is for probes; `events` is what can be observed.
+//! `guard` bounds what a caller may take of it; `admin` is for probes; `events` is what can be observed.
 
 pub mod app;
 pub mod authority;
@@ -25,7 +25,6 @@ mod compile;
 mod document;
 mod events;
 mod fleet;
-mod folder_lock;
 mod guard;
 mod jobs;
 mod kind;
@@ -42,7 +41,6 @@ pub use api::ReflectionError;
 pub use app::{Running, StartError, start};
 pub use bootstrap::BootstrapError;
 pub use config::{Config, ConfigError, ManagementTls, Settings};
-pub use folder_lock::LockError;
 pub use guard::Limits;
 pub use kind::Kind;
 pub use listen::{BindError, CertificateError};

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rr_contract::runtime::{Shutdown, Tasks};
+use rr_contract::runtime::{LockError, Shutdown, Tasks};
 use rr_contract::seam::Seams;
 
+use crate::app::control_lock;
 use crate::config::Config;
-use crate::folder_lock::{FolderLock, LockError};
 use crate::store::{self, DatabaseAddress, Store, StoreError, decision};
 
 /// As the audit has it.
@@ -68,7 +68,7 @@ pub async fn restore(config: &Config, seams: &Seams) -> Result<Restored, Restore
             if !path.exists() {
                 return Err(RestoreError::Empty { database });
             }
-            Some(FolderLock::take(&config.state_dir)?)
+            Some(control_lock(&config.state_dir)?)
         }
         DatabaseAddress::Postgres(url) => {
             if store::is_in_use(url).await? {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Shutdown, descriptors, logging_alike};
+use rr_contract::runtime::{LockError, Readiness, Shutdown, descriptors, logging_alike};
 use rr_contract::seam::Seams;
 use tokio::sync::oneshot;
 use tracing::error;
@@ -47,6 +47,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The state folder is another's.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The node key.
     #[error(transparent)]
     NodeKey(#[from] NodeKeyError),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Gate, Readiness, Shutdown, Stop, Tasks, chain};
+use rr_contract::runtime::{FolderLock, Gate, Readiness, Shutdown, Stop, Tasks, chain};
 use rr_contract::seal::node_token::NodeToken;
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
@@ -102,7 +102,7 @@ async fn live(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
         Ok(built) => built,
         Err(error) => return tell(started, Err(error)),
     };
-    let Standing { workers, spool, traffic, pulse, watch } = standing;
+    let Standing { lock, workers, spool, traffic, pulse, watch } = standing;
     let (ends, beating) = (late.stop(), pulse.clone());
     tasks.spawn_local("pulse", async move { ends.cut(beat(beating)).await });
     match Box::pin(core.make_contact(&tasks, &late.stop(), fail)).await {
@@ -111,10 +111,12 @@ async fn live(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
             stop.requested().await;
             traffic.begin();
             wind_down(workers, spool, &late, &tasks).await;
+            drop(lock);
         }
         Err(error) => {
             traffic.begin();
             wind_down(workers, spool, &late, &tasks).await;
+            drop(lock);
             tell(started, Err(error));
         }
     }
@@ -153,6 +155,8 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
 
 /// What is up, whatever becomes of the control plane.
 struct Standing {
+    /// Of the state folder; let go of last.
+    lock: FolderLock,
     workers: Vec<JoinHandle<()>>,
     spool: Spool,
     /// Ends the workers.
@@ -200,6 +204,12 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     if config.node_token.is_none() && !IdentityFile::is_there(&identity_path, &seams) {
         return Err(StartError::NoToken);
     }
+    seams
+        .disk
+        .create_dir_all(&config.state_dir)
+        .map_err(|source| StartError::System { what: "make the state folder", source })?;
+    // Two on one folder would write over each other's records and last-known-good.
+    let lock = FolderLock::take(&config.state_dir, "edge.lock", "edge node")?;
     let node_key =
         identity::load_node_key(config.node_key_file.as_deref(), &config.state_dir, &identity_path, &seams)?;
     let identity_file = IdentityFile::new(&config.state_dir, &node_key, seams.clone());
@@ -265,7 +275,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         health,
         prove_for: hooks.prove_for,
     };
-    Ok((core, Standing { workers, spool, traffic, pulse, watch }))
+    Ok((core, Standing { lock, workers, spool, traffic, pulse, watch }))
 }
 
 /// Reads last-known-good. What belongs to another region is left alone: its secrets would not open.

@@ -271,6 +271,21 @@ async fn the_admin_port_tells_the_audit_head_and_a_rewritten_history_is_reported
 }
 
 #[tokio::test]
+async fn a_second_node_on_one_state_folder_is_refused_and_the_first_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let control = ControlPlane::start().await;
+    let first = started(config(folder.path(), &control, true)).await;
+    let refused = start_edge(config(folder.path(), &control, true)).await.err().expect("it is taken");
+    let text = chain(&refused).to_string();
+    assert!(text.contains("in use by another edge node") && text.contains("--state-dir"), "{text}");
+    assert!(text.contains(&folder.path().display().to_string()), "{text}");
+    assert!(get(first.listen(), "/api/acme.none/").await.starts_with("HTTP/1.1 "));
+    first.stop().await;
+    // Whoever comes after it has the folder.
+    started(config(folder.path(), &control, false)).await.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_refused_ends_the_start_with_one_line_and_leaves_no_identity() {
     let control = ControlPlane::start().await;
     control.refuse_tokens();

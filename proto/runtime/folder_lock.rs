@@ -1,27 +1,27 @@
-//! Keeps a second control plane out of a state folder whose database is SQLite.
+//! Keeps a second process out of a state folder.
 //!
-//! Two on one file would each hand out revisions to their own nodes alone. Replicas share a PostgreSQL
-//! database; they may share a folder as well, so there is no lock then. The system lets go of the lock when
-//! the process ends, however it ends; the file stays and means nothing by itself.
+//! Two control planes on one SQLite file would each hand out revisions to their own nodes alone; two edge nodes on one
+//! folder would write over each other's records and last-known-good. The system lets go of the lock when the process
+//! ends, however it ends; the file stays and means nothing by itself.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-const FILE: &str = "control.lock";
-
 /// Why a folder could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another has it.
     #[error(
-        "the state folder {} is in use by another control plane; stop that one, or choose another with --state-dir",
+        "the state folder {} is in use by another {program}; stop that one, or choose another with --state-dir",
         path.display()
     )]
     Taken {
         /// The folder.
         path: PathBuf,
+        /// What has it.
+        program: &'static str,
     },
     /// The file cannot be made or locked.
     #[error("cannot lock {}", path.display())]
@@ -33,23 +33,24 @@ pub enum LockError {
     },
 }
 
-/// Held as long as this, or a clone of its `Arc`, lives.
-pub(crate) struct FolderLock {
+/// Held as long as this lives.
+#[derive(Debug)]
+pub struct FolderLock {
     /// Locked through its open file; never read or written.
     _file: File,
 }
 
 impl FolderLock {
-    /// Takes the folder at once, or not at all.
-    pub(crate) fn take(folder: &Path) -> Result<Self, LockError> {
-        let path = folder.join(FILE);
+    /// Takes the folder at once, or not at all. `name` is of the file that is locked, `program` what takes it.
+    pub fn take(folder: &Path, name: &str, program: &'static str) -> Result<Self, LockError> {
+        let path = folder.join(name);
         let failed = |source| LockError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
         let file =
             options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(LockError::Taken { path: folder.to_owned() }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Taken { path: folder.to_owned(), program }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
