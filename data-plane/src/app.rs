@@ -20,7 +20,7 @@ use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{LockError, Readiness, Shutdown, descriptors, logging_alike};
 use rr_contract::seam::Seams;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::config::Config;
@@ -71,6 +71,12 @@ pub enum StartError {
     /// The control thread ended without a word.
     #[error("control thread ended")]
     Ended,
+    /// What keeps in touch with the control plane ended in a panic: nothing would come into force any more, revocations
+    /// neither.
+    #[error(
+        "keeping in touch with the control plane ended in a panic, which the log has: start the edge again"
+    )]
+    Panicked,
 }
 
 /// A running edge.
@@ -81,7 +87,7 @@ pub struct Running {
     board: Board,
     readiness: Readiness,
     shutdown: Shutdown,
-    failed: oneshot::Receiver<StartError>,
+    failed: mpsc::Receiver<StartError>,
     thread: JoinHandle<()>,
 }
 
@@ -145,7 +151,7 @@ pub async fn start_with(
     let board = Board::default();
     let node = Arc::new(OnceLock::new());
     let (started, starting) = oneshot::channel();
-    let (fail, failed) = oneshot::channel();
+    let (fail, failed) = mpsc::channel(1);
     let plan = Plan {
         config,
         seams,
@@ -204,12 +210,13 @@ impl Running {
         self.readiness.clone()
     }
 
-    /// Waits for something that cannot be gone on from, such as a token that is refused later.
+    /// Waits for something that cannot be gone on from, such as a token that is refused later. Whoever hears of it
+    /// stops the edge, and has it started again.
     pub async fn failed(&mut self) -> StartError {
-        match (&mut self.failed).await {
-            Ok(error) => error,
-            // Nothing can fail any more once the node has joined.
-            Err(_) => std::future::pending().await,
+        match self.failed.recv().await {
+            Some(error) => error,
+            // Whatever could fail has ended.
+            None => std::future::pending().await,
         }
     }
 

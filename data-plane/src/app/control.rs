@@ -1,11 +1,13 @@
 //! The control thread: everything that is not traffic.
 
 use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{FolderLock, Gate, Readiness, Shutdown, Stop, Tasks, chain};
@@ -14,9 +16,9 @@ use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use serde_json::json;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, interval, sleep};
-use tracing::{debug, info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, interval, sleep, timeout};
+use tracing::{debug, error, info, warn};
 
 use crate::BUILD;
 use crate::admin::Admin;
@@ -43,6 +45,8 @@ use super::{Hooks, StartError};
 const WIND_DOWN: Duration = Duration::from_secs(5);
 /// How often this thread shows that it turns.
 const BEAT: Duration = Duration::from_millis(100);
+/// How long the disk may take to note an end, which comes with or without.
+const NOTING: Duration = Duration::from_secs(1);
 
 /// What the thread is to do.
 pub(super) struct Plan {
@@ -63,7 +67,7 @@ pub(super) struct Plan {
 type Started = oneshot::Sender<Result<(), StartError>>;
 
 /// The thread's whole life.
-pub(super) fn run(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
+pub(super) fn run(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
     let _end = End { state_dir: plan.config.state_dir.clone(), seams: plan.seams.clone() };
     let runtime = RuntimeBuilder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
@@ -95,7 +99,7 @@ fn tell(started: Started, outcome: Result<(), StartError>) {
     started.send(outcome).ok();
 }
 
-async fn live(plan: Plan, started: Started, fail: oneshot::Sender<StartError>) {
+async fn live(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
     let stop = plan.stop.clone();
     let (late, tasks) = (Shutdown::new(), Tasks::new());
     let (core, standing) = match build(plan, &tasks, &late) {
@@ -151,6 +155,18 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
         warn!(?left, "tasks did not end in time");
         tasks.abort();
     }
+}
+
+/// Ends the process, callers first, after a panic in what keeps in touch with the control plane. What it held may be
+/// half changed, so it is not gone on with; and without it a node would serve what it has for good, revoked keys too.
+async fn give_up(state_dir: PathBuf, seams: Seams, fail: &mpsc::Sender<StartError>) {
+    error!("keeping in touch with the control plane ended in a panic, ending the process");
+    let marked = tokio::task::spawn_blocking(move || journal::leave_mark(&state_dir, &seams));
+    if timeout(NOTING, marked).await.is_err() {
+        warn!("disk stalls, end of the process not marked");
+    }
+    // Whoever runs us may be stopping already.
+    fail.try_send(StartError::Panicked).ok();
 }
 
 /// What is up, whatever becomes of the control plane.
@@ -298,16 +314,16 @@ impl Core {
         mut self,
         tasks: &Tasks,
         late: &Stop,
-        fail: oneshot::Sender<StartError>,
+        fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
         if let Some(stored) = self.stored.take() {
-            return self.go_on(stored, tasks, late);
+            return self.go_on(stored, tasks, late, fail);
         }
         let token = self.token.take().ok_or(StartError::NoToken)?;
         match late.cut(identity::join(&self.fleet, &token, BUILD)).await {
             Some(Ok(identity)) => {
                 let stored = self.settle_in(identity).await?;
-                self.go_on(stored, tasks, late)
+                self.go_on(stored, tasks, late, fail)
             }
             Some(Err(error)) if error.is_worth_another_try() => {
                 warn!(
@@ -317,11 +333,10 @@ impl Core {
                 );
                 let (tasks, late) = (tasks.clone(), late.clone());
                 tasks.clone().spawn_local("join", async move {
-                    if let Some(Err(error)) =
-                        late.clone().cut(Box::pin(self.keep_joining(token, tasks, late))).await
-                    {
+                    let joining = self.keep_joining(token, tasks, late.clone(), fail.clone());
+                    if let Some(Err(error)) = late.cut(Box::pin(joining)).await {
                         // Whoever runs us may be stopping already.
-                        fail.send(error).ok();
+                        fail.try_send(error).ok();
                     }
                 });
                 Ok(())
@@ -331,14 +346,20 @@ impl Core {
         }
     }
 
-    async fn keep_joining(self, token: NodeToken, tasks: Tasks, late: Stop) -> Result<(), StartError> {
+    async fn keep_joining(
+        self,
+        token: NodeToken,
+        tasks: Tasks,
+        late: Stop,
+        fail: mpsc::Sender<StartError>,
+    ) -> Result<(), StartError> {
         let mut backoff = RetryBackoff::default();
         loop {
             sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
             match identity::join(&self.fleet, &token, BUILD).await {
                 Ok(identity) => {
                     let stored = self.settle_in(identity).await?;
-                    return self.go_on(stored, &tasks, &late);
+                    return self.go_on(stored, &tasks, &late, fail);
                 }
                 Err(error) if error.is_worth_another_try() => {
                     debug!(error = %chain(&error), "still cannot join");
@@ -367,7 +388,13 @@ impl Core {
     }
 
     /// Starts the stream of configuration and the upload of records.
-    fn go_on(self, stored: Stored, tasks: &Tasks, late: &Stop) -> Result<(), StartError> {
+    fn go_on(
+        self,
+        stored: Stored,
+        tasks: &Tasks,
+        late: &Stop,
+        fail: mpsc::Sender<StartError>,
+    ) -> Result<(), StartError> {
         let Stored { identity, journal, inventory, position } = stored;
         let tls = identity.tls(Arc::clone(&self.seams.clock)).map_err(StartError::Certificate)?;
         let region = identity.region_id();
@@ -386,8 +413,14 @@ impl Core {
         let applier =
             Applier::new(region, inventory, self.publisher, scribe, position).proving(vitals, self.prove_for);
         let upload = Upload { fleet: self.fleet.clone(), tls: Arc::clone(&tls), spool: self.spool.clone() };
+        let (state_dir, seams) = (self.state_dir, self.seams.clone());
         let sync = Sync::new(self.fleet, tls, applier, self.seams, self.board, self.spool, self.configured);
-        tasks.spawn_local("sync", sync.run(late.clone()));
+        let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
+        tasks.spawn_local("sync", async move {
+            if run.await.is_err() {
+                give_up(state_dir, seams, &fail).await;
+            }
+        });
         tasks.spawn_local("upload", upload.run(late.clone()));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod control_plane;
 mod fleet_stream;
+mod panics;
 
 use std::path::Path;
 use std::time::Duration;

@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use rr_contract::runtime::{Stop, chain};
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::telemetry_service_client::TelemetryServiceClient;
@@ -18,7 +20,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::fleet::Fleet;
 use crate::sync::RetryBackoff;
@@ -59,22 +61,32 @@ impl Upload {
     async fn stay(&self) {
         let mut backoff = RetryBackoff::default();
         loop {
-            let mut cursor = Cursor::at(self.spool.acked() + 1);
-            let error = match self.wait_for_first(&mut cursor).await {
-                Ok(first) => {
-                    let opened = Instant::now();
-                    let mut acknowledged = false;
-                    let error = self.session(cursor, first, &mut acknowledged).await;
-                    backoff.stream_ended(opened.elapsed(), acknowledged);
-                    error
-                }
-                Err(error) => error,
-            };
+            // All that one try leaves to the next is in the spool.
+            let tried = AssertUnwindSafe(self.once(&mut backoff)).catch_unwind().await;
             let wait = backoff.next(Instant::now(), &*self.spool.seams.entropy);
+            let Ok(error) = tried else {
+                error!(?wait, "sending records ended in a panic, trying again");
+                sleep(wait).await;
+                continue;
+            };
             // The other stream says at `warn` that the control plane is away.
             debug!(error = %chain(&error), ?wait, "records wait on disk");
             sleep(wait).await;
         }
+    }
+
+    /// One stream, once there is something to send.
+    async fn once(&self, backoff: &mut RetryBackoff) -> UploadError {
+        let mut cursor = Cursor::at(self.spool.acked() + 1);
+        let first = match self.wait_for_first(&mut cursor).await {
+            Ok(first) => first,
+            Err(error) => return error,
+        };
+        let opened = Instant::now();
+        let mut acknowledged = false;
+        let error = self.session(cursor, first, &mut acknowledged).await;
+        backoff.stream_ended(opened.elapsed(), acknowledged);
+        error
     }
 
     /// Nothing to send needs no connection.

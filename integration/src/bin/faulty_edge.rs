@@ -27,6 +27,7 @@ impl Probe for Fault {
     fn first_run(&self, worker: usize, revision: u64, is_there: &dyn Fn(&str) -> bool) {
         if is_there("abort-here") {
             tracing::error!(worker, revision, "fault: ends the process");
+            observe::flush_lines();
             std::process::abort();
         }
         if is_there("hang-here") {

@@ -1,4 +1,4 @@
-//! A disk that hangs.
+//! A disk that hangs, or is full.
 
 use tokio::time::{sleep, timeout};
 
@@ -25,15 +25,22 @@ async fn change(node: &mut Node, revision: u64) -> fleet::Verdict {
     node.applier.commit(&commit).await.expect("a transaction is answered").0
 }
 
-/// Until the disk has all that runs. Time stands still for it, so this is bounded by the machine's own.
-async fn durable(node: &mut Node) {
+/// Number of the file that was written to last.
+fn newest(node: &Node) -> u64 {
+    node.applier.scribe.view().newest
+}
+
+/// Until the disk has all that runs, which it is given as soon as it answers. Returns whether that was told. Time stands
+/// still for it, so this is bounded by the machine's own.
+async fn durable(node: &mut Node) -> bool {
     let began = std::time::Instant::now();
+    let mut told = false;
     while node.applier.on_disk() != node.applier.running() || node.applier.is_disk_stalled() {
         assert!(began.elapsed() < Duration::from_secs(60), "the disk answers, and nothing is written");
-        node.applier.tend().await;
-        node.applier.mend().await;
+        told |= node.applier.tend().await;
         std::thread::yield_now();
     }
+    told
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +64,7 @@ async fn while_the_disk_hangs_changes_come_into_force_not_durable_and_all_is_wri
 
     node.disk.0.stall(true);
     let began = Instant::now();
-    let (mut revision, mut waits) = (5, 0);
+    let (mut revision, mut waits, mut told) = (5, 0, 0);
     while began.elapsed() < HANGS {
         revision += 1;
         let asked = Instant::now();
@@ -69,15 +76,15 @@ async fn while_the_disk_hangs_changes_come_into_force_not_durable_and_all_is_wri
         waits += u32::from(waited > Duration::ZERO);
         assert!(waited <= PATIENCE);
         assert_eq!(node.running().revision, revision);
-        node.applier.tend().await;
+        told += u32::from(node.applier.tend().await);
         node.applier.mend().await;
         sleep(SECOND).await;
     }
-    assert_eq!(waits, 1, "one change alone waited");
+    assert_eq!((waits, told), (1, 1), "one change alone waited, and it is told once");
     assert!(node.applier.is_disk_stalled() && node.applier.on_disk() == Some(before));
 
     node.disk.0.stall(false);
-    durable(&mut node).await;
+    assert!(durable(&mut node).await, "that it answers is told");
     assert!(revision > 5 && node.running().revision == revision);
     let running = node.running();
     // What is appended now follows what is there.
@@ -101,4 +108,55 @@ async fn a_disk_that_hangs_does_not_hold_up_the_end() {
     // Nothing was to be written.
     assert!(began.elapsed() <= PATIENCE);
     disk.0.stall(false);
+}
+
+#[test]
+fn what_a_full_disk_refuses_is_in_force_not_called_durable_and_written_afterwards() {
+    let mut node = Node::new();
+    let before = node.running();
+    node.disk.0.is_full.store(true, Ordering::Relaxed);
+    let verdict = node.delta(6, &[target(1, "https://a.example")], &[]);
+    assert_eq!((verdict.outcome(), verdict.durable), (Outcome::Active, false));
+    assert_eq!((node.running().revision, node.applier.on_disk()), (6, Some(before)));
+    node.disk.0.is_full.store(false, Ordering::Relaxed);
+    assert!(wait(node.applier.mend()));
+    let running = node.running();
+    assert_eq!(node.applier.on_disk(), Some(running));
+    node.kill();
+    assert_eq!(node.running(), running);
+}
+
+#[test]
+fn what_does_not_follow_what_is_on_disk_is_written_whole() {
+    let mut node = Node::new();
+    let before = node.running();
+    let file = newest(&node);
+    node.delta(6, &[target(1, "https://a.example")], &[]);
+    assert_eq!(newest(&node), file, "appended");
+    // As after a write that was overdue: others came into force meanwhile.
+    node.applier.on_disk = Some(before);
+    assert!(node.delta(7, &[target(2, "https://b.example")], &[]).durable);
+    assert!(newest(&node) > file);
+    let running = node.running();
+    node.kill();
+    assert_eq!(node.running(), running);
+}
+
+#[test]
+fn what_was_overdue_is_known_to_be_there_once_the_disk_answers_and_not_written_again() {
+    let mut node = Node::new();
+    wait(node.applier.mend());
+    let file = newest(&node);
+    node.applier.scribe = node.applier.scribe.waiting(Duration::ZERO);
+    node.disk.0.stall(true);
+    assert!(!node.delta(6, &[target(1, "https://a.example")], &[]).durable);
+    node.disk.0.stall(false);
+    node.applier.scribe = node.applier.scribe.waiting(Duration::from_secs(600));
+    let began = std::time::Instant::now();
+    while node.applier.is_disk_stalled() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the disk answers, and nobody hears of it");
+        wait(node.applier.tend());
+        std::thread::yield_now();
+    }
+    assert_eq!((node.applier.on_disk(), newest(&node)), (Some(node.running()), file));
 }

@@ -7,6 +7,7 @@ use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet;
 
 use crate::fixture::{caller, caller_key, credential_key, proxy, proxy_key};
+use crate::sync::journal::leave_mark;
 
 use super::*;
 
@@ -124,6 +125,23 @@ fn the_second_end_of_its_own_on_what_is_not_proven_leads_back_to_what_is_until_s
 }
 
 #[test]
+fn a_panic_that_ends_the_process_counts_as_an_abort_does() {
+    let mut node = Node::new();
+    node.prove();
+    drop(node.start());
+    node.change(1);
+    for stands in [2, 1] {
+        let seams = Seams {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            disk: Arc::new(node.disk.clone()),
+        };
+        leave_mark(std::path::Path::new("state"), &seams);
+        assert_eq!(revision(&node.start()), Some(stands));
+    }
+}
+
+#[test]
 fn an_end_in_order_takes_back_what_was_counted_and_one_end_is_counted_once() {
     let mut node = Node::new();
     drop(node.start());
@@ -210,6 +228,27 @@ fn a_tombstone_of_what_was_gone_back_from_is_kept() {
     let record = started.1.expect("it is there").inventory.revocations();
     let (revocations, _) = crate::sync::inventory::Revocations::read(&record).expect("a record");
     assert_eq!(revocations.into_parts().0, [CredentialId::from_random([3; 16])]);
+}
+
+#[test]
+fn of_a_credential_that_came_and_went_since_tombstone_and_version_are_kept() {
+    let mut node = Node::serving();
+    node.prove();
+    drop(node.start());
+    node.change(7);
+    node.edit(&[caller(5, 3, &[5])], &[]);
+    node.edit(&[], &[credential_key(5)]);
+    // With the whole, highest versions are written down.
+    node.journal.fold(&node.inventory.image(), &node.running).expect("room");
+    node.start_after_an_end();
+    let recovered = node.start_after_an_end().1.expect("it is there");
+    assert_eq!(recovered.position.revision, 3);
+    let inventory = recovered.inventory;
+    let (revocations, _) =
+        crate::sync::inventory::Revocations::read(&inventory.revocations()).expect("a record");
+    let gone = CredentialId::from_random([5; 16]);
+    assert_eq!(revocations.into_parts().0, [gone]);
+    assert!(inventory.versions().any(|known| known == (gone, 3)));
 }
 
 #[test]
@@ -315,4 +354,7 @@ fn a_last_known_good_of_another_region_is_not_put_in_force() {
     ends(&node.disk);
     let (journal, recovered) = start(seams);
     assert!(recovered.is_none() && journal.crash().is_none());
+    // Nor does what happened meanwhile say anything about it.
+    let started = node.start();
+    assert_eq!((revision(&started), crash(&started)), (Some(1), None));
 }
