@@ -58,6 +58,17 @@ fn keep_alive(path: &str) -> String {
     get(path, &with_key(1)).replace("connection: close\r\n", "")
 }
 
+/// The upstream's side of a connection, once the request is there: what comes sooner is an answer that nobody asked for.
+async fn asked(listener: &TcpListener) -> TcpStream {
+    let (mut upstream, _) =
+        timeout(SOON, listener.accept()).await.expect("in time").expect("the edge connects");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(SOON, upstream.read_u8()).await.expect("in time").expect("the edge sends"));
+    }
+    upstream
+}
+
 #[tokio::test]
 async fn connections_that_ask_for_nothing_make_room_and_requests_under_way_go_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -65,7 +76,7 @@ async fn connections_that_ask_for_nothing_make_room_and_requests_under_way_go_on
     let edge = edge_within(&url, Bounds { grace: Duration::ZERO, ..Bounds::of(8) });
     let mut waiting = edge.connect().await;
     waiting.write_all(keep_alive("/api/acme.proxy-1/").as_bytes()).await.expect("the edge reads");
-    let (mut upstream, _) = listener.accept().await.expect("the edge connects");
+    let mut upstream = asked(&listener).await;
     let mut flood = Vec::new();
     for _ in 0..40 {
         flood.push(says(&edge, b"G").await);
@@ -88,7 +99,7 @@ async fn where_all_have_requests_under_way_a_newcomer_is_turned_away() {
     let edge = edge_within(&url, Bounds::of(1));
     let mut waiting = edge.connect().await;
     waiting.write_all(keep_alive("/api/acme.proxy-1/").as_bytes()).await.expect("the edge reads");
-    let (mut upstream, _) = listener.accept().await.expect("the edge connects");
+    let mut upstream = asked(&listener).await;
     let mut turned_away = says(&edge, b"G").await;
     timeout(SOON, closed(&mut turned_away)).await.expect("it is closed");
     upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("the edge reads");
@@ -206,12 +217,12 @@ async fn an_http2_answer_that_is_not_read_ends_alone_and_its_neighbours_go_on() 
 async fn an_upstream_that_falls_silent_in_the_middle_of_its_answer_is_not_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let edge = edge_within(&url, Bounds { silence: BRIEF * 8, ..Bounds::of(100) });
+    let edge = edge_within(&url, Bounds { silence: BRIEF * 10, ..Bounds::of(100) });
     let mut caller = says(&edge, keep_alive("/api/acme.proxy-1/").as_bytes()).await;
-    let (mut upstream, _) = listener.accept().await.expect("the edge connects");
+    let mut upstream = asked(&listener).await;
     upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.expect("the edge reads");
     // Slow, but not silent, for longer than the silence may last.
-    let mut pace = interval(BRIEF);
+    let mut pace = interval(BRIEF * 3 / 2);
     for _ in 0..10 {
         pace.tick().await;
         upstream.write_all(b"part").await.expect("the edge reads");
