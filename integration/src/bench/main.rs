@@ -21,6 +21,7 @@ mod revisions;
 use clap::{Parser, Subcommand};
 
 use report::Report;
+use tokio::task::block_in_place;
 
 /// Measures RequestRocket.
 #[derive(Parser)]
@@ -70,10 +71,11 @@ async fn main() -> anyhow::Result<()> {
         Bench::Herd(args) => herd::run(args, &mut report).await?,
         Bench::Reconnect(args) => reconnect::run(args, &mut report).await?,
         Bench::Churn(args) => churn::run(args, &mut report).await?,
-        Bench::Apply(args) => apply::run(&args, &mut report)?,
+        // The node in it waits for its disk, on a runtime of its own.
+        Bench::Apply(args) => block_in_place(|| apply::run(&args, &mut report))?,
         Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
-        Bench::LkgFaults(args) => lkg_faults::run(&args, &mut report)?,
+        Bench::LkgFaults(args) => block_in_place(|| lkg_faults::run(&args, &mut report))?,
         Bench::Management(args) => management::run(args, &mut report).await?,
         Bench::Revisions(args) => revisions::run(args, &mut report).await?,
         Bench::Fixtures(args) => return fixtures::run(args).await,
