@@ -1,7 +1,7 @@
 //! `apply`: what one change costs a node that holds the standard load, and what a read of what is in force does.
 //!
-//! Everything that a stream would do but the network, on a disk that keeps nothing. Processor time of the control
-//! thread, which the system counts in ticks: one change is too short to be seen, so thousands are added up.
+//! Everything that a stream would do but the network, on a disk that keeps nothing. Processor time of all threads that
+//! work on it: the control thread's and the journal's.
 
 use anyhow::Context as _;
 use prost::Message as _;
