@@ -6,12 +6,14 @@
 
 pub mod caller;
 pub mod credential;
+pub mod effect;
 pub mod feature;
 pub mod filter;
 pub(crate) mod header;
 pub mod id;
 pub mod invalid;
 pub mod json_path;
+pub mod key;
 pub mod meter;
 pub mod name;
 pub mod org;
@@ -23,5 +25,6 @@ pub mod removal;
 pub mod request_match;
 pub mod resource;
 pub mod rule;
+pub mod sealed;
 pub mod target;
 pub mod time;

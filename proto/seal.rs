@@ -16,7 +16,7 @@ pub mod region_key;
 pub mod storage;
 mod transcript;
 
-pub use envelope::{OpenError, OpenedSecret, SealContext, SealError, SealedSecret, SecretSpec, Slot};
+pub use envelope::{OpenError, OpenedSecret, SealContext, SealError, SecretSpec, Slot};
 
 use hpke::Kem as _;
 use hpke::aead::ChaCha20Poly1305;
@@ -24,10 +24,8 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Deserializable as _, OpModeR, OpModeS, PskBundle, Serializable as _};
 
+pub use crate::model::sealed::SealedSecret;
 use crate::secret::Secret;
-
-/// The only suite so far; a number, so that another can follow.
-pub const SUITE: u32 = 1;
 
 type KemPublic = <X25519HkdfSha256 as hpke::Kem>::PublicKey;
 type KemPrivate = <X25519HkdfSha256 as hpke::Kem>::PrivateKey;

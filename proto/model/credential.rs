@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use crate::seal::SealedSecret;
 use crate::wire::fleet;
 
 use super::caller::{self, Caller};
+use super::effect::Effect;
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
-use super::rule::Effect;
+use super::sealed::SealedSecret;
 use super::time;
 
 /// What callers present to us, or what we present to upstreams.

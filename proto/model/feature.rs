@@ -5,9 +5,9 @@
 
 use super::caller::{Caller, CallerKind};
 use super::credential::Usage;
+use super::effect::Effect;
 use super::proxy::DenyStatus;
 use super::resource::Model;
-use super::rule::Effect;
 
 /// Rules.
 pub const RULES: &str = "rules.v1";

@@ -4,9 +4,8 @@ use crate::wire::fleet;
 
 use super::invalid::{Invalid, Violations};
 use super::json_path::JsonPath;
+use super::key::{self, Key};
 use super::name::Name;
-use super::resource::Key;
-use super::rule;
 
 /// How many paths a filter may name.
 pub const PATHS_MAX: usize = 64;
@@ -67,7 +66,7 @@ impl TryFrom<fleet::FilterResource> for Filter {
 
     fn try_from(wire: fleet::FilterResource) -> Result<Self, Invalid> {
         let mut faults = Violations::default();
-        let parent = rule::parent(&mut faults, wire.parent.as_ref());
+        let parent = key::parent(&mut faults, wire.parent.as_ref());
         let name = faults.take("name", wire.name.parse());
         let action = match fleet::FilterAction::try_from(wire.action) {
             Ok(fleet::FilterAction::Retain) => Some(Action::Retain),
@@ -85,7 +84,7 @@ impl TryFrom<fleet::FilterResource> for Filter {
             faults.add("mask", "is only for a filter that masks");
         }
         let paths = paths(&mut faults, &wire.paths);
-        let order = rule::at_most(&mut faults, "order", wire.order, ORDER_MAX);
+        let order = faults.at_most("order", wire.order, ORDER_MAX);
         faults.finish(|| Some(Self { parent: parent?, name: name?, action: action?, paths, order: order? }))
     }
 }

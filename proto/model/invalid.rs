@@ -81,6 +81,17 @@ impl Violations {
         }
     }
 
+    /// A number that is no higher than `most`, or a note that it is.
+    pub(crate) fn at_most(&mut self, field: &str, value: u32, most: u16) -> Option<u16> {
+        match u16::try_from(value) {
+            Ok(value) if value <= most => Some(value),
+            _ => {
+                self.add(field, format!("is over {most}"));
+                None
+            }
+        }
+    }
+
     /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()

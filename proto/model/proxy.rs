@@ -4,10 +4,10 @@ use std::num::NonZeroU64;
 
 use crate::wire::fleet;
 
+use super::effect::Effect;
 use super::id::{CredentialId, RegionId, TargetId};
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
-use super::rule::Effect;
 
 /// How many caller credentials a proxy may have.
 pub const CALLERS_MAX: usize = 100;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::wire::fleet;
 
+use super::effect::Effect;
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
 use super::origin::BaseUrl;
-use super::rule::Effect;
 use super::time;
 
 /// How long a node tries to connect when the target does not say.

@@ -9,9 +9,10 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::model::effect::Effect;
 use crate::model::id::RuleId;
 use crate::model::name::Name;
-use crate::model::rule::{Effect, Rule};
+use crate::model::rule::Rule;
 
 use super::condition::{BodyIndex, Condition};
 use super::json::JsonError;

@@ -16,6 +16,7 @@ use crate::model::header;
 use crate::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use crate::model::invalid::{Invalid, Violations};
 use crate::model::origin::Origin;
+use crate::model::sealed::{ENVELOPE, SUITE, SealedSecret, VALUE_MAX, WRAP_SUITE, WRAPS_MAX, wrap_suite};
 use crate::model::time;
 use crate::seam::{Entropy, draw};
 use crate::secret::Secret;
@@ -23,18 +24,12 @@ use crate::wire::fleet;
 
 use super::region_key::{RegionOpeningKey, RegionStatement};
 use super::transcript::Transcript;
-use super::{SUITE, hpke_open, hpke_seal};
+use super::{hpke_open, hpke_seal};
 
-const ENVELOPE: u32 = 1;
-/// How content keys are sealed to regions.
-const WRAP_SUITE: u32 = 1;
 /// The length of a value shows only in steps of this.
 const PADDING_BLOCK: usize = 128;
-const VALUE_MAX: usize = 64 * 1024;
 const ORIGINS_MAX: usize = 32;
 const HEADER_MAX: usize = 256;
-/// Each region at two epochs, while its key is being replaced.
-const WRAPS_MAX: usize = 2 * crate::model::proxy::REGIONS_MAX;
 
 /// What a sealed secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,10 +169,6 @@ pub enum OpenError {
     Content,
 }
 
-/// A sealed secret, its form checked. Whether it opens, only a region's key can tell.
-#[derive(Clone, PartialEq)]
-pub struct SealedSecret(fleet::SealedSecret);
-
 impl SealedSecret {
     /// Seals a secret to regions.
     pub fn seal(
@@ -221,7 +212,7 @@ impl SealedSecret {
                 suite: 0,
             });
         }
-        Ok(Self(fleet::SealedSecret {
+        Ok(Self::new(fleet::SealedSecret {
             envelope: ENVELOPE,
             suite: SUITE,
             nonce: nonce.to_vec(),
@@ -235,7 +226,7 @@ impl SealedSecret {
     pub fn open(&self, context: &SealContext, keys: &[RegionOpeningKey]) -> Result<OpenedSecret, OpenError> {
         let aad = context.aad();
         let (wrap, key) = self
-            .0
+            .wire()
             .wraps
             .iter()
             .filter(|wrap| wrap_suite(wrap) == WRAP_SUITE)
@@ -253,12 +244,12 @@ impl SealedSecret {
             Zeroizing::new(content.expose().try_into().map_err(|_| OpenError::Wrap)?);
         // The cipher alone does not commit to its key: without this, one ciphertext could be made to open
         // to two different texts in two regions.
-        if !bool::from(commitment(&content, &aad).ct_eq(&self.0.key_commitment)) {
+        if !bool::from(commitment(&content, &aad).ct_eq(&self.wire().key_commitment)) {
             return Err(OpenError::Commitment);
         }
-        let nonce: [u8; 24] = self.0.nonce.as_slice().try_into().map_err(|_| OpenError::Ciphertext)?;
+        let nonce: [u8; 24] = self.wire().nonce.as_slice().try_into().map_err(|_| OpenError::Ciphertext)?;
         let encoded = XChaCha20Poly1305::new((&*content).into())
-            .decrypt((&nonce).into(), Payload { msg: &self.0.ciphertext, aad: &aad })
+            .decrypt((&nonce).into(), Payload { msg: &self.wire().ciphertext, aad: &aad })
             .map(Zeroizing::new)
             .map_err(|_| OpenError::Ciphertext)?;
         let mut plain = fleet::SecretPlaintext::default();
@@ -286,74 +277,6 @@ impl SealedSecret {
                 .map_err(|_| OpenError::Content)?,
         })
     }
-
-    /// The regions it is sealed to.
-    pub fn regions(&self) -> impl Iterator<Item = RegionId> + '_ {
-        self.0.wraps.iter().filter_map(|wrap| wrap.region.parse().ok())
-    }
-
-    /// For the wire.
-    pub fn to_wire(&self) -> fleet::SealedSecret {
-        self.0.clone()
-    }
-}
-
-impl std::fmt::Debug for SealedSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SealedSecret({} wraps)", self.0.wraps.len())
-    }
-}
-
-impl TryFrom<fleet::SealedSecret> for SealedSecret {
-    type Error = Invalid;
-
-    fn try_from(wire: fleet::SealedSecret) -> Result<Self, Invalid> {
-        let mut faults = Violations::default();
-        if wire.envelope != ENVELOPE {
-            faults.add(
-                "envelope",
-                format!("version {} is not known; this build knows {ENVELOPE}", wire.envelope),
-            );
-        }
-        if wire.suite != SUITE {
-            faults.add("suite", format!("{} is not known; this build knows {SUITE}", wire.suite));
-        }
-        if wire.nonce.len() != 24 {
-            faults.add("nonce", "is 24 bytes");
-        }
-        if wire.key_commitment.len() != 32 {
-            faults.add("key_commitment", "is 32 bytes");
-        }
-        if wire.ciphertext.len() < 16 || wire.ciphertext.len() > VALUE_MAX + 16 * 1024 {
-            faults.add("ciphertext", "is empty or too large");
-        }
-        if wire.wraps.is_empty() {
-            faults.add("wraps", "is sealed to no region");
-        }
-        if wire.wraps.len() > WRAPS_MAX {
-            faults.add("wraps", format!("has at most {WRAPS_MAX}"));
-            return Err(faults.finish(|| None::<()>).expect_err("a fault was noted above"));
-        }
-        let mut seen = std::collections::HashSet::new();
-        for (i, wrap) in wire.wraps.iter().enumerate() {
-            faults.take(format!("wraps[{i}].region"), wrap.region.parse::<RegionId>());
-            if wrap.epoch == 0 {
-                faults.add(format!("wraps[{i}].epoch"), "starts at 1");
-            }
-            // Only the first would ever be tried.
-            if !seen.insert((wrap.region.as_str(), wrap.epoch)) {
-                faults.add(format!("wraps[{i}]"), "is there twice");
-            }
-            // A wrap of another suite is another region's business.
-            if wrap_suite(wrap) == WRAP_SUITE
-                && (wrap.encapsulated.len() != 32 || wrap.sealed_key.len() != 48)
-            {
-                faults
-                    .add(format!("wraps[{i}]"), "is an encapsulated key of 32 bytes and a sealed one of 48");
-            }
-        }
-        faults.finish(|| Some(Self(wire)))
-    }
 }
 
 fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid> {
@@ -380,11 +303,6 @@ fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid>
         }
     }
     faults.finish(|| Some(()))
-}
-
-/// The suite of a wrap; unset means the first.
-fn wrap_suite(wrap: &fleet::Wrap) -> u32 {
-    if wrap.suite == 0 { WRAP_SUITE } else { wrap.suite }
 }
 
 /// How many zeros bring a plaintext to a multiple of a block, their own two bytes of framing included.

@@ -7,12 +7,13 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::model::id::RegionId;
 use crate::model::invalid::{Invalid, Violations};
+use crate::model::sealed::SUITE;
 use crate::model::time;
 use crate::seam::{Entropy, draw};
 use crate::wire::fleet;
 
 use super::transcript::Transcript;
-use super::{OpeningKey, SUITE, SealingKey};
+use super::{OpeningKey, SealingKey};
 
 /// The private keys of a region. Cannot be printed.
 pub struct RegionKeys {

@@ -8,8 +8,8 @@ use url::Host;
 
 use crate::model::invalid::Violations;
 use crate::model::origin::{BaseUrl, InvalidBaseUrl, Scheme};
+use crate::model::sealed::SealedSecret;
 use crate::model::time;
-use crate::seal::SealedSecret;
 use crate::wire::fleet;
 
 /// How many audiences, claims, and values of a claim may be named, each.

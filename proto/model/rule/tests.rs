@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use crate::model::feature;
 use crate::model::id::{OrgId, ProxyId, RuleId};
-use crate::model::resource::{InvalidPayload, Model};
+use crate::model::resource::{InvalidPayload, Model, ResourceId};
 
 use super::*;
 

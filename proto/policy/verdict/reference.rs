@@ -3,11 +3,12 @@
 
 use regex::RegexBuilder;
 
+use crate::model::effect::Effect;
 use crate::model::id::RuleId;
 use crate::model::json_path::Step;
 use crate::model::pattern::Pattern;
 use crate::model::request_match::{PairCheck, RequestMatch};
-use crate::model::rule::{Effect, Rule};
+use crate::model::rule::Rule;
 
 /// A document with its duplicates.
 #[derive(Debug, Clone)]

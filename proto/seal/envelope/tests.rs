@@ -126,7 +126,7 @@ fn seal_bytes(keys: &RegionKeys, plaintext: &[u8]) -> SealedSecret {
     let (key, nonce, aad) = ([1; 32], [2; 24], context().aad());
     let info = wrap_info(keys.region(), 1);
     let wrap = hpke_seal(statement(keys).sealing_key(), None, &info, &aad, &key).expect("seals");
-    SealedSecret(fleet::SealedSecret {
+    SealedSecret::new(fleet::SealedSecret {
         envelope: ENVELOPE,
         suite: SUITE,
         nonce: nonce.to_vec(),

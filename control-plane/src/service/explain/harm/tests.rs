@@ -1,8 +1,8 @@
 //! What was seen: what a node refuses, and what callers of the proxies got.
 
+use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, FilterId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId};
 use rr_contract::model::proxy::{DenyStatus, Limits};
-use rr_contract::model::rule::Effect;
 
 use super::*;
 
