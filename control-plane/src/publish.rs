@@ -34,12 +34,10 @@ use chunk::{Encoded, Encoder, Origin};
 use index::{Index, Parsed};
 use region::Start;
 
+pub(crate) use fleet::{Fleet, Holdings, Refused, Refusing, Waiting};
 #[cfg(test)]
-pub(crate) use fleet::{Clash, LiveNode, Seat};
-pub(crate) use fleet::{Fleet, Holdings, Met, Refused, Refusing, Waiting};
-pub(crate) use log::{
-    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Log, Question, RegionState, Reports,
-};
+pub(crate) use fleet::{LiveNode, Seat};
+pub(crate) use log::{Ledger, Log};
 pub(crate) use said::{STANDING_MOST, text};
 pub(crate) use stream::{Outgoings, Session};
 

@@ -28,11 +28,11 @@ use tracing::debug;
 
 use super::chunk::Encoded;
 use super::fleet::{LiveNode, Seat, Waiting};
-use super::log::{Adopted, Crash};
 use super::survey::Survey;
 use super::{Base, Publisher, said};
 use crate::events::VerdictOutcome;
 use crate::retry;
+use crate::store::ledger::{Adopted, Crash};
 use crate::store::micros;
 
 pub(crate) use outgoing::{Outgoing, Outgoings};

@@ -6,8 +6,8 @@ use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::wire::fleet;
 
 use super::Fleet;
-use crate::publish::log::{Adopted, Crash, Divergence, RegionState};
 use crate::store::StoreError;
+use crate::store::ledger::{Adopted, Crash, Divergence, RegionState};
 
 /// How many nodes have to end on one place until no other is brought there.
 const CRASHED_TOGETHER: usize = 2;
