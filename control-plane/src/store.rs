@@ -15,7 +15,6 @@ mod fence;
 pub(crate) mod history;
 pub(crate) mod installation;
 pub(crate) mod ledger;
-mod limit;
 mod listen;
 mod migration;
 pub(crate) mod node;
