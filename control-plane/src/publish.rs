@@ -34,7 +34,7 @@ use chunk::{Encoded, Encoder, Origin};
 use index::{Index, Parsed};
 use region::Start;
 
-pub(crate) use fleet::{Fleet, Holdings, Refused, Refusing, Waiting};
+pub(crate) use fleet::{Fleet, Holdings, Refused, Refusing};
 #[cfg(test)]
 pub(crate) use fleet::{LiveNode, Seat};
 pub(crate) use log::{Ledger, Log};

@@ -27,7 +27,7 @@ pub(crate) use clash::Clash;
 pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
 pub(crate) use refused::{Refused, Refusing};
-pub(crate) use regions::{Diverged, Waiting};
+pub(crate) use regions::Diverged;
 
 use clash::Pulse;
 use regions::Regions;
