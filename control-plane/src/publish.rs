@@ -8,6 +8,7 @@ mod chunk;
 mod fleet;
 mod index;
 mod log;
+mod parsed;
 mod reach;
 mod region;
 mod said;
@@ -31,7 +32,8 @@ use crate::events::Events;
 use crate::store::StoreError;
 
 use chunk::{Encoded, Encoder, Origin};
-use index::{Index, Parsed};
+use index::Index;
+use parsed::ParsedNews;
 use region::Start;
 
 pub(crate) use fleet::{Fleet, Holdings, Refused, Refusing};
@@ -248,7 +250,7 @@ impl Publisher {
             let news = self.log.since(from, BATCH).await?;
             let Some((to, _)) = news.to else { return Ok(changed) };
             let many = news.changes.len() > MANY;
-            let Some(news) = apart(many, move || Parsed::of(news)).await else { return Ok(changed) };
+            let Some(news) = apart(many, move || ParsedNews::of(news)).await else { return Ok(changed) };
             changed = true;
             if let Some(index) = self.write().as_mut() {
                 index.apply(news);
