@@ -9,7 +9,6 @@ use tracing::{debug, info, warn};
 
 use crate::guard::Refusal;
 use crate::kind::Kind;
-use crate::publish::Waiting;
 
 /// The instruments. Clones share them.
 #[derive(Clone)]
@@ -44,6 +43,15 @@ pub(crate) enum VerdictOutcome {
     Partial,
     Refused,
     Silent,
+}
+
+/// Why a node is not brought to where its region is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitReason {
+    /// It ended there.
+    CrashedThere,
+    /// Others did, and a person has to release it.
+    Held,
 }
 
 /// What became of a version that enough nodes refuse.
@@ -198,10 +206,10 @@ impl Events {
     }
 
     /// A node is not brought further.
-    pub(crate) fn node_waits(&self, node: &str, revision: u64, why: Waiting) {
+    pub(crate) fn node_waits(&self, node: &str, revision: u64, why: WaitReason) {
         let label = match why {
-            Waiting::CrashedThere => "crashed_there",
-            Waiting::Held => "held",
+            WaitReason::CrashedThere => "crashed_there",
+            WaitReason::Held => "held",
         };
         self.trouble(label);
         warn!(node.id = node, revision, reason = label, "node is not sent what is current");

@@ -24,6 +24,8 @@ use crate::store::Store;
 use rr_contract::seam::Seams;
 
 pub(crate) use gate::Gate;
+#[cfg(test)]
+pub(crate) use telemetry::ingest;
 
 use config::ConfigRoute;
 

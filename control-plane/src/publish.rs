@@ -8,6 +8,7 @@ mod chunk;
 mod fleet;
 mod index;
 mod log;
+mod parsed;
 mod reach;
 mod region;
 mod said;
@@ -31,15 +32,14 @@ use crate::events::Events;
 use crate::store::StoreError;
 
 use chunk::{Encoded, Encoder, Origin};
-use index::{Index, Parsed};
+use index::Index;
+use parsed::ParsedNews;
 use region::Start;
 
+pub(crate) use fleet::{Fleet, Holdings, Refused, Refusing};
 #[cfg(test)]
-pub(crate) use fleet::{Clash, LiveNode, Seat};
-pub(crate) use fleet::{Fleet, Holdings, Met, Refused, Refusing, Waiting};
-pub(crate) use log::{
-    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Log, Question, RegionState, Reports,
-};
+pub(crate) use fleet::{LiveNode, Seat};
+pub(crate) use log::{Ledger, Log};
 pub(crate) use said::{STANDING_MOST, text};
 pub(crate) use stream::{Outgoings, Session};
 
@@ -250,7 +250,7 @@ impl Publisher {
             let news = self.log.since(from, BATCH).await?;
             let Some((to, _)) = news.to else { return Ok(changed) };
             let many = news.changes.len() > MANY;
-            let Some(news) = apart(many, move || Parsed::of(news)).await else { return Ok(changed) };
+            let Some(news) = apart(many, move || ParsedNews::of(news)).await else { return Ok(changed) };
             changed = true;
             if let Some(index) = self.write().as_mut() {
                 index.apply(news);

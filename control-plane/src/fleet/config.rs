@@ -86,7 +86,7 @@ impl FleetPort {
         match store::node::by_id(&self.store, &identity.node.to_string()).await {
             // Read here because it is at hand: what was read of all nodes is up to three seconds old.
             Ok(Some(row)) => {
-                let lease = store::lease(row, self.store.now());
+                let lease = store::ledger::lease(row, self.store.now());
                 self.publisher.fleet().hear_of(lease);
             }
             Ok(None) => {

@@ -3,6 +3,7 @@
 //! A node may report only on proxies that its region serves or served; other records are counted and
 //! dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use futures_util::Stream;
@@ -18,8 +19,10 @@ use tracing::warn;
 use super::{FleetPort, identity};
 use crate::authority::NodeIdentity;
 use crate::events::RecordOutcome;
-use crate::store::request::{Ingest, Ingested, RecordLoss, ingest};
-use crate::store::{StoreError, micros, request_row};
+use crate::notice::{self, HOUR};
+use crate::noun::Noun;
+use crate::store::request::{self, Ingest, Ingested, RecordLoss};
+use crate::store::{StoreError, Txn, micros, notification, request_row, resource};
 
 /// Acknowledgements that wait for the transport.
 const WAITING: usize = 16;
@@ -158,4 +161,32 @@ impl FleetPort {
             .collect();
         Ok((records, losses))
     }
+}
+
+/// Stores a batch, and with it the notifications that follow from it: both or neither.
+pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Ingested, StoreError> {
+    let taken = request::ingest(txn, batch).await?;
+    tell_of_limits(txn, &taken.accepted).await?;
+    Ok(taken.outcome)
+}
+
+/// Tells, once for each proxy and hour, that requests were refused over a limit.
+async fn tell_of_limits(txn: &Txn, records: &[request_row::Model]) -> Result<(), StoreError> {
+    let limited: BTreeMap<(&str, &str, i64), i64> = records
+        .iter()
+        .filter(|record| notice::is_limited(record))
+        .map(|record| {
+            let hour = record.received_at.div_euclid(HOUR);
+            ((record.org.as_str(), record.proxy.as_str(), hour), record.received_at)
+        })
+        .collect();
+    let mut rows = Vec::with_capacity(limited.len());
+    for ((org, proxy, _), received_at) in limited {
+        // A proxy that was removed meanwhile is named by its id.
+        let row = resource::by_id(txn, Noun::Proxy, proxy).await?;
+        let name = row.map_or_else(|| proxy.to_owned(), |row| row.name);
+        rows.push(notice::limit_reached(txn.now(), org, proxy, &name, received_at));
+    }
+    notification::insert(txn, &rows).await?;
+    Ok(())
 }

@@ -6,8 +6,8 @@ use rr_contract::wire::fleet::Refusal;
 use rr_contract::wire::management::NotificationKind;
 
 use super::{About, HOUR, Refused, hex, reason, remedy, shown};
-use crate::publish::Met;
 use crate::store::decision::Stray;
+use crate::store::ledger::NodeClash;
 use crate::store::notification::NotificationRow;
 use crate::store::{crash_row, node_row, region_state_row};
 
@@ -86,14 +86,14 @@ pub(crate) fn not_withdrawn(
 }
 
 /// Two processes claim to be one node. Once an hour.
-pub(crate) fn node_clash(now: i64, org: &str, met: &Met, region: &str) -> NotificationRow {
-    let node = met.clash.node.to_string();
-    let (there, newcomer) = (&met.clash.there, &met.clash.newcomer);
+pub(crate) fn node_clash(now: i64, org: &str, clash: &NodeClash, region: &str) -> NotificationRow {
+    let node = clash.node.to_string();
+    let NodeClash { there, newcomer, .. } = clash;
     let about = About {
         org: org.to_owned(),
         kind: NotificationKind::NodeClash,
         subject: node.clone(),
-        window: met.at.div_euclid(HOUR).to_string(),
+        window: clash.at.div_euclid(HOUR).to_string(),
     };
     about.says(
         now,

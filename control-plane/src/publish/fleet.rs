@@ -19,14 +19,15 @@ use rr_contract::wire::fleet;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::log::{Leased, Ledger};
+use super::log::Ledger;
 use super::said::STANDING_MOST;
+use crate::store::ledger::{Leased, NodeClash};
 
 pub(crate) use clash::Clash;
 pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
 pub(crate) use refused::{Refused, Refusing};
-pub(crate) use regions::{Diverged, Waiting};
+pub(crate) use regions::Diverged;
 
 use clash::Pulse;
 use regions::Regions;
@@ -50,14 +51,6 @@ pub(crate) struct LiveNode {
     pub(crate) last_seen_at: i64,
     /// It stands where our history cannot have brought it, and is sent nothing.
     pub(crate) diverged: bool,
-}
-
-/// The newest time that a node was met twice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Met {
-    pub(crate) clash: Clash,
-    /// Microseconds since 1970.
-    pub(crate) at: i64,
 }
 
 /// Connected nodes, and what nodes wait for. Clones share them.
@@ -91,7 +84,7 @@ struct State {
     /// Counts up when a node came, went or said something.
     spoke: watch::Sender<u64>,
     /// Nodes that were met twice, for people.
-    met: HashMap<NodeId, Met>,
+    met: HashMap<NodeId, NodeClash>,
     /// Those of them that are not written yet.
     met_anew: HashSet<NodeId>,
     /// Replicas that took no question up: when, in microseconds since 1970.
@@ -149,7 +142,7 @@ impl Fleet {
     }
 
     /// Nodes that two processes claimed to be, lately.
-    pub(crate) fn met(&self) -> Vec<Met> {
+    pub(crate) fn met(&self) -> Vec<NodeClash> {
         self.state().met.values().cloned().collect()
     }
 
@@ -228,8 +221,9 @@ impl State {
         if self.met.len() >= MET_MOST {
             self.met.clear();
         }
-        self.met.insert(clash.node, Met { clash: clash.clone(), at });
-        self.met_anew.insert(clash.node);
+        let Clash { node, region, there, newcomer, perhaps: _ } = clash.clone();
+        self.met.insert(node, NodeClash { node, region, there, newcomer, at });
+        self.met_anew.insert(node);
     }
 }
 

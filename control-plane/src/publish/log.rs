@@ -2,12 +2,11 @@
 //!
 //! The store has both; a simulation puts its own in place.
 
-use rr_contract::model::id::{NodeId, RegionId};
-use rr_contract::wire::fleet;
+use rr_contract::model::id::NodeId;
 use tokio::sync::watch;
 
-use super::fleet::Met;
 use crate::store::history::{News, PublishedResource};
+use crate::store::ledger::{self, Answer, Crash, Divergence, Known, Question, Reports};
 use crate::store::{self, Head, Store, StoreError};
 
 /// The published history.
@@ -59,138 +58,6 @@ impl Log for Store {
     }
 }
 
-/// A node with an open stream at some replica, as it is written.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Leased {
-    pub(crate) node: NodeId,
-    pub(crate) region: RegionId,
-    pub(crate) replica: String,
-    pub(crate) boot_id: Vec<u8>,
-    pub(crate) build: String,
-    pub(crate) features: Vec<String>,
-    pub(crate) address: String,
-    pub(crate) status: fleet::Status,
-    /// Microseconds since 1970.
-    pub(crate) seen_at: i64,
-}
-
-/// A region, as far as it is not simply followed.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct RegionState {
-    pub(crate) held: Option<Held>,
-    pub(crate) adopted: Option<Adopted>,
-}
-
-/// No node that is behind this revision is sent anything, until a person releases it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Held {
-    pub(crate) revision: u64,
-    pub(crate) digest: Vec<u8>,
-}
-
-/// A person decided that our history goes on where nodes' histories ended.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Adopted {
-    /// Ours at that time.
-    pub(crate) lineage: Vec<u8>,
-    pub(crate) revision: u64,
-    /// Caller credentials that nodes may take although they saw them revoked.
-    pub(crate) revived: Vec<String>,
-    /// When, in microseconds since 1970.
-    pub(crate) at: i64,
-}
-
-impl Adopted {
-    /// Whether it is about a node that is diverged since then. Whoever decided looked at the nodes that were known to
-    /// be: one that came later, from what may be another accident, waits for another decision.
-    pub(crate) fn covers(&self, lineage: &[u8], since: i64) -> bool {
-        self.lineage == lineage && since <= self.at
-    }
-}
-
-/// A node ended on a place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Crash {
-    pub(crate) node: NodeId,
-    pub(crate) region: RegionId,
-    /// Of the view that it ended on.
-    pub(crate) digest: Vec<u8>,
-    pub(crate) revision: u64,
-}
-
-/// A node stands where our history cannot have brought it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Divergence {
-    pub(crate) node: NodeId,
-    pub(crate) region: RegionId,
-    pub(crate) at: fleet::Position,
-    /// For people.
-    pub(crate) why: String,
-}
-
-/// What is said of one that only is ahead.
-pub(crate) const AHEAD: &str = "ahead of this history";
-
-impl Divergence {
-    /// It is in another history, not only ahead in ours.
-    pub(crate) fn elsewhere(&self) -> bool {
-        self.why != AHEAD
-    }
-}
-
-/// Asked of the replica that holds a node's stream, because another process came that says it is that node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Question {
-    pub(crate) id: String,
-    pub(crate) node: NodeId,
-    /// The replica that is asked.
-    pub(crate) holder: String,
-}
-
-/// What the replica says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Nothing: it has not taken the question up.
-    None,
-    /// It has, and pings the process.
-    Heard,
-    /// The process answered.
-    There,
-    /// It did not, or there is no stream of it.
-    Gone,
-}
-
-/// What all replicas know together of nodes.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
-    /// Those whose streams are open at other replicas.
-    pub(crate) elsewhere: Vec<Leased>,
-    /// Those that are out of service, connected or not.
-    pub(crate) draining: Vec<NodeId>,
-    pub(crate) regions: Vec<(RegionId, RegionState)>,
-    pub(crate) crashes: Vec<Crash>,
-    /// Diverged nodes, with when each was met first, in microseconds since 1970.
-    pub(crate) diverged: Vec<(Divergence, i64)>,
-}
-
-/// What is to be written of the nodes of one replica.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Reports {
-    pub(crate) replica: String,
-    /// Until when this replica's nodes count as connected without a further word.
-    pub(crate) until: i64,
-    /// Nodes that came since the last time: theirs is the place, whoever had it.
-    pub(crate) came: Vec<Leased>,
-    /// What others of ours said since.
-    pub(crate) said: Vec<Leased>,
-    /// Those that went.
-    pub(crate) left: Vec<NodeId>,
-    /// Those that were met twice.
-    pub(crate) met: Vec<Met>,
-    /// All others count as connected until then as well.
-    pub(crate) keep: bool,
-}
-
 /// What is known of nodes, kept for all replicas.
 #[tonic::async_trait]
 pub(crate) trait Ledger: Send + Sync + 'static {
@@ -229,4 +96,55 @@ pub(crate) trait Ledger: Send + Sync + 'static {
 
     /// Nobody waits for an answer any more.
     async fn withdraw(&self, question: &str) -> Result<(), StoreError>;
+}
+
+#[tonic::async_trait]
+impl Ledger for Store {
+    fn now(&self) -> i64 {
+        Store::now(self)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.may_be_shared()
+    }
+
+    async fn known(&self, replica: &str) -> Result<Known, StoreError> {
+        ledger::known(self, replica).await
+    }
+
+    async fn report(&self, reports: Reports) -> Result<Vec<NodeId>, StoreError> {
+        ledger::report(self, reports).await
+    }
+
+    async fn crashed(&self, crash: Crash) -> Result<(), StoreError> {
+        ledger::crashed(self, crash).await
+    }
+
+    async fn diverged(&self, divergence: Divergence) -> Result<(), StoreError> {
+        ledger::diverged(self, divergence).await
+    }
+
+    async fn in_step(&self, node: NodeId) -> Result<(), StoreError> {
+        ledger::in_step(self, node).await
+    }
+
+    async fn ask(&self, question: Question) -> Result<(), StoreError> {
+        ledger::ask(self, question).await
+    }
+
+    async fn questions(&self, holder: &str) -> Result<Vec<Question>, StoreError> {
+        ledger::questions(self, holder).await
+    }
+
+    async fn answer(&self, question: &str, answer: Answer) -> Result<(), StoreError> {
+        ledger::answer(self, question.to_owned(), answer).await
+    }
+
+    async fn answered(&self, question: &str) -> Result<Answer, StoreError> {
+        ledger::answered(self, question).await
+    }
+
+    async fn withdraw(&self, question: &str) -> Result<(), StoreError> {
+        ledger::withdraw(self, question.to_owned()).await
+    }
 }

@@ -17,9 +17,10 @@ use tokio::sync::watch;
 
 use super::Publisher;
 use super::fleet::Holdings;
+use super::index::Index;
 use super::index::overlay::{Change, Effect, Layer};
 use super::index::progress::Shown;
-use super::index::{Entry, Index};
+use super::parsed::ParsedResource;
 use crate::store::history::{self, News};
 use crate::store::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed, StoreError, Txn};
 
@@ -72,7 +73,7 @@ impl Admission for Publisher {
         // Parsed before anything is locked.
         let changes: Vec<Change> = proposed
             .into_iter()
-            .map(|it| (it.key, it.payload.map(|payload| Arc::new(Entry::of(&it.key, 0, payload)))))
+            .map(|it| (it.key, it.payload.map(|payload| Arc::new(ParsedResource::of(&it.key, 0, payload)))))
             .collect();
         let (effects, diverged) = {
             let index = self.read();
@@ -240,7 +241,8 @@ impl Pending {
                 of_it.push(change);
             }
             let changes = of_it.into_iter().map(|it| {
-                let entry = it.payload.map(|payload| Arc::new(Entry::of(&it.key, revision, payload)));
+                let entry =
+                    it.payload.map(|payload| Arc::new(ParsedResource::of(&it.key, revision, payload)));
                 (it.key, entry)
             });
             self.revisions.push_back(Written { revision, audit, changes: changes.collect() });

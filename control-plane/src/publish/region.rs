@@ -11,7 +11,7 @@ use rr_contract::model::id::OrgId;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet;
 
-use super::index::Entry;
+use super::parsed::ParsedResource;
 
 /// How many changes of a region are remembered for nodes that come back. Beyond that they are asked what they hold.
 const LOG_MOST: usize = 20_000;
@@ -28,7 +28,7 @@ pub(super) struct RegionView {
     /// How many proxies of the region reach a key.
     held: HashMap<Key, u32>,
     /// By the finest bucket, so that one is a range.
-    entries: BTreeMap<(u16, Key), Arc<Entry>>,
+    entries: BTreeMap<(u16, Key), Arc<ParsedResource>>,
     /// The sum of the locators of each bucket that is not empty.
     sums: BTreeMap<u16, u64>,
     digest: ViewDigest,
@@ -64,7 +64,7 @@ pub(super) enum Start {
 pub(super) struct Cut {
     /// It is everything.
     pub(super) snapshot: bool,
-    pub(super) upserts: Vec<(Key, Arc<Entry>)>,
+    pub(super) upserts: Vec<(Key, Arc<ParsedResource>)>,
     pub(super) removals: Vec<Key>,
     pub(super) position: fleet::Position,
 }
@@ -137,7 +137,12 @@ impl RegionView {
     }
 
     /// Brings one key to where it should be.
-    pub(super) fn settle(&mut self, key: Key, published: Option<&Arc<Entry>>, revision: Option<u64>) {
+    pub(super) fn settle(
+        &mut self,
+        key: Key,
+        published: Option<&Arc<ParsedResource>>,
+        revision: Option<u64>,
+    ) {
         let wanted = published.filter(|entry| self.held.contains_key(&entry.held_by(key)));
         let place = (finest(&key), key);
         let old = match wanted {
@@ -230,11 +235,11 @@ impl RegionView {
     }
 
     /// What is in one of 2 to the power of `log2` buckets.
-    pub(super) fn bucket(&self, log2: u32, bucket: u32) -> Vec<(Key, Arc<Entry>)> {
+    pub(super) fn bucket(&self, log2: u32, bucket: u32) -> Vec<(Key, Arc<ParsedResource>)> {
         let finer = BUCKETS_LOG2_MAX - log2.min(BUCKETS_LOG2_MAX);
         let first = u64::from(bucket) << finer;
         let past = first + (1 << finer);
-        let held = |(place, entry): (&(u16, Key), &Arc<Entry>)| (place.1, Arc::clone(entry));
+        let held = |(place, entry): (&(u16, Key), &Arc<ParsedResource>)| (place.1, Arc::clone(entry));
         // Buckets are 12 bits, so that the end of the last one still fits.
         let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(past - 1)) else {
             return Vec::new();

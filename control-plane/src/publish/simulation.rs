@@ -20,9 +20,9 @@ use rr_contract::runtime::{Readiness, Shutdown, Tasks};
 use rr_contract::wire::fleet;
 use tokio::time::{Instant, sleep};
 
-use super::log::Adopted;
 use super::{Ledger as _, Publisher};
 use crate::events::Events;
+use crate::store::ledger::Adopted;
 use database::Database;
 use node::{Faults, Node};
 

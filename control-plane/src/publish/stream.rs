@@ -27,12 +27,12 @@ use tonic::Status;
 use tracing::debug;
 
 use super::chunk::Encoded;
-use super::fleet::{LiveNode, Seat, Waiting};
-use super::log::{Adopted, Crash};
+use super::fleet::{LiveNode, Seat};
 use super::survey::Survey;
 use super::{Base, Publisher, said};
-use crate::events::VerdictOutcome;
+use crate::events::{VerdictOutcome, WaitReason};
 use crate::retry;
+use crate::store::ledger::{Adopted, Crash};
 use crate::store::micros;
 
 pub(crate) use outgoing::{Outgoing, Outgoings};
@@ -148,7 +148,7 @@ struct Talk {
     stands: u64,
     owes: Owes,
     diverged: Option<Box<Diverged>>,
-    waiting: Option<Waiting>,
+    waiting: Option<WaitReason>,
     /// Up to which revision it was told what was taken away, while it waits.
     restrained: u64,
     draining: bool,

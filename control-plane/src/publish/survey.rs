@@ -12,7 +12,8 @@ use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet::{self, BucketQuery, BucketReport, Position};
 
-use super::index::{Entry, Index};
+use super::index::Index;
+use super::parsed::ParsedResource;
 use super::{Base, Publisher};
 
 /// How many resources a bucket has where that can be chosen.
@@ -182,7 +183,7 @@ impl Lists {
         let mut keys = Vec::new();
         let asked: Vec<u32> = std::mem::take(&mut self.asked).into_iter().collect();
         for slice in asked.chunks(SLICE) {
-            let ours: Vec<(Key, Arc<Entry>)> = {
+            let ours: Vec<(Key, Arc<ParsedResource>)> = {
                 let index = publisher.read();
                 let index = index.as_ref().filter(|index| index.generation() == generation)?;
                 let view = index.view(region);

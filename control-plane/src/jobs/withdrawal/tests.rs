@@ -232,7 +232,8 @@ async fn a_version_that_closes_something_stays_although_nodes_refuse_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_with_a_node_of_another_history_waits_for_a_person_and_then_goes_on() {
-    use crate::publish::{Divergence, Ledger as _};
+    use crate::publish::Ledger as _;
+    use crate::store::ledger::Divergence;
 
     on_both("withdrawal diverged", async |store, clock| {
         let mut world = World::new(store, clock).await;

@@ -5,7 +5,6 @@ use rr_contract::wire::fleet::{Position, Why};
 
 use super::*;
 use crate::noun::Noun;
-use crate::publish::Clash;
 
 const NOW: i64 = 1_767_225_600_000_000;
 
@@ -47,14 +46,13 @@ fn what_is_left_to_a_person_says_why_and_is_other_news_than_the_refusal() {
 #[test]
 fn trouble_with_nodes_has_one_id_whoever_writes_it_and_says_what_helps() {
     let (node, region) = (NodeId::from_random([1; 16]), RegionId::from_random([2; 16]));
-    let clash = Clash {
+    let met = |at: i64| NodeClash {
         node,
         region,
         there: "10.0.0.1:1".to_owned(),
         newcomer: "10.0.0.2:2".to_owned(),
-        perhaps: false,
+        at,
     };
-    let met = |at: i64| Met { clash: clash.clone(), at };
     let clash = |at: i64| node_clash(NOW + at, "", &met(NOW + at), "eu");
     assert_eq!(clash(0).id, clash(HOUR - 1).id);
     assert_ne!(clash(0).id, clash(HOUR).id);

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Fleet, LiveNode, Seat, Slot, State};
-use crate::publish::log::{Answer, Leased, Question};
+use crate::store::ledger::{Answer, Leased, Question};
 
 /// How long a process may take to answer a ping.
 const PING_LIMIT: Duration = Duration::from_secs(2);

@@ -6,8 +6,9 @@ use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::wire::fleet;
 
 use super::Fleet;
-use crate::publish::log::{Adopted, Crash, Divergence, RegionState};
+use crate::events::WaitReason;
 use crate::store::StoreError;
+use crate::store::ledger::{Adopted, Crash, Divergence, RegionState};
 
 /// How many nodes have to end on one place until no other is brought there.
 const CRASHED_TOGETHER: usize = 2;
@@ -36,15 +37,6 @@ pub(crate) struct Diverged {
     pub(crate) elsewhere: bool,
 }
 
-/// Why a node is not brought to where its region is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Waiting {
-    /// It ended there.
-    CrashedThere,
-    /// Others did, and a person has to release it.
-    Held,
-}
-
 impl Regions {
     fn crashed(&self) -> impl Iterator<Item = &Crash> {
         self.crashes.iter().chain(&self.unwritten)
@@ -59,16 +51,16 @@ impl Fleet {
         region: RegionId,
         stands: u64,
         current: &[u8],
-    ) -> Option<Waiting> {
+    ) -> Option<WaitReason> {
         let state = self.state();
         let regions = &state.regions;
         let there = |crash: &&Crash| crash.region == region;
         if regions.crashed().filter(there).any(|crash| crash.node == node && crash.digest == current) {
-            return Some(Waiting::CrashedThere);
+            return Some(WaitReason::CrashedThere);
         }
         let held = regions.states.get(&region).and_then(|state| state.held.as_ref());
         if held.is_some_and(|held| stands < held.revision) {
-            return Some(Waiting::Held);
+            return Some(WaitReason::Held);
         }
         // The ledger counts as well; it may not have answered yet.
         let unwritten = regions.unwritten.iter().filter(there).filter(|crash| stands < crash.revision);
@@ -80,7 +72,7 @@ impl Fleet {
                 .map(|other| other.node)
                 .collect();
             if others.len() >= CRASHED_TOGETHER {
-                return Some(Waiting::Held);
+                return Some(WaitReason::Held);
             }
         }
         None

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{Fleet, LiveNode};
-use crate::publish::log::{Leased, RegionState, Reports};
 use crate::store::StoreError;
+use crate::store::ledger::{Leased, RegionState, Reports};
 
 /// How often what changed is written, and what others wrote is read.
 const EVERY: Duration = Duration::from_secs(3);
@@ -86,7 +86,7 @@ impl Fleet {
         }
         let (said, left): (Vec<NodeId>, _) =
             (reports.said.iter().map(|node| node.node).collect(), reports.left.clone());
-        let met: Vec<NodeId> = reports.met.iter().map(|met| met.clash.node).collect();
+        let met: Vec<NodeId> = reports.met.iter().map(|met| met.node).collect();
         match self.0.ledger.report(reports).await {
             Ok(lost) => {
                 let mut state = self.state();

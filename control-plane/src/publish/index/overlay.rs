@@ -8,15 +8,16 @@ use std::sync::Arc;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 
-use super::{Entry, Index, reach};
+use super::{Index, reach};
+use crate::publish::parsed::ParsedResource;
 
 /// A change of one resource; none for its removal.
-pub(in crate::publish) type Change = (Key, Option<Arc<Entry>>);
+pub(in crate::publish) type Change = (Key, Option<Arc<ParsedResource>>);
 
 /// Changes on top of an index, or of other layers.
 #[derive(Default)]
 pub(in crate::publish) struct Layer {
-    entries: HashMap<Key, Option<Arc<Entry>>>,
+    entries: HashMap<Key, Option<Arc<ParsedResource>>>,
     /// How many proxies of a region reach a key more, or fewer, than below.
     held: HashMap<(RegionId, Key), i64>,
     /// What came to belong to a resource. Whether it still does its entry says.
@@ -44,7 +45,7 @@ struct Stack<'a> {
 }
 
 impl Stack<'_> {
-    fn entry(&self, key: &Key) -> Option<&Entry> {
+    fn entry(&self, key: &Key) -> Option<&ParsedResource> {
         let layered = self.layers.iter().rev().find_map(|layer| layer.entries.get(key));
         match layered {
             Some(entry) => entry.as_deref(),
@@ -59,7 +60,7 @@ impl Stack<'_> {
     }
 
     /// What a region is sent of a resource.
-    fn sent(&self, region: RegionId, key: Key) -> Option<&Entry> {
+    fn sent(&self, region: RegionId, key: Key) -> Option<&ParsedResource> {
         self.entry(&key).filter(|entry| self.reaches(region, entry.held_by(key)))
     }
 

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
-use rr_contract::digest::ViewDigest;
+use rr_contract::digest::{ViewDigest, resource_hash};
 use rr_contract::model::id::{
     CredentialId, FilterId, InstallationId, MeterId, OrgId, ProxyId, RuleId, TargetId,
 };
 use rr_contract::model::resource::ResourceId;
 
 use super::*;
+use crate::store::history::{News, PublishedChange};
 
 const HEAD: Head = Head {
     installation: InstallationId::from_random([1; 16]),
@@ -226,9 +228,9 @@ fn reached(world: &BTreeMap<Key, Bytes>, wanted: RegionId) -> BTreeMap<Key, Byte
 }
 
 /// What the store tells of a revision.
-fn news(changes: Vec<PublishedChange>) -> Parsed {
+fn news(changes: Vec<PublishedChange>) -> ParsedNews {
     let revision = changes.first().expect("there are some").revision;
-    Parsed::of(News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) })
+    ParsedNews::of(News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) })
 }
 
 fn digest(view: &BTreeMap<Key, Bytes>) -> Vec<u8> {
@@ -370,7 +372,7 @@ fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_un
 fn a_revision_that_no_node_is_sent_moves_the_position_and_the_audit() {
     let mut index = Index::load(HEAD, 0, Vec::new());
     index.apply(news(proxied(1)));
-    index.apply(Parsed::of(News { to: Some((4, [9; 32])), ..News::default() }));
+    index.apply(ParsedNews::of(News { to: Some((4, [9; 32])), ..News::default() }));
     let position = index.position(region(0));
     assert_eq!((position.revision, position.audit), (4, vec![9; 32]));
     assert!(index.settled(region(0), 1));
@@ -382,7 +384,7 @@ fn what_revisions_were_agreed_to_take_is_remembered_of_the_newest_and_asked_of_t
     let newest = REMOVALS_MOST as u64 + 100;
     for revision in 1..=newest {
         let removals = vec![(revision, 2)];
-        index.apply(Parsed::of(News { removals, to: Some((revision, [0; 32])), ..News::default() }));
+        index.apply(ParsedNews::of(News { removals, to: Some((revision, [0; 32])), ..News::default() }));
     }
     assert_eq!(index.removals.len(), REMOVALS_MOST);
     assert_eq!((index.removals(0), index.removals(99)), (None, None));
@@ -436,7 +438,7 @@ proptest! {
             let proposed: Vec<overlay::Change> = changes
                 .values()
                 .map(|it| {
-                    let entry = it.payload.clone().map(|payload| Arc::new(Entry::of(&it.key, revision, payload)));
+                    let entry = it.payload.clone().map(|payload| Arc::new(ParsedResource::of(&it.key, revision, payload)));
                     (it.key, entry)
                 })
                 .collect();

@@ -77,7 +77,7 @@ async fn a_copy_that_comes_to_another_replica_is_not_let_in_while_the_original_i
     other.eventually("refused", || copy.ended() == Some(tonic::Code::AlreadyExists)).await;
     let met = other.publisher.fleet().met();
     assert_eq!(met.len(), 1, "people are told");
-    assert_eq!(met[0].clash.node, node.id());
+    assert_eq!(met[0].node, node.id());
     assert!(node.is_connected() && copy.at().is_none());
 }
 

@@ -11,10 +11,11 @@ use rr_contract::wire::fleet;
 use tokio::sync::watch;
 
 use super::REGION;
-use crate::publish::log::{
-    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Log, Question, Reports,
-};
+use crate::publish::{Ledger, Log};
 use crate::store::history::{News, PublishedChange, PublishedResource};
+use crate::store::ledger::{
+    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Question, RegionState, Reports,
+};
 use crate::store::{Head, StoreError};
 
 #[derive(Clone)]
@@ -189,9 +190,9 @@ impl Database {
 }
 
 impl State {
-    fn region(&mut self, region: RegionId) -> &mut crate::publish::RegionState {
+    fn region(&mut self, region: RegionId) -> &mut RegionState {
         if !self.known.regions.iter().any(|(it, _)| *it == region) {
-            self.known.regions.push((region, crate::publish::RegionState::default()));
+            self.known.regions.push((region, RegionState::default()));
         }
         let found = self.known.regions.iter_mut().find(|(it, _)| *it == region);
         &mut found.expect("was made").1

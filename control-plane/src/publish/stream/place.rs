@@ -15,7 +15,7 @@ use tracing::warn;
 use super::{Diverged, End, Session, Talk};
 use crate::publish::Base;
 use crate::publish::index::{Index, Standing};
-use crate::publish::log::{AHEAD, Divergence};
+use crate::store::ledger::{AHEAD, Divergence};
 
 /// How long to wait for our own index, where another replica was quicker.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);

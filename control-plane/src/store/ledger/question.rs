@@ -6,9 +6,9 @@
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
-use super::entity::{node, node_clash, node_question};
-use super::{DatabaseAddress, Store, StoreError, Txn, row};
-use crate::publish::{Answer, Met, Question};
+use super::{Answer, NodeClash, Question};
+use crate::store::entity::{node, node_clash, node_question};
+use crate::store::{DatabaseAddress, Store, StoreError, Txn, row};
 
 /// After how long nobody waits for an answer any more.
 const OVER: i64 = 60_000_000;
@@ -17,7 +17,7 @@ const TAKEN_UP: u64 = 200;
 
 impl Store {
     /// Whether other replicas may use this database: one that is embedded has one control plane.
-    pub(super) fn may_be_shared(&self) -> bool {
+    pub(crate) fn may_be_shared(&self) -> bool {
         matches!(self.0.address, DatabaseAddress::Postgres(_))
     }
 
@@ -37,9 +37,12 @@ impl Store {
         })
         .await
     }
+}
 
-    pub(super) async fn ask_about(&self, question: Question) -> Result<(), StoreError> {
-        self.note(move |txn| {
+/// Asks another replica.
+pub(crate) async fn ask(store: &Store, question: Question) -> Result<(), StoreError> {
+    store
+        .note(move |txn| {
             Box::pin(async move {
                 node_question::Entity::delete_many()
                     .filter(node_question::Column::AskedAt.lt(txn.now().saturating_sub(OVER)))
@@ -57,26 +60,29 @@ impl Store {
             })
         })
         .await
-    }
+}
 
-    pub(super) async fn questions_to(&self, holder: &str) -> Result<Vec<Question>, StoreError> {
-        let rows = node_question::Entity::find()
-            .filter(node_question::Column::Holder.eq(holder))
-            .filter(node_question::Column::Answer.eq(number(Answer::None)))
-            .limit(TAKEN_UP)
-            .all(self.reader())
-            .await
-            .map_err(StoreError::statement("read questions about nodes"))?;
-        rows.into_iter()
-            .map(|row| {
-                let node = row.node.parse().map_err(|_| StoreError::Damaged("question about a node"))?;
-                Ok(Question { id: row.id, node, holder: row.holder })
-            })
-            .collect()
-    }
+/// What a replica is asked and has not taken up.
+pub(crate) async fn questions(store: &Store, holder: &str) -> Result<Vec<Question>, StoreError> {
+    let rows = node_question::Entity::find()
+        .filter(node_question::Column::Holder.eq(holder))
+        .filter(node_question::Column::Answer.eq(number(Answer::None)))
+        .limit(TAKEN_UP)
+        .all(store.reader())
+        .await
+        .map_err(StoreError::statement("read questions about nodes"))?;
+    rows.into_iter()
+        .map(|row| {
+            let node = row.node.parse().map_err(|_| StoreError::Damaged("question about a node"))?;
+            Ok(Question { id: row.id, node, holder: row.holder })
+        })
+        .collect()
+}
 
-    pub(super) async fn answer_question(&self, id: String, answer: Answer) -> Result<(), StoreError> {
-        self.note(move |txn| {
+/// Answers a question.
+pub(crate) async fn answer(store: &Store, id: String, answer: Answer) -> Result<(), StoreError> {
+    store
+        .note(move |txn| {
             Box::pin(async move {
                 node_question::Entity::update_many()
                     .col_expr(node_question::Column::Answer, Expr::value(number(answer)))
@@ -88,23 +94,26 @@ impl Store {
             })
         })
         .await
-    }
+}
 
-    pub(super) async fn answer_to(&self, id: &str) -> Result<Answer, StoreError> {
-        let row = node_question::Entity::find_by_id(id)
-            .one(self.reader())
-            .await
-            .map_err(StoreError::statement("read answer about node"))?;
-        Ok(row.map_or(Answer::None, |row| match row.answer {
-            1 => Answer::Heard,
-            2 => Answer::There,
-            3 => Answer::Gone,
-            _ => Answer::None,
-        }))
-    }
+/// What was answered so far.
+pub(crate) async fn answered(store: &Store, id: &str) -> Result<Answer, StoreError> {
+    let row = node_question::Entity::find_by_id(id)
+        .one(store.reader())
+        .await
+        .map_err(StoreError::statement("read answer about node"))?;
+    Ok(row.map_or(Answer::None, |row| match row.answer {
+        1 => Answer::Heard,
+        2 => Answer::There,
+        3 => Answer::Gone,
+        _ => Answer::None,
+    }))
+}
 
-    pub(super) async fn withdraw_question(&self, id: String) -> Result<(), StoreError> {
-        self.note(move |txn| {
+/// Nobody waits for an answer any more.
+pub(crate) async fn withdraw(store: &Store, id: String) -> Result<(), StoreError> {
+    store
+        .note(move |txn| {
             Box::pin(async move {
                 node_question::Entity::delete_by_id(id)
                     .exec(txn.tx())
@@ -114,14 +123,13 @@ impl Store {
             })
         })
         .await
-    }
 }
 
 /// Notes for people that a node was met twice.
-pub(super) async fn clash(txn: &Txn, met: Met) -> Result<(), StoreError> {
+pub(super) async fn clash(txn: &Txn, met: NodeClash) -> Result<(), StoreError> {
     let row = node_clash::ActiveModel {
-        node: Set(met.clash.node.to_string()),
-        newcomer: Set(met.clash.newcomer),
+        node: Set(met.node.to_string()),
+        newcomer: Set(met.newcomer),
         at: Set(met.at),
     };
     let newest = OnConflict::column(node_clash::Column::Node)
