@@ -5,8 +5,10 @@ use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{Member, Role, Token, User};
 
 use super::draft::{Draft, change, stage};
+use super::etag::same_etag;
 use super::removal::remove;
-use super::resource::{ListRequest, Place, same_etag, show};
+use super::resource::{ListRequest, show};
+use super::scope::{Place, live_org};
 use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services, fields};
 use crate::document::{Part, Resource as _};
 use crate::noun::Noun;
@@ -114,7 +116,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let user = store::resource::find(txn, Noun::User, "", &wire.user).await?;
                     let Some(user) = user else {
                         return Err(ServiceError::field("member.user", format!("no user {:?}", wire.user)));
@@ -143,7 +145,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let found = member_of(txn, &at, &reference).await?;
                     may_give(&at, found.document.role())?;
                     if wire.role() < Role::Owner {
@@ -168,7 +170,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    super::org::live(txn, &at.org.id).await?;
+                    live_org(txn, &at.org.id).await?;
                     let found = member_of(txn, &at, &reference).await?;
                     same_etag(&found, &etag)?;
                     may_give(&at, found.document.role())?;

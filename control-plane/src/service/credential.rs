@@ -13,6 +13,7 @@ use rr_contract::wire::management::{self as wire, Credential, credential::Usage}
 use super::draft::{Draft, stage};
 use super::error::Precondition;
 use super::resource::show;
+use super::scope::live_org;
 use super::{Changed, OrgCaller, Reason, ServiceError, Services, fields, rules};
 use crate::compile::under;
 use crate::document::check_owner;
@@ -54,7 +55,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let spent = store::secret::spent(txn, std::slice::from_ref(&wire.id)).await?;
                     if !spent.is_empty() {
                         return Err(ServiceError::AlreadyThere { noun: "credential", name: wire.id });
@@ -140,7 +141,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let mut found = show::<Credential>(txn, at.place(), &request.credential, 0).await?;
                     rules::may_change(
                         &at.caller.principal,

@@ -7,7 +7,8 @@ use rr_contract::model::name::Name;
 use rr_contract::wire::management::Org;
 
 use super::directory::{self, Directory};
-use super::resource::{Place, same_etag};
+use super::etag::same_etag;
+use super::scope::Place;
 use super::{ServiceError, rules};
 use crate::compile;
 use crate::document::{self, Part, Resource};
@@ -190,4 +191,33 @@ pub(super) async fn change<R: Resource>(
     rules::may_name(txn, place, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
     stage(txn, place, org, draft).await
+}
+
+/// Stages a resource that is changed by ourselves and refers to nothing new.
+pub(super) fn restage<R: Resource>(
+    txn: &mut Txn,
+    row: resource_row::Model,
+    document: R,
+    name: String,
+) -> Result<Stored<R>, ServiceError> {
+    let mut document = document::kept(document);
+    let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
+    let wrapped = document.clone().wrap();
+    let payload = compile::payload(&wrapped, None)?;
+    let (hash, bytes) = document::encode(&wrapped);
+    let put = Put {
+        noun: R::NOUN,
+        id: row.id.clone(),
+        org: row.org.clone(),
+        name: name.clone(),
+        owner: row.owner.clone(),
+        document: bytes,
+        payload,
+        links,
+        created_by: row.created_by.clone(),
+        before: Some(row.clone()),
+    };
+    txn.put(put);
+    let row = resource_row::Model { name, doc: hash.to_vec(), updated_at: txn.now(), ..row };
+    Ok(Stored { row, document })
 }

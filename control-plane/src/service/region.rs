@@ -6,20 +6,15 @@ use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::Region;
 
 use super::draft::{Draft, change, stage};
+use super::etag::same_etag;
 use super::removal::remove;
-use super::resource::{ListRequest, Place, same_etag, show};
+use super::resource::{ListRequest, show};
+use super::scope::Place;
 use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services, fields};
 use crate::authz::Principal;
 use crate::compile::under;
 use crate::noun::Noun;
 use crate::store::{self, Reader, StoreError, Stored};
-
-impl Caller {
-    /// Where what belongs to the installation is.
-    pub(super) fn installation(&self) -> Place<'_> {
-        Place { id: "", principal: &self.principal }
-    }
-}
 
 /// By name or id, whosoever it is.
 pub(crate) async fn by_reference(

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use rr_contract::wire::management as wire;
 
+use super::draft::restage;
 use super::error::Precondition;
-use super::org::restage;
 use super::plan::{CREDENTIAL_STAYS_GONE, NO_ROLLBACK, Plan, change, names_what_stays_gone};
-use super::resource::Place;
+use super::scope::{self, Place};
 use super::{Reason, ServiceError, rules};
 use crate::document::Part;
 use crate::noun::Noun;
@@ -48,7 +48,7 @@ pub(super) async fn remove(
     let (name, id) = (row.name.clone(), row.id.clone());
     let org = match place.id {
         "" => None,
-        id => super::org::by_reference(txn, id).await?,
+        id => scope::org(txn, id).await?,
     };
     let org = org.as_ref().map(|org| &org.document);
     let mut known: BTreeSet<(Noun, String)> = BTreeSet::from([(noun, id.clone())]);

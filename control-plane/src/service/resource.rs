@@ -3,12 +3,13 @@
 //! A noun's own rules are in its own file and in [`super::rules`]. A write reads, checks and stages; it is the store
 //! that numbers and keeps it.
 
-use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
 
 use super::directory;
 use super::draft::{Draft, change, stage};
+use super::etag::same_etag;
 use super::removal::remove;
+use super::scope::{Place, live_org};
 use super::{
     Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, fields, filter, rules,
 };
@@ -16,7 +17,7 @@ use crate::authz::Principal;
 use crate::document::Resource;
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort, Term};
-use crate::store::{self, Reader, Stored, resource_row, time_of};
+use crate::store::{self, Reader, Stored, resource_row};
 
 /// What a list call asks for.
 #[derive(Debug, Default)]
@@ -25,20 +26,6 @@ pub(crate) struct ListRequest {
     pub(crate) page_token: String,
     pub(crate) filter: String,
     pub(crate) order_by: String,
-}
-
-/// Where a resource belongs: an organization, or the installation.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    /// Empty for the installation.
-    pub(super) id: &'a str,
-    pub(super) principal: &'a Principal,
-}
-
-impl OrgCaller {
-    pub(super) fn place(&self) -> Place<'_> {
-        Place { id: &self.org.id, principal: &self.caller.principal }
-    }
 }
 
 impl Services {
@@ -55,7 +42,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     belongs(&mut wire, &org)?;
                     *wire.fields().id = id;
                     rules::defaults(&mut wire, &org);
@@ -158,7 +145,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     belongs(&mut wire, &org)?;
                     let found = show::<R>(txn, at.place(), &reference, 0).await?;
                     change(txn, at.place(), Some(&org.document), found, wire, &chosen).await
@@ -178,7 +165,7 @@ impl Services {
             .store
             .write(at.author().rehearsing(wanted.dry_run), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let found = show::<R>(txn, at.place(), &wanted.reference, 0).await?;
                     same_etag(&found, &wanted.etag)?;
                     rules::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
@@ -283,45 +270,4 @@ fn belongs<R: Resource>(wire: &mut R, org: &super::OrgRow) -> Result<(), Service
     fields::same_org(&format!("{}.org", R::NOUN.text()), said, org)?;
     org.id.clone_into(said);
     Ok(())
-}
-
-/// What a resource bears that changes with it.
-pub(crate) fn etag(row: &resource_row::Model) -> String {
-    use std::fmt::Write as _;
-
-    row.doc.iter().take(12).fold(String::with_capacity(24), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
-}
-
-/// The caller changes what he has seen.
-pub(super) fn same_etag<R: Resource>(found: &Stored<R>, given: &str) -> Result<(), ServiceError> {
-    let current = etag(&found.row);
-    // As HTTP writes it, too.
-    let bare = given.trim_start_matches("W/").trim_matches('"');
-    if bare.is_empty() || bare == current {
-        return Ok(());
-    }
-    Err(ServiceError::Stale {
-        noun: R::NOUN.title(),
-        name: found.row.name.clone(),
-        given: given.to_owned(),
-        current,
-        value: Box::new(shown(found.clone()).wrap()),
-    })
-}
-
-/// A resource as callers see it.
-pub(crate) fn shown<R: Resource>(stored: Stored<R>) -> R {
-    let Stored { row, mut document } = stored;
-    let at = |micros| Some(time::timestamp(time_of(micros)));
-    let fields = document.fields();
-    *fields.etag = etag(&row);
-    *fields.created_at = at(row.created_at);
-    if let Some(updated_at) = fields.updated_at {
-        *updated_at = at(row.updated_at);
-    }
-    *fields.created_by = row.created_by;
-    document
 }

@@ -13,6 +13,7 @@ use super::directory::Directory;
 use super::draft::{Draft, ready};
 use super::history::{READ, document_of, documents, reached, unchanged_since};
 use super::plan::{CREDENTIAL_STAYS_GONE, Plan, change, names_what_stays_gone};
+use super::scope::live_org;
 use super::{OrgCaller, Reason, ServiceError, Services, rules};
 use crate::document::{Part, Resource, each};
 use crate::noun::Noun;
@@ -49,7 +50,7 @@ async fn rollback(
     at: &OrgCaller,
     request: &wire::RollbackOrgRequest,
 ) -> Result<wire::RollbackOrgResponse, ServiceError> {
-    let org = super::org::live(txn, &at.org.id).await?;
+    let org = live_org(txn, &at.org.id).await?;
     unchanged_since(txn, &org.id, request.expected_revision).await?;
     let mut spans = Vec::new();
     let mut next: Option<(i32, String)> = None;

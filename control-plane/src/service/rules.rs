@@ -8,7 +8,7 @@ use rr_contract::wire::management::{self as wire, Document, Role, credential::Us
 
 use super::directory::{self, Directory};
 use super::error::Precondition;
-use super::resource::Place;
+use super::scope::Place;
 use super::{OrgCaller, Reason, ServiceError};
 use crate::authz::Principal;
 use crate::document::{Part, Resource};

@@ -7,9 +7,9 @@ use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Role, Token};
 
-use super::draft::{Draft, stage};
-use super::org::restage;
-use super::resource::{Place, same_etag};
+use super::draft::{Draft, restage, stage};
+use super::etag::same_etag;
+use super::scope::{self, Place};
 use super::{Caller, Changed, Page, PageRequest, ServiceError, Services, fields};
 use crate::authz::{Principal, TABLE};
 use crate::noun::Noun;
@@ -293,7 +293,7 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
             return Err(ServiceError::field(field("region"), text));
         }
         if in_org {
-            let found = super::org::by_reference(txn, &grant.org).await?;
+            let found = scope::org(txn, &grant.org).await?;
             let visible = found.filter(|org| maker.bootstrap || maker.role_in(&org.id).is_some());
             let Some(org) = visible else {
                 return Err(ServiceError::field(field("org"), format!("no organization {:?}", grant.org)));
