@@ -6,6 +6,7 @@
 mod access;
 mod attached;
 mod credential;
+mod mask;
 mod org;
 mod proxy;
 mod region;
@@ -15,9 +16,11 @@ use pbjson_types::Timestamp;
 use prost::Message;
 use rr_contract::digest::{ResourceHash, resource_hash};
 use rr_contract::model::invalid::Violations;
-use rr_contract::wire::management::Document;
+use rr_contract::wire::management::{Document, Org};
 
 use crate::noun::Noun;
+
+pub(crate) use mask::MaskPath;
 
 /// The fields that every noun has, where it has them.
 #[derive(Debug)]
@@ -93,6 +96,9 @@ pub(crate) struct Link<'a> {
 pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync + 'static {
     const NOUN: Noun;
 
+    /// What an update can change.
+    const MASK: &'static [MaskPath<Self>];
+
     fn fields(&mut self) -> Fields<'_>;
 
     /// Everything that it names.
@@ -111,11 +117,8 @@ pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync +
 
     fn unwrap(document: Document) -> Option<Self>;
 
-    /// The fields that an update may name, and whether the message says something for each.
-    fn masked(&self) -> Vec<(&'static str, bool)>;
-
-    /// Takes the value of one of those over from another message.
-    fn take(&mut self, field: &str, from: &Self);
+    /// Fills in what an organization says for those of its resources that do not say it themselves.
+    fn inherit(&mut self, _org: &Org) {}
 }
 
 /// Runs one piece of code on whichever resource a document holds.
@@ -192,9 +195,4 @@ pub(crate) fn check_text(text: &str, field: &str, faults: &mut Violations) {
     if text.chars().count() > 200 || text.chars().any(char::is_control) {
         faults.add(field, "is at most 200 characters, none of them a control character");
     }
-}
-
-/// Whether a message in a list of things for a mask says something.
-fn some<T>(value: &Option<T>) -> bool {
-    value.is_some()
 }

@@ -1,8 +1,9 @@
 //! What belongs to another resource: rules, filters, meters.
 
-use rr_contract::wire::management::{Filter, Meter, Rule, filter, rule};
+use rr_contract::wire::management::{Filter, Meter, Rule, filter, meter::Counts, rule};
 
-use super::{Fields, Link, Part, Resource, some, wrapped};
+use super::mask::{MaskPath, field_path};
+use super::{Fields, Link, Part, Resource, wrapped};
 use crate::noun::Noun;
 
 macro_rules! fields {
@@ -44,6 +45,14 @@ macro_rules! parent {
 
 impl Resource for Rule {
     wrapped!(Rule);
+
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(Rule, effect),
+        field_path!(Rule, priority),
+        field_path!(Rule, when),
+        field_path!(Rule, notes),
+        field_path!(Rule, owner),
+    ];
     fields!();
     parent!(rule);
 
@@ -51,56 +60,47 @@ impl Resource for Rule {
         // An empty match is no match: both mean every request.
         self.when.get_or_insert_default();
     }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("effect", self.effect != 0),
-            ("priority", self.priority != 0),
-            ("when", some(&self.when)),
-            ("notes", !self.notes.is_empty()),
-            ("owner", !self.owner.is_empty()),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "effect" => self.effect = from.effect,
-            "priority" => self.priority = from.priority,
-            "when" => self.when.clone_from(&from.when),
-            "notes" => self.notes.clone_from(&from.notes),
-            _ => self.owner.clone_from(&from.owner),
-        }
-    }
 }
 
 impl Resource for Filter {
     wrapped!(Filter);
+
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(Filter, action),
+        field_path!(Filter, paths),
+        field_path!(Filter, order),
+        field_path!(Filter, mask),
+        field_path!(Filter, owner),
+    ];
     fields!();
     parent!(filter);
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("action", self.action != 0),
-            ("paths", !self.paths.is_empty()),
-            ("order", self.order != 0),
-            ("mask", !self.mask.is_empty()),
-            ("owner", !self.owner.is_empty()),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "action" => self.action = from.action,
-            "paths" => self.paths.clone_from(&from.paths),
-            "order" => self.order = from.order,
-            "mask" => self.mask.clone_from(&from.mask),
-            _ => self.owner.clone_from(&from.owner),
-        }
-    }
 }
+
+/// `requests` and `value` are one choice: either path takes over what the message says of it.
+const COUNTS: MaskPath<Meter> = field_path!(Meter, counts);
 
 impl Resource for Meter {
     wrapped!(Meter);
+
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(Meter, active).needing_value(),
+        MaskPath {
+            path: "requests",
+            is_set: |meter: &Meter| matches!(meter.counts, Some(Counts::Requests(_))),
+            ..COUNTS
+        },
+        MaskPath {
+            path: "value",
+            is_set: |meter: &Meter| matches!(meter.counts, Some(Counts::Value(_))),
+            ..COUNTS
+        },
+        field_path!(Meter, only_when),
+        field_path!(Meter, per_minute_per_node),
+        field_path!(Meter, per_hour_per_node),
+        field_path!(Meter, per_day_per_node),
+        field_path!(Meter, per_month_per_node),
+        field_path!(Meter, owner),
+    ];
     fields!();
 
     fn links(&mut self) -> Vec<Link<'_>> {
@@ -109,34 +109,5 @@ impl Resource for Meter {
 
     fn settle(&mut self) {
         self.active.get_or_insert(true);
-    }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        use rr_contract::wire::management::meter::Counts;
-
-        vec![
-            ("active", some(&self.active)),
-            ("requests", matches!(self.counts, Some(Counts::Requests(_)))),
-            ("value", matches!(self.counts, Some(Counts::Value(_)))),
-            ("only_when", some(&self.only_when)),
-            ("per_minute_per_node", self.per_minute_per_node != 0),
-            ("per_hour_per_node", self.per_hour_per_node != 0),
-            ("per_day_per_node", self.per_day_per_node != 0),
-            ("per_month_per_node", self.per_month_per_node != 0),
-            ("owner", !self.owner.is_empty()),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "active" => self.active = from.active,
-            "requests" | "value" => self.counts.clone_from(&from.counts),
-            "only_when" => self.only_when.clone_from(&from.only_when),
-            "per_minute_per_node" => self.per_minute_per_node = from.per_minute_per_node,
-            "per_hour_per_node" => self.per_hour_per_node = from.per_hour_per_node,
-            "per_day_per_node" => self.per_day_per_node = from.per_day_per_node,
-            "per_month_per_node" => self.per_month_per_node = from.per_month_per_node,
-            _ => self.owner.clone_from(&from.owner),
-        }
     }
 }

@@ -1,13 +1,11 @@
 //! A resource on its way in: resolved, checked, compiled and staged, one at a time or as part of a set.
 
-use std::collections::BTreeSet;
-
 use rr_contract::model::invalid::Violations;
-use rr_contract::model::name::Name;
 use rr_contract::wire::management::Org;
 
 use super::directory::{self, Directory};
 use super::etag::same_etag;
+use super::fields::Chosen;
 use super::scope::Place;
 use super::{ServiceError, rules};
 use crate::compile;
@@ -98,11 +96,6 @@ pub(super) fn ready<R: Resource>(
     if let Some(owner) = document.fields().owner.map(|owner| owner.clone()) {
         document::check_owner(&owner, "owner", &mut own);
     }
-    if matches!(R::NOUN, Noun::Region | Noun::User)
-        && let Some(name) = document.fields().name
-    {
-        own.take("name", name.parse::<Name>());
-    }
     if let Err(invalid) = own.finish(|| Some(())) {
         compile::add_under(prefix, &invalid, &mut found);
     }
@@ -180,14 +173,12 @@ pub(super) async fn change<R: Resource>(
     org: Option<&Org>,
     mut found: Stored<R>,
     mut wire: R,
-    chosen: &BTreeSet<&'static str>,
+    chosen: &Chosen<R>,
 ) -> Result<Stored<R>, ServiceError> {
     same_etag(&found, wire.fields().etag)?;
     rules::may_change(place.principal, org, R::NOUN, &found.row)?;
     let before = found.document.clone();
-    for field in chosen {
-        found.document.take(field, &wire);
-    }
+    chosen.apply(&mut found.document, &wire);
     rules::may_name(txn, place, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
     stage(txn, place, org, draft).await

@@ -8,13 +8,14 @@ use rr_contract::wire::management::{self as wire, Org, Role};
 
 use super::draft::{Draft, change, restage, stage};
 use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::plan::change as told;
 use super::resource::{ListRequest, show};
 use super::scope::{Place, live_org};
-use super::{Caller, Changed, OrgCaller, Page, Plan, Removal, ServiceError, Services, fields};
-use crate::authz::Least;
+use super::{Caller, Changed, OrgCaller, Page, Plan, Removal, ServiceError, Services};
+use crate::authz::{self, Least};
 use crate::compile;
-use crate::document::{self, Resource as _};
+use crate::document::{self, MaskPath, Resource as _};
 use crate::noun::Noun;
 use crate::store::{self, Put, Stored, Txn, time_of};
 
@@ -75,9 +76,10 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<Org>>, ServiceError> {
         let wire = fields::required("org", org)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         // Or a tenant that does not pay could lift its own suspension.
-        let theirs = chosen.contains("suspended") || chosen.contains("allowed_regions");
+        let theirs = chosen.contains(&MaskPath::<Org>::SUSPENDED)
+            || chosen.contains(&MaskPath::<Org>::ALLOWED_REGIONS);
         if theirs && !at.caller.principal.operator {
             return Err(ServiceError::Role(Least::Operator));
         }
@@ -164,7 +166,7 @@ impl Services {
             let id = org.row.id;
             let written = self
                 .store
-                .write(store::Author::system("OrgService.DeleteOrg"), move |txn| {
+                .write(store::Author::system(authz::DELETE_ORG.call), move |txn| {
                     Box::pin(async move { purge(txn, &id, now).await })
                 })
                 .await?;
@@ -191,8 +193,8 @@ async fn hidden_with(txn: &Txn, org: &store::resource_row::Model) -> Result<Plan
 }
 
 /// Calls about an organization itself are not about its resources.
-fn unnarrowed(at: &OrgCaller) -> crate::authz::Principal {
-    crate::authz::Principal { resources: Vec::new(), ..at.caller.principal.clone() }
+fn unnarrowed(at: &OrgCaller) -> authz::Principal {
+    authz::Principal { resources: Vec::new(), ..at.caller.principal.clone() }
 }
 
 fn hidden_long_enough(org: &Org, now: i64) -> bool {

@@ -7,10 +7,11 @@ use rr_contract::wire::management::Region;
 
 use super::draft::{Draft, change, stage};
 use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::resource::{ListRequest, show};
 use super::scope::Place;
-use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services, fields};
+use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::Principal;
 use crate::compile::under;
 use crate::noun::Noun;
@@ -107,10 +108,8 @@ impl Services {
         region: Option<Region>,
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<Region>>, ServiceError> {
-        use crate::document::Resource as _;
-
         let wire = fields::required("region", region)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         let written = self
             .store
             .write(caller.author(), move |txn| {

@@ -8,11 +8,10 @@ use rr_contract::wire::FieldMask;
 use super::directory;
 use super::draft::{Draft, change, stage};
 use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::scope::{Place, live_org};
-use super::{
-    Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, fields, filter, rules,
-};
+use super::{Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, filter, rules};
 use crate::authz::Principal;
 use crate::document::Resource;
 use crate::noun::Noun;
@@ -45,7 +44,7 @@ impl Services {
                     let org = live_org(txn, &at.org.id).await?;
                     belongs(&mut wire, &org)?;
                     *wire.fields().id = id;
-                    rules::defaults(&mut wire, &org);
+                    wire.inherit(&org.document);
                     rules::may_name(txn, at.place(), None, wire.clone()).await?;
                     let draft = Draft { wire, secret: None, before: None };
                     let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
@@ -139,8 +138,7 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<R>>, ServiceError> {
         let mut wire = fields::required(R::NOUN.text(), wire)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
-        rules::said(&wire, &chosen)?;
+        let chosen = Chosen::of(mask, &wire)?;
         let written = self
             .store
             .write(at.author(), move |txn| {

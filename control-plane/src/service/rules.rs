@@ -1,6 +1,5 @@
-//! What spans nouns: which resources fit together, who may change which, and what is filled in.
+//! What spans nouns: which resources fit together, and who may change which.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 
 use rr_contract::model::invalid::Violations;
@@ -10,33 +9,10 @@ use super::directory::{self, Directory};
 use super::error::Precondition;
 use super::scope::Place;
 use super::{OrgCaller, Reason, ServiceError};
-use crate::authz::Principal;
+use crate::authz::{self, Principal};
 use crate::document::{Part, Resource};
 use crate::noun::Noun;
 use crate::store::{Stored, Txn, resource_row};
-
-/// Fills in what an organization says of resources that do not say it themselves.
-pub(super) fn defaults<R: Resource>(wire: &mut R, org: &super::OrgRow) {
-    if let Some(proxy) = (wire as &mut dyn Any).downcast_mut::<wire::Proxy>()
-        && proxy.limits.is_none()
-    {
-        proxy.limits = org.document.default_limits;
-    }
-}
-
-/// Fields whose unset form means something when a resource is made have to be said when it is changed.
-pub(super) fn said<R: Resource>(wire: &R, chosen: &BTreeSet<&'static str>) -> Result<(), ServiceError> {
-    let wire = wire as &dyn Any;
-    let unsaid = wire.downcast_ref::<wire::Proxy>().is_some_and(|proxy| proxy.active.is_none())
-        || wire.downcast_ref::<wire::Meter>().is_some_and(|meter| meter.active.is_none());
-    if chosen.contains("active") && unsaid {
-        return Err(ServiceError::field(
-            format!("{}.active", R::NOUN.text()),
-            "is named by the mask and not said",
-        ));
-    }
-    Ok(())
-}
 
 /// Whether a token that is for some resources only is for this one, or for what it belongs to.
 pub(super) fn is_for<R: Resource>(principal: &Principal, found: &mut Stored<R>) -> bool {
@@ -96,18 +72,28 @@ pub(super) fn may_take(
     if !place.principal.resources.is_empty() && !place.principal.resources.contains(&row.id) {
         return Err(ServiceError::Call("everything that would go along"));
     }
-    let delete = |rule: &&crate::authz::Rule| {
-        matches!(
-            (noun, rule.call),
-            (Noun::Proxy, "ProxyService.DeleteProxy")
-                | (Noun::Target, "TargetService.DeleteTarget")
-                | (Noun::Credential, "CredentialService.DeleteCredential")
-        )
-    };
-    if crate::authz::TABLE.iter().find(delete).is_some_and(|rule| !place.principal.is_for(rule.call)) {
+    if delete_call(noun).is_some_and(|rule| !place.principal.is_for(rule.call)) {
         return Err(ServiceError::Call("everything that would go along"));
     }
     may_change(place.principal, org, noun, row)
+}
+
+/// The call that removes a resource which can stand in the way of another one's removal.
+fn delete_call(noun: Noun) -> Option<authz::Rule> {
+    match noun {
+        Noun::Target => Some(authz::DELETE_TARGET),
+        Noun::Credential => Some(authz::DELETE_CREDENTIAL),
+        Noun::Proxy => Some(authz::DELETE_PROXY),
+        Noun::Org
+        | Noun::Rule
+        | Noun::Filter
+        | Noun::Meter
+        | Noun::Region
+        | Noun::User
+        | Noun::Member
+        | Noun::Token
+        | Noun::NodeToken => None,
+    }
 }
 
 /// Whether a caller may take out of a proxy the mention of a thing that goes.
@@ -118,7 +104,7 @@ pub(super) fn may_detach(
 ) -> Result<(), ServiceError> {
     let resources = &place.principal.resources;
     let narrow = !resources.is_empty() && !resources.contains(&row.id);
-    if narrow || !place.principal.is_for("ProxyService.UpdateProxy") {
+    if narrow || !place.principal.is_for(authz::UPDATE_PROXY.call) {
         return Err(ServiceError::Call("everything that would change along"));
     }
     may_change(place.principal, org, Noun::Proxy, row)

@@ -11,7 +11,7 @@ use super::draft::{Draft, restage, stage};
 use super::etag::same_etag;
 use super::scope::{self, Place};
 use super::{Caller, Changed, Page, PageRequest, ServiceError, Services, fields};
-use crate::authz::{Principal, TABLE};
+use crate::authz::{Principal, TABLE, service_of};
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort};
 use crate::store::{self, Reader, Stored, Txn, time_of, token_row};
@@ -232,7 +232,7 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
     }
     for (i, call) in wire.calls.iter().enumerate() {
         let known = match call.strip_suffix(".*") {
-            Some(service) => TABLE.iter().any(|rule| rule.call.split('.').next() == Some(service)),
+            Some(service) => TABLE.iter().any(|rule| service_of(rule.call) == service),
             None => TABLE.iter().any(|rule| rule.call == call),
         };
         if !known {

@@ -159,7 +159,7 @@ impl Work<'_> {
             }
         }
         // What a set does not say it leaves to the organization's defaults, as they are now.
-        rules::defaults(&mut resource, self.org);
+        resource.inherit(&self.org.document);
         // Most of a set is as it was: found out before anything is checked or compiled.
         if let Some(row) = &before
             && !self.secrets.rows.contains_key(&id)
