@@ -4,12 +4,14 @@
 //! out anew each time (etag, times, addresses). Equal documents have equal bytes. No document holds a secret.
 
 mod access;
-mod attached;
 mod credential;
+mod filter;
 mod mask;
+mod meter;
 mod org;
 mod proxy;
 mod region;
+mod rule;
 mod target;
 
 use pbjson_types::Timestamp;
@@ -161,6 +163,47 @@ macro_rules! wrapped {
     };
 }
 use wrapped;
+
+/// [`Resource::fields`] of what an organization has, by names of its own.
+macro_rules! owned_fields {
+    () => {
+        fn fields(&mut self) -> $crate::document::Fields<'_> {
+            $crate::document::Fields {
+                id: &mut self.id,
+                org: Some(&mut self.org),
+                name: Some(&mut self.name),
+                owner: Some(&mut self.owner),
+                etag: &mut self.etag,
+                created_at: &mut self.created_at,
+                updated_at: Some(&mut self.updated_at),
+                created_by: &mut self.created_by,
+            }
+        }
+    };
+}
+use owned_fields;
+
+/// What rules and filters have in common: each belongs to a proxy, a target or a credential.
+macro_rules! parent {
+    ($module:ident) => {
+        fn links(&mut self) -> Vec<Link<'_>> {
+            let (field, noun, to) = match &mut self.parent {
+                Some($module::Parent::Proxy(to)) => ("proxy", Noun::Proxy, to),
+                Some($module::Parent::Target(to)) => ("target", Noun::Target, to),
+                Some($module::Parent::Credential(to)) => ("credential", Noun::Credential, to),
+                None => return Vec::new(),
+            };
+            vec![Link { field: field.to_owned(), noun, part: Part::Parent, to }]
+        }
+
+        fn check(&self, faults: &mut rr_contract::model::invalid::Violations) {
+            if self.parent.is_none() {
+                faults.add("parent", "is missing: name a proxy, a target or a credential");
+            }
+        }
+    };
+}
+use parent;
 
 /// The bytes that history keeps, and their hash.
 pub(crate) fn encode(document: &Document) -> (ResourceHash, Vec<u8>) {

@@ -5,7 +5,7 @@ use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::{Caller, Credential, credential::Usage};
 
 use super::mask::{MaskPath, field_path, is_set};
-use super::{Fields, Link, Part, Resource, wrapped};
+use super::{Link, Part, Resource, owned_fields, wrapped};
 use crate::noun::Noun;
 
 /// The path of a field of `caller`. An upstream credential has none of them, and none is made of it.
@@ -44,18 +44,7 @@ impl Resource for Credential {
         field_path!(Credential, owner),
     ];
 
-    fn fields(&mut self) -> Fields<'_> {
-        Fields {
-            id: &mut self.id,
-            org: Some(&mut self.org),
-            name: Some(&mut self.name),
-            owner: Some(&mut self.owner),
-            etag: &mut self.etag,
-            created_at: &mut self.created_at,
-            updated_at: Some(&mut self.updated_at),
-            created_by: &mut self.created_by,
-        }
-    }
+    owned_fields!();
 
     fn settle(&mut self) {
         if self.default_effect == 0 {

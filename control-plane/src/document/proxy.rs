@@ -4,7 +4,7 @@ use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::{Org, Proxy};
 
 use super::mask::{MaskPath, field_path};
-use super::{Fields, Link, Part, Resource, wrapped};
+use super::{Link, Part, Resource, owned_fields, wrapped};
 use crate::noun::Noun;
 
 impl Resource for Proxy {
@@ -23,18 +23,7 @@ impl Resource for Proxy {
         field_path!(Proxy, owner),
     ];
 
-    fn fields(&mut self) -> Fields<'_> {
-        Fields {
-            id: &mut self.id,
-            org: Some(&mut self.org),
-            name: Some(&mut self.name),
-            owner: Some(&mut self.owner),
-            etag: &mut self.etag,
-            created_at: &mut self.created_at,
-            updated_at: Some(&mut self.updated_at),
-            created_by: &mut self.created_by,
-        }
-    }
+    owned_fields!();
 
     fn links(&mut self) -> Vec<Link<'_>> {
         let callers = self.caller_credentials.iter_mut().enumerate().map(|(i, to)| Link {

@@ -6,7 +6,7 @@ use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::Target;
 
 use super::mask::{MaskPath, field_path};
-use super::{Fields, Link, Resource, wrapped};
+use super::{Link, Resource, owned_fields, wrapped};
 
 impl Resource for Target {
     wrapped!(Target);
@@ -21,18 +21,7 @@ impl Resource for Target {
         field_path!(Target, owner),
     ];
 
-    fn fields(&mut self) -> Fields<'_> {
-        Fields {
-            id: &mut self.id,
-            org: Some(&mut self.org),
-            name: Some(&mut self.name),
-            owner: Some(&mut self.owner),
-            etag: &mut self.etag,
-            created_at: &mut self.created_at,
-            updated_at: Some(&mut self.updated_at),
-            created_by: &mut self.created_by,
-        }
-    }
+    owned_fields!();
 
     fn settle(&mut self) {
         if let Ok(url) = self.base_url.parse::<BaseUrl>() {

@@ -283,7 +283,7 @@ async fn plan(
     }
     work.finish(txn, &mut outcome).await?;
     for (noun, row) in &gone {
-        super::rules::may_change(&at.caller.principal, Some(&org.document), *noun, row)?;
+        super::rights::may_change(&at.caller.principal, Some(&org.document), *noun, row)?;
     }
     remove_pruned(txn, &org.id, gone, &mut outcome).await?;
     Ok(outcome)

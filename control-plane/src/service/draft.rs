@@ -7,7 +7,7 @@ use super::directory::{self, Directory};
 use super::etag::same_etag;
 use super::fields::Chosen;
 use super::scope::Place;
-use super::{ServiceError, rules};
+use super::{ServiceError, compatibility, rights};
 use crate::compile;
 use crate::document::{self, Part, Resource};
 use crate::noun::Noun;
@@ -90,7 +90,7 @@ pub(super) fn ready<R: Resource>(
     named(&mut wire);
     let mut document = document::kept(wire);
     let wrapped = document.clone().wrap();
-    rules::check(place, org, directory, &wrapped, prefix, &mut found)?;
+    compatibility::check(place, org, directory, &wrapped, prefix, &mut found);
     let mut own = Violations::default();
     document.check(&mut own);
     if let Some(owner) = document.fields().owner.map(|owner| owner.clone()) {
@@ -112,7 +112,7 @@ pub(super) fn ready<R: Resource>(
         }
         return Ok(None);
     }
-    rules::sealed_everywhere(org, directory, &wrapped)?;
+    compatibility::sealed_everywhere(org, directory, &wrapped)?;
     let (hash, bytes) = document::encode(&wrapped);
     if before.as_ref().is_some_and(|row| row.doc == hash) {
         return Ok(Some(Ready { document, put: None, before }));
@@ -176,10 +176,10 @@ pub(super) async fn change<R: Resource>(
     chosen: &Chosen<R>,
 ) -> Result<Stored<R>, ServiceError> {
     same_etag(&found, wire.fields().etag)?;
-    rules::may_change(place.principal, org, R::NOUN, &found.row)?;
+    rights::may_change(place.principal, org, R::NOUN, &found.row)?;
     let before = found.document.clone();
     chosen.apply(&mut found.document, &wire);
-    rules::may_name(txn, place, Some(before), found.document.clone()).await?;
+    rights::may_name(txn, place, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
     stage(txn, place, org, draft).await
 }

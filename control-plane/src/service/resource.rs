@@ -1,7 +1,6 @@
 //! What all nouns have in common: making, reading, listing, changing and removing one.
 //!
-//! A noun's own rules are in its own file and in [`super::rules`]. A write reads, checks and stages; it is the store
-//! that numbers and keeps it.
+//! What holds for one noun alone is in its own file. A write reads, checks and stages; the store numbers and keeps it.
 
 use rr_contract::wire::FieldMask;
 
@@ -11,7 +10,9 @@ use super::etag::same_etag;
 use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::scope::{Place, live_org};
-use super::{Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, filter, rules};
+use super::{
+    Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, list_filter, rights,
+};
 use crate::authz::Principal;
 use crate::document::Resource;
 use crate::noun::Noun;
@@ -45,10 +46,10 @@ impl Services {
                     belongs(&mut wire, &org)?;
                     *wire.fields().id = id;
                     wire.inherit(&org.document);
-                    rules::may_name(txn, at.place(), None, wire.clone()).await?;
+                    rights::may_name(txn, at.place(), None, wire.clone()).await?;
                     let draft = Draft { wire, secret: None, before: None };
                     let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
-                    rules::may_make(&at, &mut stored)?;
+                    rights::may_make(&at, &mut stored)?;
                     Ok::<_, ServiceError>(stored)
                 })
             })
@@ -83,8 +84,8 @@ impl Services {
         among: Option<Vec<String>>,
     ) -> Result<Page<Stored<R>>, ServiceError> {
         let page = PageRequest::parse(request.page_size, &request.page_token)?;
-        let (sort, descending) = filter::order(&request.order_by)?;
-        let filter = filter::parse(&request.filter)?;
+        let (sort, descending) = list_filter::order(&request.order_by)?;
+        let filter = list_filter::parse(&request.filter)?;
         let mut terms = filter.terms;
         for reference in filter.uses {
             terms.push(Term::Uses(self.named(place.id, &reference).await?));
@@ -121,7 +122,7 @@ impl Services {
     /// The ids that a name or id may stand for.
     async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
         let mut ids = Vec::new();
-        for noun in filter::nouns_of(reference) {
+        for noun in list_filter::nouns_of(reference) {
             let place = if directory::is_global(noun) { "" } else { org };
             let found = store::resource::find(&self.store, noun, place, reference).await?;
             ids.extend(found.map(|row| row.id));
@@ -166,7 +167,7 @@ impl Services {
                     let org = live_org(txn, &at.org.id).await?;
                     let found = show::<R>(txn, at.place(), &wanted.reference, 0).await?;
                     same_etag(&found, &wanted.etag)?;
-                    rules::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
+                    rights::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
                     let plan = remove(txn, at.place(), R::NOUN, found.row, &wanted.cascade).await?;
                     plan.is_what_was_shown(&wanted.expected_plan)?;
                     Ok::<_, ServiceError>(plan)
@@ -215,7 +216,7 @@ pub(super) async fn show<R: Resource>(
     }
     let found = store::resource::read::<R>(db, place.id, reference).await?;
     let mut found = found.ok_or_else(missing)?;
-    if !rules::is_for(place.principal, &mut found) {
+    if !rights::is_for(place.principal, &mut found) {
         return Err(missing());
     }
     Ok(found)
@@ -259,7 +260,7 @@ async fn past<R: Resource>(
         created_by: String::new(),
     };
     let mut found = store::resource::with_document(db, row).await?;
-    Ok(rules::is_for(place.principal, &mut found).then_some(found))
+    Ok(rights::is_for(place.principal, &mut found).then_some(found))
 }
 
 /// An organization inside a body: the path's, or none.
