@@ -4,7 +4,6 @@
 
 mod access;
 mod apply;
-mod attached;
 mod audit;
 mod caller;
 mod consent;
@@ -12,7 +11,9 @@ mod credential;
 mod crud;
 mod encode;
 mod entry;
+mod filter;
 mod installation;
+mod meter;
 mod node;
 mod node_token;
 mod notification;
@@ -23,6 +24,7 @@ mod region;
 mod request;
 mod rest;
 mod route;
+mod rule;
 mod schema;
 mod status;
 mod target;

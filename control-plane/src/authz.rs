@@ -221,7 +221,7 @@ impl Principal {
             return false;
         }
         let within = |allowed: &String| match allowed.strip_suffix(".*") {
-            Some(service) => call.split('.').next() == Some(service),
+            Some(service) => service_of(call) == service,
             None => allowed == call,
         };
         // Whoever presents a token may always ask what it is.
@@ -229,18 +229,24 @@ impl Principal {
     }
 }
 
+/// `ProxyService` of `ProxyService.CreateProxy`.
+pub(crate) fn service_of(call: &str) -> &str {
+    call.split('.').next().unwrap_or_default()
+}
+
 /// Whether a token that is for some resources alone may make a call: one that looks which resource it is about, or
 /// one about nobody's.
 fn concerns_resources(call: &str) -> bool {
-    const SERVICES: [&str; 7] = [
-        "TargetService",
-        "CredentialService",
-        "ProxyService",
-        "RuleService",
-        "FilterService",
-        "MeterService",
+    // All calls of these services.
+    let services = [
+        GET_TARGET,
+        GET_CREDENTIAL,
+        GET_PROXY,
+        GET_RULE,
+        GET_FILTER,
+        GET_METER,
         // The service says no itself, and why.
-        "ApplyService",
+        APPLY,
     ];
     let rules = [
         GET_INSTALLATION,
@@ -252,7 +258,7 @@ fn concerns_resources(call: &str) -> bool {
         CREATE_TOKEN,
         GET_SELF,
     ];
-    call.split('.').next().is_some_and(|service| SERVICES.contains(&service))
+    services.iter().any(|rule| service_of(rule.call) == service_of(call))
         || rules.iter().any(|rule| rule.call == call)
 }
 

@@ -71,7 +71,7 @@ impl Api {
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
         }
-        let found = service::org::by_reference(&self.services.store, reference).await?;
+        let found = service::scope::org(&self.services.store, reference).await?;
         // One that is not there and one that is another's get the same answer from here on.
         let Some(org) = found else {
             return Err(self.refused(&principal, rule, Denied::Invisible, reference));

@@ -29,8 +29,6 @@ mod input;
 mod problem;
 mod stream;
 
-pub(super) use input::takes_if_match;
-
 /// Where the document of this API is.
 pub(super) const OPENAPI: &str = "/openapi.json";
 

@@ -58,6 +58,13 @@ enum Segment {
     Variable(String),
 }
 
+/// Where a request says the etag of the resource that it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EtagPlace {
+    Query,
+    Body,
+}
+
 /// What a method and a path are.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -174,6 +181,39 @@ impl Route {
             let text = !matches!(field.kind, Kind::Message(_) | Kind::Map(_) | Kind::Object | Kind::Any);
             !elsewhere && text && self.variables().all(|variable| variable != field.name)
         })
+    }
+
+    /// Where the etag of the resource belongs that the call changes; none where it takes no etag.
+    pub(super) fn etag_place(&self) -> Option<EtagPlace> {
+        if !self.changes() {
+            return None;
+        }
+        if self.query().any(|field| field.name == "etag") {
+            return Some(EtagPlace::Query);
+        }
+        let message = match &self.binding.body {
+            Body::None => return None,
+            Body::Whole => self.input,
+            Body::Field(name) => self.message_of(name)?,
+        };
+        message.field("etag").map(|_| EtagPlace::Body)
+    }
+
+    /// Whether the call changes a resource that is there: a resource that it creates has no etag yet.
+    fn changes(&self) -> bool {
+        match self.binding.method {
+            Method::GET => false,
+            Method::POST => !matches!(self.binding.body, Body::Field(_)),
+            _ => true,
+        }
+    }
+
+    /// The message that a field of the request holds.
+    pub(super) fn message_of(&self, field: &str) -> Option<&'static Message> {
+        match &self.input.field(field)?.kind {
+            Kind::Message(name) => Some(self.schema.message(name)),
+            _ => None,
+        }
     }
 
     /// The path with other names for its variables.

@@ -5,10 +5,13 @@ use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{Member, Role, Token, User};
 
 use super::draft::{Draft, change, stage};
+use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::removal::remove;
-use super::resource::{ListRequest, Place, same_etag, show};
-use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services, fields};
-use crate::document::{Part, Resource as _};
+use super::resource::{ListRequest, show};
+use super::scope::{Place, live_org};
+use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services};
+use crate::document::{MaskPath, Part};
 use crate::noun::Noun;
 use crate::store::{self, Reader, Stored, Txn};
 
@@ -61,13 +64,13 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<User>>, ServiceError> {
         let wire = fields::required("user", user)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         let written = self
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
                     let found = show::<User>(txn, caller.installation(), &reference, 0).await?;
-                    if chosen.contains("disabled") && wire.disabled {
+                    if chosen.contains(&MaskPath::<User>::DISABLED) && wire.disabled {
                         stays_owned_everywhere(txn, &found.row.id).await?;
                     }
                     change(txn, caller.installation(), None, found, wire, &chosen).await
@@ -114,7 +117,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let user = store::resource::find(txn, Noun::User, "", &wire.user).await?;
                     let Some(user) = user else {
                         return Err(ServiceError::field("member.user", format!("no user {:?}", wire.user)));
@@ -137,13 +140,13 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<Member>>, ServiceError> {
         let wire = fields::required("member", member)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         may_give(&at, wire.role())?;
         let written = self
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let found = member_of(txn, &at, &reference).await?;
                     may_give(&at, found.document.role())?;
                     if wire.role() < Role::Owner {
@@ -168,7 +171,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    super::org::live(txn, &at.org.id).await?;
+                    live_org(txn, &at.org.id).await?;
                     let found = member_of(txn, &at, &reference).await?;
                     same_etag(&found, &etag)?;
                     may_give(&at, found.document.role())?;

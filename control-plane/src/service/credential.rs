@@ -13,7 +13,8 @@ use rr_contract::wire::management::{self as wire, Credential, credential::Usage}
 use super::draft::{Draft, stage};
 use super::error::Precondition;
 use super::resource::show;
-use super::{Changed, OrgCaller, Reason, ServiceError, Services, fields, rules};
+use super::scope::live_org;
+use super::{Changed, OrgCaller, Reason, ServiceError, Services, fields, rights};
 use crate::compile::under;
 use crate::document::check_owner;
 use crate::noun::Noun;
@@ -54,7 +55,7 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let spent = store::secret::spent(txn, std::slice::from_ref(&wire.id)).await?;
                     if !spent.is_empty() {
                         return Err(ServiceError::AlreadyThere { noun: "credential", name: wire.id });
@@ -62,7 +63,7 @@ impl Services {
                     known_regions(txn, "credential.upstream.sealed", &org.id, row.as_ref()).await?;
                     let draft = Draft { wire, secret: row.clone(), before: None };
                     let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
-                    rules::may_make(&at, &mut stored)?;
+                    rights::may_make(&at, &mut stored)?;
                     store::secret::put(txn, row.into_iter().collect());
                     Ok::<_, ServiceError>(CreatedCredential { stored, key })
                 })
@@ -140,9 +141,9 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let mut found = show::<Credential>(txn, at.place(), &request.credential, 0).await?;
-                    rules::may_change(
+                    rights::may_change(
                         &at.caller.principal,
                         Some(&org.document),
                         Noun::Credential,

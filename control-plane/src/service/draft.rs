@@ -1,14 +1,13 @@
 //! A resource on its way in: resolved, checked, compiled and staged, one at a time or as part of a set.
 
-use std::collections::BTreeSet;
-
 use rr_contract::model::invalid::Violations;
-use rr_contract::model::name::Name;
 use rr_contract::wire::management::Org;
 
 use super::directory::{self, Directory};
-use super::resource::{Place, same_etag};
-use super::{ServiceError, rules};
+use super::etag::same_etag;
+use super::fields::Chosen;
+use super::scope::Place;
+use super::{ServiceError, compatibility, rights};
 use crate::compile;
 use crate::document::{self, Part, Resource};
 use crate::noun::Noun;
@@ -91,16 +90,11 @@ pub(super) fn ready<R: Resource>(
     named(&mut wire);
     let mut document = document::kept(wire);
     let wrapped = document.clone().wrap();
-    rules::check(place, org, directory, &wrapped, prefix, &mut found)?;
+    compatibility::check(place, org, directory, &wrapped, prefix, &mut found);
     let mut own = Violations::default();
     document.check(&mut own);
     if let Some(owner) = document.fields().owner.map(|owner| owner.clone()) {
         document::check_owner(&owner, "owner", &mut own);
-    }
-    if matches!(R::NOUN, Noun::Region | Noun::User)
-        && let Some(name) = document.fields().name
-    {
-        own.take("name", name.parse::<Name>());
     }
     if let Err(invalid) = own.finish(|| Some(())) {
         compile::add_under(prefix, &invalid, &mut found);
@@ -118,7 +112,7 @@ pub(super) fn ready<R: Resource>(
         }
         return Ok(None);
     }
-    rules::sealed_everywhere(org, directory, &wrapped)?;
+    compatibility::sealed_everywhere(org, directory, &wrapped)?;
     let (hash, bytes) = document::encode(&wrapped);
     if before.as_ref().is_some_and(|row| row.doc == hash) {
         return Ok(Some(Ready { document, put: None, before }));
@@ -179,15 +173,42 @@ pub(super) async fn change<R: Resource>(
     org: Option<&Org>,
     mut found: Stored<R>,
     mut wire: R,
-    chosen: &BTreeSet<&'static str>,
+    chosen: &Chosen<R>,
 ) -> Result<Stored<R>, ServiceError> {
     same_etag(&found, wire.fields().etag)?;
-    rules::may_change(place.principal, org, R::NOUN, &found.row)?;
+    rights::may_change(place.principal, org, R::NOUN, &found.row)?;
     let before = found.document.clone();
-    for field in chosen {
-        found.document.take(field, &wire);
-    }
-    rules::may_name(txn, place, Some(before), found.document.clone()).await?;
+    chosen.apply(&mut found.document, &wire);
+    rights::may_name(txn, place, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
     stage(txn, place, org, draft).await
+}
+
+/// Stages a resource that is changed by ourselves and refers to nothing new.
+pub(super) fn restage<R: Resource>(
+    txn: &mut Txn,
+    row: resource_row::Model,
+    document: R,
+    name: String,
+) -> Result<Stored<R>, ServiceError> {
+    let mut document = document::kept(document);
+    let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
+    let wrapped = document.clone().wrap();
+    let payload = compile::payload(&wrapped, None)?;
+    let (hash, bytes) = document::encode(&wrapped);
+    let put = Put {
+        noun: R::NOUN,
+        id: row.id.clone(),
+        org: row.org.clone(),
+        name: name.clone(),
+        owner: row.owner.clone(),
+        document: bytes,
+        payload,
+        links,
+        created_by: row.created_by.clone(),
+        before: Some(row.clone()),
+    };
+    txn.put(put);
+    let row = resource_row::Model { name, doc: hash.to_vec(), updated_at: txn.now(), ..row };
+    Ok(Stored { row, document })
 }

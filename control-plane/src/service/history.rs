@@ -6,7 +6,8 @@ use prost::Message as _;
 use rr_contract::model::time;
 use rr_contract::wire::management::{self as wire, Document, Org};
 
-use super::resource::{Place, show};
+use super::resource::show;
+use super::scope::Place;
 use super::{OrgCaller, Page, PageRequest, Reason, ServiceError, Services};
 use crate::noun::Noun;
 use crate::store::history::Span;

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 
 use rr_contract::wire::management as wire;
 
+use super::draft::restage;
 use super::error::Precondition;
-use super::org::restage;
 use super::plan::{CREDENTIAL_STAYS_GONE, NO_ROLLBACK, Plan, change, names_what_stays_gone};
-use super::resource::Place;
-use super::{Reason, ServiceError, rules};
+use super::scope::{self, Place};
+use super::{Reason, ServiceError, rights};
 use crate::document::Part;
 use crate::noun::Noun;
 use crate::store::{self, Stored, Txn, resource_row};
@@ -48,7 +48,7 @@ pub(super) async fn remove(
     let (name, id) = (row.name.clone(), row.id.clone());
     let org = match place.id {
         "" => None,
-        id => super::org::by_reference(txn, id).await?,
+        id => scope::org(txn, id).await?,
     };
     let org = org.as_ref().map(|org| &org.document);
     let mut known: BTreeSet<(Noun, String)> = BTreeSet::from([(noun, id.clone())]);
@@ -83,12 +83,12 @@ pub(super) async fn remove(
             if part == Part::Caller
                 && let Some(proxy) = without_caller(txn, &row, &id).await?
             {
-                rules::may_detach(place, org, &row)?;
+                rights::may_detach(place, org, &row)?;
                 staying.push((proxy, format!("loses caller credential {name:?} and keeps the others")));
                 continue;
             }
             if !part.goes_along() {
-                rules::may_take(place, org, user, &row)?;
+                rights::may_take(place, org, user, &row)?;
             }
             going.push(Going { noun: user, row, irreversible: irreversible.clone() });
         }

@@ -7,11 +7,11 @@ use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Role, Token};
 
-use super::draft::{Draft, stage};
-use super::org::restage;
-use super::resource::{Place, same_etag};
+use super::draft::{Draft, restage, stage};
+use super::etag::same_etag;
+use super::scope::{self, Place};
 use super::{Caller, Changed, Page, PageRequest, ServiceError, Services, fields};
-use crate::authz::{Principal, TABLE};
+use crate::authz::{Principal, TABLE, service_of};
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort};
 use crate::store::{self, Reader, Stored, Txn, time_of, token_row};
@@ -232,7 +232,7 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
     }
     for (i, call) in wire.calls.iter().enumerate() {
         let known = match call.strip_suffix(".*") {
-            Some(service) => TABLE.iter().any(|rule| rule.call.split('.').next() == Some(service)),
+            Some(service) => TABLE.iter().any(|rule| service_of(rule.call) == service),
             None => TABLE.iter().any(|rule| rule.call == call),
         };
         if !known {
@@ -293,7 +293,7 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
             return Err(ServiceError::field(field("region"), text));
         }
         if in_org {
-            let found = super::org::by_reference(txn, &grant.org).await?;
+            let found = scope::org(txn, &grant.org).await?;
             let visible = found.filter(|org| maker.bootstrap || maker.role_in(&org.id).is_some());
             let Some(org) = visible else {
                 return Err(ServiceError::field(field("org"), format!("no organization {:?}", grant.org)));

@@ -15,7 +15,7 @@ use rr_contract::wire::fleet::{self, Effect};
 use rr_contract::wire::management::{self as wire, Document, Role, document};
 
 use super::draft::{Draft, ready};
-use super::resource::Place;
+use super::scope::{Place, live_org};
 use super::{ServiceError, Services, directory};
 use crate::authz::Principal;
 use crate::document::{Resource, each};
@@ -209,7 +209,7 @@ pub(super) async fn put_of<R: Resource>(
     row: &resource_row::Model,
     mut resource: R,
 ) -> Result<Result<Put, String>, ServiceError> {
-    let owner = super::org::live(txn, org).await?;
+    let owner = live_org(txn, org).await?;
     let directory = directory::around(txn, org, &mut resource).await?;
     let system = Principal {
         name: "system".to_owned(),
