@@ -17,10 +17,10 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 
-use crate::args::Session;
-use crate::change::{Consent, plain};
+use crate::change::Consent;
 use crate::once::{self, NewFile};
-use crate::print::{Row, line_out, note};
+use crate::print::{Row, line_out, note, plain};
+use crate::session::Session;
 use crate::trust::TrustArgs;
 use crate::{fault, value};
 

@@ -1,12 +1,9 @@
-//! Global options, and the list of nouns.
-
-use std::path::PathBuf;
+//! The command tree: every noun and verb, and what each of them runs.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::connect::Endpoint;
-use crate::print::{Format, Printer};
+use crate::session::{Global, Session};
 
 /// What the shell is told.
 const EXIT_CODES: &str = "\
@@ -24,33 +21,6 @@ pub(crate) struct Args {
     global: Global,
     #[command(subcommand)]
     noun: Noun,
-}
-
-/// Options that every noun takes.
-#[derive(Parser)]
-#[command(next_help_heading = "Options of every command")]
-pub(crate) struct Global {
-    /// Where the management API is.
-    #[arg(
-        long,
-        global = true,
-        env = "RRCTL_ENDPOINT",
-        default_value = "http://127.0.0.1:7420",
-        value_name = "URL"
-    )]
-    pub(crate) endpoint: String,
-    /// File that holds the token. The token itself can be given in RRCTL_TOKEN, never as an argument.
-    #[arg(long, global = true, env = "RRCTL_TOKEN_FILE", value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Certificate authority (PEM) that the endpoint's certificate must come from; the system's own when not given.
-    #[arg(long, global = true, env = "RRCTL_CA_FILE", value_name = "FILE")]
-    pub(crate) ca_file: Option<PathBuf>,
-    /// Organization, by name or id.
-    #[arg(long, global = true, env = "RRCTL_ORG", value_name = "ORG")]
-    pub(crate) org: Option<String>,
-    /// How answers are printed.
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
 }
 
 #[derive(Subcommand)]
@@ -120,13 +90,7 @@ enum Noun {
 
 impl Args {
     pub(crate) async fn run(self) -> Result<()> {
-        let session = || -> Result<Session> {
-            Ok(Session {
-                endpoint: Endpoint::parse(&self.global)?,
-                org: self.global.org.clone(),
-                print: Printer::new(self.global.output),
-            })
-        };
+        let session = || Session::open(self.global);
         match self.noun {
             #[cfg(feature = "dev")]
             Noun::Dev(args) => Box::pin(crate::dev::run(args)).await,
@@ -152,21 +116,5 @@ impl Args {
             Noun::Token(verb) => Box::pin(verb.run(session()?)).await,
             Noun::Whoami => crate::token::whoami(session()?).await,
         }
-    }
-}
-
-/// What a verb works with.
-pub(crate) struct Session {
-    pub(crate) endpoint: Endpoint,
-    org: Option<String>,
-    pub(crate) print: Printer,
-}
-
-impl Session {
-    /// The organization that was named.
-    pub(crate) fn org(&self) -> Result<String> {
-        self.org.clone().ok_or_else(|| {
-            crate::fault::usage("no organization was named", "give --org NAME or set RRCTL_ORG")
-        })
     }
 }

@@ -1,5 +1,6 @@
 //! `rrctl audit`: who changed what, and whether the history is still the one that nodes have seen.
 
+mod claim;
 mod edge;
 mod verify;
 
@@ -8,10 +9,10 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::audit_service_client::AuditServiceClient;
 
-use crate::args::Session;
 use crate::moment::Moment;
 use crate::page::Newest;
 use crate::print::{self, Row, line_out, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

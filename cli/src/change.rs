@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use rr_contract::wire::{FieldMask, fleet};
 
 use crate::fault;
+use crate::print::plain;
 
 /// On what condition something is changed or removed.
 #[derive(Args)]
@@ -74,12 +75,6 @@ pub(crate) struct DefaultEffect {
     /// What is said of a request that none of its rules matches; allow when never given.
     #[arg(long, value_enum)]
     pub(crate) default_effect: Option<Effect>,
-}
-
-/// The name of an enum's value, for people: without its prefix, in lower case.
-pub(crate) fn plain(name: &str, prefix: &str) -> String {
-    let name = name.strip_prefix(prefix).unwrap_or(name);
-    if name == "UNSPECIFIED" { String::new() } else { name.to_lowercase().replace('_', "-") }
 }
 
 /// What is said of a request that no rule matches, for people.

@@ -18,7 +18,6 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Uri};
 use tonic::{Request, Status};
 
-use crate::args::Global;
 use crate::fault;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,14 +34,6 @@ pub(crate) struct Endpoint {
 pub(crate) type Connection = InterceptedService<Channel, WithToken>;
 
 impl Endpoint {
-    pub(crate) fn parse(global: &Global) -> Result<Self> {
-        let token = match env::var("RRCTL_TOKEN") {
-            Ok(text) if !text.trim().is_empty() => Some(Secret::from(text.trim().to_owned())),
-            _ => global.token_file.as_deref().map(read_token).transpose()?,
-        };
-        Self::new(&global.endpoint, token, global.ca_file.as_deref())
-    }
-
     pub(crate) fn new(url: &str, token: Option<Secret>, ca: Option<&Path>) -> Result<Self> {
         let bad = |why: &str| {
             fault::usage(&format!("endpoint {url:?} {why}"), "write it like https://control.example.com:7420")
@@ -202,6 +193,14 @@ fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
+}
+
+/// The token of RRCTL_TOKEN, or else of a file.
+pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>> {
+    match env::var("RRCTL_TOKEN") {
+        Ok(text) if !text.trim().is_empty() => Ok(Some(Secret::from(text.trim().to_owned()))),
+        _ => file.map(read_token).transpose(),
+    }
 }
 
 fn read_token(path: &Path) -> Result<Secret> {

@@ -14,14 +14,14 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
-use crate::args::Session;
-use crate::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect, plain};
+use crate::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::connect::Connection;
 use crate::fault;
 use crate::moment::Moment;
 use crate::page::{self, Listing};
 use crate::plan::Agreement;
-use crate::print::{Row, time};
+use crate::print::{Row, plain, time};
+use crate::session::Session;
 
 use self::caller::{CallerArgs, UpdateArgs};
 use self::sealing::SealingArgs;

@@ -9,10 +9,10 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
 use crate::apply::format::Written;
-use crate::args::Session;
 use crate::connect::Connection;
 use crate::page::Listing;
 use crate::print::line_out;
+use crate::session::Session;
 use crate::{credential, filter, meter, proxy, region, rule, target};
 
 #[derive(Args)]

@@ -6,12 +6,12 @@ use rr_contract::wire::fleet::FilterAction;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::filter_service_client::FilterServiceClient;
 
-use crate::args::Session;
-use crate::change::{Condition, Consent, Mask, Owner, plain};
+use crate::change::{Condition, Consent, Mask, Owner};
 use crate::connect::Connection;
 use crate::page::{self, Listing};
 use crate::parent::{self, Parent};
-use crate::print::Row;
+use crate::print::{Row, plain};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

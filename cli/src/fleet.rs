@@ -5,9 +5,8 @@ use clap::Args;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 
-use crate::args::Session;
-use crate::change::plain;
-use crate::print::{Row, line_out, note, time};
+use crate::print::{Row, few, line_out, note, plain, time};
+use crate::session::Session;
 use crate::value;
 
 #[derive(Args)]
@@ -233,9 +232,9 @@ impl Row for fleet::ResourceInRegion {
             count(true).to_string(),
             count(false).to_string(),
             self.refusals.len().to_string(),
-            crate::wait::few(&self.behind),
-            crate::wait::few(&self.disconnected),
-            crate::wait::few(&self.through),
+            few(&self.behind),
+            few(&self.disconnected),
+            few(&self.through),
         ]
     }
 }

@@ -6,10 +6,10 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
 use serde_json::Value;
 
-use crate::args::Session;
 use crate::page;
 use crate::plan::Agreement;
 use crate::print::Row;
+use crate::session::Session;
 
 /// Which two revisions.
 #[derive(Args)]

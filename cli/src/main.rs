@@ -36,6 +36,7 @@ mod request;
 mod revision;
 mod role;
 mod rule;
+mod session;
 mod target;
 mod token;
 mod trust;

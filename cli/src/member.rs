@@ -5,11 +5,11 @@ use clap::Subcommand;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::member_service_client::MemberServiceClient;
 
-use crate::args::Session;
 use crate::change::{Condition, Mask};
 use crate::page::{self, Listing};
 use crate::print::{Row, time};
 use crate::role::{self, OrgRole};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

@@ -7,13 +7,13 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::meter::Counts;
 use rr_contract::wire::management::meter_service_client::MeterServiceClient;
 
-use crate::args::Session;
 use crate::change::{Condition, Consent, Mask, Owner};
 use crate::connect::Connection;
 use crate::limits;
 use crate::matching::{self, OnlyWhen, Typed};
 use crate::page::{self, Listing};
 use crate::print::Row;
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

@@ -17,7 +17,6 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use rr_contract::wire::management::node_token_service_client::NodeTokenServiceClient;
 
-use crate::args::Session;
 use crate::change::Condition;
 use crate::connect::Connection;
 use crate::fault;
@@ -25,6 +24,7 @@ use crate::key_file::KeyFileArgs;
 use crate::once::{self, NewFile};
 use crate::page;
 use crate::print::{self, Row, line_out, note, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

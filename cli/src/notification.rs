@@ -5,11 +5,10 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::notification_service_client::NotificationServiceClient;
 
-use crate::args::Session;
-use crate::change::plain;
 use crate::fault;
 use crate::page::Newest;
-use crate::print::{self, Row, time};
+use crate::print::{self, Row, plain, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

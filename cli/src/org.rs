@@ -5,13 +5,13 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 
-use crate::args::Session;
 use crate::change::{Condition, Consent, Mask};
 use crate::fault;
 use crate::limits::{self, LimitArgs};
 use crate::page::{self, Listing};
 use crate::plan::Agreement;
 use crate::print::{Row, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

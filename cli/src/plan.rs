@@ -7,8 +7,7 @@ use clap::Args;
 use rr_contract::wire::management as mg;
 use serde::Serialize;
 
-use crate::change::plain;
-use crate::print::{Printer, line_out, note};
+use crate::print::{Printer, line_out, note, plain};
 use crate::value;
 
 /// Whether it is done, asked about or only shown.

@@ -5,12 +5,12 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 
-use crate::args::Session;
 use crate::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::connect::Connection;
 use crate::limits::{self, LimitArgs};
 use crate::page::{self, Listing};
 use crate::print::{Row, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

@@ -15,7 +15,6 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
 
-use crate::args::Session;
 use crate::change::{Condition, Mask};
 use crate::connect::Connection;
 use crate::fault;
@@ -23,6 +22,7 @@ use crate::key_file::{PassphraseArgs, write_new};
 use crate::page::{self, Listing};
 use crate::plan::Agreement;
 use crate::print::{Row, note, time};
+use crate::session::Session;
 use crate::trust::TrustFile;
 
 /// How long secrets may be sealed to a statement before it is renewed.

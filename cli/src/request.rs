@@ -6,8 +6,8 @@ use rr_contract::model::time::duration;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::request_service_client::RequestServiceClient;
 
-use crate::args::Session;
 use crate::print::{Row, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

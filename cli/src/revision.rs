@@ -5,9 +5,9 @@ use clap::Subcommand;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
 
-use crate::args::Session;
 use crate::page::Newest;
 use crate::print::{Row, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

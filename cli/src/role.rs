@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use rr_contract::wire::management as mg;
 
-use crate::change::plain;
+use crate::print::plain;
 
 /// Roles in an organization.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

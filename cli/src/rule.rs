@@ -5,13 +5,13 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::rule_service_client::RuleServiceClient;
 
-use crate::args::Session;
-use crate::change::{Condition, Consent, Effect, Mask, Owner, plain};
+use crate::change::{Condition, Consent, Effect, Mask, Owner};
 use crate::connect::Connection;
 use crate::matching::{self, Typed, When};
 use crate::page::{self, Listing};
 use crate::parent::{self, Parent};
-use crate::print::Row;
+use crate::print::{Row, plain};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

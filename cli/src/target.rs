@@ -6,12 +6,12 @@ use rr_contract::model::time::wire_duration;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
-use crate::args::Session;
 use crate::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::connect::Connection;
 use crate::page::{self, Listing};
 use crate::plan::Agreement;
 use crate::print::{Row, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

@@ -11,7 +11,6 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use serde::Serialize;
 
-use crate::args::Session;
 use crate::change::Condition;
 use crate::connect::Connection;
 use crate::fault;
@@ -20,6 +19,7 @@ use crate::once::{self, NewFile};
 use crate::page;
 use crate::print::{Row, time};
 use crate::role::{self, Granted};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

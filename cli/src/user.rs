@@ -5,10 +5,10 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::user_service_client::UserServiceClient;
 
-use crate::args::Session;
 use crate::change::{Condition, Mask};
 use crate::page::{self, Listing};
 use crate::print::{Row, time};
+use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {

@@ -8,9 +8,9 @@ use rr_contract::model::time::wire_duration;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 
-use crate::args::Session;
 use crate::fault;
-use crate::print::{Row, note};
+use crate::print::{Row, few, note};
+use crate::session::Session;
 
 /// What the answer may take beyond the deadline.
 const GRACE: Duration = Duration::from_secs(15);
@@ -151,16 +151,6 @@ impl Row for fleet::RegionProgress {
             few(&self.disconnected),
         ]
     }
-}
-
-/// Some ids for people.
-pub(crate) fn few(ids: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let mut text = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if ids.len() > SHOWN {
-        text.push_str(&format!(" and {} more", ids.len() - SHOWN));
-    }
-    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 #[cfg(test)]

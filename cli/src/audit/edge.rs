@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
-use super::verify::Claim;
+use super::claim::Claim;
 use crate::fault;
 
 const TIMEOUT: Duration = Duration::from_secs(10);

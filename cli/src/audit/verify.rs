@@ -13,9 +13,10 @@ use rr_contract::wire::management::audit_service_client::AuditServiceClient;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use serde::Serialize;
 
-use crate::args::Session;
+use super::claim::{Claim, of_nodes};
 use crate::node;
 use crate::print::Row;
+use crate::session::Session;
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
@@ -23,19 +24,6 @@ pub(crate) struct VerifyArgs {
     /// than once.
     #[arg(long = "edge", value_name = "URL")]
     edges: Vec<String>,
-}
-
-/// What somebody says that the head was at a revision.
-#[derive(Debug, Clone)]
-pub(super) struct Claim {
-    /// Who says it.
-    pub(super) who: String,
-    /// Whether he was asked himself: that he knows no head is then no answer.
-    pub(super) asked: bool,
-    /// The history that he counts in, where he says.
-    pub(super) lineage: Option<Vec<u8>>,
-    pub(super) revision: u64,
-    pub(super) audit: Vec<u8>,
 }
 
 /// What was compared, and what came of it.
@@ -107,26 +95,6 @@ impl VerifyArgs {
             }
         }
     }
-}
-
-/// What nodes keep of the chain, by way of the control plane: what they run on, and what they would come back with.
-fn of_nodes(nodes: &[Node]) -> Vec<Claim> {
-    let mut claims = Vec::new();
-    for node in nodes {
-        for (what, position) in [("", &node.running), (" on disk", &node.on_disk)] {
-            let Some(position) = position else { continue };
-            if what.is_empty() || node.running.as_ref() != Some(position) {
-                claims.push(Claim {
-                    who: format!("node {}{what}", node.id),
-                    asked: false,
-                    lineage: Some(position.lineage.clone()),
-                    revision: position.revision,
-                    audit: position.audit.clone(),
-                });
-            }
-        }
-    }
-    claims
 }
 
 /// Nodes that have seen another history themselves.
