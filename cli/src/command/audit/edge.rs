@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -70,8 +71,11 @@ async fn ask(host: &str, port: u16) -> Result<Vec<u8>> {
 fn parse(url: &str, body: &[u8]) -> Result<Claim> {
     let position: Position = serde_json::from_slice(body)
         .with_context(|| format!("position of edge {url}; is that its admin port?"))?;
-    let bytes =
-        |text: &str| hex(text).with_context(|| format!("position of edge {url} holds {text:?}, not hex"));
+    let bytes = |text: &str| {
+        HEXLOWER_PERMISSIVE
+            .decode(text.as_bytes())
+            .with_context(|| format!("position of edge {url} holds {text:?}, not hex"))
+    };
     Ok(Claim {
         who: format!("edge {url}"),
         asked: true,
@@ -79,14 +83,6 @@ fn parse(url: &str, body: &[u8]) -> Result<Claim> {
         revision: position.revision,
         audit: bytes(&position.audit)?,
     })
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| (high << 4) | low).collect())
 }
 
 #[cfg(test)]
