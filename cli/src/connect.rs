@@ -8,10 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use hyper_util::rt::TokioIo;
 use rr_contract::secret::Secret;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -107,69 +111,21 @@ impl Interceptor for WithToken {
 }
 
 /// A TCP connection, or TLS over one.
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-}
+type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-async fn dial(
-    uri: Uri,
-    tls: Option<Arc<rustls::ClientConfig>>,
-) -> std::io::Result<hyper_util::rt::TokioIo<Io>> {
+async fn dial(uri: Uri, tls: Option<Arc<rustls::ClientConfig>>) -> std::io::Result<TokioIo<Io>> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
     let tcp = TcpStream::connect((host.as_str(), port)).await?;
     tcp.set_nodelay(true)?;
     let io = match tls {
-        None => Io::Plain(tcp),
+        None => Either::Left(tcp),
         Some(config) => {
             let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
-            Io::Tls(Box::new(tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?))
+            Either::Right(Box::new(TlsConnector::from(config).connect(name, tcp).await?))
         }
     };
-    Ok(hyper_util::rt::TokioIo::new(io))
-}
-
-mod io {
-    use std::io::Result;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::Io;
-
-    impl AsyncRead for Io {
-        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
-                Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
-            }
-        }
-    }
-
-    impl AsyncWrite for Io {
-        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
-                Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
-            }
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_flush(cx),
-                Self::Tls(io) => Pin::new(io).poll_flush(cx),
-            }
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
-                Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
-            }
-        }
-    }
+    Ok(TokioIo::new(io))
 }
 
 fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
