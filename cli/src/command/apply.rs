@@ -76,16 +76,14 @@ impl ApplyArgs {
         sealing::seal(&mut written, &connection, &org, &self.trust).await?;
         let mut stub = ApplyServiceClient::new(connection);
 
-        let header = mg::ApplyHeader {
+        let header = self.consent.with(mg::ApplyHeader {
             org,
             owner: self.owner.clone(),
             prune: self.prune,
             dry_run: true,
             expected_revision: self.expect,
-            allow_partial: self.consent.allow_partial,
-            allow_mass_removal: self.consent.allow_mass_removal,
-            ..mg::ApplyHeader::default()
-        };
+            ..Default::default()
+        });
         let documents = written.iter().map(|one| one.document.clone()).collect();
         let planned = match upload::send(&mut stub, header.clone(), documents).await {
             Ok(outcome) => outcome,

@@ -129,22 +129,19 @@ impl Verb {
             }
             Self::Update(args) => print.one(&args.run(connection, org).await?),
             Self::Delete { credential, condition, cascade, agreement, consent } => {
-                let ask = mg::DeleteCredentialRequest {
+                let ask = consent.with(mg::DeleteCredentialRequest {
                     org,
                     credential,
                     etag: condition.etag,
                     cascade: cascade.users,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                    dry_run: true,
-                    expected_plan: String::new(),
-                };
+                    ..Default::default()
+                });
                 let what = format!("delete credential {}", ask.credential);
-                let show = async || Ok(stub.delete_credential(ask.clone()).await?.into_inner());
-                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
-                let ask = mg::DeleteCredentialRequest { dry_run: false, expected_plan: planned.plan, ..ask };
-                let revision = stub.delete_credential(ask).await?.into_inner().revision;
-                print.done(&format!("deleted at revision {revision}"))
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteCredentialRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_credential(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
             }
         }
     }
@@ -216,14 +213,13 @@ impl ReplaceArgs {
             return Err(fault::usage("an API key needs the header it goes into", "give --header NAME"));
         }
         let sealed = self.sealing.seal(&connection, &org, id, version, Slot::bearer()).await?;
-        let ask = mg::ReplaceSecretRequest {
+        let ask = self.consent.with(mg::ReplaceSecretRequest {
             org,
             credential: credential.id,
             version,
             sealed: Some(sealed),
-            allow_partial: self.consent.allow_partial,
-            allow_mass_removal: self.consent.allow_mass_removal,
-        };
+            ..Default::default()
+        });
         Ok(stub.replace_secret(ask).await?.into_inner().credential.unwrap_or_default())
     }
 }
@@ -235,12 +231,11 @@ pub(crate) async fn create(
     credential: mg::Credential,
     consent: Consent,
 ) -> Result<mg::CreateCredentialResponse> {
-    let ask = mg::CreateCredentialRequest {
+    let ask = consent.with(mg::CreateCredentialRequest {
         org: org.to_owned(),
         credential: Some(credential),
-        allow_partial: consent.allow_partial,
-        allow_mass_removal: consent.allow_mass_removal,
-    };
+        ..Default::default()
+    });
     Ok(CredentialServiceClient::new(connection).create_credential(ask).await?.into_inner())
 }
 

@@ -148,12 +148,8 @@ impl Verb {
                 let mut filter = mg::Filter { name, parent: Some(on.into()), ..mg::Filter::default() };
                 DoesNow::from(does).put(&mut filter, &mut mask);
                 settings.put(&mut filter, &mut mask);
-                let ask = mg::CreateFilterRequest {
-                    org,
-                    filter: Some(filter),
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                let ask =
+                    consent.with(mg::CreateFilterRequest { org, filter: Some(filter), ..Default::default() });
                 print.one(&stub.create_filter(ask).await?.into_inner().filter.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -166,25 +162,22 @@ impl Verb {
                 does.put(&mut filter, &mut mask);
                 settings.put(&mut filter, &mut mask);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateFilterRequest {
+                let ask = consent.with(mg::UpdateFilterRequest {
                     org,
                     name,
                     filter: Some(filter),
                     update_mask,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                    ..Default::default()
+                });
                 print.one(&stub.update_filter(ask).await?.into_inner().filter.unwrap_or_default())
             }
             Self::Delete { filter, condition, consent } => {
-                let ask = mg::DeleteFilterRequest {
+                let ask = consent.with(mg::DeleteFilterRequest {
                     org,
                     filter,
                     etag: condition.etag,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
                     ..Default::default()
-                };
+                });
                 let revision = stub.delete_filter(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

@@ -6,6 +6,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
 use serde_json::Value;
 
+use crate::flags::change::Consent;
 use crate::flags::page;
 use crate::flags::plan::Agreement;
 use crate::print::Row;
@@ -60,15 +61,16 @@ impl DiffArgs {
 impl RollbackArgs {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
+        let consent =
+            Consent { allow_partial: self.allow_partial, allow_mass_removal: self.allow_mass_removal };
         let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
-        let ask = mg::RollbackOrgRequest {
+        let ask = consent.with(mg::RollbackOrgRequest {
             org,
             revision: self.revision,
             dry_run: true,
             expected_revision: self.expect,
-            allow_partial: self.allow_partial,
-            allow_mass_removal: self.allow_mass_removal,
-        };
+            ..Default::default()
+        });
         let what = format!("roll {} back to revision {}", ask.org, ask.revision);
         let show = async || Ok(stub.rollback_org(ask.clone()).await?.into_inner());
         let Some(planned) = self.agreement.to(session.print, &what, show).await? else { return Ok(()) };

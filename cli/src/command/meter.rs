@@ -171,12 +171,8 @@ impl Verb {
                 let mut meter = mg::Meter { name, proxy: on, ..mg::Meter::default() };
                 CountedNow::from(counts).put(&mut meter, &mut mask);
                 settings.put(&mut meter, &mut mask)?;
-                let ask = mg::CreateMeterRequest {
-                    org,
-                    meter: Some(meter),
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                let ask =
+                    consent.with(mg::CreateMeterRequest { org, meter: Some(meter), ..Default::default() });
                 print.one(&stub.create_meter(ask).await?.into_inner().meter.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -194,25 +190,22 @@ impl Verb {
                 settings.put(&mut meter, &mut mask)?;
                 meter.etag = condition.or(meter.etag);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateMeterRequest {
+                let ask = consent.with(mg::UpdateMeterRequest {
                     org,
                     name,
                     meter: Some(meter),
                     update_mask,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                    ..Default::default()
+                });
                 print.one(&stub.update_meter(ask).await?.into_inner().meter.unwrap_or_default())
             }
             Self::Delete { meter, condition, consent } => {
-                let ask = mg::DeleteMeterRequest {
+                let ask = consent.with(mg::DeleteMeterRequest {
                     org,
                     meter,
                     etag: condition.etag,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
                     ..Default::default()
-                };
+                });
                 let revision = stub.delete_meter(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

@@ -156,11 +156,7 @@ impl Verb {
                 let mut org = mg::Org { name, ..mg::Org::default() };
                 settings.put(&mut org, &mut Mask::default());
                 let reply = stub
-                    .create_org(mg::CreateOrgRequest {
-                        org: Some(org),
-                        allow_partial: consent.allow_partial,
-                        allow_mass_removal: consent.allow_mass_removal,
-                    })
+                    .create_org(consent.with(mg::CreateOrgRequest { org: Some(org), ..Default::default() }))
                     .await?
                     .into_inner();
                 print.one(&reply.org.unwrap_or_default())
@@ -187,32 +183,23 @@ impl Verb {
                 let mut mask = Mask::default();
                 settings.put(&mut org, &mut mask);
                 org.etag = condition.or(org.etag);
-                let ask = mg::UpdateOrgRequest {
+                let ask = consent.with(mg::UpdateOrgRequest {
                     name,
                     org: Some(org),
                     update_mask: mask.finish()?,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                    ..Default::default()
+                });
                 print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
             }
             Self::Delete { org, condition, agreement, consent } => {
-                let ask = mg::DeleteOrgRequest {
-                    org,
-                    etag: condition.etag,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                    dry_run: true,
-                    expected_plan: String::new(),
-                };
+                let ask =
+                    consent.with(mg::DeleteOrgRequest { org, etag: condition.etag, ..Default::default() });
                 let what = format!("delete organization {}", ask.org);
-                let show = async || Ok(stub.delete_org(ask.clone()).await?.into_inner());
-                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
-                let ask = mg::DeleteOrgRequest { dry_run: false, expected_plan: planned.plan, ..ask };
-                let revision = stub.delete_org(ask).await?.into_inner().revision;
-                print.done(&format!(
-                    "deleted at revision {revision}; `rrctl org undelete ID` brings it back for 30 days"
-                ))
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteOrgRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_org(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
             }
             Self::Undelete { id, consent } => {
                 if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
@@ -222,11 +209,7 @@ impl Verb {
                     ));
                 }
                 let reply = stub
-                    .undelete_org(mg::UndeleteOrgRequest {
-                        org: id,
-                        allow_partial: consent.allow_partial,
-                        allow_mass_removal: consent.allow_mass_removal,
-                    })
+                    .undelete_org(consent.with(mg::UndeleteOrgRequest { org: id, ..Default::default() }))
                     .await?
                     .into_inner();
                 print.one(&reply.org.unwrap_or_default())

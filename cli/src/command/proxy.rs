@@ -122,12 +122,8 @@ impl Verb {
             Self::Create { name, settings, consent } => {
                 let mut proxy = mg::Proxy { name, ..mg::Proxy::default() };
                 settings.put(&mut proxy, &mut Mask::default());
-                let ask = mg::CreateProxyRequest {
-                    org,
-                    proxy: Some(proxy),
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                let ask =
+                    consent.with(mg::CreateProxyRequest { org, proxy: Some(proxy), ..Default::default() });
                 print.one(&stub.create_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -146,25 +142,22 @@ impl Verb {
                 settings.put(&mut proxy, &mut mask);
                 proxy.etag = condition.or(proxy.etag);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateProxyRequest {
+                let ask = consent.with(mg::UpdateProxyRequest {
                     org,
                     name,
                     proxy: Some(proxy),
                     update_mask,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                    ..Default::default()
+                });
                 print.one(&stub.update_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
             }
             Self::Delete { proxy, condition, consent } => {
-                let ask = mg::DeleteProxyRequest {
+                let ask = consent.with(mg::DeleteProxyRequest {
                     org,
                     proxy,
                     etag: condition.etag,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
                     ..Default::default()
-                };
+                });
                 let revision = stub.delete_proxy(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

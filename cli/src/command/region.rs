@@ -115,18 +115,13 @@ impl Verb {
             }
             Self::Delete { region, condition, agreement } => {
                 let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
-                let ask = mg::DeleteRegionRequest {
-                    region,
-                    etag: condition.etag,
-                    dry_run: true,
-                    expected_plan: String::new(),
-                };
+                let ask = mg::DeleteRegionRequest { region, etag: condition.etag, ..Default::default() };
                 let what = format!("delete region {}", ask.region);
-                let show = async || Ok(stub.delete_region(ask.clone()).await?.into_inner());
-                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
-                let ask = mg::DeleteRegionRequest { dry_run: false, expected_plan: planned.plan, ..ask };
-                let revision = stub.delete_region(ask).await?.into_inner().revision;
-                print.done(&format!("deleted at revision {revision}"))
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteRegionRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_region(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
             }
         }
     }

@@ -137,12 +137,7 @@ impl Verb {
                 let mut mask = Mask::default();
                 mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
                 settings.put(&mut rule, &mut mask)?;
-                let ask = mg::CreateRuleRequest {
-                    org,
-                    rule: Some(rule),
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                let ask = consent.with(mg::CreateRuleRequest { org, rule: Some(rule), ..Default::default() });
                 print.one(&stub.create_rule(ask).await?.into_inner().rule.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -161,25 +156,22 @@ impl Verb {
                 settings.put(&mut rule, &mut mask)?;
                 rule.etag = condition.or(rule.etag);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateRuleRequest {
+                let ask = consent.with(mg::UpdateRuleRequest {
                     org,
                     name,
                     rule: Some(rule),
                     update_mask,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                    ..Default::default()
+                });
                 print.one(&stub.update_rule(ask).await?.into_inner().rule.unwrap_or_default())
             }
             Self::Delete { rule, condition, consent } => {
-                let ask = mg::DeleteRuleRequest {
+                let ask = consent.with(mg::DeleteRuleRequest {
                     org,
                     rule,
                     etag: condition.etag,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
                     ..Default::default()
-                };
+                });
                 let revision = stub.delete_rule(ask).await?.into_inner().revision;
                 print.done(&format!("deleted at revision {revision}"))
             }

@@ -116,12 +116,8 @@ impl Verb {
             Self::Create { name, base_url, settings, consent } => {
                 let mut target = mg::Target { name, base_url, ..mg::Target::default() };
                 settings.put(&mut target, &mut Mask::default());
-                let ask = mg::CreateTargetRequest {
-                    org,
-                    target: Some(target),
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                let ask =
+                    consent.with(mg::CreateTargetRequest { org, target: Some(target), ..Default::default() });
                 print.one(&stub.create_target(ask).await?.into_inner().target.unwrap_or_default())
             }
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
@@ -135,33 +131,29 @@ impl Verb {
                 mask.put("base_url", &mut target.base_url, base_url);
                 settings.put(&mut target, &mut mask);
                 let update_mask = mask.finish()?;
-                let ask = mg::UpdateTargetRequest {
+                let ask = consent.with(mg::UpdateTargetRequest {
                     org,
                     name,
                     target: Some(target),
                     update_mask,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                };
+                    ..Default::default()
+                });
                 print.one(&stub.update_target(ask).await?.into_inner().target.unwrap_or_default())
             }
             Self::Delete { target, condition, cascade, agreement, consent } => {
-                let ask = mg::DeleteTargetRequest {
+                let ask = consent.with(mg::DeleteTargetRequest {
                     org,
                     target,
                     etag: condition.etag,
                     cascade: cascade.users,
-                    allow_partial: consent.allow_partial,
-                    allow_mass_removal: consent.allow_mass_removal,
-                    dry_run: true,
-                    expected_plan: String::new(),
-                };
+                    ..Default::default()
+                });
                 let what = format!("delete target {}", ask.target);
-                let show = async || Ok(stub.delete_target(ask.clone()).await?.into_inner());
-                let Some(planned) = agreement.to(print, &what, show).await? else { return Ok(()) };
-                let ask = mg::DeleteTargetRequest { dry_run: false, expected_plan: planned.plan, ..ask };
-                let revision = stub.delete_target(ask).await?.into_inner().revision;
-                print.done(&format!("deleted at revision {revision}"))
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteTargetRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_target(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use rr_contract::wire::{FieldMask, fleet};
+use rr_contract::wire::{FieldMask, fleet, management as mg};
 
 use crate::fault;
 use crate::print::plain;
@@ -32,6 +32,33 @@ pub(crate) struct Consent {
     /// Writes although it takes more than 50 resources and 30 % of what a region holds from its nodes.
     #[arg(long)]
     pub(crate) allow_mass_removal: bool,
+}
+
+/// A request that takes consent.
+pub(crate) trait Consented {
+    fn consent(&mut self, given: Consent);
+}
+
+macro_rules! consented {
+    ($($request:ident)*) => {
+        $(impl Consented for mg::$request {
+            fn consent(&mut self, given: Consent) {
+                self.allow_partial = given.allow_partial;
+                self.allow_mass_removal = given.allow_mass_removal;
+            }
+        })*
+    };
+}
+consented! {
+    ApplyHeader CreateCredentialRequest CreateFilterRequest CreateMeterRequest CreateOrgRequest CreateProxyRequest CreateRuleRequest CreateTargetRequest DeleteCredentialRequest DeleteFilterRequest DeleteMeterRequest DeleteOrgRequest DeleteProxyRequest DeleteRuleRequest DeleteTargetRequest ReplaceSecretRequest RollbackOrgRequest UndeleteOrgRequest UpdateCredentialRequest UpdateFilterRequest UpdateMeterRequest UpdateOrgRequest UpdateProxyRequest UpdateRuleRequest UpdateTargetRequest
+}
+
+impl Consent {
+    /// The request with the consent that was given.
+    pub(crate) fn with<R: Consented>(self, mut request: R) -> R {
+        request.consent(self);
+        request
+    }
 }
 
 /// What goes with something that is removed.

@@ -51,6 +51,38 @@ macro_rules! planned {
 }
 planned! { DeleteOrgResponse DeleteRegionResponse DeleteTargetResponse DeleteCredentialResponse }
 
+/// An answer to a removal: its plan, or that it was done.
+pub(crate) trait Removal: Planned {
+    fn plan(&self) -> &str;
+    /// What the user is told once it was done.
+    fn done(&self) -> String;
+}
+
+macro_rules! removal {
+    ($($response:ident)*) => {
+        $(impl Removal for mg::$response {
+            fn plan(&self) -> &str {
+                &self.plan
+            }
+
+            fn done(&self) -> String {
+                format!("deleted at revision {}", self.revision)
+            }
+        })*
+    };
+}
+removal! { DeleteRegionResponse DeleteTargetResponse DeleteCredentialResponse }
+
+impl Removal for mg::DeleteOrgResponse {
+    fn plan(&self) -> &str {
+        &self.plan
+    }
+
+    fn done(&self) -> String {
+        format!("deleted at revision {}; `rrctl org undelete ID` brings it back for 30 days", self.revision)
+    }
+}
+
 impl Planned for mg::RollbackOrgResponse {
     fn changes(&self) -> &[mg::PlannedChange] {
         &self.changes
@@ -102,6 +134,21 @@ impl Agreement {
             )?;
         }
         Ok(Some(planned))
+    }
+}
+
+impl Agreement {
+    /// Removes what was agreed to, and nothing else. `call` takes whether it is a dry run, and the plan that is carried out.
+    pub(crate) async fn remove<R: Removal>(
+        self,
+        print: Printer,
+        what: &str,
+        mut call: impl AsyncFnMut(bool, String) -> Result<R>,
+    ) -> Result<()> {
+        let ask = async || call(true, String::new()).await;
+        let Some(planned) = self.to(print, what, ask).await? else { return Ok(()) };
+        let removed = call(false, planned.plan().to_owned()).await?;
+        print.done(&removed.done())
     }
 }
 

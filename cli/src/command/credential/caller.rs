@@ -222,14 +222,13 @@ impl UpdateArgs {
         }
         self.common.put(&mut credential, &mut mask);
         credential.etag = self.condition.or(credential.etag);
-        let ask = mg::UpdateCredentialRequest {
+        let ask = self.consent.with(mg::UpdateCredentialRequest {
             org,
             name: self.credential,
             credential: Some(credential),
             update_mask: mask.finish()?,
-            allow_partial: self.consent.allow_partial,
-            allow_mass_removal: self.consent.allow_mass_removal,
-        };
+            ..Default::default()
+        });
         Ok(stub.update_credential(ask).await?.into_inner().credential.unwrap_or_default())
     }
 }
