@@ -3,52 +3,21 @@
 //! Speaks only the contract, except `dev`, which starts both planes in this process.
 //! Exit codes: 0 done, 1 refused or failed, 2 used wrongly.
 
-mod apply;
-mod args;
-mod audit;
-mod change;
+mod command;
 mod connect;
-mod credential;
-#[cfg(feature = "dev")]
-mod dev;
-mod export;
 mod fault;
-mod filter;
-mod fleet;
-mod history;
-mod key_file;
-mod limits;
-mod matching;
-mod member;
-mod meter;
-mod moment;
-mod node;
-mod notification;
+mod flags;
 mod once;
-mod org;
-mod page;
-mod parent;
-mod plan;
 mod print;
-mod proxy;
-mod region;
-mod request;
-mod revision;
-mod role;
-mod rule;
-mod target;
-mod token;
-mod trust;
-mod user;
-mod value;
-mod wait;
+mod prompt;
+mod session;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = command::Args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fault::report(&anyhow::Error::new(error).context("start the runtime")),

@@ -140,6 +140,22 @@ pub(crate) fn time(at: Option<&pbjson_types::Timestamp>) -> String {
         .unwrap_or_default()
 }
 
+/// The name of an enum's value, for people: without its prefix, in lower case.
+pub(crate) fn plain(name: &str, prefix: &str) -> String {
+    let name = name.strip_prefix(prefix).unwrap_or(name);
+    if name == "UNSPECIFIED" { String::new() } else { name.to_lowercase().replace('_', "-") }
+}
+
+/// Some ids for people.
+pub(crate) fn few(ids: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN {
+        text.push_str(&format!(" and {} more", ids.len() - SHOWN));
+    }
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
 fn json<T: Serialize>(value: &T) -> Result<()> {
     line_out(&serde_json::to_string_pretty(value)?)
 }

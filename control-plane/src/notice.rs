@@ -6,6 +6,7 @@
 mod fleet;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::NotificationId;
 use rr_contract::wire::fleet::{Refusal, Why};
 use rr_contract::wire::management::NotificationKind;
@@ -132,7 +133,7 @@ fn refused(org: &str, id: &str, wanted: &[u8]) -> About {
         org: org.to_owned(),
         kind: NotificationKind::ResourceRefused,
         subject: id.to_owned(),
-        window: hex(wanted),
+        window: HEXLOWER.encode(wanted),
     }
 }
 
@@ -175,7 +176,7 @@ pub(crate) fn session_refused(now: i64, node: &str, refusal: &Refusal, region: &
         org: String::new(),
         kind: NotificationKind::ResourceRefused,
         subject: node.to_owned(),
-        window: format!("{}:{}", refusal.why().as_str_name(), hex(&refusal.wanted)),
+        window: format!("{}:{}", refusal.why().as_str_name(), HEXLOWER.encode(&refusal.wanted)),
     };
     about.says(
         now,
@@ -257,15 +258,6 @@ fn reason(refusal: &Refusal) -> String {
 
 fn shown(at: i64) -> String {
     DateTime::<Utc>::from(time_of(at)).to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes everything");
-        text
-    })
 }
 
 #[cfg(test)]

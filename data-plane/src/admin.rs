@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -184,10 +185,10 @@ struct PositionBody {
 impl PositionBody {
     fn of(position: Position) -> Self {
         Self {
-            lineage: hex(&position.lineage),
+            lineage: HEXLOWER.encode(&position.lineage),
             revision: position.revision,
             region: position.region.to_string(),
-            digest: hex(&position.digest),
+            digest: HEXLOWER.encode(&position.digest),
             count: position.count,
             audit: position.audit.map(|audit| audit.to_string()).unwrap_or_default(),
         }
@@ -198,10 +199,6 @@ fn crash(report: &fleet::CrashReport) -> serde_json::Value {
     let position =
         |wire: &Option<fleet::Position>| Position::try_from(wire.as_ref()?).ok().map(PositionBody::of);
     json!({ "tried": position(&report.tried), "running": position(&report.running), "boots": report.boots })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use rr_contract::wire::fleet::Refusal;
 use rr_contract::wire::management::NotificationKind;
 
-use super::{About, HOUR, Refused, hex, reason, remedy, shown};
+use super::{About, HOUR, Refused, reason, remedy, shown};
 use crate::store::decision::Stray;
 use crate::store::ledger::NodeClash;
 use crate::store::notification::NotificationRow;
@@ -69,7 +70,7 @@ pub(crate) fn not_withdrawn(
         org: of.org.to_owned(),
         kind: NotificationKind::ResourceRefused,
         subject: of.id.to_owned(),
-        window: format!("{}:{revision}", hex(&counted.refusal.wanted)),
+        window: format!("{}:{revision}", HEXLOWER.encode(&counted.refusal.wanted)),
     };
     let (noun, name) = (of.noun.title(), of.name);
     about.says(
@@ -118,7 +119,7 @@ pub(crate) fn region_held(
         org: org.to_owned(),
         kind: NotificationKind::RegionHeld,
         subject: state.region.clone(),
-        window: format!("{}:{}", hex(&state.held_digest), state.held_at.unwrap_or_default()),
+        window: format!("{}:{}", HEXLOWER.encode(&state.held_digest), state.held_at.unwrap_or_default()),
     };
     about.says(
         now,
@@ -140,7 +141,7 @@ pub(crate) fn node_crashed(now: i64, org: &str, crash: &crash_row::Model, region
         org: org.to_owned(),
         kind: NotificationKind::NodeCrashed,
         subject: node.clone(),
-        window: format!("{}:{}", hex(&crash.digest), crash.at),
+        window: format!("{}:{}", HEXLOWER.encode(&crash.digest), crash.at),
     };
     about.says(
         now,

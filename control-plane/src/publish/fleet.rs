@@ -12,6 +12,7 @@ mod sharing;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::{NodeId, RegionId};
 use rr_contract::model::resource::Key;
 use rr_contract::seam::{Entropy, draw};
@@ -116,7 +117,7 @@ pub(crate) struct Seat {
 
 impl Fleet {
     pub(super) fn new(ledger: Arc<dyn Ledger>, entropy: Arc<dyn Entropy>) -> Self {
-        let replica = hex(&draw::<8>(&*entropy));
+        let replica = HEXLOWER.encode(&draw::<8>(&*entropy));
         Self(Arc::new(Shared {
             replica,
             ledger,
@@ -283,11 +284,6 @@ impl LiveNode {
         standing.retain(|refusal| refusal.key.is_some());
         standing.extend(refusals.iter().filter(|refusal| refusal.key.is_none()).cloned());
     }
-}
-
-/// For people and rows.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rr_contract::model::id::NodeId;
@@ -288,7 +289,7 @@ impl Fleet {
 
     /// A name that nothing else has.
     pub(super) fn name(&self) -> String {
-        super::hex(&draw::<16>(&*self.0.entropy))
+        HEXLOWER.encode(&draw::<16>(&*self.0.entropy))
     }
 }
 

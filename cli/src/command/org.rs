@@ -1,0 +1,248 @@
+//! `rrctl org`: the tenants, and what changed in one.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::org_service_client::OrgServiceClient;
+
+use crate::fault;
+use crate::flags::change::{Condition, Consent, Mask};
+use crate::flags::limits::{self, LimitArgs};
+use crate::flags::page::{self, Listing};
+use crate::flags::plan::Agreement;
+use crate::print::{Row, time};
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Makes an organization; its maker becomes the owner.
+    Create {
+        /// `a-z`, `0-9` and `-`.
+        name: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Lists the organizations that you may see.
+    List(Listing),
+    /// Shows one.
+    Show {
+        /// Name or id.
+        org: String,
+        /// As it was at this revision.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
+    },
+    /// Changes one.
+    Update {
+        /// Name or id.
+        org: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Hides one with everything in it and stops its proxies. Asks first. After 30 days it is gone for good.
+    Delete {
+        /// Name or id.
+        org: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Brings back one that was deleted less than 30 days ago.
+    Undelete {
+        /// Id: the name may be another's by now.
+        id: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Shows what differs in the organization between two revisions.
+    Diff(crate::command::history::DiffArgs),
+    /// Brings the organization's resources back to where they were, as a new revision. Asks first. Secrets stay as
+    /// they are; credentials that were made since are deleted for good.
+    Rollback(crate::command::history::RollbackArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// For people.
+    #[arg(long)]
+    display_name: Option<String>,
+    /// Its proxies answer 402 while it is. For operators.
+    #[arg(long)]
+    suspended: Option<bool>,
+    /// Limits of each proxy that is made without its own.
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Region that it may use, by name or id; can be given more than once, and replaces those before. For operators.
+    #[arg(long = "allowed-region", value_name = "REGION")]
+    allowed_regions: Vec<String>,
+    /// Takes back every --allowed-region: all shared regions are allowed. For operators.
+    #[arg(long, conflicts_with = "allowed_regions")]
+    any_region: bool,
+    /// Whether members share their `caller-credentials`, `upstream-credentials`, `targets` or `proxies`, as
+    /// `targets=off`; can be given more than once.
+    #[arg(long = "share", value_name = "WHAT=on|off", value_parser = share)]
+    share: Vec<Share>,
+}
+
+/// One switch of what members share.
+#[derive(Debug, Clone, Copy)]
+struct Share(fn(&mut mg::Sharing) -> &mut bool, bool);
+
+fn share(text: &str) -> Result<Share, String> {
+    let wrong = || "write it like targets=off".to_owned();
+    let (what, state) = text.split_once('=').ok_or_else(wrong)?;
+    let state = match state {
+        "on" => true,
+        "off" => false,
+        _ => return Err(wrong()),
+    };
+    match what {
+        "caller-credentials" => Ok(Share(|sharing| &mut sharing.caller_credentials, state)),
+        "upstream-credentials" => Ok(Share(|sharing| &mut sharing.upstream_credentials, state)),
+        "targets" => Ok(Share(|sharing| &mut sharing.targets, state)),
+        "proxies" => Ok(Share(|sharing| &mut sharing.proxies, state)),
+        _ => Err("it is one of caller-credentials, upstream-credentials, targets, proxies".to_owned()),
+    }
+}
+
+impl Settings {
+    /// Whether a part of a field is given, so that the rest of it must be read first.
+    const fn is_partial(&self) -> bool {
+        self.limits.is_given() || !self.share.is_empty()
+    }
+
+    /// Puts what was given over what there was.
+    fn put(self, org: &mut mg::Org, mask: &mut Mask) {
+        mask.put("display_name", &mut org.display_name, self.display_name);
+        mask.put("suspended", &mut org.suspended, self.suspended);
+        let limits = self.limits.over(org.default_limits);
+        mask.put("default_limits", &mut org.default_limits, limits.map(Some));
+        mask.put_all("allowed_regions", &mut org.allowed_regions, self.allowed_regions);
+        mask.put("allowed_regions", &mut org.allowed_regions, self.any_region.then(Vec::new));
+        if !self.share.is_empty() {
+            let mut sharing = org.sharing.unwrap_or(EVERYTHING_SHARED);
+            for Share(switch, state) in self.share {
+                *switch(&mut sharing) = state;
+            }
+            mask.put("sharing", &mut org.sharing, Some(Some(sharing)));
+        }
+    }
+}
+
+/// What an unset field means.
+const EVERYTHING_SHARED: mg::Sharing =
+    mg::Sharing { caller_credentials: true, upstream_credentials: true, targets: true, proxies: true };
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let print = session.print;
+        match self {
+            Self::Diff(args) => return args.run(session).await,
+            Self::Rollback(args) => return args.run(session).await,
+            _ => {}
+        }
+        let mut stub = OrgServiceClient::new(session.endpoint.connect().await?);
+        match self {
+            Self::Create { name, settings, consent } => {
+                let mut org = mg::Org { name, ..mg::Org::default() };
+                settings.put(&mut org, &mut Mask::default());
+                let reply = stub
+                    .create_org(consent.with(mg::CreateOrgRequest { org: Some(org), ..Default::default() }))
+                    .await?
+                    .into_inner();
+                print.one(&reply.org.unwrap_or_default())
+            }
+            Self::List(Listing { filter, order_by }) => {
+                let all = page::all(async |page_size, page_token| {
+                    let (filter, order_by) = (filter.clone(), order_by.clone());
+                    let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by };
+                    let reply = stub.list_orgs(ask).await?.into_inner();
+                    Ok((reply.orgs, reply.next_page_token))
+                });
+                print.list(&all.await?)
+            }
+            Self::Show { org, at } => {
+                let reply = stub.get_org(mg::GetOrgRequest { org, revision: at }).await?.into_inner();
+                print.one(&reply.org.unwrap_or_default())
+            }
+            Self::Update { org: name, settings, condition, consent } => {
+                let mut org = mg::Org::default();
+                if settings.is_partial() {
+                    let ask = mg::GetOrgRequest { org: name.clone(), revision: 0 };
+                    org = stub.get_org(ask).await?.into_inner().org.unwrap_or_default();
+                }
+                let mut mask = Mask::default();
+                settings.put(&mut org, &mut mask);
+                org.etag = condition.or(org.etag);
+                let ask = consent.with(mg::UpdateOrgRequest {
+                    name,
+                    org: Some(org),
+                    update_mask: mask.finish()?,
+                    ..Default::default()
+                });
+                print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
+            }
+            Self::Delete { org, condition, agreement, consent } => {
+                let ask =
+                    consent.with(mg::DeleteOrgRequest { org, etag: condition.etag, ..Default::default() });
+                let what = format!("delete organization {}", ask.org);
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteOrgRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_org(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
+            }
+            Self::Undelete { id, consent } => {
+                if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
+                    return Err(fault::usage(
+                        &format!("{id:?} is no id of an organization"),
+                        "its name may be another's by now; `rrctl audit list` has the id",
+                    ));
+                }
+                let reply = stub
+                    .undelete_org(consent.with(mg::UndeleteOrgRequest { org: id, ..Default::default() }))
+                    .await?
+                    .into_inner();
+                print.one(&reply.org.unwrap_or_default())
+            }
+            Self::Diff(_) | Self::Rollback(_) => Ok(()),
+        }
+    }
+}
+
+impl Row for mg::Org {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "suspended", "default limits", "regions", "not shared", "created", "display name"];
+
+    fn cells(&self) -> Vec<String> {
+        let sharing = self.sharing.unwrap_or(EVERYTHING_SHARED);
+        let hidden: Vec<&str> = [
+            (sharing.caller_credentials, "caller-credentials"),
+            (sharing.upstream_credentials, "upstream-credentials"),
+            (sharing.targets, "targets"),
+            (sharing.proxies, "proxies"),
+        ]
+        .into_iter()
+        .filter_map(|(shared, what)| (!shared).then_some(what))
+        .collect();
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            self.suspended.to_string(),
+            limits::of(self.default_limits.as_ref()),
+            self.allowed_regions.join(" "),
+            hidden.join(" "),
+            time(self.created_at.as_ref()),
+            self.display_name.clone(),
+        ]
+    }
+}

@@ -1,0 +1,92 @@
+//! `rrctl revision`: published changes, and who made them.
+
+use anyhow::Result;
+use clap::Subcommand;
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
+
+use crate::flags::page::Newest;
+use crate::print::{Row, time};
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Lists revisions, newest first.
+    List(Newest),
+    /// Shows one.
+    Show {
+        /// Its number.
+        revision: u64,
+    },
+    /// Waits until a revision has come to the nodes. A disconnected node is listed and not waited for. Ends with 1 when it has
+    /// not come in time, and when a node refuses something.
+    Wait(crate::command::wait::WaitArgs),
+    /// Goes on with this history where nodes of a region stand in another one: after a database was restored.
+    Adopt(crate::command::fleet::AdoptArgs),
+    /// Sends on a revision that is held because nodes crashed on it.
+    Release {
+        /// Name or id.
+        #[arg(long)]
+        region: String,
+        /// The one that is held, as `rrctl fleet` shows it.
+        revision: u64,
+    },
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        match self {
+            Self::Wait(args) => return args.run(&session).await,
+            Self::Adopt(args) => return args.run(&session).await,
+            Self::Release { region, revision } => {
+                return crate::command::fleet::release(&session, region, revision).await;
+            }
+            Self::List(_) | Self::Show { .. } => {}
+        }
+        let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
+        match self {
+            Self::List(newest) => {
+                let found = newest.of(async |page_size, page_token| {
+                    let ask = mg::ListRevisionsRequest { page_size, page_token };
+                    let reply = stub.list_revisions(ask).await?.into_inner();
+                    Ok((reply.revisions, reply.next_page_token))
+                });
+                session.print.list(&found.await?)
+            }
+            Self::Wait(_) | Self::Adopt(_) | Self::Release { .. } => Ok(()),
+            Self::Show { revision } => {
+                let ask = mg::GetRevisionRequest { revision };
+                session.print.one(&stub.get_revision(ask).await?.into_inner().revision.unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl Row for mg::Revision {
+    const COLUMNS: &'static [&'static str] = &["revision", "at", "author", "call", "kept", "changes"];
+
+    fn cells(&self) -> Vec<String> {
+        let change = |change: &mg::Change| {
+            let sign = if change.removed { "-" } else { "+" };
+            format!(
+                "{sign}{} {}",
+                change.kind,
+                if change.name.is_empty() { &change.id } else { &change.name }
+            )
+        };
+        let mut changes = self.changes.iter().map(change).collect::<Vec<_>>().join(", ");
+        let more = self.change_count.saturating_sub(self.changes.len() as u64);
+        if more > 0 {
+            changes.push_str(&format!(", and {more} more"));
+        }
+        vec![
+            self.revision.to_string(),
+            time(self.at.as_ref()),
+            // What the control plane writes by itself has no token.
+            if self.author.is_empty() { self.actor.clone() } else { self.author.clone() },
+            self.call.clone(),
+            self.kept.to_string(),
+            changes,
+        ]
+    }
+}
