@@ -14,21 +14,27 @@
 
 mod admin;
 mod app;
+mod backoff;
 pub mod config;
+mod counters;
 mod current;
 mod events;
+mod executor;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
 mod identity;
 mod listen;
+mod outcome;
 mod pipeline;
 mod reply;
 mod report;
+mod seats;
 mod snapshot;
 mod sync;
 mod upstream;
 mod volatile;
+mod worker;
 
 pub use app::{Hooks, Probe, Running, StartError, start, start_with};
 pub use config::{Config, ConfigError, Settings};
