@@ -4,7 +4,6 @@
 //! is in force stays in force.
 
 pub(crate) mod apply;
-pub(crate) mod bench;
 mod compare;
 pub(crate) mod inventory;
 pub(crate) mod journal;
@@ -12,7 +11,7 @@ mod position;
 mod prove;
 mod session;
 mod skew;
-mod transaction;
+pub(crate) mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,8 +35,6 @@ use self::skew::Skew;
 pub use self::position::{AuditHead, Position};
 
 pub(crate) use self::prove::PROVE_FOR;
-
-pub(crate) use self::journal::faults;
 
 /// How often what the disk refused is tried again, and a second file looked for.
 const MEND_EVERY: Duration = Duration::from_secs(10);
