@@ -36,7 +36,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
-use crate::listen::{Bounds, Caller, Places};
+use crate::seats::{Bounds, Caller, Places};
 use crate::sync::{Board, Position};
 
 const HEAD: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use rr_contract::runtime::observe::Observability;
 
-use crate::listen::{Counters, Totals};
+use crate::counters::{Counters, Totals};
 use crate::report::SpoolHandle;
 use crate::sync::{Board, Position};
 

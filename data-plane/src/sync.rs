@@ -4,8 +4,6 @@
 //! is in force stays in force.
 
 pub(crate) mod apply;
-mod backoff;
-pub(crate) mod bench;
 mod compare;
 pub(crate) mod inventory;
 pub(crate) mod journal;
@@ -13,7 +11,7 @@ mod position;
 mod prove;
 mod session;
 mod skew;
-mod transaction;
+pub(crate) mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,21 +24,17 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use crate::backoff::{self, Backoff};
 use crate::fleet::Fleet;
 use crate::report::SpoolHandle;
 
 use self::apply::Applier;
-use self::backoff::Backoff;
 use self::session::{Ended, Session};
 use self::skew::Skew;
 
 pub use self::position::{AuditHead, Position};
 
 pub(crate) use self::prove::PROVE_FOR;
-
-pub(crate) use self::journal::faults;
-
-pub(crate) use self::backoff::Backoff as RetryBackoff;
 
 /// How often what the disk refused is tried again, and a second file looked for.
 const MEND_EVERY: Duration = Duration::from_secs(10);

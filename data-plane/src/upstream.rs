@@ -7,6 +7,7 @@
 mod dial;
 pub(crate) mod guard;
 mod pool;
+mod request_body;
 mod resolve;
 mod socket;
 mod streams;
@@ -28,21 +29,23 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use rr_contract::runtime::Tasks;
 
-use crate::listen::Counters;
-use crate::pipeline::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
+use crate::counters::Counters;
 use crate::snapshot::CompiledTarget;
 
 use self::guard::Guard;
 use self::pool::{Connection, Origin};
+use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
+pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
 #[cfg(test)]
 pub(crate) use self::resolve::Names;
 pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
-pub(crate) use self::streams::Place;
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
+/// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
+const IDLE_MAX: Duration = Duration::from_secs(50);
 /// How often a request goes out again because the peer said that it had not touched it.
 const UNTOUCHED_MAX: u32 = 2;
 

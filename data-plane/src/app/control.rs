@@ -22,18 +22,21 @@ use tracing::{debug, error, info, warn};
 
 use crate::BUILD;
 use crate::admin::Admin;
+use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::current::{self, Publisher};
 use crate::events;
 use crate::fleet::Fleet;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
-use crate::listen::{Bounds, Counters, Descriptors, Limits, Notices};
+use crate::listen::{Descriptors, Limits, Notices};
 use crate::report::{self, Spool, SpoolHandle, Upload};
+use crate::seats::Bounds;
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
 use crate::sync::journal::{self, Journal, Recovered, Scribe};
-use crate::sync::{Board, Position, RetryBackoff, Sync};
+use crate::sync::{Board, Position, Sync};
 use crate::upstream::guard::Guard;
 use crate::upstream::{Resolver, SystemNames, Trust};
 
@@ -353,7 +356,7 @@ impl Core {
         late: Stop,
         fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
-        let mut backoff = RetryBackoff::default();
+        let mut backoff = Backoff::default();
         loop {
             sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
             match identity::join(&self.fleet, &token, BUILD).await {

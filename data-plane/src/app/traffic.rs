@@ -11,12 +11,14 @@ use rr_contract::seam::Seams;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tracing::error;
 
+use crate::counters::Counters;
 use crate::current::{Follower, ReaderSeat};
-use crate::listen::{self, Counters, Limits, Worker};
+use crate::listen::{self, Limits};
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
 use crate::upstream::guard::Guard;
 use crate::upstream::{Connections, Resolver, Trust};
+use crate::worker::Worker;
 
 use super::Probe;
 use super::watchdog::Pulse;

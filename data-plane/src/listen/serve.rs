@@ -26,11 +26,11 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::pipeline::{self, ReplyBody};
+use crate::pipeline::{self, HEADERS_MAX, ReplyBody};
+use crate::seats::{Bounds, Caller, Place, Places, Stream};
+use crate::worker::Worker;
 
 use super::descriptors::Notices;
-use super::places::{Bounds, Place, Places, Stream};
-use super::{Caller, Worker};
 
 /// How often a worker reports what it runs on.
 const TICK: Duration = Duration::from_millis(100);
@@ -40,8 +40,6 @@ const LOOK: u32 = 10;
 const SWEEP: u32 = 50;
 /// How long a connection may be idle between two requests. Less would cut off callers that keep a pool.
 const IDLE: Duration = Duration::from_secs(60);
-/// On HTTP/1.1 the library counts, on HTTP/2 we do.
-pub(crate) const HEADERS_MAX: usize = 128;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// What is kept of an answer that its caller does not read, and what is read ahead of a body.
 const BUFFER_MAX: usize = 64 * 1024;
@@ -49,21 +47,7 @@ const STREAMS_MAX: u32 = 256;
 /// When the system has no descriptor left, trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Spawns on the thread it is on: hyper's HTTP/2 needs an executor.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalExec;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExec {
-    fn execute(&self, future: F) {
-        // Its owner is the connection: hyper ends it with that.
-        #[expect(clippy::disallowed_methods, reason = "hyper owns the task, and starts one a stream")]
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
-
-/// As [`LocalExec`], for the answers of one connection: each is known, so that one whose caller does not read it
+/// As [`crate::executor::LocalExec`], for the answers of one connection: each is known, so that one whose caller does not read it
 /// can be ended alone.
 #[derive(Clone, Default)]
 struct AnswerExec(Rc<RefCell<Option<Rc<Stream>>>>);

@@ -16,10 +16,11 @@ use hyper::body::Incoming;
 use rr_contract::model::id::{ProxyId, RequestId};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::listen::{Busy, Worker};
-use crate::reply::Code;
+use crate::outcome::Code;
 use crate::report::Entry;
+use crate::seats::Busy;
 use crate::upstream::Lease;
+use crate::worker::Worker;
 
 use super::admit::Admitted;
 use super::authenticate::Authenticated;

@@ -9,7 +9,7 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId, RequestId, TargetId};
 use rr_contract::model::time::{timestamp, wire_duration};
 use rr_contract::wire::fleet;
 
-use crate::reply::Code;
+use crate::outcome::Code;
 
 /// One request.
 pub(crate) struct Entry {

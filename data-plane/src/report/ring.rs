@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::listen::Counters;
+use crate::counters::Counters;
 
 use super::Entry;
 

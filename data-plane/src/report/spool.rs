@@ -31,12 +31,13 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
-use crate::listen::Counters;
+use crate::counters::Counters;
 use crate::volatile::Volatile;
 
 use super::Entry;
 
 pub(crate) use self::segment::Cursor;
+use self::segment::Place;
 use self::store::{Sizes, Store};
 
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -207,6 +208,16 @@ impl SpoolHandle {
 
     pub(super) fn acked(&self) -> u64 {
         self.shared.state().acked
+    }
+
+    /// Records that were acknowledged, by the marks or since.
+    fn acked_total(&self, marked: Place) -> u64 {
+        let state = self.shared.state();
+        if state.acked > marked.number { state.acked_total } else { marked.total }
+    }
+
+    fn frame(&self, place: (frame::Label, u64), batch: &[u8]) -> Vec<u8> {
+        frame::write(&self.key, &self.id(), place, batch, &*self.seams.entropy)
     }
 
     /// All up to `through` is stored elsewhere. `false`: it says so of numbers that were never given out, so

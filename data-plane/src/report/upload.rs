@@ -22,8 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tracing::{debug, error, warn};
 
+use crate::backoff::Backoff;
 use crate::fleet::Fleet;
-use crate::sync::RetryBackoff;
 
 use super::SpoolHandle;
 use super::spool::Cursor;
@@ -59,7 +59,7 @@ impl Upload {
     }
 
     async fn stay(&self) {
-        let mut backoff = RetryBackoff::default();
+        let mut backoff = Backoff::default();
         loop {
             // All that one try leaves to the next is in the spool.
             let tried = AssertUnwindSafe(self.once(&mut backoff)).catch_unwind().await;
@@ -76,7 +76,7 @@ impl Upload {
     }
 
     /// One stream, once there is something to send.
-    async fn once(&self, backoff: &mut RetryBackoff) -> UploadError {
+    async fn once(&self, backoff: &mut Backoff) -> UploadError {
         let mut cursor = Cursor::at(self.spool.acked() + 1);
         let first = match self.wait_for_first(&mut cursor).await {
             Ok(first) => first,

@@ -7,22 +7,18 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
-use crate::pipeline::{Passage, RequestBody};
-
-use super::Reply;
+use super::request_body::{Passage, RequestBody};
 use super::socket::Watch;
-use super::streams::{Place, Streams};
+use super::streams::{Channel, Streams};
+use super::{IDLE_MAX, Reply};
 
-/// Shorter than what servers commonly allow, so that we let go first.
-pub(super) const IDLE_MAX: Duration = Duration::from_secs(50);
 /// What one worker keeps to one origin, for one organization.
 const IDLE_COUNT: usize = 256;
 /// What one worker keeps in all before each origin is left with [`IDLE_FEW`]: an organization with many
@@ -54,6 +50,37 @@ pub(super) struct Http1 {
 pub(super) enum Connection {
     Http1(Http1),
     Http2(Rc<Place>),
+}
+
+/// A stream's place on a connection, from before it is asked for until both its directions have ended.
+pub(super) struct Place {
+    channel: Rc<Channel>,
+    origin: Rc<Origin>,
+}
+
+impl Place {
+    pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
+        channel.take();
+        // What room is left is the next one's.
+        origin.streams().wake();
+        Rc::new(Self { channel: Rc::clone(channel), origin: Rc::clone(origin) })
+    }
+
+    pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
+        self.channel.sender()
+    }
+
+    /// The peer has answered on the connection, so it has said by now what it allows.
+    pub(super) fn answered(&self) {
+        self.channel.answered();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.channel.give_back();
+        self.origin.streams().wake();
+    }
 }
 
 /// A request that was not answered.
@@ -145,7 +172,8 @@ impl Connection {
             }
             Self::Http2(place) => {
                 // An upload may outlast its answer, and takes up the stream as long.
-                request.body_mut().hold(Rc::clone(&place));
+                let held: Rc<Place> = Rc::clone(&place);
+                request.body_mut().hold(held);
                 place.sender().try_send_request(request).await.map(|response| {
                     place.answered();
                     Reply { lease: Lease(Held::Http2(place)), response }

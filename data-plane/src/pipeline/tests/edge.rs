@@ -20,12 +20,15 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
+use crate::counters::{Counters, Cut, Totals};
 use crate::current;
-use crate::listen::{self, Bounds, Counters, Cut, Limits, Notices, Totals, Worker};
+use crate::listen::{self, Limits, Notices};
 use crate::report::{Entry, ring};
+use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
 use crate::upstream::guard::Guard;
 use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
+use crate::worker::Worker;
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;

@@ -16,9 +16,9 @@ use tracing::{info, warn};
 
 use super::aside::set_aside;
 use super::marks::{Marks, Reading};
-use super::segment::{Content, Segment};
+use super::segment::{Content, Place, Segment};
 use super::store::{Active, RESERVE, Sizes, Store};
-use super::survey::{Place, Survey};
+use super::survey::Survey;
 use super::{Shared, SpoolHandle, State, dropped, frame};
 
 /// How far numbers of the newest file may be from its first.
@@ -206,7 +206,7 @@ impl Store {
             warn!(%error, file = %path.display(), "segment of records cannot be read; look at the disk under the state folder");
         });
         let numbers = first..following.unwrap_or(first.saturating_add(NUMBERS_MAX));
-        let survey = self.survey(bytes.as_deref().unwrap_or_default(), numbers);
+        let survey = self.surveyor().survey(bytes.as_deref().unwrap_or_default(), numbers);
         Looked { first, bytes: bytes.ok(), survey }
     }
 
@@ -227,7 +227,8 @@ impl Store {
             let numbers = first..following;
             let behind = behind.map(|place| place.total);
             let bytes = bytes.as_deref();
-            let mended = self.mend(bytes.unwrap_or_default(), &survey, numbers, stands.total, behind);
+            let mended =
+                self.surveyor().mend(bytes.unwrap_or_default(), &survey, numbers, stands.total, behind);
             if is_whole && mended.lost == 0 && behind.is_some() {
                 // Numbers that were left out.
                 let path = Segment::path(&self.handle.folder, first);
@@ -268,7 +269,7 @@ impl Store {
             whole(first, &survey, stands)
         } else {
             let numbers = first..end.number + 1;
-            let mended = self.mend(&bytes, &survey, numbers, stands.total, Some(end.total));
+            let mended = self.surveyor().mend(&bytes, &survey, numbers, stands.total, Some(end.total));
             self.put_in_place(mended, Some(&bytes), 0)?
         };
         self.stand_at(Place { number: segment.last, total: segment.end });

@@ -4,15 +4,14 @@ use std::io;
 use std::time::SystemTime;
 
 use prost::Message as _;
-use rr_contract::seal::storage::StorageKey;
 use rr_contract::seam::DiskFile;
 use rr_contract::wire::fleet;
 use tracing::warn;
 
 use super::aside::set_aside;
 use super::marks::Marks;
-use super::segment::{Content, Cursor, Segment};
-use super::survey::{Mended, Place};
+use super::segment::{Content, Cursor, Place, Segment};
+use super::survey::{Mended, Surveyor};
 use super::{SpoolHandle, dropped, frame};
 
 /// How large what may become.
@@ -76,22 +75,21 @@ impl Store {
         self.handle.id()
     }
 
-    pub(super) fn key(&self) -> &StorageKey {
-        &self.handle.key
-    }
-
     pub(super) fn now(&self) -> SystemTime {
         self.handle.seams.clock.now()
     }
 
     /// Records that were acknowledged.
     pub(super) fn acked_total(&self) -> u64 {
-        let state = self.handle.shared.state();
-        if state.acked > self.acked.number { state.acked_total } else { self.acked.total }
+        self.handle.acked_total(self.acked)
     }
 
     pub(super) fn frame(&self, place: (frame::Label, u64), batch: &[u8]) -> Vec<u8> {
-        frame::write(self.key(), &self.id(), place, batch, &*self.handle.seams.entropy)
+        self.handle.frame(place, batch)
+    }
+
+    pub(super) fn surveyor(&self) -> Surveyor<'_> {
+        Surveyor { handle: &self.handle, acked: self.acked }
     }
 
     pub(super) fn count_dropped(&self, records: u64) {
@@ -301,10 +299,10 @@ impl Store {
         });
         let bytes = read.as_deref().unwrap_or_default();
         let numbers = segment.first..segment.last + 1;
-        let survey = self.survey(bytes, numbers.clone());
+        let survey = self.surveyor().survey(bytes, numbers.clone());
         let ends = survey.end().is_some_and(|place| place.number == segment.last);
         if !(ends && survey.is_whole(segment.first)) {
-            let mended = self.mend(bytes, &survey, numbers, segment.before, Some(segment.end));
+            let mended = self.surveyor().mend(bytes, &survey, numbers, segment.before, Some(segment.end));
             let mended = self.put_in_place(mended, read.as_deref().ok(), segment.version + 1)?;
             if let Some(active) = self.active.as_mut().filter(|active| active.first == segment.first) {
                 let file = self.handle.seams.disk.append(&path)?;

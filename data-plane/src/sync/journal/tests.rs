@@ -8,6 +8,8 @@ use rr_contract::digest::Digest;
 use rr_contract::seam::{SystemClock, SystemEntropy};
 use rr_contract::wire::fleet::Mode;
 
+mod faults;
+
 use crate::fixture::{self, Region, SharedDisk, caller, org, position, proxy, target};
 use crate::snapshot::Snapshot;
 

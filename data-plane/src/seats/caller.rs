@@ -13,7 +13,7 @@ use rr_contract::runtime::patience::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::places::Seat;
+use super::Seat;
 
 const HEAD_AT_ONCE: usize = 8 * 1024;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rr_contract::runtime::observe::LATENCY_SECONDS;
 
-use crate::reply::Code;
+use crate::outcome::Code;
 
 const BUCKETS: usize = LATENCY_SECONDS.len() + 1;
 
@@ -102,7 +102,7 @@ impl Counters {
         self.accepted.add(1);
     }
 
-    pub(super) fn cut(&self, why: Cut) {
+    pub(crate) fn cut(&self, why: Cut) {
         self.cut[why as usize].add(1);
     }
 

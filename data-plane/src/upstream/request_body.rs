@@ -3,6 +3,7 @@
 //! Whoever waits for an answer has to know whose turn it is. The invariant: a caller that stalls, leaves or
 //! sends what cannot be read is never blamed on the upstream, nor an upstream that does not read on the caller.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::error::Error as _;
 use std::io;
@@ -16,8 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::listen::Busy;
-use crate::upstream::Place;
+use crate::seats::Busy;
 
 /// How long a caller may send nothing in the middle of a body.
 pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
@@ -103,11 +103,11 @@ pub(crate) struct RequestBody {
     /// An answer may be at its end before the body is.
     busy: Busy,
     /// Its place on a connection that it shares.
-    place: Option<Rc<Place>>,
+    place: Option<Rc<dyn Any>>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
+    pub(crate) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
         let passage = Passage::new();
         let inner = Some(inner).filter(|inner| !inner.is_end_stream());
         passage.whole.set(inner.is_none());
@@ -121,7 +121,7 @@ impl RequestBody {
     }
 
     /// Keeps its place until the last of it has gone, even if the answer has ended by then.
-    pub(crate) fn hold(&mut self, place: Rc<Place>) {
+    pub(crate) fn hold(&mut self, place: Rc<dyn Any>) {
         self.place = Some(place);
     }
 

@@ -5,6 +5,7 @@
 //! *stranger*; one whose caller reads nothing of the answers that it waits for is *deaf*. The invariant: nobody else
 //! gives way to a newcomer who has a request under way.
 
+mod caller;
 mod seat;
 
 use std::cell::{Cell, RefCell};
@@ -15,11 +16,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Counters;
-use super::counters::Cut;
+use crate::counters::{Counters, Cut};
 
-pub(super) use self::seat::Stream;
-pub(crate) use self::seat::{Busy, Place, Seat};
+pub(crate) use self::caller::Caller;
+pub(crate) use self::seat::{Busy, Place, Seat, Stream};
 
 /// So many are chosen at one look through all, so that a flood does not cost a look for each.
 const CHOSEN: usize = 64;

@@ -1,6 +1,6 @@
 //! One connection as its place sees it: what is under way on it, what it holds, and what its caller leaves unread.
 //!
-//! Knows of no other connection; who of many has to leave is `places`' to say.
+//! Knows of no other connection; who of many has to leave is `seats`' to say.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -11,7 +11,7 @@ use rr_contract::runtime::patience::Asked;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::listen::counters::Cut;
+use crate::counters::Cut;
 
 use super::{SLOW, Table};
 
@@ -37,7 +37,7 @@ pub(crate) struct Seat {
 }
 
 /// One answer on an HTTP/2 connection.
-pub(in crate::listen) struct Stream {
+pub(crate) struct Stream {
     pub(super) table: Rc<Table>,
     pub(super) asked: RefCell<Option<Arc<Asked>>>,
     pub(super) task: RefCell<Option<AbortHandle>>,
@@ -100,7 +100,7 @@ impl Seat {
     }
 
     /// Notes what was read. Outside of a request that is a head, or a piece of one.
-    pub(in crate::listen) fn read(&self, bytes: usize) {
+    pub(crate) fn read(&self, bytes: usize) {
         if bytes == 0 || self.busy.get() > 0 {
             return;
         }
@@ -115,12 +115,12 @@ impl Seat {
         }
     }
 
-    pub(in crate::listen) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.busy.get() > 0
     }
 
     /// Notes whether the caller takes what is written.
-    pub(in crate::listen) fn waits(&self, waits: bool) {
+    pub(crate) fn waits(&self, waits: bool) {
         if !waits {
             self.stuck_since.set(None);
         } else if self.stuck_since.get().is_none() {
@@ -129,13 +129,13 @@ impl Seat {
     }
 
     /// Notes that the connection ended because its caller took nothing of what was written.
-    pub(in crate::listen) fn gave_up(&self) {
+    pub(crate) fn gave_up(&self) {
         if !self.leaves.get() {
             self.table.counters.cut(Cut::Stalled);
         }
     }
 
-    pub(in crate::listen) fn speaks_http2(&self) {
+    pub(crate) fn speaks_http2(&self) {
         self.is_http2.set(true);
     }
 
@@ -154,7 +154,7 @@ impl Seat {
     }
 
     /// An answer that has the connection's task start another one.
-    pub(in crate::listen) fn stream(&self) -> Rc<Stream> {
+    pub(crate) fn stream(&self) -> Rc<Stream> {
         let open = self.table.streams.get() + 1;
         self.table.streams.set(open);
         if open > self.table.bounds.streams {
@@ -197,11 +197,11 @@ impl Stream {
         self.asked.borrow().as_ref()?.since()
     }
 
-    pub(in crate::listen) fn answers(&self, asked: Arc<Asked>) {
+    pub(crate) fn answers(&self, asked: Arc<Asked>) {
         self.asked.replace(Some(asked));
     }
 
-    pub(in crate::listen) fn runs_as(&self, task: AbortHandle) {
+    pub(crate) fn runs_as(&self, task: AbortHandle) {
         self.task.replace(Some(task));
     }
 }

@@ -7,12 +7,11 @@ use std::time::Duration;
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
 
+use crate::counters::Counters;
 use crate::current::{Reader, View};
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
 use crate::upstream::Connections;
-
-use super::Counters;
 
 /// One worker's things.
 pub(crate) struct Worker {
@@ -49,7 +48,7 @@ impl Worker {
     }
 
     /// Reports that this worker runs, and on what.
-    pub(super) fn tick(&self) {
+    pub(crate) fn tick(&self) {
         self.reader.tick();
     }
 
