@@ -1,5 +1,6 @@
-//! Compiles `proto/` once, for both planes and the command line: messages and services, their JSON
-//! form, REST routes, and the descriptor set that reflection serves. Needs no `protoc`.
+//! Compiles the schemas in `proto/` once, for both planes and the command line: messages and services, and by the features
+//! of `rr-wire` those of the management API, their JSON form, REST routes, and the descriptor set that reflection
+//! serves. Needs no `protoc`.
 //!
 //! Stamps no version and reads nothing from the environment but Cargo's own variables.
 
@@ -7,13 +8,17 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, Result};
-use rest_over_grpc::build::{DescriptorOptions, Generator, ServiceDefinition};
 
+/// Where imports are looked for.
 const ROOTS: [&str; 2] = ["proto", "proto/vendor"];
+
+/// The schemas that are compiled, with whatever they import.
+const SCHEMAS: &str =
+    if cfg!(feature = "management") { "proto/requestrocket" } else { "proto/requestrocket/fleet" };
 
 /// Well-known types have their JSON form from `pbjson-types`, but a field mask has it from us.
 const EXTERN: [(&str, &str); 2] =
-    [(".google.protobuf.FieldMask", "crate::wire::FieldMask"), (".google.protobuf", "::pbjson_types")];
+    [(".google.protobuf.FieldMask", "crate::FieldMask"), (".google.protobuf", "::pbjson_types")];
 
 /// Plaintext of seals: no `Debug`, no JSON.
 const NEVER_SENT: [&str; 2] =
@@ -21,12 +26,17 @@ const NEVER_SENT: [&str; 2] =
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("Cargo sets OUT_DIR")?);
-    println!("cargo:rerun-if-changed=proto");
+    // Not all of `proto/`: there is Rust in it.
+    for folder in [SCHEMAS, "proto/vendor"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
 
     let mut compiler = protox::Compiler::new(ROOTS)?;
     compiler.include_imports(true).include_source_info(true);
-    compiler.open_files(schemas(Path::new("proto/requestrocket"))?)?;
-    compiler.open_files(["google/rpc/status.proto", "google/rpc/error_details.proto"])?;
+    compiler.open_files(schemas(Path::new(SCHEMAS))?)?;
+    if cfg!(feature = "rest") {
+        compiler.open_files(["google/rpc/status.proto", "google/rpc/error_details.proto"])?;
+    }
     // These bytes keep the options of google.api.http; the decoded set does not.
     let descriptors = compiler.encode_file_descriptor_set();
     fs::write(out.join("descriptors.bin"), &descriptors)?;
@@ -53,19 +63,31 @@ fn main() -> Result<()> {
     }
     tonic.compile_fds(compiler.file_descriptor_set())?;
 
+    #[cfg(feature = "json")]
+    json(&descriptors)?;
+    #[cfg(feature = "rest")]
+    rest(&descriptors, &out)?;
+    Ok(())
+}
+
+/// Writes the JSON form of the messages.
+#[cfg(feature = "json")]
+fn json(descriptors: &[u8]) -> Result<()> {
     let mut json = pbjson_build::Builder::new();
     for (proto, rust) in EXTERN {
         json.extern_path(proto, rust);
     }
-    json.register_descriptors(&descriptors)?;
+    json.register_descriptors(descriptors)?;
     json.exclude(NEVER_SENT);
     json.build(&[".requestrocket.management.v1", ".requestrocket.fleet.v1", ".google.rpc"])?;
-
-    rest(&descriptors, &out)
+    Ok(())
 }
 
 /// Writes the REST routes. Their OpenAPI document is the control plane's: it knows more of them.
+#[cfg(feature = "rest")]
 fn rest(descriptors: &[u8], out: &Path) -> Result<()> {
+    use rest_over_grpc::build::{DescriptorOptions, Generator, ServiceDefinition};
+
     let mut options = DescriptorOptions::new().package(".requestrocket");
     for (proto, rust) in EXTERN {
         options = options.extern_path(proto, rust);

@@ -1,4 +1,4 @@
-//! What both planes of RequestRocket must agree on.
+//! What both planes of RequestRocket must agree on, under one name.
 //!
 //! In reading order:
 //!
@@ -8,20 +8,18 @@
 //! * [`digest`]: the hash of a resource and the additive hash of a view;
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
-//! * [`audit`]: the chain over revisions, for who writes it and for who verifies it;
+//! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
 //! * [`seam`]: time, randomness and files as traits, so that a simulation can take their place;
 //! * `runtime` (feature of that name): start-up, logging and OpenTelemetry of the programs.
 //!
-//! It does no I/O and reads no clock outside `seam` and `runtime`, and names neither plane.
+//! It holds no code: each part is a package of its own below this one, so that an edit compiles what depends on it and
+//! no more. None does I/O or reads a clock outside `seam` and `runtime`, and none names a plane.
 
-pub mod api_key;
-pub mod audit;
-pub mod digest;
-pub mod model;
-pub mod policy;
+#[cfg(feature = "management")]
+pub use rr_domain::audit;
+pub use rr_domain::{api_key, digest, model, seal, secret};
+pub use rr_policy as policy;
 #[cfg(feature = "runtime")]
-pub mod runtime;
-pub mod seal;
-pub mod seam;
-pub mod secret;
-pub mod wire;
+pub use rr_runtime as runtime;
+pub use rr_seam as seam;
+pub use rr_wire as wire;

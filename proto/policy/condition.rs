@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::model::request_match::{BodyCheck, PairCheck, RequestMatch};
+use rr_domain::model::request_match::{BodyCheck, PairCheck, RequestMatch};
 
 use super::json::{JsonError, Value};
 use super::path::{self, Paths};

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::model::filter::{Action, Filter};
-use crate::model::id::FilterId;
-use crate::model::name::Name;
+use rr_domain::model::filter::{Action, Filter};
+use rr_domain::model::id::FilterId;
+use rr_domain::model::name::Name;
 
 use super::json::{JsonError, Reader, Text, Value};
 use super::path::{Paths, Place, Walk};

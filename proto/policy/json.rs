@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::json_path::DEPTH_MAX;
+use rr_domain::model::json_path::DEPTH_MAX;
 
 /// A document that cannot be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -6,9 +6,9 @@ use std::fmt;
 
 use http::HeaderMap;
 
-use crate::model::id::MeterId;
-use crate::model::meter::{Counts, Meter, Windows};
-use crate::model::name::Name;
+use rr_domain::model::id::MeterId;
+use rr_domain::model::meter::{Counts, Meter, Windows};
+use rr_domain::model::name::Name;
 
 use super::condition::{BodyIndex, Condition};
 use super::json::{JsonError, Value};

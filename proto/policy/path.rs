@@ -2,7 +2,7 @@
 //!
 //! One pass over a document finds all of them, whatever their number; a duplicate key is another place.
 
-use crate::model::json_path::{JsonPath, Step};
+use rr_domain::model::json_path::{JsonPath, Step};
 
 use super::json::{JsonError, Reader, Value};
 

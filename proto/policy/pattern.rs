@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-use crate::model::pattern::{Flags, NESTING_MAX, Pattern};
+use rr_domain::model::pattern::{Flags, NESTING_MAX, Pattern};
 
 /// How much a compiled pattern may take, in bytes. The model's limit on weight keeps patterns below it.
 const COMPILED_MAX: usize = 16 * 1024 * 1024;

@@ -9,10 +9,10 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::model::effect::Effect;
-use crate::model::id::RuleId;
-use crate::model::name::Name;
-use crate::model::rule::Rule;
+use rr_domain::model::effect::Effect;
+use rr_domain::model::id::RuleId;
+use rr_domain::model::name::Name;
+use rr_domain::model::rule::Rule;
 
 use super::condition::{BodyIndex, Condition};
 use super::json::JsonError;

@@ -32,7 +32,7 @@ use tracing_subscriber::{Layer, Registry};
 use self::export::Export;
 use self::lines::Lines;
 use super::chain;
-use crate::seam::{self, SystemEntropy};
+use rr_seam::SystemEntropy;
 
 pub use self::args::{InvalidCollector, LogFormat, ObserveArgs, OtlpCollector};
 pub use self::lines::{flush_lines, say};
@@ -230,7 +230,7 @@ where
 
 /// Who we are to a collector. `OTEL_RESOURCE_ATTRIBUTES` adds to it and overrides it.
 fn resource(service: &'static str) -> Resource {
-    let instance = u128::from_be_bytes(seam::draw(&SystemEntropy));
+    let instance = u128::from_be_bytes(rr_seam::draw(&SystemEntropy));
     Resource::builder_empty()
         .with_service_name(service)
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))

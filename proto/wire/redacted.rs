@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use super::{fleet, management};
+use super::fleet;
+#[cfg(feature = "management")]
+use super::management;
 
 impl fmt::Debug for fleet::JoinRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,6 +23,7 @@ impl fmt::Debug for fleet::CallerBasic {
     }
 }
 
+#[cfg(feature = "management")]
 impl fmt::Debug for management::CreateCredentialResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateCredentialResponse")
@@ -30,12 +33,14 @@ impl fmt::Debug for management::CreateCredentialResponse {
     }
 }
 
+#[cfg(feature = "management")]
 impl fmt::Debug for management::CreateTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateTokenResponse").field("token", &self.token).finish_non_exhaustive()
     }
 }
 
+#[cfg(feature = "management")]
 impl fmt::Debug for management::CreatedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedKey")
@@ -45,7 +50,7 @@ impl fmt::Debug for management::CreatedKey {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "json", feature = "management"))]
 mod tests {
     use super::*;
 

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use crate::model::id::{OrgId, TargetId};
-use crate::model::json_path::JsonPath;
-use crate::model::resource::{Key, ResourceId};
+use rr_domain::model::id::{OrgId, TargetId};
+use rr_domain::model::json_path::JsonPath;
+use rr_domain::model::resource::{Key, ResourceId};
 
 use super::super::path::find;
 use super::*;

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::model::id::ProxyId;
-use crate::model::request_match::{BodyCheck, RequestMatch};
+use rr_domain::model::id::ProxyId;
+use rr_domain::model::request_match::{BodyCheck, RequestMatch};
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn a_header_is_read_like_a_body_and_its_values_are_added() {
 
 #[test]
 fn a_condition_on_the_body_decides_which_requests_count() {
-    let value = crate::model::pattern::Pattern::new("^gpt-", Default::default()).expect("a pattern");
+    let value = rr_domain::model::pattern::Pattern::new("^gpt-", Default::default()).expect("a pattern");
     let check = BodyCheck { path: "model".parse().expect("a path"), value: Some(value), absent: false };
     let when =
         RequestMatch { methods: vec!["POST".to_owned()], body: vec![check], ..RequestMatch::default() };

@@ -114,3 +114,12 @@ fn the_heaviest_that_the_model_takes_compiles() {
         assert!(engine(&heaviest, false).is_ok() && engine(&heaviest, true).is_ok(), "{heaviest:?}");
     }
 }
+
+proptest! {
+    #[test]
+    fn no_text_panics_and_what_is_taken_compiles_within_the_engines_limit(regex in "[a-c(|)*+?{}0-9\\\\\\[\\]^$.wdsp<>=!:-]{1,24}") {
+        if let Ok(pattern) = Pattern::new(&regex, Flags::default()) {
+            Patterns::default().matcher(&pattern).expect("compiles");
+        }
+    }
+}

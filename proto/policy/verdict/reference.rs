@@ -3,12 +3,12 @@
 
 use regex::RegexBuilder;
 
-use crate::model::effect::Effect;
-use crate::model::id::RuleId;
-use crate::model::json_path::Step;
-use crate::model::pattern::Pattern;
-use crate::model::request_match::{PairCheck, RequestMatch};
-use crate::model::rule::Rule;
+use rr_domain::model::effect::Effect;
+use rr_domain::model::id::RuleId;
+use rr_domain::model::json_path::Step;
+use rr_domain::model::pattern::Pattern;
+use rr_domain::model::request_match::{PairCheck, RequestMatch};
+use rr_domain::model::rule::Rule;
 
 /// A document with its duplicates.
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use crate::model::id::{OrgId, ProxyId};
-use crate::model::pattern::{Flags, Pattern};
-use crate::model::request_match::{BodyCheck, PairCheck, PathCheck, RequestMatch};
-use crate::model::resource::{Key, ResourceId};
+use rr_domain::model::id::{OrgId, ProxyId};
+use rr_domain::model::pattern::{Flags, Pattern};
+use rr_domain::model::request_match::{BodyCheck, PairCheck, PathCheck, RequestMatch};
+use rr_domain::model::resource::{Key, ResourceId};
 
 use super::super::request::QueryPair;
 use super::reference::{self, Body, Request, Said, Tree};

@@ -27,7 +27,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often a stderr is tried that takes nothing just now.
 const AGAIN: Duration = Duration::from_millis(20);
 /// The target of lines about lines.
-const TARGET: &str = "rr_contract::runtime::observe";
+const TARGET: &str = "rr_runtime::observe";
 
 /// The lines of the process, once logs were started.
 static STARTED: OnceLock<Lines> = OnceLock::new();

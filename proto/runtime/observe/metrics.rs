@@ -9,7 +9,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 use tracing::error;
 
-use crate::runtime::chain;
+use crate::chain;
 
 /// Bucket bounds for a histogram of seconds, from 100 µs to 60 s. An instrument that is not given bounds
 /// has those of milliseconds.

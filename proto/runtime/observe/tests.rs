@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use tracing::{debug, info, info_span};
 
 use super::*;
-use crate::runtime::Tasks;
+use crate::Tasks;
 
 const JSON: Look = Look { format: LogFormat::Json, color: false };
 
@@ -62,7 +62,7 @@ fn a_json_line_has_its_fields_at_the_top() {
 
 #[test]
 fn the_log_level_decides_what_is_written() {
-    let args = ObserveArgs { log_level: Some("warn,rr_contract=debug".into()), ..ObserveArgs::default() };
+    let args = ObserveArgs { log_level: Some("warn,rr_runtime=debug".into()), ..ObserveArgs::default() };
     let lines = lines_of(args, || {
         debug!("ours");
         info!(target: "elsewhere", "theirs");
@@ -91,7 +91,7 @@ fn the_exporters_do_not_export_what_they_say_themselves() {
     {
         assert!(!export::is_exported(target), "{target}");
     }
-    for target in ["rr_edge::pipeline", "rr_contract", "hyperdrive"] {
+    for target in ["rr_edge::pipeline", "rr_runtime", "hyperdrive"] {
         assert!(export::is_exported(target), "{target}");
     }
 }

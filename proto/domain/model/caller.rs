@@ -1,0 +1,186 @@
+//! Caller credentials: what callers present to us, and by what it is recognised. Never a secret in the clear.
+
+pub mod jwt;
+
+use std::fmt;
+
+use argon2::password_hash::phc;
+use http::HeaderName;
+
+use crate::api_key::KeyHash;
+use rr_wire::fleet;
+
+use super::header;
+use super::invalid::Violations;
+
+/// How many values of a caller credential may be live at once.
+pub const LIVE_MAX: usize = 2;
+/// The longest user name and the longest prefix, in bytes.
+pub const USER_MAX: usize = 128;
+/// The word before a bearer's value when the credential does not say.
+pub const BEARER: &str = "Bearer";
+
+/// What callers present.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    /// Which it is.
+    pub kind: CallerKind,
+    /// The header that it is presented in. `None`: `Authorization`, or the query parameter of that name.
+    pub header: Option<HeaderName>,
+}
+
+/// Kinds of caller credential.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallerKind {
+    /// A key of our making, known by its hash.
+    ApiKey(Vec<KeyHash>),
+    /// A value that was not made by us, behind a prefix.
+    Bearer(Bearer),
+    /// User and password.
+    Basic(Basic),
+    /// One fixed token, compared as text; known by its hash.
+    Jwt(Vec<KeyHash>),
+    /// Any token that passes checks.
+    JwtVerify(Box<jwt::JwtVerify>),
+}
+
+/// A value behind a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Of each live value, without its prefix.
+    pub hashes: Vec<KeyHash>,
+    /// The word before the value, without a space; compared without regard to case.
+    pub prefix: String,
+}
+
+/// User and password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Basic {
+    /// Finds the credential.
+    pub user: String,
+    /// Of each live password.
+    pub password_hashes: Vec<PasswordHash>,
+}
+
+/// Argon2id of a password, within what a node is willing to compute.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(Box<str>);
+
+/// A text that is no hash that a node would compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no PHC string of Argon2id (v=19) with m up to 65536, t up to 10, p up to 4, a salt and 32 bytes")]
+pub struct InvalidPasswordHash;
+
+impl PasswordHash {
+    /// The PHC string.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for PasswordHash {
+    type Error = InvalidPasswordHash;
+
+    fn try_from(text: &str) -> Result<Self, InvalidPasswordHash> {
+        let hash = phc::PasswordHash::new(text).map_err(|_| InvalidPasswordHash)?;
+        let at_most = |name: &str, most: u32| {
+            hash.params
+                .get(name)
+                .and_then(|value| value.decimal().ok())
+                .is_some_and(|value| (1..=most).contains(&value))
+        };
+        let good = hash.algorithm.as_str() == "argon2id"
+            && hash.version == Some(19)
+            && at_most("m", 65_536)
+            && at_most("t", 10)
+            && at_most("p", 4)
+            && argon2::Params::try_from(&hash).is_ok()
+            && hash.salt.is_some()
+            && hash.hash.is_some_and(|output| output.as_bytes().len() == 32);
+        if good { Ok(Self(text.into())) } else { Err(InvalidPasswordHash) }
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Passwords are guessed from it.
+        f.write_str("PasswordHash")
+    }
+}
+
+pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> Option<Caller> {
+    use fleet::caller_credential::Kind;
+
+    let header = match wire.header.as_str() {
+        "" => Some(None),
+        name => faults.take("caller.header", header::parse(name)).and_then(|name| {
+            if header::is_framing(&name) {
+                faults.add("caller.header", "frames the message, and cannot hold a credential");
+                return None;
+            }
+            // Said in one way: unset.
+            Some((name != http::header::AUTHORIZATION).then_some(name))
+        }),
+    };
+    let kind = match wire.kind {
+        Some(Kind::ApiKey(key)) => {
+            hashes(faults, "caller.api_key.hashes", &key.hashes).map(CallerKind::ApiKey)
+        }
+        Some(Kind::Bearer(bearer)) => parse_bearer(faults, bearer).map(CallerKind::Bearer),
+        Some(Kind::Basic(basic)) => parse_basic(faults, basic).map(CallerKind::Basic),
+        Some(Kind::Jwt(jwt)) => hashes(faults, "caller.jwt.hashes", &jwt.hashes).map(CallerKind::Jwt),
+        Some(Kind::JwtVerify(verify)) => {
+            jwt::parse(faults, verify).map(|verify| CallerKind::JwtVerify(Box::new(verify)))
+        }
+        None => {
+            faults.add("caller.kind", "is none that is known");
+            None
+        }
+    };
+    Some(Caller { kind: kind?, header: header? })
+}
+
+fn hashes(faults: &mut Violations, field: &str, wire: &[Vec<u8>]) -> Option<Vec<KeyHash>> {
+    live(faults, field, wire, |hash| hash.as_slice().try_into())
+}
+
+fn live<W, T, E: fmt::Display>(
+    faults: &mut Violations,
+    field: &str,
+    wire: &[W],
+    parse: impl Fn(&W) -> Result<T, E>,
+) -> Option<Vec<T>> {
+    if wire.is_empty() || wire.len() > LIVE_MAX {
+        faults.add(field, format!("has 1 to {LIVE_MAX}"));
+        return None;
+    }
+    let parsed: Vec<Option<T>> =
+        wire.iter().enumerate().map(|(i, wire)| faults.take(format!("{field}[{i}]"), parse(wire))).collect();
+    parsed.into_iter().collect()
+}
+
+fn parse_bearer(faults: &mut Violations, wire: fleet::CallerBearer) -> Option<Bearer> {
+    let hashes = hashes(faults, "caller.bearer.hashes", &wire.hashes);
+    let prefix = if wire.prefix.is_empty() { BEARER.to_owned() } else { wire.prefix };
+    if prefix.len() > USER_MAX || !prefix.bytes().all(|b| b.is_ascii_graphic()) {
+        faults.add("caller.bearer.prefix", format!("is no word of at most {USER_MAX} ASCII characters"));
+        return None;
+    }
+    Some(Bearer { hashes: hashes?, prefix })
+}
+
+fn parse_basic(faults: &mut Violations, wire: fleet::CallerBasic) -> Option<Basic> {
+    let good = !wire.user.is_empty()
+        && wire.user.len() <= USER_MAX
+        && !wire.user.chars().any(|c| c == ':' || c.is_control());
+    if !good {
+        faults.add("caller.basic.user", format!("is 1 to {USER_MAX} bytes without a colon"));
+    }
+    let hashes = live(faults, "caller.basic.password_hashes", &wire.password_hashes, |hash| {
+        PasswordHash::try_from(hash.as_str())
+    });
+    Some(Basic { user: good.then_some(wire.user)?, password_hashes: hashes? })
+}
+
+#[cfg(test)]
+mod tests;

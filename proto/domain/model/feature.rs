@@ -1,0 +1,169 @@
+//! Must-understand features: what a node has to know to run a resource.
+//!
+//! A resource says which it needs, beside its payload and in it. A node that lacks one refuses the resource and
+//! closes what it bears on. What a build understands is that build's own list.
+
+use super::caller::{Caller, CallerKind};
+use super::credential::Usage;
+use super::effect::Effect;
+use super::proxy::DenyStatus;
+use super::resource::Model;
+
+/// Rules.
+pub const RULES: &str = "rules.v1";
+/// Filters.
+pub const FILTERS: &str = "filters.v1";
+/// Meters.
+pub const METERS: &str = "meters.v1";
+/// A scope that denies what no rule of it matches.
+pub const DEFAULT_DENY: &str = "default-deny.v1";
+/// Limits of a proxy.
+pub const LIMITS: &str = "limits.v1";
+/// A proxy with a status of its own for refusals.
+pub const DENY_STATUS: &str = "deny-status.v1";
+/// A proxy that passes on paths with encoded slashes.
+pub const OPAQUE_PATHS: &str = "opaque-paths.v1";
+/// Callers with a value that we did not make.
+pub const CALLER_BEARER: &str = "caller.bearer.v1";
+/// Callers with user and password.
+pub const CALLER_BASIC: &str = "caller.basic.v1";
+/// Callers with a fixed token.
+pub const CALLER_JWT: &str = "caller.jwt.v1";
+/// Callers with a token that is verified.
+pub const CALLER_JWT_VERIFY: &str = "caller.jwt-verify.v1";
+/// Callers who present it in a header of their own.
+pub const CALLER_HEADER: &str = "caller.header.v1";
+
+/// All that this version of the contract names.
+pub const ALL: [&str; 12] = [
+    RULES,
+    FILTERS,
+    METERS,
+    DEFAULT_DENY,
+    LIMITS,
+    DENY_STATUS,
+    OPAQUE_PATHS,
+    CALLER_BEARER,
+    CALLER_BASIC,
+    CALLER_JWT,
+    CALLER_JWT_VERIFY,
+    CALLER_HEADER,
+];
+
+impl Model {
+    /// What a node has to know to run it.
+    pub fn needs(&self) -> Vec<&'static str> {
+        let mut needs = Vec::new();
+        let mut note = |needed: bool, feature| {
+            if needed {
+                needs.push(feature);
+            }
+        };
+        match self {
+            Self::Org(_) => {}
+            Self::Target(target) => note(target.default_effect == Effect::Deny, DEFAULT_DENY),
+            Self::Credential(credential) => {
+                note(credential.default_effect == Effect::Deny, DEFAULT_DENY);
+                if let Usage::Caller(Caller { kind, header }) = &credential.usage {
+                    note(header.is_some(), CALLER_HEADER);
+                    match kind {
+                        CallerKind::ApiKey(_) => {}
+                        CallerKind::Bearer(_) => note(true, CALLER_BEARER),
+                        CallerKind::Basic(_) => note(true, CALLER_BASIC),
+                        CallerKind::Jwt(_) => note(true, CALLER_JWT),
+                        CallerKind::JwtVerify(_) => note(true, CALLER_JWT_VERIFY),
+                    }
+                }
+            }
+            Self::Proxy(proxy) => {
+                note(proxy.default_effect == Effect::Deny, DEFAULT_DENY);
+                note(proxy.limits.minute.is_some() || proxy.limits.day.is_some(), LIMITS);
+                note(proxy.deny_status != DenyStatus::BadRequest, DENY_STATUS);
+                note(proxy.opaque_paths, OPAQUE_PATHS);
+            }
+            Self::Rule(_) => note(true, RULES),
+            Self::Filter(_) => note(true, FILTERS),
+            Self::Meter(_) => note(true, METERS),
+        }
+        needs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use crate::model::id::{CredentialId, MeterId, OrgId, ProxyId, RegionId, TargetId};
+    use crate::model::resource::{Key, ResourceId};
+    use fleet::caller_credential::Kind;
+    use rr_wire::fleet;
+
+    use super::*;
+
+    const ORG: OrgId = OrgId::from_random([1; 16]);
+
+    fn needs(id: ResourceId, payload: &impl prost::Message) -> Vec<&'static str> {
+        Model::parse(&Key::new(ORG, id), &payload.encode_to_vec()).expect("it is valid").needs()
+    }
+
+    fn proxy() -> fleet::ProxyResource {
+        let credential = CredentialId::from_random([1; 16]).to_string();
+        fleet::ProxyResource {
+            name: "p".to_owned(),
+            caller_credentials: vec![credential.clone()],
+            target: TargetId::from_random([1; 16]).to_string(),
+            upstream_credential: credential,
+            regions: vec![RegionId::from_random([1; 16]).to_string()],
+            ..fleet::ProxyResource::default()
+        }
+    }
+
+    fn caller(kind: Kind, header: &str) -> fleet::CredentialResource {
+        let caller = fleet::CallerCredential { kind: Some(kind), header: header.to_owned() };
+        fleet::CredentialResource {
+            name: "c".to_owned(),
+            version: 1,
+            usage: Some(fleet::credential_resource::Usage::Caller(caller)),
+            ..fleet::CredentialResource::default()
+        }
+    }
+
+    #[test]
+    fn what_the_first_version_of_a_node_runs_needs_nothing() {
+        let key = fleet::CallerApiKey { hashes: vec![vec![1; 32]] };
+        let limits = Some(fleet::Limits::default());
+        let proxy = fleet::ProxyResource { deny_status: 400, limits, default_effect: 1, ..proxy() };
+        assert!(needs(ResourceId::Proxy(ProxyId::from_random([1; 16])), &proxy).is_empty());
+        let caller = caller(Kind::ApiKey(key), "authorization");
+        assert!(needs(ResourceId::Credential(CredentialId::from_random([1; 16])), &caller).is_empty());
+    }
+
+    #[test]
+    fn whatever_restricts_or_widens_has_to_be_understood() {
+        let id = ResourceId::Proxy(ProxyId::from_random([1; 16]));
+        let day = Some(fleet::Limits { per_minute_per_node: 0, per_day_per_node: 1 });
+        let deny = i32::from(fleet::Effect::Deny);
+        for (proxy, feature) in [
+            (fleet::ProxyResource { default_effect: deny, ..proxy() }, DEFAULT_DENY),
+            (fleet::ProxyResource { limits: day, ..proxy() }, LIMITS),
+            (fleet::ProxyResource { deny_status: 403, ..proxy() }, DENY_STATUS),
+            (fleet::ProxyResource { opaque_paths: true, ..proxy() }, OPAQUE_PATHS),
+        ] {
+            assert_eq!(needs(id, &proxy), [feature]);
+        }
+        let id = ResourceId::Credential(CredentialId::from_random([1; 16]));
+        let hashes = vec![vec![1; 32]];
+        let bearer = fleet::CallerBearer { hashes: hashes.clone(), prefix: String::new() };
+        assert_eq!(needs(id, &caller(Kind::Bearer(bearer), "x-key")), [CALLER_HEADER, CALLER_BEARER]);
+        let jwt = caller(Kind::Jwt(fleet::CallerJwt { hashes }), "");
+        assert_eq!(needs(id, &jwt), [CALLER_JWT]);
+        let denies = fleet::CredentialResource { default_effect: deny, ..jwt };
+        assert_eq!(needs(id, &denies), [DEFAULT_DENY, CALLER_JWT]);
+        let meter = fleet::MeterResource {
+            proxy: ProxyId::from_random([1; 16]).to_string(),
+            name: "m".to_owned(),
+            counts: Some(fleet::meter_resource::Counts::Requests(fleet::MeterRequests {})),
+            ..fleet::MeterResource::default()
+        };
+        assert_eq!(needs(ResourceId::Meter(MeterId::from_random([1; 16])), &meter), [METERS]);
+    }
+}

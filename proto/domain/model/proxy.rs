@@ -1,0 +1,130 @@
+//! Proxies: what binds caller credentials, a target and an upstream credential, in a list of regions.
+
+use std::num::NonZeroU64;
+
+use rr_wire::fleet;
+
+use super::effect::Effect;
+use super::id::{CredentialId, RegionId, TargetId};
+use super::invalid::{Invalid, Violations};
+use super::name::Name;
+
+/// How many caller credentials a proxy may have.
+pub const CALLERS_MAX: usize = 100;
+/// How many regions a proxy may be in.
+pub const REGIONS_MAX: usize = 100;
+
+/// An address at the edge, and what stands behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// The part after the dot in its address.
+    pub name: Name,
+    /// Off: its callers get 403.
+    pub active: bool,
+    /// Who may call; at least one, none twice.
+    pub caller_credentials: Vec<CredentialId>,
+    /// Where requests go.
+    pub target: TargetId,
+    /// What is injected.
+    pub upstream_credential: CredentialId,
+    /// Where it is served; at least one, none twice.
+    pub regions: Vec<RegionId>,
+    /// What is said of a request that none of its rules matches.
+    pub default_effect: Effect,
+    /// How a request is answered that rules refuse.
+    pub deny_status: DenyStatus,
+    /// Encoded slashes, backslashes and NULs in a path are passed on as they are.
+    pub opaque_paths: bool,
+    /// How many requests it takes, at each node.
+    pub limits: Limits,
+}
+
+/// Status of a request that rules refuse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DenyStatus {
+    /// 400.
+    #[default]
+    BadRequest,
+    /// 403.
+    Forbidden,
+}
+
+impl DenyStatus {
+    /// As a number.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Forbidden => 403,
+        }
+    }
+}
+
+/// How many requests there may be, at each node. `None` means no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// A minute.
+    pub minute: Option<NonZeroU64>,
+    /// A day.
+    pub day: Option<NonZeroU64>,
+}
+
+impl TryFrom<fleet::ProxyResource> for Proxy {
+    type Error = Invalid;
+
+    fn try_from(wire: fleet::ProxyResource) -> Result<Self, Invalid> {
+        let mut faults = Violations::default();
+        let name = faults.take("name", wire.name.parse());
+        let callers = ids(&mut faults, "caller_credentials", &wire.caller_credentials, CALLERS_MAX);
+        let target = faults.take("target", wire.target.parse());
+        let upstream = faults.take("upstream_credential", wire.upstream_credential.parse());
+        let regions = ids(&mut faults, "regions", &wire.regions, REGIONS_MAX);
+        let default_effect = Effect::parse_default(&mut faults, wire.default_effect);
+        let deny_status = match wire.deny_status {
+            0 | 400 => DenyStatus::BadRequest,
+            403 => DenyStatus::Forbidden,
+            _ => {
+                faults.add("deny_status", "is neither 400 nor 403");
+                DenyStatus::default()
+            }
+        };
+        let limits = wire.limits.unwrap_or_default();
+        faults.finish(|| {
+            Some(Self {
+                name: name?,
+                active: wire.active,
+                caller_credentials: callers,
+                target: target?,
+                upstream_credential: upstream?,
+                regions,
+                default_effect: default_effect?,
+                deny_status,
+                opaque_paths: wire.opaque_paths,
+                limits: Limits {
+                    minute: NonZeroU64::new(limits.per_minute_per_node),
+                    day: NonZeroU64::new(limits.per_day_per_node),
+                },
+            })
+        })
+    }
+}
+
+fn ids<I>(faults: &mut Violations, field: &str, texts: &[String], most: usize) -> Vec<I>
+where
+    I: std::str::FromStr<Err = super::id::InvalidId> + PartialEq,
+{
+    if texts.is_empty() || texts.len() > most {
+        faults.add(field, format!("has 1 to {most}"));
+        return Vec::new();
+    }
+    let mut ids = Vec::with_capacity(texts.len());
+    for (i, text) in texts.iter().enumerate() {
+        if let Some(id) = faults.take(format!("{field}[{i}]"), text.parse()) {
+            if ids.contains(&id) {
+                faults.add(format!("{field}[{i}]"), "is there twice");
+            } else {
+                ids.push(id);
+            }
+        }
+    }
+    ids
+}

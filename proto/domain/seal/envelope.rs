@@ -1,0 +1,324 @@
+//! Envelope version 1: a secret under a random key, that key sealed to each region.
+//!
+//! Inside is everything that decides where the value may go; outside is only what a region needs to open
+//! it. The context binds it to installation, org, credential and version, so a ciphertext moved to another
+//! row does not open.
+
+use std::time::SystemTime;
+
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
+use prost::Message as _;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::model::header;
+use crate::model::id::{CredentialId, InstallationId, OrgId, RegionId};
+use crate::model::invalid::{Invalid, Violations};
+use crate::model::origin::Origin;
+use crate::model::sealed::{ENVELOPE, SUITE, SealedSecret, VALUE_MAX, WRAP_SUITE, WRAPS_MAX, wrap_suite};
+use crate::model::time;
+use crate::secret::Secret;
+use rr_seam::{Entropy, draw};
+use rr_wire::fleet;
+
+use super::region_key::{RegionOpeningKey, RegionStatement};
+use super::transcript::Transcript;
+use super::{hpke_open, hpke_seal};
+
+/// The length of a value shows only in steps of this.
+const PADDING_BLOCK: usize = 128;
+const ORIGINS_MAX: usize = 32;
+const HEADER_MAX: usize = 256;
+
+/// What a sealed secret is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealContext {
+    /// The installation.
+    pub installation: InstallationId,
+    /// The organization.
+    pub org: OrgId,
+    /// The credential.
+    pub credential: CredentialId,
+    /// The credential's version.
+    pub version: u64,
+}
+
+impl SealContext {
+    fn aad(&self) -> Vec<u8> {
+        Transcript::new("requestrocket sealed secret 1")
+            .number(SUITE.into())
+            .bytes(self.installation.as_bytes())
+            .bytes(self.org.as_bytes())
+            .bytes(self.credential.as_bytes())
+            .number(self.version)
+            .finish()
+    }
+}
+
+/// Where in a request a secret goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    header: http::HeaderName,
+    prefix: String,
+}
+
+impl Slot {
+    /// A header and what stands before the value in it, its space included.
+    pub fn header(name: &str, prefix: &str) -> Result<Self, Invalid> {
+        let mut faults = Violations::default();
+        let header = faults.take("slot.header", name.parse::<http::HeaderName>());
+        if header.as_ref().is_some_and(header::is_framing) {
+            faults.add("slot.header", "decides how the request is framed and cannot hold a secret");
+        }
+        if name.len() > HEADER_MAX {
+            faults.add("slot.header", format!("is longer than {HEADER_MAX} bytes"));
+        }
+        if !prefix.bytes().all(|b| (b' '..=b'~').contains(&b)) || prefix.len() > 64 {
+            faults.add("slot.prefix", "is at most 64 printable ASCII characters");
+        }
+        faults.finish(|| Some(Self { header: header?, prefix: prefix.to_owned() }))
+    }
+
+    /// `Authorization: Bearer` and the value.
+    pub fn bearer() -> Self {
+        Self { header: http::header::AUTHORIZATION, prefix: "Bearer ".to_owned() }
+    }
+
+    /// The header.
+    pub fn name(&self) -> &http::HeaderName {
+        &self.header
+    }
+
+    /// What stands before the value.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+}
+
+/// What is to be sealed.
+pub struct SecretSpec {
+    /// The value.
+    pub value: Secret,
+    /// Where it may be sent; at least one.
+    pub origins: Vec<Origin>,
+    /// How it is injected.
+    pub slot: Slot,
+    /// Not injected after this time.
+    pub not_after: Option<SystemTime>,
+}
+
+/// What an edge node has in memory once it opened a secret.
+pub struct OpenedSecret {
+    value: Secret,
+    origins: Vec<Origin>,
+    slot: Slot,
+    not_after: Option<SystemTime>,
+}
+
+impl OpenedSecret {
+    /// The value, for the one header it goes into.
+    pub fn value(&self) -> &Secret {
+        &self.value
+    }
+
+    /// Where it may be sent.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// How it is injected.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Not injected after this time.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
+    }
+}
+
+/// A secret that could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// Something about what was to be sealed.
+    #[error("secret cannot be sealed")]
+    Invalid(#[source] Invalid),
+    /// A region's key takes no seal.
+    #[error("key of region {0} takes no seal")]
+    Region(RegionId),
+}
+
+/// A secret that did not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It is not sealed to a region and epoch whose key is at hand.
+    #[error("not sealed to a region key that this node has")]
+    NoWrap,
+    /// The content key does not open: other context, or not made for this key.
+    #[error("content key does not open; the secret belongs to another credential, version or region key")]
+    Wrap,
+    /// The commitment is another.
+    #[error("key commitment does not hold")]
+    Commitment,
+    /// The ciphertext was changed.
+    #[error("ciphertext does not open")]
+    Ciphertext,
+    /// What came out is no secret of ours.
+    #[error("content is not understood by this build")]
+    Content,
+}
+
+impl SealedSecret {
+    /// Seals a secret to regions.
+    pub fn seal(
+        context: &SealContext,
+        spec: &SecretSpec,
+        regions: &[&RegionStatement],
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SealError> {
+        check(spec, regions).map_err(SealError::Invalid)?;
+        let mut plaintext = fleet::SecretPlaintext {
+            value: spec.value.expose().to_vec(),
+            origins: spec.origins.iter().map(Origin::to_string).collect(),
+            slot: Some(fleet::Slot {
+                header: spec.slot.header.as_str().to_owned(),
+                prefix: spec.slot.prefix.clone(),
+            }),
+            not_after: spec.not_after.map(time::timestamp),
+            padding: Vec::new(),
+        };
+        plaintext.padding = vec![0; padding(plaintext.encoded_len())];
+        let encoded = Zeroizing::new(plaintext.encode_to_vec());
+        drop(Zeroizing::new(plaintext.value));
+
+        let key = Zeroizing::new(draw::<32>(entropy));
+        let nonce = draw::<24>(entropy);
+        let aad = context.aad();
+        let ciphertext = XChaCha20Poly1305::new((&*key).into())
+            .encrypt((&nonce).into(), Payload { msg: &encoded, aad: &aad })
+            .expect("a secret is far below the cipher's limit");
+        let mut wraps = Vec::with_capacity(regions.len());
+        for region in regions {
+            let info = wrap_info(region.region(), region.epoch());
+            let sealed = hpke_seal(region.sealing_key(), None, &info, &aad, &*key)
+                .ok_or(SealError::Region(region.region()))?;
+            wraps.push(fleet::Wrap {
+                region: region.region().to_string(),
+                epoch: region.epoch(),
+                encapsulated: sealed.encapsulated,
+                sealed_key: sealed.ciphertext,
+                // Unset, which means the first: nothing that could be flipped unseen.
+                suite: 0,
+            });
+        }
+        Ok(Self::new(fleet::SealedSecret {
+            envelope: ENVELOPE,
+            suite: SUITE,
+            nonce: nonce.to_vec(),
+            ciphertext,
+            key_commitment: commitment(&key, &aad).to_vec(),
+            wraps,
+        }))
+    }
+
+    /// Opens the secret with the keys at hand.
+    pub fn open(&self, context: &SealContext, keys: &[RegionOpeningKey]) -> Result<OpenedSecret, OpenError> {
+        let aad = context.aad();
+        let (wrap, key) = self
+            .wire()
+            .wraps
+            .iter()
+            .filter(|wrap| wrap_suite(wrap) == WRAP_SUITE)
+            .find_map(|wrap| {
+                let key = keys
+                    .iter()
+                    .find(|key| key.epoch() == wrap.epoch && key.region().to_string() == wrap.region)?;
+                Some((wrap, key))
+            })
+            .ok_or(OpenError::NoWrap)?;
+        let info = wrap_info(key.region(), key.epoch());
+        let content = hpke_open(key.key(), None, &info, &aad, &wrap.encapsulated, &wrap.sealed_key)
+            .ok_or(OpenError::Wrap)?;
+        let content: Zeroizing<[u8; 32]> =
+            Zeroizing::new(content.expose().try_into().map_err(|_| OpenError::Wrap)?);
+        // The cipher alone does not commit to its key: without this, one ciphertext could be made to open
+        // to two different texts in two regions.
+        if !bool::from(commitment(&content, &aad).ct_eq(&self.wire().key_commitment)) {
+            return Err(OpenError::Commitment);
+        }
+        let nonce: [u8; 24] = self.wire().nonce.as_slice().try_into().map_err(|_| OpenError::Ciphertext)?;
+        let encoded = XChaCha20Poly1305::new((&*content).into())
+            .decrypt((&nonce).into(), Payload { msg: &self.wire().ciphertext, aad: &aad })
+            .map(Zeroizing::new)
+            .map_err(|_| OpenError::Ciphertext)?;
+        let mut plain = fleet::SecretPlaintext::default();
+        let decoded = plain.merge(encoded.as_slice());
+        let whole = plain.encoded_len() == encoded.len();
+        // Before anything can fail, so that the value is wiped whatever happens.
+        let value = Secret::new(std::mem::take(&mut plain.value));
+        decoded.map_err(|_| OpenError::Content)?;
+        // Whatever a later version adds may narrow where the value goes. Decoding would drop it without a
+        // word and the value would go further than was sealed, so what is not understood is refused.
+        if !whole {
+            return Err(OpenError::Content);
+        }
+        let origins: Result<Vec<Origin>, _> = plain.origins.iter().map(|text| text.parse()).collect();
+        let slot = plain.slot.ok_or(OpenError::Content)?;
+        Ok(OpenedSecret {
+            value,
+            origins: origins.map_err(|_| OpenError::Content)?,
+            slot: Slot::header(&slot.header, &slot.prefix).map_err(|_| OpenError::Content)?,
+            not_after: plain
+                .not_after
+                .as_ref()
+                .map(time::system_time)
+                .transpose()
+                .map_err(|_| OpenError::Content)?,
+        })
+    }
+}
+
+fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid> {
+    let mut faults = Violations::default();
+    let value = spec.value.expose();
+    if value.is_empty() || value.len() > VALUE_MAX {
+        faults.add("value", format!("is 1 to {VALUE_MAX} bytes"));
+    }
+    if http::HeaderValue::from_bytes(value).is_err() {
+        faults.add("value", "holds bytes that no header can carry; a line end at its end is a common cause");
+    }
+    if spec.origins.is_empty() || spec.origins.len() > ORIGINS_MAX {
+        faults.add("origins", format!("has 1 to {ORIGINS_MAX}: without one the secret could go nowhere"));
+    }
+    if regions.is_empty() || regions.len() > WRAPS_MAX {
+        faults.add("regions", format!("has 1 to {WRAPS_MAX}: without one nobody could open the secret"));
+    }
+    for (i, region) in regions.iter().enumerate() {
+        if regions[..i]
+            .iter()
+            .any(|other| (other.region(), other.epoch()) == (region.region(), region.epoch()))
+        {
+            faults.add(format!("regions[{i}]"), "is there twice");
+        }
+    }
+    faults.finish(|| Some(()))
+}
+
+/// How many zeros bring a plaintext to a multiple of a block, their own two bytes of framing included.
+fn padding(length: usize) -> usize {
+    (length + 2).next_multiple_of(PADDING_BLOCK) - (length + 2)
+}
+
+fn wrap_info(region: RegionId, epoch: u32) -> Vec<u8> {
+    Transcript::new("requestrocket content key 1").bytes(region.as_bytes()).number(epoch.into()).finish()
+}
+
+fn commitment(key: &[u8; 32], aad: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(b"requestrocket key commitment 1").update(aad);
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests;

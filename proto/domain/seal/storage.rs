@@ -1,0 +1,85 @@
+//! Frames of files at rest on a node: last-known-good, the spool and the node's own keys.
+//!
+//! XChaCha20-Poly1305 with a random nonce a frame. The context binds a frame to its file and place; chains
+//! are made by the caller, who puts the tag of the frame before into it.
+
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+use rr_seam::{Entropy, draw};
+
+const NONCE: usize = 24;
+const TAG: usize = 16;
+
+/// How many bytes a sealed frame is longer than what is in it.
+pub const OVERHEAD: usize = NONCE + TAG;
+
+/// A key that files of one purpose are sealed with. Cannot be printed.
+#[derive(Clone)]
+pub struct StorageKey(Zeroizing<[u8; 32]>);
+
+/// A frame that does not open: another key, another place, or damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("frame does not open: other key, moved, or damaged")]
+pub struct FrameError;
+
+impl StorageKey {
+    /// The key for a purpose, out of a node's own 32 bytes.
+    pub fn derive(node_key: &Secret, purpose: &str) -> Self {
+        Self(Zeroizing::new(blake3::derive_key(
+            &format!("requestrocket storage 1 {purpose}"),
+            node_key.expose(),
+        )))
+    }
+
+    /// Seals a frame: nonce, ciphertext, tag.
+    pub fn seal(&self, context: &[u8], plaintext: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
+        let nonce = draw::<NONCE>(entropy);
+        let sealed = XChaCha20Poly1305::new((&*self.0).into())
+            .encrypt((&nonce).into(), Payload { msg: plaintext, aad: context })
+            .expect("a frame is below the cipher's limit");
+        let mut out = Vec::with_capacity(NONCE + sealed.len());
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&sealed);
+        out
+    }
+
+    /// Opens a frame.
+    pub fn open(&self, context: &[u8], frame: &[u8]) -> Result<Zeroizing<Vec<u8>>, FrameError> {
+        let (nonce, sealed) = frame.split_at_checked(NONCE).ok_or(FrameError)?;
+        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| FrameError)?;
+        XChaCha20Poly1305::new((&*self.0).into())
+            .decrypt((&nonce).into(), Payload { msg: sealed, aad: context })
+            .map(Zeroizing::new)
+            .map_err(|_| FrameError)
+    }
+
+    /// The tag of a sealed frame, for the context of the next.
+    pub fn tag(frame: &[u8]) -> Option<[u8; TAG]> {
+        frame.len().checked_sub(TAG).and_then(|at| frame[at..].try_into().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rr_seam::SystemEntropy;
+
+    #[test]
+    fn a_frame_opens_in_its_own_place_and_any_flipped_bit_is_seen() {
+        let key = StorageKey::derive(&Secret::new(vec![1; 32]), "test");
+        let frame = key.seal(b"file 1", b"hello", &SystemEntropy);
+        assert_eq!(frame.len(), 5 + OVERHEAD);
+        assert_eq!(key.open(b"file 1", &frame).expect("opens").as_slice(), b"hello");
+        assert_eq!(key.open(b"file 2", &frame).err(), Some(FrameError));
+        for at in 0..frame.len() * 8 {
+            let mut bent = frame.clone();
+            bent[at / 8] ^= 1 << (at % 8);
+            assert_eq!(key.open(b"file 1", &bent).err(), Some(FrameError), "bit {at}");
+        }
+        let other = StorageKey::derive(&Secret::new(vec![1; 32]), "another purpose");
+        assert_eq!(other.open(b"file 1", &frame).err(), Some(FrameError));
+    }
+}
