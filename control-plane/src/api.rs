@@ -33,7 +33,6 @@ mod weight;
 
 use std::sync::Arc;
 
-use http::HeaderName;
 use rr_contract::runtime::Stop;
 use rr_contract::wire::fleet::fleet_service_server::FleetServiceServer;
 use rr_contract::wire::management::apply_service_server::ApplyServiceServer;
@@ -71,9 +70,6 @@ use route::ROUTES;
 /// The largest message of health and reflection: names of services and symbols. They need no token, and answer what
 /// they were asked beside the answer.
 const FOREIGN_MOST: usize = 4 * 1024;
-
-/// Where the caller is, from us to our handlers. Whatever comes under this name from outside is removed.
-const PEER: HeaderName = HeaderName::from_static("requestrocket-peer");
 
 /// All calls of the port. Clones share what is beneath.
 #[derive(Clone)]

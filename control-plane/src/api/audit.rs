@@ -37,7 +37,7 @@ impl wire::audit_service_server::AuditService for Api {
         request: Request<wire::ListInstallationAuditEntriesRequest>,
     ) -> Result<Response<wire::ListInstallationAuditEntriesResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_INSTALLATION_AUDIT_ENTRIES).await?;
+            self.enter(authz::LIST_INSTALLATION_AUDIT_ENTRIES)?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let query = AuditQuery {
@@ -59,7 +59,7 @@ impl wire::audit_service_server::AuditService for Api {
         request: Request<wire::ExportAuditRequest>,
     ) -> Result<Response<Self::ExportAuditStream>, Status> {
         let result = async {
-            self.enter(&request, authz::EXPORT_AUDIT).await?;
+            self.enter(authz::EXPORT_AUDIT)?;
             let request = request.into_inner();
             let head = self.services.installation().await?.revision;
             ExportPlace::new(request.from, request.to, head)
@@ -99,7 +99,7 @@ impl wire::audit_service_server::AuditService for Api {
         request: Request<wire::ListRefusedAttemptsRequest>,
     ) -> Result<Response<wire::ListRefusedAttemptsResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_REFUSED_ATTEMPTS).await?;
+            self.enter(authz::LIST_REFUSED_ATTEMPTS)?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let page = self.services.refused_list(request.actor, &page).await?;

@@ -1,12 +1,12 @@
 //! From a token to who calls, and whether he may: what every call does first, whichever way it came in.
 //!
 //! Who calls is found at the door, from the head of a request alone: of a body nothing is read before. Whether he may
-//! is for the call, which knows what the request names.
+//! is for the call, which knows what the request names. A handler that nobody was found for refuses everybody.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, HeaderName};
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::wire::management::Region;
 use tonic::Request;
@@ -22,18 +22,29 @@ const USER_AGENT_MOST: usize = 200;
 
 tokio::task_local! {
     /// Who was found at the door of the call that runs, so that nobody is looked up twice. What goes on when the call
-    /// has answered, as a watch does, is outside of it and looks again.
+    /// has answered, as a watch does, is outside of it: a [`Watcher`] is looked up again.
     static FOUND: Principal;
+}
+
+/// What tells who calls.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub(super) headers: &'a HeaderMap,
+    /// The other end of the connection.
+    pub(super) address: Option<String>,
 }
 
 /// Tells who calls from the head of a request.
 pub(super) trait Door: Send + Sync {
     /// Who calls; an error for whoever shows no good token.
-    fn find<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-        rule: Rule,
-    ) -> BoxFuture<'a, Result<Principal, ServiceError>>;
+    fn find<'a>(&'a self, head: &'a Head<'_>, rule: Rule) -> BoxFuture<'a, Result<Principal, ServiceError>>;
+}
+
+/// Who called a stream, to be looked up again while it lasts: a right that is gone ends it.
+#[derive(Debug, Clone)]
+pub(super) struct Watcher {
+    headers: HeaderMap,
+    address: String,
 }
 
 /// Runs the call of somebody who was found at the door.
@@ -42,21 +53,15 @@ pub(super) fn behind<F: Future>(found: Principal, call: F) -> impl Future<Output
 }
 
 impl Door for Api {
-    fn find<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-        rule: Rule,
-    ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
-        self.look_up(headers, rule).boxed()
+    fn find<'a>(&'a self, head: &'a Head<'_>, rule: Rule) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+        self.look_up(head.headers, head.address.as_deref().unwrap_or_default(), rule).boxed()
     }
 }
 
 impl Api {
     /// For calls that act on no organization and no region.
-    pub(super) async fn enter<M>(&self, request: &Request<M>, rule: Rule) -> Result<Caller, ServiceError> {
-        let principal = self.principal(request.metadata().as_ref(), rule).await?;
-        self.permitted(&principal, rule, Named::Nothing, "")?;
-        Ok(Caller { principal, rule, consent: Consent::default() })
+    pub(super) fn enter(&self, rule: Rule) -> Result<Caller, ServiceError> {
+        self.permitted_caller(found()?, rule)
     }
 
     /// For calls that act on an organization, which the request's own field names by name or id.
@@ -66,8 +71,61 @@ impl Api {
         rule: Rule,
         org: impl Fn(&M) -> &str,
     ) -> Result<OrgCaller, ServiceError> {
-        let principal = self.principal(request.metadata().as_ref(), rule).await?;
-        let reference = org(request.get_ref());
+        self.permitted_in_org(found()?, rule, org(request.get_ref())).await
+    }
+
+    /// The caller of a stream, which goes on when its call has answered.
+    pub(super) fn watcher<M>(&self, request: &Request<M>) -> Result<Watcher, ServiceError> {
+        let headers = request.metadata().as_ref().clone();
+        Ok(Watcher { headers, address: found()?.address })
+    }
+
+    /// [`enter`](Self::enter), for a stream that goes on.
+    pub(super) async fn enter_again(&self, watcher: &Watcher, rule: Rule) -> Result<Caller, ServiceError> {
+        let principal = self.look_up(&watcher.headers, &watcher.address, rule).await?;
+        self.permitted_caller(principal, rule)
+    }
+
+    /// [`enter_org`](Self::enter_org), for a stream that goes on.
+    pub(super) async fn enter_org_again(
+        &self,
+        watcher: &Watcher,
+        rule: Rule,
+        org: &str,
+    ) -> Result<OrgCaller, ServiceError> {
+        let principal = self.look_up(&watcher.headers, &watcher.address, rule).await?;
+        self.permitted_in_org(principal, rule, org).await
+    }
+
+    /// For calls that act on a region, which the request's own field names by name or id.
+    pub(super) async fn enter_region<M>(
+        &self,
+        request: &Request<M>,
+        rule: Rule,
+        region: impl Fn(&M) -> &str,
+    ) -> Result<(Caller, Stored<Region>), ServiceError> {
+        let principal = found()?;
+        if principal.bootstrap {
+            return Err(ServiceError::BootstrapOnly);
+        }
+        let reference = region(request.get_ref());
+        let region = self.services.region_show(&principal, reference).await?;
+        let dedicated = Some(region.document.dedicated_to.as_str()).filter(|org| !org.is_empty());
+        self.permitted(&principal, rule, Named::Region(&region.row.id, dedicated), reference)?;
+        Ok((Caller { principal, rule, consent: Consent::default() }, region))
+    }
+
+    fn permitted_caller(&self, principal: Principal, rule: Rule) -> Result<Caller, ServiceError> {
+        self.permitted(&principal, rule, Named::Nothing, "")?;
+        Ok(Caller { principal, rule, consent: Consent::default() })
+    }
+
+    async fn permitted_in_org(
+        &self,
+        principal: Principal,
+        rule: Rule,
+        reference: &str,
+    ) -> Result<OrgCaller, ServiceError> {
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
         }
@@ -78,24 +136,6 @@ impl Api {
         };
         self.permitted(&principal, rule, Named::Org(&org.id), reference)?;
         Ok(OrgCaller { caller: Caller { principal, rule, consent: Consent::default() }, org })
-    }
-
-    /// For calls that act on a region, which the request's own field names by name or id.
-    pub(super) async fn enter_region<M>(
-        &self,
-        request: &Request<M>,
-        rule: Rule,
-        region: impl Fn(&M) -> &str,
-    ) -> Result<(Caller, Stored<Region>), ServiceError> {
-        let principal = self.principal(request.metadata().as_ref(), rule).await?;
-        if principal.bootstrap {
-            return Err(ServiceError::BootstrapOnly);
-        }
-        let reference = region(request.get_ref());
-        let region = self.services.region_show(&principal, reference).await?;
-        let dedicated = Some(region.document.dedicated_to.as_str()).filter(|org| !org.is_empty());
-        self.permitted(&principal, rule, Named::Region(&region.row.id, dedicated), reference)?;
-        Ok((Caller { principal, rule, consent: Consent::default() }, region))
     }
 
     fn permitted(
@@ -114,24 +154,20 @@ impl Api {
         error
     }
 
-    async fn principal(&self, headers: &HeaderMap, rule: Rule) -> Result<Principal, ServiceError> {
-        match FOUND.try_with(Clone::clone) {
-            Ok(found) => Ok(found),
-            Err(_outside) => self.look_up(headers, rule).await,
-        }
-    }
-
-    async fn look_up(&self, headers: &HeaderMap, rule: Rule) -> Result<Principal, ServiceError> {
-        let text =
-            |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let address = text(super::PEER);
+    async fn look_up(
+        &self,
+        headers: &HeaderMap,
+        address: &str,
+        rule: Rule,
+    ) -> Result<Principal, ServiceError> {
         let found = match presented(headers) {
             Some(hash) => self.services.principal(&hash).await?,
             None => None,
         };
         match found {
             Some(principal) => {
-                let user_agent = text(USER_AGENT).chars().take(USER_AGENT_MOST).collect();
+                let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+                let user_agent = user_agent.unwrap_or_default().chars().take(USER_AGENT_MOST).collect();
                 Ok(Principal { address: address.to_owned(), user_agent, ..principal })
             }
             None => {
@@ -141,6 +177,11 @@ impl Api {
             }
         }
     }
+}
+
+/// Who was found at the door of the call that runs.
+fn found() -> Result<Principal, ServiceError> {
+    FOUND.try_with(Clone::clone).map_err(|_outside| ServiceError::Unauthenticated)
 }
 
 fn presented(headers: &HeaderMap) -> Option<api_key::KeyHash> {

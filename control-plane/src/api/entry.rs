@@ -8,23 +8,23 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, info_span};
 
-use super::caller::{Door, behind};
+use super::caller::{Door, Head, behind};
 use super::rest::{self, Rest};
-use super::route::{Asked, ROUTES};
+use super::route::{Asked, Found, ROUTES};
 use super::schema::SCHEMA;
+use super::status;
 use super::weight::Weighed;
-use super::{PEER, status};
 use crate::authz::Principal;
 use crate::events::Events;
 use crate::guard::held::Held;
-use crate::guard::{Class, Guard, Presented, Refusal, grpc_timeout};
+use crate::guard::{Class, Guard, Portion, Presented, Refusal, grpc_timeout};
 use crate::listen::Peer;
 use crate::service::ServiceError;
 
@@ -38,11 +38,12 @@ pub(super) struct Entry {
     pub(super) events: Events,
 }
 
-/// How a request came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a request came, and which call it is for: found once, here.
+#[derive(Debug)]
 enum Way {
-    Grpc,
-    Rest,
+    /// The call; none where it is not one of ours.
+    Grpc(Option<Asked>),
+    Rest(Found),
 }
 
 impl Entry {
@@ -55,58 +56,56 @@ impl Entry {
     }
 
     async fn pass(&self, mut request: Request) -> Response {
-        mark_peer(&mut request);
         let way = Way::of(&request);
-        let asked = match way {
-            Way::Grpc => ROUTES.grpc(request.uri().path()),
-            Way::Rest => rest::asked(request.method(), request.uri().path()),
-        };
+        let asked = way.asked();
         let class = asked.map_or(way.class_of_others(), |asked| asked.class);
-        let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-        let who = Presented::of(request.headers(), address);
+        // From the connection, never from a header.
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let who = Presented::of(request.headers(), peer.map(|peer| peer.ip()));
         let start = Instant::now();
         if let Err(refusal) = self.guard.enter(&who, start) {
-            return self.refuse(way, refusal);
+            return self.refuse(&way, refusal);
         }
-        // Over REST nobody says a timeout: whoever waits no longer hangs up.
-        let said = (way == Way::Grpc).then(|| grpc_timeout(request.headers())).flatten();
+        // A REST request names no timeout: a client that waits no longer hangs up.
+        let said = match way {
+            Way::Grpc(_) => grpc_timeout(request.headers()),
+            Way::Rest(_) => None,
+        };
         let limit = start + self.guard.limit(class, said);
         let found = match asked {
             None => None,
-            Some(asked) => match timeout_at(limit, self.find(way, &who, asked, request.headers())).await {
-                Ok(Ok(found)) => Some(found),
-                Ok(Err(refused)) => return refused,
-                Err(_elapsed) => return self.refuse(way, Refusal::Deadline),
-            },
+            Some(asked) => {
+                let head = Head { headers: request.headers(), address: peer.map(|peer| peer.to_string()) };
+                match timeout_at(limit, self.find(&way, &who, asked, &head)).await {
+                    Ok(Ok(found)) => Some(found),
+                    Ok(Err(refused)) => return refused,
+                    Err(_elapsed) => return self.refuse(&way, Refusal::Deadline),
+                }
+            }
         };
         // Others need no token: they are told apart by where they come from.
         let caller = found.as_ref().map_or_else(|| who.network(), |found| found.maker().to_owned());
         let place = match self.guard.place(class, &caller) {
             Ok(place) => place,
-            Err(refusal) => return self.refuse(way, refusal),
+            Err(refusal) => return self.refuse(&way, refusal),
         };
         // Held until the call has answered.
         let portion = found.as_ref().map(|_| self.guard.portion(&caller));
-        if let Some((asked, portion)) = asked.zip(portion.clone()) {
-            match way {
-                Way::Grpc => {
-                    request = request.map(|body| {
-                        let bounds = (class.body(), class.heavy());
-                        Body::new(Weighed::new(body, &SCHEMA, asked.input, bounds, portion))
-                    });
-                }
-                Way::Rest => drop(request.extensions_mut().insert(portion)),
-            }
+        if let (Way::Grpc(Some(asked)), Some(portion)) = (&way, portion.clone()) {
+            request = request.map(|body| {
+                let bounds = (class.body(), class.heavy());
+                Body::new(Weighed::new(body, &SCHEMA, asked.input, bounds, portion))
+            });
         }
         let span =
             info_span!("management_call", http.method = %request.method(), path = request.uri().path());
-        let call = self.call(way, request).instrument(span);
+        let call = self.call(&way, request, portion.clone()).instrument(span);
         let answered = match found {
             Some(found) => timeout_at(limit, behind(found, call)).await,
             None => timeout_at(limit, call).await,
         };
         drop(portion);
-        let Ok(answer) = answered else { return self.refuse(way, Refusal::Deadline) };
+        let Ok(answer) = answered else { return self.refuse(&way, Refusal::Deadline) };
         let deadline = said.filter(|_| place.is_some()).map(|said| (start + said, late()));
         if place.is_none() {
             return answer;
@@ -117,12 +116,12 @@ impl Entry {
     /// Who calls, by the head of the request; the answer for whoever may not.
     async fn find(
         &self,
-        way: Way,
+        way: &Way,
         who: &Presented,
         asked: Asked,
-        headers: &HeaderMap,
+        head: &Head<'_>,
     ) -> Result<Principal, Response> {
-        let found = self.door.find(headers, asked.rule).await;
+        let found = self.door.find(head, asked.rule).await;
         let good = match &found {
             Ok(_) => Some(true),
             Err(ServiceError::BadToken | ServiceError::Unauthenticated) => Some(false),
@@ -138,20 +137,20 @@ impl Entry {
         })
     }
 
-    async fn call(&self, way: Way, request: Request) -> Response {
+    async fn call(&self, way: &Way, request: Request, portion: Option<Portion>) -> Response {
         match way {
-            Way::Grpc => {
+            Way::Grpc(_) => {
                 let answer: Result<Response, Infallible> = self.grpc.clone().oneshot(request).await;
                 match answer {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 }
             }
-            Way::Rest => self.rest.answer(request).await,
+            Way::Rest(found) => self.rest.answer(request, found, portion).await,
         }
     }
 
-    fn refuse(&self, way: Way, refusal: Refusal) -> Response {
+    fn refuse(&self, way: &Way, refusal: Refusal) -> Response {
         self.events.refused(refusal);
         way.answer(status::of_refusal(refusal))
     }
@@ -160,25 +159,35 @@ impl Entry {
 impl Way {
     fn of(request: &Request) -> Self {
         let kind = request.headers().get(CONTENT_TYPE);
+        let path = request.uri().path();
         match kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-            true => Self::Grpc,
-            false => Self::Rest,
+            true => Self::Grpc(ROUTES.grpc(path)),
+            false => Self::Rest(ROUTES.find(request.method(), path)),
+        }
+    }
+
+    /// The call of ours that the request is for.
+    fn asked(&self) -> Option<Asked> {
+        match self {
+            Self::Grpc(asked) => *asked,
+            Self::Rest(Found::Route(route)) => Some(route.asked()),
+            Self::Rest(Found::Methods(_) | Found::Nothing) => None,
         }
     }
 
     /// What a call costs that is none of ours.
-    fn class_of_others(self) -> Class {
+    fn class_of_others(&self) -> Class {
         match self {
-            Self::Grpc => Class::Foreign,
+            Self::Grpc(_) => Class::Foreign,
             // Nothing runs: it is only told so.
-            Self::Rest => Class::Ordinary,
+            Self::Rest(_) => Class::Ordinary,
         }
     }
 
-    fn answer(self, status: Status) -> Response {
+    fn answer(&self, status: Status) -> Response {
         match self {
-            Self::Grpc => status.into_http(),
-            Self::Rest => rest::refusal(&status),
+            Self::Grpc(_) => status.into_http(),
+            Self::Rest(_) => rest::refusal(&status),
         }
     }
 }
@@ -189,20 +198,6 @@ fn late() -> HeaderMap {
     // Its text is ours and ASCII.
     drop(status::of_refusal(Refusal::Deadline).add_header(&mut trailers));
     trailers
-}
-
-fn mark_peer(request: &mut Request) {
-    let peer =
-        request.extensions().get::<Peer>().and_then(|peer| HeaderValue::try_from(peer.0.to_string()).ok());
-    match peer {
-        Some(peer) => {
-            // Replaces every value that came from outside.
-            request.headers_mut().insert(PEER, peer);
-        }
-        None => {
-            request.headers_mut().remove(PEER);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use rr_contract::wire::rest::Transcoder;
 use rr_contract::wire::{fleet, management};
 
 use super::Api;
-use super::route::{Asked, Found, ROUTES, Route};
+use super::route::{Found, Route};
 use super::schema::Body;
 use super::status::{self, FIELD_MOST, cut};
 use crate::guard::Portion;
@@ -110,19 +110,25 @@ impl Rest {
         Self { routes }
     }
 
-    pub(super) async fn answer(&self, request: Request) -> Response {
-        match self.call(request).await {
+    /// Answers a request for what its method and path were found to be; what it sends is held in `portion`.
+    pub(super) async fn answer(&self, request: Request, found: &Found, portion: Option<Portion>) -> Response {
+        match self.call(request, found, portion).await {
             Ok(response) => response,
             Err(refused) => refused,
         }
     }
 
-    async fn call(&self, request: Request) -> Result<Response, Response> {
+    async fn call(
+        &self,
+        request: Request,
+        found: &Found,
+        portion: Option<Portion>,
+    ) -> Result<Response, Response> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let route = match ROUTES.find(&head.method, path) {
-            Found::Route(route) => route,
-            Found::Methods(methods) => return Err(not_allowed(methods)),
+        let route = match found {
+            Found::Route(route) => *route,
+            Found::Methods(methods) => return Err(not_allowed(methods.iter().copied())),
             Found::Nothing if path == OPENAPI && head.method == Method::GET => return Ok(document()),
             Found::Nothing if path == OPENAPI => return Err(not_allowed(["GET"])),
             Found::Nothing => {
@@ -130,7 +136,6 @@ impl Rest {
                 return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-call", text).answer());
             }
         };
-        let portion = head.extensions.get::<Portion>().cloned();
         let held = |bytes: usize| portion.as_ref().map_or(Ok(()), |portion| portion.grow(bytes));
         let full = |refused| refusal(&status::of_refusal(refused));
         // Who does not say how much it will be may send as much as a body holds.
@@ -157,14 +162,6 @@ impl Rest {
             // The transcoder reads paths more strictly than the routes are matched.
             None => Err(Problem::new(StatusCode::NOT_FOUND, "no-such-call", "no such call").answer()),
         }
-    }
-}
-
-/// The call of ours that a request is for.
-pub(super) fn asked(method: &Method, path: &str) -> Option<Asked> {
-    match ROUTES.find(method, path) {
-        Found::Route(route) => Some(route.asked()),
-        Found::Methods(_) | Found::Nothing => None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! The guard in front of both ways in, over calls that do what a test wants.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use rr_contract::runtime::observe::Observability;
 use serde_json::Value;
@@ -20,12 +21,8 @@ use crate::guard::Limits;
 struct Open;
 
 impl Door for Open {
-    fn find<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-        _rule: Rule,
-    ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
-        let token = headers.get("authorization").map(HeaderValue::as_bytes).unwrap_or_default();
+    fn find<'a>(&'a self, head: &'a Head<'_>, _rule: Rule) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+        let token = head.headers.get("authorization").map(HeaderValue::as_bytes).unwrap_or_default();
         let found = match token {
             b"" => Err(ServiceError::Unauthenticated),
             b"Bearer made-up" => Err(ServiceError::BadToken),
@@ -47,6 +44,10 @@ enum Behind {
 }
 
 fn entry(limits: Limits, behind: Behind) -> axum::Router {
+    entry_of(limits, behind).router()
+}
+
+fn entry_of(limits: Limits, behind: Behind) -> Entry {
     let grpc = tower::service_fn(move |_: Request| async move {
         let body = match behind {
             Behind::Answer => Body::empty(),
@@ -64,14 +65,13 @@ fn entry(limits: Limits, behind: Behind) -> axum::Router {
             Behind::Silence => std::future::pending().await,
         }
     });
-    let entry = Entry {
+    Entry {
         grpc: axum::Router::new().fallback_service(grpc),
         rest,
         door: Arc::new(Open),
         guard: Arc::new(Guard::new(limits)),
         events: Events::new(&Observability::quiet("rr-control")),
-    };
-    entry.router()
+    }
 }
 
 async fn call(router: &axum::Router, mut request: Request) -> Response {
@@ -237,21 +237,26 @@ async fn streams_over_the_limit_are_refused_until_one_ends() {
 
 #[tokio::test]
 async fn where_a_caller_is_comes_from_the_connection_alone() {
-    let echo = tower::service_fn(|request: Request| async move {
-        let peer =
-            request.headers().get_all(PEER).iter().filter_map(|it| it.to_str().ok()).collect::<Vec<_>>();
-        Ok::<_, Infallible>(Response::new(Body::from(peer.join(" "))))
-    });
-    let entry = Entry {
-        grpc: axum::Router::new().fallback_service(echo),
-        rest: Rest::answering(|| async { None }),
-        door: Arc::new(Open),
-        guard: Arc::new(Guard::new(Limits::default())),
-        events: Events::new(&Observability::quiet("rr-control")),
-    };
-    let mut request = grpc(OURS, "1H");
-    request.headers_mut().append(PEER, HeaderValue::from_static("10.9.9.9:1"));
-    let answer = call(&entry.router(), request).await;
-    let bytes = axum::body::to_bytes(answer.into_body(), 1 << 10).await.expect("reads");
-    assert_eq!(bytes, "127.0.0.1:1");
+    /// Remembers the address that it was told.
+    struct Remembering(Arc<Mutex<Option<String>>>);
+    impl Door for Remembering {
+        fn find<'a>(
+            &'a self,
+            head: &'a Head<'_>,
+            _rule: Rule,
+        ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+            self.0.lock().expect("whole").clone_from(&head.address);
+            Box::pin(std::future::ready(Ok(Principal::default())))
+        }
+    }
+    for mut request in [grpc(OURS, "1H"), rest()] {
+        let address = Arc::new(Mutex::new(None));
+        let mut entry = entry_of(Limits::default(), Behind::Answer);
+        entry.door = Arc::new(Remembering(Arc::clone(&address)));
+        for name in ["requestrocket-peer", "x-forwarded-for", "forwarded"] {
+            request.headers_mut().append(name, HeaderValue::from_static("10.9.9.9:1"));
+        }
+        call(&entry.router(), request).await;
+        assert_eq!(address.lock().expect("whole").as_deref(), Some("127.0.0.1:1"));
+    }
 }
