@@ -25,8 +25,9 @@ mod user;
 mod wait;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::field::Flags;
 use crate::session::{Global, Session};
 
 /// What the shell is told.
@@ -113,6 +114,14 @@ enum Noun {
 }
 
 impl Args {
+    /// Reads the command line, and the flags that were typed. Ends the process if the line is wrong or asks for help.
+    pub(crate) fn read() -> (Self, Flags) {
+        let mut tree = Self::command();
+        let typed = tree.get_matches_mut();
+        let args = Self::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut tree).exit());
+        (args, Flags::of(&tree, &typed))
+    }
+
     pub(crate) async fn run(self) -> Result<()> {
         let session = || Session::open(self.global);
         match self.noun {
@@ -142,3 +151,6 @@ impl Args {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::field::Flags;
+
 /// Used wrongly: exit code 2.
 #[derive(Debug)]
 struct Usage {
@@ -55,17 +57,17 @@ pub(crate) fn unreachable(
 }
 
 /// Prints an error and chooses the exit code.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    crate::print::error(&text(error));
+pub(crate) fn report(error: &anyhow::Error, flags: &Flags) -> ExitCode {
+    crate::print::error(&text(error, flags));
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
-fn text(error: &anyhow::Error) -> String {
+fn text(error: &anyhow::Error, flags: &Flags) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
         match cause.downcast_ref::<Status>() {
             Some(status) => {
-                parts.push(of_status(status));
+                parts.push(of_status(status, flags));
                 break;
             }
             None => parts.push(cause.to_string()),
@@ -74,21 +76,27 @@ fn text(error: &anyhow::Error) -> String {
     parts.join(": ")
 }
 
-fn of_status(status: &Status) -> String {
+fn of_status(status: &Status, flags: &Flags) -> String {
     let mut text = status.message().to_owned();
-    let mut detail = |name: &str, description: &str| {
-        // The message of a single fault says it already.
-        if !text.contains(description) {
-            text.push_str(&format!("\n  {name}: {description}"));
-        }
-    };
-    for violation in status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default() {
-        detail(&violation.field, &violation.description);
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    let said: Vec<String> = violations.iter().map(|it| fault_of(&it.field, &it.description)).collect();
+    let named: Vec<String> = violations
+        .iter()
+        .map(|it| fault_of(flags.filling(&it.field).as_ref().unwrap_or(&it.field), &it.description))
+        .collect();
+    // The message is the violations in one line. A long one was cut, and ends with a mark.
+    if !violations.is_empty() && said.join("; ").starts_with(text.trim_end_matches('…')) {
+        text = named.join("; ");
+    } else {
+        named.iter().for_each(|fault| text.push_str(&format!("\n  {fault}")));
     }
     for violation in
         status.get_details_precondition_failure().map(|failure| failure.violations).unwrap_or_default()
     {
-        detail(&violation.subject, &violation.description);
+        // The message of a single one has it already.
+        if !text.contains(&violation.description) {
+            text.push_str(&format!("\n  {}", fault_of(&violation.subject, &violation.description)));
+        }
     }
     let hint = match status.code() {
         Code::Unauthenticated => "; give a token with --token-file or RRCTL_TOKEN",
@@ -101,6 +109,11 @@ fn of_status(status: &Status) -> String {
         text = format!("{:?}", status.code());
     }
     text + hint
+}
+
+/// A field, a flag or a resource, and its fault.
+fn fault_of(subject: &str, fault: &str) -> String {
+    if subject.is_empty() { fault.to_owned() } else { format!("{subject}: {fault}") }
 }
 
 /// Whether a call that failed certainly changed nothing. An answer that was lost says nothing of what was done.

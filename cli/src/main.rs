@@ -6,6 +6,7 @@
 mod command;
 mod connect;
 mod fault;
+mod field;
 mod flags;
 mod once;
 mod print;
@@ -14,16 +15,14 @@ mod session;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let args = command::Args::parse();
+    let (args, flags) = command::Args::read();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fault::report(&anyhow::Error::new(error).context("start the runtime")),
+        Err(error) => return fault::report(&anyhow::Error::new(error).context("start the runtime"), &flags),
     };
     match runtime.block_on(args.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fault::report(&error),
+        Err(error) => fault::report(&error, &flags),
     }
 }

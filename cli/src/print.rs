@@ -13,8 +13,10 @@ use serde::Serialize;
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// A table. A resource that has a name is shown by its name alone.
     Table,
+    /// The table with the ids of resources.
+    Wide,
     /// For programs: messages as the REST API has them; a list is an array of all its pages.
     Json,
 }
@@ -27,6 +29,8 @@ pub(crate) struct Printer(Format);
 pub(crate) trait Row {
     /// Headings.
     const COLUMNS: &'static [&'static str];
+    /// Those of the headings that only a wide table has: ids of what has a name.
+    const IDS: &'static [&'static str] = &[];
     /// As many cells.
     fn cells(&self) -> Vec<String>;
 }
@@ -43,28 +47,32 @@ impl Printer {
 
     /// Prints a list.
     pub(crate) fn list<T: Row + Serialize>(self, items: &[T]) -> Result<()> {
-        match self.0 {
-            Format::Json => json(&items),
-            Format::Table => {
-                let mut table = Table::new();
-                table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-                table.set_header(T::COLUMNS.iter().map(|c| c.to_uppercase()));
-                for item in items {
-                    table.add_row(item.cells());
-                }
-                for line in table.lines() {
-                    line_out(line.trim_end())?;
-                }
-                Ok(())
-            }
+        if self.is_json() {
+            return json(&items);
         }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(self.shown::<T, _>(T::COLUMNS.iter().map(|heading| heading.to_uppercase())));
+        for item in items {
+            table.add_row(self.shown::<T, _>(item.cells()));
+        }
+        for line in table.lines() {
+            line_out(line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// The cells of the columns that the format has.
+    fn shown<T: Row, I: IntoIterator<Item = String>>(self, cells: I) -> Vec<String> {
+        let is_shown = |heading: &str| self.0 == Format::Wide || !T::IDS.contains(&heading);
+        T::COLUMNS.iter().zip(cells).filter(|(heading, _)| is_shown(heading)).map(|(_, cell)| cell).collect()
     }
 
     /// Prints one.
     pub(crate) fn one<T: Row + Serialize>(self, item: &T) -> Result<()> {
         match self.0 {
             Format::Json => json(item),
-            Format::Table => lines(item).try_for_each(|line| line_out(&line)),
+            Format::Table | Format::Wide => lines(item).try_for_each(|line| line_out(&line)),
         }
     }
 
@@ -77,7 +85,7 @@ impl Printer {
     pub(crate) fn line<T: Row + Serialize>(self, item: &T) -> Result<()> {
         match self.0 {
             Format::Json => line_out(&serde_json::to_string(item)?),
-            Format::Table => line_out(item.cells().join("  ").trim_end()),
+            Format::Table | Format::Wide => line_out(self.shown::<T, _>(item.cells()).join("  ").trim_end()),
         }
     }
 
@@ -85,7 +93,7 @@ impl Printer {
     pub(crate) fn done(self, text: &str) -> Result<()> {
         match self.0 {
             Format::Json => Ok(()),
-            Format::Table => line_out(text),
+            Format::Table | Format::Wide => line_out(text),
         }
     }
 }

@@ -122,7 +122,9 @@ impl ListArgs {
 }
 
 impl Row for mg::AuditEntry {
-    const COLUMNS: &'static [&'static str] = &["revision", "at", "who", "from", "call", "changes"];
+    const COLUMNS: &'static [&'static str] =
+        &["revision", "at", "who", "token", "user", "from", "call", "changes"];
+    const IDS: &'static [&'static str] = &["token", "user"];
 
     fn cells(&self) -> Vec<String> {
         let actor = self.actor.clone().unwrap_or_default();
@@ -152,6 +154,8 @@ impl Row for mg::AuditEntry {
             self.revision.to_string(),
             time(self.at.as_ref()),
             who,
+            actor.token,
+            actor.user,
             actor.address,
             self.call.clone(),
             changes,

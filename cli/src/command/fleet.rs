@@ -182,6 +182,7 @@ fn show(planned: &fleet::AdoptRevisionResponse, mut out: impl FnMut(&str) -> Res
 impl Row for fleet::RegionState {
     const COLUMNS: &'static [&'static str] = &[
         "region",
+        "id",
         "desired",
         "nodes",
         "connected",
@@ -192,11 +193,13 @@ impl Row for fleet::RegionState {
         "held",
         "why",
     ];
+    const IDS: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let revision = |revision: u64| if revision == 0 { "-".to_owned() } else { revision.to_string() };
         vec![
             self.region.clone(),
+            self.id.clone(),
             revision(self.desired.as_ref().map_or(0, |at| at.revision)),
             self.nodes.to_string(),
             self.connected.to_string(),

@@ -222,6 +222,7 @@ impl Verb {
 impl Row for mg::Org {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "suspended", "default limits", "regions", "not shared", "created", "display name"];
+    const IDS: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let sharing = self.sharing.unwrap_or(EVERYTHING_SHARED);

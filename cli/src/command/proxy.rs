@@ -182,6 +182,7 @@ impl Row for mg::Proxy {
         "name", "id", "active", "target", "upstream", "callers", "regions", "limits", "nodes", "default",
         "deny", "owner", "urls", "updated",
     ];
+    const IDS: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -63,7 +63,9 @@ impl Verb {
 }
 
 impl Row for mg::Revision {
-    const COLUMNS: &'static [&'static str] = &["revision", "at", "author", "call", "kept", "changes"];
+    const COLUMNS: &'static [&'static str] =
+        &["revision", "at", "author", "token", "call", "kept", "changes"];
+    const IDS: &'static [&'static str] = &["token"];
 
     fn cells(&self) -> Vec<String> {
         let change = |change: &mg::Change| {
@@ -83,7 +85,8 @@ impl Row for mg::Revision {
             self.revision.to_string(),
             time(self.at.as_ref()),
             // What the control plane writes by itself has no token.
-            if self.author.is_empty() { self.actor.clone() } else { self.author.clone() },
+            self.actor.clone(),
+            self.author.clone(),
             self.call.clone(),
             self.kept.to_string(),
             changes,

@@ -194,6 +194,7 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 impl Row for mg::Rule {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "on", "effect", "when", "priority", "owner", "notes"];
+    const IDS: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![
