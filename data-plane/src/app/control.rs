@@ -40,7 +40,7 @@ use crate::sync::{Board, Position, Sync};
 use crate::upstream::guard::Guard;
 use crate::upstream::{Resolver, SystemNames, Trust};
 
-use super::traffic::{self, Seat};
+use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Health, Pulse, Watch, Watchdog};
 use super::{Hooks, StartError};
 
@@ -265,11 +265,11 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let mut watchdog = Watchdog::default();
     let pulse = watchdog.watch("control", watchdog::CONTROL);
     let mut workers = Vec::with_capacity(listeners.len());
-    let seats = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
-    for (index, ((((listener, reader), records), counters), up)) in seats.enumerate() {
+    let setups = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
+    for (index, ((((listener, reader), records), counters), up)) in setups.enumerate() {
         let worker_pulse = watchdog.watch(format!("worker-{index}"), watchdog::WORKER);
-        let seat = Seat { index, listener, reader, records, counters, up, pulse: worker_pulse };
-        let worker = traffic::start(seat, shared.clone());
+        let setup = WorkerSetup { index, listener, reader, records, counters, up, pulse: worker_pulse };
+        let worker = traffic::start(setup, shared.clone());
         workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
     }
     let health = watchdog.health();
