@@ -36,7 +36,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
-use crate::seats::{Bounds, Caller, Places};
+use crate::seats::{Bounds, CallerSocket, Seats};
 use crate::sync::{Board, Position};
 
 const HEAD: Duration = Duration::from_secs(10);
@@ -64,16 +64,16 @@ impl Admin {
         };
         let admin = Rc::new(self);
         // Counted for nobody: what operators do is no traffic.
-        let places = Places::new(Bounds::of(CONNECTIONS), Arc::default());
+        let seats = Seats::new(Bounds::of(CONNECTIONS), Arc::default());
         while let Some(accepted) = stop.cut(listener.accept()).await {
             let Ok((stream, _)) = accepted else {
-                places.shed();
+                seats.shed();
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let (Ok(place), Ok(())) = (places.take(), patience::prepare(&stream)) else { continue };
-            let seat = Rc::clone(place.seat());
-            let caller = Caller::new(stream, places.bounds().patience, Rc::clone(&seat));
+            let (Ok(permit), Ok(())) = (seats.take(), patience::prepare(&stream)) else { continue };
+            let seat = Rc::clone(permit.seat());
+            let caller = CallerSocket::new(stream, seats.bounds().patience, Rc::clone(&seat));
             let (admin, asked) = (Rc::clone(&admin), Rc::clone(&seat));
             let service = service_fn(move |request: Request<Incoming>| {
                 let _busy = asked.begin();
@@ -87,7 +87,7 @@ impl Admin {
                 .serve_connection(TokioIo::new(caller), service);
             let stop = stop.clone();
             let task = tasks.spawn_local("admin connection", async move {
-                let _place = place;
+                let _permit = permit;
                 // A scraper keeps its connection: a stop does not wait for that.
                 if let Some(Err(error)) = stop.cut(connection).await {
                     debug!(%error, "admin connection ended");

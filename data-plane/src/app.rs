@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::config::Config;
-use crate::fleet::dial::{Dial, TcpDial};
+use crate::control_plane::dial::{Dial, TcpDial};
 use crate::identity::{IdentityFileError, JoinError, NodeKeyError};
 use crate::listen::{self, BindError, Descriptors};
 use crate::report::SpoolError;

@@ -15,7 +15,7 @@ use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
 use rr_contract::secret::Secret;
 use serde::Deserialize;
 
-use crate::fleet::{FleetAddress, InvalidFleetAddress};
+use crate::control_plane::{ControlPlaneAddress, InvalidControlPlaneAddress};
 use crate::upstream::{TrustError, certificates};
 
 /// The environment variable that may hold the node token itself.
@@ -31,7 +31,7 @@ pub struct Settings {
     /// Folder for identity, last-known-good and records [default: rr-edge-state]
     #[arg(long, env = "RR_EDGE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Fleet port of the control plane, like `https://control.example.com:7421`; of several replicas all, with
+    /// ControlPlane port of the control plane, like `https://control.example.com:7421`; of several replicas all, with
     /// commas between
     #[arg(long, env = "RR_EDGE_CONTROL_PLANE", value_name = "URL")]
     pub control_plane: Option<String>,
@@ -117,7 +117,7 @@ pub struct Config {
     /// Holds identity, last-known-good and records.
     pub state_dir: PathBuf,
     /// Where the control plane takes nodes; at least one.
-    pub control_plane: Vec<FleetAddress>,
+    pub control_plane: Vec<ControlPlaneAddress>,
     /// For the first start.
     pub node_token: Option<NodeToken>,
     /// `None`: a key of its own, in the state folder.
@@ -188,7 +188,7 @@ impl Config {
     }
 }
 
-fn addresses(text: &str) -> Result<Vec<FleetAddress>, ConfigError> {
+fn addresses(text: &str) -> Result<Vec<ControlPlaneAddress>, ConfigError> {
     let address = |url: &str| {
         let url = url.trim();
         url.parse().map_err(|source| ConfigError::ControlPlane { url: url.to_owned(), source })
@@ -240,7 +240,7 @@ pub enum ConfigError {
         url: String,
         /// What is wrong with it.
         #[source]
-        source: InvalidFleetAddress,
+        source: InvalidControlPlaneAddress,
     },
     /// The text is no node token. It is not repeated.
     #[error("{place}")]

@@ -5,7 +5,7 @@
 //! about a request.
 //!
 //! * [`config`], `app`: what was said, and the order of start and stop;
-//! * [`fleet`], `identity`: the way to the control plane, and who this node is;
+//! * [`control_plane`], `identity`: the way to the control plane, and who this node is;
 //! * `sync`: configuration as it comes, refused by name, kept on disk, compiled;
 //! * `current`, `snapshot`: what is in force, and how a request sees it;
 //! * `listen`, `pipeline`, `reply`, `upstream`: a request's way through;
@@ -18,13 +18,13 @@ mod backoff;
 #[doc(hidden)]
 pub mod bench;
 pub mod config;
+pub mod control_plane;
 mod counters;
 mod current;
 mod events;
 mod executor;
 #[cfg(test)]
 mod fixture;
-pub mod fleet;
 mod identity;
 mod listen;
 mod outcome;

@@ -5,7 +5,7 @@
 //! *stranger*; one whose caller reads nothing of the answers that it waits for is *deaf*. The invariant: nobody else
 //! gives way to a newcomer who has a request under way.
 
-mod caller;
+mod caller_socket;
 mod seat;
 
 use std::cell::{Cell, RefCell};
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use crate::counters::{Counters, Cut};
 
-pub(crate) use self::caller::Caller;
-pub(crate) use self::seat::{Busy, Place, Seat, Stream};
+pub(crate) use self::caller_socket::CallerSocket;
+pub(crate) use self::seat::{Busy, Seat, SeatPermit, Stream};
 
 /// So many are chosen at one look through all, so that a flood does not cost a look for each.
 const CHOSEN: usize = 64;
@@ -69,7 +69,7 @@ impl Bounds {
 
 /// The connections of one thread.
 #[derive(Clone)]
-pub(crate) struct Places(Rc<Table>);
+pub(crate) struct Seats(Rc<Table>);
 
 struct Table {
     bounds: Bounds,
@@ -100,15 +100,15 @@ enum Class {
     Idle,
     /// A stranger that has just come.
     Fresh,
-    /// Has an answer that he does not read: or whoever wants all places would need no key for that.
+    /// Has an answer that he does not read: or whoever wants all seats would need no key for that.
     Deaf,
 }
 
-/// There is no place, and nobody who could give one up.
+/// There is no seat, and nobody who could give one up.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-impl Places {
+impl Seats {
     pub(crate) fn new(bounds: Bounds, counters: Arc<Counters>) -> Self {
         Self(Rc::new(Table {
             bounds,
@@ -127,13 +127,13 @@ impl Places {
         &self.0.bounds
     }
 
-    /// Whether the next one has a place without another one leaving.
+    /// Whether the next one has a seat without another one leaving.
     pub(crate) fn has_room(&self) -> bool {
         self.0.seats.borrow().len() - self.0.leaving.get() < self.0.bounds.connections
     }
 
-    /// A place for a newcomer. Where all are taken, whoever is idle for longest is told to leave.
-    pub(crate) fn take(&self) -> Result<Place, Full> {
+    /// A seat for a newcomer. Where all are taken, whoever is idle for longest is told to leave.
+    pub(crate) fn take(&self) -> Result<SeatPermit, Full> {
         if !self.has_room() && !self.shed() {
             self.0.counters.cut(Cut::Full);
             return Err(Full);
@@ -143,7 +143,7 @@ impl Places {
         table.next.set(id + 1);
         let seat = Rc::new(Seat::new(table, id));
         table.seats.borrow_mut().insert(id, Rc::clone(&seat));
-        Ok(Place(seat))
+        Ok(SeatPermit(seat))
     }
 
     /// Tells the connection to leave that is idle for longest. Returns whether there is one.

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::backoff::{self, Backoff};
-use crate::fleet::Fleet;
+use crate::control_plane::ControlPlane;
 use crate::report::SpoolHandle;
 
 use self::apply::Applier;
@@ -78,7 +78,7 @@ impl Board {
 
 /// The loop and all that it owns.
 pub(crate) struct Sync {
-    fleet: Fleet,
+    control_plane: ControlPlane,
     tls: Arc<ClientConfig>,
     applier: Applier,
     seams: Seams,
@@ -94,7 +94,7 @@ pub(crate) struct Sync {
 
 impl Sync {
     pub(crate) fn new(
-        fleet: Fleet,
+        control_plane: ControlPlane,
         tls: Arc<ClientConfig>,
         applier: Applier,
         seams: Seams,
@@ -105,7 +105,7 @@ impl Sync {
         let boot_id = draw(&*seams.entropy);
         let now = Instant::now();
         let mut sync = Self {
-            fleet,
+            control_plane,
             tls,
             applier,
             seams,
@@ -143,11 +143,11 @@ impl Sync {
 
     /// One stream. Returns how long to wait for the next.
     async fn once(&mut self, backoff: &mut Backoff) -> Duration {
-        let address = self.fleet.address().clone();
-        let channel = match self.fleet.connect(Arc::clone(&self.tls)).await {
+        let address = self.control_plane.address().clone();
+        let channel = match self.control_plane.connect(Arc::clone(&self.tls)).await {
             Ok(channel) => channel,
             Err(error) => {
-                self.fleet.pass_on();
+                self.control_plane.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
                 if let Some(skew_ms) = self.skew.no_connection(&error) {
                     self.note_skew();
@@ -172,7 +172,7 @@ impl Sync {
         match outcome {
             Ok(Ended::Goaway(spread)) => {
                 // Whoever sends us away is going.
-                self.fleet.pass_on();
+                self.control_plane.pass_on();
                 backoff::part(spread, &*self.seams.entropy)
             }
             Ok(Ended::Closed) => {
@@ -181,7 +181,7 @@ impl Sync {
                 wait
             }
             Err(error) => {
-                self.fleet.pass_on();
+                self.control_plane.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
                 warn!(%address, error = %chain(&error), ?wait, "stream with the control plane lost, going on without");
                 wait
@@ -222,7 +222,7 @@ impl Sync {
     }
 
     fn note_connected(&mut self) {
-        info!(address = %self.fleet.address(), "connected to the control plane");
+        info!(address = %self.control_plane.address(), "connected to the control plane");
         self.board.write(|facts| facts.connected = true);
         self.note_skew();
     }

@@ -24,10 +24,10 @@ use crate::BUILD;
 use crate::admin::Admin;
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::control_plane::ControlPlane;
 use crate::counters::Counters;
 use crate::current::{self, Publisher};
 use crate::events;
-use crate::fleet::Fleet;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
 use crate::listen::{Descriptors, Limits, Notices};
 use crate::report::{self, Spool, SpoolHandle, Upload};
@@ -40,7 +40,7 @@ use crate::sync::{Board, Position, Sync};
 use crate::upstream::guard::Guard;
 use crate::upstream::{Resolver, SystemNames, Trust};
 
-use super::traffic::{self, Seat};
+use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Health, Pulse, Watch, Watchdog};
 use super::{Hooks, StartError};
 
@@ -187,7 +187,7 @@ struct Standing {
 
 /// What the way to the control plane needs.
 struct Core {
-    fleet: Fleet,
+    control_plane: ControlPlane,
     seams: Seams,
     state_dir: PathBuf,
     node_key: Secret,
@@ -265,11 +265,11 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let mut watchdog = Watchdog::default();
     let pulse = watchdog.watch("control", watchdog::CONTROL);
     let mut workers = Vec::with_capacity(listeners.len());
-    let seats = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
-    for (index, ((((listener, reader), records), counters), up)) in seats.enumerate() {
+    let setups = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
+    for (index, ((((listener, reader), records), counters), up)) in setups.enumerate() {
         let worker_pulse = watchdog.watch(format!("worker-{index}"), watchdog::WORKER);
-        let seat = Seat { index, listener, reader, records, counters, up, pulse: worker_pulse };
-        let worker = traffic::start(seat, shared.clone());
+        let setup = WorkerSetup { index, listener, reader, records, counters, up, pulse: worker_pulse };
+        let worker = traffic::start(setup, shared.clone());
         workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
     }
     let health = watchdog.health();
@@ -278,7 +278,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let admin_port = Admin { observability, readiness, board: board.clone(), draining: stop };
     tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
     let core = Core {
-        fleet: Fleet::new(config.control_plane, hooks.dial, &*seams.entropy),
+        control_plane: ControlPlane::new(config.control_plane, hooks.dial, &*seams.entropy),
         seams,
         state_dir: config.state_dir,
         node_key,
@@ -323,14 +323,14 @@ impl Core {
             return self.go_on(stored, tasks, late, fail);
         }
         let token = self.token.take().ok_or(StartError::NoToken)?;
-        match late.cut(identity::join(&self.fleet, &token, BUILD)).await {
+        match late.cut(identity::join(&self.control_plane, &token, BUILD)).await {
             Some(Ok(identity)) => {
                 let stored = self.settle_in(identity).await?;
                 self.go_on(stored, tasks, late, fail)
             }
             Some(Err(error)) if error.is_worth_another_try() => {
                 warn!(
-                    address = %self.fleet.address(),
+                    address = %self.control_plane.address(),
                     error = %chain(&error),
                     "cannot join yet, trying again; check --control-plane and that its fleet port is open"
                 );
@@ -359,14 +359,14 @@ impl Core {
         let mut backoff = Backoff::default();
         loop {
             sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
-            match identity::join(&self.fleet, &token, BUILD).await {
+            match identity::join(&self.control_plane, &token, BUILD).await {
                 Ok(identity) => {
                     let stored = self.settle_in(identity).await?;
                     return self.go_on(stored, &tasks, &late, fail);
                 }
                 Err(error) if error.is_worth_another_try() => {
                     debug!(error = %chain(&error), "still cannot join");
-                    self.fleet.pass_on();
+                    self.control_plane.pass_on();
                 }
                 Err(error) => return Err(JoinError::into(error)),
             }
@@ -415,9 +415,14 @@ impl Core {
             .map_err(|source| StartError::System { what: "start the thread of last-known-good", source })?;
         let applier =
             Applier::new(region, inventory, self.publisher, scribe, position).proving(vitals, self.prove_for);
-        let upload = Upload { fleet: self.fleet.clone(), tls: Arc::clone(&tls), spool: self.spool.clone() };
+        let upload = Upload {
+            control_plane: self.control_plane.clone(),
+            tls: Arc::clone(&tls),
+            spool: self.spool.clone(),
+        };
         let (state_dir, seams) = (self.state_dir, self.seams.clone());
-        let sync = Sync::new(self.fleet, tls, applier, self.seams, self.board, self.spool, self.configured);
+        let sync =
+            Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured);
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
         tasks.spawn_local("sync", async move {
             if run.await.is_err() {

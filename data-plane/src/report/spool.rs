@@ -37,7 +37,7 @@ use crate::volatile::Volatile;
 use super::Entry;
 
 pub(crate) use self::segment::Cursor;
-use self::segment::Place;
+use self::segment::SpoolPosition;
 use self::store::{Sizes, Store};
 
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -211,7 +211,7 @@ impl SpoolHandle {
     }
 
     /// Records that were acknowledged, by the marks or since.
-    fn acked_total(&self, marked: Place) -> u64 {
+    fn acked_total(&self, marked: SpoolPosition) -> u64 {
         let state = self.shared.state();
         if state.acked > marked.number { state.acked_total } else { marked.total }
     }

@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 use tracing::{debug, error, warn};
 
 use crate::backoff::Backoff;
-use crate::fleet::Fleet;
+use crate::control_plane::ControlPlane;
 
 use super::SpoolHandle;
 use super::spool::Cursor;
@@ -33,7 +33,7 @@ const MESSAGE_MAX: usize = 4 * 1024 * 1024;
 
 /// The loop that sends.
 pub(crate) struct Upload {
-    pub(crate) fleet: Fleet,
+    pub(crate) control_plane: ControlPlane,
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) spool: SpoolHandle,
 }
@@ -112,7 +112,7 @@ impl Upload {
     }
 
     async fn session(&self, cursor: Cursor, first: (u64, Bytes), acknowledged: &mut bool) -> UploadError {
-        let channel = match self.fleet.connect(Arc::clone(&self.tls)).await {
+        let channel = match self.control_plane.connect(Arc::clone(&self.tls)).await {
             Ok(channel) => channel,
             Err(error) => return UploadError::Connect(error),
         };

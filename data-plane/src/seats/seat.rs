@@ -1,4 +1,4 @@
-//! One connection as its place sees it: what is under way on it, what it holds, and what its caller leaves unread.
+//! One connection as its seat sees it: what is under way on it, what it holds, and what its caller leaves unread.
 //!
 //! Knows of no other connection; who of many has to leave is `seats`' to say.
 
@@ -43,8 +43,8 @@ pub(crate) struct Stream {
     pub(super) task: RefCell<Option<AbortHandle>>,
 }
 
-/// A connection's hold on its place; gives it back when dropped.
-pub(crate) struct Place(pub(super) Rc<Seat>);
+/// A connection's hold on its seat; gives it back when dropped.
+pub(crate) struct SeatPermit(pub(super) Rc<Seat>);
 
 /// Says that a request is under way, for as long as there is one.
 pub(crate) struct Busy(Rc<Seat>);
@@ -206,13 +206,13 @@ impl Stream {
     }
 }
 
-impl Place {
+impl SeatPermit {
     pub(crate) fn seat(&self) -> &Rc<Seat> {
         &self.0
     }
 }
 
-impl Drop for Place {
+impl Drop for SeatPermit {
     fn drop(&mut self) {
         let seat = &self.0;
         seat.forget(usize::MAX);

@@ -270,15 +270,11 @@ impl Applier {
         Ok(true)
     }
 
-    /// Sees what the workers have run on, frees what they let go of, and looks whether a part of what is held
-    /// still is what was sent.
+    /// Sees what the workers have run on, and frees what they let go of.
     /// Returns whether something is to be told.
     pub(crate) async fn tend(&mut self) -> bool {
         self.publisher.bury();
         let generation = self.publisher.serving();
-        if let Some(digest) = self.inventory.check_slice() {
-            self.stand_at(digest);
-        }
         let mut news = std::mem::take(&mut self.is_corrected);
         while let Some((_, position)) = self.swapped.pop_front_if(|(swapped, _)| *swapped <= generation) {
             self.serving = Some(position);

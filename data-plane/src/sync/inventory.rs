@@ -13,12 +13,12 @@ mod index;
 mod judge;
 mod proxies;
 mod recall;
+mod recount;
 mod restraints;
 mod revocations;
 mod tell;
 #[cfg(test)]
 pub(crate) mod tests;
-mod upkeep;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -52,7 +52,6 @@ const UNSEALED_MAX: usize = 1_000;
 pub(crate) struct Inventory {
     vault: Arc<Vault>,
     digest: ViewDigest,
-    /// Ordered, so that upkeep can go through it a slice at a time.
     entries: BTreeMap<Key, Entry>,
     index: Index,
     refused: BTreeSet<Key>,
@@ -61,10 +60,6 @@ pub(crate) struct Inventory {
     revocations: Revocations,
     restraints: Restraints,
     guard: Guard,
-    /// Up to where upkeep has come.
-    checked: Option<Key>,
-    /// Bytes in memory that are no longer what was sent. What was compiled of them before runs on.
-    damaged: BTreeSet<Key>,
 }
 
 /// What the view would be after some changes.
@@ -112,8 +107,6 @@ impl Inventory {
             revocations: Revocations::default(),
             restraints: Restraints::default(),
             guard: Guard::default(),
-            checked: None,
-            damaged: BTreeSet::new(),
         }
     }
 
@@ -245,7 +238,6 @@ impl Inventory {
             return;
         }
         let before = self.entries.remove(&key);
-        self.damaged.remove(&key);
         let running = before.as_ref().and_then(Entry::keep);
         self.put(key, offered, before, running, None);
     }
@@ -268,7 +260,6 @@ impl Inventory {
             return Upserted { is_heard: false, is_refused: entry.refusal.is_some() };
         }
         let before = self.entries.remove(&key);
-        self.damaged.remove(&key);
         // Opening takes 200 µs. A change is opened now, so that a seal that does not open is refused with the
         // transaction; thousands that come at once are opened when they are used.
         let unseal = unseal || before.is_some();
@@ -354,7 +345,6 @@ impl Inventory {
     fn remove(&mut self, key: &Key, snapshot: &mut Snapshot) -> bool {
         let Some(entry) = self.entries.remove(key) else { return false };
         self.refused.remove(key);
-        self.damaged.remove(key);
         self.index.leave(key, &entry.refs);
         swap_callers(entry.callers(), None, snapshot);
         if let ResourceId::Credential(id) = key.id {

@@ -28,7 +28,7 @@ use crate::snapshot::CompiledTarget;
 
 use super::SendError;
 use super::guard::Guard;
-use super::pool::{Connection, Http1, Origin, Place};
+use super::pool::{Connection, Http1, Origin, StreamPermit};
 use super::request_body::RequestBody;
 use super::resolve::Resolver;
 use super::socket::{Socket, Watch};
@@ -158,7 +158,7 @@ impl Dialer {
         self.drive("upstream h2", poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
         let channel = Channel::new(sender, Box::new(limit));
         origin.streams().adopt(&channel);
-        Ok(Connection::Http2(Place::take(&channel, origin)))
+        Ok(Connection::Http2(StreamPermit::take(&channel, origin)))
     }
 
     fn drive(&self, name: &'static str, connection: impl Future<Output = hyper::Result<()>> + 'static) {

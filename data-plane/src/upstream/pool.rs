@@ -49,16 +49,16 @@ pub(super) struct Http1 {
 /// A connection that can take a request.
 pub(super) enum Connection {
     Http1(Http1),
-    Http2(Rc<Place>),
+    Http2(Rc<StreamPermit>),
 }
 
-/// A stream's place on a connection, from before it is asked for until both its directions have ended.
-pub(super) struct Place {
+/// A stream's permit for a stream on a connection, from before it is asked for until both its directions have ended.
+pub(super) struct StreamPermit {
     channel: Rc<Channel>,
     origin: Rc<Origin>,
 }
 
-impl Place {
+impl StreamPermit {
     pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
         channel.take();
         // What room is left is the next one's.
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.channel.give_back();
         self.origin.streams().wake();
@@ -114,7 +114,7 @@ impl Origin {
     /// A connection that is open and free. A newcomer does not take a stream from those who `waited`.
     pub(super) fn checkout(self: &Rc<Self>, waited: bool) -> Option<Connection> {
         if let Some(channel) = self.streams.find(waited) {
-            return Some(Connection::Http2(Place::take(&channel, self)));
+            return Some(Connection::Http2(StreamPermit::take(&channel, self)));
         }
         let mut idle = self.idle.borrow_mut();
         // One that was just given back may not have come to rest; it stays for the next.
@@ -170,13 +170,13 @@ impl Connection {
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
             }
-            Self::Http2(place) => {
+            Self::Http2(permit) => {
                 // An upload may outlast its answer, and takes up the stream as long.
-                let held: Rc<Place> = Rc::clone(&place);
+                let held: Rc<StreamPermit> = Rc::clone(&permit);
                 request.body_mut().hold(held);
-                place.sender().try_send_request(request).await.map(|response| {
-                    place.answered();
-                    Reply { lease: Lease(Held::Http2(place)), response }
+                permit.sender().try_send_request(request).await.map(|response| {
+                    permit.answered();
+                    Reply { lease: Lease(Held::Http2(permit)), response }
                 })
             }
         };
@@ -211,7 +211,7 @@ pub(crate) struct Lease(Held);
 enum Held {
     /// Without an origin it is not to be used again.
     Http1(Http1, Option<Rc<Origin>>),
-    Http2(#[expect(dead_code, reason = "held for its drop")] Rc<Place>),
+    Http2(#[expect(dead_code, reason = "held for its drop")] Rc<StreamPermit>),
 }
 
 impl Lease {

@@ -102,8 +102,8 @@ pub(crate) struct RequestBody {
     passage: Rc<Passage>,
     /// An answer may be at its end before the body is.
     busy: Busy,
-    /// Its place on a connection that it shares.
-    place: Option<Rc<dyn Any>>,
+    /// Its permit for a stream on a connection that it shares.
+    permit: Option<Rc<dyn Any>>,
 }
 
 impl RequestBody {
@@ -111,18 +111,18 @@ impl RequestBody {
         let passage = Passage::new();
         let inner = Some(inner).filter(|inner| !inner.is_end_stream());
         passage.whole.set(inner.is_none());
-        Self { inner, sent, passage, busy, place: None }
+        Self { inner, sent, passage, busy, permit: None }
     }
 
     /// The same body, if there is nothing in it.
     pub(crate) fn again(&self) -> Option<Self> {
         let (sent, passage, busy) = (Rc::clone(&self.sent), Rc::clone(&self.passage), self.busy.clone());
-        self.inner.is_none().then_some(Self { inner: None, sent, passage, busy, place: None })
+        self.inner.is_none().then_some(Self { inner: None, sent, passage, busy, permit: None })
     }
 
     /// Keeps its place until the last of it has gone, even if the answer has ended by then.
-    pub(crate) fn hold(&mut self, place: Rc<dyn Any>) {
-        self.place = Some(place);
+    pub(crate) fn hold(&mut self, permit: Rc<dyn Any>) {
+        self.permit = Some(permit);
     }
 
     pub(crate) fn passage(&self) -> Rc<Passage> {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::aside::set_aside;
 use super::marks::{Marks, Reading};
-use super::segment::{Content, Place, Segment};
+use super::segment::{Content, Segment, SpoolPosition};
 use super::store::{Active, RESERVE, Sizes, Store};
 use super::survey::Survey;
 use super::{Shared, SpoolHandle, State, dropped, frame};
@@ -75,7 +75,7 @@ impl Store {
             key,
             seams,
         };
-        let nowhere = Place { number: 0, total: 0 };
+        let nowhere = SpoolPosition { number: 0, total: 0 };
         let mut store = Self {
             handle: handle.clone(),
             sizes,
@@ -105,7 +105,7 @@ impl Store {
     ) -> io::Result<()> {
         let marks = reading.newest.as_ref();
         if let Some(marks) = marks {
-            self.acked = Place { number: marks.acked, total: marks.acked_total };
+            self.acked = SpoolPosition { number: marks.acked, total: marks.acked_total };
             (self.reserved, self.serial) = (marks.reserved, marks.serial);
         }
         let bad = self.load(numbers, reading)?;
@@ -165,28 +165,31 @@ impl Store {
         }
         let mut stands = match (marks, firsts.front()) {
             (Some(marks), Some(first)) if *first == marks.acked + 1 => {
-                Place { number: marks.acked, total: marks.acked_total }
+                SpoolPosition { number: marks.acked, total: marks.acked_total }
             }
             (Some(marks), Some(first)) if *first == marks.first => {
-                Place { number: first - 1, total: marks.before }
+                SpoolPosition { number: first - 1, total: marks.before }
             }
-            (_, Some(first)) => Place { number: first - 1, total: 0 },
-            (Some(marks), None) => Place { number: (marks.first - 1).max(marks.acked), total: marks.before },
-            (None, None) => Place { number: 0, total: 0 },
+            (_, Some(first)) => SpoolPosition { number: first - 1, total: 0 },
+            (Some(marks), None) => {
+                SpoolPosition { number: (marks.first - 1).max(marks.acked), total: marks.before }
+            }
+            (None, None) => SpoolPosition { number: 0, total: 0 },
         };
         let mut kept: Option<Looked> = None;
         while let Some(first) = firsts.pop_front() {
             let looked = self.look(first, firsts.front().copied());
             if let Some(before) = kept.take() {
-                let end = |looked: &Looked| looked.survey.end().map(|place| place.number);
+                let end = |looked: &Looked| looked.survey.end().map(|position| position.number);
                 if end(&looked).is_some() && end(&looked) <= end(&before) {
                     // The end came between making a gap and removing what it stands for.
                     self.handle.seams.disk.remove(&Segment::path(&self.handle.folder, first))?;
                     kept = Some(before);
                     continue;
                 }
-                let known = marks.map(|marks| Place { number: marks.last, total: marks.total });
-                let behind = looked.survey.beginning().or(known).filter(|place| place.number + 1 == first);
+                let known = marks.map(|marks| SpoolPosition { number: marks.last, total: marks.total });
+                let behind =
+                    looked.survey.beginning().or(known).filter(|position| position.number + 1 == first);
                 stands = self.keep(before, first, behind, stands)?;
             }
             kept = Some(looked);
@@ -215,17 +218,17 @@ impl Store {
         &mut self,
         looked: Looked,
         following: u64,
-        behind: Option<Place>,
-        stands: Place,
-    ) -> io::Result<Place> {
+        behind: Option<SpoolPosition>,
+        stands: SpoolPosition,
+    ) -> io::Result<SpoolPosition> {
         let Looked { first, bytes, survey } = looked;
         let is_whole = bytes.is_some() && survey.is_whole(first) && survey.bad() == 0;
-        let end = survey.end().unwrap_or(Place { number: first - 1, ..stands });
+        let end = survey.end().unwrap_or(SpoolPosition { number: first - 1, ..stands });
         let segment = if is_whole && end.number + 1 == following {
             whole(first, &survey, stands)
         } else {
             let numbers = first..following;
-            let behind = behind.map(|place| place.total);
+            let behind = behind.map(|position| position.total);
             let bytes = bytes.as_deref();
             let mended =
                 self.surveyor().mend(bytes.unwrap_or_default(), &survey, numbers, stands.total, behind);
@@ -238,13 +241,18 @@ impl Store {
                 self.put_in_place(mended, bytes, 0)?
             }
         };
-        let stands = Place { number: segment.last, total: segment.end };
+        let stands = SpoolPosition { number: segment.last, total: segment.end };
         self.handle.shared.state().segments.push_back(segment);
         Ok(stands)
     }
 
     /// Keeps the file that the spool ended with. What hangs torn on it is no damage after a kill.
-    fn keep_newest(&mut self, looked: Looked, marks: Option<&Marks>, stands: Place) -> io::Result<()> {
+    fn keep_newest(
+        &mut self,
+        looked: Looked,
+        marks: Option<&Marks>,
+        stands: SpoolPosition,
+    ) -> io::Result<()> {
         let Looked { first, bytes, survey } = looked;
         let path = Segment::path(&self.handle.folder, first);
         let disk = &*self.handle.seams.disk;
@@ -254,7 +262,7 @@ impl Store {
             self.stand_at(stands);
             return Ok(());
         };
-        let end = survey.end().unwrap_or(Place { number: first - 1, ..stands });
+        let end = survey.end().unwrap_or(SpoolPosition { number: first - 1, ..stands });
         let segment = if survey.is_whole(first) {
             if survey.bad() > 0 {
                 let (bytes_bad, is_torn) =
@@ -272,12 +280,12 @@ impl Store {
             let mended = self.surveyor().mend(&bytes, &survey, numbers, stands.total, Some(end.total));
             self.put_in_place(mended, Some(&bytes), 0)?
         };
-        self.stand_at(Place { number: segment.last, total: segment.end });
+        self.stand_at(SpoolPosition { number: segment.last, total: segment.end });
         self.handle.shared.state().segments.push_back(segment);
         Ok(())
     }
 
-    fn stand_at(&mut self, place: Place) {
+    fn stand_at(&mut self, place: SpoolPosition) {
         (self.next, self.total, self.synced) = (place.number + 1, place.total, place);
     }
 
@@ -304,7 +312,7 @@ impl Store {
             ..Segment::empty(first, before)
         });
         drop(state);
-        self.stand_at(Place { number: last, total: end });
+        self.stand_at(SpoolPosition { number: last, total: end });
         Ok(())
     }
 
@@ -325,9 +333,9 @@ impl Store {
     }
 }
 
-fn whole(first: u64, survey: &Survey, stands: Place) -> Segment {
+fn whole(first: u64, survey: &Survey, stands: SpoolPosition) -> Segment {
     let beginning = survey.beginning().unwrap_or(stands);
-    let end = survey.end().unwrap_or(Place { number: first - 1, ..stands });
+    let end = survey.end().unwrap_or(SpoolPosition { number: first - 1, ..stands });
     Segment {
         last: end.number,
         end: end.total,

@@ -12,7 +12,7 @@ use super::{SpoolHandle, frame};
 
 /// A place in the stream of records: after this number, the spool had been given so many.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct SpoolPosition {
     pub(super) number: u64,
     pub(super) total: u64,
 }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::aside::set_aside;
 use super::marks::Marks;
-use super::segment::{Content, Cursor, Place, Segment};
+use super::segment::{Content, Cursor, Segment, SpoolPosition};
 use super::survey::{Mended, Surveyor};
 use super::{SpoolHandle, dropped, frame};
 
@@ -45,9 +45,9 @@ pub(super) struct Store {
     pub(super) next: u64,
     pub(super) total: u64,
     /// What of it would survive a power cut.
-    pub(super) synced: Place,
+    pub(super) synced: SpoolPosition,
     /// What was acknowledged, in this life or the one before.
-    pub(super) acked: Place,
+    pub(super) acked: SpoolPosition,
     /// The marks say that numbers up to here may be in use. None above it ever was.
     pub(super) reserved: u64,
     /// Of the newest entry of the marks.
@@ -143,7 +143,7 @@ impl Store {
         let Some(active) = self.active.as_mut().filter(|_| self.unsynced) else { return Ok(false) };
         active.file.sync()?;
         self.unsynced = false;
-        self.synced = Place { number: self.next - 1, total: self.total };
+        self.synced = SpoolPosition { number: self.next - 1, total: self.total };
         let content = std::mem::take(&mut active.unsynced);
         let mut state = self.handle.shared.state();
         if state.segments.back().is_none_or(|newest| newest.first != active.first) {
@@ -300,7 +300,7 @@ impl Store {
         let bytes = read.as_deref().unwrap_or_default();
         let numbers = segment.first..segment.last + 1;
         let survey = self.surveyor().survey(bytes, numbers.clone());
-        let ends = survey.end().is_some_and(|place| place.number == segment.last);
+        let ends = survey.end().is_some_and(|position| position.number == segment.last);
         if !(ends && survey.is_whole(segment.first)) {
             let mended = self.surveyor().mend(bytes, &survey, numbers, segment.before, Some(segment.end));
             let mended = self.put_in_place(mended, read.as_deref().ok(), segment.version + 1)?;
@@ -309,7 +309,7 @@ impl Store {
                 *active = Active::new(file, segment.first, segment.before, mended.synced);
             }
             let mut state = self.handle.shared.state();
-            if let Some(place) = state.segments.iter_mut().find(|place| place.first == segment.first) {
+            if let Some(place) = state.segments.iter_mut().find(|position| position.first == segment.first) {
                 *place = mended;
             }
         }
@@ -376,7 +376,7 @@ impl Store {
         let (first, before) = oldest
             .map_or((self.synced.number + 1, self.synced.total), |oldest| (oldest.first, oldest.before));
         if state.acked > self.acked.number {
-            self.acked = Place { number: state.acked, total: state.acked_total };
+            self.acked = SpoolPosition { number: state.acked, total: state.acked_total };
         }
         drop(state);
         self.serial += 1;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use prost::Message as _;
 use rr_contract::wire::fleet;
 
-use super::segment::{Content, Place, Segment};
+use super::segment::{Content, Segment, SpoolPosition};
 use super::{SpoolHandle, dropped, frame};
 
 /// A frame that is whole, and where it lies.
@@ -36,15 +36,15 @@ pub(super) struct Mended {
 
 impl Survey {
     /// The last number of the file, and the total with it.
-    pub(super) fn end(&self) -> Option<Place> {
+    pub(super) fn end(&self) -> Option<SpoolPosition> {
         let last = self.frames.last()?;
-        Some(Place { number: last.through, total: last.before + last.content.weight })
+        Some(SpoolPosition { number: last.through, total: last.before + last.content.weight })
     }
 
     /// The place that the file's first frame follows.
-    pub(super) fn beginning(&self) -> Option<Place> {
+    pub(super) fn beginning(&self) -> Option<SpoolPosition> {
         let first = self.frames.first()?;
-        Some(Place { number: first.first - 1, total: first.before })
+        Some(SpoolPosition { number: first.first - 1, total: first.before })
     }
 
     /// All of it, as far as it was read.
@@ -81,7 +81,7 @@ impl Survey {
 pub(super) struct Surveyor<'s> {
     pub(super) handle: &'s SpoolHandle,
     /// What was acknowledged before this life.
-    pub(super) acked: Place,
+    pub(super) acked: SpoolPosition,
 }
 
 impl Surveyor<'_> {
@@ -144,8 +144,8 @@ impl Surveyor<'_> {
             },
             lost: 0,
         };
-        let mut stands = Place { number: numbers.start - 1, total };
-        if let Some(at_once) = survey.beginning().filter(|place| place.number == stands.number) {
+        let mut stands = SpoolPosition { number: numbers.start - 1, total };
+        if let Some(at_once) = survey.beginning().filter(|position| position.number == stands.number) {
             (stands, mended.segment.before) = (at_once, at_once.total);
         }
         for found in &survey.frames {
@@ -154,7 +154,7 @@ impl Surveyor<'_> {
             }
             mended.bytes.extend_from_slice(&bytes[found.bytes.clone()]);
             mended.segment.content.add(found.content);
-            stands = Place { number: found.through, total: found.before + found.content.weight };
+            stands = SpoolPosition { number: found.through, total: found.before + found.content.weight };
         }
         if numbers.end > stands.number + 1 {
             // Where it is not known, the gap that follows has it.
@@ -170,7 +170,7 @@ impl Surveyor<'_> {
     fn leave_gap(
         &self,
         mended: &mut Mended,
-        from: Place,
+        from: SpoolPosition,
         through: u64,
         total: u64,
         until: Option<std::time::SystemTime>,

@@ -105,7 +105,7 @@ impl Applier {
         }
         self.recounted = Some(Instant::now());
         let Some(digest) = self.inventory.recount() else { return false };
-        error!("memory is damaged: the sum over the configuration was not that of its parts");
+        error!("digest of the configuration in memory was wrong and has been recomputed");
         self.stand_at(digest);
         true
     }

@@ -80,8 +80,7 @@ impl Applier {
     /// more on disk than before.
     pub(crate) async fn mend(&mut self) -> bool {
         let Some(running) = self.running else { return false };
-        // What was not sent is never written over what was.
-        if self.scribe.is_stalled() || self.inventory.is_damaged() {
+        if self.scribe.is_stalled() {
             return false;
         }
         let awaited = self.prover.awaited();

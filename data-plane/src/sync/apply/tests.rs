@@ -1,9 +1,9 @@
 //! Where a node stands after commits and marks, and what it does not follow.
 
 mod adopt;
-mod damage;
 mod histories;
 mod order;
+mod recount;
 mod removals;
 mod restrain;
 mod stall;

@@ -85,12 +85,7 @@ impl Entry {
             Some(kept) => kept.clone(),
             None => Box::new(self.wanted.clone()),
         };
-        // Bytes that were damaged since are not what runs, and cannot be kept.
-        (kept.hash == running.hash).then(|| Running {
-            hash: running.hash,
-            part: running.part.clone(),
-            kept: Some(kept),
-        })
+        Some(Running { hash: running.hash, part: running.part.clone(), kept: Some(kept) })
     }
 
     pub(super) fn is_revoked(&self) -> bool {

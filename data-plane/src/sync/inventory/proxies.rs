@@ -43,15 +43,11 @@ impl Inventory {
     /// Decides which version of a proxy runs, and compiles it. Returns whether what is wanted is refused.
     pub(super) fn settle_proxy(&mut self, key: Key, ahead: Option<Parsed>, snapshot: &mut Snapshot) -> bool {
         let ResourceId::Proxy(id) = key.id else { return false };
-        // What it was compiled from is no longer there; what was compiled of it has not changed.
-        let is_damaged = self.damaged.contains(&key);
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         let before = std::mem::take(&mut entry.refs);
         let (number, was_refused) = (entry.number, entry.refusal.is_some());
         let (parsed, is_same) = match (&entry.running, ahead) {
-            (Some(Running { hash, part: Part::Proxy(proxy), .. }), _)
-                if *hash == entry.wanted.hash || is_damaged =>
-            {
+            (Some(Running { hash, part: Part::Proxy(proxy), .. }), _) if *hash == entry.wanted.hash => {
                 // More are indexed where another version was wanted meanwhile.
                 (Ok((Arc::clone(proxy), None)), before.len() == refs_len(proxy))
             }
@@ -82,8 +78,7 @@ impl Inventory {
                 }
             }
         });
-        let hash = if is_damaged { entry.running.as_ref().map(|running| running.hash) } else { None };
-        let hash = hash.unwrap_or(entry.wanted.hash);
+        let hash = entry.wanted.hash;
         let (running, compiled, refusal) = match judged {
             Ok((proxy, compiled)) => {
                 (Some(Running { hash, part: Part::Proxy(proxy), kept: None }), Some(compiled), None)

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::FleetAddress;
+use super::ControlPlaneAddress;
 
 /// What a connection is, whatever carries it.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -20,7 +20,7 @@ pub type Dialing<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Socket>>> 
 /// Opens sockets to the control plane.
 pub trait Dial: Send + Sync + 'static {
     /// Opens one.
-    fn dial<'a>(&'a self, address: &'a FleetAddress) -> Dialing<'a>;
+    fn dial<'a>(&'a self, address: &'a ControlPlaneAddress) -> Dialing<'a>;
 }
 
 /// The system's TCP.
@@ -28,7 +28,7 @@ pub trait Dial: Send + Sync + 'static {
 pub struct TcpDial;
 
 impl Dial for TcpDial {
-    fn dial<'a>(&'a self, address: &'a FleetAddress) -> Dialing<'a> {
+    fn dial<'a>(&'a self, address: &'a ControlPlaneAddress) -> Dialing<'a> {
         Box::pin(async move {
             let stream = TcpStream::connect((address.host(), address.port())).await?;
             stream.set_nodelay(true)?;

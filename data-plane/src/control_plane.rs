@@ -1,7 +1,7 @@
 //! The way to the control plane: addresses, sockets, TLS, channels.
 //!
 //! Knows none of the services behind it. Of several addresses, one of each replica, the one that worked last is
-//! tried first and the next one after a failure; where a node begins is left to chance, so that a fleet spreads.
+//! tried first and the next one after a failure; where a node begins is left to chance, so that a control_plane spreads.
 //! The invariants: it is TLS always, whatever the address, and the peer must show a certificate for the control
 //! plane's own name, whatever was dialed.
 
@@ -35,14 +35,14 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the control plane takes nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FleetAddress {
+pub struct ControlPlaneAddress {
     host: String,
     port: u16,
 }
 
 /// A text that is not the address of a fleet port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidFleetAddress {
+pub enum InvalidControlPlaneAddress {
     /// In the clear, or something else altogether.
     #[error("the fleet port is TLS on every address: write it like https://host:7421")]
     NotHttps,
@@ -51,7 +51,7 @@ pub enum InvalidFleetAddress {
     Shape,
 }
 
-impl FleetAddress {
+impl ControlPlaneAddress {
     /// A name, or an address without brackets.
     pub fn host(&self) -> &str {
         &self.host
@@ -63,26 +63,26 @@ impl FleetAddress {
     }
 }
 
-impl FromStr for FleetAddress {
-    type Err = InvalidFleetAddress;
+impl FromStr for ControlPlaneAddress {
+    type Err = InvalidControlPlaneAddress;
 
-    fn from_str(text: &str) -> Result<Self, InvalidFleetAddress> {
+    fn from_str(text: &str) -> Result<Self, InvalidControlPlaneAddress> {
         if !text.starts_with("https://") {
-            return Err(InvalidFleetAddress::NotHttps);
+            return Err(InvalidControlPlaneAddress::NotHttps);
         }
-        let uri: Uri = text.parse().map_err(|_| InvalidFleetAddress::Shape)?;
-        let authority = uri.authority().ok_or(InvalidFleetAddress::Shape)?;
+        let uri: Uri = text.parse().map_err(|_| InvalidControlPlaneAddress::Shape)?;
+        let authority = uri.authority().ok_or(InvalidControlPlaneAddress::Shape)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let bare =
             matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
         if host.is_empty() || !bare {
-            return Err(InvalidFleetAddress::Shape);
+            return Err(InvalidControlPlaneAddress::Shape);
         }
         Ok(Self { host: host.to_owned(), port: authority.port_u16().unwrap_or(443) })
     }
 }
 
-impl fmt::Display for FleetAddress {
+impl fmt::Display for ControlPlaneAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "https://[{}]:{}", self.host, self.port)
@@ -94,22 +94,26 @@ impl fmt::Display for FleetAddress {
 
 /// Opens connections to one control plane. Clones share which address is in use.
 #[derive(Clone)]
-pub(crate) struct Fleet {
-    addresses: Arc<[FleetAddress]>,
+pub(crate) struct ControlPlane {
+    addresses: Arc<[ControlPlaneAddress]>,
     /// Which of them; counts up without end.
     turn: Arc<AtomicUsize>,
     dial: Arc<dyn Dial>,
 }
 
-impl Fleet {
+impl ControlPlane {
     /// Of at least one address.
-    pub(crate) fn new(addresses: Vec<FleetAddress>, dial: Arc<dyn Dial>, entropy: &dyn Entropy) -> Self {
+    pub(crate) fn new(
+        addresses: Vec<ControlPlaneAddress>,
+        dial: Arc<dyn Dial>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         let first = usize::from(u16::from_le_bytes(draw(entropy)));
         Self { addresses: addresses.into(), turn: Arc::new(AtomicUsize::new(first)), dial }
     }
 
     /// The one in use.
-    pub(crate) fn address(&self) -> &FleetAddress {
+    pub(crate) fn address(&self) -> &ControlPlaneAddress {
         &self.addresses[self.turn.load(Ordering::Relaxed) % self.addresses.len()]
     }
 
@@ -122,11 +126,11 @@ impl Fleet {
     pub(crate) async fn connect(&self, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
         let name = ServerName::try_from(SERVER_NAME).expect("the constant is a DNS name");
         let connector = TlsConnector::from(tls);
-        let fleet = self.clone();
+        let control_plane = self.clone();
         let connect = tower::service_fn(move |_: Uri| {
-            let (name, connector, fleet) = (name.clone(), connector.clone(), fleet.clone());
+            let (name, connector, control_plane) = (name.clone(), connector.clone(), control_plane.clone());
             async move {
-                let socket = fleet.dial.dial(fleet.address()).await?;
+                let socket = control_plane.dial.dial(control_plane.address()).await?;
                 let stream = connector.connect(name, socket).await?;
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
@@ -157,28 +161,32 @@ mod tests {
         }
 
         let addresses = ["https://a:1", "https://b:2"].map(|text| text.parse().expect("an address"));
-        let fleet = Fleet::new(addresses.to_vec(), Arc::new(dial::TcpDial), &Zeros);
-        let other = fleet.clone();
-        assert_eq!((fleet.address().host(), other.address().host()), ("a", "a"));
-        fleet.pass_on();
-        assert_eq!((fleet.address().host(), other.address().host()), ("b", "b"));
+        let control_plane = ControlPlane::new(addresses.to_vec(), Arc::new(dial::TcpDial), &Zeros);
+        let other = control_plane.clone();
+        assert_eq!((control_plane.address().host(), other.address().host()), ("a", "a"));
+        control_plane.pass_on();
+        assert_eq!((control_plane.address().host(), other.address().host()), ("b", "b"));
         other.pass_on();
-        assert_eq!(fleet.address().host(), "a");
+        assert_eq!(control_plane.address().host(), "a");
     }
 
     #[test]
     fn an_address_is_host_and_port_over_tls() {
         let check = |text: &str, shown: &str| {
-            assert_eq!(text.parse::<FleetAddress>().expect("an address").to_string(), shown);
+            assert_eq!(text.parse::<ControlPlaneAddress>().expect("an address").to_string(), shown);
         };
         check("https://cp.example.com:7421", "https://cp.example.com:7421");
         check("https://cp.example.com/", "https://cp.example.com:443");
         check("https://[::1]:7421", "https://[::1]:7421");
         for text in ["http://127.0.0.1:7421", "cp:7421", "", "HTTPS://x"] {
-            assert_eq!(text.parse::<FleetAddress>(), Err(InvalidFleetAddress::NotHttps), "{text}");
+            assert_eq!(
+                text.parse::<ControlPlaneAddress>(),
+                Err(InvalidControlPlaneAddress::NotHttps),
+                "{text}"
+            );
         }
         for text in ["https://", "https://a/b", "https://u@a", "https://a?b"] {
-            assert_eq!(text.parse::<FleetAddress>(), Err(InvalidFleetAddress::Shape), "{text}");
+            assert_eq!(text.parse::<ControlPlaneAddress>(), Err(InvalidControlPlaneAddress::Shape), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A caller's socket: what is read and what is not taken is told to its place.
+//! A caller's socket: what is read and what is not taken is told to its seat.
 //!
 //! Parses nothing. The invariant: between two requests no more is read at once than a head commonly is, so that
 //! what comes ahead of its time is bounded.
@@ -17,12 +17,12 @@ use super::Seat;
 
 const HEAD_AT_ONCE: usize = 8 * 1024;
 
-pub(crate) struct Caller {
+pub(crate) struct CallerSocket {
     socket: Socket<TcpStream>,
     seat: Rc<Seat>,
 }
 
-impl Caller {
+impl CallerSocket {
     pub(crate) fn new(stream: TcpStream, patience: Duration, seat: Rc<Seat>) -> Self {
         Self { socket: Socket::new(stream, Some(patience)), seat }
     }
@@ -33,7 +33,7 @@ impl Caller {
     }
 }
 
-impl AsyncRead for Caller {
+impl AsyncRead for CallerSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,7 +53,7 @@ impl AsyncRead for Caller {
     }
 }
 
-impl AsyncWrite for Caller {
+impl AsyncWrite for CallerSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -87,7 +87,7 @@ impl AsyncWrite for Caller {
     }
 }
 
-impl Drop for Caller {
+impl Drop for CallerSocket {
     fn drop(&mut self) {
         // Or the kernel would go on offering what the caller does not take, for minutes and in its own memory.
         if !self.socket.is_waiting() {
