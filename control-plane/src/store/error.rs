@@ -2,12 +2,13 @@
 //!
 //! A caller acts on two questions: what kind of trouble, and whether the write certainly did not happen.
 
+mod not_admitted;
+
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
-use super::admission::NotAdmitted;
-use super::clock::ClockAhead;
-use super::fence::Broken;
 use crate::kind::Kind;
+
+pub(crate) use not_admitted::{NotAdmitted, Obstacle};
 
 /// A read or a write that failed.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,55 @@ pub enum StoreError {
     /// A row holds what this program would not have written.
     #[error("row of {0} is damaged")]
     Damaged(&'static str),
+}
+
+/// How the database was found not to keep what it was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// It answered a commit and made none.
+    #[error("database {database} answered a commit that it did not make; {REMEDY}")]
+    NotCommitted {
+        /// Its address, without a password.
+        database: String,
+    },
+    /// Its newest revision is older than one that was acknowledged.
+    #[error(
+        "database {database} lost revisions that were acknowledged: it stands at {found} and stood at {acknowledged}; {REMEDY}"
+    )]
+    Behind {
+        /// Its address, without a password.
+        database: String,
+        /// The newest revision that was acknowledged.
+        acknowledged: u64,
+        /// The newest one that is there.
+        found: u64,
+    },
+    /// It holds another revision under the number of one that was acknowledged.
+    #[error(
+        "database {database} holds another revision {acknowledged} than the one that was acknowledged; {REMEDY}"
+    )]
+    Other {
+        /// Its address, without a password.
+        database: String,
+        /// The revision.
+        acknowledged: u64,
+    },
+}
+
+const REMEDY: &str = "no writes are taken any more: see docs/operations.md, `The database lost what was acknowledged`, and start rr-control again";
+
+/// A clock that is further ahead than anything explains.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the clock of this machine says {now}, and {seen} is the newest time that database {database} knows: nothing is removed by age until the clock is set right, or until rr-control is started once with --accept-clock, which says that it is right"
+)]
+pub struct ClockAhead {
+    /// What the clock says.
+    pub now: String,
+    /// The newest time that was believed.
+    pub seen: String,
+    /// The database's address, without a password.
+    pub database: String,
 }
 
 impl StoreError {

@@ -8,42 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::StoreError;
-
-/// How the database was found not to keep what it was given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// It answered a commit and made none.
-    #[error("database {database} answered a commit that it did not make; {REMEDY}")]
-    NotCommitted {
-        /// Its address, without a password.
-        database: String,
-    },
-    /// Its newest revision is older than one that was acknowledged.
-    #[error(
-        "database {database} lost revisions that were acknowledged: it stands at {found} and stood at {acknowledged}; {REMEDY}"
-    )]
-    Behind {
-        /// Its address, without a password.
-        database: String,
-        /// The newest revision that was acknowledged.
-        acknowledged: u64,
-        /// The newest one that is there.
-        found: u64,
-    },
-    /// It holds another revision under the number of one that was acknowledged.
-    #[error(
-        "database {database} holds another revision {acknowledged} than the one that was acknowledged; {REMEDY}"
-    )]
-    Other {
-        /// Its address, without a password.
-        database: String,
-        /// The revision.
-        acknowledged: u64,
-    },
-}
-
-const REMEDY: &str = "no writes are taken any more: see docs/operations.md, `The database lost what was acknowledged`, and start rr-control again";
+use super::error::{Broken, StoreError};
 
 /// The newest place that somebody was told of.
 #[derive(Debug, Clone, Copy)]

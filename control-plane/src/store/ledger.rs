@@ -13,7 +13,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
 use super::entity::{crash as crash_row, divergence, node, region_state};
-use super::history::number;
+use super::row::number;
 use super::{Store, StoreError};
 
 pub(crate) use crash::crashed;

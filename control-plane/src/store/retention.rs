@@ -15,8 +15,7 @@ use sea_orm::{
 };
 
 use super::entity::{blob, change, head, resource, revision};
-use super::history::{number, row_of};
-use super::row::Reader as _;
+use super::row::{Reader as _, number, row_of};
 use super::{Store, StoreError, Txn, installation};
 
 /// How many changes one transaction is about: writes wait for it.

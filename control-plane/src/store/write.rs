@@ -8,11 +8,14 @@
 //! The invariant: a revision, its changes, its place in the audit chain and the rows behind them are committed
 //! together or not at all, and no two transactions hold the same number.
 
+mod flush;
+
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rr_contract::runtime::{Stop, chain};
@@ -24,11 +27,17 @@ use sea_orm::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::admission::{Admission, Admitted, Consent};
+use super::admission::{Admission, Admitted, Consent, Proposed};
 use super::entity::{head, revision};
-use super::stage::{Place, Staged, flush};
-use super::txn::Txn;
-use super::{Store, StoreError, listen};
+use super::error::NotAdmitted;
+use super::row::key;
+use super::txn::{Change, Staged, Txn};
+use super::{Store, StoreError, listen, resource};
+use crate::noun::Noun;
+
+pub(crate) use flush::audit_change;
+
+use flush::flush;
 
 /// How many writes share a commit at most: the first waits for the last.
 const GROUP: usize = 64;
@@ -145,6 +154,13 @@ impl Queue {
 pub(super) fn queue() -> (Queue, Waiting) {
     let (sender, receiver) = mpsc::channel(WAITING);
     (Queue(sender), Waiting(receiver))
+}
+
+/// Where the history stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    head: i64,
+    audit: [u8; 32],
 }
 
 /// What one group is about to commit.
@@ -418,12 +434,35 @@ async fn admit(
     consent: Consent,
 ) -> Result<Admitted, StoreError> {
     let Some(admission) = admission else { return Ok(Admitted::default()) };
-    match admission.admit(staged.proposed()?, consent) {
+    match admission.admit(proposed(staged)?, consent) {
         Err(StoreError::NotAdmitted(refusal)) => {
-            Err(StoreError::NotAdmitted(Box::new(refusal.named(txn).await)))
+            Err(StoreError::NotAdmitted(Box::new(named(*refusal, txn).await)))
         }
         admitted => admitted,
     }
+}
+
+/// What of it is about nodes, as they would see it.
+fn proposed(staged: &Staged) -> Result<Vec<Proposed>, StoreError> {
+    let published = staged.changes.iter().filter(|((noun, _), _)| noun.is_published());
+    published
+        .map(|((noun, id), change)| {
+            let (org, payload) = match change {
+                Change::Put(put) => (&put.org, put.payload.as_deref()),
+                Change::Removal(row) | Change::Decision(row, _) => (&row.org, None),
+            };
+            let key = key(noun.row(), org.clone(), id.clone())?;
+            Ok(Proposed { key, payload: payload.map(Bytes::copy_from_slice) })
+        })
+        .collect()
+}
+
+/// A refusal with its region's name, for people.
+async fn named(mut refusal: NotAdmitted, txn: &Txn) -> NotAdmitted {
+    if let Ok(Some(row)) = resource::by_id(txn, Noun::Region, &refusal.region).await {
+        refusal.name = row.name;
+    }
+    refusal
 }
 
 /// Where a group of writes begins.

@@ -1,13 +1,11 @@
-//! What a write stages, and how it becomes rows: the documents, what nodes are sent, the links, the revision and its
-//! place in the audit chain.
+//! How what a write staged becomes rows: the documents, what nodes are sent, the links, the revision and its place in the
+//! audit chain.
 //!
 //! Decides nothing: what is staged was checked. Rows go in by the hundred, so that a set of any size takes few
 //! statements.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use rr_contract::audit;
 use rr_contract::digest::resource_hash;
 use rr_contract::model::time;
@@ -18,123 +16,18 @@ use sea_orm::{
     IntoActiveModel as _, QueryFilter as _, QueryTrait as _,
 };
 
-use super::admission::{Admitted, Proposed};
-use super::entity::{blob, change, link, proxy_home, resource, revision};
-use super::txn::Txn;
-use super::write::Author;
-use super::{StoreError, history, time_of};
+use super::{Author, Place};
 use crate::document::Part;
 use crate::noun::Noun;
+use crate::store::admission::Admitted;
+use crate::store::entity::{blob, change, link, proxy_home, resource, revision};
+use crate::store::txn::{Change, Put, Staged, Txn};
+use crate::store::{StoreError, time_of};
 
 /// How many rows one statement writes: below the number of values that it may bind.
 const ROWS: usize = 1000;
 /// Up to how many changes go to a server in one statement: what an ordinary call makes.
 const AT_ONCE: usize = 8;
-
-/// A resource as it is to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Put {
-    pub(crate) noun: Noun,
-    pub(crate) id: String,
-    /// Empty for what belongs to the installation.
-    pub(crate) org: String,
-    pub(crate) name: String,
-    pub(crate) owner: String,
-    /// Encoded document.
-    pub(crate) document: Vec<u8>,
-    /// What nodes are sent; none when nothing.
-    pub(crate) payload: Option<Vec<u8>>,
-    pub(crate) links: Vec<(Part, Noun, String)>,
-    /// The row that it takes the place of.
-    pub(crate) before: Option<resource::Model>,
-    pub(crate) created_by: String,
-}
-
-type Also = Box<dyn for<'a> FnOnce(&'a Txn) -> BoxFuture<'a, Result<(), StoreError>> + Send + Sync>;
-
-/// What a write does once it has read and checked.
-#[derive(Default)]
-pub(crate) struct Staged {
-    changes: BTreeMap<(Noun, String), Change>,
-    also: Vec<Also>,
-    /// It is a revision even when no resource changes.
-    entry: bool,
-}
-
-enum Change {
-    Put(Box<Put>),
-    Removal(Box<resource::Model>),
-    /// The resource stays as it is; something was decided about it.
-    Decision(Box<resource::Model>, String),
-}
-
-/// Where the history stands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) head: i64,
-    pub(super) audit: [u8; 32],
-}
-
-impl Staged {
-    /// What of it is about nodes, as they would see it.
-    pub(super) fn proposed(&self) -> Result<Vec<Proposed>, StoreError> {
-        let published = self.changes.iter().filter(|((noun, _), _)| noun.is_published());
-        published
-            .map(|((noun, id), change)| {
-                let (org, payload) = match change {
-                    Change::Put(put) => (&put.org, put.payload.as_deref()),
-                    Change::Removal(row) | Change::Decision(row, _) => (&row.org, None),
-                };
-                let key = history::key(noun.row(), org.clone(), id.clone())?;
-                Ok(Proposed { key, payload: payload.map(Bytes::copy_from_slice) })
-            })
-            .collect()
-    }
-}
-
-impl Txn {
-    /// Writes a resource with this write.
-    pub(crate) fn put(&mut self, put: Put) {
-        self.staged.changes.insert((put.noun, put.id.clone()), Change::Put(Box::new(put)));
-    }
-
-    /// Takes a resource away with this write.
-    pub(crate) fn remove(&mut self, noun: Noun, row: resource::Model) {
-        self.staged.changes.insert((noun, row.id.clone()), Change::Removal(Box::new(row)));
-    }
-
-    /// Notes in the history that something was decided about a resource that nodes are not sent, in these words.
-    pub(crate) fn decide(&mut self, noun: Noun, row: resource::Model, words: String) {
-        self.staged.changes.insert((noun, row.id.clone()), Change::Decision(Box::new(row), words));
-    }
-
-    /// Makes this write a revision, whatever it changes.
-    pub(super) fn enter(&mut self) {
-        self.staged.entry = true;
-    }
-
-    /// Whether this write becomes a revision.
-    pub(crate) fn stages_changes(&self) -> bool {
-        !self.staged.changes.is_empty()
-    }
-
-    /// Whether a staged resource will not name another any more, though its row still does.
-    pub(crate) fn renames(&self, noun: Noun, id: &str, to: Noun, to_id: &str) -> bool {
-        match self.staged.changes.get(&(noun, id.to_owned())) {
-            Some(Change::Put(put)) => !put.links.iter().any(|(_, noun, id)| *noun == to && id == to_id),
-            Some(Change::Removal(_)) => true,
-            Some(Change::Decision(..)) | None => false,
-        }
-    }
-
-    /// Writes rows that are no resource, after everything was checked.
-    pub(super) fn also<F>(&mut self, rows: F)
-    where
-        F: for<'a> FnOnce(&'a Txn) -> BoxFuture<'a, Result<(), StoreError>> + Send + Sync + 'static,
-    {
-        self.staged.also.push(Box::new(rows));
-    }
-}
 
 /// Writes what was staged as the next revision; none when no resource changes.
 pub(super) async fn flush(
