@@ -46,7 +46,7 @@ pub use kind::Kind;
 pub use listen::{BindError, CertificateError};
 pub use restore::{RestoreError, Restored, restore};
 #[doc(hidden)]
-pub use store::bench;
+pub use store::alone as store_alone;
 pub use store::{Broken, DatabaseAddress, InvalidDatabase, StoreError};
 
 #[cfg(test)]

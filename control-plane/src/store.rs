@@ -4,9 +4,9 @@
 //! nothing about who may write what: that is the services' work.
 
 mod admission;
+pub mod alone;
 pub(crate) mod apply;
 pub(crate) mod audit;
-pub mod bench;
 pub(crate) mod clock;
 pub(crate) mod decision;
 mod entity;
