@@ -365,6 +365,7 @@ async fn apart<T: Send + 'static>(long: bool, work: impl FnOnce() -> T + Send + 
 }
 
 #[cfg(test)]
+#[path = "../tests/simulation/publisher.rs"]
 mod simulation;
 #[cfg(test)]
 mod tests;
