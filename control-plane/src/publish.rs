@@ -248,9 +248,12 @@ impl Publisher {
         loop {
             let from = self.read().as_ref().map_or(0, Index::head);
             let news = self.log.since(from, BATCH).await?;
+            let before = self.parsed_before(from);
             let Some((to, _)) = news.to else { return Ok(changed) };
             let many = news.changes.len() > MANY;
-            let Some(news) = apart(many, move || ParsedNews::of(news)).await else { return Ok(changed) };
+            let Some(news) = apart(many, move || ParsedNews::of(news, &before)).await else {
+                return Ok(changed);
+            };
             changed = true;
             if let Some(index) = self.write().as_mut() {
                 index.apply(news);

@@ -2,6 +2,7 @@
 //!
 //! The parser is the costly part, and needs no index: no lock is held over it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -48,11 +49,19 @@ impl ParsedResource {
         Self { revision, hash: resource_hash(&payload), payload, needs, proxy, parent }
     }
 
+    /// The same, now that it is known which revision it became.
+    fn published_as(&self, revision: u64) -> Self {
+        Self { revision, ..self.clone() }
+    }
+
     /// What has to be held for this to be sent.
     pub(super) fn held_by(&self, key: Key) -> Key {
         self.parent.unwrap_or(key)
     }
 }
+
+/// Resources that were parsed before they were written, by revision and key.
+pub(super) type ParsedBefore = HashMap<(u64, Key), Arc<ParsedResource>>;
 
 /// What came after a revision, ready to be taken in.
 pub(super) struct ParsedNews {
@@ -62,11 +71,16 @@ pub(super) struct ParsedNews {
 }
 
 impl ParsedNews {
-    /// The costly part, which needs no index.
-    pub(super) fn of(news: News) -> Self {
+    /// The costly part, which needs no index. What this replica wrote itself was parsed before: of the same bytes, the
+    /// same comes out again.
+    pub(super) fn of(news: News, before: &ParsedBefore) -> Self {
         let parsed = |change: PublishedChange| {
             let PublishedChange { key, revision, payload } = change;
-            (key, revision, payload.map(|payload| Arc::new(ParsedResource::of(&key, revision, payload))))
+            let resource = payload.map(|payload| match before.get(&(revision, key)) {
+                Some(known) if known.payload == payload => known.published_as(revision),
+                _ => ParsedResource::of(&key, revision, payload),
+            });
+            (key, revision, resource.map(Arc::new))
         };
         Self { changes: news.changes.into_iter().map(parsed).collect(), removals: news.removals, to: news.to }
     }

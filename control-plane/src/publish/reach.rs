@@ -20,7 +20,7 @@ use super::fleet::Holdings;
 use super::index::Index;
 use super::index::overlay::{Change, Effect, Layer};
 use super::index::progress::Shown;
-use super::parsed::ParsedResource;
+use super::parsed::{ParsedBefore, ParsedResource};
 use crate::store::history::{self, News};
 use crate::store::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed, StoreError, Txn};
 
@@ -119,6 +119,18 @@ impl Publisher {
         // What was thought to be written may not be, and its numbers another's.
         pending.clear();
         Some(index.head())
+    }
+
+    /// What was parsed to judge a write, of revisions that the index has not taken in yet.
+    pub(super) fn parsed_before(&self, from: u64) -> ParsedBefore {
+        let pending = self.pending();
+        let written = pending.revisions.iter().filter(|it| it.revision > from);
+        written
+            .flat_map(|it| {
+                let parsed = it.changes.iter();
+                parsed.filter_map(|(key, to)| Some(((it.revision, *key), Arc::clone(to.as_ref()?))))
+            })
+            .collect()
     }
 
     /// What the index has taken in is not to be kept twice.
