@@ -31,6 +31,7 @@ mod kind;
 mod listen;
 mod notice;
 mod noun;
+mod payload;
 mod publish;
 mod restore;
 mod retry;

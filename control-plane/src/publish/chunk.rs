@@ -115,9 +115,9 @@ fn chunks(cut: Cut) -> Vec<(Bytes, u32)> {
             key: Some(key.to_wire()),
             revision: entry.revision,
             // A node computes it of the payload. In what it is sent as a whole, it stays as a check of what we hold.
-            hash: if cut.snapshot { entry.hash.to_vec() } else { Vec::new() },
-            payload: entry.payload.clone(),
-            needs: entry.needs.iter().map(|need| (*need).to_owned()).collect(),
+            hash: if cut.snapshot { entry.payload.hash().to_vec() } else { Vec::new() },
+            payload: entry.payload.bytes().clone(),
+            needs: entry.payload.needs().iter().map(|need| (*need).to_owned()).collect(),
         };
         let length = resource.encoded_len() + 8;
         if size > 0 && size + length > BODY {

@@ -70,10 +70,9 @@ impl Admission for Publisher {
             self.pending().admitted = None;
             return Ok(Admitted::default());
         }
-        // Parsed before anything is locked.
         let changes: Vec<Change> = proposed
             .into_iter()
-            .map(|it| (it.key, it.payload.map(|payload| Arc::new(ParsedResource::of(&it.key, 0, payload)))))
+            .map(|it| (it.key, it.payload.map(|payload| Arc::new(ParsedResource { revision: 0, payload }))))
             .collect();
         let (effects, diverged) = {
             let index = self.read();

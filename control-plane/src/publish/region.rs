@@ -105,7 +105,7 @@ impl RegionView {
 
     /// All that it holds, by hash.
     pub(super) fn hashes(&self) -> impl Iterator<Item = (Key, ResourceHash)> {
-        self.entries.iter().map(|((_, key), entry)| (*key, entry.hash))
+        self.entries.iter().map(|((_, key), entry)| (*key, *entry.payload.hash()))
     }
 
     /// How many proxies of the region reach a key.
@@ -147,13 +147,13 @@ impl RegionView {
         let place = (finest(&key), key);
         let old = match wanted {
             Some(entry) => {
-                if self.entries.get(&place).is_some_and(|held| held.hash == entry.hash) {
+                if self.entries.get(&place).is_some_and(|held| held.payload.hash() == entry.payload.hash()) {
                     // Written again as it was: nothing to send, and the digest is the same.
                     return;
                 }
-                self.digest.add(&key, &entry.hash);
+                self.digest.add(&key, entry.payload.hash());
                 let sum = self.sums.entry(place.0).or_default();
-                *sum = sum.wrapping_add(locator(&key, &entry.hash));
+                *sum = sum.wrapping_add(locator(&key, entry.payload.hash()));
                 self.entries.insert(place, Arc::clone(entry))
             }
             None => match self.entries.remove(&place) {
@@ -162,9 +162,9 @@ impl RegionView {
             },
         };
         if let Some(old) = old {
-            self.digest.remove(&key, &old.hash);
+            self.digest.remove(&key, old.payload.hash());
             let sum = self.sums.entry(place.0).or_default();
-            *sum = sum.wrapping_sub(locator(&key, &old.hash));
+            *sum = sum.wrapping_sub(locator(&key, old.payload.hash()));
             if *sum == 0 {
                 self.sums.remove(&place.0);
             }

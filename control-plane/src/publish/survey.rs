@@ -191,7 +191,7 @@ impl Lists {
                 slice.iter().flat_map(listed).collect()
             };
             for (key, entry) in ours {
-                if self.held.remove(&key) != Some(entry.hash) {
+                if self.held.remove(&key) != Some(*entry.payload.hash()) {
                     keys.push(key);
                 }
             }

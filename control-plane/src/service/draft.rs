@@ -65,7 +65,7 @@ impl<R: Resource> Ready<R> {
             name: put.name.clone(),
             owner: put.owner.clone(),
             rev: 0,
-            doc: rr_contract::digest::resource_hash(&put.document).to_vec(),
+            doc: put.document.hash().to_vec(),
             payload: None,
             created_at: self.before.as_ref().map_or(now, |row| row.created_at),
             updated_at: now,
@@ -119,8 +119,8 @@ pub(super) fn ready<R: Resource>(
         return Ok(None);
     }
     rules::sealed_everywhere(org, directory, &wrapped)?;
-    let (hash, bytes) = document::encode(&wrapped);
-    if before.as_ref().is_some_and(|row| row.doc == hash) {
+    let encoded = document::encode(&wrapped);
+    if before.as_ref().is_some_and(|row| row.doc == encoded.hash()) {
         return Ok(Some(Ready { document, put: None, before }));
     }
     let mut links: Vec<(Part, Noun, String)> =
@@ -135,7 +135,7 @@ pub(super) fn ready<R: Resource>(
         name: fields.name.map_or_else(|| id.clone(), |name| name.clone()),
         owner: fields.owner.map_or_else(String::new, |owner| owner.clone()),
         id,
-        document: bytes,
+        document: encoded,
         payload,
         links,
         before: before.clone(),

@@ -14,6 +14,7 @@ use crate::authz::Least;
 use crate::compile;
 use crate::document::{self, Resource as _};
 use crate::noun::Noun;
+use crate::payload::Hashed;
 use crate::store::{self, Put, Reader, Stored, Txn, time_of};
 
 /// How long a deleted organization can be brought back.
@@ -286,21 +287,22 @@ pub(super) fn restage<R: document::Resource>(
     let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
     let wrapped = document.clone().wrap();
     let payload = compile::payload(&wrapped, None)?;
-    let (hash, bytes) = document::encode(&wrapped);
+    let encoded = document::encode(&wrapped);
+    let doc = encoded.hash().to_vec();
     let put = Put {
         noun: R::NOUN,
         id: row.id.clone(),
         org: row.org.clone(),
         name: name.clone(),
         owner: row.owner.clone(),
-        document: bytes,
+        document: encoded,
         payload,
         links,
         created_by: row.created_by.clone(),
         before: Some(row.clone()),
     };
     txn.put(put);
-    let row = store::resource_row::Model { name, doc: hash.to_vec(), updated_at: txn.now(), ..row };
+    let row = store::resource_row::Model { name, doc, updated_at: txn.now(), ..row };
     Ok(Stored { row, document })
 }
 
@@ -339,7 +341,7 @@ async fn publish_all(txn: &mut Txn, org: &str, sent: bool) -> Result<(), Service
                 org: row.org.clone(),
                 name: row.name.clone(),
                 owner: row.owner.clone(),
-                document: bytes.clone(),
+                document: Hashed::of(bytes.clone()),
                 payload,
                 links,
                 created_by: row.created_by.clone(),

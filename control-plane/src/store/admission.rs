@@ -3,12 +3,12 @@
 //! The store asks between the staging and the first statement, with the head row held; who answers knows what regions
 //! hold and who is connected there. Without anybody to ask, everything is admitted.
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rr_contract::model::resource::Key;
 
 use super::StoreError;
 use super::txn::Txn;
+use crate::payload::Payload;
 
 /// What the author of a write agreed to beforehand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) struct Consent {
 #[derive(Debug, Clone)]
 pub(crate) struct Proposed {
     pub(crate) key: Key,
-    pub(crate) payload: Option<Bytes>,
+    pub(crate) payload: Option<Payload>,
 }
 
 /// Knows what regions hold, and who is connected there.

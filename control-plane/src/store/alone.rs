@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{Author, DatabaseAddress, Put, Store, StoreError, history, installation};
 use crate::noun::Noun;
+use crate::payload::{Hashed, Payload};
 
 /// How long what runs may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
@@ -84,8 +85,10 @@ impl StoreAlone {
             org: target.org.clone(),
             name: target.name.clone(),
             owner: String::new(),
-            document: Document { resource: Some(document::Resource::Target(target)) }.encode_to_vec(),
-            payload: Some(payload),
+            document: Hashed::of(
+                Document { resource: Some(document::Resource::Target(target)) }.encode_to_vec(),
+            ),
+            payload: Some(Payload::opaque(payload)),
             links: Vec::new(),
             before: None,
             created_by: token.to_owned(),

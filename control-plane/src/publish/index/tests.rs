@@ -279,7 +279,7 @@ proptest! {
                     let cut = index.cut(region(*n), &Start::At(*at)).expect("is remembered");
                     prop_assert!(!cut.snapshot);
                     for (key, entry) in cut.upserts {
-                        held.insert(key, entry.payload.clone());
+                        held.insert(key, entry.payload.bytes().clone());
                     }
                     for key in cut.removals {
                         held.remove(&key);
@@ -354,7 +354,7 @@ fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_un
     index.apply(news(proxied(2)));
     let cut = index.cut(region(0), &Start::Nothing).expect("is everything");
     let (_, entry) = cut.upserts.iter().find(|(key, _)| *key == child_key(0, 0)).expect("went along");
-    assert!(!entry.needs.is_empty());
+    assert!(!entry.payload.needs().is_empty());
     // In the hands of another target, which nothing reaches.
     let moved = Step::Child { kind: 0, n: 0, parent: 1, of: 1, content: 0 };
     index.apply(news(vec![change(&moved, 3)]));

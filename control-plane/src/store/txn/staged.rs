@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use super::Txn;
 use crate::document::Part;
 use crate::noun::Noun;
+use crate::payload::{Hashed, Payload};
 use crate::store::StoreError;
 use crate::store::entity::resource;
 
@@ -22,9 +23,9 @@ pub(crate) struct Put {
     pub(crate) name: String,
     pub(crate) owner: String,
     /// Encoded document.
-    pub(crate) document: Vec<u8>,
+    pub(crate) document: Hashed,
     /// What nodes are sent; none when nothing.
-    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) payload: Option<Payload>,
     pub(crate) links: Vec<(Part, Noun, String)>,
     /// The row that it takes the place of.
     pub(crate) before: Option<resource::Model>,

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use rr_contract::audit;
-use rr_contract::digest::resource_hash;
+use rr_contract::digest::ResourceHash;
 use rr_contract::model::time;
 use rr_contract::wire::management as wire;
 use sea_orm::sea_query::{CommonTableExpression, InsertStatement, OnConflict, WithClause};
@@ -116,7 +117,7 @@ pub(crate) fn audit_change(row: &change::Model) -> Result<wire::AuditChange, Sto
 
 #[derive(Default)]
 struct Rows {
-    blobs: BTreeMap<Vec<u8>, Vec<u8>>,
+    blobs: BTreeMap<ResourceHash, Bytes>,
     resources: Vec<resource::Model>,
     removed: Vec<(Noun, String)>,
     unlinked: Vec<(Noun, String)>,
@@ -163,13 +164,12 @@ impl Rows {
     }
 
     fn put(&mut self, rev: i64, now: i64, put: Put) {
-        let doc = resource_hash(&put.document).to_vec();
+        let doc = put.document.hash().to_vec();
         let payload = put.payload.map(|payload| {
-            let hash = resource_hash(&payload).to_vec();
-            self.blobs.insert(hash.clone(), payload);
-            hash
+            self.blobs.insert(*payload.hash(), payload.bytes().clone());
+            payload.hash().to_vec()
         });
-        self.blobs.insert(doc.clone(), put.document);
+        self.blobs.insert(*put.document.hash(), put.document.bytes().clone());
         let links = put.links.iter().map(|(part, to, id)| link::Model {
             kind: put.noun.row(),
             id: put.id.clone(),
@@ -296,10 +296,10 @@ impl Rows {
     }
 }
 
-fn insert_blobs(blobs: &[(&Vec<u8>, &Vec<u8>)]) -> InsertStatement {
+fn insert_blobs(blobs: &[(&ResourceHash, &Bytes)]) -> InsertStatement {
     let rows = blobs.iter().map(|(hash, payload)| blob::ActiveModel {
-        hash: Set((*hash).clone()),
-        payload: Set((*payload).clone()),
+        hash: Set(hash.to_vec()),
+        payload: Set(payload.to_vec()),
     });
     let known = OnConflict::column(blob::Column::Hash).do_nothing().to_owned();
     blob::Entity::insert_many(rows).on_conflict(known).into_query()

@@ -8,7 +8,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use rr_contract::runtime::{Stop, chain};
 use sea_orm::sea_query::Expr;
@@ -263,11 +262,11 @@ fn proposed(staged: &Staged) -> Result<Vec<Proposed>, StoreError> {
     published
         .map(|((noun, id), change)| {
             let (org, payload) = match change {
-                Change::Put(put) => (&put.org, put.payload.as_deref()),
+                Change::Put(put) => (&put.org, put.payload.as_ref()),
                 Change::Removal(row) | Change::Decision(row, _) => (&row.org, None),
             };
             let key = key(noun.row(), org.clone(), id.clone())?;
-            Ok(Proposed { key, payload: payload.map(Bytes::copy_from_slice) })
+            Ok(Proposed { key, payload: payload.cloned() })
         })
         .collect()
 }
