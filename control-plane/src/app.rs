@@ -24,7 +24,7 @@ use crate::authority::{Authority, AuthorityError};
 use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
-use crate::fleet::{FleetPort, Gate};
+use crate::fleet_port::{FleetPort, Gate};
 use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::listen::{

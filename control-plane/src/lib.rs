@@ -8,7 +8,7 @@
 //! In reading order: [`config`] says what is wanted, [`app`] builds it and owns start and stop; `listen`
 //! serves ports; `api` is the management port, with `authz` before and `service` behind each call;
 //! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
-//! `fleet` is the nodes' port and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
+//! `fleet_port` is what nodes connect to and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
 //! database that was brought back from a backup;
 //! `guard` bounds what a caller may take of it; `admin` is for probes; `events` is what can be observed.
 
@@ -24,7 +24,7 @@ mod bootstrap;
 mod compile;
 mod document;
 mod events;
-mod fleet;
+mod fleet_port;
 mod guard;
 mod jobs;
 mod kind;

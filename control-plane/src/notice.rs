@@ -3,7 +3,7 @@
 //! Decides not when one is due. A notification's id follows from what it is about and when, so that whoever notices
 //! the same thing writes the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
 
-mod fleet;
+mod nodes;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use rr_contract::model::id::NotificationId;
@@ -14,7 +14,7 @@ use crate::noun::Noun;
 use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
 
-pub(crate) use fleet::{
+pub(crate) use nodes::{
     Counted, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held, withdrawn,
 };
 

@@ -4,14 +4,15 @@
 //! it early; a poll once a second is what it relies on, so that another replica's commit arrives too. A
 //! region of which nothing is known yet has no view at all, never an empty one.
 
+mod admission;
 mod chunk;
-mod fleet;
+mod database;
 mod index;
-mod log;
+mod lookup;
+mod nodes;
 mod parsed;
-mod reach;
 mod region;
-mod said;
+mod sanitize;
 mod stream;
 mod survey;
 
@@ -31,16 +32,17 @@ use tracing::{error, info, warn};
 use crate::events::Events;
 use crate::store::StoreError;
 
-use chunk::{Encoded, Encoder, Origin};
+use admission::Pending;
+use chunk::{Encoded, Encoder};
 use index::Index;
 use parsed::ParsedNews;
 use region::Start;
 
-pub(crate) use fleet::{Fleet, Holdings, Refused, Refusing};
+pub(crate) use database::{Ledger, Log};
+pub(crate) use nodes::{Fleet, Holdings, RefusedVersion, RefusingRegion};
 #[cfg(test)]
-pub(crate) use fleet::{LiveNode, Seat};
-pub(crate) use log::{Ledger, Log};
-pub(crate) use said::{STANDING_MOST, text};
+pub(crate) use nodes::{LiveNode, Seat};
+pub(crate) use sanitize::{STANDING_MOST, text};
 pub(crate) use stream::{Outgoings, Session};
 
 /// How often the log is read when nothing wakes us.
@@ -71,7 +73,7 @@ pub(crate) struct Publisher {
     surveys: Arc<Semaphore>,
     fleet: Fleet,
     /// What was written and is not in the index yet.
-    pending: std::sync::Mutex<reach::Pending>,
+    pending: std::sync::Mutex<Pending>,
 }
 
 /// What a region lacks that stands somewhere.
@@ -101,17 +103,14 @@ enum Base {
 
 impl Base {
     /// Where to start for it; none where that has to be found out.
-    fn start(&self, index: &Index, region: RegionId) -> Option<(Origin, Start)> {
+    fn start(&self, index: &Index, region: RegionId) -> Option<Start> {
         match self {
-            Self::Nothing => Some((Origin::Nothing, Start::Nothing)),
-            Self::At(revision, _) => Some((Origin::At(*revision), Start::At(*revision))),
+            Self::Nothing => Some(Start::Nothing),
+            Self::At(revision, _) => Some(Start::At(*revision)),
             Self::Differs(at, keys, revision) => {
-                Some((Origin::Content(content(at)?), Start::Differs(Arc::clone(keys), *revision)))
+                Some(Start::Differs { content: content(at)?, keys: Arc::clone(keys), revision: *revision })
             }
-            Self::Unknown(at) => {
-                let at = at.as_ref()?;
-                Some((Origin::Content(content(at)?), index.view(region)?.learnt(&at.digest)?))
-            }
+            Self::Unknown(at) => index.view(region)?.learnt(&content(at.as_ref()?)?),
         }
     }
 
@@ -284,22 +283,22 @@ impl Publisher {
         // Held over the encoding: whoever asks for the same meanwhile finds it done.
         let encoding = self.encoding(region);
         let _encoding = encoding.lock().await;
-        let (from, cut) = {
+        let (start, cut) = {
             let index = self.read();
             let Some(index) = index.as_ref().filter(|index| index.generation() == generation) else {
                 return Next::Gone;
             };
-            let Some((from, start)) = base.start(index, region) else { return Next::Ask };
+            let Some(start) = base.start(index, region) else { return Next::Ask };
             if let Start::At(revision) = start
                 && index.settled(region, revision)
             {
                 return Next::Settled;
             }
-            if let Some(ready) = self.encoder().ready(generation, region, from, index.head()) {
+            if let Some(ready) = self.encoder().ready(generation, region, &start, index.head()) {
                 return Next::Send(ready);
             }
             match index.cut(region, &start) {
-                Some(cut) => (from, cut),
+                Some(cut) => (start, cut),
                 None => return Next::Ask,
             }
         };
@@ -312,7 +311,7 @@ impl Publisher {
         } else {
             Encoded::of(cut)
         };
-        self.encoder().keep(generation, region, from, &encoded);
+        self.encoder().keep(generation, region, start, &encoded);
         Next::Send(encoded)
     }
 

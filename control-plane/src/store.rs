@@ -47,7 +47,7 @@ use tokio::sync::watch;
 
 pub use error::{Broken, StoreError};
 
-pub(crate) use admission::{Admission, Admitted, Consent, Proposed};
+pub(crate) use admission::{Admission, AgreedRemovals, Consent, Proposed};
 
 pub(crate) use entity::change as change_row;
 pub(crate) use entity::crash as crash_row;

@@ -176,7 +176,7 @@ impl Index {
             (Some(view), from) => view.cut(from, position),
             (None, Start::Nothing) => Some(Cut::empty(position, true)),
             (None, Start::At(_)) => Some(Cut::empty(position, false)),
-            (None, Start::Differs(keys, _)) => {
+            (None, Start::Differs { keys, .. }) => {
                 Some(Cut { removals: keys.to_vec(), ..Cut::empty(position, false) })
             }
         }

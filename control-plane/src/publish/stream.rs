@@ -27,9 +27,9 @@ use tonic::Status;
 use tracing::debug;
 
 use super::chunk::Encoded;
-use super::fleet::{LiveNode, Seat};
+use super::nodes::{LiveNode, Seat};
 use super::survey::Survey;
-use super::{Base, Publisher, said};
+use super::{Base, Publisher, sanitize};
 use crate::events::{VerdictOutcome, WaitReason};
 use crate::retry;
 use crate::store::ledger::{Adopted, Crash};
@@ -97,7 +97,7 @@ pub(crate) enum End {
     #[error("node keeps refusing whole transactions")]
     Refusing,
     #[error("node's answers are none to what it was asked")]
-    Odd,
+    InvalidAnswer,
     #[error("configuration is not loaded, or was loaded anew")]
     Reloaded,
 }
@@ -208,7 +208,7 @@ where
             End::Clash => self.fail(Status::already_exists(end.to_string())),
             End::PerhapsClash => self.fail(retry::unavailable(&end.to_string(), COME_AGAIN)),
             End::Reloaded => self.fail(Status::unavailable(end.to_string())),
-            End::NoHello | End::Protocol | End::Odd => {
+            End::NoHello | End::Protocol | End::InvalidAnswer => {
                 self.fail(Status::invalid_argument(end.to_string()));
             }
             End::Stalled | End::Silent | End::Refusing => {
@@ -219,7 +219,7 @@ where
     }
 
     async fn converse(&mut self, hello: fleet::Hello) -> End {
-        let build = said::text(&hello.build, 64);
+        let build = sanitize::text(&hello.build, 64);
         // Boxed, like all that is rare: what an idle node costs is the size of what may run next.
         let mut talk = match Box::pin(self.begin(hello)).await {
             Ok(talk) => talk,
@@ -237,19 +237,19 @@ where
 
     async fn begin(&mut self, mut hello: fleet::Hello) -> Result<Box<Talk>, End> {
         if let Some(resume) = hello.resume.take() {
-            hello.resume = Some(said::position(resume).ok_or(End::Odd)?);
+            hello.resume = Some(sanitize::position(resume).ok_or(End::InvalidAnswer)?);
         }
         let heads = self.publisher.announced.subscribe();
         let changes = self.publisher.fleet.changes();
         let node = LiveNode {
             region: self.region,
             address: self.address.clone(),
-            build: said::text(&hello.build, 64),
+            build: sanitize::text(&hello.build, 64),
             boot_id: hello.boot_id.iter().copied().take(16).collect(),
             features: features(hello.features),
             status: fleet::Status {
                 running: hello.resume.clone(),
-                standing: said::refusals(hello.standing),
+                standing: sanitize::refusals(hello.standing),
                 ..Default::default()
             },
             last_seen_at: micros(self.seams.clock.now()),
@@ -296,7 +296,7 @@ where
             marked_at: Instant::now(),
         });
         self.place(&mut talk, hello.resume).await?;
-        if let Some(tried) = hello.crash.and_then(|crash| crash.tried).and_then(said::position)
+        if let Some(tried) = hello.crash.and_then(|crash| crash.tried).and_then(sanitize::position)
             && talk.diverged.is_none()
         {
             self.crashed(tried, &boot_id).await;

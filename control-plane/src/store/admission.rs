@@ -35,15 +35,15 @@ pub(crate) trait Admission: Send + Sync {
     -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// What a write would do. It is flushed next, or not at all.
-    fn admit(&self, proposed: Vec<Proposed>, consent: Consent) -> Result<Admitted, StoreError>;
+    fn admit(&self, proposed: Vec<Proposed>, consent: Consent) -> Result<AgreedRemovals, StoreError>;
 
     /// What was admitted last became this revision, if its group is committed.
     fn flushed(&self, revision: u64, audit: [u8; 32]);
 }
 
-/// What is noted with a revision.
+/// How many removals are noted with a revision as agreed to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Admitted {
-    /// The most that it takes from any one region's nodes.
-    pub(crate) removals: u64,
+pub(crate) struct AgreedRemovals {
+    /// The most that the write takes from the nodes of any one region.
+    pub(crate) most: u64,
 }

@@ -16,7 +16,7 @@ use super::witness::Watched;
 use super::{Store, StoreError};
 
 pub(crate) use staged::Put;
-pub(super) use staged::{Change, Staged};
+pub(super) use staged::{Staged, StagedChange};
 
 /// An open transaction.
 pub(crate) struct Txn {

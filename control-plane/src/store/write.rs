@@ -112,7 +112,7 @@ where
 
 /// Where the history stands.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Tip {
     head: i64,
     audit: [u8; 32],
 }

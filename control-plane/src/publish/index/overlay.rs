@@ -12,7 +12,7 @@ use super::{Index, reach};
 use crate::publish::parsed::ParsedResource;
 
 /// A change of one resource; none for its removal.
-pub(in crate::publish) type Change = (Key, Option<Arc<ParsedResource>>);
+pub(in crate::publish) type ProposedChange = (Key, Option<Arc<ParsedResource>>);
 
 /// Changes on top of an index, or of other layers.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl Index {
     pub(in crate::publish) fn effects(
         &self,
         below: &Layer,
-        changes: &[Change],
+        changes: &[ProposedChange],
     ) -> (Layer, BTreeMap<RegionId, Effect>) {
         let before = Stack { index: self, layers: &[below] };
         let mut top = Layer::default();

@@ -439,7 +439,7 @@ proptest! {
                     None => world.remove(&change.key),
                 };
             }
-            let proposed: Vec<overlay::Change> = changes
+            let proposed: Vec<overlay::ProposedChange> = changes
                 .values()
                 .map(|it| {
                     let entry = it.payload.clone().map(|payload| Arc::new(ParsedResource::of(&it.key, revision, payload)));

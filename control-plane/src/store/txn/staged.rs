@@ -39,14 +39,14 @@ pub(in crate::store) type Also =
 /// What a write does once it has read and checked.
 #[derive(Default)]
 pub(in crate::store) struct Staged {
-    pub(in crate::store) changes: BTreeMap<(Noun, String), Change>,
+    pub(in crate::store) changes: BTreeMap<(Noun, String), StagedChange>,
     pub(in crate::store) also: Vec<Also>,
     /// It is a revision even when no resource changes.
     pub(in crate::store) entry: bool,
 }
 
 /// What becomes of one resource.
-pub(in crate::store) enum Change {
+pub(in crate::store) enum StagedChange {
     Put(Box<Put>),
     Removal(Box<resource::Model>),
     /// The resource stays as it is; something was decided about it.
@@ -56,17 +56,17 @@ pub(in crate::store) enum Change {
 impl Txn {
     /// Writes a resource with this write.
     pub(crate) fn put(&mut self, put: Put) {
-        self.staged.changes.insert((put.noun, put.id.clone()), Change::Put(Box::new(put)));
+        self.staged.changes.insert((put.noun, put.id.clone()), StagedChange::Put(Box::new(put)));
     }
 
     /// Takes a resource away with this write.
     pub(crate) fn remove(&mut self, noun: Noun, row: resource::Model) {
-        self.staged.changes.insert((noun, row.id.clone()), Change::Removal(Box::new(row)));
+        self.staged.changes.insert((noun, row.id.clone()), StagedChange::Removal(Box::new(row)));
     }
 
     /// Notes in the history that something was decided about a resource that nodes are not sent, in these words.
     pub(crate) fn decide(&mut self, noun: Noun, row: resource::Model, words: String) {
-        self.staged.changes.insert((noun, row.id.clone()), Change::Decision(Box::new(row), words));
+        self.staged.changes.insert((noun, row.id.clone()), StagedChange::Decision(Box::new(row), words));
     }
 
     /// Makes this write a revision, whatever it changes.
@@ -82,9 +82,9 @@ impl Txn {
     /// Whether a staged resource will not name another any more, though its row still does.
     pub(crate) fn renames(&self, noun: Noun, id: &str, to: Noun, to_id: &str) -> bool {
         match self.staged.changes.get(&(noun, id.to_owned())) {
-            Some(Change::Put(put)) => !put.links.iter().any(|(_, noun, id)| *noun == to && id == to_id),
-            Some(Change::Removal(_)) => true,
-            Some(Change::Decision(..)) | None => false,
+            Some(StagedChange::Put(put)) => !put.links.iter().any(|(_, noun, id)| *noun == to && id == to_id),
+            Some(StagedChange::Removal(_)) => true,
+            Some(StagedChange::Decision(..)) | None => false,
         }
     }
 

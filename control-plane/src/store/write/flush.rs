@@ -17,12 +17,12 @@ use sea_orm::{
     IntoActiveModel as _, QueryFilter as _, QueryTrait as _,
 };
 
-use super::{Author, Place};
+use super::{Author, Tip};
 use crate::document::Part;
 use crate::noun::Noun;
-use crate::store::admission::Admitted;
+use crate::store::admission::AgreedRemovals;
 use crate::store::entity::{blob, change, link, proxy_home, resource, revision};
-use crate::store::txn::{Change, Put, Staged, Txn};
+use crate::store::txn::{Put, Staged, StagedChange, Txn};
 use crate::store::{StoreError, time_of};
 
 /// How many rows one statement writes: below the number of values that it may bind.
@@ -35,8 +35,8 @@ pub(super) async fn flush(
     txn: &Txn,
     staged: Staged,
     author: &Author,
-    admitted: Admitted,
-    place: &mut Place,
+    admitted: AgreedRemovals,
+    tip: &mut Tip,
 ) -> Result<Option<u64>, StoreError> {
     for rows in staged.also {
         rows(txn).await?;
@@ -44,9 +44,9 @@ pub(super) async fn flush(
     if staged.changes.is_empty() && !staged.entry {
         return Ok(None);
     }
-    let rev = place.head + 1;
+    let rev = tip.head + 1;
     let rows = Rows::of(rev, txn.now(), staged.changes);
-    let head = chained(rev, txn.now(), author, place, &rows.changes)?;
+    let head = chained(rev, txn.now(), author, tip, &rows.changes)?;
     let revision = revision::ActiveModel {
         rev: Set(rev),
         at: Set(txn.now()),
@@ -58,7 +58,7 @@ pub(super) async fn flush(
         call: Set(author.call.to_owned()),
         changes: Set(i64::try_from(rows.changes.len()).unwrap_or(i64::MAX)),
         audit: Set(head.to_vec()),
-        removals: Set(i64::try_from(admitted.removals).unwrap_or(i64::MAX)),
+        removals: Set(i64::try_from(admitted.most).unwrap_or(i64::MAX)),
     };
     rows.clear(txn).await?;
     let few = (1..=AT_ONCE).contains(&rows.changes.len());
@@ -67,7 +67,7 @@ pub(super) async fn flush(
     } else {
         rows.write(txn, revision).await?;
     }
-    *place = Place { head: rev, audit: head };
+    *tip = Tip { head: rev, audit: head };
     Ok(Some(u64::try_from(rev).map_err(|_| StoreError::Damaged("head"))?))
 }
 
@@ -76,7 +76,7 @@ fn chained(
     rev: i64,
     at: i64,
     author: &Author,
-    place: &Place,
+    tip: &Tip,
     changes: &[change::Model],
 ) -> Result<[u8; 32], StoreError> {
     let entry = wire::AuditEntry {
@@ -97,7 +97,7 @@ fn chained(
         digest = digest.change(&audit_change(row)?);
     }
     let number = u64::try_from(rev).map_err(|_| StoreError::Damaged("head"))?;
-    Ok(*audit::Chain::at(place.audit).next(number, &digest.finish()).head())
+    Ok(*audit::Chain::at(tip.audit).next(number, &digest.finish()).head())
 }
 
 /// A change as the audit has it, without its documents.
@@ -129,12 +129,12 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(rev: i64, now: i64, staged: BTreeMap<(Noun, String), Change>) -> Self {
+    fn of(rev: i64, now: i64, staged: BTreeMap<(Noun, String), StagedChange>) -> Self {
         let mut rows = Self::default();
         for ((noun, id), change) in staged {
             match change {
-                Change::Put(put) => rows.put(rev, now, *put),
-                Change::Decision(row, words) => rows.changes.push(change::Model {
+                StagedChange::Put(put) => rows.put(rev, now, *put),
+                StagedChange::Decision(row, words) => rows.changes.push(change::Model {
                     rev,
                     kind: noun.row(),
                     org: concerned(noun, &id, row.org),
@@ -144,7 +144,7 @@ impl Rows {
                     after: Some(row.doc),
                     payload: None,
                 }),
-                Change::Removal(row) => {
+                StagedChange::Removal(row) => {
                     rows.changes.push(change::Model {
                         rev,
                         kind: noun.row(),

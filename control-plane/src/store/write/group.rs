@@ -19,13 +19,13 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::flush::flush;
-use super::{End, Place, Turn, Waiting};
+use super::{End, Tip, Turn, Waiting};
 use crate::noun::Noun;
-use crate::store::admission::{Admission, Admitted, Consent, Proposed};
+use crate::store::admission::{Admission, AgreedRemovals, Consent, Proposed};
 use crate::store::entity::{head, revision};
 use crate::store::error::NotAdmitted;
 use crate::store::row::key;
-use crate::store::txn::{Change, Staged, Txn};
+use crate::store::txn::{Staged, StagedChange, Txn};
 use crate::store::{Store, StoreError, listen, resource};
 
 /// How many writes share a commit at most: the first waits for the last.
@@ -41,7 +41,7 @@ const MOVE_AND_NOTIFY: &str =
 /// What one group is about to commit.
 struct Group {
     txn: Txn,
-    place: Place,
+    tip: Tip,
     ends: Vec<(Option<u64>, End)>,
     /// Asked about each write.
     admission: Option<Arc<dyn Admission>>,
@@ -98,14 +98,14 @@ impl Store {
         let txn = self.begin().await?;
         let admission = self.0.admission.get().and_then(Weak::upgrade);
         let begun = match begun(&txn).await {
-            Ok(place) => match self.fence().compare(acknowledged, place.head, &place.audit) {
-                Ok(()) => admitting(&txn, admission.as_deref(), place).await,
+            Ok(tip) => match self.fence().compare(acknowledged, tip.head, &tip.audit) {
+                Ok(()) => admitting(&txn, admission.as_deref(), tip).await,
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
         };
         match begun {
-            Ok(place) => Ok(Group { txn, place, ends: Vec::new(), admission }),
+            Ok(tip) => Ok(Group { txn, tip, ends: Vec::new(), admission }),
             Err(error) => {
                 txn.rollback().await;
                 Err(error)
@@ -114,10 +114,10 @@ impl Store {
     }
 
     async fn close_group(&self, group: Group) {
-        let Group { txn, place, ends, admission: _ } = group;
+        let Group { txn, tip, ends, admission: _ } = group;
         let newest = ends.iter().rev().find_map(|(revision, _)| *revision);
         if newest.is_some()
-            && let Err(error) = move_head(&txn, &place).await
+            && let Err(error) = move_head(&txn, &tip).await
         {
             txn.rollback().await;
             warn!(error = %chain(&error), writes = ends.len(), "writes not committed");
@@ -125,13 +125,13 @@ impl Store {
             return;
         }
         let held = match txn.commit(self.fence()).await {
-            Err(StoreError::Commit(error)) if newest.is_some() => self.was_committed(&place, error).await,
+            Err(StoreError::Commit(error)) if newest.is_some() => self.was_committed(&tip, error).await,
             ended => ended,
         };
         match held {
             Ok(()) => {
                 if let Some(newest) = newest {
-                    self.fence().acknowledge(place.head, place.audit);
+                    self.fence().acknowledge(tip.head, tip.audit);
                     self.announce(newest);
                 }
                 ends.into_iter().for_each(|(revision, end)| end(Ok(revision)));
@@ -152,9 +152,9 @@ impl Store {
     }
 
     /// A commit that answers with an error may have held all the same: the rows tell, on another connection.
-    async fn was_committed(&self, place: &Place, error: DbErr) -> Result<(), StoreError> {
+    async fn was_committed(&self, tip: &Tip, error: DbErr) -> Result<(), StoreError> {
         for _ in 0..ASKED {
-            match self.holds(place).await {
+            match self.holds(tip).await {
                 Ok(true) => return Ok(()),
                 // Another's entry stands there, or none: ours was rolled back.
                 Ok(false) => return Err(StoreError::RolledBack(error)),
@@ -169,17 +169,17 @@ impl Store {
 
     /// Whether a group's last entry is in the history. The head row is locked for the question, so that a server
     /// that is still at the commit is waited for.
-    async fn holds(&self, place: &Place) -> Result<bool, StoreError> {
+    async fn holds(&self, tip: &Tip) -> Result<bool, StoreError> {
         let txn = self.begin().await?;
         let found = match held_head(&txn).await {
-            Ok(_) => revision::Entity::find_by_id(place.head)
+            Ok(_) => revision::Entity::find_by_id(tip.head)
                 .one(txn.tx())
                 .await
                 .map_err(StoreError::statement("look for revision")),
             Err(error) => Err(error),
         };
         txn.rollback().await;
-        Ok(found?.is_some_and(|row| row.audit == place.audit))
+        Ok(found?.is_some_and(|row| row.audit == tip.audit))
     }
 }
 
@@ -187,7 +187,7 @@ impl Group {
     /// Gives one write its turn. An error means that the whole group is undone, and everybody was told.
     async fn take(&mut self, turn: Box<dyn Turn>, now: i64) -> Result<(), ()> {
         let author = turn.author().clone();
-        self.txn.turn(now, u64::try_from(self.place.head).unwrap_or_default());
+        self.txn.turn(now, u64::try_from(self.tip.head).unwrap_or_default());
         let end = match AssertUnwindSafe(turn.run(&mut self.txn)).catch_unwind().await {
             Ok(Ok(end)) => end,
             Ok(Err(())) => return self.go_on().await,
@@ -208,10 +208,10 @@ impl Group {
             end(Ok(None));
             return self.go_on().await;
         }
-        match flush(&self.txn, staged, &author, admitted, &mut self.place).await {
+        match flush(&self.txn, staged, &author, admitted, &mut self.tip).await {
             Ok(revision) => {
                 if let (Some(admission), Some(revision)) = (&self.admission, revision) {
-                    admission.flushed(revision, self.place.audit);
+                    admission.flushed(revision, self.tip.audit);
                 }
                 self.ends.push((revision, end));
                 Ok(())
@@ -246,8 +246,8 @@ async fn admit(
     admission: Option<&dyn Admission>,
     staged: &Staged,
     consent: Consent,
-) -> Result<Admitted, StoreError> {
-    let Some(admission) = admission else { return Ok(Admitted::default()) };
+) -> Result<AgreedRemovals, StoreError> {
+    let Some(admission) = admission else { return Ok(AgreedRemovals::default()) };
     match admission.admit(proposed(staged)?, consent) {
         Err(StoreError::NotAdmitted(refusal)) => {
             Err(StoreError::NotAdmitted(Box::new(named(*refusal, txn).await)))
@@ -262,8 +262,8 @@ fn proposed(staged: &Staged) -> Result<Vec<Proposed>, StoreError> {
     published
         .map(|((noun, id), change)| {
             let (org, payload) = match change {
-                Change::Put(put) => (&put.org, put.payload.as_ref()),
-                Change::Removal(row) | Change::Decision(row, _) => (&row.org, None),
+                StagedChange::Put(put) => (&put.org, put.payload.as_ref()),
+                StagedChange::Removal(row) | StagedChange::Decision(row, _) => (&row.org, None),
             };
             let key = key(noun.row(), org.clone(), id.clone())?;
             Ok(Proposed { key, payload: payload.cloned() })
@@ -280,20 +280,20 @@ async fn named(mut refusal: NotAdmitted, txn: &Txn) -> NotAdmitted {
 }
 
 /// Where a group of writes begins.
-async fn begun(txn: &Txn) -> Result<Place, StoreError> {
+async fn begun(txn: &Txn) -> Result<Tip, StoreError> {
     let row = held_head(txn).await?;
     let (head, audit) = row.map_or((0, vec![0; 32]), |row| (row.head, row.audit));
     let audit = audit.try_into().map_err(|_| StoreError::Damaged("head"))?;
-    Ok(Place { head, audit })
+    Ok(Tip { head, audit })
 }
 
 /// Whoever is asked about writes learns where they begin.
-async fn admitting(txn: &Txn, admission: Option<&dyn Admission>, place: Place) -> Result<Place, StoreError> {
+async fn admitting(txn: &Txn, admission: Option<&dyn Admission>, tip: Tip) -> Result<Tip, StoreError> {
     if let Some(admission) = admission {
-        let head = u64::try_from(place.head).map_err(|_| StoreError::Damaged("head"))?;
-        admission.begin(txn, head, place.audit).await?;
+        let head = u64::try_from(tip.head).map_err(|_| StoreError::Damaged("head"))?;
+        admission.begin(txn, head, tip.audit).await?;
     }
-    Ok(place)
+    Ok(tip)
 }
 
 async fn held_head(txn: &Txn) -> Result<Option<head::Model>, StoreError> {
@@ -305,10 +305,10 @@ async fn held_head(txn: &Txn) -> Result<Option<head::Model>, StoreError> {
 }
 
 /// The last statement of a group; on PostgreSQL it wakes the other replicas with the commit.
-async fn move_head(txn: &Txn, place: &Place) -> Result<(), StoreError> {
+async fn move_head(txn: &Txn, tip: &Tip) -> Result<(), StoreError> {
     let backend = txn.tx().get_database_backend();
     if backend == DatabaseBackend::Postgres {
-        let values = [place.head.into(), place.audit.to_vec().into(), listen::CHANNEL.into()];
+        let values = [tip.head.into(), tip.audit.to_vec().into(), listen::CHANNEL.into()];
         txn.tx()
             .query_one_raw(Statement::from_sql_and_values(backend, MOVE_AND_NOTIFY, values))
             .await
@@ -317,8 +317,8 @@ async fn move_head(txn: &Txn, place: &Place) -> Result<(), StoreError> {
     }
     head::Entity::update_many()
         // Typed: prepared statements are cached by their text alone.
-        .col_expr(head::Column::Head, Expr::value(place.head))
-        .col_expr(head::Column::Audit, Expr::value(place.audit.to_vec()))
+        .col_expr(head::Column::Head, Expr::value(tip.head))
+        .col_expr(head::Column::Audit, Expr::value(tip.audit.to_vec()))
         .filter(head::Column::Id.eq(1_i32))
         .exec(txn.tx())
         .await
