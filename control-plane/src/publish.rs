@@ -166,7 +166,7 @@ impl Publisher {
             match self.catch_up().await {
                 Ok(changed) => {
                     if outage {
-                        info!("database is back");
+                        info!("database answers again");
                         outage = false;
                     }
                     if let Some(gate) = gate.take() {
@@ -176,7 +176,7 @@ impl Publisher {
                 }
                 Err(error) if !outage => {
                     // Once an outage: streams go on from memory meanwhile.
-                    warn!(error = %chain(&error), "revision log not read, trying on");
+                    warn!(error = %chain(&error), "cannot read the revision log, trying again; nodes are served from memory");
                     outage = true;
                 }
                 Err(_again) => {}
@@ -224,7 +224,11 @@ impl Publisher {
             }
             Some((lineage, revision)) if lineage == head.lineage && revision < head.floor => {
                 // What came in between is not whole any more.
-                warn!(revision, floor = head.floor, "behind by more than history is kept, loading it anew");
+                warn!(
+                    revision,
+                    floor = head.floor,
+                    "the index is behind the oldest revision that is kept, loading the configuration anew"
+                );
                 self.load().await?;
                 return Ok(true);
             }
@@ -233,7 +237,7 @@ impl Publisher {
                 error!(
                     revision,
                     head = head.revision,
-                    "history of the database changed beneath us, loading it anew"
+                    "the database has another history than before, loading the configuration anew"
                 );
                 self.load().await?;
                 return Ok(true);
@@ -280,7 +284,7 @@ impl Publisher {
 
     /// What a region lacks from a place on. Encoded once for all who ask alike.
     async fn next(&self, region: RegionId, base: &Base, generation: u64) -> Next {
-        // Held over the encoding: whoever asks for the same meanwhile finds it done.
+        // Held over the encoding: a stream that needs the same meanwhile finds it done.
         let encoding = self.encoding(region);
         let _encoding = encoding.lock().await;
         let (start, cut) = {

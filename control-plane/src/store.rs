@@ -201,7 +201,7 @@ impl Store {
     /// Who is asked before a write is flushed, from now on.
     pub(crate) fn admit_by(&self, admission: Weak<dyn Admission>) {
         if self.0.admission.set(admission).is_err() {
-            tracing::error!("a second one to be asked about writes; the first stays");
+            tracing::error!("admission of writes was set a second time; the first stays");
         }
     }
 
@@ -214,7 +214,7 @@ impl Store {
     pub(crate) async fn close(&self) {
         for pool in [&self.0.write, &self.0.read] {
             if let Err(error) = pool.clone().close().await {
-                tracing::warn!(%error, database = %self.0.address, "database connections not closed");
+                tracing::warn!(%error, database = %self.0.address, "cannot close the connections of the database");
             }
         }
     }

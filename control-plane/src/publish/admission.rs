@@ -1,7 +1,7 @@
 //! What a write would do to the fleet, and whether it may: asked by the store before it flushes one.
 //!
 //! The index follows the log and is a little behind it; what was written since is kept here as a layer on top, so that
-//! each write is judged by exactly what is below it. Whoever wrote it, this replica or another.
+//! each write is judged by exactly what is below it, whether this replica wrote it or another.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};

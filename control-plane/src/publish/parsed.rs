@@ -24,7 +24,7 @@ impl ParsedResource {
     pub(super) fn of(key: &Key, revision: u64, bytes: Bytes) -> Self {
         let payload = Payload::parse(key, bytes.clone()).unwrap_or_else(|error| {
             // It was parsed before it was stored, so this build is older than what wrote it.
-            error!(resource = %key, %error, "published resource not understood");
+            error!(resource = %key, %error, "a published resource cannot be parsed: this control plane is older than the one that wrote it; update it");
             Payload::opaque(bytes)
         });
         Self { revision, payload }

@@ -54,9 +54,9 @@ const MARK_IDLE: Duration = Duration::from_secs(5);
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// Over how long nodes spread their reconnects when we stop.
 const GOAWAY_SPREAD: Duration = Duration::from_secs(5);
-/// Refusals of a whole transaction, or answers that are none, in a row after which the stream is given up.
+/// After so many refusals of a whole transaction, or invalid reports, in a row the stream is ended.
 const REFUSALS_MOST: u32 = 3;
-/// When whoever met a place that may be free soon should come again.
+/// When a process should come again that met a place which may be free soon.
 const COME_AGAIN: Duration = Duration::from_secs(2);
 
 /// A node's stream, before its Hello.
@@ -74,31 +74,31 @@ pub(crate) struct Session<I> {
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum End {
-    #[error("node left")]
+    #[error("the node closed the stream")]
     Left,
-    #[error("control plane is stopping")]
+    #[error("the control plane is stopping")]
     Stopping,
-    #[error("another session of the same node came")]
+    #[error("a newer session of the same node took over")]
     Fenced,
     #[error(
-        "another process is connected as this node: a copied disk or machine; remove one, and let it join anew"
+        "another process is connected as this node, as after a copy of its disk or machine: stop one of them, empty its state folder and join it again"
     )]
     Clash,
-    #[error("whether another process is connected as this node could not be found out")]
+    #[error("could not find out whether another process is connected as this node; connect again")]
     PerhapsClash,
-    #[error("no Hello in time")]
+    #[error("the node sent no Hello within 10 seconds")]
     NoHello,
-    #[error("node speaks another protocol")]
+    #[error("the node speaks another version of the protocol")]
     Protocol,
-    #[error("node does not read")]
+    #[error("the node does not read what it is sent")]
     Stalled,
-    #[error("node did not answer in time")]
+    #[error("the node did not answer in time")]
     Silent,
-    #[error("node keeps refusing whole transactions")]
+    #[error("the node refused several whole transactions in a row")]
     Refusing,
-    #[error("node's answers are none to what it was asked")]
+    #[error("the node sent a position or a report that is not valid")]
     InvalidAnswer,
-    #[error("configuration is not loaded, or was loaded anew")]
+    #[error("the configuration is being loaded, connect again")]
     Reloaded,
 }
 
@@ -194,7 +194,7 @@ where
         let Some(Some(Ok(fleet::SyncRequest { message: Some(fleet::sync_request::Message::Hello(hello)) }))) =
             hello
         else {
-            self.fail(Status::invalid_argument("the first message is Hello, within 10 seconds"));
+            self.fail(Status::invalid_argument("the first message must be Hello, within 10 seconds"));
             return End::NoHello;
         };
         if hello.protocol != 1 {

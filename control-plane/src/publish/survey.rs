@@ -59,15 +59,15 @@ pub(super) enum Step {
 /// An answer that is none to the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidReport {
-    #[error("report has no position")]
+    #[error("the report has no position")]
     NoPosition,
-    #[error("node moved while it was asked what it holds")]
+    #[error("the content of the node changed during the report")]
     Moved,
-    #[error("report has {0} sums")]
+    #[error("the report has {0} sums, another number than was asked for")]
     Sums(usize),
-    #[error("report lists what was not asked for, or is damaged")]
+    #[error("the report lists a resource that was not asked for, or cannot be read")]
     Held,
-    #[error("report lists more than a node holds")]
+    #[error("the report lists more resources than the node says it holds")]
     Endless,
 }
 

@@ -1,7 +1,7 @@
 //! When to take no more writes: once the database has shown that it does not keep what was acknowledged.
 //!
-//! Decides nothing about what becomes of the database: that takes a person. The invariant: whoever was told of a
-//! revision finds it in the history, or this process writes no more and says so.
+//! Decides nothing about what becomes of the database: that takes a person. The invariant: a revision that a caller
+//! was told of is in the history, or this process writes no more and says so.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -86,7 +86,7 @@ impl Fence {
         self.broken.send_if_modified(|known| {
             let first = known.is_none();
             if first {
-                error!(error = %broken, "the database does not keep what it is given");
+                error!(error = %broken, "the database does not keep what it confirmed, no writes are taken any more");
                 *known = Some(broken.clone());
             }
             first

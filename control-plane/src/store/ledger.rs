@@ -62,8 +62,8 @@ pub(crate) struct Adopted {
 }
 
 impl Adopted {
-    /// Whether it is about a node that is diverged since then. Whoever decided looked at the nodes that were known to
-    /// be: one that came later, from what may be another accident, waits for another decision.
+    /// Whether it is about a node that is diverged since then. The person who decided saw the nodes that were
+    /// known then: one that diverged later, by what may be another accident, waits for another decision.
     pub(crate) fn covers(&self, lineage: &[u8], since: i64) -> bool {
         self.lineage == lineage && since <= self.at
     }
@@ -153,7 +153,7 @@ pub(crate) struct Reports {
     pub(crate) replica: String,
     /// Until when this replica's nodes count as connected without a further word.
     pub(crate) until: i64,
-    /// Nodes that came since the last time: theirs is the place, whoever had it.
+    /// Nodes that connected since the last time: they take their place from any other replica.
     pub(crate) came: Vec<Leased>,
     /// What others of ours said since.
     pub(crate) said: Vec<Leased>,

@@ -20,7 +20,7 @@ use super::{Store, StoreError};
 
 pub(crate) use flush::audit_change;
 
-/// How many may wait; whoever comes then waits for room.
+/// How many writes may wait; a further caller waits for room.
 pub(super) const WAITING: usize = 1024;
 
 /// Who writes, by which call and from where.
@@ -42,7 +42,7 @@ pub(crate) struct Author {
 }
 
 impl Author {
-    /// The same, who wants to see or wants it done.
+    /// The same author, for a rehearsal or for a write.
     pub(crate) fn rehearsing(self, rehearsal: bool) -> Self {
         Self { rehearsal, ..self }
     }
@@ -61,13 +61,13 @@ pub(crate) struct Written<T> {
     pub(crate) revision: Option<u64>,
 }
 
-/// Tells whoever asked what became of a write, once it is known.
+/// Tells the caller what became of a write, once it is known.
 type End = Box<dyn FnOnce(Result<Option<u64>, StoreError>) + Send>;
 
 /// A write that waits for its turn.
 trait Turn: Send {
     fn author(&self) -> &Author;
-    /// Reads and stages. An error was told to whoever asked.
+    /// Reads and stages. An error was told to the caller.
     fn run<'a>(self: Box<Self>, txn: &'a mut Txn) -> BoxFuture<'a, Result<End, ()>>;
     /// It will not be run.
     fn refuse(self: Box<Self>, error: StoreError);
@@ -94,7 +94,7 @@ where
             let Self { work, answer, .. } = *self;
             match work(txn).await {
                 Ok(value) => Ok(Box::new(move |ended: Result<Option<u64>, StoreError>| {
-                    // Whoever asked may be gone.
+                    // The caller may be gone.
                     answer.send(ended.map(|revision| Written { value, revision }).map_err(E::from)).ok();
                 }) as End),
                 Err(error) => {
@@ -117,9 +117,9 @@ struct Tip {
     audit: [u8; 32],
 }
 
-/// Where writes wait.
+/// The queue in which writes wait.
 pub(super) struct Queue(mpsc::Sender<Box<dyn Turn>>);
-/// Whence they are taken.
+/// The other end, from which writes are taken.
 pub(super) struct Waiting(mpsc::Receiver<Box<dyn Turn>>);
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(in crate::publish) struct Effect {
     pub(in crate::publish) removed: u64,
     /// How many the view held before.
     pub(in crate::publish) held: u64,
-    /// What whoever takes in what is new or changed must understand.
+    /// Features that a node needs for what is added or changed.
     pub(in crate::publish) needs: BTreeSet<&'static str>,
 }
 

@@ -137,14 +137,14 @@ impl Fleet {
         (adopted.covers(lineage, since) && adopted.revision <= head).then(|| adopted.clone())
     }
 
-    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them.
+    /// Diverged nodes, connected or not, whichever replica saw them.
     #[cfg(test)]
     pub(in crate::publish) fn diverged(&self) -> Vec<DivergedNode> {
         self.state().regions.diverged.values().map(|(it, _)| DivergedNode::of(it)).collect()
     }
 
-    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them: without those
-    /// that a person's word covers, which are brought over once they come.
+    /// Diverged nodes, connected or not, whichever replica saw them, without those that an adoption covers: these are
+    /// brought over once they connect.
     pub(in crate::publish) fn undecided(&self, lineage: &[u8]) -> Vec<DivergedNode> {
         let state = self.state();
         let regions = &state.regions;

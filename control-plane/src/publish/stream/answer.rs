@@ -137,7 +137,7 @@ where
             talk.diverged = None;
         }
         if let Err(error) = self.publisher.fleet.in_step(self.node).await {
-            warn!(error = %chain(&error), node.id = %self.node, "node not noted as in step");
+            warn!(error = %chain(&error), node.id = %self.node, "cannot note in the database that a node is in step");
         }
     }
 

@@ -128,7 +128,7 @@ where
             Ok(count) => count,
             Err(error) => {
                 // A node that this is too little for says so, and is asked again.
-                warn!(error = %chain(&error), "removals that were agreed to not read");
+                warn!(error = %chain(&error), "cannot read how many removals were agreed to, the transaction is sent with none");
                 0
             }
         }
@@ -189,7 +189,7 @@ where
             }
             Ok(Step::Gone) => return Err(End::Reloaded),
             Err(odd) => {
-                warn!(node.id = %self.node, reason = %odd, "node does not say what it holds");
+                warn!(node.id = %self.node, reason = %odd, "node sent an invalid report of what it holds");
                 talk.refusals += 1;
                 if talk.refusals >= super::REFUSALS_MOST {
                     return Err(End::InvalidAnswer);

@@ -79,7 +79,7 @@ where
                 Ok(())
             }
             Err(odd) => {
-                warn!(node.id = %self.node, reason = %odd, "node does not say what it holds");
+                warn!(node.id = %self.node, reason = %odd, "node sent an invalid report of what it holds");
                 Err(End::InvalidAnswer)
             }
         }

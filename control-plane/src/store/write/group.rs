@@ -55,7 +55,7 @@ impl Store {
                 biased;
                 first = queue.recv() => first,
                 () = stop.requested() => {
-                    // What waits is written; whoever comes now is told that we are going.
+                    // What waits is written; a later caller is told that the store is closed.
                     queue.close();
                     queue.recv().await
                 }
@@ -120,7 +120,7 @@ impl Store {
             && let Err(error) = move_head(&txn, &tip).await
         {
             txn.rollback().await;
-            warn!(error = %chain(&error), writes = ends.len(), "writes not committed");
+            warn!(error = %chain(&error), writes = ends.len(), "cannot move the head row, the writes are rolled back");
             ends.into_iter().for_each(|(_, end)| end(Err(StoreError::Group)));
             return;
         }
@@ -137,7 +137,7 @@ impl Store {
                 ends.into_iter().for_each(|(revision, end)| end(Ok(revision)));
             }
             Err(error) => {
-                warn!(error = %chain(&error), writes = ends.len(), "commit failed");
+                warn!(error = %chain(&error), writes = ends.len(), "the commit of a group of writes failed");
                 let told = || match &error {
                     StoreError::Broken(broken) => StoreError::Broken(broken.clone()),
                     error if error.certainly_not_applied() && error.is_full() => {
@@ -159,7 +159,7 @@ impl Store {
                 // Another's entry stands there, or none: ours was rolled back.
                 Ok(false) => return Err(StoreError::RolledBack(error)),
                 Err(again) => {
-                    warn!(error = %chain(&again), "not known yet whether a commit held");
+                    warn!(error = %chain(&again), "cannot find out yet whether a commit was applied, asking again");
                     tokio::time::sleep(ASK_AFTER).await;
                 }
             }
@@ -192,7 +192,7 @@ impl Group {
             Ok(Ok(end)) => end,
             Ok(Err(())) => return self.go_on().await,
             Err(_panic) => {
-                error!(call = author.call, "a write panicked; what it staged is dropped");
+                error!(call = author.call, "a write panicked; nothing of it is written");
                 return self.go_on().await;
             }
         };
@@ -218,7 +218,7 @@ impl Group {
             }
             Err(error) => {
                 // A statement failed, and with it the transaction: nothing of the group can be kept.
-                warn!(error = %chain(&error), writes = self.ends.len() + 1, "writes undone");
+                warn!(error = %chain(&error), writes = self.ends.len() + 1, "a statement failed, the writes of the group are rolled back");
                 end(Err(error));
                 self.ends.drain(..).for_each(|(_, end)| end(Err(StoreError::Group)));
                 Err(())
@@ -232,7 +232,7 @@ impl Group {
         match self.txn.still_goes().await {
             Ok(()) => Ok(()),
             Err(error) => {
-                warn!(error = %chain(&error), writes = self.ends.len(), "writes undone");
+                warn!(error = %chain(&error), writes = self.ends.len(), "a statement failed, the writes of the group are rolled back");
                 self.ends.drain(..).for_each(|(_, end)| end(Err(StoreError::Group)));
                 Err(())
             }
@@ -287,7 +287,7 @@ async fn begun(txn: &Txn) -> Result<Tip, StoreError> {
     Ok(Tip { head, audit })
 }
 
-/// Whoever is asked about writes learns where they begin.
+/// Tells the admission where the group begins.
 async fn admitting(txn: &Txn, admission: Option<&dyn Admission>, tip: Tip) -> Result<Tip, StoreError> {
     if let Some(admission) = admission {
         let head = u64::try_from(tip.head).map_err(|_| StoreError::Damaged("head"))?;
