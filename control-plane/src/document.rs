@@ -16,11 +16,11 @@ mod target;
 
 use pbjson_types::Timestamp;
 use prost::Message;
-use rr_contract::digest::{ResourceHash, resource_hash};
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{Document, Org};
 
 use crate::noun::Noun;
+use crate::payload::Hashed;
 
 pub(crate) use mask::MaskPath;
 
@@ -206,9 +206,8 @@ macro_rules! parent {
 use parent;
 
 /// The bytes that history keeps, and their hash.
-pub(crate) fn encode(document: &Document) -> (ResourceHash, Vec<u8>) {
-    let bytes = document.encode_to_vec();
-    (resource_hash(&bytes), bytes)
+pub(crate) fn encode(document: &Document) -> Hashed {
+    Hashed::of(document.encode_to_vec())
 }
 
 /// A document as it is kept, with the fields cleared that rows have.

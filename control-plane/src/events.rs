@@ -190,19 +190,27 @@ impl Events {
     /// Two processes claim to be one node.
     pub(crate) fn node_clash(&self, node: &str, there: &str, newcomer: &str) {
         self.trouble("clash");
-        warn!(node.id = node, there, newcomer, "two processes are one node, the newcomer is not let in");
+        warn!(
+            node.id = node,
+            there,
+            newcomer,
+            "a second process connected with the identity of a connected node and was refused; was its disk copied?"
+        );
     }
 
     /// A node ended on a place, and went back.
     pub(crate) fn node_crashed(&self, node: &str, revision: u64) {
         self.trouble("crash");
-        warn!(node.id = node, revision, "node ended on what it was sent, and went back");
+        warn!(node.id = node, revision, "node crashed on a revision and went back to the one before");
     }
 
     /// A node runs what our history does not have there.
     pub(crate) fn node_strayed(&self, node: &str, revision: u64) {
         self.trouble("strayed");
-        warn!(node.id = node, revision, "node does not run what its revision holds, asking what it holds");
+        warn!(
+            node.id = node,
+            revision, "node runs other content than its revision has, asking it what it holds"
+        );
     }
 
     /// A node is not brought further.
@@ -212,7 +220,7 @@ impl Events {
             WaitReason::Held => "held",
         };
         self.trouble(label);
-        warn!(node.id = node, revision, reason = label, "node is not sent what is current");
+        warn!(node.id = node, revision, reason = label, "node is not sent the current revision");
     }
 
     /// A diverged node is brought to our history by a person's word.
@@ -270,7 +278,13 @@ impl Events {
         match outcome {
             VerdictOutcome::Active => debug!(node.id = node, revision, "transaction active"),
             VerdictOutcome::Partial | VerdictOutcome::Refused | VerdictOutcome::Silent => {
-                warn!(node.id = node, revision, outcome = label, refused, "transaction not taken whole");
+                warn!(
+                    node.id = node,
+                    revision,
+                    outcome = label,
+                    refused,
+                    "node did not take the whole transaction"
+                );
             }
         }
     }

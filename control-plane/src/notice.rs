@@ -1,9 +1,9 @@
 //! What notifications say: a line, and what to do about it.
 //!
-//! Decides not when one is due. A notification's id follows from what it is about and when, so that whoever notices
-//! the same thing writes the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
+//! Decides not when one is due. A notification's id follows from what it is about and when, so that two
+//! replicas that notice the same thing write the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
 
-mod fleet;
+mod nodes;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use data_encoding::HEXLOWER;
@@ -15,7 +15,7 @@ use crate::noun::Noun;
 use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
 
-pub(crate) use fleet::{
+pub(crate) use nodes::{
     Counted, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held, withdrawn,
 };
 
@@ -237,7 +237,9 @@ fn remedy(why: Why) -> &'static str {
             "What was published before differs from what the node has: compare with `rrctl audit verify --edge`."
         }
         Why::Limit => "Make it smaller or simpler; what removes much has to say so when it is written.",
-        Why::Crashed => "Change it back to what it was, and send the node's log to whoever builds it.",
+        Why::Crashed => {
+            "Change it back to what it was, and report it with the node's log to the makers of RequestRocket."
+        }
         Why::Revoked => {
             "The node had seen it revoked before the database was restored: make callers another one, or name it in \
              `rrctl revision adopt --revive`."

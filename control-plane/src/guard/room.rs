@@ -66,7 +66,7 @@ impl Room {
         Self::new(BYTES)
     }
 
-    /// For a call of a caller, who is told apart by the id of his token or user, or by where he is.
+    /// For a call of a caller, identified by the id of its token or user, or by its network.
     pub(super) fn portion(&self, caller: &str) -> Portion {
         Portion(Arc::new(Taken { room: self.clone(), caller: caller.to_owned(), size: Mutex::default() }))
     }

@@ -13,7 +13,7 @@ use rr_contract::wire::management::{Credential, NotificationKind, Org, Proxy, Re
 
 use super::*;
 use crate::events::Events;
-use crate::fleet::ingest;
+use crate::fleet_port::ingest;
 use crate::noun::Noun;
 use crate::publish::Publisher;
 use crate::store::request::Ingest;

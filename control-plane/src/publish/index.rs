@@ -176,7 +176,7 @@ impl Index {
             (Some(view), from) => view.cut(from, position),
             (None, Start::Nothing) => Some(Cut::empty(position, true)),
             (None, Start::At(_)) => Some(Cut::empty(position, false)),
-            (None, Start::Differs(keys, _)) => {
+            (None, Start::Differs { keys, .. }) => {
                 Some(Cut { removals: keys.to_vec(), ..Cut::empty(position, false) })
             }
         }
@@ -200,13 +200,13 @@ impl Index {
 
     /// Stores one resource; notes which keys of which regions have to be looked at again.
     fn put(&mut self, key: Key, new: Option<Arc<ParsedResource>>, touched: &mut BTreeSet<(RegionId, Key)>) {
-        let new_proxy = new.as_ref().and_then(|entry| entry.proxy.clone());
-        let new_parent = new.as_ref().and_then(|entry| entry.parent);
+        let new_proxy = new.as_ref().and_then(|entry| entry.payload.proxy().cloned());
+        let new_parent = new.as_ref().and_then(|entry| entry.payload.parent());
         let old = match new {
             Some(entry) => self.resources.insert(key, entry),
             None => self.resources.remove(&key),
         };
-        let old_parent = old.as_ref().and_then(|entry| entry.parent);
+        let old_parent = old.as_ref().and_then(|entry| entry.payload.parent());
         if old_parent != new_parent {
             self.adopt(key, old_parent, new_parent);
         }
@@ -218,7 +218,7 @@ impl Index {
                 touch(&self.children, *region, &reach, touched);
             }
         }
-        if let Some(proxy) = old.as_ref().and_then(|entry| entry.proxy.as_ref()) {
+        if let Some(proxy) = old.as_ref().and_then(|entry| entry.payload.proxy()) {
             let reach = reach(key, proxy);
             for region in &proxy.regions {
                 if let Some(view) = self.regions.get_mut(region) {

@@ -57,7 +57,29 @@ pub(super) enum Start {
     /// From a revision of ours.
     At(u64),
     /// From a content that differs from the view at a revision in these keys at the most.
-    Differs(Arc<[Key]>, u64),
+    Differs { content: Digest, keys: Arc<[Key]>, revision: u64 },
+}
+
+impl Start {
+    /// The digest of a content that is not in the log.
+    pub(super) fn content(&self) -> Option<Digest> {
+        match self {
+            Self::Differs { content, .. } => Some(*content),
+            Self::Nothing | Self::At(_) => None,
+        }
+    }
+}
+
+impl PartialEq for Start {
+    /// From one content to one revision, the same is sent.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::At(one), Self::At(other)) => one == other,
+            (Self::Differs { content: one, .. }, Self::Differs { content: other, .. }) => one == other,
+            _ => false,
+        }
+    }
 }
 
 /// What is to be sent: everything, or what changed.
@@ -105,7 +127,7 @@ impl RegionView {
 
     /// All that it holds, by hash.
     pub(super) fn hashes(&self) -> impl Iterator<Item = (Key, ResourceHash)> {
-        self.entries.iter().map(|((_, key), entry)| (*key, entry.hash))
+        self.entries.iter().map(|((_, key), entry)| (*key, *entry.payload.hash()))
     }
 
     /// How many proxies of the region reach a key.
@@ -147,13 +169,13 @@ impl RegionView {
         let place = (finest(&key), key);
         let old = match wanted {
             Some(entry) => {
-                if self.entries.get(&place).is_some_and(|held| held.hash == entry.hash) {
+                if self.entries.get(&place).is_some_and(|held| held.payload.hash() == entry.payload.hash()) {
                     // Written again as it was: nothing to send, and the digest is the same.
                     return;
                 }
-                self.digest.add(&key, &entry.hash);
+                self.digest.add(&key, entry.payload.hash());
                 let sum = self.sums.entry(place.0).or_default();
-                *sum = sum.wrapping_add(locator(&key, &entry.hash));
+                *sum = sum.wrapping_add(locator(&key, entry.payload.hash()));
                 self.entries.insert(place, Arc::clone(entry))
             }
             None => match self.entries.remove(&place) {
@@ -162,9 +184,9 @@ impl RegionView {
             },
         };
         if let Some(old) = old {
-            self.digest.remove(&key, &old.hash);
+            self.digest.remove(&key, old.payload.hash());
             let sum = self.sums.entry(place.0).or_default();
-            *sum = sum.wrapping_sub(locator(&key, &old.hash));
+            *sum = sum.wrapping_sub(locator(&key, old.payload.hash()));
             if *sum == 0 {
                 self.sums.remove(&place.0);
             }
@@ -262,9 +284,10 @@ impl RegionView {
     }
 
     /// Where to start from for a content that is not in the log.
-    pub(super) fn learnt(&self, digest: &[u8]) -> Option<Start> {
-        let learnt = self.learnt.iter().find(|learnt| learnt.digest == *digest)?;
-        self.covers(learnt.revision).then(|| Start::Differs(Arc::clone(&learnt.keys), learnt.revision))
+    pub(super) fn learnt(&self, digest: &Digest) -> Option<Start> {
+        let Learnt { digest, revision, keys } = self.learnt.iter().find(|learnt| learnt.digest == *digest)?;
+        let from = || Start::Differs { content: *digest, keys: Arc::clone(keys), revision: *revision };
+        self.covers(*revision).then(from)
     }
 
     /// What is lacked from a place on, each key once as it is now; none where that is not remembered.
@@ -276,7 +299,7 @@ impl RegionView {
                 return Some(Cut { upserts, ..Cut::empty(position, true) });
             }
             Start::At(revision) => (&[][..], *revision),
-            Start::Differs(keys, revision) => (&keys[..], *revision),
+            Start::Differs { keys, revision, .. } => (&keys[..], *revision),
         };
         if !self.covers(revision) {
             return None;

@@ -64,7 +64,7 @@ impl<R: Resource> Ready<R> {
             name: put.name.clone(),
             owner: put.owner.clone(),
             rev: 0,
-            doc: rr_contract::digest::resource_hash(&put.document).to_vec(),
+            doc: put.document.hash().to_vec(),
             payload: None,
             created_at: self.before.as_ref().map_or(now, |row| row.created_at),
             updated_at: now,
@@ -113,8 +113,8 @@ pub(super) fn ready<R: Resource>(
         return Ok(None);
     }
     compatibility::sealed_everywhere(org, directory, &wrapped)?;
-    let (hash, bytes) = document::encode(&wrapped);
-    if before.as_ref().is_some_and(|row| row.doc == hash) {
+    let encoded = document::encode(&wrapped);
+    if before.as_ref().is_some_and(|row| row.doc == encoded.hash()) {
         return Ok(Some(Ready { document, put: None, before }));
     }
     let mut links: Vec<(Part, Noun, String)> =
@@ -129,7 +129,7 @@ pub(super) fn ready<R: Resource>(
         name: fields.name.map_or_else(|| id.clone(), |name| name.clone()),
         owner: fields.owner.map_or_else(String::new, |owner| owner.clone()),
         id,
-        document: bytes,
+        document: encoded,
         payload,
         links,
         before: before.clone(),
@@ -195,20 +195,21 @@ pub(super) fn restage<R: Resource>(
     let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
     let wrapped = document.clone().wrap();
     let payload = compile::payload(&wrapped, None)?;
-    let (hash, bytes) = document::encode(&wrapped);
+    let encoded = document::encode(&wrapped);
+    let doc = encoded.hash().to_vec();
     let put = Put {
         noun: R::NOUN,
         id: row.id.clone(),
         org: row.org.clone(),
         name: name.clone(),
         owner: row.owner.clone(),
-        document: bytes,
+        document: encoded,
         payload,
         links,
         created_by: row.created_by.clone(),
         before: Some(row.clone()),
     };
     txn.put(put);
-    let row = resource_row::Model { name, doc: hash.to_vec(), updated_at: txn.now(), ..row };
+    let row = resource_row::Model { name, doc, updated_at: txn.now(), ..row };
     Ok(Stored { row, document })
 }

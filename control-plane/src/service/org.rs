@@ -17,6 +17,7 @@ use crate::authz::{self, Least};
 use crate::compile;
 use crate::document::{self, MaskPath, Resource as _};
 use crate::noun::Noun;
+use crate::payload::Hashed;
 use crate::store::{self, Put, Stored, Txn, time_of};
 
 /// How long a deleted organization can be brought back.
@@ -287,7 +288,7 @@ async fn publish_all(txn: &mut Txn, org: &str, sent: bool) -> Result<(), Service
                 org: row.org.clone(),
                 name: row.name.clone(),
                 owner: row.owner.clone(),
-                document: bytes.clone(),
+                document: Hashed::of(bytes.clone()),
                 payload,
                 links,
                 created_by: row.created_by.clone(),

@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 
 use prost::Message as _;
-use rr_contract::digest::resource_hash;
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::fleet::{self, Effect};
 use rr_contract::wire::management::{self as wire, Document, Role, document};
@@ -177,7 +176,7 @@ async fn plan(
             return left(&format!("the older version, of revision {}, cannot come back: {why}", back.rev));
         }
     };
-    let hash = put.payload.as_ref().map(|payload| resource_hash(payload).to_vec());
+    let hash = put.payload.as_ref().map(|payload| payload.hash().to_vec());
     if hash.is_none_or(|hash| order.refused.contains(&hash)) {
         return left("the older version would be sent as one that nodes refuse");
     }

@@ -13,7 +13,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
 use super::entity::{crash as crash_row, divergence, node, region_state};
-use super::history::number;
+use super::row::number;
 use super::{Store, StoreError};
 
 pub(crate) use crash::crashed;
@@ -38,13 +38,13 @@ pub(crate) struct Leased {
 /// A region, as far as it is not simply followed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RegionState {
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<HeldRevision>,
     pub(crate) adopted: Option<Adopted>,
 }
 
 /// No node that is behind this revision is sent anything, until a person releases it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Held {
+pub(crate) struct HeldRevision {
     pub(crate) revision: u64,
     pub(crate) digest: Vec<u8>,
 }
@@ -62,8 +62,8 @@ pub(crate) struct Adopted {
 }
 
 impl Adopted {
-    /// Whether it is about a node that is diverged since then. Whoever decided looked at the nodes that were known to
-    /// be: one that came later, from what may be another accident, waits for another decision.
+    /// Whether it is about a node that is diverged since then. The person who decided saw the nodes that were
+    /// known then: one that diverged later, by what may be another accident, waits for another decision.
     pub(crate) fn covers(&self, lineage: &[u8], since: i64) -> bool {
         self.lineage == lineage && since <= self.at
     }
@@ -136,7 +136,7 @@ pub(crate) struct NodeClash {
 
 /// What all replicas know together of nodes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
+pub(crate) struct KnownNodes {
     /// Those whose streams are open at other replicas.
     pub(crate) elsewhere: Vec<Leased>,
     /// Those that are out of service, connected or not.
@@ -153,7 +153,7 @@ pub(crate) struct Reports {
     pub(crate) replica: String,
     /// Until when this replica's nodes count as connected without a further word.
     pub(crate) until: i64,
-    /// Nodes that came since the last time: theirs is the place, whoever had it.
+    /// Nodes that connected since the last time: they take their place from any other replica.
     pub(crate) came: Vec<Leased>,
     /// What others of ours said since.
     pub(crate) said: Vec<Leased>,
@@ -166,7 +166,7 @@ pub(crate) struct Reports {
 }
 
 /// What all replicas know, but for what the asking one knows best: its own nodes.
-pub(crate) async fn known(store: &Store, replica: &str) -> Result<Known, StoreError> {
+pub(crate) async fn known(store: &Store, replica: &str) -> Result<KnownNodes, StoreError> {
     let elsewhere = node::Entity::find()
         .filter(node::Column::LeasedUntil.gt(store.now()))
         .filter(node::Column::Replica.ne(replica))
@@ -191,7 +191,7 @@ pub(crate) async fn known(store: &Store, replica: &str) -> Result<Known, StoreEr
         .all(store.reader())
         .await
         .map_err(StoreError::statement("read divergences"))?;
-    Ok(Known {
+    Ok(KnownNodes {
         elsewhere: elsewhere.into_iter().map(report::leased).collect::<Result<_, _>>()?,
         draining: draining.iter().map(|id| node_id(id)).collect::<Result<_, _>>()?,
         regions: states.into_iter().map(state).collect::<Result<_, _>>()?,
@@ -266,7 +266,7 @@ pub(crate) async fn in_step(store: &Store, node: NodeId) -> Result<(), StoreErro
 
 fn state(row: region_state::Model) -> Result<(RegionId, RegionState), StoreError> {
     let held = match row.held_revision {
-        Some(revision) => Some(Held { revision: number(revision)?, digest: row.held_digest }),
+        Some(revision) => Some(HeldRevision { revision: number(revision)?, digest: row.held_digest }),
         None => None,
     };
     let adopted = match (row.adopted_revision, row.adopted_at) {

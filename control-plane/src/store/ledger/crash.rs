@@ -5,7 +5,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter 
 
 use super::Crash;
 use crate::store::entity::{crash, region_state};
-use crate::store::history::row_of;
+use crate::store::row::row_of;
 use crate::store::{Store, StoreError, Txn};
 
 /// How many nodes have to end on one place until no other is brought there.

@@ -21,8 +21,8 @@ impl Store {
         matches!(self.0.address, DatabaseAddress::Postgres(_))
     }
 
-    /// Ends the word of whoever held nodes: for a control plane that knows itself alone on its database, so that what
-    /// stands there was written by a process that has ended.
+    /// Ends all leases: for a control plane that knows itself alone on its database, so that they were written by a
+    /// process that has ended.
     pub(crate) async fn void_leases(&self) -> Result<(), StoreError> {
         self.note(|txn| {
             Box::pin(async move {

@@ -1,7 +1,7 @@
 //! What a diverged node holds, asked of its stream: for who decides whether this history goes on there.
 //!
 //! The stream asks when it owes the node nothing else; one that ends or has something else to do drops the question, and
-//! whoever asked hears that there is no answer.
+//! the caller learns that there is no answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

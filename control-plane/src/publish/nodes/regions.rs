@@ -17,7 +17,7 @@ const COUNTED_MOST: usize = 10_000;
 
 /// By region. Read from the ledger, and ahead of it by what was seen here and is not written yet.
 #[derive(Default)]
-pub(super) struct Regions {
+pub(super) struct RegionNotes {
     pub(super) states: HashMap<RegionId, RegionState>,
     pub(super) crashes: Vec<Crash>,
     /// Not written yet, because the database did not answer.
@@ -29,7 +29,7 @@ pub(super) struct Regions {
 
 /// A node that stands where our history cannot have brought it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Diverged {
+pub(crate) struct DivergedNode {
     pub(crate) node: NodeId,
     pub(crate) region: RegionId,
     pub(crate) revision: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Diverged {
     pub(crate) elsewhere: bool,
 }
 
-impl Regions {
+impl RegionNotes {
     fn crashed(&self) -> impl Iterator<Item = &Crash> {
         self.crashes.iter().chain(&self.unwritten)
     }
@@ -137,15 +137,15 @@ impl Fleet {
         (adopted.covers(lineage, since) && adopted.revision <= head).then(|| adopted.clone())
     }
 
-    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them.
+    /// Diverged nodes, connected or not, whichever replica saw them.
     #[cfg(test)]
-    pub(in crate::publish) fn diverged(&self) -> Vec<Diverged> {
-        self.state().regions.diverged.values().map(|(it, _)| Diverged::of(it)).collect()
+    pub(in crate::publish) fn diverged(&self) -> Vec<DivergedNode> {
+        self.state().regions.diverged.values().map(|(it, _)| DivergedNode::of(it)).collect()
     }
 
-    /// Nodes that our history cannot have brought to where they stand, connected or not, whoever met them: without those
-    /// that a person's word covers, which are brought over once they come.
-    pub(in crate::publish) fn undecided(&self, lineage: &[u8]) -> Vec<Diverged> {
+    /// Diverged nodes, connected or not, whichever replica saw them, without those that an adoption covers: these are
+    /// brought over once they connect.
+    pub(in crate::publish) fn undecided(&self, lineage: &[u8]) -> Vec<DivergedNode> {
         let state = self.state();
         let regions = &state.regions;
         let decided = |it: &Divergence, since| {
@@ -153,7 +153,7 @@ impl Fleet {
             adopted.is_some_and(|adopted| adopted.covers(lineage, since))
         };
         let waiting = regions.diverged.values().filter(|(it, since)| !decided(it, *since));
-        waiting.map(|(it, _)| Diverged::of(it)).collect()
+        waiting.map(|(it, _)| DivergedNode::of(it)).collect()
     }
 
     /// A node that was diverged is in step.
@@ -163,7 +163,7 @@ impl Fleet {
     }
 }
 
-impl Diverged {
+impl DivergedNode {
     fn of(it: &Divergence) -> Self {
         Self { node: it.node, region: it.region, revision: it.at.revision, elsewhere: it.elsewhere() }
     }

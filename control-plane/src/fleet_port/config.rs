@@ -90,13 +90,19 @@ impl FleetPort {
                 self.publisher.fleet().hear_of(lease);
             }
             Ok(None) => {
-                return Err(Status::permission_denied("this node is not known here; let it join anew"));
+                return Err(Status::permission_denied(
+                    "this node is not registered in the database of this control plane; join it again with a token of `rrctl node token create`",
+                ));
             }
             // What is published is in memory: the stream works without the database.
-            Err(error) => warn!(error = %chain(&error), node.id = %identity.node, "node not looked up"),
+            Err(error) => {
+                warn!(error = %chain(&error), node.id = %identity.node, "cannot look up a node in the database, its stream is served all the same")
+            }
         }
         if self.publisher.position(identity.region).is_none() {
-            return Err(Status::unavailable("the configuration is still being loaded"));
+            return Err(Status::unavailable(
+                "the control plane is still loading the configuration; connect again in a moment",
+            ));
         }
         let (out, answers) = mpsc::channel(WAITING);
         let session = Session {

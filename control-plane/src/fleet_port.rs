@@ -1,6 +1,6 @@
 //! The fleet port: how machines become nodes, and what nodes are told and tell.
 //!
-//! Whoever has no certificate of ours may join and nothing else. Serves no person.
+//! A machine without a certificate of this installation may join and nothing else. Serves no person.
 
 mod config;
 mod enrolment;

@@ -1,28 +1,21 @@
 //! What a write would do to the fleet, and whether it may: asked by the store before it flushes one.
 //!
 //! The index follows the log and is a little behind it; what was written since is kept here as a layer on top, so that
-//! each write is judged by exactly what is below it. Whoever wrote it, this replica or another.
+//! each write is judged by exactly what is below it, whether this replica wrote it or another.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
-use rr_contract::digest::ResourceHash;
-use rr_contract::model::id::{NodeId, OrgId, RegionId};
-use rr_contract::model::proxy::Proxy;
+use rr_contract::model::id::RegionId;
 use rr_contract::model::removal::is_mass;
-use rr_contract::model::resource::Key;
-use rr_contract::wire::fleet;
-use tokio::sync::watch;
 
 use super::Publisher;
-use super::fleet::Holdings;
 use super::index::Index;
-use super::index::overlay::{Change, Effect, Layer};
-use super::index::progress::Shown;
-use super::parsed::ParsedResource;
+use super::index::overlay::{Effect, Layer, ProposedChange};
+use super::parsed::{ParsedBefore, ParsedResource};
 use crate::store::history::{self, News};
-use crate::store::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed, StoreError, Txn};
+use crate::store::{Admission, AgreedRemovals, Consent, NotAdmitted, Obstacle, Proposed, StoreError, Txn};
 
 /// Changes read at once.
 const BATCH: u64 = 2_000;
@@ -31,18 +24,18 @@ const BATCH: u64 = 2_000;
 #[derive(Default)]
 pub(super) struct Pending {
     /// Oldest first, without a gap behind the index's head.
-    revisions: VecDeque<Written>,
+    revisions: VecDeque<PendingRevision>,
     /// The index that the layer is on top of: its generation and head.
     base: Option<(u64, u64)>,
     layer: Layer,
     /// What was admitted last, until it is flushed.
-    admitted: Option<(Vec<Change>, Layer)>,
+    admitted: Option<(Vec<ProposedChange>, Layer)>,
 }
 
-struct Written {
+struct PendingRevision {
     revision: u64,
     audit: [u8; 32],
-    changes: Vec<Change>,
+    changes: Vec<ProposedChange>,
 }
 
 impl Admission for Publisher {
@@ -65,41 +58,44 @@ impl Admission for Publisher {
         })
     }
 
-    fn admit(&self, proposed: Vec<Proposed>, consent: Consent) -> Result<Admitted, StoreError> {
+    fn admit(&self, proposed: Vec<Proposed>, consent: Consent) -> Result<AgreedRemovals, StoreError> {
         if proposed.is_empty() {
             self.pending().admitted = None;
-            return Ok(Admitted::default());
+            return Ok(AgreedRemovals::default());
         }
-        // Parsed before anything is locked.
-        let changes: Vec<Change> = proposed
+        let changes: Vec<ProposedChange> = proposed
             .into_iter()
-            .map(|it| (it.key, it.payload.map(|payload| Arc::new(ParsedResource::of(&it.key, 0, payload)))))
+            .map(|it| (it.key, it.payload.map(|payload| Arc::new(ParsedResource { revision: 0, payload }))))
             .collect();
         let (effects, diverged) = {
             let index = self.read();
             let mut pending = self.pending();
             let Some(index) = index.as_ref() else {
                 pending.admitted = None;
-                return if consent.anything { Ok(Admitted::default()) } else { Err(StoreError::NotLoaded) };
+                return if consent.anything {
+                    Ok(AgreedRemovals::default())
+                } else {
+                    Err(StoreError::NotLoaded)
+                };
             };
             pending.rest_on(index);
             let (layer, effects) = index.effects(&pending.layer, &changes);
             pending.admitted = Some((changes, layer));
             (effects, self.fleet().undecided(&index.lineage()))
         };
-        let removals = effects.values().map(|effect| effect.removed).max().unwrap_or_default();
+        let most = effects.values().map(|effect| effect.removed).max().unwrap_or_default();
         if !consent.anything {
             self.judge(&effects, &diverged, consent)
                 .map_err(|refusal| StoreError::NotAdmitted(Box::new(refusal)))?;
         }
-        Ok(Admitted { removals })
+        Ok(AgreedRemovals { most })
     }
 
     fn flushed(&self, revision: u64, audit: [u8; 32]) {
         let mut pending = self.pending();
         let (changes, layer) = pending.admitted.take().unwrap_or_default();
         pending.layer.absorb(layer);
-        pending.revisions.push_back(Written { revision, audit, changes });
+        pending.revisions.push_back(PendingRevision { revision, audit, changes });
     }
 }
 
@@ -121,6 +117,18 @@ impl Publisher {
         Some(index.head())
     }
 
+    /// What was parsed to judge a write, of revisions that the index has not taken in yet.
+    pub(super) fn parsed_before(&self, from: u64) -> ParsedBefore {
+        let pending = self.pending();
+        let written = pending.revisions.iter().filter(|it| it.revision > from);
+        written
+            .flat_map(|it| {
+                let parsed = it.changes.iter();
+                parsed.filter_map(|(key, to)| Some(((it.revision, *key), Arc::clone(to.as_ref()?))))
+            })
+            .collect()
+    }
+
     /// What the index has taken in is not to be kept twice.
     pub(super) fn taken_in(&self) {
         let head = self.read().as_ref().map(Index::head);
@@ -129,60 +137,10 @@ impl Publisher {
         }
     }
 
-    /// Whether a node that stands somewhere in a region has what a revision brought there.
-    pub(crate) fn has_reached(&self, region: RegionId, at: &fleet::Position, revision: u64) -> bool {
-        self.read().as_ref().is_some_and(|index| index.has_reached(region, at, revision))
-    }
-
-    /// A resource, if nodes are sent it.
-    pub(crate) fn shown(&self, key: &Key) -> Option<Shown> {
-        self.read().as_ref().and_then(|index| index.shown(key))
-    }
-
-    /// Regions that are sent a resource, each with those of some proxies through which they are.
-    pub(crate) fn sent_to(&self, key: &Key, proxies: &[Key]) -> BTreeMap<RegionId, Vec<Key>> {
-        self.read().as_ref().map(|index| index.sent_to(key, proxies)).unwrap_or_default()
-    }
-
-    /// A proxy as it is published.
-    pub(crate) fn proxy(&self, key: &Key) -> Option<Arc<Proxy>> {
-        self.read().as_ref().and_then(|index| index.proxy(key))
-    }
-
-    /// Whether an organization is published as suspended.
-    pub(crate) fn is_suspended(&self, org: OrgId) -> bool {
-        self.read().as_ref().is_some_and(|index| index.is_suspended(org))
-    }
-
-    /// What bears on what is done with a resource; see [`Index::bears_on`].
-    pub(crate) fn bears_on(&self, key: &Key) -> BTreeMap<Key, Option<Key>> {
-        self.read().as_ref().map(|index| index.bears_on(key)).unwrap_or_default()
-    }
-
-    /// What a region is sent, by hash.
-    pub(crate) fn published_in(&self, region: RegionId) -> BTreeMap<Key, ResourceHash> {
-        self.read().as_ref().map(|index| index.published_in(region)).unwrap_or_default()
-    }
-
-    /// What a diverged node holds, by hash; none where it cannot be asked here, or does not say.
-    pub(crate) async fn holds(&self, node: NodeId) -> Option<Holdings> {
-        self.fleet().question(node)?.await.ok()
-    }
-
-    /// Whether a resource is a credential of callers.
-    pub(crate) fn is_caller(&self, key: &Key) -> bool {
-        self.read().as_ref().is_some_and(|index| index.is_caller(key))
-    }
-
-    /// Follows the newest revision that streams may carry.
-    pub(crate) fn heads(&self) -> watch::Receiver<u64> {
-        self.announced.subscribe()
-    }
-
     fn judge(
         &self,
         effects: &BTreeMap<RegionId, Effect>,
-        diverged: &[super::fleet::Diverged],
+        diverged: &[super::nodes::DivergedNode],
         consent: Consent,
     ) -> Result<(), NotAdmitted> {
         for (region, effect) in effects {
@@ -245,11 +203,11 @@ impl Pending {
                     it.payload.map(|payload| Arc::new(ParsedResource::of(&it.key, revision, payload)));
                 (it.key, entry)
             });
-            self.revisions.push_back(Written { revision, audit, changes: changes.collect() });
+            self.revisions.push_back(PendingRevision { revision, audit, changes: changes.collect() });
         }
         match self.revisions.back_mut() {
             Some(last) if last.revision == to => last.audit = audit,
-            _ => self.revisions.push_back(Written { revision: to, audit, changes: Vec::new() }),
+            _ => self.revisions.push_back(PendingRevision { revision: to, audit, changes: Vec::new() }),
         }
         // Laid anew when it is needed.
         self.base = None;

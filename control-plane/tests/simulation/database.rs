@@ -14,7 +14,7 @@ use super::REGION;
 use crate::publish::{Ledger, Log};
 use crate::store::history::{News, PublishedChange, PublishedResource};
 use crate::store::ledger::{
-    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Question, RegionState, Reports,
+    Adopted, Answer, Crash, Divergence, HeldRevision, KnownNodes, Leased, Question, RegionState, Reports,
 };
 use crate::store::{Head, StoreError};
 
@@ -33,7 +33,7 @@ struct State {
     floor: u64,
     changes: Vec<PublishedChange>,
     current: BTreeMap<Key, (u64, Bytes)>,
-    known: Known,
+    known: KnownNodes,
     /// Whose streams are open where, and until when that holds.
     leases: HashMap<NodeId, (Leased, i64)>,
     questions: HashMap<String, (Question, Answer)>,
@@ -266,11 +266,11 @@ impl Ledger for Database {
         true
     }
 
-    async fn known(&self, replica: &str) -> Result<Known, StoreError> {
+    async fn known(&self, replica: &str) -> Result<KnownNodes, StoreError> {
         let now = self.now();
         let state = self.state();
         let theirs = state.leases.values().filter(|(node, until)| node.replica != replica && *until > now);
-        Ok(Known { elsewhere: theirs.map(|(node, _)| node.clone()).collect(), ..state.known.clone() })
+        Ok(KnownNodes { elsewhere: theirs.map(|(node, _)| node.clone()).collect(), ..state.known.clone() })
     }
 
     async fn report(&self, reports: Reports) -> Result<Vec<NodeId>, StoreError> {
@@ -327,7 +327,7 @@ impl Ledger for Database {
         }
         let together = state.known.crashes.iter().filter(|it| it.digest == crash.digest).count();
         if together >= 2 {
-            let held = Held { revision: crash.revision, digest: crash.digest };
+            let held = HeldRevision { revision: crash.revision, digest: crash.digest };
             state.region(crash.region).held = Some(held);
         }
         Ok(())

@@ -6,7 +6,7 @@ use rr_contract::model::id::NodeId;
 use tokio::sync::watch;
 
 use crate::store::history::{News, PublishedResource};
-use crate::store::ledger::{self, Answer, Crash, Divergence, Known, Question, Reports};
+use crate::store::ledger::{self, Answer, Crash, Divergence, KnownNodes, Question, Reports};
 use crate::store::{self, Head, Store, StoreError};
 
 /// The published history.
@@ -68,7 +68,7 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     fn is_shared(&self) -> bool;
 
     /// What all replicas know, but for what this one knows best.
-    async fn known(&self, replica: &str) -> Result<Known, StoreError>;
+    async fn known(&self, replica: &str) -> Result<KnownNodes, StoreError>;
 
     /// Writes what nodes here said. Returns those that meanwhile came to another replica.
     async fn report(&self, reports: Reports) -> Result<Vec<NodeId>, StoreError>;
@@ -108,7 +108,7 @@ impl Ledger for Store {
         self.may_be_shared()
     }
 
-    async fn known(&self, replica: &str) -> Result<Known, StoreError> {
+    async fn known(&self, replica: &str) -> Result<KnownNodes, StoreError> {
         ledger::known(self, replica).await
     }
 

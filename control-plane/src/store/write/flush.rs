@@ -1,5 +1,5 @@
-//! What a write stages, and how it becomes rows: the documents, what nodes are sent, the links, the revision and its
-//! place in the audit chain.
+//! How what a write staged becomes rows: the documents, what nodes are sent, the links, the revision and its place in the
+//! audit chain.
 //!
 //! Decides nothing: what is staged was checked. Rows go in by the hundred, so that a set of any size takes few
 //! statements.
@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use rr_contract::audit;
-use rr_contract::digest::resource_hash;
+use rr_contract::digest::ResourceHash;
 use rr_contract::model::time;
 use rr_contract::wire::management as wire;
 use sea_orm::sea_query::{CommonTableExpression, InsertStatement, OnConflict, WithClause};
@@ -18,131 +17,26 @@ use sea_orm::{
     IntoActiveModel as _, QueryFilter as _, QueryTrait as _,
 };
 
-use super::admission::{Admitted, Proposed};
-use super::entity::{blob, change, link, proxy_home, resource, revision};
-use super::txn::Txn;
-use super::write::Author;
-use super::{StoreError, history, time_of};
+use super::{Author, Tip};
 use crate::document::Part;
 use crate::noun::Noun;
+use crate::store::admission::AgreedRemovals;
+use crate::store::entity::{blob, change, link, proxy_home, resource, revision};
+use crate::store::txn::{Put, Staged, StagedChange, Txn};
+use crate::store::{StoreError, time_of};
 
 /// How many rows one statement writes: below the number of values that it may bind.
 const ROWS: usize = 1000;
 /// Up to how many changes go to a server in one statement: what an ordinary call makes.
 const AT_ONCE: usize = 8;
 
-/// A resource as it is to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Put {
-    pub(crate) noun: Noun,
-    pub(crate) id: String,
-    /// Empty for what belongs to the installation.
-    pub(crate) org: String,
-    pub(crate) name: String,
-    pub(crate) owner: String,
-    /// Encoded document.
-    pub(crate) document: Vec<u8>,
-    /// What nodes are sent; none when nothing.
-    pub(crate) payload: Option<Vec<u8>>,
-    pub(crate) links: Vec<(Part, Noun, String)>,
-    /// The row that it takes the place of.
-    pub(crate) before: Option<resource::Model>,
-    pub(crate) created_by: String,
-}
-
-type Also = Box<dyn for<'a> FnOnce(&'a Txn) -> BoxFuture<'a, Result<(), StoreError>> + Send + Sync>;
-
-/// What a write does once it has read and checked.
-#[derive(Default)]
-pub(crate) struct Staged {
-    changes: BTreeMap<(Noun, String), Change>,
-    also: Vec<Also>,
-    /// It is a revision even when no resource changes.
-    entry: bool,
-}
-
-enum Change {
-    Put(Box<Put>),
-    Removal(Box<resource::Model>),
-    /// The resource stays as it is; something was decided about it.
-    Decision(Box<resource::Model>, String),
-}
-
-/// Where the history stands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) head: i64,
-    pub(super) audit: [u8; 32],
-}
-
-impl Staged {
-    /// What of it is about nodes, as they would see it.
-    pub(super) fn proposed(&self) -> Result<Vec<Proposed>, StoreError> {
-        let published = self.changes.iter().filter(|((noun, _), _)| noun.is_published());
-        published
-            .map(|((noun, id), change)| {
-                let (org, payload) = match change {
-                    Change::Put(put) => (&put.org, put.payload.as_deref()),
-                    Change::Removal(row) | Change::Decision(row, _) => (&row.org, None),
-                };
-                let key = history::key(noun.row(), org.clone(), id.clone())?;
-                Ok(Proposed { key, payload: payload.map(Bytes::copy_from_slice) })
-            })
-            .collect()
-    }
-}
-
-impl Txn {
-    /// Writes a resource with this write.
-    pub(crate) fn put(&mut self, put: Put) {
-        self.staged.changes.insert((put.noun, put.id.clone()), Change::Put(Box::new(put)));
-    }
-
-    /// Takes a resource away with this write.
-    pub(crate) fn remove(&mut self, noun: Noun, row: resource::Model) {
-        self.staged.changes.insert((noun, row.id.clone()), Change::Removal(Box::new(row)));
-    }
-
-    /// Notes in the history that something was decided about a resource that nodes are not sent, in these words.
-    pub(crate) fn decide(&mut self, noun: Noun, row: resource::Model, words: String) {
-        self.staged.changes.insert((noun, row.id.clone()), Change::Decision(Box::new(row), words));
-    }
-
-    /// Makes this write a revision, whatever it changes.
-    pub(super) fn enter(&mut self) {
-        self.staged.entry = true;
-    }
-
-    /// Whether this write becomes a revision.
-    pub(crate) fn stages_changes(&self) -> bool {
-        !self.staged.changes.is_empty()
-    }
-
-    /// Whether a staged resource will not name another any more, though its row still does.
-    pub(crate) fn renames(&self, noun: Noun, id: &str, to: Noun, to_id: &str) -> bool {
-        match self.staged.changes.get(&(noun, id.to_owned())) {
-            Some(Change::Put(put)) => !put.links.iter().any(|(_, noun, id)| *noun == to && id == to_id),
-            Some(Change::Removal(_)) => true,
-            Some(Change::Decision(..)) | None => false,
-        }
-    }
-
-    /// Writes rows that are no resource, after everything was checked.
-    pub(super) fn also<F>(&mut self, rows: F)
-    where
-        F: for<'a> FnOnce(&'a Txn) -> BoxFuture<'a, Result<(), StoreError>> + Send + Sync + 'static,
-    {
-        self.staged.also.push(Box::new(rows));
-    }
-}
-
 /// Writes what was staged as the next revision; none when no resource changes.
 pub(super) async fn flush(
     txn: &Txn,
     staged: Staged,
     author: &Author,
-    admitted: Admitted,
-    place: &mut Place,
+    admitted: AgreedRemovals,
+    tip: &mut Tip,
 ) -> Result<Option<u64>, StoreError> {
     for rows in staged.also {
         rows(txn).await?;
@@ -150,9 +44,9 @@ pub(super) async fn flush(
     if staged.changes.is_empty() && !staged.entry {
         return Ok(None);
     }
-    let rev = place.head + 1;
+    let rev = tip.head + 1;
     let rows = Rows::of(rev, txn.now(), staged.changes);
-    let head = chained(rev, txn.now(), author, place, &rows.changes)?;
+    let head = chained(rev, txn.now(), author, tip, &rows.changes)?;
     let revision = revision::ActiveModel {
         rev: Set(rev),
         at: Set(txn.now()),
@@ -164,7 +58,7 @@ pub(super) async fn flush(
         call: Set(author.call.to_owned()),
         changes: Set(i64::try_from(rows.changes.len()).unwrap_or(i64::MAX)),
         audit: Set(head.to_vec()),
-        removals: Set(i64::try_from(admitted.removals).unwrap_or(i64::MAX)),
+        removals: Set(i64::try_from(admitted.most).unwrap_or(i64::MAX)),
     };
     rows.clear(txn).await?;
     let few = (1..=AT_ONCE).contains(&rows.changes.len());
@@ -173,7 +67,7 @@ pub(super) async fn flush(
     } else {
         rows.write(txn, revision).await?;
     }
-    *place = Place { head: rev, audit: head };
+    *tip = Tip { head: rev, audit: head };
     Ok(Some(u64::try_from(rev).map_err(|_| StoreError::Damaged("head"))?))
 }
 
@@ -182,7 +76,7 @@ fn chained(
     rev: i64,
     at: i64,
     author: &Author,
-    place: &Place,
+    tip: &Tip,
     changes: &[change::Model],
 ) -> Result<[u8; 32], StoreError> {
     let entry = wire::AuditEntry {
@@ -203,7 +97,7 @@ fn chained(
         digest = digest.change(&audit_change(row)?);
     }
     let number = u64::try_from(rev).map_err(|_| StoreError::Damaged("head"))?;
-    Ok(*audit::Chain::at(place.audit).next(number, &digest.finish()).head())
+    Ok(*audit::Chain::at(tip.audit).next(number, &digest.finish()).head())
 }
 
 /// A change as the audit has it, without its documents.
@@ -223,7 +117,7 @@ pub(crate) fn audit_change(row: &change::Model) -> Result<wire::AuditChange, Sto
 
 #[derive(Default)]
 struct Rows {
-    blobs: BTreeMap<Vec<u8>, Vec<u8>>,
+    blobs: BTreeMap<ResourceHash, Bytes>,
     resources: Vec<resource::Model>,
     removed: Vec<(Noun, String)>,
     unlinked: Vec<(Noun, String)>,
@@ -235,12 +129,12 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(rev: i64, now: i64, staged: BTreeMap<(Noun, String), Change>) -> Self {
+    fn of(rev: i64, now: i64, staged: BTreeMap<(Noun, String), StagedChange>) -> Self {
         let mut rows = Self::default();
         for ((noun, id), change) in staged {
             match change {
-                Change::Put(put) => rows.put(rev, now, *put),
-                Change::Decision(row, words) => rows.changes.push(change::Model {
+                StagedChange::Put(put) => rows.put(rev, now, *put),
+                StagedChange::Decision(row, words) => rows.changes.push(change::Model {
                     rev,
                     kind: noun.row(),
                     org: concerned(noun, &id, row.org),
@@ -250,7 +144,7 @@ impl Rows {
                     after: Some(row.doc),
                     payload: None,
                 }),
-                Change::Removal(row) => {
+                StagedChange::Removal(row) => {
                     rows.changes.push(change::Model {
                         rev,
                         kind: noun.row(),
@@ -270,13 +164,12 @@ impl Rows {
     }
 
     fn put(&mut self, rev: i64, now: i64, put: Put) {
-        let doc = resource_hash(&put.document).to_vec();
+        let doc = put.document.hash().to_vec();
         let payload = put.payload.map(|payload| {
-            let hash = resource_hash(&payload).to_vec();
-            self.blobs.insert(hash.clone(), payload);
-            hash
+            self.blobs.insert(*payload.hash(), payload.bytes().clone());
+            payload.hash().to_vec()
         });
-        self.blobs.insert(doc.clone(), put.document);
+        self.blobs.insert(*put.document.hash(), put.document.bytes().clone());
         let links = put.links.iter().map(|(part, to, id)| link::Model {
             kind: put.noun.row(),
             id: put.id.clone(),
@@ -403,10 +296,10 @@ impl Rows {
     }
 }
 
-fn insert_blobs(blobs: &[(&Vec<u8>, &Vec<u8>)]) -> InsertStatement {
+fn insert_blobs(blobs: &[(&ResourceHash, &Bytes)]) -> InsertStatement {
     let rows = blobs.iter().map(|(hash, payload)| blob::ActiveModel {
-        hash: Set((*hash).clone()),
-        payload: Set((*payload).clone()),
+        hash: Set(hash.to_vec()),
+        payload: Set(payload.to_vec()),
     });
     let known = OnConflict::column(blob::Column::Hash).do_nothing().to_owned();
     blob::Entity::insert_many(rows).on_conflict(known).into_query()

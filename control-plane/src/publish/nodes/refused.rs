@@ -10,15 +10,15 @@ use super::Fleet;
 
 /// A region in which something is refused.
 #[derive(Debug, Default)]
-pub(crate) struct Refusing {
+pub(crate) struct RefusingRegion {
     pub(crate) connected: BTreeSet<NodeId>,
     /// By resource, and hash of the version.
-    pub(crate) versions: HashMap<(Key, Vec<u8>), Refused>,
+    pub(crate) versions: HashMap<(Key, Vec<u8>), RefusedVersion>,
 }
 
 /// A version that nodes refuse.
 #[derive(Debug, Default)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedVersion {
     pub(crate) nodes: BTreeSet<NodeId>,
     /// The versions that run in its place.
     pub(crate) running: BTreeSet<Vec<u8>>,
@@ -32,8 +32,8 @@ impl Fleet {
     pub(crate) fn refusing(
         &self,
         counts: impl Fn(&Key, &fleet::Refusal) -> bool,
-    ) -> HashMap<RegionId, Refusing> {
-        let mut regions: HashMap<RegionId, Refusing> = HashMap::new();
+    ) -> HashMap<RegionId, RefusingRegion> {
+        let mut regions: HashMap<RegionId, RefusingRegion> = HashMap::new();
         let state = self.state();
         let nodes = || {
             let here = state.nodes.iter().map(|(id, slot)| (*id, slot.node.region, &slot.node.status));

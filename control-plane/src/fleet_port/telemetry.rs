@@ -74,7 +74,9 @@ impl FleetPort {
         batch: fleet::UploadRequest,
     ) -> Result<fleet::UploadResponse, Status> {
         if batch.spool.len() != 16 || batch.sequence == 0 {
-            return Err(Status::invalid_argument("a batch has a spool of 16 bytes and a sequence from 1"));
+            return Err(Status::invalid_argument(
+                "a batch needs a spool id of 16 bytes and a sequence of at least 1",
+            ));
         }
         let (spool, sequence) = (batch.spool.clone(), batch.sequence);
         let node = identity.node.to_string();
@@ -95,8 +97,8 @@ impl FleetPort {
             self.store.note(move |txn| Box::pin(async move { ingest(txn, order).await })).await;
         let written = written.map_err(|error| {
             // The node sends it again, and the cursor tells whether it was taken.
-            warn!(error = %chain(&error), node.id = node, "batch of records not stored");
-            Status::unavailable("records cannot be stored just now; send them again")
+            warn!(error = %chain(&error), node.id = node, "batch of records not stored, the node sends it again");
+            Status::unavailable("the database does not answer, so the records were not stored; send them again")
         })?;
         let (through, expected) = match written {
             Ingested::Stored { stored, foreign } => {

@@ -2,8 +2,8 @@
 //!
 //! Neither a count of starts nor how long ago something was said proves anything: a copy has all that the original has.
 //! So the process that has the place is asked, over its own stream, wherever that is. One that answers keeps its place,
-//! and the newcomer is not let in; one that does not is fenced, and the newcomer takes over. Whoever was fenced by
-//! mistake comes again, is itself a newcomer then, and both are shown.
+//! and the newcomer is not let in; one that does not is fenced, and the newcomer takes over. A process that was
+//! fenced by mistake comes again, is itself a newcomer then, and both are shown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ const HEARD_LIMIT: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// How often it is looked for an answer.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-/// How many questions wait for an answer at once. Whoever is one too many comes again.
+/// How many questions wait for an answer at once. A newcomer beyond that is told to come again.
 pub(super) const ASKING_MOST: usize = 32;
 /// For how long a replica that took no question up is not asked another one: its word on nodes ends after that.
 const SILENT_FOR: i64 = 20_000_000;
@@ -51,7 +51,7 @@ pub(crate) struct Clash {
     pub(crate) perhaps: bool,
 }
 
-/// Wakes a session to ping its node, and whoever waits for what comes of it.
+/// Wakes a session to ping its node, and the newcomers that wait for the answer.
 #[derive(Default)]
 pub(super) struct Pulse {
     pub(super) ask: Notify,
@@ -251,7 +251,7 @@ impl Fleet {
                 _ = looks.tick() => self.0.ledger.questions(&self.0.replica).await,
                 Some(()) = pinging.next(), if !pinging.is_empty() => continue,
             };
-            // A database that does not answer is told of elsewhere, and whoever asks is not answered by it either.
+            // A database that does not answer is told of elsewhere, and the replica that asks gets no answer from it either.
             for question in looked.unwrap_or_default() {
                 let pinged = self.state().nodes.get_mut(&question.node).map(Slot::ping);
                 let first = if pinged.is_some() { Answer::Heard } else { Answer::Gone };

@@ -20,18 +20,18 @@ use rr_contract::wire::fleet;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::log::Ledger;
-use super::said::STANDING_MOST;
+use super::database::Ledger;
+use super::sanitize::STANDING_MOST;
 use crate::store::ledger::{Leased, NodeClash};
 
 pub(crate) use clash::Clash;
 pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
-pub(crate) use refused::{Refused, Refusing};
-pub(crate) use regions::Diverged;
+pub(crate) use refused::{RefusedVersion, RefusingRegion};
+pub(crate) use regions::DivergedNode;
 
 use clash::Pulse;
-use regions::Regions;
+use regions::RegionNotes;
 
 /// How many nodes that were met twice are remembered. Each copy of a disk comes again within seconds.
 const MET_MOST: usize = 1_000;
@@ -78,7 +78,7 @@ struct State {
     nodes: HashMap<NodeId, Slot>,
     elsewhere: HashMap<NodeId, Leased>,
     draining: HashSet<NodeId>,
-    regions: Regions,
+    regions: RegionNotes,
     /// Nodes that said something since the last report.
     said: HashSet<NodeId>,
     left: HashSet<NodeId>,

@@ -43,7 +43,7 @@ impl Fleet {
                 && !failing
             {
                 // Once an outage: streams go on without.
-                warn!(error = %chain(error), "state of nodes not exchanged, trying on");
+                warn!(error = %chain(error), "cannot exchange the state of nodes with other replicas, trying again");
             }
             failing = done.is_err();
             if stopping {

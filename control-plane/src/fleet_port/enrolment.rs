@@ -24,15 +24,15 @@ use crate::store::{self, StoreError, micros, node_row};
 enum JoinError {
     #[error("no such token")]
     UnknownToken,
-    #[error("token was not shown as it should be")]
+    #[error("the proof of the node token's secret is wrong")]
     Auth,
-    #[error("token does not vouch for these keys")]
+    #[error("the node token does not vouch for the keys in the request")]
     Vouch,
-    #[error("request for a certificate is none")]
+    #[error("the certificate signing request cannot be read")]
     Request,
     #[error("token is used up or too old")]
     Spent,
-    #[error("registered statement is damaged")]
+    #[error("the stored statement of the node token is damaged")]
     Statement,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,14 +56,14 @@ impl EnrolmentService for FleetPort {
             Err(JoinError::Store(error)) => {
                 error!(error = %chain(&error), "join failed");
                 self.events.join(JoinOutcome::Failed, &token, "");
-                Err(Status::unavailable("the control plane cannot admit nodes just now; try again"))
+                Err(Status::unavailable("the database does not answer, so no node can join; try again later"))
             }
             Err(error) => {
                 warn!(reason = %error, node_token.id = token, "join refused");
                 self.events.join(JoinOutcome::Refused, &token, "");
                 Err(Status::unauthenticated(
-                    "this token admits no node: it is unknown, used up, too old, or not shown as it should be; \
-                     make a new one with `rrctl node token`",
+                    "the node token was refused: it is unknown, used up, expired, revoked, or its proof is wrong; \
+                     make a new one with `rrctl node token create`",
                 ))
             }
         }
