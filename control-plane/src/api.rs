@@ -58,7 +58,7 @@ use tonic::{Response, Status};
 use tonic_health::server::HealthReporter;
 
 use crate::attempts::Attempts;
-use crate::authz::Rule;
+use crate::authz::Permission;
 use crate::events::Events;
 use crate::guard::{BODY_MOST, Guard, LARGE_MOST};
 use crate::service::{ServiceError, Services};
@@ -136,15 +136,19 @@ impl Api {
     }
 
     /// Ends a call: counts it, logs what is ours to mend, and turns an error into a status.
-    fn answer<T>(&self, rule: Rule, result: Result<T, ServiceError>) -> Result<Response<T>, Status> {
+    fn answer<T>(
+        &self,
+        permission: Permission,
+        result: Result<T, ServiceError>,
+    ) -> Result<Response<T>, Status> {
         match result {
             Ok(message) => {
-                self.events.call(rule.call, None);
+                self.events.call(permission.call, None);
                 Ok(Response::new(message))
             }
             Err(error) => {
-                self.events.call(rule.call, Some(error.kind()));
-                Err(status::of(rule, &error))
+                self.events.call(permission.call, Some(error.kind()));
+                Err(status::of(permission, &error))
             }
         }
     }

@@ -13,7 +13,7 @@ use tonic::Request;
 use tracing::info;
 
 use super::Api;
-use crate::authz::{Denied, Named, Principal, Rule, permit};
+use crate::authz::{Denied, Named, Permission, Principal, permit};
 use crate::service::{self, Caller, OrgCaller, ServiceError};
 use crate::store::{Consent, Stored};
 
@@ -37,7 +37,11 @@ pub(super) struct Head<'a> {
 /// Tells who calls from the head of a request.
 pub(super) trait Door: Send + Sync {
     /// Who calls; an error for whoever shows no good token.
-    fn find<'a>(&'a self, head: &'a Head<'_>, rule: Rule) -> BoxFuture<'a, Result<Principal, ServiceError>>;
+    fn find<'a>(
+        &'a self,
+        head: &'a Head<'_>,
+        permission: Permission,
+    ) -> BoxFuture<'a, Result<Principal, ServiceError>>;
 }
 
 /// Who called a stream, to be looked up again while it lasts: a right that is gone ends it.
@@ -53,25 +57,29 @@ pub(super) fn behind<F: Future>(found: Principal, call: F) -> impl Future<Output
 }
 
 impl Door for Api {
-    fn find<'a>(&'a self, head: &'a Head<'_>, rule: Rule) -> BoxFuture<'a, Result<Principal, ServiceError>> {
-        self.look_up(head.headers, head.address.as_deref().unwrap_or_default(), rule).boxed()
+    fn find<'a>(
+        &'a self,
+        head: &'a Head<'_>,
+        permission: Permission,
+    ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+        self.look_up(head.headers, head.address.as_deref().unwrap_or_default(), permission).boxed()
     }
 }
 
 impl Api {
     /// For calls that act on no organization and no region.
-    pub(super) fn enter(&self, rule: Rule) -> Result<Caller, ServiceError> {
-        self.permitted_caller(found()?, rule)
+    pub(super) fn enter(&self, permission: Permission) -> Result<Caller, ServiceError> {
+        self.permitted_caller(found()?, permission)
     }
 
     /// For calls that act on an organization, which the request's own field names by name or id.
     pub(super) async fn enter_org<M>(
         &self,
         request: &Request<M>,
-        rule: Rule,
+        permission: Permission,
         org: impl Fn(&M) -> &str,
     ) -> Result<OrgCaller, ServiceError> {
-        self.permitted_in_org(found()?, rule, org(request.get_ref())).await
+        self.permitted_in_org(found()?, permission, org(request.get_ref())).await
     }
 
     /// The caller of a stream, which goes on when its call has answered.
@@ -81,27 +89,31 @@ impl Api {
     }
 
     /// [`enter`](Self::enter), for a stream that goes on.
-    pub(super) async fn enter_again(&self, watcher: &Watcher, rule: Rule) -> Result<Caller, ServiceError> {
-        let principal = self.look_up(&watcher.headers, &watcher.address, rule).await?;
-        self.permitted_caller(principal, rule)
+    pub(super) async fn enter_again(
+        &self,
+        watcher: &Watcher,
+        permission: Permission,
+    ) -> Result<Caller, ServiceError> {
+        let principal = self.look_up(&watcher.headers, &watcher.address, permission).await?;
+        self.permitted_caller(principal, permission)
     }
 
     /// [`enter_org`](Self::enter_org), for a stream that goes on.
     pub(super) async fn enter_org_again(
         &self,
         watcher: &Watcher,
-        rule: Rule,
+        permission: Permission,
         org: &str,
     ) -> Result<OrgCaller, ServiceError> {
-        let principal = self.look_up(&watcher.headers, &watcher.address, rule).await?;
-        self.permitted_in_org(principal, rule, org).await
+        let principal = self.look_up(&watcher.headers, &watcher.address, permission).await?;
+        self.permitted_in_org(principal, permission, org).await
     }
 
     /// For calls that act on a region, which the request's own field names by name or id.
     pub(super) async fn enter_region<M>(
         &self,
         request: &Request<M>,
-        rule: Rule,
+        permission: Permission,
         region: impl Fn(&M) -> &str,
     ) -> Result<(Caller, Stored<Region>), ServiceError> {
         let principal = found()?;
@@ -111,19 +123,19 @@ impl Api {
         let reference = region(request.get_ref());
         let region = self.services.region_show(&principal, reference).await?;
         let dedicated = Some(region.document.dedicated_to.as_str()).filter(|org| !org.is_empty());
-        self.permitted(&principal, rule, Named::Region(&region.row.id, dedicated), reference)?;
-        Ok((Caller { principal, rule, consent: Consent::default() }, region))
+        self.permitted(&principal, permission, Named::Region(&region.row.id, dedicated), reference)?;
+        Ok((Caller { principal, permission, consent: Consent::default() }, region))
     }
 
-    fn permitted_caller(&self, principal: Principal, rule: Rule) -> Result<Caller, ServiceError> {
-        self.permitted(&principal, rule, Named::Nothing, "")?;
-        Ok(Caller { principal, rule, consent: Consent::default() })
+    fn permitted_caller(&self, principal: Principal, permission: Permission) -> Result<Caller, ServiceError> {
+        self.permitted(&principal, permission, Named::Nothing, "")?;
+        Ok(Caller { principal, permission, consent: Consent::default() })
     }
 
     async fn permitted_in_org(
         &self,
         principal: Principal,
-        rule: Rule,
+        permission: Permission,
         reference: &str,
     ) -> Result<OrgCaller, ServiceError> {
         if principal.bootstrap {
@@ -132,25 +144,32 @@ impl Api {
         let found = service::scope::org(&self.services.store, reference).await?;
         // One that is not there and one that is another's get the same answer from here on.
         let Some(org) = found else {
-            return Err(self.refused(&principal, rule, Denied::Invisible, reference));
+            return Err(self.refused(&principal, permission, Denied::Invisible, reference));
         };
-        self.permitted(&principal, rule, Named::Org(&org.id), reference)?;
-        Ok(OrgCaller { caller: Caller { principal, rule, consent: Consent::default() }, org })
+        self.permitted(&principal, permission, Named::Org(&org.id), reference)?;
+        Ok(OrgCaller { caller: Caller { principal, permission, consent: Consent::default() }, org })
     }
 
     fn permitted(
         &self,
         principal: &Principal,
-        rule: Rule,
+        permission: Permission,
         named: Named<'_>,
         reference: &str,
     ) -> Result<(), ServiceError> {
-        permit(principal, rule, named).map_err(|denied| self.refused(principal, rule, denied, reference))
+        permit(principal, permission, named)
+            .map_err(|denied| self.refused(principal, permission, denied, reference))
     }
 
-    fn refused(&self, principal: &Principal, rule: Rule, denied: Denied, reference: &str) -> ServiceError {
-        let error = refusal(denied, rule, reference);
-        self.attempts.note(principal, rule.call, error.reason().as_str());
+    fn refused(
+        &self,
+        principal: &Principal,
+        permission: Permission,
+        denied: Denied,
+        reference: &str,
+    ) -> ServiceError {
+        let error = refusal(denied, permission, reference);
+        self.attempts.note(principal, permission.call, error.reason().as_str());
         error
     }
 
@@ -158,7 +177,7 @@ impl Api {
         &self,
         headers: &HeaderMap,
         address: &str,
-        rule: Rule,
+        permission: Permission,
     ) -> Result<Principal, ServiceError> {
         let found = match presented(headers) {
             Some(hash) => self.services.principal(&hash).await?,
@@ -171,7 +190,7 @@ impl Api {
                 Ok(Principal { address: address.to_owned(), user_agent, ..principal })
             }
             None => {
-                info!(call = rule.call, peer = address, "call without a valid token");
+                info!(call = permission.call, peer = address, "call without a valid token");
                 let presented = headers.get(AUTHORIZATION).is_some_and(|value| !value.is_empty());
                 Err(if presented { ServiceError::BadToken } else { ServiceError::Unauthenticated })
             }
@@ -193,11 +212,11 @@ fn presented(headers: &HeaderMap) -> Option<api_key::KeyHash> {
     api_key::hash(KeyKind::Token, key).or_else(|| api_key::hash(KeyKind::Bootstrap, key))
 }
 
-fn refusal(denied: Denied, rule: Rule, org: &str) -> ServiceError {
+fn refusal(denied: Denied, permission: Permission, org: &str) -> ServiceError {
     match denied {
         Denied::Invisible => ServiceError::NotFound { noun: "organization", name: org.to_owned() },
         Denied::Least(least) => ServiceError::Role(least),
         Denied::Bootstrap => ServiceError::BootstrapOnly,
-        Denied::Call => ServiceError::Call(rule.call),
+        Denied::Call => ServiceError::Call(permission.call),
     }
 }

@@ -121,7 +121,7 @@ impl Entry {
         asked: Asked,
         head: &Head<'_>,
     ) -> Result<Principal, Response> {
-        let found = self.door.find(head, asked.rule).await;
+        let found = self.door.find(head, asked.permission).await;
         let good = match &found {
             Ok(_) => Some(true),
             Err(ServiceError::BadToken | ServiceError::Unauthenticated) => Some(false),
@@ -132,8 +132,8 @@ impl Entry {
             self.guard.judged(who, good, Instant::now());
         }
         found.map_err(|error| {
-            self.events.call(asked.rule.call, Some(error.kind()));
-            way.answer(status::of(asked.rule, &error))
+            self.events.call(asked.permission.call, Some(error.kind()));
+            way.answer(status::of(asked.permission, &error))
         })
     }
 

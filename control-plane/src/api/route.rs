@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::schema::{Binding, Body, Call, Field, Kind, Message, SCHEMA, Schema, Service};
-use crate::authz::{Least, Rule, Scope, TABLE};
+use crate::authz::{Least, Level, Permission, TABLE};
 use crate::guard::Class;
 
 /// Calls that take a whole configuration at once.
@@ -18,7 +18,8 @@ const LARGE: [&str; 1] = ["ApplyService"];
 const WAITING: [&str; 1] = ["WaitForRevision"];
 
 /// Of a call that is not in the table, as only a test makes one up: its handler would know no rule of its own.
-const UNWRITTEN: Rule = Rule { call: "unknown", scope: Scope::Installation, least: Least::Operator };
+const UNWRITTEN: Permission =
+    Permission { call: "unknown", level: Level::Installation, least: Least::Operator };
 
 /// The routes of the management port.
 pub(super) static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes::of(&SCHEMA));
@@ -32,7 +33,7 @@ pub(super) struct Routes {
 /// A call of ours that a request is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    pub(super) rule: Rule,
+    pub(super) permission: Permission,
     pub(super) class: Class,
     /// What it takes.
     pub(super) input: &'static Message,
@@ -252,9 +253,9 @@ fn split_verb(path: &str) -> (&str, Option<&str>) {
 }
 
 fn asked(schema: &'static Schema, service: &Service, call: &Call) -> Asked {
-    let stands = |rule: &&Rule| rule.call.split_once('.') == Some((&service.name, &call.name));
-    let rule = TABLE.iter().find(stands).copied().unwrap_or(UNWRITTEN);
-    Asked { rule, class: class(service, call), input: schema.message(&call.input) }
+    let stands = |it: &&Permission| it.call.split_once('.') == Some((&service.name, &call.name));
+    let permission = TABLE.iter().find(stands).copied().unwrap_or(UNWRITTEN);
+    Asked { permission, class: class(service, call), input: schema.message(&call.input) }
 }
 
 fn class(service: &Service, call: &Call) -> Class {
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn a_call_of_ours_stands_in_the_table_and_what_others_serve_does_not() {
         let asked = ROUTES.grpc("/requestrocket.management.v1.OrgService/GetOrg").expect("is ours");
-        assert_eq!((asked.rule.call, asked.class), ("OrgService.GetOrg", Class::Ordinary));
+        assert_eq!((asked.permission.call, asked.class), ("OrgService.GetOrg", Class::Ordinary));
         assert!(ROUTES.grpc("/grpc.health.v1.Health/Watch").is_none());
         assert!(ROUTES.services().contains("requestrocket.fleet.v1.FleetService"));
         assert!(!ROUTES.services().contains("requestrocket.fleet.v1.ConfigService"));

@@ -14,14 +14,18 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
-use crate::authz::Rule;
+use crate::authz::Permission;
 use crate::guard::Limits;
 
 /// Finds everybody who presents anything but a made-up token.
 struct Open;
 
 impl Door for Open {
-    fn find<'a>(&'a self, head: &'a Head<'_>, _rule: Rule) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+    fn find<'a>(
+        &'a self,
+        head: &'a Head<'_>,
+        _permission: Permission,
+    ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
         let token = head.headers.get("authorization").map(HeaderValue::as_bytes).unwrap_or_default();
         let found = match token {
             b"" => Err(ServiceError::Unauthenticated),
@@ -243,7 +247,7 @@ async fn where_a_caller_is_comes_from_the_connection_alone() {
         fn find<'a>(
             &'a self,
             head: &'a Head<'_>,
-            _rule: Rule,
+            _permission: Permission,
         ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
             self.0.lock().expect("whole").clone_from(&head.address);
             Box::pin(std::future::ready(Ok(Principal::default())))
