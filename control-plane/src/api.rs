@@ -9,8 +9,8 @@ mod caller;
 mod consent;
 mod credential;
 mod crud;
+mod dispatch;
 mod encode;
-mod entry;
 mod filter;
 mod installation;
 mod meter;
@@ -60,10 +60,10 @@ use tonic_health::server::HealthReporter;
 use crate::attempts::Attempts;
 use crate::authz::Permission;
 use crate::events::Events;
-use crate::guard::{BODY_MOST, Guard, LARGE_MOST};
 use crate::service::{ServiceError, Services};
+use crate::throttle::{BODY_MOST, LARGE_MOST, Throttle};
 
-use entry::Entry;
+use dispatch::Dispatch;
 use rest::Rest;
 use route::ROUTES;
 
@@ -87,16 +87,16 @@ pub(crate) struct Api {
 pub struct ReflectionError(#[source] tonic_reflection::server::Error);
 
 impl Api {
-    /// Everything that the port serves, behind its guard.
+    /// Everything that the port serves, behind its throttle.
     pub(crate) async fn router(
         self,
         health: HealthService,
-        guard: Arc<Guard>,
+        throttle: Arc<Throttle>,
     ) -> Result<axum::Router, ReflectionError> {
         health.serving().await;
-        let (rest, door, events) = (Rest::new(&self), Arc::new(self.clone()), self.events.clone());
+        let (rest, authenticator, events) = (Rest::new(&self), Arc::new(self.clone()), self.events.clone());
         let grpc = self.grpc(health)?.prepare().into_axum_router();
-        Ok(Entry { grpc, rest, door, guard, events }.router())
+        Ok(Dispatch { grpc, rest, authenticator, throttle, events }.router())
     }
 
     fn grpc(self, health: HealthService) -> Result<Routes, ReflectionError> {

@@ -7,9 +7,9 @@ use rr_contract::runtime::observe::Observability;
 use rr_contract::wire::fleet::Mode;
 use tracing::{debug, info, warn};
 
-use crate::guard::Refusal;
 use crate::kind::Kind;
 use crate::publish::Waiting;
+use crate::throttle::Refusal;
 
 /// The instruments. Clones share them.
 #[derive(Clone)]

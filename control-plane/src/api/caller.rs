@@ -1,7 +1,8 @@
-//! From a token to who calls, and whether he may: what every call does first, whichever way it came in.
+//! From a token to a caller that is permitted to make a call: what every call does first, over either protocol.
 //!
-//! Who calls is found at the door, from the head of a request alone: of a body nothing is read before. Whether he may
-//! is for the call, which knows what the request names. A handler that nobody was found for refuses everybody.
+//! A caller is authenticated before the handler runs, from the head of the request alone: nothing of a body is read
+//! before. The handler checks the permission, because it knows what the request names. A handler that runs without a
+//! principal refuses the call.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -17,47 +18,47 @@ use crate::authz::{Denied, Named, Permission, Principal, permit};
 use crate::service::{self, Caller, OrgCaller, ServiceError};
 use crate::store::{Consent, Stored};
 
-/// How much of what a program says of itself is kept.
+/// How many characters of a user agent are kept.
 const USER_AGENT_MOST: usize = 200;
 
 tokio::task_local! {
-    /// Who was found at the door of the call that runs, so that nobody is looked up twice. What goes on when the call
-    /// has answered, as a watch does, is outside of it: a [`Watcher`] is looked up again.
-    static FOUND: Principal;
+    /// The authenticated caller of the call that runs. A stream that goes on after its call has answered, as a watch
+    /// does, is outside of it: its [`Watcher`] is authenticated again.
+    static PRINCIPAL: Principal;
 }
 
-/// What tells who calls.
+/// The head of a request, as authentication reads it.
 #[derive(Debug)]
 pub(super) struct Head<'a> {
     pub(super) headers: &'a HeaderMap,
-    /// The other end of the connection.
+    /// The remote address of the connection.
     pub(super) address: Option<String>,
 }
 
-/// Tells who calls from the head of a request.
-pub(super) trait Door: Send + Sync {
-    /// Who calls; an error for whoever shows no good token.
-    fn find<'a>(
+/// Finds the caller from the head of a request.
+pub(super) trait Authenticate: Send + Sync {
+    /// The caller; an error where the request has no valid token.
+    fn authenticate<'a>(
         &'a self,
         head: &'a Head<'_>,
         permission: Permission,
     ) -> BoxFuture<'a, Result<Principal, ServiceError>>;
 }
 
-/// Who called a stream, to be looked up again while it lasts: a right that is gone ends it.
+/// The caller of a stream, to be authenticated again while the stream lasts: a lost right ends it.
 #[derive(Debug, Clone)]
 pub(super) struct Watcher {
     headers: HeaderMap,
     address: String,
 }
 
-/// Runs the call of somebody who was found at the door.
-pub(super) fn behind<F: Future>(found: Principal, call: F) -> impl Future<Output = F::Output> {
-    FOUND.scope(found, call)
+/// Runs a call of an authenticated caller.
+pub(super) fn with_principal<F: Future>(principal: Principal, call: F) -> impl Future<Output = F::Output> {
+    PRINCIPAL.scope(principal, call)
 }
 
-impl Door for Api {
-    fn find<'a>(
+impl Authenticate for Api {
+    fn authenticate<'a>(
         &'a self,
         head: &'a Head<'_>,
         permission: Permission,
@@ -69,7 +70,7 @@ impl Door for Api {
 impl Api {
     /// For calls that act on no organization and no region.
     pub(super) fn enter(&self, permission: Permission) -> Result<Caller, ServiceError> {
-        self.permitted_caller(found()?, permission)
+        self.permitted_caller(principal()?, permission)
     }
 
     /// For calls that act on an organization, which the request's own field names by name or id.
@@ -79,13 +80,13 @@ impl Api {
         permission: Permission,
         org: impl Fn(&M) -> &str,
     ) -> Result<OrgCaller, ServiceError> {
-        self.permitted_in_org(found()?, permission, org(request.get_ref())).await
+        self.permitted_in_org(principal()?, permission, org(request.get_ref())).await
     }
 
     /// The caller of a stream, which goes on when its call has answered.
     pub(super) fn watcher<M>(&self, request: &Request<M>) -> Result<Watcher, ServiceError> {
         let headers = request.metadata().as_ref().clone();
-        Ok(Watcher { headers, address: found()?.address })
+        Ok(Watcher { headers, address: principal()?.address })
     }
 
     /// [`enter`](Self::enter), for a stream that goes on.
@@ -116,7 +117,7 @@ impl Api {
         permission: Permission,
         region: impl Fn(&M) -> &str,
     ) -> Result<(Caller, Stored<Region>), ServiceError> {
-        let principal = found()?;
+        let principal = principal()?;
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
         }
@@ -142,7 +143,7 @@ impl Api {
             return Err(ServiceError::BootstrapOnly);
         }
         let found = service::scope::org(&self.services.store, reference).await?;
-        // One that is not there and one that is another's get the same answer from here on.
+        // An organization that does not exist and one of others get the same answer from here on.
         let Some(org) = found else {
             return Err(self.refused(&principal, permission, Denied::Invisible, reference));
         };
@@ -198,9 +199,9 @@ impl Api {
     }
 }
 
-/// Who was found at the door of the call that runs.
-fn found() -> Result<Principal, ServiceError> {
-    FOUND.try_with(Clone::clone).map_err(|_outside| ServiceError::Unauthenticated)
+/// The authenticated caller of the call that runs.
+fn principal() -> Result<Principal, ServiceError> {
+    PRINCIPAL.try_with(Clone::clone).map_err(|_outside| ServiceError::Unauthenticated)
 }
 
 fn presented(headers: &HeaderMap) -> Option<api_key::KeyHash> {

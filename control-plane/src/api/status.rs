@@ -11,10 +11,10 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::{error, warn};
 
 use crate::authz::Permission;
-use crate::guard::Refusal;
 use crate::kind::Kind;
 use crate::service::ServiceError;
 use crate::store::{NotAdmitted, Obstacle};
+use crate::throttle::Refusal;
 
 /// In `ErrorInfo.domain`.
 pub(super) const DOMAIN: &str = "requestrocket";
@@ -78,7 +78,7 @@ fn fitting<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> (Vec<(String,
     (kept, left_out)
 }
 
-/// The status of a call that the guard let not through.
+/// The status of a call that the throttle refused.
 pub(super) fn of_refusal(refusal: Refusal) -> Status {
     let (code, reason, retry) = match refusal {
         Refusal::Rate(wait) => (Code::ResourceExhausted, "RATE_LIMITED", Some(wait)),
