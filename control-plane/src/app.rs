@@ -25,7 +25,6 @@ use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
 use crate::fleet_port::{FleetPort, Gate};
-use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::listen::{
     Admit, BindError, Bound, CONNECTIONS, CertificateError, PATIENCE, Serving, Strangers, server_tls,
@@ -33,6 +32,7 @@ use crate::listen::{
 use crate::publish::Publisher;
 use crate::service::Services;
 use crate::store::{self, DatabaseAddress, Store, StoreError};
+use crate::throttle::Throttle;
 
 /// How long what was reported may take to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(10);
@@ -193,9 +193,9 @@ pub async fn start(
     let health = HealthService::new();
     let reporter = health.reporter();
     let (broken, unreadied, unhealthy) = (store.clone(), readiness.clone(), reporter.clone());
-    let guard = Arc::new(Guard::new(config.limits.clone()));
+    let throttle = Arc::new(Throttle::new(config.limits.clone()));
     let api = Api { services, events: events.clone(), attempts: attempts.clone(), stop: front.0.stop() }
-        .router(health, guard)
+        .router(health, throttle)
         .await?;
     let base = Serving {
         router: api,

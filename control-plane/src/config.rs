@@ -11,8 +11,8 @@ use clap::Args;
 use rr_contract::runtime::observe::ObserveArgs;
 use serde::Deserialize;
 
-use crate::guard::Limits;
 use crate::store::{DatabaseAddress, InvalidDatabase};
+use crate::throttle::Limits;
 
 const STATE_DIR: &str = "rr-control-state";
 const DATABASE_FILE: &str = "control.db";

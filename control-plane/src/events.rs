@@ -7,8 +7,8 @@ use rr_contract::runtime::observe::Observability;
 use rr_contract::wire::fleet::Mode;
 use tracing::{debug, info, warn};
 
-use crate::guard::Refusal;
 use crate::kind::Kind;
+use crate::throttle::Refusal;
 
 /// The instruments. Clones share them.
 #[derive(Clone)]

@@ -10,7 +10,7 @@
 //! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
 //! `fleet_port` is what nodes connect to and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
 //! database that was brought back from a backup;
-//! `guard` bounds what a caller may take of it; `admin` is for probes; `events` is what can be observed.
+//! `throttle` bounds what a caller may take of it; `admin` is for probes; `events` is what can be observed.
 
 pub mod app;
 pub mod authority;
@@ -25,7 +25,6 @@ mod compile;
 mod document;
 mod events;
 mod fleet_port;
-mod guard;
 mod jobs;
 mod kind;
 mod listen;
@@ -37,18 +36,19 @@ mod restore;
 mod retry;
 mod service;
 mod store;
+mod throttle;
 
 pub use api::ReflectionError;
 pub use app::{Running, StartError, start};
 pub use bootstrap::BootstrapError;
 pub use config::{Config, ConfigError, ManagementTls, Settings};
-pub use guard::Limits;
 pub use kind::Kind;
 pub use listen::{BindError, CertificateError};
 pub use restore::{RestoreError, Restored, restore};
 #[doc(hidden)]
 pub use store::alone as store_alone;
 pub use store::{Broken, DatabaseAddress, InvalidDatabase, StoreError};
+pub use throttle::Limits;
 
 #[cfg(test)]
 mod tests;

@@ -43,12 +43,12 @@ use rr_contract::runtime::Stop;
 use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::management::Org;
 
-use crate::authz::{Principal, Rule};
+use crate::authz::{Permission, Principal};
 use crate::publish::Publisher;
 use crate::store::{Author, Consent, Store, resource_row};
 
 pub(crate) use apply::{ApplyOrder, DOCUMENTS_MOST};
-pub(crate) use audit::{AuditQuery, ExportPlace};
+pub(crate) use audit::{AuditQuery, ExportCursor};
 pub(crate) use error::{Reason, ServiceError};
 pub(crate) use etag::shown;
 pub(crate) use node::NodeQuery;
@@ -61,7 +61,7 @@ pub(crate) use resource::ListRequest;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
-    pub(crate) rule: Rule,
+    pub(crate) permission: Permission,
     /// What he agrees to beforehand.
     pub(crate) consent: Consent,
 }
@@ -75,7 +75,7 @@ impl Caller {
             name: principal.name.clone(),
             address: principal.address.clone(),
             user_agent: principal.user_agent.clone(),
-            call: self.rule.call,
+            call: self.permission.call,
             consent: self.consent,
             rehearsal: false,
         }

@@ -68,12 +68,12 @@ impl wire::notification_service_server::NotificationService for Api {
             Ok(entered) => entered,
             Err(error) => return self.answer(authz::WATCH_NOTIFICATIONS, Err(error)),
         };
-        let place = (self.services.store.now(), String::new());
+        let cursor = (self.services.store.now(), String::new());
         let api = self.clone();
-        let batches = futures_util::stream::unfold(Some(place), move |place| {
+        let batches = futures_util::stream::unfold(Some(cursor), move |cursor| {
             let (api, org, watcher) = (api.clone(), at.org.id.clone(), watcher.clone());
             async move {
-                let mut place = place?;
+                let mut cursor = cursor?;
                 loop {
                     tokio::select! {
                         () = api.stop.requested() => return Some((vec![Err(status::stopping())], None)),
@@ -81,7 +81,7 @@ impl wire::notification_service_server::NotificationService for Api {
                     }
                     // A right that is gone ends the watch, too.
                     let read = match api.enter_org_again(&watcher, authz::WATCH_NOTIFICATIONS, &org).await {
-                        Ok(_) => api.services.notification_news(&org, &mut place).await,
+                        Ok(_) => api.services.notification_news(&org, &mut cursor).await,
                         Err(error) => Err(error),
                     };
                     match read {
@@ -90,7 +90,7 @@ impl wire::notification_service_server::NotificationService for Api {
                             let messages = news.into_iter().map(|notification| {
                                 Ok(wire::WatchNotificationsResponse { notification: Some(notification) })
                             });
-                            return Some((messages.collect(), Some(place)));
+                            return Some((messages.collect(), Some(cursor)));
                         }
                         Err(error) => {
                             return Some((vec![Err(status::of(authz::WATCH_NOTIFICATIONS, &error))], None));

@@ -20,7 +20,7 @@ use super::Api;
 use super::route::{Found, Route};
 use super::schema::Body;
 use super::status::{self, FIELD_MOST, cut};
-use crate::guard::Portion;
+use crate::throttle::Portion;
 
 use problem::Problem;
 use stream::{Form, KEEP_ALIVE};
@@ -139,7 +139,7 @@ impl Rest {
         let held = |bytes: usize| portion.as_ref().map_or(Ok(()), |portion| portion.grow(bytes));
         let full = |refused| refusal(&status::of_refusal(refused));
         // Who does not say how much it will be may send as much as a body holds.
-        let most = route.asked().class.body() as u64;
+        let most = route.operation().class.body() as u64;
         let length = http_body::Body::size_hint(&body).exact().unwrap_or(most).min(most);
         held(usize::try_from(length).unwrap_or(usize::MAX)).map_err(full)?;
         let body = body_of(route, &head.headers, body).await?;
@@ -165,7 +165,7 @@ impl Rest {
     }
 }
 
-/// An error of the guard or of a handler, over REST.
+/// An error of the throttle or of a handler, over REST.
 pub(super) fn refusal(status: &tonic::Status) -> Response {
     Problem::of(status).answer()
 }
@@ -182,7 +182,7 @@ async fn body_of(route: &Route, headers: &HeaderMap, body: HttpBody) -> Result<B
         let code = "unsupported-media-type";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text).answer());
     }
-    let most = route.asked().class.body();
+    let most = route.operation().class.body();
     to_bytes(body, most).await.map_err(|error| {
         let too_large = std::error::Error::source(&error)
             .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());

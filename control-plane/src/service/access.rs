@@ -9,7 +9,7 @@ use super::etag::same_etag;
 use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::resource::{ListRequest, show};
-use super::scope::{Place, live_org};
+use super::scope::{Scope, live_org};
 use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services};
 use crate::document::{MaskPath, Part};
 use crate::noun::Noun;
@@ -124,7 +124,7 @@ impl Services {
                     };
                     wire.name.clone_from(&user.name);
                     let draft = Draft { wire, secret: None, before: None };
-                    stage(txn, unnarrowed(&at).place(&at.org.id), Some(&org.document), draft).await
+                    stage(txn, unnarrowed(&at).scope(&at.org.id), Some(&org.document), draft).await
                 })
             })
             .await?;
@@ -153,7 +153,7 @@ impl Services {
                         stays_owned(txn, &found).await?;
                     }
                     let unnarrowed = unnarrowed(&at);
-                    change(txn, unnarrowed.place(&at.org.id), Some(&org.document), found, wire, &chosen).await
+                    change(txn, unnarrowed.scope(&at.org.id), Some(&org.document), found, wire, &chosen).await
                 })
             })
             .await?;
@@ -176,7 +176,7 @@ impl Services {
                     same_etag(&found, &etag)?;
                     may_give(&at, found.document.role())?;
                     stays_owned(txn, &found).await?;
-                    remove(txn, at.place(), Noun::Member, found.row, &[]).await.map(drop)
+                    remove(txn, at.scope(), Noun::Member, found.row, &[]).await.map(drop)
                 })
             })
             .await?;
@@ -189,7 +189,7 @@ impl Services {
         at: &OrgCaller,
         request: ListRequest,
     ) -> Result<Page<Stored<Member>>, ServiceError> {
-        self.list_in(unnarrowed(at).place(&at.org.id), request, None).await
+        self.list_in(unnarrowed(at).scope(&at.org.id), request, None).await
     }
 
     /// By the user's name or id, or the member's.
@@ -206,8 +206,8 @@ impl Services {
 struct Unnarrowed(crate::authz::Principal);
 
 impl Unnarrowed {
-    fn place<'a>(&'a self, id: &'a str) -> Place<'a> {
-        Place { id, principal: &self.0 }
+    fn scope<'a>(&'a self, id: &'a str) -> Scope<'a> {
+        Scope { org: id, principal: &self.0 }
     }
 }
 
@@ -226,7 +226,7 @@ async fn member_of(
     {
         reference = user.name;
     }
-    show(db, unnarrowed(at).place(&at.org.id), &reference, 0).await
+    show(db, unnarrowed(at).scope(&at.org.id), &reference, 0).await
 }
 
 /// Nobody gives a role that he has not himself, nor takes it. Operators may, or an organization whose owners left

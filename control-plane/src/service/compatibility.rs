@@ -7,14 +7,14 @@ use rr_contract::wire::management::{self as wire, Document, credential::Usage, d
 use super::directory::Directory;
 use super::error::Precondition;
 use super::rights::is_theirs;
-use super::scope::Place;
+use super::scope::Scope;
 use super::{Reason, ServiceError};
 use crate::authz::Principal;
 use crate::noun::Noun;
 
 /// Notes what does not fit.
 pub(super) fn check(
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&wire::Org>,
     directory: &Directory,
     document: &Document,
@@ -23,7 +23,7 @@ pub(super) fn check(
 ) {
     match (&document.resource, org) {
         (Some(document::Resource::Proxy(proxy)), Some(org)) => {
-            check_proxy(place.principal, org, directory, proxy, prefix, faults);
+            check_proxy(scope.principal, org, directory, proxy, prefix, faults);
         }
         (Some(document::Resource::Credential(credential)), Some(org)) => {
             if let Some(Usage::Upstream(upstream)) = &credential.usage {

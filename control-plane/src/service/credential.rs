@@ -62,7 +62,7 @@ impl Services {
                     }
                     known_regions(txn, "credential.upstream.sealed", &org.id, row.as_ref()).await?;
                     let draft = Draft { wire, secret: row.clone(), before: None };
-                    let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
+                    let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
                     rights::may_make(&at, &mut stored)?;
                     store::secret::put(txn, row.into_iter().collect());
                     Ok::<_, ServiceError>(CreatedCredential { stored, key })
@@ -142,7 +142,7 @@ impl Services {
             .write(at.author(), move |txn| {
                 Box::pin(async move {
                     let org = live_org(txn, &at.org.id).await?;
-                    let mut found = show::<Credential>(txn, at.place(), &request.credential, 0).await?;
+                    let mut found = show::<Credential>(txn, at.scope(), &request.credential, 0).await?;
                     rights::may_change(
                         &at.caller.principal,
                         Some(&org.document),
@@ -173,7 +173,7 @@ impl Services {
                     found.document.version = next;
                     let draft =
                         Draft { wire: found.document, secret: Some(row.clone()), before: Some(found.row) };
-                    let stored = stage(txn, at.place(), Some(&org.document), draft).await?;
+                    let stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
                     store::secret::put(txn, vec![row]);
                     Ok(stored)
                 })

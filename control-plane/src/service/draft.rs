@@ -6,7 +6,7 @@ use rr_contract::wire::management::Org;
 use super::directory::{self, Directory};
 use super::etag::same_etag;
 use super::fields::Chosen;
-use super::scope::Place;
+use super::scope::Scope;
 use super::{ServiceError, compatibility, rights};
 use crate::compile;
 use crate::document::{self, Part, Resource};
@@ -23,19 +23,19 @@ pub(super) struct Draft<R> {
 /// Resolves, checks and stages one resource. Nothing is staged when it is what it was.
 pub(super) async fn stage<R: Resource>(
     txn: &mut Txn,
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&Org>,
     mut draft: Draft<R>,
 ) -> Result<Stored<R>, ServiceError> {
-    let directory = directory::around(txn, place.id, &mut draft.wire).await?;
+    let directory = directory::around(txn, scope.org, &mut draft.wire).await?;
     if draft.before.is_none() {
-        free(txn, place, &mut draft.wire).await?;
+        free(txn, scope, &mut draft.wire).await?;
     }
     if R::NOUN == Noun::Credential && draft.secret.is_none() {
         draft.secret = store::secret::of(txn, draft.wire.fields().id).await?;
     }
     let mut faults = Violations::default();
-    let ready = ready(place, org, &directory, draft, R::NOUN.text(), &mut faults)?;
+    let ready = ready(scope, org, &directory, draft, R::NOUN.text(), &mut faults)?;
     faults.finish(|| Some(()))?;
     let ready = ready.ok_or_else(|| ServiceError::field(R::NOUN.text(), "is not complete"))?;
     Ok(ready.stage(txn))
@@ -77,7 +77,7 @@ impl<R: Resource> Ready<R> {
 
 /// Resolves and checks one resource against what there is. `None` when faults were noted.
 pub(super) fn ready<R: Resource>(
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&Org>,
     directory: &Directory,
     draft: Draft<R>,
@@ -90,7 +90,7 @@ pub(super) fn ready<R: Resource>(
     named(&mut wire);
     let mut document = document::kept(wire);
     let wrapped = document.clone().wrap();
-    compatibility::check(place, org, directory, &wrapped, prefix, &mut found);
+    compatibility::check(scope, org, directory, &wrapped, prefix, &mut found);
     let mut own = Violations::default();
     document.check(&mut own);
     if let Some(owner) = document.fields().owner.map(|owner| owner.clone()) {
@@ -125,7 +125,7 @@ pub(super) fn ready<R: Resource>(
     let id = fields.id.clone();
     let put = Put {
         noun: R::NOUN,
-        org: place.id.to_owned(),
+        org: scope.org.to_owned(),
         name: fields.name.map_or_else(|| id.clone(), |name| name.clone()),
         owner: fields.owner.map_or_else(String::new, |owner| owner.clone()),
         id,
@@ -133,7 +133,7 @@ pub(super) fn ready<R: Resource>(
         payload,
         links,
         before: before.clone(),
-        created_by: place.principal.maker().to_owned(),
+        created_by: scope.principal.maker().to_owned(),
     };
     Ok(Some(Ready { document, put: Some(put), before }))
 }
@@ -153,11 +153,11 @@ pub(super) fn named<R: Resource>(wire: &mut R) {
 }
 
 /// Nothing bears the name yet.
-async fn free<R: Resource>(txn: &Txn, place: Place<'_>, wire: &mut R) -> Result<(), ServiceError> {
+async fn free<R: Resource>(txn: &Txn, scope: Scope<'_>, wire: &mut R) -> Result<(), ServiceError> {
     let fields = wire.fields();
     let id = fields.id.clone();
     let name = fields.name.map(|name| name.clone()).unwrap_or_default();
-    if !name.is_empty() && store::resource::find(txn, R::NOUN, place.id, &name).await?.is_some() {
+    if !name.is_empty() && store::resource::find(txn, R::NOUN, scope.org, &name).await?.is_some() {
         return Err(ServiceError::AlreadyThere { noun: R::NOUN.title(), name });
     }
     if store::resource::by_id(txn, R::NOUN, &id).await?.is_some() {
@@ -169,19 +169,19 @@ async fn free<R: Resource>(txn: &Txn, place: Place<'_>, wire: &mut R) -> Result<
 /// Takes chosen fields over and stages the result.
 pub(super) async fn change<R: Resource>(
     txn: &mut Txn,
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&Org>,
     mut found: Stored<R>,
     mut wire: R,
     chosen: &Chosen<R>,
 ) -> Result<Stored<R>, ServiceError> {
     same_etag(&found, wire.fields().etag)?;
-    rights::may_change(place.principal, org, R::NOUN, &found.row)?;
+    rights::may_change(scope.principal, org, R::NOUN, &found.row)?;
     let before = found.document.clone();
     chosen.apply(&mut found.document, &wire);
-    rights::may_name(txn, place, Some(before), found.document.clone()).await?;
+    rights::may_name(txn, scope, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
-    stage(txn, place, org, draft).await
+    stage(txn, scope, org, draft).await
 }
 
 /// Stages a resource that is changed by ourselves and refers to nothing new.

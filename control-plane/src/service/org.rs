@@ -11,7 +11,7 @@ use super::etag::same_etag;
 use super::fields::{self, Chosen};
 use super::plan::change as told;
 use super::resource::{ListRequest, show};
-use super::scope::{Place, live_org};
+use super::scope::{Scope, live_org};
 use super::{Caller, Changed, OrgCaller, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::{self, Least};
 use crate::compile;
@@ -66,7 +66,7 @@ impl Services {
         };
         let mut principal = caller.principal.clone();
         principal.resources.clear();
-        self.list_in(Place { id: "", principal: &principal }, request, among).await
+        self.list_in(Scope { org: "", principal: &principal }, request, among).await
     }
 
     /// Changes an organization; some fields are the operators' alone.
@@ -89,7 +89,7 @@ impl Services {
             .write(at.author(), move |txn| {
                 Box::pin(async move {
                     live_org(txn, &at.org.id).await?;
-                    let everywhere = Place { id: "", principal: &unnarrowed(&at) };
+                    let everywhere = Scope { org: "", principal: &unnarrowed(&at) };
                     let found = show::<Org>(txn, everywhere, &at.org.id, 0).await?;
                     change(txn, everywhere, None, found, wire, &chosen).await
                 })
@@ -247,9 +247,9 @@ async fn make_owner(txn: &mut Txn, caller: &Caller, org: &str, member: String) -
         role: Role::Owner.into(),
         ..Default::default()
     };
-    let place = Place { id: org, principal };
+    let scope = Scope { org: org, principal };
     let draft = Draft { wire: document, secret: None, before: None };
-    stage(txn, place, None, draft).await?;
+    stage(txn, scope, None, draft).await?;
     Ok(())
 }
 

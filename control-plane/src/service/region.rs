@@ -10,7 +10,7 @@ use super::etag::same_etag;
 use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::resource::{ListRequest, show};
-use super::scope::Place;
+use super::scope::Scope;
 use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::Principal;
 use crate::compile::under;
@@ -97,7 +97,7 @@ impl Services {
         };
         // A token that is for some resources still sees where they are served.
         let principal = Principal { resources: Vec::new(), ..caller.principal.clone() };
-        self.list_in(Place { id: "", principal: &principal }, request, among).await
+        self.list_in(Scope { org: "", principal: &principal }, request, among).await
     }
 
     /// Changes the fields that the mask names.

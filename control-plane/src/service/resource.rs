@@ -9,7 +9,7 @@ use super::draft::{Draft, change, stage};
 use super::etag::same_etag;
 use super::fields::{self, Chosen};
 use super::removal::remove;
-use super::scope::{Place, live_org};
+use super::scope::{Scope, live_org};
 use super::{
     Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, list_filter, rights,
 };
@@ -46,9 +46,9 @@ impl Services {
                     belongs(&mut wire, &org)?;
                     *wire.fields().id = id;
                     wire.inherit(&org.document);
-                    rights::may_name(txn, at.place(), None, wire.clone()).await?;
+                    rights::may_name(txn, at.scope(), None, wire.clone()).await?;
                     let draft = Draft { wire, secret: None, before: None };
-                    let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
+                    let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
                     rights::may_make(&at, &mut stored)?;
                     Ok::<_, ServiceError>(stored)
                 })
@@ -64,7 +64,7 @@ impl Services {
         reference: &str,
         revision: u64,
     ) -> Result<Stored<R>, ServiceError> {
-        show(&self.store, at.place(), reference, revision).await
+        show(&self.store, at.scope(), reference, revision).await
     }
 
     /// Of one organization.
@@ -73,13 +73,13 @@ impl Services {
         at: &OrgCaller,
         request: ListRequest,
     ) -> Result<Page<Stored<R>>, ServiceError> {
-        self.list_in(at.place(), request, None).await
+        self.list_in(at.scope(), request, None).await
     }
 
     /// Of an organization or of the installation; all, or those among some.
     pub(super) async fn list_in<R: Resource>(
         &self,
-        place: Place<'_>,
+        scope: Scope<'_>,
         request: ListRequest,
         among: Option<Vec<String>>,
     ) -> Result<Page<Stored<R>>, ServiceError> {
@@ -88,7 +88,7 @@ impl Services {
         let filter = list_filter::parse(&request.filter)?;
         let mut terms = filter.terms;
         for reference in filter.uses {
-            terms.push(Term::Uses(self.named(place.id, &reference).await?));
+            terms.push(Term::Uses(self.named(scope.org, &reference).await?));
         }
         let behind = match page.cursor::<3>()? {
             Some([way, key, id]) if way == cursor_kind(sort, descending) => {
@@ -103,12 +103,12 @@ impl Services {
             return Err(ServiceError::field("page_token", "is not one that a list call answered"));
         }
         let query = Query {
-            org: place.id.to_owned(),
+            org: scope.org.to_owned(),
             terms,
             sort,
             descending,
             behind,
-            among: narrowed(place.principal, R::NOUN, among),
+            among: narrowed(scope.principal, R::NOUN, among),
             limit: page.limit(),
         };
         let rows = store::resource::list(&self.store, R::NOUN, query).await?;
@@ -123,8 +123,8 @@ impl Services {
     async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
         let mut ids = Vec::new();
         for noun in list_filter::nouns_of(reference) {
-            let place = if directory::is_global(noun) { "" } else { org };
-            let found = store::resource::find(&self.store, noun, place, reference).await?;
+            let within = if directory::is_global(noun) { "" } else { org };
+            let found = store::resource::find(&self.store, noun, within, reference).await?;
             ids.extend(found.map(|row| row.id));
         }
         Ok(ids)
@@ -146,8 +146,8 @@ impl Services {
                 Box::pin(async move {
                     let org = live_org(txn, &at.org.id).await?;
                     belongs(&mut wire, &org)?;
-                    let found = show::<R>(txn, at.place(), &reference, 0).await?;
-                    change(txn, at.place(), Some(&org.document), found, wire, &chosen).await
+                    let found = show::<R>(txn, at.scope(), &reference, 0).await?;
+                    change(txn, at.scope(), Some(&org.document), found, wire, &chosen).await
                 })
             })
             .await?;
@@ -165,10 +165,10 @@ impl Services {
             .write(at.author().rehearsing(wanted.dry_run), move |txn| {
                 Box::pin(async move {
                     let org = live_org(txn, &at.org.id).await?;
-                    let found = show::<R>(txn, at.place(), &wanted.reference, 0).await?;
+                    let found = show::<R>(txn, at.scope(), &wanted.reference, 0).await?;
                     same_etag(&found, &wanted.etag)?;
                     rights::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
-                    let plan = remove(txn, at.place(), R::NOUN, found.row, &wanted.cascade).await?;
+                    let plan = remove(txn, at.scope(), R::NOUN, found.row, &wanted.cascade).await?;
                     plan.is_what_was_shown(&wanted.expected_plan)?;
                     Ok::<_, ServiceError>(plan)
                 })
@@ -206,17 +206,17 @@ fn narrowed(principal: &Principal, noun: Noun, among: Option<Vec<String>>) -> Op
 /// By name or id, as it is or as it was at a revision.
 pub(super) async fn show<R: Resource>(
     db: &impl Reader,
-    place: Place<'_>,
+    scope: Scope<'_>,
     reference: &str,
     revision: u64,
 ) -> Result<Stored<R>, ServiceError> {
     let missing = || ServiceError::NotFound { noun: R::NOUN.title(), name: reference.to_owned() };
     if revision != 0 {
-        return past(db, place, reference, revision).await?.ok_or_else(missing);
+        return past(db, scope, reference, revision).await?.ok_or_else(missing);
     }
-    let found = store::resource::read::<R>(db, place.id, reference).await?;
+    let found = store::resource::read::<R>(db, scope.org, reference).await?;
     let mut found = found.ok_or_else(missing)?;
-    if !rights::is_for(place.principal, &mut found) {
+    if !rights::is_for(scope.principal, &mut found) {
         return Err(missing());
     }
     Ok(found)
@@ -224,7 +224,7 @@ pub(super) async fn show<R: Resource>(
 
 async fn past<R: Resource>(
     db: &impl Reader,
-    place: Place<'_>,
+    scope: Scope<'_>,
     reference: &str,
     revision: u64,
 ) -> Result<Option<Stored<R>>, ServiceError> {
@@ -241,7 +241,7 @@ async fn past<R: Resource>(
             format!("is not kept any more: the oldest is {}", head.floor),
         ));
     }
-    let Some(change) = store::history::at_revision(db, R::NOUN, place.id, reference, revision).await? else {
+    let Some(change) = store::history::at_revision(db, R::NOUN, scope.org, reference, revision).await? else {
         return Ok(None);
     };
     let at = store::history::revision(db, change.rev.unsigned_abs()).await?;
@@ -260,7 +260,7 @@ async fn past<R: Resource>(
         created_by: String::new(),
     };
     let mut found = store::resource::with_document(db, row).await?;
-    Ok(rights::is_for(place.principal, &mut found).then_some(found))
+    Ok(rights::is_for(scope.principal, &mut found).then_some(found))
 }
 
 /// An organization inside a body: the path's, or none.

@@ -9,7 +9,7 @@ use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Role};
 
 use super::directory;
-use super::scope::Place;
+use super::scope::Scope;
 use super::{OrgCaller, ServiceError};
 use crate::authz::{self, Principal};
 use crate::document::{Part, Resource};
@@ -37,11 +37,11 @@ pub(super) fn may_make<R: Resource>(at: &OrgCaller, made: &mut Stored<R>) -> Res
 /// some of them.
 pub(super) async fn may_name<R: Resource>(
     txn: &Txn,
-    place: Place<'_>,
+    scope: Scope<'_>,
     before: Option<R>,
     mut after: R,
 ) -> Result<(), ServiceError> {
-    let allowed = &place.principal.resources;
+    let allowed = &scope.principal.resources;
     if allowed.is_empty() {
         return Ok(());
     }
@@ -52,7 +52,7 @@ pub(super) async fn may_name<R: Resource>(
             before.links().into_iter().map(|link| (link.part, link.to.clone())).collect::<Vec<_>>()
         })
         .collect();
-    let directory = directory::around(txn, place.id, &mut after).await?;
+    let directory = directory::around(txn, scope.org, &mut after).await?;
     let mut faults = Violations::default();
     for link in after.links().into_iter().filter(|link| Noun::CONFIGURATION.contains(&link.noun)) {
         let Some(id) = directory.id_of(link.noun, link.to) else { continue };
@@ -66,22 +66,22 @@ pub(super) async fn may_name<R: Resource>(
 
 /// Whether a caller may take away what uses another thing along with that.
 pub(super) fn may_take(
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&wire::Org>,
     noun: Noun,
     row: &resource_row::Model,
 ) -> Result<(), ServiceError> {
-    if !place.principal.resources.is_empty() && !place.principal.resources.contains(&row.id) {
+    if !scope.principal.resources.is_empty() && !scope.principal.resources.contains(&row.id) {
         return Err(ServiceError::Call("everything that would go along"));
     }
-    if delete_call(noun).is_some_and(|rule| !place.principal.is_for(rule.call)) {
+    if delete_call(noun).is_some_and(|it| !scope.principal.is_for(it.call)) {
         return Err(ServiceError::Call("everything that would go along"));
     }
-    may_change(place.principal, org, noun, row)
+    may_change(scope.principal, org, noun, row)
 }
 
 /// The call that removes a resource which can stand in the way of another one's removal.
-fn delete_call(noun: Noun) -> Option<authz::Rule> {
+fn delete_call(noun: Noun) -> Option<authz::Permission> {
     match noun {
         Noun::Target => Some(authz::DELETE_TARGET),
         Noun::Credential => Some(authz::DELETE_CREDENTIAL),
@@ -100,16 +100,16 @@ fn delete_call(noun: Noun) -> Option<authz::Rule> {
 
 /// Whether a caller may take out of a proxy the mention of a thing that goes.
 pub(super) fn may_detach(
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&wire::Org>,
     row: &resource_row::Model,
 ) -> Result<(), ServiceError> {
-    let resources = &place.principal.resources;
+    let resources = &scope.principal.resources;
     let narrow = !resources.is_empty() && !resources.contains(&row.id);
-    if narrow || !place.principal.is_for(authz::UPDATE_PROXY.call) {
+    if narrow || !scope.principal.is_for(authz::UPDATE_PROXY.call) {
         return Err(ServiceError::Call("everything that would change along"));
     }
-    may_change(place.principal, org, Noun::Proxy, row)
+    may_change(scope.principal, org, Noun::Proxy, row)
 }
 
 /// Whether what is not shared may be changed or put to use: by who made it, by admins and by owners.

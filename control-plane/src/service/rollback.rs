@@ -203,7 +203,7 @@ pub(super) fn put_of<R: Resource>(
 ) -> Result<Option<store::Put>, ServiceError> {
     let prefix = format!("{}[{}]", R::NOUN.collection(), resource.clone().fields().id);
     let draft = Draft { wire: resource, secret, before };
-    Ok(ready(at.place(), Some(org), directory, draft, &prefix, faults)?.and_then(|ready| ready.put))
+    Ok(ready(at.scope(), Some(org), directory, draft, &prefix, faults)?.and_then(|ready| ready.put))
 }
 
 async fn secrets_of(

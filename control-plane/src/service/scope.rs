@@ -8,22 +8,22 @@ use crate::store::{self, Reader, Stored};
 
 /// Where a resource belongs: an organization, or the installation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct Scope<'a> {
     /// Empty for the installation.
-    pub(super) id: &'a str,
+    pub(super) org: &'a str,
     pub(super) principal: &'a Principal,
 }
 
 impl Caller {
     /// The installation, for what belongs to no organization.
-    pub(super) fn installation(&self) -> Place<'_> {
-        Place { id: "", principal: &self.principal }
+    pub(super) fn installation(&self) -> Scope<'_> {
+        Scope { org: "", principal: &self.principal }
     }
 }
 
 impl OrgCaller {
-    pub(super) fn place(&self) -> Place<'_> {
-        Place { id: &self.org.id, principal: &self.caller.principal }
+    pub(super) fn scope(&self) -> Scope<'_> {
+        Scope { org: &self.org.id, principal: &self.caller.principal }
     }
 }
 

@@ -9,7 +9,7 @@ use rr_contract::wire::management::{self as wire, Role, Token};
 
 use super::draft::{Draft, restage, stage};
 use super::etag::same_etag;
-use super::scope::{self, Place};
+use super::scope::{self, Scope};
 use super::{Caller, Changed, Page, PageRequest, ServiceError, Services, fields};
 use crate::authz::{Principal, TABLE, service_of};
 use crate::noun::Noun;
@@ -87,9 +87,9 @@ impl Services {
                     if store::token::by_hash(txn, &hash).await?.is_some() {
                         return Err(ServiceError::field("secret_hash", "is that of another token"));
                     }
-                    let place = Place { id: "", principal: maker };
+                    let scope = Scope { org: "", principal: maker };
                     let draft = Draft { wire, secret: None, before: None };
-                    let stored = stage(txn, place, None, draft).await?;
+                    let stored = stage(txn, scope, None, draft).await?;
                     if maker.bootstrap {
                         store::token::spend(txn, &maker.token);
                     }
@@ -232,8 +232,8 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
     }
     for (i, call) in wire.calls.iter().enumerate() {
         let known = match call.strip_suffix(".*") {
-            Some(service) => TABLE.iter().any(|rule| service_of(rule.call) == service),
-            None => TABLE.iter().any(|rule| rule.call == call),
+            Some(service) => TABLE.iter().any(|it| service_of(it.call) == service),
+            None => TABLE.iter().any(|it| it.call == call),
         };
         if !known {
             return Err(ServiceError::field(

@@ -14,7 +14,7 @@ use rr_contract::wire::fleet::{self, Effect};
 use rr_contract::wire::management::{self as wire, Document, Role, document};
 
 use super::draft::{Draft, ready};
-use super::scope::{Place, live_org};
+use super::scope::{Scope, live_org};
 use super::{ServiceError, Services, directory};
 use crate::authz::Principal;
 use crate::document::{Resource, each};
@@ -215,14 +215,14 @@ pub(super) async fn put_of<R: Resource>(
         orgs: vec![(org.to_owned(), Role::Owner)],
         ..Principal::default()
     };
-    let place = Place { id: org, principal: &system };
+    let scope = Scope { org: org, principal: &system };
     let secret = match R::NOUN {
         Noun::Credential => store::secret::of(txn, &row.id).await?,
         _ => None,
     };
     let draft = Draft { wire: resource, secret, before: Some(row.clone()) };
     let mut faults = Violations::default();
-    let found = ready(place, Some(&owner.document), &directory, draft, R::NOUN.text(), &mut faults);
+    let found = ready(scope, Some(&owner.document), &directory, draft, R::NOUN.text(), &mut faults);
     let ready = match found {
         Ok(ready) => ready,
         Err(ServiceError::Store(error)) => return Err(error.into()),

@@ -31,7 +31,7 @@ pub(super) struct Input {
 
 /// Checks a request against its route, and moves `If-Match` to the field that means the same.
 pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]) -> Result<Input, Invalid> {
-    let scales = Scales::new(route.asked().class.heavy());
+    let scales = Scales::new(route.operation().class.heavy());
     let mut check =
         Check { schema: route.schema, violations: Violations::default(), scales, is_heavy: false };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));

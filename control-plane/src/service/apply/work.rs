@@ -179,7 +179,7 @@ impl Work<'_> {
         let secret = self.secrets.rows.get(&id).or_else(|| self.secrets.there.get(&id)).cloned();
         let draft = draft::Draft { wire: resource, secret, before: before.clone() };
         let ready = draft::ready(
-            self.at.place(),
+            self.at.scope(),
             Some(&self.org.document),
             directory,
             draft,

@@ -1,4 +1,4 @@
-//! Guard rails of the management port: how often, how long, how much and how many at once.
+//! Throttle rails of the management port: how often, how long, how much and how many at once.
 //!
 //! The same for gRPC and REST, and in front of both: nothing here knows a message or the store. What a
 //! listener bounds for all ports is in `runtime::patience`.
@@ -85,7 +85,7 @@ impl Class {
     }
 }
 
-/// Why a call is not let through.
+/// Why the throttle refused a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("too many calls: try again in {} s", seconds(*.0))]
@@ -136,7 +136,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// The counts of one port.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct Throttle {
     limits: Limits,
     /// Of tokens that authentication let in: others could be made up without end.
     tokens: Rates<[u8; 32]>,
@@ -146,7 +146,7 @@ pub(crate) struct Guard {
     bytes: Room,
 }
 
-impl Guard {
+impl Throttle {
     pub(crate) fn new(limits: Limits) -> Self {
         let rates = || (limits.token_rate, limits.token_burst);
         Self {

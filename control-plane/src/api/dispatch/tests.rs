@@ -1,4 +1,4 @@
-//! The guard in front of both ways in, over calls that do what a test wants.
+//! The throttle in front of both protocols, over calls that do what a test wants.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
@@ -14,14 +14,18 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
-use crate::authz::Rule;
-use crate::guard::Limits;
+use crate::authz::Permission;
+use crate::throttle::Limits;
 
 /// Finds everybody who presents anything but a made-up token.
 struct Open;
 
-impl Door for Open {
-    fn find<'a>(&'a self, head: &'a Head<'_>, _rule: Rule) -> BoxFuture<'a, Result<Principal, ServiceError>> {
+impl Authenticate for Open {
+    fn authenticate<'a>(
+        &'a self,
+        head: &'a Head<'_>,
+        _permission: Permission,
+    ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
         let token = head.headers.get("authorization").map(HeaderValue::as_bytes).unwrap_or_default();
         let found = match token {
             b"" => Err(ServiceError::Unauthenticated),
@@ -32,7 +36,7 @@ impl Door for Open {
     }
 }
 
-/// What stands behind the entry.
+/// What stands behind the dispatch.
 #[derive(Clone, Copy)]
 enum Behind {
     Answer,
@@ -43,11 +47,11 @@ enum Behind {
     Failure,
 }
 
-fn entry(limits: Limits, behind: Behind) -> axum::Router {
-    entry_of(limits, behind).router()
+fn router(limits: Limits, behind: Behind) -> axum::Router {
+    dispatch_to(limits, behind).router()
 }
 
-fn entry_of(limits: Limits, behind: Behind) -> Entry {
+fn dispatch_to(limits: Limits, behind: Behind) -> Dispatch {
     let grpc = tower::service_fn(move |_: Request| async move {
         let body = match behind {
             Behind::Answer => Body::empty(),
@@ -65,11 +69,11 @@ fn entry_of(limits: Limits, behind: Behind) -> Entry {
             Behind::Silence => std::future::pending().await,
         }
     });
-    Entry {
+    Dispatch {
         grpc: axum::Router::new().fallback_service(grpc),
         rest,
-        door: Arc::new(Open),
-        guard: Arc::new(Guard::new(limits)),
+        authenticator: Arc::new(Open),
+        throttle: Arc::new(Throttle::new(limits)),
         events: Events::new(&Observability::quiet("rr-control")),
     }
 }
@@ -100,7 +104,7 @@ async fn json(response: Response) -> Value {
 
 #[tokio::test]
 async fn a_caller_over_its_rate_is_told_when_to_come_again_on_both_ways() {
-    let router = entry(Limits { token_rate: 1, token_burst: 3, ..Limits::default() }, Behind::Answer);
+    let router = router(Limits { token_rate: 1, token_burst: 3, ..Limits::default() }, Behind::Answer);
     // The first counts for the address, for nobody knows the token yet.
     for _ in 0..4 {
         let answer = call(&router, grpc(OURS, "1H")).await;
@@ -123,7 +127,7 @@ async fn a_caller_over_its_rate_is_told_when_to_come_again_on_both_ways() {
 /// What the test above would show if nothing were bounded.
 #[tokio::test]
 async fn without_a_rate_every_call_passes() {
-    let router = entry(Limits { token_rate: 0, ..Limits::default() }, Behind::Answer);
+    let router = router(Limits { token_rate: 0, ..Limits::default() }, Behind::Answer);
     for _ in 0..1000 {
         let answer = call(&router, grpc(OURS, "1H")).await;
         assert!(Status::from_header_map(answer.headers()).is_none());
@@ -133,7 +137,7 @@ async fn without_a_rate_every_call_passes() {
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_ended_on_both_ways() {
     let limits = Limits { call: Duration::from_millis(20), ..Limits::default() };
-    let router = entry(limits, Behind::Silence);
+    let router = router(limits, Behind::Silence);
     let late = call(&router, rest()).await;
     assert_eq!(late.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(json(late).await["code"], "deadline-exceeded");
@@ -144,7 +148,7 @@ async fn a_call_that_takes_too_long_is_ended_on_both_ways() {
 #[tokio::test]
 async fn a_body_that_never_ends_is_a_call_that_takes_too_long() {
     let limits = Limits { call: Duration::from_millis(20), ..Limits::default() };
-    let router = entry(limits, Behind::Answer);
+    let router = router(limits, Behind::Answer);
     let (_sender, receiver) = mpsc::channel::<Result<bytes::Bytes, Infallible>>(1);
     let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
     let request = http::Request::post("/v1/orgs").header("authorization", "Bearer x");
@@ -154,14 +158,14 @@ async fn a_body_that_never_ends_is_a_call_that_takes_too_long() {
 
 #[tokio::test]
 async fn a_caller_may_give_a_call_less_time() {
-    let router = entry(Limits::default(), Behind::Silence);
+    let router = router(Limits::default(), Behind::Silence);
     let late = Status::from_header_map(call(&router, grpc(OURS, "20m")).await.headers()).expect("late");
     assert_eq!(late.code(), Code::DeadlineExceeded);
 }
 
 #[tokio::test]
 async fn a_stream_ends_at_the_time_that_its_caller_gave_it() {
-    let router = entry(Limits::default(), Behind::Stream);
+    let router = router(Limits::default(), Behind::Stream);
     let mut body = call(&router, grpc(FOREIGN, "20m")).await.into_body();
     let last = body.frame().await.expect("a frame").expect("is well").into_trailers().expect("trailers");
     assert_eq!(Status::from_header_map(&last).expect("a status").code(), Code::DeadlineExceeded);
@@ -173,7 +177,7 @@ async fn a_stream_ends_at_the_time_that_its_caller_gave_it() {
 async fn a_stream_that_fails_at_once_ends_with_its_head_though_its_caller_gave_it_a_time() {
     let watch = "/requestrocket.fleet.v1.FleetService/WatchNodes";
     for (timeout, stream) in [("1H", watch), ("20m", watch), ("1H", FOREIGN)] {
-        let answer = call(&entry(Limits::default(), Behind::Failure), grpc(stream, timeout)).await;
+        let answer = call(&router(Limits::default(), Behind::Failure), grpc(stream, timeout)).await;
         assert_eq!(Status::from_header_map(answer.headers()).expect("a status").code(), Code::NotFound);
         assert!(http_body::Body::is_end_stream(answer.body()), "{stream} in {timeout}");
     }
@@ -186,7 +190,7 @@ async fn nothing_of_a_body_is_read_before_a_token_was_found_good() {
             |_| -> std::task::Poll<Option<Result<bytes::Bytes, Infallible>>> { panic!("the body was read") },
         ))
     };
-    let router = entry(Limits::default(), Behind::Answer);
+    let router = router(Limits::default(), Behind::Answer);
     for token in ["", "Bearer made-up"] {
         let request = http::Request::post("/v1/orgs/acme:apply").header(CONTENT_TYPE, "application/json");
         let request = request.header("authorization", token).body(unread()).expect("a request");
@@ -203,7 +207,7 @@ async fn nothing_of_a_body_is_read_before_a_token_was_found_good() {
 
 #[tokio::test]
 async fn no_route_answers_anything_to_a_caller_without_a_token() {
-    let router = entry(Limits { token_rate: 0, ..Limits::default() }, Behind::Answer);
+    let router = router(Limits { token_rate: 0, ..Limits::default() }, Behind::Answer);
     for route in ROUTES.iter() {
         let path = route.template(|_, _| "x".to_owned()).replace(['{', '}'], "");
         for token in [None, Some(""), Some("Bearer made-up")] {
@@ -219,7 +223,7 @@ async fn no_route_answers_anything_to_a_caller_without_a_token() {
 
 #[tokio::test]
 async fn streams_over_the_limit_are_refused_until_one_ends() {
-    let router = entry(Limits { token_rate: 0, ..Limits::default() }, Behind::Stream);
+    let router = router(Limits { token_rate: 0, ..Limits::default() }, Behind::Stream);
     let mut open = Vec::new();
     let refused = loop {
         let answer = call(&router, grpc(FOREIGN, "1H")).await;
@@ -239,11 +243,11 @@ async fn streams_over_the_limit_are_refused_until_one_ends() {
 async fn where_a_caller_is_comes_from_the_connection_alone() {
     /// Remembers the address that it was told.
     struct Remembering(Arc<Mutex<Option<String>>>);
-    impl Door for Remembering {
-        fn find<'a>(
+    impl Authenticate for Remembering {
+        fn authenticate<'a>(
             &'a self,
             head: &'a Head<'_>,
-            _rule: Rule,
+            _permission: Permission,
         ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
             self.0.lock().expect("whole").clone_from(&head.address);
             Box::pin(std::future::ready(Ok(Principal::default())))
@@ -251,12 +255,12 @@ async fn where_a_caller_is_comes_from_the_connection_alone() {
     }
     for mut request in [grpc(OURS, "1H"), rest()] {
         let address = Arc::new(Mutex::new(None));
-        let mut entry = entry_of(Limits::default(), Behind::Answer);
-        entry.door = Arc::new(Remembering(Arc::clone(&address)));
+        let mut dispatch = dispatch_to(Limits::default(), Behind::Answer);
+        dispatch.authenticator = Arc::new(Remembering(Arc::clone(&address)));
         for name in ["requestrocket-peer", "x-forwarded-for", "forwarded"] {
             request.headers_mut().append(name, HeaderValue::from_static("10.9.9.9:1"));
         }
-        call(&entry.router(), request).await;
+        call(&dispatch.router(), request).await;
         assert_eq!(address.lock().expect("whole").as_deref(), Some("127.0.0.1:1"));
     }
 }
