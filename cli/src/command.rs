@@ -1,4 +1,6 @@
-//! The command tree: every noun and verb, and what each of them runs.
+//! The command tree: every command, and the function that it runs.
+//!
+//! The files below are the commands, one file a noun. The tree alone names all of them.
 
 mod apply;
 mod audit;
@@ -30,15 +32,15 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::field::Flags;
 use crate::session::{Global, Session};
 
-/// What the shell is told.
+/// Ends the help of `rrctl`.
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused or failed; of a wait also: not in time, or a node refuses something; of a check: something does not fit
-  2  used wrongly, or nobody agreed to what has to be agreed to";
+  1  refused or failed; a wait: out of time, or a node refuses a resource; a check: a difference
+  2  used wrongly, or a question was not answered with yes";
 
-/// Manages RequestRocket: organizations and their people, regions, targets, credentials, proxies, rules, filters,
-/// meters, and what the fleet runs.
+/// Manages RequestRocket: organizations and their members, regions, targets, credentials, proxies, rules, filters,
+/// meters, and the nodes of the fleet.
 #[derive(Parser)]
 #[command(name = "rrctl", version, max_term_width = 100, subcommand_required = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -56,7 +58,7 @@ enum Noun {
     /// Organizations: the tenants.
     #[command(subcommand)]
     Org(org::Verb),
-    /// Users: the people of the installation.
+    /// Users: the people who have an account in the installation.
     #[command(subcommand)]
     User(user::Verb),
     /// Members: the users of an organization and their roles.
@@ -68,48 +70,48 @@ enum Noun {
     /// Targets: upstream APIs.
     #[command(subcommand)]
     Target(target::Verb),
-    /// Credentials: what callers present, and what is injected.
+    /// Credentials: keys of callers, and secrets that are injected for upstreams.
     #[command(subcommand)]
     Credential(credential::Verb),
-    /// Proxies: what callers call.
+    /// Proxies: the addresses that callers call.
     #[command(subcommand)]
     Proxy(proxy::Verb),
-    /// Rules: which requests may pass.
+    /// Rules: which requests are allowed.
     #[command(subcommand)]
     Rule(rule::Verb),
-    /// Filters: what callers see of a response.
+    /// Filters: which fields of a response callers see.
     #[command(subcommand)]
     Filter(filter::Verb),
-    /// Meters: what is counted at a proxy, and how much of it is let through.
+    /// Meters: counts at a proxy, and limits on them.
     #[command(subcommand)]
     Meter(meter::Verb),
-    /// Makes the organization what files say, as one revision.
+    /// Changes the organization to the state that files describe, as one revision.
     Apply(Box<apply::ApplyArgs>),
-    /// Writes the organization as a file for apply, without secrets.
+    /// Writes the organization as a file for `rrctl apply`, without secrets.
     Export(export::ExportArgs),
-    /// Records of requests.
+    /// Records of the requests of callers.
     #[command(subcommand)]
     Request(request::Verb),
-    /// Nodes: what the fleet runs, and tokens to join it.
+    /// Nodes: their state, and tokens with which machines join the fleet.
     #[command(subcommand)]
     Node(node::Verb),
-    /// Shows regions, with how far their nodes are and what waits for a person.
+    /// Shows for each region how many nodes are up to date, and what waits for a decision.
     Fleet,
-    /// Says who runs which version of a resource, and why not the published one.
+    /// Shows which nodes run which version of a resource, and why any of them does not run the published one.
     Explain(fleet::ExplainArgs),
-    /// Published changes, who made them, and how far they have come.
+    /// Revisions: published changes, their authors, and whether nodes run them.
     #[command(subcommand)]
     Revision(revision::Verb),
-    /// The audit: who changed what, and whether history was rewritten.
+    /// The audit: the author of each change, and whether history was rewritten.
     #[command(subcommand)]
     Audit(audit::Verb),
-    /// Notifications: what somebody should look at.
+    /// Notifications: events that need attention.
     #[command(subcommand)]
     Notification(notification::Verb),
-    /// Tokens for this API.
+    /// Tokens for the management API.
     #[command(subcommand)]
     Token(token::Verb),
-    /// Shows who you are and what you may do.
+    /// Shows the user or service that the token belongs to, and its roles.
     Whoami,
 }
 

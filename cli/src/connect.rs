@@ -1,6 +1,6 @@
-//! Endpoint, token and TLS: how `rrctl` reaches the management API.
+//! Connections to the management API: endpoint, token and TLS.
 //!
-//! A token goes over plain HTTP only to loopback.
+//! A token is sent over plain HTTP only to loopback.
 
 use std::env;
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::fault;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the management API is, and who we are there.
+/// The address of the management API, the token, and the roots of trust.
 pub(crate) struct Endpoint {
     uri: Uri,
     token: Option<Secret>,
@@ -53,7 +53,7 @@ impl Endpoint {
             Some("http") => {
                 return Err(fault::usage(
                     &format!("endpoint {url:?} is not on this machine and not https"),
-                    "a token may not cross a network in the clear; use https",
+                    "a token may not be sent in the clear over a network; use https",
                 ));
             }
             _ => return Err(bad("is neither http nor https")),
@@ -65,13 +65,13 @@ impl Endpoint {
         self.connect_for(CALL_TIMEOUT).await
     }
 
-    /// The same place, for the bearer of another token.
+    /// The same endpoint with another token.
     pub(crate) fn bearing(&self, token: &Secret) -> Self {
         let token = Some(Secret::new(token.expose().to_vec()));
         Self { uri: self.uri.clone(), token, tls: self.tls.clone() }
     }
 
-    /// The same for calls that may take longer than others.
+    /// Connects with another limit on the time of a call.
     pub(crate) async fn connect_for(&self, call: Duration) -> Result<Connection> {
         let channel = tonic::transport::Endpoint::from(self.uri.clone())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -87,7 +87,7 @@ impl Endpoint {
                 let text = std::str::from_utf8(token.expose()).context("token is not text")?;
                 let mut value: MetadataValue<Ascii> = format!("Bearer {text}")
                     .parse()
-                    .context("token holds characters that none of ours has")?;
+                    .context("the token contains characters that cannot be in a token")?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -151,7 +151,7 @@ fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
     Ok(config)
 }
 
-/// The token of RRCTL_TOKEN, or else of a file.
+/// The token in RRCTL_TOKEN, or else in a file.
 pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>> {
     match env::var("RRCTL_TOKEN") {
         Ok(text) if !text.trim().is_empty() => Ok(Some(Secret::from(text.trim().to_owned()))),
@@ -161,7 +161,7 @@ pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>> {
 
 fn read_token(path: &Path) -> Result<Secret> {
     let text = std::fs::read_to_string(path).with_context(|| {
-        format!("read token file {}; `rrctl dev` prints where its own is", path.display())
+        format!("read token file {}; `rrctl dev` prints the path of its token file", path.display())
     })?;
     let token = Secret::from(text.trim().to_owned());
     if token.is_empty() {

@@ -1,4 +1,4 @@
-//! What went wrong, for a person: one line, every field at fault, and what to do.
+//! Errors as the user reads them: a sentence, every flag or field at fault, and the remedy; and the exit code.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tonic_types::StatusExt as _;
 
 use crate::field::Flags;
 
-/// Used wrongly: exit code 2.
+/// An error of usage: exit code 2.
 #[derive(Debug)]
 struct Usage {
     what: String,
@@ -24,25 +24,25 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// An error of usage: what is wrong, and the remedy.
+/// An error of usage: the fault and its remedy.
 pub(crate) fn usage(what: &str, remedy: &str) -> anyhow::Error {
     Usage { what: what.to_owned(), remedy: remedy.to_owned() }.into()
 }
 
-/// Something that should have gone on.
+/// An operation that ended too early: the fault and its remedy.
 pub(crate) fn ended(what: &str, remedy: &str) -> anyhow::Error {
     anyhow::anyhow!("{what}; {remedy}")
 }
 
-/// A file that is not TOML, or holds something unknown: one line that names file, line and what is wrong.
+/// An invalid TOML file: file, line and fault in one line.
 pub(crate) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let start = error.span().map_or(0, |span| span.start);
     let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
     let what = error.message().lines().next().unwrap_or_default();
-    anyhow::anyhow!("{}, line {line}: {what}; mend or remove the file", path.display())
+    anyhow::anyhow!("{}, line {line}: {what}; correct or remove the file", path.display())
 }
 
-/// The control plane did not answer.
+/// The control plane did not answer a connection.
 pub(crate) fn unreachable(
     endpoint: &tonic::transport::Uri,
     error: &tonic::transport::Error,
@@ -56,7 +56,7 @@ pub(crate) fn unreachable(
     )
 }
 
-/// Prints an error and chooses the exit code.
+/// Prints an error and returns the exit code.
 pub(crate) fn report(error: &anyhow::Error, flags: &Flags) -> ExitCode {
     crate::print::error(&text(error, flags));
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
@@ -101,7 +101,7 @@ fn of_status(status: &Status, flags: &Flags) -> String {
     let hint = match status.code() {
         Code::Unauthenticated => "; give a token with --token-file or RRCTL_TOKEN",
         Code::Unavailable => "; try again",
-        // What another kind of port says makes no sense as an answer of ours.
+        // Another kind of port answers like this.
         Code::Internal | Code::Unknown => "; is --endpoint the management port of a control plane?",
         _ => "",
     };
@@ -116,7 +116,7 @@ fn fault_of(subject: &str, fault: &str) -> String {
     if subject.is_empty() { fault.to_owned() } else { format!("{subject}: {fault}") }
 }
 
-/// Whether a call that failed certainly changed nothing. An answer that was lost says nothing of what was done.
+/// Whether a failed call certainly changed nothing. After a lost answer that is not known.
 pub(crate) fn is_certainly_undone(error: &anyhow::Error) -> bool {
     let code = error.downcast_ref::<Status>().map(Status::code);
     code.is_some_and(|code| {

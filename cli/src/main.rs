@@ -1,6 +1,8 @@
 //! `rrctl`: the command line of RequestRocket.
 //!
-//! Speaks only the contract, except `dev`, which starts both planes in this process.
+//! Modules, top to bottom: `command` (the tree and every command), `session`, `flags`, `connect`, `once`, `prompt`,
+//! `fault`, `print`, `field`. None imports from above.
+//! Speaks only the contract, except `command::dev`, which starts both planes in this process.
 //! Exit codes: 0 done, 1 refused or failed, 2 used wrongly.
 
 mod command;

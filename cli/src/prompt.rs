@@ -1,4 +1,6 @@
-//! Secrets from a person: by prompt, standard input or file, never by argument.
+//! Input of the user: secrets by prompt, standard input or file, and answers to questions.
+//!
+//! No secret is taken from an argument.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
@@ -8,17 +10,20 @@ use rr_contract::secret::Secret;
 
 use crate::fault;
 
-/// A secret value that is new: from a file (`-` is standard input), or typed twice without echo.
+/// Reads a new secret from a file (`-` is standard input), or from the terminal, typed twice without echo.
 pub(crate) fn read_new(what: &str, file: Option<&Path>, flag: &str) -> Result<Secret> {
     read(what, file, flag, |first| {
         if rpassword::prompt_password(format!("{what}, again: "))? == first {
             return Ok(());
         }
-        Err(fault::usage(&format!("the two entries of {what} differ"), "type it again"))
+        Err(fault::usage(
+            &format!("the two entries of the {what} differ"),
+            "start again and type the same twice",
+        ))
     })
 }
 
-/// One that exists already: whether it is right shows at once, so it is typed once.
+/// Reads an existing secret. A wrong one shows at once, so it is typed once.
 pub(crate) fn read_known(what: &str, file: Option<&Path>, flag: &str) -> Result<Secret> {
     read(what, file, flag, |_| Ok(()))
 }
@@ -48,19 +53,19 @@ fn read(
         None => {
             return Err(fault::usage(
                 &format!("no {what} was given"),
-                &format!("give {flag} FILE, or {flag} - to read standard input"),
+                &format!("give {flag} FILE, or {flag} - for standard input"),
             ));
         }
     };
-    // An editor puts a line end at the end of a file; no header can carry one.
+    // Editors end a file with a line feed; no header can carry one.
     let trimmed = text.trim_end_matches(['\r', '\n']).to_owned();
     if trimmed.is_empty() {
-        return Err(fault::usage(&format!("{what} is empty"), "give one"));
+        return Err(fault::usage(&format!("the {what} is empty"), "give one that is not"));
     }
     Ok(Secret::from(trimmed))
 }
 
-/// Goes on only when a person at a terminal says yes.
+/// Asks a yes-or-no question at the terminal; an error unless the answer is yes. `what` is the error without a terminal.
 pub(crate) fn confirm(question: &str, what: &str, remedy: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(fault::usage(what, remedy));
@@ -70,6 +75,6 @@ pub(crate) fn confirm(question: &str, what: &str, remedy: &str) -> Result<()> {
     std::io::stdin().read_line(&mut line).context("read the answer")?;
     match line.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(fault::usage("not confirmed; nothing was done", remedy)),
+        _ => Err(fault::usage("not confirmed: nothing was changed", remedy)),
     }
 }

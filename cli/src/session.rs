@@ -15,7 +15,7 @@ use crate::print::{Format, Printer};
 #[derive(Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Where the management API is.
+    /// URL of the management API.
     #[arg(
         long,
         global = true,
@@ -24,16 +24,17 @@ pub(crate) struct Global {
         value_name = "URL"
     )]
     endpoint: String,
-    /// File that holds the token. The token itself can be given in RRCTL_TOKEN, never as an argument.
+    /// File that holds the token. RRCTL_TOKEN can hold the token itself; no flag takes it.
     #[arg(long, global = true, env = "RRCTL_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Certificate authority (PEM) that the endpoint's certificate must come from; the system's own when not given.
+    /// PEM file of the certificate authority that signed the endpoint's certificate; the authorities of the system when
+    /// not given.
     #[arg(long, global = true, env = "RRCTL_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Organization, by name or id.
     #[arg(long, global = true, env = "RRCTL_ORG", value_name = "ORG")]
     org: Option<String>,
-    /// How answers are printed.
+    /// Format of the output.
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
@@ -46,7 +47,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Reads the token; connects to nobody yet.
+    /// Reads the token. Does not connect.
     pub(crate) fn open(global: Global) -> Result<Self> {
         let token = connect::token(global.token_file.as_deref())?;
         Ok(Self {

@@ -1,6 +1,6 @@
-//! `rrctl apply`: makes an organization what files say, as one revision.
+//! `rrctl apply`: changes an organization to the state that files describe, as one revision.
 //!
-//! Every apply is a plan first, and what is carried out is that plan: nobody agrees to one thing and gets another.
+//! The control plane makes a plan first, and carries out that plan or nothing.
 
 mod file;
 pub(crate) mod format;
@@ -24,39 +24,39 @@ use crate::print::{Row, line_out, note, plain};
 use crate::session::Session;
 use crate::{fault, prompt};
 
-/// Sets can be large.
+/// The longest time of a call: sets can be large.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// What a key takes in a file beside its name, and more.
+/// Room for a key in a file, beside its name.
 const KEY_ROOM: usize = 128;
 
 #[derive(Args)]
 pub(crate) struct ApplyArgs {
-    /// File, or folder of files, that end in .yaml, .yml or .json; `-` is standard input. Can be given more than once.
+    /// File, or folder of files, that end in .yaml, .yml or .json; `-` is standard input. Can be repeated.
     #[arg(long = "file", short = 'f', required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
-    /// Label put on every document that has no owner of its own.
+    /// Label for every document without an owner of its own.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "LABEL")]
     owner: String,
-    /// Removes what bears --owner and is not in the files.
+    /// Deletes resources that have the label of --owner and are not in the files.
     #[arg(long, requires = "owner")]
     prune: bool,
-    /// Shows the plan and does nothing.
+    /// Shows the plan and changes nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Only if the organization has not changed since this revision.
+    /// Refused if the organization has changed since this revision.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
     expect: u64,
     /// Carries the plan out without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
-    /// Waits until every connected node serves it, or so long, as `90s`; 30 seconds when no time is given.
+    /// Waits until every connected node serves the revision, for at most this time, as `90s`; 30 seconds without a time.
     #[arg(long, num_args = 0..=1, default_missing_value = "30s", require_equals = true, value_name = "DEADLINE", value_parser = crate::command::wait::deadline, conflicts_with = "dry_run")]
     wait: Option<Duration>,
-    /// Of --wait: ends with 0 although some nodes refuse something.
+    /// With --wait: ends with exit code 0 even if a node refuses a resource.
     #[arg(long, requires = "wait")]
     allow_refusals: bool,
-    /// File that the keys of new caller credentials are written to, a line each; made before the keys are. Printed when not
-    /// given.
+    /// New file that the keys of new caller credentials are written to, a line each; it is made before the keys. Without it
+    /// they are printed.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     keys_out: Option<PathBuf>,
     #[command(flatten)]
@@ -70,7 +70,10 @@ impl ApplyArgs {
         let org = session.org()?;
         let mut written = file::read(&self.files)?;
         if written.is_empty() && !self.prune {
-            return Err(fault::usage("the files hold no document", "`kind: target` and its fields make one"));
+            return Err(fault::usage(
+                "the files hold no document",
+                "a document is `kind: target` and its fields",
+            ));
         }
         let connection = session.endpoint.connect_for(TIMEOUT).await?;
         sealing::seal(&mut written, &connection, &org, &self.trust).await?;
@@ -95,16 +98,16 @@ impl ApplyArgs {
         if self.dry_run || planned.changes.is_empty() {
             return tell(&planned);
         }
-        // What a person agrees to goes where he reads, even when the output goes to a program.
+        // The user has to see the plan even when standard output goes to a program.
         show(&planned, |line| {
             note(line);
             Ok(())
         })?;
         if !self.yes {
             prompt::confirm(
-                "carry this out?",
-                "a plan is carried out only when somebody agrees, and nobody is here to",
-                "give --yes, or --dry-run to see the plan alone",
+                "carry out this plan?",
+                "cannot ask whether to carry out the plan: standard input is not a terminal",
+                "give --yes to agree, or --dry-run to see only the plan",
             )?;
         }
         let header = mg::ApplyHeader {
@@ -127,13 +130,13 @@ impl ApplyArgs {
             }),
             _ => Ok(()),
         };
-        // The set is applied, whoever hears of it: what comes of the keys does not keep the wait from its answer.
+        // The set is applied: a fault with the keys does not end the wait.
         let text = if session.print.is_json() {
             serde_json::to_string_pretty(&done)?
         } else if done.keys.is_empty() {
             summary(&done)
         } else {
-            note("the keys below are shown this once; callers send them in Authorization");
+            note("the keys below are shown only this once; callers send them in Authorization");
             [summary(&done).as_str(), std::str::from_utf8(keys.expose())?].join("\n")
         };
         let shown = if done.keys.is_empty() {
@@ -143,14 +146,14 @@ impl ApplyArgs {
         };
         let told = shown.and(kept);
         if let (Err(error), Some(_)) = (&told, self.wait) {
-            // Before what may take long.
+            // Told before the wait, which may take long.
             note(&format!("{error:#}"));
         }
         self.served(&session, done.revision).await?;
         told
     }
 
-    /// Waits where that was asked for.
+    /// Waits if --wait was given.
     async fn served(&self, session: &Session, revision: u64) -> Result<()> {
         match self.wait {
             Some(deadline) if revision != 0 => {
@@ -161,19 +164,19 @@ impl ApplyArgs {
     }
 }
 
-/// What to do where the answer to a set that was carried out, or was not, is lost.
+/// The remedy where the answer was lost, and it is not known whether the plan was carried out.
 fn unsure(status: tonic::Status) -> anyhow::Error {
     let error = anyhow::Error::from(status);
     if fault::is_certainly_undone(&error) {
         return error;
     }
     error.context(
-        "it is not known whether the set was applied: the same files applied again say so; keys of caller credentials that were \
-         made are lost then, and those credentials are to be deleted and made again",
+        "it is not known whether the plan was carried out: apply the same files again to see what is left. Keys of caller \
+         credentials that were created are lost; delete those credentials and create them again",
     )
 }
 
-/// A plan for people: a line for each change, and the sum.
+/// A plan as text: a line for each change, and the sum.
 fn show(outcome: &mg::ApplyOutcome, mut out: impl FnMut(&str) -> Result<()>) -> Result<()> {
     for change in &outcome.changes {
         let action = plain(change.action().as_str_name(), "APPLY_ACTION_");

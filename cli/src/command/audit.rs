@@ -1,4 +1,4 @@
-//! `rrctl audit`: who changed what, and whether the history is still the one that nodes have seen.
+//! `rrctl audit`: the author of each change, and whether history was rewritten.
 
 mod claim;
 mod edge;
@@ -16,38 +16,38 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Lists changes of the organization, or of the installation, newest first.
+    /// Lists the changes of the organization, or of the installation, newest first.
     List(Box<ListArgs>),
-    /// Writes every entry, oldest first, as a line of JSON each. For operators.
+    /// Writes every entry as a line of JSON, oldest first. Operators only.
     Export(ExportArgs),
-    /// Lists what known actors tried and were refused, newest first. For operators.
+    /// Lists refused calls of known tokens and users, newest first. Operators only.
     Refused {
-        /// Only by this token or user, by id.
+        /// Lists only those of this token or user, by id.
         #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
         actor: String,
         #[command(flatten)]
         newest: Newest,
     },
-    /// Recomputes the chain from the first revision and compares it with what the control plane and its nodes say.
-    /// For operators.
+    /// Recomputes the chain from the first revision and compares it with the heads of the control plane and its nodes.
+    /// Operators only.
     Verify(verify::VerifyArgs),
 }
 
 #[derive(Args)]
 pub(crate) struct ListArgs {
-    /// Changes of the installation instead of an organization's. For operators.
+    /// Lists the changes of the installation instead of an organization. Operators only.
     #[arg(long)]
     installation: bool,
-    /// Only of this resource, by id.
+    /// Lists only changes of this resource, by id. Lists with `-o wide` have ids.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     resource: String,
-    /// Only by this token or user, by id.
+    /// Lists only those of this token or user, by id.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     actor: String,
-    /// Made at this time or later, as `7d` (ago) or `2026-01-31`.
+    /// Start of the time, as `7d` (ago) or `2026-01-31`.
     #[arg(long, value_name = "WHEN")]
     since: Option<Moment>,
-    /// Made before this time.
+    /// End of the time, as `7d` (ago) or `2026-01-31`.
     #[arg(long, value_name = "WHEN")]
     until: Option<Moment>,
     #[command(flatten)]
@@ -56,10 +56,10 @@ pub(crate) struct ListArgs {
 
 #[derive(Args)]
 pub(crate) struct ExportArgs {
-    /// The first revision wanted.
+    /// First revision.
     #[arg(long, default_value_t = 1, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
     from: u64,
-    /// The last one; the newest when not given.
+    /// Last revision; the newest when not given.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
     to: u64,
 }

@@ -1,6 +1,6 @@
-//! `rrctl credential`: makes caller keys, and seals upstream secrets on this machine.
+//! `rrctl credential`: keys of callers, and secrets for upstreams, which are sealed on this machine.
 //!
-//! A value comes by prompt, standard input or file, never by argument, and leaves this process only sealed.
+//! A secret is read from a prompt, standard input or a file, never from an argument, and leaves this process only sealed.
 
 mod caller;
 pub(crate) mod sealing;
@@ -28,25 +28,25 @@ use self::sealing::SealingArgs;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a credential for callers and shows its key, this once.
+    /// Creates a credential for callers and shows its key, which is shown only this once.
     CreateCaller(Box<CallerArgs>),
-    /// Seals a secret for an upstream.
+    /// Creates a credential for an upstream: seals a secret.
     CreateUpstream(Box<UpstreamArgs>),
-    /// Gives an upstream credential its next value.
+    /// Replaces the secret of an upstream credential.
     ReplaceSecret(Box<ReplaceArgs>),
-    /// Lists the credentials of the organization, without their values.
+    /// Lists the credentials of the organization, without secrets.
     List(Listing),
-    /// Shows one, without its value.
+    /// Shows a credential, without its secret.
     Show {
         /// Name or id.
         credential: String,
-        /// As it was at this revision.
+        /// Shows it as it was at this revision; as it is now when not given.
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
         at: u64,
     },
-    /// Changes one, but not its value.
+    /// Changes a credential, except its secret.
     Update(Box<UpdateArgs>),
-    /// Removes one that no proxy uses, with its rules and filters. Asks first. Nothing brings it back.
+    /// Deletes a credential that no proxy uses, with its rules and filters. Asks first. It cannot be brought back.
     Delete {
         /// Name or id.
         credential: String,
@@ -61,13 +61,13 @@ pub(crate) enum Verb {
     },
 }
 
-/// What both kinds have.
+/// Settings of caller and upstream credentials.
 #[derive(Args)]
 struct Common {
-    /// Not accepted, and not injected, after this time, as `90d` or `2027-01-31`.
+    /// End, as `90d` or `2027-01-31`: after it the credential is neither accepted nor injected.
     #[arg(long, value_name = "WHEN")]
     not_after: Option<Moment>,
-    /// Takes --not-after back.
+    /// Removes the end.
     #[arg(long, conflicts_with = "not_after")]
     no_end: bool,
     #[command(flatten)]
@@ -79,19 +79,19 @@ struct Common {
 /// Kinds of upstream credential.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// The upstream asks for nothing.
+    /// The upstream needs no secret.
     None,
-    /// `Authorization: Bearer` and the value.
+    /// The secret goes into `Authorization: Bearer`.
     Bearer,
-    /// The value in a header.
+    /// The secret goes into a header of its own.
     ApiKey,
 }
 
 #[derive(Args)]
 pub(crate) struct UpstreamArgs {
-    /// `a-z`, `0-9` and `-`.
+    /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
     name: String,
-    /// How the upstream wants it.
+    /// The form in which the upstream takes the secret.
     #[arg(long, value_enum, default_value_t = Kind::Bearer)]
     kind: Kind,
     #[command(flatten)]
@@ -168,15 +168,18 @@ impl UpstreamArgs {
         let sealed = match self.kind {
             Kind::None if self.sealing.value_file.is_some() => {
                 return Err(fault::usage(
-                    "kind none has no value to seal",
-                    "leave --value-file out, or name another --kind",
+                    "--kind none has no secret to seal",
+                    "leave --value-file out, or give another --kind",
                 ));
             }
             Kind::None => None,
             Kind::Bearer => Some(self.sealing.seal(&connection, &org, id, 1, Slot::bearer()).await?),
             Kind::ApiKey => {
                 let header = self.sealing.header.clone().ok_or_else(|| {
-                    fault::usage("an API key needs the header it goes into", "give --header NAME")
+                    fault::usage(
+                        "--kind api-key needs the header that the secret goes into",
+                        "give --header NAME",
+                    )
                 })?;
                 let slot = Slot::header(&header, "")?;
                 Some(self.sealing.seal(&connection, &org, id, 1, slot).await?)
@@ -203,14 +206,17 @@ impl ReplaceArgs {
         let id: CredentialId = credential.id.parse().context("credential id in the answer")?;
         let Some(Usage::Upstream(upstream)) = &credential.usage else {
             return Err(fault::usage(
-                &format!("{} is a caller credential, whose key the control plane makes", credential.name),
-                "make another with `rrctl credential create-caller`",
+                &format!("{} is a caller credential: its key cannot be replaced", credential.name),
+                "create another with `rrctl credential create-caller`",
             ));
         };
         let bearer = upstream.kind() == mg::UpstreamKind::Bearer;
         let version = credential.version + 1;
         if !bearer && self.sealing.header.is_none() {
-            return Err(fault::usage("an API key needs the header it goes into", "give --header NAME"));
+            return Err(fault::usage(
+                "a credential of kind api-key needs the header that the secret goes into",
+                "give --header NAME",
+            ));
         }
         let sealed = self.sealing.seal(&connection, &org, id, version, Slot::bearer()).await?;
         let ask = self.consent.with(mg::ReplaceSecretRequest {
@@ -224,7 +230,7 @@ impl ReplaceArgs {
     }
 }
 
-/// Makes a credential; the key of a caller's comes back this once.
+/// Creates a credential. The answer holds the key of a caller credential, only this once.
 pub(crate) async fn create(
     connection: Connection,
     org: &str,

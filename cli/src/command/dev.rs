@@ -2,7 +2,7 @@
 //!
 //! The composition root of the command line, and the only part of it that names the planes. Everything is the
 //! real thing: the node joins with a token over TLS, the secret is sealed, the sample goes through the API.
-//! What is particular to it: a region key without a passphrase, and an upstream on loopback that is allowed.
+//! It differs in two things: the region key has no passphrase, and an upstream on loopback is allowed.
 
 mod echo;
 mod place;
@@ -24,22 +24,22 @@ use crate::print::line_out;
 use place::{Place, PortArgs};
 use sample::Sample;
 
-/// How long requests under way may take once a stop was asked for.
+/// The time that a stop waits for open requests.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Where the edge node keeps who it is, once it joined.
+/// The identity of the edge node, once it has joined.
 const EDGE_IDENTITY: &str = "edge/identity";
 
 #[derive(Args)]
 pub(crate) struct DevArgs {
-    /// Folder that holds the state; made when it is not there.
+    /// Folder of the state; made if it does not exist.
     #[arg(long, default_value = ".requestrocket-dev", value_name = "FOLDER", conflicts_with = "ephemeral")]
     dir: PathBuf,
-    /// Keeps nothing: the state is in a temporary folder that goes with the process.
+    /// Keeps the state in a temporary folder, which is removed at the end.
     #[arg(long)]
     ephemeral: bool,
     #[command(flatten)]
     ports: PortArgs,
-    /// How much is logged, to standard error.
+    /// Directives for the log, which is written to standard error.
     #[arg(long, default_value = "warn", value_name = "DIRECTIVES")]
     log_level: String,
 }
@@ -160,7 +160,7 @@ fn control_config(place: &Place) -> Result<rr_control_plane::Config> {
         fleet: Some(place.ports.fleet),
         admin: Some(place.ports.control_admin),
         drain: Some(DRAIN.as_secs()),
-        // A first start that was killed used its bootstrap token up and kept no token.
+        // A first start that was killed has used its bootstrap token up and kept no token.
         new_bootstrap_token: !place.path(sample::TOKEN_FILE).exists(),
         ..rr_control_plane::Settings::default()
     };
@@ -174,7 +174,7 @@ fn edge_config(place: &Place) -> Result<rr_data_plane::Config> {
         listen: Some(place.ports.edge),
         admin: Some(place.ports.edge_admin),
         workers: Some(2),
-        // The sample upstream is on loopback, which an edge node refuses unless it is told otherwise.
+        // The sample upstream is on loopback, which an edge node refuses by default.
         allow_upstream: Some(vec!["127.0.0.0/8".to_owned()]),
         drain: Some(DRAIN.as_secs()),
         ..rr_data_plane::Settings::default()

@@ -1,4 +1,4 @@
-//! `rrctl export`: an organization as a file that `rrctl apply` takes. Names stand for ids, and no secret is in it.
+//! `rrctl export`: an organization as a file for `rrctl apply`. References are names, and no secret is in the file.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::session::Session;
 
 #[derive(Args)]
 pub(crate) struct ExportArgs {
-    /// Only what bears this label.
+    /// Writes only resources with this label.
     #[arg(long, value_name = "LABEL")]
     owner: Option<String>,
 }
@@ -33,7 +33,9 @@ impl ExportArgs {
         if session.print.is_json() {
             return line_out(&serde_json::to_string_pretty(&written)?);
         }
-        line_out("# For `rrctl apply`. Values of credentials are not in it: those that are there stay.")?;
+        line_out(
+            "# For `rrctl apply`. It holds no secrets: an apply leaves the secrets of existing credentials as they are.",
+        )?;
         for one in &written {
             line_out(&format!("---\n{}", serde_saphyr::to_string(one)?.trim_end()))?;
         }
@@ -41,7 +43,7 @@ impl ExportArgs {
     }
 }
 
-/// Everything of an organization that an apply takes.
+/// Every resource of an organization that an apply takes.
 async fn read(connection: &Connection, org: &str, owner: Option<&str>) -> Result<Vec<mg::Document>> {
     let all = Listing::default();
     let targets = target::list(connection.clone(), org, &all).await?;
@@ -76,7 +78,7 @@ impl Names {
         self.0.extend(pairs.map(|(id, name)| (id.clone(), name.clone())));
     }
 
-    /// Puts the name in the place of an id. An id of something that this user may not see stays: it is taken too.
+    /// Replaces an id with its name. The id of a resource that the token may not see stays: an apply takes ids too.
     fn put(&self, reference: &mut String) {
         if let Some(name) = self.0.get(reference.as_str()) {
             reference.clone_from(name);
@@ -84,7 +86,7 @@ impl Names {
     }
 }
 
-/// A resource without what the control plane sets, and who keeps it.
+/// A resource without the fields that the control plane sets, and its owner.
 fn plain(resource: Resource, names: &Names) -> (Resource, String) {
     match resource {
         Resource::Target(mut one) => {

@@ -1,4 +1,4 @@
-//! `rrctl filter`: what callers see of a response.
+//! `rrctl filter`: which fields of a response callers see.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -15,12 +15,12 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a filter of JSON responses.
+    /// Creates a filter of JSON responses.
     Create {
-        /// `a-z`, `0-9` and `-`; made of the id when not given.
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
         #[arg(default_value = "", hide_default_value = true)]
         name: String,
-        /// What it belongs to: proxy/NAME, target/NAME or credential/NAME.
+        /// Parent of the filter: proxy/NAME, target/NAME or credential/NAME. Cannot be changed.
         #[arg(long, value_name = "KIND/NAME")]
         on: Parent,
         #[command(flatten)]
@@ -32,15 +32,15 @@ pub(crate) enum Verb {
     },
     /// Lists the filters of the organization.
     List(Listing),
-    /// Shows one.
+    /// Shows a filter.
     Show {
         /// Name or id.
         filter: String,
-        /// As it was at this revision.
+        /// Shows it as it was at this revision; as it is now when not given.
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
         at: u64,
     },
-    /// Changes one.
+    /// Changes a filter.
     Update {
         /// Name or id.
         filter: String,
@@ -53,7 +53,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Removes one.
+    /// Deletes a filter.
     Delete {
         /// Name or id.
         filter: String,
@@ -64,42 +64,42 @@ pub(crate) enum Verb {
     },
 }
 
-/// What is done, and to which fields.
+/// The action of a new filter, and its fields.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Does {
-    /// Keeps these fields and nothing else, as `id 'items[*].name'`.
+    /// Keeps these fields and removes all others, as `id 'items[*].name'`.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     retain: Vec<String>,
     /// Removes these fields.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     destroy: Vec<String>,
-    /// Puts a text in the place of these fields.
+    /// Replaces the values of these fields with a text.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     mask: Vec<String>,
 }
 
-/// The same, or as it was.
+/// A new action, or none.
 #[derive(Args)]
 #[group(multiple = false)]
 pub(crate) struct DoesNow {
-    /// Keeps these fields and nothing else, as `id 'items[*].name'`.
+    /// Keeps these fields and removes all others, as `id 'items[*].name'`.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     retain: Vec<String>,
     /// Removes these fields.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     destroy: Vec<String>,
-    /// Puts a text in the place of these fields.
+    /// Replaces the values of these fields with a text.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     mask: Vec<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// 0 to 1000. The filters of one parent run in this order.
+    /// 0 to 1000. The filters of a parent run in ascending order.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
     order: Option<u32>,
-    /// What --mask puts in the place of a value; `***` when never given.
+    /// Text that --mask replaces values with; `***` when never given.
     #[arg(long, value_name = "TEXT")]
     mask_with: Option<String>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `rrctl fleet`, `rrctl explain`, and what a person decides about a region.
+//! `rrctl fleet`, `rrctl explain`, `rrctl revision adopt` and `rrctl revision release`.
 
 use anyhow::Result;
 use clap::Args;
@@ -11,37 +11,36 @@ use crate::session::Session;
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
-    /// `org`, `target`, `credential`, `proxy`, `rule`, `filter` or `meter`.
+    /// Kind of the resource: `org`, `target`, `credential`, `proxy`, `rule`, `filter` or `meter`.
     kind: String,
-    /// Name or id.
+    /// Resource, by name or id.
     name: String,
 }
 
 #[derive(Args)]
 pub(crate) struct AdoptArgs {
-    /// Name or id.
+    /// Region, by name or id.
     #[arg(long)]
     region: String,
-    /// Lists what would differ, and does nothing.
+    /// Lists the differences and changes nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Caller credential that comes back to life although nodes saw it revoked, by id or as ORG/NAME; can be given more
-    /// than once.
+    /// Caller credential that is accepted again although nodes saw it revoked, by id or as ORG/NAME; can be repeated.
     #[arg(long = "revive", value_name = "CREDENTIAL")]
     revive: Vec<String>,
-    /// Decides without asking. Required where there is no terminal.
+    /// Adopts without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
 }
 
-/// Regions, with how far their nodes are.
+/// Lists regions and the state of their nodes.
 pub(crate) async fn states(session: Session) -> Result<()> {
     let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
     let reply = stub.list_region_states(fleet::ListRegionStatesRequest {}).await?.into_inner();
     session.print.list(&reply.regions)
 }
 
-/// Sends on what a region holds.
+/// Releases the revision that a region holds.
 pub(crate) async fn release(session: &Session, region: String, revision: u64) -> Result<()> {
     let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
     let ask = fleet::ReleaseRevisionRequest { region, revision };
@@ -67,7 +66,7 @@ impl ExplainArgs {
     }
 }
 
-/// What a region's nodes refuse and what callers get of it, a line each: resource, node and reason.
+/// A line for each refusal of the nodes of a region, and for each effect on callers: resource, node and reason.
 fn told(region: &fleet::ResourceInRegion) -> Vec<String> {
     let mut lines = Vec::new();
     for harm in &region.harms {
@@ -139,30 +138,30 @@ impl AdoptArgs {
         if self.dry_run {
             return show(&planned, line_out);
         }
-        // What a person agrees to goes where he reads, even when the output goes to a program.
+        // The user has to see the plan even when standard output goes to a program.
         show(&planned, |line| {
             note(line);
             Ok(())
         })?;
         if !self.yes {
             prompt::confirm(
-                "go on with this history?",
-                "a history is adopted only when somebody agrees, and nobody is here to",
-                "give --yes, or --dry-run to see what would differ",
+                "continue with the history of this database?",
+                "cannot ask whether to adopt this history: standard input is not a terminal",
+                "give --yes to agree, or --dry-run to see the differences",
             )?;
         }
         let ask = fleet::AdoptRevisionRequest { dry_run: false, expected_plan: planned.plan, ..ask };
         let done = stub.adopt_revision(ask).await?.into_inner().revision;
-        session
-            .print
-            .done(&format!("adopted at revision {done}; `rrctl fleet` shows when its nodes are in step"))
+        session.print.done(&format!(
+            "adopted at revision {done}; `rrctl fleet` shows when the nodes of the region are in step"
+        ))
     }
 }
 
-/// What an adopt would do, for people.
+/// The differences that an adoption resolves.
 fn show(planned: &fleet::AdoptRevisionResponse, mut out: impl FnMut(&str) -> Result<()>) -> Result<()> {
     for node in &planned.diverged {
-        out(&format!("{} stands at revision {} of another history", node.node, node.revision))?;
+        out(&format!("{} is at revision {} of another history", node.node, node.revision))?;
     }
     for it in &planned.differences {
         let action = plain(it.action().as_str_name(), "ADOPT_ACTION_");
@@ -174,7 +173,7 @@ fn show(planned: &fleet::AdoptRevisionResponse, mut out: impl FnMut(&str) -> Res
         out(&format!("… and {more} more"))?;
     }
     for node in &planned.unasked {
-        out(&format!("{node} could not be asked what it holds: it is not connected here"))?;
+        out(&format!("{node} could not be asked what it holds: it has no stream to this control plane"))?;
     }
     Ok(())
 }

@@ -12,31 +12,31 @@ use crate::flags::plan::Agreement;
 use crate::print::Row;
 use crate::session::Session;
 
-/// Which two revisions.
+/// The two revisions of a comparison.
 #[derive(Args)]
 pub(crate) struct DiffArgs {
-    /// The revision that was before.
+    /// Older revision.
     from: u64,
-    /// The revision after; the newest when not given.
+    /// Newer revision; the newest when not given.
     #[arg(default_value_t = 0, hide_default_value = true)]
     to: u64,
 }
 
-/// Where to go back to, and on what condition.
+/// The revision of a rollback, and its condition.
 #[derive(Args)]
 pub(crate) struct RollbackArgs {
-    /// Where to go back to.
+    /// Revision to go back to.
     revision: u64,
-    /// Only if the organization has not changed since this revision.
+    /// Refused if the organization has changed since this revision.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
     expect: u64,
     #[command(flatten)]
     agreement: Agreement,
-    /// Goes on although some resources cannot come back, and leaves those out; and although some connected node cannot
-    /// understand what comes back.
+    /// Rolls back even if some resources cannot be restored, and leaves those out; and even if a connected node does not
+    /// understand a restored resource.
     #[arg(long)]
     allow_partial: bool,
-    /// Goes on although it takes more than 50 resources and 30 % of what a region holds from its nodes.
+    /// Rolls back even if that removes more than 50 resources and more than 30 % of what the nodes of a region hold.
     #[arg(long)]
     allow_mass_removal: bool,
 }
@@ -45,7 +45,7 @@ impl DiffArgs {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
         let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
-        // What was newest on the first page stays the end of all of them.
+        // The newest revision at the first page is the end of every page.
         let mut to = self.to;
         let all = page::all(async |page_size, page_token| {
             let org = org.clone();

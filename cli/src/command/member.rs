@@ -13,32 +13,32 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Takes a user into the organization. Nobody gives more than he has.
+    /// Adds a user to the organization, with a role that is not above your own.
     Add {
         /// Name or id of the user.
         user: String,
-        /// What he may do.
+        /// Role of the member.
         #[arg(long, value_enum)]
         role: OrgRole,
     },
     /// Lists the members of the organization.
     List(Listing),
-    /// Shows one.
+    /// Shows a member.
     Show {
-        /// Name or id, of the member or the user.
+        /// Name or id of the member or the user.
         member: String,
     },
-    /// Gives a member another role.
+    /// Changes the role of a member.
     SetRole {
         /// Name or id.
         member: String,
-        /// What he may do from now on.
+        /// New role.
         #[arg(value_enum)]
         role: OrgRole,
         #[command(flatten)]
         condition: Condition,
     },
-    /// Takes a member out of the organization. Refused for the last owner.
+    /// Removes a member from the organization. Refused for the last owner.
     Remove {
         /// Name or id.
         member: String,

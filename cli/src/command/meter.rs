@@ -1,4 +1,4 @@
-//! `rrctl meter`: what is counted at a proxy, and how much of it is let through.
+//! `rrctl meter`: counts at a proxy, and limits on them.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -17,12 +17,12 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a meter.
+    /// Creates a meter.
     Create {
-        /// `a-z`, `0-9` and `-`; made of the id when not given.
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
         #[arg(default_value = "", hide_default_value = true)]
         name: String,
-        /// Proxy that it belongs to, by name or id.
+        /// Proxy that the meter belongs to, by name or id. Cannot be changed.
         #[arg(long, value_name = "PROXY")]
         on: String,
         #[command(flatten)]
@@ -34,15 +34,15 @@ pub(crate) enum Verb {
     },
     /// Lists the meters of the organization.
     List(Listing),
-    /// Shows one.
+    /// Shows a meter.
     Show {
         /// Name or id.
         meter: String,
-        /// As it was at this revision.
+        /// Shows it as it was at this revision; as it is now when not given.
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
         at: u64,
     },
-    /// Changes one. What it counts only-when changes part by part.
+    /// Changes a meter. Conditions change one by one: a flag that is not given leaves its condition as it is.
     Update {
         /// Name or id.
         meter: String,
@@ -55,7 +55,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Removes one.
+    /// Deletes a meter.
     Delete {
         /// Name or id.
         meter: String,
@@ -66,14 +66,14 @@ pub(crate) enum Verb {
     },
 }
 
-/// What is added up.
+/// The count of a new meter.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Counted {
     /// Counts requests.
     #[arg(long)]
     requests: bool,
-    /// Adds up a number of a JSON response, as `usage.total_tokens`.
+    /// Adds up a number in a JSON response, as `usage.total_tokens`.
     #[arg(long, value_name = "PATH")]
     value_path: Option<String>,
     /// Adds up a number in a header of the response.
@@ -81,14 +81,14 @@ pub(crate) struct Counted {
     value_header: Option<String>,
 }
 
-/// The same, or as it was.
+/// A new count, or none.
 #[derive(Args)]
 #[group(multiple = false)]
 pub(crate) struct CountedNow {
     /// Counts requests.
     #[arg(long)]
     requests: bool,
-    /// Adds up a number of a JSON response, as `usage.total_tokens`.
+    /// Adds up a number in a JSON response, as `usage.total_tokens`.
     #[arg(long, value_name = "PATH")]
     value_path: Option<String>,
     /// Adds up a number in a header of the response.
@@ -98,19 +98,19 @@ pub(crate) struct CountedNow {
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// So much a minute at each node; 0 means no limit.
+    /// Limit per minute at each node; 0 means no limit.
     #[arg(long, value_name = "COUNT")]
     per_minute: Option<u64>,
-    /// So much an hour at each node.
+    /// Limit per hour at each node; 0 means no limit.
     #[arg(long, value_name = "COUNT")]
     per_hour: Option<u64>,
-    /// So much a day at each node.
+    /// Limit per day at each node; 0 means no limit.
     #[arg(long, value_name = "COUNT")]
     per_day: Option<u64>,
-    /// So much a month at each node.
+    /// Limit per month at each node; 0 means no limit.
     #[arg(long, value_name = "COUNT")]
     per_month: Option<u64>,
-    /// Off: neither counts nor limits.
+    /// Whether it counts and limits.
     #[arg(long)]
     active: Option<bool>,
     #[command(flatten)]
@@ -142,7 +142,7 @@ impl CountedNow {
 }
 
 impl Settings {
-    /// Puts what was given over what there was.
+    /// Sets the fields whose flags were given, and names them in the mask.
     fn put(self, meter: &mut mg::Meter, mask: &mut Mask) -> Result<()> {
         mask.put("per_minute_per_node", &mut meter.per_minute_per_node, self.per_minute);
         mask.put("per_hour_per_node", &mut meter.per_hour_per_node, self.per_hour);

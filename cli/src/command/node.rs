@@ -1,6 +1,6 @@
-//! `rrctl node`: what the fleet runs, and tokens to join it.
+//! `rrctl node`: the state of nodes, and tokens with which machines join the fleet.
 //!
-//! A token's secret is drawn here and never sent.
+//! The secret of a token is drawn here and never sent.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -30,64 +30,64 @@ use crate::session::Session;
 pub(crate) enum Verb {
     /// Lists nodes, connected or not.
     List {
-        /// Only of this region, by name or id.
+        /// Lists only nodes of this region, by name or id.
         #[arg(long, default_value = "", hide_default_value = true)]
         region: String,
-        /// Only those that somebody should look at.
+        /// Lists only nodes that need attention.
         #[arg(long)]
         unhealthy: bool,
-        /// Only connected ones that do not run all that is published for them.
+        /// Lists only connected nodes that do not run everything that is published for them.
         #[arg(long)]
         behind: bool,
     },
     /// Prints all nodes, then each change, until Ctrl-C.
     Watch {
-        /// Only of this region, by name or id.
+        /// Lists only nodes of this region, by name or id.
         #[arg(long, default_value = "", hide_default_value = true)]
         region: String,
-        /// Only those that somebody should look at.
+        /// Lists only nodes that need attention.
         #[arg(long)]
         unhealthy: bool,
     },
-    /// Shows one.
+    /// Shows a node.
     Show {
-        /// Id.
+        /// Id of the node.
         node: String,
     },
-    /// Says in one sentence what is the matter with a node.
+    /// Shows in one sentence what is wrong with a node.
     Why {
-        /// Id.
+        /// Id of the node.
         node: String,
     },
-    /// Takes a node out of service: it goes on answering, and its readiness says that no more is to be sent to it.
+    /// Takes a node out of service: it still answers requests, but is not ready, so that a load balancer sends it no more.
     Drain {
-        /// Id.
+        /// Id of the node.
         node: String,
     },
     /// Puts a node back into service.
     Undrain {
-        /// Id.
+        /// Id of the node.
         node: String,
     },
-    /// Tokens that let machines join a region.
+    /// Tokens with which machines join a region.
     #[command(subcommand)]
     Token(TokenVerb),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum TokenVerb {
-    /// Makes one.
+    /// Creates a token.
     Create(TokenArgs),
-    /// Lists those of a region, without their secrets.
+    /// Lists the tokens of a region, without secrets.
     List {
-        /// Name or id.
+        /// Region, by name or id.
         region: String,
     },
-    /// Makes one let nobody join any more. Nodes that have joined stay.
+    /// Revokes a token: no node can join with it. Nodes that have joined stay.
     Revoke {
-        /// Name or id of the region.
+        /// Region, by name or id.
         region: String,
-        /// Id of the token.
+        /// Id of the token, from `rrctl node token list`.
         token: String,
         #[command(flatten)]
         condition: Condition,
@@ -96,18 +96,18 @@ pub(crate) enum TokenVerb {
 
 #[derive(Args)]
 pub(crate) struct TokenArgs {
-    /// Name or id; must be the region of the key file.
+    /// Region of the key file, by name or id.
     region: String,
     #[command(flatten)]
     key: KeyFileArgs,
-    /// How many nodes may join with it.
+    /// Number of nodes that can join with it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     uses: u32,
-    /// Hours until nobody may join with it any more.
+    /// Hours until it ends.
     #[arg(long, default_value_t = 1, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=8760))]
     expires_in: u32,
-    /// File that the token is written to, before it is made: whatever happens then, it is there. Printed when not given, as
-    /// the only line on standard output.
+    /// New file that the token is written to before it is created. Without it, the token is the only line on standard
+    /// output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -169,7 +169,7 @@ impl TokenVerb {
                     }
                     file.keep();
                     return Err(error.context(format!(
-                        "it is not known whether the token was made; {} holds it, and `rrctl node token list {}` says",
+                        "it is not known whether the token was created; {} holds it, and `rrctl node token list {}` lists it if it was",
                         path.display(),
                         args.region
                     )));
@@ -182,7 +182,7 @@ impl TokenVerb {
     }
 }
 
-/// The nodes of a region, or of all when none is named.
+/// The nodes of a region, or of every region when none is named.
 pub(crate) async fn list(
     connection: Connection,
     region: &str,
@@ -209,7 +209,7 @@ async fn drain(session: &Session, node: String, undo: bool) -> Result<()> {
     let revision = stub.drain_node(fleet::DrainNodeRequest { node, undo }).await?.into_inner().revision;
     let state = if undo { "in service" } else { "out of service" };
     session.print.done(&match revision {
-        0 => format!("it was {state} already"),
+        0 => format!("it is {state} already"),
         revision => format!("{state} at revision {revision}"),
     })
 }
@@ -225,7 +225,7 @@ async fn watch(session: &Session, region: String, only_unhealthy: bool) -> Resul
             _ if session.print.is_json() => line_out(&serde_json::to_string(&reply)?)?,
             Some(Change::Node(node)) => session.print.line(&node)?,
             Some(Change::Gone(id)) => line_out(&format!("{id}  gone"))?,
-            Some(Change::Listed(_)) => note("these are all; changes follow"),
+            Some(Change::Listed(_)) => note("these are all nodes; changes follow"),
             None => {}
         }
         if !print::is_read() {
@@ -235,7 +235,7 @@ async fn watch(session: &Session, region: String, only_unhealthy: bool) -> Resul
     Err(fault::ended("the control plane ended the stream of nodes", "watch again"))
 }
 
-/// A token that is whole and of which nobody knows yet.
+/// A token that is complete and not registered yet.
 struct Drawn {
     connection: Connection,
     token: NodeToken,
@@ -254,14 +254,14 @@ impl Drawn {
         Ok(Self { connection, token: draft.finish(pin), statement, pin })
     }
 
-    /// Registers its public half.
+    /// Registers the public half.
     async fn register(self, region: &str) -> Result<NodeToken> {
         let ask = mg::CreateNodeTokenRequest { region: region.to_owned(), statement: Some(self.statement) };
         let reply = NodeTokenServiceClient::new(self.connection).create_node_token(ask).await?.into_inner();
         if pin(&reply.authority_pin)? != self.pin {
             return Err(fault::ended(
-                "the control plane names two certificate authorities, one before and one after the token was made",
-                "something between rrctl and the control plane may have changed an answer: revoke the token with `rrctl node token revoke`",
+                "the control plane named two certificate authorities, one before and one after the token was created",
+                "a machine between rrctl and the control plane may have changed an answer: revoke the token with `rrctl node token revoke`",
             ));
         }
         Ok(self.token)

@@ -1,4 +1,4 @@
-//! `rrctl notification`: what somebody should look at.
+//! `rrctl notification`: events that need attention.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -12,42 +12,42 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Lists them, newest first.
+    /// Lists notifications, newest first.
     List {
         #[command(flatten)]
         whose: Whose,
-        /// Only those that nobody marked as read.
+        /// Lists only unread ones.
         #[arg(long)]
         unread: bool,
         #[command(flatten)]
         newest: Newest,
     },
-    /// Shows one of the organization. It stays unread.
+    /// Shows a notification of the organization. It stays unread.
     Show {
-        /// Id.
+        /// Id of the notification.
         notification: String,
     },
-    /// Marks some as read.
+    /// Marks notifications as read.
     Read {
         #[command(flatten)]
         whose: Whose,
-        /// Ids.
+        /// Ids of the notifications.
         #[arg(required = true, value_name = "NOTIFICATION")]
         notifications: Vec<String>,
     },
-    /// Prints those of the organization that come from now on, until Ctrl-C.
+    /// Prints new notifications of the organization, until Ctrl-C.
     Watch,
 }
 
-/// Whose they are.
+/// The installation or an organization.
 #[derive(Args)]
 pub(crate) struct Whose {
-    /// Those of the installation instead of an organization's. For operators.
+    /// Notifications of the installation instead of an organization. Operators only.
     #[arg(long)]
     installation: bool,
 }
 
-/// The most that one call marks.
+/// The most notifications that a call marks.
 const MARKED: usize = 1000;
 
 impl Verb {

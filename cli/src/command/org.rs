@@ -1,4 +1,4 @@
-//! `rrctl org`: the tenants, and what changed in one.
+//! `rrctl org`: organizations, the tenants of an installation.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -15,9 +15,9 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes an organization; its maker becomes the owner.
+    /// Creates an organization; the user who creates it becomes its owner.
     Create {
-        /// `a-z`, `0-9` and `-`.
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
         name: String,
         #[command(flatten)]
         settings: Box<Settings>,
@@ -26,15 +26,15 @@ pub(crate) enum Verb {
     },
     /// Lists the organizations that you may see.
     List(Listing),
-    /// Shows one.
+    /// Shows an organization.
     Show {
         /// Name or id.
         org: String,
-        /// As it was at this revision.
+        /// Shows it as it was at this revision; as it is now when not given.
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
         at: u64,
     },
-    /// Changes one.
+    /// Changes an organization.
     Update {
         /// Name or id.
         org: String,
@@ -45,7 +45,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Hides one with everything in it and stops its proxies. Asks first. After 30 days it is gone for good.
+    /// Deletes an organization with everything in it and stops its proxies. Asks first. It can be brought back for 30 days.
     Delete {
         /// Name or id.
         org: String,
@@ -56,44 +56,44 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Brings back one that was deleted less than 30 days ago.
+    /// Brings back an organization that was deleted less than 30 days ago.
     Undelete {
-        /// Id: the name may be another's by now.
+        /// Id. The name does not do: another organization may have it by now.
         id: String,
         #[command(flatten)]
         consent: Consent,
     },
-    /// Shows what differs in the organization between two revisions.
+    /// Shows the differences of the organization between two revisions.
     Diff(crate::command::history::DiffArgs),
-    /// Brings the organization's resources back to where they were, as a new revision. Asks first. Secrets stay as
-    /// they are; credentials that were made since are deleted for good.
+    /// Brings the resources of the organization back to their state at a revision, as a new revision. Asks first.
+    /// Secrets are not changed; credentials that were created since are deleted for good.
     Rollback(crate::command::history::RollbackArgs),
 }
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// For people.
+    /// Name for people; any text.
     #[arg(long)]
     display_name: Option<String>,
-    /// Its proxies answer 402 while it is. For operators.
+    /// While it is suspended, its proxies answer 402. Operators only.
     #[arg(long)]
     suspended: Option<bool>,
-    /// Limits of each proxy that is made without its own.
+    /// Limits of each proxy that is created without limits of its own.
     #[command(flatten)]
     limits: LimitArgs,
-    /// Region that it may use, by name or id; can be given more than once, and replaces those before. For operators.
+    /// Region that it may use, by name or id; can be repeated. Replaces the old list. Operators only.
     #[arg(long = "allowed-region", value_name = "REGION")]
     allowed_regions: Vec<String>,
-    /// Takes back every --allowed-region: all shared regions are allowed. For operators.
+    /// Removes the list of --allowed-region: every shared region is allowed. Operators only.
     #[arg(long, conflicts_with = "allowed_regions")]
     any_region: bool,
-    /// Whether members share their `caller-credentials`, `upstream-credentials`, `targets` or `proxies`, as
-    /// `targets=off`; can be given more than once.
+    /// Whether its members share `caller-credentials`, `upstream-credentials`, `targets` or `proxies`, as `targets=off`;
+    /// can be repeated.
     #[arg(long = "share", value_name = "WHAT=on|off", value_parser = share)]
     share: Vec<Share>,
 }
 
-/// One switch of what members share.
+/// A kind of resource that members share, or not.
 #[derive(Debug, Clone, Copy)]
 struct Share(fn(&mut mg::Sharing) -> &mut bool, bool);
 
@@ -110,17 +110,17 @@ fn share(text: &str) -> Result<Share, String> {
         "upstream-credentials" => Ok(Share(|sharing| &mut sharing.upstream_credentials, state)),
         "targets" => Ok(Share(|sharing| &mut sharing.targets, state)),
         "proxies" => Ok(Share(|sharing| &mut sharing.proxies, state)),
-        _ => Err("it is one of caller-credentials, upstream-credentials, targets, proxies".to_owned()),
+        _ => Err("the kind is one of caller-credentials, upstream-credentials, targets, proxies".to_owned()),
     }
 }
 
 impl Settings {
-    /// Whether a part of a field is given, so that the rest of it must be read first.
+    /// Whether only a part of a field was given, so that the rest of it has to be read.
     const fn is_partial(&self) -> bool {
         self.limits.is_given() || !self.share.is_empty()
     }
 
-    /// Puts what was given over what there was.
+    /// Sets the fields whose flags were given, and names them in the mask.
     fn put(self, org: &mut mg::Org, mask: &mut Mask) {
         mask.put("display_name", &mut org.display_name, self.display_name);
         mask.put("suspended", &mut org.suspended, self.suspended);
@@ -138,7 +138,7 @@ impl Settings {
     }
 }
 
-/// What an unset field means.
+/// The meaning of an unset field.
 const EVERYTHING_SHARED: mg::Sharing =
     mg::Sharing { caller_credentials: true, upstream_credentials: true, targets: true, proxies: true };
 
@@ -204,8 +204,8 @@ impl Verb {
             Self::Undelete { id, consent } => {
                 if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
                     return Err(fault::usage(
-                        &format!("{id:?} is no id of an organization"),
-                        "its name may be another's by now; `rrctl audit list` has the id",
+                        &format!("{id:?} is not the id of an organization"),
+                        "another organization may have the name by now; `rrctl audit list --installation` has the id",
                     ));
                 }
                 let reply = stub

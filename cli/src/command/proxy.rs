@@ -1,4 +1,4 @@
-//! `rrctl proxy`.
+//! `rrctl proxy`: the addresses that callers call.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -14,9 +14,9 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a proxy.
+    /// Creates a proxy.
     Create {
-        /// `a-z`, `0-9` and `-`.
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
         name: String,
         #[command(flatten)]
         settings: Box<Settings>,
@@ -25,15 +25,15 @@ pub(crate) enum Verb {
     },
     /// Lists the proxies of the organization.
     List(Listing),
-    /// Shows one.
+    /// Shows a proxy.
     Show {
         /// Name or id.
         proxy: String,
-        /// As it was at this revision.
+        /// Shows it as it was at this revision; as it is now when not given.
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
         at: u64,
     },
-    /// Changes one.
+    /// Changes a proxy.
     Update {
         /// Name or id.
         proxy: String,
@@ -44,7 +44,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Removes one, with its rules, filters and meters.
+    /// Deletes a proxy, with its rules, filters and meters.
     Delete {
         /// Name or id.
         proxy: String,
@@ -57,25 +57,25 @@ pub(crate) enum Verb {
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// Caller credential that may use it; can be given more than once, and replaces those before.
+    /// Caller credential that may use it, by name or id; can be repeated. Replaces the old list.
     #[arg(long = "caller", value_name = "CREDENTIAL")]
     callers: Vec<String>,
-    /// Target that requests go to.
+    /// Target that requests are sent to, by name or id.
     #[arg(long)]
     target: Option<String>,
-    /// Upstream credential that is injected.
+    /// Upstream credential that is injected into requests, by name or id.
     #[arg(long = "upstream", value_name = "CREDENTIAL")]
     upstream: Option<String>,
-    /// Region that serves it; can be given more than once, and replaces those before.
+    /// Region that serves it, by name or id; can be repeated. Replaces the old list.
     #[arg(long = "region", value_name = "REGION")]
     regions: Vec<String>,
-    /// Off: callers get 403.
+    /// Whether it serves callers; an inactive proxy answers 403.
     #[arg(long)]
     active: Option<bool>,
-    /// Status of a refusal by a rule: 400 or 403. 400 when never given.
+    /// Status of a refusal by a rule: 400 or 403; 400 when never given.
     #[arg(long, value_name = "STATUS", value_parser = deny_status)]
     deny_status: Option<u32>,
-    /// Lets encoded slashes, backslashes and NUL through in paths.
+    /// Whether paths may contain encoded slashes, backslashes and NUL.
     #[arg(long)]
     opaque_paths: Option<bool>,
     #[command(flatten)]
@@ -90,12 +90,12 @@ fn deny_status(text: &str) -> Result<u32, String> {
     match text {
         "400" => Ok(400),
         "403" => Ok(403),
-        _ => Err("it is 400 or 403".to_owned()),
+        _ => Err("the status is 400 or 403".to_owned()),
     }
 }
 
 impl Settings {
-    /// Puts what was given over what there was.
+    /// Sets the fields whose flags were given, and names them in the mask.
     fn put(self, proxy: &mut mg::Proxy, mask: &mut Mask) {
         mask.put_all("caller_credentials", &mut proxy.caller_credentials, self.callers);
         mask.put("target", &mut proxy.target, self.target);
@@ -133,7 +133,7 @@ impl Verb {
             }
             Self::Update { proxy: name, settings, condition, consent } => {
                 let mut proxy = mg::Proxy::default();
-                // One limit is a part of a field: the other one must be known to stay.
+                // A limit is a part of a field: the other limit is read, so that it stays.
                 if settings.limits.is_given() {
                     let ask = mg::GetProxyRequest { org: org.clone(), proxy: name.clone(), revision: 0 };
                     proxy = stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `rrctl region`: makes a region's keys on this machine and uploads the public half.
+//! `rrctl region`: makes the keys of a region on this machine and uploads the public half.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -25,34 +25,34 @@ use crate::flags::trust::TrustFile;
 use crate::print::{Row, note, time};
 use crate::session::Session;
 
-/// How long secrets may be sealed to a statement before it is renewed.
+/// The life of a key statement: secrets are sealed to it until it is renewed.
 pub(crate) const STATEMENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a region and its keys.
+    /// Creates a region and its keys.
     Create(CreateArgs),
     /// Lists the regions that you may see.
     List(Listing),
-    /// Shows one.
+    /// Shows a region.
     Show {
         /// Name or id.
         region: String,
     },
-    /// Changes one.
+    /// Changes a region.
     Update {
         /// Name or id.
         region: String,
-        /// Where callers reach its edge: scheme, host and port.
+        /// URL at which callers reach the nodes of the region: scheme, host and port.
         #[arg(long)]
         base_url: Option<String>,
-        /// For people.
+        /// Name for people; any text.
         #[arg(long)]
         display_name: Option<String>,
         #[command(flatten)]
         condition: Condition,
     },
-    /// Removes one that no proxy, no sealed secret and no node needs. Asks first. Nothing brings it back.
+    /// Deletes a region that no proxy, no sealed secret and no node needs. Asks first. It cannot be brought back.
     Delete {
         /// Name or id.
         region: String,
@@ -65,27 +65,27 @@ pub(crate) enum Verb {
 
 #[derive(Args)]
 pub(crate) struct CreateArgs {
-    /// `a-z`, `0-9` and `-`.
+    /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
     name: String,
-    /// Where callers reach its edge: scheme, host and port.
+    /// URL at which callers reach the nodes of the region: scheme, host and port.
     #[arg(long, default_value = "", hide_default_value = true)]
     base_url: String,
-    /// For people.
+    /// Name for people; any text.
     #[arg(long, default_value = "", hide_default_value = true)]
     display_name: String,
-    /// The one organization that may use it, by name or id; shared by all when not given. Fixed.
+    /// The only organization that may use it, by name or id; every organization when not given. Cannot be changed.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ORG")]
     dedicated_to: String,
-    /// Where the private keys are written. Must not be there yet.
+    /// New file that the private keys are written to.
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
-    /// Where a second copy is written, on another disk. Asked for when not given.
+    /// New file for a second copy, on another disk. Asked for when not given.
     #[arg(long, value_name = "FILE", conflicts_with = "no_recovery_copy")]
     recovery_copy: Option<PathBuf>,
-    /// Makes no second copy: losing the key file means a new key and every secret entered again.
+    /// Makes no second copy. If the key file is lost, the region needs new keys and every secret has to be sealed again.
     #[arg(long)]
     no_recovery_copy: bool,
-    /// Where the fingerprint is noted for sealing from this machine.
+    /// File of fingerprints that the new one is added to, for sealing from this machine.
     #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
     regions_file: PathBuf,
     #[command(flatten)]
@@ -135,10 +135,7 @@ impl CreateArgs {
         let copy = self.recovery()?;
         for path in [Some(self.key_file.as_path()), copy.as_deref()].into_iter().flatten() {
             if path.exists() {
-                return Err(fault::usage(
-                    &format!("{} is there already", path.display()),
-                    "name another file",
-                ));
+                return Err(fault::usage(&format!("{} exists already", path.display()), "name another file"));
             }
         }
         let connection = session.endpoint.connect().await?;
@@ -147,7 +144,7 @@ impl CreateArgs {
         let text = key_file::write(&keys, &passphrase, &SystemEntropy);
         let now = SystemTime::now();
         let statement = keys.statement(now, now + STATEMENT_LIFE);
-        // All is on disk before anybody can seal to the keys; a refused call takes it away again.
+        // The files are on disk before anybody can seal to the keys; a refused call removes them.
         let noted = TrustFile::add(&self.regions_file, &self.name, &statement)?;
         let files = Written::write(&text, &self.key_file, copy.as_deref())?;
         let region = mg::Region {
@@ -162,7 +159,7 @@ impl CreateArgs {
         noted.keep();
         session.print.one(&region)?;
         note(&format!(
-            "fingerprint {} is noted in {}; check it in, or tell it to whoever seals to this region",
+            "fingerprint {} was added to {}; check that file in, or give the fingerprint to everybody who seals to this region",
             statement.fingerprint(),
             self.regions_file.display()
         ));
@@ -175,17 +172,17 @@ impl CreateArgs {
         }
         if !std::io::stdin().is_terminal() {
             return Err(fault::usage(
-                "nobody said where the recovery copy of the region's keys goes",
+                "no file was named for the recovery copy of the keys of the region",
                 "give --recovery-copy FILE, on another disk, or --no-recovery-copy",
             ));
         }
         note(
-            "Losing both the key file and its recovery copy means a new key, a new fingerprint, and every secret entered again.",
+            "If the key file and its recovery copy are both lost, the region needs new keys, and every secret has to be sealed again.",
         );
-        let answer = ask("where does the recovery copy go? ")?;
+        let answer = ask("file for the recovery copy: ")?;
         if answer.is_empty() {
             return Err(fault::usage(
-                "no place for the recovery copy",
+                "no file was named for the recovery copy",
                 "name one, or give --no-recovery-copy",
             ));
         }
@@ -200,7 +197,7 @@ fn ask(prompt: &str) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// Files that are taken away again unless they are kept.
+/// New files, removed when dropped unless they are kept.
 struct Written(Vec<PathBuf>);
 
 impl Written {
@@ -228,7 +225,7 @@ impl Drop for Written {
     }
 }
 
-/// Uploads the public half.
+/// Uploads the public half of the keys.
 pub(crate) async fn create(
     connection: Connection,
     statement: &RegionStatement,
@@ -240,7 +237,7 @@ pub(crate) async fn create(
     Ok(reply.region.unwrap_or_default())
 }
 
-/// Every region that you may see.
+/// Every region that the token may see.
 pub(crate) async fn list(connection: Connection) -> Result<Vec<mg::Region>> {
     list_some(connection, &Listing::default()).await
 }

@@ -1,4 +1,4 @@
-//! `rrctl request`: records of what callers did.
+//! `rrctl request`: records of the requests of callers.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -13,16 +13,16 @@ use crate::session::Session;
 pub(crate) enum Verb {
     /// Lists records, newest first.
     List {
-        /// Only of this proxy, by name or id.
+        /// Lists only requests to this proxy, by name or id.
         #[arg(long, default_value = "", hide_default_value = true)]
         proxy: String,
-        /// At most so many.
+        /// Lists at most this many.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=1000))]
         limit: i32,
     },
-    /// Shows one.
+    /// Shows a record.
     Show {
-        /// Request id, as in the header `requestrocket-request-id`.
+        /// Id of the request, from the header `requestrocket-request-id` of its response.
         request: String,
     },
 }

@@ -1,4 +1,4 @@
-//! `rrctl revision`: published changes, and who made them.
+//! `rrctl revision`: published changes and their authors; and decisions about a revision in a region.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -13,22 +13,22 @@ use crate::session::Session;
 pub(crate) enum Verb {
     /// Lists revisions, newest first.
     List(Newest),
-    /// Shows one.
+    /// Shows a revision.
     Show {
-        /// Its number.
+        /// Number of the revision.
         revision: u64,
     },
-    /// Waits until a revision has come to the nodes. A disconnected node is listed and not waited for. Ends with 1 when it has
-    /// not come in time, and when a node refuses something.
+    /// Waits until the nodes run a revision. Disconnected nodes are listed and not waited for. The exit code is 1 if time runs
+    /// out or a node refuses a resource.
     Wait(crate::command::wait::WaitArgs),
-    /// Goes on with this history where nodes of a region stand in another one: after a database was restored.
+    /// Makes the nodes of a region continue with the history of this database, after a restore.
     Adopt(crate::command::fleet::AdoptArgs),
-    /// Sends on a revision that is held because nodes crashed on it.
+    /// Releases a revision that is held in a region because nodes crashed on it.
     Release {
-        /// Name or id.
+        /// Region, by name or id.
         #[arg(long)]
         region: String,
-        /// The one that is held, as `rrctl fleet` shows it.
+        /// Number of the held revision, from `rrctl fleet`.
         revision: u64,
     },
 }
@@ -84,7 +84,7 @@ impl Row for mg::Revision {
         vec![
             self.revision.to_string(),
             time(self.at.as_ref()),
-            // What the control plane writes by itself has no token.
+            // A revision that the control plane wrote by itself has no token.
             self.actor.clone(),
             self.author.clone(),
             self.call.clone(),

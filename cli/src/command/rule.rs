@@ -1,4 +1,4 @@
-//! `rrctl rule`: which requests may pass.
+//! `rrctl rule`: which requests are allowed.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -15,12 +15,12 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a rule. In its scope every matching rule counts, and any that denies, denies.
+    /// Creates a rule. If several rules of a scope match a request, one that denies is enough to refuse it.
     Create {
-        /// `a-z`, `0-9` and `-`; made of the id when not given.
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
         #[arg(default_value = "", hide_default_value = true)]
         name: String,
-        /// What it belongs to: proxy/NAME, target/NAME or credential/NAME.
+        /// Parent of the rule: proxy/NAME, target/NAME or credential/NAME. Cannot be changed.
         #[arg(long, value_name = "KIND/NAME")]
         on: Parent,
         #[command(flatten)]
@@ -32,15 +32,15 @@ pub(crate) enum Verb {
     },
     /// Lists the rules of the organization.
     List(Listing),
-    /// Shows one.
+    /// Shows a rule.
     Show {
         /// Name or id.
         rule: String,
-        /// As it was at this revision.
+        /// Shows it as it was at this revision; as it is now when not given.
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
         at: u64,
     },
-    /// Changes one. What it is about changes part by part: an option that is not given leaves its part alone.
+    /// Changes a rule. Conditions change one by one: a flag that is not given leaves its condition as it is.
     Update {
         /// Name or id.
         rule: String,
@@ -53,7 +53,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Removes one.
+    /// Deletes a rule.
     Delete {
         /// Name or id.
         rule: String,
@@ -64,26 +64,26 @@ pub(crate) enum Verb {
     },
 }
 
-/// Yes or no.
+/// The effect of a new rule.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Says {
-    /// What it matches may pass.
+    /// Requests that match are allowed.
     #[arg(long)]
     allow: bool,
-    /// What it matches is refused.
+    /// Requests that match are refused.
     #[arg(long)]
     deny: bool,
 }
 
-/// Yes or no, or what it said before.
+/// A new effect, or none.
 #[derive(Args)]
 #[group(multiple = false)]
 pub(crate) struct SaysNow {
-    /// What it matches may pass.
+    /// Requests that match are allowed.
     #[arg(long)]
     allow: bool,
-    /// What it matches is refused.
+    /// Requests that match are refused.
     #[arg(long)]
     deny: bool,
 }
@@ -92,10 +92,10 @@ pub(crate) struct SaysNow {
 pub(crate) struct Settings {
     #[command(flatten)]
     when: When,
-    /// 0 to 1000: which of the rules that matched is reported, the highest. Never decides.
+    /// 0 to 1000. Of the rules that decide, the one with the highest priority is reported; it never changes the decision.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
     priority: Option<u32>,
-    /// For who reads the rule, and for the caller whom it refuses.
+    /// Text for readers of the rule, and for the caller of a refused request.
     #[arg(long)]
     notes: Option<String>,
     #[command(flatten)]
@@ -111,7 +111,7 @@ fn effect(allow: bool, deny: bool) -> Option<i32> {
 }
 
 impl Settings {
-    /// Puts what was given over what there was.
+    /// Sets the fields whose flags were given, and names them in the mask.
     fn put(self, rule: &mut mg::Rule, mask: &mut Mask) -> Result<()> {
         let when = Typed::from(self.when);
         if when.is_given() {

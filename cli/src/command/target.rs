@@ -1,4 +1,4 @@
-//! `rrctl target`.
+//! `rrctl target`: upstream APIs.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -15,11 +15,11 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a target.
+    /// Creates a target.
     Create {
-        /// `a-z`, `0-9` and `-`.
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
         name: String,
-        /// Scheme, host, port and base path of the API.
+        /// Scheme, host, port and base path of the API, as `https://api.example.com/v1`.
         #[arg(long)]
         base_url: String,
         #[command(flatten)]
@@ -29,19 +29,19 @@ pub(crate) enum Verb {
     },
     /// Lists the targets of the organization.
     List(Listing),
-    /// Shows one.
+    /// Shows a target.
     Show {
         /// Name or id.
         target: String,
-        /// As it was at this revision.
+        /// Shows it as it was at this revision; as it is now when not given.
         #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
         at: u64,
     },
-    /// Changes one.
+    /// Changes a target.
     Update {
         /// Name or id.
         target: String,
-        /// Scheme, host, port and base path.
+        /// Scheme, host, port and base path of the API, as `https://api.example.com/v1`.
         #[arg(long)]
         base_url: Option<String>,
         #[command(flatten)]
@@ -51,7 +51,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Removes one that no proxy uses, with its rules and filters.
+    /// Deletes a target that no proxy uses, with its rules and filters. Asks first.
     Delete {
         /// Name or id.
         target: String,
@@ -68,16 +68,16 @@ pub(crate) enum Verb {
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// Allows a base URL of http: secrets cross the network in the clear.
+    /// Allows a base URL of http: secrets are sent in the clear over the network.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     danger_plaintext: Option<bool>,
-    /// Seconds until the connection stands. The node's default is 5.
+    /// Longest time for a connection, in seconds; 5 when never given.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     connect_timeout: Option<std::time::Duration>,
-    /// Seconds until the response's head. The node's default is 30.
+    /// Longest time until the head of the response, in seconds; 30 when never given.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     response_timeout: Option<std::time::Duration>,
-    /// Path below the base URL that is asked for when the target is tried.
+    /// Path below the base URL that is requested when the target is tested.
     #[arg(long, value_name = "PATH")]
     test_path: Option<String>,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub(crate) struct Settings {
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
-    let wrong = || "it is a positive number of seconds".to_owned();
+    let wrong = || "write a positive number of seconds".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     std::time::Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }

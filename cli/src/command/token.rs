@@ -1,4 +1,4 @@
-//! `rrctl token`: tokens of people and services; and `rrctl whoami`.
+//! `rrctl token`: tokens of users and services; and `rrctl whoami`.
 
 use std::path::{Path, PathBuf};
 
@@ -23,18 +23,18 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a token that can do no more than you: a service's with --role, or a user's with --user.
+    /// Creates a token, for a service with --role or for a user with --user. It gets no rights that you do not have.
     Create(Box<CreateArgs>),
-    /// Lists tokens, without their secrets.
+    /// Lists tokens, without secrets.
     List,
-    /// Shows one, without its secret.
+    /// Shows a token, without its secret.
     Show {
-        /// Id, as `token list` shows it.
+        /// Id of the token, from `rrctl token list`.
         token: String,
     },
-    /// Makes a token open nothing any more. It stays in the list.
+    /// Revokes a token: it is refused from now on, and stays in the list.
     Revoke {
-        /// Id, as `token list` shows it.
+        /// Id of the token, from `rrctl token list`.
         token: String,
         #[command(flatten)]
         condition: Condition,
@@ -43,10 +43,10 @@ pub(crate) enum Verb {
 
 #[derive(Args)]
 pub(crate) struct CreateArgs {
-    /// For people.
+    /// Name for people; any text of 1 to 63 characters.
     name: String,
-    /// What a service may do, as `editor@acme`, `operator` or `region-operator@eu`; without `@` in the
-    /// organization of --org. Can be given more than once.
+    /// Role of a service, as `editor@acme`, `operator` or `region-operator@eu`; without `@`, in the organization of --org.
+    /// Can be repeated.
     #[arg(
         long = "role",
         value_name = "ROLE[@PLACE]",
@@ -54,20 +54,20 @@ pub(crate) struct CreateArgs {
         conflicts_with = "user"
     )]
     roles: Vec<Granted>,
-    /// User whose rights it has, by name or id.
+    /// User whose rights the token has, by name or id.
     #[arg(long, default_value = "", hide_default_value = true)]
     user: String,
-    /// Opens only this call, as `ProxyService.GetProxy` or `ProxyService.*`; can be given more than once.
+    /// Allows only this call, as `ProxyService.GetProxy` or `ProxyService.*`; can be repeated.
     #[arg(long = "call", value_name = "CALL")]
     calls: Vec<String>,
-    /// Opens only this resource and what belongs to it, by id; can be given more than once.
+    /// Allows only this resource and what belongs to it, by id; can be repeated. Lists with `-o wide` have ids.
     #[arg(long = "resource", value_name = "ID")]
     resources: Vec<String>,
-    /// When it ends, as `30d` or `2027-01-31`. Without it, it does not.
+    /// End, as `30d` or `2027-01-31`; the token has no end when not given.
     #[arg(long, value_name = "WHEN")]
     expires: Option<Moment>,
-    /// File that the token is written to, before it is made: whatever happens then, it is there. Printed when not given, as
-    /// the only line on standard output.
+    /// New file that the token is written to before it is created. Without it, the token is the only line on standard
+    /// output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -132,7 +132,7 @@ impl CreateArgs {
         let mut reply = match made {
             Ok(reply) => reply,
             Err(error) if fault::is_certainly_undone(&error) => return Err(error),
-            // The answer was lost, not what it was about: whoever bears the token can ask.
+            // Only the answer was lost: the token itself can ask whether it exists.
             Err(error) => match of_bearer(&session, &secret).await {
                 Some(token) => mg::CreateTokenResponse { token: Some(token), ..Default::default() },
                 None => return Err(error.context(nobody_knows(self.out.as_deref()))),
@@ -147,26 +147,26 @@ impl CreateArgs {
     }
 }
 
-/// What to do where the answer was lost and nobody could be asked.
+/// The remedy where the answer was lost and the token could not be tried.
 fn nobody_knows(out: Option<&Path>) -> String {
     match out {
         Some(path) => {
             let path = path.display();
             format!(
-                "it is not known whether the token was made; {path} holds it, and `rrctl --token-file {path} whoami` says"
+                "it is not known whether the token was created; {path} holds it, and `rrctl --token-file {path} whoami` shows whether it works"
             )
         }
-        None => "it is not known whether the token was made, and it was not kept; `rrctl token list` says, and with --out it is kept"
+        None => "it is not known whether the token was created, and its secret is lost; revoke it if `rrctl token list` shows it, and create another with --out"
             .to_owned(),
     }
 }
 
-/// A token's secret, drawn here: the control plane is sent its hash alone.
+/// Draws the secret of a token. The control plane is sent only its hash.
 pub(crate) fn draw_secret() -> (Secret, KeyHash) {
     api_key::make(KeyKind::Token, &draw(&SystemEntropy))
 }
 
-/// Makes the token of a secret that was drawn here.
+/// Creates the token of a secret that was drawn here.
 pub(crate) async fn create(
     connection: Connection,
     token: mg::Token,
@@ -176,20 +176,20 @@ pub(crate) async fn create(
     Ok(TokenServiceClient::new(connection).create_token(ask).await?.into_inner())
 }
 
-/// The token of a secret, where it opens anything.
+/// The token of a secret, if it works.
 async fn of_bearer(session: &Session, secret: &Secret) -> Option<mg::Token> {
     let connection = session.endpoint.bearing(secret).connect().await.ok()?;
     let reply = TokenServiceClient::new(connection).get_self(mg::GetSelfRequest {}).await.ok()?;
     reply.into_inner().token
 }
 
-/// Shows who the token's bearer is and what he may do.
+/// Shows the user or service that the token belongs to, and its roles.
 pub(crate) async fn whoami(session: Session) -> Result<()> {
     let mut stub = TokenServiceClient::new(session.endpoint.connect().await?);
     session.print.one(&Oneself(stub.get_self(mg::GetSelfRequest {}).await?.into_inner()))
 }
 
-/// Whoever asked.
+/// The caller.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Oneself(mg::GetSelfResponse);

@@ -1,4 +1,4 @@
-//! `rrctl user`: the people of the installation. For operators.
+//! `rrctl user`: the accounts of people. Operators only.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -12,21 +12,21 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a user, who may do nothing before he is a member or an operator.
+    /// Creates a user. A user who is neither a member nor an operator may do nothing.
     Create {
-        /// `a-z`, `0-9` and `-`.
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
         name: String,
         #[command(flatten)]
         settings: Settings,
     },
     /// Lists all users.
     List(Listing),
-    /// Shows one.
+    /// Shows a user.
     Show {
         /// Name or id.
         user: String,
     },
-    /// Changes one.
+    /// Changes a user.
     Update {
         /// Name or id.
         user: String,
@@ -35,17 +35,17 @@ pub(crate) enum Verb {
         #[command(flatten)]
         condition: Condition,
     },
-    /// Makes a user's tokens open nothing, until he is enabled again.
+    /// Disables a user: the tokens of the user are refused until the user is enabled again.
     Disable {
         /// Name or id.
         user: String,
     },
-    /// Makes a user's tokens work again.
+    /// Enables a user: the tokens of the user work again.
     Enable {
         /// Name or id.
         user: String,
     },
-    /// Removes one with memberships and tokens. Refused for the last owner of an organization.
+    /// Deletes a user with memberships and tokens. Refused for the last owner of an organization.
     Delete {
         /// Name or id.
         user: String,
@@ -56,13 +56,13 @@ pub(crate) enum Verb {
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// For people.
+    /// Name for people; any text.
     #[arg(long)]
     display_name: Option<String>,
-    /// For people.
+    /// E-mail address of the user.
     #[arg(long)]
     email: Option<String>,
-    /// Operator of the installation.
+    /// Whether the user is an operator of the installation.
     #[arg(long)]
     operator: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! `rrctl revision wait`: until a revision has come to the nodes.
+//! `rrctl revision wait`: waits until the nodes run a revision.
 
 use std::time::Duration;
 
@@ -12,39 +12,39 @@ use crate::fault;
 use crate::print::{Row, few, note};
 use crate::session::Session;
 
-/// What the answer may take beyond the deadline.
+/// Time for the answer beyond the deadline.
 const GRACE: Duration = Duration::from_secs(15);
 
 #[derive(Args)]
 pub(crate) struct WaitArgs {
-    /// Its number, or `head` for the newest.
+    /// Number of the revision, or `head` for the newest.
     #[arg(value_parser = revision)]
     revision: u64,
-    /// Only of this region, by name or id; can be given more than once. All when never given.
+    /// Waits only for nodes of this region, by name or id; can be repeated. All regions when not given.
     #[arg(long = "region", value_name = "REGION")]
     regions: Vec<String>,
-    /// How far.
+    /// Stage that the nodes have to reach.
     #[arg(long, value_enum, default_value_t = Stage::Serving)]
     stage: Stage,
-    /// How many of each region's connected nodes.
+    /// Share of the connected nodes of each region, in percent.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     percent: u32,
-    /// How long, as `30s` or `5m`; at most 10 minutes.
+    /// Longest time to wait, as `30s` or `5m`; at most 10 minutes.
     #[arg(long, default_value = "30s", value_parser = deadline)]
     deadline: Duration,
-    /// Ends with 0 although some nodes refuse something.
+    /// Ends with exit code 0 even if a node refuses a resource.
     #[arg(long)]
     allow_refusals: bool,
 }
 
-/// How far a revision has come on a node.
+/// A stage of a revision on a node.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
-    /// On disk, and in force for what comes.
+    /// In force for new requests, and on disk.
     Active,
-    /// Every traffic worker has run on it.
+    /// Every traffic worker uses it.
     Serving,
-    /// The node stayed alive on it for a while.
+    /// The node has run it for ten seconds without a crash.
     Proven,
 }
 
@@ -52,12 +52,15 @@ fn revision(text: &str) -> Result<u64, String> {
     if text == "head" {
         return Ok(0);
     }
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "it is a number, or `head`".to_owned())
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "a revision is a number, or `head`".to_owned())
 }
 
-/// A time to wait: seconds, or minutes.
+/// A time to wait, in seconds or minutes.
 pub(crate) fn deadline(text: &str) -> Result<Duration, String> {
-    let wrong = || "it is a time as 30s or 5m, 10 minutes at most".to_owned();
+    let wrong = || "write it like 30s or 5m; at most 10 minutes".to_owned();
     let (number, unit) = match text.strip_suffix('m') {
         Some(minutes) => (minutes, 60),
         None => (text.strip_suffix('s').unwrap_or(text), 1),
@@ -112,28 +115,31 @@ async fn wait(
     verdict
 }
 
-/// What an answer comes to. A node that refuses something may run less than the revision says: that is no success unless
-/// somebody said so.
+/// Whether the wait succeeded. A node that refuses a resource may not run all of the revision: that is a failure unless
+/// refusals are allowed.
 fn judge(answer: &fleet::WaitForRevisionResponse, allow_refusals: bool) -> Result<()> {
     if !answer.reached {
         return Err(fault::ended(
-            &format!("revision {} has not come to all nodes in time", answer.revision),
-            "`rrctl node list --behind` and `rrctl node why NODE` say which and why",
+            &format!("not all nodes run revision {} in time", answer.revision),
+            "`rrctl node list --behind` lists the others, and `rrctl node why NODE` shows the reason",
         ));
     }
     let refusing: Vec<String> = answer.regions.iter().flat_map(|region| &region.refusing).cloned().collect();
     if refusing.is_empty() {
         return Ok(());
     }
-    let what =
-        format!("revision {} has come, and some nodes refuse something: {}", answer.revision, few(&refusing));
+    let what = format!(
+        "the nodes run revision {}, and these refuse a resource: {}",
+        answer.revision,
+        few(&refusing)
+    );
     if allow_refusals {
-        note(&format!("{what}; `rrctl node why NODE` and `rrctl explain` say what"));
+        note(&format!("{what}; `rrctl node why NODE` and `rrctl explain` show which"));
         return Ok(());
     }
     Err(fault::ended(
         &what,
-        "`rrctl node why NODE` and `rrctl explain` say what; --allow-refusals takes it as done",
+        "`rrctl node why NODE` and `rrctl explain` show which; --allow-refusals accepts refusals",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Changes of a resource: which fields, by whom kept, and on what condition.
+//! Flags of changes: owner, condition, consent, and the mask of the fields that an update changes.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -7,29 +7,29 @@ use rr_contract::wire::{FieldMask, fleet, management as mg};
 use crate::fault;
 use crate::print::plain;
 
-/// On what condition something is changed or removed.
+/// The condition of an update or a removal.
 #[derive(Args)]
 pub(crate) struct Condition {
-    /// Only while it still bears this etag; `-o json` of `show` has it.
+    /// Refused unless the resource has this etag; `show -o json` prints it.
     #[arg(long = "if-etag", default_value = "", hide_default_value = true, value_name = "ETAG")]
     pub(crate) etag: String,
 }
 
 impl Condition {
-    /// The etag that was given, or that of what this machine read and changed a part of.
+    /// The etag that was given, or else that of the resource that was read to change a part of a field.
     pub(crate) fn or(self, read: String) -> String {
         if self.etag.is_empty() { read } else { self.etag }
     }
 }
 
-/// What a write agrees to beforehand. Verbs that cannot look at it do not take it.
+/// Consent to effects that the control plane otherwise refuses. Only writes that can have them take these flags.
 #[derive(Args, Clone, Copy, Default)]
 pub(crate) struct Consent {
-    /// Writes although some connected node cannot understand it: such nodes refuse it, and deny callers where it decides
-    /// who may do what.
+    /// Writes even if a connected node does not understand the change. Such a node refuses the resource, and denies
+    /// callers where the resource decides what they may do.
     #[arg(long)]
     pub(crate) allow_partial: bool,
-    /// Writes although it takes more than 50 resources and 30 % of what a region holds from its nodes.
+    /// Writes even if the change removes more than 50 resources and more than 30 % of what the nodes of a region hold.
     #[arg(long)]
     pub(crate) allow_mass_removal: bool,
 }
@@ -61,29 +61,29 @@ impl Consent {
     }
 }
 
-/// What goes with something that is removed.
+/// Resources that are removed along with another.
 #[derive(Args)]
 pub(crate) struct Cascade {
-    /// What uses it and may go with it, by id or as `proxies/NAME`; can be given more than once. A proxy that has another
-    /// caller credential is not deleted: it loses this one.
+    /// Resource that uses it and is removed too, by id or as `proxies/NAME`; can be repeated. A proxy that has other caller
+    /// credentials is kept and loses only this one.
     #[arg(long = "cascade", value_name = "USER")]
     pub(crate) users: Vec<String>,
 }
 
-/// Who keeps it.
+/// The label of the owner.
 #[derive(Args)]
 pub(crate) struct Owner {
-    /// Label of whoever keeps it by `rrctl apply`; empty means nobody.
+    /// Label of the set of files that manages the resource with `rrctl apply`; empty means none.
     #[arg(long, value_name = "LABEL")]
     pub(crate) owner: Option<String>,
 }
 
-/// What is said of a request that no rule matches.
+/// The effect on a request that no rule matches.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Effect {
-    /// It may pass.
+    /// The request is allowed.
     Allow,
-    /// It is refused.
+    /// The request is refused.
     Deny,
 }
 
@@ -96,15 +96,15 @@ impl Effect {
     }
 }
 
-/// What is put there when nothing was said.
+/// The default effect of a scope.
 #[derive(Args)]
 pub(crate) struct DefaultEffect {
-    /// What is said of a request that none of its rules matches; allow when never given.
+    /// Effect on a request that none of its rules matches; `allow` when never given.
     #[arg(long, value_enum)]
     pub(crate) default_effect: Option<Effect>,
 }
 
-/// What is said of a request that no rule matches, for people.
+/// The default effect as tables show it.
 pub(crate) fn default_effect(effect: fleet::Effect) -> String {
     match effect {
         fleet::Effect::Unspecified => "allow".to_owned(),
@@ -112,12 +112,12 @@ pub(crate) fn default_effect(effect: fleet::Effect) -> String {
     }
 }
 
-/// The fields that an update is about.
+/// The fields that an update changes.
 #[derive(Default)]
 pub(crate) struct Mask(Vec<String>);
 
 impl Mask {
-    /// Puts a value in its place when there is one.
+    /// Sets a field to a value that was given, and names the field.
     pub(crate) fn put<T>(&mut self, path: &str, place: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *place = value;
@@ -125,7 +125,7 @@ impl Mask {
         }
     }
 
-    /// The same of a list: an empty one says nothing.
+    /// The same for a list: an empty one was not given.
     pub(crate) fn put_all<T>(&mut self, path: &str, place: &mut Vec<T>, values: Vec<T>) {
         if !values.is_empty() {
             *place = values;
@@ -133,15 +133,18 @@ impl Mask {
         }
     }
 
-    /// Names a field whose value is in its place already.
+    /// Names a field that is set already.
     pub(crate) fn name(&mut self, path: &str) {
         self.0.push(path.to_owned());
     }
 
-    /// The mask. One that names nothing would mean something else to the API.
+    /// The mask. To the API an empty one means every field that is not empty, so it is refused here.
     pub(crate) fn finish(self) -> Result<Option<FieldMask>> {
         if self.0.is_empty() {
-            return Err(fault::usage("nothing to change was given", "`--help` lists what can be"));
+            return Err(fault::usage(
+                "no change was given",
+                "give at least one flag of those that `--help` lists",
+            ));
         }
         Ok(Some(FieldMask { paths: self.0 }))
     }

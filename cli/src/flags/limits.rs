@@ -1,15 +1,15 @@
-//! Limits of requests, as options and as text.
+//! Limits on requests: flags and text.
 
 use clap::Args;
 use rr_contract::wire::fleet;
 
-/// How many requests each node lets through.
+/// Numbers of requests that each node lets through.
 #[derive(Args)]
 pub(crate) struct LimitArgs {
-    /// Requests a minute at each node; 0 means no limit.
+    /// Limit of requests per minute at each node; 0 means no limit.
     #[arg(long, value_name = "REQUESTS")]
     per_minute: Option<u64>,
-    /// Requests a day at each node; 0 means no limit.
+    /// Limit of requests per day at each node; 0 means no limit.
     #[arg(long, value_name = "REQUESTS")]
     per_day: Option<u64>,
 }
@@ -19,7 +19,7 @@ impl LimitArgs {
         self.per_minute.is_some() || self.per_day.is_some()
     }
 
-    /// What there was, with what was given in its place. `None` when nothing was given.
+    /// The old limits with the given ones in place. `None` when no flag was given.
     pub(crate) fn over(&self, there: Option<fleet::Limits>) -> Option<fleet::Limits> {
         if !self.is_given() {
             return None;
@@ -35,13 +35,13 @@ impl LimitArgs {
     }
 }
 
-/// Limits as people write them: `100/minute 5000/day`.
+/// Limits as text: `100/minute 5000/day`.
 pub(crate) fn text(limits: &[(u64, &str)]) -> String {
     let set = limits.iter().filter(|(requests, _)| *requests > 0);
     set.map(|(requests, span)| format!("{requests}/{span}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Those of a proxy or an organization.
+/// The limits of a proxy or an organization as text.
 pub(crate) fn of(limits: Option<&fleet::Limits>) -> String {
     limits
         .map(|limits| text(&[(limits.per_minute_per_node, "minute"), (limits.per_day_per_node, "day")]))

@@ -1,4 +1,4 @@
-//! Which requests a rule or a meter is about, as options and as text.
+//! The requests that a rule or a meter matches: flags and text.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,9 +6,9 @@ use rr_contract::wire::fleet;
 
 use crate::fault;
 
-/// What was typed, whatever the options were called.
+/// The values of the flags, the same for rules and meters.
 pub(crate) struct Typed {
-    /// Forgets what there was before.
+    /// Drops the old conditions.
     pub(crate) every: bool,
     pub(crate) methods: Vec<String>,
     pub(crate) path: Option<String>,
@@ -18,29 +18,30 @@ pub(crate) struct Typed {
     pub(crate) body: Vec<String>,
 }
 
-/// The requests that a rule is about.
+/// The requests that a rule matches.
 #[derive(Args, Clone)]
 pub(crate) struct When {
-    /// Every request, whatever was said before; what is given beside it narrows that.
+    /// Matches every request: drops the old conditions. Conditions that are given with it apply.
     #[arg(long)]
     every_request: bool,
-    /// Method; can be given more than once.
+    /// HTTP method; can be repeated.
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<String>,
-    /// Regular expression, found anywhere in the path unless it is anchored with ^ and $.
+    /// Regular expression that is searched for in the path; ^ and $ anchor it.
     #[arg(long, value_name = "REGEX")]
     path: Option<String>,
-    /// Turns --path round: where the expression is not found.
+    /// Negates --path: matches paths in which the expression is not found.
     #[arg(long, requires = "path")]
     path_absent: bool,
-    /// Header whose name and value are found by these expressions, as `^x-env$=^test`; `!` before it: there is none.
-    /// Can be given more than once, and all must fit.
+    /// Header whose name and value match these regular expressions, as `^x-env$=^test`; `!` before it: no such header.
+    /// Can be repeated; all must match.
     #[arg(long = "header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
-    /// The same of a pair of the query.
+    /// The same for a parameter of the query.
     #[arg(long, value_name = "NAME=VALUE")]
     query: Vec<String>,
-    /// Field of a JSON body whose value is found by this expression, as `user.role=^admin$`; `!` before it: there is none.
+    /// Field of a JSON body whose value matches this regular expression, as `user.role=^admin$`; `!` before it: no such
+    /// field. Can be repeated; all must match.
     #[arg(long, value_name = "PATH=REGEX")]
     body: Vec<String>,
 }
@@ -48,25 +49,26 @@ pub(crate) struct When {
 /// The requests that a meter counts.
 #[derive(Args, Clone)]
 pub(crate) struct OnlyWhen {
-    /// Counts every request, whatever was said before; what is given beside it narrows that.
+    /// Counts every request: drops the old conditions. Conditions that are given with it apply.
     #[arg(long)]
     every_request: bool,
-    /// Counts only this method; can be given more than once.
+    /// Counts only this HTTP method; can be repeated.
     #[arg(long = "only-when-method", value_name = "METHOD")]
     methods: Vec<String>,
-    /// Counts only paths in which this expression is found.
+    /// Counts only requests in whose path this regular expression is found.
     #[arg(long = "only-when-path", value_name = "REGEX")]
     only_path: Option<String>,
-    /// Turns --only-when-path round: where the expression is not found.
+    /// Negates --only-when-path: counts requests in whose path the expression is not found.
     #[arg(long = "only-when-path-absent", requires = "only_path")]
     path_absent: bool,
-    /// Counts only with a header whose name and value are found by these expressions; `!` before it: without one.
+    /// Counts only requests with a header whose name and value match these regular expressions; `!` before it: without one.
     #[arg(long = "only-when-header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
-    /// The same of a pair of the query.
+    /// The same for a parameter of the query.
     #[arg(long = "only-when-query", value_name = "NAME=VALUE")]
     query: Vec<String>,
-    /// Counts only with a field of a JSON body whose value is found by this expression; `!` before it: without one.
+    /// Counts only requests with a field of a JSON body whose value matches this regular expression; `!` before it:
+    /// without one.
     #[arg(long = "only-when-body", value_name = "PATH=REGEX")]
     body: Vec<String>,
 }
@@ -96,8 +98,7 @@ impl Typed {
                 && self.body.is_empty())
     }
 
-    /// What there was, with each part that was given in the place of the old one. `None` when nothing is left
-    /// that narrows.
+    /// The old match with the given conditions in place. `None` when no condition is left.
     pub(crate) fn over(self, there: Option<fleet::RequestMatch>) -> Result<Option<fleet::RequestMatch>> {
         let mut found = if self.every { fleet::RequestMatch::default() } else { there.unwrap_or_default() };
         if !self.methods.is_empty() {
@@ -132,8 +133,8 @@ fn pairs(option: &str, texts: &[String]) -> Result<Vec<fleet::PairCheck>> {
                 text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
             if name.is_empty() && value.is_none_or(str::is_empty) {
                 return Err(fault::usage(
-                    &format!("{option} says neither name nor value"),
-                    "write it like '^x-env$=^test', or '!^x-env$' for none of that name",
+                    &format!("{option} has neither a name nor a value"),
+                    "write it like '^x-env$=^test', or '!^x-env$' for requests without that name",
                 ));
             }
             let some = |text: &str| (!text.is_empty()).then(|| pattern(text));
@@ -144,7 +145,7 @@ fn pairs(option: &str, texts: &[String]) -> Result<Vec<fleet::PairCheck>> {
 
 fn body(text: &str) -> Result<fleet::BodyCheck> {
     let (absent, text) = negated(text);
-    // A key in brackets may hold the sign itself: `a["b=c"]`.
+    // A key in brackets may contain the equals sign: `a["b=c"]`.
     let mut depth = 0_u32;
     let split = text.char_indices().find(|(_, c)| {
         match c {
@@ -157,8 +158,8 @@ fn body(text: &str) -> Result<fleet::BodyCheck> {
     let (path, value) = split.map_or((text, None), |(at, _)| (&text[..at], Some(&text[at + 1..])));
     if path.is_empty() {
         return Err(fault::usage(
-            "--body does not say which field",
-            "write it like 'user.role=^admin$', or '!user.role' for none there",
+            "--body names no field",
+            "write it like 'user.role=^admin$', or '!user.role' for requests without that field",
         ));
     }
     let value = value.filter(|value| !value.is_empty()).map(pattern);
@@ -169,7 +170,7 @@ fn negated(text: &str) -> (bool, &str) {
     text.strip_prefix('!').map_or((false, text), |rest| (true, rest))
 }
 
-/// A match in one line, for a table.
+/// A match in one line.
 pub(crate) fn text(found: Option<&fleet::RequestMatch>) -> String {
     let Some(found) = found else { return "every request".to_owned() };
     let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! Times as people type them: `2026-01-31`, `2026-01-31T08:00:00Z`, or a span from now, `30d`.
+//! Times on the command line: `2026-01-31`, `2026-01-31T08:00:00Z`, or a span from now, `30d`.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -6,18 +6,18 @@ use std::time::{Duration, SystemTime};
 use pbjson_types::Timestamp;
 use rr_contract::model::time::timestamp;
 
-/// A time, or a span whose other end is now.
+/// A time, or a span that starts or ends now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     At(SystemTime),
     Span(Duration),
 }
 
-/// The furthest span. Keeps sums within what a time can hold.
+/// The longest span: sums stay within the range of a time.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Moment {
-    /// A span counts from now on.
+    /// The time; a span is added to now.
     pub(crate) fn ahead(self) -> Timestamp {
         timestamp(match self {
             Self::At(time) => time,
@@ -25,7 +25,7 @@ impl Moment {
         })
     }
 
-    /// A span counts back from now.
+    /// The time; a span is subtracted from now.
     pub(crate) fn ago(self) -> Timestamp {
         timestamp(match self {
             Self::At(time) => time,
@@ -38,7 +38,7 @@ impl FromStr for Moment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no time; write 30d, 12h, 2026-01-31 or 2026-01-31T08:00:00Z");
+        let wrong = || format!("{text:?} is not a time; write 30d, 12h, 2026-01-31 or 2026-01-31T08:00:00Z");
         if let Some(span) = span(text) {
             return if span <= LONGEST { Ok(Self::Span(span)) } else { Err(wrong()) };
         }

@@ -1,32 +1,32 @@
-//! Lists: the options that they take, and one loop over their pages.
+//! Lists: their flags, and the loop over their pages.
 
 use anyhow::{Result, bail};
 use clap::Args;
 
-/// The most that an answer holds.
+/// The largest page that the API answers.
 const PAGE: usize = 1000;
 
-/// Which ones, and in what order.
+/// Filter and order of a list.
 #[derive(Args, Default)]
 pub(crate) struct Listing {
-    /// Only those that fit, as `name = pay* AND created_at > 2026-01-01T00:00:00Z`. Fields are `name`, `owner`,
-    /// `uses`, `created_at` and the like; operators `=`, `!=`, `<`, `<=`, `>`, `>=`.
+    /// Lists only what matches, as `name = pay* AND created_at > 2026-01-01T00:00:00Z`. Fields: `name`, `owner`, `uses`,
+    /// `created_at`, `updated_at`; operators: `=`, `!=`, `<`, `<=`, `>`, `>=`.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TERMS")]
     pub(crate) filter: String,
-    /// `name`, `created_at` or `updated_at`, with ` desc` behind it for the other way; by name when not given.
+    /// `name`, `created_at` or `updated_at`, followed by ` desc` for descending order; `name` when not given.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "FIELD")]
     pub(crate) order_by: String,
 }
 
-/// How many of a list that has no end.
+/// Length of a list that grows without end.
 #[derive(Args)]
 pub(crate) struct Newest {
-    /// At most so many.
+    /// Lists at most this many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
-/// Every item of every page. `page` is given a size and a token, and answers items and the next token.
+/// Every item of every page. `page` takes a size and a token, and answers the items and the next token.
 pub(crate) async fn all<T>(page: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String)>) -> Result<Vec<T>> {
     first(usize::MAX, page).await
 }
@@ -56,7 +56,9 @@ async fn first<T>(
             return Ok(items);
         }
         if next == token {
-            bail!("control plane answers the same page again; it or what stands before it is broken");
+            bail!(
+                "the control plane answered the same page twice; the control plane or a proxy before it is at fault"
+            );
         }
         token = next;
     }

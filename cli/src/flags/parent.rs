@@ -1,10 +1,10 @@
-//! What a rule or a filter belongs to, as it is typed and shown: `proxy/NAME`, `target/NAME`, `credential/NAME`.
+//! The parent of a rule or a filter on the command line: `proxy/NAME`, `target/NAME`, `credential/NAME`.
 
 use std::str::FromStr;
 
 use rr_contract::wire::management as mg;
 
-/// What something belongs to, by name or id.
+/// The resource that a rule or a filter belongs to, by name or id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Parent {
     Proxy(String),
@@ -54,7 +54,7 @@ macro_rules! of {
 of!(rule);
 of!(filter);
 
-/// A parent for people, as it is typed.
+/// A parent as it is typed.
 pub(crate) fn text(parent: Option<Parent>) -> String {
     match parent {
         Some(Parent::Proxy(name)) => format!("proxy/{name}"),

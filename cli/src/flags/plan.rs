@@ -1,6 +1,6 @@
-//! What a removal or a rollback would do, shown by name, and agreed to before it is done.
+//! Removals and rollbacks: the plan is shown by name and confirmed before it is carried out.
 //!
-//! Nobody agrees to one thing and gets another: what is done is the plan that was shown, or nothing.
+//! The control plane carries out the plan that was shown, or nothing.
 
 use anyhow::Result;
 use clap::Args;
@@ -10,23 +10,23 @@ use serde::Serialize;
 use crate::print::{Printer, line_out, note, plain};
 use crate::prompt;
 
-/// Whether it is done, asked about or only shown.
+/// Whether a plan is carried out, asked about or only shown.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Agreement {
-    /// Shows what would be done, by name, and does nothing.
+    /// Shows the plan and changes nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Goes on without asking. Required where there is no terminal.
+    /// Carries the plan out without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     pub(crate) yes: bool,
 }
 
-/// What an answer says of a plan or of what became of it.
+/// An answer that holds a plan, or the outcome of one.
 pub(crate) trait Planned: Serialize {
     fn changes(&self) -> &[mg::PlannedChange];
     fn change_count(&self) -> u64;
     fn irreversible(&self) -> u64;
-    /// What stands in no list of changes.
+    /// Lines for what is not in the list of changes.
     fn beside(&self) -> Vec<String> {
         Vec::new()
     }
@@ -79,7 +79,9 @@ impl Removal for mg::DeleteOrgResponse {
     }
 
     fn done(&self) -> String {
-        format!("deleted at revision {}; `rrctl org undelete ID` brings it back for 30 days", self.revision)
+        // The organization itself is the first that goes.
+        let id = self.changes.first().map_or("ID", |org| org.id.as_str());
+        format!("deleted at revision {}; `rrctl org undelete {id}` brings it back for 30 days", self.revision)
     }
 }
 
@@ -103,7 +105,7 @@ impl Planned for mg::RollbackOrgResponse {
 }
 
 impl Agreement {
-    /// Shows the plan that `ask` answers and has somebody agree to it. None: nothing is left to do.
+    /// Shows the plan that `ask` answers and asks for agreement. `None`: there is nothing to carry out.
     pub(crate) async fn to<P: Planned>(
         self,
         print: Printer,
@@ -117,19 +119,19 @@ impl Agreement {
             } else {
                 lines(&planned).iter().try_for_each(|line| line_out(line))?;
             }
-            note("nothing was done: this is what would be");
+            note("dry run: nothing was changed");
             return Ok(None);
         }
         if planned.change_count() == 0 {
-            print.done("nothing to change: everything is already as asked")?;
+            print.done("nothing to change: the state is already as asked for")?;
             return Ok(None);
         }
-        // What a person agrees to goes to standard error, even when the output goes to a program.
+        // The user has to see the plan even when standard output goes to a program.
         lines(&planned).iter().for_each(|line| note(line));
         if !self.yes {
             prompt::confirm(
                 &format!("{what}? {}", sum(&planned)),
-                &format!("cannot ask whether to {what}, because there is no terminal: {}", sum(&planned)),
+                &format!("cannot ask whether to {what}: standard input is not a terminal; {}", sum(&planned)),
                 "give --yes to agree, or --dry-run to see each change by name",
             )?;
         }
@@ -152,7 +154,7 @@ impl Agreement {
     }
 }
 
-/// A plan for people: a line for each change, and the sum.
+/// A plan as text: a line for each change, and the sum.
 fn lines(planned: &impl Planned) -> Vec<String> {
     let mut lines: Vec<String> = planned.changes().iter().map(line).collect();
     let more = planned.change_count().saturating_sub(planned.changes().len() as u64);
@@ -176,7 +178,7 @@ fn line(change: &mg::PlannedChange) -> String {
     text
 }
 
-/// How many of what, and how many of them for good.
+/// The number of changes, and of those that no rollback undoes.
 fn sum(planned: &impl Planned) -> String {
     let count = planned.change_count();
     let resources = if count == 1 { "resource" } else { "resources" };

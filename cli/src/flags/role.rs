@@ -1,4 +1,4 @@
-//! Roles, as they are typed and shown.
+//! Roles on the command line and in tables.
 
 use std::str::FromStr;
 
@@ -10,13 +10,13 @@ use crate::print::plain;
 /// Roles in an organization.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OrgRole {
-    /// Reads what belongs to an organization.
+    /// Reads the resources of an organization.
     Viewer,
     /// Changes targets, credentials, proxies, rules, filters and meters.
     Editor,
-    /// Changes the organization and its members, reads its audit.
+    /// Also changes the organization and its members, and reads its audit.
     Admin,
-    /// Everything in an organization.
+    /// May do everything in an organization.
     Owner,
 }
 
@@ -31,7 +31,7 @@ impl OrgRole {
     }
 }
 
-/// What a token may do, and where: `editor@acme`, `operator`, `region-operator@eu`.
+/// A role and its place: `editor@acme`, `operator`, `region-operator@eu`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Granted {
     role: mg::Role,
@@ -50,12 +50,12 @@ impl FromStr for Granted {
             "operator" => mg::Role::Operator,
             "region-operator" => mg::Role::RegionOperator,
             _ => OrgRole::from_str(role, false).map(OrgRole::to_wire).map_err(|_| {
-                "it is viewer, editor, admin or owner, with @ORG behind it; operator; or region-operator@REGION"
+                "a role is viewer, editor, admin or owner, followed by @ORG; operator; or region-operator@REGION"
             })?,
         };
         match (role, place.as_deref()) {
             (mg::Role::Operator, Some(_)) => {
-                Err("an operator is one everywhere; leave out what is after @".into())
+                Err("an operator has the role everywhere; leave out the part after @".into())
             }
             (mg::Role::RegionOperator, None | Some("")) => Err("write it like region-operator@eu".into()),
             (_, Some("")) => Err("nothing is after @; write it like editor@acme".into()),
@@ -65,7 +65,7 @@ impl FromStr for Granted {
 }
 
 impl Granted {
-    /// The grant. `org` is asked for the organization of a role that names none.
+    /// The grant. `org` answers the organization of a role that names none.
     pub(crate) fn into_wire(self, org: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<mg::Grant> {
         let mut grant = mg::Grant { role: self.role.into(), ..mg::Grant::default() };
         match self.role {
@@ -77,12 +77,12 @@ impl Granted {
     }
 }
 
-/// A role for people.
+/// A role as tables show it.
 pub(crate) fn name(role: mg::Role) -> String {
     plain(role.as_str_name(), "ROLE_")
 }
 
-/// Grants for people: `editor@acme, operator`.
+/// Grants as tables show them: `editor@acme, operator`.
 pub(crate) fn text(grants: &[mg::Grant]) -> String {
     let one = |grant: &mg::Grant| {
         let place = if grant.org.is_empty() { &grant.region } else { &grant.org };

@@ -1,7 +1,7 @@
-//! Which regions `rrctl` seals to: those whose fingerprint it was given, never by the word of the control plane.
+//! The regions that `rrctl` seals to: those whose fingerprint it was given. A key that only the control plane
+//! vouches for is never used.
 //!
-//! Fingerprints come from `regions.toml` (beside the work, checked in, or the user's own), from a key file, or
-//! from `--fingerprint`. An epoch lower than one seen before is refused.
+//! Fingerprints come from `regions.toml` or from `--fingerprint`. An epoch lower than one seen before is refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault;
 
-/// Where fingerprints come from.
+/// The regions to seal to, and their fingerprints.
 #[derive(Args)]
 pub(crate) struct TrustArgs {
-    /// Region to seal to, by name; every region of the trust file when not given.
+    /// Region to seal to, by name; can be repeated. Every region of the file of fingerprints when not given.
     #[arg(long = "region", value_name = "REGION")]
     regions: Vec<String>,
-    /// Fingerprint of a region's keys, as its operator told you.
+    /// Fingerprint of the keys of a region, from its operator; can be repeated.
     #[arg(long = "fingerprint", value_name = "REGION=FINGERPRINT", value_parser = pair)]
     fingerprints: Vec<(String, Fingerprint)>,
-    /// File of regions and their fingerprints.
+    /// File of fingerprints, by region.
     #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
     regions_file: PathBuf,
 }
@@ -49,7 +49,7 @@ fn pair(text: &str) -> Result<(String, Fingerprint), String> {
 }
 
 impl TrustArgs {
-    /// The statements of the regions to seal to, each of them vouched for.
+    /// The key statements of the regions to seal to, each checked against its fingerprint.
     pub(crate) fn choose(&self, offered: &[mg::Region]) -> Result<Vec<RegionStatement>> {
         let mut file = TrustFile::read(&self.regions_file)?;
         let mut given: BTreeMap<String, Fingerprint> = file.fingerprints()?;
@@ -58,9 +58,9 @@ impl TrustArgs {
             if self.regions.is_empty() { given.keys().cloned().collect() } else { self.regions.clone() };
         if wanted.is_empty() {
             return Err(fault::usage(
-                "no region to seal to is known",
+                "no region to seal to was given",
                 &format!(
-                    "give --fingerprint REGION=FINGERPRINT, or put it into {}; `rrctl region create` prints it",
+                    "give --fingerprint REGION=FINGERPRINT, or write the fingerprint into {}; `rrctl region create` prints it",
                     self.regions_file.display()
                 ),
             ));
@@ -69,12 +69,12 @@ impl TrustArgs {
         for name in wanted {
             let fingerprint = *given.get(&name).ok_or_else(|| {
                 fault::usage(
-                    &format!("fingerprint of region {name} was not given"),
-                    &format!("ask its operator, then give --fingerprint {name}=FINGERPRINT"),
+                    &format!("the fingerprint of region {name} was not given"),
+                    &format!("ask the operator of the region, then give --fingerprint {name}=FINGERPRINT"),
                 )
             })?;
             let region = offered.iter().find(|region| region.name == name).with_context(|| {
-                format!("control plane knows no region {name}; `rrctl region list` shows them")
+                format!("the control plane has no region {name}; `rrctl region list` shows the regions")
             })?;
             let statement = vouched(region, fingerprint)?;
             file.saw(&name, &statement)?;
@@ -94,7 +94,7 @@ impl TrustFile {
         }
     }
 
-    /// Adds a region that this machine made the keys of; gives what undoes that.
+    /// Adds a region whose keys were made on this machine; dropping the answer takes it back unless it is kept.
     pub(crate) fn add(path: &Path, name: &str, statement: &RegionStatement) -> Result<Added> {
         let before = std::fs::read(path).ok();
         let mut file = Self::read(path)?;
@@ -121,7 +121,7 @@ impl TrustFile {
         let Some(trusted) = self.0.get_mut(name) else { return Ok(()) };
         if statement.epoch() < trusted.epoch {
             bail!(
-                "control plane offers epoch {} of region {name}, but epoch {} was seen before; an old key is being offered again",
+                "the control plane offers epoch {} of region {name}, but epoch {} was seen before: an old key is offered again; ask the operator of the region which epoch is right",
                 statement.epoch(),
                 trusted.epoch
             );
@@ -142,7 +142,7 @@ impl TrustFile {
     }
 }
 
-/// An addition that is taken back unless it is kept.
+/// An addition to the file that is taken back unless it is kept.
 pub(crate) struct Added {
     path: PathBuf,
     before: Option<Vec<u8>>,
@@ -165,7 +165,7 @@ impl Drop for Added {
             None => std::fs::remove_file(&self.path),
         };
         if let Err(error) = undone {
-            crate::print::note(&format!("could not take back {}: {error}", self.path.display()));
+            crate::print::note(&format!("could not restore {}: {error}", self.path.display()));
         }
     }
 }
@@ -176,16 +176,16 @@ fn vouched(region: &mg::Region, fingerprint: Fingerprint) -> Result<RegionStatem
     let statement: RegionStatement =
         wire.try_into().with_context(|| format!("key statement of region {name}"))?;
     if statement.region().to_string() != region.id {
-        bail!("key statement of region {name} is about another region");
+        bail!("the key statement of region {name} is for another region; nothing was sealed");
     }
     if statement.fingerprint() != fingerprint {
         bail!(
-            "keys that the control plane offers for region {name} have fingerprint {}, but {fingerprint} was given; nothing was sealed",
+            "the keys that the control plane offers for region {name} have fingerprint {}, but {fingerprint} was given; nothing was sealed",
             statement.fingerprint()
         );
     }
     if statement.not_after() < SystemTime::now() {
-        bail!("key statement of region {name} ran out; its operator renews it");
+        bail!("the key statement of region {name} ran out; ask the operator of the region to renew it");
     }
     Ok(statement)
 }

@@ -15,20 +15,20 @@ use tonic_types::StatusExt as _;
 use super::format;
 use crate::fault;
 
-/// A document and where it was written.
+/// A document and its place.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) document: mg::Document,
     pub(super) place: Place,
-    /// The value of an upstream credential, to be sealed here.
+    /// The source of the secret of an upstream credential, which is sealed here.
     pub(super) value_from: Option<ValueFrom>,
 }
 
-/// Where a document was written.
+/// The place of a document: a file, and a line in it.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     file: PathBuf,
-    /// Its line, or which one it is where lines are not known.
+    /// Its line, or its number where lines are not known.
     at: At,
 }
 
@@ -38,18 +38,18 @@ enum At {
     Document(usize),
 }
 
-/// Where the value of an upstream credential comes from, and where it may go.
+/// The source of the secret of an upstream credential, and the origins that it may be sent to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ValueFrom {
-    /// Environment variable that holds it.
+    /// Environment variable that holds the secret.
     pub(super) env: Option<String>,
-    /// File that holds it, beside the file that names it.
+    /// File that holds the secret; a path starts at the folder of the document.
     pub(super) file: Option<PathBuf>,
-    /// Origins that it may be sent to.
+    /// Origins that the secret may be sent to.
     #[serde(default)]
     pub(super) origins: Vec<String>,
-    /// Targets of the same files whose origins it may be sent to.
+    /// Targets in the same files whose origins the secret may be sent to.
     #[serde(default)]
     pub(super) targets: Vec<String>,
     pub(super) header: Option<String>,
@@ -57,7 +57,7 @@ pub(super) struct ValueFrom {
 }
 
 impl Place {
-    /// The folder that a path in the document starts from.
+    /// The folder at which paths in the document start.
     pub(super) fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new(""))
     }
@@ -133,7 +133,7 @@ fn parse(file: &Path, text: &str) -> Result<Vec<Written>> {
 
 fn yaml(file: &Path, text: &str) -> Result<Vec<Written>> {
     let options = serde_saphyr::options! {
-        // What a person wrote himself may be long; what expands to more than it is stays refused.
+        // A written file may be long; one that expands to more than its size stays refused.
         budget: serde_saphyr::budget! {
             max_documents: 1_000_000,
             max_nodes: 50_000_000,
@@ -150,7 +150,7 @@ fn yaml(file: &Path, text: &str) -> Result<Vec<Written>> {
     Ok(found)
 }
 
-/// One line, as for other files, instead of an excerpt.
+/// The fault in one line, without an excerpt of the file.
 fn fault_of(file: &Path, error: &serde_saphyr::Error) -> anyhow::Error {
     let text = error.without_snippet().to_string();
     let what = text.lines().next().unwrap_or_default();
@@ -170,7 +170,7 @@ fn json(file: &Path, text: &str) -> Result<Vec<Written>> {
     Ok(found)
 }
 
-/// A document, or a list of some.
+/// A document, or a list of documents.
 fn documents(value: Value, place: Place, found: &mut Vec<Written>) -> Result<()> {
     match value {
         Value::Null => Ok(()),
@@ -202,7 +202,7 @@ fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serd
     fields.remove("value_from").map(serde_json::from_value).transpose()
 }
 
-/// What the control plane says of documents by number, with the place of each.
+/// The error of the control plane, with the place of each document that it names by number.
 pub(super) fn placed(written: &[Written], status: Status) -> anyhow::Error {
     let mut places: Vec<String> = Vec::new();
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A document as files have it: `kind` and the fields of its message beside each other.
+//! Documents in files: `kind` and the fields of the message beside each other.
 //!
 //! Fields are read in snake case and in the names of the JSON form, values of enums by their whole name or without
 //! its prefix; both are written in the shorter way.
@@ -10,7 +10,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Fields whose values are of an enum, by the field around them, and the prefix of its values.
+/// Fields that hold an enum: the field around them, their name, and the prefix of the values.
 const ENUMS: [(&str, &str, &str); 5] = [
     ("", "effect", "EFFECT_"),
     ("", "default_effect", "EFFECT_"),
@@ -19,17 +19,17 @@ const ENUMS: [(&str, &str, &str); 5] = [
     ("upstream", "kind", "UPSTREAM_KIND_"),
 ];
 
-/// Fields whose values are times.
+/// Fields that hold a time.
 const TIMES: [&str; 1] = ["not_after"];
 
-/// Kinds that files may hold.
+/// The kinds of document.
 const KINDS: &str = "target, credential, proxy, rule, filter or meter";
 
-/// Reads a document out of its fields.
+/// Reads a document from its fields.
 pub(crate) fn document(mut fields: Map<String, Value>) -> Result<mg::Document, String> {
     let kind = match fields.remove("kind") {
         Some(Value::String(kind)) => kind,
-        Some(_) | None => return Err(format!("kind is missing: {KINDS}")),
+        Some(_) | None => return Err(format!("kind is missing: give {KINDS}")),
     };
     lengthen(&mut fields, "");
     let fields = Value::Object(fields);
@@ -40,7 +40,7 @@ pub(crate) fn document(mut fields: Map<String, Value>) -> Result<mg::Document, S
         "rule" => Resource::Rule(message(fields)?),
         "filter" => Resource::Filter(message(fields)?),
         "meter" => Resource::Meter(message(fields)?),
-        _ => return Err(format!("kind {kind:?} is none of {KINDS}")),
+        _ => return Err(format!("kind {kind:?} is not {KINDS}")),
     };
     Ok(mg::Document { resource: Some(resource) })
 }
@@ -83,7 +83,7 @@ impl Written {
     }
 }
 
-/// Kind and name first, for whoever reads.
+/// Kind and name come first, for readers.
 impl Serialize for Written {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.fields.len() + 1))?;
@@ -138,7 +138,7 @@ fn shorten(fields: &mut Map<String, Value>, around: &str) {
     }
 }
 
-/// Keys in snake case, all the way down. No message has keys of a user's own.
+/// Converts keys to snake case at every level. No message has keys that users choose.
 fn snake(value: Value) -> Value {
     match value {
         Value::Object(fields) => {

@@ -1,6 +1,6 @@
-//! Values of upstream credentials in an apply: sealed here when the credential is made, and left alone afterwards.
+//! Secrets of upstream credentials in an apply: sealed here when the credential is created, and not changed afterwards.
 //!
-//! Values cannot be compared with what is stored, so one that is there stays until `credential replace-secret`.
+//! A secret cannot be compared with the sealed one, so an existing one stays until `rrctl credential replace-secret`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::prompt;
 
-/// Seals what is to be sealed.
+/// Seals the secrets of credentials that do not exist yet.
 pub(super) async fn seal(
     written: &mut [Written],
     connection: &Connection,
@@ -33,7 +33,7 @@ pub(super) async fn seal(
     if written.iter().all(|one| one.value_from.is_none()) {
         return Ok(());
     }
-    // Targets of the files say where values may go: they are the user's own word, and the control plane's is not.
+    // Targets in the files name the origins of secrets: the user wrote them. Those of the control plane are not trusted.
     let targets: BTreeMap<String, String> = written
         .iter()
         .filter_map(|one| match &one.document.resource {
@@ -48,11 +48,11 @@ pub(super) async fn seal(
         let Some(from) = one.value_from.take() else { continue };
         let place = one.place.clone();
         let credential = upstream(&mut one.document).with_context(|| {
-            format!("{place}: value_from belongs to a credential with `upstream` of kind bearer or api-key")
+            format!("{place}: value_from needs a credential with `upstream` of kind bearer or api-key")
         })?;
         if there.contains(&credential.name) {
             note(&format!(
-                "value of {} stays; `rrctl credential replace-secret` gives it the next one",
+                "the secret of {} is not changed; `rrctl credential replace-secret` replaces it",
                 credential.name
             ));
             continue;
@@ -74,7 +74,7 @@ pub(super) async fn seal(
     Ok(())
 }
 
-/// The credential of a document, if a value can be sealed for it.
+/// The credential of a document, if a secret can be sealed for it.
 fn upstream(document: &mut mg::Document) -> Option<&mut mg::Credential> {
     let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
     match &credential.usage {
@@ -95,18 +95,18 @@ fn spec(
 ) -> Result<SecretSpec> {
     let bearer = matches!(&credential.usage, Some(Usage::Upstream(upstream)) if upstream.kind() == mg::UpstreamKind::Bearer);
     if !bearer && from.header.is_none() {
-        bail!("an API key needs the header it goes into; put `header` into value_from");
+        bail!("kind api-key needs the header that the secret goes into; add `header` to value_from");
     }
     let slot = sealing::slot(from.header.as_deref(), from.prefix.as_deref(), Slot::bearer())?;
     let mut origins: Vec<Origin> = sealing::parse_origins(&from.origins)?;
     for name in &from.targets {
         let base_url = targets
             .get(name)
-            .with_context(|| format!("target {name} is not in the files; write its origin instead"))?;
+            .with_context(|| format!("target {name} is not in the files; write its origin into `origins`"))?;
         origins.push(sealing::origin_of(base_url).with_context(|| format!("base URL of target {name}"))?);
     }
     if origins.is_empty() {
-        bail!("nothing says where the value may be sent; put `origins` or `targets` into value_from");
+        bail!("no origin was given that the secret may be sent to; add `origins` or `targets` to value_from");
     }
     Ok(SecretSpec { value: read(from, place)?, origins, slot, not_after: None })
 }
@@ -115,12 +115,12 @@ fn read(from: &ValueFrom, place: &Place) -> Result<Secret> {
     match (&from.env, &from.file) {
         (Some(name), None) => {
             let text = std::env::var(name).ok().filter(|text| !text.is_empty());
-            let text =
-                text.with_context(|| format!("environment variable {name} is not set; set it to the value"))?;
+            let text = text
+                .with_context(|| format!("environment variable {name} is not set; set it to the secret"))?;
             Ok(Secret::from(text))
         }
         (None, Some(file)) => prompt::read_new("value", Some(&place.folder().join(file)), "file"),
-        _ => bail!("value_from names one place, `env` or `file`"),
+        _ => bail!("value_from names one place: give either `env` or `file`"),
     }
 }
 

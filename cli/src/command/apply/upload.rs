@@ -1,4 +1,4 @@
-//! A set of documents on its way: header, chunks, commit.
+//! The upload of a set of documents: header, chunks, commit.
 
 use prost::Message as _;
 use rr_contract::wire::management as mg;
@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::connect::Connection;
 
-/// The most that a chunk holds. A larger document goes alone.
+/// The size of a chunk. A larger document is a chunk of its own.
 const CHUNK: usize = 512 * 1024;
 
 pub(super) async fn send(
@@ -25,7 +25,7 @@ fn parts(header: mg::ApplyHeader, documents: Vec<mg::Document>) -> Vec<mg::Apply
     let mut chunks: Vec<mg::ApplyChunk> = Vec::new();
     let mut room = 0;
     for document in documents {
-        // The tag and the length before it, at their longest.
+        // With the longest tag and length before it.
         let size = document.encoded_len() + 6;
         match chunks.last_mut() {
             Some(chunk) if size <= room => chunk.documents.push(document),

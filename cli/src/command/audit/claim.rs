@@ -2,7 +2,7 @@
 
 use rr_contract::wire::fleet::Node;
 
-/// The head of a revision, as somebody states it.
+/// The head of a revision, as a program states it.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
     /// The program that states it.

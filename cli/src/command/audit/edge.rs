@@ -1,4 +1,4 @@
-//! What an edge node says of its position, asked at its own admin port: not by way of the control plane.
+//! The position of an edge node, asked at its own admin port and not through the control plane.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::claim::Claim;
 use crate::fault;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A position is some hundred bytes.
+/// The largest answer. A position is some hundred bytes.
 const ANSWER_MAX: usize = 64 * 1024;
 
 /// The part of the answer that is compared.
@@ -24,10 +24,13 @@ struct Position {
     audit: String,
 }
 
-/// Asks the node whose admin port this is.
+/// Asks the node that has this admin port.
 pub(super) async fn position(url: &str) -> Result<Claim> {
     let bad = || {
-        fault::usage(&format!("edge {url:?} is no address of ours"), "write it like http://127.0.0.1:7431")
+        fault::usage(
+            &format!("edge {url:?} is not the URL of an admin port"),
+            "write it like http://127.0.0.1:7431",
+        )
     };
     let uri: http::Uri = url.parse().map_err(|_| bad())?;
     let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(bad)?;
@@ -39,7 +42,7 @@ pub(super) async fn position(url: &str) -> Result<Claim> {
     let body = tokio::time::timeout(TIMEOUT, asked)
         .await
         .with_context(|| format!("edge {url} did not answer within {} s", TIMEOUT.as_secs()))?
-        .with_context(|| format!("ask edge {url} where it stands; is that its admin port?"))?;
+        .with_context(|| format!("ask edge {url} for its position; is that its admin port?"))?;
     parse(url, &body)
 }
 
@@ -74,7 +77,7 @@ fn parse(url: &str, body: &[u8]) -> Result<Claim> {
     let bytes = |text: &str| {
         HEXLOWER_PERMISSIVE
             .decode(text.as_bytes())
-            .with_context(|| format!("position of edge {url} holds {text:?}, not hex"))
+            .with_context(|| format!("position of edge {url} contains {text:?}, which is not hexadecimal"))
     };
     Ok(Claim {
         who: format!("edge {url}"),

@@ -1,4 +1,4 @@
-//! `rrctl audit verify`: recomputes the chain and compares it with what others say of it.
+//! `rrctl audit verify`: recomputes the chain and compares it with the heads of the control plane and its nodes.
 //!
 //! Trusts no number of the export: heads are computed here, from the first revision on.
 
@@ -20,24 +20,23 @@ use crate::session::Session;
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
-    /// Admin port of an edge node, which is asked itself instead of by way of the control plane; can be given more
-    /// than once.
+    /// URL of the admin port of an edge node, which is asked without the control plane; can be repeated.
     #[arg(long = "edge", value_name = "URL")]
     edges: Vec<String>,
 }
 
-/// What was compared, and what came of it.
+/// A comparison and its result.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     what: String,
     revision: u64,
-    /// `None`: nothing was there to compare.
+    /// `None`: there was nothing to compare.
     fits: Option<bool>,
     /// Why not. Empty when it fits.
     why: String,
 }
 
-/// The first revision that is not what it should be.
+/// The first revision that does not fit.
 #[derive(Debug, PartialEq, Eq)]
 struct Misfit {
     revision: u64,
@@ -47,7 +46,7 @@ struct Misfit {
 impl VerifyArgs {
     pub(super) async fn run(self, session: Session) -> Result<()> {
         let connection = session.endpoint.connect().await?;
-        // Claims come first, so that the history that is exported then is at least as long as any of them.
+        // Claims are read first, so that the exported history is at least as long as each of them.
         let mut claims = Vec::new();
         for url in &self.edges {
             claims.push(super::edge::position(url).await?);
@@ -97,13 +96,13 @@ impl VerifyArgs {
     }
 }
 
-/// Nodes that have seen another history themselves.
+/// Nodes that saw a rewritten history.
 fn witnesses(nodes: &[Node]) -> impl Iterator<Item = Finding> {
     nodes.iter().filter(|node| node.history_rewritten).map(|node| Finding {
         what: format!("node {}", node.id),
         revision: node.running.as_ref().map_or(0, |position| position.revision),
         fits: Some(false),
-        why: "it was told of another head for a revision than the one that it had".to_owned(),
+        why: "the control plane sent it another head for a revision that it had".to_owned(),
     })
 }
 
@@ -111,7 +110,7 @@ fn witnesses(nodes: &[Node]) -> impl Iterator<Item = Finding> {
 struct History {
     chain: Chain,
     revision: u64,
-    /// The revision whose parts are still coming.
+    /// The revision whose parts are not complete.
     open: Option<Open>,
     wanted: BTreeSet<u64>,
     heads: BTreeMap<u64, Head>,
@@ -152,7 +151,7 @@ impl History {
                     let revision = self.revision + 1;
                     return Err(Misfit {
                         revision,
-                        why: "it is not where it belongs in the export".to_owned(),
+                        why: "it is missing in the export, or out of order".to_owned(),
                     });
                 }
                 Open { hash: Entry::new(&part), entry: part, changes: 0 }
@@ -183,11 +182,13 @@ impl History {
         let revision = entry.revision;
         let misfit = |why: String| Misfit { revision, why };
         if changes != entry.change_count {
-            return Err(misfit(format!("it has {changes} changes and says {}", entry.change_count)));
+            return Err(misfit(format!("it has {changes} changes, and its count is {}", entry.change_count)));
         }
         let chain = self.chain.next(revision, &hash.finish());
         if entry.audit.as_slice() != chain.head() {
-            return Err(misfit("its head is not what follows from it and the revisions before".to_owned()));
+            return Err(misfit(
+                "its head does not follow from its changes and the revisions before".to_owned(),
+            ));
         }
         self.chain = chain;
         self.revision = revision;
@@ -213,7 +214,7 @@ fn compare(claims: &[Claim], lineage: &[u8], history: &History, broken: Option<M
     }];
     for claim in claims {
         let (fits, why) = if claim.lineage.as_ref().is_some_and(|theirs| theirs != lineage) {
-            (Some(false), "it counts in another history of the database".to_owned())
+            (Some(false), "it is in another history of the database".to_owned())
         } else if claim.audit.is_empty() && claim.revision > 0 {
             (claim.asked.then_some(false), "it knows no head".to_owned())
         } else {
@@ -221,7 +222,7 @@ fn compare(claims: &[Claim], lineage: &[u8], history: &History, broken: Option<M
                 Some(head) if claim.audit.is_empty() || claim.audit.as_slice() == head => {
                     (Some(true), String::new())
                 }
-                Some(_) => (Some(false), "its head is another than the chain's".to_owned()),
+                Some(_) => (Some(false), "its head is another than the head of the chain".to_owned()),
                 None => (
                     Some(false),
                     format!("the chain could be followed only to revision {}", history.revision),

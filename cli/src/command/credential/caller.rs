@@ -1,4 +1,4 @@
-//! Credentials that callers present: how, and what a signed token must hold; and changes of any credential but its value.
+//! `rrctl credential create-caller` and `update`: how callers present a credential, and what a signed token must contain.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,32 +18,32 @@ use crate::flags::change::{Condition, Consent, Mask};
 use crate::once::{self, NewFile};
 use crate::print::Printer;
 
-/// What a key takes in a file, and more.
+/// Room for a key in a file.
 const KEY_ROOM: usize = 256;
 
 /// Kinds of caller credential.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CallerKind {
-    /// A key of our making, bare or behind `Bearer`.
+    /// A key that RequestRocket makes, bare or after `Bearer`.
     ApiKey,
-    /// A key of our making behind a prefix.
+    /// A key that RequestRocket makes, after a prefix.
     Bearer,
-    /// A signed token of somebody else's making, whose signature and claims are verified.
+    /// A JWT of another issuer, whose signature and claims are verified.
     JwtVerify,
 }
 
 #[derive(Args)]
 pub(crate) struct CallerArgs {
-    /// `a-z`, `0-9` and `-`.
+    /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
     name: String,
-    /// What callers present.
+    /// The kind of credential that callers present.
     #[arg(long, value_enum, default_value_t = CallerKind::ApiKey)]
     kind: CallerKind,
     #[command(flatten)]
     presented: Presented,
     #[command(flatten)]
     common: Common,
-    /// File that the key is written to; made before the key is. Printed when not given, as the only line on standard
+    /// New file that the key is written to; it is made before the key. Without it, the key is the only line on standard
     /// output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -51,34 +51,34 @@ pub(crate) struct CallerArgs {
     consent: Consent,
 }
 
-/// How it is presented, and what a signed token must hold.
+/// How the credential is presented, and what a signed token must contain.
 #[derive(Args)]
 struct Presented {
-    /// Header that carries it; `Authorization` when never given.
+    /// Header that carries the credential; `Authorization` when never given.
     #[arg(long, value_name = "NAME")]
     header: Option<String>,
-    /// What stands before the token; `Bearer` when never given.
+    /// Prefix of the value in the header; `Bearer` when never given.
     #[arg(long)]
     prefix: Option<String>,
-    /// Where the issuer's keys are (https).
+    /// URL of the key set of the issuer (https).
     #[arg(long, value_name = "URL")]
     jwks_url: Option<String>,
-    /// `iss` of its tokens.
+    /// Required `iss` of a token.
     #[arg(long)]
     issuer: Option<String>,
-    /// One of these must be in `aud`; can be given more than once.
+    /// Accepted `aud`; can be repeated, and one of them must be in the token.
     #[arg(long = "audience", value_name = "AUDIENCE")]
     audiences: Vec<String>,
-    /// Algorithm that may sign, as RS256, ES256 or EdDSA; can be given more than once.
+    /// Accepted algorithm of the signature, as RS256, ES256 or EdDSA; can be repeated.
     #[arg(long = "algorithm", value_name = "ALGORITHM")]
     algorithms: Vec<String>,
-    /// Seconds that clocks may differ by. 30 when never given.
+    /// Accepted difference of clocks in seconds; 30 when never given.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=300))]
     leeway: Option<u64>,
-    /// `sub` of its tokens; any when never given.
+    /// Required `sub` of a token; any when never given.
     #[arg(long)]
     subject: Option<String>,
-    /// Each of these must be in `scope` or `scp`; can be given more than once.
+    /// Required scope, in `scope` or `scp`; can be repeated, and all of them must be in the token.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
 }
@@ -110,7 +110,7 @@ impl Presented {
             || !(self.audiences.is_empty() && self.algorithms.is_empty() && self.scopes.is_empty())
     }
 
-    /// Puts what was given over what there was.
+    /// Sets the fields whose flags were given, and names them in the mask.
     fn put(self, caller: &mut mg::Caller, mask: &mut Mask) {
         let jwt = self.is_jwt_given();
         mask.put("caller.header", &mut caller.header, self.header);
@@ -135,10 +135,7 @@ impl CallerArgs {
     pub(super) async fn run(mut self, connection: Connection, org: String, print: Printer) -> Result<()> {
         let (out, consent) = (self.out.take(), self.consent);
         if out.is_some() && self.kind == CallerKind::JwtVerify {
-            return Err(fault::usage(
-                "a credential for signed tokens has no key that --out could keep",
-                "call again without --out",
-            ));
+            return Err(fault::usage("--kind jwt-verify has no key to write to --out", "leave --out out"));
         }
         let credential = self.into_message()?;
         let name = credential.name.clone();
@@ -148,17 +145,17 @@ impl CallerArgs {
                 return error;
             }
             error.context(format!(
-                "it is not known whether the credential was made; `rrctl credential show {name}` says, and if it was, its key is \
-                 lost: delete it and make it again"
+                "it is not known whether the credential was created; `rrctl credential show {name}` shows it if it was. Its key is \
+                 lost then: delete it and create it again"
             ))
         })?;
         let made = reply.credential.clone().unwrap_or_default();
         let key = Secret::from(reply.key.clone());
         if let Some(file) = &mut file {
-            // What the file does not take after all is not lost either.
+            // The key is not lost when the file cannot be written after all.
             if let Err(error) = file.write(key.expose()) {
                 once::out_or_aside("caller key", key.expose(), key.expose())?;
-                return Err(error.context("the credential is made, and its key is on standard output"));
+                return Err(error.context("the credential was created, and its key is on standard output"));
             }
             file.keep();
             return print.one(&made);
@@ -177,12 +174,12 @@ impl CallerArgs {
         if jwt != (self.kind == CallerKind::JwtVerify) {
             return Err(if jwt {
                 fault::usage(
-                    "what a signed token must hold is of --kind jwt-verify alone",
-                    "leave it out, or name the kind",
+                    "flags of signed tokens need --kind jwt-verify",
+                    "leave them out, or give --kind jwt-verify",
                 )
             } else {
                 fault::usage(
-                    "nothing says which signed tokens are accepted",
+                    "--kind jwt-verify needs to know which tokens are accepted",
                     "give --jwks-url, --issuer, --audience and --algorithm",
                 )
             });
@@ -212,7 +209,7 @@ impl UpdateArgs {
             let Some(Usage::Caller(caller)) = &mut credential.usage else {
                 return Err(fault::usage(
                     &format!(
-                        "{} is an upstream credential, and where its value goes is sealed with it",
+                        "{} is an upstream credential: the header of its secret is part of the seal",
                         self.credential
                     ),
                     "use `rrctl credential replace-secret`",

@@ -1,6 +1,7 @@
-//! Sealing a secret for an upstream: where it may go, to whom it is sealed, and to what it is bound.
+//! Sealing a secret for an upstream: the origins it may be sent to, the regions it is sealed to, and the credential it
+//! is bound to.
 //!
-//! The value leaves this process only sealed.
+//! The secret leaves this process only sealed.
 
 use std::path::PathBuf;
 
@@ -23,25 +24,25 @@ use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::{fault, prompt};
 
-/// What goes into the seal.
+/// The contents of a seal.
 #[derive(Args)]
 pub(crate) struct SealingArgs {
-    /// Target whose origin the value may be sent to.
+    /// Target whose origin the secret may be sent to, by name or id; can be repeated.
     #[arg(long, value_name = "TARGET")]
     target: Vec<String>,
-    /// Takes the origins of --target as the control plane names them, without asking.
+    /// Accepts the origins that the control plane names for --target, without asking.
     #[arg(long)]
     accept_target: bool,
-    /// Origin that the value may be sent to: scheme, host or `*.suffix`, and port.
+    /// Origin that the secret may be sent to: scheme, host or `*.suffix`, and port; can be repeated.
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
-    /// Header that the value goes into.
+    /// Header that the secret goes into.
     #[arg(long, value_name = "NAME")]
     pub(super) header: Option<String>,
-    /// What stands before the value in the header, its space included.
+    /// Prefix of the secret in the header, with its space.
     #[arg(long)]
     prefix: Option<String>,
-    /// File that holds the value; `-` is standard input. A prompt when not given.
+    /// File that holds the secret; `-` is standard input. A prompt when not given.
     #[arg(long, value_name = "FILE")]
     pub(super) value_file: Option<PathBuf>,
     #[command(flatten)]
@@ -67,17 +68,17 @@ impl SealingArgs {
         }
         if origins.is_empty() {
             return Err(fault::usage(
-                "nothing says where the value may be sent",
+                "no origin was given that the secret may be sent to",
                 "give --target NAME or --origin https://…",
             ));
         }
         announce(&origins);
-        // The control plane says where a target lives: a hostile one would name a host of its own.
+        // The control plane names the origin of a target: a hostile one would name its own host.
         if !self.target.is_empty() && !self.accept_target {
             prompt::confirm(
-                "is that where the value may go?",
-                "origins of --target come from the control plane and nobody is here to confirm them",
-                "give --origin, or --accept-target once you know them",
+                "may the secret be sent there?",
+                "the origins of --target come from the control plane, and without a terminal they cannot be confirmed",
+                "give --origin, or --accept-target if you know that they are right",
             )?;
         }
         let statements = self.trust.choose(&region::list(connection.clone()).await?)?;
@@ -87,7 +88,7 @@ impl SealingArgs {
     }
 }
 
-/// Seals to every region given.
+/// Seals a secret to regions.
 pub(crate) fn seal(
     context: &SealContext,
     spec: &SecretSpec,
@@ -97,7 +98,8 @@ pub(crate) fn seal(
     Ok(SealedSecret::seal(context, spec, &regions, &SystemEntropy)?.to_wire())
 }
 
-/// The header that a value goes into. One that was named holds the bare value: `Bearer ` belongs to Authorization.
+/// The header and prefix of a secret. A header that was named gets no prefix by default: `Bearer ` belongs to
+/// Authorization.
 pub(crate) fn slot(header: Option<&str>, prefix: Option<&str>, default: Slot) -> Result<Slot> {
     if header.is_none() && prefix.is_none() {
         return Ok(default);
@@ -106,7 +108,7 @@ pub(crate) fn slot(header: Option<&str>, prefix: Option<&str>, default: Slot) ->
     Ok(Slot::header(header.unwrap_or(default.name().as_str()), prefix.unwrap_or(bare))?)
 }
 
-/// Origins as they are written.
+/// Parses origins.
 pub(crate) fn parse_origins(texts: &[String]) -> Result<Vec<Origin>> {
     texts.iter().map(|text| text.parse().with_context(|| format!("origin {text:?}"))).collect()
 }
@@ -116,17 +118,17 @@ pub(crate) fn origin_of(base_url: &str) -> Result<Origin> {
     Ok(Origin::of(&base_url.parse::<BaseUrl>()?))
 }
 
-/// Says where a value may go.
+/// Prints the origins that a secret is sealed for.
 pub(crate) fn announce(origins: &[Origin]) {
     for origin in origins {
         note(&format!("sealing for {origin}"));
         if origin.is_plaintext() {
-            note("  over http the value crosses the network in the clear");
+            note("  over http the secret is sent in the clear");
         }
     }
 }
 
-/// What a seal is bound to.
+/// The context that a seal is bound to.
 pub(crate) async fn context(
     connection: &Connection,
     org: &str,

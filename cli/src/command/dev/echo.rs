@@ -1,6 +1,6 @@
-//! The sample upstream: answers every request with what it was sent, as JSON.
+//! The sample upstream: answers every request with the request, as JSON.
 //!
-//! Shows secrets on purpose, so that a person can see which one arrived: it listens on loopback only.
+//! Shows secrets on purpose, so that the user sees which one arrived. It listens on loopback only.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The folder of `rrctl dev`: what it holds, and which ports it was started on.
+//! The folder of `rrctl dev`: its files, and the ports of the last start.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault;
 
-/// Ports of the parts, all on loopback.
+/// The ports, all on loopback.
 #[derive(Args, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PortArgs {
@@ -36,7 +36,7 @@ pub(super) struct PortArgs {
     upstream_port: Option<u16>,
 }
 
-/// Where each part listens.
+/// The address of each part.
 #[derive(Clone, Copy)]
 pub(super) struct Ports {
     pub(super) management: SocketAddr,
@@ -48,7 +48,7 @@ pub(super) struct Ports {
 }
 
 impl PortArgs {
-    /// What was asked for now, else what the folder was started on before, else the defaults.
+    /// The given ports, or else those of the last start.
     fn or(self, before: Self) -> Self {
         Self {
             management_port: self.management_port.or(before.management_port),
@@ -85,7 +85,7 @@ impl PortArgs {
 }
 
 impl Ports {
-    /// Says which port is taken, and by which flag it is moved, before anything is written.
+    /// Fails if a port is taken, before any file is written; the error names the flag that changes the port.
     fn check(&self) -> Result<()> {
         for (address, what, flag) in [
             (self.management, "management API", "--management-port"),
@@ -97,7 +97,7 @@ impl Ports {
         ] {
             if let Err(error) = TcpListener::bind(address) {
                 bail!(
-                    "port {} of the {what} cannot be used ({error}); move it with {flag} PORT",
+                    "port {} of the {what} cannot be used ({error}); choose another with {flag} PORT",
                     address.port()
                 );
             }
@@ -106,7 +106,7 @@ impl Ports {
     }
 }
 
-/// The folder, locked for this process.
+/// The folder, locked by this process.
 pub(super) struct Place {
     folder: PathBuf,
     pub(super) ports: Ports,
@@ -152,7 +152,7 @@ impl Place {
         self.folder.join(name)
     }
 
-    /// A secret that was kept here, if it was.
+    /// A secret that was kept in the folder, if there is one.
     pub(super) fn secret(&self, name: &str) -> Result<Option<Secret>> {
         match fs::read(self.path(name)) {
             Ok(text) => Ok(Some(Secret::new(text.trim_ascii_end().to_vec()))),
@@ -161,7 +161,7 @@ impl Place {
         }
     }
 
-    /// Keeps a secret, readable by the owner alone.
+    /// Keeps a secret in a file that only its owner can read.
     pub(super) fn keep(&self, name: &str, secret: &Secret) -> Result<()> {
         let mut text = secret.expose().to_vec();
         text.push(b'\n');

@@ -1,7 +1,6 @@
-//! The sample: an org, a region, a target, two credentials and a proxy, made through the same API that
-//! everybody uses.
+//! The sample: an organization, a region, a target, two credentials and a proxy, created through the API.
 //!
-//! Each step looks first whether it was done, so that a start that was cut short is continued by the next.
+//! Each step first looks whether it was done, so that the next start continues one that was cut short.
 
 use std::time::{Duration, SystemTime};
 
@@ -34,14 +33,14 @@ const REGION: &str = "local";
 const TARGET: &str = "echo";
 const CALLER: &str = "demo-caller";
 const UPSTREAM: &str = "echo-upstream";
-/// What the sample upstream is to be shown. Not a secret of anybody's.
+/// The secret that the sample upstream is shown. It protects nothing.
 const UPSTREAM_VALUE: &str = "upstream-secret-that-callers-never-see";
 
 pub(super) const TOKEN_FILE: &str = "token";
 const CALLER_FILE: &str = "caller-key";
 const REGION_FILE: &str = "region-local.key";
 
-/// The token of this folder: the one kept, or a first one by way of the bootstrap token.
+/// The token of this folder: the kept one, or a first one, made with the bootstrap token.
 pub(super) async fn admin_token(
     place: &Place,
     url: &str,
@@ -56,7 +55,7 @@ pub(super) async fn admin_token(
     let connection = endpoint.connect().await?;
     let operator = mg::Grant { role: mg::Role::Operator.into(), ..mg::Grant::default() };
     let owner = mg::Grant { role: mg::Role::Owner.into(), org: ORG.to_owned(), ..mg::Grant::default() };
-    // The sample's organization is there already when only the token was lost.
+    // The organization exists if only the token was lost.
     let with = |grants| mg::Token { name: "dev".to_owned(), grants, ..mg::Token::default() };
     let (secret, hash) = token::draw_secret();
     match token::create(connection.clone(), with(vec![operator.clone(), owner]), &hash).await {
@@ -74,13 +73,13 @@ pub(super) async fn admin_token(
     Ok(secret)
 }
 
-/// The kept token, once the control plane took it.
+/// The kept token, if the control plane accepts it.
 async fn valid(place: &Place, url: &str, token: Secret) -> Result<Secret> {
     let endpoint = Endpoint::new(url, Some(Secret::new(token.expose().to_vec())), None)?;
     match TokenServiceClient::new(endpoint.connect().await?).get_self(mg::GetSelfRequest {}).await {
         Ok(_) => Ok(token),
         Err(status) if status.code() == Code::Unauthenticated => bail!(
-            "token in {} is none of this control plane; remove {} to start anew",
+            "the token in {} is not of this control plane; remove {} to start anew",
             place.path(TOKEN_FILE).display(),
             place.folder().display()
         ),
@@ -88,7 +87,7 @@ async fn valid(place: &Place, url: &str, token: Secret) -> Result<Secret> {
     }
 }
 
-/// Everything that the first call needs, but the node.
+/// Everything that the first call needs, except the node.
 pub(super) struct Sample {
     pub(super) caller_key: Secret,
     keys: RegionKeys,
@@ -114,7 +113,7 @@ impl Sample {
     }
 }
 
-/// `None` when there is no such thing.
+/// `None` where the answer is that there is no such resource.
 fn found<T>(result: Result<Response<T>, Status>) -> Result<Option<T>> {
     match result {
         Ok(reply) => Ok(Some(reply.into_inner())),
@@ -160,7 +159,7 @@ async fn region_of(connection: &Connection, keys: &RegionKeys, edge_url: &str) -
         }
         Some(there) if there.id == keys.region().to_string() => {}
         Some(_) => bail!(
-            "region {REGION} was made with other keys than the folder's; remove the folder to start anew"
+            "region {REGION} has other keys than the file in the folder; remove the folder to start anew"
         ),
     }
     Ok(())
@@ -254,7 +253,7 @@ async fn caller(place: &Place, connection: &Connection) -> Result<Secret> {
     let mut stub = CredentialServiceClient::new(connection.clone());
     let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: CALLER.to_owned(), revision: 0 };
     if found(stub.get_credential(ask).await)?.is_some() {
-        // Its key was shown once and not kept: a start was killed in between. Both are made again.
+        // A start was killed before the key was kept. The proxy and the credential are created again.
         let proxy = mg::DeleteProxyRequest {
             org: ORG.to_owned(),
             proxy: PROXY.to_owned(),
