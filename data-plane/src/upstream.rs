@@ -4,8 +4,8 @@
 //! invariants: an address is connected to only after the guard has judged that very address, a request
 //! is sent again only when it certainly was not taken, and what waits for us is not counted as the upstream's time.
 
+pub(crate) mod address_guard;
 mod dial;
-pub(crate) mod guard;
 mod pool;
 mod request_body;
 mod resolve;
@@ -32,7 +32,7 @@ use rr_contract::runtime::Tasks;
 use crate::counters::Counters;
 use crate::snapshot::CompiledTarget;
 
-use self::guard::Guard;
+use self::address_guard::AddressGuard;
 use self::pool::{Connection, Origin};
 use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;
@@ -95,7 +95,7 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(
-        guard: Arc<Guard>,
+        guard: Arc<AddressGuard>,
         resolver: Arc<Resolver>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,

@@ -34,7 +34,7 @@ use tracing::{info, warn};
 use crate::counters::Counters;
 use crate::volatile::Volatile;
 
-use super::Entry;
+use super::RawRecord;
 
 pub(crate) use self::segment::Cursor;
 use self::segment::SpoolPosition;
@@ -133,7 +133,7 @@ impl Spool {
         folder: PathBuf,
         node_key: &Secret,
         quota: u64,
-        rings: Vec<(Receiver<Entry>, Arc<Counters>)>,
+        rings: Vec<(Receiver<RawRecord>, Arc<Counters>)>,
         mut seams: Seams,
     ) -> Result<(Self, SpoolHandle), SpoolError> {
         let failed = |source| SpoolError { folder: folder.clone(), source };
@@ -249,7 +249,7 @@ impl SpoolHandle {
 }
 
 struct RingEnd {
-    receiver: Receiver<Entry>,
+    receiver: Receiver<RawRecord>,
     counters: Arc<Counters>,
     /// Losses that are already in the stream.
     counted: u64,
@@ -302,8 +302,8 @@ impl Writer {
         self.last_drain = now;
         let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), records: Vec::new() };
         for ring in 0..self.rings.len() {
-            while let Ok(entry) = self.rings[ring].receiver.try_recv() {
-                batch.records.push(entry.into_record());
+            while let Ok(record) = self.rings[ring].receiver.try_recv() {
+                batch.records.push(record.into_record());
                 if batch.records.len() == BATCH_RECORDS {
                     self.append(mem::take(&mut batch));
                 }

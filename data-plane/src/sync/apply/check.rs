@@ -22,7 +22,7 @@ const RECOUNT_EVERY: Duration = Duration::from_secs(60);
 impl Applier {
     /// Refuses what would take the node to another history without its going anywhere. What is here stays, as
     /// the proof.
-    pub(super) fn guard(&mut self, offered: &Position) -> Result<(), Fault> {
+    pub(super) fn refuse_rewritten(&mut self, offered: &Position) -> Result<(), Fault> {
         let Some(running) = self.running.filter(|running| offered.contradicts(running)) else {
             return Ok(());
         };
@@ -52,7 +52,7 @@ impl Applier {
             InvalidPosition::Incomplete => Fault::new(Why::Transport, "commit has no position"),
             InvalidPosition::Audit(_) => Fault::new(Why::Audit, invalid.to_string()),
         })?;
-        self.guard(&position)?;
+        self.refuse_rewritten(&position)?;
         if position.region != self.region {
             let detail = format!("is for region {}, node is in {}", position.region, self.region);
             return Err(Fault::new(Why::BaseMismatch, detail));

@@ -18,9 +18,9 @@ use rr_contract::wire::fleet::Why;
 use crate::snapshot::{CompiledCaller, CompiledTarget, RefusedCaller, UpstreamCredential};
 
 use super::super::transaction::Offered;
-use super::entry::CallerPart;
+use super::held::CallerPart;
 use super::index::is_policy;
-use super::{Inventory, Part, Reason, guard};
+use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build. None yet.
 pub(crate) const FEATURES: [&str; 0] = [];
@@ -44,7 +44,7 @@ impl Inventory {
         parsed: Option<Parsed>,
         unseal: bool,
     ) -> Result<Part, Reason> {
-        let (part, version) = self.guard.run(key, offered, || {
+        let (part, version) = self.isolation.run(key, offered, || {
             let Read { model, lacks } = parsed.unwrap_or_else(|| parse(key, offered))?;
             if let Some(lacks) = lacks {
                 return Err(Reason { caller: refused_caller(key, model), ..lacks });
@@ -166,7 +166,7 @@ pub(super) fn glimpse(offered: &Offered) -> Option<(Option<Name>, Box<[Credentia
     if offered.payload.len() > PAYLOAD_MAX {
         return None;
     }
-    guard::look(|| {
+    isolate::look(|| {
         let proxy = fleet::ProxyResource::decode(&*offered.payload).ok()?;
         let callers = proxy.caller_credentials.iter().take(CALLERS_MAX);
         Some((proxy.name.parse().ok(), callers.filter_map(|id| id.parse().ok()).collect()))
@@ -175,14 +175,14 @@ pub(super) fn glimpse(offered: &Offered) -> Option<(Option<Name>, Box<[Credentia
 
 /// Whether this is a credential for an upstream beyond doubt.
 pub(super) fn is_upstream(offered: &Offered) -> bool {
-    let usage = guard::look(|| fleet::CredentialResource::decode(&*offered.payload).ok()?.usage);
+    let usage = isolate::look(|| fleet::CredentialResource::decode(&*offered.payload).ok()?.usage);
     matches!(usage, Some(fleet::credential_resource::Usage::Upstream(_)))
 }
 
 /// What a rule, filter or meter belongs to.
 pub(super) fn parent(key: &Key, offered: &Offered) -> Option<Key> {
     // One that points into another organization is not to be trusted about anything.
-    guard::look(|| read_parent(key, &offered.payload)).filter(|parent| parent.org == key.org)
+    isolate::look(|| read_parent(key, &offered.payload)).filter(|parent| parent.org == key.org)
 }
 
 fn read_parent(key: &Key, payload: &[u8]) -> Option<Key> {

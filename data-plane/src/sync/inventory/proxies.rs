@@ -52,7 +52,9 @@ impl Inventory {
                 (Ok((Arc::clone(proxy), None)), before.len() == refs_len(proxy))
             }
             (_, Some(ahead)) => (ahead.and_then(as_proxy), false),
-            (_, None) => (self.guard.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false),
+            (_, None) => {
+                (self.isolation.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false)
+            }
         };
         let mut refs = match &parsed {
             Ok(_) if is_same => before,
@@ -136,7 +138,8 @@ impl Inventory {
         number: Number,
         refs: &[Number],
     ) -> Result<(Arc<Proxy>, CompiledProxy), Reason> {
-        let compiled = self.guard.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
+        let compiled =
+            self.isolation.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
         Ok((proxy, compiled))
     }
 

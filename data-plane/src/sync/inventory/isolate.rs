@@ -14,13 +14,13 @@ use super::super::transaction::Offered;
 use super::Reason;
 
 #[derive(Clone, Default)]
-pub(in crate::sync) struct Guard {
+pub(in crate::sync) struct Isolation {
     /// What a test does instead of a fault in a compiler.
     #[cfg(test)]
     trap: Option<fn(&Key, &Offered)>,
 }
 
-impl Guard {
+impl Isolation {
     /// Runs `work`, which parses and compiles one resource.
     pub(super) fn run<T>(
         &self,
