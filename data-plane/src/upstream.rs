@@ -52,29 +52,29 @@ const UNTOUCHED_MAX: u32 = 2;
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
-    #[error("no address of the upstream may be connected to")]
+    #[error("every address of the upstream is non-public and not covered by --allow-upstream")]
     Guarded,
-    #[error("resolve the upstream's name")]
+    #[error("resolve the host name of the upstream")]
     Resolve(#[source] LookupError),
     #[error("connect to the upstream")]
     Connect(#[source] io::Error),
-    #[error("agree on TLS with the upstream")]
+    #[error("TLS handshake with the upstream")]
     Tls(#[source] io::Error),
-    #[error("load the roots that upstreams are checked against")]
+    #[error("load the root certificates for upstreams")]
     Trust(#[source] Arc<TrustError>),
-    #[error("no stream to the upstream was free in time")]
+    #[error("no connection to the upstream had a free stream in time")]
     Busy,
-    #[error("connection did not come up in time")]
+    #[error("connection to the upstream was not established in time")]
     ConnectTimeout,
-    #[error("response did not begin in time")]
+    #[error("upstream did not begin its response in time")]
     ResponseTimeout,
-    #[error("connection broke before a response")]
+    #[error("connection to the upstream broke before the response")]
     Broken(#[source] hyper::Error),
-    #[error("caller did not send its request whole")]
+    #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
-    #[error("upstream switched protocols without being asked")]
+    #[error("upstream switched protocols without a request to do so")]
     Switched,
-    #[error("upstream answered in a transfer coding that nobody asked for")]
+    #[error("upstream answered with a transfer coding that was not requested")]
     Coded,
 }
 

@@ -150,7 +150,7 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
     match blocking.await {
         Ok(0) => {}
         Ok(panicked) => warn!(panicked, "workers panicked"),
-        Err(error) => warn!(%error, "workers and spool were not waited for"),
+        Err(error) => warn!(%error, "failed to wait for the workers and the record spool to end"),
     }
     late.begin();
     let left = tasks.wait(WIND_DOWN).await;
@@ -163,10 +163,10 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
 /// Ends the process, callers first, after a panic in what keeps in touch with the control plane. What it held may be
 /// half changed, so it is not gone on with; and without it a node would serve what it has for good, revoked keys too.
 async fn give_up(state_dir: PathBuf, seams: Seams, fail: &mpsc::Sender<StartError>) {
-    error!("keeping in touch with the control plane ended in a panic, ending the process");
+    error!("the task that synchronizes with the control plane panicked; exiting");
     let marked = tokio::task::spawn_blocking(move || journal::leave_mark(&state_dir, &seams));
     if timeout(NOTING, marked).await.is_err() {
-        warn!("disk stalls, end of the process not marked");
+        warn!("disk does not answer; the end of the process is not recorded on it");
     }
     // Whoever runs us may be stopping already.
     fail.try_send(StartError::Panicked).ok();
@@ -332,7 +332,7 @@ impl Core {
                 warn!(
                     address = %self.control_plane.address(),
                     error = %chain(&error),
-                    "cannot join yet, trying again; check --control-plane and that its fleet port is open"
+                    "cannot join yet, retrying; check --control-plane and that the fleet port is reachable"
                 );
                 let (tasks, late) = (tasks.clone(), late.clone());
                 tasks.clone().spawn_local("join", async move {

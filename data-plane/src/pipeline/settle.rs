@@ -173,9 +173,9 @@ enum Inner {
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("upstream broke off its answer")]
+    #[error("upstream broke off its response")]
     Broken(#[source] hyper::Error),
-    #[error("upstream sent nothing more of its answer")]
+    #[error("upstream sent nothing more of its response")]
     Silent,
 }
 

@@ -51,7 +51,7 @@ const VOLATILE_QUOTA: u64 = 8 * 1024 * 1024;
 
 /// A spool that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("open the spool of records in {folder}", folder = folder.display())]
+#[error("open the record spool in {folder}", folder = folder.display())]
 pub struct SpoolError {
     /// Where.
     pub folder: PathBuf,
@@ -141,7 +141,7 @@ impl Spool {
         let opened = match open(quota, seams.clone()) {
             Err(error) if is_full(&error) => {
                 let folder = folder.display();
-                warn!(%error, %folder, "spool cannot be written, keeping records in memory alone until the next start");
+                warn!(%error, %folder, "the record spool cannot be written; keeping records in memory only until the next start");
                 // What is on disk stays there, under its own name, for a start that finds room.
                 seams.disk = Arc::new(Volatile::default());
                 open(quota.min(VOLATILE_QUOTA), seams.clone())
@@ -352,7 +352,7 @@ impl Writer {
             Ok(()) => {}
             Err(error) if !self.failing => {
                 self.failing = true;
-                warn!(%error, "records cannot be written; they are counted and dropped");
+                warn!(%error, "records cannot be written to the spool; they are dropped and counted; check the disk under the state folder");
             }
             Err(_) => {}
         }

@@ -63,11 +63,11 @@ pub(crate) struct Applier {
 /// Why a mark is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RefusedMark {
-    #[error("mark has no position")]
+    #[error("mark has no valid position")]
     Invalid(#[source] InvalidPosition),
-    #[error("mark is of another state than is here")]
+    #[error("mark is for a state that this node does not hold")]
     Elsewhere,
-    #[error("mark is of another history than the one that led here")]
+    #[error("mark contradicts the audit head of this node")]
     Rewritten,
 }
 
@@ -248,7 +248,9 @@ impl Applier {
     /// else runs now.
     pub(crate) async fn restrain(&mut self, message: &fleet::Restrain) -> Result<bool, Fault> {
         let until = message.until.as_ref().and_then(|until| Position::try_from(until).ok());
-        let until = until.ok_or_else(|| Fault::new(Why::Transport, "restraint has no position"))?;
+        let until = until.ok_or_else(|| {
+            Fault::new(Why::Transport, "message about resources to withhold has no valid position")
+        })?;
         let Some(running) = self.running else { return Ok(false) };
         if (until.lineage, until.region) != (running.lineage, running.region)
             || until.revision < running.revision
@@ -261,7 +263,11 @@ impl Applier {
         if !self.inventory.restrain(&until, &later, &mut snapshot) {
             return Ok(false);
         }
-        info!(until = until.revision, restrained = self.inventory.restrained(), "runs less than it was sent");
+        info!(
+            until = until.revision,
+            restrained = self.inventory.restrained(),
+            "withheld resources that a later revision takes away"
+        );
         // In force first: it only takes away, and a disk may be slow.
         self.swap(snapshot, running);
         // Until it is written, a restart would not stand here.

@@ -335,7 +335,9 @@ impl Inventory {
         };
         bites.then(|| Reason {
             why: Why::Revoked,
-            detail: "was revoked here, and the history that brings it back does not name it".to_owned(),
+            detail:
+                "credential was revoked on this node, and the adopted history does not list it as restored"
+                    .to_owned(),
             closes: true,
             caller: None,
         })

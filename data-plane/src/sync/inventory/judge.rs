@@ -72,7 +72,7 @@ impl Inventory {
                 let had = self.versions.highest(&id);
                 if credential.version < had {
                     let detail = format!(
-                        "version {} is older than {had}, which this node has had",
+                        "version {} is older than version {had}, which this node had before",
                         credential.version
                     );
                     return Err(Reason::new(Why::Stale, detail));
@@ -112,7 +112,7 @@ impl Inventory {
 /// A payload as the model sees it.
 pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     let lacks = |feature: &str, closes| {
-        let detail = format!("needs feature {feature:?}");
+        let detail = format!("requires feature {feature:?}, which this version does not support");
         Reason { closes, ..Reason::new(Why::UnknownFeature, detail) }
     };
     let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
@@ -202,5 +202,5 @@ fn invalid(detail: String) -> Reason {
 }
 
 fn mismatch() -> Reason {
-    invalid("payload is nothing that this build runs".to_owned())
+    invalid("payload has a kind that this version does not support".to_owned())
 }

@@ -75,7 +75,8 @@ impl Inventory {
             match refs.iter().find(|used| !self.index.is_there(**used)) {
                 None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
                 Some(missing) => {
-                    let detail = format!("names {}, which is not here", self.index.key(*missing));
+                    let detail =
+                        format!("refers to {}, which this node does not have", self.index.key(*missing));
                     Err(Reason::new(Why::DanglingRef, detail))
                 }
             }
@@ -212,7 +213,7 @@ fn as_proxy(read: Read) -> Result<ReadProxy, Reason> {
         | Model::Rule(_)
         | Model::Filter(_)
         | Model::Meter(_) => {
-            let detail = "payload is no proxy".to_owned();
+            let detail = "payload is not a proxy".to_owned();
             Err(Reason::new(Why::Invalid, detail))
         }
     }

@@ -64,8 +64,7 @@ impl Restraints {
     pub(super) fn bites(&self, key: &Key, hash: &ResourceHash) -> Option<Reason> {
         (self.keys.get(key) == Some(hash)).then(|| {
             let detail = format!(
-                "revision {}, to which this node was not brought or from which it went back, takes this or a part of \
-                 it away",
+                "revision {}, which this node does not run, takes this resource or a part of it away",
                 self.until
             );
             Reason::new(Why::Revoked, detail)
