@@ -58,7 +58,7 @@ impl Admin {
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
-                warn!(%error, "admin port cannot be served");
+                warn!(%error, "admin port cannot be served; health and metrics are unavailable");
                 return;
             }
         };

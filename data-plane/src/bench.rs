@@ -35,9 +35,9 @@ impl ConfiguredNode {
     /// A node that holds nothing yet.
     pub fn new(state_dir: &Path, node_key: &Secret, seams: Seams, region: RegionId) -> io::Result<Self> {
         let (journal, _) = Journal::boot(state_dir, node_key, seams, empty);
-        let (publisher, mut seats) = cell(Snapshot::default(), 1);
-        let applier = Applier::new(region, empty(), publisher, Scribe::start(journal)?, None);
-        Ok(Self { applier, reader: seats.remove(0).sit() })
+        let (activator, mut readers) = cell(Snapshot::default(), 1);
+        let applier = Applier::new(region, empty(), activator, Scribe::start(journal)?, None);
+        Ok(Self { applier, reader: readers.remove(0).start() })
     }
 
     /// Opens a transaction. `Some`: it was refused.

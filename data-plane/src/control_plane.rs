@@ -44,10 +44,10 @@ pub struct ControlPlaneAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidControlPlaneAddress {
     /// In the clear, or something else altogether.
-    #[error("the fleet port is TLS on every address: write it like https://host:7421")]
+    #[error("the fleet port always uses TLS: write the address as https://host:7421")]
     NotHttps,
     /// No host, or more than host and port.
-    #[error("names more or less than a host and a port; write it like https://host:7421")]
+    #[error("the address must be a host and a port: write it as https://host:7421")]
     Shape,
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn handle(
         }
         Err(refused) => {
             let code = refused.code();
-            debug!(code = code.as_str(), reason = %chain(&refused), "request not passed on");
+            debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
             let response = reply::refused(code, request_id);
             traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {

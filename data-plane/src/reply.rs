@@ -36,7 +36,7 @@ pub(crate) enum Denial {
     #[error("malformed path")]
     Malformed(#[source] InvalidPath),
     /// The body is in a form that only a neighbour could undo.
-    #[error("body has a transfer coding other than chunked")]
+    #[error("request body has a transfer coding other than chunked")]
     Coded,
     /// The request names no host, or two.
     #[error("not exactly one Host header")]
@@ -51,7 +51,7 @@ pub(crate) enum Denial {
     #[error("unknown proxy")]
     UnknownProxy,
     /// No, unknown, wrong, expired or foreign credential.
-    #[error("bad credential")]
+    #[error("missing or invalid credential")]
     BadCredential,
     /// Switched off.
     #[error("proxy is inactive")]
@@ -68,10 +68,10 @@ pub(crate) enum Denial {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Our side: there is nothing that may be injected.
-    #[error("upstream credential is unusable")]
+    #[error("upstream credential cannot be used")]
     Credential(#[source] Unusable),
     /// The upstream's side, or the caller's own in the middle of its body.
-    #[error("request was not answered by the upstream")]
+    #[error("upstream did not answer the request")]
     Upstream(#[source] SendError),
 }
 

@@ -156,12 +156,11 @@ impl Sync {
                         error = %chain(&error),
                         skew_ms,
                         ?wait,
-                        "this machine's clock and the control plane's are further apart than its certificate allows, by the \
-                         skew at the least; set the clock that is wrong"
+                        "the clocks of this machine and of the control plane differ by at least the skew, more than the certificate of the control plane allows; set the clock that is wrong"
                     );
                     return wait;
                 }
-                warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached, going on without");
+                warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached; continuing with the current configuration");
                 return wait;
             }
         };
@@ -183,7 +182,7 @@ impl Sync {
             Err(error) => {
                 self.control_plane.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
-                warn!(%address, error = %chain(&error), ?wait, "stream with the control plane lost, going on without");
+                warn!(%address, error = %chain(&error), ?wait, "stream to the control plane lost; continuing with the current configuration");
                 wait
             }
         }
@@ -237,8 +236,10 @@ impl Sync {
         let mut was = draining;
         self.board.write(|facts| was = std::mem::replace(&mut facts.draining, draining));
         match (was, draining) {
-            (false, true) => info!("control plane takes this node out of service, requests go on"),
-            (true, false) => info!("control plane puts this node back into service"),
+            (false, true) => {
+                info!("control plane took this node out of service; requests are still answered")
+            }
+            (true, false) => info!("control plane put this node back into service"),
             (false, false) | (true, true) => {}
         }
     }
@@ -264,7 +265,7 @@ impl Sync {
         if running.is_some()
             && let Some(gate) = self.configured.take()
         {
-            debug!("configuration is there");
+            debug!("first configuration in force");
             gate.done();
         }
     }

@@ -26,7 +26,7 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::control_plane::ControlPlane;
 use crate::counters::Counters;
-use crate::current::{self, Publisher};
+use crate::current::{self, Activator};
 use crate::events;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
 use crate::listen::{Descriptors, Limits, Notices};
@@ -37,7 +37,7 @@ use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
 use crate::sync::journal::{self, Journal, Recovered, Scribe};
 use crate::sync::{Board, Position, Sync};
-use crate::upstream::guard::Guard;
+use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Resolver, SystemNames, Trust};
 
 use super::traffic::{self, WorkerSetup};
@@ -150,7 +150,7 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
     match blocking.await {
         Ok(0) => {}
         Ok(panicked) => warn!(panicked, "workers panicked"),
-        Err(error) => warn!(%error, "workers and spool were not waited for"),
+        Err(error) => warn!(%error, "failed to wait for the workers and the record spool to end"),
     }
     late.begin();
     let left = tasks.wait(WIND_DOWN).await;
@@ -163,10 +163,10 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
 /// Ends the process, callers first, after a panic in what keeps in touch with the control plane. What it held may be
 /// half changed, so it is not gone on with; and without it a node would serve what it has for good, revoked keys too.
 async fn give_up(state_dir: PathBuf, seams: Seams, fail: &mpsc::Sender<StartError>) {
-    error!("keeping in touch with the control plane ended in a panic, ending the process");
+    error!("the task that synchronizes with the control plane panicked; exiting");
     let marked = tokio::task::spawn_blocking(move || journal::leave_mark(&state_dir, &seams));
     if timeout(NOTING, marked).await.is_err() {
-        warn!("disk stalls, end of the process not marked");
+        warn!("disk does not answer; the end of the process is not recorded on it");
     }
     // Whoever runs us may be stopping already.
     fail.try_send(StartError::Panicked).ok();
@@ -194,7 +194,7 @@ struct Core {
     identity_file: IdentityFile,
     token: Option<NodeToken>,
     stored: Option<Stored>,
-    publisher: Publisher<Snapshot>,
+    activator: Activator<Snapshot>,
     configured: Gate,
     board: Board,
     spool: SpoolHandle,
@@ -240,7 +240,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         stored
     });
 
-    let (publisher, readers) = current::cell(first, listeners.len());
+    let (activator, readers) = current::cell(first, listeners.len());
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let (senders, receivers): (Vec<_>, Vec<_>) =
         counters.iter().map(|counters| report::ring(Arc::clone(counters))).unzip();
@@ -253,7 +253,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let traffic = Shutdown::new();
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
-        guard: Arc::new(Guard::new(config.allow_upstream)),
+        guard: Arc::new(AddressGuard::new(config.allow_upstream)),
         resolver: Resolver::new(Arc::new(SystemNames)),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
@@ -285,7 +285,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         identity_file,
         token: config.node_token,
         stored,
-        publisher,
+        activator,
         configured,
         board,
         spool: spool_handle,
@@ -332,7 +332,7 @@ impl Core {
                 warn!(
                     address = %self.control_plane.address(),
                     error = %chain(&error),
-                    "cannot join yet, trying again; check --control-plane and that its fleet port is open"
+                    "cannot join yet, retrying; check --control-plane and that the fleet port is reachable"
                 );
                 let (tasks, late) = (tasks.clone(), late.clone());
                 tasks.clone().spawn_local("join", async move {
@@ -414,7 +414,7 @@ impl Core {
         let scribe = Scribe::start(journal)
             .map_err(|source| StartError::System { what: "start the thread of last-known-good", source })?;
         let applier =
-            Applier::new(region, inventory, self.publisher, scribe, position).proving(vitals, self.prove_for);
+            Applier::new(region, inventory, self.activator, scribe, position).proving(vitals, self.prove_for);
         let upload = Upload {
             control_plane: self.control_plane.clone(),
             tls: Arc::clone(&tls),

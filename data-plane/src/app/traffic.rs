@@ -12,11 +12,11 @@ use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tracing::error;
 
 use crate::counters::Counters;
-use crate::current::{Follower, ReaderSeat};
+use crate::current::{Follower, PendingReader};
 use crate::listen::{self, Limits};
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
-use crate::upstream::guard::Guard;
+use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Resolver, Trust};
 use crate::worker::Worker;
 
@@ -31,7 +31,7 @@ const BLOCKING_THREADS: usize = 1;
 /// What all workers have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) guard: Arc<Guard>,
+    pub(super) guard: Arc<AddressGuard>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) trust: Arc<Trust>,
     pub(super) seams: Seams,
@@ -45,7 +45,7 @@ pub(super) struct Shared {
 pub(super) struct WorkerSetup {
     pub(super) index: usize,
     pub(super) listener: TcpListener,
-    pub(super) reader: ReaderSeat<Snapshot>,
+    pub(super) reader: PendingReader<Snapshot>,
     pub(super) records: Ring,
     pub(super) counters: Arc<Counters>,
     pub(super) up: Gate,
@@ -97,7 +97,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         let connections =
             Connections::new(guard, resolver, trust, Arc::clone(&setup.counters), tasks.clone());
         let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
-        let reader = setup.reader.sit_with(Box::new(observer));
+        let reader = setup.reader.start_with(Box::new(observer));
         let silence = limits.bounds.silence;
         let worker =
             Worker::new(reader, connections, setup.records, setup.counters, &seams, statement, silence);

@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The control plane could not be reached, or had troubles of its own.
-    #[error("reach the control plane at {address}")]
+    #[error("connect to the control plane at {address}")]
     Unreachable {
         /// Where.
         address: ControlPlaneAddress,
@@ -37,31 +37,35 @@ pub enum JoinError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It took too long.
-    #[error("control plane at {address} did not answer in time")]
+    #[error("the control plane at {address} did not answer the join request in time")]
     Timeout {
         /// Where.
         address: ControlPlaneAddress,
     },
     /// It is another installation.
-    #[error("the control plane at {address} is not the one that the node token was made for")]
+    #[error(
+        "the control plane at {address} is not the one that the node token was made for; check --control-plane and the token"
+    )]
     Stranger {
         /// Where.
         address: ControlPlaneAddress,
     },
     /// It says no.
-    #[error("the control plane refused the node token ({reason}); make another with `rrctl node token`")]
+    #[error(
+        "the control plane refused the node token ({reason}); create a new token with `rrctl node token`"
+    )]
     Refused {
         /// What it says.
         reason: String,
     },
     /// It says yes, and what it gives is not what the token's maker signed.
-    #[error("what the control plane gave is not to be believed")]
+    #[error("the control plane's answer to the join request failed verification")]
     Grant(#[source] GrantError),
     /// It says yes, and what it gives is not understood.
-    #[error("the control plane's answer is not understood: {0}")]
+    #[error("the control plane's answer to the join request is incomplete: {0}")]
     Answer(&'static str),
     /// Keys could not be made.
-    #[error("make keys")]
+    #[error("generate keys for the node certificate")]
     Keys(#[source] rcgen::Error),
     /// TLS could not be set up.
     #[error("set up TLS")]

@@ -92,7 +92,7 @@ pub(crate) async fn run(
     callers.stop.cut(callers.accept(&listener)).await;
     drop(listener);
     if timeout(limits.drain, callers.graceful.shutdown()).await.is_err() {
-        warn!(drain = ?limits.drain, "requests were still under way at the end of the drain");
+        warn!(drain = ?limits.drain, "requests were still in progress at the end of the drain and were cut off");
     }
     ticker.abort();
     tasks.abort();

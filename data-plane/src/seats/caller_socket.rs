@@ -95,7 +95,7 @@ impl Drop for CallerSocket {
         }
         self.seat.gave_up();
         if let Err(error) = self.socket.get_ref().set_zero_linger() {
-            tracing::debug!(%error, "connection of a caller that does not read is left to the kernel");
+            tracing::debug!(%error, "connection of a caller that does not read could not be reset; leaving it to the kernel");
         }
     }
 }

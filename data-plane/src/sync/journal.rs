@@ -164,7 +164,7 @@ impl Journal {
     /// appended to again, because nothing behind a torn frame could be read.
     pub(crate) fn append(&mut self, bodies: &[bytes::Bytes], position: &Position) -> io::Result<()> {
         let Some(mut open) = self.open.take() else {
-            return Err(io::Error::other("last-known-good has to be written whole first"));
+            return Err(io::Error::other("last-known-good must be written to a new file first"));
         };
         let mut bytes = Vec::new();
         for body in bodies {

@@ -27,7 +27,7 @@ use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
-use super::guard::Guard;
+use super::address_guard::AddressGuard;
 use super::pool::{Connection, Http1, Origin, StreamPermit};
 use super::request_body::RequestBody;
 use super::resolve::Resolver;
@@ -49,14 +49,19 @@ type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamEx
 const READ_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
-    guard: Arc<Guard>,
+    guard: Arc<AddressGuard>,
     resolver: Arc<Resolver>,
     tls: WorkerTls,
     tasks: Tasks,
 }
 
 impl Dialer {
-    pub(super) fn new(guard: Arc<Guard>, resolver: Arc<Resolver>, trust: Arc<Trust>, tasks: Tasks) -> Self {
+    pub(super) fn new(
+        guard: Arc<AddressGuard>,
+        resolver: Arc<Resolver>,
+        trust: Arc<Trust>,
+        tasks: Tasks,
+    ) -> Self {
         Self { guard, resolver, tls: WorkerTls::new(trust), tasks }
     }
 

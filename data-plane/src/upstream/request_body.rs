@@ -25,11 +25,11 @@ pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
 /// What a caller did to its own request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallerFault {
-    #[error("caller was gone in the middle of the body")]
+    #[error("caller disconnected before the end of the request body")]
     Gone,
-    #[error("caller's body is framed wrongly")]
+    #[error("request body has invalid framing")]
     Malformed,
-    #[error("caller stopped in the middle of the body")]
+    #[error("caller sent nothing more of the request body")]
     Stalled,
 }
 

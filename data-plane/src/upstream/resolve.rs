@@ -54,11 +54,11 @@ impl Names for SystemNames {
 /// A name without an address.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum LookupError {
-    #[error("name has no address")]
+    #[error("host name does not resolve")]
     Failed(#[source] Arc<io::Error>),
-    #[error("name server is silent")]
+    #[error("name server did not answer in time")]
     Silent,
-    #[error("too many requests of the organization wait for look-ups")]
+    #[error("too many requests of the organization are waiting for name resolution")]
     Crowded,
 }
 

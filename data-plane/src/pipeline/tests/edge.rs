@@ -23,10 +23,10 @@ use tokio::sync::oneshot;
 use crate::counters::{Counters, Cut, Totals};
 use crate::current;
 use crate::listen::{self, Limits, Notices};
-use crate::report::{Entry, ring};
+use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
-use crate::upstream::guard::Guard;
+use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
 use crate::worker::Worker;
 
@@ -41,7 +41,7 @@ pub(super) struct Held {
 /// A worker that ends with the test.
 pub(super) struct Edge {
     address: SocketAddr,
-    records: Mutex<Receiver<Entry>>,
+    records: Mutex<Receiver<RawRecord>>,
     counters: Arc<Counters>,
     ask: Sender<Question>,
     shutdown: Shutdown,
@@ -98,8 +98,8 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let (_publisher, mut readers) = current::cell(snapshot, 1);
-                let guard = Arc::new(Guard::new(allowed));
+                let (_activator, mut readers) = current::cell(snapshot, 1);
+                let guard = Arc::new(AddressGuard::new(allowed));
                 let connections = Connections::new(
                     guard,
                     Resolver::new(names),
@@ -107,7 +107,7 @@ impl Edge {
                     Arc::clone(&counters),
                     tasks.clone(),
                 );
-                let reader = readers.remove(0).sit();
+                let reader = readers.remove(0).start();
                 let worker = Worker::new(
                     reader,
                     connections,

@@ -115,7 +115,7 @@ impl Store {
         match marks {
             None if numbers.is_empty() => return Ok(()),
             None => {
-                warn!("marks of the spool are gone, it goes on from what its segments say");
+                warn!("marks files of the record spool are missing; continuing from the segment files");
                 // Whatever number was given out lies in a frame, or in what is left of one.
                 self.reserved = self.next - 1 + RESERVE + (bad / frame::FRAME_MIN) as u64;
                 rows.push(dropped(0, last_record.unwrap_or(now).min(now), now, "unclean"));
@@ -128,8 +128,7 @@ impl Store {
                         from = self.next,
                         through = marks.last,
                         records = lost,
-                        "records that were written to the spool are gone; they are counted as damaged, look at the disk under the \
-                         state folder"
+                        "records that were written to the spool are missing; they are counted as damaged; check the disk under the state folder"
                     );
                     self.count_damage();
                     self.count_dropped(lost);
@@ -138,7 +137,7 @@ impl Store {
                 if !marks.is_closed {
                     let from = Some(marks.alive_at).max(last_record).unwrap_or(now);
                     info!(
-                        "the process before ended without a stop: up to 100 ms of records before its end may be missing"
+                        "the previous process was not stopped in order: up to 100 ms of records before its end may be missing"
                     );
                     rows.push(dropped(0, from.min(now), now, "unclean"));
                 }
@@ -206,7 +205,7 @@ impl Store {
     fn look(&self, first: u64, following: Option<u64>) -> Looked {
         let path = Segment::path(&self.handle.folder, first);
         let bytes = self.handle.seams.disk.read(&path).map_err(|error| {
-            warn!(%error, file = %path.display(), "segment of records cannot be read; look at the disk under the state folder");
+            warn!(%error, file = %path.display(), "segment of the record spool cannot be read; check the disk under the state folder");
         });
         let numbers = first..following.unwrap_or(first.saturating_add(NUMBERS_MAX));
         let survey = self.surveyor().survey(bytes.as_deref().unwrap_or_default(), numbers);
@@ -267,7 +266,7 @@ impl Store {
             if survey.bad() > 0 {
                 let (bytes_bad, is_torn) =
                     (survey.bad(), marks.is_some_and(|marks| !marks.is_closed && marks.last <= end.number));
-                warn!(file = %path.display(), bytes = bytes_bad, is_torn, "end of the newest segment of records is no record, cut off");
+                warn!(file = %path.display(), bytes = bytes_bad, is_torn, "the newest segment of the record spool ends in an incomplete record; truncated");
                 if !is_torn {
                     self.count_damage();
                     set_aside(disk, &path, Some(&bytes))?;
@@ -366,7 +365,7 @@ fn give_up(folder: &Path, numbers: &[u64], seams: &Seams) -> io::Result<fleet::D
     }
     warn!(
         records,
-        "no mark and no segment says which spool this is; the segments are set aside, and a new spool is begun"
+        "neither the marks nor the segments identify the record spool; the segments are set aside and a new spool is started"
     );
     Ok(dropped(records, SystemTime::UNIX_EPOCH, seams.clock.now(), "damaged"))
 }

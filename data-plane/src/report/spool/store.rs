@@ -216,7 +216,7 @@ impl Store {
             }
         }
         self.sync()?;
-        warn!(from = last + 1, through = skip, "skipped numbers of records that are in use elsewhere");
+        warn!(from = last + 1, through = skip, "skipped batch numbers that the control plane holds already");
         let mut state = self.handle.shared.state();
         (state.acked, state.acked_total) = (skip, total);
         state.sent.clear();
@@ -327,7 +327,7 @@ impl Store {
         let path = Segment::path(&self.handle.folder, mended.segment.first);
         let disk = &*self.handle.seams.disk;
         let (first, last, records) = (mended.segment.first, mended.segment.last, mended.lost);
-        warn!(file = %path.display(), first, last, records, "segment of records is damaged; what is whole of it stays");
+        warn!(file = %path.display(), first, last, records, "segment of the record spool is damaged; its intact part is kept");
         self.count_damage();
         if original.is_some() || disk.list(&self.handle.folder)?.contains(&path) {
             set_aside(disk, &path, original)?;

@@ -52,7 +52,9 @@ impl Inventory {
                 (Ok((Arc::clone(proxy), None)), before.len() == refs_len(proxy))
             }
             (_, Some(ahead)) => (ahead.and_then(as_proxy), false),
-            (_, None) => (self.guard.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false),
+            (_, None) => {
+                (self.isolation.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false)
+            }
         };
         let mut refs = match &parsed {
             Ok(_) if is_same => before,
@@ -73,7 +75,8 @@ impl Inventory {
             match refs.iter().find(|used| !self.index.is_there(**used)) {
                 None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
                 Some(missing) => {
-                    let detail = format!("names {}, which is not here", self.index.key(*missing));
+                    let detail =
+                        format!("refers to {}, which this node does not have", self.index.key(*missing));
                     Err(Reason::new(Why::DanglingRef, detail))
                 }
             }
@@ -136,7 +139,8 @@ impl Inventory {
         number: Number,
         refs: &[Number],
     ) -> Result<(Arc<Proxy>, CompiledProxy), Reason> {
-        let compiled = self.guard.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
+        let compiled =
+            self.isolation.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
         Ok((proxy, compiled))
     }
 
@@ -209,7 +213,7 @@ fn as_proxy(read: Read) -> Result<ReadProxy, Reason> {
         | Model::Rule(_)
         | Model::Filter(_)
         | Model::Meter(_) => {
-            let detail = "payload is no proxy".to_owned();
+            let detail = "payload is not a proxy".to_owned();
             Err(Reason::new(Why::Invalid, detail))
         }
     }

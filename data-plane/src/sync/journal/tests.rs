@@ -295,7 +295,7 @@ fn damage_is_told_from_a_torn_end_and_says_where_it_went_back_to() {
         bent[at] ^= 0x55;
         let damaged = logged(bent);
         assert!(
-            damaged.contains("WARN") && damaged.contains("is damaged, went back to revision"),
+            damaged.contains("WARN") && damaged.contains("is damaged; went back to revision"),
             "{damaged}"
         );
     }

@@ -13,7 +13,7 @@ use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
 use super::super::transaction::Offered;
 use super::index::Number;
 
-pub(super) struct Entry {
+pub(super) struct HeldResource {
     pub(super) wanted: Offered,
     pub(super) refusal: Option<Box<Reason>>,
     pub(super) running: Option<Running>,
@@ -63,7 +63,7 @@ impl Reason {
     }
 }
 
-impl Entry {
+impl HeldResource {
     /// How its holder is known, where it is a caller credential, whether it runs or not.
     pub(super) fn callers(&self) -> Option<Arc<CallerPart>> {
         match (&self.running, &self.refusal) {

@@ -14,13 +14,13 @@ use super::super::transaction::Offered;
 use super::Reason;
 
 #[derive(Clone, Default)]
-pub(in crate::sync) struct Guard {
+pub(in crate::sync) struct Isolation {
     /// What a test does instead of a fault in a compiler.
     #[cfg(test)]
     trap: Option<fn(&Key, &Offered)>,
 }
 
-impl Guard {
+impl Isolation {
     /// Runs `work`, which parses and compiles one resource.
     pub(super) fn run<T>(
         &self,
@@ -29,7 +29,10 @@ impl Guard {
         work: impl FnOnce() -> Result<T, Reason>,
     ) -> Result<T, Reason> {
         if offered.payload.len() > PAYLOAD_MAX {
-            return Err(limit(format!("{} bytes are over {PAYLOAD_MAX}", offered.payload.len())));
+            return Err(limit(format!(
+                "payload has {} bytes, more than {PAYLOAD_MAX}",
+                offered.payload.len()
+            )));
         }
         let done = catch_unwind(AssertUnwindSafe(|| {
             self.spring(key, offered);
@@ -61,7 +64,7 @@ pub(super) fn look<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
 
 /// A panic says where in the log, and may quote what it broke on: not sent.
 fn crashed() -> Reason {
-    Reason::new(Why::Crashed, "compiling it ended in a panic".to_owned())
+    Reason::new(Why::Crashed, "compiler panicked".to_owned())
 }
 
 fn limit(detail: String) -> Reason {

@@ -10,11 +10,11 @@ use ipnet::IpNet;
 
 /// The node's own exceptions.
 #[derive(Debug, Default)]
-pub(crate) struct Guard {
+pub(crate) struct AddressGuard {
     allowed: Vec<IpNet>,
 }
 
-impl Guard {
+impl AddressGuard {
     pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
@@ -73,13 +73,13 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
-    fn allows(guard: &Guard, address: &str) -> bool {
+    fn allows(guard: &AddressGuard, address: &str) -> bool {
         guard.allows(address.parse().expect("an address"))
     }
 
     #[test]
     fn addresses_that_are_not_global_are_refused() {
-        let guard = Guard::default();
+        let guard = AddressGuard::default();
         for address in [
             "0.0.0.0",
             "10.1.2.3",
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn global_addresses_pass() {
-        let guard = Guard::default();
+        let guard = AddressGuard::default();
         for address in [
             "1.1.1.1",
             "8.8.8.8",
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_exception_opens_what_it_names_and_nothing_beside_it() {
-        let guard = Guard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+        let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
         assert!(allows(&guard, "127.0.0.1"));
         assert!(allows(&guard, "::ffff:127.0.0.1"));
         for address in ["10.0.0.1", "::1", "64:ff9b::7f00:1", "2002:7f00:1::"] {

@@ -12,7 +12,7 @@ use rr_contract::wire::fleet;
 use crate::outcome::Code;
 
 /// One request.
-pub(crate) struct Entry {
+pub(crate) struct RawRecord {
     pub(crate) id: RequestId,
     pub(crate) received_at: SystemTime,
     pub(crate) org: Option<OrgId>,
@@ -34,7 +34,7 @@ pub(crate) struct Entry {
     pub(crate) aborted: bool,
 }
 
-impl Entry {
+impl RawRecord {
     pub(crate) fn into_record(self) -> fleet::Record {
         fn text(id: Option<impl ToString>) -> String {
             id.map(|id| id.to_string()).unwrap_or_default()
