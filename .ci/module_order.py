@@ -15,10 +15,10 @@ TOKEN = re.compile(r'''
   | (?P<text>b?"(?:\\.|[^"\\])*")
   | (?P<char>b?'(?:\\(?:x[0-9a-fA-F]{2}|u\{[^}]*\}|.)|[^'\\\n])')
 ''', re.S | re.X)
-TEST = re.compile(r"#\[cfg\((?:test|all\(test\b[^\]]*)\)\]")
+TEST = re.compile(r"#\[(?:cfg\((?:test|all\((?:[^()\]]*,)?\s*test\b[^\]]*)\)|test|tokio::test[^\]]*)\]")
 CHILD = re.compile(r"((?:#\[[^\]]*\]\s*)*)\b(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;")
-USE = re.compile(r"\b(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);")
-PATH = re.compile(r"\b(?:crate|super|self)(?:::(?:super|[A-Za-z_]\w*))+")
+USE = re.compile(r"\buse\s+([^;]+);")
+PATH = re.compile(r"(?<![\w:])[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)+")
 
 
 def bare(text):
@@ -32,6 +32,9 @@ def bare(text):
 def end_of_item(text, start):
     """Behind the item that begins here, its further attributes included."""
     depth, place = 0, start
+    # A field or an argument ends with a comma; the parameters of an item do not end it.
+    is_item = re.match(r"\s*(?:#\[[^\]]*\]\s*)*(?:pub\b[^\n]*?\s)?"
+                       r"(?:use|mod|fn|async|unsafe|const|static|struct|enum|impl|trait|type|macro_rules)\b", text[start:])
     while place < len(text):
         letter = text[place]
         if letter in "([{":
@@ -42,7 +45,7 @@ def end_of_item(text, start):
                 return place + 1
             if depth < 0:
                 return place
-        elif letter in ";," and depth == 0:
+        elif depth == 0 and (letter == ";" or (letter == "," and not is_item)):
             return place + 1
         place += 1
     return place
@@ -75,12 +78,13 @@ class Package:
     def __init__(self, root, planted=None):
         self.planted = planted or {}
         self.files = {}
-        self.exports = defaultdict(dict)
-        self.globs = defaultdict(list)
+        self.imports = defaultdict(dict)
+        self.globs = []
         self.named = defaultdict(set)
         self.read((), root, root.parent)
-        for module in self.files:
-            self.link(module)
+        paths = {module: self.imported(module) for module in self.files}
+        for module, text in paths.items():
+            self.follow(module, text)
 
     def read(self, module, file, folder):
         text = bare(file.read_text() + self.planted.get(module, ""))
@@ -92,26 +96,28 @@ class Package:
             if at.exists() and not path:
                 self.read((*module, name), at, folder / name)
 
-    def link(self, module):
+    def imported(self, module):
+        """Notes what a module imports, and returns its text without that."""
         text = self.files[module]
-        rest = []
-        last = 0
         for found in USE.finditer(text):
-            rest.append(text[last:found.start()])
-            last = found.end()
-            for path, name in leaves(found[2]):
+            for path, name in leaves(found[1]):
                 whole = self.absolute(module, path)
                 if whole is None:
                     continue
-                self.named[module].add(whole)
-                if found[1]:
-                    if name == "*":
-                        self.globs[module].append(whole[:-1])
-                    else:
-                        self.exports[module][name] = whole
-        rest.append(text[last:])
-        for found in PATH.finditer(" ".join(rest)):
-            whole = self.absolute(module, tuple(found[0].split("::")))
+                if name == "*":
+                    self.globs.append((module, whole))
+                else:
+                    self.named[module].add(whole)
+                    self.imports[module][name] = whole
+        return USE.sub(" ", text)
+
+    def follow(self, module, text):
+        """Notes the paths outside of imports, from `crate`, `self` and `super`, from children and from imported names."""
+        for found in PATH.finditer(text):
+            path = tuple(part.strip() for part in found[0].split("::"))
+            whole = self.absolute(module, path)
+            if whole is None and path[0] in self.imports[module]:
+                whole = (*self.imports[module][path[0]], *path[1:])
             if whole is not None:
                 self.named[module].add(whole)
 
@@ -137,8 +143,8 @@ class Package:
             if (*at, part) in self.files:
                 at = (*at, part)
                 continue
-            if part in self.exports[at] and (at, part) not in seen:
-                return self.home((*self.exports[at][part], *path[place + 1:]), seen | {(at, part)})
+            if part in self.imports[at] and (at, part) not in seen:
+                return self.home((*self.imports[at][part], *path[place + 1:]), seen | {(at, part)})
             return at
         return at
 
@@ -204,6 +210,8 @@ def shown(module):
 def faults(name, package, order):
     """What is wrong with the arrows of a package, a line each."""
     arrows = package.arrows()
+    for module, path in sorted(package.globs):
+        yield f"{name}: {shown(module)} imports {shown(path)}: name each import, so that its module can be found"
     for parent, graph in sorted(arrows.items()):
         for part in circles(graph):
             ways = []
@@ -227,18 +235,24 @@ def faults(name, package, order):
 
 
 def self_test(root, order):
-    """Plants one import from above and one circle, and expects each to be found."""
+    """Plants imports from above and circles, in every form; yields each that is not found."""
     if len(order) > 1:
         low, high = order[-1][0], order[0][0]
-        upward = Package(root, {(low,): f"\nuse crate::{high}::Planted;\n"})
-        assert any(f"{low} names" in fault for fault in faults("planted", upward, order)), "an import from above passes"
-    package = Package(root)
-    for parent, graph in package.arrows().items():
+        for plant in (f"use crate::{high}::Planted;", f"use crate::{high};", f"fn f() {{ crate::{high}::planted() }}",
+                      f"use super::{{{high}::Planted as Other}};", f"use crate as root; fn f() {{ root::{high}::f() }}"):
+            upward = Package(root, {(low,): f"\n{plant}\n"})
+            if not any(f"{low} names" in fault for fault in faults("planted", upward, order)):
+                yield f"{root}: not found in {low}: {plant}"
+        for plant in ("#[cfg(test)] mod planted {{ use crate::{0}::X; }}", "#[cfg(all(unix, test))] use crate::{0}::X;",
+                      "#[test] fn f<A, B>() {{ crate::{0}::f() }}", "// use crate::{0}::X;"):
+            tests = Package(root, {(low,): f"\n{plant.format(high)}\n"})
+            if any(f"{low} names" in fault for fault in faults("planted", tests, order)):
+                yield f"{root}: wrongly found in {low}: {plant.format(high)}"
+    for parent, graph in Package(root).arrows().items():
         for one, others in graph.items():
-            for other in others:
-                if parent:
-                    path = "::".join(("crate", *parent, one))
-                    circle = Package(root, {(*parent, other): f"\nuse {path}::Planted;\n"})
-                    found = [fault for fault in faults("planted", circle, order) if "circle" in fault]
-                    assert found, "a circle passes"
-                    return
+            for other in others if parent else ():
+                for base in ("crate::" + "::".join(parent), "super"):
+                    circle = Package(root, {(*parent, other): f"\nuse {base}::{one}::Planted;\n"})
+                    if not any("circle" in fault for fault in faults("planted", circle, order)):
+                        yield f"{root}: a circle between {one} and {other} is not found"
+                return

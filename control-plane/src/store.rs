@@ -274,9 +274,12 @@ fn postgres(url: &str) -> ConnectOptions {
     let limit = STATEMENT_LIMIT.as_millis().to_string();
     options.max_connections(8).acquire_timeout(ACQUIRE_LIMIT).sqlx_logging(false).map_sqlx_postgres_opts(
         move |options| {
-            options
-                .application_name("rr-control")
-                .options([("statement_timeout", limit.as_str()), ("lock_timeout", limit.as_str())])
+            options.application_name("rr-control").options([
+                ("statement_timeout", limit.as_str()),
+                ("lock_timeout", limit.as_str()),
+                // A write is acknowledged after its commit is on the server's disk, whatever the server's default.
+                ("synchronous_commit", "on"),
+            ])
         },
     );
     options

@@ -80,8 +80,14 @@ impl Services {
                     return Err(ServiceError::field(format!("{prefix}.id"), "is set by the control plane"));
                 }
                 wire.id = CredentialId::from_random(self.random()).to_string();
-                let made = matches!(caller.kind(), wire::CallerKind::ApiKey | wire::CallerKind::Bearer);
-                if !made {
+                let is_made_here = match caller.kind() {
+                    wire::CallerKind::ApiKey | wire::CallerKind::Bearer => true,
+                    wire::CallerKind::Unspecified
+                    | wire::CallerKind::Basic
+                    | wire::CallerKind::Jwt
+                    | wire::CallerKind::JwtVerify => false,
+                };
+                if !is_made_here {
                     return Ok(NewSecret { row: None, key: None });
                 }
                 let (key, hash) = api_key::make(KeyKind::Caller, &draw(&*self.seams.entropy));

@@ -252,31 +252,52 @@ fn gives_more(older: &document::Resource, newer: &document::Resource) -> Option<
 }
 
 fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static str> {
+    // Named one by one: a new field does not compile before somebody has decided whether an older value of it lets
+    // more through.
+    let wire::Proxy {
+        active,
+        caller_credentials,
+        target,
+        upstream_credential,
+        regions,
+        default_effect,
+        opaque_paths,
+        limits,
+        deny_status: _,
+        id: _,
+        org: _,
+        name: _,
+        urls: _,
+        nodes: _,
+        owner: _,
+        etag: _,
+        created_at: _,
+        updated_at: _,
+        created_by: _,
+    } = newer;
     let allows = |effect: i32| effect != i32::from(Effect::Deny);
-    let active = |proxy: &wire::Proxy| proxy.active.unwrap_or(true);
-    let caller = |id: &String| newer.caller_credentials.contains(id);
-    if active(older) && !active(newer) {
+    if older.active.unwrap_or(true) && !active.unwrap_or(true) {
         return Some("is switched on; a person decides that");
     }
-    if !older.caller_credentials.iter().all(caller) {
+    if !older.caller_credentials.iter().all(|id| caller_credentials.contains(id)) {
         return Some("has callers that this one has not; a person decides that");
     }
-    if !older.regions.iter().all(|region| newer.regions.contains(region)) {
+    if !older.regions.iter().all(|region| regions.contains(region)) {
         return Some("is in more regions; a person decides that");
     }
-    if older.target != newer.target {
+    if older.target != *target {
         return Some("leads to another target; a person decides that");
     }
-    if older.upstream_credential != newer.upstream_credential {
+    if older.upstream_credential != *upstream_credential {
         return Some("uses another upstream credential; a person decides that");
     }
-    if allows(older.default_effect) && !allows(newer.default_effect) {
+    if allows(older.default_effect) && !allows(*default_effect) {
         return Some("allows what no rule says; a person decides that");
     }
-    if older.opaque_paths && !newer.opaque_paths {
+    if older.opaque_paths && !opaque_paths {
         return Some("lets opaque paths through; a person decides that");
     }
-    let (then, now) = (older.limits.unwrap_or_default(), newer.limits.unwrap_or_default());
+    let (then, now) = (older.limits.unwrap_or_default(), limits.unwrap_or_default());
     // 0 is no limit.
     let raised = |then: u64, now: u64| now != 0 && (then == 0 || then > now);
     if raised(then.per_minute_per_node, now.per_minute_per_node)

@@ -362,3 +362,19 @@ async fn that_a_database_lost_what_was_acknowledged_is_seen_without_a_write() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_server_that_answers_commits_before_they_are_on_its_disk_does_not_do_so_for_the_store() {
+    on_both("early commits", async |store| {
+        let shown = "SELECT current_setting('synchronous_commit') AS name";
+        let relaxed = elsewhere(&store).await;
+        if relaxed.get_database_backend() == DatabaseBackend::Sqlite {
+            return;
+        }
+        let relax = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit TO off', current_database()); END $$";
+        relaxed.execute_unprepared(relax).await.expect("sets the database's default");
+        relaxed.close().await.expect("closes");
+        assert_eq!(names(&store, shown).await, ["on"]);
+    })
+    .await;
+}
