@@ -1,6 +1,6 @@
-//! Endpoint, token and TLS: how `rrctl` reaches the management API.
+//! Connections to the management API: endpoint, token and TLS.
 //!
-//! A token goes over plain HTTP only to loopback.
+//! A token is sent over plain HTTP only to loopback.
 
 use std::env;
 use std::path::Path;
@@ -8,23 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use hyper_util::rt::TokioIo;
 use rr_contract::secret::Secret;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Uri};
 use tonic::{Request, Status};
 
-use crate::args::Global;
 use crate::fault;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the management API is, and who we are there.
+/// The address of the management API, the token, and the roots of trust.
 pub(crate) struct Endpoint {
     uri: Uri,
     token: Option<Secret>,
@@ -35,14 +38,6 @@ pub(crate) struct Endpoint {
 pub(crate) type Connection = InterceptedService<Channel, WithToken>;
 
 impl Endpoint {
-    pub(crate) fn parse(global: &Global) -> Result<Self> {
-        let token = match env::var("RRCTL_TOKEN") {
-            Ok(text) if !text.trim().is_empty() => Some(Secret::from(text.trim().to_owned())),
-            _ => global.token_file.as_deref().map(read_token).transpose()?,
-        };
-        Self::new(&global.endpoint, token, global.ca_file.as_deref())
-    }
-
     pub(crate) fn new(url: &str, token: Option<Secret>, ca: Option<&Path>) -> Result<Self> {
         let bad = |why: &str| {
             fault::usage(&format!("endpoint {url:?} {why}"), "write it like https://control.example.com:7420")
@@ -58,7 +53,7 @@ impl Endpoint {
             Some("http") => {
                 return Err(fault::usage(
                     &format!("endpoint {url:?} is not on this machine and not https"),
-                    "a token may not cross a network in the clear; use https",
+                    "a token may not be sent in the clear over a network; use https",
                 ));
             }
             _ => return Err(bad("is neither http nor https")),
@@ -70,13 +65,13 @@ impl Endpoint {
         self.connect_for(CALL_TIMEOUT).await
     }
 
-    /// The same place, for the bearer of another token.
+    /// The same endpoint with another token.
     pub(crate) fn bearing(&self, token: &Secret) -> Self {
         let token = Some(Secret::new(token.expose().to_vec()));
         Self { uri: self.uri.clone(), token, tls: self.tls.clone() }
     }
 
-    /// The same for calls that may take longer than others.
+    /// Connects with another limit on the time of a call.
     pub(crate) async fn connect_for(&self, call: Duration) -> Result<Connection> {
         let channel = tonic::transport::Endpoint::from(self.uri.clone())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -92,7 +87,7 @@ impl Endpoint {
                 let text = std::str::from_utf8(token.expose()).context("token is not text")?;
                 let mut value: MetadataValue<Ascii> = format!("Bearer {text}")
                     .parse()
-                    .context("token holds characters that none of ours has")?;
+                    .context("the token contains characters that cannot be in a token")?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -116,69 +111,21 @@ impl Interceptor for WithToken {
 }
 
 /// A TCP connection, or TLS over one.
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-}
+type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-async fn dial(
-    uri: Uri,
-    tls: Option<Arc<rustls::ClientConfig>>,
-) -> std::io::Result<hyper_util::rt::TokioIo<Io>> {
+async fn dial(uri: Uri, tls: Option<Arc<rustls::ClientConfig>>) -> std::io::Result<TokioIo<Io>> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
     let tcp = TcpStream::connect((host.as_str(), port)).await?;
     tcp.set_nodelay(true)?;
     let io = match tls {
-        None => Io::Plain(tcp),
+        None => Either::Left(tcp),
         Some(config) => {
             let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
-            Io::Tls(Box::new(tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?))
+            Either::Right(Box::new(TlsConnector::from(config).connect(name, tcp).await?))
         }
     };
-    Ok(hyper_util::rt::TokioIo::new(io))
-}
-
-mod io {
-    use std::io::Result;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::Io;
-
-    impl AsyncRead for Io {
-        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
-                Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
-            }
-        }
-    }
-
-    impl AsyncWrite for Io {
-        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
-                Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
-            }
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_flush(cx),
-                Self::Tls(io) => Pin::new(io).poll_flush(cx),
-            }
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-            match self.get_mut() {
-                Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
-                Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
-            }
-        }
-    }
+    Ok(TokioIo::new(io))
 }
 
 fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
@@ -204,9 +151,17 @@ fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
     Ok(config)
 }
 
+/// The token in RRCTL_TOKEN, or else in a file.
+pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>> {
+    match env::var("RRCTL_TOKEN") {
+        Ok(text) if !text.trim().is_empty() => Ok(Some(Secret::from(text.trim().to_owned()))),
+        _ => file.map(read_token).transpose(),
+    }
+}
+
 fn read_token(path: &Path) -> Result<Secret> {
     let text = std::fs::read_to_string(path).with_context(|| {
-        format!("read token file {}; `rrctl dev` prints where its own is", path.display())
+        format!("read token file {}; `rrctl dev` prints the path of its token file", path.display())
     })?;
     let token = Secret::from(text.trim().to_owned());
     if token.is_empty() {

@@ -1,4 +1,4 @@
-//! What went wrong, for a person: one line, every field at fault, and what to do.
+//! Errors as the user reads them: a sentence, every flag or field at fault, and the remedy; and the exit code.
 
 use std::fmt;
 use std::path::Path;
@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// Used wrongly: exit code 2.
+use crate::field::Flags;
+
+/// An error of usage: exit code 2.
 #[derive(Debug)]
 struct Usage {
     what: String,
@@ -22,25 +24,25 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// An error of usage: what is wrong, and the remedy.
+/// An error of usage: the fault and its remedy.
 pub(crate) fn usage(what: &str, remedy: &str) -> anyhow::Error {
     Usage { what: what.to_owned(), remedy: remedy.to_owned() }.into()
 }
 
-/// Something that should have gone on.
+/// An operation that ended too early: the fault and its remedy.
 pub(crate) fn ended(what: &str, remedy: &str) -> anyhow::Error {
     anyhow::anyhow!("{what}; {remedy}")
 }
 
-/// A file that is not TOML, or holds something unknown: one line that names file, line and what is wrong.
+/// An invalid TOML file: file, line and fault in one line.
 pub(crate) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let start = error.span().map_or(0, |span| span.start);
     let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
     let what = error.message().lines().next().unwrap_or_default();
-    anyhow::anyhow!("{}, line {line}: {what}; mend or remove the file", path.display())
+    anyhow::anyhow!("{}, line {line}: {what}; correct or remove the file", path.display())
 }
 
-/// The control plane did not answer.
+/// The control plane did not answer a connection.
 pub(crate) fn unreachable(
     endpoint: &tonic::transport::Uri,
     error: &tonic::transport::Error,
@@ -54,18 +56,18 @@ pub(crate) fn unreachable(
     )
 }
 
-/// Prints an error and chooses the exit code.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    crate::print::error(&text(error));
+/// Prints an error and returns the exit code.
+pub(crate) fn report(error: &anyhow::Error, flags: &Flags) -> ExitCode {
+    crate::print::error(&text(error, flags));
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
-fn text(error: &anyhow::Error) -> String {
+fn text(error: &anyhow::Error, flags: &Flags) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
         match cause.downcast_ref::<Status>() {
             Some(status) => {
-                parts.push(of_status(status));
+                parts.push(of_status(status, flags));
                 break;
             }
             None => parts.push(cause.to_string()),
@@ -74,26 +76,32 @@ fn text(error: &anyhow::Error) -> String {
     parts.join(": ")
 }
 
-fn of_status(status: &Status) -> String {
+fn of_status(status: &Status, flags: &Flags) -> String {
     let mut text = status.message().to_owned();
-    let mut detail = |name: &str, description: &str| {
-        // The message of a single fault says it already.
-        if !text.contains(description) {
-            text.push_str(&format!("\n  {name}: {description}"));
-        }
-    };
-    for violation in status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default() {
-        detail(&violation.field, &violation.description);
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    let said: Vec<String> = violations.iter().map(|it| fault_of(&it.field, &it.description)).collect();
+    let named: Vec<String> = violations
+        .iter()
+        .map(|it| fault_of(flags.filling(&it.field).as_ref().unwrap_or(&it.field), &it.description))
+        .collect();
+    // The message is the violations in one line. A long one was cut, and ends with a mark.
+    if !violations.is_empty() && said.join("; ").starts_with(text.trim_end_matches('…')) {
+        text = named.join("; ");
+    } else {
+        named.iter().for_each(|fault| text.push_str(&format!("\n  {fault}")));
     }
     for violation in
         status.get_details_precondition_failure().map(|failure| failure.violations).unwrap_or_default()
     {
-        detail(&violation.subject, &violation.description);
+        // The message of a single one has it already.
+        if !text.contains(&violation.description) {
+            text.push_str(&format!("\n  {}", fault_of(&violation.subject, &violation.description)));
+        }
     }
     let hint = match status.code() {
         Code::Unauthenticated => "; give a token with --token-file or RRCTL_TOKEN",
         Code::Unavailable => "; try again",
-        // What another kind of port says makes no sense as an answer of ours.
+        // Another kind of port answers like this.
         Code::Internal | Code::Unknown => "; is --endpoint the management port of a control plane?",
         _ => "",
     };
@@ -103,7 +111,12 @@ fn of_status(status: &Status) -> String {
     text + hint
 }
 
-/// Whether a call that failed certainly changed nothing. An answer that was lost says nothing of what was done.
+/// A field, a flag or a resource, and its fault.
+fn fault_of(subject: &str, fault: &str) -> String {
+    if subject.is_empty() { fault.to_owned() } else { format!("{subject}: {fault}") }
+}
+
+/// Whether a failed call certainly changed nothing. After a lost answer that is not known.
 pub(crate) fn is_certainly_undone(error: &anyhow::Error) -> bool {
     let code = error.downcast_ref::<Status>().map(Status::code);
     code.is_some_and(|code| {

@@ -1,7 +1,7 @@
-//! Secrets that are shown once: safe on disk before anything else happens, or on standard output for who asked for that.
+//! Secrets that are shown once: in a file that is on disk before the secret exists, or on standard output.
 //!
-//! A file is made before the call that makes the secret, so that one which cannot be written stops the call. What
-//! standard output does not take is put into a file all the same: a reader that went away loses nothing.
+//! The file is made before the call that makes the secret, so a file that cannot be written stops the call. A secret that
+//! standard output does not take is written to a file, so a closed pipe loses nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::fault;
 use crate::print::{self, Printer, Row, note};
 
-/// A file that its owner alone can read, that was not there before, and that goes again unless it is kept.
+/// A new file that only its owner can read, removed when dropped unless it is kept.
 pub(crate) struct NewFile {
     path: PathBuf,
     file: File,
@@ -24,21 +24,21 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// Makes the file, with room for so many bytes: a disk that is full shows now.
+    /// Makes the file and allocates `room` bytes, so that a full disk fails here.
     pub(crate) fn make(path: &Path, room: usize) -> Result<Self> {
         let file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
                 match error.kind() {
                     std::io::ErrorKind::AlreadyExists => fault::usage(
-                        &format!("{} is there already", path.display()),
-                        "name another file, or remove it if nothing needs what it holds",
+                        &format!("{} exists already", path.display()),
+                        "name another file, or remove this one if nothing needs it",
                     ),
                     _ => anyhow::Error::new(error).context(format!("write {}", path.display())),
                 }
             })?;
         let mut made = Self { path: path.to_owned(), file, kept: false };
         made.put(&vec![b'\n'; room])?;
-        // The name has to outlive a power cut as well as the bytes do.
+        // The name has to survive a power cut as the bytes do.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -46,7 +46,7 @@ impl NewFile {
         Ok(made)
     }
 
-    /// Puts a secret into it; on disk when this returns.
+    /// Writes the secret; it is on disk when this returns.
     pub(crate) fn write(&mut self, text: &[u8]) -> Result<()> {
         self.put(text)
     }
@@ -61,7 +61,7 @@ impl NewFile {
         written().with_context(|| format!("write {}", self.path.display()))
     }
 
-    /// It stays, whatever comes.
+    /// Keeps the file.
     pub(crate) fn keep(&mut self) {
         self.kept = true;
     }
@@ -77,8 +77,8 @@ impl Drop for NewFile {
     }
 }
 
-/// Shows what was made. Its secret went to a file beforehand, or is the only thing on standard output, so that whoever
-/// reads one line of it has it; with `whole`, programs get both in one document.
+/// Shows a new resource with its secret. The secret is the only line on standard output and the resource goes to standard
+/// error; in JSON both are in one document, `whole`.
 pub(crate) fn show<T: Row + Serialize>(
     print: Printer,
     made: &T,
@@ -95,7 +95,7 @@ pub(crate) fn show<T: Row + Serialize>(
     out_or_aside(what, secret.expose(), secret.expose())
 }
 
-/// Writes to standard output, or puts the secret into a file when that takes nothing any more.
+/// Writes `text` to standard output, or the secret to a file when standard output does not take it.
 pub(crate) fn out_or_aside(what: &str, text: &[u8], secret: &[u8]) -> Result<()> {
     let Err(error) = print::bytes_out(text) else { return Ok(()) };
     let name = format!("rrctl-{what}-{:08x}", u32::from_be_bytes(draw(&SystemEntropy)));
@@ -109,9 +109,9 @@ pub(crate) fn out_or_aside(what: &str, text: &[u8], secret: &[u8]) -> Result<()>
     });
     match aside {
         Some(path) => Err(anyhow::Error::new(error)
-            .context(format!("standard output takes nothing, so the {what} was put into {}", path.display()))),
+            .context(format!("standard output could not be written, so the {what} was put into {}", path.display()))),
         None => Err(anyhow::Error::new(error).context(format!(
-            "standard output takes nothing and no file could be made beside it: the {what} is lost; revoke it and make another with --out"
+            "standard output could not be written, and no file could be made in this folder or the temporary one: the {what} is lost; revoke it and make another with --out"
         ))),
     }
 }

@@ -1,6 +1,7 @@
-//! Output: a table for people, JSON for programs. Never a secret, except where a verb's job is to show one once.
+//! Output: tables for people, JSON for programs.
 //!
-//! Whoever stops reading ends no verb and decides no exit code: what is left to say is dropped, what is left to do is done.
+//! Prints no secret, except for a command whose purpose is to show one once. A reader that closes standard output ends no
+//! command and changes no exit code: the rest of the output is dropped.
 
 use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,24 +11,28 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-/// How answers are printed.
+/// A format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// Table, with names. Ids are shown where there is no name.
     Table,
-    /// For programs: messages as the REST API has them; a list is an array of all its pages.
+    /// Table, with names and ids.
+    Wide,
+    /// JSON: messages as the REST API has them; a list is one array.
     Json,
 }
 
-/// Prints answers.
+/// Prints answers in the format that was asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Printer(Format);
 
-/// A row of a table.
+/// A message as a row of a table.
 pub(crate) trait Row {
     /// Headings.
     const COLUMNS: &'static [&'static str];
-    /// As many cells.
+    /// The headings of ids that only a wide table has, because the row has a name.
+    const IDS: &'static [&'static str] = &[];
+    /// A cell for each heading.
     fn cells(&self) -> Vec<String>;
 }
 
@@ -36,56 +41,60 @@ impl Printer {
         Self(format)
     }
 
-    /// Whether a program reads it.
+    /// Whether the output is JSON.
     pub(crate) fn is_json(self) -> bool {
         self.0 == Format::Json
     }
 
     /// Prints a list.
     pub(crate) fn list<T: Row + Serialize>(self, items: &[T]) -> Result<()> {
-        match self.0 {
-            Format::Json => json(&items),
-            Format::Table => {
-                let mut table = Table::new();
-                table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-                table.set_header(T::COLUMNS.iter().map(|c| c.to_uppercase()));
-                for item in items {
-                    table.add_row(item.cells());
-                }
-                for line in table.lines() {
-                    line_out(line.trim_end())?;
-                }
-                Ok(())
-            }
+        if self.is_json() {
+            return json(&items);
         }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(self.shown::<T, _>(T::COLUMNS.iter().map(|heading| heading.to_uppercase())));
+        for item in items {
+            table.add_row(self.shown::<T, _>(item.cells()));
+        }
+        for line in table.lines() {
+            line_out(line.trim_end())?;
+        }
+        Ok(())
     }
 
-    /// Prints one.
+    /// The cells of the columns that the format has.
+    fn shown<T: Row, I: IntoIterator<Item = String>>(self, cells: I) -> Vec<String> {
+        let is_shown = |heading: &str| self.0 == Format::Wide || !T::IDS.contains(&heading);
+        T::COLUMNS.iter().zip(cells).filter(|(heading, _)| is_shown(heading)).map(|(_, cell)| cell).collect()
+    }
+
+    /// Prints one message.
     pub(crate) fn one<T: Row + Serialize>(self, item: &T) -> Result<()> {
         match self.0 {
             Format::Json => json(item),
-            Format::Table => lines(item).try_for_each(|line| line_out(&line)),
+            Format::Table | Format::Wide => lines(item).try_for_each(|line| line_out(&line)),
         }
     }
 
-    /// Prints one for a person, beside what a program reads.
+    /// Prints one message to standard error, beside the output.
     pub(crate) fn one_beside<T: Row>(self, item: &T) {
         lines(item).for_each(|line| note(&line));
     }
 
-    /// Prints one of a stream: a line, whatever the format.
+    /// Prints one message of a stream, on one line.
     pub(crate) fn line<T: Row + Serialize>(self, item: &T) -> Result<()> {
         match self.0 {
             Format::Json => line_out(&serde_json::to_string(item)?),
-            Format::Table => line_out(item.cells().join("  ").trim_end()),
+            Format::Table | Format::Wide => line_out(self.shown::<T, _>(item.cells()).join("  ").trim_end()),
         }
     }
 
-    /// Says what was done. Programs read it from the exit code.
+    /// Prints a result as a sentence; nothing in JSON, where the exit code says it.
     pub(crate) fn done(self, text: &str) -> Result<()> {
         match self.0 {
             Format::Json => Ok(()),
-            Format::Table => line_out(text),
+            Format::Table | Format::Wide => line_out(text),
         }
     }
 }
@@ -95,15 +104,15 @@ fn lines<T: Row>(item: &T) -> impl Iterator<Item = String> {
     T::COLUMNS.iter().zip(item.cells()).map(move |(name, cell)| format!("{name:width$}  {cell}"))
 }
 
-/// Nobody reads standard output any more.
+/// The reader of standard output closed it.
 static UNREAD: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody may still read standard output: a verb that only prints, without end, can stop when nobody does.
+/// Whether standard output is still open. A command that prints without end stops when it is not.
 pub(crate) fn is_read() -> bool {
     !UNREAD.load(Ordering::Relaxed)
 }
 
-/// A line on standard output; dropped when nobody reads it any more.
+/// Prints a line to standard output; drops it when the reader has closed that.
 pub(crate) fn line_out(text: &str) -> Result<()> {
     match bytes_out(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
@@ -114,7 +123,7 @@ pub(crate) fn line_out(text: &str) -> Result<()> {
     }
 }
 
-/// The same, for what must not be dropped.
+/// Prints a line to standard output, or fails.
 pub(crate) fn bytes_out(text: &[u8]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text)?;
@@ -122,22 +131,38 @@ pub(crate) fn bytes_out(text: &[u8]) -> std::io::Result<()> {
     out.flush()
 }
 
-/// A line on standard error, for a person to read beside the output.
+/// Prints a line to standard error.
 pub(crate) fn note(text: &str) {
-    // Nobody may be reading any more.
+    // The reader may have closed it.
     writeln!(std::io::stderr().lock(), "{text}").ok();
 }
 
-/// What went wrong.
+/// Prints an error to standard error.
 pub(crate) fn error(text: &str) {
     writeln!(std::io::stderr().lock(), "error: {text}").ok();
 }
 
-/// A time as people write it.
+/// A time in RFC 3339.
 pub(crate) fn time(at: Option<&pbjson_types::Timestamp>) -> String {
     at.and_then(|at| chrono::DateTime::from_timestamp(at.seconds, at.nanos.max(0) as u32))
         .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
         .unwrap_or_default()
+}
+
+/// The name of an enum value without its prefix, in lower case.
+pub(crate) fn plain(name: &str, prefix: &str) -> String {
+    let name = name.strip_prefix(prefix).unwrap_or(name);
+    if name == "UNSPECIFIED" { String::new() } else { name.to_lowercase().replace('_', "-") }
+}
+
+/// The first ids of a list, and the number of the others.
+pub(crate) fn few(ids: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN {
+        text.push_str(&format!(" and {} more", ids.len() - SHOWN));
+    }
+    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<()> {

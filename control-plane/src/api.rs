@@ -4,15 +4,16 @@
 
 mod access;
 mod apply;
-mod attached;
 mod audit;
 mod caller;
 mod consent;
 mod credential;
 mod crud;
+mod dispatch;
 mod encode;
-mod entry;
+mod filter;
 mod installation;
+mod meter;
 mod node;
 mod node_token;
 mod notification;
@@ -23,6 +24,7 @@ mod region;
 mod request;
 mod rest;
 mod route;
+mod rule;
 mod schema;
 mod status;
 mod target;
@@ -31,7 +33,6 @@ mod weight;
 
 use std::sync::Arc;
 
-use http::HeaderName;
 use rr_contract::runtime::Stop;
 use rr_contract::wire::fleet::fleet_service_server::FleetServiceServer;
 use rr_contract::wire::management::apply_service_server::ApplyServiceServer;
@@ -57,21 +58,18 @@ use tonic::{Response, Status};
 use tonic_health::server::HealthReporter;
 
 use crate::attempts::Attempts;
-use crate::authz::Rule;
+use crate::authz::Permission;
 use crate::events::Events;
-use crate::guard::{BODY_MOST, Guard, LARGE_MOST};
 use crate::service::{ServiceError, Services};
+use crate::throttle::{BODY_MOST, LARGE_MOST, Throttle};
 
-use entry::Entry;
+use dispatch::Dispatch;
 use rest::Rest;
 use route::ROUTES;
 
 /// The largest message of health and reflection: names of services and symbols. They need no token, and answer what
 /// they were asked beside the answer.
 const FOREIGN_MOST: usize = 4 * 1024;
-
-/// Where the caller is, from us to our handlers. Whatever comes under this name from outside is removed.
-const PEER: HeaderName = HeaderName::from_static("requestrocket-peer");
 
 /// All calls of the port. Clones share what is beneath.
 #[derive(Clone)]
@@ -89,16 +87,16 @@ pub(crate) struct Api {
 pub struct ReflectionError(#[source] tonic_reflection::server::Error);
 
 impl Api {
-    /// Everything that the port serves, behind its guard.
+    /// Everything that the port serves, behind its throttle.
     pub(crate) async fn router(
         self,
         health: HealthService,
-        guard: Arc<Guard>,
+        throttle: Arc<Throttle>,
     ) -> Result<axum::Router, ReflectionError> {
         health.serving().await;
-        let (rest, door, events) = (Rest::new(&self), Arc::new(self.clone()), self.events.clone());
+        let (rest, authenticator, events) = (Rest::new(&self), Arc::new(self.clone()), self.events.clone());
         let grpc = self.grpc(health)?.prepare().into_axum_router();
-        Ok(Entry { grpc, rest, door, guard, events }.router())
+        Ok(Dispatch { grpc, rest, authenticator, throttle, events }.router())
     }
 
     fn grpc(self, health: HealthService) -> Result<Routes, ReflectionError> {
@@ -138,15 +136,19 @@ impl Api {
     }
 
     /// Ends a call: counts it, logs what is ours to mend, and turns an error into a status.
-    fn answer<T>(&self, rule: Rule, result: Result<T, ServiceError>) -> Result<Response<T>, Status> {
+    fn answer<T>(
+        &self,
+        permission: Permission,
+        result: Result<T, ServiceError>,
+    ) -> Result<Response<T>, Status> {
         match result {
             Ok(message) => {
-                self.events.call(rule.call, None);
+                self.events.call(permission.call, None);
                 Ok(Response::new(message))
             }
             Err(error) => {
-                self.events.call(rule.call, Some(error.kind()));
-                Err(status::of(rule, &error))
+                self.events.call(permission.call, Some(error.kind()));
+                Err(status::of(permission, &error))
             }
         }
     }

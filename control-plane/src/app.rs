@@ -24,8 +24,7 @@ use crate::authority::{Authority, AuthorityError};
 use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
-use crate::fleet::{FleetPort, Gate};
-use crate::guard::Guard;
+use crate::fleet_port::{FleetPort, Gate};
 use crate::jobs::Jobs;
 use crate::listen::{
     Admit, BindError, Bound, CONNECTIONS, CertificateError, PATIENCE, Serving, Strangers, server_tls,
@@ -33,6 +32,7 @@ use crate::listen::{
 use crate::publish::Publisher;
 use crate::service::Services;
 use crate::store::{self, DatabaseAddress, Store, StoreError};
+use crate::throttle::Throttle;
 
 /// How long what was reported may take to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(10);
@@ -54,9 +54,9 @@ pub enum StartError {
     /// The state folder cannot be made.
     #[error("cannot make the state folder {}; choose another with --state-dir", path.display())]
     StateDir {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The state folder is another's.
@@ -65,9 +65,9 @@ pub enum StartError {
     /// The database's file cannot be made.
     #[error("cannot make the database {}; choose another with --database", path.display())]
     DatabaseFile {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The database cannot be used.
@@ -142,8 +142,8 @@ pub async fn start(
         Store::open(&config.database, Arc::clone(&seams.clock), back.1.clone(), back.0.stop()).await?;
     folder()?;
     if lock.is_some() {
-        // Whoever held nodes on this database was a process that has ended, or the folder would be taken: what it wrote
-        // of them must keep no node out.
+        // Leases on this database are of a process that has ended, or the folder would be locked: they must keep no
+        // node out.
         store.void_leases().await?;
     }
     let head = store.installation(&*seams.entropy).await?;
@@ -193,9 +193,9 @@ pub async fn start(
     let health = HealthService::new();
     let reporter = health.reporter();
     let (broken, unreadied, unhealthy) = (store.clone(), readiness.clone(), reporter.clone());
-    let guard = Arc::new(Guard::new(config.limits.clone()));
+    let throttle = Arc::new(Throttle::new(config.limits.clone()));
     let api = Api { services, events: events.clone(), attempts: attempts.clone(), stop: front.0.stop() }
-        .router(health, guard)
+        .router(health, throttle)
         .await?;
     let base = Serving {
         router: api,
@@ -359,7 +359,7 @@ fn parts() -> (Shutdown, Tasks) {
 async fn end(what: &'static str, tasks: &Tasks, limit: Duration) {
     let left = tasks.wait(limit).await;
     if !left.is_empty() {
-        warn!(what, ?left, "cut off at the end of the drain");
+        warn!(what, ?left, "tasks did not end within the drain and are aborted");
         tasks.abort();
     }
 }

@@ -181,7 +181,7 @@ impl Authority {
         roots.add(self.certificate.clone()).map_err(AuthorityError::Tls)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            // Whoever joins has none yet. Every other service asks for the identity itself.
+            // A machine that joins has none yet. Every other service asks for the identity itself.
             .allow_unauthenticated()
             .build()
             .map_err(AuthorityError::Verifier)?;

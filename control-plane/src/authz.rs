@@ -7,7 +7,7 @@ use rr_contract::wire::management::Role;
 
 /// Where a call acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub(crate) enum Level {
     /// The whole installation.
     Installation,
     /// One region, which the request names.
@@ -35,26 +35,26 @@ pub(crate) enum Least {
     Operator,
 }
 
-/// One row of the table.
+/// What a call takes of its caller: one row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub(crate) struct Permission {
     /// As `ProxyService.CreateProxy`.
     pub(crate) call: &'static str,
-    pub(crate) scope: Scope,
+    pub(crate) level: Level,
     pub(crate) least: Least,
 }
 
 macro_rules! table {
-    ($($name:ident = $call:literal, $scope:expr, $least:expr;)*) => {
-        $(pub(crate) const $name: Rule = Rule { call: $call, scope: $scope, least: $least };)*
-        /// All rules.
-        pub(crate) const TABLE: &[Rule] = &[$($name),*];
+    ($($name:ident = $call:literal, $level:expr, $least:expr;)*) => {
+        $(pub(crate) const $name: Permission = Permission { call: $call, level: $level, least: $least };)*
+        /// All permissions.
+        pub(crate) const TABLE: &[Permission] = &[$($name),*];
     };
 }
 
 use Least::{Anybody, AnybodyOrBootstrap, InOrg, InOrgOrOperator, InRegion, Operator};
+use Level::{Installation, Org, Own, Region};
 use Role::{Admin, Editor, Owner, Viewer};
-use Scope::{Installation, Org, Own, Region};
 
 table! {
     // Whoever seals needs the installation's id.
@@ -221,7 +221,7 @@ impl Principal {
             return false;
         }
         let within = |allowed: &String| match allowed.strip_suffix(".*") {
-            Some(service) => call.split('.').next() == Some(service),
+            Some(service) => service_of(call) == service,
             None => allowed == call,
         };
         // Whoever presents a token may always ask what it is.
@@ -229,20 +229,26 @@ impl Principal {
     }
 }
 
+/// `ProxyService` of `ProxyService.CreateProxy`.
+pub(crate) fn service_of(call: &str) -> &str {
+    call.split('.').next().unwrap_or_default()
+}
+
 /// Whether a token that is for some resources alone may make a call: one that looks which resource it is about, or
 /// one about nobody's.
 fn concerns_resources(call: &str) -> bool {
-    const SERVICES: [&str; 7] = [
-        "TargetService",
-        "CredentialService",
-        "ProxyService",
-        "RuleService",
-        "FilterService",
-        "MeterService",
+    // All calls of these services.
+    let services = [
+        GET_TARGET,
+        GET_CREDENTIAL,
+        GET_PROXY,
+        GET_RULE,
+        GET_FILTER,
+        GET_METER,
         // The service says no itself, and why.
-        "ApplyService",
+        APPLY,
     ];
-    let rules = [
+    let calls = [
         GET_INSTALLATION,
         GET_ORG,
         LIST_ORGS,
@@ -252,8 +258,8 @@ fn concerns_resources(call: &str) -> bool {
         CREATE_TOKEN,
         GET_SELF,
     ];
-    call.split('.').next().is_some_and(|service| SERVICES.contains(&service))
-        || rules.iter().any(|rule| rule.call == call)
+    services.iter().any(|it| service_of(it.call) == service_of(call))
+        || calls.iter().any(|it| it.call == call)
 }
 
 /// What a request names that decides about it.
@@ -280,8 +286,8 @@ pub(crate) enum Denied {
 }
 
 /// Decides.
-pub(crate) fn permit(principal: &Principal, rule: Rule, named: Named<'_>) -> Result<(), Denied> {
-    if principal.bootstrap && rule.least != AnybodyOrBootstrap {
+pub(crate) fn permit(principal: &Principal, permission: Permission, named: Named<'_>) -> Result<(), Denied> {
+    if principal.bootstrap && permission.least != AnybodyOrBootstrap {
         return Err(Denied::Bootstrap);
     }
     let role = match named {
@@ -295,18 +301,18 @@ pub(crate) fn permit(principal: &Principal, rule: Rule, named: Named<'_>) -> Res
         }
         Named::Nothing | Named::Org(_) => false,
     };
-    let allowed = match rule.least {
+    let allowed = match permission.least {
         Anybody | AnybodyOrBootstrap => true,
         Operator => principal.operator,
         InOrg(least) => role.is_some_and(|role| role >= least),
         InOrgOrOperator(least) => principal.operator || role.is_some_and(|role| role >= least),
         InRegion => principal.operator || in_region,
     };
-    match (allowed, rule.scope) {
-        (true, _) if !principal.is_for(rule.call) => Err(Denied::Call),
+    match (allowed, permission.level) {
+        (true, _) if !principal.is_for(permission.call) => Err(Denied::Call),
         (true, _) => Ok(()),
         (false, Org) if role.is_none() => Err(Denied::Invisible),
-        (false, _) => Err(Denied::Least(rule.least)),
+        (false, _) => Err(Denied::Least(permission.least)),
     }
 }
 

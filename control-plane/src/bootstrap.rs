@@ -1,7 +1,7 @@
 //! The first token of an installation, in a file that only its owner reads.
 //!
 //! It makes one token and nothing else, within a day. An installation that has a token of its own needs
-//! none, and gets none, unless whoever starts it asks: he holds the database and the folder in any case.
+//! none, and gets none, unless the person who starts it asks: that person holds the database and the folder in any case.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,22 +21,22 @@ const VALIDITY: Duration = Duration::from_secs(86_400);
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The database failed.
-    #[error("make the bootstrap token")]
+    #[error("cannot store the bootstrap token")]
     Store(#[from] StoreError),
     /// The file of a used token could not be removed.
-    #[error("remove {}", path.display())]
+    #[error("cannot remove the file of a used bootstrap token, {}", path.display())]
     Remove {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The file could not be written.
-    #[error("write {}", path.display())]
+    #[error("cannot write the bootstrap token to {}", path.display())]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }

@@ -5,18 +5,19 @@
 
 use prost::Message as _;
 use rr_contract::model::invalid::{Invalid, Violations};
-use rr_contract::model::resource::{InvalidPayload, Model};
+use rr_contract::model::resource::InvalidPayload;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::{self as wire, Document, document};
 
 use crate::noun::Noun;
+use crate::payload::Payload;
 use crate::store::secret_row;
 
 /// The payload of a document, or none for what nodes are not sent.
 pub(crate) fn payload(
     document: &Document,
     secret: Option<&secret_row::Model>,
-) -> Result<Option<Vec<u8>>, Invalid> {
+) -> Result<Option<Payload>, Invalid> {
     let Some(resource) = &document.resource else {
         return Err(Invalid::field("resource", "is missing"));
     };
@@ -43,8 +44,8 @@ pub(crate) fn payload(
         | document::Resource::NodeToken(_) => return Ok(None),
     };
     let key = noun.key(org, id).ok_or_else(|| Invalid::field("id", "is not an id"))?;
-    match Model::parse(&key, &payload) {
-        Ok(_) => Ok(Some(payload)),
+    match Payload::parse(&key, payload) {
+        Ok(payload) => Ok(Some(payload)),
         Err(InvalidPayload::Invalid(invalid)) => Err(invalid),
         Err(other) => Err(Invalid::field("", other.to_string())),
     }

@@ -11,8 +11,8 @@ use clap::Args;
 use rr_contract::runtime::observe::ObserveArgs;
 use serde::Deserialize;
 
-use crate::guard::Limits;
 use crate::store::{DatabaseAddress, InvalidDatabase};
+use crate::throttle::Limits;
 
 const STATE_DIR: &str = "rr-control-state";
 const DATABASE_FILE: &str = "control.db";
@@ -41,7 +41,7 @@ pub struct Settings {
     /// Address of the management API, gRPC and REST [default: 127.0.0.1:7420]
     #[arg(long, env = "RR_CONTROL_MANAGEMENT", value_name = "ADDRESS")]
     pub management: Option<SocketAddr>,
-    /// Names by which the management API is reached, for its certificate; may be said several times
+    /// Names by which the management API is reached, for its certificate; may be given several times
     #[arg(
         long = "management-name",
         env = "RR_CONTROL_MANAGEMENT_NAME",
@@ -60,19 +60,19 @@ pub struct Settings {
     /// Address that edge nodes connect to [default: 127.0.0.1:7421]
     #[arg(long, env = "RR_CONTROL_FLEET", value_name = "ADDRESS")]
     pub fleet: Option<SocketAddr>,
-    /// Streams of nodes a second that may open; 0 means any number [default: 500]
+    /// How many streams of nodes may open per second; 0 means no limit [default: 500]
     #[arg(long, env = "RR_CONTROL_FLEET_STREAM_RATE", value_name = "STREAMS")]
     pub fleet_stream_rate: Option<u32>,
     /// Address of health, readiness and metrics [default: 127.0.0.1:7422]
     #[arg(long, env = "RR_CONTROL_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
-    /// How many seconds a stop waits for open calls [default: 30]
+    /// How many seconds a stop waits for open calls to finish [default: 30]
     #[arg(long, env = "RR_CONTROL_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u64>,
-    /// Calls a second that one token may make; 0 means any number [default: 50]
+    /// How many calls per second one token may make; 0 means no limit [default: 50]
     #[arg(long, env = "RR_CONTROL_TOKEN_RATE", value_name = "CALLS")]
     pub token_rate: Option<u32>,
-    /// How many of them may come at once [default: 200]
+    /// How many calls of one token may come at once, above its rate [default: 200]
     #[arg(long, env = "RR_CONTROL_TOKEN_BURST", value_name = "CALLS")]
     pub token_burst: Option<u32>,
     /// How many seconds a management call may take; four times as many for Apply [default: 30]
@@ -84,10 +84,10 @@ pub struct Settings {
     /// How many connections of the management API may be open [default: 4096]
     #[arg(long, env = "RR_CONTROL_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
     pub connection_limit: Option<usize>,
-    /// How many days back a rollback can go; the audit stays for ever [default: 90]
+    /// How many days back a rollback can go; the audit is kept for ever [default: 90]
     #[arg(long, env = "RR_CONTROL_KEEP_HISTORY_DAYS", value_name = "DAYS")]
     pub keep_history_days: Option<u32>,
-    /// Write a new bootstrap token at this start, for who lost every token
+    /// Write a new bootstrap token at this start, for an installation whose tokens are all lost
     #[arg(long)]
     #[serde(skip)]
     pub new_bootstrap_token: bool,
@@ -129,14 +129,14 @@ pub enum ConfigError {
         cause: InvalidDatabase,
     },
     /// The database was said twice.
-    #[error("database is said twice: use --database or --database-file, not both")]
+    #[error("the database is given twice: use --database or --database-file, not both")]
     DatabaseTwice,
     /// Two ports are one.
     #[error("--{one} and --{two} are both {address}: choose another for one of them")]
     SamePort {
-        /// A flag.
+        /// One of the two flags.
         one: &'static str,
-        /// Another.
+        /// The other flag.
         two: &'static str,
         /// What both say.
         address: SocketAddr,
@@ -148,7 +148,9 @@ pub enum ConfigError {
         name: String,
     },
     /// Half of what TLS needs.
-    #[error("--management-tls-certificate and --management-tls-key go together: {missing} is missing")]
+    #[error(
+        "--management-tls-certificate and --management-tls-key are needed together: {missing} is missing"
+    )]
     HalfTls {
         /// The flag that was not said.
         missing: &'static str,

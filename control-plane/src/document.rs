@@ -4,20 +4,25 @@
 //! out anew each time (etag, times, addresses). Equal documents have equal bytes. No document holds a secret.
 
 mod access;
-mod attached;
 mod credential;
+mod filter;
+mod mask;
+mod meter;
 mod org;
 mod proxy;
 mod region;
+mod rule;
 mod target;
 
 use pbjson_types::Timestamp;
 use prost::Message;
-use rr_contract::digest::{ResourceHash, resource_hash};
 use rr_contract::model::invalid::Violations;
-use rr_contract::wire::management::Document;
+use rr_contract::wire::management::{Document, Org};
 
 use crate::noun::Noun;
+use crate::payload::Hashed;
+
+pub(crate) use mask::MaskPath;
 
 /// The fields that every noun has, where it has them.
 #[derive(Debug)]
@@ -93,6 +98,9 @@ pub(crate) struct Link<'a> {
 pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync + 'static {
     const NOUN: Noun;
 
+    /// What an update can change.
+    const MASK: &'static [MaskPath<Self>];
+
     fn fields(&mut self) -> Fields<'_>;
 
     /// Everything that it names.
@@ -111,11 +119,8 @@ pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync +
 
     fn unwrap(document: Document) -> Option<Self>;
 
-    /// The fields that an update may name, and whether the message says something for each.
-    fn masked(&self) -> Vec<(&'static str, bool)>;
-
-    /// Takes the value of one of those over from another message.
-    fn take(&mut self, field: &str, from: &Self);
+    /// Fills in what an organization says for those of its resources that do not say it themselves.
+    fn inherit(&mut self, _org: &Org) {}
 }
 
 /// Runs one piece of code on whichever resource a document holds.
@@ -159,10 +164,50 @@ macro_rules! wrapped {
 }
 use wrapped;
 
+/// [`Resource::fields`] of what an organization has, by names of its own.
+macro_rules! owned_fields {
+    () => {
+        fn fields(&mut self) -> $crate::document::Fields<'_> {
+            $crate::document::Fields {
+                id: &mut self.id,
+                org: Some(&mut self.org),
+                name: Some(&mut self.name),
+                owner: Some(&mut self.owner),
+                etag: &mut self.etag,
+                created_at: &mut self.created_at,
+                updated_at: Some(&mut self.updated_at),
+                created_by: &mut self.created_by,
+            }
+        }
+    };
+}
+use owned_fields;
+
+/// What rules and filters have in common: each belongs to a proxy, a target or a credential.
+macro_rules! parent {
+    ($module:ident) => {
+        fn links(&mut self) -> Vec<Link<'_>> {
+            let (field, noun, to) = match &mut self.parent {
+                Some($module::Parent::Proxy(to)) => ("proxy", Noun::Proxy, to),
+                Some($module::Parent::Target(to)) => ("target", Noun::Target, to),
+                Some($module::Parent::Credential(to)) => ("credential", Noun::Credential, to),
+                None => return Vec::new(),
+            };
+            vec![Link { field: field.to_owned(), noun, part: Part::Parent, to }]
+        }
+
+        fn check(&self, faults: &mut rr_contract::model::invalid::Violations) {
+            if self.parent.is_none() {
+                faults.add("parent", "is missing: name a proxy, a target or a credential");
+            }
+        }
+    };
+}
+use parent;
+
 /// The bytes that history keeps, and their hash.
-pub(crate) fn encode(document: &Document) -> (ResourceHash, Vec<u8>) {
-    let bytes = document.encode_to_vec();
-    (resource_hash(&bytes), bytes)
+pub(crate) fn encode(document: &Document) -> Hashed {
+    Hashed::of(document.encode_to_vec())
 }
 
 /// A document as it is kept, with the fields cleared that rows have.
@@ -192,9 +237,4 @@ pub(crate) fn check_text(text: &str, field: &str, faults: &mut Violations) {
     if text.chars().count() > 200 || text.chars().any(char::is_control) {
         faults.add(field, "is at most 200 characters, none of them a control character");
     }
-}
-
-/// Whether a message in a list of things for a mask says something.
-fn some<T>(value: &Option<T>) -> bool {
-    value.is_some()
 }

@@ -7,9 +7,8 @@ use rr_contract::runtime::observe::Observability;
 use rr_contract::wire::fleet::Mode;
 use tracing::{debug, info, warn};
 
-use crate::guard::Refusal;
 use crate::kind::Kind;
-use crate::publish::Waiting;
+use crate::throttle::Refusal;
 
 /// The instruments. Clones share them.
 #[derive(Clone)]
@@ -44,6 +43,15 @@ pub(crate) enum VerdictOutcome {
     Partial,
     Refused,
     Silent,
+}
+
+/// Why a node is not brought to where its region is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitReason {
+    /// It ended there.
+    CrashedThere,
+    /// Others did, and a person has to release it.
+    Held,
 }
 
 /// What became of a version that enough nodes refuse.
@@ -182,29 +190,37 @@ impl Events {
     /// Two processes claim to be one node.
     pub(crate) fn node_clash(&self, node: &str, there: &str, newcomer: &str) {
         self.trouble("clash");
-        warn!(node.id = node, there, newcomer, "two processes are one node, the newcomer is not let in");
+        warn!(
+            node.id = node,
+            there,
+            newcomer,
+            "a second process connected with the identity of a connected node and was refused; was its disk copied?"
+        );
     }
 
     /// A node ended on a place, and went back.
     pub(crate) fn node_crashed(&self, node: &str, revision: u64) {
         self.trouble("crash");
-        warn!(node.id = node, revision, "node ended on what it was sent, and went back");
+        warn!(node.id = node, revision, "node crashed on a revision and went back to the one before");
     }
 
     /// A node runs what our history does not have there.
     pub(crate) fn node_strayed(&self, node: &str, revision: u64) {
         self.trouble("strayed");
-        warn!(node.id = node, revision, "node does not run what its revision holds, asking what it holds");
+        warn!(
+            node.id = node,
+            revision, "node runs other content than its revision has, asking it what it holds"
+        );
     }
 
     /// A node is not brought further.
-    pub(crate) fn node_waits(&self, node: &str, revision: u64, why: Waiting) {
+    pub(crate) fn node_waits(&self, node: &str, revision: u64, why: WaitReason) {
         let label = match why {
-            Waiting::CrashedThere => "crashed_there",
-            Waiting::Held => "held",
+            WaitReason::CrashedThere => "crashed_there",
+            WaitReason::Held => "held",
         };
         self.trouble(label);
-        warn!(node.id = node, revision, reason = label, "node is not sent what is current");
+        warn!(node.id = node, revision, reason = label, "node is not sent the current revision");
     }
 
     /// A diverged node is brought to our history by a person's word.
@@ -262,7 +278,13 @@ impl Events {
         match outcome {
             VerdictOutcome::Active => debug!(node.id = node, revision, "transaction active"),
             VerdictOutcome::Partial | VerdictOutcome::Refused | VerdictOutcome::Silent => {
-                warn!(node.id = node, revision, outcome = label, refused, "transaction not taken whole");
+                warn!(
+                    node.id = node,
+                    revision,
+                    outcome = label,
+                    refused,
+                    "node did not take the whole transaction"
+                );
             }
         }
     }

@@ -1,8 +1,9 @@
 //! What is done without being asked: removing what was hidden long enough, letting go of old history, telling people.
 //!
-//! Each job may run on any number of replicas at once, be cut off anywhere and run again: what it writes says the
-//! same whoever writes it and however often. Jobs keep no time of their own: what is due follows from the store's
-//! clock and from rows; what goes for good, from the time that is believed (`store/clock.rs`). One that fails is tried again when its turn comes.
+//! Each job may run on any number of replicas at once, be cut off anywhere and run again: what it writes is the
+//! same from any replica and however often. Jobs keep no time of their own: what is due follows from the store's
+//! clock and from rows; what goes for good, from the time that is believed
+//! (`store/clock.rs`). A job that fails is tried again when its turn comes.
 
 mod expiry;
 mod nodes;

@@ -8,9 +8,9 @@
 //! In reading order: [`config`] says what is wanted, [`app`] builds it and owns start and stop; `listen`
 //! serves ports; `api` is the management port, with `authz` before and `service` behind each call;
 //! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
-//! `fleet` is the nodes' port and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
+//! `fleet_port` is what nodes connect to and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
 //! database that was brought back from a backup;
-//! `guard` bounds what a caller may take of it; `admin` is for probes; `events` is what can be observed.
+//! `throttle` bounds what a caller may take of it; `admin` is for probes; `events` is what can be observed.
 
 pub mod app;
 pub mod authority;
@@ -24,30 +24,31 @@ mod bootstrap;
 mod compile;
 mod document;
 mod events;
-mod fleet;
-mod guard;
+mod fleet_port;
 mod jobs;
 mod kind;
 mod listen;
 mod notice;
 mod noun;
+mod payload;
 mod publish;
 mod restore;
 mod retry;
 mod service;
 mod store;
+mod throttle;
 
 pub use api::ReflectionError;
 pub use app::{Running, StartError, start};
 pub use bootstrap::BootstrapError;
 pub use config::{Config, ConfigError, ManagementTls, Settings};
-pub use guard::Limits;
 pub use kind::Kind;
 pub use listen::{BindError, CertificateError};
 pub use restore::{RestoreError, Restored, restore};
 #[doc(hidden)]
-pub use store::bench;
+pub use store::alone as store_alone;
 pub use store::{Broken, DatabaseAddress, InvalidDatabase, StoreError};
+pub use throttle::Limits;
 
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} ({port}): {}; choose another with --{port}", said(cause))]
 pub struct BindError {
-    /// Where.
+    /// The address that was asked for.
     pub address: SocketAddr,
     /// What it is for, and the flag that moves it.
     pub port: &'static str,
@@ -73,17 +73,17 @@ pub enum CertificateError {
     File {
         /// Which of them.
         what: &'static str,
-        /// Where.
+        /// Its path.
         path: PathBuf,
         /// Why; part of the text, so no source.
         cause: pem::Error,
     },
     /// The two do not go together, or are not understood.
-    #[error("cannot serve with the certificate {}; is the key its own?", path.display())]
+    #[error("cannot serve TLS with the certificate {}; does the key belong to it?", path.display())]
     Tls {
         /// The certificate's file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: rustls::Error,
     },
 }
@@ -193,7 +193,7 @@ impl Bound {
                             error = %chain(&error),
                             port = self.port,
                             held,
-                            "connections not accepted; if no descriptors are left, raise the limit of open files \
+                            "cannot accept connections; if no descriptors are left, raise the limit of open files \
                              (LimitNOFILE= of the service, `ulimit -n`)"
                         );
                     }
@@ -211,7 +211,7 @@ impl Bound {
                     warn!(
                         port = self.port,
                         held,
-                        "connections refused, too many are open at this port; --connection-limit bounds those of \
+                        "connection refused: too many are open at this port; --connection-limit bounds those of \
                          the management API"
                     );
                 }
@@ -305,7 +305,7 @@ impl Connection {
         }
     }
 
-    /// One that shows no certificate where one is expected. Or whoever knows the address could take every place and
+    /// Serves a connection without a certificate where one is expected: within bounds, or anybody who knows the address could take every place and
     /// keep it.
     async fn stranger<S>(self, stream: S, extensions: http::Extensions, lobby: &Lobby)
     where
@@ -363,7 +363,7 @@ impl Connection {
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let stalled = async {
             match patience {
-                // Whoever says nothing at all is read by no protocol yet, and so timed by none.
+                // No protocol reads a connection that sends nothing at all, and so none times it.
                 Some(patience) => match timeout(patience, called.notified()).await {
                     Ok(()) => watch.stalled(patience).await,
                     Err(_silent) => {}

@@ -17,10 +17,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "rr-control", version)]
 struct Cli {
-    /// TOML file with settings; flags and environment win over it
+    /// TOML file with settings; flags and environment variables override it
     #[arg(long, env = "RR_CONTROL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the settings, say so, and do nothing else
+    /// Check the settings, print the result, and do nothing else
     #[arg(long)]
     check: bool,
     #[command(flatten)]
@@ -29,14 +29,14 @@ struct Cli {
     task: Option<Task>,
 }
 
-/// What is done instead of running
+/// Tasks other than running the control plane
 #[derive(Subcommand)]
 enum Task {
-    /// Say that the database was brought back from a backup, before a control plane runs on it again
+    /// Declare that the database was restored from a backup, before a control plane runs on it again
     ///
     /// Give it the same settings as the control plane, and stop every replica first. The history goes on under another
     /// name: nodes that saw more than the backup has keep what they run, keys that were revoked since stay revoked
-    /// there, and nothing is sent to them before somebody decided with `rrctl revision adopt`.
+    /// there, and nothing is sent to them until `rrctl revision adopt` is run for their region.
     Restore,
 }
 

@@ -1,11 +1,12 @@
 //! What notifications say: a line, and what to do about it.
 //!
-//! Decides not when one is due. A notification's id follows from what it is about and when, so that whoever notices
-//! the same thing writes the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
+//! Decides not when one is due. A notification's id follows from what it is about and when, so that two
+//! replicas that notice the same thing write the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
 
-mod fleet;
+mod nodes;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::NotificationId;
 use rr_contract::wire::fleet::{Refusal, Why};
 use rr_contract::wire::management::NotificationKind;
@@ -14,7 +15,7 @@ use crate::noun::Noun;
 use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
 
-pub(crate) use fleet::{
+pub(crate) use nodes::{
     Counted, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held, withdrawn,
 };
 
@@ -132,7 +133,7 @@ fn refused(org: &str, id: &str, wanted: &[u8]) -> About {
         org: org.to_owned(),
         kind: NotificationKind::ResourceRefused,
         subject: id.to_owned(),
-        window: hex(wanted),
+        window: HEXLOWER.encode(wanted),
     }
 }
 
@@ -175,7 +176,7 @@ pub(crate) fn session_refused(now: i64, node: &str, refusal: &Refusal, region: &
         org: String::new(),
         kind: NotificationKind::ResourceRefused,
         subject: node.to_owned(),
-        window: format!("{}:{}", refusal.why().as_str_name(), hex(&refusal.wanted)),
+        window: format!("{}:{}", refusal.why().as_str_name(), HEXLOWER.encode(&refusal.wanted)),
     };
     about.says(
         now,
@@ -236,7 +237,9 @@ fn remedy(why: Why) -> &'static str {
             "What was published before differs from what the node has: compare with `rrctl audit verify --edge`."
         }
         Why::Limit => "Make it smaller or simpler; what removes much has to say so when it is written.",
-        Why::Crashed => "Change it back to what it was, and send the node's log to whoever builds it.",
+        Why::Crashed => {
+            "Change it back to what it was, and report it with the node's log to the makers of RequestRocket."
+        }
         Why::Revoked => {
             "The node had seen it revoked before the database was restored: make callers another one, or name it in \
              `rrctl revision adopt --revive`."
@@ -257,15 +260,6 @@ fn reason(refusal: &Refusal) -> String {
 
 fn shown(at: i64) -> String {
     DateTime::<Utc>::from(time_of(at)).to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes everything");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 //! it early; a poll once a second is what it relies on, so that another replica's commit arrives too. A
 //! region of which nothing is known yet has no view at all, never an empty one.
 
+mod admission;
 mod chunk;
-mod fleet;
+mod database;
 mod index;
-mod log;
-mod reach;
+mod lookup;
+mod nodes;
+mod parsed;
 mod region;
-mod said;
+mod sanitize;
 mod stream;
 mod survey;
 
@@ -30,17 +32,17 @@ use tracing::{error, info, warn};
 use crate::events::Events;
 use crate::store::StoreError;
 
-use chunk::{Encoded, Encoder, Origin};
-use index::{Index, Parsed};
+use admission::Pending;
+use chunk::{Encoded, Encoder};
+use index::Index;
+use parsed::ParsedNews;
 use region::Start;
 
+pub(crate) use database::{Ledger, Log};
+pub(crate) use nodes::{Fleet, Holdings, RefusedVersion, RefusingRegion};
 #[cfg(test)]
-pub(crate) use fleet::{Clash, LiveNode, Seat};
-pub(crate) use fleet::{Fleet, Holdings, Met, Refused, Refusing, Waiting};
-pub(crate) use log::{
-    Adopted, Answer, Crash, Divergence, Held, Known, Leased, Ledger, Log, Question, RegionState, Reports,
-};
-pub(crate) use said::{STANDING_MOST, text};
+pub(crate) use nodes::{LiveNode, Seat};
+pub(crate) use sanitize::{STANDING_MOST, text};
 pub(crate) use stream::{Outgoings, Session};
 
 /// How often the log is read when nothing wakes us.
@@ -71,7 +73,7 @@ pub(crate) struct Publisher {
     surveys: Arc<Semaphore>,
     fleet: Fleet,
     /// What was written and is not in the index yet.
-    pending: std::sync::Mutex<reach::Pending>,
+    pending: std::sync::Mutex<Pending>,
 }
 
 /// What a region lacks that stands somewhere.
@@ -101,17 +103,14 @@ enum Base {
 
 impl Base {
     /// Where to start for it; none where that has to be found out.
-    fn start(&self, index: &Index, region: RegionId) -> Option<(Origin, Start)> {
+    fn start(&self, index: &Index, region: RegionId) -> Option<Start> {
         match self {
-            Self::Nothing => Some((Origin::Nothing, Start::Nothing)),
-            Self::At(revision, _) => Some((Origin::At(*revision), Start::At(*revision))),
+            Self::Nothing => Some(Start::Nothing),
+            Self::At(revision, _) => Some(Start::At(*revision)),
             Self::Differs(at, keys, revision) => {
-                Some((Origin::Content(content(at)?), Start::Differs(Arc::clone(keys), *revision)))
+                Some(Start::Differs { content: content(at)?, keys: Arc::clone(keys), revision: *revision })
             }
-            Self::Unknown(at) => {
-                let at = at.as_ref()?;
-                Some((Origin::Content(content(at)?), index.view(region)?.learnt(&at.digest)?))
-            }
+            Self::Unknown(at) => index.view(region)?.learnt(&content(at.as_ref()?)?),
         }
     }
 
@@ -167,7 +166,7 @@ impl Publisher {
             match self.catch_up().await {
                 Ok(changed) => {
                     if outage {
-                        info!("database is back");
+                        info!("database answers again");
                         outage = false;
                     }
                     if let Some(gate) = gate.take() {
@@ -177,7 +176,7 @@ impl Publisher {
                 }
                 Err(error) if !outage => {
                     // Once an outage: streams go on from memory meanwhile.
-                    warn!(error = %chain(&error), "revision log not read, trying on");
+                    warn!(error = %chain(&error), "cannot read the revision log, trying again; nodes are served from memory");
                     outage = true;
                 }
                 Err(_again) => {}
@@ -225,7 +224,11 @@ impl Publisher {
             }
             Some((lineage, revision)) if lineage == head.lineage && revision < head.floor => {
                 // What came in between is not whole any more.
-                warn!(revision, floor = head.floor, "behind by more than history is kept, loading it anew");
+                warn!(
+                    revision,
+                    floor = head.floor,
+                    "the index is behind the oldest revision that is kept, loading the configuration anew"
+                );
                 self.load().await?;
                 return Ok(true);
             }
@@ -234,7 +237,7 @@ impl Publisher {
                 error!(
                     revision,
                     head = head.revision,
-                    "history of the database changed beneath us, loading it anew"
+                    "the database has another history than before, loading the configuration anew"
                 );
                 self.load().await?;
                 return Ok(true);
@@ -248,9 +251,12 @@ impl Publisher {
         loop {
             let from = self.read().as_ref().map_or(0, Index::head);
             let news = self.log.since(from, BATCH).await?;
+            let before = self.parsed_before(from);
             let Some((to, _)) = news.to else { return Ok(changed) };
             let many = news.changes.len() > MANY;
-            let Some(news) = apart(many, move || Parsed::of(news)).await else { return Ok(changed) };
+            let Some(news) = apart(many, move || ParsedNews::of(news, &before)).await else {
+                return Ok(changed);
+            };
             changed = true;
             if let Some(index) = self.write().as_mut() {
                 index.apply(news);
@@ -278,25 +284,25 @@ impl Publisher {
 
     /// What a region lacks from a place on. Encoded once for all who ask alike.
     async fn next(&self, region: RegionId, base: &Base, generation: u64) -> Next {
-        // Held over the encoding: whoever asks for the same meanwhile finds it done.
+        // Held over the encoding: a stream that needs the same meanwhile finds it done.
         let encoding = self.encoding(region);
         let _encoding = encoding.lock().await;
-        let (from, cut) = {
+        let (start, cut) = {
             let index = self.read();
             let Some(index) = index.as_ref().filter(|index| index.generation() == generation) else {
                 return Next::Gone;
             };
-            let Some((from, start)) = base.start(index, region) else { return Next::Ask };
+            let Some(start) = base.start(index, region) else { return Next::Ask };
             if let Start::At(revision) = start
                 && index.settled(region, revision)
             {
                 return Next::Settled;
             }
-            if let Some(ready) = self.encoder().ready(generation, region, from, index.head()) {
+            if let Some(ready) = self.encoder().ready(generation, region, &start, index.head()) {
                 return Next::Send(ready);
             }
             match index.cut(region, &start) {
-                Some(cut) => (from, cut),
+                Some(cut) => (start, cut),
                 None => return Next::Ask,
             }
         };
@@ -309,7 +315,7 @@ impl Publisher {
         } else {
             Encoded::of(cut)
         };
-        self.encoder().keep(generation, region, from, &encoded);
+        self.encoder().keep(generation, region, start, &encoded);
         Next::Send(encoded)
     }
 
@@ -365,6 +371,7 @@ async fn apart<T: Send + 'static>(long: bool, work: impl FnOnce() -> T + Send + 
 }
 
 #[cfg(test)]
+#[path = "../tests/simulation/publisher.rs"]
 mod simulation;
 #[cfg(test)]
 mod tests;

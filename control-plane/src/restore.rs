@@ -31,13 +31,15 @@ pub enum RestoreError {
         database: String,
     },
     /// A control plane may still be running on the database: it was a moment ago.
-    #[error("a control plane had nodes a moment ago; stop every replica, and try again in {seconds} s")]
+    #[error(
+        "a control plane served nodes from this database a moment ago; stop every replica, and try again in {seconds} s"
+    )]
     Leased {
         /// After which its word on them has ended.
         seconds: u64,
     },
     /// There is no database, or none of ours.
-    #[error("{database} holds no installation: bring the backup back first")]
+    #[error("{database} holds no installation: restore the backup first")]
     Empty {
         /// Its address, without a password.
         database: String,
@@ -50,9 +52,9 @@ pub enum RestoreError {
 /// What was and what is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
-    /// The name of the history before.
+    /// The lineage before.
     pub was: [u8; 16],
-    /// And now.
+    /// The lineage from now on.
     pub lineage: [u8; 16],
     /// The newest revision of the backup.
     pub newest: u64,

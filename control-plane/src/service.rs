@@ -7,19 +7,21 @@ mod access;
 mod adopt;
 mod apply;
 mod audit;
+mod compatibility;
 mod credential;
 mod directory;
 mod draft;
 mod error;
+mod etag;
 mod explain;
 mod fields;
-mod filter;
 mod history;
 mod installation;
+mod list_filter;
 mod node;
 mod node_token;
 pub(crate) mod notification;
-pub(crate) mod org;
+mod org;
 mod page;
 mod plan;
 mod principal;
@@ -27,9 +29,10 @@ mod proxy;
 pub(crate) mod region;
 mod removal;
 mod request;
-pub(crate) mod resource;
+mod resource;
+mod rights;
 mod rollback;
-mod rules;
+pub(crate) mod scope;
 mod token;
 mod wait;
 pub(crate) mod withdraw;
@@ -40,24 +43,25 @@ use rr_contract::runtime::Stop;
 use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::management::Org;
 
-use crate::authz::{Principal, Rule};
+use crate::authz::{Permission, Principal};
 use crate::publish::Publisher;
 use crate::store::{Author, Consent, Store, resource_row};
 
 pub(crate) use apply::{ApplyOrder, DOCUMENTS_MOST};
-pub(crate) use audit::{AuditQuery, ExportPlace};
+pub(crate) use audit::{AuditQuery, ExportCursor};
 pub(crate) use error::{Reason, ServiceError};
+pub(crate) use etag::shown;
 pub(crate) use node::NodeQuery;
 pub(crate) use page::{Page, PageRequest};
 pub(crate) use plan::Plan;
 pub(crate) use removal::Removal;
-pub(crate) use resource::{ListRequest, shown};
+pub(crate) use resource::ListRequest;
 
 /// Who calls what; made only by authorization.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
-    pub(crate) rule: Rule,
+    pub(crate) permission: Permission,
     /// What he agrees to beforehand.
     pub(crate) consent: Consent,
 }
@@ -71,7 +75,7 @@ impl Caller {
             name: principal.name.clone(),
             address: principal.address.clone(),
             user_agent: principal.user_agent.clone(),
-            call: self.rule.call,
+            call: self.permission.call,
             consent: self.consent,
             rehearsal: false,
         }

@@ -4,29 +4,26 @@
 //! nothing about who may write what: that is the services' work.
 
 mod admission;
+pub mod alone;
 pub(crate) mod apply;
 pub(crate) mod audit;
-pub mod bench;
 pub(crate) mod clock;
 pub(crate) mod decision;
 mod entity;
 mod error;
 mod fence;
-mod fleet_state;
 pub(crate) mod history;
 pub(crate) mod installation;
-mod limit;
+pub(crate) mod ledger;
 mod listen;
 mod migration;
 pub(crate) mod node;
-mod node_question;
 pub(crate) mod notification;
 pub(crate) mod request;
 pub(crate) mod resource;
 pub(crate) mod retention;
 mod row;
 pub(crate) mod secret;
-mod stage;
 pub(crate) mod survey;
 pub(crate) mod token;
 mod txn;
@@ -48,10 +45,9 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 use tokio::sync::watch;
 
-pub use error::StoreError;
-pub use fence::Broken;
+pub use error::{Broken, StoreError};
 
-pub(crate) use admission::{Admission, Admitted, Consent, NotAdmitted, Obstacle, Proposed};
+pub(crate) use admission::{Admission, AgreedRemovals, Consent, Proposed};
 
 pub(crate) use entity::change as change_row;
 pub(crate) use entity::crash as crash_row;
@@ -62,13 +58,12 @@ pub(crate) use entity::resource as resource_row;
 pub(crate) use entity::revision as revision_row;
 pub(crate) use entity::secret as secret_row;
 pub(crate) use entity::token as token_row;
-pub(crate) use fleet_state::lease;
+pub(crate) use error::{NotAdmitted, Obstacle};
 pub(crate) use installation::Head;
 pub(crate) use resource::Stored;
 pub(crate) use row::Reader;
-pub(crate) use stage::{Put, audit_change};
-pub(crate) use txn::Txn;
-pub(crate) use write::{Author, Written};
+pub(crate) use txn::{Put, Txn};
+pub(crate) use write::{Author, Written, audit_change};
 
 use fence::Fence;
 use witness::Witness;
@@ -206,7 +201,7 @@ impl Store {
     /// Who is asked before a write is flushed, from now on.
     pub(crate) fn admit_by(&self, admission: Weak<dyn Admission>) {
         if self.0.admission.set(admission).is_err() {
-            tracing::error!("a second one to be asked about writes; the first stays");
+            tracing::error!("admission of writes was set a second time; the first stays");
         }
     }
 
@@ -219,7 +214,7 @@ impl Store {
     pub(crate) async fn close(&self) {
         for pool in [&self.0.write, &self.0.read] {
             if let Err(error) = pool.clone().close().await {
-                tracing::warn!(%error, database = %self.0.address, "database connections not closed");
+                tracing::warn!(%error, database = %self.0.address, "cannot close the connections of the database");
             }
         }
     }

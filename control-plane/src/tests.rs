@@ -5,7 +5,6 @@ pub(crate) mod stores;
 
 mod access;
 mod apply;
-mod attached;
 mod audit;
 mod changes;
 mod client;
@@ -22,6 +21,7 @@ mod management;
 mod members;
 mod model;
 mod orgs;
+mod policy;
 mod records;
 mod rehearsal;
 mod removals;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -35,7 +36,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
-use crate::listen::{Bounds, Caller, Places};
+use crate::seats::{Bounds, CallerSocket, Seats};
 use crate::sync::{Board, Position};
 
 const HEAD: Duration = Duration::from_secs(10);
@@ -57,22 +58,22 @@ impl Admin {
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
-                warn!(%error, "admin port cannot be served");
+                warn!(%error, "admin port cannot be served; health and metrics are unavailable");
                 return;
             }
         };
         let admin = Rc::new(self);
         // Counted for nobody: what operators do is no traffic.
-        let places = Places::new(Bounds::of(CONNECTIONS), Arc::default());
+        let seats = Seats::new(Bounds::of(CONNECTIONS), Arc::default());
         while let Some(accepted) = stop.cut(listener.accept()).await {
             let Ok((stream, _)) = accepted else {
-                places.shed();
+                seats.shed();
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let (Ok(place), Ok(())) = (places.take(), patience::prepare(&stream)) else { continue };
-            let seat = Rc::clone(place.seat());
-            let caller = Caller::new(stream, places.bounds().patience, Rc::clone(&seat));
+            let (Ok(permit), Ok(())) = (seats.take(), patience::prepare(&stream)) else { continue };
+            let seat = Rc::clone(permit.seat());
+            let caller = CallerSocket::new(stream, seats.bounds().patience, Rc::clone(&seat));
             let (admin, asked) = (Rc::clone(&admin), Rc::clone(&seat));
             let service = service_fn(move |request: Request<Incoming>| {
                 let _busy = asked.begin();
@@ -86,7 +87,7 @@ impl Admin {
                 .serve_connection(TokioIo::new(caller), service);
             let stop = stop.clone();
             let task = tasks.spawn_local("admin connection", async move {
-                let _place = place;
+                let _permit = permit;
                 // A scraper keeps its connection: a stop does not wait for that.
                 if let Some(Err(error)) = stop.cut(connection).await {
                     debug!(%error, "admin connection ended");
@@ -184,10 +185,10 @@ struct PositionBody {
 impl PositionBody {
     fn of(position: Position) -> Self {
         Self {
-            lineage: hex(&position.lineage),
+            lineage: HEXLOWER.encode(&position.lineage),
             revision: position.revision,
             region: position.region.to_string(),
-            digest: hex(&position.digest),
+            digest: HEXLOWER.encode(&position.digest),
             count: position.count,
             audit: position.audit.map(|audit| audit.to_string()).unwrap_or_default(),
         }
@@ -198,10 +199,6 @@ fn crash(report: &fleet::CrashReport) -> serde_json::Value {
     let position =
         |wire: &Option<fleet::Position>| Position::try_from(wire.as_ref()?).ok().map(PositionBody::of);
     json!({ "tried": position(&report.tried), "running": position(&report.running), "boots": report.boots })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

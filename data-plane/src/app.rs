@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::config::Config;
-use crate::fleet::dial::{Dial, TcpDial};
+use crate::control_plane::dial::{Dial, TcpDial};
 use crate::identity::{IdentityFileError, JoinError, NodeKeyError};
 use crate::listen::{self, BindError, Descriptors};
 use crate::report::SpoolError;
@@ -57,10 +57,10 @@ pub enum StartError {
     #[error(transparent)]
     Identity(#[from] IdentityFileError),
     /// The identity cannot be used.
-    #[error("certificate of this node cannot be used")]
+    #[error("set up TLS with the certificate of this node")]
     Certificate(#[source] rustls::Error),
     /// The first start of a machine needs a token.
-    #[error("this machine is no node yet: give --node-token-file with a token made by `rrctl node token`")]
+    #[error("this machine has not joined yet: pass a token from `rrctl node token` with --node-token-file")]
     NoToken,
     /// The control plane does not want this machine, or is not the right one.
     #[error(transparent)]
@@ -69,13 +69,11 @@ pub enum StartError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The control thread ended without a word.
-    #[error("control thread ended")]
+    #[error("control thread ended unexpectedly")]
     Ended,
     /// What keeps in touch with the control plane ended in a panic: nothing would come into force any more, revocations
     /// neither.
-    #[error(
-        "keeping in touch with the control plane ended in a panic, which the log has: start the edge again"
-    )]
+    #[error("the task that synchronizes with the control plane panicked (see the log): restart rr-edge")]
     Panicked,
 }
 

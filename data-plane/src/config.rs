@@ -15,7 +15,7 @@ use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
 use rr_contract::secret::Secret;
 use serde::Deserialize;
 
-use crate::fleet::{FleetAddress, InvalidFleetAddress};
+use crate::control_plane::{ControlPlaneAddress, InvalidControlPlaneAddress};
 use crate::upstream::{TrustError, certificates};
 
 /// The environment variable that may hold the node token itself.
@@ -31,14 +31,14 @@ pub struct Settings {
     /// Folder for identity, last-known-good and records [default: rr-edge-state]
     #[arg(long, env = "RR_EDGE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Fleet port of the control plane, like `https://control.example.com:7421`; of several replicas all, with
-    /// commas between
+    /// Fleet port of the control plane, such as `https://control.example.com:7421`; list several
+    /// replicas with commas
     #[arg(long, env = "RR_EDGE_CONTROL_PLANE", value_name = "URL")]
     pub control_plane: Option<String>,
-    /// File with the node token that `rrctl node token` printed; needed for the first start only
+    /// File with the node token from `rrctl node token`; needed for the first start only
     #[arg(long, env = "RR_EDGE_NODE_TOKEN_FILE", value_name = "FILE")]
     pub node_token_file: Option<PathBuf>,
-    /// File with 32 random bytes that the state is sealed with [default: node.key in the state folder]
+    /// File with the 32-byte key that encrypts the state [default: node.key in the state folder]
     #[arg(long, env = "RR_EDGE_NODE_KEY_FILE", value_name = "FILE")]
     pub node_key_file: Option<PathBuf>,
     /// Address for callers [default: 127.0.0.1:7430]
@@ -47,23 +47,23 @@ pub struct Settings {
     /// Address for health, metrics and the position of the configuration [default: 127.0.0.1:7431]
     #[arg(long, env = "RR_EDGE_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
-    /// Traffic threads [default: one a core]
+    /// Number of traffic threads [default: one for each core]
     #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
     pub workers: Option<usize>,
-    /// How many connections of callers may be open, on all threads together; fewer where the limit of open files
-    /// is less than twice that [default: 20000]
+    /// Maximum number of open caller connections on all threads together; fewer if the limit of open files is less
+    /// than twice that [default: 20000]
     #[arg(long, env = "RR_EDGE_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
     pub connection_limit: Option<usize>,
-    /// Network that upstreams may be in although it is not public; may be repeated
+    /// Non-public network that upstreams may be in; may be repeated
     #[arg(long, env = "RR_EDGE_ALLOW_UPSTREAM", value_name = "CIDR", value_delimiter = ',')]
     pub allow_upstream: Option<Vec<String>>,
-    /// PEM file with roots for upstreams, beside the system's
+    /// PEM file with root certificates for upstreams, in addition to those of the system
     #[arg(long, env = "RR_EDGE_UPSTREAM_CA", value_name = "FILE")]
     pub upstream_ca: Option<PathBuf>,
-    /// How long requests under way may take once a stop was asked for [default: 30]
+    /// Time that requests in progress get to finish at a stop [default: 30]
     #[arg(long, env = "RR_EDGE_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u64>,
-    /// Disk that records may take while they cannot be sent [default: 1024]
+    /// Disk space for records that cannot be sent yet [default: 1024]
     #[arg(long, env = "RR_EDGE_SPOOL_QUOTA_MIB", value_name = "MIB")]
     pub spool_quota_mib: Option<u64>,
     /// Logs and telemetry.
@@ -117,7 +117,7 @@ pub struct Config {
     /// Holds identity, last-known-good and records.
     pub state_dir: PathBuf,
     /// Where the control plane takes nodes; at least one.
-    pub control_plane: Vec<FleetAddress>,
+    pub control_plane: Vec<ControlPlaneAddress>,
     /// For the first start.
     pub node_token: Option<NodeToken>,
     /// `None`: a key of its own, in the state folder.
@@ -188,7 +188,7 @@ impl Config {
     }
 }
 
-fn addresses(text: &str) -> Result<Vec<FleetAddress>, ConfigError> {
+fn addresses(text: &str) -> Result<Vec<ControlPlaneAddress>, ConfigError> {
     let address = |url: &str| {
         let url = url.trim();
         url.parse().map_err(|source| ConfigError::ControlPlane { url: url.to_owned(), source })
@@ -210,7 +210,7 @@ fn parse_token(text: &Secret) -> Result<NodeToken, InvalidNodeToken> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file is not readable.
-    #[error("{flag} {path}", path = path.display())]
+    #[error("read {flag} {path}", path = path.display())]
     Read {
         /// Where it was said.
         flag: &'static str,
@@ -231,19 +231,19 @@ pub enum ConfigError {
         reason: String,
     },
     /// Nobody to ask for configuration.
-    #[error("no control plane: say --control-plane https://host:7421")]
+    #[error("no control plane is configured: pass --control-plane https://host:7421")]
     NoControlPlane,
     /// The URL is not that of a fleet port.
-    #[error("--control-plane {url:?}")]
+    #[error("--control-plane {url:?} is not a valid address")]
     ControlPlane {
         /// What was said.
         url: String,
         /// What is wrong with it.
         #[source]
-        source: InvalidFleetAddress,
+        source: InvalidControlPlaneAddress,
     },
     /// The text is no node token. It is not repeated.
-    #[error("{place}")]
+    #[error("node token from {place}")]
     Token {
         /// File or variable.
         place: String,
@@ -252,19 +252,19 @@ pub enum ConfigError {
         source: InvalidNodeToken,
     },
     /// Not a network.
-    #[error("--allow-upstream {text:?} is not a network; write it like 10.0.0.0/8")]
+    #[error("--allow-upstream {text:?} is not a network: write it as 10.0.0.0/8")]
     Network {
         /// What was said.
         text: String,
     },
     /// No or too many threads.
-    #[error("--workers {workers} is not 1 to {WORKERS_MAX}")]
+    #[error("--workers {workers} is out of range: it must be 1 to {WORKERS_MAX}")]
     Workers {
         /// What was said.
         workers: usize,
     },
     /// Not one connection for each thread.
-    #[error("--connection-limit {connections} is less than --workers, which is {workers}")]
+    #[error("--connection-limit {connections} is too low: it must be at least --workers, which is {workers}")]
     ConnectionLimit {
         /// What was said.
         connections: usize,
@@ -272,7 +272,7 @@ pub enum ConfigError {
         workers: usize,
     },
     /// Roots that cannot be read.
-    #[error("--upstream-ca")]
+    #[error("load --upstream-ca")]
     UpstreamCa {
         /// Why.
         #[source]

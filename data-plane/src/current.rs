@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Makes the writer and as many readers as there are workers.
-pub(crate) fn cell<T>(first: T, workers: usize) -> (Publisher<T>, Vec<ReaderSeat<T>>) {
+pub(crate) fn cell<T>(first: T, workers: usize) -> (Activator<T>, Vec<PendingReader<T>>) {
     let first = Arc::new(first);
     let shared = Arc::new(Shared {
         generation: AtomicU64::new(1),
         slot: Mutex::new(Arc::clone(&first)),
         ran_on: (0..workers).map(|_| AtomicU64::new(0)).collect(),
     });
-    let seats = (0..workers).map(|worker| ReaderSeat { shared: Arc::clone(&shared), worker }).collect();
-    (Publisher { shared, current: first, graveyard: Vec::new() }, seats)
+    let readers = (0..workers).map(|worker| PendingReader { shared: Arc::clone(&shared), worker }).collect();
+    (Activator { shared, current: first, graveyard: Vec::new() }, readers)
 }
 
 struct Shared<T> {
@@ -39,16 +39,16 @@ impl<T> Shared<T> {
 }
 
 /// The writing side. Lives on the control thread.
-pub(crate) struct Publisher<T> {
+pub(crate) struct Activator<T> {
     shared: Arc<Shared<T>>,
     current: Arc<T>,
     /// Versions that some worker may still hold.
     graveyard: Vec<Arc<T>>,
 }
 
-impl<T> Publisher<T> {
+impl<T> Activator<T> {
     /// Puts a version in force and returns its generation.
-    pub(crate) fn publish(&mut self, next: T) -> u64 {
+    pub(crate) fn activate(&mut self, next: T) -> u64 {
         let next = Arc::new(next);
         let before = std::mem::replace(&mut self.current, Arc::clone(&next));
         self.graveyard.push(before);
@@ -84,14 +84,14 @@ impl<T> Publisher<T> {
 }
 
 /// A reader on its way to its worker's thread.
-pub(crate) struct ReaderSeat<T> {
+pub(crate) struct PendingReader<T> {
     shared: Arc<Shared<T>>,
     worker: usize,
 }
 
-impl<T> ReaderSeat<T> {
-    /// Takes the seat; from here on the reader stays on this thread.
-    pub(crate) fn sit(self) -> Reader<T> {
+impl<T> PendingReader<T> {
+    /// Starts on this thread; from here on the reader stays on this thread.
+    pub(crate) fn start(self) -> Reader<T> {
         struct Nobody;
 
         impl<T> Follower<T> for Nobody {
@@ -100,11 +100,11 @@ impl<T> ReaderSeat<T> {
             fn tick(&self) {}
         }
 
-        self.sit_with(Box::new(Nobody))
+        self.start_with(Box::new(Nobody))
     }
 
-    /// Takes the seat, with somebody who is told of each version that is new to this thread.
-    pub(crate) fn sit_with(self, follower: Box<dyn Follower<T>>) -> Reader<T> {
+    /// Starts on this thread, with a follower that is told of each version that is new to this thread.
+    pub(crate) fn start_with(self, follower: Box<dyn Follower<T>>) -> Reader<T> {
         let slot = self.shared.slot();
         let generation = self.shared.generation.load(Ordering::Acquire);
         let held = View(Rc::new(Arc::clone(&slot)));
@@ -194,56 +194,56 @@ mod tests {
 
     #[test]
     fn a_reader_sees_what_was_published_last() {
-        let (mut publisher, mut seats) = cell(1, 1);
-        let reader = seats.remove(0).sit();
+        let (mut activator, mut readers) = cell(1, 1);
+        let reader = readers.remove(0).start();
         assert_eq!(*reader.view(), 1);
-        publisher.publish(2);
-        publisher.publish(3);
+        activator.activate(2);
+        activator.activate(3);
         assert_eq!(*reader.view(), 3);
     }
 
     #[test]
     fn a_request_keeps_the_version_that_it_began_with() {
-        let (mut publisher, mut seats) = cell(1, 1);
-        let reader = seats.remove(0).sit();
+        let (mut activator, mut readers) = cell(1, 1);
+        let reader = readers.remove(0).start();
         let view = reader.view();
-        publisher.publish(2);
+        activator.activate(2);
         assert_eq!((*view, *reader.view()), (1, 2));
     }
 
     #[test]
     fn a_version_serves_once_every_worker_has_run_on_it() {
-        let (mut publisher, mut seats) = cell((), 2);
-        let (second, first) = (seats.remove(1).sit(), seats.remove(0).sit());
-        let generation = publisher.publish(());
+        let (mut activator, mut readers) = cell((), 2);
+        let (second, first) = (readers.remove(1).start(), readers.remove(0).start());
+        let generation = activator.activate(());
         first.tick();
-        assert!(publisher.serving() < generation);
+        assert!(activator.serving() < generation);
         second.tick();
-        assert_eq!(publisher.serving(), generation);
+        assert_eq!(activator.serving(), generation);
     }
 
     #[test]
     fn an_old_version_is_freed_by_the_writer_and_only_when_nobody_holds_it() {
-        let (mut publisher, mut seats) = cell(1, 1);
-        let reader = seats.remove(0).sit();
+        let (mut activator, mut readers) = cell(1, 1);
+        let reader = readers.remove(0).start();
         let request = reader.view();
-        publisher.publish(2);
+        activator.activate(2);
         reader.tick();
-        publisher.bury();
-        assert_eq!(publisher.unburied(), 1, "a request holds it");
+        activator.bury();
+        assert_eq!(activator.unburied(), 1, "a request holds it");
         drop(request);
-        publisher.bury();
-        assert_eq!(publisher.unburied(), 0);
+        activator.bury();
+        assert_eq!(activator.unburied(), 0);
     }
 
     #[test]
     fn readers_on_other_threads_never_go_back() {
         const LAST: u64 = 2_000;
-        let (mut publisher, seats) = cell(0_u64, 3);
+        let (mut activator, readers) = cell(0_u64, 3);
         thread::scope(|scope| {
-            for seat in seats {
+            for reader in readers {
                 scope.spawn(move || {
-                    let reader = seat.sit();
+                    let reader = reader.start();
                     let mut newest = 0;
                     while newest < LAST {
                         let seen = *reader.view();
@@ -254,12 +254,12 @@ mod tests {
                 });
             }
             for version in 1..=LAST {
-                publisher.publish(version);
-                publisher.bury();
+                activator.activate(version);
+                activator.bury();
             }
         });
-        publisher.bury();
-        assert_eq!(publisher.unburied(), 0);
-        assert_eq!(publisher.serving(), LAST + 1);
+        activator.bury();
+        assert_eq!(activator.unburied(), 0);
+        assert_eq!(activator.serving(), LAST + 1);
     }
 }

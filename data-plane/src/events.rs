@@ -9,7 +9,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use rr_contract::runtime::observe::Observability;
 
-use crate::listen::{Counters, Totals};
+use crate::counters::{Counters, Totals};
 use crate::report::SpoolHandle;
 use crate::sync::{Board, Position};
 
@@ -38,7 +38,7 @@ fn requests(meter: &Meter, workers: &Workers) {
     let of = Arc::clone(workers);
     meter
         .u64_observable_counter("requestrocket_edge_requests_total")
-        .with_description("Requests that ended, by decision")
+        .with_description("Completed requests by outcome code")
         .with_callback(move |observer| {
             let totals = totals(&of);
             for (code, count) in &totals.by_code {
@@ -49,7 +49,7 @@ fn requests(meter: &Meter, workers: &Workers) {
     let of = Arc::clone(workers);
     meter
         .u64_observable_gauge("requestrocket_edge_requests_active")
-        .with_description("Requests under way")
+        .with_description("Requests in progress")
         .with_callback(move |observer| observer.observe(totals(&of).active, &[]))
         .build();
 }
@@ -59,7 +59,7 @@ fn latency(meter: &Meter, workers: &Workers) {
     let of = Arc::clone(workers);
     meter
         .u64_observable_counter("requestrocket_edge_request_seconds_bucket")
-        .with_description("Requests that took no longer than `le` seconds, body included")
+        .with_description("Requests that took at most `le` seconds, including the body")
         .with_callback(move |observer| {
             for (bound, count) in totals(&of).seconds {
                 let le = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
@@ -70,7 +70,7 @@ fn latency(meter: &Meter, workers: &Workers) {
     let of = Arc::clone(workers);
     meter
         .f64_observable_counter("requestrocket_edge_request_seconds_sum")
-        .with_description("Seconds that all requests took together")
+        .with_description("Total duration of all requests in seconds")
         .with_callback(move |observer| observer.observe(totals(&of).seconds_sum, &[]))
         .build();
 }
@@ -86,7 +86,7 @@ fn connections(meter: &Meter, workers: &Workers) {
     meter
         .u64_observable_counter("requestrocket_edge_caller_connections_cut_total")
         .with_description(
-            "Connections of callers, and answers on them, that were ended for the sake of others",
+            "Caller connections, and responses on them, that the node closed to stay within its limits, by reason",
         )
         .with_callback(move |observer| {
             for (reason, count) in totals(&of).cut {
@@ -97,7 +97,7 @@ fn connections(meter: &Meter, workers: &Workers) {
     let of = Arc::clone(workers);
     meter
         .u64_observable_counter("requestrocket_edge_upstream_checkouts_total")
-        .with_description("Connections that requests were sent on, by whether they were new")
+        .with_description("Upstream connections used for requests, newly opened or reused")
         .with_callback(move |observer| {
             let totals = totals(&of);
             observer.observe(totals.connections_opened, &[KeyValue::new("connection", "opened")]);
@@ -110,7 +110,7 @@ fn configuration(meter: &Meter, board: Board) {
     let of = board.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_config_revision")
-        .with_description("Revision of the configuration that runs, that all workers serve, that is on disk")
+        .with_description("Revision of the configuration: running, served by all workers, on disk")
         .with_callback(move |observer| {
             let facts = of.read();
             let revision = |position: Option<Position>| position.map_or(0, |position| position.revision);
@@ -128,7 +128,7 @@ fn configuration(meter: &Meter, board: Board) {
     let of = board.clone();
     meter
         .f64_observable_gauge("requestrocket_edge_config_apply_seconds")
-        .with_description("What the last transaction took, by step")
+        .with_description("Duration of the last configuration transaction by step")
         .with_callback(move |observer| {
             let Some(timing) = of.read().timing else { return };
             let steps = [
@@ -145,34 +145,34 @@ fn configuration(meter: &Meter, board: Board) {
     let of = board.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_draining")
-        .with_description("1 while an operator has the node out of service")
+        .with_description("1 while the node is out of service by an operator's request")
         .with_callback(move |observer| observer.observe(of.read().draining.into(), &[]))
         .build();
     let of = board.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_history_rewritten")
-        .with_description("1 once the control plane named another audit head for the revision of this node")
+        .with_description(
+            "1 once the control plane has sent a different audit head for the revision of this node",
+        )
         .with_callback(move |observer| observer.observe(of.read().is_history_rewritten.into(), &[]))
         .build();
     let of = board.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_disk_set_back")
         .with_description(
-            "1 while the node came up at an older place than it once stood at, because of its disk",
+            "1 while the node runs an older configuration than before its restart because its disk lost data",
         )
         .with_callback(move |observer| observer.observe(of.read().is_set_back.into(), &[]))
         .build();
     let of = board.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_disk_stalled")
-        .with_description(
-            "1 while the disk has not come to an end with what it was to write of the configuration",
-        )
+        .with_description("1 while a write of the configuration to disk is overdue")
         .with_callback(move |observer| observer.observe(of.read().is_disk_stalled.into(), &[]))
         .build();
     meter
         .u64_observable_gauge("requestrocket_edge_control_plane_connected")
-        .with_description("1 while the stream with the control plane is open")
+        .with_description("1 while the stream to the control plane is open")
         .with_callback(move |observer| observer.observe(board.read().connected.into(), &[]))
         .build();
 }
@@ -181,18 +181,18 @@ fn records(meter: &Meter, spool: SpoolHandle) {
     let of = spool.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_spool_bytes")
-        .with_description("Bytes of records that wait for upload")
+        .with_description("Bytes of records waiting for upload")
         .with_callback(move |observer| observer.observe(of.bytes(), &[]))
         .build();
     let of = spool.clone();
     meter
         .u64_observable_counter("requestrocket_edge_spool_damaged_total")
-        .with_description("Places where records on disk could not be read back")
+        .with_description("Damaged parts found in the record spool")
         .with_callback(move |observer| observer.observe(of.damaged(), &[]))
         .build();
     meter
         .u64_observable_counter("requestrocket_edge_records_dropped_total")
-        .with_description("Records lost since the start")
+        .with_description("Records dropped since the start")
         .with_callback(move |observer| observer.observe(spool.dropped(), &[]))
         .build();
 }

@@ -268,6 +268,9 @@ pub(crate) fn log_of(work: impl FnOnce()) -> String {
     String::from_utf8(bytes).expect("logs are text")
 }
 
+#[path = "../../integration/src/bench/lkg_faults/disk.rs"]
+pub(crate) mod disk;
+
 /// A disk in memory that can be cut, bent and filled up.
 #[derive(Default)]
 pub(crate) struct MemoryDisk {

@@ -17,7 +17,7 @@ use rr_contract::secret::Secret;
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::fleet::tls;
+use crate::control_plane::tls;
 
 pub use self::file::IdentityFileError;
 pub use self::join::JoinError;

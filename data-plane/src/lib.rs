@@ -5,7 +5,7 @@
 //! about a request.
 //!
 //! * [`config`], `app`: what was said, and the order of start and stop;
-//! * [`fleet`], `identity`: the way to the control plane, and who this node is;
+//! * [`control_plane`], `identity`: the way to the control plane, and who this node is;
 //! * `sync`: configuration as it comes, refused by name, kept on disk, compiled;
 //! * `current`, `snapshot`: what is in force, and how a request sees it;
 //! * `listen`, `pipeline`, `reply`, `upstream`: a request's way through;
@@ -14,21 +14,29 @@
 
 mod admin;
 mod app;
+mod backoff;
+#[doc(hidden)]
+pub mod bench;
 pub mod config;
+pub mod control_plane;
+mod counters;
 mod current;
 mod events;
+mod executor;
 #[cfg(test)]
 mod fixture;
-pub mod fleet;
 mod identity;
 mod listen;
+mod outcome;
 mod pipeline;
 mod reply;
 mod report;
+mod seats;
 mod snapshot;
 mod sync;
 mod upstream;
 mod volatile;
+mod worker;
 
 pub use app::{Hooks, Probe, Running, StartError, start, start_with};
 pub use config::{Config, ConfigError, Settings};
@@ -36,13 +44,6 @@ pub use identity::{IdentityFileError, JoinError, NodeKeyError};
 pub use listen::BindError;
 pub use report::SpoolError;
 pub use sync::{AuditHead, Position};
-
-/// Doors for the benches alone. They are in every build, and change nothing of a node.
-#[doc(hidden)]
-pub mod bench {
-    pub use crate::sync::bench::Edge;
-    pub use crate::sync::faults::{Outcome as FaultOutcome, play as play_faults};
-}
 
 /// Version of the program, for people.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -15,10 +15,10 @@ use rr_data_plane::{Config, Settings};
 #[derive(Parser)]
 #[command(name = "rr-edge", version)]
 struct Arguments {
-    /// TOML file with the same settings as the flags; flags and environment win over it
+    /// TOML file with the same settings as the flags; flags and environment variables take precedence
     #[arg(long, env = "RR_EDGE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the settings and end
+    /// Check the settings and exit
     #[arg(long)]
     check: bool,
     #[command(flatten)]
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Err(error) => refuse(&error, 2),
         Ok((_, config)) if check => {
             // Where nobody reads stdout, the code still says it.
-            writeln!(stdout(), "settings are good: callers on {}", config.listen).ok();
+            writeln!(stdout(), "settings are valid; callers would be served on {}", config.listen).ok();
             ExitCode::SUCCESS
         }
         Ok((observe, config)) => match run(config, &observe) {

@@ -13,7 +13,6 @@
 
 mod admit;
 mod authenticate;
-mod body;
 mod forward;
 mod inject;
 mod query;
@@ -31,14 +30,16 @@ use tracing::{Instrument as _, Span, debug, field, trace_span};
 use rr_contract::runtime::chain;
 use rr_contract::runtime::observe::TRACE;
 
-use crate::listen::{Busy, Worker};
-use crate::reply::{self, Code, Refused};
+use crate::outcome::Code;
+use crate::reply::{self, Refused};
+use crate::seats::Busy;
 use crate::snapshot::Snapshot;
+use crate::worker::Worker;
 
 use self::forward::Forwarded;
 use self::settle::Draft;
 
-pub(crate) use self::body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
+pub(crate) use self::resolve::HEADERS_MAX;
 pub(crate) use self::settle::ReplyBody;
 
 /// Where anybody may ask which region this node serves, to compare with what he was told elsewhere.
@@ -69,7 +70,7 @@ pub(crate) async fn handle(
         }
         Err(refused) => {
             let code = refused.code();
-            debug!(code = code.as_str(), reason = %chain(&refused), "request not passed on");
+            debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
             let response = reply::refused(code, request_id);
             traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {

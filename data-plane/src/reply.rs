@@ -9,9 +9,9 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICAT
 use http::{HeaderMap, Response, StatusCode};
 use rr_contract::model::path::InvalidPath;
 
-use crate::pipeline::CallerFault;
+use crate::outcome::Code;
 use crate::snapshot::upstream::Unusable;
-use crate::upstream::{LookupError, SendError};
+use crate::upstream::{CallerFault, LookupError, SendError};
 
 const PROXY_CODE: HeaderName = HeaderName::from_static("requestrocket-proxy-code");
 const PROXY_MESSAGE: HeaderName = HeaderName::from_static("requestrocket-proxy-message");
@@ -36,7 +36,7 @@ pub(crate) enum Denial {
     #[error("malformed path")]
     Malformed(#[source] InvalidPath),
     /// The body is in a form that only a neighbour could undo.
-    #[error("body has a transfer coding other than chunked")]
+    #[error("request body has a transfer coding other than chunked")]
     Coded,
     /// The request names no host, or two.
     #[error("not exactly one Host header")]
@@ -51,7 +51,7 @@ pub(crate) enum Denial {
     #[error("unknown proxy")]
     UnknownProxy,
     /// No, unknown, wrong, expired or foreign credential.
-    #[error("bad credential")]
+    #[error("missing or invalid credential")]
     BadCredential,
     /// Switched off.
     #[error("proxy is inactive")]
@@ -68,10 +68,10 @@ pub(crate) enum Denial {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Our side: there is nothing that may be injected.
-    #[error("upstream credential is unusable")]
+    #[error("upstream credential cannot be used")]
     Credential(#[source] Unusable),
     /// The upstream's side, or the caller's own in the middle of its body.
-    #[error("request was not answered by the upstream")]
+    #[error("upstream did not answer the request")]
     Upstream(#[source] SendError),
 }
 
@@ -84,71 +84,7 @@ pub(crate) enum Refused {
     Failure(#[from] Failure),
 }
 
-/// Stable names of outcomes: for callers, records and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
-    Granted,
-    NotFound,
-    MethodRefused,
-    NotReady,
-    Malformed,
-    HeadersTooMany,
-    AccessDenied,
-    Inactive,
-    Suspended,
-    Closed,
-    CredentialUnusable,
-    UpstreamRefused,
-    UpstreamBusy,
-    UpstreamUnreachable,
-    UpstreamTimeout,
-    RequestTimeout,
-    CallerGone,
-}
-
 impl Code {
-    pub(crate) const ALL: [Self; 17] = [
-        Self::Granted,
-        Self::NotFound,
-        Self::MethodRefused,
-        Self::NotReady,
-        Self::Malformed,
-        Self::HeadersTooMany,
-        Self::AccessDenied,
-        Self::Inactive,
-        Self::Suspended,
-        Self::Closed,
-        Self::CredentialUnusable,
-        Self::UpstreamRefused,
-        Self::UpstreamBusy,
-        Self::UpstreamUnreachable,
-        Self::UpstreamTimeout,
-        Self::RequestTimeout,
-        Self::CallerGone,
-    ];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Granted => "proxy-access-granted",
-            Self::NotFound => "not-found",
-            Self::MethodRefused => "method-refused",
-            Self::NotReady => "not-ready",
-            Self::Malformed => "malformed-request",
-            Self::HeadersTooMany => "too-many-headers",
-            Self::AccessDenied => "proxy-access-denied",
-            Self::Inactive => "proxy-inactive",
-            Self::Suspended => "billing-suspended",
-            Self::Closed => "proxy-closed",
-            Self::CredentialUnusable => "credential-unusable",
-            Self::UpstreamRefused => "upstream-refused",
-            Self::UpstreamBusy => "upstream-busy",
-            Self::UpstreamUnreachable => "upstream-unreachable",
-            Self::UpstreamTimeout => "upstream-timeout",
-            Self::RequestTimeout => "request-timeout",
-            Self::CallerGone => "caller-gone",
-        }
-    }
-
     /// `None` where the upstream's own status is passed on.
     const fn status(self) -> Option<StatusCode> {
         match self {
@@ -297,13 +233,6 @@ mod tests {
             assert_eq!(json["code"], code.as_str());
             assert_eq!(json["status"], reply.status().as_u16());
             assert_eq!(code.status().is_none(), code == Code::Granted);
-        }
-    }
-
-    #[test]
-    fn codes_are_listed_in_the_order_of_their_numbers() {
-        for (index, code) in Code::ALL.into_iter().enumerate() {
-            assert_eq!(code as usize, index);
         }
     }
 }

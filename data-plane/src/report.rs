@@ -3,12 +3,12 @@
 //! `ring` takes them without waiting, `spool` puts them on disk, `upload` sends them. A request never waits
 //! for any of it, and each record that is lost on the way is counted in the stream itself.
 
-mod entry;
+mod raw_record;
 mod ring;
 mod spool;
 mod upload;
 
-pub(crate) use self::entry::Entry;
+pub(crate) use self::raw_record::RawRecord;
 pub(crate) use self::ring::{Ring, ring};
 pub use self::spool::SpoolError;
 pub(crate) use self::spool::{Spool, SpoolHandle};

@@ -4,8 +4,6 @@
 //! is in force stays in force.
 
 pub(crate) mod apply;
-mod backoff;
-pub(crate) mod bench;
 mod compare;
 pub(crate) mod inventory;
 pub(crate) mod journal;
@@ -13,7 +11,7 @@ mod position;
 mod prove;
 mod session;
 mod skew;
-mod transaction;
+pub(crate) mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,21 +24,17 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use crate::fleet::Fleet;
+use crate::backoff::{self, Backoff};
+use crate::control_plane::ControlPlane;
 use crate::report::SpoolHandle;
 
 use self::apply::Applier;
-use self::backoff::Backoff;
 use self::session::{Ended, Session};
 use self::skew::Skew;
 
 pub use self::position::{AuditHead, Position};
 
 pub(crate) use self::prove::PROVE_FOR;
-
-pub(crate) use self::journal::faults;
-
-pub(crate) use self::backoff::Backoff as RetryBackoff;
 
 /// How often what the disk refused is tried again, and a second file looked for.
 const MEND_EVERY: Duration = Duration::from_secs(10);
@@ -84,7 +78,7 @@ impl Board {
 
 /// The loop and all that it owns.
 pub(crate) struct Sync {
-    fleet: Fleet,
+    control_plane: ControlPlane,
     tls: Arc<ClientConfig>,
     applier: Applier,
     seams: Seams,
@@ -100,7 +94,7 @@ pub(crate) struct Sync {
 
 impl Sync {
     pub(crate) fn new(
-        fleet: Fleet,
+        control_plane: ControlPlane,
         tls: Arc<ClientConfig>,
         applier: Applier,
         seams: Seams,
@@ -111,7 +105,7 @@ impl Sync {
         let boot_id = draw(&*seams.entropy);
         let now = Instant::now();
         let mut sync = Self {
-            fleet,
+            control_plane,
             tls,
             applier,
             seams,
@@ -149,11 +143,11 @@ impl Sync {
 
     /// One stream. Returns how long to wait for the next.
     async fn once(&mut self, backoff: &mut Backoff) -> Duration {
-        let address = self.fleet.address().clone();
-        let channel = match self.fleet.connect(Arc::clone(&self.tls)).await {
+        let address = self.control_plane.address().clone();
+        let channel = match self.control_plane.connect(Arc::clone(&self.tls)).await {
             Ok(channel) => channel,
             Err(error) => {
-                self.fleet.pass_on();
+                self.control_plane.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
                 if let Some(skew_ms) = self.skew.no_connection(&error) {
                     self.note_skew();
@@ -162,12 +156,11 @@ impl Sync {
                         error = %chain(&error),
                         skew_ms,
                         ?wait,
-                        "this machine's clock and the control plane's are further apart than its certificate allows, by the \
-                         skew at the least; set the clock that is wrong"
+                        "the clocks of this machine and of the control plane differ by at least the skew, more than the certificate of the control plane allows; set the clock that is wrong"
                     );
                     return wait;
                 }
-                warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached, going on without");
+                warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached; continuing with the current configuration");
                 return wait;
             }
         };
@@ -178,7 +171,7 @@ impl Sync {
         match outcome {
             Ok(Ended::Goaway(spread)) => {
                 // Whoever sends us away is going.
-                self.fleet.pass_on();
+                self.control_plane.pass_on();
                 backoff::part(spread, &*self.seams.entropy)
             }
             Ok(Ended::Closed) => {
@@ -187,9 +180,9 @@ impl Sync {
                 wait
             }
             Err(error) => {
-                self.fleet.pass_on();
+                self.control_plane.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
-                warn!(%address, error = %chain(&error), ?wait, "stream with the control plane lost, going on without");
+                warn!(%address, error = %chain(&error), ?wait, "stream to the control plane lost; continuing with the current configuration");
                 wait
             }
         }
@@ -228,7 +221,7 @@ impl Sync {
     }
 
     fn note_connected(&mut self) {
-        info!(address = %self.fleet.address(), "connected to the control plane");
+        info!(address = %self.control_plane.address(), "connected to the control plane");
         self.board.write(|facts| facts.connected = true);
         self.note_skew();
     }
@@ -243,8 +236,10 @@ impl Sync {
         let mut was = draining;
         self.board.write(|facts| was = std::mem::replace(&mut facts.draining, draining));
         match (was, draining) {
-            (false, true) => info!("control plane takes this node out of service, requests go on"),
-            (true, false) => info!("control plane puts this node back into service"),
+            (false, true) => {
+                info!("control plane took this node out of service; requests are still answered")
+            }
+            (true, false) => info!("control plane put this node back into service"),
             (false, false) | (true, true) => {}
         }
     }
@@ -270,7 +265,7 @@ impl Sync {
         if running.is_some()
             && let Some(gate) = self.configured.take()
         {
-            debug!("configuration is there");
+            debug!("first configuration in force");
             gate.done();
         }
     }

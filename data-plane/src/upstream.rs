@@ -4,9 +4,10 @@
 //! invariants: an address is connected to only after the guard has judged that very address, a request
 //! is sent again only when it certainly was not taken, and what waits for us is not counted as the upstream's time.
 
+pub(crate) mod address_guard;
 mod dial;
-pub(crate) mod guard;
 mod pool;
+mod request_body;
 mod resolve;
 mod socket;
 mod streams;
@@ -28,50 +29,52 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use rr_contract::runtime::Tasks;
 
-use crate::listen::Counters;
-use crate::pipeline::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
+use crate::counters::Counters;
 use crate::snapshot::CompiledTarget;
 
-use self::guard::Guard;
+use self::address_guard::AddressGuard;
 use self::pool::{Connection, Origin};
+use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
+pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
 #[cfg(test)]
 pub(crate) use self::resolve::Names;
 pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
-pub(crate) use self::streams::Place;
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
+/// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
+const IDLE_MAX: Duration = Duration::from_secs(50);
 /// How often a request goes out again because the peer said that it had not touched it.
 const UNTOUCHED_MAX: u32 = 2;
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
-    #[error("no address of the upstream may be connected to")]
+    #[error("every address of the upstream is non-public and not covered by --allow-upstream")]
     Guarded,
-    #[error("resolve the upstream's name")]
+    #[error("resolve the host name of the upstream")]
     Resolve(#[source] LookupError),
     #[error("connect to the upstream")]
     Connect(#[source] io::Error),
-    #[error("agree on TLS with the upstream")]
+    #[error("TLS handshake with the upstream")]
     Tls(#[source] io::Error),
-    #[error("load the roots that upstreams are checked against")]
+    #[error("load the root certificates for upstreams")]
     Trust(#[source] Arc<TrustError>),
-    #[error("no stream to the upstream was free in time")]
+    #[error("no connection to the upstream had a free stream in time")]
     Busy,
-    #[error("connection did not come up in time")]
+    #[error("connection to the upstream was not established in time")]
     ConnectTimeout,
-    #[error("response did not begin in time")]
+    #[error("upstream did not begin its response in time")]
     ResponseTimeout,
-    #[error("connection broke before a response")]
+    #[error("connection to the upstream broke before the response")]
     Broken(#[source] hyper::Error),
-    #[error("caller did not send its request whole")]
+    #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
-    #[error("upstream switched protocols without being asked")]
+    #[error("upstream switched protocols without a request to do so")]
     Switched,
-    #[error("upstream answered in a transfer coding that nobody asked for")]
+    #[error("upstream answered with a transfer coding that was not requested")]
     Coded,
 }
 
@@ -92,7 +95,7 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(
-        guard: Arc<Guard>,
+        guard: Arc<AddressGuard>,
         resolver: Arc<Resolver>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,

@@ -71,7 +71,10 @@ fn settings_that_are_good_are_said_to_be_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = rr_edge(folder.path(), &["--check", "--control-plane", "https://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "settings are good: callers on 127.0.0.1:7430\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "settings are valid; callers would be served on 127.0.0.1:7430\n"
+    );
     assert!(output.stderr.is_empty());
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }

@@ -9,6 +9,7 @@ mod node;
 mod place;
 mod script;
 mod session;
+mod state;
 mod view;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +19,11 @@ use rr_contract::seal::node_token::NodeToken;
 use tokio::sync::mpsc;
 
 pub(crate) use self::join::join;
-pub use self::node::{LightNode, Moved};
+pub use self::node::LightNode;
 pub(crate) use self::place::{Connection, Identity, origin};
 pub use self::place::{Place, SERVER_NAME};
 pub use self::script::{Counts, Script};
+pub use self::state::Moved;
 pub use self::view::{View, Views};
 
 use crate::wait::eventually;

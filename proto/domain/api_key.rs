@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
@@ -76,10 +77,7 @@ pub fn make(kind: KeyKind, random: &[u8; 32]) -> (Secret, KeyHash) {
     text.push_str("rr_");
     text.push_str(kind.as_str());
     text.push('_');
-    for byte in random {
-        text.push(char::from(hex(byte >> 4)));
-        text.push(char::from(hex(byte & 15)));
-    }
+    HEXLOWER.encode_append(random, &mut text);
     let sum = checksum(text.as_bytes());
     text.push('_');
     text.push_str(std::str::from_utf8(&sum).expect("hex is ASCII"));
@@ -114,18 +112,9 @@ fn digest(kind: KeyKind, text: &[u8]) -> KeyHash {
 }
 
 fn checksum(text: &[u8]) -> [u8; 8] {
-    let sum = blake3::hash(text);
-    std::array::from_fn(|i| {
-        let byte = sum.as_bytes()[i / 2];
-        hex(if i % 2 == 0 { byte >> 4 } else { byte & 15 })
-    })
-}
-
-const fn hex(nibble: u8) -> u8 {
-    match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'a' + nibble - 10,
-    }
+    let mut digits = [0; 8];
+    HEXLOWER.encode_mut(&blake3::hash(text).as_bytes()[..4], &mut digits);
+    digits
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct FolderLock {
     /// Locked through its open file; never read or written.
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -49,9 +49,37 @@ impl FolderLock {
         let file =
             options.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(LockError::Taken { path: folder.to_owned(), program }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+}
+
+impl Drop for FolderLock {
+    /// Closing the file is not enough: a program that this process is starting has a copy of it for a moment.
+    fn drop(&mut self) {
+        // The end of the process lets go of it in any case.
+        self.file.unlock().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(folder: &Path) -> Result<FolderLock, LockError> {
+        FolderLock::take(folder, "test.lock", "test")
+    }
+
+    #[test]
+    fn a_folder_that_was_let_go_of_is_free_at_once_although_a_child_still_has_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = take(folder.path()).expect("free");
+        assert!(matches!(take(folder.path()), Err(LockError::Taken { .. })));
+        // As between the fork and the start of a program.
+        let _copy = lock.file.try_clone().expect("a descriptor");
+        drop(lock);
+        take(folder.path()).expect("free again");
     }
 }

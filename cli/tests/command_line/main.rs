@@ -1,6 +1,7 @@
 //! Bad input: one clear line that names the thing and the remedy, and exit code 1 or 2.
 
 mod flags;
+mod output;
 mod recorder;
 mod secrets;
 mod tree;

@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use tokio::net::TcpListener;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// One call.
 #[derive(Debug, Clone)]
@@ -194,6 +195,15 @@ async fn serve(listener: TcpListener, calls: Arc<Mutex<Vec<Call>>>, answers: Arc
     }
 }
 
+/// A refusal of an argument, with the fields that its text names in its details, as the control plane has them.
+fn refusal(text: &str) -> tonic::Status {
+    let mut details = ErrorDetails::new();
+    for (field, reason) in text.split("; ").filter_map(|fault| fault.split_once(": ")) {
+        details.add_bad_request_violation(field, reason);
+    }
+    tonic::Status::with_error_details(tonic::Code::InvalidArgument, text, details)
+}
+
 async fn answer(
     request: Request<Incoming>,
     calls: Arc<Mutex<Vec<Call>>>,
@@ -222,8 +232,12 @@ async fn answer(
         framed.extend(message);
     }
     let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", status.into());
-    trailers.insert("grpc-message", http::HeaderValue::from_static(text));
+    if status == 3 {
+        refusal(text).add_header(&mut trailers).expect("a status of ours");
+    } else {
+        trailers.insert("grpc-status", status.into());
+        trailers.insert("grpc-message", http::HeaderValue::from_static(text));
+    }
     let body = Full::new(Bytes::from(framed)).with_trailers(async move { Some(Ok(trailers)) });
     let mut response = Response::new(body.boxed());
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));

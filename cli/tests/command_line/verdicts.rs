@@ -85,6 +85,26 @@ async fn a_history_that_does_not_fit_ends_with_1() {
     check(&["audit", "verify"], rewritten, 1, "node nd_1").await;
 }
 
+#[tokio::test]
+async fn an_error_names_the_flags_that_were_typed_and_an_apply_the_places_in_its_files() {
+    let refused = Answers::from([(
+        "TargetService.CreateTarget",
+        Err((
+            3,
+            "target.base_url: has no host; target.connect_timeout: is over 60 s; target.etag: is unknown",
+        )),
+    )]);
+    let args = ["target", "create", "echo", "--base-url", "https://", "--connect-timeout", "90"];
+    let why = "error: --base-url: has no host; --connect-timeout: is over 60 s; target.etag: is unknown\n";
+    check(&args, refused, 1, why).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.yaml");
+    std::fs::write(&file, "kind: target\nname: a\nbase_url: https://\n").expect("a file");
+    let refused = Answers::from([("ApplyService.Apply", Err((3, "documents[0].base_url: has no host")))]);
+    let args = ["apply", "--file", file.to_str().expect("a path of ours"), "--yes"];
+    check(&args, refused, 1, "a.yaml, line 1: documents[0].base_url: has no host").await;
+}
+
 /// A call that failed because a connection broke was taken for a reader that went away.
 #[tokio::test]
 async fn a_list_that_nobody_reads_ends_quietly_and_one_that_fails_does_not() {

@@ -14,7 +14,7 @@ impl wire::user_service_server::UserService for Api {
         request: Request<wire::CreateUserRequest>,
     ) -> Result<Response<wire::CreateUserResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::CREATE_USER).await?;
+            let caller = self.enter(authz::CREATE_USER)?;
             let request = request.into_inner();
             let made = self.services.user_create(caller, request.user).await?;
             Ok(wire::CreateUserResponse { user: Some(shown(made.value)), revision: made.revision })
@@ -27,7 +27,7 @@ impl wire::user_service_server::UserService for Api {
         request: Request<wire::GetUserRequest>,
     ) -> Result<Response<wire::GetUserResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::GET_USER).await?;
+            let caller = self.enter(authz::GET_USER)?;
             let request = request.into_inner();
             let found = self.services.user_show(&caller, &request.user).await?;
             Ok(wire::GetUserResponse { user: Some(shown(found)) })
@@ -40,7 +40,7 @@ impl wire::user_service_server::UserService for Api {
         request: Request<wire::ListUsersRequest>,
     ) -> Result<Response<wire::ListUsersResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::LIST_USERS).await?;
+            let caller = self.enter(authz::LIST_USERS)?;
             let request = request.into_inner();
             let list = ListRequest {
                 page_size: request.page_size,
@@ -60,7 +60,7 @@ impl wire::user_service_server::UserService for Api {
         request: Request<wire::UpdateUserRequest>,
     ) -> Result<Response<wire::UpdateUserResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::UPDATE_USER).await?;
+            let caller = self.enter(authz::UPDATE_USER)?;
             let request = request.into_inner();
             let changed =
                 self.services.user_update(caller, request.name, request.user, request.update_mask).await?;
@@ -74,7 +74,7 @@ impl wire::user_service_server::UserService for Api {
         request: Request<wire::DeleteUserRequest>,
     ) -> Result<Response<wire::DeleteUserResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::DELETE_USER).await?;
+            let caller = self.enter(authz::DELETE_USER)?;
             let request = request.into_inner();
             let gone = self.services.user_delete(caller, request.user, request.etag).await?;
             Ok(wire::DeleteUserResponse { revision: gone.revision })

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, status};
 use crate::authz;
-use crate::service::{AuditQuery, ExportPlace, PageRequest};
+use crate::service::{AuditQuery, ExportCursor, PageRequest};
 use crate::store::time_of;
 
 #[tonic::async_trait]
@@ -37,7 +37,7 @@ impl wire::audit_service_server::AuditService for Api {
         request: Request<wire::ListInstallationAuditEntriesRequest>,
     ) -> Result<Response<wire::ListInstallationAuditEntriesResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_INSTALLATION_AUDIT_ENTRIES).await?;
+            self.enter(authz::LIST_INSTALLATION_AUDIT_ENTRIES)?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let query = AuditQuery {
@@ -59,23 +59,23 @@ impl wire::audit_service_server::AuditService for Api {
         request: Request<wire::ExportAuditRequest>,
     ) -> Result<Response<Self::ExportAuditStream>, Status> {
         let result = async {
-            self.enter(&request, authz::EXPORT_AUDIT).await?;
+            self.enter(authz::EXPORT_AUDIT)?;
             let request = request.into_inner();
             let head = self.services.installation().await?.revision;
-            ExportPlace::new(request.from, request.to, head)
+            ExportCursor::new(request.from, request.to, head)
         };
-        let place = match result.await {
-            Ok(place) => place,
+        let cursor = match result.await {
+            Ok(cursor) => cursor,
             Err(error) => return self.answer(authz::EXPORT_AUDIT, Err(error)),
         };
         let (services, stop) = (self.services.clone(), self.stop.clone());
-        let batches = futures_util::stream::unfold(Some(place), move |place| {
+        let batches = futures_util::stream::unfold(Some(cursor), move |cursor| {
             let (services, stop) = (services.clone(), stop.clone());
             async move {
-                let mut place = place?;
+                let mut cursor = cursor?;
                 let read = tokio::select! {
                     () = stop.requested() => return Some((vec![Err(status::stopping())], None)),
-                    read = services.audit_export(&mut place) => read,
+                    read = services.audit_export(&mut cursor) => read,
                 };
                 match read {
                     Ok(entries) if entries.is_empty() => None,
@@ -83,7 +83,7 @@ impl wire::audit_service_server::AuditService for Api {
                         let messages = entries
                             .into_iter()
                             .map(|entry| Ok(wire::ExportAuditResponse { entry: Some(entry) }));
-                        Some((messages.collect(), Some(place)))
+                        Some((messages.collect(), Some(cursor)))
                     }
                     Err(error) => Some((vec![Err(status::of(authz::EXPORT_AUDIT, &error))], None)),
                 }
@@ -99,7 +99,7 @@ impl wire::audit_service_server::AuditService for Api {
         request: Request<wire::ListRefusedAttemptsRequest>,
     ) -> Result<Response<wire::ListRefusedAttemptsResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_REFUSED_ATTEMPTS).await?;
+            self.enter(authz::LIST_REFUSED_ATTEMPTS)?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let page = self.services.refused_list(request.actor, &page).await?;

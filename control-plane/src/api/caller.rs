@@ -1,146 +1,207 @@
-//! From a token to who calls, and whether he may: what every call does first, whichever way it came in.
+//! From a token to a caller that is permitted to make a call: what every call does first, over either protocol.
 //!
-//! Who calls is found at the door, from the head of a request alone: of a body nothing is read before. Whether he may
-//! is for the call, which knows what the request names.
+//! A caller is authenticated before the handler runs, from the head of the request alone: nothing of a body is read
+//! before. The handler checks the permission, because it knows what the request names. A handler that runs without a
+//! principal refuses the call.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, HeaderName};
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::wire::management::Region;
 use tonic::Request;
 use tracing::info;
 
 use super::Api;
-use crate::authz::{Denied, Named, Principal, Rule, permit};
+use crate::authz::{Denied, Named, Permission, Principal, permit};
 use crate::service::{self, Caller, OrgCaller, ServiceError};
 use crate::store::{Consent, Stored};
 
-/// How much of what a program says of itself is kept.
+/// How many characters of a user agent are kept.
 const USER_AGENT_MOST: usize = 200;
 
 tokio::task_local! {
-    /// Who was found at the door of the call that runs, so that nobody is looked up twice. What goes on when the call
-    /// has answered, as a watch does, is outside of it and looks again.
-    static FOUND: Principal;
+    /// The authenticated caller of the call that runs. A stream that goes on after its call has answered, as a watch
+    /// does, is outside of it: its [`Watcher`] is authenticated again.
+    static PRINCIPAL: Principal;
 }
 
-/// Tells who calls from the head of a request.
-pub(super) trait Door: Send + Sync {
-    /// Who calls; an error for whoever shows no good token.
-    fn find<'a>(
+/// The head of a request, as authentication reads it.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub(super) headers: &'a HeaderMap,
+    /// The remote address of the connection.
+    pub(super) address: Option<String>,
+}
+
+/// Finds the caller from the head of a request.
+pub(super) trait Authenticate: Send + Sync {
+    /// The caller; an error where the request has no valid token.
+    fn authenticate<'a>(
         &'a self,
-        headers: &'a HeaderMap,
-        rule: Rule,
+        head: &'a Head<'_>,
+        permission: Permission,
     ) -> BoxFuture<'a, Result<Principal, ServiceError>>;
 }
 
-/// Runs the call of somebody who was found at the door.
-pub(super) fn behind<F: Future>(found: Principal, call: F) -> impl Future<Output = F::Output> {
-    FOUND.scope(found, call)
+/// The caller of a stream, to be authenticated again while the stream lasts: a lost right ends it.
+#[derive(Debug, Clone)]
+pub(super) struct Watcher {
+    headers: HeaderMap,
+    address: String,
 }
 
-impl Door for Api {
-    fn find<'a>(
+/// Runs a call of an authenticated caller.
+pub(super) fn with_principal<F: Future>(principal: Principal, call: F) -> impl Future<Output = F::Output> {
+    PRINCIPAL.scope(principal, call)
+}
+
+impl Authenticate for Api {
+    fn authenticate<'a>(
         &'a self,
-        headers: &'a HeaderMap,
-        rule: Rule,
+        head: &'a Head<'_>,
+        permission: Permission,
     ) -> BoxFuture<'a, Result<Principal, ServiceError>> {
-        self.look_up(headers, rule).boxed()
+        self.look_up(head.headers, head.address.as_deref().unwrap_or_default(), permission).boxed()
     }
 }
 
 impl Api {
     /// For calls that act on no organization and no region.
-    pub(super) async fn enter<M>(&self, request: &Request<M>, rule: Rule) -> Result<Caller, ServiceError> {
-        let principal = self.principal(request.metadata().as_ref(), rule).await?;
-        self.permitted(&principal, rule, Named::Nothing, "")?;
-        Ok(Caller { principal, rule, consent: Consent::default() })
+    pub(super) fn enter(&self, permission: Permission) -> Result<Caller, ServiceError> {
+        self.permitted_caller(principal()?, permission)
     }
 
     /// For calls that act on an organization, which the request's own field names by name or id.
     pub(super) async fn enter_org<M>(
         &self,
         request: &Request<M>,
-        rule: Rule,
+        permission: Permission,
         org: impl Fn(&M) -> &str,
     ) -> Result<OrgCaller, ServiceError> {
-        let principal = self.principal(request.metadata().as_ref(), rule).await?;
-        let reference = org(request.get_ref());
-        if principal.bootstrap {
-            return Err(ServiceError::BootstrapOnly);
-        }
-        let found = service::org::by_reference(&self.services.store, reference).await?;
-        // One that is not there and one that is another's get the same answer from here on.
-        let Some(org) = found else {
-            return Err(self.refused(&principal, rule, Denied::Invisible, reference));
-        };
-        self.permitted(&principal, rule, Named::Org(&org.id), reference)?;
-        Ok(OrgCaller { caller: Caller { principal, rule, consent: Consent::default() }, org })
+        self.permitted_in_org(principal()?, permission, org(request.get_ref())).await
+    }
+
+    /// The caller of a stream, which goes on when its call has answered.
+    pub(super) fn watcher<M>(&self, request: &Request<M>) -> Result<Watcher, ServiceError> {
+        let headers = request.metadata().as_ref().clone();
+        Ok(Watcher { headers, address: principal()?.address })
+    }
+
+    /// [`enter`](Self::enter), for a stream that goes on.
+    pub(super) async fn enter_again(
+        &self,
+        watcher: &Watcher,
+        permission: Permission,
+    ) -> Result<Caller, ServiceError> {
+        let principal = self.look_up(&watcher.headers, &watcher.address, permission).await?;
+        self.permitted_caller(principal, permission)
+    }
+
+    /// [`enter_org`](Self::enter_org), for a stream that goes on.
+    pub(super) async fn enter_org_again(
+        &self,
+        watcher: &Watcher,
+        permission: Permission,
+        org: &str,
+    ) -> Result<OrgCaller, ServiceError> {
+        let principal = self.look_up(&watcher.headers, &watcher.address, permission).await?;
+        self.permitted_in_org(principal, permission, org).await
     }
 
     /// For calls that act on a region, which the request's own field names by name or id.
     pub(super) async fn enter_region<M>(
         &self,
         request: &Request<M>,
-        rule: Rule,
+        permission: Permission,
         region: impl Fn(&M) -> &str,
     ) -> Result<(Caller, Stored<Region>), ServiceError> {
-        let principal = self.principal(request.metadata().as_ref(), rule).await?;
+        let principal = principal()?;
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
         }
         let reference = region(request.get_ref());
         let region = self.services.region_show(&principal, reference).await?;
         let dedicated = Some(region.document.dedicated_to.as_str()).filter(|org| !org.is_empty());
-        self.permitted(&principal, rule, Named::Region(&region.row.id, dedicated), reference)?;
-        Ok((Caller { principal, rule, consent: Consent::default() }, region))
+        self.permitted(&principal, permission, Named::Region(&region.row.id, dedicated), reference)?;
+        Ok((Caller { principal, permission, consent: Consent::default() }, region))
+    }
+
+    fn permitted_caller(&self, principal: Principal, permission: Permission) -> Result<Caller, ServiceError> {
+        self.permitted(&principal, permission, Named::Nothing, "")?;
+        Ok(Caller { principal, permission, consent: Consent::default() })
+    }
+
+    async fn permitted_in_org(
+        &self,
+        principal: Principal,
+        permission: Permission,
+        reference: &str,
+    ) -> Result<OrgCaller, ServiceError> {
+        if principal.bootstrap {
+            return Err(ServiceError::BootstrapOnly);
+        }
+        let found = service::scope::org(&self.services.store, reference).await?;
+        // An organization that does not exist and one of others get the same answer from here on.
+        let Some(org) = found else {
+            return Err(self.refused(&principal, permission, Denied::Invisible, reference));
+        };
+        self.permitted(&principal, permission, Named::Org(&org.id), reference)?;
+        Ok(OrgCaller { caller: Caller { principal, permission, consent: Consent::default() }, org })
     }
 
     fn permitted(
         &self,
         principal: &Principal,
-        rule: Rule,
+        permission: Permission,
         named: Named<'_>,
         reference: &str,
     ) -> Result<(), ServiceError> {
-        permit(principal, rule, named).map_err(|denied| self.refused(principal, rule, denied, reference))
+        permit(principal, permission, named)
+            .map_err(|denied| self.refused(principal, permission, denied, reference))
     }
 
-    fn refused(&self, principal: &Principal, rule: Rule, denied: Denied, reference: &str) -> ServiceError {
-        let error = refusal(denied, rule, reference);
-        self.attempts.note(principal, rule.call, error.reason().as_str());
+    fn refused(
+        &self,
+        principal: &Principal,
+        permission: Permission,
+        denied: Denied,
+        reference: &str,
+    ) -> ServiceError {
+        let error = refusal(denied, permission, reference);
+        self.attempts.note(principal, permission.call, error.reason().as_str());
         error
     }
 
-    async fn principal(&self, headers: &HeaderMap, rule: Rule) -> Result<Principal, ServiceError> {
-        match FOUND.try_with(Clone::clone) {
-            Ok(found) => Ok(found),
-            Err(_outside) => self.look_up(headers, rule).await,
-        }
-    }
-
-    async fn look_up(&self, headers: &HeaderMap, rule: Rule) -> Result<Principal, ServiceError> {
-        let text =
-            |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let address = text(super::PEER);
+    async fn look_up(
+        &self,
+        headers: &HeaderMap,
+        address: &str,
+        permission: Permission,
+    ) -> Result<Principal, ServiceError> {
         let found = match presented(headers) {
             Some(hash) => self.services.principal(&hash).await?,
             None => None,
         };
         match found {
             Some(principal) => {
-                let user_agent = text(USER_AGENT).chars().take(USER_AGENT_MOST).collect();
+                let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+                let user_agent = user_agent.unwrap_or_default().chars().take(USER_AGENT_MOST).collect();
                 Ok(Principal { address: address.to_owned(), user_agent, ..principal })
             }
             None => {
-                info!(call = rule.call, peer = address, "call without a valid token");
+                info!(call = permission.call, peer = address, "call without a valid token");
                 let presented = headers.get(AUTHORIZATION).is_some_and(|value| !value.is_empty());
                 Err(if presented { ServiceError::BadToken } else { ServiceError::Unauthenticated })
             }
         }
     }
+}
+
+/// The authenticated caller of the call that runs.
+fn principal() -> Result<Principal, ServiceError> {
+    PRINCIPAL.try_with(Clone::clone).map_err(|_outside| ServiceError::Unauthenticated)
 }
 
 fn presented(headers: &HeaderMap) -> Option<api_key::KeyHash> {
@@ -152,11 +213,11 @@ fn presented(headers: &HeaderMap) -> Option<api_key::KeyHash> {
     api_key::hash(KeyKind::Token, key).or_else(|| api_key::hash(KeyKind::Bootstrap, key))
 }
 
-fn refusal(denied: Denied, rule: Rule, org: &str) -> ServiceError {
+fn refusal(denied: Denied, permission: Permission, org: &str) -> ServiceError {
     match denied {
         Denied::Invisible => ServiceError::NotFound { noun: "organization", name: org.to_owned() },
         Denied::Least(least) => ServiceError::Role(least),
         Denied::Bootstrap => ServiceError::BootstrapOnly,
-        Denied::Call => ServiceError::Call(rule.call),
+        Denied::Call => ServiceError::Call(permission.call),
     }
 }

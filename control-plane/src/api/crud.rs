@@ -34,11 +34,11 @@ pub(super) use removed;
 macro_rules! crud {
     (
         $service:ident in $server:ident, $message:ident, $field:ident, $plural:ident,
-        create: $create:ident $create_request:ident $create_response:ident $create_rule:ident,
-        get: $get:ident $get_request:ident $get_response:ident $get_rule:ident,
-        list: $list:ident $list_request:ident $list_response:ident $list_rule:ident,
-        update: $update:ident $update_request:ident $update_response:ident $update_rule:ident,
-        delete: $delete:ident $delete_request:ident $delete_response:ident $delete_rule:ident,
+        create: $create:ident $create_request:ident $create_response:ident $create_permission:ident,
+        get: $get:ident $get_request:ident $get_response:ident $get_permission:ident,
+        list: $list:ident $list_request:ident $list_response:ident $list_permission:ident,
+        update: $update:ident $update_request:ident $update_response:ident $update_permission:ident,
+        delete: $delete:ident $delete_request:ident $delete_response:ident $delete_permission:ident,
         cascade: |$request:ident| $cascade:expr,
     ) => {
         #[tonic::async_trait]
@@ -49,13 +49,13 @@ macro_rules! crud {
             ) -> Result<Response<wire::$create_response>, Status> {
                 let result = async {
                     let at = self
-                        .enter_org(&request, authz::$create_rule, |request| &request.org)
+                        .enter_org(&request, authz::$create_permission, |request| &request.org)
                         .await?
                         .agreeing(request.get_ref());
                     let made = self.services.create(at, request.into_inner().$field).await?;
                     Ok(wire::$create_response { $field: Some(shown(made.value)), revision: made.revision })
                 };
-                self.answer(authz::$create_rule, result.await)
+                self.answer(authz::$create_permission, result.await)
             }
 
             async fn $get(
@@ -63,13 +63,13 @@ macro_rules! crud {
                 request: Request<wire::$get_request>,
             ) -> Result<Response<wire::$get_response>, Status> {
                 let result = async {
-                    let at = self.enter_org(&request, authz::$get_rule, |request| &request.org).await?;
+                    let at = self.enter_org(&request, authz::$get_permission, |request| &request.org).await?;
                     let request = request.into_inner();
                     let found =
                         self.services.show::<wire::$message>(&at, &request.$field, request.revision).await?;
                     Ok(wire::$get_response { $field: Some(shown(found)) })
                 };
-                self.answer(authz::$get_rule, result.await)
+                self.answer(authz::$get_permission, result.await)
             }
 
             async fn $list(
@@ -77,7 +77,7 @@ macro_rules! crud {
                 request: Request<wire::$list_request>,
             ) -> Result<Response<wire::$list_response>, Status> {
                 let result = async {
-                    let at = self.enter_org(&request, authz::$list_rule, |request| &request.org).await?;
+                    let at = self.enter_org(&request, authz::$list_permission, |request| &request.org).await?;
                     let request = request.into_inner();
                     let request = ListRequest {
                         page_size: request.page_size,
@@ -91,7 +91,7 @@ macro_rules! crud {
                         next_page_token: page.next,
                     })
                 };
-                self.answer(authz::$list_rule, result.await)
+                self.answer(authz::$list_permission, result.await)
             }
 
             async fn $update(
@@ -100,7 +100,7 @@ macro_rules! crud {
             ) -> Result<Response<wire::$update_response>, Status> {
                 let result = async {
                     let at = self
-                        .enter_org(&request, authz::$update_rule, |request| &request.org)
+                        .enter_org(&request, authz::$update_permission, |request| &request.org)
                         .await?
                         .agreeing(request.get_ref());
                     let request = request.into_inner();
@@ -111,7 +111,7 @@ macro_rules! crud {
                         revision: changed.revision,
                     })
                 };
-                self.answer(authz::$update_rule, result.await)
+                self.answer(authz::$update_permission, result.await)
             }
 
             async fn $delete(
@@ -120,7 +120,7 @@ macro_rules! crud {
             ) -> Result<Response<wire::$delete_response>, Status> {
                 let result = async {
                     let at = self
-                        .enter_org(&request, authz::$delete_rule, |request| &request.org)
+                        .enter_org(&request, authz::$delete_permission, |request| &request.org)
                         .await?
                         .agreeing(request.get_ref());
                     let $request = request.into_inner();
@@ -128,7 +128,7 @@ macro_rules! crud {
                     let gone = self.services.delete::<wire::$message>(at, wanted).await?;
                     Ok($crate::api::crud::removed!($delete_response, gone))
                 };
-                self.answer(authz::$delete_rule, result.await)
+                self.answer(authz::$delete_permission, result.await)
             }
         }
     };

@@ -11,10 +11,10 @@ use crate::service::PageRequest;
 impl wire::installation_service_server::InstallationService for Api {
     async fn get_installation(
         &self,
-        request: Request<wire::GetInstallationRequest>,
+        _request: Request<wire::GetInstallationRequest>,
     ) -> Result<Response<wire::GetInstallationResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::GET_INSTALLATION).await?;
+            self.enter(authz::GET_INSTALLATION)?;
             let head = self.services.installation().await?;
             Ok(wire::GetInstallationResponse {
                 id: head.installation.to_string(),
@@ -36,7 +36,7 @@ impl wire::revision_service_server::RevisionService for Api {
         request: Request<wire::ListRevisionsRequest>,
     ) -> Result<Response<wire::ListRevisionsResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_REVISIONS).await?;
+            self.enter(authz::LIST_REVISIONS)?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let page = self.services.revision_list(&page).await?;
@@ -50,7 +50,7 @@ impl wire::revision_service_server::RevisionService for Api {
         request: Request<wire::GetRevisionRequest>,
     ) -> Result<Response<wire::GetRevisionResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::GET_REVISION).await?;
+            self.enter(authz::GET_REVISION)?;
             let revision = self.services.revision_show(request.get_ref().revision).await?;
             Ok(wire::GetRevisionResponse { revision: Some(revision) })
         };

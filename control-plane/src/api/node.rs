@@ -8,12 +8,12 @@ use rr_contract::wire::fleet as wire;
 use rr_contract::wire::fleet::fleet_service_server::FleetService;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use super::caller::Watcher;
 use super::{Api, status};
 use crate::authz;
-use crate::service::{NodeQuery, PageRequest, ServiceError};
+use crate::service::{Caller, NodeQuery, PageRequest, ServiceError};
 
 /// How long a watch gathers what nodes say.
 const GATHER: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ impl FleetService for Api {
         request: Request<wire::ListNodesRequest>,
     ) -> Result<Response<wire::ListNodesResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::LIST_NODES).await?;
+            let caller = self.enter(authz::LIST_NODES)?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let wire::ListNodesRequest { region, only_unhealthy, behind, .. } = request;
@@ -45,7 +45,7 @@ impl FleetService for Api {
         request: Request<wire::GetNodeRequest>,
     ) -> Result<Response<wire::GetNodeResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::GET_NODE).await?;
+            let caller = self.enter(authz::GET_NODE)?;
             let node = self.services.node_show(&caller.principal, &request.get_ref().node).await?;
             Ok(wire::GetNodeResponse { node: Some(node) })
         };
@@ -58,18 +58,22 @@ impl FleetService for Api {
         &self,
         request: Request<wire::WatchNodesRequest>,
     ) -> Result<Response<Self::WatchNodesStream>, Status> {
-        let metadata = request.metadata().clone();
+        let entered = self.enter(authz::WATCH_NODES).and_then(|caller| Ok((caller, self.watcher(&request)?)));
+        let (caller, watcher) = match entered {
+            Ok(entered) => entered,
+            Err(error) => return self.answer(authz::WATCH_NODES, Err(error)),
+        };
         let wire::WatchNodesRequest { region, only_unhealthy } = request.into_inner();
         let query = NodeQuery { region, only_unhealthy, behind: false };
         let mut watch = Watch {
             spoke: self.services.publisher.fleet().spoke(),
             heads: self.services.publisher.heads(),
             api: self.clone(),
-            metadata,
+            watcher,
             query,
             known: BTreeMap::new(),
         };
-        let mut first = match watch.look().await {
+        let mut first = match watch.read(&caller).await {
             Ok(nodes) => watch.news(nodes),
             Err(error) => return self.answer(authz::WATCH_NODES, Err(error)),
         };
@@ -102,7 +106,7 @@ impl FleetService for Api {
         request: Request<wire::DrainNodeRequest>,
     ) -> Result<Response<wire::DrainNodeResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::DRAIN_NODE).await?;
+            let caller = self.enter(authz::DRAIN_NODE)?;
             let wire::DrainNodeRequest { node, undo } = request.into_inner();
             let drained = self.services.node_drain(caller, &node, undo).await?;
             Ok(wire::DrainNodeResponse { node: Some(drained.value), revision: drained.revision })
@@ -127,7 +131,7 @@ impl FleetService for Api {
         request: Request<wire::WaitForRevisionRequest>,
     ) -> Result<Response<wire::WaitForRevisionResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::WAIT_FOR_REVISION).await?;
+            let caller = self.enter(authz::WAIT_FOR_REVISION)?;
             self.services.revision_wait(&caller.principal, request.into_inner()).await
         };
         self.answer(authz::WAIT_FOR_REVISION, result.await)
@@ -135,10 +139,10 @@ impl FleetService for Api {
 
     async fn list_region_states(
         &self,
-        request: Request<wire::ListRegionStatesRequest>,
+        _request: Request<wire::ListRegionStatesRequest>,
     ) -> Result<Response<wire::ListRegionStatesResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::LIST_REGION_STATES).await?;
+            let caller = self.enter(authz::LIST_REGION_STATES)?;
             let regions = self.services.region_states(&caller.principal).await?;
             Ok(wire::ListRegionStatesResponse { regions })
         };
@@ -175,7 +179,7 @@ impl FleetService for Api {
 /// One who watches, and what he was told.
 struct Watch {
     api: Api,
-    metadata: MetadataMap,
+    watcher: Watcher,
     query: NodeQuery,
     spoke: watch::Receiver<u64>,
     heads: watch::Receiver<u64>,
@@ -204,11 +208,13 @@ impl Watch {
 
     /// All nodes as they are. A right that is gone ends the watch, too.
     async fn look(&mut self) -> Result<Vec<wire::Node>, ServiceError> {
+        let caller = self.api.enter_again(&self.watcher, authz::WATCH_NODES).await?;
+        self.read(&caller).await
+    }
+
+    async fn read(&mut self, caller: &Caller) -> Result<Vec<wire::Node>, ServiceError> {
         self.spoke.mark_unchanged();
         self.heads.mark_unchanged();
-        let mut again = Request::new(());
-        *again.metadata_mut() = self.metadata.clone();
-        let caller = self.api.enter(&again, authz::WATCH_NODES).await?;
         self.api.services.node_all(&caller.principal, &self.query).await
     }
 

@@ -60,38 +60,37 @@ impl wire::notification_service_server::NotificationService for Api {
         &self,
         request: Request<wire::WatchNotificationsRequest>,
     ) -> Result<Response<Self::WatchNotificationsStream>, Status> {
-        let entered = self.enter_org(&request, authz::WATCH_NOTIFICATIONS, |request| &request.org).await;
-        let at = match entered {
-            Ok(at) => at,
+        let entered = async {
+            let at = self.enter_org(&request, authz::WATCH_NOTIFICATIONS, |request| &request.org).await?;
+            Ok((at, self.watcher(&request)?))
+        };
+        let (at, watcher) = match entered.await {
+            Ok(entered) => entered,
             Err(error) => return self.answer(authz::WATCH_NOTIFICATIONS, Err(error)),
         };
-        let place = (self.services.store.now(), String::new());
-        let (api, metadata) = (self.clone(), request.metadata().clone());
-        let batches = futures_util::stream::unfold(Some(place), move |place| {
-            let (api, org, metadata) = (api.clone(), at.org.id.clone(), metadata.clone());
+        let cursor = (self.services.store.now(), String::new());
+        let api = self.clone();
+        let batches = futures_util::stream::unfold(Some(cursor), move |cursor| {
+            let (api, org, watcher) = (api.clone(), at.org.id.clone(), watcher.clone());
             async move {
-                let mut place = place?;
+                let mut cursor = cursor?;
                 loop {
                     tokio::select! {
                         () = api.stop.requested() => return Some((vec![Err(status::stopping())], None)),
                         () = tokio::time::sleep(LOOK) => {}
                     }
                     // A right that is gone ends the watch, too.
-                    let mut again = Request::new(wire::WatchNotificationsRequest { org: org.clone() });
-                    *again.metadata_mut() = metadata.clone();
-                    let read =
-                        match api.enter_org(&again, authz::WATCH_NOTIFICATIONS, |request| &request.org).await
-                        {
-                            Ok(_) => api.services.notification_news(&org, &mut place).await,
-                            Err(error) => Err(error),
-                        };
+                    let read = match api.enter_org_again(&watcher, authz::WATCH_NOTIFICATIONS, &org).await {
+                        Ok(_) => api.services.notification_news(&org, &mut cursor).await,
+                        Err(error) => Err(error),
+                    };
                     match read {
                         Ok(news) if news.is_empty() => {}
                         Ok(news) => {
                             let messages = news.into_iter().map(|notification| {
                                 Ok(wire::WatchNotificationsResponse { notification: Some(notification) })
                             });
-                            return Some((messages.collect(), Some(place)));
+                            return Some((messages.collect(), Some(cursor)));
                         }
                         Err(error) => {
                             return Some((vec![Err(status::of(authz::WATCH_NOTIFICATIONS, &error))], None));
@@ -110,7 +109,7 @@ impl wire::notification_service_server::NotificationService for Api {
         request: Request<wire::ListInstallationNotificationsRequest>,
     ) -> Result<Response<wire::ListInstallationNotificationsResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::LIST_INSTALLATION_NOTIFICATIONS).await?;
+            self.enter(authz::LIST_INSTALLATION_NOTIFICATIONS)?;
             let request = request.into_inner();
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let page = self.services.notification_list("", request.unread, &page).await?;
@@ -127,7 +126,7 @@ impl wire::notification_service_server::NotificationService for Api {
         request: Request<wire::MarkInstallationNotificationsReadRequest>,
     ) -> Result<Response<wire::MarkInstallationNotificationsReadResponse>, Status> {
         let result = async {
-            self.enter(&request, authz::MARK_INSTALLATION_NOTIFICATIONS_READ).await?;
+            self.enter(authz::MARK_INSTALLATION_NOTIFICATIONS_READ)?;
             let ids = request.into_inner().notifications;
             let marked = self.services.notification_mark("", ids).await?;
             Ok(wire::MarkInstallationNotificationsReadResponse { marked })

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::rest::takes_if_match;
 use super::route::{ROUTES, Route};
 use super::schema::{Body, Field, SCHEMA, Schema};
 
@@ -111,7 +110,7 @@ fn operation(
     for field in route.query() {
         parameters.push(parameter("query", &field.json, field, shapes.query(&route.call.input, field)));
     }
-    if takes_if_match(route) {
+    if route.etag_place().is_some() {
         parameters.push(json!({
             "name": "If-Match",
             "in": "header",

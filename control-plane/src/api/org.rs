@@ -15,7 +15,7 @@ impl wire::org_service_server::OrgService for Api {
         request: Request<wire::CreateOrgRequest>,
     ) -> Result<Response<wire::CreateOrgResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::CREATE_ORG).await?.agreeing(request.get_ref());
+            let caller = self.enter(authz::CREATE_ORG)?.agreeing(request.get_ref());
             let request = request.into_inner();
             let made = self.services.org_create(caller, request.org).await?;
             Ok(wire::CreateOrgResponse { org: Some(shown(made.value)), revision: made.revision })
@@ -41,7 +41,7 @@ impl wire::org_service_server::OrgService for Api {
         request: Request<wire::ListOrgsRequest>,
     ) -> Result<Response<wire::ListOrgsResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::LIST_ORGS).await?;
+            let caller = self.enter(authz::LIST_ORGS)?;
             let request = request.into_inner();
             let list = ListRequest {
                 page_size: request.page_size,
@@ -93,7 +93,7 @@ impl wire::org_service_server::OrgService for Api {
         request: Request<wire::UndeleteOrgRequest>,
     ) -> Result<Response<wire::UndeleteOrgResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::UNDELETE_ORG).await?.agreeing(request.get_ref());
+            let caller = self.enter(authz::UNDELETE_ORG)?.agreeing(request.get_ref());
             let request = request.into_inner();
             let back = self.services.org_undelete(caller, request.org).await?;
             Ok(wire::UndeleteOrgResponse { org: Some(shown(back.value)), revision: back.revision })

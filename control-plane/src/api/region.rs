@@ -15,7 +15,7 @@ impl wire::region_service_server::RegionService for Api {
         request: Request<wire::CreateRegionRequest>,
     ) -> Result<Response<wire::CreateRegionResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::CREATE_REGION).await?;
+            let caller = self.enter(authz::CREATE_REGION)?;
             let request = request.into_inner();
             let made = self.services.region_create(caller, request.region).await?;
             Ok(wire::CreateRegionResponse { region: Some(shown(made.value)), revision: made.revision })
@@ -28,7 +28,7 @@ impl wire::region_service_server::RegionService for Api {
         request: Request<wire::GetRegionRequest>,
     ) -> Result<Response<wire::GetRegionResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::GET_REGION).await?;
+            let caller = self.enter(authz::GET_REGION)?;
             let request = request.into_inner();
             let found = self.services.region_show(&caller.principal, &request.region).await?;
             Ok(wire::GetRegionResponse { region: Some(shown(found)) })
@@ -41,7 +41,7 @@ impl wire::region_service_server::RegionService for Api {
         request: Request<wire::ListRegionsRequest>,
     ) -> Result<Response<wire::ListRegionsResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::LIST_REGIONS).await?;
+            let caller = self.enter(authz::LIST_REGIONS)?;
             let request = request.into_inner();
             let list = ListRequest {
                 page_size: request.page_size,
@@ -61,7 +61,7 @@ impl wire::region_service_server::RegionService for Api {
         request: Request<wire::UpdateRegionRequest>,
     ) -> Result<Response<wire::UpdateRegionResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::UPDATE_REGION).await?;
+            let caller = self.enter(authz::UPDATE_REGION)?;
             let request = request.into_inner();
             let changed = self
                 .services
@@ -77,7 +77,7 @@ impl wire::region_service_server::RegionService for Api {
         request: Request<wire::DeleteRegionRequest>,
     ) -> Result<Response<wire::DeleteRegionResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::DELETE_REGION).await?;
+            let caller = self.enter(authz::DELETE_REGION)?;
             let request = request.into_inner();
             let gone =
                 self.services.region_delete(caller, removal!(request, region, cascade: Vec::new())).await?;

@@ -17,10 +17,10 @@ use rr_contract::wire::rest::Transcoder;
 use rr_contract::wire::{fleet, management};
 
 use super::Api;
-use super::route::{Asked, Found, ROUTES, Route};
+use super::route::{Found, Route};
 use super::schema::Body;
 use super::status::{self, FIELD_MOST, cut};
-use crate::guard::Portion;
+use crate::throttle::Portion;
 
 use problem::Problem;
 use stream::{Form, KEEP_ALIVE};
@@ -28,8 +28,6 @@ use stream::{Form, KEEP_ALIVE};
 mod input;
 mod problem;
 mod stream;
-
-pub(super) use input::takes_if_match;
 
 /// Where the document of this API is.
 pub(super) const OPENAPI: &str = "/openapi.json";
@@ -112,19 +110,25 @@ impl Rest {
         Self { routes }
     }
 
-    pub(super) async fn answer(&self, request: Request) -> Response {
-        match self.call(request).await {
+    /// Answers a request for what its method and path were found to be; what it sends is held in `portion`.
+    pub(super) async fn answer(&self, request: Request, found: &Found, portion: Option<Portion>) -> Response {
+        match self.call(request, found, portion).await {
             Ok(response) => response,
             Err(refused) => refused,
         }
     }
 
-    async fn call(&self, request: Request) -> Result<Response, Response> {
+    async fn call(
+        &self,
+        request: Request,
+        found: &Found,
+        portion: Option<Portion>,
+    ) -> Result<Response, Response> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let route = match ROUTES.find(&head.method, path) {
-            Found::Route(route) => route,
-            Found::Methods(methods) => return Err(not_allowed(methods)),
+        let route = match found {
+            Found::Route(route) => *route,
+            Found::Methods(methods) => return Err(not_allowed(methods.iter().copied())),
             Found::Nothing if path == OPENAPI && head.method == Method::GET => return Ok(document()),
             Found::Nothing if path == OPENAPI => return Err(not_allowed(["GET"])),
             Found::Nothing => {
@@ -132,11 +136,10 @@ impl Rest {
                 return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-call", text).answer());
             }
         };
-        let portion = head.extensions.get::<Portion>().cloned();
         let held = |bytes: usize| portion.as_ref().map_or(Ok(()), |portion| portion.grow(bytes));
         let full = |refused| refusal(&status::of_refusal(refused));
         // Who does not say how much it will be may send as much as a body holds.
-        let most = route.asked().class.body() as u64;
+        let most = route.operation().class.body() as u64;
         let length = http_body::Body::size_hint(&body).exact().unwrap_or(most).min(most);
         held(usize::try_from(length).unwrap_or(usize::MAX)).map_err(full)?;
         let body = body_of(route, &head.headers, body).await?;
@@ -162,15 +165,7 @@ impl Rest {
     }
 }
 
-/// The call of ours that a request is for.
-pub(super) fn asked(method: &Method, path: &str) -> Option<Asked> {
-    match ROUTES.find(method, path) {
-        Found::Route(route) => Some(route.asked()),
-        Found::Methods(_) | Found::Nothing => None,
-    }
-}
-
-/// An error of the guard or of a handler, over REST.
+/// An error of the throttle or of a handler, over REST.
 pub(super) fn refusal(status: &tonic::Status) -> Response {
     Problem::of(status).answer()
 }
@@ -187,7 +182,7 @@ async fn body_of(route: &Route, headers: &HeaderMap, body: HttpBody) -> Result<B
         let code = "unsupported-media-type";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, text).answer());
     }
-    let most = route.asked().class.body();
+    let most = route.operation().class.body();
     to_bytes(body, most).await.map_err(|error| {
         let too_large = std::error::Error::source(&error)
             .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());

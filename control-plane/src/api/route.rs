@@ -1,4 +1,4 @@
-//! Which call a request is for, by either way in, and what may be asked of a call of its kind.
+//! The call that a request is for, over either protocol, and what the port has to know of it before it runs.
 //!
 //! The transcoder matches routes too, but says neither which one it took nor which methods a path knows.
 //! Made of the schemas: a new call needs no edit here.
@@ -9,16 +9,17 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::schema::{Binding, Body, Call, Field, Kind, Message, SCHEMA, Schema, Service};
-use crate::authz::{Least, Rule, Scope, TABLE};
-use crate::guard::Class;
+use crate::authz::{self, Least, Level, Permission, TABLE};
+use crate::throttle::Class;
 
 /// Calls that take a whole configuration at once.
-const LARGE: [&str; 1] = ["ApplyService"];
+const LARGE: [Permission; 2] = [authz::APPLY, authz::APPLY_ONCE];
 /// Calls that answer when something has happened, and hold a place for as long.
-const WAITING: [&str; 1] = ["WaitForRevision"];
+const WAITING: [Permission; 1] = [authz::WAIT_FOR_REVISION];
 
-/// Of a call that is not in the table, as only a test makes one up: its handler would know no rule of its own.
-const UNWRITTEN: Rule = Rule { call: "unknown", scope: Scope::Installation, least: Least::Operator };
+/// Of a call that is not in the table, as only a test makes one up: its handler would name no permission.
+const UNWRITTEN: Permission =
+    Permission { call: "unknown", level: Level::Installation, least: Least::Operator };
 
 /// The routes of the management port.
 pub(super) static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes::of(&SCHEMA));
@@ -26,13 +27,13 @@ pub(super) static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes::of(&SCHEMA
 #[derive(Debug)]
 pub(super) struct Routes {
     rest: Vec<Route>,
-    grpc: BTreeMap<String, Asked>,
+    grpc: BTreeMap<String, Operation>,
 }
 
 /// A call of ours that a request is for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
-    pub(super) rule: Rule,
+pub(super) struct Operation {
+    pub(super) permission: Permission,
     pub(super) class: Class,
     /// What it takes.
     pub(super) input: &'static Message,
@@ -46,7 +47,7 @@ pub(super) struct Route {
     pub(super) binding: &'static Binding,
     pub(super) input: &'static Message,
     pub(super) schema: &'static Schema,
-    asked: Asked,
+    operation: Operation,
     segments: Vec<Segment>,
     verb: Option<String>,
 }
@@ -56,6 +57,13 @@ enum Segment {
     Literal(String),
     /// A field of the request, as the schema has it.
     Variable(String),
+}
+
+/// Where a request says the etag of the resource that it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EtagPlace {
+    Query,
+    Body,
 }
 
 /// What a method and a path are.
@@ -77,7 +85,7 @@ impl Routes {
                 || service.package == "requestrocket.management.v1";
             for call in service.calls.iter().filter(|_| managed) {
                 let path = format!("/{}.{}/{}", service.package, service.name, call.name);
-                grpc.insert(path, asked(schema, service, call));
+                grpc.insert(path, operation(schema, service, call));
                 for binding in &call.bindings {
                     rest.push(Route::of(schema, service, call, binding));
                 }
@@ -104,7 +112,7 @@ impl Routes {
     }
 
     /// The call of ours at a gRPC path. Others need no token.
-    pub(super) fn grpc(&self, path: &str) -> Option<Asked> {
+    pub(super) fn grpc(&self, path: &str) -> Option<Operation> {
         self.grpc.get(path).copied()
     }
 
@@ -133,8 +141,8 @@ impl Route {
                 None => Segment::Literal(segment.to_owned()),
             })
             .collect();
-        let asked = asked(schema, service, call);
-        Self { service, call, binding, input: asked.input, schema, asked, segments, verb }
+        let operation = operation(schema, service, call);
+        Self { service, call, binding, input: operation.input, schema, operation, segments, verb }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -149,8 +157,8 @@ impl Route {
         all && said.next().is_none() && verb == self.verb.as_deref()
     }
 
-    pub(super) fn asked(&self) -> Asked {
-        self.asked
+    pub(super) fn operation(&self) -> Operation {
+        self.operation
     }
 
     /// Names of the fields that the path gives.
@@ -174,6 +182,39 @@ impl Route {
             let text = !matches!(field.kind, Kind::Message(_) | Kind::Map(_) | Kind::Object | Kind::Any);
             !elsewhere && text && self.variables().all(|variable| variable != field.name)
         })
+    }
+
+    /// Where the etag of the resource belongs that the call changes; none where it takes no etag.
+    pub(super) fn etag_place(&self) -> Option<EtagPlace> {
+        if !self.changes() {
+            return None;
+        }
+        if self.query().any(|field| field.name == "etag") {
+            return Some(EtagPlace::Query);
+        }
+        let message = match &self.binding.body {
+            Body::None => return None,
+            Body::Whole => self.input,
+            Body::Field(name) => self.message_of(name)?,
+        };
+        message.field("etag").map(|_| EtagPlace::Body)
+    }
+
+    /// Whether the call changes a resource that is there: a resource that it creates has no etag yet.
+    fn changes(&self) -> bool {
+        match self.binding.method {
+            Method::GET => false,
+            Method::POST => !matches!(self.binding.body, Body::Field(_)),
+            _ => true,
+        }
+    }
+
+    /// The message that a field of the request holds.
+    pub(super) fn message_of(&self, field: &str) -> Option<&'static Message> {
+        match &self.input.field(field)?.kind {
+            Kind::Message(name) => Some(self.schema.message(name)),
+            _ => None,
+        }
     }
 
     /// The path with other names for its variables.
@@ -211,16 +252,16 @@ fn split_verb(path: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn asked(schema: &'static Schema, service: &Service, call: &Call) -> Asked {
-    let stands = |rule: &&Rule| rule.call.split_once('.') == Some((&service.name, &call.name));
-    let rule = TABLE.iter().find(stands).copied().unwrap_or(UNWRITTEN);
-    Asked { rule, class: class(service, call), input: schema.message(&call.input) }
+fn operation(schema: &'static Schema, service: &Service, call: &Call) -> Operation {
+    let stands = |it: &&Permission| it.call.split_once('.') == Some((&service.name, &call.name));
+    let permission = TABLE.iter().find(stands).copied().unwrap_or(UNWRITTEN);
+    Operation { permission, class: class(permission, call), input: schema.message(&call.input) }
 }
 
-fn class(service: &Service, call: &Call) -> Class {
-    if LARGE.contains(&service.name.as_str()) {
+fn class(permission: Permission, call: &Call) -> Class {
+    if LARGE.contains(&permission) {
         Class::Large
-    } else if call.server_streams || WAITING.contains(&call.name.as_str()) {
+    } else if call.server_streams || WAITING.contains(&permission) {
         Class::Stream
     } else {
         Class::Ordinary
@@ -269,8 +310,8 @@ mod tests {
 
     #[test]
     fn a_call_of_ours_stands_in_the_table_and_what_others_serve_does_not() {
-        let asked = ROUTES.grpc("/requestrocket.management.v1.OrgService/GetOrg").expect("is ours");
-        assert_eq!((asked.rule.call, asked.class), ("OrgService.GetOrg", Class::Ordinary));
+        let operation = ROUTES.grpc("/requestrocket.management.v1.OrgService/GetOrg").expect("is ours");
+        assert_eq!((operation.permission.call, operation.class), ("OrgService.GetOrg", Class::Ordinary));
         assert!(ROUTES.grpc("/grpc.health.v1.Health/Watch").is_none());
         assert!(ROUTES.services().contains("requestrocket.fleet.v1.FleetService"));
         assert!(!ROUTES.services().contains("requestrocket.fleet.v1.ConfigService"));

@@ -10,11 +10,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::{error, warn};
 
-use crate::authz::Rule;
-use crate::guard::Refusal;
+use crate::authz::Permission;
 use crate::kind::Kind;
 use crate::service::ServiceError;
 use crate::store::{NotAdmitted, Obstacle};
+use crate::throttle::Refusal;
 
 /// In `ErrorInfo.domain`.
 pub(super) const DOMAIN: &str = "requestrocket";
@@ -30,11 +30,11 @@ pub(super) const FIELD_MOST: usize = 200;
 pub(super) const REASON_MOST: usize = 500;
 
 /// The status of a failed call. Causes go to the log, never to the caller.
-pub(super) fn of(rule: Rule, failure: &ServiceError) -> Status {
+pub(super) fn of(permission: Permission, failure: &ServiceError) -> Status {
     let kind = failure.kind();
     let text = match kind {
         Kind::Bug => {
-            error!(call = rule.call, error = %chain(failure), "call failed by a fault of ours");
+            error!(call = permission.call, error = %chain(failure), "call failed by a fault of ours");
             "internal error; the log of the control plane says more".to_owned()
         }
         Kind::Unavailable => {
@@ -44,12 +44,12 @@ pub(super) fn of(rule: Rule, failure: &ServiceError) -> Status {
                 }
                 _ => "",
             };
-            warn!(call = rule.call, error = %chain(failure), "call failed by an outage");
+            warn!(call = permission.call, error = %chain(failure), "call failed by an outage");
             format!("{failure}{applied}")
         }
         _ => failure.to_string(),
     };
-    Status::with_error_details(code(kind), cut(&text, TEXT_MOST), details(rule, failure))
+    Status::with_error_details(code(kind), cut(&text, TEXT_MOST), details(permission, failure))
 }
 
 /// A text that is not longer than so many bytes, and that shows where something is missing.
@@ -78,7 +78,7 @@ fn fitting<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> (Vec<(String,
     (kept, left_out)
 }
 
-/// The status of a call that the guard let not through.
+/// The status of a call that the throttle refused.
 pub(super) fn of_refusal(refusal: Refusal) -> Status {
     let (code, reason, retry) = match refusal {
         Refusal::Rate(wait) => (Code::ResourceExhausted, "RATE_LIMITED", Some(wait)),
@@ -117,9 +117,9 @@ fn code(kind: Kind) -> Code {
     }
 }
 
-fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
+fn details(permission: Permission, failure: &ServiceError) -> ErrorDetails {
     let mut details = ErrorDetails::new();
-    let metadata = HashMap::from([("call".to_owned(), rule.call.to_owned())]);
+    let metadata = HashMap::from([("call".to_owned(), permission.call.to_owned())]);
     details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
     match failure {
         ServiceError::Invalid(invalid) => {
@@ -134,7 +134,7 @@ fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
         }
         ServiceError::Stale { given, current, value, .. } => {
             let mut metadata = HashMap::from([
-                ("call".to_owned(), rule.call.to_owned()),
+                ("call".to_owned(), permission.call.to_owned()),
                 ("given".to_owned(), cut(given, FIELD_MOST)),
                 ("current".to_owned(), current.clone()),
             ]);
@@ -147,7 +147,7 @@ fn details(rule: Rule, failure: &ServiceError) -> ErrorDetails {
         }
         ServiceError::NotAdmitted(refusal) => {
             let mut metadata = refused_at(refusal);
-            metadata.insert("call".to_owned(), rule.call.to_owned());
+            metadata.insert("call".to_owned(), permission.call.to_owned());
             details.set_error_info(failure.reason().as_str(), DOMAIN, metadata);
         }
         ServiceError::Refused { reason, preconditions, .. } => {

@@ -14,7 +14,7 @@ impl wire::token_service_server::TokenService for Api {
         request: Request<wire::CreateTokenRequest>,
     ) -> Result<Response<wire::CreateTokenResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::CREATE_TOKEN).await?;
+            let caller = self.enter(authz::CREATE_TOKEN)?;
             let request = request.into_inner();
             let made = self.services.token_create(caller, request.token, &request.secret_hash).await?;
             // Shown this once: from here on only its hash is kept.
@@ -37,7 +37,7 @@ impl wire::token_service_server::TokenService for Api {
         request: Request<wire::GetTokenRequest>,
     ) -> Result<Response<wire::GetTokenResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::GET_TOKEN).await?;
+            let caller = self.enter(authz::GET_TOKEN)?;
             let request = request.into_inner();
             let found = self.services.token_show(&caller, &request.token).await?;
             Ok(wire::GetTokenResponse { token: Some(shown(found)) })
@@ -50,7 +50,7 @@ impl wire::token_service_server::TokenService for Api {
         request: Request<wire::ListTokensRequest>,
     ) -> Result<Response<wire::ListTokensResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::LIST_TOKENS).await?;
+            let caller = self.enter(authz::LIST_TOKENS)?;
             let request = request.into_inner();
             let page = self.services.token_list(&caller, request.page_size, &request.page_token).await?;
             let tokens = page.items.into_iter().map(shown).collect();
@@ -64,7 +64,7 @@ impl wire::token_service_server::TokenService for Api {
         request: Request<wire::DeleteTokenRequest>,
     ) -> Result<Response<wire::DeleteTokenResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::DELETE_TOKEN).await?;
+            let caller = self.enter(authz::DELETE_TOKEN)?;
             let request = request.into_inner();
             let gone = self.services.token_revoke(caller, request.token, request.etag).await?;
             Ok(wire::DeleteTokenResponse { revision: gone.revision })
@@ -74,10 +74,10 @@ impl wire::token_service_server::TokenService for Api {
 
     async fn get_self(
         &self,
-        request: Request<wire::GetSelfRequest>,
+        _request: Request<wire::GetSelfRequest>,
     ) -> Result<Response<wire::GetSelfResponse>, Status> {
         let result = async {
-            let caller = self.enter(&request, authz::GET_SELF).await?;
+            let caller = self.enter(authz::GET_SELF)?;
             self.services.self_shown(&caller).await
         };
         self.answer(authz::GET_SELF, result.await)

@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::schema::{Field, Kind, Message, Schema};
 use super::status;
-use crate::guard::Portion;
+use crate::throttle::Portion;
 
 /// What is in front of a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
@@ -271,7 +271,7 @@ mod tests {
 
     use super::*;
     use crate::api::schema::SCHEMA;
-    use crate::guard::{Guard, Limits};
+    use crate::throttle::{Limits, Throttle};
 
     fn weigh<M: prost::Message>(name: &str, message: &M, most: usize) -> Result<usize, TooHeavy> {
         let name = format!("requestrocket.management.v1.{name}");
@@ -332,7 +332,7 @@ mod tests {
         let message = wire::GetOrgRequest { org: "acme".into(), ..Default::default() }.encode_to_vec();
         let length = u32::try_from(message.len()).expect("short").to_be_bytes();
         let framed = [&[0][..], &length, &message].concat();
-        let portion = Guard::new(Limits::default()).portion("a");
+        let portion = Throttle::new(Limits::default()).portion("a");
         let long = [&[0][..], &u32::MAX.to_be_bytes(), b"whatever"].concat();
         for (sent, ends) in
             [(framed.repeat(3), &b""[..]), (framed[..7].to_vec(), b""), (framed.clone(), &long)]

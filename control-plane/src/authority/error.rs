@@ -9,22 +9,22 @@ use super::KEY_FILE;
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// Its files cannot be read or written.
-    #[error("{action} {path}", path = path.display())]
+    #[error("cannot {action} {path}", path = path.display())]
     File {
         /// What was tried.
         action: &'static str,
         /// On which file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Its certificate is there without the key.
     #[error(
-        "{path} is missing although its certificate is there: bring it back from a backup",
+        "{path} is missing but its certificate is there: restore the key from a backup",
         path = path.display()
     )]
     Half {
-        /// The missing one.
+        /// The missing file.
         path: PathBuf,
     },
     /// Nodes trust one that is not there.
@@ -38,7 +38,7 @@ pub enum AuthorityError {
     },
     /// Nodes trust another.
     #[error(
-        "{path} is not the authority that nodes of this database trust: bring that one back from a backup",
+        "{path} is not the authority that nodes of this database trust: restore that one from a backup",
         path = path.display()
     )]
     Other {
@@ -47,17 +47,17 @@ pub enum AuthorityError {
     },
     /// Its files are of two authorities.
     #[error(
-        "{key} and {certificate} do not belong together: bring both back from one backup",
+        "{key} and {certificate} do not belong together: restore both from one backup",
         key = key.display(),
         certificate = certificate.display()
     )]
     Unlike {
-        /// One.
+        /// The key's file.
         key: PathBuf,
-        /// The other.
+        /// The certificate's file.
         certificate: PathBuf,
     },
-    /// Whoever reads its key can be any node.
+    /// Its key can be read by others, who could then be any node.
     #[error("{path} can be read by others: run `chmod 600 {path}`", path = path.display())]
     Public {
         /// The key.
@@ -68,17 +68,17 @@ pub enum AuthorityError {
     Content {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: rcgen::Error,
     },
     /// A certificate could not be made.
-    #[error("make certificate")]
+    #[error("cannot make a certificate")]
     Issue(#[source] rcgen::Error),
     /// The TLS library refuses what was made.
-    #[error("set up TLS")]
+    #[error("cannot set up TLS with the authority's certificate")]
     Tls(#[source] rustls::Error),
     /// It could not be set up to check nodes.
-    #[error("set up the check of client certificates")]
+    #[error("cannot set up the verification of client certificates")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
 }
 

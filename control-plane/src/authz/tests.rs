@@ -35,7 +35,7 @@ fn every_call_of_the_schemas_is_in_the_table_and_nothing_else_is() {
             }
         }
     }
-    let table: BTreeSet<String> = TABLE.iter().map(|rule| rule.call.to_owned()).collect();
+    let table: BTreeSet<String> = TABLE.iter().map(|it| it.call.to_owned()).collect();
     assert_eq!(calls, table);
     assert_eq!(TABLE.len(), table.len(), "no call stands there twice");
 }
@@ -43,8 +43,13 @@ fn every_call_of_the_schemas_is_in_the_table_and_nothing_else_is() {
 #[test]
 fn an_operator_sees_no_targets_credentials_proxies_or_requests_of_an_org() {
     let operator = principal(true, &[]);
-    for rule in TABLE.iter().filter(|rule| matches!(rule.least, InOrg(_))) {
-        assert_eq!(permit(&operator, *rule, Named::Org("og_a")), Err(Denied::Invisible), "{}", rule.call);
+    for permission in TABLE.iter().filter(|it| matches!(it.least, InOrg(_))) {
+        assert_eq!(
+            permit(&operator, *permission, Named::Org("og_a")),
+            Err(Denied::Invisible),
+            "{}",
+            permission.call
+        );
     }
     assert_eq!(permit(&operator, CREATE_REGION, Named::Nothing), Ok(()));
 }
@@ -61,9 +66,9 @@ fn who_has_no_role_in_an_org_is_told_nothing_and_who_has_too_little_is_told_what
 #[test]
 fn the_bootstrap_token_makes_tokens_and_nothing_else() {
     let bootstrap = Principal { bootstrap: true, operator: true, ..principal(true, &[]) };
-    for rule in TABLE {
-        let expected = if *rule == CREATE_TOKEN { Ok(()) } else { Err(Denied::Bootstrap) };
-        assert_eq!(permit(&bootstrap, *rule, Named::Nothing), expected, "{}", rule.call);
+    for permission in TABLE {
+        let expected = if *permission == CREATE_TOKEN { Ok(()) } else { Err(Denied::Bootstrap) };
+        assert_eq!(permit(&bootstrap, *permission, Named::Nothing), expected, "{}", permission.call);
     }
 }
 
@@ -89,10 +94,10 @@ fn a_region_is_operated_by_its_operators_by_admins_of_whom_it_is_dedicated_to_an
 fn a_token_narrowed_to_calls_makes_no_other_and_may_always_ask_what_it_is() {
     let calls = vec!["ProxyService.*".to_owned(), "TargetService.GetTarget".to_owned()];
     let narrow = Principal { calls, ..principal(false, &[("og_a", Owner)]) };
-    for rule in TABLE.iter().filter(|rule| rule.scope == Org && matches!(rule.least, InOrg(_))) {
-        let within = rule.call.starts_with("ProxyService.") || *rule == GET_TARGET;
+    for permission in TABLE.iter().filter(|it| it.level == Org && matches!(it.least, InOrg(_))) {
+        let within = permission.call.starts_with("ProxyService.") || *permission == GET_TARGET;
         let expected = if within { Ok(()) } else { Err(Denied::Call) };
-        assert_eq!(permit(&narrow, *rule, Named::Org("og_a")), expected, "{}", rule.call);
+        assert_eq!(permit(&narrow, *permission, Named::Org("og_a")), expected, "{}", permission.call);
     }
     assert_eq!(permit(&narrow, GET_SELF, Named::Nothing), Ok(()));
     assert_eq!(permit(&narrow, LIST_ORGS, Named::Nothing), Err(Denied::Call));
@@ -106,18 +111,18 @@ fn a_token_narrowed_to_resources_makes_calls_about_resources_and_changes_nothing
     let resources = vec!["px_a".to_owned()];
     let narrow = Principal { resources, ..principal(true, &[("og_a", Owner)]) };
     let about = ["Target", "Credential", "Proxy", "Rule", "Filter", "Meter", "Apply"];
-    for rule in TABLE {
-        let named = match rule.scope {
+    for permission in TABLE {
+        let named = match permission.level {
             Org => Named::Org("og_a"),
             Region => Named::Region("rg_a", None),
             Installation | Own => Named::Nothing,
         };
-        let service = rule.call.split_once("Service.").expect("of a service").0;
+        let service = permission.call.split_once("Service.").expect("of a service").0;
         let said = about.contains(&service)
-            || [GET_INSTALLATION, GET_ORG, LIST_ORGS, GET_REGION, LIST_REGIONS].contains(rule)
+            || [GET_INSTALLATION, GET_ORG, LIST_ORGS, GET_REGION, LIST_REGIONS].contains(permission)
             // These look themselves.
-            || [ROLLBACK_ORG, CREATE_TOKEN, GET_SELF].contains(rule);
+            || [ROLLBACK_ORG, CREATE_TOKEN, GET_SELF].contains(permission);
         let expected = if said { Ok(()) } else { Err(Denied::Call) };
-        assert_eq!(permit(&narrow, *rule, named), expected, "{}", rule.call);
+        assert_eq!(permit(&narrow, *permission, named), expected, "{}", permission.call);
     }
 }

@@ -1,13 +1,22 @@
 //! Who may do what: users, members, tokens, node tokens.
 
 use rr_contract::model::invalid::Violations;
+use rr_contract::model::name::Name;
 use rr_contract::wire::management::{Member, NodeToken, Role, Token, User};
 
+use super::mask::{MaskPath, field_path};
 use super::{Fields, Link, Part, Resource, check_text, wrapped};
 use crate::noun::Noun;
 
 impl Resource for User {
     wrapped!(User);
+
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(User, display_name),
+        field_path!(User, email),
+        field_path!(User, operator),
+        MaskPath::<User>::DISABLED,
+    ];
 
     fn fields(&mut self) -> Fields<'_> {
         Fields {
@@ -29,29 +38,14 @@ impl Resource for User {
     fn check(&self, faults: &mut Violations) {
         check_text(&self.display_name, "display_name", faults);
         check_text(&self.email, "email", faults);
-    }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("display_name", !self.display_name.is_empty()),
-            ("email", !self.email.is_empty()),
-            ("operator", self.operator),
-            ("disabled", self.disabled),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "display_name" => self.display_name.clone_from(&from.display_name),
-            "email" => self.email.clone_from(&from.email),
-            "operator" => self.operator = from.operator,
-            _ => self.disabled = from.disabled,
-        }
+        faults.take("name", self.name.parse::<Name>());
     }
 }
 
 impl Resource for Member {
     wrapped!(Member);
+
+    const MASK: &'static [MaskPath<Self>] = &[field_path!(Member, role)];
 
     fn fields(&mut self) -> Fields<'_> {
         Fields {
@@ -75,18 +69,12 @@ impl Resource for Member {
             faults.add("role", "is one of ROLE_VIEWER, ROLE_EDITOR, ROLE_ADMIN and ROLE_OWNER");
         }
     }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![("role", self.role != 0)]
-    }
-
-    fn take(&mut self, _field: &str, from: &Self) {
-        self.role = from.role;
-    }
 }
 
 impl Resource for Token {
     wrapped!(Token);
+
+    const MASK: &'static [MaskPath<Self>] = &[];
 
     fn fields(&mut self) -> Fields<'_> {
         Fields {
@@ -119,16 +107,12 @@ impl Resource for Token {
         }
         links
     }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        Vec::new()
-    }
-
-    fn take(&mut self, _field: &str, _from: &Self) {}
 }
 
 impl Resource for NodeToken {
     wrapped!(NodeToken);
+
+    const MASK: &'static [MaskPath<Self>] = &[];
 
     fn fields(&mut self) -> Fields<'_> {
         Fields {
@@ -150,10 +134,4 @@ impl Resource for NodeToken {
     fn settle(&mut self) {
         self.used = 0;
     }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        Vec::new()
-    }
-
-    fn take(&mut self, _field: &str, _from: &Self) {}
 }

@@ -2,26 +2,49 @@
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::fleet::Effect;
-use rr_contract::wire::management::{Credential, credential::Usage};
+use rr_contract::wire::management::{Caller, Credential, credential::Usage};
 
-use super::{Fields, Link, Part, Resource, some, wrapped};
+use super::mask::{MaskPath, field_path, is_set};
+use super::{Link, Part, Resource, owned_fields, wrapped};
 use crate::noun::Noun;
+
+/// The path of a field of `caller`. An upstream credential has none of them, and none is made of it.
+macro_rules! caller_path {
+    ($field:ident) => {
+        MaskPath::<Credential> {
+            path: concat!("caller.", stringify!($field)),
+            is_set: |it: &Credential| caller(it).is_some_and(|caller| is_set(&caller.$field)),
+            apply: |to: &mut Credential, from: &Credential| {
+                let value = caller(from).map(|caller| caller.$field.clone()).unwrap_or_default();
+                if let Some(Usage::Caller(caller)) = &mut to.usage {
+                    caller.$field = value;
+                }
+            },
+            needs_value: false,
+        }
+    };
+}
+
+fn caller(credential: &Credential) -> Option<&Caller> {
+    match &credential.usage {
+        Some(Usage::Caller(caller)) => Some(caller),
+        Some(Usage::Upstream(_)) | None => None,
+    }
+}
 
 impl Resource for Credential {
     wrapped!(Credential);
 
-    fn fields(&mut self) -> Fields<'_> {
-        Fields {
-            id: &mut self.id,
-            org: Some(&mut self.org),
-            name: Some(&mut self.name),
-            owner: Some(&mut self.owner),
-            etag: &mut self.etag,
-            created_at: &mut self.created_at,
-            updated_at: Some(&mut self.updated_at),
-            created_by: &mut self.created_by,
-        }
-    }
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(Credential, not_after),
+        field_path!(Credential, default_effect),
+        caller_path!(header),
+        caller_path!(prefix),
+        caller_path!(jwt_verify),
+        field_path!(Credential, owner),
+    ];
+
+    owned_fields!();
 
     fn settle(&mut self) {
         if self.default_effect == 0 {
@@ -49,43 +72,6 @@ impl Resource for Credential {
     fn check(&self, faults: &mut Violations) {
         if self.usage.is_none() {
             faults.add("usage", "is neither caller nor upstream");
-        }
-    }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        let caller = match &self.usage {
-            Some(Usage::Caller(caller)) => Some(caller),
-            Some(Usage::Upstream(_)) | None => None,
-        };
-        vec![
-            ("not_after", some(&self.not_after)),
-            ("default_effect", self.default_effect != 0),
-            ("caller.header", caller.is_some_and(|caller| !caller.header.is_empty())),
-            ("caller.prefix", caller.is_some_and(|caller| !caller.prefix.is_empty())),
-            ("caller.jwt_verify", caller.is_some_and(|caller| caller.jwt_verify.is_some())),
-            ("owner", !self.owner.is_empty()),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        if let Some(part) = field.strip_prefix("caller.") {
-            let theirs = match &from.usage {
-                Some(Usage::Caller(caller)) => caller.clone(),
-                Some(Usage::Upstream(_)) | None => Default::default(),
-            };
-            if let Some(Usage::Caller(caller)) = &mut self.usage {
-                match part {
-                    "header" => caller.header = theirs.header,
-                    "prefix" => caller.prefix = theirs.prefix,
-                    _ => caller.jwt_verify = theirs.jwt_verify,
-                }
-            }
-            return;
-        }
-        match field {
-            "not_after" => self.not_after.clone_from(&from.not_after),
-            "default_effect" => self.default_effect = from.default_effect,
-            _ => self.owner.clone_from(&from.owner),
         }
     }
 }

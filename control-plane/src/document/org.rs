@@ -3,11 +3,20 @@
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::Org;
 
-use super::{Fields, Link, Part, Resource, check_text, some, wrapped};
+use super::mask::{MaskPath, field_path};
+use super::{Fields, Link, Part, Resource, check_text, wrapped};
 use crate::noun::Noun;
 
 impl Resource for Org {
     wrapped!(Org);
+
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(Org, display_name),
+        MaskPath::<Org>::SUSPENDED,
+        field_path!(Org, default_limits),
+        MaskPath::<Org>::ALLOWED_REGIONS,
+        field_path!(Org, sharing),
+    ];
 
     fn fields(&mut self) -> Fields<'_> {
         Fields {
@@ -39,26 +48,6 @@ impl Resource for Org {
         regions.dedup();
         if regions.len() != self.allowed_regions.len() {
             faults.add("allowed_regions", "names a region twice");
-        }
-    }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("display_name", !self.display_name.is_empty()),
-            ("suspended", self.suspended),
-            ("default_limits", some(&self.default_limits)),
-            ("allowed_regions", !self.allowed_regions.is_empty()),
-            ("sharing", some(&self.sharing)),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "display_name" => self.display_name.clone_from(&from.display_name),
-            "suspended" => self.suspended = from.suspended,
-            "default_limits" => self.default_limits.clone_from(&from.default_limits),
-            "allowed_regions" => self.allowed_regions.clone_from(&from.allowed_regions),
-            _ => self.sharing.clone_from(&from.sharing),
         }
     }
 }

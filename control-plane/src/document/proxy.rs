@@ -1,26 +1,29 @@
 //! Proxies.
 
 use rr_contract::wire::fleet::Effect;
-use rr_contract::wire::management::Proxy;
+use rr_contract::wire::management::{Org, Proxy};
 
-use super::{Fields, Link, Part, Resource, some, wrapped};
+use super::mask::{MaskPath, field_path};
+use super::{Link, Part, Resource, owned_fields, wrapped};
 use crate::noun::Noun;
 
 impl Resource for Proxy {
     wrapped!(Proxy);
 
-    fn fields(&mut self) -> Fields<'_> {
-        Fields {
-            id: &mut self.id,
-            org: Some(&mut self.org),
-            name: Some(&mut self.name),
-            owner: Some(&mut self.owner),
-            etag: &mut self.etag,
-            created_at: &mut self.created_at,
-            updated_at: Some(&mut self.updated_at),
-            created_by: &mut self.created_by,
-        }
-    }
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(Proxy, active).needing_value(),
+        field_path!(Proxy, caller_credentials),
+        field_path!(Proxy, target),
+        field_path!(Proxy, upstream_credential),
+        field_path!(Proxy, regions),
+        field_path!(Proxy, default_effect),
+        field_path!(Proxy, deny_status),
+        field_path!(Proxy, opaque_paths),
+        field_path!(Proxy, limits),
+        field_path!(Proxy, owner),
+    ];
+
+    owned_fields!();
 
     fn links(&mut self) -> Vec<Link<'_>> {
         let callers = self.caller_credentials.iter_mut().enumerate().map(|(i, to)| Link {
@@ -47,6 +50,12 @@ impl Resource for Proxy {
         callers.chain(single).chain(regions).collect()
     }
 
+    fn inherit(&mut self, org: &Org) {
+        if self.limits.is_none() {
+            self.limits = org.default_limits;
+        }
+    }
+
     fn settle(&mut self) {
         if self.default_effect == 0 {
             self.default_effect = Effect::Allow.into();
@@ -56,36 +65,6 @@ impl Resource for Proxy {
         self.active.get_or_insert(true);
         if self.deny_status == 0 {
             self.deny_status = 400;
-        }
-    }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("active", some(&self.active)),
-            ("caller_credentials", !self.caller_credentials.is_empty()),
-            ("target", !self.target.is_empty()),
-            ("upstream_credential", !self.upstream_credential.is_empty()),
-            ("regions", !self.regions.is_empty()),
-            ("default_effect", self.default_effect != 0),
-            ("deny_status", self.deny_status != 0),
-            ("opaque_paths", self.opaque_paths),
-            ("limits", some(&self.limits)),
-            ("owner", !self.owner.is_empty()),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "active" => self.active = from.active,
-            "caller_credentials" => self.caller_credentials.clone_from(&from.caller_credentials),
-            "target" => self.target.clone_from(&from.target),
-            "upstream_credential" => self.upstream_credential.clone_from(&from.upstream_credential),
-            "regions" => self.regions.clone_from(&from.regions),
-            "default_effect" => self.default_effect = from.default_effect,
-            "deny_status" => self.deny_status = from.deny_status,
-            "opaque_paths" => self.opaque_paths = from.opaque_paths,
-            "limits" => self.limits.clone_from(&from.limits),
-            _ => self.owner.clone_from(&from.owner),
         }
     }
 }

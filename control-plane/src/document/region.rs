@@ -1,14 +1,19 @@
 //! Regions.
 
 use rr_contract::model::invalid::Violations;
+use rr_contract::model::name::Name;
 use rr_contract::model::origin::BaseUrl;
 use rr_contract::wire::management::Region;
 
+use super::mask::{MaskPath, field_path};
 use super::{Fields, Link, Part, Resource, check_text, wrapped};
 use crate::noun::Noun;
 
 impl Resource for Region {
     wrapped!(Region);
+
+    const MASK: &'static [MaskPath<Self>] =
+        &[field_path!(Region, display_name), field_path!(Region, base_url)];
 
     fn fields(&mut self) -> Fields<'_> {
         Fields {
@@ -47,16 +52,6 @@ impl Resource for Region {
         {
             faults.add("base_url", "has a path; it is scheme, host and port");
         }
-    }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![("display_name", !self.display_name.is_empty()), ("base_url", !self.base_url.is_empty())]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "display_name" => self.display_name.clone_from(&from.display_name),
-            _ => self.base_url.clone_from(&from.base_url),
-        }
+        faults.take("name", self.name.parse::<Name>());
     }
 }

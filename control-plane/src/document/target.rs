@@ -5,23 +5,23 @@ use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::Target;
 
-use super::{Fields, Link, Resource, some, wrapped};
+use super::mask::{MaskPath, field_path};
+use super::{Link, Resource, owned_fields, wrapped};
 
 impl Resource for Target {
     wrapped!(Target);
 
-    fn fields(&mut self) -> Fields<'_> {
-        Fields {
-            id: &mut self.id,
-            org: Some(&mut self.org),
-            name: Some(&mut self.name),
-            owner: Some(&mut self.owner),
-            etag: &mut self.etag,
-            created_at: &mut self.created_at,
-            updated_at: Some(&mut self.updated_at),
-            created_by: &mut self.created_by,
-        }
-    }
+    const MASK: &'static [MaskPath<Self>] = &[
+        field_path!(Target, base_url),
+        field_path!(Target, danger_plaintext),
+        field_path!(Target, connect_timeout),
+        field_path!(Target, response_timeout),
+        field_path!(Target, test_path),
+        field_path!(Target, default_effect),
+        field_path!(Target, owner),
+    ];
+
+    owned_fields!();
 
     fn settle(&mut self) {
         if let Ok(url) = self.base_url.parse::<BaseUrl>() {
@@ -50,30 +50,6 @@ impl Resource for Target {
             || (!path.is_empty() && !path.starts_with('/'))
         {
             faults.add("test_path", "starts with `/`, is at most 1024 bytes and holds no space");
-        }
-    }
-
-    fn masked(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("base_url", !self.base_url.is_empty()),
-            ("danger_plaintext", self.danger_plaintext),
-            ("connect_timeout", some(&self.connect_timeout)),
-            ("response_timeout", some(&self.response_timeout)),
-            ("test_path", !self.test_path.is_empty()),
-            ("default_effect", self.default_effect != 0),
-            ("owner", !self.owner.is_empty()),
-        ]
-    }
-
-    fn take(&mut self, field: &str, from: &Self) {
-        match field {
-            "base_url" => self.base_url.clone_from(&from.base_url),
-            "danger_plaintext" => self.danger_plaintext = from.danger_plaintext,
-            "connect_timeout" => self.connect_timeout.clone_from(&from.connect_timeout),
-            "response_timeout" => self.response_timeout.clone_from(&from.response_timeout),
-            "test_path" => self.test_path.clone_from(&from.test_path),
-            "default_effect" => self.default_effect = from.default_effect,
-            _ => self.owner.clone_from(&from.owner),
         }
     }
 }

@@ -90,9 +90,9 @@ pub(super) async fn troubles(store: &Store, fleet: &Fleet, told: &Told) -> Resul
         let (owner, name) = place(&stray.region);
         rows.push(notice::node_diverged(now, &owner, stray, &name));
     }
-    for met in &met {
-        let (owner, name) = place(&met.clash.region.to_string());
-        rows.push(notice::node_clash(now, &owner, met, &name));
+    for clash in &met {
+        let (owner, name) = place(&clash.region.to_string());
+        rows.push(notice::node_clash(now, &owner, clash, &name));
     }
     told.tell(store, rows).await
 }

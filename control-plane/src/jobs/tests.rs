@@ -13,9 +13,10 @@ use rr_contract::wire::management::{Credential, NotificationKind, Org, Proxy, Re
 
 use super::*;
 use crate::events::Events;
+use crate::fleet_port::ingest;
 use crate::noun::Noun;
 use crate::publish::Publisher;
-use crate::store::request::{Ingest, ingest};
+use crate::store::request::Ingest;
 use crate::store::{self, Txn, node_row, request_row, time_of};
 use crate::tests::stores::{DAY, on_both, put, write};
 

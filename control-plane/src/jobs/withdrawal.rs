@@ -16,7 +16,7 @@ use super::nodes::{LOST_AFTER, Regions, before};
 use crate::events::{Events, WithdrawalOutcome};
 use crate::notice::{self, Counted};
 use crate::noun::Noun;
-use crate::publish::{Refused, Refusing};
+use crate::publish::{RefusedVersion, RefusingRegion};
 use crate::service::withdraw::{Withdrawal, Withdrawn};
 use crate::service::{ServiceError, Services};
 use crate::store::{Store, StoreError, resource_row, survey};
@@ -41,7 +41,7 @@ type Version = (Key, Vec<u8>, u64);
 /// A version that is published now and refused.
 struct Candidate<'a> {
     key: Key,
-    version: &'a Refused,
+    version: &'a RefusedVersion,
     revision: u64,
 }
 
@@ -83,7 +83,7 @@ impl Withdrawals {
         &self,
         services: &Services,
         told: &Told,
-        (region, refusing): (&RegionId, &Refusing),
+        (region, refusing): (&RegionId, &RefusingRegion),
         candidates: Vec<Candidate<'_>>,
         regions: &Regions,
     ) -> Result<u64, ServiceError> {
@@ -115,7 +115,7 @@ impl Withdrawals {
         &self,
         services: &Services,
         told: &Told,
-        (region, refusing): (&resource_row::Model, &Refusing),
+        (region, refusing): (&resource_row::Model, &RefusingRegion),
         nodes: usize,
         it: Candidate<'_>,
     ) -> Result<u64, ServiceError> {
@@ -208,8 +208,8 @@ const fn is_many(refusing: usize, nodes: usize) -> bool {
 }
 
 /// What is published now, and refused by enough of those that are connected.
-fn candidates<'a>(services: &Services, refusing: &'a Refusing) -> Vec<Candidate<'a>> {
-    let enough = |version: &Refused| is_many(version.nodes.len(), refusing.connected.len());
+fn candidates<'a>(services: &Services, refusing: &'a RefusingRegion) -> Vec<Candidate<'a>> {
+    let enough = |version: &RefusedVersion| is_many(version.nodes.len(), refusing.connected.len());
     let found = refusing.versions.iter().filter(|(_, version)| enough(version));
     found
         .filter_map(|((key, wanted), version)| {

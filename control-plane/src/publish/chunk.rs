@@ -9,7 +9,7 @@ use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet;
 
-use super::region::Cut;
+use super::region::{Cut, Start};
 
 /// How large a chunk's body grows: what is encrypted for a node that does not read is one of these and not a
 /// transaction.
@@ -33,20 +33,10 @@ pub(crate) struct Encoded {
     pub(super) bytes: usize,
 }
 
-/// Where a transaction starts, as far as it differs by stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Nothing,
-    At(u64),
-    /// From a content outside the log.
-    Content([u8; 32]),
-}
-
-#[derive(PartialEq, Eq)]
 struct Slot {
     generation: u64,
     region: RegionId,
-    from: Origin,
+    from: Start,
     to: u64,
 }
 
@@ -62,21 +52,23 @@ impl Encoder {
         &self,
         generation: u64,
         region: RegionId,
-        from: Origin,
+        from: &Start,
         to: u64,
     ) -> Option<Arc<Encoded>> {
-        let wanted = Slot { generation, region, from, to };
-        self.kept.iter().find(|(slot, _)| *slot == wanted).map(|(_, encoded)| Arc::clone(encoded))
+        let wanted = |slot: &Slot| {
+            (slot.generation, slot.region, slot.to) == (generation, region, to) && slot.from == *from
+        };
+        self.kept.iter().find(|(slot, _)| wanted(slot)).map(|(_, encoded)| Arc::clone(encoded))
     }
 
     /// What was encoded for a place outside the log did not fit.
     pub(super) fn forget(&mut self, region: RegionId, digest: [u8; 32]) {
-        let gone = |slot: &Slot| slot.region == region && slot.from == Origin::Content(digest);
+        let gone = |slot: &Slot| slot.region == region && slot.from.content() == Some(digest);
         self.kept.retain(|(slot, _)| !gone(slot));
     }
 
     /// Remembers what was encoded for a place.
-    pub(super) fn keep(&mut self, generation: u64, region: RegionId, from: Origin, encoded: &Arc<Encoded>) {
+    pub(super) fn keep(&mut self, generation: u64, region: RegionId, from: Start, encoded: &Arc<Encoded>) {
         let slot = Slot { generation, region, from, to: encoded.position.revision };
         self.kept.push_back((slot, Arc::clone(encoded)));
         if self.kept.len() > KEPT {
@@ -115,9 +107,9 @@ fn chunks(cut: Cut) -> Vec<(Bytes, u32)> {
             key: Some(key.to_wire()),
             revision: entry.revision,
             // A node computes it of the payload. In what it is sent as a whole, it stays as a check of what we hold.
-            hash: if cut.snapshot { entry.hash.to_vec() } else { Vec::new() },
-            payload: entry.payload.clone(),
-            needs: entry.needs.iter().map(|need| (*need).to_owned()).collect(),
+            hash: if cut.snapshot { entry.payload.hash().to_vec() } else { Vec::new() },
+            payload: entry.payload.bytes().clone(),
+            needs: entry.payload.needs().iter().map(|need| (*need).to_owned()).collect(),
         };
         let length = resource.encoded_len() + 8;
         if size > 0 && size + length > BODY {

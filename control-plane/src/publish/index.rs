@@ -1,6 +1,6 @@
 //! Everything that is published, and each region's part of it.
 //!
-//! Reads no store: it is given what changed, parsed before ([`Parsed`]), so that no reader waits for a parser. The same
+//! Reads no store: it is given what changed, parsed before ([`ParsedNews`]), so that no reader waits for a parser. The same
 //! history gives the same views, whatever way it was cut into batches.
 
 pub(super) mod overlay;
@@ -9,31 +9,15 @@ pub(super) mod progress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use rr_contract::digest::{ResourceHash, resource_hash};
 use rr_contract::model::id::RegionId;
 use rr_contract::model::proxy::Proxy;
-use rr_contract::model::resource::{Key, Model, ResourceId};
+use rr_contract::model::resource::{Key, Model};
 use rr_contract::wire::fleet;
-use tracing::error;
 
+use super::parsed::{ParsedNews, ParsedResource};
 use super::region::{Cut, RegionView, Start};
 use crate::store::Head;
-use crate::store::history::{News, PublishedChange, PublishedResource};
-
-/// A resource as it stands.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) revision: u64,
-    pub(super) hash: ResourceHash,
-    pub(super) payload: Bytes,
-    /// What a reader must understand.
-    pub(super) needs: Vec<&'static str>,
-    /// Of a proxy: what decides where it and what it refers to is sent.
-    proxy: Option<Arc<Proxy>>,
-    /// Of a rule, filter or meter: what it belongs to, and goes wherever that goes.
-    parent: Option<Key>,
-}
+use crate::store::history::PublishedResource;
 
 /// Where a node stands, by its own word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,24 +35,6 @@ pub(super) enum Standing {
 /// Of how many revisions it is remembered what they were agreed to take: for more the log is asked.
 const REMOVALS_MOST: usize = 10_000;
 
-/// What came after a revision, ready to be taken in.
-pub(super) struct Parsed {
-    changes: Vec<(Key, u64, Option<Arc<Entry>>)>,
-    removals: Vec<(u64, u64)>,
-    to: Option<(u64, [u8; 32])>,
-}
-
-impl Parsed {
-    /// The costly part, which needs no index.
-    pub(super) fn of(news: News) -> Self {
-        let parsed = |change: PublishedChange| {
-            let PublishedChange { key, revision, payload } = change;
-            (key, revision, payload.map(|payload| Arc::new(Entry::of(&key, revision, payload))))
-        };
-        Self { changes: news.changes.into_iter().map(parsed).collect(), removals: news.removals, to: news.to }
-    }
-}
-
 /// Everything that is published.
 pub(super) struct Index {
     lineage: [u8; 16],
@@ -77,7 +43,7 @@ pub(super) struct Index {
     audit: [u8; 32],
     generation: u64,
     start: u64,
-    resources: HashMap<Key, Arc<Entry>>,
+    resources: HashMap<Key, Arc<ParsedResource>>,
     /// What belongs to each resource.
     children: HashMap<Key, BTreeSet<Key>>,
     regions: HashMap<RegionId, RegionView>,
@@ -102,7 +68,7 @@ impl Index {
         };
         let mut touched = BTreeSet::new();
         for resource in resources {
-            let entry = Entry::of(&resource.key, resource.revision, resource.payload);
+            let entry = ParsedResource::of(&resource.key, resource.revision, resource.payload);
             index.put(resource.key, Some(Arc::new(entry)), &mut touched);
         }
         index.settle(touched, None);
@@ -123,7 +89,7 @@ impl Index {
     }
 
     /// A resource as it stands.
-    pub(super) fn entry(&self, key: &Key) -> Option<&Entry> {
+    pub(super) fn entry(&self, key: &Key) -> Option<&ParsedResource> {
         self.resources.get(key).map(|entry| &**entry)
     }
 
@@ -133,7 +99,7 @@ impl Index {
     }
 
     /// Takes in what came after the head.
-    pub(super) fn apply(&mut self, news: Parsed) {
+    pub(super) fn apply(&mut self, news: ParsedNews) {
         self.removals.extend(news.removals);
         while self.removals.len() > REMOVALS_MOST
             && let Some((oldest, _)) = self.removals.pop_first()
@@ -151,7 +117,7 @@ impl Index {
         }
     }
 
-    fn take(&mut self, changes: Vec<(Key, u64, Option<Arc<Entry>>)>) {
+    fn take(&mut self, changes: Vec<(Key, u64, Option<Arc<ParsedResource>>)>) {
         let mut changes = changes.into_iter().peekable();
         while let Some((key, revision, entry)) = changes.next() {
             let mut touched = BTreeSet::new();
@@ -210,7 +176,7 @@ impl Index {
             (Some(view), from) => view.cut(from, position),
             (None, Start::Nothing) => Some(Cut::empty(position, true)),
             (None, Start::At(_)) => Some(Cut::empty(position, false)),
-            (None, Start::Differs(keys, _)) => {
+            (None, Start::Differs { keys, .. }) => {
                 Some(Cut { removals: keys.to_vec(), ..Cut::empty(position, false) })
             }
         }
@@ -233,14 +199,14 @@ impl Index {
     }
 
     /// Stores one resource; notes which keys of which regions have to be looked at again.
-    fn put(&mut self, key: Key, new: Option<Arc<Entry>>, touched: &mut BTreeSet<(RegionId, Key)>) {
-        let new_proxy = new.as_ref().and_then(|entry| entry.proxy.clone());
-        let new_parent = new.as_ref().and_then(|entry| entry.parent);
+    fn put(&mut self, key: Key, new: Option<Arc<ParsedResource>>, touched: &mut BTreeSet<(RegionId, Key)>) {
+        let new_proxy = new.as_ref().and_then(|entry| entry.payload.proxy().cloned());
+        let new_parent = new.as_ref().and_then(|entry| entry.payload.parent());
         let old = match new {
             Some(entry) => self.resources.insert(key, entry),
             None => self.resources.remove(&key),
         };
-        let old_parent = old.as_ref().and_then(|entry| entry.parent);
+        let old_parent = old.as_ref().and_then(|entry| entry.payload.parent());
         if old_parent != new_parent {
             self.adopt(key, old_parent, new_parent);
         }
@@ -252,7 +218,7 @@ impl Index {
                 touch(&self.children, *region, &reach, touched);
             }
         }
-        if let Some(proxy) = old.as_ref().and_then(|entry| entry.proxy.as_ref()) {
+        if let Some(proxy) = old.as_ref().and_then(|entry| entry.payload.proxy()) {
             let reach = reach(key, proxy);
             for region in &proxy.regions {
                 if let Some(view) = self.regions.get_mut(region) {
@@ -300,34 +266,6 @@ impl Index {
                 view.open(self.start);
             }
         }
-    }
-}
-
-impl Entry {
-    pub(super) fn of(key: &Key, revision: u64, payload: Bytes) -> Self {
-        let (mut proxy, mut parent, mut needs) = (None, None, Vec::new());
-        match Model::parse(key, &payload) {
-            Ok(model) => {
-                needs = model.needs();
-                match model {
-                    Model::Proxy(found) => proxy = Some(Arc::new(found)),
-                    child @ (Model::Rule(_) | Model::Filter(_) | Model::Meter(_)) => {
-                        parent = child.refs(key).into_iter().find(|key| key.id != ResourceId::Org);
-                    }
-                    Model::Org(_) | Model::Target(_) | Model::Credential(_) => {}
-                }
-            }
-            Err(error) => {
-                // It was parsed before it was stored, so this build is older than what wrote it.
-                error!(resource = %key, %error, "published resource not understood");
-            }
-        }
-        Self { revision, hash: resource_hash(&payload), payload, needs, proxy, parent }
-    }
-
-    /// What has to be held for this to be sent.
-    pub(super) fn held_by(&self, key: Key) -> Key {
-        self.parent.unwrap_or(key)
     }
 }
 

@@ -11,7 +11,7 @@ use rr_contract::model::id::OrgId;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet;
 
-use super::index::Entry;
+use super::parsed::ParsedResource;
 
 /// How many changes of a region are remembered for nodes that come back. Beyond that they are asked what they hold.
 const LOG_MOST: usize = 20_000;
@@ -28,7 +28,7 @@ pub(super) struct RegionView {
     /// How many proxies of the region reach a key.
     held: HashMap<Key, u32>,
     /// By the finest bucket, so that one is a range.
-    entries: BTreeMap<(u16, Key), Arc<Entry>>,
+    entries: BTreeMap<(u16, Key), Arc<ParsedResource>>,
     /// The sum of the locators of each bucket that is not empty.
     sums: BTreeMap<u16, u64>,
     digest: ViewDigest,
@@ -57,14 +57,36 @@ pub(super) enum Start {
     /// From a revision of ours.
     At(u64),
     /// From a content that differs from the view at a revision in these keys at the most.
-    Differs(Arc<[Key]>, u64),
+    Differs { content: Digest, keys: Arc<[Key]>, revision: u64 },
+}
+
+impl Start {
+    /// The digest of a content that is not in the log.
+    pub(super) fn content(&self) -> Option<Digest> {
+        match self {
+            Self::Differs { content, .. } => Some(*content),
+            Self::Nothing | Self::At(_) => None,
+        }
+    }
+}
+
+impl PartialEq for Start {
+    /// From one content to one revision, the same is sent.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::At(one), Self::At(other)) => one == other,
+            (Self::Differs { content: one, .. }, Self::Differs { content: other, .. }) => one == other,
+            _ => false,
+        }
+    }
 }
 
 /// What is to be sent: everything, or what changed.
 pub(super) struct Cut {
     /// It is everything.
     pub(super) snapshot: bool,
-    pub(super) upserts: Vec<(Key, Arc<Entry>)>,
+    pub(super) upserts: Vec<(Key, Arc<ParsedResource>)>,
     pub(super) removals: Vec<Key>,
     pub(super) position: fleet::Position,
 }
@@ -105,7 +127,7 @@ impl RegionView {
 
     /// All that it holds, by hash.
     pub(super) fn hashes(&self) -> impl Iterator<Item = (Key, ResourceHash)> {
-        self.entries.iter().map(|((_, key), entry)| (*key, entry.hash))
+        self.entries.iter().map(|((_, key), entry)| (*key, *entry.payload.hash()))
     }
 
     /// How many proxies of the region reach a key.
@@ -137,18 +159,23 @@ impl RegionView {
     }
 
     /// Brings one key to where it should be.
-    pub(super) fn settle(&mut self, key: Key, published: Option<&Arc<Entry>>, revision: Option<u64>) {
+    pub(super) fn settle(
+        &mut self,
+        key: Key,
+        published: Option<&Arc<ParsedResource>>,
+        revision: Option<u64>,
+    ) {
         let wanted = published.filter(|entry| self.held.contains_key(&entry.held_by(key)));
         let place = (finest(&key), key);
         let old = match wanted {
             Some(entry) => {
-                if self.entries.get(&place).is_some_and(|held| held.hash == entry.hash) {
+                if self.entries.get(&place).is_some_and(|held| held.payload.hash() == entry.payload.hash()) {
                     // Written again as it was: nothing to send, and the digest is the same.
                     return;
                 }
-                self.digest.add(&key, &entry.hash);
+                self.digest.add(&key, entry.payload.hash());
                 let sum = self.sums.entry(place.0).or_default();
-                *sum = sum.wrapping_add(locator(&key, &entry.hash));
+                *sum = sum.wrapping_add(locator(&key, entry.payload.hash()));
                 self.entries.insert(place, Arc::clone(entry))
             }
             None => match self.entries.remove(&place) {
@@ -157,9 +184,9 @@ impl RegionView {
             },
         };
         if let Some(old) = old {
-            self.digest.remove(&key, &old.hash);
+            self.digest.remove(&key, old.payload.hash());
             let sum = self.sums.entry(place.0).or_default();
-            *sum = sum.wrapping_sub(locator(&key, &old.hash));
+            *sum = sum.wrapping_sub(locator(&key, old.payload.hash()));
             if *sum == 0 {
                 self.sums.remove(&place.0);
             }
@@ -230,11 +257,11 @@ impl RegionView {
     }
 
     /// What is in one of 2 to the power of `log2` buckets.
-    pub(super) fn bucket(&self, log2: u32, bucket: u32) -> Vec<(Key, Arc<Entry>)> {
+    pub(super) fn bucket(&self, log2: u32, bucket: u32) -> Vec<(Key, Arc<ParsedResource>)> {
         let finer = BUCKETS_LOG2_MAX - log2.min(BUCKETS_LOG2_MAX);
         let first = u64::from(bucket) << finer;
         let past = first + (1 << finer);
-        let held = |(place, entry): (&(u16, Key), &Arc<Entry>)| (place.1, Arc::clone(entry));
+        let held = |(place, entry): (&(u16, Key), &Arc<ParsedResource>)| (place.1, Arc::clone(entry));
         // Buckets are 12 bits, so that the end of the last one still fits.
         let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(past - 1)) else {
             return Vec::new();
@@ -257,9 +284,10 @@ impl RegionView {
     }
 
     /// Where to start from for a content that is not in the log.
-    pub(super) fn learnt(&self, digest: &[u8]) -> Option<Start> {
-        let learnt = self.learnt.iter().find(|learnt| learnt.digest == *digest)?;
-        self.covers(learnt.revision).then(|| Start::Differs(Arc::clone(&learnt.keys), learnt.revision))
+    pub(super) fn learnt(&self, digest: &Digest) -> Option<Start> {
+        let Learnt { digest, revision, keys } = self.learnt.iter().find(|learnt| learnt.digest == *digest)?;
+        let from = || Start::Differs { content: *digest, keys: Arc::clone(keys), revision: *revision };
+        self.covers(*revision).then(from)
     }
 
     /// What is lacked from a place on, each key once as it is now; none where that is not remembered.
@@ -271,7 +299,7 @@ impl RegionView {
                 return Some(Cut { upserts, ..Cut::empty(position, true) });
             }
             Start::At(revision) => (&[][..], *revision),
-            Start::Differs(keys, revision) => (&keys[..], *revision),
+            Start::Differs { keys, revision, .. } => (&keys[..], *revision),
         };
         if !self.covers(revision) {
             return None;

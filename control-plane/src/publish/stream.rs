@@ -27,12 +27,12 @@ use tonic::Status;
 use tracing::debug;
 
 use super::chunk::Encoded;
-use super::fleet::{LiveNode, Seat, Waiting};
-use super::log::{Adopted, Crash};
+use super::nodes::{LiveNode, Seat};
 use super::survey::Survey;
-use super::{Base, Publisher, said};
-use crate::events::VerdictOutcome;
+use super::{Base, Publisher, sanitize};
+use crate::events::{VerdictOutcome, WaitReason};
 use crate::retry;
+use crate::store::ledger::{Adopted, Crash};
 use crate::store::micros;
 
 pub(crate) use outgoing::{Outgoing, Outgoings};
@@ -54,9 +54,9 @@ const MARK_IDLE: Duration = Duration::from_secs(5);
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// Over how long nodes spread their reconnects when we stop.
 const GOAWAY_SPREAD: Duration = Duration::from_secs(5);
-/// Refusals of a whole transaction, or answers that are none, in a row after which the stream is given up.
+/// After so many refusals of a whole transaction, or invalid reports, in a row the stream is ended.
 const REFUSALS_MOST: u32 = 3;
-/// When whoever met a place that may be free soon should come again.
+/// When a process should come again that met a place which may be free soon.
 const COME_AGAIN: Duration = Duration::from_secs(2);
 
 /// A node's stream, before its Hello.
@@ -74,31 +74,31 @@ pub(crate) struct Session<I> {
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum End {
-    #[error("node left")]
+    #[error("the node closed the stream")]
     Left,
-    #[error("control plane is stopping")]
+    #[error("the control plane is stopping")]
     Stopping,
-    #[error("another session of the same node came")]
+    #[error("a newer session of the same node took over")]
     Fenced,
     #[error(
-        "another process is connected as this node: a copied disk or machine; remove one, and let it join anew"
+        "another process is connected as this node, as after a copy of its disk or machine: stop one of them, empty its state folder and join it again"
     )]
     Clash,
-    #[error("whether another process is connected as this node could not be found out")]
+    #[error("could not find out whether another process is connected as this node; connect again")]
     PerhapsClash,
-    #[error("no Hello in time")]
+    #[error("the node sent no Hello within 10 seconds")]
     NoHello,
-    #[error("node speaks another protocol")]
+    #[error("the node speaks another version of the protocol")]
     Protocol,
-    #[error("node does not read")]
+    #[error("the node does not read what it is sent")]
     Stalled,
-    #[error("node did not answer in time")]
+    #[error("the node did not answer in time")]
     Silent,
-    #[error("node keeps refusing whole transactions")]
+    #[error("the node refused several whole transactions in a row")]
     Refusing,
-    #[error("node's answers are none to what it was asked")]
-    Odd,
-    #[error("configuration is not loaded, or was loaded anew")]
+    #[error("the node sent a position or a report that is not valid")]
+    InvalidAnswer,
+    #[error("the configuration is being loaded, connect again")]
     Reloaded,
 }
 
@@ -148,7 +148,7 @@ struct Talk {
     stands: u64,
     owes: Owes,
     diverged: Option<Box<Diverged>>,
-    waiting: Option<Waiting>,
+    waiting: Option<WaitReason>,
     /// Up to which revision it was told what was taken away, while it waits.
     restrained: u64,
     draining: bool,
@@ -194,7 +194,7 @@ where
         let Some(Some(Ok(fleet::SyncRequest { message: Some(fleet::sync_request::Message::Hello(hello)) }))) =
             hello
         else {
-            self.fail(Status::invalid_argument("the first message is Hello, within 10 seconds"));
+            self.fail(Status::invalid_argument("the first message must be Hello, within 10 seconds"));
             return End::NoHello;
         };
         if hello.protocol != 1 {
@@ -208,7 +208,7 @@ where
             End::Clash => self.fail(Status::already_exists(end.to_string())),
             End::PerhapsClash => self.fail(retry::unavailable(&end.to_string(), COME_AGAIN)),
             End::Reloaded => self.fail(Status::unavailable(end.to_string())),
-            End::NoHello | End::Protocol | End::Odd => {
+            End::NoHello | End::Protocol | End::InvalidAnswer => {
                 self.fail(Status::invalid_argument(end.to_string()));
             }
             End::Stalled | End::Silent | End::Refusing => {
@@ -219,7 +219,7 @@ where
     }
 
     async fn converse(&mut self, hello: fleet::Hello) -> End {
-        let build = said::text(&hello.build, 64);
+        let build = sanitize::text(&hello.build, 64);
         // Boxed, like all that is rare: what an idle node costs is the size of what may run next.
         let mut talk = match Box::pin(self.begin(hello)).await {
             Ok(talk) => talk,
@@ -237,19 +237,19 @@ where
 
     async fn begin(&mut self, mut hello: fleet::Hello) -> Result<Box<Talk>, End> {
         if let Some(resume) = hello.resume.take() {
-            hello.resume = Some(said::position(resume).ok_or(End::Odd)?);
+            hello.resume = Some(sanitize::position(resume).ok_or(End::InvalidAnswer)?);
         }
         let heads = self.publisher.announced.subscribe();
         let changes = self.publisher.fleet.changes();
         let node = LiveNode {
             region: self.region,
             address: self.address.clone(),
-            build: said::text(&hello.build, 64),
+            build: sanitize::text(&hello.build, 64),
             boot_id: hello.boot_id.iter().copied().take(16).collect(),
             features: features(hello.features),
             status: fleet::Status {
                 running: hello.resume.clone(),
-                standing: said::refusals(hello.standing),
+                standing: sanitize::refusals(hello.standing),
                 ..Default::default()
             },
             last_seen_at: micros(self.seams.clock.now()),
@@ -296,7 +296,7 @@ where
             marked_at: Instant::now(),
         });
         self.place(&mut talk, hello.resume).await?;
-        if let Some(tried) = hello.crash.and_then(|crash| crash.tried).and_then(said::position)
+        if let Some(tried) = hello.crash.and_then(|crash| crash.tried).and_then(sanitize::position)
             && talk.diverged.is_none()
         {
             self.crashed(tried, &boot_id).await;

@@ -12,7 +12,8 @@ use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet::{self, BucketQuery, BucketReport, Position};
 
-use super::index::{Entry, Index};
+use super::index::Index;
+use super::parsed::ParsedResource;
 use super::{Base, Publisher};
 
 /// How many resources a bucket has where that can be chosen.
@@ -57,16 +58,16 @@ pub(super) enum Step {
 
 /// An answer that is none to the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Odd {
-    #[error("report has no position")]
+pub(super) enum InvalidReport {
+    #[error("the report has no position")]
     NoPosition,
-    #[error("node moved while it was asked what it holds")]
+    #[error("the content of the node changed during the report")]
     Moved,
-    #[error("report has {0} sums")]
+    #[error("the report has {0} sums, another number than was asked for")]
     Sums(usize),
-    #[error("report lists what was not asked for, or is damaged")]
+    #[error("the report lists a resource that was not asked for, or cannot be read")]
     Held,
-    #[error("report lists more than a node holds")]
+    #[error("the report lists more resources than the node says it holds")]
     Endless,
 }
 
@@ -89,7 +90,7 @@ impl Survey {
         publisher: &Publisher,
         (region, generation): (RegionId, u64),
         report: BucketReport,
-    ) -> Result<Step, Odd> {
+    ) -> Result<Step, InvalidReport> {
         if report.query != self.query {
             return Ok(Step::Wait(self));
         }
@@ -116,10 +117,10 @@ fn sums(
     publisher: &Publisher,
     (region, generation): (RegionId, u64),
     report: BucketReport,
-) -> Result<Step, Odd> {
-    let at = report.at.ok_or(Odd::NoPosition)?;
+) -> Result<Step, InvalidReport> {
+    let at = report.at.ok_or(InvalidReport::NoPosition)?;
     if report.sums.len() != 1 << log2 {
-        return Err(Odd::Sums(report.sums.len()));
+        return Err(InvalidReport::Sums(report.sums.len()));
     }
     let index = publisher.read();
     let Some(index) = index.as_ref().filter(|index| index.generation() == generation) else {
@@ -151,22 +152,22 @@ impl Lists {
         Self { at, revision, asked, held: HashMap::new() }
     }
 
-    fn take(&mut self, log2: u32, report: BucketReport) -> Result<(), Odd> {
-        let at = report.at.ok_or(Odd::NoPosition)?;
+    fn take(&mut self, log2: u32, report: BucketReport) -> Result<(), InvalidReport> {
+        let at = report.at.ok_or(InvalidReport::NoPosition)?;
         match &self.at {
             None => self.at = Some(at),
             Some(before) if before.digest == at.digest => {}
-            Some(_) => return Err(Odd::Moved),
+            Some(_) => return Err(InvalidReport::Moved),
         }
         let most = self.at.as_ref().map_or(0, |at| at.count);
         for held in report.held {
-            let (key, hash) = read(held).ok_or(Odd::Held)?;
+            let (key, hash) = read(held).ok_or(InvalidReport::Held)?;
             if !self.asked.contains(&bucket(&key, log2)) {
-                return Err(Odd::Held);
+                return Err(InvalidReport::Held);
             }
             self.held.insert(key, hash);
             if self.held.len() as u64 > most {
-                return Err(Odd::Endless);
+                return Err(InvalidReport::Endless);
             }
         }
         Ok(())
@@ -182,7 +183,7 @@ impl Lists {
         let mut keys = Vec::new();
         let asked: Vec<u32> = std::mem::take(&mut self.asked).into_iter().collect();
         for slice in asked.chunks(SLICE) {
-            let ours: Vec<(Key, Arc<Entry>)> = {
+            let ours: Vec<(Key, Arc<ParsedResource>)> = {
                 let index = publisher.read();
                 let index = index.as_ref().filter(|index| index.generation() == generation)?;
                 let view = index.view(region);
@@ -190,7 +191,7 @@ impl Lists {
                 slice.iter().flat_map(listed).collect()
             };
             for (key, entry) in ours {
-                if self.held.remove(&key) != Some(entry.hash) {
+                if self.held.remove(&key) != Some(*entry.payload.hash()) {
                     keys.push(key);
                 }
             }

@@ -5,10 +5,13 @@ use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{Member, Role, Token, User};
 
 use super::draft::{Draft, change, stage};
+use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::removal::remove;
-use super::resource::{ListRequest, Place, same_etag, show};
-use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services, fields};
-use crate::document::{Part, Resource as _};
+use super::resource::{ListRequest, show};
+use super::scope::{Scope, live_org};
+use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services};
+use crate::document::{MaskPath, Part};
 use crate::noun::Noun;
 use crate::store::{self, Reader, Stored, Txn};
 
@@ -61,13 +64,13 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<User>>, ServiceError> {
         let wire = fields::required("user", user)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         let written = self
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
                     let found = show::<User>(txn, caller.installation(), &reference, 0).await?;
-                    if chosen.contains("disabled") && wire.disabled {
+                    if chosen.contains(&MaskPath::<User>::DISABLED) && wire.disabled {
                         stays_owned_everywhere(txn, &found.row.id).await?;
                     }
                     change(txn, caller.installation(), None, found, wire, &chosen).await
@@ -114,14 +117,14 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let user = store::resource::find(txn, Noun::User, "", &wire.user).await?;
                     let Some(user) = user else {
                         return Err(ServiceError::field("member.user", format!("no user {:?}", wire.user)));
                     };
                     wire.name.clone_from(&user.name);
                     let draft = Draft { wire, secret: None, before: None };
-                    stage(txn, unnarrowed(&at).place(&at.org.id), Some(&org.document), draft).await
+                    stage(txn, unnarrowed(&at).scope(&at.org.id), Some(&org.document), draft).await
                 })
             })
             .await?;
@@ -137,20 +140,20 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<Member>>, ServiceError> {
         let wire = fields::required("member", member)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         may_give(&at, wire.role())?;
         let written = self
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let found = member_of(txn, &at, &reference).await?;
                     may_give(&at, found.document.role())?;
                     if wire.role() < Role::Owner {
                         stays_owned(txn, &found).await?;
                     }
                     let unnarrowed = unnarrowed(&at);
-                    change(txn, unnarrowed.place(&at.org.id), Some(&org.document), found, wire, &chosen).await
+                    change(txn, unnarrowed.scope(&at.org.id), Some(&org.document), found, wire, &chosen).await
                 })
             })
             .await?;
@@ -168,12 +171,12 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    super::org::live(txn, &at.org.id).await?;
+                    live_org(txn, &at.org.id).await?;
                     let found = member_of(txn, &at, &reference).await?;
                     same_etag(&found, &etag)?;
                     may_give(&at, found.document.role())?;
                     stays_owned(txn, &found).await?;
-                    remove(txn, at.place(), Noun::Member, found.row, &[]).await.map(drop)
+                    remove(txn, at.scope(), Noun::Member, found.row, &[]).await.map(drop)
                 })
             })
             .await?;
@@ -186,7 +189,7 @@ impl Services {
         at: &OrgCaller,
         request: ListRequest,
     ) -> Result<Page<Stored<Member>>, ServiceError> {
-        self.list_in(unnarrowed(at).place(&at.org.id), request, None).await
+        self.list_in(unnarrowed(at).scope(&at.org.id), request, None).await
     }
 
     /// By the user's name or id, or the member's.
@@ -203,8 +206,8 @@ impl Services {
 struct Unnarrowed(crate::authz::Principal);
 
 impl Unnarrowed {
-    fn place<'a>(&'a self, id: &'a str) -> Place<'a> {
-        Place { id, principal: &self.0 }
+    fn scope<'a>(&'a self, id: &'a str) -> Scope<'a> {
+        Scope { org: id, principal: &self.0 }
     }
 }
 
@@ -223,7 +226,7 @@ async fn member_of(
     {
         reference = user.name;
     }
-    show(db, unnarrowed(at).place(&at.org.id), &reference, 0).await
+    show(db, unnarrowed(at).scope(&at.org.id), &reference, 0).await
 }
 
 /// Nobody gives a role that he has not himself, nor takes it. Operators may, or an organization whose owners left

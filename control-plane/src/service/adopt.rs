@@ -138,7 +138,7 @@ impl Services {
         for (at, reference) in named.iter().enumerate() {
             let field = format!("revive[{at}]");
             let row = match reference.split_once('/') {
-                Some((org, name)) => match super::org::by_reference(&self.store, org).await? {
+                Some((org, name)) => match super::scope::org(&self.store, org).await? {
                     Some(org) => store::resource::find(&self.store, Noun::Credential, &org.id, name).await?,
                     None => None,
                 },

@@ -16,6 +16,7 @@ use self::set::{Item, parse};
 use self::work::{Identified, Secrets, Work};
 use super::directory::Directory;
 use super::history::unchanged_since;
+use super::scope::live_org;
 use super::{OrgCaller, Reason, ServiceError, Services};
 use crate::document::check_owner;
 use crate::noun::Noun;
@@ -226,7 +227,7 @@ async fn plan(
     header: &wire::ApplyHeader,
     set: Vec<Item>,
 ) -> Result<wire::ApplyOutcome, ServiceError> {
-    let org = super::org::live(txn, &at.org.id).await?;
+    let org = live_org(txn, &at.org.id).await?;
     unchanged_since(txn, &org.id, header.expected_revision).await?;
     let mut directory = Directory::whole(txn, &org.id).await?;
     let mut outcome = wire::ApplyOutcome {
@@ -282,7 +283,7 @@ async fn plan(
     }
     work.finish(txn, &mut outcome).await?;
     for (noun, row) in &gone {
-        super::rules::may_change(&at.caller.principal, Some(&org.document), *noun, row)?;
+        super::rights::may_change(&at.caller.principal, Some(&org.document), *noun, row)?;
     }
     remove_pruned(txn, &org.id, gone, &mut outcome).await?;
     Ok(outcome)

@@ -62,13 +62,13 @@ impl Services {
     /// The next entries of an export: whole ones, or parts of one. Empty at the end.
     pub(crate) async fn audit_export(
         &self,
-        place: &mut ExportPlace,
+        cursor: &mut ExportCursor,
     ) -> Result<Vec<wire::AuditEntry>, ServiceError> {
         let mut entries = Vec::new();
-        let last = store_number(place.last);
-        for row in store::audit::from(&self.store, store_number(place.next), last, READ).await? {
+        let last = store_number(cursor.last);
+        for row in store::audit::from(&self.store, store_number(cursor.next), last, READ).await? {
             let number = row.rev.unsigned_abs();
-            let behind = place.behind.take();
+            let behind = cursor.behind.take();
             let behind = behind.as_ref().map(|(kind, id)| (*kind, id.as_str()));
             let changes = store::history::changes(&self.store, number, None, behind, EXPORTED).await?;
             let full = changes.len() as u64 == EXPORTED;
@@ -77,11 +77,11 @@ impl Services {
             entries.push(wire::AuditEntry { changes, ..entry_of(row) });
             if full {
                 // The rest of it comes next.
-                place.next = number;
-                place.behind = end;
+                cursor.next = number;
+                cursor.behind = end;
                 return Ok(entries);
             }
-            place.next = number + 1;
+            cursor.next = number + 1;
             // Documents are large: a message at a time is enough.
             if entries.len() >= 20 {
                 break;
@@ -135,14 +135,14 @@ impl Services {
 
 /// Where an export stands.
 #[derive(Debug)]
-pub(crate) struct ExportPlace {
+pub(crate) struct ExportCursor {
     next: u64,
     last: u64,
     /// In the entry that is next: behind this change.
     behind: Option<(i32, String)>,
 }
 
-impl ExportPlace {
+impl ExportCursor {
     /// From one revision to another; 0 for the first and the newest.
     pub(crate) fn new(from: u64, to: u64, head: u64) -> Result<Self, ServiceError> {
         let last = if to == 0 { head } else { to };

@@ -13,7 +13,8 @@ use rr_contract::wire::management::{self as wire, Credential, credential::Usage}
 use super::draft::{Draft, stage};
 use super::error::Precondition;
 use super::resource::show;
-use super::{Changed, OrgCaller, Reason, ServiceError, Services, fields, rules};
+use super::scope::live_org;
+use super::{Changed, OrgCaller, Reason, ServiceError, Services, fields, rights};
 use crate::compile::under;
 use crate::document::check_owner;
 use crate::noun::Noun;
@@ -54,15 +55,15 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let spent = store::secret::spent(txn, std::slice::from_ref(&wire.id)).await?;
                     if !spent.is_empty() {
                         return Err(ServiceError::AlreadyThere { noun: "credential", name: wire.id });
                     }
                     known_regions(txn, "credential.upstream.sealed", &org.id, row.as_ref()).await?;
                     let draft = Draft { wire, secret: row.clone(), before: None };
-                    let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
-                    rules::may_make(&at, &mut stored)?;
+                    let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
+                    rights::may_make(&at, &mut stored)?;
                     store::secret::put(txn, row.into_iter().collect());
                     Ok::<_, ServiceError>(CreatedCredential { stored, key })
                 })
@@ -140,9 +141,9 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
-                    let mut found = show::<Credential>(txn, at.place(), &request.credential, 0).await?;
-                    rules::may_change(
+                    let org = live_org(txn, &at.org.id).await?;
+                    let mut found = show::<Credential>(txn, at.scope(), &request.credential, 0).await?;
+                    rights::may_change(
                         &at.caller.principal,
                         Some(&org.document),
                         Noun::Credential,
@@ -172,7 +173,7 @@ impl Services {
                     found.document.version = next;
                     let draft =
                         Draft { wire: found.document, secret: Some(row.clone()), before: Some(found.row) };
-                    let stored = stage(txn, at.place(), Some(&org.document), draft).await?;
+                    let stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
                     store::secret::put(txn, vec![row]);
                     Ok(stored)
                 })

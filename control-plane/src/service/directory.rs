@@ -50,8 +50,8 @@ impl Directory {
         let mut directory = Self { org: org.to_owned(), ..Self::default() };
         for (noun, references) in references {
             let references: Vec<String> = references.into_iter().filter(|it| !it.is_empty()).collect();
-            let place = if is_global(noun) { "" } else { org };
-            let rows = store::resource::find_all(db, noun, place, &references).await?;
+            let within = if is_global(noun) { "" } else { org };
+            let rows = store::resource::find_all(db, noun, within, &references).await?;
             directory.add(db, noun, rows).await?;
         }
         Ok(directory)

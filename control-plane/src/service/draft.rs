@@ -1,14 +1,13 @@
 //! A resource on its way in: resolved, checked, compiled and staged, one at a time or as part of a set.
 
-use std::collections::BTreeSet;
-
 use rr_contract::model::invalid::Violations;
-use rr_contract::model::name::Name;
 use rr_contract::wire::management::Org;
 
 use super::directory::{self, Directory};
-use super::resource::{Place, same_etag};
-use super::{ServiceError, rules};
+use super::etag::same_etag;
+use super::fields::Chosen;
+use super::scope::Scope;
+use super::{ServiceError, compatibility, rights};
 use crate::compile;
 use crate::document::{self, Part, Resource};
 use crate::noun::Noun;
@@ -24,19 +23,19 @@ pub(super) struct Draft<R> {
 /// Resolves, checks and stages one resource. Nothing is staged when it is what it was.
 pub(super) async fn stage<R: Resource>(
     txn: &mut Txn,
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&Org>,
     mut draft: Draft<R>,
 ) -> Result<Stored<R>, ServiceError> {
-    let directory = directory::around(txn, place.id, &mut draft.wire).await?;
+    let directory = directory::around(txn, scope.org, &mut draft.wire).await?;
     if draft.before.is_none() {
-        free(txn, place, &mut draft.wire).await?;
+        free(txn, scope, &mut draft.wire).await?;
     }
     if R::NOUN == Noun::Credential && draft.secret.is_none() {
         draft.secret = store::secret::of(txn, draft.wire.fields().id).await?;
     }
     let mut faults = Violations::default();
-    let ready = ready(place, org, &directory, draft, R::NOUN.text(), &mut faults)?;
+    let ready = ready(scope, org, &directory, draft, R::NOUN.text(), &mut faults)?;
     faults.finish(|| Some(()))?;
     let ready = ready.ok_or_else(|| ServiceError::field(R::NOUN.text(), "is not complete"))?;
     Ok(ready.stage(txn))
@@ -65,7 +64,7 @@ impl<R: Resource> Ready<R> {
             name: put.name.clone(),
             owner: put.owner.clone(),
             rev: 0,
-            doc: rr_contract::digest::resource_hash(&put.document).to_vec(),
+            doc: put.document.hash().to_vec(),
             payload: None,
             created_at: self.before.as_ref().map_or(now, |row| row.created_at),
             updated_at: now,
@@ -78,7 +77,7 @@ impl<R: Resource> Ready<R> {
 
 /// Resolves and checks one resource against what there is. `None` when faults were noted.
 pub(super) fn ready<R: Resource>(
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&Org>,
     directory: &Directory,
     draft: Draft<R>,
@@ -91,16 +90,11 @@ pub(super) fn ready<R: Resource>(
     named(&mut wire);
     let mut document = document::kept(wire);
     let wrapped = document.clone().wrap();
-    rules::check(place, org, directory, &wrapped, prefix, &mut found)?;
+    compatibility::check(scope, org, directory, &wrapped, prefix, &mut found);
     let mut own = Violations::default();
     document.check(&mut own);
     if let Some(owner) = document.fields().owner.map(|owner| owner.clone()) {
         document::check_owner(&owner, "owner", &mut own);
-    }
-    if matches!(R::NOUN, Noun::Region | Noun::User)
-        && let Some(name) = document.fields().name
-    {
-        own.take("name", name.parse::<Name>());
     }
     if let Err(invalid) = own.finish(|| Some(())) {
         compile::add_under(prefix, &invalid, &mut found);
@@ -118,9 +112,9 @@ pub(super) fn ready<R: Resource>(
         }
         return Ok(None);
     }
-    rules::sealed_everywhere(org, directory, &wrapped)?;
-    let (hash, bytes) = document::encode(&wrapped);
-    if before.as_ref().is_some_and(|row| row.doc == hash) {
+    compatibility::sealed_everywhere(org, directory, &wrapped)?;
+    let encoded = document::encode(&wrapped);
+    if before.as_ref().is_some_and(|row| row.doc == encoded.hash()) {
         return Ok(Some(Ready { document, put: None, before }));
     }
     let mut links: Vec<(Part, Noun, String)> =
@@ -131,15 +125,15 @@ pub(super) fn ready<R: Resource>(
     let id = fields.id.clone();
     let put = Put {
         noun: R::NOUN,
-        org: place.id.to_owned(),
+        org: scope.org.to_owned(),
         name: fields.name.map_or_else(|| id.clone(), |name| name.clone()),
         owner: fields.owner.map_or_else(String::new, |owner| owner.clone()),
         id,
-        document: bytes,
+        document: encoded,
         payload,
         links,
         before: before.clone(),
-        created_by: place.principal.maker().to_owned(),
+        created_by: scope.principal.maker().to_owned(),
     };
     Ok(Some(Ready { document, put: Some(put), before }))
 }
@@ -159,11 +153,11 @@ pub(super) fn named<R: Resource>(wire: &mut R) {
 }
 
 /// Nothing bears the name yet.
-async fn free<R: Resource>(txn: &Txn, place: Place<'_>, wire: &mut R) -> Result<(), ServiceError> {
+async fn free<R: Resource>(txn: &Txn, scope: Scope<'_>, wire: &mut R) -> Result<(), ServiceError> {
     let fields = wire.fields();
     let id = fields.id.clone();
     let name = fields.name.map(|name| name.clone()).unwrap_or_default();
-    if !name.is_empty() && store::resource::find(txn, R::NOUN, place.id, &name).await?.is_some() {
+    if !name.is_empty() && store::resource::find(txn, R::NOUN, scope.org, &name).await?.is_some() {
         return Err(ServiceError::AlreadyThere { noun: R::NOUN.title(), name });
     }
     if store::resource::by_id(txn, R::NOUN, &id).await?.is_some() {
@@ -175,19 +169,47 @@ async fn free<R: Resource>(txn: &Txn, place: Place<'_>, wire: &mut R) -> Result<
 /// Takes chosen fields over and stages the result.
 pub(super) async fn change<R: Resource>(
     txn: &mut Txn,
-    place: Place<'_>,
+    scope: Scope<'_>,
     org: Option<&Org>,
     mut found: Stored<R>,
     mut wire: R,
-    chosen: &BTreeSet<&'static str>,
+    chosen: &Chosen<R>,
 ) -> Result<Stored<R>, ServiceError> {
     same_etag(&found, wire.fields().etag)?;
-    rules::may_change(place.principal, org, R::NOUN, &found.row)?;
+    rights::may_change(scope.principal, org, R::NOUN, &found.row)?;
     let before = found.document.clone();
-    for field in chosen {
-        found.document.take(field, &wire);
-    }
-    rules::may_name(txn, place, Some(before), found.document.clone()).await?;
+    chosen.apply(&mut found.document, &wire);
+    rights::may_name(txn, scope, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
-    stage(txn, place, org, draft).await
+    stage(txn, scope, org, draft).await
+}
+
+/// Stages a resource that is changed by ourselves and refers to nothing new.
+pub(super) fn restage<R: Resource>(
+    txn: &mut Txn,
+    row: resource_row::Model,
+    document: R,
+    name: String,
+) -> Result<Stored<R>, ServiceError> {
+    let mut document = document::kept(document);
+    let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
+    let wrapped = document.clone().wrap();
+    let payload = compile::payload(&wrapped, None)?;
+    let encoded = document::encode(&wrapped);
+    let doc = encoded.hash().to_vec();
+    let put = Put {
+        noun: R::NOUN,
+        id: row.id.clone(),
+        org: row.org.clone(),
+        name: name.clone(),
+        owner: row.owner.clone(),
+        document: encoded,
+        payload,
+        links,
+        created_by: row.created_by.clone(),
+        before: Some(row.clone()),
+    };
+    txn.put(put);
+    let row = resource_row::Model { name, doc, updated_at: txn.now(), ..row };
+    Ok(Stored { row, document })
 }

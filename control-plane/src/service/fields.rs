@@ -1,12 +1,11 @@
 //! What input fields have in common: required messages, output-only fields, update masks, times.
 
-use std::collections::BTreeSet;
-
 use pbjson_types::Timestamp;
 use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
 
 use super::{OrgRow, ServiceError};
+use crate::document::{MaskPath, Resource};
 use crate::store::micros;
 
 /// The message that a call is about.
@@ -31,31 +30,50 @@ pub(super) fn is_same_org(said: &str, org: &OrgRow) -> bool {
 
 pub(super) const ANOTHER_ORG: &str = "is another organization than the path names";
 
-/// The fields that an update is about: those that the mask names, or, without one, those that are not empty.
-pub(super) fn masked(
-    mask: Option<FieldMask>,
-    fields: &[(&'static str, bool)],
-) -> Result<BTreeSet<&'static str>, ServiceError> {
-    let names = || fields.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let chosen: BTreeSet<&'static str> = match mask {
-        Some(mask) if !mask.paths.is_empty() => mask
-            .paths
-            .iter()
-            .map(|path| {
-                fields.iter().find(|(name, _)| name == path).map(|(name, _)| *name).ok_or_else(|| {
-                    ServiceError::field("update_mask", format!("{path:?} is none of {}", names()))
+/// The paths of an update: those that the mask names, or, without one, those at which the message has a value.
+#[derive(Debug)]
+pub(super) struct Chosen<R: 'static>(Vec<&'static MaskPath<R>>);
+
+impl<R: Resource> Chosen<R> {
+    pub(super) fn of(mask: Option<FieldMask>, wire: &R) -> Result<Self, ServiceError> {
+        let names = || R::MASK.iter().map(|it| it.path).collect::<Vec<_>>().join(", ");
+        let chosen: Vec<&MaskPath<R>> = match mask {
+            Some(mask) if !mask.paths.is_empty() => mask
+                .paths
+                .iter()
+                .map(|path| {
+                    R::MASK.iter().find(|it| it.path == path).ok_or_else(|| {
+                        ServiceError::field("update_mask", format!("{path:?} is none of {}", names()))
+                    })
                 })
-            })
-            .collect::<Result<_, _>>()?,
-        _ => fields.iter().filter(|(_, said)| *said).map(|(name, _)| *name).collect(),
-    };
-    if chosen.is_empty() {
-        return Err(ServiceError::field(
-            "update_mask",
-            format!("nothing to change: name some of {}", names()),
-        ));
+                .collect::<Result<_, _>>()?,
+            _ => R::MASK.iter().filter(|it| (it.is_set)(wire)).collect(),
+        };
+        if chosen.is_empty() {
+            return Err(ServiceError::field(
+                "update_mask",
+                format!("nothing to change: name some of {}", names()),
+            ));
+        }
+        if let Some(unset) = chosen.iter().find(|it| it.needs_value && !(it.is_set)(wire)) {
+            return Err(ServiceError::field(
+                format!("{}.{}", R::NOUN.text(), unset.path),
+                "is named by the mask and not said",
+            ));
+        }
+        Ok(Self(chosen))
     }
-    Ok(chosen)
+
+    pub(super) fn contains(&self, path: &MaskPath<R>) -> bool {
+        self.0.iter().any(|it| it.path == path.path)
+    }
+
+    /// Copies what was chosen from one message into another.
+    pub(super) fn apply(&self, to: &mut R, from: &R) {
+        for path in &self.0 {
+            (path.apply)(to, from);
+        }
+    }
 }
 
 /// A time as rows have it.
@@ -68,21 +86,26 @@ pub(super) fn time_row(field: &str, time: Option<&Timestamp>) -> Result<Option<i
 
 #[cfg(test)]
 mod tests {
+    use rr_contract::wire::management::Target;
+
     use super::*;
 
-    const FIELDS: [(&str, bool); 2] = [("base_url", true), ("danger_plaintext", false)];
+    fn masked(mask: Option<FieldMask>) -> Result<Vec<&'static str>, ServiceError> {
+        let wire = Target { base_url: "https://api.example.com".into(), ..Target::default() };
+        Chosen::of(mask, &wire).map(|chosen| chosen.0.iter().map(|it| it.path).collect())
+    }
 
     #[test]
     fn a_mask_names_what_changes_and_without_one_it_is_what_was_said() {
         let mask = FieldMask { paths: vec!["danger_plaintext".into()] };
-        assert_eq!(masked(Some(mask), &FIELDS).expect("known"), ["danger_plaintext"].into());
-        assert_eq!(masked(None, &FIELDS).expect("one is said"), ["base_url"].into());
+        assert_eq!(masked(Some(mask)).expect("known"), ["danger_plaintext"]);
+        assert_eq!(masked(None).expect("one is said"), ["base_url"]);
     }
 
     #[test]
     fn an_unknown_path_is_refused_by_name() {
         let mask = FieldMask { paths: vec!["nmae".into()] };
-        let refused = masked(Some(mask), &FIELDS).expect_err("unknown").to_string();
+        let refused = masked(Some(mask)).expect_err("unknown").to_string();
         assert!(refused.contains("nmae") && refused.contains("base_url"), "{refused}");
     }
 }

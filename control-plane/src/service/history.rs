@@ -6,7 +6,8 @@ use prost::Message as _;
 use rr_contract::model::time;
 use rr_contract::wire::management::{self as wire, Document, Org};
 
-use super::resource::{Place, show};
+use super::resource::show;
+use super::scope::Scope;
 use super::{OrgCaller, Page, PageRequest, Reason, ServiceError, Services};
 use crate::noun::Noun;
 use crate::store::history::Span;
@@ -26,8 +27,8 @@ impl Services {
         let mut principal = at.caller.principal.clone();
         principal.resources.clear();
         // Its history is its own.
-        let place = Place { id: &at.org.id, principal: &principal };
-        show(&self.store, place, &at.org.id, revision).await
+        let scope = Scope { org: &at.org.id, principal: &principal };
+        show(&self.store, scope, &at.org.id, revision).await
     }
 
     /// Newest first.

@@ -5,9 +5,9 @@ use rr_contract::seal::node_token::NodeTokenStatement;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::{NodeToken, Region};
 
-use super::draft::{Draft, stage};
-use super::org::restage;
-use super::resource::{ListRequest, same_etag, show};
+use super::draft::{Draft, restage, stage};
+use super::etag::same_etag;
+use super::resource::{ListRequest, show};
 use super::{Caller, Changed, Page, ServiceError, Services, fields};
 use crate::compile::under;
 use crate::store::{self, Stored, micros, node::NodeTokenEntry, time_of};

@@ -51,15 +51,15 @@ impl Services {
         Ok(store::notification::mark(&self.store, org.to_owned(), ids).await?)
     }
 
-    /// Those that came after a place, oldest first; the place moves behind them.
+    /// Those that came after a cursor, oldest first; the cursor moves behind them.
     pub(crate) async fn notification_news(
         &self,
         org: &str,
-        place: &mut (i64, String),
+        cursor: &mut (i64, String),
     ) -> Result<Vec<wire::Notification>, ServiceError> {
-        let rows = store::notification::after(&self.store, org, place.0, &place.1, READ).await?;
+        let rows = store::notification::after(&self.store, org, cursor.0, &cursor.1, READ).await?;
         if let Some(last) = rows.last() {
-            *place = (last.created_at, last.id.clone());
+            *cursor = (last.created_at, last.id.clone());
         }
         Ok(rows.into_iter().map(encode).collect())
     }

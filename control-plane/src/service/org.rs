@@ -6,45 +6,22 @@ use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{self as wire, Org, Role};
 
-use super::draft::{Draft, change, stage};
+use super::draft::{Draft, change, restage, stage};
+use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::plan::change as told;
-use super::resource::{ListRequest, Place, same_etag, show};
-use super::{Caller, Changed, OrgCaller, OrgRow, Page, Plan, Removal, ServiceError, Services, fields};
-use crate::authz::Least;
+use super::resource::{ListRequest, show};
+use super::scope::{Scope, live_org};
+use super::{Caller, Changed, OrgCaller, Page, Plan, Removal, ServiceError, Services};
+use crate::authz::{self, Least};
 use crate::compile;
-use crate::document::{self, Resource as _};
+use crate::document::{self, MaskPath, Resource as _};
 use crate::noun::Noun;
-use crate::store::{self, Put, Reader, Stored, Txn, time_of};
+use crate::payload::Hashed;
+use crate::store::{self, Put, Stored, Txn, time_of};
 
 /// How long a deleted organization can be brought back.
 pub(super) const HIDDEN_FOR: Duration = Duration::from_secs(30 * 86_400);
-
-impl From<Stored<Org>> for OrgRow {
-    fn from(stored: Stored<Org>) -> Self {
-        Self {
-            id: stored.row.id.clone(),
-            name: stored.row.name.clone(),
-            row: stored.row,
-            document: stored.document,
-        }
-    }
-}
-
-/// By name or id, unless it is deleted.
-pub(crate) async fn by_reference(
-    db: &impl Reader,
-    reference: &str,
-) -> Result<Option<OrgRow>, store::StoreError> {
-    let found = store::resource::read::<Org>(db, "", reference).await?;
-    Ok(found.filter(|org| org.document.deleted_at.is_none()).map(OrgRow::from))
-}
-
-/// An organization as a write finds it: it may have changed or gone since the caller was let in.
-pub(super) async fn live(db: &impl Reader, id: &str) -> Result<OrgRow, ServiceError> {
-    by_reference(db, id)
-        .await?
-        .ok_or_else(|| ServiceError::NotFound { noun: "organization", name: id.to_owned() })
-}
 
 impl Services {
     /// Makes an organization, and its maker the owner.
@@ -89,7 +66,7 @@ impl Services {
         };
         let mut principal = caller.principal.clone();
         principal.resources.clear();
-        self.list_in(Place { id: "", principal: &principal }, request, among).await
+        self.list_in(Scope { org: "", principal: &principal }, request, among).await
     }
 
     /// Changes an organization; some fields are the operators' alone.
@@ -100,9 +77,10 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<Org>>, ServiceError> {
         let wire = fields::required("org", org)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         // Or a tenant that does not pay could lift its own suspension.
-        let theirs = chosen.contains("suspended") || chosen.contains("allowed_regions");
+        let theirs = chosen.contains(&MaskPath::<Org>::SUSPENDED)
+            || chosen.contains(&MaskPath::<Org>::ALLOWED_REGIONS);
         if theirs && !at.caller.principal.operator {
             return Err(ServiceError::Role(Least::Operator));
         }
@@ -110,8 +88,8 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    live(txn, &at.org.id).await?;
-                    let everywhere = Place { id: "", principal: &unnarrowed(&at) };
+                    live_org(txn, &at.org.id).await?;
+                    let everywhere = Scope { org: "", principal: &unnarrowed(&at) };
                     let found = show::<Org>(txn, everywhere, &at.org.id, 0).await?;
                     change(txn, everywhere, None, found, wire, &chosen).await
                 })
@@ -130,7 +108,7 @@ impl Services {
             .store
             .write(at.author().rehearsing(wanted.dry_run), move |txn| {
                 Box::pin(async move {
-                    let org = live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     let found = Stored { row: org.row, document: org.document };
                     same_etag(&found, &wanted.etag)?;
                     let plan = hidden_with(txn, &found.row).await?;
@@ -189,7 +167,7 @@ impl Services {
             let id = org.row.id;
             let written = self
                 .store
-                .write(store::Author::system("OrgService.DeleteOrg"), move |txn| {
+                .write(store::Author::system(authz::DELETE_ORG.call), move |txn| {
                     Box::pin(async move { purge(txn, &id, now).await })
                 })
                 .await?;
@@ -216,8 +194,8 @@ async fn hidden_with(txn: &Txn, org: &store::resource_row::Model) -> Result<Plan
 }
 
 /// Calls about an organization itself are not about its resources.
-fn unnarrowed(at: &OrgCaller) -> crate::authz::Principal {
-    crate::authz::Principal { resources: Vec::new(), ..at.caller.principal.clone() }
+fn unnarrowed(at: &OrgCaller) -> authz::Principal {
+    authz::Principal { resources: Vec::new(), ..at.caller.principal.clone() }
 }
 
 fn hidden_long_enough(org: &Org, now: i64) -> bool {
@@ -269,39 +247,10 @@ async fn make_owner(txn: &mut Txn, caller: &Caller, org: &str, member: String) -
         role: Role::Owner.into(),
         ..Default::default()
     };
-    let place = Place { id: org, principal };
+    let scope = Scope { org: org, principal };
     let draft = Draft { wire: document, secret: None, before: None };
-    stage(txn, place, None, draft).await?;
+    stage(txn, scope, None, draft).await?;
     Ok(())
-}
-
-/// Stages a resource that is changed by ourselves and refers to nothing new.
-pub(super) fn restage<R: document::Resource>(
-    txn: &mut Txn,
-    row: store::resource_row::Model,
-    document: R,
-    name: String,
-) -> Result<Stored<R>, ServiceError> {
-    let mut document = document::kept(document);
-    let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
-    let wrapped = document.clone().wrap();
-    let payload = compile::payload(&wrapped, None)?;
-    let (hash, bytes) = document::encode(&wrapped);
-    let put = Put {
-        noun: R::NOUN,
-        id: row.id.clone(),
-        org: row.org.clone(),
-        name: name.clone(),
-        owner: row.owner.clone(),
-        document: bytes,
-        payload,
-        links,
-        created_by: row.created_by.clone(),
-        before: Some(row.clone()),
-    };
-    txn.put(put);
-    let row = store::resource_row::Model { name, doc: hash.to_vec(), updated_at: txn.now(), ..row };
-    Ok(Stored { row, document })
 }
 
 /// Sends nodes everything of an organization, or takes everything back from them. No document changes.
@@ -339,7 +288,7 @@ async fn publish_all(txn: &mut Txn, org: &str, sent: bool) -> Result<(), Service
                 org: row.org.clone(),
                 name: row.name.clone(),
                 owner: row.owner.clone(),
-                document: bytes.clone(),
+                document: Hashed::of(bytes.clone()),
                 payload,
                 links,
                 created_by: row.created_by.clone(),

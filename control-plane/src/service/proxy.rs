@@ -3,7 +3,7 @@
 use rr_contract::model::id::RegionId;
 use rr_contract::wire::management::{Proxy, Region};
 
-use super::resource::shown;
+use super::etag::shown;
 use super::{OrgRow, ServiceError, Services};
 use crate::noun::Noun;
 use crate::store::{self, Stored};

@@ -6,20 +6,16 @@ use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::Region;
 
 use super::draft::{Draft, change, stage};
+use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::removal::remove;
-use super::resource::{ListRequest, Place, same_etag, show};
-use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services, fields};
+use super::resource::{ListRequest, show};
+use super::scope::Scope;
+use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::Principal;
 use crate::compile::under;
 use crate::noun::Noun;
 use crate::store::{self, Reader, StoreError, Stored};
-
-impl Caller {
-    /// Where what belongs to the installation is.
-    pub(super) fn installation(&self) -> Place<'_> {
-        Place { id: "", principal: &self.principal }
-    }
-}
 
 /// By name or id, whosoever it is.
 pub(crate) async fn by_reference(
@@ -101,7 +97,7 @@ impl Services {
         };
         // A token that is for some resources still sees where they are served.
         let principal = Principal { resources: Vec::new(), ..caller.principal.clone() };
-        self.list_in(Place { id: "", principal: &principal }, request, among).await
+        self.list_in(Scope { org: "", principal: &principal }, request, among).await
     }
 
     /// Changes the fields that the mask names.
@@ -112,10 +108,8 @@ impl Services {
         region: Option<Region>,
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<Region>>, ServiceError> {
-        use crate::document::Resource as _;
-
         let wire = fields::required("region", region)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
+        let chosen = Chosen::of(mask, &wire)?;
         let written = self
             .store
             .write(caller.author(), move |txn| {

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 
 use rr_contract::wire::management as wire;
 
+use super::draft::restage;
 use super::error::Precondition;
-use super::org::restage;
 use super::plan::{CREDENTIAL_STAYS_GONE, NO_ROLLBACK, Plan, change, names_what_stays_gone};
-use super::resource::Place;
-use super::{Reason, ServiceError, rules};
+use super::scope::{self, Scope};
+use super::{Reason, ServiceError, rights};
 use crate::document::Part;
 use crate::noun::Noun;
 use crate::store::{self, Stored, Txn, resource_row};
@@ -40,21 +40,21 @@ struct Going {
 /// staged, the resource itself first.
 pub(super) async fn remove(
     txn: &mut Txn,
-    place: Place<'_>,
+    scope: Scope<'_>,
     noun: Noun,
     row: resource_row::Model,
     cascade: &[String],
 ) -> Result<Plan, ServiceError> {
     let (name, id) = (row.name.clone(), row.id.clone());
-    let org = match place.id {
+    let org = match scope.org {
         "" => None,
-        id => super::org::by_reference(txn, id).await?,
+        id => scope::org(txn, id).await?,
     };
     let org = org.as_ref().map(|org| &org.document);
     let mut known: BTreeSet<(Noun, String)> = BTreeSet::from([(noun, id.clone())]);
     let irreversible = match noun {
         Noun::Credential => CREDENTIAL_STAYS_GONE,
-        _ if place.id.is_empty() => NO_ROLLBACK,
+        _ if scope.org.is_empty() => NO_ROLLBACK,
         _ => "",
     };
     let mut going = vec![Going { noun, row, irreversible: irreversible.to_owned() }];
@@ -83,12 +83,12 @@ pub(super) async fn remove(
             if part == Part::Caller
                 && let Some(proxy) = without_caller(txn, &row, &id).await?
             {
-                rules::may_detach(place, org, &row)?;
+                rights::may_detach(scope, org, &row)?;
                 staying.push((proxy, format!("loses caller credential {name:?} and keeps the others")));
                 continue;
             }
             if !part.goes_along() {
-                rules::may_take(place, org, user, &row)?;
+                rights::may_take(scope, org, user, &row)?;
             }
             going.push(Going { noun: user, row, irreversible: irreversible.clone() });
         }
@@ -101,7 +101,7 @@ pub(super) async fn remove(
     let credentials: Vec<String> =
         going.iter().filter(|it| it.noun == Noun::Credential).map(|it| it.row.id.clone()).collect();
     if !credentials.is_empty() {
-        store::secret::retire(txn, place.id, credentials);
+        store::secret::retire(txn, scope.org, credentials);
     }
     for Going { noun, row, irreversible } in going {
         let told = change(wire::ChangeAction::Delete, noun, &row.id, &row.name);

@@ -1,22 +1,23 @@
 //! What all nouns have in common: making, reading, listing, changing and removing one.
 //!
-//! A noun's own rules are in its own file and in [`super::rules`]. A write reads, checks and stages; it is the store
-//! that numbers and keeps it.
+//! What holds for one noun alone is in its own file. A write reads, checks and stages; the store numbers and keeps it.
 
-use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
 
 use super::directory;
 use super::draft::{Draft, change, stage};
+use super::etag::same_etag;
+use super::fields::{self, Chosen};
 use super::removal::remove;
+use super::scope::{Scope, live_org};
 use super::{
-    Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, fields, filter, rules,
+    Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, list_filter, rights,
 };
 use crate::authz::Principal;
 use crate::document::Resource;
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort, Term};
-use crate::store::{self, Reader, Stored, resource_row, time_of};
+use crate::store::{self, Reader, Stored, resource_row};
 
 /// What a list call asks for.
 #[derive(Debug, Default)]
@@ -25,20 +26,6 @@ pub(crate) struct ListRequest {
     pub(crate) page_token: String,
     pub(crate) filter: String,
     pub(crate) order_by: String,
-}
-
-/// Where a resource belongs: an organization, or the installation.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    /// Empty for the installation.
-    pub(super) id: &'a str,
-    pub(super) principal: &'a Principal,
-}
-
-impl OrgCaller {
-    pub(super) fn place(&self) -> Place<'_> {
-        Place { id: &self.org.id, principal: &self.caller.principal }
-    }
 }
 
 impl Services {
@@ -55,14 +42,14 @@ impl Services {
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     belongs(&mut wire, &org)?;
                     *wire.fields().id = id;
-                    rules::defaults(&mut wire, &org);
-                    rules::may_name(txn, at.place(), None, wire.clone()).await?;
+                    wire.inherit(&org.document);
+                    rights::may_name(txn, at.scope(), None, wire.clone()).await?;
                     let draft = Draft { wire, secret: None, before: None };
-                    let mut stored = stage(txn, at.place(), Some(&org.document), draft).await?;
-                    rules::may_make(&at, &mut stored)?;
+                    let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
+                    rights::may_make(&at, &mut stored)?;
                     Ok::<_, ServiceError>(stored)
                 })
             })
@@ -77,7 +64,7 @@ impl Services {
         reference: &str,
         revision: u64,
     ) -> Result<Stored<R>, ServiceError> {
-        show(&self.store, at.place(), reference, revision).await
+        show(&self.store, at.scope(), reference, revision).await
     }
 
     /// Of one organization.
@@ -86,22 +73,22 @@ impl Services {
         at: &OrgCaller,
         request: ListRequest,
     ) -> Result<Page<Stored<R>>, ServiceError> {
-        self.list_in(at.place(), request, None).await
+        self.list_in(at.scope(), request, None).await
     }
 
     /// Of an organization or of the installation; all, or those among some.
     pub(super) async fn list_in<R: Resource>(
         &self,
-        place: Place<'_>,
+        scope: Scope<'_>,
         request: ListRequest,
         among: Option<Vec<String>>,
     ) -> Result<Page<Stored<R>>, ServiceError> {
         let page = PageRequest::parse(request.page_size, &request.page_token)?;
-        let (sort, descending) = filter::order(&request.order_by)?;
-        let filter = filter::parse(&request.filter)?;
+        let (sort, descending) = list_filter::order(&request.order_by)?;
+        let filter = list_filter::parse(&request.filter)?;
         let mut terms = filter.terms;
         for reference in filter.uses {
-            terms.push(Term::Uses(self.named(place.id, &reference).await?));
+            terms.push(Term::Uses(self.named(scope.org, &reference).await?));
         }
         let behind = match page.cursor::<3>()? {
             Some([way, key, id]) if way == cursor_kind(sort, descending) => {
@@ -116,12 +103,12 @@ impl Services {
             return Err(ServiceError::field("page_token", "is not one that a list call answered"));
         }
         let query = Query {
-            org: place.id.to_owned(),
+            org: scope.org.to_owned(),
             terms,
             sort,
             descending,
             behind,
-            among: narrowed(place.principal, R::NOUN, among),
+            among: narrowed(scope.principal, R::NOUN, among),
             limit: page.limit(),
         };
         let rows = store::resource::list(&self.store, R::NOUN, query).await?;
@@ -135,9 +122,9 @@ impl Services {
     /// The ids that a name or id may stand for.
     async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
         let mut ids = Vec::new();
-        for noun in filter::nouns_of(reference) {
-            let place = if directory::is_global(noun) { "" } else { org };
-            let found = store::resource::find(&self.store, noun, place, reference).await?;
+        for noun in list_filter::nouns_of(reference) {
+            let within = if directory::is_global(noun) { "" } else { org };
+            let found = store::resource::find(&self.store, noun, within, reference).await?;
             ids.extend(found.map(|row| row.id));
         }
         Ok(ids)
@@ -152,16 +139,15 @@ impl Services {
         mask: Option<FieldMask>,
     ) -> Result<Changed<Stored<R>>, ServiceError> {
         let mut wire = fields::required(R::NOUN.text(), wire)?;
-        let chosen = fields::masked(mask, &wire.masked())?;
-        rules::said(&wire, &chosen)?;
+        let chosen = Chosen::of(mask, &wire)?;
         let written = self
             .store
             .write(at.author(), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
+                    let org = live_org(txn, &at.org.id).await?;
                     belongs(&mut wire, &org)?;
-                    let found = show::<R>(txn, at.place(), &reference, 0).await?;
-                    change(txn, at.place(), Some(&org.document), found, wire, &chosen).await
+                    let found = show::<R>(txn, at.scope(), &reference, 0).await?;
+                    change(txn, at.scope(), Some(&org.document), found, wire, &chosen).await
                 })
             })
             .await?;
@@ -178,11 +164,11 @@ impl Services {
             .store
             .write(at.author().rehearsing(wanted.dry_run), move |txn| {
                 Box::pin(async move {
-                    let org = super::org::live(txn, &at.org.id).await?;
-                    let found = show::<R>(txn, at.place(), &wanted.reference, 0).await?;
+                    let org = live_org(txn, &at.org.id).await?;
+                    let found = show::<R>(txn, at.scope(), &wanted.reference, 0).await?;
                     same_etag(&found, &wanted.etag)?;
-                    rules::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
-                    let plan = remove(txn, at.place(), R::NOUN, found.row, &wanted.cascade).await?;
+                    rights::may_change(&at.caller.principal, Some(&org.document), R::NOUN, &found.row)?;
+                    let plan = remove(txn, at.scope(), R::NOUN, found.row, &wanted.cascade).await?;
                     plan.is_what_was_shown(&wanted.expected_plan)?;
                     Ok::<_, ServiceError>(plan)
                 })
@@ -220,17 +206,17 @@ fn narrowed(principal: &Principal, noun: Noun, among: Option<Vec<String>>) -> Op
 /// By name or id, as it is or as it was at a revision.
 pub(super) async fn show<R: Resource>(
     db: &impl Reader,
-    place: Place<'_>,
+    scope: Scope<'_>,
     reference: &str,
     revision: u64,
 ) -> Result<Stored<R>, ServiceError> {
     let missing = || ServiceError::NotFound { noun: R::NOUN.title(), name: reference.to_owned() };
     if revision != 0 {
-        return past(db, place, reference, revision).await?.ok_or_else(missing);
+        return past(db, scope, reference, revision).await?.ok_or_else(missing);
     }
-    let found = store::resource::read::<R>(db, place.id, reference).await?;
+    let found = store::resource::read::<R>(db, scope.org, reference).await?;
     let mut found = found.ok_or_else(missing)?;
-    if !rules::is_for(place.principal, &mut found) {
+    if !rights::is_for(scope.principal, &mut found) {
         return Err(missing());
     }
     Ok(found)
@@ -238,7 +224,7 @@ pub(super) async fn show<R: Resource>(
 
 async fn past<R: Resource>(
     db: &impl Reader,
-    place: Place<'_>,
+    scope: Scope<'_>,
     reference: &str,
     revision: u64,
 ) -> Result<Option<Stored<R>>, ServiceError> {
@@ -255,7 +241,7 @@ async fn past<R: Resource>(
             format!("is not kept any more: the oldest is {}", head.floor),
         ));
     }
-    let Some(change) = store::history::at_revision(db, R::NOUN, place.id, reference, revision).await? else {
+    let Some(change) = store::history::at_revision(db, R::NOUN, scope.org, reference, revision).await? else {
         return Ok(None);
     };
     let at = store::history::revision(db, change.rev.unsigned_abs()).await?;
@@ -274,7 +260,7 @@ async fn past<R: Resource>(
         created_by: String::new(),
     };
     let mut found = store::resource::with_document(db, row).await?;
-    Ok(rules::is_for(place.principal, &mut found).then_some(found))
+    Ok(rights::is_for(scope.principal, &mut found).then_some(found))
 }
 
 /// An organization inside a body: the path's, or none.
@@ -283,45 +269,4 @@ fn belongs<R: Resource>(wire: &mut R, org: &super::OrgRow) -> Result<(), Service
     fields::same_org(&format!("{}.org", R::NOUN.text()), said, org)?;
     org.id.clone_into(said);
     Ok(())
-}
-
-/// What a resource bears that changes with it.
-pub(crate) fn etag(row: &resource_row::Model) -> String {
-    use std::fmt::Write as _;
-
-    row.doc.iter().take(12).fold(String::with_capacity(24), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
-}
-
-/// The caller changes what he has seen.
-pub(super) fn same_etag<R: Resource>(found: &Stored<R>, given: &str) -> Result<(), ServiceError> {
-    let current = etag(&found.row);
-    // As HTTP writes it, too.
-    let bare = given.trim_start_matches("W/").trim_matches('"');
-    if bare.is_empty() || bare == current {
-        return Ok(());
-    }
-    Err(ServiceError::Stale {
-        noun: R::NOUN.title(),
-        name: found.row.name.clone(),
-        given: given.to_owned(),
-        current,
-        value: Box::new(shown(found.clone()).wrap()),
-    })
-}
-
-/// A resource as callers see it.
-pub(crate) fn shown<R: Resource>(stored: Stored<R>) -> R {
-    let Stored { row, mut document } = stored;
-    let at = |micros| Some(time::timestamp(time_of(micros)));
-    let fields = document.fields();
-    *fields.etag = etag(&row);
-    *fields.created_at = at(row.created_at);
-    if let Some(updated_at) = fields.updated_at {
-        *updated_at = at(row.updated_at);
-    }
-    *fields.created_by = row.created_by;
-    document
 }

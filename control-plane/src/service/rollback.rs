@@ -13,7 +13,8 @@ use super::directory::Directory;
 use super::draft::{Draft, ready};
 use super::history::{READ, document_of, documents, reached, unchanged_since};
 use super::plan::{CREDENTIAL_STAYS_GONE, Plan, change, names_what_stays_gone};
-use super::{OrgCaller, Reason, ServiceError, Services, rules};
+use super::scope::live_org;
+use super::{OrgCaller, Reason, ServiceError, Services, compatibility};
 use crate::document::{Part, Resource, each};
 use crate::noun::Noun;
 use crate::store::history::Span;
@@ -49,7 +50,7 @@ async fn rollback(
     at: &OrgCaller,
     request: &wire::RollbackOrgRequest,
 ) -> Result<wire::RollbackOrgResponse, ServiceError> {
-    let org = super::org::live(txn, &at.org.id).await?;
+    let org = live_org(txn, &at.org.id).await?;
     unchanged_since(txn, &org.id, request.expected_revision).await?;
     let mut spans = Vec::new();
     let mut next: Option<(i32, String)> = None;
@@ -202,7 +203,7 @@ pub(super) fn put_of<R: Resource>(
 ) -> Result<Option<store::Put>, ServiceError> {
     let prefix = format!("{}[{}]", R::NOUN.collection(), resource.clone().fields().id);
     let draft = Draft { wire: resource, secret, before };
-    Ok(ready(at.place(), Some(org), directory, draft, &prefix, faults)?.and_then(|ready| ready.put))
+    Ok(ready(at.scope(), Some(org), directory, draft, &prefix, faults)?.and_then(|ready| ready.put))
 }
 
 async fn secrets_of(
@@ -320,7 +321,7 @@ fn dangles(
         return missing;
     }
     if let document::Resource::Proxy(proxy) = resource {
-        let regions = rules::not_sealed_to(directory, proxy);
+        let regions = compatibility::not_sealed_to(directory, proxy);
         if !regions.is_empty() {
             return Some(format!("its upstream credential is not sealed to {}", regions.join(", ")));
         }

@@ -7,11 +7,11 @@ use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Role, Token};
 
-use super::draft::{Draft, stage};
-use super::org::restage;
-use super::resource::{Place, same_etag};
+use super::draft::{Draft, restage, stage};
+use super::etag::same_etag;
+use super::scope::{self, Scope};
 use super::{Caller, Changed, Page, PageRequest, ServiceError, Services, fields};
-use crate::authz::{Principal, TABLE};
+use crate::authz::{Principal, TABLE, service_of};
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort};
 use crate::store::{self, Reader, Stored, Txn, time_of, token_row};
@@ -87,9 +87,9 @@ impl Services {
                     if store::token::by_hash(txn, &hash).await?.is_some() {
                         return Err(ServiceError::field("secret_hash", "is that of another token"));
                     }
-                    let place = Place { id: "", principal: maker };
+                    let scope = Scope { org: "", principal: maker };
                     let draft = Draft { wire, secret: None, before: None };
-                    let stored = stage(txn, place, None, draft).await?;
+                    let stored = stage(txn, scope, None, draft).await?;
                     if maker.bootstrap {
                         store::token::spend(txn, &maker.token);
                     }
@@ -232,8 +232,8 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
     }
     for (i, call) in wire.calls.iter().enumerate() {
         let known = match call.strip_suffix(".*") {
-            Some(service) => TABLE.iter().any(|rule| rule.call.split('.').next() == Some(service)),
-            None => TABLE.iter().any(|rule| rule.call == call),
+            Some(service) => TABLE.iter().any(|it| service_of(it.call) == service),
+            None => TABLE.iter().any(|it| it.call == call),
         };
         if !known {
             return Err(ServiceError::field(
@@ -293,7 +293,7 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
             return Err(ServiceError::field(field("region"), text));
         }
         if in_org {
-            let found = super::org::by_reference(txn, &grant.org).await?;
+            let found = scope::org(txn, &grant.org).await?;
             let visible = found.filter(|org| maker.bootstrap || maker.role_in(&org.id).is_some());
             let Some(org) = visible else {
                 return Err(ServiceError::field(field("org"), format!("no organization {:?}", grant.org)));

@@ -9,13 +9,12 @@
 use std::collections::BTreeSet;
 
 use prost::Message as _;
-use rr_contract::digest::resource_hash;
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::fleet::{self, Effect};
 use rr_contract::wire::management::{self as wire, Document, Role, document};
 
 use super::draft::{Draft, ready};
-use super::resource::Place;
+use super::scope::{Scope, live_org};
 use super::{ServiceError, Services, directory};
 use crate::authz::Principal;
 use crate::document::{Resource, each};
@@ -177,7 +176,7 @@ async fn plan(
             return left(&format!("the older version, of revision {}, cannot come back: {why}", back.rev));
         }
     };
-    let hash = put.payload.as_ref().map(|payload| resource_hash(payload).to_vec());
+    let hash = put.payload.as_ref().map(|payload| payload.hash().to_vec());
     if hash.is_none_or(|hash| order.refused.contains(&hash)) {
         return left("the older version would be sent as one that nodes refuse");
     }
@@ -209,21 +208,21 @@ pub(super) async fn put_of<R: Resource>(
     row: &resource_row::Model,
     mut resource: R,
 ) -> Result<Result<Put, String>, ServiceError> {
-    let owner = super::org::live(txn, org).await?;
+    let owner = live_org(txn, org).await?;
     let directory = directory::around(txn, org, &mut resource).await?;
     let system = Principal {
         name: "system".to_owned(),
         orgs: vec![(org.to_owned(), Role::Owner)],
         ..Principal::default()
     };
-    let place = Place { id: org, principal: &system };
+    let scope = Scope { org: org, principal: &system };
     let secret = match R::NOUN {
         Noun::Credential => store::secret::of(txn, &row.id).await?,
         _ => None,
     };
     let draft = Draft { wire: resource, secret, before: Some(row.clone()) };
     let mut faults = Violations::default();
-    let found = ready(place, Some(&owner.document), &directory, draft, R::NOUN.text(), &mut faults);
+    let found = ready(scope, Some(&owner.document), &directory, draft, R::NOUN.text(), &mut faults);
     let ready = match found {
         Ok(ready) => ready,
         Err(ServiceError::Store(error)) => return Err(error.into()),

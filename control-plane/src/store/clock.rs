@@ -14,25 +14,12 @@ use sea_orm::{
 use tracing::info;
 
 use super::entity::{head, node, revision};
+use super::error::{ClockAhead, StoreError};
 use super::row::Reader as _;
-use super::{Store, StoreError, time_of};
+use super::{Store, time_of};
 
 /// The longest step that is believed. What goes for good is at least four times as old.
 pub(crate) const STEP: Duration = Duration::from_secs(7 * 86_400);
-
-/// A clock that is further ahead than anything explains.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the clock of this machine says {now}, and {seen} is the newest time that database {database} knows: nothing is removed by age until the clock is set right, or until rr-control is started once with --accept-clock, which says that it is right"
-)]
-pub struct ClockAhead {
-    /// What the clock says.
-    pub now: String,
-    /// The newest time that was believed.
-    pub seen: String,
-    /// The database's address, without a password.
-    pub database: String,
-}
 
 /// What time it is for what goes by age; an error where a person has to say.
 pub(crate) async fn believed(store: &Store) -> Result<i64, StoreError> {

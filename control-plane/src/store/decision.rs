@@ -11,8 +11,7 @@ use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use super::entity::{crash, divergence, head, node, node_clash, region_state};
-use super::history::row_of;
-use super::row::Reader;
+use super::row::{Reader, row_of};
 use super::{Author, Head, Store, StoreError, Txn, installation};
 
 /// A node that stands where our history cannot have brought it.

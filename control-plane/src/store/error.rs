@@ -2,57 +2,58 @@
 //!
 //! A caller acts on two questions: what kind of trouble, and whether the write certainly did not happen.
 
+mod not_admitted;
+
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
-use super::admission::NotAdmitted;
-use super::clock::ClockAhead;
-use super::fence::Broken;
 use crate::kind::Kind;
+
+pub(crate) use not_admitted::{NotAdmitted, Obstacle};
 
 /// A read or a write that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database could not be reached or opened.
-    #[error("open database {database}")]
+    #[error("cannot open the database {database}")]
     Open {
         /// Its address, without a password.
         database: String,
-        /// Why.
+        /// The cause.
         source: DbErr,
     },
     /// The schema could not be brought up to date.
-    #[error("migrate database {database}")]
+    #[error("cannot update the schema of the database {database}")]
     Migrate {
         /// Its address, without a password.
         database: String,
-        /// Why.
+        /// The cause.
         source: DbErr,
     },
     /// A value that must be unique is taken.
-    #[error("a unique value is taken")]
+    #[error("a value that must be unique is in use")]
     Duplicate(#[source] DbErr),
     /// Something that is referred to is not there, or something refers to what was to go.
-    #[error("a reference does not hold")]
+    #[error("a row refers to another that does not exist, or is still referred to")]
     Reference(#[source] DbErr),
     /// A statement failed before the commit.
-    #[error("{operation}")]
+    #[error("cannot {operation}")]
     Statement {
         /// What was being done.
         operation: &'static str,
-        /// Why.
+        /// The cause.
         source: DbErr,
     },
     /// The commit failed: whether it was applied is not known.
-    #[error("commit")]
+    #[error("the commit failed, and whether it was applied is not known")]
     Commit(#[source] DbErr),
     /// The task that wrote ended early: whether it was applied is not known.
-    #[error("write task ended early")]
+    #[error("the write ended early, and whether it was applied is not known")]
     Lost,
     /// The commit failed, and it was seen that nothing of it was applied.
-    #[error("commit, which was rolled back")]
+    #[error("the commit failed and was rolled back")]
     RolledBack(#[source] DbErr),
     /// The database undid the transaction by itself, before the commit.
-    #[error("undone by the database itself")]
+    #[error("the database rolled the transaction back by itself")]
     Undone,
     /// The database does not keep what was acknowledged.
     #[error(transparent)]
@@ -67,7 +68,7 @@ pub enum StoreError {
     #[error(transparent)]
     ClockAhead(Box<ClockAhead>),
     /// Another write of the same transaction failed.
-    #[error("undone with another write that failed; try again")]
+    #[error("rolled back together with another write that failed; try again")]
     Group,
     /// The store takes no writes any more.
     #[error("the control plane is stopping")]
@@ -82,8 +83,57 @@ pub enum StoreError {
     #[error("the configuration is still being loaded")]
     NotLoaded,
     /// A row holds what this program would not have written.
-    #[error("row of {0} is damaged")]
+    #[error("a row of {0} is damaged")]
     Damaged(&'static str),
+}
+
+/// How the database was found not to keep what it was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// It answered a commit and made none.
+    #[error("database {database} confirmed a commit that it did not make; {REMEDY}")]
+    NotCommitted {
+        /// Its address, without a password.
+        database: String,
+    },
+    /// Its newest revision is older than one that was acknowledged.
+    #[error(
+        "database {database} lost revisions that were acknowledged: it stands at {found} and stood at {acknowledged}; {REMEDY}"
+    )]
+    Behind {
+        /// Its address, without a password.
+        database: String,
+        /// The newest revision that was acknowledged.
+        acknowledged: u64,
+        /// The newest one that is there.
+        found: u64,
+    },
+    /// It holds another revision under the number of one that was acknowledged.
+    #[error(
+        "database {database} holds another revision {acknowledged} than the one that was acknowledged; {REMEDY}"
+    )]
+    Other {
+        /// Its address, without a password.
+        database: String,
+        /// The revision.
+        acknowledged: u64,
+    },
+}
+
+const REMEDY: &str = "no writes are taken any more: see docs/operations.md, `The database lost what was acknowledged`, and start rr-control again";
+
+/// A clock that is further ahead than anything explains.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the clock of this machine says {now}, and {seen} is the newest time that database {database} knows: nothing is removed by age until the clock is set right, or until rr-control is started once with --accept-clock, which says that it is right"
+)]
+pub struct ClockAhead {
+    /// What the clock says.
+    pub now: String,
+    /// The newest time that was believed.
+    pub seen: String,
+    /// The database's address, without a password.
+    pub database: String,
 }
 
 impl StoreError {

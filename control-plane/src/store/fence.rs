@@ -1,49 +1,14 @@
 //! When to take no more writes: once the database has shown that it does not keep what was acknowledged.
 //!
-//! Decides nothing about what becomes of the database: that takes a person. The invariant: whoever was told of a
-//! revision finds it in the history, or this process writes no more and says so.
+//! Decides nothing about what becomes of the database: that takes a person. The invariant: a revision that a caller
+//! was told of is in the history, or this process writes no more and says so.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tracing::error;
 
-use super::StoreError;
-
-/// How the database was found not to keep what it was given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// It answered a commit and made none.
-    #[error("database {database} answered a commit that it did not make; {REMEDY}")]
-    NotCommitted {
-        /// Its address, without a password.
-        database: String,
-    },
-    /// Its newest revision is older than one that was acknowledged.
-    #[error(
-        "database {database} lost revisions that were acknowledged: it stands at {found} and stood at {acknowledged}; {REMEDY}"
-    )]
-    Behind {
-        /// Its address, without a password.
-        database: String,
-        /// The newest revision that was acknowledged.
-        acknowledged: u64,
-        /// The newest one that is there.
-        found: u64,
-    },
-    /// It holds another revision under the number of one that was acknowledged.
-    #[error(
-        "database {database} holds another revision {acknowledged} than the one that was acknowledged; {REMEDY}"
-    )]
-    Other {
-        /// Its address, without a password.
-        database: String,
-        /// The revision.
-        acknowledged: u64,
-    },
-}
-
-const REMEDY: &str = "no writes are taken any more: see docs/operations.md, `The database lost what was acknowledged`, and start rr-control again";
+use super::error::{Broken, StoreError};
 
 /// The newest place that somebody was told of.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +86,7 @@ impl Fence {
         self.broken.send_if_modified(|known| {
             let first = known.is_none();
             if first {
-                error!(error = %broken, "the database does not keep what it is given");
+                error!(error = %broken, "the database does not keep what it confirmed, no writes are taken any more");
                 *known = Some(broken.clone());
             }
             first

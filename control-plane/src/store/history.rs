@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use rr_contract::model::resource::Key;
-use rr_contract::wire::fleet;
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseBackend, EntityTrait as _, FromQueryResult, IsolationLevel,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, TransactionOptions,
@@ -11,7 +10,7 @@ use sea_orm::{
 
 use super::entity::{change, head, revision};
 use super::resource::blobs;
-use super::row::{Reader, is_text};
+use super::row::{Reader, is_text, key, number, row_of};
 use super::{Head, Store, StoreError};
 use crate::noun::Noun;
 
@@ -338,17 +337,4 @@ fn beyond(kind: i32, id: &str) -> Condition {
     Condition::any()
         .add(change::Column::Kind.gt(kind))
         .add(Condition::all().add(change::Column::Kind.eq(kind)).add(change::Column::Id.gt(id)))
-}
-
-pub(super) fn key(kind: i32, org: String, id: String) -> Result<Key, StoreError> {
-    let org = if kind == Noun::Org.row() { id.clone() } else { org };
-    Key::try_from(&fleet::Key { kind, org, id }).map_err(|_| StoreError::Damaged("resource"))
-}
-
-pub(super) fn row_of(revision: u64) -> Result<i64, StoreError> {
-    i64::try_from(revision).map_err(|_| StoreError::Damaged("revision"))
-}
-
-pub(super) fn number(rev: i64) -> Result<u64, StoreError> {
-    u64::try_from(rev).map_err(|_| StoreError::Damaged("revision"))
 }

@@ -6,7 +6,7 @@ use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
 use super::entity::head;
-use super::row::Reader;
+use super::row::{Reader, row_of};
 use super::{Store, StoreError};
 
 /// The installation, and where its history stands.
@@ -41,7 +41,7 @@ impl Store {
     pub(crate) async fn newest(&self) -> Result<Head, StoreError> {
         let acknowledged = self.fence().acknowledged();
         let head = head(self).await?.ok_or(StoreError::Damaged("head"))?;
-        self.fence().compare(acknowledged, super::history::row_of(head.revision)?, &head.audit)?;
+        self.fence().compare(acknowledged, row_of(head.revision)?, &head.audit)?;
         Ok(head)
     }
 

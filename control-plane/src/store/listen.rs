@@ -1,4 +1,4 @@
-//! Hears of revisions that other replicas commit, on PostgreSQL: `NOTIFY` with the commit, on a channel that nothing
+//! Listens for revisions that other replicas commit, on PostgreSQL: `NOTIFY` with the commit, on a channel that nothing
 //! else uses, and a connection of its own that listens.
 //!
 //! Only makes things faster. What is lost here, at a reconnect or behind a pooler that does not pass it on, is found
@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
 impl Store {
-    /// Wakes whoever follows [`committed`](Store::committed), until the stop. Ends at once on SQLite, which has one
+    /// Wakes the followers of [`committed`](Store::committed), until the stop. Ends at once on SQLite, which has one
     /// replica.
     pub(crate) async fn listen(self, stop: Stop) {
         let DatabaseAddress::Postgres(url) = &self.0.address else { return };
@@ -31,7 +31,7 @@ impl Store {
                 told = true;
                 info!(
                     error = %ended,
-                    "not hearing of other replicas' revisions at once; found by asking, up to a second later"
+                    "cannot listen for revisions of other replicas; they are found by polling, up to a second later"
                 );
             }
             if stop.cut(tokio::time::sleep(wait)).await.is_none() {

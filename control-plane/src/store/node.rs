@@ -31,7 +31,7 @@ pub(crate) enum Redeemed {
     Spent,
 }
 
-/// By id.
+/// A node token, by id.
 pub(crate) async fn token_by_id(
     db: &impl Reader,
     id: NodeTokenId,
@@ -122,7 +122,7 @@ pub(crate) async fn create(txn: &Txn, node: node::Model) -> Result<(), StoreErro
     row::insert(txn, node, "write node").await
 }
 
-/// By id.
+/// A node, by id.
 pub(crate) async fn by_id(db: &impl Reader, id: &str) -> Result<Option<node::Model>, StoreError> {
     node::Entity::find_by_id(id).one(db.conn()).await.map_err(StoreError::statement("read node"))
 }

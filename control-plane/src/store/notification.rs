@@ -21,7 +21,7 @@ pub(crate) async fn add(store: &Store, rows: Vec<Model>) -> Result<bool, StoreEr
 }
 
 /// The same, within a transaction; answers how many were not there.
-pub(super) async fn insert(txn: &Txn, rows: &[Model]) -> Result<u64, StoreError> {
+pub(crate) async fn insert(txn: &Txn, rows: &[Model]) -> Result<u64, StoreError> {
     let mut added = 0;
     for rows in rows.chunks(500) {
         added += Entity::insert_many(rows.iter().cloned().map(Model::into_active_model))

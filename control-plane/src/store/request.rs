@@ -10,7 +10,7 @@ use sea_orm::{
 
 use super::entity::{proxy_home, record_loss, request_record, telemetry_cursor};
 use super::row::Reader;
-use super::{StoreError, Txn, limit};
+use super::{StoreError, Txn};
 
 /// A batch on its way in.
 #[derive(Debug)]
@@ -30,6 +30,14 @@ pub(crate) struct RecordLoss {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) reason: String,
+}
+
+/// A batch that was looked at.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) outcome: Ingested,
+    /// Those of its records that are about proxies which its region serves or served; none where it is not due.
+    pub(crate) accepted: Vec<request_record::Model>,
 }
 
 /// What became of a batch.
@@ -65,26 +73,23 @@ pub(crate) struct RequestFilter {
 const ROWS: usize = 500;
 
 /// Takes a batch, and moves the cursor of its spool in the same transaction.
-pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Ingested, StoreError> {
+pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError> {
     let sequence = i64::try_from(batch.sequence).map_err(|_| StoreError::Damaged("telemetry cursor"))?;
     if !advance(txn, &batch, sequence).await? {
         let last = cursor(txn, &batch.node, &batch.spool).await?;
-        return Ok(if last >= batch.sequence {
-            Ingested::Duplicate(last)
-        } else {
-            Ingested::Expected(last + 1)
-        });
+        let outcome =
+            if last >= batch.sequence { Ingested::Duplicate(last) } else { Ingested::Expected(last + 1) };
+        return Ok(Taken { outcome, accepted: Vec::new() });
     }
     let served = served(txn, &batch).await?;
     let all = batch.records.len() as u64;
-    let mut records = batch.records;
-    records.retain(|row| served.contains(&(row.org.clone(), row.proxy.clone())));
-    limit::tell(txn, &records).await?;
-    let rows: Vec<_> = records.into_iter().map(request_record::Model::into_active_model).collect();
+    let mut accepted = batch.records;
+    accepted.retain(|row| served.contains(&(row.org.clone(), row.proxy.clone())));
     let mut stored = 0;
-    for rows in rows.chunks(ROWS) {
+    for rows in accepted.chunks(ROWS) {
+        let rows = rows.iter().cloned().map(request_record::Model::into_active_model);
         // One that is there already is another with its id, and counts with those that are not taken.
-        stored += request_record::Entity::insert_many(rows.to_vec())
+        stored += request_record::Entity::insert_many(rows)
             .on_conflict(
                 OnConflict::columns([request_record::Column::Id, request_record::Column::Org])
                     .do_nothing()
@@ -110,7 +115,7 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Ingested, StoreEr
         .await
         .map_err(StoreError::statement("write losses"))?;
     }
-    Ok(Ingested::Stored { stored, foreign: all - stored })
+    Ok(Taken { outcome: Ingested::Stored { stored, foreign: all - stored }, accepted })
 }
 
 /// Moves the cursor by exactly one. False: it stands elsewhere.

@@ -2,7 +2,7 @@
 //!
 //! Revisions, changes and documents stay for ever: the audit refers to them. What goes are payloads, the bytes that
 //! nodes were sent, of versions that were followed by another one before the floor. Rows of changes keep the hash:
-//! whoever still asks for such bytes finds them missing, and does not take them for a removal.
+//! a reader that still asks for such bytes finds them missing, and does not take that for a removal.
 //!
 //! The invariant: bytes go only while the head row is held, so that no write can come to need them meanwhile.
 
@@ -15,8 +15,7 @@ use sea_orm::{
 };
 
 use super::entity::{blob, change, head, resource, revision};
-use super::history::{number, row_of};
-use super::row::Reader as _;
+use super::row::{Reader as _, number, row_of};
 use super::{Store, StoreError, Txn, installation};
 
 /// How many changes one transaction is about: writes wait for it.

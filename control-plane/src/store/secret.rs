@@ -11,12 +11,12 @@ use super::row::{self, Reader};
 use super::{StoreError, Txn, secret_row};
 use crate::noun::Noun;
 
-/// Of one credential.
+/// The secret of one credential.
 pub(crate) async fn of(db: &impl Reader, credential: &str) -> Result<Option<secret_row::Model>, StoreError> {
     Entity::find_by_id(credential).one(db.conn()).await.map_err(StoreError::statement("read secret"))
 }
 
-/// Of several.
+/// The secrets of several credentials.
 pub(crate) async fn of_all(
     db: &impl Reader,
     credentials: &[String],

@@ -16,6 +16,7 @@ use super::audit::from;
 use super::*;
 use crate::document::Part;
 use crate::noun::Noun;
+use crate::payload::{Hashed, Payload};
 use crate::tests::postgres;
 
 mod commit;
@@ -91,8 +92,8 @@ fn put(n: u128, payload: Vec<u8>) -> Put {
         org: OrgId::from_random(ORG).to_string(),
         name: format!("p{n}"),
         owner: String::new(),
-        document: [&[0xff], payload.as_slice()].concat(),
-        payload: Some(payload),
+        document: Hashed::of([&[0xff], payload.as_slice()].concat()),
+        payload: Some(Payload::opaque(payload)),
         links: vec![(Part::Target, Noun::Target, self::id(Noun::Target, 1))],
         before: None,
         created_by: "tk".into(),

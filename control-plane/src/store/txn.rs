@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of groups and revisions. The invariant: a commit that is called one was made.
 
+mod staged;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sea_orm::{
@@ -10,9 +12,11 @@ use sea_orm::{
 };
 
 use super::fence::Fence;
-use super::stage::Staged;
 use super::witness::Watched;
 use super::{Store, StoreError};
+
+pub(crate) use staged::Put;
+pub(super) use staged::{Staged, StagedChange};
 
 /// An open transaction.
 pub(crate) struct Txn {

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::world::World;
-use crate::authz::{Least, Rule, TABLE};
+use crate::authz::{Least, Permission, TABLE};
 
 /// One operation of the document.
 struct Operation {
     /// As `GET`.
     method: String,
     template: String,
-    rule: Rule,
+    permission: Permission,
     /// A body that its schema takes.
     body: Option<Value>,
 }
@@ -51,14 +51,14 @@ async fn operations(world: &World) -> Vec<Operation> {
         for (method, operation) in methods.as_object().expect("an object") {
             let id = operation["operationId"].as_str().expect("a text");
             let call = id.splitn(3, '_').take(2).collect::<Vec<_>>().join(".");
-            let rule = *TABLE.iter().find(|rule| rule.call == call).expect("stands in the table");
+            let permission = *TABLE.iter().find(|it| it.call == call).expect("stands in the table");
             let content = &operation["requestBody"]["content"]["application/json"];
             let body = (!content.is_null()).then(|| {
                 let example = &content["examples"]["whole"]["value"];
                 if example.is_null() { json!({}) } else { example.clone() }
             });
             let method = method.to_ascii_uppercase();
-            operations.push(Operation { method, template: template.clone(), rule, body });
+            operations.push(Operation { method, template: template.clone(), permission, body });
         }
     }
     assert!(operations.len() >= TABLE.len() - 2, "all but the stream of Apply: {}", operations.len());
@@ -151,7 +151,7 @@ async fn a_viewer_reads_what_viewers_may_and_changes_nothing() {
         let own = operation.template.starts_with("/v1/tokens");
         let missing =
             ["notification", "request"].iter().any(|it| path.ends_with("nt_1") && what.contains(it));
-        match operation.rule.least {
+        match operation.permission.least {
             Least::Anybody | Least::AnybodyOrBootstrap if operation.changes() && own => {
                 assert!(matches!(answer.status, 400 | 403 | 404), "{what}");
             }

@@ -9,6 +9,7 @@ use rr_contract::seam::{Clock, SystemEntropy};
 
 use super::postgres;
 use crate::document::{self, Resource};
+use crate::payload::Payload;
 use crate::store::{Author, DatabaseAddress, Put, Store, StoreError, Written};
 
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
@@ -68,8 +69,8 @@ pub(crate) fn put<R: Resource>(org: &str, id: &str, name: &str, resource: R, pay
         org: org.to_owned(),
         name: name.to_owned(),
         owner: String::new(),
-        document: document::encode(&resource.wrap()).1,
-        payload: payload.map(|text| text.as_bytes().to_vec()),
+        document: document::encode(&resource.wrap()),
+        payload: payload.map(|text| Payload::opaque(text.as_bytes().to_vec())),
         links: Vec::new(),
         before: None,
         created_by: String::new(),

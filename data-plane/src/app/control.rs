@@ -22,22 +22,25 @@ use tracing::{debug, error, info, warn};
 
 use crate::BUILD;
 use crate::admin::Admin;
+use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::current::{self, Publisher};
+use crate::control_plane::ControlPlane;
+use crate::counters::Counters;
+use crate::current::{self, Activator};
 use crate::events;
-use crate::fleet::Fleet;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
-use crate::listen::{Bounds, Counters, Descriptors, Limits, Notices};
+use crate::listen::{Descriptors, Limits, Notices};
 use crate::report::{self, Spool, SpoolHandle, Upload};
+use crate::seats::Bounds;
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
 use crate::sync::journal::{self, Journal, Recovered, Scribe};
-use crate::sync::{Board, Position, RetryBackoff, Sync};
-use crate::upstream::guard::Guard;
+use crate::sync::{Board, Position, Sync};
+use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Resolver, SystemNames, Trust};
 
-use super::traffic::{self, Seat};
+use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Health, Pulse, Watch, Watchdog};
 use super::{Hooks, StartError};
 
@@ -147,7 +150,7 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
     match blocking.await {
         Ok(0) => {}
         Ok(panicked) => warn!(panicked, "workers panicked"),
-        Err(error) => warn!(%error, "workers and spool were not waited for"),
+        Err(error) => warn!(%error, "failed to wait for the workers and the record spool to end"),
     }
     late.begin();
     let left = tasks.wait(WIND_DOWN).await;
@@ -160,10 +163,10 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
 /// Ends the process, callers first, after a panic in what keeps in touch with the control plane. What it held may be
 /// half changed, so it is not gone on with; and without it a node would serve what it has for good, revoked keys too.
 async fn give_up(state_dir: PathBuf, seams: Seams, fail: &mpsc::Sender<StartError>) {
-    error!("keeping in touch with the control plane ended in a panic, ending the process");
+    error!("the task that synchronizes with the control plane panicked; exiting");
     let marked = tokio::task::spawn_blocking(move || journal::leave_mark(&state_dir, &seams));
     if timeout(NOTING, marked).await.is_err() {
-        warn!("disk stalls, end of the process not marked");
+        warn!("disk does not answer; the end of the process is not recorded on it");
     }
     // Whoever runs us may be stopping already.
     fail.try_send(StartError::Panicked).ok();
@@ -184,14 +187,14 @@ struct Standing {
 
 /// What the way to the control plane needs.
 struct Core {
-    fleet: Fleet,
+    control_plane: ControlPlane,
     seams: Seams,
     state_dir: PathBuf,
     node_key: Secret,
     identity_file: IdentityFile,
     token: Option<NodeToken>,
     stored: Option<Stored>,
-    publisher: Publisher<Snapshot>,
+    activator: Activator<Snapshot>,
     configured: Gate,
     board: Board,
     spool: SpoolHandle,
@@ -237,7 +240,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         stored
     });
 
-    let (publisher, readers) = current::cell(first, listeners.len());
+    let (activator, readers) = current::cell(first, listeners.len());
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let (senders, receivers): (Vec<_>, Vec<_>) =
         counters.iter().map(|counters| report::ring(Arc::clone(counters))).unzip();
@@ -250,7 +253,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let traffic = Shutdown::new();
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
-        guard: Arc::new(Guard::new(config.allow_upstream)),
+        guard: Arc::new(AddressGuard::new(config.allow_upstream)),
         resolver: Resolver::new(Arc::new(SystemNames)),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
@@ -262,11 +265,11 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let mut watchdog = Watchdog::default();
     let pulse = watchdog.watch("control", watchdog::CONTROL);
     let mut workers = Vec::with_capacity(listeners.len());
-    let seats = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
-    for (index, ((((listener, reader), records), counters), up)) in seats.enumerate() {
+    let setups = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
+    for (index, ((((listener, reader), records), counters), up)) in setups.enumerate() {
         let worker_pulse = watchdog.watch(format!("worker-{index}"), watchdog::WORKER);
-        let seat = Seat { index, listener, reader, records, counters, up, pulse: worker_pulse };
-        let worker = traffic::start(seat, shared.clone());
+        let setup = WorkerSetup { index, listener, reader, records, counters, up, pulse: worker_pulse };
+        let worker = traffic::start(setup, shared.clone());
         workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
     }
     let health = watchdog.health();
@@ -275,14 +278,14 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let admin_port = Admin { observability, readiness, board: board.clone(), draining: stop };
     tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
     let core = Core {
-        fleet: Fleet::new(config.control_plane, hooks.dial, &*seams.entropy),
+        control_plane: ControlPlane::new(config.control_plane, hooks.dial, &*seams.entropy),
         seams,
         state_dir: config.state_dir,
         node_key,
         identity_file,
         token: config.node_token,
         stored,
-        publisher,
+        activator,
         configured,
         board,
         spool: spool_handle,
@@ -320,16 +323,16 @@ impl Core {
             return self.go_on(stored, tasks, late, fail);
         }
         let token = self.token.take().ok_or(StartError::NoToken)?;
-        match late.cut(identity::join(&self.fleet, &token, BUILD)).await {
+        match late.cut(identity::join(&self.control_plane, &token, BUILD)).await {
             Some(Ok(identity)) => {
                 let stored = self.settle_in(identity).await?;
                 self.go_on(stored, tasks, late, fail)
             }
             Some(Err(error)) if error.is_worth_another_try() => {
                 warn!(
-                    address = %self.fleet.address(),
+                    address = %self.control_plane.address(),
                     error = %chain(&error),
-                    "cannot join yet, trying again; check --control-plane and that its fleet port is open"
+                    "cannot join yet, retrying; check --control-plane and that the fleet port is reachable"
                 );
                 let (tasks, late) = (tasks.clone(), late.clone());
                 tasks.clone().spawn_local("join", async move {
@@ -353,17 +356,17 @@ impl Core {
         late: Stop,
         fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
-        let mut backoff = RetryBackoff::default();
+        let mut backoff = Backoff::default();
         loop {
             sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
-            match identity::join(&self.fleet, &token, BUILD).await {
+            match identity::join(&self.control_plane, &token, BUILD).await {
                 Ok(identity) => {
                     let stored = self.settle_in(identity).await?;
                     return self.go_on(stored, &tasks, &late, fail);
                 }
                 Err(error) if error.is_worth_another_try() => {
                     debug!(error = %chain(&error), "still cannot join");
-                    self.fleet.pass_on();
+                    self.control_plane.pass_on();
                 }
                 Err(error) => return Err(JoinError::into(error)),
             }
@@ -411,10 +414,15 @@ impl Core {
         let scribe = Scribe::start(journal)
             .map_err(|source| StartError::System { what: "start the thread of last-known-good", source })?;
         let applier =
-            Applier::new(region, inventory, self.publisher, scribe, position).proving(vitals, self.prove_for);
-        let upload = Upload { fleet: self.fleet.clone(), tls: Arc::clone(&tls), spool: self.spool.clone() };
+            Applier::new(region, inventory, self.activator, scribe, position).proving(vitals, self.prove_for);
+        let upload = Upload {
+            control_plane: self.control_plane.clone(),
+            tls: Arc::clone(&tls),
+            spool: self.spool.clone(),
+        };
         let (state_dir, seams) = (self.state_dir, self.seams.clone());
-        let sync = Sync::new(self.fleet, tls, applier, self.seams, self.board, self.spool, self.configured);
+        let sync =
+            Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured);
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
         tasks.spawn_local("sync", async move {
             if run.await.is_err() {

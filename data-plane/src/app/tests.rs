@@ -347,7 +347,7 @@ async fn a_node_key_that_others_can_read_or_that_is_gone_is_refused() {
     assert!(error.to_string().contains("chmod 600"), "{error}");
     std::fs::remove_file(&key).expect("it is ours");
     let error = start_edge(config(folder.path(), &control, true)).await.err().expect("it is refused");
-    assert!(error.to_string().contains("is gone"), "{error}");
+    assert!(error.to_string().contains("is missing"), "{error}");
 }
 
 #[tokio::test]

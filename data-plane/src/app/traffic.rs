@@ -11,12 +11,14 @@ use rr_contract::seam::Seams;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tracing::error;
 
-use crate::current::{Follower, ReaderSeat};
-use crate::listen::{self, Counters, Limits, Worker};
+use crate::counters::Counters;
+use crate::current::{Follower, PendingReader};
+use crate::listen::{self, Limits};
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
-use crate::upstream::guard::Guard;
+use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Resolver, Trust};
+use crate::worker::Worker;
 
 use super::Probe;
 use super::watchdog::Pulse;
@@ -29,7 +31,7 @@ const BLOCKING_THREADS: usize = 1;
 /// What all workers have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) guard: Arc<Guard>,
+    pub(super) guard: Arc<AddressGuard>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) trust: Arc<Trust>,
     pub(super) seams: Seams,
@@ -40,10 +42,10 @@ pub(super) struct Shared {
 }
 
 /// What one worker has for itself.
-pub(super) struct Seat {
+pub(super) struct WorkerSetup {
     pub(super) index: usize,
     pub(super) listener: TcpListener,
-    pub(super) reader: ReaderSeat<Snapshot>,
+    pub(super) reader: PendingReader<Snapshot>,
     pub(super) records: Ring,
     pub(super) counters: Arc<Counters>,
     pub(super) up: Gate,
@@ -70,11 +72,11 @@ impl Follower<Snapshot> for Observer {
 }
 
 /// Starts a worker.
-pub(super) fn start(seat: Seat, shared: Shared) -> io::Result<JoinHandle<()>> {
-    let name = format!("worker-{}", seat.index);
+pub(super) fn start(setup: WorkerSetup, shared: Shared) -> io::Result<JoinHandle<()>> {
+    let name = format!("worker-{}", setup.index);
     let work = logging_alike(move || {
-        let pulse = seat.pulse.clone();
-        match work(seat, shared) {
+        let pulse = setup.pulse.clone();
+        match work(setup, shared) {
             Ok(()) => pulse.end(),
             // The watchdog sees it, as it sees one that hangs: nobody else would take its callers.
             Err(error) => error!(%error, "worker ended"),
@@ -83,7 +85,7 @@ pub(super) fn start(seat: Seat, shared: Shared) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name).stack_size(STACK).spawn(work)
 }
 
-fn work(seat: Seat, shared: Shared) -> io::Result<()> {
+fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
     let runtime = RuntimeBuilder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -92,13 +94,14 @@ fn work(seat: Seat, shared: Shared) -> io::Result<()> {
     let Shared { guard, resolver, trust, seams, statement, limits, stop, probe } = shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
-        let connections = Connections::new(guard, resolver, trust, Arc::clone(&seat.counters), tasks.clone());
-        let observer = Observer { worker: seat.index, pulse: seat.pulse, probe };
-        let reader = seat.reader.sit_with(Box::new(observer));
+        let connections =
+            Connections::new(guard, resolver, trust, Arc::clone(&setup.counters), tasks.clone());
+        let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
+        let reader = setup.reader.start_with(Box::new(observer));
         let silence = limits.bounds.silence;
         let worker =
-            Worker::new(reader, connections, seat.records, seat.counters, &seams, statement, silence);
-        seat.up.done();
-        listen::run(Rc::new(worker), seat.listener, tasks, limits, stop).await
+            Worker::new(reader, connections, setup.records, setup.counters, &seams, statement, silence);
+        setup.up.done();
+        listen::run(Rc::new(worker), setup.listener, tasks, limits, stop).await
     })
 }

@@ -118,7 +118,7 @@ impl Watchdog {
         Builder::new().name("watchdog".into()).spawn(move || {
             while ended.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
                 if let Some(Complaint { thread, revision }) = self.step(STEP) {
-                    error!(thread, revision, "thread hangs, ending the process");
+                    error!(thread, revision, "thread does not respond; aborting the process");
                     observe::flush_lines();
                     std::process::abort();
                 }

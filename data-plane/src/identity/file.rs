@@ -20,7 +20,7 @@ const CONTEXT: &[u8] = b"requestrocket node identity 1";
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityFileError {
     /// The disk says no.
-    #[error("read identity {path}", path = path.display())]
+    #[error("read identity file {path}", path = path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum IdentityFileError {
         source: io::Error,
     },
     /// The disk says no.
-    #[error("write identity {path}", path = path.display())]
+    #[error("write identity file {path}", path = path.display())]
     Write {
         /// Which file.
         path: PathBuf,
@@ -38,13 +38,13 @@ pub enum IdentityFileError {
         source: io::Error,
     },
     /// It was sealed with another key, or is damaged.
-    #[error("identity {path} does not open with this node key: give the right one, or remove the file and join anew", path = path.display())]
+    #[error("identity file {path} cannot be decrypted with this node key: pass the key that it was written with, or remove the file and join again", path = path.display())]
     Sealed {
         /// Which file.
         path: PathBuf,
     },
     /// It opens and is not understood.
-    #[error("identity {path} is not understood by this build", path = path.display())]
+    #[error("identity file {path} has a format that this version cannot read: start the version that wrote it, or remove the file and join again", path = path.display())]
     Content {
         /// Which file.
         path: PathBuf,

@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::fleet::{Fleet, FleetAddress, tls};
+use crate::control_plane::{ControlPlane, ControlPlaneAddress, tls};
 
 use super::Identity;
 
@@ -28,40 +28,44 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The control plane could not be reached, or had troubles of its own.
-    #[error("reach the control plane at {address}")]
+    #[error("connect to the control plane at {address}")]
     Unreachable {
         /// Where.
-        address: FleetAddress,
+        address: ControlPlaneAddress,
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It took too long.
-    #[error("control plane at {address} did not answer in time")]
+    #[error("the control plane at {address} did not answer the join request in time")]
     Timeout {
         /// Where.
-        address: FleetAddress,
+        address: ControlPlaneAddress,
     },
     /// It is another installation.
-    #[error("the control plane at {address} is not the one that the node token was made for")]
+    #[error(
+        "the control plane at {address} is not the one that the node token was made for; check --control-plane and the token"
+    )]
     Stranger {
         /// Where.
-        address: FleetAddress,
+        address: ControlPlaneAddress,
     },
     /// It says no.
-    #[error("the control plane refused the node token ({reason}); make another with `rrctl node token`")]
+    #[error(
+        "the control plane refused the node token ({reason}); create a new token with `rrctl node token`"
+    )]
     Refused {
         /// What it says.
         reason: String,
     },
     /// It says yes, and what it gives is not what the token's maker signed.
-    #[error("what the control plane gave is not to be believed")]
+    #[error("the control plane's answer to the join request failed verification")]
     Grant(#[source] GrantError),
     /// It says yes, and what it gives is not understood.
-    #[error("the control plane's answer is not understood: {0}")]
+    #[error("the control plane's answer to the join request is incomplete: {0}")]
     Answer(&'static str),
     /// Keys could not be made.
-    #[error("make keys")]
+    #[error("generate keys for the node certificate")]
     Keys(#[source] rcgen::Error),
     /// TLS could not be set up.
     #[error("set up TLS")]
@@ -76,8 +80,12 @@ impl JoinError {
 }
 
 /// Redeems a token. Leaves nothing behind unless it succeeds, and then nothing but the answer.
-pub(crate) async fn join(fleet: &Fleet, token: &NodeToken, build: &str) -> Result<Identity, JoinError> {
-    let address = || fleet.address().clone();
+pub(crate) async fn join(
+    control_plane: &ControlPlane,
+    token: &NodeToken,
+    build: &str,
+) -> Result<Identity, JoinError> {
+    let address = || control_plane.address().clone();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(JoinError::Keys)?;
     let csr = CertificateParams::default().serialize_request(&key).map_err(JoinError::Keys)?;
     let csr = csr.der().to_vec();
@@ -95,7 +103,7 @@ pub(crate) async fn join(fleet: &Fleet, token: &NodeToken, build: &str) -> Resul
 
     let (tls, verifier) = tls::pinned(*token.authority_pin()).map_err(JoinError::Tls)?;
     let call = async {
-        let channel = fleet.connect(tls).await.map_err(|source| {
+        let channel = control_plane.connect(tls).await.map_err(|source| {
             if verifier.met_a_stranger() {
                 JoinError::Stranger { address: address() }
             } else {
@@ -128,7 +136,7 @@ pub(crate) async fn join(fleet: &Fleet, token: &NodeToken, build: &str) -> Resul
     Ok(identity)
 }
 
-fn refusal(status: tonic::Status, address: FleetAddress) -> JoinError {
+fn refusal(status: tonic::Status, address: ControlPlaneAddress) -> JoinError {
     match status.code() {
         Code::InvalidArgument
         | Code::NotFound

@@ -25,7 +25,7 @@ pub enum NodeKeyError {
         source: io::Error,
     },
     /// The one that was asked for is not readable.
-    #[error("--node-key-file {path}", path = path.display())]
+    #[error("read the node key given with --node-key-file {path}", path = path.display())]
     Given {
         /// Which file.
         path: PathBuf,
@@ -43,13 +43,13 @@ pub enum NodeKeyError {
         source: io::Error,
     },
     /// Others can read it.
-    #[error("node key {path} can be read by others: chmod 600 it", path = path.display())]
+    #[error("node key {path} is readable by other users: run `chmod 600` on it", path = path.display())]
     Open {
         /// Which file.
         path: PathBuf,
     },
     /// It is something else.
-    #[error("node key {path} holds {length} bytes, where {LENGTH} are needed", path = path.display())]
+    #[error("node key {path} has {length} bytes, but must have {LENGTH}", path = path.display())]
     Length {
         /// Which file.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum NodeKeyError {
         length: usize,
     },
     /// What was sealed with it would be lost.
-    #[error("node key {path} is gone, and {identity} is sealed with it: restore it, or remove the state folder and join anew", path = path.display(), identity = identity.display())]
+    #[error("node key {path} is missing, and {identity} is encrypted with it: restore the key, or remove the state folder and join again", path = path.display(), identity = identity.display())]
     Lost {
         /// Which file.
         path: PathBuf,
@@ -121,6 +121,6 @@ mod tests {
         let missing = Path::new("missing");
         let refused = load(Some(missing), Path::new("state"), Path::new("state/identity"), &seams);
         let error = refused.err().expect("it is not there");
-        assert_eq!(error.to_string(), "--node-key-file missing");
+        assert_eq!(error.to_string(), "read the node key given with --node-key-file missing");
     }
 }

@@ -62,15 +62,14 @@ impl Descriptors {
                 connections,
                 open_files = limit,
                 needed,
-                "fewer connections of callers than --connection-limit says: raise the limit of open files \
-                 (LimitNOFILE= of the service, `ulimit -n`) to what is needed"
+                "the limit of open files allows fewer caller connections than --connection-limit; raise it to `needed` (LimitNOFILE= of the service, or `ulimit -n`)"
             ),
             Some(Short { limit, needed, asked: false }) => {
                 info!(
                     connections,
                     open_files = limit,
                     needed,
-                    "the limit of open files allows fewer connections of callers than the default"
+                    "the limit of open files allows fewer caller connections than the default"
                 );
             }
         }
@@ -93,13 +92,15 @@ impl Notices {
     pub(crate) fn full(&self, connections: usize, made_room: bool) {
         let Some(held) = self.full.may() else { return };
         if made_room {
-            warn!(connections, held, "all places for callers of a worker are taken: idle ones make room");
+            warn!(
+                connections,
+                held, "a worker has reached its limit of caller connections; closing idle ones"
+            );
         } else {
             warn!(
                 connections,
                 held,
-                "a caller was turned away: all places of a worker are taken and none is idle; \
-                 raise --connection-limit, or put more nodes beside this one"
+                "a caller was refused: a worker has reached its limit of caller connections and none is idle; raise --connection-limit or add nodes"
             );
         }
     }
@@ -110,8 +111,7 @@ impl Notices {
             warn!(
                 %error,
                 held,
-                "connection not accepted; if no descriptors are left, raise the limit of open files \
-                 (LimitNOFILE= of the service, `ulimit -n`)"
+                "cannot accept a connection; if the process is out of file descriptors, raise the limit of open files (LimitNOFILE= of the service, or `ulimit -n`)"
             );
         }
     }

@@ -1,6 +1,6 @@
 //! The loop of one worker: accept, tell HTTP/1.1 from HTTP/2, serve, drain.
 //!
-//! Bounds what a caller can hold, whether it sends a request or not: connections, heads, buffers; `places` judges
+//! Bounds what a caller can hold, whether it sends a request or not: connections, heads, buffers; `seats` judges
 //! how long and how many. The invariant: after a stop nothing new is accepted, and what is under way may end
 //! within the drain.
 
@@ -26,11 +26,11 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::pipeline::{self, ReplyBody};
+use crate::pipeline::{self, HEADERS_MAX, ReplyBody};
+use crate::seats::{Bounds, CallerSocket, SeatPermit, Seats, Stream};
+use crate::worker::Worker;
 
 use super::descriptors::Notices;
-use super::places::{Bounds, Place, Places, Stream};
-use super::{Caller, Worker};
 
 /// How often a worker reports what it runs on.
 const TICK: Duration = Duration::from_millis(100);
@@ -40,8 +40,6 @@ const LOOK: u32 = 10;
 const SWEEP: u32 = 50;
 /// How long a connection may be idle between two requests. Less would cut off callers that keep a pool.
 const IDLE: Duration = Duration::from_secs(60);
-/// On HTTP/1.1 the library counts, on HTTP/2 we do.
-pub(crate) const HEADERS_MAX: usize = 128;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// What is kept of an answer that its caller does not read, and what is read ahead of a body.
 const BUFFER_MAX: usize = 64 * 1024;
@@ -49,21 +47,7 @@ const STREAMS_MAX: u32 = 256;
 /// When the system has no descriptor left, trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Spawns on the thread it is on: hyper's HTTP/2 needs an executor.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalExec;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExec {
-    fn execute(&self, future: F) {
-        // Its owner is the connection: hyper ends it with that.
-        #[expect(clippy::disallowed_methods, reason = "hyper owns the task, and starts one a stream")]
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
-
-/// As [`LocalExec`], for the answers of one connection: each is known, so that one whose caller does not read it
+/// As [`crate::executor::LocalExec`], for the answers of one connection: each is known, so that one whose caller does not read it
 /// can be ended alone.
 #[derive(Clone, Default)]
 struct AnswerExec(Rc<RefCell<Option<Rc<Stream>>>>);
@@ -102,20 +86,20 @@ pub(crate) async fn run(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let graceful = GracefulShutdown::new();
-    let places = Places::new(limits.bounds, Arc::clone(&worker.counters));
-    let ticker = tasks.spawn_local("tick", tick(Rc::clone(&worker), places.clone()));
-    let callers = Callers { worker, places, tasks: tasks.clone(), graceful, notices: limits.notices, stop };
+    let seats = Seats::new(limits.bounds, Arc::clone(&worker.counters));
+    let ticker = tasks.spawn_local("tick", tick(Rc::clone(&worker), seats.clone()));
+    let callers = Callers { worker, seats, tasks: tasks.clone(), graceful, notices: limits.notices, stop };
     callers.stop.cut(callers.accept(&listener)).await;
     drop(listener);
     if timeout(limits.drain, callers.graceful.shutdown()).await.is_err() {
-        warn!(drain = ?limits.drain, "requests were still under way at the end of the drain");
+        warn!(drain = ?limits.drain, "requests were still in progress at the end of the drain and were cut off");
     }
     ticker.abort();
     tasks.abort();
     Ok(())
 }
 
-async fn tick(worker: Rc<Worker>, places: Places) {
+async fn tick(worker: Rc<Worker>, seats: Seats) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u32;
@@ -124,7 +108,7 @@ async fn tick(worker: Rc<Worker>, places: Places) {
         worker.tick();
         count = count.wrapping_add(1);
         if count.is_multiple_of(LOOK) {
-            places.sweep();
+            seats.sweep();
         }
         if count.is_multiple_of(SWEEP) {
             worker.connections.sweep();
@@ -135,7 +119,7 @@ async fn tick(worker: Rc<Worker>, places: Places) {
 /// What takes callers in.
 struct Callers {
     worker: Rc<Worker>,
-    places: Places,
+    seats: Seats,
     tasks: Tasks,
     graceful: GracefulShutdown,
     notices: Arc<Notices>,
@@ -152,7 +136,7 @@ impl Callers {
                 Err(error) => {
                     self.notices.not_accepted(&error);
                     // Whoever is idle gives up a descriptor, and the next try finds it.
-                    self.places.shed();
+                    self.seats.shed();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -161,18 +145,18 @@ impl Callers {
 
     async fn take(&self, stream: TcpStream) {
         self.worker.counters.accepted();
-        let has_room = self.places.has_room();
-        let place = self.places.take();
+        let has_room = self.seats.has_room();
+        let permit = self.seats.take();
         if !has_room {
-            self.notices.full(self.places.bounds().connections, place.is_ok());
+            self.notices.full(self.seats.bounds().connections, permit.is_ok());
         }
-        let Ok(place) = place else { return };
-        let seat = Rc::clone(place.seat());
+        let Ok(permit) = permit else { return };
+        let seat = Rc::clone(permit.seat());
         let connection = connection(
             Rc::clone(&self.worker),
             stream,
-            place,
-            self.places.bounds().patience,
+            permit,
+            self.seats.bounds().patience,
             self.graceful.watcher(),
             self.stop.clone(),
         );
@@ -188,7 +172,7 @@ impl Callers {
 async fn connection(
     worker: Rc<Worker>,
     stream: TcpStream,
-    place: Place,
+    permit: SeatPermit,
     patience: Duration,
     watcher: Watcher,
     stop: Stop,
@@ -199,8 +183,8 @@ async fn connection(
     }
     // Nothing is under way before the first byte, so a drain does not wait for it.
     let Some(Ok(is_http2)) = stop.cut(speaks_http2(&stream)).await else { return };
-    let seat = Rc::clone(place.seat());
-    let io = TokioIo::new(Caller::new(stream, patience, Rc::clone(&seat)));
+    let seat = Rc::clone(permit.seat());
+    let io = TokioIo::new(CallerSocket::new(stream, patience, Rc::clone(&seat)));
     if is_http2 {
         seat.speaks_http2();
         let answers = AnswerExec::default();
@@ -240,7 +224,7 @@ async fn connection(
             .serve_connection(io, service);
         ended(watch(watcher, connection).await);
     }
-    drop(place);
+    drop(permit);
 }
 
 async fn watch<C: GracefulConnection>(watcher: Watcher, connection: C) -> C::Output {

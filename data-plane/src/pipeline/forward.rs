@@ -10,11 +10,10 @@ use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::listen::Worker;
 use crate::reply::Failure;
-use crate::upstream::{Lease, Reply, SendError};
+use crate::upstream::{Lease, Reply, RequestBody, SendError};
+use crate::worker::Worker;
 
-use super::body::RequestBody;
 use super::inject::{Injected, is_coded, strip_hop_by_hop, strip_ours};
 use super::settle::Draft;
 

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::Zeroizing;
 
 const NAME: &str = "authorization";
@@ -48,7 +49,7 @@ fn decode(text: &str) -> Zeroizing<Vec<u8>> {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         let escape = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            (b'%', [high, low, ..]) => byte(*high, *low),
             _ => None,
         };
         match (escape, first) {
@@ -65,8 +66,11 @@ fn decode(text: &str) -> Zeroizing<Vec<u8>> {
     out
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+/// The byte that two digits stand for.
+fn byte(high: u8, low: u8) -> Option<u8> {
+    let mut byte = [0];
+    HEXLOWER_PERMISSIVE.decode_mut(&[high, low], &mut byte).ok()?;
+    Some(byte[0])
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use http::request::Parts;
 use http::{Method, Version};
 use rr_contract::model::path;
 
-use crate::listen::HEADERS_MAX;
 use crate::reply::Denial;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
+/// Of one request. On HTTP/1.1 the library counts, on HTTP/2 we do.
+pub(crate) const HEADERS_MAX: usize = 128;
 /// Where everything that is forwarded lives.
 const PREFIX: &str = "/api/";
 

@@ -16,10 +16,11 @@ use hyper::body::Incoming;
 use rr_contract::model::id::{ProxyId, RequestId};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::listen::{Busy, Worker};
-use crate::reply::Code;
-use crate::report::Entry;
+use crate::outcome::Code;
+use crate::report::RawRecord;
+use crate::seats::Busy;
 use crate::upstream::Lease;
+use crate::worker::Worker;
 
 use super::admit::Admitted;
 use super::authenticate::Authenticated;
@@ -35,13 +36,13 @@ pub(crate) struct Draft {
     started: Instant,
     request_bytes: Rc<Cell<u64>>,
     /// `None` only once it was handed over.
-    entry: Option<Entry>,
+    record: Option<RawRecord>,
 }
 
 impl Draft {
     pub(super) fn begin(worker: &Rc<Worker>, busy: Busy, revision: u64, method: &Method) -> Self {
         worker.counters.request_began();
-        let entry = Entry {
+        let record = RawRecord {
             id: worker.next_request_id(),
             received_at: worker.clock.now(),
             org: None,
@@ -66,12 +67,12 @@ impl Draft {
             busy,
             started: Instant::now(),
             request_bytes: Rc::default(),
-            entry: Some(entry),
+            record: Some(record),
         }
     }
 
-    fn kept(&self) -> &Entry {
-        self.entry.as_ref().expect("an entry is taken in drop alone")
+    fn kept(&self) -> &RawRecord {
+        self.record.as_ref().expect("a record is taken in drop alone")
     }
 
     pub(super) fn id(&self) -> RequestId {
@@ -86,17 +87,17 @@ impl Draft {
         self.kept().proxy
     }
 
-    fn entry(&mut self) -> &mut Entry {
-        self.entry.as_mut().expect("an entry is taken in drop alone")
+    fn record(&mut self) -> &mut RawRecord {
+        self.record.as_mut().expect("a record is taken in drop alone")
     }
 
     pub(super) fn request_id(&mut self) -> HeaderValue {
-        HeaderValue::from_maybe_shared(Bytes::from(self.entry().id.to_string()))
+        HeaderValue::from_maybe_shared(Bytes::from(self.record().id.to_string()))
             .expect("an id is letters, digits and an underscore")
     }
 
     pub(super) fn received_at(&mut self) -> SystemTime {
-        self.entry().received_at
+        self.record().received_at
     }
 
     pub(super) fn request_bytes(&self) -> Rc<Cell<u64>> {
@@ -109,51 +110,51 @@ impl Draft {
 
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
         let path = &request.path;
-        let entry = self.entry();
-        entry.path = path[..path.floor_char_boundary(PATH_MAX)].into();
+        let record = self.record();
+        record.path = path[..path.floor_char_boundary(PATH_MAX)].into();
         if let Some(proxy) = request.proxy {
-            entry.org = Some(proxy.org_id);
-            entry.proxy = Some(proxy.id);
+            record.org = Some(proxy.org_id);
+            record.proxy = Some(proxy.id);
         }
     }
 
     pub(super) fn authenticated(&mut self, request: &Authenticated<'_>) {
-        self.entry().caller = Some(request.caller);
+        self.record().caller = Some(request.caller);
     }
 
     pub(super) fn admitted(&mut self, request: &Admitted<'_>) {
-        let entry = self.entry();
-        entry.target = Some(request.route.target.id);
-        entry.upstream = request.proxy.upstream_credential();
-        debug_assert_eq!(entry.caller, Some(request.caller));
+        let record = self.record();
+        record.target = Some(request.route.target.id);
+        record.upstream = request.proxy.upstream_credential();
+        debug_assert_eq!(record.caller, Some(request.caller));
     }
 
     pub(super) fn upstream_took(&mut self, duration: Duration) {
-        self.entry().upstream_duration = Some(duration);
+        self.record().upstream_duration = Some(duration);
     }
 
     pub(super) fn upstream_answered(&mut self, status: StatusCode) {
-        self.entry().upstream_status = Some(status);
+        self.record().upstream_status = Some(status);
     }
 
     pub(super) fn answered(&mut self, code: Code, status: StatusCode) {
-        let entry = self.entry();
-        entry.code = Some(code);
-        entry.status = Some(status);
+        let record = self.record();
+        record.code = Some(code);
+        record.status = Some(status);
     }
 
     fn delivered(&mut self) {
-        self.entry().aborted = false;
+        self.record().aborted = false;
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        let Some(mut entry) = self.entry.take() else { return };
-        entry.duration = self.started.elapsed();
-        entry.request_bytes = self.request_bytes.get();
-        self.worker.counters.request_ended(entry.code, entry.duration);
-        self.worker.records.push(entry);
+        let Some(mut record) = self.record.take() else { return };
+        record.duration = self.started.elapsed();
+        record.request_bytes = self.request_bytes.get();
+        self.worker.counters.request_ended(record.code, record.duration);
+        self.worker.records.push(record);
     }
 }
 
@@ -172,9 +173,9 @@ enum Inner {
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("upstream broke off its answer")]
+    #[error("upstream broke off its response")]
     Broken(#[source] hyper::Error),
-    #[error("upstream sent nothing more of its answer")]
+    #[error("upstream sent nothing more of its response")]
     Silent,
 }
 
@@ -221,7 +222,7 @@ impl ReplyBody {
 
     pub(super) fn own(body: Bytes, mut draft: Draft) -> Self {
         // The server never asks for the body of an answer to HEAD.
-        if draft.entry().method == Method::HEAD {
+        if draft.record().method == Method::HEAD {
             draft.delivered();
         }
         Self { inner: Inner::Own(Some(body)), draft: Some(draft) }
@@ -274,7 +275,7 @@ impl Body for ReplyBody {
         match &frame {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(draft)) = (frame.data_ref(), &mut self.draft) {
-                    draft.entry().response_bytes += data.remaining() as u64;
+                    draft.record().response_bytes += data.remaining() as u64;
                 }
                 self.settle_at_end();
             }

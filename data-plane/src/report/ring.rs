@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::listen::Counters;
+use crate::counters::Counters;
 
-use super::Entry;
+use super::RawRecord;
 
 /// About four seconds of the spool's thread being stuck, at 1,000 requests a second a worker. Memory is
 /// taken as it fills.
@@ -17,19 +17,19 @@ const CAPACITY: usize = 4096;
 
 /// The worker's end.
 pub(crate) struct Ring {
-    sender: Sender<Entry>,
+    sender: Sender<RawRecord>,
     counters: Arc<Counters>,
 }
 
 /// Makes a ring for a worker whose losses `counters` count.
-pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<Entry>) {
+pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<RawRecord>) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     (Ring { sender, counters }, receiver)
 }
 
 impl Ring {
-    pub(crate) fn push(&self, entry: Entry) {
-        if self.sender.try_send(entry).is_err() {
+    pub(crate) fn push(&self, record: RawRecord) {
+        if self.sender.try_send(record).is_err() {
             self.counters.record_dropped();
         }
     }
@@ -43,8 +43,8 @@ mod tests {
 
     use super::*;
 
-    fn entry() -> Entry {
-        Entry {
+    fn record() -> RawRecord {
+        RawRecord {
             id: RequestId::from_random([7; 16]),
             received_at: SystemTime::UNIX_EPOCH,
             org: None,
@@ -71,18 +71,18 @@ mod tests {
         let counters = Arc::new(Counters::default());
         let (ring, mut receiver) = ring(Arc::clone(&counters));
         for _ in 0..CAPACITY {
-            ring.push(entry());
+            ring.push(record());
         }
         assert_eq!(counters.records_lost(), 0, "all of these fit");
         for lost in 1..=3 {
-            ring.push(entry());
+            ring.push(record());
             assert_eq!(counters.records_lost(), lost);
         }
         assert!(receiver.try_recv().is_ok());
-        ring.push(entry());
+        ring.push(record());
         assert_eq!(counters.records_lost(), 3);
         drop(receiver);
-        ring.push(entry());
+        ring.push(record());
         assert_eq!(counters.records_lost(), 4, "a spool that is gone loses records too");
     }
 }

@@ -31,12 +31,13 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
-use crate::listen::Counters;
+use crate::counters::Counters;
 use crate::volatile::Volatile;
 
-use super::Entry;
+use super::RawRecord;
 
 pub(crate) use self::segment::Cursor;
+use self::segment::SpoolPosition;
 use self::store::{Sizes, Store};
 
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -50,7 +51,7 @@ const VOLATILE_QUOTA: u64 = 8 * 1024 * 1024;
 
 /// A spool that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("open the spool of records in {folder}", folder = folder.display())]
+#[error("open the record spool in {folder}", folder = folder.display())]
 pub struct SpoolError {
     /// Where.
     pub folder: PathBuf,
@@ -132,7 +133,7 @@ impl Spool {
         folder: PathBuf,
         node_key: &Secret,
         quota: u64,
-        rings: Vec<(Receiver<Entry>, Arc<Counters>)>,
+        rings: Vec<(Receiver<RawRecord>, Arc<Counters>)>,
         mut seams: Seams,
     ) -> Result<(Self, SpoolHandle), SpoolError> {
         let failed = |source| SpoolError { folder: folder.clone(), source };
@@ -140,7 +141,7 @@ impl Spool {
         let opened = match open(quota, seams.clone()) {
             Err(error) if is_full(&error) => {
                 let folder = folder.display();
-                warn!(%error, %folder, "spool cannot be written, keeping records in memory alone until the next start");
+                warn!(%error, %folder, "the record spool cannot be written; keeping records in memory only until the next start");
                 // What is on disk stays there, under its own name, for a start that finds room.
                 seams.disk = Arc::new(Volatile::default());
                 open(quota.min(VOLATILE_QUOTA), seams.clone())
@@ -209,6 +210,16 @@ impl SpoolHandle {
         self.shared.state().acked
     }
 
+    /// Records that were acknowledged, by the marks or since.
+    fn acked_total(&self, marked: SpoolPosition) -> u64 {
+        let state = self.shared.state();
+        if state.acked > marked.number { state.acked_total } else { marked.total }
+    }
+
+    fn frame(&self, place: (frame::Label, u64), batch: &[u8]) -> Vec<u8> {
+        frame::write(&self.key, &self.id(), place, batch, &*self.seams.entropy)
+    }
+
     /// All up to `through` is stored elsewhere. `false`: it says so of numbers that were never given out, so
     /// it is not of this spool that it speaks; nothing is acknowledged, and what waits gets higher numbers.
     pub(super) fn acknowledge(&self, through: u64) -> bool {
@@ -238,7 +249,7 @@ impl SpoolHandle {
 }
 
 struct RingEnd {
-    receiver: Receiver<Entry>,
+    receiver: Receiver<RawRecord>,
     counters: Arc<Counters>,
     /// Losses that are already in the stream.
     counted: u64,
@@ -291,8 +302,8 @@ impl Writer {
         self.last_drain = now;
         let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), records: Vec::new() };
         for ring in 0..self.rings.len() {
-            while let Ok(entry) = self.rings[ring].receiver.try_recv() {
-                batch.records.push(entry.into_record());
+            while let Ok(record) = self.rings[ring].receiver.try_recv() {
+                batch.records.push(record.into_record());
                 if batch.records.len() == BATCH_RECORDS {
                     self.append(mem::take(&mut batch));
                 }
@@ -341,7 +352,7 @@ impl Writer {
             Ok(()) => {}
             Err(error) if !self.failing => {
                 self.failing = true;
-                warn!(%error, "records cannot be written; they are counted and dropped");
+                warn!(%error, "records cannot be written to the spool; they are dropped and counted; check the disk under the state folder");
             }
             Err(_) => {}
         }

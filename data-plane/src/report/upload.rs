@@ -22,8 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tracing::{debug, error, warn};
 
-use crate::fleet::Fleet;
-use crate::sync::RetryBackoff;
+use crate::backoff::Backoff;
+use crate::control_plane::ControlPlane;
 
 use super::SpoolHandle;
 use super::spool::Cursor;
@@ -33,7 +33,7 @@ const MESSAGE_MAX: usize = 4 * 1024 * 1024;
 
 /// The loop that sends.
 pub(crate) struct Upload {
-    pub(crate) fleet: Fleet,
+    pub(crate) control_plane: ControlPlane,
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) spool: SpoolHandle,
 }
@@ -41,15 +41,15 @@ pub(crate) struct Upload {
 /// Why an upload broke off.
 #[derive(Debug, thiserror::Error)]
 enum UploadError {
-    #[error("reach the control plane")]
+    #[error("connect to the control plane")]
     Connect(#[source] tonic::transport::Error),
-    #[error("stream of records broke")]
+    #[error("record upload stream broke")]
     Stream(#[source] tonic::Status),
-    #[error("control plane takes no more records on this stream")]
+    #[error("control plane closed the record upload stream")]
     Closed,
-    #[error("control plane has numbers of this spool that were never given out")]
+    #[error("control plane acknowledged batches that this spool never sent")]
     Ahead,
-    #[error("read the spool")]
+    #[error("read the record spool")]
     Spool(#[source] io::Error),
 }
 
@@ -59,24 +59,24 @@ impl Upload {
     }
 
     async fn stay(&self) {
-        let mut backoff = RetryBackoff::default();
+        let mut backoff = Backoff::default();
         loop {
             // All that one try leaves to the next is in the spool.
             let tried = AssertUnwindSafe(self.once(&mut backoff)).catch_unwind().await;
             let wait = backoff.next(Instant::now(), &*self.spool.seams.entropy);
             let Ok(error) = tried else {
-                error!(?wait, "sending records ended in a panic, trying again");
+                error!(?wait, "the task that uploads records panicked; retrying");
                 sleep(wait).await;
                 continue;
             };
             // The other stream says at `warn` that the control plane is away.
-            debug!(error = %chain(&error), ?wait, "records wait on disk");
+            debug!(error = %chain(&error), ?wait, "records are kept on disk until they can be uploaded");
             sleep(wait).await;
         }
     }
 
     /// One stream, once there is something to send.
-    async fn once(&self, backoff: &mut RetryBackoff) -> UploadError {
+    async fn once(&self, backoff: &mut Backoff) -> UploadError {
         let mut cursor = Cursor::at(self.spool.acked() + 1);
         let first = match self.wait_for_first(&mut cursor).await {
             Ok(first) => first,
@@ -112,7 +112,7 @@ impl Upload {
     }
 
     async fn session(&self, cursor: Cursor, first: (u64, Bytes), acknowledged: &mut bool) -> UploadError {
-        let channel = match self.fleet.connect(Arc::clone(&self.tls)).await {
+        let channel = match self.control_plane.connect(Arc::clone(&self.tls)).await {
             Ok(channel) => channel,
             Err(error) => return UploadError::Connect(error),
         };
@@ -182,20 +182,24 @@ impl Upload {
         cursor: &mut Cursor,
     ) -> Result<(), UploadError> {
         for poison in &answer.poison {
-            warn!(sequence = poison.sequence, reason = poison.reason, "control plane cannot read a batch");
+            warn!(
+                sequence = poison.sequence,
+                reason = poison.reason,
+                "control plane cannot read a batch of records; setting it aside"
+            );
             let body = window.iter().find(|(sequence, _)| *sequence == poison.sequence);
             let Some((sequence, body)) = body.cloned() else { continue };
             let spool = self.spool.clone();
             let kept = spawn_blocking(move || spool.set_aside(sequence, &body)).await;
             if let Err(error) = kept.map_err(io::Error::other).flatten() {
-                warn!(%error, sequence, "unreadable batch could not be kept aside");
+                warn!(%error, sequence, "unreadable batch of records could not be set aside");
             }
         }
         if !self.spool.acknowledge(answer.through.max(answer.expected.saturating_sub(1))) {
             warn!(
                 through = answer.through,
                 expected = answer.expected,
-                "control plane has batches of this spool that were never sent; was an older copy of it put back?"
+                "control plane acknowledged batches that this spool never sent; the state folder may have been restored from an older copy"
             );
             return Err(UploadError::Ahead);
         }

@@ -85,7 +85,7 @@ pub(crate) struct CompiledTarget {
 
 /// A base URL that the HTTP library cannot send to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("base URL has a host that no request can name")]
+#[error("host of the base URL cannot be sent in a Host header")]
 pub(crate) struct Unsendable;
 
 impl CompiledTarget {

@@ -66,16 +66,16 @@ pub(crate) enum Injection<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
     /// No version of it is at hand.
-    #[error("no usable version of the credential")]
+    #[error("no version of the upstream credential can be used")]
     Missing,
     /// The seal does not open.
-    #[error("secret does not open")]
+    #[error("secret cannot be decrypted")]
     Sealed,
     /// Its time is over.
     #[error("credential has expired")]
     Expired,
     /// It was not sealed for where the request goes.
-    #[error("secret is not sealed for the target's origin")]
+    #[error("secret is not sealed for the origin of the target")]
     Origin,
 }
 

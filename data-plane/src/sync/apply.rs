@@ -24,7 +24,7 @@ use rr_contract::wire::fleet::{Outcome, Why};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::current::Publisher;
+use crate::current::Activator;
 use crate::snapshot::Snapshot;
 
 use super::inventory::{Foretold, Inventory, Terms};
@@ -37,7 +37,7 @@ use super::transaction::{Fault, Offered, Transaction, restraints};
 pub(crate) struct Applier {
     region: RegionId,
     inventory: Inventory,
-    publisher: Publisher<Snapshot>,
+    activator: Activator<Snapshot>,
     scribe: Scribe,
     transaction: Option<Transaction>,
     running: Option<Position>,
@@ -63,11 +63,11 @@ pub(crate) struct Applier {
 /// Why a mark is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RefusedMark {
-    #[error("mark has no position")]
+    #[error("mark has no valid position")]
     Invalid(#[source] InvalidPosition),
-    #[error("mark is of another state than is here")]
+    #[error("mark is for a state that this node does not hold")]
     Elsewhere,
-    #[error("mark is of another history than the one that led here")]
+    #[error("mark contradicts the audit head of this node")]
     Rewritten,
 }
 
@@ -78,7 +78,7 @@ impl Applier {
     pub(crate) fn new(
         region: RegionId,
         inventory: Inventory,
-        publisher: Publisher<Snapshot>,
+        activator: Activator<Snapshot>,
         scribe: Scribe,
         position: Option<Position>,
     ) -> Self {
@@ -86,7 +86,7 @@ impl Applier {
         Self {
             region,
             inventory,
-            publisher,
+            activator,
             scribe,
             prover,
             transaction: None,
@@ -211,7 +211,7 @@ impl Applier {
     pub(crate) async fn mark(&mut self, mark: &fleet::Mark) -> Result<(), RefusedMark> {
         let position = mark.position.as_ref().ok_or(InvalidPosition::Incomplete).and_then(Position::try_from);
         let position = position.map_err(RefusedMark::Invalid)?;
-        self.guard(&position).map_err(|_| RefusedMark::Rewritten)?;
+        self.refuse_rewritten(&position).map_err(|_| RefusedMark::Rewritten)?;
         let running = self.running.as_mut().filter(|running| position.is_same_content(running));
         let running = running.ok_or(RefusedMark::Elsewhere)?;
         if position.revision >= running.revision {
@@ -231,7 +231,7 @@ impl Applier {
         if self.inventory.restrained() == 0 {
             return;
         }
-        let mut snapshot = self.publisher.current().clone();
+        let mut snapshot = self.activator.current().clone();
         if self.inventory.reached(&position, &mut snapshot) {
             snapshot.revision = position.revision;
             self.swap(snapshot, position);
@@ -239,7 +239,7 @@ impl Applier {
     }
 
     fn swap(&mut self, snapshot: Snapshot, position: Position) -> u64 {
-        let generation = self.publisher.publish(snapshot);
+        let generation = self.activator.activate(snapshot);
         self.swapped.push_back((generation, position));
         generation
     }
@@ -248,7 +248,9 @@ impl Applier {
     /// else runs now.
     pub(crate) async fn restrain(&mut self, message: &fleet::Restrain) -> Result<bool, Fault> {
         let until = message.until.as_ref().and_then(|until| Position::try_from(until).ok());
-        let until = until.ok_or_else(|| Fault::new(Why::Transport, "restraint has no position"))?;
+        let until = until.ok_or_else(|| {
+            Fault::new(Why::Transport, "message about resources to withhold has no valid position")
+        })?;
         let Some(running) = self.running else { return Ok(false) };
         if (until.lineage, until.region) != (running.lineage, running.region)
             || until.revision < running.revision
@@ -257,11 +259,15 @@ impl Applier {
             return Ok(false);
         }
         let later = restraints(message)?;
-        let mut snapshot = self.publisher.current().clone();
+        let mut snapshot = self.activator.current().clone();
         if !self.inventory.restrain(&until, &later, &mut snapshot) {
             return Ok(false);
         }
-        info!(until = until.revision, restrained = self.inventory.restrained(), "runs less than it was sent");
+        info!(
+            until = until.revision,
+            restrained = self.inventory.restrained(),
+            "withheld resources that a later revision takes away"
+        );
         // In force first: it only takes away, and a disk may be slow.
         self.swap(snapshot, running);
         // Until it is written, a restart would not stand here.
@@ -270,15 +276,11 @@ impl Applier {
         Ok(true)
     }
 
-    /// Sees what the workers have run on, frees what they let go of, and looks whether a part of what is held
-    /// still is what was sent.
+    /// Sees what the workers have run on, and frees what they let go of.
     /// Returns whether something is to be told.
     pub(crate) async fn tend(&mut self) -> bool {
-        self.publisher.bury();
-        let generation = self.publisher.serving();
-        if let Some(digest) = self.inventory.check_slice() {
-            self.stand_at(digest);
-        }
+        self.activator.bury();
+        let generation = self.activator.serving();
         let mut news = std::mem::take(&mut self.is_corrected);
         while let Some((_, position)) = self.swapped.pop_front_if(|(swapped, _)| *swapped <= generation) {
             self.serving = Some(position);
@@ -324,7 +326,7 @@ impl Applier {
         let Transaction { txn, mode, changes, bodies, adopted, .. } = transaction;
         let changed = changes.len();
         let mut watch = Instant::now();
-        let mut snapshot = self.publisher.current().clone();
+        let mut snapshot = self.activator.current().clone();
         let terms = Terms { mode, adopted: adopted.as_ref() };
         let refused = self.inventory.take(terms, foretold, changes, &mut snapshot);
         self.inventory.reached(&position, &mut snapshot);

@@ -7,18 +7,18 @@
 //! too much to compile, no other hears.
 //! Does no I/O, and is not seen by requests: they see the [`Snapshot`] that it writes.
 
-mod entry;
-mod guard;
+mod held;
 mod index;
+mod isolate;
 mod judge;
 mod proxies;
 mod recall;
+mod recount;
 mod restraints;
 mod revocations;
 mod tell;
 #[cfg(test)]
 pub(crate) mod tests;
-mod upkeep;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -34,9 +34,9 @@ use crate::snapshot::{Snapshot, Vault};
 use super::position::Position;
 use super::transaction::{Change, Changes, Offered};
 
-use self::entry::{CallerPart, Entry, Part, Reason, Running, may_stay};
-use self::guard::Guard;
+use self::held::{CallerPart, HeldResource, Part, Reason, Running, may_stay};
 use self::index::{Index, Number};
+use self::isolate::Isolation;
 use self::judge::Parsed;
 use self::restraints::Restraints;
 use self::versions::Versions;
@@ -52,19 +52,14 @@ const UNSEALED_MAX: usize = 1_000;
 pub(crate) struct Inventory {
     vault: Arc<Vault>,
     digest: ViewDigest,
-    /// Ordered, so that upkeep can go through it a slice at a time.
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Key, HeldResource>,
     index: Index,
     refused: BTreeSet<Key>,
     /// The highest versions that were ever accepted, whether the credential is still here or not.
     versions: Versions,
     revocations: Revocations,
     restraints: Restraints,
-    guard: Guard,
-    /// Up to where upkeep has come.
-    checked: Option<Key>,
-    /// Bytes in memory that are no longer what was sent. What was compiled of them before runs on.
-    damaged: BTreeSet<Key>,
+    isolation: Isolation,
 }
 
 /// What the view would be after some changes.
@@ -111,9 +106,7 @@ impl Inventory {
             versions: Versions::default(),
             revocations: Revocations::default(),
             restraints: Restraints::default(),
-            guard: Guard::default(),
-            checked: None,
-            damaged: BTreeSet::new(),
+            isolation: Isolation::default(),
         }
     }
 
@@ -245,8 +238,7 @@ impl Inventory {
             return;
         }
         let before = self.entries.remove(&key);
-        self.damaged.remove(&key);
-        let running = before.as_ref().and_then(Entry::keep);
+        let running = before.as_ref().and_then(HeldResource::keep);
         self.put(key, offered, before, running, None);
     }
 
@@ -268,7 +260,6 @@ impl Inventory {
             return Upserted { is_heard: false, is_refused: entry.refusal.is_some() };
         }
         let before = self.entries.remove(&key);
-        self.damaged.remove(&key);
         // Opening takes 200 µs. A change is opened now, so that a seal that does not open is refused with the
         // transaction; thousands that come at once are opened when they are used.
         let unseal = unseal || before.is_some();
@@ -279,7 +270,7 @@ impl Inventory {
         let (running, refusal) = match judged {
             Ok(part) => (Some(Running { hash: offered.hash, part, kept: None }), None),
             Err(reason) => {
-                let kept = before.as_ref().and_then(Entry::keep);
+                let kept = before.as_ref().and_then(HeldResource::keep);
                 (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
@@ -291,9 +282,9 @@ impl Inventory {
         let was_bare = before.as_ref().is_some_and(|before| is_bare(before.running.as_ref()));
         let is_heard = !(was_bare && is_bare(running.as_ref()));
         let is_refused = refusal.is_some();
-        let callers = before.as_ref().and_then(Entry::callers);
+        let callers = before.as_ref().and_then(HeldResource::callers);
         self.put(key, offered, before, running, refusal);
-        swap_callers(callers, self.entries.get(&key).and_then(Entry::callers), snapshot);
+        swap_callers(callers, self.entries.get(&key).and_then(HeldResource::callers), snapshot);
         Upserted { is_heard, is_refused }
     }
 
@@ -302,7 +293,7 @@ impl Inventory {
         &mut self,
         key: Key,
         wanted: Offered,
-        before: Option<Entry>,
+        before: Option<HeldResource>,
         running: Option<Running>,
         refusal: Option<Box<Reason>>,
     ) {
@@ -319,7 +310,7 @@ impl Inventory {
             Some(wanted) => self.point(number, &refs, &wanted),
             None => refs,
         };
-        self.entries.insert(key, Entry { wanted, refusal, running, number, refs });
+        self.entries.insert(key, HeldResource { wanted, refusal, running, number, refs });
     }
 
     fn note_refusal(&mut self, key: Key, was_refused: bool, is_refused: bool) {
@@ -344,7 +335,9 @@ impl Inventory {
         };
         bites.then(|| Reason {
             why: Why::Revoked,
-            detail: "was revoked here, and the history that brings it back does not name it".to_owned(),
+            detail:
+                "credential was revoked on this node, and the adopted history does not list it as restored"
+                    .to_owned(),
             closes: true,
             caller: None,
         })
@@ -354,7 +347,6 @@ impl Inventory {
     fn remove(&mut self, key: &Key, snapshot: &mut Snapshot) -> bool {
         let Some(entry) = self.entries.remove(key) else { return false };
         self.refused.remove(key);
-        self.damaged.remove(key);
         self.index.leave(key, &entry.refs);
         swap_callers(entry.callers(), None, snapshot);
         if let ResourceId::Credential(id) = key.id {

@@ -11,7 +11,6 @@ mod ahead;
 mod back;
 mod boot;
 mod counter;
-pub(crate) mod faults;
 mod frame;
 mod scribe;
 #[cfg(test)]
@@ -165,7 +164,7 @@ impl Journal {
     /// appended to again, because nothing behind a torn frame could be read.
     pub(crate) fn append(&mut self, bodies: &[bytes::Bytes], position: &Position) -> io::Result<()> {
         let Some(mut open) = self.open.take() else {
-            return Err(io::Error::other("last-known-good has to be written whole first"));
+            return Err(io::Error::other("last-known-good must be written to a new file first"));
         };
         let mut bytes = Vec::new();
         for body in bodies {
@@ -343,10 +342,16 @@ impl Whole<'_> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// The negative control: frames are bound to no place, and no digest is compared.
+    static CHECKS_OFF: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Whether a test has switched off what keeps frames in their place and states whole: the negative control.
 #[cfg(test)]
 fn checks_are_off() -> bool {
-    faults::CHECKS_OFF.get()
+    CHECKS_OFF.get()
 }
 
 #[cfg(not(test))]
@@ -357,7 +362,7 @@ const fn checks_are_off() -> bool {
 /// On a thread that works for another.
 #[cfg(test)]
 fn switch_checks(off: bool) {
-    faults::CHECKS_OFF.set(off);
+    CHECKS_OFF.set(off);
 }
 
 #[cfg(not(test))]

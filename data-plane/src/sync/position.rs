@@ -50,10 +50,10 @@ impl fmt::Debug for AuditHead {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPosition {
     /// Something is missing, or is none.
-    #[error("not a position: lineage, region or digest is missing")]
+    #[error("position is incomplete: lineage, region or digest is missing or malformed")]
     Incomplete,
     /// Neither a head nor nothing.
-    #[error("not a position: audit head has {0} bytes")]
+    #[error("position is malformed: audit head has {0} bytes")]
     Audit(usize),
 }
 

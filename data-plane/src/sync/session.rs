@@ -51,15 +51,15 @@ pub(crate) enum Ended {
 /// Why a stream broke.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
-    #[error("stream with the control plane broke")]
+    #[error("stream to the control plane broke")]
     Stream(#[source] tonic::Status),
-    #[error("control plane did not answer in time")]
+    #[error("control plane did not answer the stream request in time")]
     Silent,
-    #[error("control plane reads no longer")]
+    #[error("control plane no longer reads from the stream")]
     Deaf,
-    #[error("control plane believes another state to be here than is")]
+    #[error("control plane keeps sending marks for a state that this node does not hold")]
     Diverged,
-    #[error("control plane sent a mark that is none")]
+    #[error("control plane sent a malformed mark")]
     Mark(#[source] InvalidPosition),
 }
 
@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
                 self.moved = true;
             }
             Some(Heard::Goaway(goaway)) => {
-                info!(reason = goaway.reason, "control plane asks to connect anew");
+                info!(reason = goaway.reason, "control plane asked this node to reconnect");
                 let spread = goaway.spread_over.as_ref().and_then(|spread| time::duration(spread).ok());
                 return Ok(Some(Ended::Goaway(spread.unwrap_or_default())));
             }
@@ -179,7 +179,7 @@ impl<'a> Session<'a> {
                     self.tell().await?;
                 }
                 Err(fault) => {
-                    warn!(%fault, "control plane takes something away, and what that is cannot be read")
+                    warn!(%fault, "control plane sent an unreadable message about resources to withhold")
                 }
             },
             // A kind of message from the future was not asked for.

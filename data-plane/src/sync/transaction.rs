@@ -97,14 +97,17 @@ impl Transaction {
                 if at.is_none_or(|at| wire.base != at.digest) {
                     return Err(Fault::new(
                         Why::BaseMismatch,
-                        format!("starts from another digest than that of {at:?}, where the node is"),
+                        format!("transaction does not start from the position of the node, {at:?}"),
                     ));
                 }
             }
-            Mode::Unspecified => return Err(Fault::transport("mode is not known")),
+            Mode::Unspecified => return Err(Fault::transport("transaction has an unknown mode")),
         }
         if wire.adopted && mode == Mode::Delta {
-            return Err(Fault::new(Why::BaseMismatch, "changes within one history cannot adopt another"));
+            return Err(Fault::new(
+                Why::BaseMismatch,
+                "a transaction of mode DELTA cannot adopt another history",
+            ));
         }
         let adopted = wire.adopted.then(|| revived(&wire.revived)).transpose()?;
         Ok(Self {
@@ -124,7 +127,7 @@ impl Transaction {
     pub(crate) fn take(&mut self, chunk: &fleet::Chunk) -> Result<(), Fault> {
         if chunk.index != self.received || chunk.index >= self.chunks {
             return Err(Fault::transport(format!(
-                "chunk {} of {}, where {} was due",
+                "received chunk {} of {}, expected {}",
                 chunk.index, self.chunks, self.received
             )));
         }
@@ -152,7 +155,7 @@ impl Transaction {
     /// Checks that nothing is missing.
     pub(crate) fn close(&self) -> Result<(), Fault> {
         if self.received != self.chunks {
-            return Err(Fault::transport(format!("{} of {} chunks came", self.received, self.chunks)));
+            return Err(Fault::transport(format!("received {} of {} chunks", self.received, self.chunks)));
         }
         Ok(())
     }
@@ -161,13 +164,13 @@ impl Transaction {
 /// Decodes the body of a chunk into changes.
 pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault> {
     let body = fleet::ChunkBody::decode(body)
-        .map_err(|error| Fault::transport(format!("chunk does not decode: {error}")))?;
+        .map_err(|error| Fault::transport(format!("chunk cannot be decoded: {error}")))?;
     for resource in body.upserts {
         let key = parse_key(resource.key.as_ref())?;
         let hash = resource_hash(&resource.payload);
         // Left out to save bytes: the digest proves it.
         if !resource.hash.is_empty() && hash[..] != resource.hash {
-            return Err(Fault::transport(format!("{key} has another hash than it claims")));
+            return Err(Fault::transport(format!("hash of {key} does not match its payload")));
         }
         // Copied: a slice would keep the whole chunk in memory for as long as the resource lives.
         let offered = Offered {
@@ -196,12 +199,13 @@ pub(crate) fn restraints(message: &fleet::Restrain) -> Result<HashMap<Key, Optio
 }
 
 fn revived(ids: &[String]) -> Result<HashSet<CredentialId>, Fault> {
-    let parse = |id: &String| id.parse().map_err(|_| Fault::transport(format!("{id:?} is no credential")));
+    let parse =
+        |id: &String| id.parse().map_err(|_| Fault::transport(format!("{id:?} is not a credential id")));
     ids.iter().map(parse).collect()
 }
 
 fn parse_key(wire: Option<&fleet::Key>) -> Result<Key, Fault> {
-    let wire = wire.ok_or_else(|| Fault::transport("resource without a key"))?;
+    let wire = wire.ok_or_else(|| Fault::transport("resource has no key"))?;
     Key::try_from(wire).map_err(|error| match error {
         // Its place in the digest is unknown too, so nothing of the transaction could be checked.
         InvalidKey::Kind(_) => Fault::new(Why::UnknownFeature, error.to_string()),

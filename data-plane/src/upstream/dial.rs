@@ -7,12 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::rc::Rc;
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,15 +23,16 @@ use tokio_rustls::client::TlsStream;
 use tracing::debug;
 use url::Host;
 
-use crate::pipeline::RequestBody;
+use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
-use super::guard::Guard;
-use super::pool::{Connection, Http1, Origin};
+use super::address_guard::AddressGuard;
+use super::pool::{Connection, Http1, Origin, StreamPermit};
+use super::request_body::RequestBody;
 use super::resolve::Resolver;
 use super::socket::{Socket, Watch};
-use super::streams::{CONNECTION_WINDOW, Channel, Place, STREAM_WINDOW, StreamExec, UNSAID};
+use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
 /// Finds a dead peer under requests that wait for it.
@@ -47,14 +49,19 @@ type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamEx
 const READ_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
-    guard: Arc<Guard>,
+    guard: Arc<AddressGuard>,
     resolver: Arc<Resolver>,
     tls: WorkerTls,
     tasks: Tasks,
 }
 
 impl Dialer {
-    pub(super) fn new(guard: Arc<Guard>, resolver: Arc<Resolver>, trust: Arc<Trust>, tasks: Tasks) -> Self {
+    pub(super) fn new(
+        guard: Arc<AddressGuard>,
+        resolver: Arc<Resolver>,
+        trust: Arc<Trust>,
+        tasks: Tasks,
+    ) -> Self {
         Self { guard, resolver, tls: WorkerTls::new(trust), tasks }
     }
 
@@ -156,7 +163,7 @@ impl Dialer {
         self.drive("upstream h2", poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
         let channel = Channel::new(sender, Box::new(limit));
         origin.streams().adopt(&channel);
-        Ok(Connection::Http2(Place::take(&channel, origin)))
+        Ok(Connection::Http2(StreamPermit::take(&channel, origin)))
     }
 
     fn drive(&self, name: &'static str, connection: impl Future<Output = hyper::Result<()>> + 'static) {
@@ -165,6 +172,28 @@ impl Dialer {
             if let Err(error) = connection.await {
                 debug!(%error, "upstream connection ended");
             }
+        });
+    }
+}
+
+/// Runs what the HTTP library starts for a connection, and lets those who wait look each time, because the
+/// peer may have said that it takes more.
+#[derive(Clone)]
+struct StreamExec(Weak<Origin>);
+
+impl<F: Future + 'static> Executor<F> for StreamExec {
+    fn execute(&self, future: F) {
+        let origin = Weak::clone(&self.0);
+        LocalExec.execute(async move {
+            let mut future = pin!(future);
+            poll_fn(move |cx| {
+                let polled = future.as_mut().poll(cx);
+                if let Some(origin) = origin.upgrade() {
+                    origin.streams().wake();
+                }
+                polled
+            })
+            .await;
         });
     }
 }

@@ -7,22 +7,18 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
-use crate::pipeline::{Passage, RequestBody};
-
-use super::Reply;
+use super::request_body::{Passage, RequestBody};
 use super::socket::Watch;
-use super::streams::{Place, Streams};
+use super::streams::{Channel, Streams};
+use super::{IDLE_MAX, Reply};
 
-/// Shorter than what servers commonly allow, so that we let go first.
-pub(super) const IDLE_MAX: Duration = Duration::from_secs(50);
 /// What one worker keeps to one origin, for one organization.
 const IDLE_COUNT: usize = 256;
 /// What one worker keeps in all before each origin is left with [`IDLE_FEW`]: an organization with many
@@ -53,7 +49,38 @@ pub(super) struct Http1 {
 /// A connection that can take a request.
 pub(super) enum Connection {
     Http1(Http1),
-    Http2(Rc<Place>),
+    Http2(Rc<StreamPermit>),
+}
+
+/// A stream's permit for a stream on a connection, from before it is asked for until both its directions have ended.
+pub(super) struct StreamPermit {
+    channel: Rc<Channel>,
+    origin: Rc<Origin>,
+}
+
+impl StreamPermit {
+    pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
+        channel.take();
+        // What room is left is the next one's.
+        origin.streams().wake();
+        Rc::new(Self { channel: Rc::clone(channel), origin: Rc::clone(origin) })
+    }
+
+    pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
+        self.channel.sender()
+    }
+
+    /// The peer has answered on the connection, so it has said by now what it allows.
+    pub(super) fn answered(&self) {
+        self.channel.answered();
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.channel.give_back();
+        self.origin.streams().wake();
+    }
 }
 
 /// A request that was not answered.
@@ -87,7 +114,7 @@ impl Origin {
     /// A connection that is open and free. A newcomer does not take a stream from those who `waited`.
     pub(super) fn checkout(self: &Rc<Self>, waited: bool) -> Option<Connection> {
         if let Some(channel) = self.streams.find(waited) {
-            return Some(Connection::Http2(Place::take(&channel, self)));
+            return Some(Connection::Http2(StreamPermit::take(&channel, self)));
         }
         let mut idle = self.idle.borrow_mut();
         // One that was just given back may not have come to rest; it stays for the next.
@@ -143,12 +170,13 @@ impl Connection {
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
             }
-            Self::Http2(place) => {
+            Self::Http2(permit) => {
                 // An upload may outlast its answer, and takes up the stream as long.
-                request.body_mut().hold(Rc::clone(&place));
-                place.sender().try_send_request(request).await.map(|response| {
-                    place.answered();
-                    Reply { lease: Lease(Held::Http2(place)), response }
+                let held: Rc<StreamPermit> = Rc::clone(&permit);
+                request.body_mut().hold(held);
+                permit.sender().try_send_request(request).await.map(|response| {
+                    permit.answered();
+                    Reply { lease: Lease(Held::Http2(permit)), response }
                 })
             }
         };
@@ -183,7 +211,7 @@ pub(crate) struct Lease(Held);
 enum Held {
     /// Without an origin it is not to be used again.
     Http1(Http1, Option<Rc<Origin>>),
-    Http2(#[expect(dead_code, reason = "held for its drop")] Rc<Place>),
+    Http2(#[expect(dead_code, reason = "held for its drop")] Rc<StreamPermit>),
 }
 
 impl Lease {

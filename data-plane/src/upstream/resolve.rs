@@ -54,11 +54,11 @@ impl Names for SystemNames {
 /// A name without an address.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum LookupError {
-    #[error("name has no address")]
+    #[error("host name does not resolve")]
     Failed(#[source] Arc<io::Error>),
-    #[error("name server is silent")]
+    #[error("name server did not answer in time")]
     Silent,
-    #[error("too many requests of the organization wait for look-ups")]
+    #[error("too many requests of the organization are waiting for name resolution")]
     Crowded,
 }
 
@@ -163,7 +163,7 @@ impl Resolver {
         let own = match Arc::clone(&share.slots).try_acquire_owned() {
             Ok(own) => own,
             Err(_) => {
-                let _place = Place::enter(&share)?;
+                let _waiting = WaitingLookup::enter(&share)?;
                 Arc::clone(&share.slots).acquire_owned().await.expect(closed)
             }
         };
@@ -264,17 +264,17 @@ impl Drop for Landing {
 }
 
 /// One more who waits for its organization's turn.
-struct Place<'s>(&'s Share);
+struct WaitingLookup<'s>(&'s Share);
 
-impl<'s> Place<'s> {
+impl<'s> WaitingLookup<'s> {
     fn enter(share: &'s Share) -> Result<Self, LookupError> {
-        let place = Self(share);
+        let waiting = Self(share);
         let before = share.waiting.fetch_add(1, Ordering::Relaxed);
-        if before >= WAITING_BY_ORG { Err(LookupError::Crowded) } else { Ok(place) }
+        if before >= WAITING_BY_ORG { Err(LookupError::Crowded) } else { Ok(waiting) }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingLookup<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

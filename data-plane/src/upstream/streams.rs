@@ -5,20 +5,15 @@
 //! no request waits inside the HTTP library, where nobody could tell its wait from the upstream's.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
-use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::listen::LocalExec;
-use crate::pipeline::RequestBody;
-
-use super::pool::{IDLE_MAX, Origin};
+use super::IDLE_MAX;
+use super::request_body::RequestBody;
 
 /// Streams on one connection, whatever its peer allows.
 const STREAMS_MAX: usize = 64;
@@ -76,37 +71,25 @@ impl Channel {
         // Every peer takes one; a second one might be refused.
         self.taken.get() < self.limit().unwrap_or(1) && self.sender.is_ready()
     }
-}
-
-/// A stream's place on a connection, from before it is asked for until both its directions have ended.
-pub(crate) struct Place {
-    channel: Rc<Channel>,
-    origin: Rc<Origin>,
-}
-
-impl Place {
-    pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
-        channel.taken.update(|taken| taken + 1);
-        // What room is left is the next one's.
-        origin.streams().wake();
-        Rc::new(Self { channel: Rc::clone(channel), origin: Rc::clone(origin) })
-    }
 
     pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
-        self.channel.sender.clone()
+        self.sender.clone()
+    }
+
+    /// One stream more is asked of it.
+    pub(super) fn take(&self) {
+        self.taken.update(|taken| taken + 1);
+    }
+
+    /// A stream has ended.
+    pub(super) fn give_back(&self) {
+        self.taken.update(|taken| taken - 1);
+        self.since.set(Instant::now());
     }
 
     /// The peer has answered on the connection, so it has said by now what it allows.
     pub(super) fn answered(&self) {
-        self.channel.answered.set(true);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.channel.taken.update(|taken| taken - 1);
-        self.channel.since.set(Instant::now());
-        self.origin.streams().wake();
+        self.answered.set(true);
     }
 }
 
@@ -217,28 +200,6 @@ impl<'o> Waiting<'o> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.update(|waiting| waiting - 1);
-    }
-}
-
-/// Runs what the HTTP library starts for a connection, and lets those who wait look each time, because the
-/// peer may have said that it takes more.
-#[derive(Clone)]
-pub(super) struct StreamExec(pub(super) Weak<Origin>);
-
-impl<F: Future + 'static> Executor<F> for StreamExec {
-    fn execute(&self, future: F) {
-        let origin = Weak::clone(&self.0);
-        LocalExec.execute(async move {
-            let mut future = pin!(future);
-            poll_fn(move |cx| {
-                let polled = future.as_mut().poll(cx);
-                if let Some(origin) = origin.upgrade() {
-                    origin.streams().wake();
-                }
-                polled
-            })
-            .await;
-        });
     }
 }
 

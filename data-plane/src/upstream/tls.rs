@@ -32,19 +32,19 @@ pub(crate) enum TrustError {
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    #[error("certificate in {path} cannot be a root", path = path.display())]
+    #[error("certificate in {path} cannot be used as a root", path = path.display())]
     Root {
         path: PathBuf,
         #[source]
         source: rustls::Error,
     },
-    #[error("{path} holds no certificate", path = path.display())]
+    #[error("{path} contains no certificate", path = path.display())]
     Empty { path: PathBuf },
     #[error("system has no usable root certificates")]
     NoRoots,
-    #[error("TLS provider offers no protocol version")]
+    #[error("TLS library offers no protocol version")]
     Provider(#[source] rustls::Error),
-    #[error("loading was cut off")]
+    #[error("loading the root certificates was interrupted")]
     CutOff,
 }
 

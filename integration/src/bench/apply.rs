@@ -9,10 +9,13 @@ use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{caller_credential, credential_resource};
-use rr_data_plane::bench::Edge;
 use rr_integration::fleet_100k::{self, Dice};
 
 use crate::report::Report;
+
+mod driver;
+
+use driver::Driver;
 
 /// Reads of one round.
 const READS: u32 = 20_000_000;
@@ -52,8 +55,8 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         let key = Key::try_from(resource.key.as_ref().context("a key")?)?;
         load.push((key, resource.payload.to_vec()));
     }
-    let mut edge = Edge::new(load.iter().cloned());
-    let refused = edge.refused();
+    let mut driver = Driver::new(load.iter().cloned());
+    let refused = driver.refused();
     report.metric("apply", "resources", &[load.len() as f64], "", &format!("{refused} of them refused"));
     let mut dice = Dice::new(args.seed);
     let mut all = Vec::new();
@@ -70,7 +73,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
                     changes.push((*key, payload.clone()));
                 }
             }
-            let nanos: u64 = edge.apply(changes).iter().sum();
+            let nanos: u64 = driver.apply(changes).iter().sum();
             took.push(nanos as f64 / 1e3 / args.changes as f64);
             report.round(name, round, took[round - 1], "us");
         }
@@ -79,7 +82,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         all.extend(took);
     }
     report.metric("apply", "a change", &all, "us", "of these kinds; no rule runs in this version");
-    let reads: Vec<f64> = (0..args.rounds).map(|_| edge.read(READS)).collect();
+    let reads: Vec<f64> = (0..args.rounds).map(|_| driver.read(READS)).collect();
     let note = "what is in force, as a request takes it; asked for: at most 10";
     report.metric("apply", "snapshot-read", &reads, "ns", note);
     Ok(())

@@ -3,7 +3,13 @@
 
 use anyhow::ensure;
 
+use rr_data_plane::bench::LastKnownGood;
+use rr_data_plane::{AuditHead, Position};
+
 use crate::report::Report;
+
+mod disk;
+mod play;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -13,7 +19,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
-    let outcome = rr_data_plane::bench::play_faults(args.stride);
+    let outcome = play::play(args.stride);
     for (kind, count) in &outcome.faults {
         report.metric("lkg-faults", kind, &[*count as f64], "faults", "");
     }

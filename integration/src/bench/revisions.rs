@@ -1,11 +1,14 @@
 //! `revisions`: how fast many writers publish, beside bare durable commits of one row by as many clients on the
 //! same engine, in turns. What is published is checked: a gap or a wrong order is a panic.
 
+mod writers;
+
 use rr_control_plane::DatabaseAddress;
-use rr_control_plane::bench::Revisions;
 use rr_integration::postgres::Postgres;
 
 use crate::report::Report;
+
+use writers::Revisions;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -2,8 +2,7 @@
 //!
 //! Backs off as the edge does. What it holds outlives its connections; it has no disk.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rr_contract::digest::ResourceHash;
@@ -11,12 +10,13 @@ use rr_contract::model::resource::Key;
 use rr_contract::runtime::{Stop, Tasks};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::wire::fleet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::place::{Identity, Place};
 use super::script::{Counts, Script};
 use super::session::{self, Ended};
+use super::state::{Inner, Moved};
 use super::view::{View, Views};
 
 const FIRST: Duration = Duration::from_millis(250);
@@ -24,44 +24,9 @@ const CAP: Duration = Duration::from_secs(10);
 /// A stream that lived so long was no failure.
 const PROVEN: Duration = Duration::from_secs(60);
 
-/// A node came to a place, or heard that nothing concerned it up to there.
-#[derive(Debug, Clone, Copy)]
-pub struct Moved {
-    /// Its number in the fleet.
-    pub node: usize,
-    /// Where it stands.
-    pub revision: u64,
-    /// When it said so.
-    pub at: Instant,
-    /// By a transaction, and not by a mark.
-    pub taken: bool,
-}
-
 /// One light node. Clones are the same node.
 #[derive(Clone)]
 pub struct LightNode(pub(super) Arc<Inner>);
-
-pub(super) struct Inner {
-    pub(super) number: usize,
-    identity: Arc<Identity>,
-    pub(super) boot_id: [u8; 16],
-    place: Place,
-    pub(super) views: Arc<Views>,
-    pub(super) script: watch::Sender<Script>,
-    pub(super) counts: Arc<Counts>,
-    state: Mutex<State>,
-    pub(super) moves: Arc<Mutex<Option<mpsc::Sender<Moved>>>>,
-}
-
-/// What it has.
-#[derive(Clone)]
-pub(super) struct State {
-    pub(super) position: Option<fleet::Position>,
-    pub(super) view: Arc<View>,
-    pub(super) standing: BTreeMap<Key, fleet::Refusal>,
-    pub(super) proven: Option<fleet::Position>,
-    pub(super) draining: bool,
-}
 
 impl LightNode {
     pub(super) fn new(
@@ -71,24 +36,7 @@ impl LightNode {
         views: Arc<Views>,
         moves: Arc<Mutex<Option<mpsc::Sender<Moved>>>>,
     ) -> Self {
-        let state = State {
-            position: None,
-            view: views.share(View::default()),
-            standing: BTreeMap::new(),
-            proven: None,
-            draining: false,
-        };
-        Self(Arc::new(Inner {
-            number,
-            identity,
-            boot_id: draw(&SystemEntropy),
-            place,
-            views,
-            script: watch::Sender::new(Script::default()),
-            counts: Arc::default(),
-            state: Mutex::new(state),
-            moves,
-        }))
+        Self(Arc::new(Inner::new(number, identity, place, views, moves)))
     }
 
     /// A second process with the same identity and a boot of its own; it stands where this one does.
@@ -190,21 +138,6 @@ impl LightNode {
         state.view = self.0.views.share(View::default());
         (state.position, state.proven) = (None, None);
         state.standing.clear();
-    }
-}
-
-impl Inner {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) async fn moved(&self, revision: u64, taken: bool) {
-        let moved = Moved { node: self.number, revision, at: Instant::now(), taken };
-        let to = self.moves.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(to) = to {
-            // Whoever asked may have heard enough.
-            to.send(moved).await.ok();
-        }
     }
 }
 

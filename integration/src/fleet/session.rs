@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic_types::StatusExt as _;
 
-use super::node::{Inner, State};
 use super::place::{Connection, origin};
 use super::script::{Script, add};
+use super::state::{Inner, State};
 
 /// As the edge does.
 const MESSAGE_MAX: usize = 2 * 1024 * 1024 + 64 * 1024;

@@ -41,7 +41,7 @@ async fn a_clock_that_is_off_shows_at_the_node_and_in_the_node_list() {
 #[tokio::test]
 async fn a_clock_that_is_four_hundred_days_off_shows_at_the_node_although_it_cannot_connect() {
     let mut world = World::start().await;
-    world.log.announce("clock and the control plane's are further apart");
+    world.log.announce("clocks of this machine and of the control plane differ");
     for is_ahead in [true, false] {
         world.node.clock = (DAY * 400, is_ahead);
         world.node.restart().await;

@@ -21,7 +21,10 @@ async fn a_node_that_crashes_on_activation_is_back_on_its_last_proven_revision_i
 async fn a_node_whose_workers_hang_on_activation_is_ended_by_its_watchdog_and_comes_back_on_what_was_proven()
 {
     let log = survive("hang-here").await;
-    assert!(log.contains("thread hangs, ending the process") && log.contains("worker-"), "{log}");
+    assert!(
+        log.contains("thread does not respond; aborting the process") && log.contains("worker-"),
+        "{log}"
+    );
 }
 
 /// A kill from outside says nothing about the configuration.

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 /// What a node says while its control plane is away.
 fn announce_outage(world: &World) {
     world.log.announce("control plane cannot be reached");
-    world.log.announce("stream with the control plane lost");
+    world.log.announce("stream to the control plane lost");
 }
 
 /// Takes connections on an address, keeps them, and says nothing.

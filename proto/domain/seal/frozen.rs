@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use data_encoding::HEXLOWER;
 use prost::Message as _;
 
 use super::node_token::NodeToken;
@@ -26,10 +27,6 @@ const FRAME: &str = "fZO1ZfqlHKqmOqbFw1YkXVyMNxvdUgJClcxOi6ZpucJ6jzKWbp+ae8iresz
 
 fn bytes(text: &str) -> Vec<u8> {
     BASE64.decode(text).expect("base64")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -65,7 +62,10 @@ fn a_node_token_of_the_first_build_opens_its_statement() {
     let statement = fleet::NodeTokenStatement::decode(bytes(STATEMENT).as_slice()).expect("decodes");
     let grant = token.keys().open(&statement).expect("opens");
     assert_eq!(grant.installation, InstallationId::from_random([1; 16]));
-    assert_eq!(hex(token.keys().auth()), "cfbb1e4b77ba0debc7698df14fa7b919a9167da5e6122044288d1932e521de03");
+    assert_eq!(
+        HEXLOWER.encode(token.keys().auth()),
+        "cfbb1e4b77ba0debc7698df14fa7b919a9167da5e6122044288d1932e521de03"
+    );
 }
 
 #[test]
@@ -73,12 +73,21 @@ fn hashes_are_what_they_were() {
     let key = Key::new(OrgId::from_random([1; 16]), ResourceId::Target(TargetId::from_random([2; 16])));
     let mut view = ViewDigest::default();
     view.add(&key, &resource_hash(b"payload"));
-    assert_eq!(hex(&view.digest()), "38f741a04beb6b7c7c82cf3aa101d4112a1f7067ca672d96a16bd41a65c8d3a9");
+    assert_eq!(
+        HEXLOWER.encode(&view.digest()),
+        "38f741a04beb6b7c7c82cf3aa101d4112a1f7067ca672d96a16bd41a65c8d3a9"
+    );
     let (text, hash) = make(KeyKind::Caller, &[9; 32]);
     assert!(text.expose().starts_with(b"rr_key_0909") && text.expose().ends_with(b"c59229ec"));
-    assert_eq!(hex(hash.as_bytes()), "def5bf8b10576e45c218074b6aa945cdf3ac17ac0ddda7b96d66403bad1dad2d");
+    assert_eq!(
+        HEXLOWER.encode(hash.as_bytes()),
+        "def5bf8b10576e45c218074b6aa945cdf3ac17ac0ddda7b96d66403bad1dad2d"
+    );
     let (_, hash) = make(KeyKind::Token, &[9; 32]);
-    assert_eq!(hex(hash.as_bytes()), "b1d61ce0e995a0c0172f835fa9fbf632296d9e7698b6608574b54b9db073a420");
+    assert_eq!(
+        HEXLOWER.encode(hash.as_bytes()),
+        "b1d61ce0e995a0c0172f835fa9fbf632296d9e7698b6608574b54b9db073a420"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use rr_contract::model::name::Name;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use crate::api::route::Route;
+use crate::api::route::{EtagPlace, Route};
 use crate::api::schema::{Body, Field, Kind, Message, Schema};
 use crate::api::weight::Scales;
 
@@ -31,7 +31,7 @@ pub(super) struct Input {
 
 /// Checks a request against its route, and moves `If-Match` to the field that means the same.
 pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]) -> Result<Input, Invalid> {
-    let scales = Scales::new(route.asked().class.heavy());
+    let scales = Scales::new(route.operation().class.heavy());
     let mut check =
         Check { schema: route.schema, violations: Violations::default(), scales, is_heavy: false };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -42,8 +42,8 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
     let mut input = Input { target: target.to_owned(), body: None, weight: check.scales.weight() };
     match etag {
         Some(etag) if check.violations.is_empty() && route.binding.method != Method::GET => {
-            match place(route) {
-                Some(Place::Query) => {
+            match route.etag_place() {
+                Some(EtagPlace::Query) => {
                     if !form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "etag") {
                         let joint = if target.contains('?') { '&' } else { '?' };
                         let etag: String = form_urlencoded::byte_serialize(etag.as_bytes()).collect();
@@ -53,7 +53,7 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
                         check.refuse("etag", "is said twice: by `If-Match` and in the query");
                     }
                 }
-                Some(Place::Body) => {
+                Some(EtagPlace::Body) => {
                     let Some(Value::Object(object)) = &mut json else { return Ok(input) };
                     match object.get("etag") {
                         Some(said) if *said != etag => {
@@ -71,48 +71,6 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
         _ => {}
     }
     check.violations.finish(|| Some(input))
-}
-
-/// Whether a call changes something that is there: what is made now has no etag yet.
-fn changes(route: &Route) -> bool {
-    match route.binding.method {
-        Method::GET => false,
-        Method::POST => !matches!(route.binding.body, Body::Field(_)),
-        _ => true,
-    }
-}
-
-/// Where the etag of what is changed belongs.
-enum Place {
-    Query,
-    Body,
-}
-
-fn place(route: &Route) -> Option<Place> {
-    if !changes(route) {
-        return None;
-    }
-    if route.query().any(|field| field.name == "etag") {
-        return Some(Place::Query);
-    }
-    let message = match &route.binding.body {
-        Body::None => return None,
-        Body::Whole => route.input,
-        Body::Field(name) => body_message(route, name)?,
-    };
-    message.field("etag").map(|_| Place::Body)
-}
-
-/// Whether a call takes `If-Match`.
-pub(in crate::api) fn takes_if_match(route: &Route) -> bool {
-    place(route).is_some()
-}
-
-fn body_message(route: &Route, name: &str) -> Option<&'static Message> {
-    match &route.input.field(name)?.kind {
-        Kind::Message(name) => Some(route.schema.message(name)),
-        _ => None,
-    }
 }
 
 struct Check {
@@ -162,7 +120,7 @@ impl Check {
                 return None;
             }
             Body::Whole => (route.input, ""),
-            Body::Field(name) => (body_message(route, name)?, name.as_str()),
+            Body::Field(name) => (route.message_of(name)?, name.as_str()),
         };
         let value: Value = match serde_json::from_slice(bytes) {
             Ok(value) => value,

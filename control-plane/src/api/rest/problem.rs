@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tonic_types::pb;
 
 use crate::api::status::{FIELD_MOST, REASON_MOST, cut};
-use crate::guard;
+use crate::throttle;
 
 /// What an error says, before it is an answer.
 pub(super) struct Problem {
@@ -124,7 +124,7 @@ impl Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(retry) = self.retry {
-            headers.insert(RETRY_AFTER, guard::seconds(retry).into());
+            headers.insert(RETRY_AFTER, throttle::seconds(retry).into());
         }
         response
     }

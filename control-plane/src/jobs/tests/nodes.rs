@@ -5,7 +5,8 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::management::NotificationKind;
 
 use super::*;
-use crate::publish::{Crash, Divergence, Ledger as _, LiveNode};
+use crate::publish::{Ledger as _, LiveNode};
+use crate::store::ledger::{Crash, Divergence};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_lost_after_five_minutes_unless_its_stream_is_open_here() {

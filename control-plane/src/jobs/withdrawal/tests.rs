@@ -12,6 +12,7 @@ use self::world::{World, enter, refusal, target, target_that};
 use super::super::Job;
 use super::super::tests::{credential, jobs, node, org, place, region};
 use super::*;
+use crate::payload::Payload;
 use crate::service::withdraw::CALL;
 use crate::store::{self, history};
 use crate::tests::stores::{on_both, put, write};
@@ -92,7 +93,7 @@ async fn what_decides_who_may_do_what_is_never_withdrawn_and_told_all_the_same()
             put(&org(1), &Noun::Rule.id([1; 16]), "r", rule, Some(notes))
         };
         let stripe = |payload: &str| store::Put {
-            payload: Some(payload.as_bytes().to_vec()),
+            payload: Some(Payload::opaque(payload.as_bytes().to_vec())),
             ..credential(1, "stripe", None)
         };
         write(&world.store, vec![stripe("1"), rule("1")]).await;
@@ -232,7 +233,8 @@ async fn a_version_that_closes_something_stays_although_nodes_refuse_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_with_a_node_of_another_history_waits_for_a_person_and_then_goes_on() {
-    use crate::publish::{Divergence, Ledger as _};
+    use crate::publish::Ledger as _;
+    use crate::store::ledger::Divergence;
 
     on_both("withdrawal diverged", async |store, clock| {
         let mut world = World::new(store, clock).await;

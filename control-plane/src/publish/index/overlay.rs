@@ -8,15 +8,16 @@ use std::sync::Arc;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 
-use super::{Entry, Index, reach};
+use super::{Index, reach};
+use crate::publish::parsed::ParsedResource;
 
 /// A change of one resource; none for its removal.
-pub(in crate::publish) type Change = (Key, Option<Arc<Entry>>);
+pub(in crate::publish) type ProposedChange = (Key, Option<Arc<ParsedResource>>);
 
 /// Changes on top of an index, or of other layers.
 #[derive(Default)]
 pub(in crate::publish) struct Layer {
-    entries: HashMap<Key, Option<Arc<Entry>>>,
+    entries: HashMap<Key, Option<Arc<ParsedResource>>>,
     /// How many proxies of a region reach a key more, or fewer, than below.
     held: HashMap<(RegionId, Key), i64>,
     /// What came to belong to a resource. Whether it still does its entry says.
@@ -33,7 +34,7 @@ pub(in crate::publish) struct Effect {
     pub(in crate::publish) removed: u64,
     /// How many the view held before.
     pub(in crate::publish) held: u64,
-    /// What whoever takes in what is new or changed must understand.
+    /// Features that a node needs for what is added or changed.
     pub(in crate::publish) needs: BTreeSet<&'static str>,
 }
 
@@ -44,7 +45,7 @@ struct Stack<'a> {
 }
 
 impl Stack<'_> {
-    fn entry(&self, key: &Key) -> Option<&Entry> {
+    fn entry(&self, key: &Key) -> Option<&ParsedResource> {
         let layered = self.layers.iter().rev().find_map(|layer| layer.entries.get(key));
         match layered {
             Some(entry) => entry.as_deref(),
@@ -59,7 +60,7 @@ impl Stack<'_> {
     }
 
     /// What a region is sent of a resource.
-    fn sent(&self, region: RegionId, key: Key) -> Option<&Entry> {
+    fn sent(&self, region: RegionId, key: Key) -> Option<&ParsedResource> {
         self.entry(&key).filter(|entry| self.reaches(region, entry.held_by(key)))
     }
 
@@ -87,7 +88,7 @@ impl Index {
     pub(in crate::publish) fn effects(
         &self,
         below: &Layer,
-        changes: &[Change],
+        changes: &[ProposedChange],
     ) -> (Layer, BTreeMap<RegionId, Effect>) {
         let before = Stack { index: self, layers: &[below] };
         let mut top = Layer::default();
@@ -99,10 +100,10 @@ impl Index {
             for (entry, sign) in [(old, -1), (new.as_deref(), 1)] {
                 let Some(entry) = entry else { continue };
                 alone.insert((*key, entry.held_by(*key)));
-                if let Some(parent) = entry.parent {
+                if let Some(parent) = entry.payload.parent() {
                     top.children.entry(parent).or_default().insert(*key);
                 }
-                let Some(proxy) = &entry.proxy else { continue };
+                let Some(proxy) = entry.payload.proxy() else { continue };
                 let reach = reach(*key, proxy);
                 for region in &proxy.regions {
                     for reached in &reach {
@@ -144,7 +145,7 @@ fn compare(
     let mut counts: HashMap<RegionId, i64> = HashMap::new();
     for (region, key) in touched {
         let (had, has) = (before.sent(region, key), after.sent(region, key));
-        if had.map(|entry| entry.hash) == has.map(|entry| entry.hash) {
+        if had.map(|entry| entry.payload.hash()) == has.map(|entry| entry.payload.hash()) {
             continue;
         }
         let effect = effects
@@ -156,7 +157,7 @@ fn compare(
             (Some(_), None) => effect.removed += 1,
         }
         if let Some(entry) = has {
-            effect.needs.extend(entry.needs.iter().copied());
+            effect.needs.extend(entry.payload.needs().iter().copied());
         }
         *counts.entry(region).or_default() += i64::from(has.is_some()) - i64::from(had.is_some());
     }

@@ -43,7 +43,7 @@ impl Index {
     /// A resource, if nodes are sent it.
     pub(in crate::publish) fn shown(&self, key: &Key) -> Option<Shown> {
         let entry = self.entry(key)?;
-        Some(Shown { revision: entry.revision, hash: entry.hash, held_by: entry.held_by(*key) })
+        Some(Shown { revision: entry.revision, hash: *entry.payload.hash(), held_by: entry.held_by(*key) })
     }
 
     /// Regions that are sent a resource, each with those of some proxies through which they are.
@@ -54,7 +54,7 @@ impl Index {
         let mut regions: BTreeMap<RegionId, Vec<Key>> =
             there.map(|(region, _)| (*region, Vec::new())).collect();
         for proxy in proxies {
-            let Some(found) = self.entry(proxy).and_then(|entry| entry.proxy.as_ref()) else { continue };
+            let Some(found) = self.entry(proxy).and_then(|entry| entry.payload.proxy()) else { continue };
             for region in &found.regions {
                 if let Some(through) = regions.get_mut(region) {
                     through.push(*proxy);
@@ -66,13 +66,13 @@ impl Index {
 
     /// A proxy as it is published.
     pub(in crate::publish) fn proxy(&self, key: &Key) -> Option<Arc<Proxy>> {
-        self.entry(key)?.proxy.clone()
+        self.entry(key)?.payload.proxy().cloned()
     }
 
     /// Whether an organization is published as suspended.
     pub(in crate::publish) fn is_suspended(&self, org: OrgId) -> bool {
         let key = Key::org(org);
-        let parsed = self.entry(&key).map(|entry| Model::parse(&key, &entry.payload));
+        let parsed = self.entry(&key).map(|entry| Model::parse(&key, entry.payload.bytes()));
         matches!(parsed, Some(Ok(Model::Org(org))) if org.suspended)
     }
 
@@ -83,7 +83,7 @@ impl Index {
         if let Some(proxy) = self.proxy(key) {
             reach.extend(super::reach(*key, &proxy));
         }
-        let parent = |key: &Key| self.entry(key).and_then(|entry| entry.parent);
+        let parent = |key: &Key| self.entry(key).and_then(|entry| entry.payload.parent());
         let mut bears: BTreeMap<Key, Option<Key>> = reach.iter().map(|key| (*key, parent(key))).collect();
         for held in &reach {
             bears.extend(self.children.get(held).into_iter().flatten().map(|child| (*child, Some(*held))));
@@ -99,7 +99,7 @@ impl Index {
 
     /// Whether a resource is a credential of callers.
     pub(in crate::publish) fn is_caller(&self, key: &Key) -> bool {
-        let parsed = self.entry(key).map(|entry| Model::parse(key, &entry.payload));
+        let parsed = self.entry(key).map(|entry| Model::parse(key, entry.payload.bytes()));
         matches!(parsed, Some(Ok(Model::Credential(credential))) if matches!(credential.usage, Usage::Caller(_)))
     }
 }

@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
-use rr_contract::digest::ViewDigest;
+use rr_contract::digest::{ViewDigest, resource_hash};
 use rr_contract::model::id::{
     CredentialId, FilterId, InstallationId, MeterId, OrgId, ProxyId, RuleId, TargetId,
 };
 use rr_contract::model::resource::ResourceId;
 
 use super::*;
+use crate::publish::parsed::ParsedBefore;
+use crate::store::history::{News, PublishedChange};
 
 const HEAD: Head = Head {
     installation: InstallationId::from_random([1; 16]),
@@ -226,9 +229,10 @@ fn reached(world: &BTreeMap<Key, Bytes>, wanted: RegionId) -> BTreeMap<Key, Byte
 }
 
 /// What the store tells of a revision.
-fn news(changes: Vec<PublishedChange>) -> Parsed {
+fn news(changes: Vec<PublishedChange>) -> ParsedNews {
     let revision = changes.first().expect("there are some").revision;
-    Parsed::of(News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) })
+    let news = News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) };
+    ParsedNews::of(news, &ParsedBefore::new())
 }
 
 fn digest(view: &BTreeMap<Key, Bytes>) -> Vec<u8> {
@@ -275,7 +279,7 @@ proptest! {
                     let cut = index.cut(region(*n), &Start::At(*at)).expect("is remembered");
                     prop_assert!(!cut.snapshot);
                     for (key, entry) in cut.upserts {
-                        held.insert(key, entry.payload.clone());
+                        held.insert(key, entry.payload.bytes().clone());
                     }
                     for key in cut.removals {
                         held.remove(&key);
@@ -350,7 +354,7 @@ fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_un
     index.apply(news(proxied(2)));
     let cut = index.cut(region(0), &Start::Nothing).expect("is everything");
     let (_, entry) = cut.upserts.iter().find(|(key, _)| *key == child_key(0, 0)).expect("went along");
-    assert!(!entry.needs.is_empty());
+    assert!(!entry.payload.needs().is_empty());
     // In the hands of another target, which nothing reaches.
     let moved = Step::Child { kind: 0, n: 0, parent: 1, of: 1, content: 0 };
     index.apply(news(vec![change(&moved, 3)]));
@@ -370,7 +374,8 @@ fn what_belongs_to_another_comes_and_goes_with_it_and_says_what_a_reader_must_un
 fn a_revision_that_no_node_is_sent_moves_the_position_and_the_audit() {
     let mut index = Index::load(HEAD, 0, Vec::new());
     index.apply(news(proxied(1)));
-    index.apply(Parsed::of(News { to: Some((4, [9; 32])), ..News::default() }));
+    let news = News { to: Some((4, [9; 32])), ..News::default() };
+    index.apply(ParsedNews::of(news, &ParsedBefore::new()));
     let position = index.position(region(0));
     assert_eq!((position.revision, position.audit), (4, vec![9; 32]));
     assert!(index.settled(region(0), 1));
@@ -382,7 +387,8 @@ fn what_revisions_were_agreed_to_take_is_remembered_of_the_newest_and_asked_of_t
     let newest = REMOVALS_MOST as u64 + 100;
     for revision in 1..=newest {
         let removals = vec![(revision, 2)];
-        index.apply(Parsed::of(News { removals, to: Some((revision, [0; 32])), ..News::default() }));
+        let news = News { removals, to: Some((revision, [0; 32])), ..News::default() };
+        index.apply(ParsedNews::of(news, &ParsedBefore::new()));
     }
     assert_eq!(index.removals.len(), REMOVALS_MOST);
     assert_eq!((index.removals(0), index.removals(99)), (None, None));
@@ -433,10 +439,10 @@ proptest! {
                     None => world.remove(&change.key),
                 };
             }
-            let proposed: Vec<overlay::Change> = changes
+            let proposed: Vec<overlay::ProposedChange> = changes
                 .values()
                 .map(|it| {
-                    let entry = it.payload.clone().map(|payload| Arc::new(Entry::of(&it.key, revision, payload)));
+                    let entry = it.payload.clone().map(|payload| Arc::new(ParsedResource::of(&it.key, revision, payload)));
                     (it.key, entry)
                 })
                 .collect();

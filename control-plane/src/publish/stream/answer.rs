@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{End, InFlight, Owes, REFUSALS_MOST, Session, Talk};
 use crate::events::VerdictOutcome;
-use crate::publish::{Base, said};
+use crate::publish::{Base, sanitize};
 use crate::store::micros;
 
 impl<I> Session<I>
@@ -23,7 +23,7 @@ where
         let now = micros(self.seams.clock.now());
         match message.message {
             Some(Message::Status(status)) => {
-                let status = said::status(status);
+                let status = sanitize::status(status);
                 if let Some(running) = &status.running {
                     self.compare(talk, running)?;
                 }
@@ -33,7 +33,7 @@ where
                 });
             }
             Some(Message::Verdict(verdict)) => {
-                let verdict = said::verdict(verdict);
+                let verdict = sanitize::verdict(verdict);
                 talk.seat.update(|node| node.last_seen_at = now);
                 return self.judge(talk, verdict).await;
             }
@@ -137,7 +137,7 @@ where
             talk.diverged = None;
         }
         if let Err(error) = self.publisher.fleet.in_step(self.node).await {
-            warn!(error = %chain(&error), node.id = %self.node, "node not noted as in step");
+            warn!(error = %chain(&error), node.id = %self.node, "cannot note in the database that a node is in step");
         }
     }
 

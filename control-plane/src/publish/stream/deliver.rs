@@ -19,7 +19,7 @@ use super::{
 };
 use crate::publish::chunk::Encoded;
 use crate::publish::survey::{Step, Survey};
-use crate::publish::{Base, Next, said};
+use crate::publish::{Base, Next, sanitize};
 use crate::store::micros;
 
 const MIB: usize = 1024 * 1024;
@@ -128,7 +128,7 @@ where
             Ok(count) => count,
             Err(error) => {
                 // A node that this is too little for says so, and is asked again.
-                warn!(error = %chain(&error), "removals that were agreed to not read");
+                warn!(error = %chain(&error), "cannot read how many removals were agreed to, the transaction is sent with none");
                 0
             }
         }
@@ -189,10 +189,10 @@ where
             }
             Ok(Step::Gone) => return Err(End::Reloaded),
             Err(odd) => {
-                warn!(node.id = %self.node, reason = %odd, "node does not say what it holds");
+                warn!(node.id = %self.node, reason = %odd, "node sent an invalid report of what it holds");
                 talk.refusals += 1;
                 if talk.refusals >= super::REFUSALS_MOST {
-                    return Err(End::Odd);
+                    return Err(End::InvalidAnswer);
                 }
                 talk.base = Base::Unknown(None);
             }
@@ -229,7 +229,7 @@ where
         talk.seat.update(|node| node.last_seen_at = now);
         match message.message {
             Some(Message::Pong(pong)) => talk.seat.answered(pong.number),
-            Some(Message::Status(status)) => talk.seat.update(|node| node.status = said::status(status)),
+            Some(Message::Status(status)) => talk.seat.update(|node| node.status = sanitize::status(status)),
             _ => {}
         }
     }

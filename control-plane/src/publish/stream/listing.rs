@@ -14,8 +14,8 @@ use tonic::Status;
 use tracing::warn;
 
 use super::{End, Owes, REPORT_LIMIT, Session, Talk};
-use crate::publish::fleet::Asker;
-use crate::publish::survey::{self, Odd};
+use crate::publish::nodes::Asker;
+use crate::publish::survey::{self, InvalidReport};
 
 /// A node that says it holds more is not listed: the control plane would have to remember it all.
 const HELD_MOST: u64 = 1_000_000;
@@ -79,8 +79,8 @@ where
                 Ok(())
             }
             Err(odd) => {
-                warn!(node.id = %self.node, reason = %odd, "node does not say what it holds");
-                Err(End::Odd)
+                warn!(node.id = %self.node, reason = %odd, "node sent an invalid report of what it holds");
+                Err(End::InvalidAnswer)
             }
         }
     }
@@ -88,22 +88,22 @@ where
 
 impl Listing {
     /// True when that was the last part.
-    fn take(&mut self, report: fleet::BucketReport) -> Result<bool, Odd> {
+    fn take(&mut self, report: fleet::BucketReport) -> Result<bool, InvalidReport> {
         if report.query != self.query {
             return Ok(false);
         }
-        let at = report.at.ok_or(Odd::NoPosition)?;
+        let at = report.at.ok_or(InvalidReport::NoPosition)?;
         match &self.at {
-            Some(before) if before.digest != at.digest => return Err(Odd::Moved),
+            Some(before) if before.digest != at.digest => return Err(InvalidReport::Moved),
             _ => {}
         }
         let most = at.count.min(HELD_MOST);
         self.at = Some(at);
         for held in report.held {
-            let (key, hash) = survey::read(held).ok_or(Odd::Held)?;
+            let (key, hash) = survey::read(held).ok_or(InvalidReport::Held)?;
             self.held.insert(key, hash);
             if self.held.len() as u64 > most {
-                return Err(Odd::Endless);
+                return Err(InvalidReport::Endless);
             }
         }
         Ok(!report.more)

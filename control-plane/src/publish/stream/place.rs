@@ -15,7 +15,7 @@ use tracing::warn;
 use super::{Diverged, End, Session, Talk};
 use crate::publish::Base;
 use crate::publish::index::{Index, Standing};
-use crate::publish::log::{AHEAD, Divergence};
+use crate::store::ledger::{AHEAD, Divergence};
 
 /// How long to wait for our own index, where another replica was quicker.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ where
             (None, Standing::At(revision)) => {
                 talk.base = Base::At(revision, resume);
                 if let Err(error) = self.publisher.fleet.in_step(self.node).await {
-                    warn!(error = %chain(&error), node.id = %self.node, "node not noted as in step");
+                    warn!(error = %chain(&error), node.id = %self.node, "cannot note in the database that a node is in step");
                 }
             }
             // What holds nothing is not worth asking.
@@ -75,7 +75,7 @@ where
         let since = match self.publisher.fleet.note_diverged(divergence).await {
             Ok(since) => since,
             Err(error) => {
-                warn!(error = %chain(&error), node.id = %self.node, "diverged node not noted");
+                warn!(error = %chain(&error), node.id = %self.node, "cannot note in the database that a node is diverged");
                 self.publisher.fleet.now()
             }
         };
@@ -109,7 +109,7 @@ where
             // What is not there any more, or cannot be read, proves nothing.
             Ok(None) => false,
             Err(error) => {
-                warn!(error = %chain(&error), "audit of a node's revision not compared");
+                warn!(error = %chain(&error), "cannot read the audit head of a node's revision, it is not compared");
                 false
             }
         }
@@ -123,7 +123,7 @@ where
             Ok(_) => return Ok(false),
             Err(error) => {
                 // Whether it is ahead of the database cannot be told: it may come back and ask again.
-                warn!(error = %chain(&error), "head not read");
+                warn!(error = %chain(&error), "cannot read the newest revision");
                 return Err(End::Reloaded);
             }
         }

@@ -66,7 +66,7 @@ where
             // What came before was told.
             _ if restrained > 0 => Start::At(restrained),
             base => match base.start(index, self.region) {
-                Some((_, start)) => start,
+                Some(start) => start,
                 None => return Due::Question,
             },
         };

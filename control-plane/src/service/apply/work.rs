@@ -12,7 +12,7 @@ use crate::document::{Resource, each, kept};
 use crate::service::credential::{keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::directory::Directory;
 use crate::service::fields::{ANOTHER_ORG, is_same_org};
-use crate::service::{OrgCaller, OrgRow, ServiceError, Services, draft, rules};
+use crate::service::{OrgCaller, OrgRow, ServiceError, Services, draft, rights};
 use crate::store::{self, Put, Txn, resource_row, secret_row};
 
 /// A document that knows its id.
@@ -159,7 +159,7 @@ impl Work<'_> {
             }
         }
         // What a set does not say it leaves to the organization's defaults, as they are now.
-        rules::defaults(&mut resource, self.org);
+        resource.inherit(&self.org.document);
         // Most of a set is as it was: found out before anything is checked or compiled.
         if let Some(row) = &before
             && !self.secrets.rows.contains_key(&id)
@@ -167,19 +167,19 @@ impl Work<'_> {
             // In a copy: whoever checks the set resolves it himself, and tells what it was called.
             let (mut resolved, mut missing) = (resource.clone(), Violations::default());
             directory.resolve(&mut resolved, &prefix, &mut missing);
-            if missing.is_empty() && crate::document::encode(&kept(resolved).wrap()).0 == *row.doc {
+            if missing.is_empty() && *crate::document::encode(&kept(resolved).wrap()).hash() == *row.doc {
                 outcome.unchanged += 1;
                 return Ok(());
             }
         }
         if let Some(row) = &before {
-            rules::may_change(&self.at.caller.principal, Some(&self.org.document), R::NOUN, row)?;
+            rights::may_change(&self.at.caller.principal, Some(&self.org.document), R::NOUN, row)?;
         }
         let name = resource.fields().name.map(|name| name.clone()).unwrap_or_default();
         let secret = self.secrets.rows.get(&id).or_else(|| self.secrets.there.get(&id)).cloned();
         let draft = draft::Draft { wire: resource, secret, before: before.clone() };
         let ready = draft::ready(
-            self.at.place(),
+            self.at.scope(),
             Some(&self.org.document),
             directory,
             draft,

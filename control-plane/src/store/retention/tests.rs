@@ -201,8 +201,8 @@ async fn steps_are_short_and_together_go_all_the_way_whoever_takes_them() {
 fn bytes_that_may_be_a_document_are_told_from_payloads() {
     use crate::document::{Resource as _, encode};
 
-    let document = encode(&Proxy { name: "p".to_owned(), ..Proxy::default() }.wrap()).1;
-    assert!(is_document(&document));
+    let document = encode(&Proxy { name: "p".to_owned(), ..Proxy::default() }.wrap());
+    assert!(is_document(document.bytes()));
     assert!(!is_document(b""));
     assert!(!is_document(b"payload"));
 }

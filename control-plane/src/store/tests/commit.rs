@@ -132,7 +132,7 @@ impl Told {
     async fn upload(&mut self, store: &Store, id: &str) -> Result<(), StoreError> {
         let batch = batch(self.sequence + 1, &[id]);
         let taken = store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await?;
-        assert_eq!(taken, Ingested::Stored { stored: 1, foreign: 0 }, "{id}");
+        assert_eq!(taken.outcome, Ingested::Stored { stored: 1, foreign: 0 }, "{id}");
         self.sequence += 1;
         self.records.push(id.to_owned());
         Ok(())

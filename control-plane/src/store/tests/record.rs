@@ -36,7 +36,8 @@ async fn a_batch_is_stored_once_however_often_and_in_whatever_order_it_is_sent()
     on_both("telemetry", async |store| {
         home(&store).await;
         let send = async |batch: Ingest| {
-            store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await.expect("is taken")
+            let taken = store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await;
+            taken.expect("is taken").outcome
         };
         let stored = Ingested::Stored { stored: 2, foreign: 1 };
         assert_eq!(send(batch(2, &["b"])).await, Ingested::Expected(1));
@@ -55,7 +56,7 @@ async fn a_batch_is_stored_once_however_often_and_in_whatever_order_it_is_sent()
         }
         let mut outcomes = Vec::new();
         for send in sends {
-            outcomes.push(send.await.expect("no panic").expect("is taken"));
+            outcomes.push(send.await.expect("no panic").expect("is taken").outcome);
         }
         let fresh = outcomes.iter().filter(|it| matches!(it, Ingested::Stored { .. })).count();
         assert_eq!(fresh, 1, "{outcomes:?}");

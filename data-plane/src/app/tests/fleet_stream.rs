@@ -23,7 +23,7 @@ async fn a_node_that_is_taken_out_of_service_says_so_and_goes_on_answering() {
         } else {
             assert!(readiness.ends_with("ready\n"), "{readiness}");
         }
-        assert!(call(&edge).await.starts_with("HTTP/1.1 200"), "requests go on");
+        assert!(call(&edge).await.starts_with("HTTP/1.1 200"), "requests are still answered");
     }
     // Whoever welcomes it says how it stands.
     control.say(Reply::Welcome(fleet::Welcome::default()));

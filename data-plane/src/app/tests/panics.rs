@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::fleet::FleetAddress;
-use crate::fleet::dial::Dialing;
+use crate::control_plane::ControlPlaneAddress;
+use crate::control_plane::dial::Dialing;
 
 use super::*;
 
@@ -22,7 +22,7 @@ impl Fragile {
 }
 
 impl Dial for Fragile {
-    fn dial<'a>(&'a self, address: &'a FleetAddress) -> Dialing<'a> {
+    fn dial<'a>(&'a self, address: &'a ControlPlaneAddress) -> Dialing<'a> {
         let less = |left: usize| left.checked_sub(1);
         let breaks = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
         assert!(!breaks, "this is what the test wants");

@@ -14,8 +14,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, timeout};
 
+use crate::counters::Cut;
 use crate::fixture::{self, Region, caller_key};
-use crate::listen::{Bounds, Cut};
+use crate::seats::Bounds;
 use crate::upstream::Trust;
 
 use super::edge::{Answer, Edge};

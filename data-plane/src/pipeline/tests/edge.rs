@@ -20,12 +20,15 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
+use crate::counters::{Counters, Cut, Totals};
 use crate::current;
-use crate::listen::{self, Bounds, Counters, Cut, Limits, Notices, Totals, Worker};
-use crate::report::{Entry, ring};
+use crate::listen::{self, Limits, Notices};
+use crate::report::{RawRecord, ring};
+use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
-use crate::upstream::guard::Guard;
+use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
+use crate::worker::Worker;
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -38,7 +41,7 @@ pub(super) struct Held {
 /// A worker that ends with the test.
 pub(super) struct Edge {
     address: SocketAddr,
-    records: Mutex<Receiver<Entry>>,
+    records: Mutex<Receiver<RawRecord>>,
     counters: Arc<Counters>,
     ask: Sender<Question>,
     shutdown: Shutdown,
@@ -95,8 +98,8 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let (_publisher, mut readers) = current::cell(snapshot, 1);
-                let guard = Arc::new(Guard::new(allowed));
+                let (_activator, mut readers) = current::cell(snapshot, 1);
+                let guard = Arc::new(AddressGuard::new(allowed));
                 let connections = Connections::new(
                     guard,
                     Resolver::new(names),
@@ -104,7 +107,7 @@ impl Edge {
                     Arc::clone(&counters),
                     tasks.clone(),
                 );
-                let reader = readers.remove(0).sit();
+                let reader = readers.remove(0).start();
                 let worker = Worker::new(
                     reader,
                     connections,

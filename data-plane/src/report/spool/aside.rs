@@ -22,7 +22,7 @@ pub(super) fn set_aside(disk: &dyn Disk, path: &Path, bytes: Option<&[u8]>) -> i
         Some(bytes) => disk.replace(&aside, bytes)?,
         None => disk.rename(path, &aside)?,
     }
-    warn!(file = %path.display(), kept = %aside.display(), "damaged file of the spool is set aside; records that it lost are counted");
+    warn!(file = %path.display(), kept = %aside.display(), "damaged file of the record spool is set aside; the records lost with it are counted");
     let beyond = (kept.len() + 1).saturating_sub(KEPT);
     kept.iter().take(beyond).try_for_each(|(_, path)| disk.remove(path))
 }

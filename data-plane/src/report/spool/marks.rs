@@ -98,7 +98,7 @@ impl Marks {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    warn!(%error, file = %path.display(), "marks of the spool cannot be read, the other file counts");
+                    warn!(%error, file = %path.display(), "marks file of the record spool cannot be read; using the other copy");
                     reading.faults += 1;
                     continue;
                 }
@@ -107,7 +107,7 @@ impl Marks {
             // The end of the copy may be torn by a kill, its beginning not.
             let ends_whole = entries.last().is_some_and(Option::is_some);
             if entries.is_empty() || entries.iter().rev().skip(1).any(Option::is_none) || entries == [None] {
-                warn!(file = %path.display(), "marks of the spool are damaged, what is whole of both files counts");
+                warn!(file = %path.display(), "marks file of the record spool is damaged; using the intact entries of both copies");
                 reading.faults += 1;
             }
             let Some(newest) = entries.into_iter().flatten().max_by_key(|marks| marks.serial) else {

@@ -16,9 +16,9 @@ use tracing::{info, warn};
 
 use super::aside::set_aside;
 use super::marks::{Marks, Reading};
-use super::segment::{Content, Segment};
+use super::segment::{Content, Segment, SpoolPosition};
 use super::store::{Active, RESERVE, Sizes, Store};
-use super::survey::{Place, Survey};
+use super::survey::Survey;
 use super::{Shared, SpoolHandle, State, dropped, frame};
 
 /// How far numbers of the newest file may be from its first.
@@ -75,7 +75,7 @@ impl Store {
             key,
             seams,
         };
-        let nowhere = Place { number: 0, total: 0 };
+        let nowhere = SpoolPosition { number: 0, total: 0 };
         let mut store = Self {
             handle: handle.clone(),
             sizes,
@@ -105,7 +105,7 @@ impl Store {
     ) -> io::Result<()> {
         let marks = reading.newest.as_ref();
         if let Some(marks) = marks {
-            self.acked = Place { number: marks.acked, total: marks.acked_total };
+            self.acked = SpoolPosition { number: marks.acked, total: marks.acked_total };
             (self.reserved, self.serial) = (marks.reserved, marks.serial);
         }
         let bad = self.load(numbers, reading)?;
@@ -115,7 +115,7 @@ impl Store {
         match marks {
             None if numbers.is_empty() => return Ok(()),
             None => {
-                warn!("marks of the spool are gone, it goes on from what its segments say");
+                warn!("marks files of the record spool are missing; continuing from the segment files");
                 // Whatever number was given out lies in a frame, or in what is left of one.
                 self.reserved = self.next - 1 + RESERVE + (bad / frame::FRAME_MIN) as u64;
                 rows.push(dropped(0, last_record.unwrap_or(now).min(now), now, "unclean"));
@@ -128,8 +128,7 @@ impl Store {
                         from = self.next,
                         through = marks.last,
                         records = lost,
-                        "records that were written to the spool are gone; they are counted as damaged, look at the disk under the \
-                         state folder"
+                        "records that were written to the spool are missing; they are counted as damaged; check the disk under the state folder"
                     );
                     self.count_damage();
                     self.count_dropped(lost);
@@ -138,7 +137,7 @@ impl Store {
                 if !marks.is_closed {
                     let from = Some(marks.alive_at).max(last_record).unwrap_or(now);
                     info!(
-                        "the process before ended without a stop: up to 100 ms of records before its end may be missing"
+                        "the previous process was not stopped in order: up to 100 ms of records before its end may be missing"
                     );
                     rows.push(dropped(0, from.min(now), now, "unclean"));
                 }
@@ -165,28 +164,31 @@ impl Store {
         }
         let mut stands = match (marks, firsts.front()) {
             (Some(marks), Some(first)) if *first == marks.acked + 1 => {
-                Place { number: marks.acked, total: marks.acked_total }
+                SpoolPosition { number: marks.acked, total: marks.acked_total }
             }
             (Some(marks), Some(first)) if *first == marks.first => {
-                Place { number: first - 1, total: marks.before }
+                SpoolPosition { number: first - 1, total: marks.before }
             }
-            (_, Some(first)) => Place { number: first - 1, total: 0 },
-            (Some(marks), None) => Place { number: (marks.first - 1).max(marks.acked), total: marks.before },
-            (None, None) => Place { number: 0, total: 0 },
+            (_, Some(first)) => SpoolPosition { number: first - 1, total: 0 },
+            (Some(marks), None) => {
+                SpoolPosition { number: (marks.first - 1).max(marks.acked), total: marks.before }
+            }
+            (None, None) => SpoolPosition { number: 0, total: 0 },
         };
         let mut kept: Option<Looked> = None;
         while let Some(first) = firsts.pop_front() {
             let looked = self.look(first, firsts.front().copied());
             if let Some(before) = kept.take() {
-                let end = |looked: &Looked| looked.survey.end().map(|place| place.number);
+                let end = |looked: &Looked| looked.survey.end().map(|position| position.number);
                 if end(&looked).is_some() && end(&looked) <= end(&before) {
                     // The end came between making a gap and removing what it stands for.
                     self.handle.seams.disk.remove(&Segment::path(&self.handle.folder, first))?;
                     kept = Some(before);
                     continue;
                 }
-                let known = marks.map(|marks| Place { number: marks.last, total: marks.total });
-                let behind = looked.survey.beginning().or(known).filter(|place| place.number + 1 == first);
+                let known = marks.map(|marks| SpoolPosition { number: marks.last, total: marks.total });
+                let behind =
+                    looked.survey.beginning().or(known).filter(|position| position.number + 1 == first);
                 stands = self.keep(before, first, behind, stands)?;
             }
             kept = Some(looked);
@@ -203,10 +205,10 @@ impl Store {
     fn look(&self, first: u64, following: Option<u64>) -> Looked {
         let path = Segment::path(&self.handle.folder, first);
         let bytes = self.handle.seams.disk.read(&path).map_err(|error| {
-            warn!(%error, file = %path.display(), "segment of records cannot be read; look at the disk under the state folder");
+            warn!(%error, file = %path.display(), "segment of the record spool cannot be read; check the disk under the state folder");
         });
         let numbers = first..following.unwrap_or(first.saturating_add(NUMBERS_MAX));
-        let survey = self.survey(bytes.as_deref().unwrap_or_default(), numbers);
+        let survey = self.surveyor().survey(bytes.as_deref().unwrap_or_default(), numbers);
         Looked { first, bytes: bytes.ok(), survey }
     }
 
@@ -215,19 +217,20 @@ impl Store {
         &mut self,
         looked: Looked,
         following: u64,
-        behind: Option<Place>,
-        stands: Place,
-    ) -> io::Result<Place> {
+        behind: Option<SpoolPosition>,
+        stands: SpoolPosition,
+    ) -> io::Result<SpoolPosition> {
         let Looked { first, bytes, survey } = looked;
         let is_whole = bytes.is_some() && survey.is_whole(first) && survey.bad() == 0;
-        let end = survey.end().unwrap_or(Place { number: first - 1, ..stands });
+        let end = survey.end().unwrap_or(SpoolPosition { number: first - 1, ..stands });
         let segment = if is_whole && end.number + 1 == following {
             whole(first, &survey, stands)
         } else {
             let numbers = first..following;
-            let behind = behind.map(|place| place.total);
+            let behind = behind.map(|position| position.total);
             let bytes = bytes.as_deref();
-            let mended = self.mend(bytes.unwrap_or_default(), &survey, numbers, stands.total, behind);
+            let mended =
+                self.surveyor().mend(bytes.unwrap_or_default(), &survey, numbers, stands.total, behind);
             if is_whole && mended.lost == 0 && behind.is_some() {
                 // Numbers that were left out.
                 let path = Segment::path(&self.handle.folder, first);
@@ -237,13 +240,18 @@ impl Store {
                 self.put_in_place(mended, bytes, 0)?
             }
         };
-        let stands = Place { number: segment.last, total: segment.end };
+        let stands = SpoolPosition { number: segment.last, total: segment.end };
         self.handle.shared.state().segments.push_back(segment);
         Ok(stands)
     }
 
     /// Keeps the file that the spool ended with. What hangs torn on it is no damage after a kill.
-    fn keep_newest(&mut self, looked: Looked, marks: Option<&Marks>, stands: Place) -> io::Result<()> {
+    fn keep_newest(
+        &mut self,
+        looked: Looked,
+        marks: Option<&Marks>,
+        stands: SpoolPosition,
+    ) -> io::Result<()> {
         let Looked { first, bytes, survey } = looked;
         let path = Segment::path(&self.handle.folder, first);
         let disk = &*self.handle.seams.disk;
@@ -253,12 +261,12 @@ impl Store {
             self.stand_at(stands);
             return Ok(());
         };
-        let end = survey.end().unwrap_or(Place { number: first - 1, ..stands });
+        let end = survey.end().unwrap_or(SpoolPosition { number: first - 1, ..stands });
         let segment = if survey.is_whole(first) {
             if survey.bad() > 0 {
                 let (bytes_bad, is_torn) =
                     (survey.bad(), marks.is_some_and(|marks| !marks.is_closed && marks.last <= end.number));
-                warn!(file = %path.display(), bytes = bytes_bad, is_torn, "end of the newest segment of records is no record, cut off");
+                warn!(file = %path.display(), bytes = bytes_bad, is_torn, "the newest segment of the record spool ends in an incomplete record; truncated");
                 if !is_torn {
                     self.count_damage();
                     set_aside(disk, &path, Some(&bytes))?;
@@ -268,15 +276,15 @@ impl Store {
             whole(first, &survey, stands)
         } else {
             let numbers = first..end.number + 1;
-            let mended = self.mend(&bytes, &survey, numbers, stands.total, Some(end.total));
+            let mended = self.surveyor().mend(&bytes, &survey, numbers, stands.total, Some(end.total));
             self.put_in_place(mended, Some(&bytes), 0)?
         };
-        self.stand_at(Place { number: segment.last, total: segment.end });
+        self.stand_at(SpoolPosition { number: segment.last, total: segment.end });
         self.handle.shared.state().segments.push_back(segment);
         Ok(())
     }
 
-    fn stand_at(&mut self, place: Place) {
+    fn stand_at(&mut self, place: SpoolPosition) {
         (self.next, self.total, self.synced) = (place.number + 1, place.total, place);
     }
 
@@ -303,7 +311,7 @@ impl Store {
             ..Segment::empty(first, before)
         });
         drop(state);
-        self.stand_at(Place { number: last, total: end });
+        self.stand_at(SpoolPosition { number: last, total: end });
         Ok(())
     }
 
@@ -324,9 +332,9 @@ impl Store {
     }
 }
 
-fn whole(first: u64, survey: &Survey, stands: Place) -> Segment {
+fn whole(first: u64, survey: &Survey, stands: SpoolPosition) -> Segment {
     let beginning = survey.beginning().unwrap_or(stands);
-    let end = survey.end().unwrap_or(Place { number: first - 1, ..stands });
+    let end = survey.end().unwrap_or(SpoolPosition { number: first - 1, ..stands });
     Segment {
         last: end.number,
         end: end.total,
@@ -357,7 +365,7 @@ fn give_up(folder: &Path, numbers: &[u64], seams: &Seams) -> io::Result<fleet::D
     }
     warn!(
         records,
-        "no mark and no segment says which spool this is; the segments are set aside, and a new spool is begun"
+        "neither the marks nor the segments identify the record spool; the segments are set aside and a new spool is started"
     );
     Ok(dropped(records, SystemTime::UNIX_EPOCH, seams.clock.now(), "damaged"))
 }

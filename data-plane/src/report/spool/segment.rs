@@ -10,6 +10,13 @@ use rr_contract::wire::fleet;
 
 use super::{SpoolHandle, frame};
 
+/// A place in the stream of records: after this number, the spool had been given so many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpoolPosition {
+    pub(super) number: u64,
+    pub(super) total: u64,
+}
+
 /// A file of batches with the numbers `first..=last`; empty when `last` is below `first`.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {

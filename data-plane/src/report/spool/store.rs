@@ -4,15 +4,14 @@ use std::io;
 use std::time::SystemTime;
 
 use prost::Message as _;
-use rr_contract::seal::storage::StorageKey;
 use rr_contract::seam::DiskFile;
 use rr_contract::wire::fleet;
 use tracing::warn;
 
 use super::aside::set_aside;
 use super::marks::Marks;
-use super::segment::{Content, Cursor, Segment};
-use super::survey::{Mended, Place};
+use super::segment::{Content, Cursor, Segment, SpoolPosition};
+use super::survey::{Mended, Surveyor};
 use super::{SpoolHandle, dropped, frame};
 
 /// How large what may become.
@@ -46,9 +45,9 @@ pub(super) struct Store {
     pub(super) next: u64,
     pub(super) total: u64,
     /// What of it would survive a power cut.
-    pub(super) synced: Place,
+    pub(super) synced: SpoolPosition,
     /// What was acknowledged, in this life or the one before.
-    pub(super) acked: Place,
+    pub(super) acked: SpoolPosition,
     /// The marks say that numbers up to here may be in use. None above it ever was.
     pub(super) reserved: u64,
     /// Of the newest entry of the marks.
@@ -76,22 +75,21 @@ impl Store {
         self.handle.id()
     }
 
-    pub(super) fn key(&self) -> &StorageKey {
-        &self.handle.key
-    }
-
     pub(super) fn now(&self) -> SystemTime {
         self.handle.seams.clock.now()
     }
 
     /// Records that were acknowledged.
     pub(super) fn acked_total(&self) -> u64 {
-        let state = self.handle.shared.state();
-        if state.acked > self.acked.number { state.acked_total } else { self.acked.total }
+        self.handle.acked_total(self.acked)
     }
 
     pub(super) fn frame(&self, place: (frame::Label, u64), batch: &[u8]) -> Vec<u8> {
-        frame::write(self.key(), &self.id(), place, batch, &*self.handle.seams.entropy)
+        self.handle.frame(place, batch)
+    }
+
+    pub(super) fn surveyor(&self) -> Surveyor<'_> {
+        Surveyor { handle: &self.handle, acked: self.acked }
     }
 
     pub(super) fn count_dropped(&self, records: u64) {
@@ -145,7 +143,7 @@ impl Store {
         let Some(active) = self.active.as_mut().filter(|_| self.unsynced) else { return Ok(false) };
         active.file.sync()?;
         self.unsynced = false;
-        self.synced = Place { number: self.next - 1, total: self.total };
+        self.synced = SpoolPosition { number: self.next - 1, total: self.total };
         let content = std::mem::take(&mut active.unsynced);
         let mut state = self.handle.shared.state();
         if state.segments.back().is_none_or(|newest| newest.first != active.first) {
@@ -218,7 +216,7 @@ impl Store {
             }
         }
         self.sync()?;
-        warn!(from = last + 1, through = skip, "skipped numbers of records that are in use elsewhere");
+        warn!(from = last + 1, through = skip, "skipped batch numbers that the control plane holds already");
         let mut state = self.handle.shared.state();
         (state.acked, state.acked_total) = (skip, total);
         state.sent.clear();
@@ -301,17 +299,17 @@ impl Store {
         });
         let bytes = read.as_deref().unwrap_or_default();
         let numbers = segment.first..segment.last + 1;
-        let survey = self.survey(bytes, numbers.clone());
-        let ends = survey.end().is_some_and(|place| place.number == segment.last);
+        let survey = self.surveyor().survey(bytes, numbers.clone());
+        let ends = survey.end().is_some_and(|position| position.number == segment.last);
         if !(ends && survey.is_whole(segment.first)) {
-            let mended = self.mend(bytes, &survey, numbers, segment.before, Some(segment.end));
+            let mended = self.surveyor().mend(bytes, &survey, numbers, segment.before, Some(segment.end));
             let mended = self.put_in_place(mended, read.as_deref().ok(), segment.version + 1)?;
             if let Some(active) = self.active.as_mut().filter(|active| active.first == segment.first) {
                 let file = self.handle.seams.disk.append(&path)?;
                 *active = Active::new(file, segment.first, segment.before, mended.synced);
             }
             let mut state = self.handle.shared.state();
-            if let Some(place) = state.segments.iter_mut().find(|place| place.first == segment.first) {
+            if let Some(place) = state.segments.iter_mut().find(|position| position.first == segment.first) {
                 *place = mended;
             }
         }
@@ -329,7 +327,7 @@ impl Store {
         let path = Segment::path(&self.handle.folder, mended.segment.first);
         let disk = &*self.handle.seams.disk;
         let (first, last, records) = (mended.segment.first, mended.segment.last, mended.lost);
-        warn!(file = %path.display(), first, last, records, "segment of records is damaged; what is whole of it stays");
+        warn!(file = %path.display(), first, last, records, "segment of the record spool is damaged; its intact part is kept");
         self.count_damage();
         if original.is_some() || disk.list(&self.handle.folder)?.contains(&path) {
             set_aside(disk, &path, original)?;
@@ -378,7 +376,7 @@ impl Store {
         let (first, before) = oldest
             .map_or((self.synced.number + 1, self.synced.total), |oldest| (oldest.first, oldest.before));
         if state.acked > self.acked.number {
-            self.acked = Place { number: state.acked, total: state.acked_total };
+            self.acked = SpoolPosition { number: state.acked, total: state.acked_total };
         }
         drop(state);
         self.serial += 1;

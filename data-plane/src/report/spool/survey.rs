@@ -5,9 +5,8 @@ use std::ops::Range;
 use prost::Message as _;
 use rr_contract::wire::fleet;
 
-use super::segment::{Content, Segment};
-use super::store::Store;
-use super::{dropped, frame};
+use super::segment::{Content, Segment, SpoolPosition};
+use super::{SpoolHandle, dropped, frame};
 
 /// A frame that is whole, and where it lies.
 struct Found {
@@ -27,13 +26,6 @@ pub(super) struct Survey {
     has_header: bool,
 }
 
-/// A place in the stream of records: after this number, the spool had been given so many.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) number: u64,
-    pub(super) total: u64,
-}
-
 /// A file without what is gone of another.
 pub(super) struct Mended {
     pub(super) bytes: Vec<u8>,
@@ -44,15 +36,15 @@ pub(super) struct Mended {
 
 impl Survey {
     /// The last number of the file, and the total with it.
-    pub(super) fn end(&self) -> Option<Place> {
+    pub(super) fn end(&self) -> Option<SpoolPosition> {
         let last = self.frames.last()?;
-        Some(Place { number: last.through, total: last.before + last.content.weight })
+        Some(SpoolPosition { number: last.through, total: last.before + last.content.weight })
     }
 
     /// The place that the file's first frame follows.
-    pub(super) fn beginning(&self) -> Option<Place> {
+    pub(super) fn beginning(&self) -> Option<SpoolPosition> {
         let first = self.frames.first()?;
-        Some(Place { number: first.first - 1, total: first.before })
+        Some(SpoolPosition { number: first.first - 1, total: first.before })
     }
 
     /// All of it, as far as it was read.
@@ -85,22 +77,30 @@ impl Survey {
     }
 }
 
-impl Store {
+/// Looks through the files of one spool.
+pub(super) struct Surveyor<'s> {
+    pub(super) handle: &'s SpoolHandle,
+    /// What was acknowledged before this life.
+    pub(super) acked: SpoolPosition,
+}
+
+impl Surveyor<'_> {
     /// Reads a file that may hold `numbers`.
     pub(super) fn survey(&self, bytes: &[u8], numbers: Range<u64>) -> Survey {
         let mut survey = Survey {
             frames: Vec::new(),
             good: frame::HEADER.min(bytes.len()),
             length: bytes.len(),
-            has_header: frame::spool_of(bytes) == Some(self.id()),
+            has_header: frame::spool_of(bytes) == Some(self.handle.id()),
         };
         let (mut offset, mut expected) = (survey.good, numbers.start);
         let mut in_order = true;
         loop {
-            let at_once = frame::read(self.key(), &self.id(), bytes, offset)
+            let at_once = frame::read(&self.handle.key, &self.handle.id(), bytes, offset)
                 .filter(|frame| frame.label.first == expected)
                 .map(|frame| (offset, frame));
-            let behind = || frame::find(self.key(), &self.id(), bytes, offset, expected..numbers.end);
+            let behind =
+                || frame::find(&self.handle.key, &self.handle.id(), bytes, offset, expected..numbers.end);
             let Some((start, found)) = at_once.or_else(behind) else {
                 if survey.frames.is_empty() && !survey.has_header {
                     survey.good = 0;
@@ -136,7 +136,7 @@ impl Store {
         behind: Option<u64>,
     ) -> Mended {
         let mut mended = Mended {
-            bytes: frame::header(&self.id()),
+            bytes: frame::header(&self.handle.id()),
             segment: Segment {
                 last: numbers.end - 1,
                 is_gap: survey.frames.is_empty(),
@@ -144,8 +144,8 @@ impl Store {
             },
             lost: 0,
         };
-        let mut stands = Place { number: numbers.start - 1, total };
-        if let Some(at_once) = survey.beginning().filter(|place| place.number == stands.number) {
+        let mut stands = SpoolPosition { number: numbers.start - 1, total };
+        if let Some(at_once) = survey.beginning().filter(|position| position.number == stands.number) {
             (stands, mended.segment.before) = (at_once, at_once.total);
         }
         for found in &survey.frames {
@@ -154,7 +154,7 @@ impl Store {
             }
             mended.bytes.extend_from_slice(&bytes[found.bytes.clone()]);
             mended.segment.content.add(found.content);
-            stands = Place { number: found.through, total: found.before + found.content.weight };
+            stands = SpoolPosition { number: found.through, total: found.before + found.content.weight };
         }
         if numbers.end > stands.number + 1 {
             // Where it is not known, the gap that follows has it.
@@ -170,22 +170,22 @@ impl Store {
     fn leave_gap(
         &self,
         mended: &mut Mended,
-        from: Place,
+        from: SpoolPosition,
         through: u64,
         total: u64,
         until: Option<std::time::SystemTime>,
     ) {
         // What was acknowledged is not lost.
-        let before = from.total.max(self.acked_total()).min(total.max(from.total));
+        let before = from.total.max(self.handle.acked_total(self.acked)).min(total.max(from.total));
         let lost = total.saturating_sub(before);
         let row = (lost > 0).then(|| {
             let since = mended.segment.content.to.unwrap_or(std::time::SystemTime::UNIX_EPOCH);
-            let until = until.unwrap_or_else(|| self.now());
+            let until = until.unwrap_or_else(|| self.handle.seams.clock.now());
             dropped(lost, since.min(until), until, "damaged")
         });
         let batch = fleet::Batch { dropped: row.into_iter().collect(), ..fleet::Batch::default() };
         let label = frame::Label { first: from.number + 1, before, weight: lost };
-        mended.bytes.extend(self.frame((label, through), &batch.encode_to_vec()));
+        mended.bytes.extend(self.handle.frame((label, through), &batch.encode_to_vec()));
         mended.segment.content.add(Content::of(&batch));
         mended.lost += lost;
     }

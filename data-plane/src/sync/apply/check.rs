@@ -22,7 +22,7 @@ const RECOUNT_EVERY: Duration = Duration::from_secs(60);
 impl Applier {
     /// Refuses what would take the node to another history without its going anywhere. What is here stays, as
     /// the proof.
-    pub(super) fn guard(&mut self, offered: &Position) -> Result<(), Fault> {
+    pub(super) fn refuse_rewritten(&mut self, offered: &Position) -> Result<(), Fault> {
         let Some(running) = self.running.filter(|running| offered.contradicts(running)) else {
             return Ok(());
         };
@@ -32,10 +32,13 @@ impl Applier {
                 revision = running.revision,
                 %ours,
                 %theirs,
-                "history rewritten: control plane has another audit head for the revision of this node"
+                "history rewritten: the control plane has a different audit head for the revision of this node"
             );
         }
-        let detail = format!("audit head of revision {} is {ours} here, {theirs} there", running.revision);
+        let detail = format!(
+            "audit head of revision {} is {ours} on the node, {theirs} in the control plane",
+            running.revision
+        );
         Err(Fault::new(Why::Audit, detail))
     }
 
@@ -49,12 +52,15 @@ impl Applier {
         let position =
             commit.position.as_ref().ok_or(InvalidPosition::Incomplete).and_then(Position::try_from);
         let position = position.map_err(|invalid| match invalid {
-            InvalidPosition::Incomplete => Fault::new(Why::Transport, "commit has no position"),
+            InvalidPosition::Incomplete => Fault::new(Why::Transport, "commit has no valid position"),
             InvalidPosition::Audit(_) => Fault::new(Why::Audit, invalid.to_string()),
         })?;
-        self.guard(&position)?;
+        self.refuse_rewritten(&position)?;
         if position.region != self.region {
-            let detail = format!("is for region {}, node is in {}", position.region, self.region);
+            let detail = format!(
+                "transaction is for region {}, but the node is in region {}",
+                position.region, self.region
+            );
             return Err(Fault::new(Why::BaseMismatch, detail));
         }
         if transaction.adopted.is_none() {
@@ -66,7 +72,9 @@ impl Applier {
         }
         if !foretold.leads_to(&position) {
             let (here, there) = (foretold.count, position.count);
-            let detail = format!("digest or count differs: {here} resources here, {there} there");
+            let detail = format!(
+                "digest or count differs from the commit: {here} resources on the node, {there} in the commit"
+            );
             return Err(Fault::new(Why::Digest, detail));
         }
         self.check_removals(transaction, &foretold)?;
@@ -76,9 +84,10 @@ impl Applier {
     fn check_forward(&self, position: &Position) -> Result<(), Fault> {
         let Some(running) = &self.running else { return Ok(()) };
         let detail = if running.lineage != position.lineage {
-            "is of another history than the node, and nobody decided that this one goes on here".to_owned()
+            "transaction belongs to another history, and no operator has adopted that history for this node"
+                .to_owned()
         } else if position.revision < running.revision {
-            format!("goes back from revision {} to {}", running.revision, position.revision)
+            format!("transaction goes back from revision {} to {}", running.revision, position.revision)
         } else {
             return Ok(());
         };
@@ -92,7 +101,7 @@ impl Applier {
             return Ok(());
         }
         let detail = format!(
-            "removes {} of {held} resources, {unmeant} more than the revisions on the way were published with",
+            "transaction removes {} of {held} resources, {unmeant} more than was consented to",
             foretold.removals
         );
         Err(Fault::new(Why::Limit, detail))
@@ -105,7 +114,7 @@ impl Applier {
         }
         self.recounted = Some(Instant::now());
         let Some(digest) = self.inventory.recount() else { return false };
-        error!("memory is damaged: the sum over the configuration was not that of its parts");
+        error!("digest of the configuration in memory was wrong and has been recomputed");
         self.stand_at(digest);
         true
     }

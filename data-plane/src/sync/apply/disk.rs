@@ -11,8 +11,7 @@ use super::super::position::Position;
 use super::Applier;
 
 /// What the log says where the disk refuses.
-const NOT_WRITTEN: &str = "last-known-good not written, running all the same; a restart would come back on an older \
-                           configuration, look at the disk under the state folder";
+const NOT_WRITTEN: &str = "last-known-good could not be written; the new configuration is in force, but a restart would return to an older one; check the disk under the state folder";
 
 impl Applier {
     /// Writes what is going to be in force at a place. `bodies`: what leads there from the place that runs. Returns
@@ -52,7 +51,7 @@ impl Applier {
         match self.scribe.write(Write::Append(Vec::new()), position, self.prover.awaited()).await {
             Ok(Done { outcome: Ok(()), .. }) => self.on_disk = Some(position),
             Ok(Done { outcome: Err(error), .. }) => {
-                warn!(%error, ?position, "mark not written to last-known-good, trying again");
+                warn!(%error, ?position, "mark could not be written to last-known-good; retrying");
             }
             Err(Stalled) => {}
         }
@@ -80,8 +79,7 @@ impl Applier {
     /// more on disk than before.
     pub(crate) async fn mend(&mut self) -> bool {
         let Some(running) = self.running else { return false };
-        // What was not sent is never written over what was.
-        if self.scribe.is_stalled() || self.inventory.is_damaged() {
+        if self.scribe.is_stalled() {
             return false;
         }
         let awaited = self.prover.awaited();
@@ -112,7 +110,7 @@ impl Applier {
             }
             Ok(Done { outcome: Err(error), .. }) => {
                 if !std::mem::replace(&mut self.without_spare, true) {
-                    warn!(%error, "last-known-good not written a second time, trying again");
+                    warn!(%error, "second copy of last-known-good could not be written; retrying");
                 }
                 false
             }
@@ -129,7 +127,7 @@ impl Applier {
         if let Ok(Done { outcome: Err(error), .. }) =
             self.scribe.prove(position, file, self.prover.awaited()).await
         {
-            warn!(%error, "proof not written, the next file has it");
+            warn!(%error, "proof could not be written; the next file will contain it");
         }
     }
 }

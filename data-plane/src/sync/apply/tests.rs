@@ -1,9 +1,9 @@
 //! Where a node stands after commits and marks, and what it does not follow.
 
 mod adopt;
-mod damage;
 mod histories;
 mod order;
+mod recount;
 mod removals;
 mod restrain;
 mod stall;
@@ -16,7 +16,7 @@ use rr_contract::api_key::{self, KeyKind};
 use rr_contract::seam::{Seams, SystemClock, SystemEntropy};
 use rr_contract::secret::Secret;
 
-use crate::current::{ReaderSeat, cell};
+use crate::current::{PendingReader, cell};
 use crate::fixture::{self, REGION, Region, SharedDisk, audit, org, target};
 
 use rr_contract::wire::fleet::{Mode, Why};
@@ -33,15 +33,15 @@ struct Node {
     region: Region,
     applier: Applier,
     /// The traffic worker's.
-    seats: Vec<ReaderSeat<Snapshot>>,
+    readers: Vec<PendingReader<Snapshot>>,
 }
 
 impl Node {
     /// Stands at revision 5 with one resource.
     fn new() -> Self {
         let (disk, region) = (SharedDisk::default(), Region::new());
-        let (applier, seats) = boot(&disk, &region);
-        let mut node = Self { disk, region, applier, seats };
+        let (applier, readers) = boot(&disk, &region);
+        let mut node = Self { disk, region, applier, readers };
         let position = node.after(5, &[org(false)]);
         let verdict = node.snapshot(position.to_wire(), &[org(false)]);
         assert_eq!((verdict.outcome(), node.applier.running()), (Outcome::Active, Some(position)));
@@ -50,7 +50,7 @@ impl Node {
 
     /// Dies without a word and comes back.
     fn kill(&mut self) {
-        (self.applier, self.seats) = boot(&self.disk, &self.region);
+        (self.applier, self.readers) = boot(&self.disk, &self.region);
     }
 
     /// Where a snapshot of these resources would take it.
@@ -103,12 +103,12 @@ impl Node {
     /// All but the journal and the position: what is held, what runs of it, and what does not.
     fn holds(&self) -> (Vec<(Key, Offered)>, String, Vec<fleet::Refusal>) {
         let held = self.applier.wanted().map(|(key, offered)| (*key, offered.clone())).collect();
-        (held, self.applier.publisher.current().dump(), self.applier.standing())
+        (held, self.applier.activator.current().dump(), self.applier.standing())
     }
 
     fn accepts(&self, n: u8) -> bool {
         let hash = api_key::hash(KeyKind::Caller, fixture::caller_key(n).as_bytes()).expect("a key");
-        self.applier.publisher.current().caller(&hash).is_some()
+        self.applier.activator.current().caller(&hash).is_some()
     }
 
     fn say(&mut self, begin: fleet::Begin, position: fleet::Position, body: Vec<u8>) -> fleet::Verdict {
@@ -138,7 +138,7 @@ fn is_refused(verdict: &fleet::Verdict, why: Why) -> bool {
     verdict.outcome() == Outcome::Refused && refusals(verdict) == [(String::new(), why)]
 }
 
-fn boot(disk: &SharedDisk, region: &Region) -> (Applier, Vec<ReaderSeat<Snapshot>>) {
+fn boot(disk: &SharedDisk, region: &Region) -> (Applier, Vec<PendingReader<Snapshot>>) {
     let seams = Seams {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
@@ -151,10 +151,10 @@ fn boot(disk: &SharedDisk, region: &Region) -> (Applier, Vec<ReaderSeat<Snapshot
         Some(recovered) => (recovered.inventory, recovered.snapshot, Some(recovered.position)),
         None => (region.inventory(), Snapshot::default(), None),
     };
-    let (publisher, seats) = cell(snapshot, 1);
+    let (activator, readers) = cell(snapshot, 1);
     // However slow the machine is, a disk that answers does not stall.
     let scribe = Scribe::start(journal).expect("a thread starts").waiting(Duration::from_secs(600));
-    (Applier::new(REGION, inventory, publisher, scribe, position), seats)
+    (Applier::new(REGION, inventory, activator, scribe, position), readers)
 }
 
 /// Runs this to its end.
@@ -227,7 +227,7 @@ fn a_worker_that_is_late_serves_where_marks_have_led_meanwhile() {
     let marked = node.after(6, &[org(false)]);
     assert_eq!(node.mark(marked), Ok(()));
     assert_eq!(node.applier.serving(), None);
-    node.seats.remove(0).sit().tick();
+    node.readers.remove(0).start().tick();
     assert!(wait(node.applier.tend()));
     assert_eq!(node.applier.serving(), Some(marked));
 }

@@ -18,9 +18,9 @@ use rr_contract::wire::fleet::Why;
 use crate::snapshot::{CompiledCaller, CompiledTarget, RefusedCaller, UpstreamCredential};
 
 use super::super::transaction::Offered;
-use super::entry::CallerPart;
+use super::held::CallerPart;
 use super::index::is_policy;
-use super::{Inventory, Part, Reason, guard};
+use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build. None yet.
 pub(crate) const FEATURES: [&str; 0] = [];
@@ -44,7 +44,7 @@ impl Inventory {
         parsed: Option<Parsed>,
         unseal: bool,
     ) -> Result<Part, Reason> {
-        let (part, version) = self.guard.run(key, offered, || {
+        let (part, version) = self.isolation.run(key, offered, || {
             let Read { model, lacks } = parsed.unwrap_or_else(|| parse(key, offered))?;
             if let Some(lacks) = lacks {
                 return Err(Reason { caller: refused_caller(key, model), ..lacks });
@@ -72,7 +72,7 @@ impl Inventory {
                 let had = self.versions.highest(&id);
                 if credential.version < had {
                     let detail = format!(
-                        "version {} is older than {had}, which this node has had",
+                        "version {} is older than version {had}, which this node had before",
                         credential.version
                     );
                     return Err(Reason::new(Why::Stale, detail));
@@ -112,7 +112,7 @@ impl Inventory {
 /// A payload as the model sees it.
 pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     let lacks = |feature: &str, closes| {
-        let detail = format!("needs feature {feature:?}");
+        let detail = format!("requires feature {feature:?}, which this version does not support");
         Reason { closes, ..Reason::new(Why::UnknownFeature, detail) }
     };
     let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
@@ -166,7 +166,7 @@ pub(super) fn glimpse(offered: &Offered) -> Option<(Option<Name>, Box<[Credentia
     if offered.payload.len() > PAYLOAD_MAX {
         return None;
     }
-    guard::look(|| {
+    isolate::look(|| {
         let proxy = fleet::ProxyResource::decode(&*offered.payload).ok()?;
         let callers = proxy.caller_credentials.iter().take(CALLERS_MAX);
         Some((proxy.name.parse().ok(), callers.filter_map(|id| id.parse().ok()).collect()))
@@ -175,14 +175,14 @@ pub(super) fn glimpse(offered: &Offered) -> Option<(Option<Name>, Box<[Credentia
 
 /// Whether this is a credential for an upstream beyond doubt.
 pub(super) fn is_upstream(offered: &Offered) -> bool {
-    let usage = guard::look(|| fleet::CredentialResource::decode(&*offered.payload).ok()?.usage);
+    let usage = isolate::look(|| fleet::CredentialResource::decode(&*offered.payload).ok()?.usage);
     matches!(usage, Some(fleet::credential_resource::Usage::Upstream(_)))
 }
 
 /// What a rule, filter or meter belongs to.
 pub(super) fn parent(key: &Key, offered: &Offered) -> Option<Key> {
     // One that points into another organization is not to be trusted about anything.
-    guard::look(|| read_parent(key, &offered.payload)).filter(|parent| parent.org == key.org)
+    isolate::look(|| read_parent(key, &offered.payload)).filter(|parent| parent.org == key.org)
 }
 
 fn read_parent(key: &Key, payload: &[u8]) -> Option<Key> {
@@ -202,5 +202,5 @@ fn invalid(detail: String) -> Reason {
 }
 
 fn mismatch() -> Reason {
-    invalid("payload is nothing that this build runs".to_owned())
+    invalid("payload has a kind that this version does not support".to_owned())
 }

@@ -43,20 +43,18 @@ impl Inventory {
     /// Decides which version of a proxy runs, and compiles it. Returns whether what is wanted is refused.
     pub(super) fn settle_proxy(&mut self, key: Key, ahead: Option<Parsed>, snapshot: &mut Snapshot) -> bool {
         let ResourceId::Proxy(id) = key.id else { return false };
-        // What it was compiled from is no longer there; what was compiled of it has not changed.
-        let is_damaged = self.damaged.contains(&key);
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         let before = std::mem::take(&mut entry.refs);
         let (number, was_refused) = (entry.number, entry.refusal.is_some());
         let (parsed, is_same) = match (&entry.running, ahead) {
-            (Some(Running { hash, part: Part::Proxy(proxy), .. }), _)
-                if *hash == entry.wanted.hash || is_damaged =>
-            {
+            (Some(Running { hash, part: Part::Proxy(proxy), .. }), _) if *hash == entry.wanted.hash => {
                 // More are indexed where another version was wanted meanwhile.
                 (Ok((Arc::clone(proxy), None)), before.len() == refs_len(proxy))
             }
             (_, Some(ahead)) => (ahead.and_then(as_proxy), false),
-            (_, None) => (self.guard.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false),
+            (_, None) => {
+                (self.isolation.run(&key, &entry.wanted, || parse_proxy(&key, &entry.wanted)), false)
+            }
         };
         let mut refs = match &parsed {
             Ok(_) if is_same => before,
@@ -77,13 +75,13 @@ impl Inventory {
             match refs.iter().find(|used| !self.index.is_there(**used)) {
                 None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
                 Some(missing) => {
-                    let detail = format!("names {}, which is not here", self.index.key(*missing));
+                    let detail =
+                        format!("refers to {}, which this node does not have", self.index.key(*missing));
                     Err(Reason::new(Why::DanglingRef, detail))
                 }
             }
         });
-        let hash = if is_damaged { entry.running.as_ref().map(|running| running.hash) } else { None };
-        let hash = hash.unwrap_or(entry.wanted.hash);
+        let hash = entry.wanted.hash;
         let (running, compiled, refusal) = match judged {
             Ok((proxy, compiled)) => {
                 (Some(Running { hash, part: Part::Proxy(proxy), kept: None }), Some(compiled), None)
@@ -141,7 +139,8 @@ impl Inventory {
         number: Number,
         refs: &[Number],
     ) -> Result<(Arc<Proxy>, CompiledProxy), Reason> {
-        let compiled = self.guard.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
+        let compiled =
+            self.isolation.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
         Ok((proxy, compiled))
     }
 
@@ -214,7 +213,7 @@ fn as_proxy(read: Read) -> Result<ReadProxy, Reason> {
         | Model::Rule(_)
         | Model::Filter(_)
         | Model::Meter(_) => {
-            let detail = "payload is no proxy".to_owned();
+            let detail = "payload is not a proxy".to_owned();
             Err(Reason::new(Why::Invalid, detail))
         }
     }

@@ -12,7 +12,7 @@ use rr_contract::wire::fleet::Mode;
 use crate::snapshot::Snapshot;
 
 use super::super::transaction::{Change, Changes, Offered};
-use super::guard::Guard;
+use super::isolate::Isolation;
 use super::judge::{self, Parsed};
 use super::{Inventory, Terms};
 
@@ -31,8 +31,8 @@ pub(crate) struct Image {
     pub(crate) wanted: Vec<(Key, Offered)>,
 }
 
-/// Parses one resource as the inventory would, with the same guard.
-pub(crate) struct Parser(Guard);
+/// Parses one resource as the inventory would, in the same isolation.
+pub(crate) struct Parser(Isolation);
 
 impl Parser {
     /// Prepares changes for [`Inventory::restore`]; gives them back where one is a removal.
@@ -105,7 +105,7 @@ impl Inventory {
 
     /// What parses resources as this inventory would, on another thread.
     pub(crate) fn parser(&self) -> Parser {
-        Parser(self.guard.clone())
+        Parser(self.isolation.clone())
     }
 
     /// Takes over what a journal kept, with the digest of all that comes in it. Of no mode of the wire: a seal is

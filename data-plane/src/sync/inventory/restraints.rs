@@ -23,7 +23,7 @@ use crate::snapshot::Snapshot;
 
 use super::super::position::Position;
 use super::super::transaction::{Change, Changes, Offered};
-use super::{Inventory, Reason, guard, judge};
+use super::{Inventory, Reason, isolate, judge};
 
 /// All of it, as a journal keeps it.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -64,8 +64,7 @@ impl Restraints {
     pub(super) fn bites(&self, key: &Key, hash: &ResourceHash) -> Option<Reason> {
         (self.keys.get(key) == Some(hash)).then(|| {
             let detail = format!(
-                "revision {}, to which this node was not brought or from which it went back, takes this or a part of \
-                 it away",
+                "revision {}, which this node does not run, takes this resource or a part of it away",
                 self.until
             );
             Reason::new(Why::Revoked, detail)
@@ -113,7 +112,7 @@ impl Inventory {
             let Some(entry) = self.entries.get(key) else { continue };
             let Some(running) = &entry.running else { continue };
             let own = running.kept.as_deref().unwrap_or(&entry.wanted);
-            match guard::look(|| Some(narrow(key, own, theirs.as_ref()))).unwrap_or(Narrowed::Nothing) {
+            match isolate::look(|| Some(narrow(key, own, theirs.as_ref()))).unwrap_or(Narrowed::Nothing) {
                 Narrowed::Same => continue,
                 Narrowed::Less(offered) => _ = less.insert(*key, Change::Upsert(offered)),
                 Narrowed::Nothing => {}

@@ -100,7 +100,7 @@ pub(super) fn before(
                 restrain(journal, newest, stood, &mut recovered);
             }
             let restrained = recovered.inventory.restrained();
-            info!(position = ?recovered.position, restrained, "configuration from before loaded");
+            info!(position = ?recovered.position, restrained, "earlier configuration loaded");
             return Some(recovered);
         }
         missing.push(wanted);
@@ -113,7 +113,7 @@ fn restrain(journal: &Journal, newest: &Outline, stood: &Position, recovered: &m
     let Some((_, end)) = newest.commits.last() else { return };
     let Some(held) = Held::read(journal, newest.number, *end) else {
         let file = journal.path(newest.number);
-        warn!(file = %file.display(), "what was revoked since cannot be read, and may be accepted until the control plane is reached");
+        warn!(file = %file.display(), "revocations since the restored revision cannot be read; revoked credentials may be accepted until the control plane is reached");
         return;
     };
     let Recovered { inventory, snapshot, .. } = recovered;

@@ -50,7 +50,7 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
         Ok(numbers) => numbers,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            warn!(%error, folder = %journal.folder.display(), "last-known-good cannot be listed");
+            warn!(%error, folder = %journal.folder.display(), "files of last-known-good cannot be listed");
             return None;
         }
     };
@@ -59,7 +59,7 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
     journal.newest = there.max(marked);
     let mut went_back = marked > there;
     if went_back {
-        warn!(file = %journal.path(marked).display(), "newest last-known-good is missing");
+        warn!(file = %journal.path(marked).display(), "newest file of last-known-good is missing");
     }
     for (older, number) in numbers.into_iter().enumerate().rev() {
         let path = journal.path(number);
@@ -76,11 +76,11 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
         let damaged = replayed.contradicts || holds_a_frame(&tail);
         journal.set_back = damaged || went_back;
         if damaged {
-            warn!(%file, bytes = cut, "last-known-good is damaged, went back to revision {revision}");
+            warn!(%file, bytes = cut, "last-known-good is damaged; went back to revision {revision}");
         } else if went_back {
             warn!(%file, "went back to revision {revision}");
         } else if cut > 0 {
-            warn!(%file, bytes = cut, revision, "torn end of last-known-good cut off");
+            warn!(%file, bytes = cut, revision, "torn end of last-known-good truncated");
         }
         info!(position = ?replayed.recovered.position, "last-known-good loaded");
         journal.good = super::FILES.min(older + 1);
@@ -92,7 +92,7 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
     }
     journal.set_back = went_back;
     if went_back {
-        warn!(folder = %journal.folder.display(), "no last-known-good is left, nothing is served before the control plane is reached");
+        warn!(folder = %journal.folder.display(), "no usable last-known-good is left; no request is served until the control plane is reached");
     }
     None
 }
@@ -120,7 +120,7 @@ fn reopen(journal: &Journal, number: u64, replayed: &Replayed, torn: bool) -> Op
             appended: replayed.good - replayed.base,
         }),
         Err(error) => {
-            warn!(%error, file = %path.display(), "last-known-good cannot be appended to");
+            warn!(%error, file = %path.display(), "last-known-good cannot be opened for appending; the next state is written to a new file");
             None
         }
     }
@@ -138,11 +138,11 @@ pub(super) fn replay(
     let frames = match Frames::open(&*journal.seams.disk, &path, &journal.key) {
         Ok(Some(frames)) => frames,
         Ok(None) => {
-            warn!(%file, "last-known-good is damaged, trying an older one");
+            warn!(%file, "file of last-known-good is damaged; trying an older one");
             return None;
         }
         Err(error) => {
-            warn!(%error, %file, "last-known-good cannot be read, trying an older one");
+            warn!(%error, %file, "file of last-known-good cannot be read; trying an older one");
             return None;
         }
     };
@@ -157,12 +157,12 @@ pub(super) fn replay(
         io::Result::Ok(())
     });
     if let Err(error) = ended {
-        warn!(%error, %file, "last-known-good cannot be read, trying an older one");
+        warn!(%error, %file, "file of last-known-good cannot be read; trying an older one");
         return None;
     }
     let replayed = intake.finish();
     if replayed.is_none() {
-        warn!(%file, "last-known-good is damaged, trying an older one");
+        warn!(%file, "file of last-known-good is damaged; trying an older one");
     }
     replayed
 }

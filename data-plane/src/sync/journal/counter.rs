@@ -82,7 +82,7 @@ pub(crate) fn leave_mark(state_dir: &Path, seams: &Seams) {
     if seams.disk.read(&path).is_ok()
         && let Err(error) = seams.disk.append(&path).and_then(|mut file| file.write_all(b"P"))
     {
-        warn!(%error, "end of the process by a panic not marked on disk");
+        warn!(%error, "end of the process by a panic could not be recorded on disk");
     }
 }
 
@@ -135,7 +135,7 @@ impl Journal {
             Ok(mark) => mark,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!(%error, "cannot read whether the process before ended itself");
+                warn!(%error, "cannot read whether the previous process aborted");
                 return None;
             }
         };
@@ -156,7 +156,7 @@ impl Journal {
         };
         match made.and_then(|()| self.seams.disk.mark_abort(&path)) {
             Ok(mark) => self.mark = Some(mark),
-            Err(error) => warn!(%error, "an end of this process by itself will not be noticed"),
+            Err(error) => warn!(%error, "an abort of this process will not be recorded"),
         }
     }
 
@@ -214,7 +214,7 @@ impl Journal {
             error!(
                 ?tried,
                 ends,
-                "process ended itself again and again on its configuration, and there is nothing to go back to: running it all the same"
+                "process aborted repeatedly on its configuration and has no earlier one to go back to; running it anyway"
             );
             self.counter.crash = Some(report(running));
             self.counter.unwritten = false;
@@ -227,14 +227,14 @@ impl Journal {
             running = ?position,
             proven = is_proven,
             ends,
-            "process ended itself again and again on the configuration that it was to run, went back to an older one"
+            "process aborted repeatedly on its configuration; went back to an earlier one"
         );
         (self.counter.ends, self.counter.tried) = (0, None);
         self.counter.crash = Some(report(Some(*position)));
         // Until it is written anew, each start comes by here.
         match self.fold(&inventory.image(), position) {
             Ok(()) => self.counter.unwritten = false,
-            Err(error) => warn!(%error, "configuration that was gone back to not written anew"),
+            Err(error) => warn!(%error, "earlier configuration could not be written to a new file"),
         }
         self.write_counter();
         Some(recovered)
@@ -247,12 +247,12 @@ impl Journal {
         };
         match self.seams.disk.read(&self.counter_path()) {
             Ok(bytes) => read(bytes).unwrap_or_else(|| {
-                warn!("boot counter is damaged, counting from here");
+                warn!("boot counter is damaged; counting from zero");
                 Counter::default()
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Counter::default(),
             Err(error) => {
-                warn!(%error, "boot counter cannot be read, counting from here");
+                warn!(%error, "boot counter cannot be read; counting from zero");
                 Counter::default()
             }
         }
@@ -272,7 +272,7 @@ impl Journal {
             self.seams.disk.replace(&path, &sealed)
         };
         if let Err(error) = &written {
-            warn!(%error, "boot counter not written");
+            warn!(%error, "boot counter could not be written");
         }
         written.is_ok()
     }

@@ -67,7 +67,7 @@ pub(crate) struct View {
 
 /// Why nothing is known of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("disk stalls")]
+#[error("disk does not answer in time")]
 pub(crate) struct Stalled;
 
 /// The handle to the thread.
@@ -198,7 +198,7 @@ impl Scribe {
             Ok(Err(_)) | Err(_) => {
                 warn!(
                     patience = ?self.patience,
-                    "disk-stalled: last-known-good is not written in time, going on without; look at the disk under the state folder"
+                    "disk-stalled: writing last-known-good takes too long; continuing without it; check the disk under the state folder"
                 );
                 self.overdue = Some(answer);
                 Err(Stalled)

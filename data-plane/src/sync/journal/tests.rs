@@ -8,6 +8,8 @@ use rr_contract::digest::Digest;
 use rr_contract::seam::{SystemClock, SystemEntropy};
 use rr_contract::wire::fleet::Mode;
 
+mod faults;
+
 use crate::fixture::{self, Region, SharedDisk, caller, org, position, proxy, target};
 use crate::snapshot::Snapshot;
 
@@ -293,7 +295,7 @@ fn damage_is_told_from_a_torn_end_and_says_where_it_went_back_to() {
         bent[at] ^= 0x55;
         let damaged = logged(bent);
         assert!(
-            damaged.contains("WARN") && damaged.contains("is damaged, went back to revision"),
+            damaged.contains("WARN") && damaged.contains("is damaged; went back to revision"),
             "{damaged}"
         );
     }

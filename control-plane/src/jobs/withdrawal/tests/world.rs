@@ -1,7 +1,6 @@
 //! An organization, two regions, and nodes that say what they are told to.
 
 use futures_util::FutureExt as _;
-use rr_contract::digest::resource_hash;
 use rr_contract::model::id::NodeId;
 use rr_contract::wire::fleet::{self, Effect, Why};
 use rr_contract::wire::management::{NotificationKind, Org, Target};
@@ -39,7 +38,7 @@ impl World {
     }
 
     pub(super) async fn write(&self, put: store::Put) -> Vec<u8> {
-        let hash = resource_hash(put.payload.as_ref().expect("has one")).to_vec();
+        let hash = put.payload.as_ref().expect("has one").hash().to_vec();
         write(&self.store, vec![put]).await;
         hash
     }

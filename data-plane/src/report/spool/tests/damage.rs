@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::sync::journal::faults::disk::{FaultyDisk, Files};
+use crate::fixture::disk::{FaultyDisk, Files};
 
 use super::*;
 use crate::report::spool::segment::Segment;

@@ -1,6 +1,6 @@
 //! An end of the process or of the power between any two calls to the disk.
 
-use crate::sync::journal::faults::disk::{FaultyDisk, Files, perform};
+use crate::fixture::disk::{FaultyDisk, Files, perform};
 
 use super::damage::{Plane, named, start};
 use super::*;

@@ -111,8 +111,8 @@ fn difference(from: &View, to: &View) -> (Vec<fleet::Resource>, Vec<Key>) {
 /// A node on which this state came as a snapshot.
 fn snapshot_of(state: &View, revision: u64) -> Node {
     let (disk, region) = (SharedDisk::default(), Region::new());
-    let (applier, seats) = boot(&disk, &region);
-    let mut node = Node { disk, region, applier, seats };
+    let (applier, readers) = boot(&disk, &region);
+    let mut node = Node { disk, region, applier, readers };
     let all: Vec<_> = state.values().cloned().collect();
     let position = node.after(revision, &all);
     assert_ne!(node.snapshot(position.to_wire(), &all).outcome(), Outcome::Refused);

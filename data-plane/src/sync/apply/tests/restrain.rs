@@ -25,7 +25,7 @@ fn accepted(node: &Node) -> Vec<u8> {
 }
 
 fn serves(node: &Node, name: &str) -> bool {
-    node.applier.publisher.current().proxy(name).is_some_and(|proxy| proxy.route.is_some())
+    node.applier.activator.current().proxy(name).is_some_and(|proxy| proxy.route.is_some())
 }
 
 #[test]

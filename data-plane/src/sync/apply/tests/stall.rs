@@ -46,9 +46,9 @@ async fn durable(node: &mut Node) -> bool {
 #[tokio::test(start_paused = true)]
 async fn while_the_disk_hangs_changes_come_into_force_not_durable_and_all_is_written_afterwards() {
     let (disk, region) = (SharedDisk::default(), Region::new());
-    let (mut applier, seats) = boot(&disk, &region);
+    let (mut applier, readers) = boot(&disk, &region);
     applier.scribe = applier.scribe.waiting(PATIENCE);
-    let mut node = Node { disk, region, applier, seats };
+    let mut node = Node { disk, region, applier, readers };
     let position = node.after(5, &[org(false)]).to_wire();
     let body = fixture::body(&[org(false)], &[]);
     let crc32 = crc32fast::hash(&body);

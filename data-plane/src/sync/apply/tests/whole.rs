@@ -14,13 +14,13 @@ fn i3_whoever_reads_meanwhile_sees_each_transaction_whole() {
     let content =
         |n: u64| [org(n % 2 == 1), target(1, &format!("https://v{n}.example")), caller(1, n, &[key_of(n)])];
     let mut node = Node::new();
-    let seat = node.seats.remove(0);
+    let reader = node.readers.remove(0);
     let upstream = node.region.upstream(2, 2, "s", "x-key", &["https://v6.example"]);
     let first: Vec<_> = content(6).into_iter().chain([upstream, proxy(1, &[1], 1, 2)]).collect();
     assert_eq!(node.delta(6, &first, &[]).outcome(), Outcome::Active);
     thread::scope(|scope| {
         let reader = scope.spawn(move || {
-            let (reader, mut newest) = (seat.sit(), 0);
+            let (reader, mut newest) = (reader.start(), 0);
             let hash = |n| api_key::hash(KeyKind::Caller, caller_key(key_of(n)).as_bytes()).expect("a key");
             while newest < LAST {
                 {

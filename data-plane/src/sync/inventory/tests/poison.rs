@@ -15,7 +15,7 @@ fn is_poisoned(offered: &Offered) -> bool {
 
 /// A compiler that breaks on poison.
 fn fragile(mut node: Node) -> Node {
-    node.inventory.guard.set_trap(|_, offered| {
+    node.inventory.isolation.set_trap(|_, offered| {
         assert!(!is_poisoned(offered), "this is what the test wants");
     });
     node
@@ -97,7 +97,7 @@ fn however_long_a_starved_node_takes_to_compile_a_resource_it_does_not_refuse_it
         receiver.recv_timeout(std::time::Duration::from_millis(60)).ok();
     }
     let mut node = Node::new();
-    node.inventory.guard.set_trap(|_, _| starve());
+    node.inventory.isolation.set_trap(|_, _| starve());
     node.change(&[target(1, "https://b.example")]);
     assert!(node.standing().is_empty());
     assert_eq!(node.base(), "https://b.example");

@@ -1,0 +1,337 @@
+//! The files of an apply: YAML or JSON, several documents each.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use rr_contract::wire::management as mg;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
+use tonic::Status;
+use tonic_types::StatusExt as _;
+
+use super::format;
+use crate::fault;
+
+/// A document and its place.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) document: mg::Document,
+    pub(super) place: Place,
+    /// The source of the secret of an upstream credential, which is sealed here.
+    pub(super) value_from: Option<ValueFrom>,
+}
+
+/// The place of a document: a file, and a line in it.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    file: PathBuf,
+    /// Its line, or its number where lines are not known.
+    at: At,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Line(u64),
+    Document(usize),
+}
+
+/// The source of the secret of an upstream credential, and the origins that it may be sent to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ValueFrom {
+    /// Environment variable that holds the secret.
+    pub(super) env: Option<String>,
+    /// File that holds the secret; a path starts at the folder of the document.
+    pub(super) file: Option<PathBuf>,
+    /// Origins that the secret may be sent to.
+    #[serde(default)]
+    pub(super) origins: Vec<String>,
+    /// Targets in the same files whose origins the secret may be sent to.
+    #[serde(default)]
+    pub(super) targets: Vec<String>,
+    pub(super) header: Option<String>,
+    pub(super) prefix: Option<String>,
+}
+
+impl Place {
+    /// The folder at which paths in the document start.
+    pub(super) fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            At::Line(line) => write!(f, "{}, line {line}", self.file.display()),
+            At::Document(n) => write!(f, "{}, document {n}", self.file.display()),
+        }
+    }
+}
+
+/// Reads files, and the files of folders in the order of their names.
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Written>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path == Path::new("-") {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("read documents from standard input")?;
+            found.extend(yaml(Path::new("standard input"), &text)?);
+            continue;
+        }
+        let files = if path.is_dir() { of_folder(path)? } else { vec![path.clone()] };
+        for file in files {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+            found.extend(parse(&file, &text)?);
+        }
+    }
+    Ok(found)
+}
+
+fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+        if path.is_dir() {
+            found.extend(of_folder(&path)?);
+        } else if ending(&path).is_some() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Yaml,
+    Json,
+}
+
+fn ending(path: &Path) -> Option<Ending> {
+    match path.extension()?.to_str()? {
+        "yaml" | "yml" => Some(Ending::Yaml),
+        "json" => Some(Ending::Json),
+        _ => None,
+    }
+}
+
+fn parse(file: &Path, text: &str) -> Result<Vec<Written>> {
+    match ending(file) {
+        Some(Ending::Yaml) => yaml(file, text),
+        Some(Ending::Json) => json(file, text),
+        None => Err(fault::usage(
+            &format!("{} ends in neither .yaml, .yml nor .json", file.display()),
+            "rename it, or give it on standard input with `-f -`",
+        )),
+    }
+}
+
+fn yaml(file: &Path, text: &str) -> Result<Vec<Written>> {
+    let options = serde_saphyr::options! {
+        // A written file may be long; one that expands to more than its size stays refused.
+        budget: serde_saphyr::budget! {
+            max_documents: 1_000_000,
+            max_nodes: 50_000_000,
+            max_events: 200_000_000,
+        },
+    };
+    let values: Vec<Spanned<Value>> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| fault_of(file, &error))?;
+    let mut found = Vec::new();
+    for value in values {
+        let line = value.referenced.line();
+        documents(value.value, Place { file: file.to_owned(), at: At::Line(line) }, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// The fault in one line, without an excerpt of the file.
+fn fault_of(file: &Path, error: &serde_saphyr::Error) -> anyhow::Error {
+    let text = error.without_snippet().to_string();
+    let what = text.lines().next().unwrap_or_default();
+    match error.location() {
+        Some(at) => anyhow::anyhow!("{}, line {}: {what}", file.display(), at.line()),
+        None => anyhow::anyhow!("{}: {what}", file.display()),
+    }
+}
+
+fn json(file: &Path, text: &str) -> Result<Vec<Written>> {
+    let mut found = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let value = value.with_context(|| file.display().to_string())?;
+        let at = At::Document(found.len() + 1);
+        documents(value, Place { file: file.to_owned(), at }, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// A document, or a list of documents.
+fn documents(value: Value, place: Place, found: &mut Vec<Written>) -> Result<()> {
+    match value {
+        Value::Null => Ok(()),
+        Value::Array(items) => {
+            for item in items {
+                let at = At::Document(found.len() + 1);
+                found.push(written(item, Place { file: place.file.clone(), at })?);
+            }
+            Ok(())
+        }
+        value => {
+            found.push(written(value, place)?);
+            Ok(())
+        }
+    }
+}
+
+fn written(value: Value, place: Place) -> Result<Written> {
+    let Value::Object(mut fields) = value else {
+        bail!("{place}: a document is `kind` and its fields");
+    };
+    let value_from =
+        value_from(&mut fields).map_err(|error| anyhow::anyhow!("{place}: value_from: {error}"))?;
+    let document = format::document(fields).map_err(|error| anyhow::anyhow!("{place}: {error}"))?;
+    Ok(Written { document, place, value_from })
+}
+
+fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serde_json::Error> {
+    fields.remove("value_from").map(serde_json::from_value).transpose()
+}
+
+/// The error of the control plane, with the place of each document that it names by number.
+pub(super) fn placed(written: &[Written], status: Status) -> anyhow::Error {
+    let mut places: Vec<String> = Vec::new();
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    for violation in violations {
+        let number = violation.field.strip_prefix("documents[").and_then(|rest| rest.split_once(']'));
+        let number = number.and_then(|(number, _)| number.parse::<usize>().ok());
+        if let Some((number, one)) = number.and_then(|number| Some((number, written.get(number)?))) {
+            let (kind, name) = format::label(&one.document);
+            places.push(format!("documents[{number}] is {kind} {name}: {}", one.place));
+        }
+    }
+    places.dedup();
+    let error = anyhow::Error::new(status);
+    if places.is_empty() { error } else { error.context(places.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rr_contract::wire::management::document::Resource;
+
+    use super::*;
+
+    fn names(found: &[Written]) -> Vec<(&str, &str)> {
+        found.iter().map(|one| format::label(&one.document)).collect()
+    }
+
+    #[test]
+    fn the_example_of_the_manual_is_read() {
+        let manual = include_str!("../../../../docs/apply.md");
+        let example = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let found = parse(Path::new("example.yaml"), example.expect("an example")).expect("documents");
+        let kinds: Vec<&str> = names(&found).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, ["target", "credential", "credential", "proxy", "rule", "filter", "meter"]);
+        assert_eq!(found.iter().filter(|one| one.value_from.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn a_file_holds_several_documents_and_a_json_file_a_list() {
+        let text = "---\n# nothing\n---\nkind: target\nname: a\n---\nkind: target\nname: b\n";
+        let found = parse(Path::new("x.yaml"), text).expect("documents");
+        assert_eq!(names(&found), [("target", "a"), ("target", "b")]);
+        assert_eq!(found[1].place.to_string(), "x.yaml, line 7");
+        let text =
+            r#"[{"kind":"target","name":"a"},{"kind":"target","name":"b"}] {"kind":"proxy","name":"c"}"#;
+        let found = parse(Path::new("x.json"), text).expect("documents");
+        assert_eq!(names(&found), [("target", "a"), ("target", "b"), ("proxy", "c")]);
+    }
+
+    #[test]
+    fn numbers_and_truths_of_yaml_come_as_such_and_texts_stay_texts() {
+        let text = "kind: proxy\nname: '8'\nactive: false\ndeny_status: 403\nlimits: {per_day_per_node: 5}\n";
+        let found = parse(Path::new("x.yaml"), text).expect("documents");
+        let Some(Resource::Proxy(proxy)) = &found[0].document.resource else { panic!("another kind") };
+        assert_eq!((proxy.name.as_str(), proxy.active, proxy.deny_status), ("8", Some(false), 403));
+        assert_eq!(proxy.limits.map(|limits| limits.per_day_per_node), Some(5));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_and_line() {
+        for (name, text, parts) in [
+            ("x.yaml", "kind: target\nname: [\n", ["x.yaml, line", ""]),
+            (
+                "x.yaml",
+                "kind: target\nname: a\n---\nkind: target\nbas_url: b\n",
+                ["x.yaml, line 4", "bas_url"],
+            ),
+            ("x.yaml", "kind: target\nname: a\nname: b\n", ["x.yaml, line 3", "name"]),
+            ("x.yaml", "just text\n", ["x.yaml, line 1", "kind"]),
+            ("x.yaml", "kind: credential\nvalue_from: {envy: A}\n", ["value_from", "envy"]),
+            ("x.json", "{", ["x.json", ""]),
+            ("x.toml", "a = 1", ["x.toml", ".yaml"]),
+        ] {
+            let error = format!("{:#}", parse(Path::new(name), text).expect_err(text));
+            for part in parts {
+                assert!(error.contains(part), "{text:?}: no {part:?} in {error}");
+            }
+            assert!(error.lines().count() == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_without_end_when_read_is_refused() {
+        let mut text = "kind: target\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let references = vec![format!("*a{}", n - 1); 10].join(", ");
+            text.push_str(&format!("a{n}: &a{n} [{references}]\n"));
+        }
+        assert!(parse(Path::new("x.yaml"), &text).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_export_writes_is_read_as_the_same_document(
+            notes in "\\PC{0,40}|[ \\-:#'\"\\[\\]{}&*!|>%@`~?,\\t\\n\\r]{0,12}|true|null|~|0x1f|1e3|2027-01-31|<<|\\.nan",
+            priority in 0..1000_u32,
+        ) {
+            let path = Some(rr_contract::wire::fleet::Pattern { regex: notes.clone(), ..Default::default() });
+            let when = Some(rr_contract::wire::fleet::RequestMatch { path, ..Default::default() });
+            let rule = mg::Rule { name: "a".into(), notes, priority, when, ..mg::Rule::default() };
+            let document = mg::Document { resource: Some(Resource::Rule(rule)) };
+            let written = format::Written::new(&document).expect("fields");
+            let text = format!("# head\n---\n{}", serde_saphyr::to_string(&written).expect("YAML"));
+            let found = parse(Path::new("x.yaml"), &text).expect("documents");
+            proptest::prop_assert_eq!(found.len(), 1);
+            proptest::prop_assert_eq!(&found[0].document, &document, "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_in_the_order_of_names_and_other_files_are_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in [
+            ("b.yaml", "kind: target\nname: b"),
+            ("a.json", r#"{"kind":"target","name":"a"}"#),
+            ("c.md", "# no"),
+        ] {
+            std::fs::write(folder.path().join(name), text).expect("a file");
+        }
+        let found = read(&[folder.path().to_owned()]).expect("documents");
+        assert_eq!(names(&found), [("target", "a"), ("target", "b")]);
+    }
+
+    #[test]
+    fn what_the_control_plane_says_of_a_document_names_its_place() {
+        let found = parse(Path::new("x.yaml"), "kind: target\nname: a\n").expect("documents");
+        let mut details = tonic_types::ErrorDetails::new();
+        details.add_bad_request_violation("documents[0].base_url", "is empty");
+        let status = Status::with_error_details(tonic::Code::InvalidArgument, "invalid", details);
+        let error = placed(&found, status);
+        assert_eq!(error.to_string(), "documents[0] is target a: x.yaml, line 1");
+    }
+}

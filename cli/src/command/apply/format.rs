@@ -1,0 +1,216 @@
+//! Documents in files: `kind` and the fields of the message beside each other.
+//!
+//! Fields are read in snake case and in the names of the JSON form, values of enums by their whole name or without
+//! its prefix; both are written in the shorter way.
+
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::document::Resource;
+use serde::de::DeserializeOwned;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// Fields that hold an enum: the field around them, their name, and the prefix of the values.
+const ENUMS: [(&str, &str, &str); 5] = [
+    ("", "effect", "EFFECT_"),
+    ("", "default_effect", "EFFECT_"),
+    ("", "action", "FILTER_ACTION_"),
+    ("caller", "kind", "CALLER_KIND_"),
+    ("upstream", "kind", "UPSTREAM_KIND_"),
+];
+
+/// Fields that hold a time.
+const TIMES: [&str; 1] = ["not_after"];
+
+/// The kinds of document.
+const KINDS: &str = "target, credential, proxy, rule, filter or meter";
+
+/// Reads a document from its fields.
+pub(crate) fn document(mut fields: Map<String, Value>) -> Result<mg::Document, String> {
+    let kind = match fields.remove("kind") {
+        Some(Value::String(kind)) => kind,
+        Some(_) | None => return Err(format!("kind is missing: give {KINDS}")),
+    };
+    lengthen(&mut fields, "");
+    let fields = Value::Object(fields);
+    let resource = match kind.as_str() {
+        "target" => Resource::Target(message(fields)?),
+        "credential" => Resource::Credential(message(fields)?),
+        "proxy" => Resource::Proxy(message(fields)?),
+        "rule" => Resource::Rule(message(fields)?),
+        "filter" => Resource::Filter(message(fields)?),
+        "meter" => Resource::Meter(message(fields)?),
+        _ => return Err(format!("kind {kind:?} is not {KINDS}")),
+    };
+    Ok(mg::Document { resource: Some(resource) })
+}
+
+fn message<T: DeserializeOwned>(fields: Value) -> Result<T, String> {
+    serde_json::from_value(fields).map_err(|error| error.to_string())
+}
+
+/// Kind and name of a document, for messages.
+pub(crate) fn label(document: &mg::Document) -> (&'static str, &str) {
+    match &document.resource {
+        Some(Resource::Target(target)) => ("target", &target.name),
+        Some(Resource::Credential(credential)) => ("credential", &credential.name),
+        Some(Resource::Proxy(proxy)) => ("proxy", &proxy.name),
+        Some(Resource::Rule(rule)) => ("rule", &rule.name),
+        Some(Resource::Filter(filter)) => ("filter", &filter.name),
+        Some(Resource::Meter(meter)) => ("meter", &meter.name),
+        Some(_) | None => ("document", ""),
+    }
+}
+
+/// A document to be written to a file.
+pub(crate) struct Written {
+    kind: &'static str,
+    fields: Map<String, Value>,
+}
+
+impl Written {
+    pub(crate) fn new(document: &mg::Document) -> Result<Self, serde_json::Error> {
+        let fields = match serde_json::to_value(document)? {
+            Value::Object(kinds) => kinds.into_values().next(),
+            _ => None,
+        };
+        let mut fields = match fields.map(snake) {
+            Some(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        shorten(&mut fields, "");
+        Ok(Self { kind: label(document).0, fields })
+    }
+}
+
+/// Kind and name come first, for readers.
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len() + 1))?;
+        map.serialize_entry("kind", self.kind)?;
+        if let Some(name) = self.fields.get("name") {
+            map.serialize_entry("name", name)?;
+        }
+        for (key, value) in self.fields.iter().filter(|(key, _)| *key != "name") {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+fn prefix(around: &str, field: &str) -> Option<&'static str> {
+    let field = snake_key(field);
+    ENUMS.iter().find(|(a, f, _)| *a == around && *f == field).map(|(_, _, prefix)| *prefix)
+}
+
+fn lengthen(fields: &mut Map<String, Value>, around: &str) {
+    for (key, value) in fields {
+        match (value, prefix(around, key)) {
+            (Value::String(text), Some(prefix)) if !text.starts_with(prefix) => {
+                *text = format!("{prefix}{}", text.to_uppercase().replace('-', "_"));
+            }
+            (Value::Object(inner), _) if around.is_empty() => lengthen(inner, &snake_key(key)),
+            _ => {}
+        }
+    }
+}
+
+fn shorten(fields: &mut Map<String, Value>, around: &str) {
+    for (key, value) in fields {
+        match value {
+            Value::String(text) => {
+                if let Some(short) = prefix(around, key).and_then(|prefix| text.strip_prefix(prefix)) {
+                    *text = short.to_lowercase().replace('_', "-");
+                } else if key.starts_with("per_")
+                    && let Ok(number) = text.parse::<u64>()
+                {
+                    // The JSON form writes large numbers as texts.
+                    *value = number.into();
+                } else if let Some(utc) =
+                    text.strip_suffix("+00:00").filter(|_| TIMES.contains(&key.as_str()))
+                {
+                    *text = format!("{utc}Z");
+                }
+            }
+            Value::Object(inner) => shorten(inner, key),
+            _ => {}
+        }
+    }
+}
+
+/// Converts keys to snake case at every level. No message has keys that users choose.
+fn snake(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (snake_key(&key), snake(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(snake).collect(),
+        other => other,
+    }
+}
+
+fn snake_key(key: &str) -> String {
+    let mut out = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use rr_contract::wire::fleet;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> Result<mg::Document, String> {
+        match value {
+            Value::Object(fields) => document(fields),
+            _ => Err("no object".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same_document() {
+        for value in [
+            json!({"kind": "target", "name": "a", "base_url": "https://a", "connect_timeout": "5s", "default_effect": "deny"}),
+            json!({"kind": "credential", "name": "a", "caller": {"kind": "jwt-verify", "jwt_verify": {"issuer": "i", "leeway": "30s"}}}),
+            json!({"kind": "credential", "name": "a", "upstream": {"kind": "api-key"}, "not_after": "2027-01-31T00:00:00Z"}),
+            json!({"kind": "proxy", "name": "a", "active": false, "deny_status": 403, "limits": {"per_day_per_node": 7}}),
+            json!({"kind": "rule", "name": "a", "proxy": "p", "effect": "deny", "when": {"path": {"regex": "^/v1", "absent": true}}}),
+            json!({"kind": "filter", "name": "a", "target": "t", "action": "mask", "paths": ["a.b"]}),
+            json!({"kind": "meter", "name": "a", "proxy": "p", "requests": {}, "per_minute_per_node": 9}),
+        ] {
+            let document = read(value.clone()).expect("a document");
+            let written = serde_json::to_value(Written::new(&document).expect("fields")).expect("JSON");
+            assert_eq!(written, value);
+        }
+    }
+
+    #[test]
+    fn the_names_of_the_json_form_are_read_too() {
+        let value =
+            json!({"kind": "target", "name": "a", "baseUrl": "https://a", "defaultEffect": "EFFECT_DENY"});
+        let Some(Resource::Target(target)) = read(value).expect("a document").resource else {
+            panic!("another kind");
+        };
+        assert_eq!((target.base_url.as_str(), target.default_effect()), ("https://a", fleet::Effect::Deny));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (value, part) in [
+            (json!({"name": "a"}), "kind is missing"),
+            (json!({"kind": "user", "name": "a"}), "\"user\""),
+            (json!({"kind": "target", "bas_url": "x"}), "bas_url"),
+            (json!({"kind": "rule", "effect": "perhaps"}), "EFFECT_PERHAPS"),
+        ] {
+            let error = read(value).expect_err(part);
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! `rrctl credential`: keys of callers, and secrets for upstreams, which are sealed on this machine.
+//!
+//! A secret is read from a prompt, standard input or a file, never from an argument, and leaves this process only sealed.
+
+mod caller;
+pub(crate) mod sealing;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use rr_contract::model::id::CredentialId;
+use rr_contract::seal::Slot;
+use rr_contract::seam::{SystemEntropy, draw};
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::credential::Usage;
+use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+
+use crate::connect::Connection;
+use crate::fault;
+use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
+use crate::flags::moment::Moment;
+use crate::flags::page::{self, Listing};
+use crate::flags::plan::Agreement;
+use crate::print::{Row, plain, time};
+use crate::session::Session;
+
+use self::caller::{CallerArgs, UpdateArgs};
+use self::sealing::SealingArgs;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a credential for callers and shows its key, which is shown only this once.
+    CreateCaller(Box<CallerArgs>),
+    /// Creates a credential for an upstream: seals a secret.
+    CreateUpstream(Box<UpstreamArgs>),
+    /// Replaces the secret of an upstream credential.
+    ReplaceSecret(Box<ReplaceArgs>),
+    /// Lists the credentials of the organization, without secrets.
+    List(Listing),
+    /// Shows a credential, without its secret.
+    Show {
+        /// Name or id.
+        credential: String,
+        /// Shows it as it was at this revision; as it is now when not given.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
+    },
+    /// Changes a credential, except its secret.
+    Update(Box<UpdateArgs>),
+    /// Deletes a credential that no proxy uses, with its rules and filters. Asks first. It cannot be brought back.
+    Delete {
+        /// Name or id.
+        credential: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        cascade: Cascade,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// Settings of caller and upstream credentials.
+#[derive(Args)]
+struct Common {
+    /// End, as `90d` or `2027-01-31`: after it the credential is neither accepted nor injected.
+    #[arg(long, value_name = "WHEN")]
+    not_after: Option<Moment>,
+    /// Removes the end.
+    #[arg(long, conflicts_with = "not_after")]
+    no_end: bool,
+    #[command(flatten)]
+    default: DefaultEffect,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+/// Kinds of upstream credential.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// The upstream needs no secret.
+    None,
+    /// The secret goes into `Authorization: Bearer`.
+    Bearer,
+    /// The secret goes into a header of its own.
+    ApiKey,
+}
+
+#[derive(Args)]
+pub(crate) struct UpstreamArgs {
+    /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
+    name: String,
+    /// The form in which the upstream takes the secret.
+    #[arg(long, value_enum, default_value_t = Kind::Bearer)]
+    kind: Kind,
+    #[command(flatten)]
+    sealing: SealingArgs,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Args)]
+pub(crate) struct ReplaceArgs {
+    /// Name or id.
+    credential: String,
+    #[command(flatten)]
+    sealing: SealingArgs,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let org = session.org()?;
+        let connection = session.endpoint.connect().await?;
+        let mut stub = CredentialServiceClient::new(connection.clone());
+        let print = session.print;
+        match self {
+            Self::CreateCaller(args) => args.run(connection, org, print).await,
+            Self::CreateUpstream(args) => print.one(&args.run(connection, org).await?),
+            Self::ReplaceSecret(args) => print.one(&args.run(connection, org).await?),
+            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::Show { credential, at } => {
+                let ask = mg::GetCredentialRequest { org, credential, revision: at };
+                print.one(&stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default())
+            }
+            Self::Update(args) => print.one(&args.run(connection, org).await?),
+            Self::Delete { credential, condition, cascade, agreement, consent } => {
+                let ask = consent.with(mg::DeleteCredentialRequest {
+                    org,
+                    credential,
+                    etag: condition.etag,
+                    cascade: cascade.users,
+                    ..Default::default()
+                });
+                let what = format!("delete credential {}", ask.credential);
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteCredentialRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_credential(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
+            }
+        }
+    }
+}
+
+impl Common {
+    fn put(self, credential: &mut mg::Credential, mask: &mut Mask) {
+        mask.put("not_after", &mut credential.not_after, self.not_after.map(|at| Some(at.ahead())));
+        mask.put("not_after", &mut credential.not_after, self.no_end.then_some(None));
+        let effect = self.default.default_effect.map(Effect::to_wire);
+        mask.put("default_effect", &mut credential.default_effect, effect);
+        mask.put("owner", &mut credential.owner, self.owner.owner);
+    }
+}
+
+impl UpstreamArgs {
+    async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
+        let kind = match self.kind {
+            Kind::None => mg::UpstreamKind::None,
+            Kind::Bearer => mg::UpstreamKind::Bearer,
+            Kind::ApiKey => mg::UpstreamKind::ApiKey,
+        };
+        let id = CredentialId::from_random(draw(&SystemEntropy));
+        let sealed = match self.kind {
+            Kind::None if self.sealing.value_file.is_some() => {
+                return Err(fault::usage(
+                    "--kind none has no secret to seal",
+                    "leave --value-file out, or give another --kind",
+                ));
+            }
+            Kind::None => None,
+            Kind::Bearer => Some(self.sealing.seal(&connection, &org, id, 1, Slot::bearer()).await?),
+            Kind::ApiKey => {
+                let header = self.sealing.header.clone().ok_or_else(|| {
+                    fault::usage(
+                        "--kind api-key needs the header that the secret goes into",
+                        "give --header NAME",
+                    )
+                })?;
+                let slot = Slot::header(&header, "")?;
+                Some(self.sealing.seal(&connection, &org, id, 1, slot).await?)
+            }
+        };
+        let upstream = mg::Upstream { kind: kind.into(), sealed, sealed_regions: Vec::new() };
+        let mut credential = mg::Credential {
+            id: id.to_string(),
+            name: self.name,
+            usage: Some(Usage::Upstream(upstream)),
+            ..mg::Credential::default()
+        };
+        self.common.put(&mut credential, &mut Mask::default());
+        let reply = create(connection, &org, credential, self.consent).await?;
+        Ok(reply.credential.unwrap_or_default())
+    }
+}
+
+impl ReplaceArgs {
+    async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
+        let mut stub = CredentialServiceClient::new(connection.clone());
+        let ask = mg::GetCredentialRequest { org: org.clone(), credential: self.credential, revision: 0 };
+        let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
+        let id: CredentialId = credential.id.parse().context("credential id in the answer")?;
+        let Some(Usage::Upstream(upstream)) = &credential.usage else {
+            return Err(fault::usage(
+                &format!("{} is a caller credential: its key cannot be replaced", credential.name),
+                "create another with `rrctl credential create-caller`",
+            ));
+        };
+        let bearer = upstream.kind() == mg::UpstreamKind::Bearer;
+        let version = credential.version + 1;
+        if !bearer && self.sealing.header.is_none() {
+            return Err(fault::usage(
+                "a credential of kind api-key needs the header that the secret goes into",
+                "give --header NAME",
+            ));
+        }
+        let sealed = self.sealing.seal(&connection, &org, id, version, Slot::bearer()).await?;
+        let ask = self.consent.with(mg::ReplaceSecretRequest {
+            org,
+            credential: credential.id,
+            version,
+            sealed: Some(sealed),
+            ..Default::default()
+        });
+        Ok(stub.replace_secret(ask).await?.into_inner().credential.unwrap_or_default())
+    }
+}
+
+/// Creates a credential. The answer holds the key of a caller credential, only this once.
+pub(crate) async fn create(
+    connection: Connection,
+    org: &str,
+    credential: mg::Credential,
+    consent: Consent,
+) -> Result<mg::CreateCredentialResponse> {
+    let ask = consent.with(mg::CreateCredentialRequest {
+        org: org.to_owned(),
+        credential: Some(credential),
+        ..Default::default()
+    });
+    Ok(CredentialServiceClient::new(connection).create_credential(ask).await?.into_inner())
+}
+
+/// The credentials of an organization.
+pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Credential>> {
+    let mut stub = CredentialServiceClient::new(connection);
+    page::all(async |page_size, page_token| {
+        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+        let ask = mg::ListCredentialsRequest { org, page_size, page_token, filter, order_by };
+        let reply = stub.list_credentials(ask).await?.into_inner();
+        Ok((reply.credentials, reply.next_page_token))
+    })
+    .await
+}
+
+impl Row for mg::Credential {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "use", "kind", "version", "sealed to", "default", "ends", "owner", "updated"];
+    const IDS: &'static [&'static str] = &["id"];
+
+    fn cells(&self) -> Vec<String> {
+        let (usage, kind, regions) = match &self.usage {
+            Some(Usage::Caller(caller)) => {
+                ("caller", plain(caller.kind().as_str_name(), "CALLER_KIND_"), String::new())
+            }
+            Some(Usage::Upstream(upstream)) => {
+                let kind = plain(upstream.kind().as_str_name(), "UPSTREAM_KIND_");
+                ("upstream", kind, upstream.sealed_regions.join(" "))
+            }
+            None => ("", String::new(), String::new()),
+        };
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            usage.to_owned(),
+            kind,
+            self.version.to_string(),
+            regions,
+            default_effect(self.default_effect()),
+            time(self.not_after.as_ref()),
+            self.owner.clone(),
+            time(self.updated_at.as_ref()),
+        ]
+    }
+}

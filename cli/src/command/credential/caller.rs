@@ -1,0 +1,231 @@
+//! `rrctl credential create-caller` and `update`: how callers present a credential, and what a signed token must contain.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use rr_contract::model::time::wire_duration;
+use rr_contract::secret::Secret;
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::credential::Usage;
+use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+
+use super::Common;
+use crate::connect::Connection;
+use crate::fault;
+use crate::flags::change::{Condition, Consent, Mask};
+use crate::once::{self, NewFile};
+use crate::print::Printer;
+
+/// Room for a key in a file.
+const KEY_ROOM: usize = 256;
+
+/// Kinds of caller credential.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CallerKind {
+    /// A key that RequestRocket makes, bare or after `Bearer`.
+    ApiKey,
+    /// A key that RequestRocket makes, after a prefix.
+    Bearer,
+    /// A JWT of another issuer, whose signature and claims are verified.
+    JwtVerify,
+}
+
+#[derive(Args)]
+pub(crate) struct CallerArgs {
+    /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
+    name: String,
+    /// The kind of credential that callers present.
+    #[arg(long, value_enum, default_value_t = CallerKind::ApiKey)]
+    kind: CallerKind,
+    #[command(flatten)]
+    presented: Presented,
+    #[command(flatten)]
+    common: Common,
+    /// New file that the key is written to; it is made before the key. Without it, the key is the only line on standard
+    /// output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// How the credential is presented, and what a signed token must contain.
+#[derive(Args)]
+struct Presented {
+    /// Header that carries the credential; `Authorization` when never given.
+    #[arg(long, value_name = "NAME")]
+    header: Option<String>,
+    /// Prefix of the value in the header; `Bearer` when never given.
+    #[arg(long)]
+    prefix: Option<String>,
+    /// URL of the key set of the issuer (https).
+    #[arg(long, value_name = "URL")]
+    jwks_url: Option<String>,
+    /// Required `iss` of a token.
+    #[arg(long)]
+    issuer: Option<String>,
+    /// Accepted `aud`; can be repeated, and one of them must be in the token.
+    #[arg(long = "audience", value_name = "AUDIENCE")]
+    audiences: Vec<String>,
+    /// Accepted algorithm of the signature, as RS256, ES256 or EdDSA; can be repeated.
+    #[arg(long = "algorithm", value_name = "ALGORITHM")]
+    algorithms: Vec<String>,
+    /// Accepted difference of clocks in seconds; 30 when never given.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=300))]
+    leeway: Option<u64>,
+    /// Required `sub` of a token; any when never given.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Required scope, in `scope` or `scp`; can be repeated, and all of them must be in the token.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct UpdateArgs {
+    /// Name or id.
+    credential: String,
+    #[command(flatten)]
+    presented: Presented,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    condition: Condition,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+impl Presented {
+    const fn is_given(&self) -> bool {
+        self.header.is_some() || self.prefix.is_some() || self.is_jwt_given()
+    }
+
+    const fn is_jwt_given(&self) -> bool {
+        self.jwks_url.is_some()
+            || self.issuer.is_some()
+            || self.leeway.is_some()
+            || self.subject.is_some()
+            || !(self.audiences.is_empty() && self.algorithms.is_empty() && self.scopes.is_empty())
+    }
+
+    /// Sets the fields whose flags were given, and names them in the mask.
+    fn put(self, caller: &mut mg::Caller, mask: &mut Mask) {
+        let jwt = self.is_jwt_given();
+        mask.put("caller.header", &mut caller.header, self.header);
+        mask.put("caller.prefix", &mut caller.prefix, self.prefix);
+        if jwt {
+            let verify = caller.jwt_verify.get_or_insert_default();
+            let mut parts = Mask::default();
+            parts.put("", &mut verify.jwks_url, self.jwks_url);
+            parts.put("", &mut verify.issuer, self.issuer);
+            parts.put_all("", &mut verify.audiences, self.audiences);
+            parts.put_all("", &mut verify.algorithms, self.algorithms);
+            let leeway = self.leeway.map(|seconds| Some(wire_duration(Duration::from_secs(seconds))));
+            parts.put("", &mut verify.leeway, leeway);
+            parts.put("", &mut verify.subject, self.subject);
+            parts.put_all("", &mut verify.scopes, self.scopes);
+            mask.name("caller.jwt_verify");
+        }
+    }
+}
+
+impl CallerArgs {
+    pub(super) async fn run(mut self, connection: Connection, org: String, print: Printer) -> Result<()> {
+        let (out, consent) = (self.out.take(), self.consent);
+        if out.is_some() && self.kind == CallerKind::JwtVerify {
+            return Err(fault::usage("--kind jwt-verify has no key to write to --out", "leave --out out"));
+        }
+        let credential = self.into_message()?;
+        let name = credential.name.clone();
+        let mut file = out.as_deref().map(|path| NewFile::make(path, KEY_ROOM)).transpose()?;
+        let reply = super::create(connection, &org, credential, consent).await.map_err(|error| {
+            if fault::is_certainly_undone(&error) {
+                return error;
+            }
+            error.context(format!(
+                "it is not known whether the credential was created; `rrctl credential show {name}` shows it if it was. Its key is \
+                 lost then: delete it and create it again"
+            ))
+        })?;
+        let made = reply.credential.clone().unwrap_or_default();
+        let key = Secret::from(reply.key.clone());
+        if let Some(file) = &mut file {
+            // The key is not lost when the file cannot be written after all.
+            if let Err(error) = file.write(key.expose()) {
+                once::out_or_aside("caller key", key.expose(), key.expose())?;
+                return Err(error.context("the credential was created, and its key is on standard output"));
+            }
+            file.keep();
+            return print.one(&made);
+        }
+        let secret = (!key.is_empty()).then_some(("caller key", &key));
+        once::show(print, &made, secret, &reply)
+    }
+
+    fn into_message(self) -> Result<mg::Credential> {
+        let kind = match self.kind {
+            CallerKind::ApiKey => mg::CallerKind::ApiKey,
+            CallerKind::Bearer => mg::CallerKind::Bearer,
+            CallerKind::JwtVerify => mg::CallerKind::JwtVerify,
+        };
+        let jwt = self.presented.is_jwt_given();
+        if jwt != (self.kind == CallerKind::JwtVerify) {
+            return Err(if jwt {
+                fault::usage(
+                    "flags of signed tokens need --kind jwt-verify",
+                    "leave them out, or give --kind jwt-verify",
+                )
+            } else {
+                fault::usage(
+                    "--kind jwt-verify needs to know which tokens are accepted",
+                    "give --jwks-url, --issuer, --audience and --algorithm",
+                )
+            });
+        }
+        let mut caller = mg::Caller { kind: kind.into(), ..mg::Caller::default() };
+        let mut mask = Mask::default();
+        self.presented.put(&mut caller, &mut mask);
+        let mut credential = mg::Credential {
+            name: self.name,
+            usage: Some(Usage::Caller(caller)),
+            ..mg::Credential::default()
+        };
+        self.common.put(&mut credential, &mut mask);
+        Ok(credential)
+    }
+}
+
+impl UpdateArgs {
+    pub(super) async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
+        let mut stub = CredentialServiceClient::new(connection);
+        let mut credential = mg::Credential::default();
+        let mut mask = Mask::default();
+        if self.presented.is_given() {
+            let (org, name) = (org.clone(), self.credential.clone());
+            let ask = mg::GetCredentialRequest { org, credential: name, revision: 0 };
+            credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
+            let Some(Usage::Caller(caller)) = &mut credential.usage else {
+                return Err(fault::usage(
+                    &format!(
+                        "{} is an upstream credential: the header of its secret is part of the seal",
+                        self.credential
+                    ),
+                    "use `rrctl credential replace-secret`",
+                ));
+            };
+            self.presented.put(caller, &mut mask);
+        }
+        self.common.put(&mut credential, &mut mask);
+        credential.etag = self.condition.or(credential.etag);
+        let ask = self.consent.with(mg::UpdateCredentialRequest {
+            org,
+            name: self.credential,
+            credential: Some(credential),
+            update_mask: mask.finish()?,
+            ..Default::default()
+        });
+        Ok(stub.update_credential(ask).await?.into_inner().credential.unwrap_or_default())
+    }
+}

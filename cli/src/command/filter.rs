@@ -1,0 +1,217 @@
+//! `rrctl filter`: which fields of a response callers see.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use rr_contract::wire::fleet::FilterAction;
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::filter_service_client::FilterServiceClient;
+
+use crate::connect::Connection;
+use crate::flags::change::{Condition, Consent, Mask, Owner};
+use crate::flags::page::{self, Listing};
+use crate::flags::parent::{self, Parent};
+use crate::print::{Row, plain};
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a filter of JSON responses.
+    Create {
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
+        #[arg(default_value = "", hide_default_value = true)]
+        name: String,
+        /// Parent of the filter: proxy/NAME, target/NAME or credential/NAME. Cannot be changed.
+        #[arg(long, value_name = "KIND/NAME")]
+        on: Parent,
+        #[command(flatten)]
+        does: Does,
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Lists the filters of the organization.
+    List(Listing),
+    /// Shows a filter.
+    Show {
+        /// Name or id.
+        filter: String,
+        /// Shows it as it was at this revision; as it is now when not given.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
+    },
+    /// Changes a filter.
+    Update {
+        /// Name or id.
+        filter: String,
+        #[command(flatten)]
+        does: DoesNow,
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Deletes a filter.
+    Delete {
+        /// Name or id.
+        filter: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// The action of a new filter, and its fields.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Does {
+    /// Keeps these fields and removes all others, as `id 'items[*].name'`.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    retain: Vec<String>,
+    /// Removes these fields.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    destroy: Vec<String>,
+    /// Replaces the values of these fields with a text.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    mask: Vec<String>,
+}
+
+/// A new action, or none.
+#[derive(Args)]
+#[group(multiple = false)]
+pub(crate) struct DoesNow {
+    /// Keeps these fields and removes all others, as `id 'items[*].name'`.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    retain: Vec<String>,
+    /// Removes these fields.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    destroy: Vec<String>,
+    /// Replaces the values of these fields with a text.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    mask: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// 0 to 1000. The filters of a parent run in ascending order.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    order: Option<u32>,
+    /// Text that --mask replaces values with; `***` when never given.
+    #[arg(long, value_name = "TEXT")]
+    mask_with: Option<String>,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+impl From<Does> for DoesNow {
+    fn from(Does { retain, destroy, mask }: Does) -> Self {
+        Self { retain, destroy, mask }
+    }
+}
+
+impl DoesNow {
+    fn put(self, filter: &mut mg::Filter, mask: &mut Mask) {
+        for (action, paths) in [
+            (FilterAction::Retain, self.retain),
+            (FilterAction::Destroy, self.destroy),
+            (FilterAction::Mask, self.mask),
+        ] {
+            if !paths.is_empty() {
+                filter.action = action.into();
+                mask.name("action");
+                mask.put_all("paths", &mut filter.paths, paths);
+            }
+        }
+    }
+}
+
+impl Settings {
+    fn put(self, filter: &mut mg::Filter, mask: &mut Mask) {
+        mask.put("order", &mut filter.order, self.order);
+        mask.put("mask", &mut filter.mask, self.mask_with);
+        mask.put("owner", &mut filter.owner, self.owner.owner);
+    }
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let org = session.org()?;
+        let connection = session.endpoint.connect().await?;
+        let mut stub = FilterServiceClient::new(connection.clone());
+        let print = session.print;
+        let mut mask = Mask::default();
+        match self {
+            Self::Create { name, on, does, settings, consent } => {
+                let mut filter = mg::Filter { name, parent: Some(on.into()), ..mg::Filter::default() };
+                DoesNow::from(does).put(&mut filter, &mut mask);
+                settings.put(&mut filter, &mut mask);
+                let ask =
+                    consent.with(mg::CreateFilterRequest { org, filter: Some(filter), ..Default::default() });
+                print.one(&stub.create_filter(ask).await?.into_inner().filter.unwrap_or_default())
+            }
+            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::Show { filter, at } => {
+                let ask = mg::GetFilterRequest { org, filter, revision: at };
+                print.one(&stub.get_filter(ask).await?.into_inner().filter.unwrap_or_default())
+            }
+            Self::Update { filter: name, does, settings, condition, consent } => {
+                let mut filter = mg::Filter { etag: condition.etag, ..mg::Filter::default() };
+                does.put(&mut filter, &mut mask);
+                settings.put(&mut filter, &mut mask);
+                let update_mask = mask.finish()?;
+                let ask = consent.with(mg::UpdateFilterRequest {
+                    org,
+                    name,
+                    filter: Some(filter),
+                    update_mask,
+                    ..Default::default()
+                });
+                print.one(&stub.update_filter(ask).await?.into_inner().filter.unwrap_or_default())
+            }
+            Self::Delete { filter, condition, consent } => {
+                let ask = consent.with(mg::DeleteFilterRequest {
+                    org,
+                    filter,
+                    etag: condition.etag,
+                    ..Default::default()
+                });
+                let revision = stub.delete_filter(ask).await?.into_inner().revision;
+                print.done(&format!("deleted at revision {revision}"))
+            }
+        }
+    }
+}
+
+/// The filters of an organization.
+pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Filter>> {
+    let mut stub = FilterServiceClient::new(connection);
+    page::all(async |page_size, page_token| {
+        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+        let ask = mg::ListFiltersRequest { org, page_size, page_token, filter, order_by };
+        let reply = stub.list_filters(ask).await?.into_inner();
+        Ok((reply.filters, reply.next_page_token))
+    })
+    .await
+}
+
+impl Row for mg::Filter {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "on", "action", "paths", "order", "mask", "owner"];
+    const IDS: &'static [&'static str] = &["id"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            parent::text(self.parent.as_ref().map(Parent::from)),
+            plain(self.action().as_str_name(), "FILTER_ACTION_"),
+            self.paths.join(" "),
+            self.order.to_string(),
+            self.mask.clone(),
+            self.owner.clone(),
+        ]
+    }
+}

@@ -1,0 +1,259 @@
+//! `rrctl meter`: counts at a proxy, and limits on them.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use rr_contract::wire::fleet::{MeterRequests, MeterValue, meter_value::Location};
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::meter::Counts;
+use rr_contract::wire::management::meter_service_client::MeterServiceClient;
+
+use crate::connect::Connection;
+use crate::flags::change::{Condition, Consent, Mask, Owner};
+use crate::flags::limits;
+use crate::flags::matching::{self, OnlyWhen, Typed};
+use crate::flags::page::{self, Listing};
+use crate::print::Row;
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a meter.
+    Create {
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
+        #[arg(default_value = "", hide_default_value = true)]
+        name: String,
+        /// Proxy that the meter belongs to, by name or id. Cannot be changed.
+        #[arg(long, value_name = "PROXY")]
+        on: String,
+        #[command(flatten)]
+        counts: Counted,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Lists the meters of the organization.
+    List(Listing),
+    /// Shows a meter.
+    Show {
+        /// Name or id.
+        meter: String,
+        /// Shows it as it was at this revision; as it is now when not given.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
+    },
+    /// Changes a meter. Conditions change one by one: a flag that is not given leaves its condition as it is.
+    Update {
+        /// Name or id.
+        meter: String,
+        #[command(flatten)]
+        counts: CountedNow,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Deletes a meter.
+    Delete {
+        /// Name or id.
+        meter: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// The count of a new meter.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Counted {
+    /// Counts requests.
+    #[arg(long)]
+    requests: bool,
+    /// Adds up a number in a JSON response, as `usage.total_tokens`.
+    #[arg(long, value_name = "PATH")]
+    value_path: Option<String>,
+    /// Adds up a number in a header of the response.
+    #[arg(long, value_name = "HEADER")]
+    value_header: Option<String>,
+}
+
+/// A new count, or none.
+#[derive(Args)]
+#[group(multiple = false)]
+pub(crate) struct CountedNow {
+    /// Counts requests.
+    #[arg(long)]
+    requests: bool,
+    /// Adds up a number in a JSON response, as `usage.total_tokens`.
+    #[arg(long, value_name = "PATH")]
+    value_path: Option<String>,
+    /// Adds up a number in a header of the response.
+    #[arg(long, value_name = "HEADER")]
+    value_header: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// Limit per minute at each node; 0 means no limit.
+    #[arg(long, value_name = "COUNT")]
+    per_minute: Option<u64>,
+    /// Limit per hour at each node; 0 means no limit.
+    #[arg(long, value_name = "COUNT")]
+    per_hour: Option<u64>,
+    /// Limit per day at each node; 0 means no limit.
+    #[arg(long, value_name = "COUNT")]
+    per_day: Option<u64>,
+    /// Limit per month at each node; 0 means no limit.
+    #[arg(long, value_name = "COUNT")]
+    per_month: Option<u64>,
+    /// Whether it counts and limits.
+    #[arg(long)]
+    active: Option<bool>,
+    #[command(flatten)]
+    only_when: OnlyWhen,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+impl From<Counted> for CountedNow {
+    fn from(Counted { requests, value_path, value_header }: Counted) -> Self {
+        Self { requests, value_path, value_header }
+    }
+}
+
+impl CountedNow {
+    fn put(self, meter: &mut mg::Meter, mask: &mut Mask) {
+        let location = self
+            .value_path
+            .map(Location::BodyPath)
+            .or(self.value_header.map(|header| Location::Header(header.to_lowercase())));
+        if self.requests {
+            meter.counts = Some(Counts::Requests(MeterRequests {}));
+            mask.name("requests");
+        } else if location.is_some() {
+            meter.counts = Some(Counts::Value(MeterValue { location }));
+            mask.name("value");
+        }
+    }
+}
+
+impl Settings {
+    /// Sets the fields whose flags were given, and names them in the mask.
+    fn put(self, meter: &mut mg::Meter, mask: &mut Mask) -> Result<()> {
+        mask.put("per_minute_per_node", &mut meter.per_minute_per_node, self.per_minute);
+        mask.put("per_hour_per_node", &mut meter.per_hour_per_node, self.per_hour);
+        mask.put("per_day_per_node", &mut meter.per_day_per_node, self.per_day);
+        mask.put("per_month_per_node", &mut meter.per_month_per_node, self.per_month);
+        mask.put("active", &mut meter.active, self.active.map(Some));
+        let only_when = Typed::from(self.only_when);
+        if only_when.is_given() {
+            meter.only_when = only_when.over(meter.only_when.take())?;
+            mask.name("only_when");
+        }
+        mask.put("owner", &mut meter.owner, self.owner.owner);
+        Ok(())
+    }
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let org = session.org()?;
+        let connection = session.endpoint.connect().await?;
+        let mut stub = MeterServiceClient::new(connection.clone());
+        let print = session.print;
+        let mut mask = Mask::default();
+        match self {
+            Self::Create { name, on, counts, settings, consent } => {
+                let mut meter = mg::Meter { name, proxy: on, ..mg::Meter::default() };
+                CountedNow::from(counts).put(&mut meter, &mut mask);
+                settings.put(&mut meter, &mut mask)?;
+                let ask =
+                    consent.with(mg::CreateMeterRequest { org, meter: Some(meter), ..Default::default() });
+                print.one(&stub.create_meter(ask).await?.into_inner().meter.unwrap_or_default())
+            }
+            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::Show { meter, at } => {
+                let ask = mg::GetMeterRequest { org, meter, revision: at };
+                print.one(&stub.get_meter(ask).await?.into_inner().meter.unwrap_or_default())
+            }
+            Self::Update { meter: name, counts, settings, condition, consent } => {
+                let mut meter = mg::Meter::default();
+                if Typed::from(settings.only_when.clone()).is_given() {
+                    let ask = mg::GetMeterRequest { org: org.clone(), meter: name.clone(), revision: 0 };
+                    meter = stub.get_meter(ask).await?.into_inner().meter.unwrap_or_default();
+                }
+                counts.put(&mut meter, &mut mask);
+                settings.put(&mut meter, &mut mask)?;
+                meter.etag = condition.or(meter.etag);
+                let update_mask = mask.finish()?;
+                let ask = consent.with(mg::UpdateMeterRequest {
+                    org,
+                    name,
+                    meter: Some(meter),
+                    update_mask,
+                    ..Default::default()
+                });
+                print.one(&stub.update_meter(ask).await?.into_inner().meter.unwrap_or_default())
+            }
+            Self::Delete { meter, condition, consent } => {
+                let ask = consent.with(mg::DeleteMeterRequest {
+                    org,
+                    meter,
+                    etag: condition.etag,
+                    ..Default::default()
+                });
+                let revision = stub.delete_meter(ask).await?.into_inner().revision;
+                print.done(&format!("deleted at revision {revision}"))
+            }
+        }
+    }
+}
+
+/// The meters of an organization.
+pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Meter>> {
+    let mut stub = MeterServiceClient::new(connection);
+    page::all(async |page_size, page_token| {
+        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+        let ask = mg::ListMetersRequest { org, page_size, page_token, filter, order_by };
+        let reply = stub.list_meters(ask).await?.into_inner();
+        Ok((reply.meters, reply.next_page_token))
+    })
+    .await
+}
+
+impl Row for mg::Meter {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "proxy", "active", "counts", "limits", "only when", "owner"];
+    const IDS: &'static [&'static str] = &["id"];
+
+    fn cells(&self) -> Vec<String> {
+        let counts = match &self.counts {
+            Some(Counts::Requests(_)) => "requests".to_owned(),
+            Some(Counts::Value(value)) => match &value.location {
+                Some(Location::BodyPath(path)) => format!("body {path}"),
+                Some(Location::Header(header)) => format!("header {header}"),
+                None => String::new(),
+            },
+            None => String::new(),
+        };
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            self.proxy.clone(),
+            self.active().to_string(),
+            counts,
+            limits::text(&[
+                (self.per_minute_per_node, "minute"),
+                (self.per_hour_per_node, "hour"),
+                (self.per_day_per_node, "day"),
+                (self.per_month_per_node, "month"),
+            ]),
+            matching::text(self.only_when.as_ref()),
+            self.owner.clone(),
+        ]
+    }
+}

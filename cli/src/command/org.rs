@@ -1,0 +1,249 @@
+//! `rrctl org`: organizations, the tenants of an installation.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::org_service_client::OrgServiceClient;
+
+use crate::fault;
+use crate::flags::change::{Condition, Consent, Mask};
+use crate::flags::limits::{self, LimitArgs};
+use crate::flags::page::{self, Listing};
+use crate::flags::plan::Agreement;
+use crate::print::{Row, time};
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Creates an organization; the user who creates it becomes its owner.
+    Create {
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
+        name: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Lists the organizations that you may see.
+    List(Listing),
+    /// Shows an organization.
+    Show {
+        /// Name or id.
+        org: String,
+        /// Shows it as it was at this revision; as it is now when not given.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
+    },
+    /// Changes an organization.
+    Update {
+        /// Name or id.
+        org: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Deletes an organization with everything in it and stops its proxies. Asks first. It can be brought back for 30 days.
+    Delete {
+        /// Name or id.
+        org: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Brings back an organization that was deleted less than 30 days ago.
+    Undelete {
+        /// Id. The name does not do: another organization may have it by now.
+        id: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Shows the differences of the organization between two revisions.
+    Diff(crate::command::history::DiffArgs),
+    /// Brings the resources of the organization back to their state at a revision, as a new revision. Asks first.
+    /// Secrets are not changed; credentials that were created since are deleted for good.
+    Rollback(crate::command::history::RollbackArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// Name for people; any text.
+    #[arg(long)]
+    display_name: Option<String>,
+    /// While it is suspended, its proxies answer 402. Operators only.
+    #[arg(long)]
+    suspended: Option<bool>,
+    /// Limits of each proxy that is created without limits of its own.
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Region that it may use, by name or id; can be repeated. Replaces the old list. Operators only.
+    #[arg(long = "allowed-region", value_name = "REGION")]
+    allowed_regions: Vec<String>,
+    /// Removes the list of --allowed-region: every shared region is allowed. Operators only.
+    #[arg(long, conflicts_with = "allowed_regions")]
+    any_region: bool,
+    /// Whether its members share `caller-credentials`, `upstream-credentials`, `targets` or `proxies`, as `targets=off`;
+    /// can be repeated.
+    #[arg(long = "share", value_name = "WHAT=on|off", value_parser = share)]
+    share: Vec<Share>,
+}
+
+/// A kind of resource that members share, or not.
+#[derive(Debug, Clone, Copy)]
+struct Share(fn(&mut mg::Sharing) -> &mut bool, bool);
+
+fn share(text: &str) -> Result<Share, String> {
+    let wrong = || "write it like targets=off".to_owned();
+    let (what, state) = text.split_once('=').ok_or_else(wrong)?;
+    let state = match state {
+        "on" => true,
+        "off" => false,
+        _ => return Err(wrong()),
+    };
+    match what {
+        "caller-credentials" => Ok(Share(|sharing| &mut sharing.caller_credentials, state)),
+        "upstream-credentials" => Ok(Share(|sharing| &mut sharing.upstream_credentials, state)),
+        "targets" => Ok(Share(|sharing| &mut sharing.targets, state)),
+        "proxies" => Ok(Share(|sharing| &mut sharing.proxies, state)),
+        _ => Err("the kind is one of caller-credentials, upstream-credentials, targets, proxies".to_owned()),
+    }
+}
+
+impl Settings {
+    /// Whether only a part of a field was given, so that the rest of it has to be read.
+    const fn is_partial(&self) -> bool {
+        self.limits.is_given() || !self.share.is_empty()
+    }
+
+    /// Sets the fields whose flags were given, and names them in the mask.
+    fn put(self, org: &mut mg::Org, mask: &mut Mask) {
+        mask.put("display_name", &mut org.display_name, self.display_name);
+        mask.put("suspended", &mut org.suspended, self.suspended);
+        let limits = self.limits.over(org.default_limits);
+        mask.put("default_limits", &mut org.default_limits, limits.map(Some));
+        mask.put_all("allowed_regions", &mut org.allowed_regions, self.allowed_regions);
+        mask.put("allowed_regions", &mut org.allowed_regions, self.any_region.then(Vec::new));
+        if !self.share.is_empty() {
+            let mut sharing = org.sharing.unwrap_or(EVERYTHING_SHARED);
+            for Share(switch, state) in self.share {
+                *switch(&mut sharing) = state;
+            }
+            mask.put("sharing", &mut org.sharing, Some(Some(sharing)));
+        }
+    }
+}
+
+/// The meaning of an unset field.
+const EVERYTHING_SHARED: mg::Sharing =
+    mg::Sharing { caller_credentials: true, upstream_credentials: true, targets: true, proxies: true };
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let print = session.print;
+        match self {
+            Self::Diff(args) => return args.run(session).await,
+            Self::Rollback(args) => return args.run(session).await,
+            _ => {}
+        }
+        let mut stub = OrgServiceClient::new(session.endpoint.connect().await?);
+        match self {
+            Self::Create { name, settings, consent } => {
+                let mut org = mg::Org { name, ..mg::Org::default() };
+                settings.put(&mut org, &mut Mask::default());
+                let reply = stub
+                    .create_org(consent.with(mg::CreateOrgRequest { org: Some(org), ..Default::default() }))
+                    .await?
+                    .into_inner();
+                print.one(&reply.org.unwrap_or_default())
+            }
+            Self::List(Listing { filter, order_by }) => {
+                let all = page::all(async |page_size, page_token| {
+                    let (filter, order_by) = (filter.clone(), order_by.clone());
+                    let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by };
+                    let reply = stub.list_orgs(ask).await?.into_inner();
+                    Ok((reply.orgs, reply.next_page_token))
+                });
+                print.list(&all.await?)
+            }
+            Self::Show { org, at } => {
+                let reply = stub.get_org(mg::GetOrgRequest { org, revision: at }).await?.into_inner();
+                print.one(&reply.org.unwrap_or_default())
+            }
+            Self::Update { org: name, settings, condition, consent } => {
+                let mut org = mg::Org::default();
+                if settings.is_partial() {
+                    let ask = mg::GetOrgRequest { org: name.clone(), revision: 0 };
+                    org = stub.get_org(ask).await?.into_inner().org.unwrap_or_default();
+                }
+                let mut mask = Mask::default();
+                settings.put(&mut org, &mut mask);
+                org.etag = condition.or(org.etag);
+                let ask = consent.with(mg::UpdateOrgRequest {
+                    name,
+                    org: Some(org),
+                    update_mask: mask.finish()?,
+                    ..Default::default()
+                });
+                print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
+            }
+            Self::Delete { org, condition, agreement, consent } => {
+                let ask =
+                    consent.with(mg::DeleteOrgRequest { org, etag: condition.etag, ..Default::default() });
+                let what = format!("delete organization {}", ask.org);
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteOrgRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_org(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
+            }
+            Self::Undelete { id, consent } => {
+                if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
+                    return Err(fault::usage(
+                        &format!("{id:?} is not the id of an organization"),
+                        "another organization may have the name by now; `rrctl audit list --installation` has the id",
+                    ));
+                }
+                let reply = stub
+                    .undelete_org(consent.with(mg::UndeleteOrgRequest { org: id, ..Default::default() }))
+                    .await?
+                    .into_inner();
+                print.one(&reply.org.unwrap_or_default())
+            }
+            Self::Diff(_) | Self::Rollback(_) => Ok(()),
+        }
+    }
+}
+
+impl Row for mg::Org {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "suspended", "default limits", "regions", "not shared", "created", "display name"];
+    const IDS: &'static [&'static str] = &["id"];
+
+    fn cells(&self) -> Vec<String> {
+        let sharing = self.sharing.unwrap_or(EVERYTHING_SHARED);
+        let hidden: Vec<&str> = [
+            (sharing.caller_credentials, "caller-credentials"),
+            (sharing.upstream_credentials, "upstream-credentials"),
+            (sharing.targets, "targets"),
+            (sharing.proxies, "proxies"),
+        ]
+        .into_iter()
+        .filter_map(|(shared, what)| (!shared).then_some(what))
+        .collect();
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            self.suspended.to_string(),
+            limits::of(self.default_limits.as_ref()),
+            self.allowed_regions.join(" "),
+            hidden.join(" "),
+            time(self.created_at.as_ref()),
+            self.display_name.clone(),
+        ]
+    }
+}

@@ -1,0 +1,205 @@
+//! `rrctl proxy`: the addresses that callers call.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
+
+use crate::connect::Connection;
+use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
+use crate::flags::limits::{self, LimitArgs};
+use crate::flags::page::{self, Listing};
+use crate::print::{Row, time};
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a proxy.
+    Create {
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
+        name: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Lists the proxies of the organization.
+    List(Listing),
+    /// Shows a proxy.
+    Show {
+        /// Name or id.
+        proxy: String,
+        /// Shows it as it was at this revision; as it is now when not given.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
+    },
+    /// Changes a proxy.
+    Update {
+        /// Name or id.
+        proxy: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Deletes a proxy, with its rules, filters and meters.
+    Delete {
+        /// Name or id.
+        proxy: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// Caller credential that may use it, by name or id; can be repeated. Replaces the old list.
+    #[arg(long = "caller", value_name = "CREDENTIAL")]
+    callers: Vec<String>,
+    /// Target that requests are sent to, by name or id.
+    #[arg(long)]
+    target: Option<String>,
+    /// Upstream credential that is injected into requests, by name or id.
+    #[arg(long = "upstream", value_name = "CREDENTIAL")]
+    upstream: Option<String>,
+    /// Region that serves it, by name or id; can be repeated. Replaces the old list.
+    #[arg(long = "region", value_name = "REGION")]
+    regions: Vec<String>,
+    /// Whether it serves callers; an inactive proxy answers 403.
+    #[arg(long)]
+    active: Option<bool>,
+    /// Status of a refusal by a rule: 400 or 403; 400 when never given.
+    #[arg(long, value_name = "STATUS", value_parser = deny_status)]
+    deny_status: Option<u32>,
+    /// Whether paths may contain encoded slashes, backslashes and NUL.
+    #[arg(long)]
+    opaque_paths: Option<bool>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    default: DefaultEffect,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+fn deny_status(text: &str) -> Result<u32, String> {
+    match text {
+        "400" => Ok(400),
+        "403" => Ok(403),
+        _ => Err("the status is 400 or 403".to_owned()),
+    }
+}
+
+impl Settings {
+    /// Sets the fields whose flags were given, and names them in the mask.
+    fn put(self, proxy: &mut mg::Proxy, mask: &mut Mask) {
+        mask.put_all("caller_credentials", &mut proxy.caller_credentials, self.callers);
+        mask.put("target", &mut proxy.target, self.target);
+        mask.put("upstream_credential", &mut proxy.upstream_credential, self.upstream);
+        mask.put_all("regions", &mut proxy.regions, self.regions);
+        mask.put("active", &mut proxy.active, self.active.map(Some));
+        mask.put("deny_status", &mut proxy.deny_status, self.deny_status);
+        mask.put("opaque_paths", &mut proxy.opaque_paths, self.opaque_paths);
+        let limits = self.limits.over(proxy.limits);
+        mask.put("limits", &mut proxy.limits, limits.map(Some));
+        let effect = self.default.default_effect.map(Effect::to_wire);
+        mask.put("default_effect", &mut proxy.default_effect, effect);
+        mask.put("owner", &mut proxy.owner, self.owner.owner);
+    }
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let org = session.org()?;
+        let connection = session.endpoint.connect().await?;
+        let mut stub = ProxyServiceClient::new(connection.clone());
+        let print = session.print;
+        match self {
+            Self::Create { name, settings, consent } => {
+                let mut proxy = mg::Proxy { name, ..mg::Proxy::default() };
+                settings.put(&mut proxy, &mut Mask::default());
+                let ask =
+                    consent.with(mg::CreateProxyRequest { org, proxy: Some(proxy), ..Default::default() });
+                print.one(&stub.create_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
+            }
+            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::Show { proxy, at } => {
+                let ask = mg::GetProxyRequest { org, proxy, revision: at };
+                print.one(&stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
+            }
+            Self::Update { proxy: name, settings, condition, consent } => {
+                let mut proxy = mg::Proxy::default();
+                // A limit is a part of a field: the other limit is read, so that it stays.
+                if settings.limits.is_given() {
+                    let ask = mg::GetProxyRequest { org: org.clone(), proxy: name.clone(), revision: 0 };
+                    proxy = stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default();
+                }
+                let mut mask = Mask::default();
+                settings.put(&mut proxy, &mut mask);
+                proxy.etag = condition.or(proxy.etag);
+                let update_mask = mask.finish()?;
+                let ask = consent.with(mg::UpdateProxyRequest {
+                    org,
+                    name,
+                    proxy: Some(proxy),
+                    update_mask,
+                    ..Default::default()
+                });
+                print.one(&stub.update_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
+            }
+            Self::Delete { proxy, condition, consent } => {
+                let ask = consent.with(mg::DeleteProxyRequest {
+                    org,
+                    proxy,
+                    etag: condition.etag,
+                    ..Default::default()
+                });
+                let revision = stub.delete_proxy(ask).await?.into_inner().revision;
+                print.done(&format!("deleted at revision {revision}"))
+            }
+        }
+    }
+}
+
+/// The proxies of an organization.
+pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Proxy>> {
+    let mut stub = ProxyServiceClient::new(connection);
+    page::all(async |page_size, page_token| {
+        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+        let ask = mg::ListProxiesRequest { org, page_size, page_token, filter, order_by };
+        let reply = stub.list_proxies(ask).await?.into_inner();
+        Ok((reply.proxies, reply.next_page_token))
+    })
+    .await
+}
+
+impl Row for mg::Proxy {
+    const COLUMNS: &'static [&'static str] = &[
+        "name", "id", "active", "target", "upstream", "callers", "regions", "limits", "nodes", "default",
+        "deny", "owner", "urls", "updated",
+    ];
+    const IDS: &'static [&'static str] = &["id"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            self.active().to_string(),
+            self.target.clone(),
+            self.upstream_credential.clone(),
+            self.caller_credentials.join(" "),
+            self.regions.join(" "),
+            limits::of(self.limits.as_ref()),
+            self.nodes.to_string(),
+            default_effect(self.default_effect()),
+            if self.deny_status == 0 { 400 } else { self.deny_status }.to_string(),
+            self.owner.clone(),
+            self.urls.join(" "),
+            time(self.updated_at.as_ref()),
+        ]
+    }
+}

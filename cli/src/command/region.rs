@@ -1,0 +1,273 @@
+//! `rrctl region`: makes the keys of a region on this machine and uploads the public half.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use rr_contract::model::id::RegionId;
+use rr_contract::model::name::Name;
+use rr_contract::seal::key_file;
+use rr_contract::seal::region_key::{RegionKeys, RegionStatement};
+use rr_contract::seam::{SystemEntropy, draw};
+use rr_contract::secret::Secret;
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::region_service_client::RegionServiceClient;
+
+use crate::connect::Connection;
+use crate::fault;
+use crate::flags::change::{Condition, Mask};
+use crate::flags::key_file::{PassphraseArgs, write_new};
+use crate::flags::page::{self, Listing};
+use crate::flags::plan::Agreement;
+use crate::flags::trust::TrustFile;
+use crate::print::{Row, note, time};
+use crate::session::Session;
+
+/// The life of a key statement: secrets are sealed to it until it is renewed.
+pub(crate) const STATEMENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a region and its keys.
+    Create(CreateArgs),
+    /// Lists the regions that you may see.
+    List(Listing),
+    /// Shows a region.
+    Show {
+        /// Name or id.
+        region: String,
+    },
+    /// Changes a region.
+    Update {
+        /// Name or id.
+        region: String,
+        /// URL at which callers reach the nodes of the region: scheme, host and port.
+        #[arg(long)]
+        base_url: Option<String>,
+        /// Name for people; any text.
+        #[arg(long)]
+        display_name: Option<String>,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Deletes a region that no proxy, no sealed secret and no node needs. Asks first. It cannot be brought back.
+    Delete {
+        /// Name or id.
+        region: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct CreateArgs {
+    /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
+    name: String,
+    /// URL at which callers reach the nodes of the region: scheme, host and port.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    base_url: String,
+    /// Name for people; any text.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    display_name: String,
+    /// The only organization that may use it, by name or id; every organization when not given. Cannot be changed.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ORG")]
+    dedicated_to: String,
+    /// New file that the private keys are written to.
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// New file for a second copy, on another disk. Asked for when not given.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_recovery_copy")]
+    recovery_copy: Option<PathBuf>,
+    /// Makes no second copy. If the key file is lost, the region needs new keys and every secret has to be sealed again.
+    #[arg(long)]
+    no_recovery_copy: bool,
+    /// File of fingerprints that the new one is added to, for sealing from this machine.
+    #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
+    regions_file: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let print = session.print;
+        match self {
+            Self::Create(args) => args.run(session).await,
+            Self::List(listing) => print.list(&list_some(session.endpoint.connect().await?, &listing).await?),
+            Self::Show { region } => {
+                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let reply = stub.get_region(mg::GetRegionRequest { region }).await?.into_inner();
+                print.one(&reply.region.unwrap_or_default())
+            }
+            Self::Update { region: name, base_url, display_name, condition } => {
+                let mut region = mg::Region { etag: condition.etag, ..mg::Region::default() };
+                let mut mask = Mask::default();
+                mask.put("base_url", &mut region.base_url, base_url);
+                mask.put("display_name", &mut region.display_name, display_name);
+                let update_mask = mask.finish()?;
+                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let ask = mg::UpdateRegionRequest { name, region: Some(region), update_mask };
+                print.one(&stub.update_region(ask).await?.into_inner().region.unwrap_or_default())
+            }
+            Self::Delete { region, condition, agreement } => {
+                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let ask = mg::DeleteRegionRequest { region, etag: condition.etag, ..Default::default() };
+                let what = format!("delete region {}", ask.region);
+                let delete = async |dry_run, expected_plan| {
+                    let ask = mg::DeleteRegionRequest { dry_run, expected_plan, ..ask.clone() };
+                    Ok(stub.delete_region(ask).await?.into_inner())
+                };
+                agreement.remove(print, &what, delete).await
+            }
+        }
+    }
+}
+
+impl CreateArgs {
+    async fn run(self, session: Session) -> Result<()> {
+        self.name
+            .parse::<Name>()
+            .map_err(|error| fault::usage(&format!("{:?} is {error}", self.name), "choose another"))?;
+        let copy = self.recovery()?;
+        for path in [Some(self.key_file.as_path()), copy.as_deref()].into_iter().flatten() {
+            if path.exists() {
+                return Err(fault::usage(&format!("{} exists already", path.display()), "name another file"));
+            }
+        }
+        let connection = session.endpoint.connect().await?;
+        let passphrase = self.passphrase.new_one()?;
+        let keys = RegionKeys::generate(RegionId::from_random(draw(&SystemEntropy)), &SystemEntropy);
+        let text = key_file::write(&keys, &passphrase, &SystemEntropy);
+        let now = SystemTime::now();
+        let statement = keys.statement(now, now + STATEMENT_LIFE);
+        // The files are on disk before anybody can seal to the keys; a refused call removes them.
+        let noted = TrustFile::add(&self.regions_file, &self.name, &statement)?;
+        let files = Written::write(&text, &self.key_file, copy.as_deref())?;
+        let region = mg::Region {
+            name: self.name,
+            display_name: self.display_name,
+            base_url: self.base_url,
+            dedicated_to: self.dedicated_to,
+            ..mg::Region::default()
+        };
+        let region = create(connection, &statement, region).await?;
+        files.keep();
+        noted.keep();
+        session.print.one(&region)?;
+        note(&format!(
+            "fingerprint {} was added to {}; check that file in, or give the fingerprint to everybody who seals to this region",
+            statement.fingerprint(),
+            self.regions_file.display()
+        ));
+        Ok(())
+    }
+
+    fn recovery(&self) -> Result<Option<PathBuf>> {
+        if self.no_recovery_copy || self.recovery_copy.is_some() {
+            return Ok(self.recovery_copy.clone());
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(fault::usage(
+                "no file was named for the recovery copy of the keys of the region",
+                "give --recovery-copy FILE, on another disk, or --no-recovery-copy",
+            ));
+        }
+        note(
+            "If the key file and its recovery copy are both lost, the region needs new keys, and every secret has to be sealed again.",
+        );
+        let answer = ask("file for the recovery copy: ")?;
+        if answer.is_empty() {
+            return Err(fault::usage(
+                "no file was named for the recovery copy",
+                "name one, or give --no-recovery-copy",
+            ));
+        }
+        Ok(Some(PathBuf::from(answer)))
+    }
+}
+
+fn ask(prompt: &str) -> Result<String> {
+    note(prompt);
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("read the answer")?;
+    Ok(line.trim().to_owned())
+}
+
+/// New files, removed when dropped unless they are kept.
+struct Written(Vec<PathBuf>);
+
+impl Written {
+    fn write(text: &Secret, first: &Path, second: Option<&Path>) -> Result<Self> {
+        let mut files = Self(Vec::new());
+        for path in [Some(first), second].into_iter().flatten() {
+            write_new(path, text)?;
+            files.0.push(path.to_owned());
+        }
+        Ok(files)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = std::fs::remove_file(path) {
+                note(&format!("could not remove {}: {error}", path.display()));
+            }
+        }
+    }
+}
+
+/// Uploads the public half of the keys.
+pub(crate) async fn create(
+    connection: Connection,
+    statement: &RegionStatement,
+    region: mg::Region,
+) -> Result<mg::Region> {
+    let region = mg::Region { id: statement.region().to_string(), key: Some(statement.to_wire()), ..region };
+    let mut stub = RegionServiceClient::new(connection);
+    let reply = stub.create_region(mg::CreateRegionRequest { region: Some(region) }).await?.into_inner();
+    Ok(reply.region.unwrap_or_default())
+}
+
+/// Every region that the token may see.
+pub(crate) async fn list(connection: Connection) -> Result<Vec<mg::Region>> {
+    list_some(connection, &Listing::default()).await
+}
+
+async fn list_some(connection: Connection, which: &Listing) -> Result<Vec<mg::Region>> {
+    let mut stub = RegionServiceClient::new(connection);
+    page::all(async |page_size, page_token| {
+        let (filter, order_by) = (which.filter.clone(), which.order_by.clone());
+        let ask = mg::ListRegionsRequest { page_size, page_token, filter, order_by };
+        let reply = stub.list_regions(ask).await?.into_inner();
+        Ok((reply.regions, reply.next_page_token))
+    })
+    .await
+}
+
+impl Row for mg::Region {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "epoch", "fingerprint", "dedicated to", "base url", "created"];
+    const IDS: &'static [&'static str] = &["id"];
+
+    fn cells(&self) -> Vec<String> {
+        let statement: Option<RegionStatement> = self.key.clone().and_then(|wire| wire.try_into().ok());
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            statement.as_ref().map(|s| s.epoch().to_string()).unwrap_or_default(),
+            statement.map_or_else(|| "does not verify".to_owned(), |s| s.fingerprint().to_string()),
+            self.dedicated_to.clone(),
+            self.base_url.clone(),
+            time(self.created_at.as_ref()),
+        ]
+    }
+}

@@ -1,0 +1,211 @@
+//! `rrctl rule`: which requests are allowed.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::rule_service_client::RuleServiceClient;
+
+use crate::connect::Connection;
+use crate::flags::change::{Condition, Consent, Effect, Mask, Owner};
+use crate::flags::matching::{self, Typed, When};
+use crate::flags::page::{self, Listing};
+use crate::flags::parent::{self, Parent};
+use crate::print::{Row, plain};
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a rule. If several rules of a scope match a request, one that denies is enough to refuse it.
+    Create {
+        /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
+        #[arg(default_value = "", hide_default_value = true)]
+        name: String,
+        /// Parent of the rule: proxy/NAME, target/NAME or credential/NAME. Cannot be changed.
+        #[arg(long, value_name = "KIND/NAME")]
+        on: Parent,
+        #[command(flatten)]
+        says: Says,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Lists the rules of the organization.
+    List(Listing),
+    /// Shows a rule.
+    Show {
+        /// Name or id.
+        rule: String,
+        /// Shows it as it was at this revision; as it is now when not given.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        at: u64,
+    },
+    /// Changes a rule. Conditions change one by one: a flag that is not given leaves its condition as it is.
+    Update {
+        /// Name or id.
+        rule: String,
+        #[command(flatten)]
+        says: SaysNow,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Deletes a rule.
+    Delete {
+        /// Name or id.
+        rule: String,
+        #[command(flatten)]
+        condition: Condition,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// The effect of a new rule.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Says {
+    /// Requests that match are allowed.
+    #[arg(long)]
+    allow: bool,
+    /// Requests that match are refused.
+    #[arg(long)]
+    deny: bool,
+}
+
+/// A new effect, or none.
+#[derive(Args)]
+#[group(multiple = false)]
+pub(crate) struct SaysNow {
+    /// Requests that match are allowed.
+    #[arg(long)]
+    allow: bool,
+    /// Requests that match are refused.
+    #[arg(long)]
+    deny: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    #[command(flatten)]
+    when: When,
+    /// 0 to 1000. Of the rules that decide, the one with the highest priority is reported; it never changes the decision.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    priority: Option<u32>,
+    /// Text for readers of the rule, and for the caller of a refused request.
+    #[arg(long)]
+    notes: Option<String>,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+fn effect(allow: bool, deny: bool) -> Option<i32> {
+    match (allow, deny) {
+        (_, true) => Some(Effect::Deny.to_wire()),
+        (true, false) => Some(Effect::Allow.to_wire()),
+        (false, false) => None,
+    }
+}
+
+impl Settings {
+    /// Sets the fields whose flags were given, and names them in the mask.
+    fn put(self, rule: &mut mg::Rule, mask: &mut Mask) -> Result<()> {
+        let when = Typed::from(self.when);
+        if when.is_given() {
+            rule.when = when.over(rule.when.take())?;
+            mask.name("when");
+        }
+        mask.put("priority", &mut rule.priority, self.priority);
+        mask.put("notes", &mut rule.notes, self.notes);
+        mask.put("owner", &mut rule.owner, self.owner.owner);
+        Ok(())
+    }
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let org = session.org()?;
+        let connection = session.endpoint.connect().await?;
+        let mut stub = RuleServiceClient::new(connection.clone());
+        let print = session.print;
+        match self {
+            Self::Create { name, on, says, settings, consent } => {
+                let mut rule = mg::Rule { name, parent: Some(on.into()), ..mg::Rule::default() };
+                let mut mask = Mask::default();
+                mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
+                settings.put(&mut rule, &mut mask)?;
+                let ask = consent.with(mg::CreateRuleRequest { org, rule: Some(rule), ..Default::default() });
+                print.one(&stub.create_rule(ask).await?.into_inner().rule.unwrap_or_default())
+            }
+            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::Show { rule, at } => {
+                let ask = mg::GetRuleRequest { org, rule, revision: at };
+                print.one(&stub.get_rule(ask).await?.into_inner().rule.unwrap_or_default())
+            }
+            Self::Update { rule: name, says, settings, condition, consent } => {
+                let mut rule = mg::Rule::default();
+                if Typed::from(settings.when.clone()).is_given() {
+                    let ask = mg::GetRuleRequest { org: org.clone(), rule: name.clone(), revision: 0 };
+                    rule = stub.get_rule(ask).await?.into_inner().rule.unwrap_or_default();
+                }
+                let mut mask = Mask::default();
+                mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
+                settings.put(&mut rule, &mut mask)?;
+                rule.etag = condition.or(rule.etag);
+                let update_mask = mask.finish()?;
+                let ask = consent.with(mg::UpdateRuleRequest {
+                    org,
+                    name,
+                    rule: Some(rule),
+                    update_mask,
+                    ..Default::default()
+                });
+                print.one(&stub.update_rule(ask).await?.into_inner().rule.unwrap_or_default())
+            }
+            Self::Delete { rule, condition, consent } => {
+                let ask = consent.with(mg::DeleteRuleRequest {
+                    org,
+                    rule,
+                    etag: condition.etag,
+                    ..Default::default()
+                });
+                let revision = stub.delete_rule(ask).await?.into_inner().revision;
+                print.done(&format!("deleted at revision {revision}"))
+            }
+        }
+    }
+}
+
+/// The rules of an organization.
+pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Rule>> {
+    let mut stub = RuleServiceClient::new(connection);
+    page::all(async |page_size, page_token| {
+        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+        let ask = mg::ListRulesRequest { org, page_size, page_token, filter, order_by };
+        let reply = stub.list_rules(ask).await?.into_inner();
+        Ok((reply.rules, reply.next_page_token))
+    })
+    .await
+}
+
+impl Row for mg::Rule {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "on", "effect", "when", "priority", "owner", "notes"];
+    const IDS: &'static [&'static str] = &["id"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            parent::text(self.parent.as_ref().map(Parent::from)),
+            plain(self.effect().as_str_name(), "EFFECT_"),
+            matching::text(self.when.as_ref()),
+            self.priority.to_string(),
+            self.owner.clone(),
+            self.notes.clone(),
+        ]
+    }
+}

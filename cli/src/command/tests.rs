@@ -1,0 +1,190 @@
+//! The flags of the tree, against the fields of the schemas.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+use prost_types::{DescriptorProto, FileDescriptorSet};
+
+use super::*;
+use crate::field::{FLAT, RENAMED};
+
+/// Flags that no fault of a request is about: they concern this machine, or clear or negate what another flag sets.
+const WITHOUT_FIELD: &[&str] = &[
+    "accept_target",
+    "allow_refusals",
+    "any_region",
+    "ca_file",
+    "control_admin_port",
+    "dir",
+    "edge_admin_port",
+    "edge_port",
+    "edges",
+    "endpoint",
+    "ephemeral",
+    "every_request",
+    "files",
+    "fingerprints",
+    "fleet_port",
+    "help",
+    "key_file",
+    "keys_out",
+    "log_level",
+    "management_port",
+    "no_end",
+    "no_recovery_copy",
+    "out",
+    "output",
+    "passphrase_file",
+    "path_absent",
+    "recovery_copy",
+    "region_key",
+    "regions_file",
+    "token_file",
+    "upstream_port",
+    "value_file",
+    "wait",
+    "yes",
+];
+
+/// The flag that is named for a field, after a command line was typed.
+fn named(line: &str, field: &str) -> Option<String> {
+    let mut tree = Args::command();
+    let typed = tree.try_get_matches_from_mut(line.split_whitespace()).expect(line);
+    Flags::of(&tree, &typed).filling(field)
+}
+
+#[test]
+fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
+    for (line, field, flag) in [
+        ("rrctl target create echo --base-url x", "target.base_url", "--base-url"),
+        ("rrctl target create echo --base-url x", "target.name", "NAME"),
+        ("rrctl target update echo --owner git", "target.connect_timeout", "--connect-timeout"),
+        ("rrctl proxy create p --caller a --upstream u", "proxy.caller_credentials[0]", "--caller"),
+        ("rrctl proxy create p --region eu --region us", "proxy.regions[1]", "--region us"),
+        ("rrctl proxy create p --upstream u", "proxy.upstream_credential", "--upstream"),
+        ("rrctl proxy update p --per-day 3", "proxy.limits.per_day_per_node", "--per-day"),
+        ("rrctl org update acme --per-minute 3", "org.default_limits.per_minute_per_node", "--per-minute"),
+        ("rrctl org update acme --share targets=off", "org.sharing", "--share"),
+        ("rrctl org undelete og_1", "org", "ID"),
+        ("rrctl rule create --on proxy/p --deny", "rule.proxy", "--on"),
+        ("rrctl rule create --on proxy/p --deny", "rule.effect", "--deny"),
+        ("rrctl rule create --on proxy/p --deny --path (", "rule.when.path.regex", "--path"),
+        (
+            "rrctl rule create --on proxy/p --deny --header a --header b",
+            "rule.when.headers[1].name.regex",
+            "--header b",
+        ),
+        ("rrctl filter create --on proxy/p --mask a..b", "filter.paths[0]", "--mask"),
+        ("rrctl filter create --on proxy/p --mask a --mask-with x", "filter.mask", "--mask-with"),
+        ("rrctl meter create --on p --value-header x", "meter.value.header", "--value-header"),
+        ("rrctl meter create --on p --requests", "meter.proxy", "--on"),
+        ("rrctl meter update m --only-when-path (", "meter.only_when.path.regex", "--only-when-path"),
+        ("rrctl credential create-caller c --header h", "credential.caller.header", "--header"),
+        ("rrctl credential update c --issuer i", "credential.caller.jwt_verify.issuer", "--issuer"),
+        ("rrctl credential create-caller c --kind bearer", "credential.caller.bearer.prefix", "--prefix"),
+        ("rrctl member add ada --role owner", "member.user", "USER"),
+        ("rrctl token create ci --role editor@a --role viewer@b", "token.grants[1].org", "--role viewer@b"),
+        ("rrctl token create ci --role operator --expires 1d", "token.expires_at", "--expires"),
+        ("rrctl proxy list --order-by size", "order_by", "--order-by"),
+        ("rrctl audit list --since 7d", "after", "--since"),
+        ("rrctl revision wait 7 --region eu", "regions", "--region"),
+        ("rrctl org rollback 7 --expect 9", "expected_revision", "--expect"),
+        ("rrctl --org acme proxy list", "org", "--org"),
+        ("rrctl apply -f a.yaml --owner git", "header.owner", "--owner"),
+    ] {
+        assert_eq!(named(line, field).as_deref(), Some(flag), "{line}: {field}");
+    }
+}
+
+#[test]
+fn a_field_without_a_flag_keeps_its_path() {
+    for (line, field) in [
+        ("rrctl apply -f a.yaml --owner git", "documents[0].owner"),
+        ("rrctl apply -f a.yaml", "documents[12].base_url"),
+        ("rrctl credential create-upstream c", "credential.upstream.sealed.wraps[0].region"),
+        ("rrctl credential create-upstream c", "credential.upstream.sealed"),
+        ("rrctl target create echo --base-url x", "target.etag"),
+        ("rrctl rule update r --notes x", "rule.effect"),
+        ("rrctl rule create --on proxy/p --deny", "rule.when.flags"),
+        ("rrctl org list", ""),
+    ] {
+        assert_eq!(named(line, field), None, "{line}: {field}");
+    }
+}
+
+/// Every message of the schemas, by its full name.
+fn messages() -> BTreeMap<String, DescriptorProto> {
+    let set = FileDescriptorSet::decode(rr_contract::wire::DESCRIPTORS).expect("descriptors");
+    let ours = set.file.into_iter().filter(|file| file.package().starts_with("requestrocket."));
+    ours.flat_map(|file| {
+        let package = file.package().to_owned();
+        file.message_type.into_iter().map(move |it| (format!(".{package}.{}", it.name()), it))
+    })
+    .collect()
+}
+
+/// Whether a message has a field, or a choice of fields, at a path.
+fn has(messages: &BTreeMap<String, DescriptorProto>, message: &DescriptorProto, path: &str) -> bool {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let field = message.field.iter().find(|field| field.name() == first);
+    match (field, rest) {
+        (Some(field), Some(rest)) => {
+            messages.get(field.type_name()).is_some_and(|below| has(messages, below, rest))
+        }
+        (field, None) => field.is_some() || message.oneof_decl.iter().any(|it| it.name() == first),
+        (None, Some(_)) => false,
+    }
+}
+
+#[test]
+fn every_field_of_the_table_is_in_the_schemas_and_every_flag_in_the_tree() {
+    let messages = messages();
+    let ids: BTreeSet<String> = leaves().into_iter().flat_map(|(_, ids)| ids).collect();
+    for (field, flags) in RENAMED {
+        assert!(messages.values().any(|it| has(&messages, it, field)), "no field {field}");
+        for flag in *flags {
+            assert!(ids.contains(*flag), "no flag with the id {flag}");
+        }
+    }
+    for within in FLAT {
+        assert!(messages.values().any(|it| has(&messages, it, within)), "no message at {within}");
+    }
+}
+
+/// A new flag that is called otherwise than its field would leave errors with the name of the field.
+#[test]
+fn every_flag_fills_a_field_or_is_known_to_fill_none() {
+    let messages = messages();
+    let fields: BTreeSet<&str> =
+        messages.values().flat_map(|it| it.field.iter().map(|field| field.name())).collect();
+    let renamed: BTreeSet<&str> = RENAMED.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+    let mut missing = Vec::new();
+    for (path, ids) in leaves() {
+        for id in ids {
+            let id = id.as_str();
+            if !fields.contains(id) && !renamed.contains(id) && !WITHOUT_FIELD.contains(&id) {
+                missing.push(format!("{path}: {id}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "add these to field.rs, or to the list of this file: {missing:#?}");
+}
+
+/// Every command that does something, and the ids of its flags and arguments.
+fn leaves() -> Vec<(String, Vec<String>)> {
+    fn walk(command: &clap::Command, path: &str, found: &mut Vec<(String, Vec<String>)>) {
+        if command.has_subcommands() {
+            return command
+                .get_subcommands()
+                .filter(|it| it.get_name() != "help")
+                .for_each(|it| walk(it, &format!("{path} {}", it.get_name()), found));
+        }
+        let ids = command.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+        found.push((path.to_owned(), ids));
+    }
+    let mut tree = Args::command();
+    tree.build();
+    let mut found = Vec::new();
+    walk(&tree, "rrctl", &mut found);
+    found
+}

@@ -1,0 +1,138 @@
+//! The flag or argument of the command line that fills a field of a request.
+//!
+//! The control plane names fields; the user typed flags. The table comes from the command tree: a flag fills the field
+//! that has the flag's id. Only fields that go by another name are listed here. A field without a flag has no entry.
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
+
+/// Fields of requests, below their resource, that are filled by flags with other ids.
+pub(crate) const RENAMED: &[(&str, &[&str])] = &[
+    ("action", &["retain", "destroy", "mask"]),
+    ("after", &["since"]),
+    ("before", &["until"]),
+    ("caller.jwt_verify.required_claims", &["subject", "scopes"]),
+    ("caller_credentials", &["callers"]),
+    ("cascade", &["users"]),
+    ("counts", &["requests", "value_path", "value_header"]),
+    ("credential", &["on"]),
+    ("default_limits.per_day_per_node", &["per_day"]),
+    ("default_limits.per_minute_per_node", &["per_minute"]),
+    ("effect", &["allow", "deny"]),
+    ("expected_revision", &["expect"]),
+    ("expires_at", &["expires", "expires_in"]),
+    ("grants", &["roles"]),
+    ("limits.per_day_per_node", &["per_day"]),
+    ("limits.per_minute_per_node", &["per_minute"]),
+    ("mask", &["mask_with"]),
+    ("only_unhealthy", &["unhealthy"]),
+    ("only_when.path", &["only_path"]),
+    ("org", &["id"]),
+    ("page_size", &["limit"]),
+    ("parent", &["on"]),
+    ("paths", &["retain", "destroy", "mask"]),
+    ("per_day_per_node", &["per_day"]),
+    ("per_hour_per_node", &["per_hour"]),
+    ("per_minute_per_node", &["per_minute"]),
+    ("per_month_per_node", &["per_month"]),
+    ("proxy", &["on"]),
+    ("resource", &["name"]),
+    ("revision", &["at"]),
+    ("sharing", &["share"]),
+    ("target", &["on"]),
+    ("upstream_credential", &["upstream"]),
+    ("value", &["value_path", "value_header"]),
+    ("value.body_path", &["value_path"]),
+    ("value.header", &["value_header"]),
+    ("value.location", &["value_path", "value_header"]),
+];
+
+/// Messages within a resource whose fields have flags of their own.
+pub(crate) const FLAT: [&str; 6] =
+    ["caller", "caller.bearer", "caller.jwt_verify", "only_when", "upstream", "when"];
+
+/// The flags and arguments of the command that was typed.
+#[derive(Default)]
+pub(crate) struct Flags(Vec<Flag>);
+
+struct Flag {
+    id: String,
+    /// As it is typed: `--base-url`, or `NAME` for an argument without a flag.
+    name: String,
+    /// Empty where it was not typed.
+    values: Vec<String>,
+}
+
+impl Flags {
+    /// Those of the subcommand at the end of `typed`. The tree has been built, so that each command knows global options.
+    pub(crate) fn of(tree: &Command, typed: &ArgMatches) -> Self {
+        let (mut command, mut typed) = (tree, typed);
+        while let Some((name, below)) = typed.subcommand() {
+            let Some(next) = command.find_subcommand(name) else { break };
+            (command, typed) = (next, below);
+        }
+        let flag =
+            |arg: &Arg| Flag { id: arg.get_id().to_string(), name: shown(arg), values: values(arg, typed) };
+        Self(command.get_arguments().map(flag).collect())
+    }
+
+    /// The flag that fills the field at a path such as `target.base_url` or `proxy.regions[1]`, with its value where it
+    /// was typed several times.
+    pub(crate) fn filling(&self, path: &str) -> Option<String> {
+        let mut steps: Vec<(&str, Option<usize>)> = path.split('.').map(step).collect();
+        if steps.len() > 1 {
+            // The resource. An element of a list of resources is written in a file, which no flag fills.
+            let (_, index) = steps.remove(0);
+            if index.is_some() {
+                return None;
+            }
+        }
+        (1..=steps.len()).rev().find_map(|end| {
+            let names: Vec<&str> = steps[..end].iter().map(|(name, _)| *name).collect();
+            let flag = self.of_field(&names.join("."))?;
+            let value = steps[end - 1].1.filter(|_| flag.values.len() > 1).and_then(|at| flag.values.get(at));
+            Some(value.map_or_else(|| flag.name.clone(), |value| format!("{} {value}", flag.name)))
+        })
+    }
+
+    /// The one flag of a field: of several, the one that was typed.
+    fn of_field(&self, field: &str) -> Option<&Flag> {
+        let renamed = RENAMED.iter().find(|(name, _)| *name == field).map_or(&[] as &[&str], |(_, ids)| ids);
+        let mut found: Vec<&Flag> =
+            self.0.iter().filter(|flag| renamed.contains(&flag.id.as_str())).collect();
+        if found.is_empty() {
+            let below = FLAT.iter().filter_map(|within| field.strip_prefix(within)?.strip_prefix('.'));
+            let own: Vec<&str> = below.chain([field]).collect();
+            found = self.0.iter().filter(|flag| own.contains(&flag.id.as_str())).collect();
+        }
+        if found.len() > 1 {
+            found.retain(|flag| !flag.values.is_empty());
+        }
+        match found.as_slice() {
+            [flag] => Some(flag),
+            _ => None,
+        }
+    }
+}
+
+/// A step of a path: a field, and the element of its list.
+fn step(text: &str) -> (&str, Option<usize>) {
+    let parts = text.strip_suffix(']').and_then(|text| text.split_once('['));
+    parts.map_or((text, None), |(name, index)| (name, index.parse().ok()))
+}
+
+fn shown(arg: &Arg) -> String {
+    match (arg.get_long(), arg.get_value_names()) {
+        (Some(long), _) => format!("--{long}"),
+        (None, Some([name, ..])) => name.to_string(),
+        (None, _) => arg.get_id().as_str().to_uppercase(),
+    }
+}
+
+fn values(arg: &Arg, typed: &ArgMatches) -> Vec<String> {
+    let id = arg.get_id().as_str();
+    if typed.value_source(id) != Some(ValueSource::CommandLine) {
+        return Vec::new();
+    }
+    typed.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect()
+}

@@ -1,0 +1,89 @@
+//! Region key files: reading, writing, and their passphrases.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use rr_contract::seal::key_file;
+use rr_contract::seal::region_key::RegionKeys;
+use rr_contract::secret::Secret;
+
+use crate::once::NewFile;
+use crate::prompt;
+
+/// A key file and its passphrase.
+#[derive(Args)]
+pub(crate) struct KeyFileArgs {
+    /// Key file of the region, written by `rrctl region create`.
+    #[arg(long, env = "RRCTL_REGION_KEY", value_name = "FILE")]
+    region_key: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+/// The source of a passphrase; a prompt when none is named.
+#[derive(Args)]
+pub(crate) struct PassphraseArgs {
+    /// File that holds the passphrase; `-` is standard input. RRCTL_PASSPHRASE can hold the passphrase itself.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl KeyFileArgs {
+    pub(crate) fn open(&self) -> Result<RegionKeys> {
+        let text = read(&self.region_key)?;
+        let name = || format!("open region key file {}", self.region_key.display());
+        // Asks for a passphrase only when the file needs one.
+        match key_file::read(&text, None) {
+            Err(key_file::KeyFileError::NeedsPassphrase(_)) => {}
+            other => return other.with_context(name),
+        }
+        key_file::read(&text, Some(&self.passphrase.known()?)).with_context(name)
+    }
+}
+
+impl PassphraseArgs {
+    /// The passphrase of an existing file.
+    fn known(&self) -> Result<Secret> {
+        match from_environment() {
+            Some(text) if self.passphrase_file.is_none() => Ok(text),
+            _ => prompt::read_known("passphrase", self.passphrase_file.as_deref(), "--passphrase-file"),
+        }
+    }
+
+    /// The passphrase of a file that will be written.
+    pub(crate) fn new_one(&self) -> Result<Secret> {
+        match from_environment() {
+            Some(text) if self.passphrase_file.is_none() => Ok(text),
+            _ => prompt::read_new("passphrase", self.passphrase_file.as_deref(), "--passphrase-file"),
+        }
+    }
+}
+
+fn from_environment() -> Option<Secret> {
+    std::env::var("RRCTL_PASSPHRASE").ok().filter(|text| !text.is_empty()).map(Secret::from)
+}
+
+/// Reads a key file; refuses one that other users can read.
+pub(crate) fn read(path: &Path) -> Result<Secret> {
+    let file =
+        std::fs::File::open(path).with_context(|| format!("open region key file {}", path.display()))?;
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!(
+            "region key file {0} can be read by other users (mode {1:03o}); run `chmod 600 {0}`",
+            path.display(),
+            mode & 0o777
+        );
+    }
+    Ok(Secret::new(std::fs::read(path).with_context(|| format!("read {}", path.display()))?))
+}
+
+/// Writes a new file that only its owner can read.
+pub(crate) fn write_new(path: &Path, text: &Secret) -> Result<()> {
+    let mut file = NewFile::make(path, 0)?;
+    file.write(text.expose())?;
+    file.keep();
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! The regions that `rrctl` seals to: those whose fingerprint it was given. A key that only the control plane
+//! vouches for is never used.
+//!
+//! Fingerprints come from `regions.toml` or from `--fingerprint`. An epoch lower than one seen before is refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use rr_contract::seal::region_key::{Fingerprint, RegionStatement};
+use rr_contract::wire::management as mg;
+use serde::{Deserialize, Serialize};
+
+use crate::fault;
+
+/// The regions to seal to, and their fingerprints.
+#[derive(Args)]
+pub(crate) struct TrustArgs {
+    /// Region to seal to, by name; can be repeated. Every region of the file of fingerprints when not given.
+    #[arg(long = "region", value_name = "REGION")]
+    regions: Vec<String>,
+    /// Fingerprint of the keys of a region, from its operator; can be repeated.
+    #[arg(long = "fingerprint", value_name = "REGION=FINGERPRINT", value_parser = pair)]
+    fingerprints: Vec<(String, Fingerprint)>,
+    /// File of fingerprints, by region.
+    #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
+    regions_file: PathBuf,
+}
+
+/// `regions.toml`: fingerprints by region name.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct TrustFile(BTreeMap<String, Trusted>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trusted {
+    fingerprint: String,
+    /// The highest epoch seen.
+    #[serde(default)]
+    epoch: u32,
+}
+
+fn pair(text: &str) -> Result<(String, Fingerprint), String> {
+    let (region, fingerprint) = text.split_once('=').ok_or("write it like eu=0123-4567-…")?;
+    Ok((region.to_owned(), fingerprint.parse().map_err(|error| format!("{error}"))?))
+}
+
+impl TrustArgs {
+    /// The key statements of the regions to seal to, each checked against its fingerprint.
+    pub(crate) fn choose(&self, offered: &[mg::Region]) -> Result<Vec<RegionStatement>> {
+        let mut file = TrustFile::read(&self.regions_file)?;
+        let mut given: BTreeMap<String, Fingerprint> = file.fingerprints()?;
+        given.extend(self.fingerprints.iter().cloned());
+        let wanted: Vec<String> =
+            if self.regions.is_empty() { given.keys().cloned().collect() } else { self.regions.clone() };
+        if wanted.is_empty() {
+            return Err(fault::usage(
+                "no region to seal to was given",
+                &format!(
+                    "give --fingerprint REGION=FINGERPRINT, or write the fingerprint into {}; `rrctl region create` prints it",
+                    self.regions_file.display()
+                ),
+            ));
+        }
+        let mut statements = Vec::with_capacity(wanted.len());
+        for name in wanted {
+            let fingerprint = *given.get(&name).ok_or_else(|| {
+                fault::usage(
+                    &format!("the fingerprint of region {name} was not given"),
+                    &format!("ask the operator of the region, then give --fingerprint {name}=FINGERPRINT"),
+                )
+            })?;
+            let region = offered.iter().find(|region| region.name == name).with_context(|| {
+                format!("the control plane has no region {name}; `rrctl region list` shows the regions")
+            })?;
+            let statement = vouched(region, fingerprint)?;
+            file.saw(&name, &statement)?;
+            statements.push(statement);
+        }
+        file.write_if_there(&self.regions_file)?;
+        Ok(statements)
+    }
+}
+
+impl TrustFile {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).map_err(|error| fault::toml(path, &text, &error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Adds a region whose keys were made on this machine; dropping the answer takes it back unless it is kept.
+    pub(crate) fn add(path: &Path, name: &str, statement: &RegionStatement) -> Result<Added> {
+        let before = std::fs::read(path).ok();
+        let mut file = Self::read(path)?;
+        file.0.insert(
+            name.to_owned(),
+            Trusted { fingerprint: statement.fingerprint().to_string(), epoch: statement.epoch() },
+        );
+        std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))?;
+        Ok(Added { path: path.to_owned(), before, kept: false })
+    }
+
+    fn fingerprints(&self) -> Result<BTreeMap<String, Fingerprint>> {
+        self.0
+            .iter()
+            .map(|(name, trusted)| {
+                let fingerprint =
+                    trusted.fingerprint.parse().with_context(|| format!("fingerprint of region {name}"))?;
+                Ok((name.clone(), fingerprint))
+            })
+            .collect()
+    }
+
+    fn saw(&mut self, name: &str, statement: &RegionStatement) -> Result<()> {
+        let Some(trusted) = self.0.get_mut(name) else { return Ok(()) };
+        if statement.epoch() < trusted.epoch {
+            bail!(
+                "the control plane offers epoch {} of region {name}, but epoch {} was seen before: an old key is offered again; ask the operator of the region which epoch is right",
+                statement.epoch(),
+                trusted.epoch
+            );
+        }
+        trusted.epoch = statement.epoch();
+        Ok(())
+    }
+
+    fn write_if_there(&self, path: &Path) -> Result<()> {
+        if !path.exists() || self.0.is_empty() {
+            return Ok(());
+        }
+        let text = toml::to_string(self)?;
+        if std::fs::read_to_string(path)? == text {
+            return Ok(());
+        }
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// An addition to the file that is taken back unless it is kept.
+pub(crate) struct Added {
+    path: PathBuf,
+    before: Option<Vec<u8>>,
+    kept: bool,
+}
+
+impl Added {
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Added {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let undone = match &self.before {
+            Some(bytes) => std::fs::write(&self.path, bytes),
+            None => std::fs::remove_file(&self.path),
+        };
+        if let Err(error) = undone {
+            crate::print::note(&format!("could not restore {}: {error}", self.path.display()));
+        }
+    }
+}
+
+fn vouched(region: &mg::Region, fingerprint: Fingerprint) -> Result<RegionStatement> {
+    let name = &region.name;
+    let wire = region.key.clone().with_context(|| format!("region {name} has no key"))?;
+    let statement: RegionStatement =
+        wire.try_into().with_context(|| format!("key statement of region {name}"))?;
+    if statement.region().to_string() != region.id {
+        bail!("the key statement of region {name} is for another region; nothing was sealed");
+    }
+    if statement.fingerprint() != fingerprint {
+        bail!(
+            "the keys that the control plane offers for region {name} have fingerprint {}, but {fingerprint} was given; nothing was sealed",
+            statement.fingerprint()
+        );
+    }
+    if statement.not_after() < SystemTime::now() {
+        bail!("the key statement of region {name} ran out; ask the operator of the region to renew it");
+    }
+    Ok(statement)
+}
+
+#[cfg(test)]
+mod tests;

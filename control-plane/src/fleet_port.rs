@@ -1,0 +1,68 @@
+//! The fleet port: how machines become nodes, and what nodes are told and tell.
+//!
+//! A machine without a certificate of this installation may join and nothing else. Serves no person.
+
+mod config;
+mod enrolment;
+mod framing;
+mod gate;
+mod telemetry;
+
+use std::sync::Arc;
+
+use rr_contract::runtime::{Stop, Tasks};
+use rr_contract::wire::fleet::enrolment_service_server::EnrolmentServiceServer;
+use rr_contract::wire::fleet::telemetry_service_server::TelemetryServiceServer;
+use tonic::service::Routes;
+use tonic::{Extensions, Status};
+
+use crate::authority::{Authority, NodeIdentity};
+use crate::events::Events;
+use crate::listen::Peer;
+use crate::publish::Publisher;
+use crate::store::Store;
+use rr_contract::seam::Seams;
+
+pub(crate) use gate::Gate;
+#[cfg(test)]
+pub(crate) use telemetry::ingest;
+
+use config::ConfigRoute;
+
+/// The largest message that a node may send: a batch of records and little more.
+const MESSAGE_MOST: usize = 4 * 1024 * 1024;
+
+/// What the services of the port share.
+#[derive(Clone)]
+pub(crate) struct FleetPort {
+    pub(crate) store: Store,
+    pub(crate) seams: Seams,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) events: Events,
+    pub(crate) tasks: Tasks,
+    pub(crate) stop: Stop,
+    pub(crate) gate: Arc<Gate>,
+}
+
+impl FleetPort {
+    /// The port's services.
+    pub(crate) fn routes(self) -> Routes {
+        Routes::new(EnrolmentServiceServer::new(self.clone()).max_decoding_message_size(256 * 1024))
+            .add_service(ConfigRoute(self.clone()))
+            .add_service(TelemetryServiceServer::new(self).max_decoding_message_size(MESSAGE_MOST))
+    }
+}
+
+/// The node at the other end.
+fn identity(extensions: &Extensions) -> Result<NodeIdentity, Status> {
+    extensions
+        .get::<NodeIdentity>()
+        .copied()
+        .ok_or_else(|| Status::unauthenticated("this call needs a node's certificate of this installation"))
+}
+
+/// Where the other end is.
+fn address(extensions: &Extensions) -> String {
+    extensions.get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,194 @@
+//! Records of requests coming up: each batch stored exactly once, however often it is sent.
+//!
+//! A node may report only on proxies that its region serves or served; other records are counted and
+//! dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use futures_util::Stream;
+use prost::Message as _;
+use rr_contract::model::time;
+use rr_contract::runtime::chain;
+use rr_contract::wire::fleet::{self, telemetry_service_server::TelemetryService};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+
+use super::{FleetPort, identity};
+use crate::authority::NodeIdentity;
+use crate::events::RecordOutcome;
+use crate::notice::{self, HOUR};
+use crate::noun::Noun;
+use crate::store::request::{self, Ingest, Ingested, RecordLoss};
+use crate::store::{StoreError, Txn, micros, notification, request_row, resource};
+
+/// Acknowledgements that wait for the transport.
+const WAITING: usize = 16;
+/// The most records that one batch may hold.
+const RECORDS_MOST: usize = 20_000;
+
+#[tonic::async_trait]
+impl TelemetryService for FleetPort {
+    type UploadStream = Pin<Box<dyn Stream<Item = Result<fleet::UploadResponse, Status>> + Send>>;
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<fleet::UploadRequest>>,
+    ) -> Result<Response<Self::UploadStream>, Status> {
+        let identity = identity(request.extensions())?;
+        let (out, answers) = mpsc::channel(WAITING);
+        let port = self.clone();
+        let inbound = request.into_inner();
+        self.tasks.spawn("upload", async move { port.take(identity, inbound, out).await });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+impl FleetPort {
+    async fn take(
+        self,
+        identity: NodeIdentity,
+        mut inbound: Streaming<fleet::UploadRequest>,
+        out: mpsc::Sender<Result<fleet::UploadResponse, Status>>,
+    ) {
+        loop {
+            let message = tokio::select! {
+                () = self.stop.requested() => None,
+                message = inbound.message() => message.ok().flatten(),
+            };
+            let Some(batch) = message else { return };
+            let answer = self.take_batch(identity, batch).await;
+            let over = answer.is_err();
+            if out.send(answer).await.is_err() || over {
+                return;
+            }
+        }
+    }
+
+    /// Stores one batch, or finds that it was stored.
+    pub(super) async fn take_batch(
+        &self,
+        identity: NodeIdentity,
+        batch: fleet::UploadRequest,
+    ) -> Result<fleet::UploadResponse, Status> {
+        if batch.spool.len() != 16 || batch.sequence == 0 {
+            return Err(Status::invalid_argument(
+                "a batch needs a spool id of 16 bytes and a sequence of at least 1",
+            ));
+        }
+        let (spool, sequence) = (batch.spool.clone(), batch.sequence);
+        let node = identity.node.to_string();
+        let (records, losses, poison) = match self.read(identity, &batch) {
+            Ok((records, losses)) => (records, losses, None),
+            Err(reason) => (Vec::new(), Vec::new(), Some(fleet::Poison { sequence, reason })),
+        };
+        let lost = losses.iter().map(|loss| loss.records).sum();
+        let order = Ingest {
+            node: node.clone(),
+            region: identity.region.to_string(),
+            spool: spool.clone(),
+            sequence,
+            records,
+            losses,
+        };
+        let written: Result<_, StoreError> =
+            self.store.note(move |txn| Box::pin(async move { ingest(txn, order).await })).await;
+        let written = written.map_err(|error| {
+            // The node sends it again, and the cursor tells whether it was taken.
+            warn!(error = %chain(&error), node.id = node, "batch of records not stored, the node sends it again");
+            Status::unavailable("the database does not answer, so the records were not stored; send them again")
+        })?;
+        let (through, expected) = match written {
+            Ingested::Stored { stored, foreign } => {
+                self.events.records(RecordOutcome::Stored, stored, &node);
+                self.events.records(RecordOutcome::Foreign, foreign, &node);
+                self.events.records(RecordOutcome::Lost, lost, &node);
+                if poison.is_some() {
+                    self.events.records(RecordOutcome::Poison, 1, &node);
+                }
+                (sequence, 0)
+            }
+            Ingested::Duplicate(last) => (last, 0),
+            Ingested::Expected(expected) => (expected - 1, expected),
+        };
+        // Poison of a batch that is not due yet is said when its turn comes.
+        let poison = poison.filter(|_| expected == 0).into_iter().collect();
+        Ok(fleet::UploadResponse { spool, through, expected, poison })
+    }
+
+    /// Decodes a batch; the reason why not is for the node's log.
+    fn read(
+        &self,
+        identity: NodeIdentity,
+        batch: &fleet::UploadRequest,
+    ) -> Result<(Vec<request_row::Model>, Vec<RecordLoss>), String> {
+        if crc32fast::hash(&batch.body) != batch.crc32 {
+            return Err("checksum does not hold".to_owned());
+        }
+        let body = fleet::Batch::decode(batch.body.as_slice()).map_err(|error| error.to_string())?;
+        if body.records.len() > RECORDS_MOST {
+            return Err(format!("holds more than {RECORDS_MOST} records"));
+        }
+        let stored_at = self.store.now();
+        let at = |time: &Option<pbjson_types::Timestamp>| {
+            time.as_ref().and_then(|at| time::system_time(at).ok()).map_or(stored_at, micros)
+        };
+        let records = body
+            .records
+            .into_iter()
+            .map(|record| request_row::Model {
+                id: record.id.clone(),
+                org: record.org.clone(),
+                proxy: record.proxy.clone(),
+                received_at: at(&record.received_at),
+                stored_at,
+                node: identity.node.to_string(),
+                region: identity.region.to_string(),
+                status: i32::try_from(record.status).unwrap_or(0),
+                code: record.code.chars().take(64).collect(),
+                record: record.encode_to_vec(),
+            })
+            .collect();
+        let losses = body
+            .dropped
+            .into_iter()
+            .map(|dropped| RecordLoss {
+                records: dropped.records,
+                from: at(&dropped.from),
+                to: at(&dropped.to),
+                reason: dropped.reason.chars().take(64).collect(),
+            })
+            .collect();
+        Ok((records, losses))
+    }
+}
+
+/// Stores a batch, and with it the notifications that follow from it: both or neither.
+pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Ingested, StoreError> {
+    let taken = request::ingest(txn, batch).await?;
+    tell_of_limits(txn, &taken.accepted).await?;
+    Ok(taken.outcome)
+}
+
+/// Tells, once for each proxy and hour, that requests were refused over a limit.
+async fn tell_of_limits(txn: &Txn, records: &[request_row::Model]) -> Result<(), StoreError> {
+    let limited: BTreeMap<(&str, &str, i64), i64> = records
+        .iter()
+        .filter(|record| notice::is_limited(record))
+        .map(|record| {
+            let hour = record.received_at.div_euclid(HOUR);
+            ((record.org.as_str(), record.proxy.as_str(), hour), record.received_at)
+        })
+        .collect();
+    let mut rows = Vec::with_capacity(limited.len());
+    for ((org, proxy, _), received_at) in limited {
+        // A proxy that was removed meanwhile is named by its id.
+        let row = resource::by_id(txn, Noun::Proxy, proxy).await?;
+        let name = row.map_or_else(|| proxy.to_owned(), |row| row.name);
+        rows.push(notice::limit_reached(txn.now(), org, proxy, &name, received_at));
+    }
+    notification::insert(txn, &rows).await?;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Each names its thing and its place, and a command that is there.
+
+use rr_contract::model::id::{NodeId, RegionId};
+use rr_contract::wire::fleet::{Position, Why};
+
+use super::*;
+use crate::noun::Noun;
+
+const NOW: i64 = 1_767_225_600_000_000;
+
+fn refusal() -> Refusal {
+    Refusal {
+        why: Why::Invalid.into(),
+        detail: "bad\nname".to_owned(),
+        wanted: vec![7],
+        ..Default::default()
+    }
+}
+
+fn of() -> Refused<'static> {
+    Refused { org: "og_a", noun: Noun::Target, id: "tg_a", name: "shop" }
+}
+
+#[test]
+fn a_withdrawal_names_the_revisions_and_the_reason_on_one_line() {
+    let refusal = refusal();
+    let counted = Counted { region: "eu", refusing: 3, nodes: 10, refusal: &refusal };
+    let row = withdrawn(NOW, &of(), &counted, [7, 5, 8]);
+    assert_eq!(row.title, "target shop was withdrawn to what it was in revision 5");
+    let wanted = "refused by 3 of 10 nodes in region eu: bad name (WHY_INVALID)";
+    assert!(row.message.contains(wanted) && row.message.contains("rrctl org diff 5 7"), "{}", row.message);
+    assert!(!row.message.contains('\n'));
+    assert_ne!(row.id, withdrawn(NOW, &of(), &counted, [9, 5, 10]).id, "each time is news");
+}
+
+#[test]
+fn what_is_left_to_a_person_says_why_and_is_other_news_than_the_refusal() {
+    let refusal = refusal();
+    let counted = Counted { region: "eu", refusing: 2, nodes: 2, refusal: &refusal };
+    let row = not_withdrawn(NOW, &of(), &counted, 7, "there is no older version");
+    assert!(row.message.contains("for there is no older version"), "{}", row.message);
+    assert!(row.message.contains("rrctl explain target shop"), "{}", row.message);
+    assert_ne!(row.id, super::super::resource_refused(NOW, &of(), &refusal, "eu").id);
+}
+
+#[test]
+fn trouble_with_nodes_has_one_id_whoever_writes_it_and_says_what_helps() {
+    let (node, region) = (NodeId::from_random([1; 16]), RegionId::from_random([2; 16]));
+    let met = |at: i64| NodeClash {
+        node,
+        region,
+        there: "10.0.0.1:1".to_owned(),
+        newcomer: "10.0.0.2:2".to_owned(),
+        at,
+    };
+    let clash = |at: i64| node_clash(NOW + at, "", &met(NOW + at), "eu");
+    assert_eq!(clash(0).id, clash(HOUR - 1).id);
+    assert_ne!(clash(0).id, clash(HOUR).id);
+    assert!(clash(0).message.contains("10.0.0.2:2") && clash(0).message.contains("rrctl node token create"));
+
+    let crash = crash_row::Model {
+        region: region.to_string(),
+        digest: vec![1],
+        node: node.to_string(),
+        revision: 12,
+        at: NOW,
+    };
+    let row = node_crashed(NOW + 9, "og_a", &crash, "eu");
+    assert_eq!((row.org.as_str(), row.subject), ("og_a", node.to_string()));
+    assert!(row.title.contains("did not survive revision 12"), "{}", row.title);
+
+    let state = region_state_row::Model {
+        region: region.to_string(),
+        held_revision: Some(12),
+        held_digest: vec![1],
+        held_why: "2 nodes ended on it".to_owned(),
+        held_at: Some(NOW),
+        adopted_lineage: Vec::new(),
+        adopted_revision: None,
+        adopted_revived: String::new(),
+        adopted_at: None,
+    };
+    let row = region_held(NOW, "", &state, "eu");
+    assert!(row.message.contains("rrctl revision release --region eu 12"), "{}", row.message);
+
+    let at = Position { revision: 40, ..Position::default() };
+    let stray = Stray { node: node.to_string(), region: region.to_string(), at, since: NOW };
+    let row = node_diverged(NOW, "", &stray, "eu");
+    assert!(row.message.contains("rrctl revision adopt --region eu --dry-run"), "{}", row.message);
+    assert_eq!(row.id, node_diverged(NOW + 5, "", &stray, "eu").id);
+}

@@ -1,0 +1,69 @@
+//! What others may ask of what is published: single resources, who is sent them, how far nodes are.
+//!
+//! Each answer is one look into the index, or none while nothing is loaded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rr_contract::digest::ResourceHash;
+use rr_contract::model::id::{NodeId, OrgId, RegionId};
+use rr_contract::model::proxy::Proxy;
+use rr_contract::model::resource::Key;
+use rr_contract::wire::fleet;
+use tokio::sync::watch;
+
+use super::Publisher;
+use super::index::progress::Shown;
+use super::nodes::Holdings;
+
+impl Publisher {
+    /// Whether a node that stands somewhere in a region has what a revision brought there.
+    pub(crate) fn has_reached(&self, region: RegionId, at: &fleet::Position, revision: u64) -> bool {
+        self.read().as_ref().is_some_and(|index| index.has_reached(region, at, revision))
+    }
+
+    /// A resource, if nodes are sent it.
+    pub(crate) fn shown(&self, key: &Key) -> Option<Shown> {
+        self.read().as_ref().and_then(|index| index.shown(key))
+    }
+
+    /// Regions that are sent a resource, each with those of some proxies through which they are.
+    pub(crate) fn sent_to(&self, key: &Key, proxies: &[Key]) -> BTreeMap<RegionId, Vec<Key>> {
+        self.read().as_ref().map(|index| index.sent_to(key, proxies)).unwrap_or_default()
+    }
+
+    /// A proxy as it is published.
+    pub(crate) fn proxy(&self, key: &Key) -> Option<Arc<Proxy>> {
+        self.read().as_ref().and_then(|index| index.proxy(key))
+    }
+
+    /// Whether an organization is published as suspended.
+    pub(crate) fn is_suspended(&self, org: OrgId) -> bool {
+        self.read().as_ref().is_some_and(|index| index.is_suspended(org))
+    }
+
+    /// What bears on what is done with a resource: itself, what belongs to it, and of a proxy what it refers to.
+    pub(crate) fn bears_on(&self, key: &Key) -> BTreeMap<Key, Option<Key>> {
+        self.read().as_ref().map(|index| index.bears_on(key)).unwrap_or_default()
+    }
+
+    /// What a region is sent, by hash.
+    pub(crate) fn published_in(&self, region: RegionId) -> BTreeMap<Key, ResourceHash> {
+        self.read().as_ref().map(|index| index.published_in(region)).unwrap_or_default()
+    }
+
+    /// What a diverged node holds, by hash; none where it cannot be asked here, or does not say.
+    pub(crate) async fn holds(&self, node: NodeId) -> Option<Holdings> {
+        self.fleet().question(node)?.await.ok()
+    }
+
+    /// Whether a resource is a credential of callers.
+    pub(crate) fn is_caller(&self, key: &Key) -> bool {
+        self.read().as_ref().is_some_and(|index| index.is_caller(key))
+    }
+
+    /// Follows the newest revision that streams may carry.
+    pub(crate) fn heads(&self) -> watch::Receiver<u64> {
+        self.announced.subscribe()
+    }
+}

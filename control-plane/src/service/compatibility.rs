@@ -1,0 +1,155 @@
+//! Whether resources fit those that they refer to: credentials of the right use, shared with the caller and sealed to the
+//! regions of the proxy, and regions that the organization may use.
+
+use rr_contract::model::invalid::Violations;
+use rr_contract::wire::management::{self as wire, Document, credential::Usage, document};
+
+use super::directory::Directory;
+use super::error::Precondition;
+use super::rights::is_theirs;
+use super::scope::Scope;
+use super::{Reason, ServiceError};
+use crate::authz::Principal;
+use crate::noun::Noun;
+
+/// Notes what does not fit.
+pub(super) fn check(
+    scope: Scope<'_>,
+    org: Option<&wire::Org>,
+    directory: &Directory,
+    document: &Document,
+    prefix: &str,
+    faults: &mut Violations,
+) {
+    match (&document.resource, org) {
+        (Some(document::Resource::Proxy(proxy)), Some(org)) => {
+            check_proxy(scope.principal, org, directory, proxy, prefix, faults);
+        }
+        (Some(document::Resource::Credential(credential)), Some(org)) => {
+            if let Some(Usage::Upstream(upstream)) = &credential.usage {
+                let fields = (0..)
+                    .zip(&upstream.sealed_regions)
+                    .map(|(i, region)| (format!("{prefix}.upstream.sealed_regions[{i}]"), region));
+                check_regions(org, directory, fields, faults);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn check_proxy(
+    principal: &Principal,
+    org: &wire::Org,
+    directory: &Directory,
+    proxy: &wire::Proxy,
+    prefix: &str,
+    faults: &mut Violations,
+) {
+    let shared = |noun, caller, id: &str| {
+        let maker =
+            directory.get(noun, id).and_then(|known| known.row.as_ref()).map(|row| row.created_by.as_str());
+        // What is only about to be made is made by whoever asks.
+        maker.is_none_or(|maker| is_theirs(principal, org, noun, caller, maker))
+    };
+    let unshared = "is not shared: who made it, an admin or an owner may put it into a proxy";
+    for (i, id) in proxy.caller_credentials.iter().enumerate() {
+        let field = format!("{prefix}.caller_credentials[{i}]");
+        match directory.credential(id) {
+            Some(wire::Credential { usage: Some(Usage::Caller(_)), .. })
+                if shared(Noun::Credential, true, id) => {}
+            Some(wire::Credential { usage: Some(Usage::Caller(_)), .. }) => faults.add(field, unshared),
+            Some(other) => faults
+                .add(field, format!("{:?} is an upstream credential; callers need caller ones", other.name)),
+            // Noted when it was resolved.
+            None => {}
+        }
+    }
+    let field = format!("{prefix}.upstream_credential");
+    match directory.credential(&proxy.upstream_credential) {
+        Some(wire::Credential { usage: Some(Usage::Upstream(_)), .. })
+            if shared(Noun::Credential, false, &proxy.upstream_credential) => {}
+        Some(wire::Credential { usage: Some(Usage::Upstream(_)), .. }) => faults.add(field, unshared),
+        Some(other) => faults.add(
+            field,
+            format!("{:?} is a caller credential; what is injected is an upstream one", other.name),
+        ),
+        None => {}
+    }
+    if directory.get(Noun::Target, &proxy.target).is_some() && !shared(Noun::Target, false, &proxy.target) {
+        faults.add(format!("{prefix}.target"), unshared);
+    }
+    let fields =
+        (0..).zip(&proxy.regions).map(|(i, region): (usize, _)| (format!("{prefix}.regions[{i}]"), region));
+    check_regions(org, directory, fields, faults);
+}
+
+/// Shared regions may be used as far as the organization is allowed to; its own always.
+fn check_regions<'a>(
+    org: &wire::Org,
+    directory: &Directory,
+    regions: impl Iterator<Item = (String, &'a String)>,
+    faults: &mut Violations,
+) {
+    for (field, id) in regions {
+        let Some(region) = directory.region(id) else { continue };
+        let own = region.dedicated_to == org.id;
+        if !own && !org.allowed_regions.is_empty() && !org.allowed_regions.contains(id) {
+            faults.add(field, format!("the organization may not use region {:?}", region.name));
+        }
+    }
+}
+
+/// A proxy is served only where its upstream credential can be opened.
+pub(super) fn sealed_everywhere(
+    org: Option<&wire::Org>,
+    directory: &Directory,
+    document: &Document,
+) -> Result<(), ServiceError> {
+    let Some(document::Resource::Proxy(proxy)) = &document.resource else { return Ok(()) };
+    let missing = not_sealed_to(directory, proxy);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let credential =
+        directory.credential(&proxy.upstream_credential).map_or("", |credential| credential.name.as_str());
+    let org = org.map_or("", |org| org.name.as_str());
+    let remedy = |region: &str| {
+        format!("`rrctl --org {org} credential replace-secret {credential}` for region {region} too")
+    };
+    Err(ServiceError::Refused {
+        reason: Reason::NotSealedToRegion,
+        text: format!(
+            "credential {credential:?} is not sealed to region {}; seal it anew with {}",
+            missing.join(", "),
+            missing.iter().map(|region| remedy(region)).collect::<Vec<_>>().join(", and ")
+        ),
+        preconditions: missing
+            .iter()
+            .map(|region| Precondition {
+                subject: format!("credentials/{}", proxy.upstream_credential),
+                text: format!(
+                    "credential {credential:?} is not sealed to region {region:?}; run: {}",
+                    remedy(region)
+                ),
+            })
+            .collect(),
+    })
+}
+
+/// The names of the regions of a proxy that its upstream credential is not sealed to.
+pub(super) fn not_sealed_to(directory: &Directory, proxy: &wire::Proxy) -> Vec<String> {
+    let Some(Usage::Upstream(upstream)) =
+        directory.credential(&proxy.upstream_credential).and_then(|credential| credential.usage.as_ref())
+    else {
+        return Vec::new();
+    };
+    if upstream.kind() == wire::UpstreamKind::None {
+        return Vec::new();
+    }
+    proxy
+        .regions
+        .iter()
+        .filter(|region| !upstream.sealed_regions.contains(region))
+        .map(|id| directory.region(id).map_or_else(|| id.clone(), |region| region.name.clone()))
+        .collect()
+}

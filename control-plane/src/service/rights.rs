@@ -1,0 +1,149 @@
+//! What a caller may do to single resources of an organization that it may act in: what its token is narrowed to, and
+//! what the organization shares among its members.
+//!
+//! Whether it may make the call at all is decided before, by `authz.rs`.
+
+use std::collections::BTreeSet;
+
+use rr_contract::model::invalid::Violations;
+use rr_contract::wire::management::{self as wire, Role};
+
+use super::directory;
+use super::scope::Scope;
+use super::{OrgCaller, ServiceError};
+use crate::authz::{self, Principal};
+use crate::document::{Part, Resource};
+use crate::noun::Noun;
+use crate::store::{Stored, Txn, resource_row};
+
+/// Whether a token that is for some resources only is for this one, or for what it belongs to.
+pub(super) fn is_for<R: Resource>(principal: &Principal, found: &mut Stored<R>) -> bool {
+    let listed = |id: &str| principal.resources.iter().any(|allowed| allowed == id);
+    principal.resources.is_empty()
+        || listed(&found.row.id)
+        || found.document.links().iter().any(|link| link.part == Part::Parent && listed(link.to))
+}
+
+/// Whether a caller may have made this: a token that is for some resources only makes what belongs to them.
+pub(super) fn may_make<R: Resource>(at: &OrgCaller, made: &mut Stored<R>) -> Result<(), ServiceError> {
+    if is_for(&at.caller.principal, made) {
+        return Ok(());
+    }
+    Err(ServiceError::Call("what belongs to other resources"))
+}
+
+/// A token that is for some resources puts no others to use: what a resource would name and did not name before is one
+/// of those, or looks as if there were none. Regions are no resources of an organization and no token is narrowed to
+/// some of them.
+pub(super) async fn may_name<R: Resource>(
+    txn: &Txn,
+    scope: Scope<'_>,
+    before: Option<R>,
+    mut after: R,
+) -> Result<(), ServiceError> {
+    let allowed = &scope.principal.resources;
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    let mut before = before;
+    let named: BTreeSet<(Part, String)> = before
+        .iter_mut()
+        .flat_map(|before| {
+            before.links().into_iter().map(|link| (link.part, link.to.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let directory = directory::around(txn, scope.org, &mut after).await?;
+    let mut faults = Violations::default();
+    for link in after.links().into_iter().filter(|link| Noun::CONFIGURATION.contains(&link.noun)) {
+        let Some(id) = directory.id_of(link.noun, link.to) else { continue };
+        if !allowed.iter().any(|it| it == id) && !named.contains(&(link.part, id.to_owned())) {
+            let field = format!("{}.{}", R::NOUN.text(), link.field);
+            faults.add(field, format!("no {} {:?}", link.noun.title(), link.to));
+        }
+    }
+    Ok(faults.finish(|| Some(()))?)
+}
+
+/// Whether a caller may take away what uses another thing along with that.
+pub(super) fn may_take(
+    scope: Scope<'_>,
+    org: Option<&wire::Org>,
+    noun: Noun,
+    row: &resource_row::Model,
+) -> Result<(), ServiceError> {
+    if !scope.principal.resources.is_empty() && !scope.principal.resources.contains(&row.id) {
+        return Err(ServiceError::Call("everything that would go along"));
+    }
+    if delete_call(noun).is_some_and(|it| !scope.principal.is_for(it.call)) {
+        return Err(ServiceError::Call("everything that would go along"));
+    }
+    may_change(scope.principal, org, noun, row)
+}
+
+/// The call that removes a resource which can stand in the way of another one's removal.
+fn delete_call(noun: Noun) -> Option<authz::Permission> {
+    match noun {
+        Noun::Target => Some(authz::DELETE_TARGET),
+        Noun::Credential => Some(authz::DELETE_CREDENTIAL),
+        Noun::Proxy => Some(authz::DELETE_PROXY),
+        Noun::Org
+        | Noun::Rule
+        | Noun::Filter
+        | Noun::Meter
+        | Noun::Region
+        | Noun::User
+        | Noun::Member
+        | Noun::Token
+        | Noun::NodeToken => None,
+    }
+}
+
+/// Whether a caller may take out of a proxy the mention of a thing that goes.
+pub(super) fn may_detach(
+    scope: Scope<'_>,
+    org: Option<&wire::Org>,
+    row: &resource_row::Model,
+) -> Result<(), ServiceError> {
+    let resources = &scope.principal.resources;
+    let narrow = !resources.is_empty() && !resources.contains(&row.id);
+    if narrow || !scope.principal.is_for(authz::UPDATE_PROXY.call) {
+        return Err(ServiceError::Call("everything that would change along"));
+    }
+    may_change(scope.principal, org, Noun::Proxy, row)
+}
+
+/// Whether what is not shared may be changed or put to use: by who made it, by admins and by owners.
+pub(super) fn is_theirs(
+    principal: &Principal,
+    org: &wire::Org,
+    noun: Noun,
+    caller: bool,
+    maker: &str,
+) -> bool {
+    let Some(sharing) = &org.sharing else { return true };
+    let shared = match noun {
+        Noun::Target => sharing.targets,
+        Noun::Proxy => sharing.proxies,
+        Noun::Credential if caller => sharing.caller_credentials,
+        Noun::Credential => sharing.upstream_credentials,
+        _ => true,
+    };
+    shared || maker == principal.maker() || principal.role_in(&org.id) >= Some(Role::Admin)
+}
+
+/// Whether a caller may change a resource, as far as sharing and the narrowness of his token go.
+pub(super) fn may_change(
+    principal: &Principal,
+    org: Option<&wire::Org>,
+    noun: Noun,
+    row: &resource_row::Model,
+) -> Result<(), ServiceError> {
+    let Some(org) = org else { return Ok(()) };
+    // Which use a credential has, its row does not say: both switches must be on for what another made.
+    let both =
+        [true, false].into_iter().all(|caller| is_theirs(principal, org, noun, caller, &row.created_by));
+    if both {
+        return Ok(());
+    }
+    Err(ServiceError::NotShared { noun: noun.title(), name: row.name.clone() })
+}

@@ -1,0 +1,180 @@
+//! What the benches of the `integration` package drive of a node: its configuration without a stream, and its
+//! last-known-good without a node.
+//!
+//! Each call passes on to the code that every node runs, and adds nothing to it. A node uses none of this.
+
+use std::io;
+use std::path::Path;
+
+use rr_contract::digest::Digest;
+use rr_contract::model::id::{InstallationId, RegionId};
+use rr_contract::seam::Seams;
+use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::Mode;
+
+use crate::current::{Reader, cell};
+use crate::snapshot::{Snapshot, Vault};
+use crate::sync::Position;
+use crate::sync::apply::{Answer, Applier};
+use crate::sync::inventory::Inventory;
+use crate::sync::journal::{Journal, Scribe};
+use crate::sync::transaction::{Changes, read_body};
+
+/// A node's configuration and one worker that reads it, without a stream.
+pub struct ConfiguredNode {
+    applier: Applier,
+    reader: Reader<Snapshot>,
+}
+
+fn empty() -> Inventory {
+    Inventory::new(Vault::new(InstallationId::from_random([1; 16]), Vec::new()))
+}
+
+impl ConfiguredNode {
+    /// A node that holds nothing yet.
+    pub fn new(state_dir: &Path, node_key: &Secret, seams: Seams, region: RegionId) -> io::Result<Self> {
+        let (journal, _) = Journal::boot(state_dir, node_key, seams, empty);
+        let (activator, mut readers) = cell(Snapshot::default(), 1);
+        let applier = Applier::new(region, empty(), activator, Scribe::start(journal)?, None);
+        Ok(Self { applier, reader: readers.remove(0).start() })
+    }
+
+    /// Opens a transaction. `Some`: it was refused.
+    pub fn begin(&mut self, begin: fleet::Begin) -> Option<fleet::Verdict> {
+        self.applier.begin(begin).map(verdict)
+    }
+
+    /// Takes a chunk. `Some`: the transaction was refused.
+    pub fn chunk(&mut self, chunk: &fleet::Chunk) -> Option<fleet::Verdict> {
+        self.applier.chunk(chunk).map(verdict)
+    }
+
+    /// Closes the transaction and takes it in.
+    pub async fn commit(&mut self, commit: &fleet::Commit) -> Option<fleet::Verdict> {
+        self.applier.commit(commit).await.map(verdict)
+    }
+
+    /// Frees old versions, as the control thread does between messages.
+    pub async fn tend(&mut self) {
+        self.applier.tend().await;
+    }
+
+    /// The position of the running configuration.
+    pub fn running(&self) -> Option<Position> {
+        self.applier.running()
+    }
+
+    /// How many resources are refused.
+    pub fn refusals(&self) -> usize {
+        self.applier.refusals()
+    }
+
+    /// The revision in force, read as a request reads it.
+    #[inline]
+    pub fn read_revision(&self) -> u64 {
+        self.reader.view().revision
+    }
+
+    /// Lets the worker go over to the newest version and let go of the one before.
+    pub fn tick_worker(&self) {
+        self.reader.tick();
+    }
+}
+
+fn verdict(answer: Answer) -> fleet::Verdict {
+    answer.0
+}
+
+/// Last-known-good on a disk, and the configuration that was read from it.
+pub struct LastKnownGood {
+    journal: Journal,
+    inventory: Inventory,
+    snapshot: Snapshot,
+}
+
+impl LastKnownGood {
+    /// Starts on what the disk holds. Returns the position of what was recovered.
+    pub fn start(
+        state_dir: &Path,
+        node_key: &Secret,
+        seams: Seams,
+        region: RegionId,
+    ) -> (Self, Option<Position>) {
+        let (journal, recovered) = Journal::start(state_dir, node_key, seams, region, empty);
+        match recovered {
+            Some(found) => {
+                let (inventory, snapshot) = (found.inventory, found.snapshot);
+                (Self { journal, inventory, snapshot }, Some(found.position))
+            }
+            None => (Self { journal, inventory: empty(), snapshot: Snapshot::default() }, None),
+        }
+    }
+
+    /// Digest and count after the changes in an encoded chunk.
+    ///
+    /// # Panics
+    /// If `body` is no `ChunkBody`.
+    pub fn after(&self, body: &[u8]) -> (Digest, u64) {
+        self.inventory.after(Mode::Delta, &changes(body))
+    }
+
+    /// Takes the changes in an encoded chunk, which lead to `position`, and writes them.
+    ///
+    /// # Panics
+    /// If `body` is no `ChunkBody`.
+    pub fn take(&mut self, body: Vec<u8>, position: &Position) -> io::Result<()> {
+        self.inventory.apply(Mode::Delta, changes(&body), &mut self.snapshot);
+        if self.journal.wants_fold() {
+            self.fold(position)
+        } else {
+            self.journal.append(&[body.into()], position)
+        }
+    }
+
+    /// Writes a transaction without changes.
+    pub fn mark(&mut self, position: &Position) -> io::Result<()> {
+        self.journal.append(&[], position)
+    }
+
+    /// Writes the whole state into a new file.
+    pub fn fold(&mut self, position: &Position) -> io::Result<()> {
+        self.journal.fold(&self.inventory.image(), position)
+    }
+
+    /// Writes the state a second time.
+    pub fn spare(&mut self, position: &Position) -> io::Result<()> {
+        self.journal.spare(&self.inventory.image(), position)
+    }
+
+    /// Writes that the node has lived on this position.
+    pub fn prove(&mut self, position: &Position) -> io::Result<()> {
+        self.journal.prove(position, Some(self.journal.newest()))
+    }
+
+    /// The process ends in order.
+    pub fn settle(&mut self) {
+        self.journal.settle();
+    }
+
+    /// Everything that requests are decided by, as text.
+    pub fn dump(&self) -> String {
+        self.snapshot.dump()
+    }
+
+    /// Whether the start went back to an older position because the process had ended itself.
+    pub fn went_back(&self) -> bool {
+        self.journal.crash().is_some()
+    }
+
+    /// How many resources run less than they were sent.
+    pub fn restrained(&self) -> usize {
+        self.inventory.restrained()
+    }
+}
+
+fn changes(body: &[u8]) -> Changes {
+    let mut changes = Changes::new();
+    read_body(body, &mut changes).expect("an encoded ChunkBody");
+    changes
+}

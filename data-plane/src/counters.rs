@@ -1,0 +1,166 @@
+//! Numbers of one worker, written by it alone and read when metrics are asked for.
+//!
+//! Plain stores instead of atomic additions: there is one writer, and a request must not pay for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rr_contract::runtime::observe::LATENCY_SECONDS;
+
+use crate::outcome::Code;
+
+const BUCKETS: usize = LATENCY_SECONDS.len() + 1;
+
+/// Why a caller's connection, or an answer on one, was ended before its caller ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// There was no place, and nobody was idle.
+    Full,
+    /// It was idle, and a newcomer needed the place.
+    Shed,
+    /// No whole head came in time.
+    Late,
+    /// Unfinished heads held too much, and it held the most of them.
+    Heads,
+    /// Its caller did not read.
+    Stalled,
+}
+
+impl Cut {
+    const ALL: [Self; 5] = [Self::Full, Self::Shed, Self::Late, Self::Heads, Self::Stalled];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Shed => "shed",
+            Self::Late => "late",
+            Self::Heads => "heads",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// Numbers of one worker.
+#[derive(Default)]
+pub(crate) struct Counters {
+    began: Count,
+    ended: Count,
+    by_code: [Count; Code::ALL.len()],
+    seconds: [Count; BUCKETS],
+    nanoseconds: Count,
+    connections_opened: Count,
+    connections_reused: Count,
+    records_dropped: Count,
+    accepted: Count,
+    cut: [Count; Cut::ALL.len()],
+}
+
+#[derive(Default)]
+struct Count(AtomicU64);
+
+impl Count {
+    fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub(crate) fn request_began(&self) {
+        self.began.add(1);
+    }
+
+    pub(crate) fn request_ended(&self, code: Option<Code>, duration: Duration) {
+        self.ended.add(1);
+        self.by_code[code.unwrap_or(Code::CallerGone) as usize].add(1);
+        let seconds = duration.as_secs_f64();
+        let bucket = LATENCY_SECONDS.partition_point(|bound| *bound < seconds);
+        self.seconds[bucket].add(1);
+        self.nanoseconds.add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.connections_opened.add(1);
+    }
+
+    pub(crate) fn connection_reused(&self) {
+        self.connections_reused.add(1);
+    }
+
+    pub(crate) fn record_dropped(&self) {
+        self.records_dropped.add(1);
+    }
+
+    pub(crate) fn records_lost(&self) -> u64 {
+        self.records_dropped.get()
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.accepted.add(1);
+    }
+
+    pub(crate) fn cut(&self, why: Cut) {
+        self.cut[why as usize].add(1);
+    }
+
+    /// How many were ended for this.
+    #[cfg(test)]
+    pub(crate) fn cut_for(&self, why: Cut) -> u64 {
+        self.cut[why as usize].get()
+    }
+}
+
+/// The numbers of all workers, added up when somebody looks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Totals {
+    pub(crate) active: u64,
+    pub(crate) by_code: Vec<(&'static str, u64)>,
+    /// Cumulative, as Prometheus wants them; the last one is without bound.
+    pub(crate) seconds: Vec<(f64, u64)>,
+    pub(crate) seconds_sum: f64,
+    pub(crate) connections_opened: u64,
+    pub(crate) connections_reused: u64,
+    pub(crate) records_dropped: u64,
+    pub(crate) accepted: u64,
+    pub(crate) cut: Vec<(&'static str, u64)>,
+}
+
+impl Totals {
+    pub(crate) fn of<'a>(workers: impl Iterator<Item = &'a Counters> + Clone) -> Self {
+        let sum =
+            |read: fn(&Counters) -> &Count| workers.clone().map(|worker| read(worker).get()).sum::<u64>();
+        let mut below = 0;
+        let seconds = (0..BUCKETS)
+            .map(|bucket| {
+                below += workers.clone().map(|worker| worker.seconds[bucket].get()).sum::<u64>();
+                (LATENCY_SECONDS.get(bucket).copied().unwrap_or(f64::INFINITY), below)
+            })
+            .collect();
+        Self {
+            active: sum(|worker| &worker.began).saturating_sub(sum(|worker| &worker.ended)),
+            by_code: Code::ALL
+                .into_iter()
+                .map(|code| {
+                    let count = workers.clone().map(|worker| worker.by_code[code as usize].get()).sum();
+                    (code.as_str(), count)
+                })
+                .collect(),
+            seconds,
+            seconds_sum: Duration::from_nanos(sum(|worker| &worker.nanoseconds)).as_secs_f64(),
+            connections_opened: sum(|worker| &worker.connections_opened),
+            connections_reused: sum(|worker| &worker.connections_reused),
+            records_dropped: sum(|worker| &worker.records_dropped),
+            accepted: sum(|worker| &worker.accepted),
+            cut: Cut::ALL
+                .into_iter()
+                .map(|why| {
+                    let count = workers.clone().map(|worker| worker.cut[why as usize].get()).sum();
+                    (why.as_str(), count)
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Stable names of what became of a request: for callers, records and metrics.
+//!
+//! Says what may be, not what callers are told of it: that is `reply`.
+
+/// Stable names of outcomes: for callers, records and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    Granted,
+    NotFound,
+    MethodRefused,
+    NotReady,
+    Malformed,
+    HeadersTooMany,
+    AccessDenied,
+    Inactive,
+    Suspended,
+    Closed,
+    CredentialUnusable,
+    UpstreamRefused,
+    UpstreamBusy,
+    UpstreamUnreachable,
+    UpstreamTimeout,
+    RequestTimeout,
+    CallerGone,
+}
+
+impl Code {
+    pub(crate) const ALL: [Self; 17] = [
+        Self::Granted,
+        Self::NotFound,
+        Self::MethodRefused,
+        Self::NotReady,
+        Self::Malformed,
+        Self::HeadersTooMany,
+        Self::AccessDenied,
+        Self::Inactive,
+        Self::Suspended,
+        Self::Closed,
+        Self::CredentialUnusable,
+        Self::UpstreamRefused,
+        Self::UpstreamBusy,
+        Self::UpstreamUnreachable,
+        Self::UpstreamTimeout,
+        Self::RequestTimeout,
+        Self::CallerGone,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "proxy-access-granted",
+            Self::NotFound => "not-found",
+            Self::MethodRefused => "method-refused",
+            Self::NotReady => "not-ready",
+            Self::Malformed => "malformed-request",
+            Self::HeadersTooMany => "too-many-headers",
+            Self::AccessDenied => "proxy-access-denied",
+            Self::Inactive => "proxy-inactive",
+            Self::Suspended => "billing-suspended",
+            Self::Closed => "proxy-closed",
+            Self::CredentialUnusable => "credential-unusable",
+            Self::UpstreamRefused => "upstream-refused",
+            Self::UpstreamBusy => "upstream-busy",
+            Self::UpstreamUnreachable => "upstream-unreachable",
+            Self::UpstreamTimeout => "upstream-timeout",
+            Self::RequestTimeout => "request-timeout",
+            Self::CallerGone => "caller-gone",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_listed_in_the_order_of_their_numbers() {
+        for (index, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, index);
+        }
+    }
+}

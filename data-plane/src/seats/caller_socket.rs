@@ -1,0 +1,101 @@
+//! A caller's socket: what is read and what is not taken is told to its seat.
+//!
+//! Parses nothing. The invariant: between two requests no more is read at once than a head commonly is, so that
+//! what comes ahead of its time is bounded.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rr_contract::runtime::patience::Socket;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::Seat;
+
+const HEAD_AT_ONCE: usize = 8 * 1024;
+
+pub(crate) struct CallerSocket {
+    socket: Socket<TcpStream>,
+    seat: Rc<Seat>,
+}
+
+impl CallerSocket {
+    pub(crate) fn new(stream: TcpStream, patience: Duration, seat: Rc<Seat>) -> Self {
+        Self { socket: Socket::new(stream, Some(patience)), seat }
+    }
+
+    fn wrote<T>(&self, polled: T) -> T {
+        self.seat.waits(self.socket.is_waiting());
+        polled
+    }
+}
+
+impl AsyncRead for CallerSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.seat.is_busy() || buffer.remaining() <= HEAD_AT_ONCE {
+            ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+        } else {
+            let mut some = ReadBuf::new(buffer.initialize_unfilled_to(HEAD_AT_ONCE));
+            ready!(Pin::new(&mut self.socket).poll_read(context, &mut some))?;
+            let read = some.filled().len();
+            buffer.advance(read);
+        }
+        self.seat.read(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for CallerSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
+        self.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.socket).poll_flush(context);
+        self.wrote(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.socket).poll_shutdown(context);
+        self.wrote(polled)
+    }
+}
+
+impl Drop for CallerSocket {
+    fn drop(&mut self) {
+        // Or the kernel would go on offering what the caller does not take, for minutes and in its own memory.
+        if !self.socket.is_waiting() {
+            return;
+        }
+        self.seat.gave_up();
+        if let Err(error) = self.socket.get_ref().set_zero_linger() {
+            tracing::debug!(%error, "connection of a caller that does not read could not be reset; leaving it to the kernel");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Who gives way, and for what.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use rr_contract::runtime::patience::Watched;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn seats(bounds: Bounds) -> (Seats, Arc<Counters>) {
+    let counters: Arc<Counters> = Arc::default();
+    (Seats::new(bounds, Arc::clone(&counters)), counters)
+}
+
+/// Strangers are old enough to go at once.
+fn of(connections: usize) -> Bounds {
+    Bounds { grace: Duration::ZERO, ..Bounds::of(connections) }
+}
+
+fn take(seats: &Seats) -> SeatPermit {
+    seats.take().unwrap_or_else(|Full| panic!("there is a permit"))
+}
+
+/// Which of them were told to leave.
+fn left(all: &[&SeatPermit]) -> Vec<bool> {
+    all.iter().map(|permit| permit.seat().leaves.get()).collect()
+}
+
+#[tokio::test]
+async fn strangers_give_way_before_callers_and_the_longest_idle_before_others() {
+    let (seats, counters) = seats(of(4));
+    let (known, other, first, second) = (take(&seats), take(&seats), take(&seats), take(&seats));
+    drop(other.seat().begin());
+    drop(known.seat().begin());
+    let third = take(&seats);
+    assert_eq!(left(&[&known, &other, &first, &second, &third]), [false, false, true, false, false]);
+    let busy = second.seat().begin();
+    let _fourth = take(&seats);
+    assert!(left(&[&third])[0], "the only stranger that is idle");
+    drop(third.seat().begin());
+    let fresh = take(&seats);
+    let asks = fresh.seat().begin();
+    let _fifth = take(&seats);
+    assert_eq!(left(&[&known, &other, &second, &fresh]), [false, true, false, false], "idle for longest");
+    assert_eq!(counters.cut_for(Cut::Shed), 5 - 1);
+    drop((busy, asks));
+}
+
+#[tokio::test]
+async fn a_stranger_that_has_just_come_goes_after_whoever_is_idle() {
+    let (seats, _) = seats(Bounds { grace: HOUR, ..Bounds::of(2) });
+    let (known, fresh) = (take(&seats), take(&seats));
+    drop(known.seat().begin());
+    let _next = take(&seats);
+    assert_eq!(left(&[&known, &fresh]), [true, false]);
+}
+
+#[tokio::test]
+async fn who_has_a_request_under_way_or_an_answer_on_its_way_never_gives_way() {
+    let (seats, counters) = seats(of(2));
+    let (busy, writing) = (take(&seats), take(&seats));
+    let under_way = busy.seat().begin();
+    writing.seat().waits(true);
+    assert_eq!(seats.take().err(), Some(Full));
+    let body = under_way.clone();
+    drop(under_way);
+    assert_eq!(seats.take().err(), Some(Full), "its body is still read");
+    drop(body);
+    let _next = take(&seats);
+    assert_eq!(left(&[&busy, &writing]), [true, false]);
+    assert_eq!((counters.cut_for(Cut::Full), counters.cut_for(Cut::Shed)), (2, 1));
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_once_its_connection_is_gone() {
+    let (seats, counters) = seats(of(1));
+    for _ in 0..10 {
+        drop(take(&seats));
+    }
+    let first = take(&seats);
+    let second = take(&seats);
+    drop(first);
+    assert!(!seats.has_room());
+    drop(second);
+    assert!(seats.has_room() && seats.0.seats.borrow().is_empty());
+    assert_eq!(counters.cut_for(Cut::Shed), 1);
+}
+
+#[tokio::test]
+async fn the_largest_unfinished_head_goes_when_all_together_hold_too_much() {
+    let (seats, counters) = seats(Bounds { heads: 1000, ..of(10) });
+    let (small, large, busy) = (take(&seats), take(&seats), take(&seats));
+    small.seat().read(300);
+    large.seat().read(600);
+    let under_way = busy.seat().begin();
+    busy.seat().read(5000);
+    assert_eq!(counters.cut_for(Cut::Heads), 0, "a body is no head");
+    small.seat().read(200);
+    assert_eq!(left(&[&small, &large, &busy]), [false, true, false]);
+    // A head that came whole holds nothing any more.
+    drop((small.seat().begin(), under_way));
+    assert_eq!((seats.0.heads.get(), counters.cut_for(Cut::Heads)), (0, 1));
+}
+
+#[tokio::test]
+async fn of_those_who_do_not_read_the_longest_go_when_there_are_too_many() {
+    let (seats, counters) = seats(Bounds { stalled: 1, patience: HOUR, ..of(10) });
+    let (first, second, reads) = (take(&seats), take(&seats), take(&seats));
+    let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+    for (permit, seconds) in [(&first, 20), (&second, 10)] {
+        permit.seat().stuck_since.set(ago(seconds));
+    }
+    reads.seat().waits(true);
+    if first.seat().stuck_since.get().is_none() || second.seat().stuck_since.get().is_none() {
+        // A machine that has just started has no such time behind it.
+        return;
+    }
+    seats.sweep();
+    assert_eq!(left(&[&first, &second, &reads]), [true, false, false]);
+    assert_eq!(counters.cut_for(Cut::Stalled), 1);
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_that_answers_pings_is_not_held_to_send_a_head() {
+    let (seats, _) = seats(Bounds { head: Duration::ZERO, ..of(10) });
+    let permit = take(&seats);
+    permit.seat().speaks_http2();
+    drop(permit.seat().begin());
+    for _ in 0..100 {
+        permit.seat().read(17);
+        seats.sweep();
+    }
+    assert_eq!((left(&[&permit]), seats.0.heads.get()), (vec![false], 0));
+}
+
+#[tokio::test]
+async fn answers_that_are_not_asked_for_go_when_too_many_are_open() {
+    let (seats, counters) = seats(Bounds { streams: 16, ..of(10) });
+    let permit = take(&seats);
+    permit.seat().speaks_http2();
+    let open: Vec<_> = (0..16)
+        .map(|_| {
+            let body = Watched::new(Full::new(Bytes::from_static(b"denied")));
+            let stream = permit.seat().stream();
+            stream.answers(Arc::clone(body.asked()));
+            (stream, body)
+        })
+        .collect();
+    assert_eq!((seats.0.streams.get(), counters.cut_for(Cut::Stalled)), (16, 0));
+    let _next = permit.seat().stream();
+    assert_eq!(counters.cut_for(Cut::Stalled), 2);
+    drop(open);
+    assert_eq!(seats.0.streams.get(), 1);
+}
+
+#[tokio::test]
+async fn who_does_not_read_keeps_no_place_from_who_asks() {
+    let (seats, counters) = seats(Bounds { patience: Duration::ZERO, ..of(3) });
+    let (stuck, unread, waits) = (take(&seats), take(&seats), take(&seats));
+    stuck.seat().waits(true);
+    unread.seat().speaks_http2();
+    let mut under_way = vec![unread.seat().begin(), waits.seat().begin()];
+    let body = Watched::new(Full::new(Bytes::from_static(b"denied")));
+    let stream = unread.seat().stream();
+    stream.answers(Arc::clone(body.asked()));
+    let first = take(&seats);
+    under_way.push(first.seat().begin());
+    let second = take(&seats);
+    under_way.push(second.seat().begin());
+    assert_eq!(left(&[&stuck, &unread, &waits, &first, &second]), [true, true, false, false, false]);
+    assert_eq!((seats.take().err(), counters.cut_for(Cut::Stalled)), (Some(Full), 2));
+}

@@ -1,0 +1,158 @@
+//! Which addresses a request may be sent to.
+//!
+//! On by default: whatever is not a global unicast address is refused, unless this node's own configuration
+//! opens it. Configuration from the control plane cannot. Resolves nothing: it judges the very address that
+//! is connected to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// The node's own exceptions.
+#[derive(Debug, Default)]
+pub(crate) struct AddressGuard {
+    allowed: Vec<IpNet>,
+}
+
+impl AddressGuard {
+    pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
+        Self { allowed }
+    }
+
+    /// Whether this address may be connected to.
+    pub(crate) fn allows(&self, address: IpAddr) -> bool {
+        let opened = |address| self.allowed.iter().any(|net| net.contains(&address));
+        match address {
+            IpAddr::V4(v4) => is_global_v4(v4) || opened(address),
+            // A mapped address reaches the IPv4 one, so an exception for that one counts; nothing else does.
+            IpAddr::V6(v6) => {
+                is_global_v6(v6) || opened(address) || v6.to_ipv4_mapped().is_some_and(|v4| opened(v4.into()))
+            }
+        }
+    }
+}
+
+fn is_global_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = match a {
+        // This network, private, loopback, multicast, reserved and broadcast.
+        0 | 10 | 127 | 224..=255 => true,
+        // Shared by carriers (RFC 6598).
+        100 => (64..=127).contains(&b),
+        // Link-local, where clouds keep their metadata.
+        169 => b == 254,
+        172 => (16..=31).contains(&b),
+        // Private; protocol assignments; documentation; the old 6to4 relays.
+        192 => b == 168 || (b == 0 && (c == 0 || c == 2)) || (b == 88 && c == 99),
+        // Benchmarks (RFC 2544); documentation.
+        198 => b == 18 || b == 19 || (b == 51 && c == 100),
+        203 => b == 0 && c == 113,
+        _ => false,
+    };
+    !special
+}
+
+fn is_global_v6(address: Ipv6Addr) -> bool {
+    let [a, b, ..] = address.segments();
+    // Global unicast is 2000::/3. All else is refused by that alone: loopback, unspecified, IPv4-mapped,
+    // NAT64 (64:ff9b::/96 and 64:ff9b:1::/48), unique local, link-local, multicast.
+    let unicast = a & 0xe000 == 0x2000;
+    let special = match a {
+        // Protocol assignments, Teredo among them (2001::/23); documentation.
+        0x2001 => b < 0x0200 || b == 0x0db8,
+        // 6to4: an IPv4 address of anybody's choice is inside.
+        0x2002 => true,
+        // Documentation (RFC 9637).
+        0x3fff => b < 0x1000,
+        _ => false,
+    };
+    unicast && !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(guard: &AddressGuard, address: &str) -> bool {
+        guard.allows(address.parse().expect("an address"))
+    }
+
+    #[test]
+    fn addresses_that_are_not_global_are_refused() {
+        let guard = AddressGuard::default();
+        for address in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!allows(&guard, address), "{address}");
+        }
+    }
+
+    #[test]
+    fn global_addresses_pass() {
+        let guard = AddressGuard::default();
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.17.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2001:4860:4860::8888",
+            "2a00::1",
+        ] {
+            assert!(allows(&guard, address), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_exception_opens_what_it_names_and_nothing_beside_it() {
+        let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+        assert!(allows(&guard, "127.0.0.1"));
+        assert!(allows(&guard, "::ffff:127.0.0.1"));
+        for address in ["10.0.0.1", "::1", "64:ff9b::7f00:1", "2002:7f00:1::"] {
+            assert!(!allows(&guard, address), "{address}");
+        }
+    }
+}

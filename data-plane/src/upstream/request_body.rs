@@ -1,0 +1,192 @@
+//! The caller's body on its way to the upstream: counted, and watched.
+//!
+//! Whoever waits for an answer has to know whose turn it is. The invariant: a caller that stalls, leaves or
+//! sends what cannot be read is never blamed on the upstream, nor an upstream that does not read on the caller.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::error::Error as _;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::seats::Busy;
+
+/// How long a caller may send nothing in the middle of a body.
+pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
+
+/// What a caller did to its own request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallerFault {
+    #[error("caller disconnected before the end of the request body")]
+    Gone,
+    #[error("request body has invalid framing")]
+    Malformed,
+    #[error("caller sent nothing more of the request body")]
+    Stalled,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// There is more to come from the caller.
+    Caller,
+    /// It has all there is, or does not take it.
+    Upstream,
+}
+
+/// How far a body has come.
+pub(crate) struct Passage {
+    turn: Cell<Turn>,
+    moved: Cell<Instant>,
+    fault: Cell<Option<CallerFault>>,
+    whole: Cell<bool>,
+}
+
+impl Passage {
+    fn new() -> Rc<Self> {
+        let moved = Cell::new(Instant::now());
+        let (fault, whole) = (Cell::default(), Cell::default());
+        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved, fault, whole })
+    }
+
+    /// One where it has been somebody's turn for that long.
+    #[cfg(test)]
+    pub(crate) fn since(turn: Turn, ago: Duration) -> Rc<Self> {
+        let passage = Self::new();
+        passage.turn.set(turn);
+        passage.moved.update(|now| now - ago);
+        passage
+    }
+
+    fn note(&self, turn: Turn) {
+        // Asked twice for what has not come is no progress.
+        if (turn, self.turn.get()) != (Turn::Caller, Turn::Caller) {
+            self.moved.set(Instant::now());
+        }
+        self.turn.set(turn);
+    }
+
+    /// The upstream is asked now: what it took to get there does not count.
+    pub(crate) fn begin(&self) {
+        self.moved.set(Instant::now());
+    }
+
+    /// Whose turn it is, and since when.
+    pub(crate) fn turn(&self) -> (Turn, Instant) {
+        (self.turn.get(), self.moved.get())
+    }
+
+    pub(crate) fn fault(&self) -> Option<CallerFault> {
+        self.fault.get()
+    }
+
+    /// Whether all of it has gone on.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.get()
+    }
+}
+
+/// The body itself.
+pub(crate) struct RequestBody {
+    /// `None`: there is nothing to send.
+    inner: Option<Incoming>,
+    sent: Rc<Cell<u64>>,
+    passage: Rc<Passage>,
+    /// An answer may be at its end before the body is.
+    busy: Busy,
+    /// Its permit for a stream on a connection that it shares.
+    permit: Option<Rc<dyn Any>>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
+        let passage = Passage::new();
+        let inner = Some(inner).filter(|inner| !inner.is_end_stream());
+        passage.whole.set(inner.is_none());
+        Self { inner, sent, passage, busy, permit: None }
+    }
+
+    /// The same body, if there is nothing in it.
+    pub(crate) fn again(&self) -> Option<Self> {
+        let (sent, passage, busy) = (Rc::clone(&self.sent), Rc::clone(&self.passage), self.busy.clone());
+        self.inner.is_none().then_some(Self { inner: None, sent, passage, busy, permit: None })
+    }
+
+    /// Keeps its place until the last of it has gone, even if the answer has ended by then.
+    pub(crate) fn hold(&mut self, permit: Rc<dyn Any>) {
+        self.permit = Some(permit);
+    }
+
+    pub(crate) fn passage(&self) -> Rc<Passage> {
+        Rc::clone(&self.passage)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let frame = match Pin::new(inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                self.passage.note(Turn::Caller);
+                return Poll::Pending;
+            }
+        };
+        self.passage.note(Turn::Upstream);
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                self.sent.set(self.sent.get() + bytes);
+            }
+            Some(Err(error)) => self.passage.fault.set(Some(fault(error))),
+            None => {}
+        }
+        if frame.is_none() || self.is_end_stream() {
+            self.passage.whole.set(true);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        // Whoever sends a body of known length does not ask it for its end.
+        if self.passage.turn.get() == Turn::Caller {
+            self.passage.note(Turn::Upstream);
+        }
+    }
+}
+
+fn fault(error: &hyper::Error) -> CallerFault {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            let framing = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+            return if framing { CallerFault::Malformed } else { CallerFault::Gone };
+        }
+        cause = error.source();
+    }
+    CallerFault::Gone
+}

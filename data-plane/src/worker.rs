@@ -1,0 +1,84 @@
+//! What one worker has for itself, so that a request meets no lock and no other core.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rr_contract::model::id::RequestId;
+use rr_contract::seam::{Clock, Entropy, Seams};
+
+use crate::counters::Counters;
+use crate::current::{Reader, View};
+use crate::report::Ring;
+use crate::snapshot::Snapshot;
+use crate::upstream::Connections;
+
+/// One worker's things.
+pub(crate) struct Worker {
+    reader: Reader<Snapshot>,
+    pub(crate) connections: Connections,
+    pub(crate) records: Ring,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Arc<dyn Clock>,
+    ids: RefCell<IdSource>,
+    /// What `/.well-known/requestrocket` answers.
+    pub(crate) statement: Arc<std::sync::OnceLock<String>>,
+    /// How long an upstream may send nothing in the middle of a body.
+    pub(crate) silence: Duration,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        reader: Reader<Snapshot>,
+        connections: Connections,
+        records: Ring,
+        counters: Arc<Counters>,
+        seams: &Seams,
+        statement: Arc<std::sync::OnceLock<String>>,
+        silence: Duration,
+    ) -> Self {
+        let ids = RefCell::new(IdSource::new(Arc::clone(&seams.entropy)));
+        let clock = Arc::clone(&seams.clock);
+        Self { reader, connections, records, counters, clock, ids, statement, silence }
+    }
+
+    /// What is in force, for one request.
+    pub(crate) fn view(&self) -> View<Snapshot> {
+        self.reader.view()
+    }
+
+    /// Reports that this worker runs, and on what.
+    pub(crate) fn tick(&self) {
+        self.reader.tick();
+    }
+
+    pub(crate) fn next_request_id(&self) -> RequestId {
+        self.ids.borrow_mut().next()
+    }
+}
+
+/// Random ids without a system call each.
+struct IdSource {
+    entropy: Arc<dyn Entropy>,
+    drawn: Box<[u8; Self::BYTES]>,
+    used: usize,
+}
+
+impl IdSource {
+    const BYTES: usize = 4096;
+
+    fn new(entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, drawn: Box::new([0; Self::BYTES]), used: Self::BYTES }
+    }
+
+    fn next(&mut self) -> RequestId {
+        if self.used == Self::BYTES {
+            self.entropy.fill(&mut *self.drawn);
+            self.used = 0;
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&self.drawn[self.used..self.used + 16]);
+        self.used += 16;
+        RequestId::from_random(id)
+    }
+}
