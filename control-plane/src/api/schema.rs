@@ -1,20 +1,36 @@
-//! The schemas as data: messages, enums, services and routes, with their comments, read once from the
+//! The schemas as data: messages, enums, services and routes, with their options and comments, read once from the
 //! descriptors that the contract was built with.
 //!
 //! What REST takes, refuses and documents comes from here alone, so that a new call needs no edit beside
-//! its schema. Knows no handler.
+//! its schema. Comments are for readers: nothing is decided by them. Knows no handler.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
 
-use prost::Message as _;
+use prost_reflect::{DescriptorError, DescriptorPool};
 
-mod descriptor;
-
-use descriptor::{Choice, File, FileSet, Group, HttpRule, Member, Type};
+mod read;
 
 /// Everything that the contract's descriptors say.
-pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::read(rr_contract::wire::DESCRIPTORS));
+pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::read(rr_contract::wire::DESCRIPTORS).expect("the contract was built with these descriptors")
+});
+
+/// Descriptors that are not understood.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidSchema {
+    /// They are no set of descriptors that is whole.
+    #[error("set of descriptors is not whole")]
+    Descriptors(#[from] DescriptorError),
+    /// An option of ours that this build does not know: it would be ignored without a word.
+    #[error("field {field} has option {number}, which is not known")]
+    Option {
+        /// Its full name.
+        field: String,
+        /// The option's number.
+        number: u32,
+    },
+}
 
 /// Schemas by their full names.
 #[derive(Debug)]
@@ -40,10 +56,24 @@ pub(super) struct Field {
     pub(super) json: String,
     pub(super) number: u32,
     pub(super) comment: String,
+    pub(super) options: Options,
     pub(super) kind: Kind,
     pub(super) repeated: bool,
     /// The choice that it is one of.
     pub(super) oneof: Option<String>,
+}
+
+/// What a field means beyond its type: `requestrocket/options/v1/options.proto`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    /// It is the name of what its message describes.
+    pub(super) resource_name: bool,
+    /// That name can be left to the control plane.
+    pub(super) may_be_empty: bool,
+    /// Only the control plane sets it; a value in a body is refused or ignored.
+    pub(super) output_only: bool,
+    /// The paths that a mask can name.
+    pub(super) mask_paths: Vec<String>,
 }
 
 /// What a field holds, by its form in JSON.
@@ -113,16 +143,9 @@ pub(super) enum Body {
 }
 
 impl Schema {
-    fn read(bytes: &[u8]) -> Self {
-        Self::of(&FileSet::decode(bytes).expect("the contract was built with these descriptors"))
-    }
-
-    fn of(set: &FileSet) -> Self {
-        let mut reader = Reader::default();
-        for file in &set.files {
-            reader.file(file);
-        }
-        reader.finish()
+    /// Of a set of descriptors in its encoded form, which alone keeps the options.
+    fn read(bytes: &[u8]) -> Result<Self, InvalidSchema> {
+        read::schema(&DescriptorPool::decode(bytes)?)
     }
 
     /// A message that another one names.
@@ -136,194 +159,6 @@ impl Message {
     pub(super) fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name || field.json == name)
     }
-}
-
-/// Whether a field is the name of what its message describes: the schemas say so in the same words.
-pub(super) fn is_name(field: &Field) -> bool {
-    field.kind == Kind::Text && field.comment.starts_with("`[a-z0-9-]`, at most 63 characters")
-}
-
-/// Whether that name can be left to the control plane.
-pub(super) fn may_be_empty(field: &Field) -> bool {
-    field.comment.contains("Empty on create")
-}
-
-/// Fields of maps look like repeated messages until all messages are known.
-#[derive(Default)]
-struct Reader {
-    messages: BTreeMap<String, Message>,
-    entries: BTreeMap<String, Kind>,
-    enums: BTreeMap<String, Enum>,
-    services: Vec<Service>,
-}
-
-type Comments = BTreeMap<Vec<i32>, String>;
-
-impl Reader {
-    fn file(&mut self, file: &File) {
-        let places = file.source.iter().flat_map(|source| &source.places);
-        let comments: Comments = places
-            .map(|place| (place.path.clone(), text(&place.leading)))
-            .filter(|(_, it)| !it.is_empty())
-            .collect();
-        for (at, message) in file.messages.iter().enumerate() {
-            self.message(&file.package, message, &[4, index(at)], &comments);
-        }
-        for (at, choice) in file.enums.iter().enumerate() {
-            self.choice(&file.package, choice, &[5, index(at)], &comments);
-        }
-        for (at, group) in file.services.iter().enumerate() {
-            self.services.push(service(&file.package, group, &[6, index(at)], &comments));
-        }
-    }
-
-    fn message(&mut self, parent: &str, message: &Type, path: &[i32], comments: &Comments) {
-        let full = format!("{parent}.{}", message.name);
-        let inside = |number: i32, at: usize| [path, &[number, index(at)]].concat();
-        for (at, nested) in message.nested.iter().enumerate() {
-            self.message(&full, nested, &inside(3, at), comments);
-        }
-        for (at, choice) in message.enums.iter().enumerate() {
-            self.choice(&full, choice, &inside(4, at), comments);
-        }
-        let fields = message.fields.iter().enumerate();
-        let fields: Vec<Field> = fields
-            .map(|(at, member)| Field {
-                name: member.name.clone(),
-                json: member.json.clone(),
-                number: member.number.unsigned_abs(),
-                comment: comment(comments, &inside(2, at)),
-                kind: kind(member),
-                repeated: member.label == 3,
-                oneof: member
-                    .oneof
-                    .filter(|_| !member.optional)
-                    .and_then(|at| message.oneofs.get(usize::try_from(at).ok()?))
-                    .map(|oneof| oneof.name.clone()),
-            })
-            .collect();
-        if message.options.as_ref().is_some_and(|options| options.map_entry) {
-            let value = fields.into_iter().find(|field| field.name == "value").expect("an entry has a value");
-            self.entries.insert(full, value.kind);
-            return;
-        }
-        self.messages
-            .insert(full, Message { comment: comment(comments, path), fields, size: OnceLock::new() });
-    }
-
-    fn choice(&mut self, parent: &str, choice: &Choice, path: &[i32], comments: &Comments) {
-        let values = choice.values.iter().enumerate();
-        let values = values
-            .map(|(at, value)| (value.name.clone(), comment(comments, &[path, &[2, index(at)]].concat())))
-            .collect();
-        self.enums
-            .insert(format!("{parent}.{}", choice.name), Enum { comment: comment(comments, path), values });
-    }
-
-    fn finish(mut self) -> Schema {
-        for field in self.messages.values_mut().flat_map(|message| &mut message.fields) {
-            if let Kind::Message(name) = &field.kind
-                && let Some(value) = self.entries.get(name)
-            {
-                field.kind = Kind::Map(Box::new(value.clone()));
-                field.repeated = false;
-            }
-        }
-        Schema { messages: self.messages, enums: self.enums, services: self.services }
-    }
-}
-
-fn service(package: &str, group: &Group, path: &[i32], comments: &Comments) -> Service {
-    let calls = group.methods.iter().enumerate();
-    Service {
-        package: package.to_owned(),
-        name: group.name.clone(),
-        comment: comment(comments, path),
-        calls: calls
-            .map(|(at, method)| Call {
-                name: method.name.clone(),
-                comment: comment(comments, &[path, &[2, index(at)]].concat()),
-                input: bare(&method.input),
-                output: bare(&method.output),
-                server_streams: method.server_streams,
-                bindings: method
-                    .options
-                    .iter()
-                    .flat_map(|options| &options.http)
-                    .flat_map(|rule| std::iter::once(rule).chain(&rule.more))
-                    .filter_map(binding)
-                    .collect(),
-            })
-            .collect(),
-    }
-}
-
-fn binding(rule: &HttpRule) -> Option<Binding> {
-    use http::Method;
-    let ways = [
-        (Method::GET, &rule.get),
-        (Method::PUT, &rule.put),
-        (Method::POST, &rule.post),
-        (Method::DELETE, &rule.delete),
-        (Method::PATCH, &rule.patch),
-    ];
-    let (method, template) = ways.into_iter().find(|(_, template)| !template.is_empty())?;
-    let body = match rule.body.as_str() {
-        "" => Body::None,
-        "*" => Body::Whole,
-        field => Body::Field(field.to_owned()),
-    };
-    Some(Binding { method, template: template.clone(), body })
-}
-
-fn kind(member: &Member) -> Kind {
-    match member.kind {
-        1 | 2 => Kind::Float,
-        3 | 16 | 18 => Kind::Int64,
-        4 | 6 => Kind::Uint64,
-        5 | 15 | 17 => Kind::Int32,
-        7 | 13 => Kind::Uint32,
-        8 => Kind::Bool,
-        12 => Kind::Bytes,
-        14 => Kind::Enum(bare(&member.type_name)),
-        11 => match bare(&member.type_name).as_str() {
-            "google.protobuf.Timestamp" => Kind::Timestamp,
-            "google.protobuf.Duration" => Kind::Duration,
-            "google.protobuf.FieldMask" => Kind::FieldMask,
-            "google.protobuf.Struct" | "google.protobuf.Any" => Kind::Object,
-            "google.protobuf.Value" => Kind::Any,
-            other => Kind::Message(other.to_owned()),
-        },
-        _ => Kind::Text,
-    }
-}
-
-fn bare(name: &str) -> String {
-    name.trim_start_matches('.').to_owned()
-}
-
-fn index(at: usize) -> i32 {
-    i32::try_from(at).expect("few")
-}
-
-fn comment(comments: &Comments, path: &[i32]) -> String {
-    comments.get(path).cloned().unwrap_or_default()
-}
-
-/// Lines of a comment as the text of one paragraph, or of several where a line is empty.
-fn text(comment: &str) -> String {
-    let mut text = String::new();
-    for line in comment.lines().map(str::trim) {
-        if line.is_empty() {
-            text.push('\n');
-        } else {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push(' ');
-            }
-            text.push_str(line);
-        }
-    }
-    text.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::schema::{Field, is_name, may_be_empty};
+use crate::api::schema::Field;
 
 type Make = fn() -> Value;
 
@@ -73,8 +73,8 @@ pub(super) fn example(message: &str) -> Option<Value> {
 
 /// The bounds of a field.
 pub(super) fn of(message: &str, field: &Field) -> Option<Value> {
-    if is_name(field) {
-        let pattern = if may_be_empty(field) {
+    if field.options.resource_name {
+        let pattern = if field.options.may_be_empty {
             "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"
         } else {
             "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"

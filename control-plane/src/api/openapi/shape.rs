@@ -126,7 +126,7 @@ impl Shapes {
                 }
             }
             let mut schema = described(schema, &text);
-            if is_ours(field) {
+            if field.options.output_only {
                 schema["readOnly"] = true.into();
             }
             properties.insert(field.json.clone(), schema);
@@ -141,7 +141,7 @@ impl Shapes {
 
     fn field(&mut self, message: &str, field: &Field) -> Value {
         let mut schema = match field.kind {
-            Kind::FieldMask => mask(&field.comment),
+            Kind::FieldMask => mask(&field.options.mask_paths),
             _ => self.kind(&field.kind),
         };
         if field.repeated {
@@ -173,19 +173,13 @@ impl Shapes {
             }),
             Kind::Timestamp => json!({"type": "string", "format": "date-time"}),
             Kind::Duration => json!({"type": "string", "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,9})?s$"}),
-            Kind::FieldMask => mask(""),
+            Kind::FieldMask => mask(&[]),
             Kind::Object => json!({"type": "object"}),
             Kind::Any => json!({}),
             Kind::Enum(full) | Kind::Message(full) => self.reference(full),
             Kind::Map(value) => json!({"type": "object", "additionalProperties": self.kind(value)}),
         }
     }
-}
-
-/// Whether only the control plane sets it; what a body says of it is refused or not looked at.
-fn is_ours(field: &Field) -> bool {
-    let said = field.comment.contains("Set by the control plane") && field.name != "etag";
-    said || matches!(field.name.as_str(), "created_at" | "updated_at")
 }
 
 /// Two of one choice, for all of them.
@@ -199,10 +193,9 @@ fn pairs(message: &Message) -> Vec<Value> {
     both
 }
 
-/// The comment of a mask begins with the fields that it can name, each in backticks.
-fn mask(comment: &str) -> Value {
-    let named = comment.split("Unset").next().unwrap_or_default();
-    let names: Vec<String> = named.split('`').skip(1).step_by(2).map(camel).collect();
+/// Names of fields, joined by commas: these, or any where the schema names none.
+fn mask(paths: &[String]) -> Value {
+    let names: Vec<String> = paths.iter().map(|path| camel(path)).collect();
     if names.is_empty() {
         return json!({"type": "string", "pattern": r"^([A-Za-z0-9_.]+(,[A-Za-z0-9_.]+)*)?$"});
     }

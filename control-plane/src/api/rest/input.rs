@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::api::route::{EtagPlace, Route};
-use crate::api::schema::{Body, Field, Kind, Message, Schema, is_name, may_be_empty};
+use crate::api::schema::{Body, Field, Kind, Message, Schema};
 use crate::api::weight::Scales;
 
 /// What the transcoder is given.
@@ -146,9 +146,9 @@ impl Check {
         self.message(message, object, prefix);
         // An update does not look at a name, so nobody else would say that it is none.
         if route.binding.method == Method::PATCH
-            && let Some(field) = message.fields.iter().find(|field| is_name(field))
+            && let Some(field) = message.fields.iter().find(|field| field.options.resource_name)
             && let Some(Value::String(name)) = object.get(&field.json)
-            && !(name.is_empty() && may_be_empty(field))
+            && !(name.is_empty() && field.options.may_be_empty)
             && let Err(error) = name.parse::<Name>()
         {
             self.refuse(&below(prefix, &field.name), error.to_string());

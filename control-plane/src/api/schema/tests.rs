@@ -2,53 +2,67 @@
 
 use super::*;
 
+use std::path::Path;
+
+use prost::Message as _;
+use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver};
+
+/// A schema that a test makes up, and that may import what the contract has.
+const NAME: &str = "requestrocket/test.proto";
+
+struct MadeUp(String);
+
+impl FileResolver for MadeUp {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        match name {
+            NAME => File::from_source(name, &self.0),
+            _ => Err(protox::Error::file_not_found(name)),
+        }
+    }
+}
+
+/// Descriptors of a schema, with those of whatever it imports.
+fn compiled(declarations: &str) -> Vec<u8> {
+    let source = format!(
+        r#"
+        syntax = "proto3";
+        package requestrocket.test;
+        import "google/api/annotations.proto";
+        import "google/protobuf/descriptor.proto";
+        import "google/protobuf/field_mask.proto";
+        import "requestrocket/options/v1/options.proto";
+        {declarations}"#
+    );
+    let mut resolver = ChainFileResolver::new();
+    resolver.add(MadeUp(source));
+    resolver.add(DescriptorSetFileResolver::decode(rr_contract::wire::DESCRIPTORS).expect("descriptors"));
+    let mut compiler = protox::Compiler::with_file_resolver(resolver);
+    compiler.include_imports(true).open_file(Path::new(NAME)).expect("it compiles");
+    compiler.encode_file_descriptor_set()
+}
+
 impl Schema {
     /// A service whose calls have an etag in the query, in the body's field, and nowhere.
     pub(in crate::api) fn with_etags() -> Self {
-        use descriptor::{Method, MethodOptions};
-
-        let text = |name: &str| Member {
-            name: name.to_owned(),
-            json: name.to_owned(),
-            kind: 9,
-            label: 1,
-            ..Member::default()
-        };
-        let thing = Member { kind: 11, type_name: ".requestrocket.test.Thing".to_owned(), ..text("thing") };
-        let mask = Member {
-            kind: 11,
-            type_name: ".google.protobuf.FieldMask".to_owned(),
-            json: "updateMask".to_owned(),
-            ..text("update_mask")
-        };
-        let message =
-            |name: &str, fields: Vec<Member>| Type { name: name.to_owned(), fields, ..Type::default() };
-        let method = |name: &str, rule: HttpRule| Method {
-            name: name.to_owned(),
-            input: format!(".requestrocket.test.{name}"),
-            output: ".requestrocket.test.Thing".to_owned(),
-            options: Some(MethodOptions { http: Some(rule) }),
-            ..Method::default()
-        };
-        let path = || "/v1/things/{name}".to_owned();
-        let patch = HttpRule { patch: path(), body: "thing".to_owned(), ..HttpRule::default() };
-        let delete = HttpRule { delete: path(), ..HttpRule::default() };
-        let poke = HttpRule { post: path() + ":poke", body: "*".to_owned(), ..HttpRule::default() };
-        let file = File {
-            package: "requestrocket.test".to_owned(),
-            messages: vec![
-                message("Thing", vec![text("etag"), text("text")]),
-                message("Patch", vec![text("name"), thing, mask]),
-                message("Delete", vec![text("name"), text("etag")]),
-                message("Poke", vec![text("name")]),
-            ],
-            services: vec![Group {
-                name: "ThingService".to_owned(),
-                methods: vec![method("Patch", patch), method("Delete", delete), method("Poke", poke)],
-            }],
-            ..File::default()
-        };
-        Self::of(&FileSet { files: vec![file] })
+        let set = compiled(
+            r#"
+            message Thing { string etag = 1; string text = 2; }
+            message Patch { string name = 1; Thing thing = 2; google.protobuf.FieldMask update_mask = 3; }
+            message Delete { string name = 1; string etag = 2; }
+            message Poke { string name = 1; }
+            service ThingService {
+              rpc Patch(requestrocket.test.Patch) returns (Thing) {
+                option (google.api.http) = {patch: "/v1/things/{name}" body: "thing"};
+              }
+              rpc Delete(requestrocket.test.Delete) returns (Thing) {
+                option (google.api.http) = {delete: "/v1/things/{name}"};
+              }
+              rpc Poke(requestrocket.test.Poke) returns (Thing) {
+                option (google.api.http) = {post: "/v1/things/{name}:poke" body: "*"};
+              }
+            }"#,
+        );
+        Self::read(&set).expect("it is understood")
     }
 }
 
@@ -63,13 +77,137 @@ fn services_of_the_management_api_have_a_comment_and_their_calls_routes() {
     assert!(seen > 20, "{seen}");
 }
 
-/// The words that [`is_name`] looks for.
+fn managed() -> impl Iterator<Item = (&'static str, &'static Message)> {
+    SCHEMA
+        .messages
+        .iter()
+        .map(|(name, message)| (name.as_str(), message))
+        .filter(|(name, _)| name.starts_with("requestrocket.management.v1."))
+}
+
 #[test]
-fn names_are_known_by_their_comment() {
-    for message in ["Org", "Region", "Target", "Credential", "Proxy"] {
-        let message = SCHEMA.message(&format!("requestrocket.management.v1.{message}"));
-        assert!(message.field("name").is_some_and(is_name));
+fn every_option_is_said_of_some_field_that_it_can_mean_something_for() {
+    let mut seen = Options::default();
+    for (message, field) in managed().flat_map(|(name, it)| it.fields.iter().map(move |field| (name, field)))
+    {
+        let place = format!("{message}.{}", field.name);
+        let Options { resource_name, may_be_empty, output_only, mask_paths } = &field.options;
+        assert!(!resource_name || (field.kind == Kind::Text && !field.repeated), "{place}");
+        assert!(!may_be_empty || *resource_name, "{place}");
+        assert_eq!(field.kind == Kind::FieldMask, !mask_paths.is_empty(), "{place}");
+        seen.resource_name |= resource_name;
+        seen.may_be_empty |= may_be_empty;
+        seen.output_only |= output_only;
+        seen.mask_paths.extend(mask_paths.iter().cloned());
     }
+    assert!(seen.resource_name && seen.may_be_empty && seen.output_only && !seen.mask_paths.is_empty());
+}
+
+#[test]
+fn what_a_mask_can_name_are_fields_of_what_the_call_changes_and_not_ours_alone() {
+    for (name, message) in managed() {
+        let Some(mask) = message.fields.iter().find(|field| field.kind == Kind::FieldMask) else { continue };
+        let noun = name.rsplit('.').next().and_then(|it| it.strip_prefix("Update")?.strip_suffix("Request"));
+        let changed = format!("requestrocket.management.v1.{}", noun.expect("only updates have a mask"));
+        for path in &mask.options.mask_paths {
+            let mut inside = SCHEMA.message(&changed);
+            let mut steps = path.split('.').peekable();
+            while let Some(step) = steps.next() {
+                let field = inside.fields.iter().find(|field| field.name == step);
+                let field = field.unwrap_or_else(|| panic!("{name}: {path}"));
+                assert!(!field.options.output_only && !field.options.resource_name, "{name}: {path}");
+                if let (Kind::Message(full), Some(_)) = (&field.kind, steps.peek()) {
+                    inside = SCHEMA.message(full);
+                }
+            }
+        }
+    }
+}
+
+/// Comments say it to readers, options to programs: neither is forgotten where the other is there.
+#[test]
+fn what_a_comment_promises_its_option_says() {
+    for (message, field) in managed().flat_map(|(name, it)| it.fields.iter().map(move |field| (name, field)))
+    {
+        let place = format!("{message}.{}", field.name);
+        let named = field.comment.starts_with("`[a-z0-9-]`, at most 63 characters");
+        assert_eq!(field.options.resource_name, named, "{place}");
+        assert_eq!(field.options.may_be_empty, named && field.comment.contains("Empty on create"), "{place}");
+        let ours = field.comment.contains("Set by the control plane") && field.name != "etag";
+        assert!(field.options.output_only || !ours, "{place}");
+        for path in &field.options.mask_paths {
+            assert!(field.comment.contains(&format!("`{path}`")), "{place}: {path}");
+        }
+    }
+}
+
+#[test]
+fn an_option_in_our_range_that_is_not_known_is_refused() {
+    let with = |number: u32| {
+        let set = compiled(&format!(
+            "extend google.protobuf.FieldOptions {{ bool shiny = {number}; }}
+            message Thing {{ string text = 1 [(shiny) = true]; }}"
+        ));
+        Schema::read(&set)
+    };
+    for number in [50_000, 50_099, 99_999] {
+        let refused = with(number).expect_err("nobody knows what it means");
+        let InvalidSchema::Option { field, number: said } = &refused else { panic!("{refused}") };
+        assert_eq!((field.as_str(), *said), ("requestrocket.test.Thing.text", number));
+    }
+    // Numbers below and above are protobuf's and other people's.
+    assert!(with(1_000).is_ok() && with(100_000).is_ok());
+}
+
+/// As `google/protobuf/descriptor.proto` has them, with the options as they are on the wire.
+mod bare {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Set {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) files: Vec<File>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct File {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(message, repeated, tag = "4")]
+        pub(super) messages: Vec<Type>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Type {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(message, repeated, tag = "2")]
+        pub(super) fields: Vec<Member>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Member {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(int32, tag = "3")]
+        pub(super) number: i32,
+        #[prost(int32, tag = "4")]
+        pub(super) label: i32,
+        #[prost(int32, tag = "5")]
+        pub(super) kind: i32,
+        #[prost(bytes = "vec", tag = "8")]
+        pub(super) options: Vec<u8>,
+    }
+}
+
+#[test]
+fn an_option_in_our_range_is_refused_where_no_file_declares_it_too() {
+    // Number 50099, a varint, 1.
+    let options = vec![0x98, 0xbb, 0x18, 0x01];
+    let text = bare::Member { name: "text".to_owned(), number: 1, label: 1, kind: 9, options };
+    let thing = bare::Type { name: "Thing".to_owned(), fields: vec![text] };
+    let file = bare::File { name: "thing.proto".to_owned(), messages: vec![thing] };
+    let set = bare::Set { files: vec![file] }.encode_to_vec();
+    let refused = Schema::read(&set).expect_err("nobody knows what it means");
+    assert!(matches!(refused, InvalidSchema::Option { number: 50_099, .. }), "{refused}");
 }
 
 #[test]
