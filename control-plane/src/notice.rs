@@ -1,7 +1,7 @@
-//! What notifications say: a line, and what to do about it.
+//! The texts of notifications: a line, and what to do about it.
 //!
-//! Decides not when one is due. A notification's id follows from what it is about and when, so that two
-//! replicas that notice the same thing write the same row. No text holds a secret: names, ids, times and what a node gave as its reason.
+//! Does not decide when one is due. A notification's id follows from its subject and its time, so that two replicas that
+//! notice the same thing write the same row. No text holds a secret: only names, ids, times and the reason of a node.
 
 mod nodes;
 

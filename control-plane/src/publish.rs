@@ -56,7 +56,7 @@ const GATHER_MOST: Duration = Duration::from_millis(100);
 const BATCH: u64 = 2_000;
 /// How many nodes are asked at once for lists of what they hold. Each list is in memory until it is compared.
 const SURVEYS: usize = 32;
-/// From how many resources on parsing or encoding takes long enough to be in others' way.
+/// From this many resources on, parsing and encoding run on a thread of their own.
 const MANY: usize = 1_000;
 
 /// The published configuration of this replica.
@@ -67,42 +67,42 @@ pub(crate) struct Publisher {
     /// The newest revision that streams may carry.
     announced: watch::Sender<u64>,
     encoder: std::sync::Mutex<Encoder>,
-    /// Held over the encoding for a region: one that is large is in no other's way.
+    /// One lock a region, held while a transaction for it is encoded, so that a large one delays no other region.
     encoding: std::sync::Mutex<HashMap<RegionId, Arc<Mutex<()>>>>,
-    /// Places of nodes that are asked what they hold.
+    /// Bounds how many nodes list what they hold at once.
     surveys: Arc<Semaphore>,
     fleet: Fleet,
-    /// What was written and is not in the index yet.
+    /// Revisions that were written and are not in the index yet.
     pending: std::sync::Mutex<Pending>,
 }
 
-/// What a region lacks that stands somewhere.
+/// What to send next to a node, given what it has.
 pub(crate) enum Next {
-    /// Nothing.
+    /// Nothing: the node has what its region has.
     Settled,
-    /// This.
+    /// A transaction.
     Send(Arc<Encoded>),
-    /// That is not known: the node has to say what it holds.
+    /// What it lacks is not known: the node has to report what it holds.
     Ask,
-    /// There is no index, or it is about another history than the asker's.
+    /// The index is not loaded, or was loaded anew since the stream began.
     Gone,
 }
 
-/// What a node has, as far as we know.
+/// What a node has, as far as is known here.
 #[derive(Debug, Clone)]
 enum Base {
     /// Nothing.
     Nothing,
-    /// Our content of a revision. The node may call the same place by a later number.
+    /// The content of one of our revisions. The node may know it by a later number.
     At(u64, wire::Position),
-    /// Something outside our log, and in which keys it differs from our content of a revision.
+    /// A content that is not in our log, and the keys in which it differs from the content of one of our revisions.
     Differs(wire::Position, Arc<[Key]>, u64),
-    /// Something, where it says that it is.
+    /// A content that is not known, and the position that the node reports.
     Unknown(Option<wire::Position>),
 }
 
 impl Base {
-    /// Where to start for it; none where that has to be found out.
+    /// Where a transaction for it starts; none where that has to be found out.
     fn start(&self, index: &Index, region: RegionId) -> Option<Start> {
         match self {
             Self::Nothing => Some(Start::Nothing),
@@ -114,7 +114,7 @@ impl Base {
         }
     }
 
-    /// Where the node says that it is.
+    /// The position that the node reports.
     fn position(&self) -> Option<&wire::Position> {
         match self {
             Self::Nothing => None,
@@ -282,7 +282,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// What a region lacks from a place on. Encoded once for all who ask alike.
+    /// What a node lacks that has `base`. Encoded once for all nodes that lack the same.
     async fn next(&self, region: RegionId, base: &Base, generation: u64) -> Next {
         // Held over the encoding: a stream that needs the same meanwhile finds it done.
         let encoding = self.encoding(region);
@@ -329,7 +329,7 @@ impl Publisher {
         }
     }
 
-    /// Remembers by what a node was brought into step from a place outside the log.
+    /// Remembers the transaction that brought a node into step from a content outside the log.
     fn learn(&self, region: RegionId, at: &wire::Position, encoded: &Encoded) {
         let (Some(digest), revision) = (content(at), encoded.position.revision) else { return };
         if let Some(view) = self.write().as_mut().and_then(|index| index.view_mut(region)) {
@@ -337,7 +337,7 @@ impl Publisher {
         }
     }
 
-    /// What was learnt of a place did not hold.
+    /// Forgets what was learnt about a content: a node did not take what followed from it.
     fn forget(&self, region: RegionId, at: &wire::Position) {
         let Some(digest) = content(at) else { return };
         self.encoder().forget(region, digest);
@@ -365,7 +365,7 @@ impl Publisher {
     }
 }
 
-/// Runs work that takes long enough to be in others' way off the workers that carry every stream. None at the stop.
+/// Runs long work off the workers that carry every stream. None at the stop.
 async fn apart<T: Send + 'static>(long: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if long { tokio::task::spawn_blocking(work).await.ok() } else { Some(work()) }
 }

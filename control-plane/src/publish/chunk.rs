@@ -23,9 +23,9 @@ pub(crate) struct Encoded {
     /// Bodies with their CRC-32, shared by every stream.
     pub(super) chunks: Vec<(Bytes, u32)>,
     pub(super) position: fleet::Position,
-    /// It holds everything.
+    /// Whether it holds everything.
     pub(super) snapshot: bool,
-    /// What it touches, where it is not everything.
+    /// The keys that it touches, where it does not hold everything.
     pub(super) touched: Arc<[Key]>,
     /// How many of these it takes away.
     pub(super) removals: u64,
@@ -40,14 +40,14 @@ struct Slot {
     to: u64,
 }
 
-/// Remembers the last few.
+/// The transactions that were encoded last.
 #[derive(Default)]
 pub(super) struct Encoder {
     kept: VecDeque<(Slot, Arc<Encoded>)>,
 }
 
 impl Encoder {
-    /// One that was encoded before.
+    /// A transaction that was encoded before.
     pub(super) fn ready(
         &self,
         generation: u64,
@@ -61,13 +61,13 @@ impl Encoder {
         self.kept.iter().find(|(slot, _)| wanted(slot)).map(|(_, encoded)| Arc::clone(encoded))
     }
 
-    /// What was encoded for a place outside the log did not fit.
+    /// Forgets what was encoded from a content outside the log: it did not fit.
     pub(super) fn forget(&mut self, region: RegionId, digest: [u8; 32]) {
         let gone = |slot: &Slot| slot.region == region && slot.from.content() == Some(digest);
         self.kept.retain(|(slot, _)| !gone(slot));
     }
 
-    /// Remembers what was encoded for a place.
+    /// Remembers an encoded transaction by its start.
     pub(super) fn keep(&mut self, generation: u64, region: RegionId, from: Start, encoded: &Arc<Encoded>) {
         let slot = Slot { generation, region, from, to: encoded.position.revision };
         self.kept.push_back((slot, Arc::clone(encoded)));

@@ -1,6 +1,6 @@
-//! What publishing asks of the database, as two small traits: the history, and what is known of nodes.
+//! The database as the publisher needs it, as two traits: the history, and what is known of nodes.
 //!
-//! The store has both; a simulation puts its own in place.
+//! The store has both; the simulation of the tests has its own.
 
 use rr_contract::model::id::NodeId;
 use tokio::sync::watch;

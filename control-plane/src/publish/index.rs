@@ -19,20 +19,20 @@ use super::region::{Cut, RegionView, Start};
 use crate::store::Head;
 use crate::store::history::PublishedResource;
 
-/// Where a node stands, by its own word.
+/// How the position that a node reports relates to our history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// In our past, at this revision of ours.
+    /// It has the content of this revision of ours.
     At(u64),
-    /// Nowhere that we can tell: it has to be asked what it holds.
+    /// It is in our history, with a content that is not remembered: the node has to report what it holds.
     Unknown,
-    /// Ahead of us.
+    /// It is ahead of us.
     Ahead,
-    /// In another history.
+    /// It is of another history.
     Elsewhere,
 }
 
-/// Of how many revisions it is remembered what they were agreed to take: for more the log is asked.
+/// Of how many revisions the agreed removals are remembered; for older ones the log is read.
 const REMOVALS_MOST: usize = 10_000;
 
 /// Everything that is published.
@@ -145,7 +145,7 @@ impl Index {
         }
     }
 
-    /// Where a node stands that says so itself.
+    /// Compares the position that a node reports with our history.
     pub(super) fn standing(&self, region: RegionId, resume: &fleet::Position) -> Standing {
         if resume.lineage != self.lineage {
             return Standing::Elsewhere;
@@ -169,7 +169,7 @@ impl Index {
         self.regions.get(&region).is_none_or(|view| view.settled(from))
     }
 
-    /// What a region lacks from a place on; none where that is not remembered.
+    /// What changed in a region since a start; none where that is not remembered.
     pub(super) fn cut(&self, region: RegionId, from: &Start) -> Option<Cut> {
         let position = self.position(region);
         match (self.regions.get(&region), from) {

@@ -1,7 +1,7 @@
-//! The nodes with an open stream, here and at other replicas: what each runs, by its own word.
+//! The nodes with an open stream, here and at other replicas, and what each reports that it runs.
 //!
-//! What it knows is written every few seconds, so that it outlives the stream, and what other replicas wrote is read as
-//! often. Which of two sessions of one node lives is decided in [`clash`].
+//! Reports are written every few seconds, so that they outlive the stream, and those of other replicas are read as
+//! often. Which of two sessions of one node goes on is decided in [`clash`].
 
 mod clash;
 mod questions;
@@ -33,7 +33,7 @@ pub(crate) use regions::DivergedNode;
 use clash::Pulse;
 use regions::RegionNotes;
 
-/// How many nodes that were met twice are remembered. Each copy of a disk comes again within seconds.
+/// How many clashes are remembered. Each copy of a disk comes again within seconds.
 const MET_MOST: usize = 1_000;
 
 /// A node with an open stream here.
@@ -50,7 +50,7 @@ pub(crate) struct LiveNode {
     pub(crate) status: fleet::Status,
     /// Microseconds since 1970.
     pub(crate) last_seen_at: i64,
-    /// It stands where our history cannot have brought it, and is sent nothing.
+    /// It is diverged: our history cannot have brought it to its position, and it is sent nothing.
     pub(crate) diverged: bool,
 }
 
@@ -142,7 +142,7 @@ impl Fleet {
         state.nodes.contains_key(&id) || state.elsewhere.contains_key(&id)
     }
 
-    /// Nodes that two processes claimed to be, lately.
+    /// Clashes that were seen here lately.
     pub(crate) fn met(&self) -> Vec<NodeClash> {
         self.state().met.values().cloned().collect()
     }

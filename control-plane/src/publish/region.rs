@@ -15,7 +15,7 @@ use super::parsed::ParsedResource;
 
 /// How many changes of a region are remembered for nodes that come back. Beyond that they are asked what they hold.
 const LOG_MOST: usize = 20_000;
-/// How many foreign places are remembered. Nodes that were away together mostly stand at one.
+/// How many contents outside the log are remembered. Nodes that were away together mostly have one and the same.
 const LEARNT_MOST: usize = 8;
 
 /// Sorts before every other key.
@@ -38,7 +38,7 @@ pub(super) struct RegionView {
     log: BTreeMap<u64, BTreeSet<Key>>,
     logged: usize,
     dirty: BTreeSet<Key>,
-    /// Places outside this log from where a node was brought into step, and by what.
+    /// Contents outside this log from which a node was brought into step, and the keys that it took.
     learnt: VecDeque<Learnt>,
 }
 
@@ -49,7 +49,7 @@ struct Learnt {
     keys: Arc<[Key]>,
 }
 
-/// Where what is to be sent starts.
+/// The content from which a transaction starts.
 #[derive(Debug, Clone)]
 pub(super) enum Start {
     /// From nothing: everything is sent.
@@ -71,7 +71,7 @@ impl Start {
 }
 
 impl PartialEq for Start {
-    /// From one content to one revision, the same is sent.
+    /// Two starts are one where the same is sent from them to one revision.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Nothing, Self::Nothing) => true,
@@ -82,7 +82,7 @@ impl PartialEq for Start {
     }
 }
 
-/// What is to be sent: everything, or what changed.
+/// What a transaction holds: everything, or what changed.
 pub(super) struct Cut {
     /// It is everything.
     pub(super) snapshot: bool,
@@ -269,7 +269,7 @@ impl RegionView {
         self.entries.range((first, LEAST)..).take_while(|((at, _), _)| *at <= last).map(held).collect()
     }
 
-    /// Remembers from where a node was brought into step, and by what.
+    /// Remembers a content from which a node was brought into step, and the keys that it took.
     pub(super) fn learn(&mut self, digest: Digest, revision: u64, keys: Arc<[Key]>) {
         self.forget(&digest);
         self.learnt.push_back(Learnt { digest, revision, keys });
@@ -278,19 +278,19 @@ impl RegionView {
         }
     }
 
-    /// What was learnt of a place did not hold.
+    /// Forgets a content: what was learnt about it did not hold.
     pub(super) fn forget(&mut self, digest: &Digest) {
         self.learnt.retain(|learnt| learnt.digest != *digest);
     }
 
-    /// Where to start from for a content that is not in the log.
+    /// The start for a content that is not in the log, where it is remembered.
     pub(super) fn learnt(&self, digest: &Digest) -> Option<Start> {
         let Learnt { digest, revision, keys } = self.learnt.iter().find(|learnt| learnt.digest == *digest)?;
         let from = || Start::Differs { content: *digest, keys: Arc::clone(keys), revision: *revision };
         self.covers(*revision).then(from)
     }
 
-    /// What is lacked from a place on, each key once as it is now; none where that is not remembered.
+    /// What changed since a start, each key once as it is now; none where that is not remembered.
     pub(super) fn cut(&self, from: &Start, position: fleet::Position) -> Option<Cut> {
         let (differing, revision): (&[Key], u64) = match from {
             Start::Nothing => {

@@ -1,11 +1,11 @@
-//! What a node says of itself, cut down to what may be kept and shown: its word reaches the database, other replicas and
-//! people's terminals.
+//! Reduces what a node reports about itself to what may be kept and shown: it reaches the database, other replicas and
+//! terminals.
 //!
-//! Believes nothing. A place that could be none is left out, and text that could be read as something else is cleaned.
+//! Trusts nothing. A position that cannot be one is left out, and control characters in texts become spaces.
 
 use rr_contract::wire::fleet::{Position, Refusal, Status, Verdict};
 
-/// So many refusals are kept of one node; it tells of no more at once.
+/// How many refusals are kept of one node; it reports no more at once.
 pub(crate) const STANDING_MOST: usize = 500;
 const TEXT_MOST: usize = 512;
 const HASH: usize = 32;
@@ -16,7 +16,7 @@ pub(crate) fn text(said: &str, most: usize) -> String {
     said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
 }
 
-/// A place, if it can be one.
+/// A position, if it can be one.
 pub(super) fn position(said: Position) -> Option<Position> {
     let Position { lineage, revision, region, digest, count, audit } = &said;
     let is_one = lineage.len() == LINEAGE

@@ -1,7 +1,7 @@
-//! Whether what a write staged may be published, as far as the fleet has a say in it.
+//! The question whether what a write staged may be published, given what nodes hold and understand.
 //!
-//! The store asks between the staging and the first statement, with the head row held; who answers knows what regions
-//! hold and who is connected there. Without anybody to ask, everything is admitted.
+//! The store asks it between the staging and the first statement, with the head row held. The publisher answers it: it
+//! knows what regions hold and which nodes are connected. Where no answer is installed, everything is admitted.
 
 use futures_util::future::BoxFuture;
 use rr_contract::model::resource::Key;
@@ -10,14 +10,14 @@ use super::StoreError;
 use super::txn::Txn;
 use crate::payload::Payload;
 
-/// What the author of a write agreed to beforehand.
+/// What the author of a write agreed to in the request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Consent {
-    /// Some node cannot understand it.
+    /// That some nodes cannot understand it.
     pub(crate) partial: bool,
-    /// It takes much from a region's nodes.
+    /// That it takes much from the nodes of a region.
     pub(crate) mass_removal: bool,
-    /// It is ourselves, or a person's answer to what would stop others: nothing of this stops it.
+    /// To everything: the author is the control plane, or the write answers what would stop others.
     pub(crate) anything: bool,
 }
 

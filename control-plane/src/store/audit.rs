@@ -15,7 +15,7 @@ pub(crate) use super::entity::refused_attempt::Model as RefusedRow;
 /// How many rows of refused attempts are kept.
 const REFUSED_MOST: u64 = 100_000;
 
-/// Which entries are wanted.
+/// Selects audit entries.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AuditFilter {
     /// Only those that touch this organization.
@@ -31,7 +31,7 @@ pub(crate) struct AuditFilter {
     pub(crate) below: Option<i64>,
 }
 
-/// Newest first.
+/// Audit entries, newest first.
 pub(crate) async fn list(
     db: &impl Reader,
     filter: AuditFilter,
@@ -145,7 +145,7 @@ pub(crate) async fn add_refused(store: &Store, rows: Vec<RefusedRow>) -> Result<
         .await
 }
 
-/// Newest first, behind a row.
+/// Refused attempts, newest first, behind a row.
 pub(crate) async fn refused(
     db: &impl Reader,
     actor: Option<String>,

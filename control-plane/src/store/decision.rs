@@ -1,4 +1,4 @@
-//! What is known of nodes beside their own word, and what a person decided about them and their regions.
+//! What is noted of nodes besides their own reports, and what a person decided about them and their regions.
 //!
 //! Decisions are written with the revision that records them.
 
@@ -14,7 +14,7 @@ use super::entity::{crash, divergence, head, node, node_clash, region_state};
 use super::row::{Reader, row_of};
 use super::{Author, Head, Store, StoreError, Txn, installation};
 
-/// A node that stands where our history cannot have brought it.
+/// A diverged node: our history cannot have brought it to its position.
 #[derive(Debug, Clone)]
 pub(crate) struct Stray {
     pub(crate) node: String,
@@ -24,31 +24,31 @@ pub(crate) struct Stray {
     pub(crate) since: i64,
 }
 
-/// What is known of nodes beside their own word.
+/// What is noted of nodes besides their own reports.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// By node.
+    /// Diverged nodes, by node.
     pub(crate) strays: HashMap<String, Stray>,
-    /// The newest of each node, by node.
+    /// The newest crash of each node, by node.
     pub(crate) crashes: HashMap<String, crash::Model>,
-    /// By region.
+    /// States of regions, by region.
     pub(crate) regions: HashMap<String, region_state::Model>,
-    /// Those that another process claimed to be lately, by node.
+    /// Recent clashes of two processes, by node.
     pub(crate) clashes: HashMap<String, node_clash::Model>,
 }
 
-/// How long it is shown that another process came as a node: one that is not let in comes again sooner.
+/// How long a clash is shown: a process that is not let in comes again sooner.
 const CLASH_SHOWN: i64 = 120_000_000;
 
 impl Notes {
-    /// Whether nothing is in them that somebody has to look at.
+    /// Whether they hold nothing that a person has to look at.
     pub(crate) fn is_quiet(&self) -> bool {
         let held = self.regions.values().any(|state| state.held_revision.is_some());
         self.strays.is_empty() && self.crashes.is_empty() && !held
     }
 }
 
-/// All of it: there is little. `now` in microseconds since 1970.
+/// All notes: there are few. `now` in microseconds since 1970.
 pub(crate) async fn notes(db: &impl Reader, now: i64) -> Result<Notes, StoreError> {
     let strays = divergence::Entity::find().all(db.conn()).await;
     let crashes =
@@ -93,7 +93,7 @@ pub(crate) fn drain(txn: &mut Txn, node: String, drain: bool) {
     });
 }
 
-/// Our history goes on where a region's nodes stand, with this write.
+/// Notes with this write that our history goes on for the diverged nodes of a region.
 pub(crate) fn adopt(txn: &mut Txn, region: String, lineage: [u8; 16], revived: &[String]) {
     let revived = revived.join(" ");
     txn.also(move |txn| {
@@ -128,7 +128,7 @@ pub(crate) fn adopt(txn: &mut Txn, region: String, lineage: [u8; 16], revived: &
     });
 }
 
-/// What a region holds goes on, with this write. What nodes ended on there is tried once more.
+/// Releases, with this write, the revision that is held in a region. Nodes that crashed on it try it once more.
 pub(crate) fn release(txn: &mut Txn, state: region_state::Model) {
     txn.also(move |txn| {
         Box::pin(async move {
@@ -152,7 +152,7 @@ pub(crate) fn release(txn: &mut Txn, state: region_state::Model) {
     });
 }
 
-/// One region's state, as a write finds it.
+/// The state of one region.
 pub(crate) async fn region(db: &impl Reader, id: &str) -> Result<Option<region_state::Model>, StoreError> {
     region_state::Entity::find_by_id(id)
         .one(db.conn())
@@ -160,8 +160,7 @@ pub(crate) async fn region(db: &impl Reader, id: &str) -> Result<Option<region_s
         .map_err(StoreError::statement("read state of region"))
 }
 
-/// Until when, at the latest, some replica's word on its nodes holds, in microseconds since 1970; none where all
-/// have ended.
+/// The latest end of a lease of any replica, in microseconds since 1970; none where all have ended.
 pub(crate) async fn leased_until(store: &Store) -> Result<Option<i64>, StoreError> {
     let rows = node::Entity::find()
         .filter(node::Column::LeasedUntil.gt(store.now()))

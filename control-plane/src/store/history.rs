@@ -1,4 +1,4 @@
-//! What was published, revision by revision: for those who follow, for those who look back, and for the audit.
+//! What was published, revision by revision: for the publisher, for rollbacks and differences, and for the audit.
 
 use bytes::Bytes;
 use rr_contract::model::resource::Key;
@@ -14,7 +14,7 @@ use super::row::{Reader, is_text, key, number, row_of};
 use super::{Head, Store, StoreError};
 use crate::noun::Noun;
 
-/// A resource as it stands.
+/// A resource as it is published now.
 #[derive(Debug, Clone)]
 pub(crate) struct PublishedResource {
     pub(crate) key: Key,
@@ -30,14 +30,14 @@ pub(crate) struct PublishedChange {
     pub(crate) payload: Option<Bytes>,
 }
 
-/// What came after a revision.
+/// The changes after a revision.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct News {
-    /// In the order of revisions, whole revisions only.
+    /// Changes in the order of revisions, whole revisions only.
     pub(crate) changes: Vec<PublishedChange>,
-    /// How many removals each of them was agreed to take from one region, where any.
+    /// Revisions with agreed removals, and how many of one region each may take.
     pub(crate) removals: Vec<(u64, u64)>,
-    /// Up to here, with the head of the audit chain.
+    /// The newest revision that was read, with its head of the audit chain; none where nothing came.
     pub(crate) to: Option<(u64, [u8; 32])>,
 }
 
@@ -159,7 +159,7 @@ pub(crate) async fn removals(db: &impl Reader, after: u64, to: u64) -> Result<u6
     rows.into_iter().map(number).try_fold(0_u64, |sum, count| Ok(sum.saturating_add(count?)))
 }
 
-/// Newest first, below `before`.
+/// Revisions, newest first, below `before`.
 pub(crate) async fn revisions(
     db: &impl Reader,
     before: Option<u64>,
@@ -305,7 +305,7 @@ pub(crate) async fn at_revision(
     Ok(row.filter(|row| row.after.is_some()))
 }
 
-/// What became of one resource, newest first.
+/// The changes of one resource, newest first.
 pub(crate) async fn versions(
     db: &impl Reader,
     noun: Noun,

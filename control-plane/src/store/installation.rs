@@ -26,7 +26,7 @@ pub(crate) struct Head {
     pub(crate) authority: Option<[u8; 32]>,
 }
 
-/// As it is now.
+/// The head as it is now; none in an empty database.
 pub(crate) async fn head(db: &impl Reader) -> Result<Option<Head>, StoreError> {
     let row = head::Entity::find_by_id(1_i32)
         .limit(1)
@@ -37,7 +37,7 @@ pub(crate) async fn head(db: &impl Reader) -> Result<Option<Head>, StoreError> {
 }
 
 impl Store {
-    /// As it is now, asked of a connection that does not write: an error where it is behind what was acknowledged.
+    /// The head, read on a connection that does not write: an error where it is behind what was acknowledged.
     pub(crate) async fn newest(&self) -> Result<Head, StoreError> {
         let acknowledged = self.fence().acknowledged();
         let head = head(self).await?.ok_or(StoreError::Damaged("head"))?;
@@ -45,7 +45,7 @@ impl Store {
         Ok(head)
     }
 
-    /// As it is now; made when there is none, by whichever replica comes first.
+    /// The head; made where there is none, by whichever replica comes first.
     pub(crate) async fn installation(&self, entropy: &dyn Entropy) -> Result<Head, StoreError> {
         if let Some(head) = head(self).await? {
             return Ok(head);

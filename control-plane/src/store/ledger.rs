@@ -1,4 +1,4 @@
-//! What all replicas know together of nodes: who holds whose stream, on what nodes ended, who stands elsewhere.
+//! What all replicas know together of nodes: leases on streams, crashes, regions that are held, divergences, clashes.
 //!
 //! The database is all that replicas share. What follows from any of it is decided where nodes are served.
 
@@ -35,7 +35,7 @@ pub(crate) struct Leased {
     pub(crate) seen_at: i64,
 }
 
-/// A region, as far as it is not simply followed.
+/// What was decided about a region, where its nodes are not simply brought to the newest revision.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RegionState {
     pub(crate) held: Option<HeldRevision>,
@@ -69,7 +69,7 @@ impl Adopted {
     }
 }
 
-/// A node ended on a place.
+/// A node crashed on a content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Crash {
     pub(crate) node: NodeId,
@@ -79,7 +79,7 @@ pub(crate) struct Crash {
     pub(crate) revision: u64,
 }
 
-/// A node stands where our history cannot have brought it.
+/// A node reports a position to which our history cannot have brought it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Divergence {
     pub(crate) node: NodeId,
@@ -89,11 +89,11 @@ pub(crate) struct Divergence {
     pub(crate) why: String,
 }
 
-/// What is said of one that only is ahead.
+/// The reason of a divergence where the node is only ahead.
 pub(crate) const AHEAD: &str = "ahead of this history";
 
 impl Divergence {
-    /// It is in another history, not only ahead in ours.
+    /// Whether it is of another history, and not only ahead in ours.
     pub(crate) fn elsewhere(&self) -> bool {
         self.why != AHEAD
     }

@@ -12,7 +12,7 @@ use super::{Store, StoreError, Txn};
 
 pub(crate) use super::entity::notification::Model as NotificationRow;
 
-/// Writes those that are not there yet; answers whether any was not.
+/// Writes the notifications that are not stored yet; answers whether there was any.
 pub(crate) async fn add(store: &Store, rows: Vec<Model>) -> Result<bool, StoreError> {
     if rows.is_empty() {
         return Ok(false);
@@ -20,7 +20,7 @@ pub(crate) async fn add(store: &Store, rows: Vec<Model>) -> Result<bool, StoreEr
     store.note(move |txn| Box::pin(async move { Ok(insert(txn, &rows).await? > 0) })).await
 }
 
-/// The same, within a transaction; answers how many were not there.
+/// The same within a transaction; answers how many there were.
 pub(crate) async fn insert(txn: &Txn, rows: &[Model]) -> Result<u64, StoreError> {
     let mut added = 0;
     for rows in rows.chunks(500) {
@@ -34,7 +34,7 @@ pub(crate) async fn insert(txn: &Txn, rows: &[Model]) -> Result<u64, StoreError>
     Ok(added)
 }
 
-/// Writes one with a write, if that is not undone.
+/// Writes a notification together with a write.
 pub(crate) fn along(txn: &mut Txn, row: Model) {
     txn.also(move |txn| {
         Box::pin(async move {
@@ -44,7 +44,7 @@ pub(crate) fn along(txn: &mut Txn, row: Model) {
     });
 }
 
-/// Newest first, of an organization or (empty) of the installation; behind a row.
+/// Notifications of an organization, or of the installation for an empty name, newest first, behind a row.
 pub(crate) async fn list(
     db: &impl Reader,
     org: &str,
@@ -72,7 +72,7 @@ pub(crate) async fn list(
         .map_err(StoreError::statement("list notifications"))
 }
 
-/// Oldest first, of an organization, that came after a time and id.
+/// Notifications of an organization after a time and id, oldest first.
 pub(crate) async fn after(
     db: &impl Reader,
     org: &str,
@@ -95,7 +95,7 @@ pub(crate) async fn after(
         .map_err(StoreError::statement("read notifications"))
 }
 
-/// One, by id.
+/// One notification, by id.
 pub(crate) async fn by_id(db: &impl Reader, org: &str, id: &str) -> Result<Option<Model>, StoreError> {
     Entity::find_by_id(id)
         .filter(Column::Org.eq(org))
@@ -104,7 +104,7 @@ pub(crate) async fn by_id(db: &impl Reader, org: &str, id: &str) -> Result<Optio
         .map_err(StoreError::statement("read notification"))
 }
 
-/// Marks them; answers how many were not marked.
+/// Marks notifications as read; answers how many were unread.
 pub(crate) async fn mark(store: &Store, org: String, ids: Vec<String>) -> Result<u64, StoreError> {
     store
         .note(move |txn| {

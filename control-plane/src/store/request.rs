@@ -12,7 +12,7 @@ use super::entity::{proxy_home, record_loss, request_record, telemetry_cursor};
 use super::row::Reader;
 use super::{StoreError, Txn};
 
-/// A batch on its way in.
+/// A batch of records as a node uploads it.
 #[derive(Debug)]
 pub(crate) struct Ingest {
     pub(crate) node: String,
@@ -32,31 +32,31 @@ pub(crate) struct RecordLoss {
     pub(crate) reason: String,
 }
 
-/// A batch that was looked at.
+/// The outcome of a batch, and the records of it that count.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) outcome: Ingested,
-    /// Those of its records that are about proxies which its region serves or served; none where it is not due.
+    /// The records about proxies that its region serves or served; none where the batch is not the next of its spool.
     pub(crate) accepted: Vec<request_record::Model>,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ingested {
     /// Its rows are stored.
     Stored {
-        /// Records in it.
+        /// How many records.
         stored: u64,
-        /// Records of it about what its region never served, or under an id that is taken.
+        /// How many records were not: of proxies that its region never served, or under an id that is in use.
         foreign: u64,
     },
-    /// It was taken before; the spool is taken up to here.
+    /// It was stored before; the spool is stored up to this sequence.
     Duplicate(u64),
-    /// The one with this number comes first.
+    /// The batch with this sequence is due first.
     Expected(u64),
 }
 
-/// Which records are wanted.
+/// Selects records.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestFilter {
     pub(crate) org: String,
@@ -65,14 +65,14 @@ pub(crate) struct RequestFilter {
     pub(crate) after: Option<i64>,
     /// Received before this time.
     pub(crate) before: Option<i64>,
-    /// Behind this one: its time and id.
+    /// Behind a record, given by its time and id.
     pub(crate) behind: Option<(i64, String)>,
 }
 
 /// How many rows of records one statement writes: below the number of values that it may bind.
 const ROWS: usize = 500;
 
-/// Takes a batch, and moves the cursor of its spool in the same transaction.
+/// Stores a batch, and moves the cursor of its spool in the same transaction.
 pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError> {
     let sequence = i64::try_from(batch.sequence).map_err(|_| StoreError::Damaged("telemetry cursor"))?;
     if !advance(txn, &batch, sequence).await? {
@@ -118,7 +118,7 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
     Ok(Taken { outcome: Ingested::Stored { stored, foreign: all - stored }, accepted })
 }
 
-/// Moves the cursor by exactly one. False: it stands elsewhere.
+/// Moves the cursor of a spool by exactly one. False where it is at another sequence.
 async fn advance(txn: &Txn, batch: &Ingest, sequence: i64) -> Result<bool, StoreError> {
     let failed = || StoreError::statement("move telemetry cursor");
     if sequence == 1 {
@@ -148,7 +148,7 @@ async fn advance(txn: &Txn, batch: &Ingest, sequence: i64) -> Result<bool, Store
     Ok(moved.rows_affected == 1)
 }
 
-/// Up to where a spool was taken; 0 when nothing was.
+/// The sequence up to which a spool is stored; 0 for none of it.
 pub(crate) async fn cursor(db: &impl Reader, node: &str, spool: &[u8]) -> Result<u64, StoreError> {
     let row = telemetry_cursor::Entity::find_by_id((node.to_owned(), spool.to_vec()))
         .one(db.conn())
@@ -174,7 +174,7 @@ async fn served(txn: &Txn, batch: &Ingest) -> Result<HashSet<(String, String)>, 
     Ok(served)
 }
 
-/// Newest first.
+/// Records, newest first.
 pub(crate) async fn list(
     db: &impl Reader,
     filter: RequestFilter,
@@ -208,7 +208,7 @@ pub(crate) async fn list(
         .map_err(StoreError::statement("list records"))
 }
 
-/// One, by id.
+/// One record, by id.
 pub(crate) async fn by_id(
     db: &impl Reader,
     org: &str,

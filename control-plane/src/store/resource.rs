@@ -40,7 +40,7 @@ pub(crate) enum Sort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Term {
     Name(Compare, String),
-    /// The name begins so.
+    /// The name begins with this.
     NamePrefix(String),
     Owner(Compare, String),
     CreatedAt(Compare, i64),
@@ -60,7 +60,7 @@ pub(crate) enum Compare {
     GreaterOrEqual,
 }
 
-/// What a list call asks for.
+/// The arguments of a list call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
     pub(crate) org: String,
@@ -75,7 +75,7 @@ pub(crate) struct Query {
 }
 
 impl Model {
-    /// What a list sorted so is continued behind.
+    /// The value behind which a list with this order is continued.
     pub(crate) fn sort_key(&self, sort: Sort) -> String {
         match sort {
             Sort::Name => self.name.clone(),
@@ -85,7 +85,7 @@ impl Model {
     }
 }
 
-/// By name or id.
+/// A resource, by name or id.
 pub(crate) async fn find(
     db: &impl Reader,
     noun: Noun,
@@ -105,7 +105,7 @@ pub(crate) async fn find(
         .map_err(StoreError::statement("read resource"))
 }
 
-/// By id, wherever it belongs.
+/// A resource, by id, of whatever organization.
 pub(crate) async fn by_id(db: &impl Reader, noun: Noun, id: &str) -> Result<Option<Model>, StoreError> {
     if !is_text(id) {
         return Ok(None);
@@ -116,7 +116,7 @@ pub(crate) async fn by_id(db: &impl Reader, noun: Noun, id: &str) -> Result<Opti
         .map_err(StoreError::statement("read resource"))
 }
 
-/// By name or id, with its document.
+/// A resource with its document, by name or id.
 pub(crate) async fn read<R: Resource>(
     db: &impl Reader,
     org: &str,
@@ -155,7 +155,7 @@ pub(crate) async fn with_documents<R: Resource>(
         .collect()
 }
 
-/// What was kept under each hash.
+/// The bytes that are stored under each hash.
 pub(crate) async fn blobs(
     db: &impl Reader,
     mut hashes: Vec<Vec<u8>>,
@@ -174,7 +174,7 @@ pub(crate) async fn blobs(
     Ok(found)
 }
 
-/// Those of a noun with these names or ids, in one organization.
+/// The resources of a noun with these names or ids, in one organization.
 pub(crate) async fn find_all(
     db: &impl Reader,
     noun: Noun,
@@ -210,7 +210,7 @@ pub(crate) async fn all(db: &impl Reader, noun: Noun, org: &str) -> Result<Vec<M
         .map_err(StoreError::statement("read resources"))
 }
 
-/// A page.
+/// A page of a list.
 pub(crate) async fn list(db: &impl Reader, noun: Noun, query: Query) -> Result<Vec<Model>, StoreError> {
     let mut select =
         Entity::find().filter(Column::Kind.eq(noun.row())).filter(Column::Org.eq(query.org.as_str()));
@@ -285,8 +285,8 @@ struct User {
 
 const USERS: &str = r#"SELECT "r"."org" AS "org", "b"."payload" AS "payload" FROM "link" "l" JOIN "resource" "r" ON "r"."kind" = "l"."kind" AND "r"."id" = "l"."id" JOIN "blob" "b" ON "b"."hash" = "r"."doc" WHERE "l"."to_kind" = $1 AND "l"."to_id" = $2 AND "l"."part" = $3 AND "l"."kind" = $4 ORDER BY "r"."id""#;
 
-/// What of one noun names a resource as one part, whichever organizations it is of, with its document: one statement
-/// however many there are.
+/// The resources of one noun that refer to a resource as one part, of all organizations, with their documents: one
+/// statement however many there are.
 pub(crate) async fn users_as<R: Resource>(
     db: &impl Reader,
     part: Part,
@@ -307,7 +307,7 @@ pub(crate) async fn users_as<R: Resource>(
         .collect()
 }
 
-/// Whatever names a resource, and as what.
+/// All references to a resource: as which part, and by what.
 pub(crate) async fn users(
     db: &impl Reader,
     noun: Noun,

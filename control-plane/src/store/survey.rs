@@ -1,4 +1,4 @@
-//! What jobs look through: every credential, and nodes by when they were last seen. A page at a time, by id.
+//! Queries of jobs: all credentials, and nodes by when they were last seen. A page at a time, by id.
 
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
@@ -7,7 +7,7 @@ use super::entity::{node, resource};
 use super::row::Reader;
 use crate::noun::Noun;
 
-/// Those of a noun that nodes are sent, wherever they belong, behind an id.
+/// The resources of a noun that nodes are sent, of all organizations, behind an id.
 pub(crate) async fn published(
     db: &impl Reader,
     noun: Noun,
@@ -39,7 +39,7 @@ pub(crate) async fn seen_since(db: &impl Reader, region: &str, from: i64) -> Res
         .map_err(StoreError::statement("read nodes"))
 }
 
-/// When the last word of any node of a region was, of those before a time.
+/// When a node of a region was last seen before a time.
 pub(crate) async fn last_word(
     db: &impl Reader,
     region: &str,
