@@ -1,7 +1,7 @@
-//! What known actors tried and were refused, gathered by actor, call and minute, and written every few seconds.
+//! Refused attempts of known actors, counted by actor, call and minute, and written every few seconds.
 //!
-//! Bounded: beyond some thousand different ones between two writes, more are not told apart but dropped. Attempts
-//! of nobody known are counted by the metrics alone.
+//! Bounded: beyond some thousand different ones between two writes, further ones are dropped. Attempts of unknown
+//! callers are counted only by the metrics.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

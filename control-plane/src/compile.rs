@@ -1,5 +1,5 @@
-//! From documents to what nodes are sent, parsed by the contract's code before it is stored: a node never finds fault
-//! with what this accepts.
+//! From documents to the payloads that nodes are sent, parsed by the contract's code before they are stored: a node of
+//! the same version accepts every payload that this accepts.
 //!
 //! Knows no database. A credential's secret is given beside its document, which holds none.
 
@@ -101,7 +101,7 @@ fn credential(
             };
             Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind) })
         }
-        None => return Err(Invalid::field("usage", "is neither caller nor upstream")),
+        None => return Err(Invalid::field("usage", "is missing: set `caller` or `upstream`")),
     };
     Ok(fleet::CredentialResource {
         name: wire.name.clone(),
@@ -133,7 +133,7 @@ fn caller_credential(
         wire::CallerKind::Basic | wire::CallerKind::Jwt => {
             return Err(Invalid::field(
                 "caller.kind",
-                "needs a value of the caller's own, which this version takes none in: use API_KEY, BEARER or JWT_VERIFY",
+                "needs a secret that the caller chose, which this version does not take: use API_KEY, BEARER or JWT_VERIFY",
             ));
         }
         wire::CallerKind::Unspecified => {

@@ -92,9 +92,9 @@ pub(crate) enum Refusal {
     Rate(Duration),
     #[error("too many streams are open: try again later")]
     Streams,
-    #[error("the call took longer than it may")]
+    #[error("the call took longer than allowed")]
     Deadline,
-    #[error("more is being sent at once than can be held: try again later")]
+    #[error("too much is being sent at once: try again later")]
     Room,
 }
 

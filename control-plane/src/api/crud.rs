@@ -1,6 +1,6 @@
 //! The five calls that nouns of an organization have in common, written once.
 //!
-//! What a noun does otherwise it says in its own file, between the braces.
+//! The arguments of the macro are the differences between nouns.
 
 /// What a removal call asks for: all of them have the same fields.
 macro_rules! removal {

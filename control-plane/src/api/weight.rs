@@ -1,7 +1,8 @@
-//! What a message takes in memory once it is decoded, told before that is done: an element of two bytes can become one
-//! of hundreds.
+//! The memory that a message takes once it is decoded, estimated before: an element of two bytes can become one of
+//! hundreds.
 //!
-//! Knows the schemas and no handler. What is no message is let through, for the decoder says so better.
+//! Knows the schemas and no handler. Bytes that are not a message pass, because the decoder refuses them with a better
+//! text.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -28,7 +29,7 @@ const DEEP: usize = 100;
 
 /// A message would take more than its call may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("has too many parts for one message: send it in several")]
+#[error("has too many elements for one message: send it in several")]
 pub(super) struct TooHeavy;
 
 /// What is left of what one message may take.
@@ -147,7 +148,7 @@ fn element(schema: &Schema, kind: &Kind) -> usize {
 
 /// All fields of a message side by side, and of each choice the largest.
 fn size<'a>(schema: &'a Schema, name: &'a str, around: &mut Vec<&'a str>) -> usize {
-    // One that holds itself holds it elsewhere.
+    // A message that contains itself holds it behind a pointer.
     if around.contains(&name) {
         return HANDLE;
     }
@@ -181,7 +182,7 @@ pub(super) struct Weighed {
     held: BytesMut,
     /// There is room for the message that comes.
     has_room: bool,
-    /// What follows is refused by whoever reads it: it is too long, or not framed as it should be.
+    /// The rest is passed on for the reader to refuse: it is too long, or not framed correctly.
     is_through: bool,
 }
 
@@ -255,7 +256,7 @@ impl http_body::Body for Weighed {
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                // What is cut off is told to whoever reads it.
+                // The reader refuses an incomplete message.
                 None if !self.held.is_empty() => self.is_through = true,
                 None => return Poll::Ready(None),
             }

@@ -43,7 +43,10 @@ impl Services {
         if strays.is_empty() {
             return Err(ServiceError::Refused {
                 reason: Reason::NotDiverged,
-                text: format!("no node of region {:?} stands in another history", region.row.name),
+                text: format!(
+                    "no node of region {:?} is diverged: there is nothing to adopt",
+                    region.row.name
+                ),
                 preconditions: Vec::new(),
             });
         }
@@ -55,8 +58,7 @@ impl Services {
         if !request.expected_plan.is_empty() && request.expected_plan != plan {
             return Err(ServiceError::Conflict {
                 reason: Reason::Changed,
-                text: "what an adopt would do is not what was listed before: look at it again with `dry_run`"
-                    .to_owned(),
+                text: "the plan is out of date: request it again with `dry_run`".to_owned(),
             });
         }
         let mut answer = fleet::AdoptRevisionResponse {
@@ -132,7 +134,7 @@ impl Services {
     /// Ids of the caller credentials that are named: by id, or as organization and name.
     async fn revived(&self, named: &[String]) -> Result<Vec<String>, ServiceError> {
         if named.len() > REVIVED_MOST {
-            return Err(ServiceError::field("revive", format!("are more than {REVIVED_MOST}")));
+            return Err(ServiceError::field("revive", format!("must be at most {REVIVED_MOST}")));
         }
         let mut ids = Vec::with_capacity(named.len());
         for (at, reference) in named.iter().enumerate() {
@@ -145,14 +147,14 @@ impl Services {
                 None => store::resource::by_id(&self.store, Noun::Credential, reference).await?,
             };
             let Some(row) = row else {
-                let reason = "is no credential that this database has: write its id, or `organization/name`";
+                let reason = "names no credential: write an id, or `organization/name`";
                 return Err(ServiceError::field(field, reason));
             };
             let found: Stored<wire::Credential> = store::resource::with_document(&self.store, row).await?;
             if !matches!(found.document.usage, Some(Usage::Caller(_))) {
                 return Err(ServiceError::field(
                     field,
-                    "is no caller credential: only those are revoked on nodes",
+                    "names an upstream credential: only caller credentials can be revived",
                 ));
             }
             ids.push(found.row.id);
@@ -234,7 +236,7 @@ impl Services {
     }
 }
 
-/// Ends a credential that nodes saw revoked: other nodes did not, and those that join later will not have.
+/// Expires a credential that some nodes saw revoked: other nodes, and nodes that join later, did not see that.
 async fn end(txn: &mut Txn, key: &Key) -> Result<(), ServiceError> {
     let at = key.to_wire();
     let found = store::resource::find(txn, Noun::Credential, &at.org, &at.id).await?;

@@ -11,7 +11,7 @@ use crate::document::Resource;
 use crate::noun::Noun;
 use crate::store::{self, Reader, StoreError, resource_row};
 
-/// What there is, as far as a write has to know it.
+/// The resources that a write refers to, by name and by id.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     org: String,
@@ -23,7 +23,7 @@ pub(super) struct Directory {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) name: String,
-    /// None for what is only about to be made.
+    /// None for a resource that is not stored yet.
     pub(super) row: Option<resource_row::Model>,
     /// Of credentials and regions: others are not looked into.
     document: Option<Document>,
@@ -94,7 +94,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes known what is about to be made, or about to be otherwise.
+    /// Adds a resource that the write creates or changes.
     pub(super) fn announce(&mut self, noun: Noun, id: &str, name: &str, document: Option<Document>) {
         self.names.insert((noun, name.to_owned()), id.to_owned());
         let row = self.rows.remove(&(noun, id.to_owned())).and_then(|known| known.row);
@@ -102,7 +102,7 @@ impl Directory {
         self.rows.insert((noun, id.to_owned()), known);
     }
 
-    /// Takes back what is about to go.
+    /// Removes a resource that the write removes.
     pub(super) fn forget(&mut self, noun: Noun, id: &str) {
         if let Some(known) = self.rows.remove(&(noun, id.to_owned())) {
             self.names.remove(&(noun, known.name));
@@ -141,7 +141,7 @@ impl Directory {
         self.rows.iter().filter(move |((of, _), _)| *of == noun).filter_map(|(_, known)| known.row.as_ref())
     }
 
-    /// Turns every name in a resource into an id, and notes those that name nothing.
+    /// Turns every name in a resource into an id, and adds those that were not found to the faults.
     pub(super) fn resolve<R: Resource>(&self, resource: &mut R, prefix: &str, faults: &mut Violations) {
         let hidden = |noun, id: &str| {
             // A region that is dedicated to another organization is none.
@@ -159,7 +159,10 @@ impl Directory {
                     if link.to.is_empty() {
                         faults.add(field, "is missing");
                     } else {
-                        faults.add(field, format!("no {} {:?}", link.noun.title(), link.to));
+                        faults.add(
+                            field,
+                            format!("names {} {:?}, which was not found", link.noun.title(), link.to),
+                        );
                     }
                     *link.to = stand_in(link.noun, link.to);
                 }

@@ -1,4 +1,4 @@
-//! Who runs which version of one resource, and why not the published one; and what callers get because of that.
+//! The version of one resource that each node runs, why that is not the published one, and what callers get instead.
 
 mod harm;
 
@@ -29,7 +29,7 @@ struct Asked<'a> {
     since: Option<pbjson_types::Timestamp>,
     /// What may do harm where it is refused, with what that belongs to.
     bears: BTreeMap<Key, Option<Key>>,
-    /// Those that may be harmed.
+    /// Proxies that may be affected.
     proxies: HashMap<Key, Arc<Proxy>>,
     notes: Notes,
 }
@@ -51,7 +51,7 @@ impl Services {
     ) -> Result<fleet::ExplainResourceResponse, ServiceError> {
         let noun = [Noun::Org].into_iter().chain(Noun::CONFIGURATION).find(|noun| noun.text() == kind);
         let noun = noun.ok_or_else(|| {
-            ServiceError::field("kind", "is none of org, target, credential, proxy, rule, filter and meter")
+            ServiceError::field("kind", "must be org, target, credential, proxy, rule, filter or meter")
         })?;
         let missing = || ServiceError::NotFound { noun: noun.title(), name: reference.to_owned() };
         let row = match noun {
@@ -246,16 +246,21 @@ fn why(noun: Noun, answer: &fleet::ExplainResourceResponse, off: Option<Off>) ->
     let mut words = match off {
         None => first,
         Some(Off::Inactive) => {
-            format!("callers of proxy {:?} get 403 proxy-inactive: it is switched off; {first}", answer.name)
+            format!(
+                "callers of proxy {:?} get 403 proxy-inactive because it is not active; {first}",
+                answer.name
+            )
         }
         Some(Off::Suspended) => {
             format!(
-                "{first}; where it is open, callers get 402 billing-suspended: the organization is suspended"
+                "{first}; where it is open, callers get 402 billing-suspended because the organization is suspended"
             )
         }
     };
     if let Some(node) = answer.regions.iter().find_map(|region| region.untold.first()) {
-        words.push_str(&format!("; {node} refuses more than it tells of, so that more may be closed there"));
+        words.push_str(&format!(
+            "; {node} refuses more resources than it reports, so more proxies may be closed there"
+        ));
     }
     if let Some(node) = answer.regions.iter().find_map(|region| region.clashes.first()) {
         words.push_str(&format!("; another process claims to be {node}: `rrctl node why {node}`"));
@@ -266,10 +271,10 @@ fn why(noun: Noun, answer: &fleet::ExplainResourceResponse, off: Option<Off>) ->
 fn first(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
     let what = format!("{} {:?}", noun.title(), answer.name);
     if answer.hash.is_empty() {
-        return format!("{what} is not published: nodes are sent nothing of it");
+        return format!("{what} is not published, so no node receives it");
     }
     if answer.regions.is_empty() {
-        return format!("no proxy uses {what}, so no node is sent it");
+        return format!("no proxy uses {what}, so no node receives it");
     }
     if let Some(harm) = harm::sentence(noun, answer) {
         return harm;
@@ -284,7 +289,7 @@ fn first(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
         return format!("{count} of {connected} connected nodes refuse {what} ({why}) and {runs}{closed}");
     }
     if connected == 0 {
-        return format!("no node of the regions that are sent {what} is connected");
+        return format!("no node is connected in the regions that receive {what}");
     }
     let behind: usize = answer.regions.iter().map(|region| region.behind.len()).sum();
     if behind > 0 {

@@ -148,7 +148,7 @@ impl Services {
         Ok(states)
     }
 
-    /// The regions that a caller operates: all, or the one that is named.
+    /// The regions that a caller operates: all of them, or the one that the request names.
     pub(super) async fn operated(
         &self,
         principal: &Principal,
@@ -177,7 +177,7 @@ impl Services {
         principal: &Principal,
         id: &str,
     ) -> Result<(node_row::Model, Stored<Region>), ServiceError> {
-        // Who operates no region is told so, whether there is such a node or not.
+        // A caller that operates no region gets the same answer whether the node exists or not.
         let operates_some = principal.operator
             || !principal.regions.is_empty()
             || principal.orgs.iter().any(|(_, role)| *role >= Role::Admin);

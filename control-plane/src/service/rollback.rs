@@ -34,7 +34,9 @@ impl Services {
         }
         reached("revision", request.revision, head.revision, head.floor)?;
         if !at.caller.principal.resources.is_empty() {
-            return Err(ServiceError::Call("a whole organization"));
+            return Err(ServiceError::Call(
+                "rolling back an organization, because it is limited to some resources",
+            ));
         }
         let author = at.author().rehearsing(request.dry_run);
         let written = self
@@ -92,7 +94,10 @@ async fn rollback(
             .collect();
         return Err(ServiceError::Refused {
             reason: Reason::NotRestorable,
-            text: format!("cannot come back: {}; `allow_partial` leaves these out", listed.join(", ")),
+            text: format!(
+                "these cannot be restored: {}; set `allow_partial` to leave them out",
+                listed.join(", ")
+            ),
             preconditions: Vec::new(),
         });
     }
@@ -113,7 +118,10 @@ async fn rollback(
     if let Some((noun, id)) = kept_for.first() {
         return Err(ServiceError::Refused {
             reason: Reason::InUse,
-            text: format!("{} {id} uses what would go; change it first", noun.title()),
+            text: format!(
+                "{} {id} uses a resource that the rollback would remove: change it first",
+                noun.title()
+            ),
             preconditions: Vec::new(),
         });
     }
@@ -237,7 +245,7 @@ impl Back {
     fn restore(&mut self, directory: &Directory, span: &Span, mut document: Document) {
         if let Some(document::Resource::Credential(credential)) = &mut document.resource {
             let Some(current) = directory.credential(&span.id) else {
-                self.leave_out(span.noun, &span.id, &span.name, "a credential that was deleted stays so");
+                self.leave_out(span.noun, &span.id, &span.name, "a deleted credential cannot be restored");
                 return;
             };
             credential.version = current.version;
@@ -251,7 +259,7 @@ impl Back {
         // Its name may be another's by now.
         let taken = directory.id_of(span.noun, &span.name).is_some_and(|id| id != span.id);
         if taken {
-            self.leave_out(span.noun, &span.id, &span.name, "its name is another's by now");
+            self.leave_out(span.noun, &span.id, &span.name, "its name is now used by another resource");
             return;
         }
         self.restored.push(Restored {
@@ -316,7 +324,7 @@ fn dangles(
         .find(|link| {
             directory.get(link.noun, link.to).is_none() || gone.contains(&(link.noun, link.to.clone()))
         })
-        .map(|link| format!("{} {} is not there any more", link.noun.title(), link.to)));
+        .map(|link| format!("{} {} no longer exists", link.noun.title(), link.to)));
     if missing.is_some() {
         return missing;
     }

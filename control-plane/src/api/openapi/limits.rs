@@ -16,7 +16,7 @@ const TABLE: &[(&str, &str, Make)] = &[
         || json!({"maxLength": 200, "pattern": r"^[^\u0000-\u001F\u007F-\u009F]*$", "examples": ["Payments"]}),
     ),
     ("*", "page_token", || json!({"pattern": "^[A-Za-z0-9_-]*$"})),
-    // How many may be asked for is no bound here: whoever makes organizations gets a grant for each.
+    // No bound on how many are shown: a token gets a grant for each organization that it creates.
     ("Token", "grants", || json!({"minItems": 1})),
     ("Token", "name", || json!({"maxLength": 63, "examples": ["ci"]})),
     (

@@ -147,7 +147,7 @@ fn packed(details: &[Value]) -> Option<pb::Status> {
     })
 }
 
-/// A detail in its JSON form; one that we never send is left out.
+/// A detail in its JSON form; types that the control plane never sends are left out.
 fn detail(type_url: &str, value: &[u8]) -> Option<Value> {
     fn json_of<M: prost::Message + Default + serde::Serialize>(value: &[u8]) -> Option<Value> {
         serde_json::to_value(M::decode(value).ok()?).ok()

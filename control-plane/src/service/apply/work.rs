@@ -104,7 +104,7 @@ impl Work<'_> {
                     self.faults.add(
                         format!("{prefix}.version"),
                         format!(
-                            "is {said} where the credential is at version {}: seal for the next",
+                            "is {said}, but the credential is at version {}: seal the secret for the version after that",
                             current.version
                         ),
                     );
@@ -120,7 +120,7 @@ impl Work<'_> {
             (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {}
             _ => self.faults.add(
                 format!("{prefix}.usage"),
-                "is of another kind than the credential has: make another credential, and delete this one",
+                "differs in kind from the existing credential: create another credential and delete this one",
             ),
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Work<'_> {
         if let Some(row) = &before
             && !self.secrets.rows.contains_key(&id)
         {
-            // In a copy: whoever checks the set resolves it himself, and tells what it was called.
+            // In a copy: the check of the set resolves names itself, and its faults quote them as they were sent.
             let (mut resolved, mut missing) = (resource.clone(), Violations::default());
             directory.resolve(&mut resolved, &prefix, &mut missing);
             if missing.is_empty() && crate::document::encode(&kept(resolved).wrap()).0 == *row.doc {
@@ -207,7 +207,7 @@ impl Work<'_> {
     ) -> Result<(), ServiceError> {
         std::mem::take(&mut self.faults).finish(|| Some(()))?;
         if let Some(spent) = store::secret::spent(txn, &self.secrets.fresh).await?.pop() {
-            return Err(ServiceError::AlreadyThere { noun: "credential", name: spent });
+            return Err(ServiceError::IdSpent(spent));
         }
         for (id, row) in &self.secrets.rows {
             known_regions(txn, &format!("credentials[{id}].upstream.sealed"), &self.org.id, Some(row))
