@@ -71,7 +71,7 @@ impl Attempts {
         }
     }
 
-    /// Writes what was gathered.
+    /// Writes the counted attempts.
     pub(crate) async fn flush(&self) {
         let gathered = std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner));
         if gathered.is_empty() {

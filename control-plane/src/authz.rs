@@ -1,4 +1,4 @@
-//! Permissions: one table of every call of the management port, with what it takes of its caller.
+//! Permissions: one table of every call of the management port, with the role that it takes.
 //!
 //! Reads nothing and knows no request; `api/caller.rs` asks it before anything else happens.
 //! A test fails when a call of the schemas is missing here.
@@ -35,7 +35,7 @@ pub(crate) enum Least {
     Operator,
 }
 
-/// What a call takes of its caller: one row of the table.
+/// The role that a call takes, and at which level: one row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Permission {
     /// As `ProxyService.CreateProxy`.
@@ -62,7 +62,7 @@ table! {
 
     CREATE_ORG = "OrgService.CreateOrg", Installation, Operator;
     GET_ORG = "OrgService.GetOrg", Org, InOrgOrOperator(Viewer);
-    // Lists what the caller may see.
+    // The service lists the organizations that the caller may see.
     LIST_ORGS = "OrgService.ListOrgs", Own, Anybody;
     // The service tells which fields only an operator may change.
     UPDATE_ORG = "OrgService.UpdateOrg", Org, InOrgOrOperator(Admin);
@@ -167,7 +167,7 @@ table! {
     LIST_REQUESTS = "RequestService.ListRequests", Org, InOrg(Viewer);
     GET_REQUEST = "RequestService.GetRequest", Org, InOrg(Viewer);
 
-    // The service compares what is granted with what the maker has.
+    // The service compares the granted roles with those of the maker.
     CREATE_TOKEN = "TokenService.CreateToken", Own, AnybodyOrBootstrap;
     // The service shows a caller the tokens that it may see.
     GET_TOKEN = "TokenService.GetToken", Own, Anybody;
@@ -183,7 +183,7 @@ pub(crate) struct Principal {
     pub(crate) token: String,
     /// User id; empty for a service.
     pub(crate) user: String,
-    /// What the user or the token is called.
+    /// The name of the user or the token.
     pub(crate) name: String,
     /// It is the first token of the installation, good for one call.
     pub(crate) bootstrap: bool,
@@ -200,7 +200,7 @@ pub(crate) struct Principal {
     pub(crate) expires_at: Option<i64>,
     /// Where the call came from.
     pub(crate) address: String,
-    /// What the calling program says of itself.
+    /// The user agent of the calling program.
     pub(crate) user_agent: String,
 }
 

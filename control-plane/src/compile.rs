@@ -12,7 +12,7 @@ use rr_contract::wire::management::{self as wire, Document, document};
 use crate::noun::Noun;
 use crate::store::secret_row;
 
-/// The payload of a document, or none for what nodes are not sent.
+/// The payload of a document; none for a resource that nodes are not sent.
 pub(crate) fn payload(
     document: &Document,
     secret: Option<&secret_row::Model>,
@@ -50,7 +50,7 @@ pub(crate) fn payload(
     }
 }
 
-/// Default of a scope, said only where it is not what unset means: nodes that know none take it so.
+/// The default effect, unset where it equals the meaning of unset: nodes that do not know the field take it so.
 fn said(effect: i32) -> i32 {
     if effect == i32::from(fleet::Effect::Allow) { 0 } else { effect }
 }

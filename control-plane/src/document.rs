@@ -98,7 +98,7 @@ pub(crate) struct Link<'a> {
 pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync + 'static {
     const NOUN: Noun;
 
-    /// What an update can change.
+    /// The fields that an update can change.
     const MASK: &'static [MaskPath<Self>];
 
     fn fields(&mut self) -> Fields<'_>;

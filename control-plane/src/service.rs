@@ -62,7 +62,7 @@ pub(crate) use resource::ListRequest;
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     pub(crate) permission: Permission,
-    /// What the request agrees to beforehand.
+    /// The consent that the request gives beforehand.
     pub(crate) consent: Consent,
 }
 

@@ -1,4 +1,4 @@
-//! Throttle rails of the management port: how often, how long, how much and how many at once.
+//! Limits of the management port: how often, how long, how much and how many at once.
 //!
 //! The same for gRPC and REST, and in front of both: nothing here knows a message or the store. What a
 //! listener bounds for all ports is in `runtime::patience`.
@@ -92,9 +92,9 @@ pub(crate) enum Refusal {
     Rate(Duration),
     #[error("too many streams are open: try again later")]
     Streams,
-    #[error("the call took longer than allowed")]
+    #[error("the call exceeded its deadline")]
     Deadline,
-    #[error("too much is being sent at once: try again later")]
+    #[error("too much data is being received at once: try again later")]
     Room,
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
-/// Who calls, as far as that can be told without the store.
+/// The caller, as far as headers and address tell.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Presented {
     token: Option<[u8; 32]>,
@@ -116,13 +116,13 @@ impl Presented {
         Self { token, address: address.map(network) }
     }
 
-    /// Where he comes from.
+    /// The network of the caller's address.
     pub(crate) fn network(&self) -> String {
         self.address.map_or_else(String::new, |address| address.to_string())
     }
 }
 
-/// Whoever has one address of version 6 has all of its /64.
+/// A holder of one IPv6 address has all of its /64.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -159,13 +159,13 @@ impl Throttle {
         }
     }
 
-    /// Counts a call of somebody. A token counts for itself once it was let in; until then its address does.
+    /// Counts a call. A token has its own count once it was authenticated; until then its address counts.
     pub(crate) fn enter(&self, who: &Presented, now: Instant) -> Result<(), Refusal> {
         let known = who.token.and_then(|token| self.tokens.take_known(&token, now));
         known.unwrap_or_else(|| self.strangers.take(who.address, now)).map_err(Refusal::Rate)
     }
 
-    /// Authentication let a caller in, or did not.
+    /// Notes whether a caller was authenticated.
     pub(crate) fn judged(&self, who: &Presented, good: bool, now: Instant) {
         match who.token {
             Some(token) if good => self.tokens.know(token, now),
@@ -174,7 +174,7 @@ impl Throttle {
         }
     }
 
-    /// A place for a call of somebody that may stay open.
+    /// A place for a call that may stay open.
     pub(crate) fn place(&self, class: Class, caller: &str) -> Result<Option<Portion>, Refusal> {
         let places = match class {
             Class::Ordinary | Class::Large => return Ok(None),
@@ -186,7 +186,7 @@ impl Throttle {
         Ok(Some(place))
     }
 
-    /// What a call of somebody will hold of what he sends.
+    /// The memory that a call will hold of what its caller sends.
     pub(crate) fn portion(&self, caller: &str) -> Portion {
         self.bytes.portion(caller)
     }

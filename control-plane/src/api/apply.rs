@@ -24,7 +24,7 @@ impl wire::apply_service_server::ApplyService for Api {
                 _ => {
                     return Err(ServiceError::field(
                         "part",
-                        "must be the header: it is the first message of the stream",
+                        "must be the header in the first message of the stream",
                     ));
                 }
             };

@@ -15,7 +15,7 @@ use super::{Api, status};
 use crate::authz;
 use crate::service::{Caller, NodeQuery, PageRequest, ServiceError};
 
-/// How long a watch gathers what nodes say.
+/// How long a watch gathers reports of nodes.
 const GATHER: Duration = Duration::from_secs(1);
 /// How often it reads again without a local change, for the nodes of other replicas.
 const LOOK: Duration = Duration::from_secs(5);
@@ -236,7 +236,7 @@ impl Watch {
     }
 }
 
-/// Without what changes all the time.
+/// Without the fields that change all the time.
 fn lasting(node: &wire::Node) -> wire::Node {
     wire::Node { last_seen_at: None, spool_bytes: 0, ..node.clone() }
 }

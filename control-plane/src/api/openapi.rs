@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document of the REST API, made of the schemas: what they say and their comments.
+//! The OpenAPI 3.1 document of the REST API, made of the schemas and their comments.
 //!
 //! It describes exactly the accepted requests and their responses: schemas are closed, formats are those that
 //! `rest/input.rs` checks, and every status that a call can answer stands with it.
@@ -198,7 +198,7 @@ fn answers(route: &Route, template: &str, shapes: &mut Shapes) -> Value {
     answers.into()
 }
 
-/// From what was made to the calls about it: its own name is the last variable of their paths.
+/// Links from a created resource to the calls about it: its own name is the last variable of their paths.
 fn links(route: &Route, template: &str) -> Option<Value> {
     let Body::Field(noun) = &route.binding.body else { return None };
     if route.binding.method != Method::POST || template.contains(':') {
@@ -225,7 +225,7 @@ fn links(route: &Route, template: &str) -> Option<Value> {
     (!links.is_empty()).then(|| links.into())
 }
 
-/// What a call can answer beside 200: status, name, meaning.
+/// The responses of a call beside 200: status, name, meaning.
 const REFUSALS: [(&str, &str, &str); 13] = [
     (
         "400",

@@ -1,4 +1,4 @@
-//! REST out of the same calls: what the transcoder leaves to us.
+//! The REST form of the same calls, around the transcoder that decodes and encodes them.
 //!
 //! Every error is problem+json with a stable `code`, every violation and the details that gRPC callers get.
 //! Bodies are JSON and say so: a form that a browser sends across sites is refused. What the body or the path
@@ -110,7 +110,7 @@ impl Rest {
         Self { routes }
     }
 
-    /// Answers a request for what its method and path were found to be; what it sends is held in `portion`.
+    /// Answers a request by the match of its method and path. The memory of its body is counted in `portion`.
     pub(super) async fn answer(&self, request: Request, found: &Found, portion: Option<Portion>) -> Response {
         match self.call(request, found, portion).await {
             Ok(response) => response,

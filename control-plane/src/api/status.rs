@@ -1,6 +1,6 @@
 //! The only place where an error becomes a status, with the details that a program needs to act on it.
 //!
-//! The invariant: a status fits into the trailers that every client takes, whatever a caller wrote into what it quotes.
+//! The invariant: a status fits into the trailers that every client takes, whatever input it quotes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a status' text. Three times as many go over the wire where none of them is ASCII, and once more in the
 /// details.
 const TEXT_MOST: usize = 1200;
-/// Bytes of what details list, before they are encoded. Clients take 16 KiB of headers.
+/// Bytes of the lists in details, before they are encoded. Clients take 16 KiB of headers.
 const LISTED_MOST: usize = 5000;
 /// Bytes of one field's path, and of one reason.
 pub(super) const FIELD_MOST: usize = 200;

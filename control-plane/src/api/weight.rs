@@ -18,7 +18,7 @@ use super::schema::{Field, Kind, Message, Schema};
 use super::status;
 use crate::throttle::Portion;
 
-/// What is in front of a message: whether it is compressed, and its length.
+/// The prefix of a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
 /// Of a text, a list and whatever else has its content elsewhere.
 const HANDLE: usize = 24;
@@ -32,7 +32,7 @@ const DEEP: usize = 100;
 #[error("has too many elements for one message: send it in several")]
 pub(super) struct TooHeavy;
 
-/// What is left of what one message may take.
+/// The memory that one message may still take.
 #[derive(Debug)]
 pub(super) struct Scales {
     most: usize,
@@ -44,19 +44,19 @@ impl Scales {
         Self { most, left: most }
     }
 
-    /// What was taken on so far.
+    /// The memory counted so far.
     pub(super) fn weight(&self) -> usize {
         self.most - self.left
     }
 
-    /// Takes so many elements of a list on.
+    /// Counts so many elements of a list.
     pub(super) fn elements(&mut self, schema: &Schema, kind: &Kind, count: usize) -> Result<(), TooHeavy> {
         let heavy = element(schema, kind).saturating_mul(count);
         self.left = self.left.checked_sub(heavy).ok_or(TooHeavy)?;
         Ok(())
     }
 
-    /// Takes a message on as it comes over the wire.
+    /// Counts a message in its wire form.
     pub(super) fn message(
         &mut self,
         schema: &Schema,
@@ -88,7 +88,7 @@ impl Scales {
                     Ok(length) => usize::try_from(length).unwrap_or(usize::MAX),
                     Err(_) => return Ok(()),
                 },
-                // No schema of ours has groups. The decoder passes over them and takes what follows, and so does this.
+                // No schema of ours has groups. The decoder skips them, and so does this.
                 WireType::StartGroup => {
                     if skip_field(form, number, &mut bytes, DecodeContext::default()).is_err() {
                         return Ok(());
@@ -127,7 +127,7 @@ impl Scales {
     }
 }
 
-/// What one element of a list takes by itself.
+/// The memory that one element of a list takes by itself.
 fn element(schema: &Schema, kind: &Kind) -> usize {
     match kind {
         Kind::Message(name) => *schema.message(name).size.get_or_init(|| size(schema, name, &mut Vec::new())),
@@ -176,7 +176,7 @@ pub(super) struct Weighed {
     inner: Body,
     schema: &'static Schema,
     input: &'static Message,
-    /// Bytes of a message, and what it may take.
+    /// Bytes of a message, and the memory that it may take.
     bounds: (usize, usize),
     portion: Portion,
     held: BytesMut,

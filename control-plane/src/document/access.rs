@@ -1,4 +1,4 @@
-//! Who may do what: users, members, tokens, node tokens.
+//! Users, members, tokens and node tokens.
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::model::name::Name;

@@ -1,6 +1,6 @@
 //! `Apply`: a whole declarative set as one revision, planned first and then carried out, or the other way round.
 //!
-//! Names stand for ids throughout a set, also between documents that are only about to be made. What is as it was is
+//! Names stand for ids throughout a set, also between documents that are not stored yet. An unchanged document is
 //! recognised by its hash, before anything is compiled.
 
 mod set;
@@ -27,7 +27,7 @@ const LISTED: usize = 1000;
 /// How many documents one set may have.
 pub(crate) const DOCUMENTS_MOST: usize = 200_000;
 
-/// What is to be applied.
+/// The set to apply.
 #[derive(Clone)]
 pub(crate) struct ApplyOrder {
     pub(crate) header: wire::ApplyHeader,
@@ -35,7 +35,7 @@ pub(crate) struct ApplyOrder {
 }
 
 impl Services {
-    /// Applies a set, or says what applying it would do.
+    /// Applies a set, or lists the changes that this would make.
     pub(crate) async fn apply(
         &self,
         mut at: OrgCaller,
@@ -168,7 +168,7 @@ impl Services {
     }
 }
 
-/// What the first call with a request id answered.
+/// The response of the first call with this request id.
 async fn answered(
     db: &impl Reader,
     token: &str,
@@ -185,7 +185,7 @@ async fn answered(
         return Err(ServiceError::field("request_id", "was used for another set: choose another id"));
     }
     if header.dry_run {
-        // What is as it is by now is what a dry run is about.
+        // A dry run compares with the current state.
         return Ok(None);
     }
     let outcome = wire::ApplyOutcome::decode(row.outcome.as_slice())
@@ -204,12 +204,12 @@ fn check_header(order: &ApplyOrder) -> Result<(), ServiceError> {
         faults.add("request_id", "must be at most 64 visible ASCII characters");
     }
     if order.documents.len() > DOCUMENTS_MOST {
-        faults.add("documents", format!("must be at most {DOCUMENTS_MOST}"));
+        faults.add("documents", format!("must have at most {DOCUMENTS_MOST} entries"));
     }
     Ok(faults.finish(|| Some(()))?)
 }
 
-/// What a request id stands for.
+/// The digest of a set, which a request id must not be reused for.
 fn digest_of(order: &ApplyOrder) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let header = wire::ApplyHeader { request_id: String::new(), dry_run: false, ..order.header.clone() };
@@ -289,7 +289,7 @@ async fn plan(
     Ok(outcome)
 }
 
-/// What bears the owner's label and is not wanted any more.
+/// The resources with the owner's label that the set does not contain.
 fn pruned(
     directory: &Directory,
     owner: &str,
@@ -306,7 +306,7 @@ fn pruned(
     gone
 }
 
-/// Nothing that stays may name what goes; what belongs to it goes along.
+/// Removes them with the resources that belong to them; refuses if a remaining resource refers to one.
 async fn remove_pruned(
     txn: &mut Txn,
     org: &str,

@@ -15,7 +15,7 @@ const EXPORTED: u64 = 500;
 /// How many revisions an export reads at once.
 const READ: u64 = 200;
 
-/// What a list of entries asks for, beside its page.
+/// The filter of a list of entries.
 pub(crate) struct AuditQuery {
     pub(crate) resource: String,
     pub(crate) actor: String,

@@ -47,7 +47,7 @@ impl Services {
         }
         wire.version = 1;
         let NewSecret { row, key } = match self.take_secret(&mut wire, "credential") {
-            // What else is wrong is told with it.
+            // Other faults of the message are reported with it.
             Err(ServiceError::Invalid(invalid)) => return Err(all_faults(&wire, &invalid)),
             taken => taken?,
         };

@@ -1,4 +1,4 @@
-//! Names to ids: what a write refers to, looked up at once.
+//! Names to ids: the resources that a write refers to, looked up together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -37,7 +37,7 @@ pub(super) const fn is_global(noun: Noun) -> bool {
     matches!(noun, Noun::Org | Noun::Region | Noun::User | Noun::Token | Noun::NodeToken)
 }
 
-/// Notes what a resource refers to.
+/// Adds the references of a resource.
 pub(super) fn note<R: Resource>(resource: &mut R, references: &mut References) {
     for link in resource.links() {
         references.entry(link.noun).or_default().insert(link.to.clone());
@@ -45,7 +45,7 @@ pub(super) fn note<R: Resource>(resource: &mut R, references: &mut References) {
 }
 
 impl Directory {
-    /// What these references name in an organization, or in the installation.
+    /// The resources that these references name in an organization, or in the installation.
     pub(super) async fn of(db: &impl Reader, org: &str, references: References) -> Result<Self, StoreError> {
         let mut directory = Self { org: org.to_owned(), ..Self::default() };
         for (noun, references) in references {
@@ -109,7 +109,7 @@ impl Directory {
         }
     }
 
-    /// The id of what a name or id names.
+    /// The id of the resource with this name or id.
     pub(super) fn id_of(&self, noun: Noun, reference: &str) -> Option<&str> {
         if reference.starts_with(noun.prefix()) {
             return self.rows.get_key_value(&(noun, reference.to_owned())).map(|((_, id), _)| id.as_str());
@@ -171,14 +171,14 @@ impl Directory {
     }
 }
 
-/// An id for what names nothing, so that the other fields can be checked all the same.
+/// An id for a reference that was not found, so that the other fields are checked all the same.
 fn stand_in(noun: Noun, reference: &str) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&blake3::hash(reference.as_bytes()).as_bytes()[..16]);
     noun.id(bytes)
 }
 
-/// Reads what one resource refers to.
+/// Looks up the references of one resource.
 pub(super) async fn around<R: Resource>(
     db: &impl Reader,
     org: &str,

@@ -65,7 +65,7 @@ impl Reason {
     }
 }
 
-/// A precondition that does not hold: about what, and what to do.
+/// A precondition that does not hold: its subject, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Precondition {
     /// As `proxies/px_…`.

@@ -1,4 +1,4 @@
-//! The etag of a resource: what callers are shown of it, and what a change names to be made to that state alone.
+//! The etag of a resource, which callers are shown, and which a change can name to be made to that state alone.
 
 use rr_contract::model::time;
 

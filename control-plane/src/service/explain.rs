@@ -21,20 +21,20 @@ use crate::publish::STANDING_MOST;
 use crate::store::decision::{self, Notes};
 use crate::store::{self, Stored, node_row, resource_row, time_of};
 
-/// What is asked about, and since when nodes are known to refuse what is published of it.
+/// The resource that is explained, and since when nodes are known to refuse its published version.
 struct Asked<'a> {
     key: &'a Key,
     row: &'a resource_row::Model,
     published: &'a [u8],
     since: Option<pbjson_types::Timestamp>,
-    /// What may do harm where it is refused, with what that belongs to.
+    /// Resources whose refusal can affect proxies, each with the one that it belongs to.
     bears: BTreeMap<Key, Option<Key>>,
     /// Proxies that may be affected.
     proxies: HashMap<Key, Arc<Proxy>>,
     notes: Notes,
 }
 
-/// What is whole and does not serve.
+/// Why a proxy that nodes run does not serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Off {
     Inactive,
@@ -122,7 +122,7 @@ impl Services {
         Ok(ids.iter().filter_map(|id| Noun::Proxy.key(org, id)).collect())
     }
 
-    /// What callers of a proxy get that is whole and does not serve.
+    /// Why a proxy that nodes run does not serve; none where it serves.
     fn off(&self, key: &Key) -> Option<Off> {
         let proxy = self.publisher.proxy(key)?;
         if !proxy.active {
@@ -208,7 +208,7 @@ impl Services {
             return Ok(published.to_vec());
         }
         let Some(at) = running else { return Ok(Vec::new()) };
-        // What it was sent then; a region that was not sent it then has none.
+        // The version that it was sent then; none where the region did not receive it then.
         let noun = Noun::of_row(row.kind).ok_or(store::StoreError::Damaged("resource"))?;
         let org = if noun == Noun::Org { &row.id } else { &row.org };
         let then = store::history::at_revision(&self.store, noun, org, &row.id, at.revision).await?;
@@ -216,7 +216,7 @@ impl Services {
     }
 }
 
-/// What a node's refusals do to proxies of its region.
+/// Adds the effects of a node's refusals on proxies of its region.
 fn harms(
     asked: &Asked<'_>,
     through: &[Key],
@@ -240,7 +240,7 @@ fn harms(
     }
 }
 
-/// What is the matter, the worst first: in the order in which the edge asks.
+/// The explanation, the worst problem first: in the order in which the edge checks.
 fn why(noun: Noun, answer: &fleet::ExplainResourceResponse, off: Option<Off>) -> String {
     let first = first(noun, answer);
     let mut words = match off {

@@ -49,7 +49,10 @@ impl<R: Resource> Chosen<R> {
                     R::MASK.iter().find(|it| it.path == path).ok_or_else(|| {
                         ServiceError::field(
                             "update_mask",
-                            format!("has no path {path:?}: name some of {}", names()),
+                            format!(
+                                "names {path:?}, which an update cannot change: name some of {}",
+                                names()
+                            ),
                         )
                     })
                 })

@@ -1,4 +1,4 @@
-//! Revisions: what they changed, what differs between two, and back to an older one.
+//! Revisions: their changes, and the differences between two of them.
 
 use std::collections::HashMap;
 
@@ -86,7 +86,7 @@ impl Services {
         })
     }
 
-    /// What differs in an organization.
+    /// The differences of an organization between two revisions.
     pub(crate) async fn revision_diff(
         &self,
         at: &OrgCaller,

@@ -49,7 +49,7 @@ impl Services {
     /// Marks them read; how many were not.
     pub(crate) async fn notification_mark(&self, org: &str, ids: Vec<String>) -> Result<u64, ServiceError> {
         if ids.is_empty() || ids.len() > MARKED_MOST {
-            return Err(ServiceError::field("notifications", format!("must be 1 to {MARKED_MOST} ids")));
+            return Err(ServiceError::field("notifications", format!("must have 1 to {MARKED_MOST} ids")));
         }
         Ok(store::notification::mark(&self.store, org.to_owned(), ids).await?)
     }

@@ -153,7 +153,7 @@ impl Services {
         Ok(written.into())
     }
 
-    /// Removes for good what was hidden long enough. The audit stays. How many organizations went.
+    /// Removes organizations for good that were hidden long enough. The audit stays. Returns how many were removed.
     pub(crate) async fn org_purge(&self) -> Result<usize, ServiceError> {
         let now = store::clock::believed(&self.store).await?;
         let rows = store::resource::all(&self.store, Noun::Org, "").await?;
@@ -246,7 +246,7 @@ async fn make_owner(txn: &mut Txn, caller: &Caller, org: &str, member: String) -
         role: Role::Owner.into(),
         ..Default::default()
     };
-    let scope = Scope { org: org, principal };
+    let scope = Scope { org, principal };
     let draft = Draft { wire: document, secret: None, before: None };
     stage(txn, scope, None, draft).await?;
     Ok(())

@@ -69,7 +69,7 @@ impl PageRequest {
         })
     }
 
-    /// Cuts what [`limit`](Self::limit) rows gave to a page; `key` is what the next one starts behind.
+    /// Cuts up to [`limit`](Self::limit) items to a page; `key` is the position after which the next one starts.
     pub(super) fn cut<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> Vec<String>) -> Page<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         if items.len() <= size {

@@ -60,7 +60,7 @@ impl Services {
         Ok(Some(principal))
     }
 
-    /// What a caller is told of itself.
+    /// The description of the caller itself.
     pub(crate) async fn self_shown(&self, caller: &Caller) -> Result<wire::GetSelfResponse, ServiceError> {
         let principal = &caller.principal;
         let token = store::resource::read::<Token>(&self.store, "", &principal.token).await?;

@@ -1,5 +1,5 @@
-//! What a caller may do to single resources of an organization that it may act in: what its token is narrowed to, and
-//! what the organization shares among its members.
+//! The rights of a caller on single resources of an organization in which it may act: its token may be limited to some
+//! resources, and the organization may share only some kinds among its members.
 //!
 //! Whether it may make the call at all is decided before, by `authz.rs`.
 
@@ -139,7 +139,7 @@ pub(super) fn may_change(
     row: &resource_row::Model,
 ) -> Result<(), ServiceError> {
     let Some(org) = org else { return Ok(()) };
-    // Which use a credential has, its row does not say: both switches must be on for what another made.
+    // The row does not tell the use of a credential, so both switches must be on for one that another caller created.
     let both =
         [true, false].into_iter().all(|caller| is_theirs(principal, org, noun, caller, &row.created_by));
     if both {

@@ -1,8 +1,8 @@
 //! Rollback: an organization's configuration as it was, as a new revision.
 //!
-//! Secrets stay at their newest, and a credential that was deleted stays so. What therefore cannot come back is named,
-//! beforehand too: of what this rollback takes away as of what it wants back. Nothing is left half restored without the
-//! caller's word.
+//! Secrets stay at their newest version, and a deleted credential is not restored. The resources that cannot be restored
+//! because of that are listed, in a dry run too: those that the rollback was to restore, and those that it removes. A
+//! partial rollback needs the consent of the caller.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -72,7 +72,7 @@ async fn rollback(
     let mut back = Back { answer, restored: Vec::new() };
     let going: BTreeSet<(Noun, String)> =
         spans.iter().filter(|span| span.before.is_none()).map(|span| (span.noun, span.id.clone())).collect();
-    // First what goes: its name may be that of something that comes back.
+    // First the removed resources: a restored one may have the name of one of them.
     for (noun, id) in &going {
         directory.forget(*noun, id);
     }
@@ -101,7 +101,7 @@ async fn rollback(
             preconditions: Vec::new(),
         });
     }
-    // What stays must not name what goes.
+    // A resource that stays must not refer to a removed one.
     let mut kept_for = Vec::new();
     let mut named_by: BTreeMap<(Noun, String), Vec<(Noun, String)>> = BTreeMap::new();
     for (noun, id) in &going {
@@ -174,7 +174,8 @@ async fn rollback(
     Ok(back.answer)
 }
 
-/// What of that which goes no later rollback brings back, and why: credentials, and whatever goes with one and names it.
+/// The removed resources that no later rollback restores, and why: credentials, and resources that are removed together
+/// with a credential that they refer to.
 fn lost_for_good(
     rows: &[(Noun, resource_row::Model)],
     named_by: &BTreeMap<(Noun, String), Vec<(Noun, String)>>,
@@ -227,7 +228,7 @@ async fn secrets_of(
     Ok(rows.into_iter().map(|row| (row.credential.clone(), row)).collect())
 }
 
-/// What comes back.
+/// The resources to restore.
 struct Back {
     answer: wire::RollbackOrgResponse,
     restored: Vec<Restored>,
@@ -301,7 +302,7 @@ impl Back {
             }
             for (at, reason) in left_out.into_iter().rev() {
                 let Restored { noun, id, name, .. } = self.restored.remove(at);
-                // What is still there as it was can still be named.
+                // A resource that still exists can still be referred to.
                 if directory.get(noun, &id).is_none_or(|known| known.row.is_none()) {
                     gone.insert((noun, id.clone()));
                 }
@@ -311,7 +312,7 @@ impl Back {
     }
 }
 
-/// Why a document cannot be what it was.
+/// Why a document cannot be restored.
 fn dangles(
     directory: &Directory,
     gone: &BTreeSet<(Noun, String)>,

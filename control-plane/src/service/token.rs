@@ -48,7 +48,7 @@ impl Services {
         if wire.user.is_empty() == wire.grants.is_empty() || wire.grants.len() > GRANTS_MAX {
             return Err(ServiceError::field(
                 "token.grants",
-                format!("must be 1 to {GRANTS_MAX} grants for a service, and none for a user"),
+                format!("must have 1 to {GRANTS_MAX} entries for a service, and none for a user"),
             ));
         }
         let expires_at = fields::time_row("token.expires_at", wire.expires_at.as_ref())?;
@@ -237,7 +237,7 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
         if listed.len() > NARROWED_MAX || once.len() != listed.len() {
             return Err(ServiceError::field(
                 field,
-                format!("must be at most {NARROWED_MAX} entries, each once"),
+                format!("must have at most {NARROWED_MAX} entries, each once"),
             ));
         }
     }

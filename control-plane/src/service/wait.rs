@@ -19,14 +19,14 @@ use rr_contract::wire::management::Region;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const DEADLINE_MOST: Duration = Duration::from_secs(600);
-/// How long to gather what nodes say before looking again.
+/// How long to gather reports of nodes before the progress is computed again.
 const GATHER: Duration = Duration::from_millis(20);
 /// How often rows are read again, for nodes that joined and for the nodes of other replicas.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// How many regions may be named.
 const REGIONS_MOST: usize = 100;
 
-/// What is waited for.
+/// The condition that the call waits for.
 struct Wanted {
     revision: u64,
     stage: Stage,
@@ -84,7 +84,7 @@ impl Services {
             return Err(ServiceError::field("percent", "must be 1 to 100, or 0 for all nodes"));
         }
         if request.regions.len() > REGIONS_MOST {
-            return Err(ServiceError::field("regions", format!("must be at most {REGIONS_MOST}")));
+            return Err(ServiceError::field("regions", format!("must have at most {REGIONS_MOST} entries")));
         }
         let stage = match Stage::try_from(request.stage) {
             Ok(Stage::Unspecified) => Stage::Serving,
@@ -157,7 +157,7 @@ impl Services {
         fleet::WaitForRevisionResponse { reached: all, revision: wanted.revision, regions }
     }
 
-    /// What a connected node said last, here or to another replica; none where it is not connected.
+    /// The last status of a connected node, here or at another replica; none where it is not connected.
     pub(super) fn status_of(&self, row: &node_row::Model) -> Option<fleet::Status> {
         use prost::Message as _;
 

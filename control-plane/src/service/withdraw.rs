@@ -28,7 +28,7 @@ pub(crate) const CALL: &str = "rr-control withdraw";
 /// How many versions are looked through for one to bring back.
 const VERSIONS: u64 = 256;
 
-/// How long after it was published a version may be withdrawn, in microseconds: nodes say soon what they do not take.
+/// How long after it was published a version may be withdrawn, in microseconds: nodes refuse a bad version soon.
 /// A version that nodes accepted for longer is now refused by other nodes, or by another build.
 const YOUNG: i64 = 3_600_000_000;
 
@@ -39,7 +39,7 @@ pub(crate) struct Withdrawal {
     pub(crate) noun: Noun,
     pub(crate) org: String,
     pub(crate) id: String,
-    /// Hash of what nodes were sent of it.
+    /// Hash of the payload that nodes were sent.
     pub(crate) wanted: Vec<u8>,
     /// Every version of it that some node refuses.
     pub(crate) refused: BTreeSet<Vec<u8>>,
@@ -49,7 +49,7 @@ pub(crate) struct Withdrawal {
     pub(crate) refusing: usize,
     /// Nodes of the region.
     pub(crate) nodes: usize,
-    /// What one of them says.
+    /// The refusal of one of them.
     pub(crate) refusal: fleet::Refusal,
 }
 
@@ -65,12 +65,12 @@ pub(crate) enum Withdrawn {
         name: String,
         revision: u64,
         why: String,
-        /// What is in the way may go.
+        /// The obstacle is temporary.
         for_now: bool,
     },
 }
 
-/// What is written.
+/// The change to stage.
 struct Plan {
     put: Put,
     /// Revision of the withdrawn version, and of the restored one.
@@ -81,7 +81,7 @@ struct Plan {
 impl Services {
     /// Brings back the newest older version that nodes can be expected to take.
     pub(crate) async fn withdraw(&self, order: Withdrawal) -> Result<Withdrawn, ServiceError> {
-        // What other nodes do not understand, they refuse by themselves and did so when it was published first.
+        // Nodes that do not understand the older version refuse it, as they did when it was published first.
         let consent = Consent { partial: true, ..Consent::default() };
         let author = Author { consent, ..Author::system(CALL) };
         let named = order.clone();
@@ -103,7 +103,7 @@ impl Services {
     }
 }
 
-/// Stages it, or says what became of it; nothing at all where it passed.
+/// Stages the withdrawal, or returns why not; stages nothing where the version is no longer published.
 async fn withdraw(txn: &mut Txn, order: &Withdrawal) -> Result<Option<Withdrawn>, ServiceError> {
     let found = store::resource::find(txn, order.noun, &order.org, &order.id).await?;
     let Some(row) = found.filter(|row| row.payload.as_ref() == Some(&order.wanted)) else { return Ok(None) };
@@ -135,14 +135,14 @@ async fn withdraw(txn: &mut Txn, order: &Withdrawal) -> Result<Option<Withdrawn>
     Ok(None)
 }
 
-/// What to write, or why not; with the revision since when the refused version is published.
+/// The change to stage, or why there is none; with the revision since when the refused version is published.
 async fn plan(
     txn: &Txn,
     order: &Withdrawal,
     row: &resource_row::Model,
 ) -> Result<Result<Plan, (u64, String)>, ServiceError> {
     let versions = store::history::versions(txn, order.noun, &order.id, VERSIONS).await?;
-    // What only people see of it may have changed since.
+    // Fields that nodes are not sent may have changed since.
     let same = |version: &&change_row::Model| version.payload.as_ref() == Some(&order.wanted);
     let Some(since) = versions.iter().take_while(same).last() else {
         return Err(StoreError::Damaged("change").into());
@@ -218,7 +218,7 @@ pub(super) async fn put_of<R: Resource>(
         orgs: vec![(org.to_owned(), Role::Owner)],
         ..Principal::default()
     };
-    let scope = Scope { org: org, principal: &system };
+    let scope = Scope { org, principal: &system };
     let secret = match R::NOUN {
         Noun::Credential => store::secret::of(txn, &row.id).await?,
         _ => None,
@@ -237,7 +237,7 @@ pub(super) async fn put_of<R: Resource>(
     Ok(ready.and_then(|ready| ready.put).ok_or_else(|| "it equals the current version".to_owned()))
 }
 
-/// What an older version would let through that the one after it does not.
+/// What an older version would allow that the newer one does not.
 fn gives_more(older: &document::Resource, newer: &document::Resource) -> Option<&'static str> {
     let allows = |effect: i32| effect != i32::from(Effect::Deny);
     match (older, newer) {

@@ -1,7 +1,7 @@
-//! What a request may hold, by the schemas: names, places and forms of what its query and its body say.
+//! Checks a request against the schemas: names, places and formats of its query parameters and the fields of its body.
 //!
 //! The JSON form is strict, as the OpenAPI document has it: no null, names of enum values and not their
-//! numbers, 64-bit numbers as texts. What a value means is the handler's.
+//! numbers, 64-bit numbers as texts. The meaning of a value is for the handler to check.
 
 use std::collections::BTreeSet;
 
@@ -18,14 +18,14 @@ use crate::api::route::{EtagPlace, Route};
 use crate::api::schema::{Body, Field, Kind, Message, Schema, is_name, may_be_empty};
 use crate::api::weight::Scales;
 
-/// What the transcoder is given.
+/// The input of the transcoder.
 #[derive(Debug)]
 pub(super) struct Input {
     /// Path and query.
     pub(super) target: String,
     /// None while it is as it came.
     pub(super) body: Option<Vec<u8>>,
-    /// What is in its lists, once it is decoded.
+    /// The memory that its lists take once decoded.
     pub(super) weight: usize,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
 struct Check {
     schema: &'static Schema,
     violations: Violations,
-    /// What the transcoder will make of it is weighed as it is over gRPC.
+    /// The decoded message is weighed as it is over gRPC.
     scales: Scales,
     is_heavy: bool,
 }
@@ -259,7 +259,7 @@ impl Check {
         let etag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         match etag {
             _ if values.next().is_some() => self.refuse("", "`If-Match` is given twice"),
-            // Any etag: what does not exist answers so by itself.
+            // Any etag: the call itself refuses a resource that does not exist.
             None if text == "*" => {}
             Some(etag) if !etag.is_empty() && !etag.contains('"') => return Some(etag.to_owned()),
             _ => self.refuse("", "`If-Match` must be one etag in quotes"),

@@ -19,7 +19,7 @@ use tonic_types::pb;
 use crate::api::status::{FIELD_MOST, REASON_MOST, cut};
 use crate::throttle;
 
-/// What an error says, before it is an answer.
+/// An error, before it is a response.
 pub(super) struct Problem {
     status: StatusCode,
     code: String,
@@ -35,7 +35,7 @@ impl Problem {
         Self { status, code, detail, errors: Vec::new(), details: Vec::new(), retry: None }
     }
 
-    /// Input that is not what the schemas say.
+    /// Input that does not follow the schemas.
     pub(super) fn invalid(invalid: &Invalid) -> Self {
         let cut = |it: &Violation| (cut(&it.field, FIELD_MOST), cut(&it.reason, REASON_MOST));
         let violations: Vec<(String, String)> = invalid.violations().iter().map(cut).collect();

@@ -1,4 +1,4 @@
-//! The documents of a set, read: each known by noun and name, in an order in which each comes behind what it names.
+//! The documents of a set, parsed: each with its noun and name, and after the documents that it refers to.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ pub(super) struct Item {
     pub(super) sealed: Option<SealedSecret>,
 }
 
-/// The documents, in an order in which each comes behind what it names.
+/// The documents, each after those that it refers to.
 pub(super) fn parse(documents: Vec<Document>, header: &wire::ApplyHeader) -> Result<Vec<Item>, ServiceError> {
     let mut faults = Violations::default();
     let mut items = Vec::with_capacity(documents.len());

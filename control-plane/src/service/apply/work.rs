@@ -1,4 +1,5 @@
-//! What applying one set takes: secrets taken in, documents checked, changes listed. Stages nothing before all is good.
+//! The work of applying one set: take its secrets, check its documents, list its changes. Nothing is staged before all
+//! of it is valid.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,9 +26,9 @@ pub(super) struct Identified {
 /// Secrets that come with a set, and keys that are made for it.
 #[derive(Default)]
 pub(super) struct Secrets {
-    /// What credentials of the set have by now.
+    /// Current secrets of credentials in the set.
     pub(super) there: HashMap<String, secret_row::Model>,
-    /// What is new.
+    /// New secrets.
     pub(super) rows: BTreeMap<String, secret_row::Model>,
     keys: HashMap<String, Secret>,
     /// Credentials whose regions may become fewer, with their names.
@@ -126,7 +127,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Checks one document and stages it, unless it is what it was.
+    /// Checks one document and keeps it to be staged, unless it does not change.
     pub(super) fn document(
         &mut self,
         directory: &Directory,
@@ -158,7 +159,7 @@ impl Work<'_> {
                 self.org.id.clone_into(org);
             }
         }
-        // What a set does not say it leaves to the organization's defaults, as they are now.
+        // Unset values are the defaults of the organization, as they are now.
         resource.inherit(&self.org.document);
         // Most of a set is as it was: found out before anything is checked or compiled.
         if let Some(row) = &before

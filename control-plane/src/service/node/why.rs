@@ -2,7 +2,7 @@
 
 use rr_contract::wire::fleet;
 
-/// Whether a node runs what is published for it, whatever number either has for it.
+/// Whether a node runs the published view of its region, whichever revision either names for it.
 pub(super) fn in_step(node: &fleet::Node) -> bool {
     match (&node.desired, &node.running) {
         (Some(desired), Some(running)) => {
