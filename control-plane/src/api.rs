@@ -71,17 +71,17 @@ use route::ROUTES;
 /// they were asked beside the answer.
 const FOREIGN_MOST: usize = 4 * 1024;
 
-/// All calls of the port. Clones share what is beneath.
+/// The handlers of all calls of the port. Clones share the services.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) services: Services,
     pub(crate) events: Events,
     pub(crate) attempts: Attempts,
-    /// Ends what would go on for ever.
+    /// Ends streams that would go on for ever.
     pub(crate) stop: Stop,
 }
 
-/// What went wrong while the port was put together.
+/// The descriptors of reflection are malformed.
 #[derive(Debug, thiserror::Error)]
 #[error("set up reflection")]
 pub struct ReflectionError(#[source] tonic_reflection::server::Error);
@@ -135,7 +135,7 @@ impl Api {
             ))
     }
 
-    /// Ends a call: counts it, logs what is ours to mend, and turns an error into a status.
+    /// Ends a call: counts it, logs internal errors, and turns an error into a status.
     fn answer<T>(
         &self,
         permission: Permission,
@@ -156,7 +156,7 @@ impl Api {
 
 type HealthServer = tonic_health::pb::health_server::HealthServer<tonic_health::server::HealthService>;
 
-/// Health of each service, and who reports it.
+/// Health of each service, with its reporter.
 pub(crate) struct HealthService {
     reporter: HealthReporter,
     server: HealthServer,

@@ -1,7 +1,7 @@
-//! What known actors tried and were refused, gathered by actor, call and minute, and written every few seconds.
+//! Refused attempts of known actors, counted by actor, call and minute, and written every few seconds.
 //!
-//! Bounded: beyond some thousand different ones between two writes, more are not told apart but dropped. Attempts
-//! of nobody known are counted by the metrics alone.
+//! Bounded: beyond some thousand different ones between two writes, further ones are dropped. Attempts of unknown
+//! callers are counted only by the metrics.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,7 +71,7 @@ impl Attempts {
         }
     }
 
-    /// Writes what was gathered.
+    /// Writes the counted attempts.
     pub(crate) async fn flush(&self) {
         let gathered = std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner));
         if gathered.is_empty() {

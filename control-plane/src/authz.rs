@@ -1,4 +1,4 @@
-//! Who may do what: one table, in which every call of the management port stands.
+//! Permissions: one table of every call of the management port, with the role that it takes.
 //!
 //! Reads nothing and knows no request; `api/caller.rs` asks it before anything else happens.
 //! A test fails when a call of the schemas is missing here.
@@ -35,7 +35,7 @@ pub(crate) enum Least {
     Operator,
 }
 
-/// What a call takes of its caller: one row of the table.
+/// The role that a call takes, and at which level: one row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Permission {
     /// As `ProxyService.CreateProxy`.
@@ -57,14 +57,14 @@ use Level::{Installation, Org, Own, Region};
 use Role::{Admin, Editor, Owner, Viewer};
 
 table! {
-    // Whoever seals needs the installation's id.
+    // Sealing needs the installation's id.
     GET_INSTALLATION = "InstallationService.GetInstallation", Installation, Anybody;
 
     CREATE_ORG = "OrgService.CreateOrg", Installation, Operator;
     GET_ORG = "OrgService.GetOrg", Org, InOrgOrOperator(Viewer);
-    // Lists what the caller may see.
+    // The service lists the organizations that the caller may see.
     LIST_ORGS = "OrgService.ListOrgs", Own, Anybody;
-    // An operator suspends, an admin renames; the service tells which fields are whose.
+    // The service tells which fields only an operator may change.
     UPDATE_ORG = "OrgService.UpdateOrg", Org, InOrgOrOperator(Admin);
     DELETE_ORG = "OrgService.DeleteOrg", Org, InOrgOrOperator(Owner);
     UNDELETE_ORG = "OrgService.UndeleteOrg", Installation, Operator;
@@ -83,7 +83,7 @@ table! {
     DELETE_MEMBER = "MemberService.DeleteMember", Org, InOrgOrOperator(Admin);
 
     CREATE_REGION = "RegionService.CreateRegion", Installation, Operator;
-    // The service hides those that are dedicated to others.
+    // The service hides regions that are dedicated to other organizations.
     GET_REGION = "RegionService.GetRegion", Installation, Anybody;
     LIST_REGIONS = "RegionService.ListRegions", Installation, Anybody;
     UPDATE_REGION = "RegionService.UpdateRegion", Installation, Operator;
@@ -93,13 +93,13 @@ table! {
     GET_NODE_TOKEN = "NodeTokenService.GetNodeToken", Region, InRegion;
     LIST_NODE_TOKENS = "NodeTokenService.ListNodeTokens", Region, InRegion;
     DELETE_NODE_TOKEN = "NodeTokenService.DeleteNodeToken", Region, InRegion;
-    // The service shows each caller the nodes of the regions that are his.
+    // The service shows a caller the nodes of the regions that it operates.
     LIST_NODES = "FleetService.ListNodes", Own, Anybody;
     GET_NODE = "FleetService.GetNode", Own, Anybody;
     WATCH_NODES = "FleetService.WatchNodes", Own, Anybody;
     DRAIN_NODE = "FleetService.DrainNode", Own, Anybody;
     LIST_REGION_STATES = "FleetService.ListRegionStates", Own, Anybody;
-    // Of the regions that the caller can see; whoever publishes may know when it is there.
+    // Of the regions that the caller can see, so that every writer can wait for its revision.
     WAIT_FOR_REVISION = "FleetService.WaitForRevision", Own, Anybody;
     EXPLAIN_RESOURCE = "FleetService.ExplainResource", Org, InOrgOrOperator(Viewer);
     ADOPT_REVISION = "FleetService.AdoptRevision", Region, InRegion;
@@ -167,23 +167,23 @@ table! {
     LIST_REQUESTS = "RequestService.ListRequests", Org, InOrg(Viewer);
     GET_REQUEST = "RequestService.GetRequest", Org, InOrg(Viewer);
 
-    // The service compares what is granted with what the maker has.
+    // The service compares the granted roles with those of the maker.
     CREATE_TOKEN = "TokenService.CreateToken", Own, AnybodyOrBootstrap;
-    // The service shows each caller the tokens that are his to see.
+    // The service shows a caller the tokens that it may see.
     GET_TOKEN = "TokenService.GetToken", Own, Anybody;
     LIST_TOKENS = "TokenService.ListTokens", Own, Anybody;
     DELETE_TOKEN = "TokenService.DeleteToken", Own, Anybody;
     GET_SELF = "TokenService.GetSelf", Own, Anybody;
 }
 
-/// Who calls.
+/// The caller, as its token tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Principal {
     /// Token id.
     pub(crate) token: String,
     /// User id; empty for a service.
     pub(crate) user: String,
-    /// What the user or the token is called.
+    /// The name of the user or the token.
     pub(crate) name: String,
     /// It is the first token of the installation, good for one call.
     pub(crate) bootstrap: bool,
@@ -200,7 +200,7 @@ pub(crate) struct Principal {
     pub(crate) expires_at: Option<i64>,
     /// Where the call came from.
     pub(crate) address: String,
-    /// What the calling program says of itself.
+    /// The user agent of the calling program.
     pub(crate) user_agent: String,
 }
 
@@ -210,7 +210,7 @@ impl Principal {
         self.orgs.iter().filter(|(id, _)| id == org).map(|(_, role)| *role).max()
     }
 
-    /// Who a resource was made by, as its row says it.
+    /// The id that rows have as the creator of a resource.
     pub(crate) fn maker(&self) -> &str {
         if self.user.is_empty() { &self.token } else { &self.user }
     }
@@ -224,7 +224,7 @@ impl Principal {
             Some(service) => service_of(call) == service,
             None => allowed == call,
         };
-        // Whoever presents a token may always ask what it is.
+        // Every token may ask what it is.
         self.calls.is_empty() || call == GET_SELF.call || self.calls.iter().any(within)
     }
 }
@@ -234,8 +234,8 @@ pub(crate) fn service_of(call: &str) -> &str {
     call.split('.').next().unwrap_or_default()
 }
 
-/// Whether a token that is for some resources alone may make a call: one that looks which resource it is about, or
-/// one about nobody's.
+/// Whether a token that is limited to some resources may make a call: one that checks which resource it is about, or one
+/// about no resource of an organization.
 fn concerns_resources(call: &str) -> bool {
     // All calls of these services.
     let services = [
@@ -245,7 +245,7 @@ fn concerns_resources(call: &str) -> bool {
         GET_RULE,
         GET_FILTER,
         GET_METER,
-        // The service says no itself, and why.
+        // The service refuses it itself, and says why.
         APPLY,
     ];
     let calls = [
@@ -262,7 +262,7 @@ fn concerns_resources(call: &str) -> bool {
         || calls.iter().any(|it| it.call == call)
 }
 
-/// What a request names that decides about it.
+/// The organization or region that a request names, which decides about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Named<'a> {
     Nothing,
@@ -272,12 +272,12 @@ pub(crate) enum Named<'a> {
     Region(&'a str, Option<&'a str>),
 }
 
-/// No.
+/// Why a call is not permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// What is named is none of the caller's: it is to look as if there were none.
+    /// The caller has no role in the organization: it must look as if the organization did not exist.
     Invisible,
-    /// Known, and not enough.
+    /// The role of the caller is not sufficient.
     Least(Least),
     /// The bootstrap token does not do this.
     Bootstrap,
@@ -285,7 +285,7 @@ pub(crate) enum Denied {
     Call,
 }
 
-/// Decides.
+/// Whether a principal may make a call about what the request names.
 pub(crate) fn permit(principal: &Principal, permission: Permission, named: Named<'_>) -> Result<(), Denied> {
     if principal.bootstrap && permission.least != AnybodyOrBootstrap {
         return Err(Denied::Bootstrap);

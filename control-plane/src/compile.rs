@@ -1,5 +1,5 @@
-//! From documents to what nodes are sent, parsed by the contract's code before it is stored: a node never finds fault
-//! with what this accepts.
+//! From documents to the payloads that nodes are sent, parsed by the contract's code before they are stored: a node of
+//! the same version accepts every payload that this accepts.
 //!
 //! Knows no database. A credential's secret is given beside its document, which holds none.
 
@@ -13,7 +13,7 @@ use crate::noun::Noun;
 use crate::payload::Payload;
 use crate::store::secret_row;
 
-/// The payload of a document, or none for what nodes are not sent.
+/// The payload of a document; none for a resource that nodes are not sent.
 pub(crate) fn payload(
     document: &Document,
     secret: Option<&secret_row::Model>,
@@ -51,7 +51,7 @@ pub(crate) fn payload(
     }
 }
 
-/// Default of a scope, said only where it is not what unset means: nodes that know none take it so.
+/// The default effect, unset where it equals the meaning of unset: nodes that do not know the field take it so.
 fn said(effect: i32) -> i32 {
     if effect == i32::from(fleet::Effect::Allow) { 0 } else { effect }
 }
@@ -102,7 +102,7 @@ fn credential(
             };
             Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind) })
         }
-        None => return Err(Invalid::field("usage", "is neither caller nor upstream")),
+        None => return Err(Invalid::field("usage", "is missing: set `caller` or `upstream`")),
     };
     Ok(fleet::CredentialResource {
         name: wire.name.clone(),
@@ -134,7 +134,7 @@ fn caller_credential(
         wire::CallerKind::Basic | wire::CallerKind::Jwt => {
             return Err(Invalid::field(
                 "caller.kind",
-                "needs a value of the caller's own, which this version takes none in: use API_KEY, BEARER or JWT_VERIFY",
+                "needs a secret that the caller chose, which this version does not take: use API_KEY, BEARER or JWT_VERIFY",
             ));
         }
         wire::CallerKind::Unspecified => {

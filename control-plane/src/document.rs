@@ -1,4 +1,4 @@
-//! Documents: what a resource is, as history keeps it. One implementation a noun of what all have in common.
+//! Documents: the stored form of resources. Each noun implements [`Resource`] in its own file.
 //!
 //! A document is the management message with every reference as an id and without what the control plane works
 //! out anew each time (etag, times, addresses). Equal documents have equal bytes. No document holds a secret.
@@ -37,7 +37,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) created_by: &'a mut String,
 }
 
-/// What one resource is to another that it names.
+/// The relation of a resource to one that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Part {
     /// A rule, filter or meter belongs to it.
@@ -56,7 +56,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Whether what names it goes when it goes.
+    /// Whether the resource is removed with the one that it names.
     pub(crate) const fn goes_along(self) -> bool {
         matches!(self, Self::Parent | Self::User)
     }
@@ -98,21 +98,21 @@ pub(crate) struct Link<'a> {
 pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync + 'static {
     const NOUN: Noun;
 
-    /// What an update can change.
+    /// The fields that an update can change.
     const MASK: &'static [MaskPath<Self>];
 
     fn fields(&mut self) -> Fields<'_>;
 
-    /// Everything that it names.
+    /// All references to other resources.
     fn links(&mut self) -> Vec<Link<'_>>;
 
-    /// Takes out what the control plane works out, and gives one form to what can be said in several.
+    /// Clears fields that the control plane computes, and normalizes values that have several forms.
     fn settle(&mut self) {}
 
-    /// What no other part checks: fields that nodes are not sent.
+    /// Checks the fields that nodes are not sent; the compiler checks the others.
     fn check(&self, _faults: &mut Violations) {}
 
-    /// What belongs to a caller with enough rights to write it, and to nobody else: none of it is read back.
+    /// Clears fields that are written and never read back.
     fn without_secrets(&mut self) {}
 
     fn wrap(self) -> Document;
@@ -224,17 +224,17 @@ pub(crate) fn kept<R: Resource>(mut resource: R) -> R {
     resource
 }
 
-/// `owner` of whoever keeps resources by `Apply`.
+/// The `owner` label of a set that `Apply` keeps.
 pub(crate) fn check_owner(owner: &str, field: &str, faults: &mut Violations) {
     let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.' | b'/' | b':');
     if owner.len() > 63 || !owner.bytes().all(good) {
-        faults.add(field, "is at most 63 of `a-z`, `0-9`, `-`, `.`, `/` and `:`");
+        faults.add(field, "must be at most 63 characters of `a-z`, `0-9`, `-`, `.`, `/` and `:`");
     }
 }
 
 /// A text for people.
 pub(crate) fn check_text(text: &str, field: &str, faults: &mut Violations) {
     if text.chars().count() > 200 || text.chars().any(char::is_control) {
-        faults.add(field, "is at most 200 characters, none of them a control character");
+        faults.add(field, "must be at most 200 characters, none of them a control character");
     }
 }

@@ -1,27 +1,26 @@
-//! The closed set of what can be the matter. Every error of this plane answers with one of them, and
-//! `api/status.rs` turns them into statuses.
+//! The closed set of error kinds of this plane. Every error has one, and `api/status.rs` turns it into a status.
 
-/// What is the matter, as far as a caller has to know.
+/// The kind of an error, as far as callers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// What was named is not there, or is not the caller's to see.
+    /// The resource does not exist, or the caller may not see it.
     NotFound,
     /// The name or id is taken.
     AlreadyThere,
     /// The input breaks a rule of the model.
     Invalid,
-    /// The input is well formed, but the state of things forbids it.
+    /// The input is well formed, but the current state forbids it.
     Refused,
-    /// Nobody, or nobody known.
+    /// The caller is not known.
     Unauthenticated,
-    /// Somebody known, who may not do this.
+    /// The caller is known and may not do this.
     Forbidden,
-    /// Something else changed first; read again.
+    /// Another change came first; read again.
     Conflict,
-    /// Too much at once.
+    /// A limit is reached.
     Limited,
     /// Not now; the same call may work later.
     Unavailable,
-    /// A fault of ours.
+    /// A defect of the control plane.
     Bug,
 }

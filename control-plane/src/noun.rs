@@ -1,7 +1,7 @@
 //! The kinds of resource, one word for each: in rows, ids, texts and the audit.
 //!
-//! The first seven are what nodes are sent and bear the numbers that the fleet's schema gives them. A number
-//! that was given is never given again.
+//! The first seven are sent to nodes and have the numbers that the fleet's schema gives them. A number that was used is
+//! never used again.
 
 use std::str::FromStr as _;
 
@@ -45,7 +45,7 @@ impl Noun {
         Self::NodeToken,
     ];
 
-    /// What `Apply` and a rollback are about.
+    /// The nouns that `Apply` and a rollback change.
     pub(crate) const CONFIGURATION: [Self; 6] =
         [Self::Target, Self::Credential, Self::Proxy, Self::Rule, Self::Filter, Self::Meter];
 
@@ -118,7 +118,7 @@ impl Noun {
         }
     }
 
-    /// What its ids start with.
+    /// The prefix of its ids.
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Org => OrgId::PREFIX,
@@ -154,7 +154,7 @@ impl Noun {
         }
     }
 
-    /// What nodes call it; none for what they are not sent, or where the ids are none.
+    /// The key that nodes know it by; none for a noun that nodes are not sent, or where an id is malformed.
     pub(crate) fn key(self, org: &str, id: &str) -> Option<Key> {
         let org = OrgId::from_str(org).ok()?;
         let id = match self {

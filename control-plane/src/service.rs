@@ -57,12 +57,12 @@ pub(crate) use plan::Plan;
 pub(crate) use removal::Removal;
 pub(crate) use resource::ListRequest;
 
-/// Who calls what; made only by authorization.
+/// An authorized caller, with the call that it makes; made only by authorization.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     pub(crate) permission: Permission,
-    /// What he agrees to beforehand.
+    /// The consent that the request gives beforehand.
     pub(crate) consent: Consent,
 }
 
@@ -82,7 +82,7 @@ impl Caller {
     }
 }
 
-/// An organization that is there.
+/// An organization that exists and is not deleted.
 #[derive(Debug, Clone)]
 pub(crate) struct OrgRow {
     pub(crate) id: String,
@@ -91,7 +91,7 @@ pub(crate) struct OrgRow {
     pub(crate) document: Org,
 }
 
-/// Who calls what in which organization; made only by authorization.
+/// An authorized caller in an organization; made only by authorization.
 #[derive(Debug, Clone)]
 pub(crate) struct OrgCaller {
     pub(crate) caller: Caller,
@@ -104,14 +104,14 @@ impl OrgCaller {
     }
 }
 
-/// All use cases. Clones share what is beneath.
+/// All use cases. Clones share the store and the publisher.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) store: Store,
     pub(crate) seams: Seams,
     pub(crate) authority_pin: [u8; 32],
     pub(crate) publisher: Arc<Publisher>,
-    /// Ends what would wait on.
+    /// Ends calls that wait.
     pub(crate) stop: Stop,
 }
 
@@ -122,7 +122,7 @@ impl Services {
     }
 }
 
-/// What a write answers.
+/// The result of a write.
 #[derive(Debug)]
 pub(crate) struct Changed<T> {
     pub(crate) value: T,

@@ -1,4 +1,4 @@
-//! Throttle rails of the management port: how often, how long, how much and how many at once.
+//! Limits of the management port: how often, how long, how much and how many at once.
 //!
 //! The same for gRPC and REST, and in front of both: nothing here knows a message or the store. What a
 //! listener bounds for all ports is in `runtime::patience`.

@@ -21,9 +21,14 @@ impl wire::apply_service_server::ApplyService for Api {
             let (metadata, extensions, mut stream) = request.into_parts();
             let header = match next(&mut stream).await? {
                 Some(Part::Header(header)) => header,
-                _ => return Err(ServiceError::field("part", "is not the header, which comes first")),
+                _ => {
+                    return Err(ServiceError::field(
+                        "part",
+                        "must be the header in the first message of the stream",
+                    ));
+                }
             };
-            // Before anything else is taken in.
+            // Before anything else is read.
             let request = Request::from_parts(metadata, extensions, header);
             let at = self
                 .enter_org(&request, authz::APPLY, |header| &header.org)
@@ -87,13 +92,15 @@ async fn collect(stream: &mut Streaming<wire::ApplyRequest>) -> Result<Vec<wire:
                 if size > SET_MOST {
                     return Err(ServiceError::field(
                         "chunk",
-                        format!("makes the set larger than {SET_MOST} bytes"),
+                        format!("makes the set larger than {SET_MOST} bytes: apply it in several sets"),
                     ));
                 }
                 if documents.len() + chunk.documents.len() > DOCUMENTS_MOST {
                     return Err(ServiceError::field(
                         "chunk",
-                        format!("makes more than {DOCUMENTS_MOST} documents of the set"),
+                        format!(
+                            "makes the set larger than {DOCUMENTS_MOST} documents: apply it in several sets"
+                        ),
                     ));
                 }
                 documents.extend(chunk.documents);
@@ -102,14 +109,23 @@ async fn collect(stream: &mut Streaming<wire::ApplyRequest>) -> Result<Vec<wire:
             Some(Part::Commit(commit)) => {
                 return Err(ServiceError::field(
                     "commit.documents",
-                    format!("is {} where {} came: send the set again", commit.documents, documents.len()),
+                    format!(
+                        "is {}, but {} documents arrived: send the set again",
+                        commit.documents,
+                        documents.len()
+                    ),
                 ));
             }
-            Some(Part::Header(_)) => return Err(ServiceError::field("part", "is a second header")),
+            Some(Part::Header(_)) => {
+                return Err(ServiceError::field(
+                    "part",
+                    "is a second header: send one header, then the documents",
+                ));
+            }
             None => {
                 return Err(ServiceError::field(
                     "part",
-                    "is missing: the stream ended before its commit, and nothing was taken",
+                    "is missing: the stream ended before its commit, and nothing was applied",
                 ));
             }
         }
@@ -120,7 +136,7 @@ async fn next(stream: &mut Streaming<wire::ApplyRequest>) -> Result<Option<Part>
     match stream.message().await {
         Ok(Some(message)) => match message.part {
             Some(part) => Ok(Some(part)),
-            None => Err(ServiceError::field("part", "is none that this version knows")),
+            None => Err(ServiceError::field("part", "is not known to this version of the control plane")),
         },
         Ok(None) => Ok(None),
         Err(status) => Err(ServiceError::field("part", format!("could not be read: {}", status.message()))),

@@ -1,4 +1,4 @@
-//! What a request agrees to beforehand: every call that can reach the fleet has the same two fields.
+//! The consent of a request: every call that can reach the fleet has the same two fields.
 
 use rr_contract::wire::management as wire;
 
@@ -37,7 +37,7 @@ consents! {
 }
 
 impl Caller {
-    /// With what he agrees to.
+    /// With the consent of the request.
     pub(super) fn agreeing(mut self, request: &impl Consents) -> Self {
         self.consent = request.consent();
         self
@@ -45,7 +45,7 @@ impl Caller {
 }
 
 impl OrgCaller {
-    /// With what he agrees to.
+    /// With the consent of the request.
     pub(super) fn agreeing(self, request: &impl Consents) -> Self {
         Self { caller: self.caller.agreeing(request), ..self }
     }

@@ -1,8 +1,8 @@
 //! The five calls that nouns of an organization have in common, written once.
 //!
-//! What a noun does otherwise it says in its own file, between the braces.
+//! The arguments of the macro are the differences between nouns.
 
-/// What a removal call asks for: all of them have the same fields.
+/// The order of a removal call: all of them have the same fields.
 macro_rules! removal {
     ($request:ident, $field:ident, cascade: $cascade:expr) => {
         $crate::service::Removal {
@@ -16,7 +16,7 @@ macro_rules! removal {
 }
 pub(super) use removal;
 
-/// What a removal call answers.
+/// The response of a removal call.
 macro_rules! removed {
     ($response:ident, $gone:ident) => {
         wire::$response {

@@ -1,4 +1,4 @@
-//! What rows have in common on their way out.
+//! Conversions from rows to messages that several calls share.
 
 use pbjson_types::Timestamp;
 use rr_contract::model::time;

@@ -15,9 +15,9 @@ use super::{Api, status};
 use crate::authz;
 use crate::service::{Caller, NodeQuery, PageRequest, ServiceError};
 
-/// How long a watch gathers what nodes say.
+/// How long a watch gathers reports of nodes.
 const GATHER: Duration = Duration::from_secs(1);
-/// How often it looks although nobody here said anything: nodes of other replicas.
+/// How often it reads again without a local change, for the nodes of other replicas.
 const LOOK: Duration = Duration::from_secs(5);
 
 type Changes = BoxStream<'static, Result<wire::WatchNodesResponse, Status>>;
@@ -176,7 +176,7 @@ impl FleetService for Api {
     }
 }
 
-/// One who watches, and what he was told.
+/// A watch, and the nodes that it has reported.
 struct Watch {
     api: Api,
     watcher: Watcher,
@@ -218,7 +218,7 @@ impl Watch {
         self.api.services.node_all(&caller.principal, &self.query).await
     }
 
-    /// What differs from what was told.
+    /// The differences from what was reported.
     fn news(&mut self, nodes: Vec<wire::Node>) -> Vec<Result<wire::WatchNodesResponse, Status>> {
         use wire::watch_nodes_response::Change;
 
@@ -236,7 +236,7 @@ impl Watch {
     }
 }
 
-/// Without what changes all the time.
+/// Without the fields that change all the time.
 fn lasting(node: &wire::Node) -> wire::Node {
     wire::Node { last_seen_at: None, spool_bytes: 0, ..node.clone() }
 }

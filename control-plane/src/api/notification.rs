@@ -10,7 +10,7 @@ use super::{Api, status};
 use crate::authz;
 use crate::service::PageRequest;
 
-/// How often a watch looks for what is new.
+/// How often a watch reads new notifications.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]

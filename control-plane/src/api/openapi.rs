@@ -1,6 +1,6 @@
-//! The OpenAPI 3.1 document of the REST API, made of the schemas: what they say and their comments.
+//! The OpenAPI 3.1 document of the REST API, made of the schemas and their comments.
 //!
-//! It describes what is answered and what is taken, no more: schemas are closed, forms are those that
+//! It describes exactly the accepted requests and their responses: schemas are closed, formats are those that
 //! `rest/input.rs` checks, and every status that a call can answer stands with it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,7 +198,7 @@ fn answers(route: &Route, template: &str, shapes: &mut Shapes) -> Value {
     answers.into()
 }
 
-/// From what was made to the calls about it: its own name is the last variable of their paths.
+/// Links from a created resource to the calls about it: its own name is the last variable of their paths.
 fn links(route: &Route, template: &str) -> Option<Value> {
     let Body::Field(noun) = &route.binding.body else { return None };
     if route.binding.method != Method::POST || template.contains(':') {
@@ -225,29 +225,29 @@ fn links(route: &Route, template: &str) -> Option<Value> {
     (!links.is_empty()).then(|| links.into())
 }
 
-/// What a call can answer beside 200: status, name, meaning.
+/// The responses of a call beside 200: status, name, meaning.
 const REFUSALS: [(&str, &str, &str); 13] = [
     (
         "400",
         "BadRequest",
-        "The request is not what the call takes, or something stands in its way: `errors` names the fields, `details` the rest.",
+        "The request is not valid, or its preconditions do not hold: `errors` names the fields, `details` the rest.",
     ),
-    ("401", "Unauthenticated", "No token, or none that is good."),
-    ("403", "Forbidden", "The token may not do this."),
-    ("404", "NotFound", "There is no such thing, or none that the token may see."),
-    ("405", "MethodNotAllowed", "The path is known, but not with this method."),
-    ("409", "Conflict", "It exists already, or was changed meanwhile."),
+    ("401", "Unauthenticated", "The request has no token, or one that is not valid."),
+    ("403", "Forbidden", "The token does not allow the call."),
+    ("404", "NotFound", "The resource does not exist, or the token may not see it."),
+    ("405", "MethodNotAllowed", "The path does not take this method."),
+    ("409", "Conflict", "The resource already exists, or was changed in the meantime."),
     ("413", "TooLarge", "The body is too large."),
-    ("415", "UnsupportedMediaType", "The body is not said to be JSON."),
+    ("415", "UnsupportedMediaType", "The body is not declared as JSON."),
     (
         "429",
         "TooMany",
         "Too many calls or streams, or too much sent at once. Try again after `Retry-After` seconds.",
     ),
-    ("500", "Internal", "A fault of ours; the log says more."),
-    ("501", "Unimplemented", "This version does not do it."),
-    ("503", "Unavailable", "An outage. Try again."),
-    ("504", "DeadlineExceeded", "It took too long; whether it was done is not known."),
+    ("500", "Internal", "An internal error: see the log of the control plane."),
+    ("501", "Unimplemented", "This version does not implement the call."),
+    ("503", "Unavailable", "The control plane or its database is not available. Try again."),
+    ("504", "DeadlineExceeded", "The call took too long. It is not known whether it was carried out."),
 ];
 
 fn responses() -> Value {

@@ -1,4 +1,4 @@
-//! REST out of the same calls: what the transcoder leaves to us.
+//! The REST form of the same calls, around the transcoder that decodes and encodes them.
 //!
 //! Every error is problem+json with a stable `code`, every violation and the details that gRPC callers get.
 //! Bodies are JSON and say so: a form that a browser sends across sites is refused. What the body or the path
@@ -110,7 +110,7 @@ impl Rest {
         Self { routes }
     }
 
-    /// Answers a request for what its method and path were found to be; what it sends is held in `portion`.
+    /// Answers a request by the match of its method and path. The memory of its body is counted in `portion`.
     pub(super) async fn answer(&self, request: Request, found: &Found, portion: Option<Portion>) -> Response {
         match self.call(request, found, portion).await {
             Ok(response) => response,
@@ -138,7 +138,7 @@ impl Rest {
         };
         let held = |bytes: usize| portion.as_ref().map_or(Ok(()), |portion| portion.grow(bytes));
         let full = |refused| refusal(&status::of_refusal(refused));
-        // Who does not say how much it will be may send as much as a body holds.
+        // A request that does not announce its length may send as much as a body may hold.
         let most = route.operation().class.body() as u64;
         let length = http_body::Body::size_hint(&body).exact().unwrap_or(most).min(most);
         held(usize::try_from(length).unwrap_or(usize::MAX)).map_err(full)?;
@@ -190,7 +190,7 @@ async fn body_of(route: &Route, headers: &HeaderMap, body: HttpBody) -> Result<B
             let text = format!("the body is larger than {} MiB", most / 1024 / 1024);
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request-too-large", text)
         } else {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid", "the body is cut off")
+            Problem::new(StatusCode::BAD_REQUEST, "invalid", "the body is incomplete")
         };
         problem.answer()
     })
@@ -204,7 +204,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn not_allowed<'a>(methods: impl IntoIterator<Item = &'a str>) -> Response {
     let methods: Vec<&str> = methods.into_iter().collect();
     let allowed = methods.join(", ");
-    let text = format!("this path knows {allowed}");
+    let text = format!("this path takes {allowed}");
     let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", text).answer();
     response.headers_mut().insert(ALLOW, HeaderValue::try_from(allowed).expect("names of methods"));
     response

@@ -1,4 +1,4 @@
-//! The call that a request is for, over either protocol, and what the port has to know of it before it runs.
+//! The call that a request is for, over either protocol, and the properties that the port needs before it runs.
 //!
 //! The transcoder matches routes too, but says neither which one it took nor which methods a path knows.
 //! Made of the schemas: a new call needs no edit here.
@@ -35,7 +35,7 @@ pub(super) struct Routes {
 pub(super) struct Operation {
     pub(super) permission: Permission,
     pub(super) class: Class,
-    /// What it takes.
+    /// The request message.
     pub(super) input: &'static Message,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum EtagPlace {
     Body,
 }
 
-/// What a method and a path are.
+/// The match of a method and a path.
 #[derive(Debug)]
 pub(super) enum Found {
     Route(&'static Route),
@@ -99,7 +99,7 @@ impl Routes {
         self.rest.iter()
     }
 
-    /// What a REST request is for.
+    /// The match of a REST request.
     pub(super) fn find(&'static self, method: &Method, path: &str) -> Found {
         let mut methods = BTreeSet::new();
         for route in self.rest.iter().filter(|route| route.matches(path)) {
@@ -238,7 +238,7 @@ impl Route {
         path
     }
 
-    /// What the path is, whatever its variables are called.
+    /// The path without the names of its variables.
     pub(super) fn shape(&self) -> String {
         self.template(|_, _| String::new())
     }

@@ -1,6 +1,6 @@
-//! The only place where an error becomes a status, with what a program needs to act on it.
+//! The only place where an error becomes a status, with the details that a program needs to act on it.
 //!
-//! The invariant: a status fits into the trailers that every client takes, whatever a caller wrote into what it quotes.
+//! The invariant: a status fits into the trailers that every client takes, whatever input it quotes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::throttle::Refusal;
 
 /// In `ErrorInfo.domain`.
 pub(super) const DOMAIN: &str = "requestrocket";
-/// After which an outage is worth another try.
+/// How long to wait before another try after an outage.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a status' text. Three times as many go over the wire where none of them is ASCII, and once more in the
 /// details.
 const TEXT_MOST: usize = 1200;
-/// Bytes of what details list, before they are encoded. Clients take 16 KiB of headers.
+/// Bytes of the lists in details, before they are encoded. Clients take 16 KiB of headers.
 const LISTED_MOST: usize = 5000;
 /// Bytes of one field's path, and of one reason.
 pub(super) const FIELD_MOST: usize = 200;
@@ -35,12 +35,12 @@ pub(super) fn of(permission: Permission, failure: &ServiceError) -> Status {
     let text = match kind {
         Kind::Bug => {
             error!(call = permission.call, error = %chain(failure), "call failed by a fault of ours");
-            "internal error; the log of the control plane says more".to_owned()
+            "internal error: see the log of the control plane".to_owned()
         }
         Kind::Unavailable => {
             let applied = match failure {
                 ServiceError::Store(store) if !store.certainly_not_applied() => {
-                    "; whether the change was made is not known: read it again first"
+                    "; it is not known whether the change was made: read the resource before you try again"
                 }
                 _ => "",
             };
@@ -94,7 +94,7 @@ pub(super) fn of_refusal(refusal: Refusal) -> Status {
     Status::with_error_details(code, refusal.to_string(), details)
 }
 
-/// The end of a stream that would have gone on.
+/// The end of a stream when the control plane stops.
 pub(super) fn stopping() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("UNAVAILABLE", DOMAIN, HashMap::new());
@@ -138,7 +138,7 @@ fn details(permission: Permission, failure: &ServiceError) -> ErrorDetails {
                 ("given".to_owned(), cut(given, FIELD_MOST)),
                 ("current".to_owned(), current.clone()),
             ]);
-            // One that is larger is read with its own call.
+            // A larger one has to be read with its own call.
             let current_value = serde_json::to_string(value).unwrap_or_default();
             if current_value.len() <= LISTED_MOST {
                 metadata.insert("current_value".to_owned(), current_value);
@@ -172,7 +172,7 @@ fn details(permission: Permission, failure: &ServiceError) -> ErrorDetails {
     details
 }
 
-/// What a program has to know of a region at which a write was stopped.
+/// The region that a write was refused for, and why.
 fn refused_at(refusal: &NotAdmitted) -> HashMap<String, String> {
     let mut metadata = vec![("region", refusal.name.clone()), ("region_id", refusal.region.clone())];
     match &refusal.obstacle {

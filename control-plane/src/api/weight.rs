@@ -1,7 +1,8 @@
-//! What a message takes in memory once it is decoded, told before that is done: an element of two bytes can become one
-//! of hundreds.
+//! The memory that a message takes once it is decoded, estimated before: an element of two bytes can become one of
+//! hundreds.
 //!
-//! Knows the schemas and no handler. What is no message is let through, for the decoder says so better.
+//! Knows the schemas and no handler. Bytes that are not a message pass, because the decoder refuses them with a better
+//! text.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use super::schema::{Field, Kind, Message, Schema};
 use super::status;
 use crate::throttle::Portion;
 
-/// What is in front of a message: whether it is compressed, and its length.
+/// The prefix of a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
 /// Of a text, a list and whatever else has its content elsewhere.
 const HANDLE: usize = 24;
@@ -28,10 +29,10 @@ const DEEP: usize = 100;
 
 /// A message would take more than its call may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("has too many parts for one message: send it in several")]
+#[error("has too many elements for one message: send it in several")]
 pub(super) struct TooHeavy;
 
-/// What is left of what one message may take.
+/// The memory that one message may still take.
 #[derive(Debug)]
 pub(super) struct Scales {
     most: usize,
@@ -43,19 +44,19 @@ impl Scales {
         Self { most, left: most }
     }
 
-    /// What was taken on so far.
+    /// The memory counted so far.
     pub(super) fn weight(&self) -> usize {
         self.most - self.left
     }
 
-    /// Takes so many elements of a list on.
+    /// Counts so many elements of a list.
     pub(super) fn elements(&mut self, schema: &Schema, kind: &Kind, count: usize) -> Result<(), TooHeavy> {
         let heavy = element(schema, kind).saturating_mul(count);
         self.left = self.left.checked_sub(heavy).ok_or(TooHeavy)?;
         Ok(())
     }
 
-    /// Takes a message on as it comes over the wire.
+    /// Counts a message in its wire form.
     pub(super) fn message(
         &mut self,
         schema: &Schema,
@@ -87,7 +88,7 @@ impl Scales {
                     Ok(length) => usize::try_from(length).unwrap_or(usize::MAX),
                     Err(_) => return Ok(()),
                 },
-                // No schema of ours has groups. The decoder passes over them and takes what follows, and so does this.
+                // No schema of ours has groups. The decoder skips them, and so does this.
                 WireType::StartGroup => {
                     if skip_field(form, number, &mut bytes, DecodeContext::default()).is_err() {
                         return Ok(());
@@ -126,7 +127,7 @@ impl Scales {
     }
 }
 
-/// What one element of a list takes by itself.
+/// The memory that one element of a list takes by itself.
 fn element(schema: &Schema, kind: &Kind) -> usize {
     match kind {
         Kind::Message(name) => *schema.message(name).size.get_or_init(|| size(schema, name, &mut Vec::new())),
@@ -147,7 +148,7 @@ fn element(schema: &Schema, kind: &Kind) -> usize {
 
 /// All fields of a message side by side, and of each choice the largest.
 fn size<'a>(schema: &'a Schema, name: &'a str, around: &mut Vec<&'a str>) -> usize {
-    // One that holds itself holds it elsewhere.
+    // A message that contains itself holds it behind a pointer.
     if around.contains(&name) {
         return HANDLE;
     }
@@ -175,13 +176,13 @@ pub(super) struct Weighed {
     inner: Body,
     schema: &'static Schema,
     input: &'static Message,
-    /// Bytes of a message, and what it may take.
+    /// Bytes of a message, and the memory that it may take.
     bounds: (usize, usize),
     portion: Portion,
     held: BytesMut,
     /// There is room for the message that comes.
     has_room: bool,
-    /// What follows is refused by whoever reads it: it is too long, or not framed as it should be.
+    /// The rest is passed on for the reader to refuse: it is too long, or not framed correctly.
     is_through: bool,
 }
 
@@ -255,7 +256,7 @@ impl http_body::Body for Weighed {
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                // What is cut off is told to whoever reads it.
+                // The reader refuses an incomplete message.
                 None if !self.held.is_empty() => self.is_through = true,
                 None => return Poll::Ready(None),
             }

@@ -1,4 +1,4 @@
-//! Who may do what: users, members, tokens, node tokens.
+//! Users, members, tokens and node tokens.
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::model::name::Name;
@@ -66,7 +66,7 @@ impl Resource for Member {
 
     fn check(&self, faults: &mut Violations) {
         if !matches!(self.role(), Role::Viewer | Role::Editor | Role::Admin | Role::Owner) {
-            faults.add("role", "is one of ROLE_VIEWER, ROLE_EDITOR, ROLE_ADMIN and ROLE_OWNER");
+            faults.add("role", "must be ROLE_VIEWER, ROLE_EDITOR, ROLE_ADMIN or ROLE_OWNER");
         }
     }
 }

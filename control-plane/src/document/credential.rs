@@ -71,7 +71,7 @@ impl Resource for Credential {
 
     fn check(&self, faults: &mut Violations) {
         if self.usage.is_none() {
-            faults.add("usage", "is neither caller nor upstream");
+            faults.add("usage", "is missing: set `caller` or `upstream`");
         }
     }
 }

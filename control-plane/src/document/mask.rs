@@ -35,7 +35,7 @@ impl<R> MaskPath<R> {
     }
 }
 
-/// Paths that services ask for by name, because not everybody may change them at any time.
+/// Paths that services ask for by name, because a change of them needs more than the permission of the call.
 impl MaskPath<Org> {
     pub(crate) const SUSPENDED: Self = field_path!(Org, suspended);
     pub(crate) const ALLOWED_REGIONS: Self = field_path!(Org, allowed_regions);
@@ -45,7 +45,7 @@ impl MaskPath<User> {
     pub(crate) const DISABLED: Self = field_path!(User, disabled);
 }
 
-/// Whether a field has another value than the one that stands for unset.
+/// Whether a field differs from its unset value.
 pub(super) fn is_set<T: Default + PartialEq>(value: &T) -> bool {
     *value != T::default()
 }

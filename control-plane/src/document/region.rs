@@ -50,7 +50,7 @@ impl Resource for Region {
             && let Some(url) = faults.take("base_url", self.base_url.parse::<BaseUrl>())
             && !url.path().is_empty()
         {
-            faults.add("base_url", "has a path; it is scheme, host and port");
+            faults.add("base_url", "must be scheme, host and port, without a path");
         }
         faults.take("name", self.name.parse::<Name>());
     }

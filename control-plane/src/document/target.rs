@@ -41,7 +41,7 @@ impl Resource for Target {
         if plain && !self.danger_plaintext {
             faults.add(
                 "base_url",
-                "is http: secrets would cross the network in the clear; use https, or set danger_plaintext",
+                "is plain HTTP, which sends secrets in the clear: use https, or set danger_plaintext",
             );
         }
         let path = &self.test_path;
@@ -49,7 +49,7 @@ impl Resource for Target {
             || path.chars().any(|c| c.is_control() || c.is_whitespace())
             || (!path.is_empty() && !path.starts_with('/'))
         {
-            faults.add("test_path", "starts with `/`, is at most 1024 bytes and holds no space");
+            faults.add("test_path", "must start with `/`, be at most 1024 bytes and hold no space");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Users and members: who belongs where. Nobody gives more than he has, and an organization always has an owner.
+//! Users and the members of organizations. Nobody gives a role above their own, and an organization always has an owner.
 
 use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
@@ -120,7 +120,10 @@ impl Services {
                     let org = live_org(txn, &at.org.id).await?;
                     let user = store::resource::find(txn, Noun::User, "", &wire.user).await?;
                     let Some(user) = user else {
-                        return Err(ServiceError::field("member.user", format!("no user {:?}", wire.user)));
+                        return Err(ServiceError::field(
+                            "member.user",
+                            format!("names user {:?}, which was not found", wire.user),
+                        ));
                     };
                     wire.name.clone_from(&user.name);
                     let draft = Draft { wire, secret: None, before: None };
@@ -229,15 +232,15 @@ async fn member_of(
     show(db, unnarrowed(at).scope(&at.org.id), &reference, 0).await
 }
 
-/// Nobody gives a role that he has not himself, nor takes it. Operators may, or an organization whose owners left
-/// could not be helped.
+/// A caller neither gives nor takes a role above its own. Operators may, or an organization whose owners left could not
+/// be helped.
 fn may_give(at: &OrgCaller, role: Role) -> Result<(), ServiceError> {
     let principal = &at.caller.principal;
     if principal.operator || principal.role_in(&at.org.id) >= Some(role) {
         return Ok(());
     }
     Err(ServiceError::GrantTooWide(format!(
-        "{} in {} is more than you have",
+        "you have a lower role than {} in {}, so you can neither give nor take that role",
         role.as_str_name(),
         at.org.name
     )))
@@ -303,7 +306,7 @@ pub(super) async fn stays_owned_without(
     }
     Err(ServiceError::Refused {
         reason: Reason::LastOwner,
-        text: format!("{:?} is the last owner of {org}; make another one first", going.name),
+        text: format!("{:?} is the last owner of {org}: add another owner first", going.name),
         preconditions: Vec::new(),
     })
 }

@@ -1,5 +1,5 @@
-//! What a person decides about a region whose nodes may not simply follow: to go on with this history where another
-//! one ended, and to send on what was held.
+//! The two decisions of a person about a region whose nodes do not follow by themselves: to adopt this history where the
+//! nodes have another one, and to release a held revision.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,14 +23,14 @@ const LISTED: usize = 1_000;
 /// How many credentials may be revived at once.
 const REVIVED_MOST: usize = 1_000;
 
-/// How long all nodes together may take to say what they hold.
+/// How long all nodes together may take to list their resources.
 const ASKED_WITHIN: Duration = Duration::from_secs(20);
 
-/// What an adopt would do to a resource, and to how many nodes.
+/// The effect of an adopt on each resource, and on how many nodes.
 type Differences = BTreeMap<(Key, i32), u32>;
 
 impl Services {
-    /// Decides that this history goes on where diverged nodes of a region stand, or says what that would do.
+    /// Adopts this history for the diverged nodes of a region, or lists the effects of that.
     pub(crate) async fn revision_adopt(
         &self,
         caller: Caller,
@@ -43,7 +43,10 @@ impl Services {
         if strays.is_empty() {
             return Err(ServiceError::Refused {
                 reason: Reason::NotDiverged,
-                text: format!("no node of region {:?} stands in another history", region.row.name),
+                text: format!(
+                    "no node of region {:?} is diverged: there is nothing to adopt",
+                    region.row.name
+                ),
                 preconditions: Vec::new(),
             });
         }
@@ -55,8 +58,7 @@ impl Services {
         if !request.expected_plan.is_empty() && request.expected_plan != plan {
             return Err(ServiceError::Conflict {
                 reason: Reason::Changed,
-                text: "what an adopt would do is not what was listed before: look at it again with `dry_run`"
-                    .to_owned(),
+                text: "the plan is out of date: request it again with `dry_run`".to_owned(),
             });
         }
         let mut answer = fleet::AdoptRevisionResponse {
@@ -68,7 +70,7 @@ impl Services {
             unasked,
         };
         let lineage = self.installation().await?.lineage;
-        // This is the answer to what stops other writes.
+        // The divergence that stops other writes is resolved by this one.
         let consent = Consent { anything: true, ..Consent::default() };
         let author = Author { consent, ..caller.author() }.rehearsing(request.dry_run);
         let written = self
@@ -96,7 +98,7 @@ impl Services {
         Ok(answer)
     }
 
-    /// Sends on what a region holds.
+    /// Releases the revision that a region holds.
     pub(crate) async fn revision_release(
         &self,
         caller: Caller,
@@ -132,7 +134,7 @@ impl Services {
     /// Ids of the caller credentials that are named: by id, or as organization and name.
     async fn revived(&self, named: &[String]) -> Result<Vec<String>, ServiceError> {
         if named.len() > REVIVED_MOST {
-            return Err(ServiceError::field("revive", format!("are more than {REVIVED_MOST}")));
+            return Err(ServiceError::field("revive", format!("must have at most {REVIVED_MOST} entries")));
         }
         let mut ids = Vec::with_capacity(named.len());
         for (at, reference) in named.iter().enumerate() {
@@ -145,14 +147,14 @@ impl Services {
                 None => store::resource::by_id(&self.store, Noun::Credential, reference).await?,
             };
             let Some(row) = row else {
-                let reason = "is no credential that this database has: write its id, or `organization/name`";
+                let reason = "names no credential: write an id, or `organization/name`";
                 return Err(ServiceError::field(field, reason));
             };
             let found: Stored<wire::Credential> = store::resource::with_document(&self.store, row).await?;
             if !matches!(found.document.usage, Some(Usage::Caller(_))) {
                 return Err(ServiceError::field(
                     field,
-                    "is no caller credential: only those are revoked on nodes",
+                    "names an upstream credential: only caller credentials can be revived",
                 ));
             }
             ids.push(found.row.id);
@@ -162,7 +164,7 @@ impl Services {
         Ok(ids)
     }
 
-    /// What differs between what diverged nodes hold and what is published, and the nodes that could not be asked.
+    /// The differences between the resources of diverged nodes and the published ones, and nodes without an answer.
     async fn differences(
         &self,
         region: &str,
@@ -202,7 +204,7 @@ impl Services {
         Ok((differences, unasked))
     }
 
-    /// What nodes hold that hold the same: the first answers that does.
+    /// The resources of nodes that all hold the same: the first answer counts.
     async fn held(&self, nodes: &[&fleet::DivergedNode], until: Instant) -> Option<Holdings> {
         for stray in nodes {
             let Ok(node) = stray.node.parse::<NodeId>() else { continue };
@@ -234,7 +236,7 @@ impl Services {
     }
 }
 
-/// Ends a credential that nodes saw revoked: other nodes did not, and those that join later will not have.
+/// Expires a credential that some nodes saw revoked: other nodes, and nodes that join later, did not see that.
 async fn end(txn: &mut Txn, key: &Key) -> Result<(), ServiceError> {
     let at = key.to_wire();
     let found = store::resource::find(txn, Noun::Credential, &at.org, &at.id).await?;
@@ -266,7 +268,7 @@ fn is_revived(key: &Key, revived: &[String]) -> bool {
     matches!(key.id, ResourceId::Credential(id) if revived.contains(&id.to_string()))
 }
 
-/// What stands for a list.
+/// The digest that identifies a list of differences.
 fn plan(region: &str, strays: &[fleet::DivergedNode], differences: &Differences) -> [u8; 32] {
     use prost::Message as _;
 

@@ -1,6 +1,6 @@
 //! `Apply`: a whole declarative set as one revision, planned first and then carried out, or the other way round.
 //!
-//! Names stand for ids throughout a set, also between documents that are only about to be made. What is as it was is
+//! Names stand for ids throughout a set, also between documents that are not stored yet. An unchanged document is
 //! recognised by its hash, before anything is compiled.
 
 mod set;
@@ -27,7 +27,7 @@ const LISTED: usize = 1000;
 /// How many documents one set may have.
 pub(crate) const DOCUMENTS_MOST: usize = 200_000;
 
-/// What is to be applied.
+/// The set to apply.
 #[derive(Clone)]
 pub(crate) struct ApplyOrder {
     pub(crate) header: wire::ApplyHeader,
@@ -35,19 +35,19 @@ pub(crate) struct ApplyOrder {
 }
 
 impl Services {
-    /// Applies a set, or says what applying it would do.
+    /// Applies a set, or lists the changes that this would make.
     pub(crate) async fn apply(
         &self,
         mut at: OrgCaller,
         order: ApplyOrder,
     ) -> Result<wire::ApplyOutcome, ServiceError> {
         let mut order = self.expand(&at, order).await?;
-        // What somebody agreed to when he had it planned goes with the plan.
+        // What the caller agreed to when it was planned is part of the plan.
         at.caller.consent.partial |= order.header.allow_partial;
         at.caller.consent.mass_removal |= order.header.allow_mass_removal;
         check_header(&order)?;
         if !at.caller.principal.resources.is_empty() {
-            return Err(ServiceError::Call("whole sets"));
+            return Err(ServiceError::Call("applying a set, because it is limited to some resources"));
         }
         let token = at.caller.principal.token.clone();
         // The same set, by whichever name the organization is called.
@@ -59,7 +59,7 @@ impl Services {
         let dry_run = order.header.dry_run;
         let documents = std::mem::take(&mut order.documents);
         let set = parse(documents, &order.header)?;
-        // Kept for who wants it carried out later.
+        // Kept so that the plan can be applied later.
         let body = dry_run.then(|| set.iter().map(|item| item.document.clone()).collect::<Vec<_>>());
         let services = self.clone();
         let header = order.header;
@@ -114,7 +114,7 @@ impl Services {
         if !order.documents.is_empty() {
             return Err(ServiceError::field(
                 "documents",
-                "are there although a plan is named, which has its own",
+                "must be empty when a plan is named: the plan holds the documents",
             ));
         }
         let gone =
@@ -168,7 +168,7 @@ impl Services {
     }
 }
 
-/// What the first call with a request id answered.
+/// The response of the first call with this request id.
 async fn answered(
     db: &impl Reader,
     token: &str,
@@ -182,10 +182,10 @@ async fn answered(
         return Ok(None);
     };
     if row.digest != digest {
-        return Err(ServiceError::field("request_id", "was used for another set before"));
+        return Err(ServiceError::field("request_id", "was used for another set: choose another id"));
     }
     if header.dry_run {
-        // What is as it is by now is what a dry run is about.
+        // A dry run compares with the current state.
         return Ok(None);
     }
     let outcome = wire::ApplyOutcome::decode(row.outcome.as_slice())
@@ -198,18 +198,18 @@ fn check_header(order: &ApplyOrder) -> Result<(), ServiceError> {
     let header = &order.header;
     check_owner(&header.owner, "owner", &mut faults);
     if header.prune && header.owner.is_empty() {
-        faults.add("owner", "is missing: a prune takes what bears it");
+        faults.add("owner", "is missing: `prune` removes the resources that have this owner");
     }
     if header.request_id.len() > 64 || !header.request_id.bytes().all(|c| c.is_ascii_graphic()) {
-        faults.add("request_id", "is at most 64 visible ASCII characters");
+        faults.add("request_id", "must be at most 64 visible ASCII characters");
     }
     if order.documents.len() > DOCUMENTS_MOST {
-        faults.add("documents", format!("are more than {DOCUMENTS_MOST}"));
+        faults.add("documents", format!("must have at most {DOCUMENTS_MOST} entries"));
     }
     Ok(faults.finish(|| Some(()))?)
 }
 
-/// What a request id stands for.
+/// The digest of a set, which a request id must not be reused for.
 fn digest_of(order: &ApplyOrder) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let header = wire::ApplyHeader { request_id: String::new(), dry_run: false, ..order.header.clone() };
@@ -258,7 +258,7 @@ async fn plan(
     for row in store::secret::of_all(txn, &there).await? {
         work.secrets.there.insert(row.credential.clone(), row);
     }
-    // Credentials first, for whoever names them looks into them; the rest only has to be known by name.
+    // Credentials first: the check of a proxy reads their content; other resources only have to be known by name.
     for it in &mut identified {
         if it.item.noun == Noun::Credential {
             work.credential(&directory, it)?;
@@ -270,7 +270,7 @@ async fn plan(
     for it in &identified {
         if !ids.insert(it.id.as_str()) {
             let field = format!("documents[{}].{}.id", it.item.at, it.item.noun.text());
-            work.faults.add(field, format!("{} is there twice", it.id));
+            work.faults.add(field, format!("is {}, which another document of the set has too", it.id));
         }
     }
     let wanted: HashSet<(Noun, String)> = identified.iter().map(|it| (it.item.noun, it.id.clone())).collect();
@@ -289,7 +289,7 @@ async fn plan(
     Ok(outcome)
 }
 
-/// What bears the owner's label and is not wanted any more.
+/// The resources with the owner's label that the set does not contain.
 fn pruned(
     directory: &Directory,
     owner: &str,
@@ -306,7 +306,7 @@ fn pruned(
     gone
 }
 
-/// Nothing that stays may name what goes; what belongs to it goes along.
+/// Removes them with the resources that belong to them; refuses if a remaining resource refers to one.
 async fn remove_pruned(
     txn: &mut Txn,
     org: &str,
@@ -326,7 +326,7 @@ async fn remove_pruned(
                 return Err(ServiceError::Refused {
                     reason: Reason::InUse,
                     text: format!(
-                        "{} {:?} is not in the set and would go, but {} {:?} uses it",
+                        "{} {:?} is not in the set and would be removed, but {} {:?} uses it",
                         noun.title(),
                         row.name,
                         user.title(),

@@ -15,7 +15,7 @@ const EXPORTED: u64 = 500;
 /// How many revisions an export reads at once.
 const READ: u64 = 200;
 
-/// What a list of entries asks for, beside its page.
+/// The filter of a list of entries.
 pub(crate) struct AuditQuery {
     pub(crate) resource: String,
     pub(crate) actor: String,
@@ -31,13 +31,15 @@ impl Services {
         query: AuditQuery,
         page: &PageRequest,
     ) -> Result<Page<wire::AuditEntry>, ServiceError> {
-        let below =
-            match page.cursor::<1>()? {
-                Some([revision]) => Some(revision.parse().map_err(|_| {
-                    ServiceError::field("page_token", "is not one that a list call answered")
-                })?),
-                None => None,
-            };
+        let below = match page.cursor::<1>()? {
+            Some([revision]) => Some(revision.parse().map_err(|_| {
+                ServiceError::field(
+                    "page_token",
+                    "is not valid: pass the `next_page_token` of the previous page",
+                )
+            })?),
+            None => None,
+        };
         let org = at.map(|at| at.org.id.clone());
         let filter = AuditFilter {
             org: org.clone(),
@@ -120,9 +122,12 @@ impl Services {
     ) -> Result<Page<RefusedRow>, ServiceError> {
         let behind = match page.cursor::<3>()? {
             Some([minute, token, call]) => {
-                let minute = minute
-                    .parse()
-                    .map_err(|_| ServiceError::field("page_token", "is not one that a list call answered"))?;
+                let minute = minute.parse().map_err(|_| {
+                    ServiceError::field(
+                        "page_token",
+                        "is not valid: pass the `next_page_token` of the previous page",
+                    )
+                })?;
                 Some((minute, token.to_owned(), call.to_owned()))
             }
             None => None,
@@ -147,10 +152,13 @@ impl ExportCursor {
     pub(crate) fn new(from: u64, to: u64, head: u64) -> Result<Self, ServiceError> {
         let last = if to == 0 { head } else { to };
         if last > head {
-            return Err(ServiceError::field("to", format!("is not reached yet: the newest is {head}")));
+            return Err(ServiceError::field(
+                "to",
+                format!("does not exist yet: the newest revision is {head}"),
+            ));
         }
         if from > last && from > 1 {
-            return Err(ServiceError::field("from", "is behind `to`"));
+            return Err(ServiceError::field("from", "is greater than `to`"));
         }
         Ok(Self { next: from.max(1), last, behind: None })
     }

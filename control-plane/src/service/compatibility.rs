@@ -12,7 +12,7 @@ use super::{Reason, ServiceError};
 use crate::authz::Principal;
 use crate::noun::Noun;
 
-/// Notes what does not fit.
+/// Adds every reference that does not fit to the faults.
 pub(super) fn check(
     scope: Scope<'_>,
     org: Option<&wire::Org>,
@@ -48,10 +48,11 @@ fn check_proxy(
     let shared = |noun, caller, id: &str| {
         let maker =
             directory.get(noun, id).and_then(|known| known.row.as_ref()).map(|row| row.created_by.as_str());
-        // What is only about to be made is made by whoever asks.
+        // A resource that is not stored yet is created by the caller.
         maker.is_none_or(|maker| is_theirs(principal, org, noun, caller, maker))
     };
-    let unshared = "is not shared: who made it, an admin or an owner may put it into a proxy";
+    let unshared =
+        "is not shared in the organization: only its creator, an admin or an owner may put it into a proxy";
     for (i, id) in proxy.caller_credentials.iter().enumerate() {
         let field = format!("{prefix}.caller_credentials[{i}]");
         match directory.credential(id) {
@@ -59,7 +60,7 @@ fn check_proxy(
                 if shared(Noun::Credential, true, id) => {}
             Some(wire::Credential { usage: Some(Usage::Caller(_)), .. }) => faults.add(field, unshared),
             Some(other) => faults
-                .add(field, format!("{:?} is an upstream credential; callers need caller ones", other.name)),
+                .add(field, format!("{:?} is an upstream credential: name a caller credential", other.name)),
             // Noted when it was resolved.
             None => {}
         }
@@ -69,10 +70,9 @@ fn check_proxy(
         Some(wire::Credential { usage: Some(Usage::Upstream(_)), .. })
             if shared(Noun::Credential, false, &proxy.upstream_credential) => {}
         Some(wire::Credential { usage: Some(Usage::Upstream(_)), .. }) => faults.add(field, unshared),
-        Some(other) => faults.add(
-            field,
-            format!("{:?} is a caller credential; what is injected is an upstream one", other.name),
-        ),
+        Some(other) => {
+            faults.add(field, format!("{:?} is a caller credential: name an upstream credential", other.name))
+        }
         None => {}
     }
     if directory.get(Noun::Target, &proxy.target).is_some() && !shared(Noun::Target, false, &proxy.target) {
@@ -94,7 +94,7 @@ fn check_regions<'a>(
         let Some(region) = directory.region(id) else { continue };
         let own = region.dedicated_to == org.id;
         if !own && !org.allowed_regions.is_empty() && !org.allowed_regions.contains(id) {
-            faults.add(field, format!("the organization may not use region {:?}", region.name));
+            faults.add(field, format!("names region {:?}, which the organization may not use", region.name));
         }
     }
 }
@@ -119,7 +119,7 @@ pub(super) fn sealed_everywhere(
     Err(ServiceError::Refused {
         reason: Reason::NotSealedToRegion,
         text: format!(
-            "credential {credential:?} is not sealed to region {}; seal it anew with {}",
+            "credential {credential:?} is not sealed to region {}: seal it again with {}",
             missing.join(", "),
             missing.iter().map(|region| remedy(region)).collect::<Vec<_>>().join(", and ")
         ),

@@ -43,11 +43,11 @@ impl Services {
         fields::same_org("credential.org", &wire.org, &at.org)?;
         wire.org.clone_from(&at.org.id);
         if wire.version > 1 {
-            return Err(ServiceError::field("credential.version", "is 1 when a credential is made"));
+            return Err(ServiceError::field("credential.version", "must be 1 when a credential is created"));
         }
         wire.version = 1;
         let NewSecret { row, key } = match self.take_secret(&mut wire, "credential") {
-            // What else is wrong is told with it.
+            // Other faults of the message are reported with it.
             Err(ServiceError::Invalid(invalid)) => return Err(all_faults(&wire, &invalid)),
             taken => taken?,
         };
@@ -58,7 +58,7 @@ impl Services {
                     let org = live_org(txn, &at.org.id).await?;
                     let spent = store::secret::spent(txn, std::slice::from_ref(&wire.id)).await?;
                     if !spent.is_empty() {
-                        return Err(ServiceError::AlreadyThere { noun: "credential", name: wire.id });
+                        return Err(ServiceError::IdSpent(wire.id));
                     }
                     known_regions(txn, "credential.upstream.sealed", &org.id, row.as_ref()).await?;
                     let draft = Draft { wire, secret: row.clone(), before: None };
@@ -77,7 +77,10 @@ impl Services {
         match &mut wire.usage {
             Some(Usage::Caller(caller)) => {
                 if !wire.id.is_empty() {
-                    return Err(ServiceError::field(format!("{prefix}.id"), "is set by the control plane"));
+                    return Err(ServiceError::field(
+                        format!("{prefix}.id"),
+                        "is set by the control plane: leave it empty",
+                    ));
                 }
                 wire.id = CredentialId::from_random(self.random()).to_string();
                 let is_made_here = match caller.kind() {
@@ -116,7 +119,7 @@ impl Services {
                     }
                     (wire::UpstreamKind::None, Some(_)) => Err(ServiceError::field(
                         field("sealed"),
-                        "is there although the kind is UPSTREAM_KIND_NONE",
+                        "must be unset when the kind is UPSTREAM_KIND_NONE",
                     )),
                     (_, None) => Err(ServiceError::field(
                         field("sealed"),
@@ -131,7 +134,9 @@ impl Services {
                     }
                 }
             }
-            None => Err(ServiceError::field(format!("{prefix}.usage"), "is neither caller nor upstream")),
+            None => {
+                Err(ServiceError::field(format!("{prefix}.usage"), "is missing: set `caller` or `upstream`"))
+            }
         }
     }
 
@@ -156,10 +161,16 @@ impl Services {
                         &found.row,
                     )?;
                     let Some(Usage::Upstream(upstream)) = &mut found.document.usage else {
-                        return Err(ServiceError::field("credential", "holds no sealed secret"));
+                        return Err(ServiceError::field(
+                            "credential",
+                            "has no sealed secret that could be replaced",
+                        ));
                     };
                     if upstream.kind() == wire::UpstreamKind::None {
-                        return Err(ServiceError::field("credential", "holds no sealed secret"));
+                        return Err(ServiceError::field(
+                            "credential",
+                            "has no sealed secret that could be replaced",
+                        ));
                     }
                     let next = found.document.version + 1;
                     if request.version != next {
@@ -240,17 +251,20 @@ pub(super) async fn known_regions(
     let mut faults = Violations::default();
     for (i, wrap) in wire.wraps.iter().enumerate() {
         let found = super::region::by_reference(db, &wrap.region).await?;
-        // One that is dedicated to others is none.
+        // A region that is dedicated to another organization is not found.
         let found = found.filter(|it| it.document.dedicated_to.is_empty() || it.document.dedicated_to == org);
         match found {
-            None => faults.add(format!("{field}.wraps[{i}].region"), format!("no region {}", wrap.region)),
+            None => faults.add(
+                format!("{field}.wraps[{i}].region"),
+                format!("names region {}, which was not found", wrap.region),
+            ),
             Some(region) => {
                 let epoch = super::region::statement(&region.document)?.epoch();
                 if wrap.epoch != epoch {
                     faults.add(
                         format!("{field}.wraps[{i}].epoch"),
                         format!(
-                            "is {} where the key of region {:?} has epoch {epoch}",
+                            "is {}, but the key of region {:?} has epoch {epoch}: seal the secret again",
                             wrap.epoch, region.row.name
                         ),
                     );
@@ -282,7 +296,7 @@ pub(super) async fn keeps_regions(
             preconditions.push(Precondition {
                 subject: format!("proxies/{}", proxy.row.id),
                 text: format!(
-                    "proxy {:?} is served in region {region}, to which it is not sealed",
+                    "proxy {:?} is served in region {region}, to which the new secret is not sealed",
                     proxy.row.name
                 ),
             });
@@ -294,7 +308,7 @@ pub(super) async fn keeps_regions(
     Err(ServiceError::Refused {
         reason: Reason::NotSealedToRegion,
         text: format!(
-            "the new secret of credential {name:?} of {org:?} is not sealed to every region where a proxy uses it"
+            "the new secret of credential {name:?} of {org:?} is not sealed to every region where a proxy uses it: seal it to those regions too"
         ),
         preconditions,
     })

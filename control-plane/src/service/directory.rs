@@ -1,4 +1,4 @@
-//! Names to ids: what a write refers to, looked up at once.
+//! Names to ids: the resources that a write refers to, looked up together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::document::Resource;
 use crate::noun::Noun;
 use crate::store::{self, Reader, StoreError, resource_row};
 
-/// What there is, as far as a write has to know it.
+/// The resources that a write refers to, by name and by id.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     org: String,
@@ -23,7 +23,7 @@ pub(super) struct Directory {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) name: String,
-    /// None for what is only about to be made.
+    /// None for a resource that is not stored yet.
     pub(super) row: Option<resource_row::Model>,
     /// Of credentials and regions: others are not looked into.
     document: Option<Document>,
@@ -37,7 +37,7 @@ pub(super) const fn is_global(noun: Noun) -> bool {
     matches!(noun, Noun::Org | Noun::Region | Noun::User | Noun::Token | Noun::NodeToken)
 }
 
-/// Notes what a resource refers to.
+/// Adds the references of a resource.
 pub(super) fn note<R: Resource>(resource: &mut R, references: &mut References) {
     for link in resource.links() {
         references.entry(link.noun).or_default().insert(link.to.clone());
@@ -45,7 +45,7 @@ pub(super) fn note<R: Resource>(resource: &mut R, references: &mut References) {
 }
 
 impl Directory {
-    /// What these references name in an organization, or in the installation.
+    /// The resources that these references name in an organization, or in the installation.
     pub(super) async fn of(db: &impl Reader, org: &str, references: References) -> Result<Self, StoreError> {
         let mut directory = Self { org: org.to_owned(), ..Self::default() };
         for (noun, references) in references {
@@ -94,7 +94,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes known what is about to be made, or about to be otherwise.
+    /// Adds a resource that the write creates or changes.
     pub(super) fn announce(&mut self, noun: Noun, id: &str, name: &str, document: Option<Document>) {
         self.names.insert((noun, name.to_owned()), id.to_owned());
         let row = self.rows.remove(&(noun, id.to_owned())).and_then(|known| known.row);
@@ -102,14 +102,14 @@ impl Directory {
         self.rows.insert((noun, id.to_owned()), known);
     }
 
-    /// Takes back what is about to go.
+    /// Removes a resource that the write removes.
     pub(super) fn forget(&mut self, noun: Noun, id: &str) {
         if let Some(known) = self.rows.remove(&(noun, id.to_owned())) {
             self.names.remove(&(noun, known.name));
         }
     }
 
-    /// The id of what a name or id names.
+    /// The id of the resource with this name or id.
     pub(super) fn id_of(&self, noun: Noun, reference: &str) -> Option<&str> {
         if reference.starts_with(noun.prefix()) {
             return self.rows.get_key_value(&(noun, reference.to_owned())).map(|((_, id), _)| id.as_str());
@@ -141,7 +141,7 @@ impl Directory {
         self.rows.iter().filter(move |((of, _), _)| *of == noun).filter_map(|(_, known)| known.row.as_ref())
     }
 
-    /// Turns every name in a resource into an id, and notes those that name nothing.
+    /// Turns every name in a resource into an id, and adds those that were not found to the faults.
     pub(super) fn resolve<R: Resource>(&self, resource: &mut R, prefix: &str, faults: &mut Violations) {
         let hidden = |noun, id: &str| {
             // A region that is dedicated to another organization is none.
@@ -159,7 +159,10 @@ impl Directory {
                     if link.to.is_empty() {
                         faults.add(field, "is missing");
                     } else {
-                        faults.add(field, format!("no {} {:?}", link.noun.title(), link.to));
+                        faults.add(
+                            field,
+                            format!("names {} {:?}, which was not found", link.noun.title(), link.to),
+                        );
                     }
                     *link.to = stand_in(link.noun, link.to);
                 }
@@ -168,14 +171,14 @@ impl Directory {
     }
 }
 
-/// An id for what names nothing, so that the other fields can be checked all the same.
+/// An id for a reference that was not found, so that the other fields are checked all the same.
 fn stand_in(noun: Noun, reference: &str) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&blake3::hash(reference.as_bytes()).as_bytes()[..16]);
     noun.id(bytes)
 }
 
-/// Reads what one resource refers to.
+/// Looks up the references of one resource.
 pub(super) async fn around<R: Resource>(
     db: &impl Reader,
     org: &str,

@@ -1,4 +1,4 @@
-//! A resource on its way in: resolved, checked, compiled and staged, one at a time or as part of a set.
+//! A resource before it is stored: resolved, checked, compiled and staged, alone or as part of a set.
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::Org;
@@ -13,14 +13,14 @@ use crate::document::{self, Part, Resource};
 use crate::noun::Noun;
 use crate::store::{self, Put, Stored, Txn, resource_row, secret_row};
 
-/// A resource on its way in: names where ids will be.
+/// A resource before it is checked: it may refer to others by name.
 pub(super) struct Draft<R> {
     pub(super) wire: R,
     pub(super) secret: Option<secret_row::Model>,
     pub(super) before: Option<resource_row::Model>,
 }
 
-/// Resolves, checks and stages one resource. Nothing is staged when it is what it was.
+/// Resolves, checks and stages one resource. Stages nothing when the document does not change.
 pub(super) async fn stage<R: Resource>(
     txn: &mut Txn,
     scope: Scope<'_>,
@@ -44,13 +44,13 @@ pub(super) async fn stage<R: Resource>(
 /// A resource that passed every check.
 pub(super) struct Ready<R> {
     pub(super) document: R,
-    /// None when it is what it was.
+    /// None when the document does not change.
     pub(super) put: Option<Put>,
     before: Option<resource_row::Model>,
 }
 
 impl<R: Resource> Ready<R> {
-    /// Stages it, and says how it will be found.
+    /// Stages it, and returns it as it will be stored.
     pub(super) fn stage(self, txn: &mut Txn) -> Stored<R> {
         let Some(put) = self.put else {
             let row = self.before.expect("what is as it was has a row");
@@ -75,7 +75,7 @@ impl<R: Resource> Ready<R> {
     }
 }
 
-/// Resolves and checks one resource against what there is. `None` when faults were noted.
+/// Resolves one resource and checks it against the directory. `None` when there are faults.
 pub(super) fn ready<R: Resource>(
     scope: Scope<'_>,
     org: Option<&Org>,
@@ -138,7 +138,7 @@ pub(super) fn ready<R: Resource>(
     Ok(Some(Ready { document, put: Some(put), before }))
 }
 
-/// Gives a name to what may have none of its own.
+/// Gives a default name to a rule, filter or meter without one.
 pub(super) fn named<R: Resource>(wire: &mut R) {
     if !matches!(R::NOUN, Noun::Rule | Noun::Filter | Noun::Meter) {
         return;
@@ -152,7 +152,7 @@ pub(super) fn named<R: Resource>(wire: &mut R) {
     }
 }
 
-/// Nothing bears the name yet.
+/// Refuses a name or id that is taken.
 async fn free<R: Resource>(txn: &Txn, scope: Scope<'_>, wire: &mut R) -> Result<(), ServiceError> {
     let fields = wire.fields();
     let id = fields.id.clone();
@@ -166,7 +166,7 @@ async fn free<R: Resource>(txn: &Txn, scope: Scope<'_>, wire: &mut R) -> Result<
     Ok(())
 }
 
-/// Takes chosen fields over and stages the result.
+/// Applies the chosen fields to a stored resource and stages the result.
 pub(super) async fn change<R: Resource>(
     txn: &mut Txn,
     scope: Scope<'_>,
@@ -184,7 +184,7 @@ pub(super) async fn change<R: Resource>(
     stage(txn, scope, org, draft).await
 }
 
-/// Stages a resource that is changed by ourselves and refers to nothing new.
+/// Stages a resource that the control plane itself changed and that has no new references.
 pub(super) fn restage<R: Resource>(
     txn: &mut Txn,
     row: resource_row::Model,

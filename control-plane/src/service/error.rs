@@ -1,4 +1,4 @@
-//! Why a use case did not do what it was asked to.
+//! The errors of use cases, with the kind and the stable reason of each.
 
 use rr_contract::model::invalid::Invalid;
 use rr_contract::wire::management::Document;
@@ -65,7 +65,7 @@ impl Reason {
     }
 }
 
-/// A precondition that does not hold: about what, and what to do.
+/// A precondition that does not hold: its subject, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Precondition {
     /// As `proxies/px_…`.
@@ -75,26 +75,31 @@ pub(crate) struct Precondition {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
-    #[error("no {noun} {name:?}")]
+    #[error("{noun} {name:?} was not found")]
     NotFound { noun: &'static str, name: String },
-    #[error("{noun} {name:?} exists already, or did")]
+    #[error("{noun} {name:?} already exists: choose another name, or change the one that exists")]
     AlreadyThere { noun: &'static str, name: String },
+    /// Of a credential: its secret was sealed to the id, so that none is used a second time.
+    #[error("credential id {0} was used before, and an id is not used again: seal the secret to a new id")]
+    IdSpent(String),
     #[error("{0}")]
     Invalid(Invalid),
     #[error("{text}")]
     Refused { reason: Reason, text: String, preconditions: Vec<Precondition> },
-    #[error("no valid token: send `authorization: Bearer rr_token_…`")]
+    #[error("the request has no token: send `authorization: Bearer rr_token_…`")]
     Unauthenticated,
-    /// Says not which of them: who guesses learns nothing.
-    #[error("token is not valid, was used up, or has expired")]
+    /// One text for all of these, so that a guess learns nothing.
+    #[error("the token is not valid: it is unknown, used up, revoked or expired")]
     BadToken,
-    #[error("this needs {}", needs(.0))]
+    #[error("this call needs {}", needs(.0))]
     Role(Least),
-    #[error("the bootstrap token makes tokens and nothing else; make one with it, then use that")]
+    #[error(
+        "the bootstrap token only creates one token: create it with `rrctl token create`, then use the new token"
+    )]
     BootstrapOnly,
     #[error("{0}")]
     GrantTooWide(String),
-    #[error("{noun} {name:?} changed since it was read: its etag is {current}, not {given}")]
+    #[error("{noun} {name:?} changed since it was read: its etag is {current}, not {given}; read it again")]
     Stale {
         noun: &'static str,
         name: String,
@@ -104,18 +109,18 @@ pub(crate) enum ServiceError {
         value: Box<Document>,
     },
     #[error(
-        "{noun} {name:?} is not shared: who made it, an admin or an owner may change it or put it to use"
+        "{noun} {name:?} is not shared in the organization: only its creator, an admin or an owner may change or use it"
     )]
     NotShared { noun: &'static str, name: String },
-    #[error("this token is not for {0}")]
+    #[error("this token does not allow {0}")]
     Call(&'static str),
     #[error("{text}")]
     Conflict { reason: Reason, text: String },
     #[error("{0}")]
     NotAdmitted(Box<NotAdmitted>),
-    #[error("the database did not do it")]
+    #[error("the database did not complete the call")]
     Store(#[source] StoreError),
-    /// What of the database a person has to see to, in its own words.
+    /// A database error that an operator has to act on, in its own words.
     #[error(transparent)]
     Database(StoreError),
 }
@@ -124,7 +129,7 @@ impl ServiceError {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::NotFound { .. } => Kind::NotFound,
-            Self::AlreadyThere { .. } => Kind::AlreadyThere,
+            Self::AlreadyThere { .. } | Self::IdSpent(_) => Kind::AlreadyThere,
             Self::Invalid(_) => Kind::Invalid,
             Self::Refused { .. } | Self::NotAdmitted(_) => Kind::Refused,
             Self::Unauthenticated | Self::BadToken => Kind::Unauthenticated,
@@ -141,7 +146,7 @@ impl ServiceError {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::NotFound { .. } => Reason::NotFound,
-            Self::AlreadyThere { .. } => Reason::NameTaken,
+            Self::AlreadyThere { .. } | Self::IdSpent(_) => Reason::NameTaken,
             Self::Invalid(_) => Reason::Invalid,
             Self::Refused { reason, .. } | Self::Conflict { reason, .. } => *reason,
             Self::Unauthenticated | Self::BadToken => Reason::Unauthenticated,

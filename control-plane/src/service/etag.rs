@@ -1,4 +1,4 @@
-//! The etag of a resource: what callers are shown of it, and what a change names to be made to that state alone.
+//! The etag of a resource, which callers are shown, and which a change can name to be made to that state alone.
 
 use rr_contract::model::time;
 
@@ -6,7 +6,7 @@ use super::ServiceError;
 use crate::document::Resource;
 use crate::store::{Stored, resource_row, time_of};
 
-/// What a resource bears that changes with it.
+/// The etag of a stored state: it differs whenever the document differs.
 fn etag(row: &resource_row::Model) -> String {
     use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ fn etag(row: &resource_row::Model) -> String {
     })
 }
 
-/// The caller changes what he has seen.
+/// Refuses a change of another state than the one that the caller has seen.
 pub(super) fn same_etag<R: Resource>(found: &Stored<R>, given: &str) -> Result<(), ServiceError> {
     let current = etag(&found.row);
     // As HTTP writes it, too.

@@ -1,4 +1,4 @@
-//! Who runs which version of one resource, and why not the published one; and what callers get because of that.
+//! The version of one resource that each node runs, why that is not the published one, and what callers get instead.
 
 mod harm;
 
@@ -21,20 +21,20 @@ use crate::publish::STANDING_MOST;
 use crate::store::decision::{self, Notes};
 use crate::store::{self, Stored, node_row, resource_row, time_of};
 
-/// What is asked about, and since when nodes are known to refuse what is published of it.
+/// The resource that is explained, and since when nodes are known to refuse its published version.
 struct Asked<'a> {
     key: &'a Key,
     row: &'a resource_row::Model,
     published: &'a [u8],
     since: Option<pbjson_types::Timestamp>,
-    /// What may do harm where it is refused, with what that belongs to.
+    /// Resources whose refusal can affect proxies, each with the one that it belongs to.
     bears: BTreeMap<Key, Option<Key>>,
-    /// Those that may be harmed.
+    /// Proxies that may be affected.
     proxies: HashMap<Key, Arc<Proxy>>,
     notes: Notes,
 }
 
-/// What is whole and does not serve.
+/// Why a proxy that nodes run does not serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Off {
     Inactive,
@@ -51,7 +51,7 @@ impl Services {
     ) -> Result<fleet::ExplainResourceResponse, ServiceError> {
         let noun = [Noun::Org].into_iter().chain(Noun::CONFIGURATION).find(|noun| noun.text() == kind);
         let noun = noun.ok_or_else(|| {
-            ServiceError::field("kind", "is none of org, target, credential, proxy, rule, filter and meter")
+            ServiceError::field("kind", "must be org, target, credential, proxy, rule, filter or meter")
         })?;
         let missing = || ServiceError::NotFound { noun: noun.title(), name: reference.to_owned() };
         let row = match noun {
@@ -122,7 +122,7 @@ impl Services {
         Ok(ids.iter().filter_map(|id| Noun::Proxy.key(org, id)).collect())
     }
 
-    /// What callers of a proxy get that is whole and does not serve.
+    /// Why a proxy that nodes run does not serve; none where it serves.
     fn off(&self, key: &Key) -> Option<Off> {
         let proxy = self.publisher.proxy(key)?;
         if !proxy.active {
@@ -208,7 +208,7 @@ impl Services {
             return Ok(published.to_vec());
         }
         let Some(at) = running else { return Ok(Vec::new()) };
-        // What it was sent then; a region that was not sent it then has none.
+        // The version that it was sent then; none where the region did not receive it then.
         let noun = Noun::of_row(row.kind).ok_or(store::StoreError::Damaged("resource"))?;
         let org = if noun == Noun::Org { &row.id } else { &row.org };
         let then = store::history::at_revision(&self.store, noun, org, &row.id, at.revision).await?;
@@ -216,7 +216,7 @@ impl Services {
     }
 }
 
-/// What a node's refusals do to proxies of its region.
+/// Adds the effects of a node's refusals on proxies of its region.
 fn harms(
     asked: &Asked<'_>,
     through: &[Key],
@@ -240,22 +240,27 @@ fn harms(
     }
 }
 
-/// What is the matter, the worst first: in the order in which the edge asks.
+/// The explanation, the worst problem first: in the order in which the edge checks.
 fn why(noun: Noun, answer: &fleet::ExplainResourceResponse, off: Option<Off>) -> String {
     let first = first(noun, answer);
     let mut words = match off {
         None => first,
         Some(Off::Inactive) => {
-            format!("callers of proxy {:?} get 403 proxy-inactive: it is switched off; {first}", answer.name)
+            format!(
+                "callers of proxy {:?} get 403 proxy-inactive because it is not active; {first}",
+                answer.name
+            )
         }
         Some(Off::Suspended) => {
             format!(
-                "{first}; where it is open, callers get 402 billing-suspended: the organization is suspended"
+                "{first}; where it is open, callers get 402 billing-suspended because the organization is suspended"
             )
         }
     };
     if let Some(node) = answer.regions.iter().find_map(|region| region.untold.first()) {
-        words.push_str(&format!("; {node} refuses more than it tells of, so that more may be closed there"));
+        words.push_str(&format!(
+            "; {node} refuses more resources than it reports, so more proxies may be closed there"
+        ));
     }
     if let Some(node) = answer.regions.iter().find_map(|region| region.clashes.first()) {
         words.push_str(&format!("; another process claims to be {node}: `rrctl node why {node}`"));
@@ -266,10 +271,10 @@ fn why(noun: Noun, answer: &fleet::ExplainResourceResponse, off: Option<Off>) ->
 fn first(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
     let what = format!("{} {:?}", noun.title(), answer.name);
     if answer.hash.is_empty() {
-        return format!("{what} is not published: nodes are sent nothing of it");
+        return format!("{what} is not published, so no node receives it");
     }
     if answer.regions.is_empty() {
-        return format!("no proxy uses {what}, so no node is sent it");
+        return format!("no proxy uses {what}, so no node receives it");
     }
     if let Some(harm) = harm::sentence(noun, answer) {
         return harm;
@@ -284,7 +289,7 @@ fn first(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
         return format!("{count} of {connected} connected nodes refuse {what} ({why}) and {runs}{closed}");
     }
     if connected == 0 {
-        return format!("no node of the regions that are sent {what} is connected");
+        return format!("no node is connected in the regions that receive {what}");
     }
     let behind: usize = answer.regions.iter().map(|region| region.behind.len()).sum();
     if behind > 0 {

@@ -1,4 +1,4 @@
-//! What input fields have in common: required messages, output-only fields, update masks, times.
+//! Checks of request fields: required messages, output-only fields, update masks, times.
 
 use pbjson_types::Timestamp;
 use rr_contract::model::time;
@@ -15,7 +15,11 @@ pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, ServiceErr
 
 /// An id that the control plane sets.
 pub(super) fn unset_id(field: &str, id: &str) -> Result<(), ServiceError> {
-    if id.is_empty() { Ok(()) } else { Err(ServiceError::field(field, "is set by the control plane")) }
+    if id.is_empty() {
+        Ok(())
+    } else {
+        Err(ServiceError::field(field, "is set by the control plane: leave it empty"))
+    }
 }
 
 /// An organization inside a body: the path's, or none.
@@ -28,7 +32,7 @@ pub(super) fn is_same_org(said: &str, org: &OrgRow) -> bool {
     said.is_empty() || said == org.id || said == org.name
 }
 
-pub(super) const ANOTHER_ORG: &str = "is another organization than the path names";
+pub(super) const ANOTHER_ORG: &str = "differs from the organization in the path";
 
 /// The paths of an update: those that the mask names, or, without one, those at which the message has a value.
 #[derive(Debug)]
@@ -43,7 +47,13 @@ impl<R: Resource> Chosen<R> {
                 .iter()
                 .map(|path| {
                     R::MASK.iter().find(|it| it.path == path).ok_or_else(|| {
-                        ServiceError::field("update_mask", format!("{path:?} is none of {}", names()))
+                        ServiceError::field(
+                            "update_mask",
+                            format!(
+                                "names {path:?}, which an update cannot change: name some of {}",
+                                names()
+                            ),
+                        )
                     })
                 })
                 .collect::<Result<_, _>>()?,
@@ -52,13 +62,13 @@ impl<R: Resource> Chosen<R> {
         if chosen.is_empty() {
             return Err(ServiceError::field(
                 "update_mask",
-                format!("nothing to change: name some of {}", names()),
+                format!("names nothing to change: name some of {}", names()),
             ));
         }
         if let Some(unset) = chosen.iter().find(|it| it.needs_value && !(it.is_set)(wire)) {
             return Err(ServiceError::field(
                 format!("{}.{}", R::NOUN.text(), unset.path),
-                "is named by the mask and not said",
+                "is named by the mask but has no value: set it",
             ));
         }
         Ok(Self(chosen))

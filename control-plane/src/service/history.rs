@@ -1,4 +1,4 @@
-//! Revisions: what they changed, what differs between two, and back to an older one.
+//! Revisions: their changes, and the differences between two of them.
 
 use std::collections::HashMap;
 
@@ -36,13 +36,15 @@ impl Services {
         &self,
         page: &PageRequest,
     ) -> Result<Page<wire::Revision>, ServiceError> {
-        let before =
-            match page.cursor::<1>()? {
-                Some([revision]) => Some(revision.parse().map_err(|_| {
-                    ServiceError::field("page_token", "is not one that a list call answered")
-                })?),
-                None => None,
-            };
+        let before = match page.cursor::<1>()? {
+            Some([revision]) => Some(revision.parse().map_err(|_| {
+                ServiceError::field(
+                    "page_token",
+                    "is not valid: pass the `next_page_token` of the previous page",
+                )
+            })?),
+            None => None,
+        };
         let floor = self.installation().await?.floor;
         let rows = store::history::revisions(&self.store, before, page.limit()).await?;
         let page = page.cut(rows, |row| vec![row.rev.to_string()]);
@@ -84,7 +86,7 @@ impl Services {
         })
     }
 
-    /// What differs in an organization.
+    /// The differences of an organization between two revisions.
     pub(crate) async fn revision_diff(
         &self,
         at: &OrgCaller,
@@ -98,8 +100,12 @@ impl Services {
         let cursor = page.cursor::<2>()?;
         let behind = match cursor {
             Some([kind, id]) => Some((
-                kind.parse::<i32>()
-                    .map_err(|_| ServiceError::field("page_token", "is not one that a list call answered"))?,
+                kind.parse::<i32>().map_err(|_| {
+                    ServiceError::field(
+                        "page_token",
+                        "is not valid: pass the `next_page_token` of the previous page",
+                    )
+                })?,
                 id,
             )),
             None => None,
@@ -138,15 +144,18 @@ impl Services {
 
 pub(super) fn reached(field: &str, revision: u64, head: u64, floor: u64) -> Result<(), ServiceError> {
     if revision > head {
-        return Err(ServiceError::field(field, format!("is not reached yet: the newest is {head}")));
+        return Err(ServiceError::field(field, format!("does not exist yet: the newest revision is {head}")));
     }
     if revision < floor {
-        return Err(ServiceError::field(field, format!("is not kept any more: the oldest is {floor}")));
+        return Err(ServiceError::field(
+            field,
+            format!("is no longer kept: the oldest kept revision is {floor}"),
+        ));
     }
     Ok(())
 }
 
-/// Nobody changed the organization since the plan was made.
+/// The organization did not change since the plan was made.
 pub(super) async fn unchanged_since(db: &impl Reader, org: &str, expected: u64) -> Result<(), ServiceError> {
     if expected == 0 {
         return Ok(());
@@ -157,7 +166,7 @@ pub(super) async fn unchanged_since(db: &impl Reader, org: &str, expected: u64) 
     }
     Err(ServiceError::Conflict {
         reason: Reason::Changed,
-        text: format!("the organization changed in revision {newest}, after {expected}: plan anew"),
+        text: format!("the organization changed in revision {newest}, after {expected}: plan again"),
     })
 }
 

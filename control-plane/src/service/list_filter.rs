@@ -1,4 +1,4 @@
-//! What list calls are asked for: filter and order, parsed once.
+//! The filter and order of list calls, parsed once.
 
 use pbjson_types::Timestamp;
 use rr_contract::model::time;
@@ -15,7 +15,7 @@ const FIELDS: &str = "name, owner, uses, created_at and updated_at";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) terms: Vec<Term>,
-    /// Names or ids of what is to be named.
+    /// Names or ids of resources that the listed ones refer to.
     pub(super) uses: Vec<String>,
 }
 
@@ -27,19 +27,19 @@ pub(super) fn parse(text: &str) -> Result<Filter, ServiceError> {
     }
     for (i, term) in text.split(" AND ").enumerate() {
         if i == TERMS_MOST {
-            return Err(refused(format!("has more than {TERMS_MOST} terms")));
+            return Err(refused(format!("must have at most {TERMS_MOST} terms")));
         }
         let (field, how, value) = split(term)?;
         let only_equal = |how| match how {
             Compare::Equal => Ok(()),
-            _ => Err(refused(format!("{field} is compared with `=` alone"))),
+            _ => Err(refused(format!("compares {field}, which takes only `=`"))),
         };
         match field {
             "name" => match value.strip_suffix('*') {
                 Some(prefix) => {
                     only_equal(how)?;
                     if prefix.contains('_') {
-                        return Err(refused(format!("{prefix:?} is no name")));
+                        return Err(refused(format!("holds {prefix:?}, which is not a name")));
                     }
                     plain(prefix)?;
                     filter.terms.push(Term::NamePrefix(prefix.to_owned()));
@@ -53,7 +53,7 @@ pub(super) fn parse(text: &str) -> Result<Filter, ServiceError> {
             }
             "created_at" => filter.terms.push(Term::CreatedAt(how, at(value)?)),
             "updated_at" => filter.terms.push(Term::UpdatedAt(how, at(value)?)),
-            _ => return Err(refused(format!("{field:?} is none of {FIELDS}"))),
+            _ => return Err(refused(format!("names field {field:?}: the fields are {FIELDS}"))),
         }
     }
     Ok(filter)
@@ -70,18 +70,18 @@ fn split(term: &str) -> Result<(&str, Compare, &str), ServiceError> {
     ];
     let at = term
         .find(['=', '!', '<', '>'])
-        .ok_or_else(|| refused(format!("{term:?} has no operator: write `name = value`")))?;
+        .ok_or_else(|| refused(format!("has no operator in {term:?}: write `name = value`")))?;
     let (field, rest) = term.split_at(at);
     let (operator, how) = OPERATORS
         .into_iter()
         .find(|(operator, _)| rest.starts_with(operator))
-        .ok_or_else(|| refused(format!("{term:?} has no operator: write `name = value`")))?;
+        .ok_or_else(|| refused(format!("has no operator in {term:?}: write `name = value`")))?;
     let value = rest[operator.len()..].trim();
     let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     Ok((field.trim(), how, value))
 }
 
-/// Values of names, labels and ids hold nothing that a pattern would read as its own.
+/// A name, label or id holds no character that has a meaning in a pattern.
 fn plain(value: &str) -> Result<String, ServiceError> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':');
     // An id has an underscore behind its prefix, and nothing else has one.
@@ -89,17 +89,17 @@ fn plain(value: &str) -> Result<String, ServiceError> {
     if value.len() <= 100 && rest.chars().all(good) && prefix.chars().all(good) {
         return Ok(value.to_owned());
     }
-    Err(refused(format!("{value:?} is no name, label or id")))
+    Err(refused(format!("holds {value:?}, which is not a name, label or id")))
 }
 
 fn at(value: &str) -> Result<i64, ServiceError> {
     let parsed: Result<Timestamp, _> = serde_json::from_value(serde_json::Value::String(value.to_owned()));
-    let wrong = || refused(format!("{value:?} is no time: write 2026-01-31T12:00:00Z"));
+    let wrong = || refused(format!("holds {value:?}, which is not a time: write 2026-01-31T12:00:00Z"));
     let parsed = parsed.map_err(|_| wrong())?;
     Ok(micros(time::system_time(&parsed).map_err(|_| wrong())?))
 }
 
-/// What a list is sorted by, and whether backwards.
+/// The sort key of a list, and whether the order is descending.
 pub(super) fn order(text: &str) -> Result<(Sort, bool), ServiceError> {
     let mut words = text.split_whitespace();
     let sort = match words.next() {
@@ -109,7 +109,7 @@ pub(super) fn order(text: &str) -> Result<(Sort, bool), ServiceError> {
         Some(other) => {
             return Err(ServiceError::field(
                 "order_by",
-                format!("{other:?} is none of name, created_at and updated_at"),
+                format!("names {other:?}: a list is ordered by name, created_at or updated_at"),
             ));
         }
     };
@@ -117,7 +117,7 @@ pub(super) fn order(text: &str) -> Result<(Sort, bool), ServiceError> {
         (None, None) => Ok((sort, false)),
         (Some("asc"), None) => Ok((sort, false)),
         (Some("desc"), None) => Ok((sort, true)),
-        _ => Err(ServiceError::field("order_by", "has more behind the field than `desc`")),
+        _ => Err(ServiceError::field("order_by", "takes only `asc` or `desc` after the field")),
     }
 }
 
@@ -161,13 +161,13 @@ mod tests {
     #[test]
     fn what_is_no_filter_is_refused_with_what_is_wrong() {
         for (text, said) in [
-            ("colour = red", "none of name"),
+            ("colour = red", "fields are name"),
             ("name", "no operator"),
             ("name ! x", "no operator"),
-            ("created_at > yesterday", "no time"),
-            ("uses != x", "`=` alone"),
-            ("name = a%b", "no name"),
-            ("name = a_*", "no name"),
+            ("created_at > yesterday", "not a time"),
+            ("uses != x", "only `=`"),
+            ("name = a%b", "not a name"),
+            ("name = a_*", "not a name"),
         ] {
             let error = parse(text).err().map(|error| error.to_string()).unwrap_or_default();
             // A name with an underscore would be a pattern of its own.

@@ -1,4 +1,4 @@
-//! Nodes and regions, for operators: what the store knows of each, and what its open stream says now.
+//! Nodes and regions, for operators: their stored state, and the status on their open streams.
 
 mod why;
 
@@ -32,7 +32,7 @@ pub(crate) struct NodeQuery {
     pub(crate) behind: bool,
 }
 
-/// What nodes are looked at with.
+/// The data that the description of a node needs beside its row.
 struct Look<'a> {
     services: &'a Services,
     /// Region names by id.
@@ -148,7 +148,7 @@ impl Services {
         Ok(states)
     }
 
-    /// The regions that a caller operates: all, or the one that is named.
+    /// The regions that a caller operates: all of them, or the one that the request names.
     pub(super) async fn operated(
         &self,
         principal: &Principal,
@@ -177,7 +177,7 @@ impl Services {
         principal: &Principal,
         id: &str,
     ) -> Result<(node_row::Model, Stored<Region>), ServiceError> {
-        // Who operates no region is told so, whether there is such a node or not.
+        // A caller that operates no region gets the same answer whether the node exists or not.
         let operates_some = principal.operator
             || !principal.regions.is_empty()
             || principal.orgs.iter().any(|(_, role)| *role >= Role::Admin);
@@ -214,7 +214,7 @@ impl Services {
         Ok(Look { services: self, names, notes, now: self.store.now() })
     }
 
-    /// What a region should have.
+    /// The position that the nodes of a region should have.
     pub(super) fn desired(&self, region: &str) -> Result<fleet::Position, ServiceError> {
         let id: RegionId = region.parse().map_err(|_| store::StoreError::Damaged("region"))?;
         self.publisher.position(id).ok_or(ServiceError::Store(store::StoreError::NotLoaded))
@@ -239,7 +239,7 @@ impl Look<'_> {
                 (live.status, live.address, live.build, live.last_seen_at, live.features, diverged)
             }
             None => {
-                // What was written by another build may not decode; then nothing is known.
+                // A status that another build wrote may not decode; then the status is unknown.
                 let status = fleet::Status::decode(row.status.as_slice()).unwrap_or_default();
                 let features = row.features.split_whitespace().map(str::to_owned).collect();
                 let address = if leased { row.address } else { String::new() };

@@ -25,7 +25,7 @@ impl Services {
         let statement =
             NodeTokenStatement::parse(statement, &key).map_err(|invalid| under("statement", &invalid))?;
         if statement.expires_at() <= self.seams.clock.now() {
-            return Err(ServiceError::field("statement.expires_at", "is past"));
+            return Err(ServiceError::field("statement.expires_at", "is in the past"));
         }
         let expires_at = micros(statement.expires_at());
         let entry = NodeTokenEntry {

@@ -21,9 +21,12 @@ impl Services {
     ) -> Result<Page<wire::Notification>, ServiceError> {
         let behind = match page.cursor::<2>()? {
             Some([at, id]) => {
-                let at = at
-                    .parse()
-                    .map_err(|_| ServiceError::field("page_token", "is not one that a list call answered"))?;
+                let at = at.parse().map_err(|_| {
+                    ServiceError::field(
+                        "page_token",
+                        "is not valid: pass the `next_page_token` of the previous page",
+                    )
+                })?;
                 Some((at, id.to_owned()))
             }
             None => None,
@@ -46,12 +49,12 @@ impl Services {
     /// Marks them read; how many were not.
     pub(crate) async fn notification_mark(&self, org: &str, ids: Vec<String>) -> Result<u64, ServiceError> {
         if ids.is_empty() || ids.len() > MARKED_MOST {
-            return Err(ServiceError::field("notifications", format!("has 1 to {MARKED_MOST} ids")));
+            return Err(ServiceError::field("notifications", format!("must have 1 to {MARKED_MOST} ids")));
         }
         Ok(store::notification::mark(&self.store, org.to_owned(), ids).await?)
     }
 
-    /// Those that came after a cursor, oldest first; the cursor moves behind them.
+    /// Notifications after the cursor, oldest first. Advances the cursor.
     pub(crate) async fn notification_news(
         &self,
         org: &str,

@@ -49,7 +49,7 @@ impl Services {
         Ok(written.into())
     }
 
-    /// Those that the caller may see.
+    /// The organizations that the caller may see.
     pub(crate) async fn org_list(
         &self,
         caller: &Caller,
@@ -154,7 +154,7 @@ impl Services {
         Ok(written.into())
     }
 
-    /// Removes for good what was hidden long enough. The audit stays. How many organizations went.
+    /// Removes organizations for good that were hidden long enough. The audit stays. Returns how many were removed.
     pub(crate) async fn org_purge(&self) -> Result<usize, ServiceError> {
         let now = store::clock::believed(&self.store).await?;
         let rows = store::resource::all(&self.store, Noun::Org, "").await?;
@@ -184,7 +184,7 @@ async fn hidden_with(txn: &Txn, org: &store::resource_row::Model) -> Result<Plan
         detail: detail.to_owned(),
         ..told(wire::ChangeAction::Delete, noun, id, name)
     };
-    plan.add(gone(Noun::Org, &org.id, &org.name, "is hidden, and gone for good after 30 days"));
+    plan.add(gone(Noun::Org, &org.id, &org.name, "is hidden, and removed for good after 30 days"));
     for noun in Noun::CONFIGURATION {
         for row in store::resource::all(txn, noun, &org.id).await? {
             plan.add(gone(noun, &row.id, &row.name, "is hidden with the organization"));
@@ -193,7 +193,7 @@ async fn hidden_with(txn: &Txn, org: &store::resource_row::Model) -> Result<Plan
     Ok(plan)
 }
 
-/// Calls about an organization itself are not about its resources.
+/// Calls about an organization itself are not limited to some of its resources.
 fn unnarrowed(at: &OrgCaller) -> authz::Principal {
     authz::Principal { resources: Vec::new(), ..at.caller.principal.clone() }
 }
@@ -206,7 +206,7 @@ fn hidden_long_enough(org: &Org, now: i64) -> bool {
 
 async fn purge(txn: &mut Txn, id: &str, now: i64) -> Result<(), ServiceError> {
     let Some(found) = store::resource::read::<Org>(txn, "", id).await? else { return Ok(()) };
-    // Somebody may have brought it back since it was looked at.
+    // It may have been restored since it was read.
     if !hidden_long_enough(&found.document, now) {
         return Ok(());
     }
@@ -227,7 +227,7 @@ async fn purge(txn: &mut Txn, id: &str, now: i64) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Whoever makes an organization owns it: a user as a member, a service by a grant.
+/// The creator of an organization owns it: a user as a member, a service by a grant.
 async fn make_owner(txn: &mut Txn, caller: &Caller, org: &str, member: String) -> Result<(), ServiceError> {
     let principal = &caller.principal;
     if principal.user.is_empty() {
@@ -247,7 +247,7 @@ async fn make_owner(txn: &mut Txn, caller: &Caller, org: &str, member: String) -
         role: Role::Owner.into(),
         ..Default::default()
     };
-    let scope = Scope { org: org, principal };
+    let scope = Scope { org, principal };
     let draft = Draft { wire: document, secret: None, before: None };
     stage(txn, scope, None, draft).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Pages: how many, and behind what.
+//! Pages of lists: how many items, and after which.
 //!
 //! A page token is opaque to callers and carries no right: it is read like any other input.
 
@@ -10,7 +10,7 @@ use super::ServiceError;
 const DEFAULT: u64 = 100;
 const MOST: i32 = 1000;
 
-/// What a list call asked for.
+/// The page that a list call asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct PageRequest {
     size: u64,
@@ -30,9 +30,16 @@ impl PageRequest {
         let size = match size {
             0 => DEFAULT,
             1..=MOST => size.unsigned_abs().into(),
-            _ => return Err(ServiceError::field("page_size", format!("is 1 to {MOST}, or 0 for {DEFAULT}"))),
+            _ => {
+                return Err(ServiceError::field(
+                    "page_size",
+                    format!("must be 1 to {MOST}, or 0 for {DEFAULT}"),
+                ));
+            }
         };
-        let refused = || ServiceError::field("page_token", "is not one that a list call answered");
+        let refused = || {
+            ServiceError::field("page_token", "is not valid: pass the `next_page_token` of the previous page")
+        };
         let cursor = if token.is_empty() {
             Vec::new()
         } else {
@@ -57,13 +64,12 @@ impl PageRequest {
             return Ok(None);
         }
         let parts: Vec<&str> = self.cursor.iter().map(String::as_str).collect();
-        parts
-            .try_into()
-            .map(Some)
-            .map_err(|_| ServiceError::field("page_token", "belongs to another list call"))
+        parts.try_into().map(Some).map_err(|_| {
+            ServiceError::field("page_token", "is from another list call: start again without a page token")
+        })
     }
 
-    /// Cuts what [`limit`](Self::limit) rows gave to a page; `key` is what the next one starts behind.
+    /// Cuts up to [`limit`](Self::limit) items to a page; `key` is the position after which the next one starts.
     pub(super) fn cut<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> Vec<String>) -> Page<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         if items.len() <= size {

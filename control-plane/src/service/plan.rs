@@ -1,21 +1,21 @@
-//! What a removal or a rollback does to which resource, told before it is done and after.
+//! The changes that a removal or a rollback makes, listed before they are made and after.
 //!
-//! Says it in names, for who is asked, and as one digest, so that what he agreed to is what is done.
+//! They are listed by name, for people, and as one digest, so that the changes made are the changes agreed to.
 
 use rr_contract::wire::management as wire;
 
 use super::{Reason, ServiceError};
 use crate::noun::Noun;
 
-/// How many changes an answer lists.
+/// How many changes a response lists.
 const LISTED: usize = 1000;
-/// Why a credential does not come back.
+/// Why a credential is not restored.
 pub(super) const CREDENTIAL_STAYS_GONE: &str =
-    "a credential that is deleted stays so: its key or sealed value is not kept";
-/// Why nothing of the installation comes back.
-pub(super) const NO_ROLLBACK: &str = "what belongs to the installation has no rollback";
+    "a deleted credential cannot be restored: its key or sealed value is not kept";
+/// Why a resource of the installation is not restored.
+pub(super) const NO_ROLLBACK: &str = "resources of the installation cannot be rolled back";
 
-/// What is done, in the order in which it is told.
+/// The changes, in the order in which they are listed.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     changes: Vec<wire::PlannedChange>,
@@ -25,7 +25,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// One more.
+    /// Adds a change.
     pub(super) fn add(&mut self, change: wire::PlannedChange) {
         for part in [change.kind.as_bytes(), change.id.as_bytes(), &change.action.to_be_bytes()] {
             self.digest.update(&(part.len() as u64).to_be_bytes());
@@ -38,35 +38,34 @@ impl Plan {
         }
     }
 
-    /// Stands for all that is done.
+    /// Identifies all the changes.
     pub(crate) fn digest(&self) -> String {
         self.digest.finalize().to_hex().to_string()
     }
 
-    /// Whether this is what the caller was told before, where he says.
+    /// Whether this is the plan that the caller was shown, if the request names one.
     pub(super) fn is_what_was_shown(&self, expected: &str) -> Result<(), ServiceError> {
         if expected.is_empty() || expected == self.digest() {
             return Ok(());
         }
         Err(ServiceError::Conflict {
             reason: Reason::Changed,
-            text: "something else would be done by now than the plan that was shown: look at it anew"
-                .to_owned(),
+            text: "the plan is out of date: request it again with `dry_run`".to_owned(),
         })
     }
 
-    /// How many there are, and how many of them for good.
+    /// The number of changes, and how many of them are irreversible.
     pub(crate) const fn counts(&self) -> (u64, u64) {
         (self.count, self.irreversible)
     }
 
-    /// Those that an answer lists.
+    /// The changes that a response lists.
     pub(crate) fn into_listed(self) -> Vec<wire::PlannedChange> {
         self.changes
     }
 }
 
-/// What is done to one resource.
+/// The change of one resource.
 pub(super) fn change(action: wire::ChangeAction, noun: Noun, id: &str, name: &str) -> wire::PlannedChange {
     wire::PlannedChange {
         action: action.into(),
@@ -77,7 +76,7 @@ pub(super) fn change(action: wire::ChangeAction, noun: Noun, id: &str, name: &st
     }
 }
 
-/// Why what names a thing that stays gone does not come back either.
+/// Why a resource is not restored that names one which is not restored.
 pub(super) fn names_what_stays_gone(noun: Noun, name: &str) -> String {
-    format!("it names {} {name:?}, which does not come back", noun.title())
+    format!("it names {} {name:?}, which cannot be restored", noun.title())
 }

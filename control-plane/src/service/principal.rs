@@ -1,4 +1,4 @@
-//! From the hash of a token to who calls: a service with its grants, or a user with his memberships.
+//! From the hash of a token to the principal: a service with its grants, or a user with memberships.
 
 use rr_contract::api_key::KeyHash;
 use rr_contract::wire::management::{self as wire, Member, Role, Token, User};
@@ -10,7 +10,7 @@ use crate::noun::Noun;
 use crate::store;
 
 impl Services {
-    /// Who bears a token; none when it opens nothing.
+    /// The principal of a token; none when the token is not valid.
     pub(crate) async fn principal(&self, hash: &KeyHash) -> Result<Option<Principal>, ServiceError> {
         let Some(row) = store::token::by_hash(&self.store, hash).await? else { return Ok(None) };
         let now = self.store.now();
@@ -18,7 +18,7 @@ impl Services {
             return Ok(None);
         }
         if row.bootstrap {
-            // One that was used is no token any more.
+            // It is good for one call.
             let live = row.used_at.is_none();
             let principal = Principal {
                 token: row.id,
@@ -60,7 +60,7 @@ impl Services {
         Ok(Some(principal))
     }
 
-    /// What a caller is told of itself.
+    /// The description of the caller itself.
     pub(crate) async fn self_shown(&self, caller: &Caller) -> Result<wire::GetSelfResponse, ServiceError> {
         let principal = &caller.principal;
         let token = store::resource::read::<Token>(&self.store, "", &principal.token).await?;

@@ -1,4 +1,4 @@
-//! Proxies: what is worked out anew each time one is shown.
+//! Proxies: the fields that are computed each time one is shown.
 
 use rr_contract::model::id::RegionId;
 use rr_contract::wire::management::{Proxy, Region};

@@ -17,7 +17,7 @@ use crate::compile::under;
 use crate::noun::Noun;
 use crate::store::{self, Reader, StoreError, Stored};
 
-/// By name or id, whosoever it is.
+/// A region by name or id, whichever organization it is dedicated to.
 pub(crate) async fn by_reference(
     db: &impl Reader,
     reference: &str,
@@ -30,7 +30,7 @@ pub(crate) fn statement(region: &Region) -> Result<RegionStatement, StoreError> 
     region.key.clone().and_then(|wire| wire.try_into().ok()).ok_or(StoreError::Damaged("region"))
 }
 
-/// Whether a region is a caller's to see: shared, or dedicated to an organization of his, or his to operate.
+/// Whether a caller may see a region: it is shared, dedicated to an organization of the caller, or operated by it.
 pub(super) fn is_visible(principal: &Principal, region: &Stored<Region>) -> bool {
     region.document.dedicated_to.is_empty()
         || principal.operator
@@ -52,7 +52,7 @@ impl Services {
         if statement.region().to_string() != wire.id {
             return Err(ServiceError::field(
                 "region.key.region",
-                "is signed for another region than region.id",
+                "differs from region.id: the statement is signed for another region",
             ));
         }
         wire.key = Some(statement.to_wire());
@@ -68,7 +68,7 @@ impl Services {
         Ok(written.into())
     }
 
-    /// By name or id. One that is dedicated to others looks as if there were none.
+    /// By name or id. A region that is dedicated to another organization is not found.
     pub(crate) async fn region_show(
         &self,
         principal: &Principal,
@@ -80,7 +80,7 @@ impl Services {
             .ok_or_else(|| ServiceError::NotFound { noun: "region", name: reference.to_owned() })
     }
 
-    /// Those that the caller may see.
+    /// The regions that the caller may see.
     pub(crate) async fn region_list(
         &self,
         caller: &Caller,
@@ -137,7 +137,10 @@ impl Services {
                     if store::node::any_in(txn, &found.row.id).await? {
                         return Err(ServiceError::Refused {
                             reason: super::Reason::InUse,
-                            text: format!("nodes have joined region {:?}", found.row.name),
+                            text: format!(
+                                "region {:?} still has nodes: it can be deleted when none is left",
+                                found.row.name
+                            ),
                             preconditions: Vec::new(),
                         });
                     }

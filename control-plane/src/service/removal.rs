@@ -1,6 +1,6 @@
-//! A resource on its way out, with what belongs to it and with those of its users that may go too.
+//! Removal of a resource, with the resources that belong to it and the users of it that the caller names.
 //!
-//! A user that can do without it stays: a proxy of several callers loses the one that goes.
+//! A user that works without it stays: a proxy of several caller credentials loses the one that is removed.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,20 @@ use crate::document::Part;
 use crate::noun::Noun;
 use crate::store::{self, Stored, Txn, resource_row};
 
-/// What is to be removed, and on what condition.
+/// The resource to remove, and the conditions of its removal.
 #[derive(Debug, Default)]
 pub(crate) struct Removal {
     /// Name or id.
     pub(crate) reference: String,
     pub(crate) etag: String,
     pub(crate) cascade: Vec<String>,
-    /// Only to be told what would go.
+    /// Only list what would be removed.
     pub(crate) dry_run: bool,
-    /// The plan that the caller agreed to; empty for whatever goes.
+    /// The plan that the caller agreed to; empty for any.
     pub(crate) expected_plan: String,
 }
 
-/// One that goes.
+/// A resource that is removed.
 struct Going {
     noun: Noun,
     row: resource_row::Model,
@@ -36,8 +36,8 @@ struct Going {
     irreversible: String,
 }
 
-/// Stages the removal of a resource, of what belongs to it and of those of its users that may go with it. Says what it
-/// staged, the resource itself first.
+/// Stages the removal of a resource, of the resources that belong to it, and of its users in `cascade`. Returns the
+/// changes that it staged, the resource itself first.
 pub(super) async fn remove(
     txn: &mut Txn,
     scope: Scope<'_>,
@@ -120,7 +120,7 @@ pub(super) async fn remove(
     Ok(plan)
 }
 
-/// A proxy without one of its callers; none when it has no other.
+/// A proxy without one of its caller credentials; none when that is its only one.
 async fn without_caller(
     txn: &Txn,
     row: &resource_row::Model,
@@ -145,7 +145,7 @@ fn in_use(noun: Noun, name: &str, id: &str, users: &[(Noun, resource_row::Model)
     ServiceError::Refused {
         reason: Reason::InUse,
         text: format!(
-            "{} {name:?} is used by {}; change or delete those first, or name them in `cascade`",
+            "{} {name:?} is used by {}: change or delete those first, or name them in `cascade`",
             noun.title(),
             listed.join(", ")
         ),

@@ -15,9 +15,12 @@ impl Services {
         let page = PageRequest::parse(request.page_size, &request.page_token)?;
         let behind = match page.cursor::<2>()? {
             Some([at, id]) => {
-                let at = at
-                    .parse()
-                    .map_err(|_| ServiceError::field("page_token", "is not one that a list call answered"))?;
+                let at = at.parse().map_err(|_| {
+                    ServiceError::field(
+                        "page_token",
+                        "is not valid: pass the `next_page_token` of the previous page",
+                    )
+                })?;
                 Some((at, id.to_owned()))
             }
             None => None,

@@ -1,4 +1,4 @@
-//! What all nouns have in common: making, reading, listing, changing and removing one.
+//! The calls that all nouns of an organization have in common: create, read, list, change and remove.
 //!
 //! What holds for one noun alone is in its own file. A write reads, checks and stages; the store numbers and keeps it.
 
@@ -19,7 +19,7 @@ use crate::noun::Noun;
 use crate::store::resource::{Query, Sort, Term};
 use crate::store::{self, Reader, Stored, resource_row};
 
-/// What a list call asks for.
+/// The parameters of a list call.
 #[derive(Debug, Default)]
 pub(crate) struct ListRequest {
     pub(crate) page_size: i32,
@@ -76,7 +76,7 @@ impl Services {
         self.list_in(at.scope(), request, None).await
     }
 
-    /// Of an organization or of the installation; all, or those among some.
+    /// Of an organization or of the installation: all, or only those in `among`.
     pub(super) async fn list_in<R: Resource>(
         &self,
         scope: Scope<'_>,
@@ -95,12 +95,18 @@ impl Services {
                 Some((key.to_owned(), id.to_owned()))
             }
             Some(_) => {
-                return Err(ServiceError::field("page_token", "belongs to a list in another order"));
+                return Err(ServiceError::field(
+                    "page_token",
+                    "is from a list in another order: start again without a page token",
+                ));
             }
             None => None,
         };
         if sort != Sort::Name && behind.as_ref().is_some_and(|(key, _)| key.parse::<i64>().is_err()) {
-            return Err(ServiceError::field("page_token", "is not one that a list call answered"));
+            return Err(ServiceError::field(
+                "page_token",
+                "is not valid: pass the `next_page_token` of the previous page",
+            ));
         }
         let query = Query {
             org: scope.org.to_owned(),
@@ -119,7 +125,7 @@ impl Services {
         Ok(Page { items, next: cut.next })
     }
 
-    /// The ids that a name or id may stand for.
+    /// The ids of the resources that a name or id may refer to.
     async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
         let mut ids = Vec::new();
         for noun in list_filter::nouns_of(reference) {
@@ -154,7 +160,7 @@ impl Services {
         Ok(written.into())
     }
 
-    /// Takes a resource away, with what belongs to it and with those of its users that may go too.
+    /// Removes a resource, with the resources that belong to it and its users in `cascade`.
     pub(crate) async fn delete<R: Resource>(
         &self,
         at: OrgCaller,
@@ -190,7 +196,7 @@ const fn cursor_kind(sort: Sort, descending: bool) -> &'static str {
     }
 }
 
-/// The ids that a list may hold, where its caller's token is for some resources only.
+/// The ids that a list may hold when the token is limited to some resources.
 fn narrowed(principal: &Principal, noun: Noun, among: Option<Vec<String>>) -> Option<Vec<String>> {
     if principal.resources.is_empty() {
         return among;
@@ -232,13 +238,13 @@ async fn past<R: Resource>(
     if revision > head.revision {
         return Err(ServiceError::field(
             "revision",
-            format!("is not reached yet: the newest is {}", head.revision),
+            format!("does not exist yet: the newest revision is {}", head.revision),
         ));
     }
     if revision < head.floor {
         return Err(ServiceError::field(
             "revision",
-            format!("is not kept any more: the oldest is {}", head.floor),
+            format!("is no longer kept: the oldest kept revision is {}", head.floor),
         ));
     }
     let Some(change) = store::history::at_revision(db, R::NOUN, scope.org, reference, revision).await? else {

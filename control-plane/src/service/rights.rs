@@ -1,5 +1,5 @@
-//! What a caller may do to single resources of an organization that it may act in: what its token is narrowed to, and
-//! what the organization shares among its members.
+//! The rights of a caller on single resources of an organization in which it may act: its token may be limited to some
+//! resources, and the organization may share only some kinds among its members.
 //!
 //! Whether it may make the call at all is decided before, by `authz.rs`.
 
@@ -16,7 +16,7 @@ use crate::document::{Part, Resource};
 use crate::noun::Noun;
 use crate::store::{Stored, Txn, resource_row};
 
-/// Whether a token that is for some resources only is for this one, or for what it belongs to.
+/// Whether a token that is limited to some resources covers this one, or the one that it belongs to.
 pub(super) fn is_for<R: Resource>(principal: &Principal, found: &mut Stored<R>) -> bool {
     let listed = |id: &str| principal.resources.iter().any(|allowed| allowed == id);
     principal.resources.is_empty()
@@ -24,17 +24,17 @@ pub(super) fn is_for<R: Resource>(principal: &Principal, found: &mut Stored<R>) 
         || found.document.links().iter().any(|link| link.part == Part::Parent && listed(link.to))
 }
 
-/// Whether a caller may have made this: a token that is for some resources only makes what belongs to them.
+/// Whether a caller may create this: a token that is limited to some resources creates only what belongs to them.
 pub(super) fn may_make<R: Resource>(at: &OrgCaller, made: &mut Stored<R>) -> Result<(), ServiceError> {
     if is_for(&at.caller.principal, made) {
         return Ok(());
     }
-    Err(ServiceError::Call("what belongs to other resources"))
+    Err(ServiceError::Call("creating what belongs to resources other than those that it is limited to"))
 }
 
-/// A token that is for some resources puts no others to use: what a resource would name and did not name before is one
-/// of those, or looks as if there were none. Regions are no resources of an organization and no token is narrowed to
-/// some of them.
+/// A token that is limited to some resources uses no others: a reference that a resource did not have before must be to
+/// one of them, and any other is reported as not found. Regions are not resources of an organization, so no token is
+/// limited to some of them.
 pub(super) async fn may_name<R: Resource>(
     txn: &Txn,
     scope: Scope<'_>,
@@ -58,13 +58,13 @@ pub(super) async fn may_name<R: Resource>(
         let Some(id) = directory.id_of(link.noun, link.to) else { continue };
         if !allowed.iter().any(|it| it == id) && !named.contains(&(link.part, id.to_owned())) {
             let field = format!("{}.{}", R::NOUN.text(), link.field);
-            faults.add(field, format!("no {} {:?}", link.noun.title(), link.to));
+            faults.add(field, format!("names {} {:?}, which was not found", link.noun.title(), link.to));
         }
     }
     Ok(faults.finish(|| Some(()))?)
 }
 
-/// Whether a caller may take away what uses another thing along with that.
+/// Whether a caller may remove a user of a resource together with that resource.
 pub(super) fn may_take(
     scope: Scope<'_>,
     org: Option<&wire::Org>,
@@ -72,10 +72,10 @@ pub(super) fn may_take(
     row: &resource_row::Model,
 ) -> Result<(), ServiceError> {
     if !scope.principal.resources.is_empty() && !scope.principal.resources.contains(&row.id) {
-        return Err(ServiceError::Call("everything that would go along"));
+        return Err(ServiceError::Call("removing everything that `cascade` would remove"));
     }
     if delete_call(noun).is_some_and(|it| !scope.principal.is_for(it.call)) {
-        return Err(ServiceError::Call("everything that would go along"));
+        return Err(ServiceError::Call("removing everything that `cascade` would remove"));
     }
     may_change(scope.principal, org, noun, row)
 }
@@ -98,7 +98,7 @@ fn delete_call(noun: Noun) -> Option<authz::Permission> {
     }
 }
 
-/// Whether a caller may take out of a proxy the mention of a thing that goes.
+/// Whether a caller may remove the reference to a removed credential from a proxy.
 pub(super) fn may_detach(
     scope: Scope<'_>,
     org: Option<&wire::Org>,
@@ -107,12 +107,12 @@ pub(super) fn may_detach(
     let resources = &scope.principal.resources;
     let narrow = !resources.is_empty() && !resources.contains(&row.id);
     if narrow || !scope.principal.is_for(authz::UPDATE_PROXY.call) {
-        return Err(ServiceError::Call("everything that would change along"));
+        return Err(ServiceError::Call("changing every proxy that `cascade` would change"));
     }
     may_change(scope.principal, org, Noun::Proxy, row)
 }
 
-/// Whether what is not shared may be changed or put to use: by who made it, by admins and by owners.
+/// Whether a caller may change or use a resource that is not shared: its creator, admins and owners may.
 pub(super) fn is_theirs(
     principal: &Principal,
     org: &wire::Org,
@@ -131,7 +131,7 @@ pub(super) fn is_theirs(
     shared || maker == principal.maker() || principal.role_in(&org.id) >= Some(Role::Admin)
 }
 
-/// Whether a caller may change a resource, as far as sharing and the narrowness of his token go.
+/// Whether a caller may change a resource, as far as sharing goes.
 pub(super) fn may_change(
     principal: &Principal,
     org: Option<&wire::Org>,
@@ -139,7 +139,7 @@ pub(super) fn may_change(
     row: &resource_row::Model,
 ) -> Result<(), ServiceError> {
     let Some(org) = org else { return Ok(()) };
-    // Which use a credential has, its row does not say: both switches must be on for what another made.
+    // The row does not tell the use of a credential, so both switches must be on for one that another caller created.
     let both =
         [true, false].into_iter().all(|caller| is_theirs(principal, org, noun, caller, &row.created_by));
     if both {

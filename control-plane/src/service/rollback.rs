@@ -1,8 +1,8 @@
 //! Rollback: an organization's configuration as it was, as a new revision.
 //!
-//! Secrets stay at their newest, and a credential that was deleted stays so. What therefore cannot come back is named,
-//! beforehand too: of what this rollback takes away as of what it wants back. Nothing is left half restored without the
-//! caller's word.
+//! Secrets stay at their newest version, and a deleted credential is not restored. The resources that cannot be restored
+//! because of that are listed, in a dry run too: those that the rollback was to restore, and those that it removes. A
+//! partial rollback needs the consent of the caller.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -34,7 +34,9 @@ impl Services {
         }
         reached("revision", request.revision, head.revision, head.floor)?;
         if !at.caller.principal.resources.is_empty() {
-            return Err(ServiceError::Call("a whole organization"));
+            return Err(ServiceError::Call(
+                "rolling back an organization, because it is limited to some resources",
+            ));
         }
         let author = at.author().rehearsing(request.dry_run);
         let written = self
@@ -70,7 +72,7 @@ async fn rollback(
     let mut back = Back { answer, restored: Vec::new() };
     let going: BTreeSet<(Noun, String)> =
         spans.iter().filter(|span| span.before.is_none()).map(|span| (span.noun, span.id.clone())).collect();
-    // First what goes: its name may be that of something that comes back.
+    // First the removed resources: a restored one may have the name of one of them.
     for (noun, id) in &going {
         directory.forget(*noun, id);
     }
@@ -92,11 +94,14 @@ async fn rollback(
             .collect();
         return Err(ServiceError::Refused {
             reason: Reason::NotRestorable,
-            text: format!("cannot come back: {}; `allow_partial` leaves these out", listed.join(", ")),
+            text: format!(
+                "these cannot be restored: {}; set `allow_partial` to leave them out",
+                listed.join(", ")
+            ),
             preconditions: Vec::new(),
         });
     }
-    // What stays must not name what goes.
+    // A resource that stays must not refer to a removed one.
     let mut kept_for = Vec::new();
     let mut named_by: BTreeMap<(Noun, String), Vec<(Noun, String)>> = BTreeMap::new();
     for (noun, id) in &going {
@@ -113,7 +118,10 @@ async fn rollback(
     if let Some((noun, id)) = kept_for.first() {
         return Err(ServiceError::Refused {
             reason: Reason::InUse,
-            text: format!("{} {id} uses what would go; change it first", noun.title()),
+            text: format!(
+                "{} {id} uses a resource that the rollback would remove: change it first",
+                noun.title()
+            ),
             preconditions: Vec::new(),
         });
     }
@@ -166,7 +174,8 @@ async fn rollback(
     Ok(back.answer)
 }
 
-/// What of that which goes no later rollback brings back, and why: credentials, and whatever goes with one and names it.
+/// The removed resources that no later rollback restores, and why: credentials, and resources that are removed together
+/// with a credential that they refer to.
 fn lost_for_good(
     rows: &[(Noun, resource_row::Model)],
     named_by: &BTreeMap<(Noun, String), Vec<(Noun, String)>>,
@@ -219,7 +228,7 @@ async fn secrets_of(
     Ok(rows.into_iter().map(|row| (row.credential.clone(), row)).collect())
 }
 
-/// What comes back.
+/// The resources to restore.
 struct Back {
     answer: wire::RollbackOrgResponse,
     restored: Vec<Restored>,
@@ -237,7 +246,7 @@ impl Back {
     fn restore(&mut self, directory: &Directory, span: &Span, mut document: Document) {
         if let Some(document::Resource::Credential(credential)) = &mut document.resource {
             let Some(current) = directory.credential(&span.id) else {
-                self.leave_out(span.noun, &span.id, &span.name, "a credential that was deleted stays so");
+                self.leave_out(span.noun, &span.id, &span.name, "a deleted credential cannot be restored");
                 return;
             };
             credential.version = current.version;
@@ -251,7 +260,7 @@ impl Back {
         // Its name may be another's by now.
         let taken = directory.id_of(span.noun, &span.name).is_some_and(|id| id != span.id);
         if taken {
-            self.leave_out(span.noun, &span.id, &span.name, "its name is another's by now");
+            self.leave_out(span.noun, &span.id, &span.name, "its name is now used by another resource");
             return;
         }
         self.restored.push(Restored {
@@ -293,7 +302,7 @@ impl Back {
             }
             for (at, reason) in left_out.into_iter().rev() {
                 let Restored { noun, id, name, .. } = self.restored.remove(at);
-                // What is still there as it was can still be named.
+                // A resource that still exists can still be referred to.
                 if directory.get(noun, &id).is_none_or(|known| known.row.is_none()) {
                     gone.insert((noun, id.clone()));
                 }
@@ -303,7 +312,7 @@ impl Back {
     }
 }
 
-/// Why a document cannot be what it was.
+/// Why a document cannot be restored.
 fn dangles(
     directory: &Directory,
     gone: &BTreeSet<(Noun, String)>,
@@ -316,7 +325,7 @@ fn dangles(
         .find(|link| {
             directory.get(link.noun, link.to).is_none() || gone.contains(&(link.noun, link.to.clone()))
         })
-        .map(|link| format!("{} {} is not there any more", link.noun.title(), link.to)));
+        .map(|link| format!("{} {} no longer exists", link.noun.title(), link.to)));
     if missing.is_some() {
         return missing;
     }

@@ -15,7 +15,7 @@ pub(super) struct Scope<'a> {
 }
 
 impl Caller {
-    /// The installation, for what belongs to no organization.
+    /// The installation, for resources of no organization.
     pub(super) fn installation(&self) -> Scope<'_> {
         Scope { org: "", principal: &self.principal }
     }

@@ -1,4 +1,4 @@
-//! Tokens of people and services: one can do no more than who made it.
+//! Tokens of users and services: a token allows no more than the token that created it.
 
 use rr_contract::api_key::{self, KeyHash, KeyKind};
 use rr_contract::model::id::TokenId;
@@ -23,13 +23,13 @@ const NARROWED_MAX: usize = 100;
 /// A token just made, and its secret, shown once.
 pub(crate) struct CreatedToken {
     pub(crate) stored: Stored<Token>,
-    /// None where the caller drew it and keeps it himself.
+    /// None where the caller drew it and sent only its hash.
     pub(crate) secret: Option<Secret>,
 }
 
 impl Services {
-    /// Makes a token: of a secret that is drawn here, or of one whose hash the caller sends. He keeps that before he calls,
-    /// so that nothing is lost with the answer.
+    /// Creates a token with a secret that is drawn here, or with one whose hash the caller sends. Such a caller stores the
+    /// secret before the call, so that nothing is lost with the response.
     pub(crate) async fn token_create(
         &self,
         caller: Caller,
@@ -40,17 +40,20 @@ impl Services {
         fields::unset_id("token.id", &wire.id)?;
         let length = wire.name.chars().count();
         if length == 0 || length > 63 || wire.name.chars().any(char::is_control) {
-            return Err(ServiceError::field("token.name", "is 1 to 63 characters"));
+            return Err(ServiceError::field(
+                "token.name",
+                "must be 1 to 63 characters, none of them a control character",
+            ));
         }
         if wire.user.is_empty() == wire.grants.is_empty() || wire.grants.len() > GRANTS_MAX {
             return Err(ServiceError::field(
                 "token.grants",
-                format!("has 1 to {GRANTS_MAX} for a service, and none for a user"),
+                format!("must have 1 to {GRANTS_MAX} entries for a service, and none for a user"),
             ));
         }
         let expires_at = fields::time_row("token.expires_at", wire.expires_at.as_ref())?;
         if expires_at.is_some_and(|at| at <= self.store.now()) {
-            return Err(ServiceError::field("token.expires_at", "is past"));
+            return Err(ServiceError::field("token.expires_at", "is in the past"));
         }
         wire.revoked_at = None;
         outlives(&caller.principal, expires_at)?;
@@ -83,9 +86,12 @@ impl Services {
                     if maker.bootstrap && store::token::is_spent(txn, &maker.token).await? {
                         return Err(ServiceError::BadToken);
                     }
-                    // One secret opens one token. That there is another says nothing to who does not know the secret.
+                    // One secret opens one token. This reveals nothing to a caller that does not know the secret.
                     if store::token::by_hash(txn, &hash).await?.is_some() {
-                        return Err(ServiceError::field("secret_hash", "is that of another token"));
+                        return Err(ServiceError::field(
+                            "secret_hash",
+                            "is the hash of another token: draw a new secret",
+                        ));
                     }
                     let scope = Scope { org: "", principal: maker };
                     let draft = Draft { wire, secret: None, before: None };
@@ -103,12 +109,12 @@ impl Services {
         Ok(Changed { value: CreatedToken { stored: changed.value, secret }, revision: changed.revision })
     }
 
-    /// By id, if it is the caller's to see.
+    /// By id, if the caller may see it.
     pub(crate) async fn token_show(&self, caller: &Caller, id: &str) -> Result<Stored<Token>, ServiceError> {
         visible(&self.store, &caller.principal, id).await
     }
 
-    /// Those that are the caller's to see, by id.
+    /// The tokens that the caller may see, by id.
     pub(crate) async fn token_list(
         &self,
         caller: &Caller,
@@ -163,7 +169,8 @@ impl Services {
     }
 }
 
-/// A caller sees what he made, his user's tokens, and, as admin, those whose every grant is in organizations of his.
+/// A caller sees the tokens that it created, those of its user, and those whose every grant is in an organization where
+/// it is an admin.
 fn is_visible(principal: &Principal, token: &Stored<Token>) -> bool {
     let document = &token.document;
     let in_mine = |grant: &wire::Grant| principal.role_in(&grant.org) >= Some(Role::Admin);
@@ -174,7 +181,7 @@ fn is_visible(principal: &Principal, token: &Stored<Token>) -> bool {
         || (!document.grants.is_empty() && document.grants.iter().all(in_mine))
 }
 
-/// Nobody takes a right away that he could not give, but for what he made himself, and an organization keeps an owner.
+/// A caller revokes only rights that it could grant, except for tokens that it created; an organization keeps an owner.
 async fn may_revoke(txn: &Txn, principal: &Principal, token: &Stored<Token>) -> Result<(), ServiceError> {
     let own = principal.operator
         || token.row.id == principal.token
@@ -208,14 +215,15 @@ fn outlives(maker: &Principal, expires_at: Option<i64>) -> Result<(), ServiceErr
     match (maker.expires_at, expires_at) {
         _ if maker.bootstrap => Ok(()),
         (Some(end), Some(at)) if at <= end => Ok(()),
-        (Some(_), _) => {
-            Err(ServiceError::field("token.expires_at", "is later than that of the token that makes it"))
-        }
+        (Some(_), _) => Err(ServiceError::field(
+            "token.expires_at",
+            "is later than the expiry of the token that creates it",
+        )),
         (None, _) => Ok(()),
     }
 }
 
-/// Whose a resource is plays no part in whether its id is one.
+/// Any organization: a key needs one, and whether an id is well formed does not depend on it.
 fn noun_org() -> String {
     Noun::Org.id([0; 16])
 }
@@ -227,7 +235,10 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
         once.sort();
         once.dedup();
         if listed.len() > NARROWED_MAX || once.len() != listed.len() {
-            return Err(ServiceError::field(field, format!("has at most {NARROWED_MAX}, each once")));
+            return Err(ServiceError::field(
+                field,
+                format!("must have at most {NARROWED_MAX} entries, each once"),
+            ));
         }
     }
     for (i, call) in wire.calls.iter().enumerate() {
@@ -238,7 +249,7 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
         if !known {
             return Err(ServiceError::field(
                 format!("token.calls[{i}]"),
-                format!("{call:?} is no call: write `ProxyService.GetProxy` or `ProxyService.*`"),
+                format!("names no call: {call:?} is not like `ProxyService.GetProxy` or `ProxyService.*`"),
             ));
         }
     }
@@ -255,23 +266,26 @@ fn narrower(maker: &Principal, wire: &Token) -> Result<(), ServiceError> {
         && (wire.calls.is_empty()
             || !wire.calls.iter().all(|call| maker.calls.contains(call) || maker.is_for(call)));
     if calls_wider {
-        return Err(ServiceError::field("token.calls", "has more than the token that makes it"));
+        return Err(ServiceError::field("token.calls", "allows more than the token that creates it"));
     }
     let resources_wider = !maker.resources.is_empty()
         && (wire.resources.is_empty() || !wire.resources.iter().all(|id| maker.resources.contains(id)));
     if resources_wider {
-        return Err(ServiceError::field("token.resources", "has more than the token that makes it"));
+        return Err(ServiceError::field("token.resources", "allows more than the token that creates it"));
     }
     Ok(())
 }
 
-/// What is granted is the maker's to grant; what he cannot see looks as if there were none.
+/// A maker grants only what it has; an organization or region that it may not see is not found.
 async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(), ServiceError> {
     if !wire.user.is_empty() {
         let user = store::resource::find(txn, Noun::User, "", &wire.user).await?;
         let user = user.filter(|user| maker.operator || user.id == maker.user);
         let Some(user) = user.filter(|_| !maker.bootstrap) else {
-            return Err(ServiceError::field("token.user", format!("no user {:?}", wire.user)));
+            return Err(ServiceError::field(
+                "token.user",
+                format!("names user {:?}, which was not found", wire.user),
+            ));
         };
         wire.user = user.id;
     }
@@ -285,18 +299,21 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
             Role::Viewer | Role::Editor | Role::Admin | Role::Owner => (true, false),
         };
         if !in_org && !grant.org.is_empty() {
-            let text = format!("is there although {} is of no organization", role.as_str_name());
+            let text = format!("must be empty: {} is not granted for an organization", role.as_str_name());
             return Err(ServiceError::field(field("org"), text));
         }
         if !in_region && !grant.region.is_empty() {
-            let text = format!("is there although {} is of no region", role.as_str_name());
+            let text = format!("must be empty: {} is not granted for a region", role.as_str_name());
             return Err(ServiceError::field(field("region"), text));
         }
         if in_org {
             let found = scope::org(txn, &grant.org).await?;
             let visible = found.filter(|org| maker.bootstrap || maker.role_in(&org.id).is_some());
             let Some(org) = visible else {
-                return Err(ServiceError::field(field("org"), format!("no organization {:?}", grant.org)));
+                return Err(ServiceError::field(
+                    field("org"),
+                    format!("names organization {:?}, which was not found", grant.org),
+                ));
             };
             if !maker.bootstrap && maker.role_in(&org.id) < Some(role) {
                 return Err(too_wide(role, &org.name));
@@ -306,7 +323,10 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
             let found = super::region::by_reference(txn, &grant.region).await?;
             let visible = found.filter(|region| maker.bootstrap || super::region::is_visible(maker, region));
             let Some(region) = visible else {
-                return Err(ServiceError::field(field("region"), format!("no region {:?}", grant.region)));
+                return Err(ServiceError::field(
+                    field("region"),
+                    format!("names region {:?}, which was not found", grant.region),
+                ));
             };
             if !maker.bootstrap && !maker.operator && !maker.regions.contains(&region.row.id) {
                 return Err(too_wide(role, &region.row.name));
@@ -321,7 +341,7 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
 
 fn too_wide(role: Role, place: &str) -> ServiceError {
     ServiceError::GrantTooWide(format!(
-        "{} in {place} is more than the token that makes it has",
+        "a token cannot grant {} in {place}: the token that creates it has a lower role there",
         role.as_str_name()
     ))
 }

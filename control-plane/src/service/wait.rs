@@ -19,14 +19,14 @@ use rr_contract::wire::management::Region;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const DEADLINE_MOST: Duration = Duration::from_secs(600);
-/// How long to gather what nodes say before looking again.
+/// How long to gather reports of nodes before the progress is computed again.
 const GATHER: Duration = Duration::from_millis(20);
-/// How often rows are read again: who joined, and what other replicas' nodes said.
+/// How often rows are read again, for nodes that joined and for the nodes of other replicas.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// How many regions may be named.
 const REGIONS_MOST: usize = 100;
 
-/// What is waited for.
+/// The condition that the call waits for.
 struct Wanted {
     revision: u64,
     stage: Stage,
@@ -75,13 +75,16 @@ impl Services {
     ) -> Result<Wanted, ServiceError> {
         let head = self.installation().await?.revision;
         if request.revision > head {
-            return Err(ServiceError::field("revision", format!("is not reached yet: the newest is {head}")));
+            return Err(ServiceError::field(
+                "revision",
+                format!("does not exist yet: the newest revision is {head}"),
+            ));
         }
         if request.percent > 100 {
-            return Err(ServiceError::field("percent", "is 1 to 100, or 0 for all"));
+            return Err(ServiceError::field("percent", "must be 1 to 100, or 0 for all nodes"));
         }
         if request.regions.len() > REGIONS_MOST {
-            return Err(ServiceError::field("regions", format!("are more than {REGIONS_MOST}")));
+            return Err(ServiceError::field("regions", format!("must have at most {REGIONS_MOST} entries")));
         }
         let stage = match Stage::try_from(request.stage) {
             Ok(Stage::Unspecified) => Stage::Serving,
@@ -154,7 +157,7 @@ impl Services {
         fleet::WaitForRevisionResponse { reached: all, revision: wanted.revision, regions }
     }
 
-    /// What a connected node said last, here or to another replica; none where it is not connected.
+    /// The last status of a connected node, here or at another replica; none where it is not connected.
     pub(super) fn status_of(&self, row: &node_row::Model) -> Option<fleet::Status> {
         use prost::Message as _;
 
@@ -175,7 +178,7 @@ pub(super) fn name(ids: &mut Vec<String>, id: &str) {
 
 fn deadline(said: Option<&pbjson_types::Duration>) -> Result<Duration, ServiceError> {
     let Some(said) = said else { return Ok(DEADLINE) };
-    let wrong = || ServiceError::field("deadline", "is from 0 s to 10 minutes");
+    let wrong = || ServiceError::field("deadline", "must be 0 s to 10 minutes");
     let (Ok(seconds), Ok(nanos)) = (u64::try_from(said.seconds), u32::try_from(said.nanos)) else {
         return Err(wrong());
     };

@@ -1,8 +1,8 @@
 //! Withdrawal: the version of a target or proxy that nodes do not take is followed by the one before it.
 //!
-//! Nobody asked for it, so it never gives anybody more than the version that goes: what would is left to a person, and
-//! so is whatever a withdrawal itself brought back. Who calls has counted the nodes; here it is only looked whether
-//! the version is still the one that is published.
+//! No person asked for it, so it never allows more than the withdrawn version did: a version that would is left to a
+//! person, and so is one that a withdrawal restored. The caller has counted the nodes; this file only checks that the
+//! version is still the published one.
 //!
 //! The invariant: one version is withdrawn at most once, whichever replicas see that it is refused.
 
@@ -27,18 +27,18 @@ pub(crate) const CALL: &str = "rr-control withdraw";
 /// How many versions are looked through for one to bring back.
 const VERSIONS: u64 = 256;
 
-/// How long after it was published a version may be withdrawn, in microseconds: nodes say soon what they do not take.
-/// One that was taken for longer is refused by other nodes, or by another build.
+/// How long after it was published a version may be withdrawn, in microseconds: nodes refuse a bad version soon.
+/// A version that nodes accepted for longer is now refused by other nodes, or by another build.
 const YOUNG: i64 = 3_600_000_000;
 
-/// A version that goes, and who says why.
+/// A version to withdraw, and the refusal that is the reason.
 #[derive(Debug, Clone)]
 pub(crate) struct Withdrawal {
     /// Target or proxy.
     pub(crate) noun: Noun,
     pub(crate) org: String,
     pub(crate) id: String,
-    /// Hash of what nodes were sent of it.
+    /// Hash of the payload that nodes were sent.
     pub(crate) wanted: Vec<u8>,
     /// Every version of it that some node refuses.
     pub(crate) refused: BTreeSet<Vec<u8>>,
@@ -48,31 +48,31 @@ pub(crate) struct Withdrawal {
     pub(crate) refusing: usize,
     /// Nodes of the region.
     pub(crate) nodes: usize,
-    /// What one of them says.
+    /// The refusal of one of them.
     pub(crate) refusal: fleet::Refusal,
 }
 
-/// What became of it.
+/// The result of a withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Withdrawn {
     /// The older version is this revision.
     Done(u64),
-    /// It is not what is published any more: somebody was faster.
+    /// It is no longer the published version: another write came first.
     Passed,
     /// A person has to look: name of the resource, since when it is published, and why.
     Left {
         name: String,
         revision: u64,
         why: String,
-        /// What is in the way may go.
+        /// The obstacle is temporary.
         for_now: bool,
     },
 }
 
-/// What is written.
+/// The change to stage.
 struct Plan {
     put: Put,
-    /// Revision of the version that goes, and of the one that comes back.
+    /// Revision of the withdrawn version, and of the restored one.
     revision: u64,
     back: u64,
 }
@@ -80,7 +80,7 @@ struct Plan {
 impl Services {
     /// Brings back the newest older version that nodes can be expected to take.
     pub(crate) async fn withdraw(&self, order: Withdrawal) -> Result<Withdrawn, ServiceError> {
-        // What other nodes do not understand, they refuse by themselves and did so when it was published first.
+        // Nodes that do not understand the older version refuse it, as they did when it was published first.
         let consent = Consent { partial: true, ..Consent::default() };
         let author = Author { consent, ..Author::system(CALL) };
         let named = order.clone();
@@ -102,7 +102,7 @@ impl Services {
     }
 }
 
-/// Stages it, or says what became of it; nothing at all where it passed.
+/// Stages the withdrawal, or returns why not; stages nothing where the version is no longer published.
 async fn withdraw(txn: &mut Txn, order: &Withdrawal) -> Result<Option<Withdrawn>, ServiceError> {
     let found = store::resource::find(txn, order.noun, &order.org, &order.id).await?;
     let Some(row) = found.filter(|row| row.payload.as_ref() == Some(&order.wanted)) else { return Ok(None) };
@@ -134,14 +134,14 @@ async fn withdraw(txn: &mut Txn, order: &Withdrawal) -> Result<Option<Withdrawn>
     Ok(None)
 }
 
-/// What to write, or why not; with the revision since when the refused version is published.
+/// The change to stage, or why there is none; with the revision since when the refused version is published.
 async fn plan(
     txn: &Txn,
     order: &Withdrawal,
     row: &resource_row::Model,
 ) -> Result<Result<Plan, (u64, String)>, ServiceError> {
     let versions = store::history::versions(txn, order.noun, &order.id, VERSIONS).await?;
-    // What only people see of it may have changed since.
+    // Fields that nodes are not sent may have changed since.
     let same = |version: &&change_row::Model| version.payload.as_ref() == Some(&order.wanted);
     let Some(since) = versions.iter().take_while(same).last() else {
         return Err(StoreError::Damaged("change").into());
@@ -150,13 +150,15 @@ async fn plan(
     let left = |why: &str| Ok(Err((revision, why.to_owned())));
     let written_by = store::history::revision(txn, revision).await?;
     if written_by.as_ref().is_some_and(|revision| revision.call == CALL) {
-        return left("this version was brought back by a withdrawal itself");
+        return left("a withdrawal restored this version itself");
     }
     if written_by.is_none_or(|revision| txn.now().saturating_sub(revision.at) > YOUNG) {
-        return left("it has been published for more than an hour: the nodes have changed, not the version");
+        return left(
+            "it has been published for more than an hour, so the nodes have changed and not the version",
+        );
     }
     let Some(back) = earlier(&versions, since.rev, order) else {
-        return left("there is no older version that nodes do not refuse");
+        return left("no older version is kept that nodes do not refuse");
     };
     let (Some(then), now) = (&back.after, &row.doc) else { return left("the older version is not kept") };
     let blobs = store::resource::blobs(txn, vec![then.clone(), now.clone()]).await?;
@@ -173,12 +175,12 @@ async fn plan(
     let put = match put {
         Ok(put) => put,
         Err(why) => {
-            return left(&format!("the older version, of revision {}, cannot come back: {why}", back.rev));
+            return left(&format!("the older version, of revision {}, cannot be restored: {why}", back.rev));
         }
     };
     let hash = put.payload.as_ref().map(|payload| payload.hash().to_vec());
     if hash.is_none_or(|hash| order.refused.contains(&hash)) {
-        return left("the older version would be sent as one that nodes refuse");
+        return left("the older version compiles to a payload that nodes refuse");
     }
     Ok(Ok(Plan { put, revision, back: back.rev.unsigned_abs() }))
 }
@@ -201,7 +203,7 @@ fn earlier<'a>(
     versions.iter().filter(sent).find(runs).or_else(|| versions.iter().find(sent))
 }
 
-/// A version that nobody writes, checked as if somebody did now.
+/// A stored version, checked as if it were written now.
 pub(super) async fn put_of<R: Resource>(
     txn: &Txn,
     org: &str,
@@ -215,7 +217,7 @@ pub(super) async fn put_of<R: Resource>(
         orgs: vec![(org.to_owned(), Role::Owner)],
         ..Principal::default()
     };
-    let scope = Scope { org: org, principal: &system };
+    let scope = Scope { org, principal: &system };
     let secret = match R::NOUN {
         Noun::Credential => store::secret::of(txn, &row.id).await?,
         _ => None,
@@ -231,20 +233,20 @@ pub(super) async fn put_of<R: Resource>(
     if let Err(invalid) = faults.finish(|| Some(())) {
         return Ok(Err(invalid.to_string()));
     }
-    Ok(ready.and_then(|ready| ready.put).ok_or_else(|| "it is what is there".to_owned()))
+    Ok(ready.and_then(|ready| ready.put).ok_or_else(|| "it equals the current version".to_owned()))
 }
 
-/// What an older version would let through that the one after it does not.
+/// What an older version would allow that the newer one does not.
 fn gives_more(older: &document::Resource, newer: &document::Resource) -> Option<&'static str> {
     let allows = |effect: i32| effect != i32::from(Effect::Deny);
     match (older, newer) {
         (document::Resource::Target(older), document::Resource::Target(newer)) => {
             let plain = |target: &wire::Target| target.base_url.starts_with("http:");
             if plain(older) && !plain(newer) {
-                return Some("is reached in the clear; a person decides that");
+                return Some("is reached over plain HTTP; a person decides that");
             }
             let allows_more = allows(older.default_effect) && !allows(newer.default_effect);
-            allows_more.then_some("allows what no rule says; a person decides that")
+            allows_more.then_some("allows requests that no rule matches; a person decides that")
         }
         (document::Resource::Proxy(older), document::Resource::Proxy(newer)) => more_of_proxy(older, newer),
         _ => Some("is of another kind"),
@@ -277,25 +279,25 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
     } = newer;
     let allows = |effect: i32| effect != i32::from(Effect::Deny);
     if older.active.unwrap_or(true) && !active.unwrap_or(true) {
-        return Some("is switched on; a person decides that");
+        return Some("is active; a person decides that");
     }
     if !older.caller_credentials.iter().all(|id| caller_credentials.contains(id)) {
-        return Some("has callers that this one has not; a person decides that");
+        return Some("has more callers; a person decides that");
     }
     if !older.regions.iter().all(|region| regions.contains(region)) {
-        return Some("is in more regions; a person decides that");
+        return Some("is served in more regions; a person decides that");
     }
     if older.target != *target {
-        return Some("leads to another target; a person decides that");
+        return Some("has another target; a person decides that");
     }
     if older.upstream_credential != *upstream_credential {
         return Some("uses another upstream credential; a person decides that");
     }
     if allows(older.default_effect) && !allows(*default_effect) {
-        return Some("allows what no rule says; a person decides that");
+        return Some("allows requests that no rule matches; a person decides that");
     }
     if older.opaque_paths && !opaque_paths {
-        return Some("lets opaque paths through; a person decides that");
+        return Some("accepts opaque paths; a person decides that");
     }
     let (then, now) = (older.limits.unwrap_or_default(), limits.unwrap_or_default());
     // 0 is no limit.

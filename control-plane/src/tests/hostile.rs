@@ -270,7 +270,7 @@ async fn a_message_of_countless_empty_parts_is_refused_before_it_is_decoded() {
         wire::ApplyOnceRequest { org: "acme".into(), documents: documents.clone(), ..Default::default() };
     let refused = client.apply_once(by(&owner.token, once)).await.expect_err("is too much");
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("too many parts"), "{refused}");
+    assert!(refused.message().contains("too many elements"), "{refused}");
     let header = wire::ApplyHeader { org: "acme".into(), ..Default::default() };
     let parts = [
         wire::apply_request::Part::Header(header),
@@ -279,7 +279,7 @@ async fn a_message_of_countless_empty_parts_is_refused_before_it_is_decoded() {
     let parts = parts.map(|part| wire::ApplyRequest { part: Some(part) });
     let refused = client.apply(by(&owner.token, tokio_stream::iter(parts))).await.expect_err("is too much");
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("too many parts"), "{refused}");
+    assert!(refused.message().contains("too many elements"), "{refused}");
     let body = format!("{{\"documents\":[{}]}}", vec!["{}"; PARTS].join(","));
     let address = world.running.management();
     let answer = super::rest::send(

@@ -234,12 +234,16 @@ async fn a_token_that_is_not_good_and_none_at_all_are_told_apart_and_nothing_mor
     for token in [used.as_str(), unknown.as_str(), "rr_token_nonsense", "nonsense"] {
         let refused = get(address, "/v1/self", token).await;
         assert_eq!((refused.status, refused.json()["code"].as_str()), (401, Some("unauthenticated")));
-        assert_eq!(refused.json()["detail"], "token is not valid, was used up, or has expired", "{token}");
+        assert_eq!(
+            refused.json()["detail"],
+            "the token is not valid: it is unknown, used up, revoked or expired",
+            "{token}"
+        );
         told.push(refused.text);
     }
     told.dedup();
     assert_eq!(told.len(), 1, "{told:?}");
     let none = get(address, "/v1/self", "").await;
-    assert_eq!(none.json()["detail"], "no valid token: send `authorization: Bearer rr_token_…`");
+    assert_eq!(none.json()["detail"], "the request has no token: send `authorization: Bearer rr_token_…`");
     world.running.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The body of an answer, with what is bound to its end: a place among the open streams, and a deadline.
+//! The body of a response, with the place among the open streams and the deadline that end with it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,6 +1,6 @@
-//! What callers may have of something at once: a bound for all, and a share of it for each.
+//! Bounds of what callers may hold at once: one for all callers, and a share of it for each.
 //!
-//! The invariant: no caller can take everything, and what is small is not refused, however full it is.
+//! The invariant: no caller can take everything, and a small call is not refused, however full it is.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ const BYTES: Bounds = Bounds {
     all: 768 * 1024 * 1024,
     // One of the largest sets fits.
     each: 512 * 1024 * 1024,
-    // What an ordinary call takes.
+    // The size of an ordinary call.
     free: 64 * 1024,
     full: Refusal::Room,
 };
@@ -25,11 +25,11 @@ pub(super) struct Bounds {
     pub(super) each: usize,
     /// Up to here one call is not counted.
     pub(super) free: usize,
-    /// What is answered where there is no more.
+    /// The refusal when it is full.
     pub(super) full: Refusal,
 }
 
-/// Clones share what is counted.
+/// Clones share the counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Room(Arc<Inner>);
 
@@ -45,7 +45,7 @@ struct Held {
     by_caller: HashMap<String, usize>,
 }
 
-/// What one call holds, given back when its last clone is dropped.
+/// The share of one call, given back when its last clone is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Portion(Arc<Taken>);
 
@@ -61,7 +61,7 @@ impl Room {
         Self(Arc::new(Inner { bounds, held: Mutex::default() }))
     }
 
-    /// For what callers send.
+    /// For the input of callers.
     pub(super) fn of_bytes() -> Self {
         Self::new(BYTES)
     }

@@ -154,7 +154,7 @@ async fn a_copy_is_not_let_in_while_the_original_is_there_and_people_see_why() {
     until_log(&copy, CLASH).await;
     let sample = &setting.sample;
     let node = shown(sample).await;
-    assert!(node.why.contains("another process that has its key came from 127.0.0.1"), "{}", node.why);
+    assert!(node.why.contains("another process with its key connected from 127.0.0.1"), "{}", node.why);
     assert_eq!((node.connected, &node.address), (true, &was.address), "the original is where it was");
     assert!(explained(sample).await.contains("another process claims to be"), "{}", explained(sample).await);
 }

@@ -1,4 +1,4 @@
-//! What the control plane holds values to, and the schemas do not say: by message and field, or by field
+//! The bounds of values that the schemas do not have: by message and field, or by field
 //! alone for all messages that have it. The place where a bound is enforced is the domain's or the service's.
 
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ const TABLE: &[(&str, &str, Make)] = &[
         || json!({"maxLength": 200, "pattern": r"^[^\u0000-\u001F\u007F-\u009F]*$", "examples": ["Payments"]}),
     ),
     ("*", "page_token", || json!({"pattern": "^[A-Za-z0-9_-]*$"})),
-    // How many may be asked for is no bound here: whoever makes organizations gets a grant for each.
+    // No bound on how many are shown: a token gets a grant for each organization that it creates.
     ("Token", "grants", || json!({"minItems": 1})),
     ("Token", "name", || json!({"maxLength": 63, "examples": ["ci"]})),
     (
@@ -35,7 +35,7 @@ const TABLE: &[(&str, &str, Make)] = &[
     ("*", "order", || json!({"minimum": 0, "maximum": 1000})),
 ];
 
-/// What a create call refuses to do without, as JSON names it.
+/// The fields that a create call needs, by their JSON names.
 const REQUIRED: &[(&str, &[&str])] = &[
     ("Org", &["name"]),
     ("Region", &["id", "name", "key"]),
@@ -45,13 +45,13 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("Token", &["name", "grants"]),
 ];
 
-/// What a create call with this message as its body needs.
+/// The fields that a create call with this message as its body needs.
 pub(super) fn required(message: &str) -> Option<&'static [&'static str]> {
     let message = message.rsplit('.').next().unwrap_or(message);
     REQUIRED.iter().find(|(name, _)| *name == message).map(|(_, fields)| *fields)
 }
 
-/// What names a thing in a path: its name, its id, or a number.
+/// A reference in a path: a name, an id, or a number.
 pub(super) const REFERENCE: &str = "^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$";
 
 /// Whole bodies of create calls that are taken as they stand, for people and for tests.

@@ -1,7 +1,7 @@
-//! What a request may hold, by the schemas: names, places and forms of what its query and its body say.
+//! Checks a request against the schemas: names, places and formats of its query parameters and the fields of its body.
 //!
 //! The JSON form is strict, as the OpenAPI document has it: no null, names of enum values and not their
-//! numbers, 64-bit numbers as texts. What a value means is the handler's.
+//! numbers, 64-bit numbers as texts. The meaning of a value is for the handler to check.
 
 use std::collections::BTreeSet;
 
@@ -18,14 +18,14 @@ use crate::api::route::{EtagPlace, Route};
 use crate::api::schema::{Body, Field, Kind, Message, Schema};
 use crate::api::weight::Scales;
 
-/// What the transcoder is given.
+/// The input of the transcoder.
 #[derive(Debug)]
 pub(super) struct Input {
     /// Path and query.
     pub(super) target: String,
     /// None while it is as it came.
     pub(super) body: Option<Vec<u8>>,
-    /// What is in its lists, once it is decoded.
+    /// The memory that its lists take once decoded.
     pub(super) weight: usize,
 }
 
@@ -50,14 +50,14 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
                         // The transcoder reads a plus sign as one.
                         input.target = format!("{target}{joint}etag={}", etag.replace('+', "%20"));
                     } else {
-                        check.refuse("etag", "is said twice: by `If-Match` and in the query");
+                        check.refuse("etag", "is given twice: by `If-Match` and in the query");
                     }
                 }
                 Some(EtagPlace::Body) => {
                     let Some(Value::Object(object)) = &mut json else { return Ok(input) };
                     match object.get("etag") {
                         Some(said) if *said != etag => {
-                            check.refuse("etag", "is said twice: by `If-Match` and in the body");
+                            check.refuse("etag", "is given twice: by `If-Match` and in the body");
                         }
                         _ => {
                             object.insert("etag".into(), etag.into());
@@ -76,7 +76,7 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
 struct Check {
     schema: &'static Schema,
     violations: Violations,
-    /// What the transcoder will make of it is weighed as it is over gRPC.
+    /// The decoded message is weighed as it is over gRPC.
     scales: Scales,
     is_heavy: bool,
 }
@@ -89,7 +89,7 @@ impl Check {
     /// No name has a zero in it, and no database takes one.
     fn path(&mut self, path: &str) {
         if path.contains("%00") {
-            self.refuse("", "the path holds a zero character");
+            self.refuse("", "the path contains a NUL character");
         }
     }
 
@@ -99,11 +99,11 @@ impl Check {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(field) = known.iter().find(|field| field.name == name || field.json == name) else {
                 let names: Vec<&str> = known.iter().map(|field| field.json.as_str()).collect();
-                self.refuse(&name, unknown("query parameter is not taken here", &names));
+                self.refuse(&name, unknown("is not a query parameter of this call", &names));
                 continue;
             };
             if !field.repeated && !said.insert(field.name.clone()) {
-                self.refuse(&field.name, "is said twice");
+                self.refuse(&field.name, "is given twice");
             }
             if let Err(reason) = of_text(self.schema, &field.kind, &value) {
                 self.refuse(&field.name, reason);
@@ -139,12 +139,12 @@ impl Check {
                     object.contains_key(&field.name) || object.contains_key(&field.json)
                 });
                 if said {
-                    self.refuse(variable, "belongs in the path");
+                    self.refuse(variable, "is given by the path: leave it out of the body");
                 }
             }
         }
         self.message(message, object, prefix);
-        // An update does not look at a name, so nobody else would say that it is none.
+        // An update does not read the name, so nothing else would refuse a malformed one.
         if route.binding.method == Method::PATCH
             && let Some(field) = message.fields.iter().find(|field| field.options.resource_name)
             && let Some(Value::String(name)) = object.get(&field.json)
@@ -162,18 +162,24 @@ impl Check {
             let Some(field) = message.field(key) else {
                 self.violations.note(|| {
                     let names: Vec<&str> = message.fields.iter().map(|field| field.json.as_str()).collect();
-                    Violation { field: below(path, key), reason: unknown("is unknown", &names) }
+                    Violation {
+                        field: below(path, key),
+                        reason: unknown("is not a field of this message", &names),
+                    }
                 });
                 continue;
             };
             let path = below(path, &field.name);
             if !said.insert(&field.name) {
-                self.refuse(&path, "is said twice");
+                self.refuse(&path, "is given twice");
             }
             if let Some(oneof) = &field.oneof
                 && !chosen.insert(oneof)
             {
-                self.refuse(&path, format!("is one of several of which one can be said ({oneof})"));
+                self.refuse(
+                    &path,
+                    format!("is one of several fields of which only one may be set ({oneof})"),
+                );
             }
             self.field(field, value, &path);
         }
@@ -197,7 +203,7 @@ impl Check {
                     self.value(&field.kind, item, &format!("{path}[{at}]"));
                 }
             }
-            (true, _) => self.refuse(path, "is a list"),
+            (true, _) => self.refuse(path, "must be a list"),
         }
     }
 
@@ -207,22 +213,22 @@ impl Check {
             | (Kind::Object, Value::Object(_))
             | (Kind::Bool, Value::Bool(_))
             | (Kind::Float, Value::Number(_)) => None,
-            (Kind::Object, _) => Some("is an object"),
-            (Kind::Bool, _) => Some("is true or false"),
-            (Kind::Float, _) => Some("is a number"),
+            (Kind::Object, _) => Some("must be an object"),
+            (Kind::Bool, _) => Some("must be true or false"),
+            (Kind::Float, _) => Some("must be a number"),
             (Kind::Message(name), Value::Object(object)) => {
                 return self.message(self.schema.message(name), object, path);
             }
             (Kind::Map(kind), Value::Object(object)) => {
                 for (key, value) in object {
                     if key.contains('\0') {
-                        self.refuse(path, "has a key with a zero character");
+                        self.refuse(path, "has a key that contains a NUL character");
                     }
                     self.value(kind, value, &below(path, key));
                 }
                 return;
             }
-            (Kind::Message(_) | Kind::Map(_), _) => Some("is an object"),
+            (Kind::Message(_) | Kind::Map(_), _) => Some("must be an object"),
             (Kind::Int32 | Kind::Uint32, Value::Number(number)) => {
                 let (least, most) = if *kind == Kind::Int32 {
                     (f64::from(i32::MIN), f64::from(i32::MAX))
@@ -231,14 +237,14 @@ impl Check {
                 };
                 let whole =
                     number.as_f64().is_some_and(|it| it.fract() == 0.0 && (least..=most).contains(&it));
-                (!whole).then_some("is a whole number of 32 bits")
+                (!whole).then_some("must be a whole number of 32 bits")
             }
-            (Kind::Int32 | Kind::Uint32, _) => Some("is a whole number of 32 bits"),
+            (Kind::Int32 | Kind::Uint32, _) => Some("must be a whole number of 32 bits"),
             (Kind::Int64 | Kind::Uint64, Value::Number(_)) => {
-                Some("is a number of 64 bits: put it in quotes")
+                Some("must be in quotes: it is a number of 64 bits")
             }
             (_, Value::String(text)) => of_text(self.schema, kind, text).err(),
-            (_, _) => Some("is a text"),
+            (_, _) => Some("must be a text"),
         };
         if let Some(reason) = refused {
             self.refuse(path, reason);
@@ -252,11 +258,11 @@ impl Check {
         let text = value.to_str().unwrap_or_default().trim();
         let etag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         match etag {
-            _ if values.next().is_some() => self.refuse("", "`If-Match` is said twice"),
-            // Any etag: what does not exist answers so by itself.
+            _ if values.next().is_some() => self.refuse("", "`If-Match` is given twice"),
+            // Any etag: the call itself refuses a resource that does not exist.
             None if text == "*" => {}
             Some(etag) if !etag.is_empty() && !etag.contains('"') => return Some(etag.to_owned()),
-            _ => self.refuse("", "`If-Match` is one etag in quotes"),
+            _ => self.refuse("", "`If-Match` must be one etag in quotes"),
         }
         None
     }
@@ -265,35 +271,35 @@ impl Check {
 /// Whether a text is one of this kind, in a query or as a JSON text.
 fn of_text(schema: &Schema, kind: &Kind, text: &str) -> Result<(), &'static str> {
     if text.contains('\0') {
-        return Err("holds a zero character");
+        return Err("contains a NUL character");
     }
     let (good, reason) = match kind {
         Kind::Text => (true, ""),
-        Kind::Bool => (matches!(text, "true" | "false"), "is true or false"),
-        Kind::Int32 => (plain(text) && text.parse::<i32>().is_ok(), "is a whole number of 32 bits"),
-        Kind::Uint32 => (plain(text) && text.parse::<u32>().is_ok(), "is a whole number of 32 bits"),
-        Kind::Int64 => (plain(text) && text.parse::<i64>().is_ok(), "is a whole number of 64 bits"),
-        Kind::Uint64 => (plain(text) && text.parse::<u64>().is_ok(), "is a whole number of 64 bits"),
-        Kind::Float => (text.parse::<f64>().is_ok_and(f64::is_finite), "is a number"),
+        Kind::Bool => (matches!(text, "true" | "false"), "must be true or false"),
+        Kind::Int32 => (plain(text) && text.parse::<i32>().is_ok(), "must be a whole number of 32 bits"),
+        Kind::Uint32 => (plain(text) && text.parse::<u32>().is_ok(), "must be a whole number of 32 bits"),
+        Kind::Int64 => (plain(text) && text.parse::<i64>().is_ok(), "must be a whole number of 64 bits"),
+        Kind::Uint64 => (plain(text) && text.parse::<u64>().is_ok(), "must be a whole number of 64 bits"),
+        Kind::Float => (text.parse::<f64>().is_ok_and(f64::is_finite), "must be a number"),
         Kind::Bytes => {
-            (STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).is_ok(), "is bytes in base64")
+            (STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).is_ok(), "must be bytes in base64")
         }
         Kind::Timestamp => (
             text.contains(['T', 't']) && DateTime::parse_from_rfc3339(text).is_ok(),
-            "is a time as 2006-01-02T15:04:05Z",
+            "must be a time like 2006-01-02T15:04:05Z",
         ),
-        Kind::Duration => (is_duration(text), "is a duration in seconds, as 1.5s"),
+        Kind::Duration => (is_duration(text), "must be a duration in seconds like 1.5s"),
         Kind::FieldMask => (
             text.is_empty()
                 || text.split(',').all(|path| {
                     !path.is_empty()
                         && path.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
                 }),
-            "is names of fields, joined by commas",
+            "must be names of fields, separated by commas",
         ),
         Kind::Enum(name) => (
             schema.enums.get(name).is_some_and(|it| it.values.iter().any(|(value, _)| value == text)),
-            "is none of the names that it can be",
+            "is not a value of this enumeration",
         ),
         Kind::Object | Kind::Any | Kind::Message(_) | Kind::Map(_) => (false, "is not a text"),
     };
@@ -321,7 +327,7 @@ fn below(path: &str, name: &str) -> String {
 }
 
 fn unknown(what: &str, names: &[&str]) -> String {
-    if names.is_empty() { what.to_owned() } else { format!("{what}; there are {}", names.join(", ")) }
+    if names.is_empty() { what.to_owned() } else { format!("{what}: there are {}", names.join(", ")) }
 }
 
 #[cfg(test)]

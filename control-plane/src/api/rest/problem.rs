@@ -19,7 +19,7 @@ use tonic_types::pb;
 use crate::api::status::{FIELD_MOST, REASON_MOST, cut};
 use crate::throttle;
 
-/// What an error says, before it is an answer.
+/// An error, before it is a response.
 pub(super) struct Problem {
     status: StatusCode,
     code: String,
@@ -35,7 +35,7 @@ impl Problem {
         Self { status, code, detail, errors: Vec::new(), details: Vec::new(), retry: None }
     }
 
-    /// Input that is not what the schemas say.
+    /// Input that does not follow the schemas.
     pub(super) fn invalid(invalid: &Invalid) -> Self {
         let cut = |it: &Violation| (cut(&it.field, FIELD_MOST), cut(&it.reason, REASON_MOST));
         let violations: Vec<(String, String)> = invalid.violations().iter().map(cut).collect();
@@ -147,7 +147,7 @@ fn packed(details: &[Value]) -> Option<pb::Status> {
     })
 }
 
-/// A detail in its JSON form; one that we never send is left out.
+/// A detail in its JSON form; types that the control plane never sends are left out.
 fn detail(type_url: &str, value: &[u8]) -> Option<Value> {
     fn json_of<M: prost::Message + Default + serde::Serialize>(value: &[u8]) -> Option<Value> {
         serde_json::to_value(M::decode(value).ok()?).ok()

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::problem::Problem;
 
-/// Shorter than what proxies on the way take for dead.
+/// Shorter than the idle timeout of common proxies.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How a stream is written.
@@ -28,7 +28,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// What the caller asks for.
+    /// The form that the caller asks for.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         match StreamEncoding::from_accept_values(accepted) {
@@ -62,7 +62,7 @@ pub(super) fn answer(streaming: StreamingResponse, form: Form, every: Duration) 
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Or a reverse proxy may collect what is meant to arrive as it comes.
+    // Or a reverse proxy may buffer the events.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
 }

@@ -175,7 +175,10 @@ async fn what_a_withdrawal_brought_back_is_left_to_a_person_and_what_a_person_wr
         assert_eq!(world.run().await, 0);
         assert_eq!((world.head().await, world.now(1).await.0), (before, second.clone()));
         let messages = world.told(NotificationKind::ResourceRefused).await;
-        assert!(messages.len() == 1 && messages[0].contains("brought back by a withdrawal"), "{messages:?}");
+        assert!(
+            messages.len() == 1 && messages[0].contains("a withdrawal restored this version"),
+            "{messages:?}"
+        );
 
         // What only people see of it changes nothing about that.
         let described = store::Put { owner: "somebody".to_owned(), ..target(1, "second") };

@@ -1,4 +1,4 @@
-//! The documents of a set, read: each known by noun and name, in an order in which each comes behind what it names.
+//! The documents of a set, parsed: each with its noun and name, and after the documents that it refers to.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ pub(super) struct Item {
     pub(super) sealed: Option<SealedSecret>,
 }
 
-/// The documents, in an order in which each comes behind what it names.
+/// The documents, each after those that it refers to.
 pub(super) fn parse(documents: Vec<Document>, header: &wire::ApplyHeader) -> Result<Vec<Item>, ServiceError> {
     let mut faults = Violations::default();
     let mut items = Vec::with_capacity(documents.len());
@@ -37,12 +37,15 @@ pub(super) fn parse(documents: Vec<Document>, header: &wire::ApplyHeader) -> Res
         if !Noun::CONFIGURATION.contains(&noun) {
             faults.add(
                 prefix,
-                format!("is of kind {}, which is not applied but made by its own call", noun.text()),
+                format!("is of kind {}, which a set cannot hold: create it with its own call", noun.text()),
             );
             continue;
         }
         if name.is_empty() {
-            faults.add(format!("{prefix}.{}.name", noun.text()), "is missing: a set knows resources by name");
+            faults.add(
+                format!("{prefix}.{}.name", noun.text()),
+                "is missing: a set identifies its resources by name",
+            );
             continue;
         }
         let mut sealed = None;
@@ -63,7 +66,7 @@ pub(super) fn parse(documents: Vec<Document>, header: &wire::ApplyHeader) -> Res
     for item in &items {
         if !seen.insert((item.noun, item.name.as_str())) {
             let field = format!("documents[{}].{}.name", item.at, item.noun.text());
-            faults.add(field, format!("{} {:?} is there twice", item.noun.title(), item.name));
+            faults.add(field, format!("names {} {:?} a second time", item.noun.title(), item.name));
         }
     }
     faults.finish(|| Some(()))?;

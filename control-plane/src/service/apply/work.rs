@@ -1,4 +1,5 @@
-//! What applying one set takes: secrets taken in, documents checked, changes listed. Stages nothing before all is good.
+//! The work of applying one set: take its secrets, check its documents, list its changes. Nothing is staged before all
+//! of it is valid.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,9 +26,9 @@ pub(super) struct Identified {
 /// Secrets that come with a set, and keys that are made for it.
 #[derive(Default)]
 pub(super) struct Secrets {
-    /// What credentials of the set have by now.
+    /// Current secrets of credentials in the set.
     pub(super) there: HashMap<String, secret_row::Model>,
-    /// What is new.
+    /// New secrets.
     pub(super) rows: BTreeMap<String, secret_row::Model>,
     keys: HashMap<String, Secret>,
     /// Credentials whose regions may become fewer, with their names.
@@ -104,7 +105,7 @@ impl Work<'_> {
                     self.faults.add(
                         format!("{prefix}.version"),
                         format!(
-                            "is {said} where the credential is at version {}: seal for the next",
+                            "is {said}, but the credential is at version {}: seal the secret for the version after that",
                             current.version
                         ),
                     );
@@ -120,13 +121,13 @@ impl Work<'_> {
             (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {}
             _ => self.faults.add(
                 format!("{prefix}.usage"),
-                "is of another kind than the credential has: make another credential, and delete this one",
+                "differs in kind from the existing credential: create another credential and delete this one",
             ),
         }
         Ok(())
     }
 
-    /// Checks one document and stages it, unless it is what it was.
+    /// Checks one document and keeps it to be staged, unless it does not change.
     pub(super) fn document(
         &mut self,
         directory: &Directory,
@@ -158,13 +159,13 @@ impl Work<'_> {
                 self.org.id.clone_into(org);
             }
         }
-        // What a set does not say it leaves to the organization's defaults, as they are now.
+        // Unset values are the defaults of the organization, as they are now.
         resource.inherit(&self.org.document);
         // Most of a set is as it was: found out before anything is checked or compiled.
         if let Some(row) = &before
             && !self.secrets.rows.contains_key(&id)
         {
-            // In a copy: whoever checks the set resolves it himself, and tells what it was called.
+            // In a copy: the check of the set resolves names itself, and its faults quote them as they were sent.
             let (mut resolved, mut missing) = (resource.clone(), Violations::default());
             directory.resolve(&mut resolved, &prefix, &mut missing);
             if missing.is_empty() && *crate::document::encode(&kept(resolved).wrap()).hash() == *row.doc {
@@ -207,7 +208,7 @@ impl Work<'_> {
     ) -> Result<(), ServiceError> {
         std::mem::take(&mut self.faults).finish(|| Some(()))?;
         if let Some(spent) = store::secret::spent(txn, &self.secrets.fresh).await?.pop() {
-            return Err(ServiceError::AlreadyThere { noun: "credential", name: spent });
+            return Err(ServiceError::IdSpent(spent));
         }
         for (id, row) in &self.secrets.rows {
             known_regions(txn, &format!("credentials[{id}].upstream.sealed"), &self.org.id, Some(row))

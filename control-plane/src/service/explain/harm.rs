@@ -1,6 +1,6 @@
-//! What a refusal does to the callers of a proxy, wherever its cause lies.
+//! The effect of a refusal on the callers of a proxy, whichever resource is refused.
 //!
-//! Says what the edge does with what it refuses: a rule, filter or meter closes every proxy that it bears on, by
+//! It mirrors how the edge treats a refused resource: a rule, filter or meter closes every proxy that it bears on, by
 //! whichever of the four scopes; so does a target or an organization of which no version runs. A version that goes on
 //! in the place of a refused one serves.
 
@@ -15,9 +15,9 @@ use super::super::{ServiceError, Services};
 use crate::noun::Noun;
 use crate::store;
 
-/// What the refusal of a resource does to a proxy; none where it does not bear on it.
+/// The effect of the refusal of a resource on a proxy; none where it does not bear on it.
 ///
-/// `bears` says what a rule, filter or meter belongs to.
+/// `bears` is the resource that a rule, filter or meter belongs to.
 pub(super) fn of(
     proxy: (&Key, &Proxy),
     cause: &Key,
@@ -50,7 +50,7 @@ pub(super) fn of(
     }
 }
 
-/// What callers get, to go on after "callers".
+/// The response that callers get, to follow the word "callers".
 fn answer(harm: Harm) -> &'static str {
     match harm {
         Harm::Absent | Harm::Closed => "get 503 proxy-closed",
@@ -73,7 +73,7 @@ fn weight(harm: Harm) -> u8 {
 }
 
 impl Services {
-    /// Fills in the names of what harms, and of what is harmed.
+    /// Fills in the names of refused resources and of affected proxies.
     pub(super) async fn name_harms(
         &self,
         org: &str,
@@ -95,7 +95,7 @@ impl Services {
                 names.insert(row.id, row.name);
             }
         }
-        // What is gone by now keeps its id.
+        // A resource that was removed in the meantime is named by its id.
         let named = |id: &String| names.get(id).unwrap_or(id).clone();
         for harm in answer.regions.iter_mut().flat_map(|region| &mut region.harms) {
             (harm.name, harm.cause_name) = (named(&harm.proxy), named(&harm.cause));
@@ -130,7 +130,7 @@ pub(super) fn note(
     });
 }
 
-/// What callers get because of what nodes refuse; none where nothing does any harm.
+/// A sentence about the responses that callers get because of refusals; none where no proxy is affected.
 pub(super) fn sentence(noun: Noun, answer_: &fleet::ExplainResourceResponse) -> Option<String> {
     let all = || answer_.regions.iter().flat_map(|region| &region.harms);
     let worst = all().min_by_key(|harm| weight(harm.harm()))?;

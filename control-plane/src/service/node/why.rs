@@ -1,8 +1,8 @@
-//! What is the matter with a node or a region, in one sentence for people.
+//! The state of a node or a region, in one sentence for people.
 
 use rr_contract::wire::fleet;
 
-/// Whether a node runs what is published for it, whatever number either has for it.
+/// Whether a node runs the published view of its region, whichever revision either names for it.
 pub(super) fn in_step(node: &fleet::Node) -> bool {
     match (&node.desired, &node.running) {
         (Some(desired), Some(running)) => {
@@ -21,22 +21,22 @@ pub(super) fn is_unhealthy(node: &fleet::Node) -> bool {
     !node.why.is_empty()
 }
 
-/// From where on a clock is told of as wrong.
+/// From which difference on a clock is reported as wrong.
 const SKEW_MS: i64 = 60_000;
 
-/// What is the matter with a node, the worst first.
+/// The worst problem of a node; empty when it has none.
 pub(super) fn why(node: &fleet::Node) -> String {
     let revision = |at: &Option<fleet::Position>| at.as_ref().map_or(0, |at| at.revision);
     let (stands, wanted) = (revision(&node.running), revision(&node.desired));
     if node.diverged {
         return format!(
-            "it stands at revision {stands} of a history that is not this database's, and is sent nothing: \
-             `rrctl revision adopt --region {} --dry-run` says what can be done",
+            "it is at revision {stands} of a history that is not this database's, and receives nothing: \
+             `rrctl revision adopt --region {} --dry-run` lists what an adopt would change",
             node.region
         );
     }
     if node.history_rewritten {
-        return "it was told of another audit head than it had: what was already published was changed"
+        return "its audit head differs from the published one: a revision was changed after it was published"
             .to_owned();
     }
     if let Some(clash) = &node.clash {
@@ -44,20 +44,20 @@ pub(super) fn why(node: &fleet::Node) -> String {
     }
     if crashed_on_desired(node) {
         return format!(
-            "it crashed on revision {}, runs {stands} and is not sent that again: change or roll back what is new, or \
-             update it",
+            "it crashed on revision {}, runs {stands} and does not receive that revision again: change or roll back \
+             what is new, or update the node",
             node.crash.as_ref().map_or(0, |crash| revision(&crash.tried))
         );
     }
     if node.held {
         return format!(
-            "its region is held because nodes crashed: it stays at revision {stands}, less what was taken away since, until \
-             what is held is changed where need be and `rrctl revision release --region {}` sends on what is newest",
+            "its region is held because nodes crashed: it stays at revision {stands}, apart from removals, until the \
+             cause is changed and `rrctl revision release --region {}` sends the newest revision",
             node.region
         );
     }
     if !node.connected {
-        return format!("it is not connected: it runs revision {stands} by what it has on disk");
+        return format!("it is not connected: it runs revision {stands} from its disk");
     }
     if let Some(refusal) = node.standing.first() {
         let what = refusal.key.as_ref().map_or("a whole transaction", |key| key.id.as_str());
@@ -67,7 +67,7 @@ pub(super) fn why(node: &fleet::Node) -> String {
     }
     if node.disk_stalled {
         return format!(
-            "disk-stalled: it runs revision {stands}, and its disk does not take that: look at the disk under its state folder"
+            "disk-stalled: it runs revision {stands} but cannot write it to its disk: check the disk of its state folder"
         );
     }
     if !in_step(node) {
@@ -81,7 +81,7 @@ pub(super) fn why(node: &fleet::Node) -> String {
         );
     }
     if node.disk_set_back {
-        return "it came back at an older place than it once stood at: its disk was set back".to_owned();
+        return "it restarted at an older position than it had reached: its disk was restored from an older copy".to_owned();
     }
     if node.draining {
         return "it is out of service: `rrctl node undrain` puts it back".to_owned();
@@ -89,19 +89,19 @@ pub(super) fn why(node: &fleet::Node) -> String {
     String::new()
 }
 
-/// Of a node that another process claims to be.
+/// For a node that another process claims to be.
 fn clash_word(newcomer: &str) -> String {
     format!(
-        "another process that has its key came from {newcomer} and is not let in, while this one is there: a copied disk or \
-         machine; stop the copy, empty its state folder, and let it join as a node of its own"
+        "another process with its key connected from {newcomer} and is refused while this one is connected, because \
+         its disk or machine was copied: stop the copy, empty its state folder, and let it join as a new node"
     )
 }
 
 pub(super) fn why_region(state: &fleet::RegionState) -> String {
     if let Some(first) = state.diverged.first() {
         return format!(
-            "{} node(s) stand in another history, as {} at revision {}: nothing is published there until `rrctl revision \
-             adopt --region {}`",
+            "{} node(s) are in another history ({} at revision {}): nothing is published to the region until \
+             `rrctl revision adopt --region {}`",
             state.diverged.len(),
             first.node,
             first.revision,
@@ -110,7 +110,7 @@ pub(super) fn why_region(state: &fleet::RegionState) -> String {
     }
     if state.held_revision != 0 {
         return format!(
-            "revision {} is held: {}; change what is new, then `rrctl revision release --region {} {}`",
+            "revision {} is held: {}; change what is new, then run `rrctl revision release --region {} {}`",
             state.held_revision, state.held_why, state.region, state.held_revision
         );
     }

@@ -94,8 +94,8 @@ fn a_body_is_refused_with_every_field_that_is_not_what_the_schema_says() {
         ("{", "the body is not JSON"),
         ("[]", "the body is not a JSON object"),
         ("null", "the body is not a JSON object"),
-        (r#"{"name": "a\u0000b"}"#, "holds a zero character"),
-        (r#"{"baseUrl": "a", "base_url": "b"}"#, "is said twice"),
+        (r#"{"name": "a\u0000b"}"#, "contains a NUL character"),
+        (r#"{"baseUrl": "a", "base_url": "b"}"#, "is given twice"),
     ] {
         let refused = refused(Method::POST, path, body);
         assert!(refused.len() == 1 && refused[0].1.contains(reason), "{body}: {refused:?}");
