@@ -5,7 +5,7 @@
 //! It differs in two things: the region key has no passphrase, and an upstream on loopback is allowed.
 
 mod echo;
-mod place;
+mod folder;
 mod sample;
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 
 use crate::connect::Endpoint;
 use crate::print::line_out;
-use place::{Place, PortArgs};
+use folder::{PortArgs, StateFolder};
 use sample::Sample;
 
 /// The time that a stop waits for open requests.
@@ -45,19 +45,19 @@ pub(crate) struct DevArgs {
 }
 
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
-    let place = Place::open(&args.dir, args.ephemeral, args.ports)?;
+    let folder = StateFolder::open(&args.dir, args.ephemeral, args.ports)?;
     let observe = ObserveArgs { log_level: Some(args.log_level), ..ObserveArgs::default() };
     let logs = observe::start("rrctl-dev", &observe).context("start logging")?;
     let shutdown = Shutdown::on_signals().context("listen for Ctrl-C")?;
     let tasks = Tasks::new();
 
     let stop = shutdown.stop();
-    let started = stop.cut(Box::pin(start(&place, &shutdown, &tasks))).await;
+    let started = stop.cut(Box::pin(start(&folder, &shutdown, &tasks))).await;
     let outcome = match started {
         None => Ok(()),
         Some(Err(error)) => Err(error),
         Some(Ok(running)) => {
-            announce(&place, &running)?;
+            announce(&folder, &running)?;
             stop.requested().await;
             line_out("stopping")?;
             running.edge.stop().await;
@@ -78,24 +78,24 @@ struct Running {
     caller_key: Secret,
 }
 
-async fn start(place: &Place, shutdown: &Shutdown, tasks: &Tasks) -> Result<Running> {
-    let upstream = TcpListener::bind(place.ports.upstream).await.with_context(|| {
-        format!("listen on {} (sample upstream); move it with --upstream-port", place.ports.upstream)
+async fn start(folder: &StateFolder, shutdown: &Shutdown, tasks: &Tasks) -> Result<Running> {
+    let upstream = TcpListener::bind(folder.ports.upstream).await.with_context(|| {
+        format!("listen on {} (sample upstream); move it with --upstream-port", folder.ports.upstream)
     })?;
     tasks.spawn("sample upstream", echo::serve(upstream, tasks.clone(), shutdown.stop()));
 
     let control =
-        rr_control_plane::start(control_config(place)?, Seams::real(), Observability::quiet("rr-control"))
+        rr_control_plane::start(control_config(folder)?, Seams::real(), Observability::quiet("rr-control"))
             .await
             .context("start the control plane")?;
-    let url = format!("http://{}", place.ports.management);
-    let token = sample::admin_token(place, &url, control.bootstrap_token_path()).await?;
+    let url = format!("http://{}", folder.ports.management);
+    let token = sample::admin_token(folder, &url, control.bootstrap_token_path()).await?;
     let endpoint = Endpoint::new(&url, Some(Secret::new(token.expose().to_vec())), None)?;
     let connection = endpoint.connect().await?;
-    let sample = Sample::make(place, &connection).await?;
+    let sample = Sample::make(folder, &connection).await?;
 
-    let mut config = edge_config(place)?;
-    if !place.path(EDGE_IDENTITY).exists() {
+    let mut config = edge_config(folder)?;
+    if !folder.path(EDGE_IDENTITY).exists() {
         config.node_token = Some(sample.node_token(&connection).await?);
     }
     let edge = rr_data_plane::start(config, Seams::real(), Observability::quiet("rr-edge"))
@@ -105,16 +105,16 @@ async fn start(place: &Place, shutdown: &Shutdown, tasks: &Tasks) -> Result<Runn
     Ok(Running { control, edge, token, caller_key: sample.caller_key })
 }
 
-fn announce(place: &Place, running: &Running) -> Result<()> {
+fn announce(folder: &StateFolder, running: &Running) -> Result<()> {
     let rrctl = std::env::current_exe().ok().and_then(|path| {
         let here = std::env::current_dir().ok()?;
         Some(path.strip_prefix(&here).unwrap_or(&path).display().to_string())
     });
     let rrctl = rrctl.unwrap_or_else(|| "rrctl".to_owned());
     let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-    let ports = &place.ports;
+    let ports = &folder.ports;
     let (token, key) = (text(&running.token), text(&running.caller_key));
-    let token_file = place.path(sample::TOKEN_FILE);
+    let token_file = folder.path(sample::TOKEN_FILE);
     let endpoint = if ports.management.port() == 7420 {
         String::new()
     } else {
@@ -143,7 +143,7 @@ Look around:
   grpcurl -plaintext -H 'authorization: Bearer {token}' {management} list
 
 Ctrl-C stops it.",
-        folder = place.folder().display(),
+        folder = folder.root().display(),
         management = ports.management,
         edge = ports.edge,
         upstream = ports.upstream,
@@ -153,26 +153,26 @@ Ctrl-C stops it.",
     ))
 }
 
-fn control_config(place: &Place) -> Result<rr_control_plane::Config> {
+fn control_config(folder: &StateFolder) -> Result<rr_control_plane::Config> {
     let settings = rr_control_plane::Settings {
-        state_dir: Some(place.path("control")),
-        management: Some(place.ports.management),
-        fleet: Some(place.ports.fleet),
-        admin: Some(place.ports.control_admin),
+        state_dir: Some(folder.path("control")),
+        management: Some(folder.ports.management),
+        fleet: Some(folder.ports.fleet),
+        admin: Some(folder.ports.control_admin),
         drain: Some(DRAIN.as_secs()),
         // A first start that was killed has used its bootstrap token up and kept no token.
-        new_bootstrap_token: !place.path(sample::TOKEN_FILE).exists(),
+        new_bootstrap_token: !folder.path(sample::TOKEN_FILE).exists(),
         ..rr_control_plane::Settings::default()
     };
     Ok(rr_control_plane::Config::resolve(settings)?)
 }
 
-fn edge_config(place: &Place) -> Result<rr_data_plane::Config> {
+fn edge_config(folder: &StateFolder) -> Result<rr_data_plane::Config> {
     let settings = rr_data_plane::Settings {
-        state_dir: Some(place.path("edge")),
-        control_plane: Some(format!("https://{}", place.ports.fleet)),
-        listen: Some(place.ports.edge),
-        admin: Some(place.ports.edge_admin),
+        state_dir: Some(folder.path("edge")),
+        control_plane: Some(format!("https://{}", folder.ports.fleet)),
+        listen: Some(folder.ports.edge),
+        admin: Some(folder.ports.edge_admin),
         workers: Some(2),
         // The sample upstream is on loopback, which an edge node refuses by default.
         allow_upstream: Some(vec!["127.0.0.0/8".to_owned()]),

@@ -8,7 +8,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
-use crate::command::apply::format::Written;
+use crate::command::apply::format::Exported;
 use crate::command::{credential, filter, meter, proxy, region, rule, target};
 use crate::connect::Connection;
 use crate::flags::page::Listing;
@@ -28,7 +28,7 @@ impl ExportArgs {
         let connection = session.endpoint.connect().await?;
         let mut written = Vec::new();
         for document in read(&connection, &org, self.owner.as_deref()).await? {
-            written.push(Written::new(&document)?);
+            written.push(Exported::new(&document)?);
         }
         if session.print.is_json() {
             return line_out(&serde_json::to_string_pretty(&written)?);

@@ -146,7 +146,7 @@ impl CreateArgs {
         let statement = keys.statement(now, now + STATEMENT_LIFE);
         // The files are on disk before anybody can seal to the keys; a refused call removes them.
         let noted = TrustFile::add(&self.regions_file, &self.name, &statement)?;
-        let files = Written::write(&text, &self.key_file, copy.as_deref())?;
+        let files = NewKeyFiles::write(&text, &self.key_file, copy.as_deref())?;
         let region = mg::Region {
             name: self.name,
             display_name: self.display_name,
@@ -198,9 +198,9 @@ fn ask(prompt: &str) -> Result<String> {
 }
 
 /// New files, removed when dropped unless they are kept.
-struct Written(Vec<PathBuf>);
+struct NewKeyFiles(Vec<PathBuf>);
 
-impl Written {
+impl NewKeyFiles {
     fn write(text: &Secret, first: &Path, second: Option<&Path>) -> Result<Self> {
         let mut files = Self(Vec::new());
         for path in [Some(first), second].into_iter().flatten() {
@@ -215,7 +215,7 @@ impl Written {
     }
 }
 
-impl Drop for Written {
+impl Drop for NewKeyFiles {
     fn drop(&mut self) {
         for path in &self.0 {
             if let Err(error) = std::fs::remove_file(path) {

@@ -15,18 +15,18 @@ use tonic_types::StatusExt as _;
 use super::format;
 use crate::fault;
 
-/// A document and its place.
+/// A document and its location.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct FileDocument {
     pub(super) document: mg::Document,
-    pub(super) place: Place,
+    pub(super) location: Location,
     /// The source of the secret of an upstream credential, which is sealed here.
     pub(super) value_from: Option<ValueFrom>,
 }
 
 /// The place of a document: a file, and a line in it.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Location {
     file: PathBuf,
     /// Its line, or its number where lines are not known.
     at: At,
@@ -56,14 +56,14 @@ pub(super) struct ValueFrom {
     pub(super) prefix: Option<String>,
 }
 
-impl Place {
+impl Location {
     /// The folder at which paths in the document start.
     pub(super) fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new(""))
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
             At::Line(line) => write!(f, "{}, line {line}", self.file.display()),
@@ -73,7 +73,7 @@ impl fmt::Display for Place {
 }
 
 /// Reads files, and the files of folders in the order of their names.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Written>> {
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<FileDocument>> {
     let mut found = Vec::new();
     for path in paths {
         if path == Path::new("-") {
@@ -120,7 +120,7 @@ fn ending(path: &Path) -> Option<Ending> {
     }
 }
 
-fn parse(file: &Path, text: &str) -> Result<Vec<Written>> {
+fn parse(file: &Path, text: &str) -> Result<Vec<FileDocument>> {
     match ending(file) {
         Some(Ending::Yaml) => yaml(file, text),
         Some(Ending::Json) => json(file, text),
@@ -131,7 +131,7 @@ fn parse(file: &Path, text: &str) -> Result<Vec<Written>> {
     }
 }
 
-fn yaml(file: &Path, text: &str) -> Result<Vec<Written>> {
+fn yaml(file: &Path, text: &str) -> Result<Vec<FileDocument>> {
     let options = serde_saphyr::options! {
         // A written file may be long; one that expands to more than its size stays refused.
         budget: serde_saphyr::budget! {
@@ -145,7 +145,7 @@ fn yaml(file: &Path, text: &str) -> Result<Vec<Written>> {
     let mut found = Vec::new();
     for value in values {
         let line = value.referenced.line();
-        documents(value.value, Place { file: file.to_owned(), at: At::Line(line) }, &mut found)?;
+        documents(value.value, Location { file: file.to_owned(), at: At::Line(line) }, &mut found)?;
     }
     Ok(found)
 }
@@ -160,42 +160,42 @@ fn fault_of(file: &Path, error: &serde_saphyr::Error) -> anyhow::Error {
     }
 }
 
-fn json(file: &Path, text: &str) -> Result<Vec<Written>> {
+fn json(file: &Path, text: &str) -> Result<Vec<FileDocument>> {
     let mut found = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         let value = value.with_context(|| file.display().to_string())?;
         let at = At::Document(found.len() + 1);
-        documents(value, Place { file: file.to_owned(), at }, &mut found)?;
+        documents(value, Location { file: file.to_owned(), at }, &mut found)?;
     }
     Ok(found)
 }
 
 /// A document, or a list of documents.
-fn documents(value: Value, place: Place, found: &mut Vec<Written>) -> Result<()> {
+fn documents(value: Value, location: Location, found: &mut Vec<FileDocument>) -> Result<()> {
     match value {
         Value::Null => Ok(()),
         Value::Array(items) => {
             for item in items {
                 let at = At::Document(found.len() + 1);
-                found.push(written(item, Place { file: place.file.clone(), at })?);
+                found.push(document(item, Location { file: location.file.clone(), at })?);
             }
             Ok(())
         }
         value => {
-            found.push(written(value, place)?);
+            found.push(document(value, location)?);
             Ok(())
         }
     }
 }
 
-fn written(value: Value, place: Place) -> Result<Written> {
+fn document(value: Value, location: Location) -> Result<FileDocument> {
     let Value::Object(mut fields) = value else {
-        bail!("{place}: a document is `kind` and its fields");
+        bail!("{location}: a document is `kind` and its fields");
     };
     let value_from =
-        value_from(&mut fields).map_err(|error| anyhow::anyhow!("{place}: value_from: {error}"))?;
-    let document = format::document(fields).map_err(|error| anyhow::anyhow!("{place}: {error}"))?;
-    Ok(Written { document, place, value_from })
+        value_from(&mut fields).map_err(|error| anyhow::anyhow!("{location}: value_from: {error}"))?;
+    let document = format::document(fields).map_err(|error| anyhow::anyhow!("{location}: {error}"))?;
+    Ok(FileDocument { document, location, value_from })
 }
 
 fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serde_json::Error> {
@@ -203,20 +203,20 @@ fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serd
 }
 
 /// The error of the control plane, with the place of each document that it names by number.
-pub(super) fn placed(written: &[Written], status: Status) -> anyhow::Error {
-    let mut places: Vec<String> = Vec::new();
+pub(super) fn located(written: &[FileDocument], status: Status) -> anyhow::Error {
+    let mut locations: Vec<String> = Vec::new();
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     for violation in violations {
         let number = violation.field.strip_prefix("documents[").and_then(|rest| rest.split_once(']'));
         let number = number.and_then(|(number, _)| number.parse::<usize>().ok());
         if let Some((number, one)) = number.and_then(|number| Some((number, written.get(number)?))) {
             let (kind, name) = format::label(&one.document);
-            places.push(format!("documents[{number}] is {kind} {name}: {}", one.place));
+            locations.push(format!("documents[{number}] is {kind} {name}: {}", one.location));
         }
     }
-    places.dedup();
+    locations.dedup();
     let error = anyhow::Error::new(status);
-    if places.is_empty() { error } else { error.context(places.join("\n")) }
+    if locations.is_empty() { error } else { error.context(locations.join("\n")) }
 }
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    fn names(found: &[Written]) -> Vec<(&str, &str)> {
+    fn names(found: &[FileDocument]) -> Vec<(&str, &str)> {
         found.iter().map(|one| format::label(&one.document)).collect()
     }
 
@@ -244,7 +244,7 @@ mod tests {
         let text = "---\n# nothing\n---\nkind: target\nname: a\n---\nkind: target\nname: b\n";
         let found = parse(Path::new("x.yaml"), text).expect("documents");
         assert_eq!(names(&found), [("target", "a"), ("target", "b")]);
-        assert_eq!(found[1].place.to_string(), "x.yaml, line 7");
+        assert_eq!(found[1].location.to_string(), "x.yaml, line 7");
         let text =
             r#"[{"kind":"target","name":"a"},{"kind":"target","name":"b"}] {"kind":"proxy","name":"c"}"#;
         let found = parse(Path::new("x.json"), text).expect("documents");
@@ -303,7 +303,7 @@ mod tests {
             let when = Some(rr_contract::wire::fleet::RequestMatch { path, ..Default::default() });
             let rule = mg::Rule { name: "a".into(), notes, priority, when, ..mg::Rule::default() };
             let document = mg::Document { resource: Some(Resource::Rule(rule)) };
-            let written = format::Written::new(&document).expect("fields");
+            let written = format::Exported::new(&document).expect("fields");
             let text = format!("# head\n---\n{}", serde_saphyr::to_string(&written).expect("YAML"));
             let found = parse(Path::new("x.yaml"), &text).expect("documents");
             proptest::prop_assert_eq!(found.len(), 1);
@@ -331,7 +331,7 @@ mod tests {
         let mut details = tonic_types::ErrorDetails::new();
         details.add_bad_request_violation("documents[0].base_url", "is empty");
         let status = Status::with_error_details(tonic::Code::InvalidArgument, "invalid", details);
-        let error = placed(&found, status);
+        let error = located(&found, status);
         assert_eq!(error.to_string(), "documents[0] is target a: x.yaml, line 1");
     }
 }

@@ -63,12 +63,12 @@ pub(crate) fn label(document: &mg::Document) -> (&'static str, &str) {
 }
 
 /// A document to be written to a file.
-pub(crate) struct Written {
+pub(crate) struct Exported {
     kind: &'static str,
     fields: Map<String, Value>,
 }
 
-impl Written {
+impl Exported {
     pub(crate) fn new(document: &mg::Document) -> Result<Self, serde_json::Error> {
         let fields = match serde_json::to_value(document)? {
             Value::Object(kinds) => kinds.into_values().next(),
@@ -84,7 +84,7 @@ impl Written {
 }
 
 /// Kind and name come first, for readers.
-impl Serialize for Written {
+impl Serialize for Exported {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.fields.len() + 1))?;
         map.serialize_entry("kind", self.kind)?;
@@ -186,7 +186,7 @@ mod tests {
             json!({"kind": "meter", "name": "a", "proxy": "p", "requests": {}, "per_minute_per_node": 9}),
         ] {
             let document = read(value.clone()).expect("a document");
-            let written = serde_json::to_value(Written::new(&document).expect("fields")).expect("JSON");
+            let written = serde_json::to_value(Exported::new(&document).expect("fields")).expect("JSON");
             assert_eq!(written, value);
         }
     }

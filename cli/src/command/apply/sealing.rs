@@ -14,7 +14,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
-use super::file::{Place, ValueFrom, Written};
+use super::file::{FileDocument, Location, ValueFrom};
 use crate::command::credential::{self, sealing};
 use crate::command::region;
 use crate::connect::Connection;
@@ -25,7 +25,7 @@ use crate::prompt;
 
 /// Seals the secrets of credentials that do not exist yet.
 pub(super) async fn seal(
-    written: &mut [Written],
+    written: &mut [FileDocument],
     connection: &Connection,
     org: &str,
     trust: &TrustArgs,
@@ -46,9 +46,9 @@ pub(super) async fn seal(
     let mut statements = None;
     for one in written {
         let Some(from) = one.value_from.take() else { continue };
-        let place = one.place.clone();
+        let location = one.location.clone();
         let credential = upstream(&mut one.document).with_context(|| {
-            format!("{place}: value_from needs a credential with `upstream` of kind bearer or api-key")
+            format!("{location}: value_from needs a credential with `upstream` of kind bearer or api-key")
         })?;
         if there.contains(&credential.name) {
             note(&format!(
@@ -57,7 +57,7 @@ pub(super) async fn seal(
             ));
             continue;
         }
-        let spec = spec(credential, &from, &targets, &place).with_context(|| place.to_string())?;
+        let spec = spec(credential, &from, &targets, &location).with_context(|| location.to_string())?;
         if statements.is_none() {
             statements = Some(trust.choose(&region::list(connection.clone()).await?)?);
         }
@@ -91,7 +91,7 @@ fn spec(
     credential: &mg::Credential,
     from: &ValueFrom,
     targets: &BTreeMap<String, String>,
-    place: &Place,
+    location: &Location,
 ) -> Result<SecretSpec> {
     let bearer = matches!(&credential.usage, Some(Usage::Upstream(upstream)) if upstream.kind() == mg::UpstreamKind::Bearer);
     if !bearer && from.header.is_none() {
@@ -108,10 +108,10 @@ fn spec(
     if origins.is_empty() {
         bail!("no origin was given that the secret may be sent to; add `origins` or `targets` to value_from");
     }
-    Ok(SecretSpec { value: read(from, place)?, origins, slot, not_after: None })
+    Ok(SecretSpec { value: read(from, location)?, origins, slot, not_after: None })
 }
 
-fn read(from: &ValueFrom, place: &Place) -> Result<Secret> {
+fn read(from: &ValueFrom, location: &Location) -> Result<Secret> {
     match (&from.env, &from.file) {
         (Some(name), None) => {
             let text = std::env::var(name).ok().filter(|text| !text.is_empty());
@@ -119,7 +119,7 @@ fn read(from: &ValueFrom, place: &Place) -> Result<Secret> {
                 .with_context(|| format!("environment variable {name} is not set; set it to the secret"))?;
             Ok(Secret::from(text))
         }
-        (None, Some(file)) => prompt::read_new("value", Some(&place.folder().join(file)), "file"),
+        (None, Some(file)) => prompt::read_new("value", Some(&location.folder().join(file)), "file"),
         _ => bail!("value_from names one place: give either `env` or `file`"),
     }
 }
@@ -139,9 +139,9 @@ mod tests {
         std::fs::write(&path, text).expect("a file");
         let mut written = file::read(&[path]).expect("a document").remove(0);
         let from = written.value_from.take().expect("a value");
-        let place = written.place.clone();
+        let location = written.location.clone();
         let targets = BTreeMap::from([("echo".to_owned(), "https://echo.example/base".to_owned())]);
-        spec(upstream(&mut written.document).expect("an upstream credential"), &from, &targets, &place)
+        spec(upstream(&mut written.document).expect("an upstream credential"), &from, &targets, &location)
     }
 
     #[test]

@@ -22,7 +22,7 @@ use rr_contract::wire::management::target_service_client::TargetServiceClient;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use tonic::{Code, Response, Status};
 
-use super::place::Place;
+use super::folder::StateFolder;
 use crate::command::{credential, node, region, token};
 use crate::connect::{Connection, Endpoint};
 use crate::flags::change::Consent;
@@ -42,12 +42,12 @@ const REGION_FILE: &str = "region-local.key";
 
 /// The token of this folder: the kept one, or a first one, made with the bootstrap token.
 pub(super) async fn admin_token(
-    place: &Place,
+    folder: &StateFolder,
     url: &str,
     bootstrap: Option<&std::path::Path>,
 ) -> Result<Secret> {
-    if let Some(token) = place.secret(TOKEN_FILE)? {
-        return valid(place, url, token).await;
+    if let Some(token) = folder.secret(TOKEN_FILE)? {
+        return valid(folder, url, token).await;
     }
     let path = bootstrap.context("the control plane wrote no bootstrap token")?;
     let bootstrap = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
@@ -69,19 +69,19 @@ pub(super) async fn admin_token(
         }
         Err(error) => return Err(error),
     }
-    place.keep(TOKEN_FILE, &secret)?;
+    folder.keep(TOKEN_FILE, &secret)?;
     Ok(secret)
 }
 
 /// The kept token, if the control plane accepts it.
-async fn valid(place: &Place, url: &str, token: Secret) -> Result<Secret> {
+async fn valid(folder: &StateFolder, url: &str, token: Secret) -> Result<Secret> {
     let endpoint = Endpoint::new(url, Some(Secret::new(token.expose().to_vec())), None)?;
     match TokenServiceClient::new(endpoint.connect().await?).get_self(mg::GetSelfRequest {}).await {
         Ok(_) => Ok(token),
         Err(status) if status.code() == Code::Unauthenticated => bail!(
             "the token in {} is not of this control plane; remove {} to start anew",
-            place.path(TOKEN_FILE).display(),
-            place.folder().display()
+            folder.path(TOKEN_FILE).display(),
+            folder.root().display()
         ),
         Err(status) => Err(status.into()),
     }
@@ -94,15 +94,15 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    pub(super) async fn make(place: &Place, connection: &Connection) -> Result<Self> {
+    pub(super) async fn make(folder: &StateFolder, connection: &Connection) -> Result<Self> {
         org(connection).await?;
-        let keys = region_keys(place)?;
-        let edge_url = format!("http://{}", place.ports.edge);
+        let keys = region_keys(folder)?;
+        let edge_url = format!("http://{}", folder.ports.edge);
         region_of(connection, &keys, &edge_url).await?;
-        let upstream_url = format!("http://{}", place.ports.upstream);
+        let upstream_url = format!("http://{}", folder.ports.upstream);
         let moved = target(connection, &upstream_url).await?;
         upstream_credential(connection, &keys, &upstream_url, moved).await?;
-        let caller_key = caller(place, connection).await?;
+        let caller_key = caller(folder, connection).await?;
         proxy(connection).await?;
         Ok(Self { caller_key, keys })
     }
@@ -133,12 +133,12 @@ async fn org(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn region_keys(place: &Place) -> Result<RegionKeys> {
-    if let Some(text) = place.secret(REGION_FILE)? {
+fn region_keys(folder: &StateFolder) -> Result<RegionKeys> {
+    if let Some(text) = folder.secret(REGION_FILE)? {
         return key_file::read_dev(&text).context("open the folder's region key");
     }
     let keys = RegionKeys::generate(RegionId::from_random(draw(&SystemEntropy)), &SystemEntropy);
-    place.keep(REGION_FILE, &key_file::write_dev(&keys, &SystemEntropy))?;
+    folder.keep(REGION_FILE, &key_file::write_dev(&keys, &SystemEntropy))?;
     Ok(keys)
 }
 
@@ -246,8 +246,8 @@ async fn upstream_credential(
     Ok(())
 }
 
-async fn caller(place: &Place, connection: &Connection) -> Result<Secret> {
-    if let Some(key) = place.secret(CALLER_FILE)? {
+async fn caller(folder: &StateFolder, connection: &Connection) -> Result<Secret> {
+    if let Some(key) = folder.secret(CALLER_FILE)? {
         return Ok(key);
     }
     let mut stub = CredentialServiceClient::new(connection.clone());
@@ -276,7 +276,7 @@ async fn caller(place: &Place, connection: &Connection) -> Result<Secret> {
     };
     let reply = credential::create(connection.clone(), ORG, credential, Consent::default()).await?;
     let key = Secret::from(reply.key);
-    place.keep(CALLER_FILE, &key)?;
+    folder.keep(CALLER_FILE, &key)?;
     Ok(key)
 }
 

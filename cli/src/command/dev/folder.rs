@@ -107,15 +107,15 @@ impl Ports {
 }
 
 /// The folder, locked by this process.
-pub(super) struct Place {
-    folder: PathBuf,
+pub(super) struct StateFolder {
+    root: PathBuf,
     pub(super) ports: Ports,
     _lock: File,
     // Removed when dropped.
     _ephemeral: Option<tempfile::TempDir>,
 }
 
-impl Place {
+impl StateFolder {
     pub(super) fn open(folder: &Path, ephemeral: bool, asked: PortArgs) -> Result<Self> {
         let (folder, temporary) = if ephemeral {
             let temporary = tempfile::Builder::new().prefix("requestrocket-dev-").tempdir()?;
@@ -141,15 +141,15 @@ impl Place {
             ));
         }
         RealDisk.replace(&saved, toml::to_string(&ports)?.as_bytes())?;
-        Ok(Self { folder, ports: ports.addresses(), _lock: lock, _ephemeral: temporary })
+        Ok(Self { root: folder, ports: ports.addresses(), _lock: lock, _ephemeral: temporary })
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.root.join(name)
     }
 
     /// A secret that was kept in the folder, if there is one.
