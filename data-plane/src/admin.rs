@@ -1,4 +1,4 @@
-//! The port for operators: health, readiness, metrics, and where the configuration stands.
+//! The port for operators: health, readiness, metrics, and the position of the configuration.
 //!
 //! | path | answers |
 //! | --- | --- |
@@ -8,10 +8,10 @@
 //! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane |
 //! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk, or the disk stalls; 503 before there is one |
 //!
-//! `/position` is what `rrctl audit verify --edge` compares the audit chain with: a node's word, which whoever
-//! rewrote the control plane's database has not rewritten.
-//! Changes nothing and shows no secret, no resource and no name. Runs on the control thread, so that a flood
-//! of callers cannot hide a node's state, nor a scrape slow a caller.
+//! `rrctl audit verify --edge` compares the audit chain with `/position`: the node keeps its own copy of the audit
+//! head, which an attacker on the control plane's database cannot rewrite. Changes nothing and shows no secret, no
+//! resource and no name. Runs on the control thread, so that a flood of callers cannot hide a node's state, nor a
+//! scrape slow a caller.
 
 use std::convert::Infallible;
 use std::net::TcpListener as StdListener;
@@ -40,10 +40,10 @@ use crate::seats::{Bounds, CallerSocket, Seats};
 use crate::sync::{Board, Position};
 
 const HEAD: Duration = Duration::from_secs(10);
-/// More than anybody needs who looks; when they are taken, whoever is idle for longest makes room.
+/// More than operators need; when all are taken, the connection that is idle for longest is closed.
 const CONNECTIONS: usize = 64;
 
-/// What the port can tell.
+/// What the port reports.
 pub(crate) struct Admin {
     pub(crate) observability: Observability,
     pub(crate) readiness: Readiness,
@@ -63,7 +63,7 @@ impl Admin {
             }
         };
         let admin = Rc::new(self);
-        // Counted for nobody: what operators do is no traffic.
+        // Not counted: requests of operators are no traffic.
         let seats = Seats::new(Bounds::of(CONNECTIONS), Arc::default());
         while let Some(accepted) = stop.cut(listener.accept()).await {
             let Ok((stream, _)) = accepted else {
@@ -88,7 +88,7 @@ impl Admin {
             let stop = stop.clone();
             let task = tasks.spawn_local("admin connection", async move {
                 let _permit = permit;
-                // A scraper keeps its connection: a stop does not wait for that.
+                // A scraper keeps its connection open: a stop does not wait for it.
                 if let Some(Err(error)) = stop.cut(connection).await {
                     debug!(%error, "admin connection ended");
                 }
@@ -122,7 +122,7 @@ impl Admin {
         }
         let pending = self.readiness.pending();
         if pending.is_empty() {
-            // No reason to send nobody here: requests need no disk.
+            // The node stays ready: requests need no disk.
             let stalled = self.board.read().is_disk_stalled;
             return text(StatusCode::OK, if stalled { "ready (disk-stalled)\n" } else { "ready\n" });
         }

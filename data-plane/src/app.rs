@@ -43,7 +43,7 @@ pub enum StartError {
     System {
         /// What was tried.
         what: &'static str,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -188,7 +188,7 @@ impl Running {
         self.admin
     }
 
-    /// Who this node is, once it has joined.
+    /// The id of this node, once it has joined.
     pub fn node_id(&self) -> Option<NodeId> {
         self.node.get().copied()
     }
@@ -208,8 +208,8 @@ impl Running {
         self.readiness.clone()
     }
 
-    /// Waits for something that cannot be gone on from, such as a token that is refused later. Whoever hears of it
-    /// stops the edge, and has it started again.
+    /// Waits for a fault that the node cannot continue after, such as a token that is refused later. The caller
+    /// stops the edge and has it restarted.
     pub async fn failed(&mut self) -> StartError {
         match self.failed.recv().await {
             Some(error) => error,

@@ -1,8 +1,7 @@
-//! What the program is told: flags over `RR_EDGE_*` over a TOML file, then checked once.
+//! Settings of the program: flags over `RR_EDGE_*` over a TOML file, checked once.
 //!
-//! Opens no socket and writes nothing. Secrets come as paths, and the node token as a path or in the
-//! environment, never as an argument. The invariant: a [`Config`] can be started, but for what the machine
-//! refuses.
+//! Opens no socket and writes nothing. Secrets come as paths, and the node token as a path or in the environment,
+//! never as an argument. The invariant: a [`Config`] can be started, unless the machine refuses a resource.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
 const WORKERS_MAX: usize = 256;
 const SPOOL_QUOTA: u64 = 1024 * 1024 * 1024;
 
-/// What was said, and not yet checked. Everything may be missing.
+/// Settings as given, not yet checked. Everything may be missing.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -72,7 +71,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads a TOML file. A key that is not known is refused with its place.
+    /// Reads a TOML file. An unknown key is refused with its line.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
             flag: "--config",
@@ -91,7 +90,7 @@ impl Settings {
         })
     }
 
-    /// These settings, with those of `other` where nothing is said here.
+    /// These settings, with those of `other` where they are missing here.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -112,7 +111,7 @@ impl Settings {
     }
 }
 
-/// What was meant.
+/// The checked settings.
 pub struct Config {
     /// Holds identity, last-known-good and records.
     pub state_dir: PathBuf,
@@ -128,7 +127,7 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Traffic threads; at least one.
     pub workers: usize,
-    /// Connections of callers; at least one a worker. `None`: as many as is sane.
+    /// Connections of callers; at least one for each worker. `None`: the default.
     pub connections: Option<usize>,
     /// Networks that the guard lets through.
     pub allow_upstream: Vec<IpNet>,
@@ -141,7 +140,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Checks what was said. `token` is what the environment holds.
+    /// Checks the settings. `token` is the node token from the environment, if there is one.
     pub fn resolve(settings: Settings, token: Option<Secret>) -> Result<Self, ConfigError> {
         let control_plane = addresses(&settings.control_plane.ok_or(ConfigError::NoControlPlane)?)?;
         let node_token = match (&settings.node_token_file, token) {
@@ -209,64 +208,64 @@ fn parse_token(text: &Secret) -> Result<NodeToken, InvalidNodeToken> {
 /// Settings that cannot be started with. Each prints as one line that names what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file is not readable.
+    /// A file cannot be read.
     #[error("read {flag} {path}", path = path.display())]
     Read {
-        /// Where it was said.
+        /// The flag that names it.
         flag: &'static str,
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The file is not TOML, or has a key that is not known.
+    /// The file is not TOML, or has an unknown key.
     #[error("{path}:{line}: {reason}", path = path.display())]
     Syntax {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Counts from 1.
         line: usize,
         /// Names the key.
         reason: String,
     },
-    /// Nobody to ask for configuration.
+    /// No control plane is configured.
     #[error("no control plane is configured: pass --control-plane https://host:7421")]
     NoControlPlane,
-    /// The URL is not that of a fleet port.
+    /// The URL is not the address of a fleet port.
     #[error("--control-plane {url:?} is not a valid address")]
     ControlPlane {
-        /// What was said.
+        /// The value given.
         url: String,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: InvalidControlPlaneAddress,
     },
-    /// The text is no node token. It is not repeated.
+    /// The text is not a node token. It is not repeated.
     #[error("node token from {place}")]
     Token {
         /// File or variable.
         place: String,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: InvalidNodeToken,
     },
     /// Not a network.
     #[error("--allow-upstream {text:?} is not a network: write it as 10.0.0.0/8")]
     Network {
-        /// What was said.
+        /// The value given.
         text: String,
     },
     /// No or too many threads.
     #[error("--workers {workers} is out of range: it must be 1 to {WORKERS_MAX}")]
     Workers {
-        /// What was said.
+        /// The number given.
         workers: usize,
     },
-    /// Not one connection for each thread.
+    /// Fewer connections than threads.
     #[error("--connection-limit {connections} is too low: it must be at least --workers, which is {workers}")]
     ConnectionLimit {
-        /// What was said.
+        /// The number given.
         connections: usize,
         /// How many threads there are.
         workers: usize,
@@ -274,7 +273,7 @@ pub enum ConfigError {
     /// Roots that cannot be read.
     #[error("load --upstream-ca")]
     UpstreamCa {
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -1,4 +1,4 @@
-//! The way to the control plane: addresses, sockets, TLS, channels.
+//! The connection to the control plane: addresses, sockets, TLS, channels.
 //!
 //! Knows none of the services behind it. Of several addresses, one of each replica, the one that worked last is
 //! tried first and the next one after a failure; where a node begins is left to chance, so that a control_plane spreads.
@@ -33,7 +33,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the control plane takes nodes.
+/// The address of a fleet port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlPlaneAddress {
     host: String,
@@ -43,7 +43,7 @@ pub struct ControlPlaneAddress {
 /// A text that is not the address of a fleet port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidControlPlaneAddress {
-    /// In the clear, or something else altogether.
+    /// Not an https URL.
     #[error("the fleet port always uses TLS: write the address as https://host:7421")]
     NotHttps,
     /// No host, or more than host and port.
@@ -117,7 +117,7 @@ impl ControlPlane {
         &self.addresses[self.turn.load(Ordering::Relaxed) % self.addresses.len()]
     }
 
-    /// Whoever is there does not serve: the next connection goes to the next address.
+    /// The address does not serve: the next connection goes to the next one.
     pub(crate) fn pass_on(&self) {
         self.turn.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Numbers of one worker, written by it alone and read when metrics are asked for.
+//! Counters of one worker, written by it alone and read for metrics.
 //!
 //! Plain stores instead of atomic additions: there is one writer, and a request must not pay for metrics.
 
@@ -14,15 +14,15 @@ const BUCKETS: usize = LATENCY_SECONDS.len() + 1;
 /// Why a caller's connection, or an answer on one, was ended before its caller ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// There was no place, and nobody was idle.
+    /// The limit was reached, and no connection was idle.
     Full,
-    /// It was idle, and a newcomer needed the place.
+    /// It was idle, and a new connection needed its seat.
     Shed,
-    /// No whole head came in time.
+    /// No complete request head came in time.
     Late,
-    /// Unfinished heads held too much, and it held the most of them.
+    /// Incomplete heads held too much memory, and this one held the most.
     Heads,
-    /// Its caller did not read.
+    /// Its caller did not read the response.
     Stalled,
 }
 
@@ -40,7 +40,7 @@ impl Cut {
     }
 }
 
-/// Numbers of one worker.
+/// Counters of one worker.
 #[derive(Default)]
 pub(crate) struct Counters {
     began: Count,
@@ -113,7 +113,7 @@ impl Counters {
     }
 }
 
-/// The numbers of all workers, added up when somebody looks.
+/// The sums over all workers, computed when metrics are read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Totals {
     pub(crate) active: u64,

@@ -1,4 +1,4 @@
-//! The handle to what is in force: one writer, a reader on each traffic worker.
+//! The snapshot in force: activated by the control thread, read by each traffic worker.
 //!
 //! Reading is one acquire load and no write to shared memory: a worker keeps its own clone, counted by a
 //! plain `Rc`, and asks for another only when the generation has moved. It does not know what it carries.
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Makes the writer and as many readers as there are workers.
+/// Creates the activator and one reader for each worker.
 pub(crate) fn cell<T>(first: T, workers: usize) -> (Activator<T>, Vec<PendingReader<T>>) {
     let first = Arc::new(first);
     let shared = Arc::new(Shared {
@@ -23,7 +23,7 @@ pub(crate) fn cell<T>(first: T, workers: usize) -> (Activator<T>, Vec<PendingRea
 }
 
 struct Shared<T> {
-    /// Moves after the slot does, so who sees the number finds that version or a newer one.
+    /// Moves after the slot, so a reader that sees the number finds that version or a newer one.
     generation: AtomicU64,
     /// Taken by a worker once a generation, never once a request.
     slot: Mutex<Arc<T>>,
@@ -120,11 +120,11 @@ impl<T> PendingReader<T> {
     }
 }
 
-/// Is told on a worker's thread what that begins to run on. A request pays nothing for it.
+/// Observes on a worker's thread which version it begins to run on. Costs a request nothing.
 pub(crate) trait Follower<T> {
     /// This version is new to the thread, and decides its next request.
     fn first_run(&self, version: &T);
-    /// The thread turns.
+    /// The thread makes progress.
     fn tick(&self);
 }
 
@@ -146,7 +146,7 @@ impl<T> Reader<T> {
         self.held.borrow().clone()
     }
 
-    /// Lets go of an old version on an idle worker, and reports which one it runs on.
+    /// Releases an old version on an idle worker, and reports which one the worker runs on.
     pub(crate) fn tick(&self) {
         drop(self.view());
         self.shared.ran_on[self.worker].store(self.seen.get(), Ordering::Release);
@@ -156,7 +156,7 @@ impl<T> Reader<T> {
     #[cold]
     fn refresh(&self) {
         let slot = self.shared.slot();
-        // Read under the lock: it belongs to what lies in the slot.
+        // Read under the lock: it belongs to the version in the slot.
         self.seen.set(self.shared.generation.load(Ordering::Acquire));
         let next = View(Rc::new(Arc::clone(&slot)));
         drop(slot);

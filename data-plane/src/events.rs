@@ -1,7 +1,7 @@
-//! What can be watched of this plane: every metric, its name and its meaning.
+//! The metrics of this plane: names and meanings.
 //!
-//! Nothing is counted here. Workers count for themselves, and whoever scrapes adds up; so a request pays for
-//! a plain store. Labels come from closed lists: a caller cannot make a new one.
+//! Nothing is counted here. Workers count for themselves, and a scrape adds up, so a request pays for a plain
+//! store. Labels come from closed lists: a caller cannot make a new one.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-/// Spawns on the thread it is on: hyper's HTTP/2 needs an executor.
+/// Spawns on the current thread: hyper's HTTP/2 needs an executor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocalExec;
 

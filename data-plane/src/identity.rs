@@ -1,7 +1,7 @@
 //! Who this node is: its certificate, its keys, and the key that opens its region's secrets.
 //!
-//! Got once, by a node token, and kept sealed with the node key. The invariant: the file is there whole or
-//! not at all, and nothing in it can be printed.
+//! Obtained once, with a node token, and stored encrypted with the node key. The invariant: the file is there whole
+//! or not at all, and nothing in it can be printed.
 
 mod file;
 mod join;
@@ -45,7 +45,7 @@ impl Identity {
         self.region.region()
     }
 
-    /// TLS that shows who we are, and judges certificates by a clock.
+    /// TLS with the certificate of this node; `clock` decides which certificates are valid.
     pub(crate) fn tls(&self, clock: Arc<dyn Clock>) -> Result<Arc<ClientConfig>, rustls::Error> {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.private_key.expose().to_vec()));
         tls::mutual(&self.trust, self.chain.clone(), key, clock)

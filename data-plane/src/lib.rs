@@ -4,13 +4,18 @@
 //! worked works again without the control plane. It never decides what the configuration is, and asks nobody
 //! about a request.
 //!
-//! * [`config`], `app`: what was said, and the order of start and stop;
-//! * [`control_plane`], `identity`: the way to the control plane, and who this node is;
-//! * `sync`: configuration as it comes, refused by name, kept on disk, compiled;
-//! * `current`, `snapshot`: what is in force, and how a request sees it;
-//! * `listen`, `pipeline`, `reply`, `upstream`: a request's way through;
-//! * `report`: what is kept of it;
-//! * `admin`, `events`: how all of it can be watched.
+//! The modules, top to bottom; none imports from above:
+//!
+//! * `app`, `bench`: start and stop of a node; the parts of one that benches drive;
+//! * `admin`, `events`: the port for operators, and the metrics;
+//! * [`config`], `identity`: settings, and the certificate and keys of this node;
+//! * `listen`, `pipeline`, `reply`, `worker`: the path of a request, and the state of a traffic thread;
+//! * `sync`: the stream of configuration, checked, compiled, kept on disk;
+//! * `report`: records of requests, on disk until the control plane has them;
+//! * `upstream`: connections to upstreams;
+//! * `current`, `snapshot`: the configuration in force, and what it is compiled to;
+//! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
+//! * `counters`, `outcome`, `backoff`, `executor`, `volatile`: leaves.
 
 mod admin;
 mod app;

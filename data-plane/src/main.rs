@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match said.and_then(|said| Ok((said.observe.clone(), Config::resolve(said, token)?))) {
         Err(error) => refuse(&error, 2),
         Ok((_, config)) if check => {
-            // Where nobody reads stdout, the code still says it.
+            // If stdout is closed, the exit code still tells.
             writeln!(stdout(), "settings are valid; callers would be served on {}", config.listen).ok();
             ExitCode::SUCCESS
         }

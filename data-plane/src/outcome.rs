@@ -1,6 +1,6 @@
-//! Stable names of what became of a request: for callers, records and metrics.
+//! Outcome codes of requests: stable names for callers, records and metrics.
 //!
-//! Says what may be, not what callers are told of it: that is `reply`.
+//! Status and text for callers are in `reply`.
 
 /// Stable names of outcomes: for callers, records and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

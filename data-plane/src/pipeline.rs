@@ -1,4 +1,4 @@
-//! A request's way through, stage by stage; each stage takes what only the one before it makes.
+//! The stages of a request; each stage takes what only the one before it makes.
 //!
 //! ```text
 //! resolve       path to proxy                        Resolved
@@ -42,7 +42,7 @@ use self::settle::Draft;
 pub(crate) use self::resolve::HEADERS_MAX;
 pub(crate) use self::settle::ReplyBody;
 
-/// Where anybody may ask which region this node serves, to compare with what he was told elsewhere.
+/// Answers to anybody which region this node serves, for comparison with what is published elsewhere.
 const WELL_KNOWN: &str = "/.well-known/requestrocket";
 
 /// Answers one request.
@@ -74,7 +74,7 @@ pub(crate) async fn handle(
             let response = reply::refused(code, request_id);
             traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {
-                // Nobody is there to be answered, and the record says so as it stands.
+                // No caller is left to answer; the record already says so.
                 return response.map(ReplyBody::unrecorded);
             }
             draft.answered(code, response.status());
@@ -83,8 +83,8 @@ pub(crate) async fn handle(
     }
 }
 
-/// The request as a trace shows it, until the response's head; no span at all where nobody takes traces.
-/// The path is in the record alone: a trace goes to whoever runs the collector.
+/// The request as a trace shows it, until the response's head; no span at all where no collector takes traces. The
+/// path is in the record alone: traces leave the installation for the collector.
 fn span(request: &Request<Incoming>, draft: &Draft) -> Span {
     trace_span!(
         target: TRACE,

@@ -17,25 +17,25 @@ const PROXY_CODE: HeaderName = HeaderName::from_static("requestrocket-proxy-code
 const PROXY_MESSAGE: HeaderName = HeaderName::from_static("requestrocket-proxy-message");
 const REQUEST_ID: HeaderName = HeaderName::from_static("requestrocket-request-id");
 
-/// What all headers of ours start with, in requests and in responses.
+/// Prefix of all headers of RequestRocket, in requests and responses.
 pub(crate) const OURS: &str = "requestrocket-";
 
-/// We said no: a decision, not a fault.
+/// A decision of this node, not a fault.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Denial {
-    /// Not a path that we serve.
+    /// Not a path of this node.
     #[error("path is not below /api/")]
     NotFound,
     /// CONNECT and TRACE.
     #[error("method is refused")]
     Method,
-    /// There never was a configuration.
+    /// No configuration was ever received.
     #[error("no configuration yet")]
     NotReady,
-    /// The path has no single meaning.
+    /// The path is ambiguous.
     #[error("malformed path")]
     Malformed(#[source] InvalidPath),
-    /// The body is in a form that only a neighbour could undo.
+    /// The body has a hop-by-hop coding.
     #[error("request body has a transfer coding other than chunked")]
     Coded,
     /// The request names no host, or two.
@@ -56,7 +56,7 @@ pub(crate) enum Denial {
     /// Switched off.
     #[error("proxy is inactive")]
     Inactive,
-    /// The organization does not pay.
+    /// The organization is suspended.
     #[error("organization is suspended")]
     Suspended,
     /// Part of its configuration was refused by this node.
@@ -64,13 +64,13 @@ pub(crate) enum Denial {
     Closed,
 }
 
-/// It broke.
+/// A fault on the way to the upstream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Our side: there is nothing that may be injected.
+    /// This node's side: no secret can be injected.
     #[error("upstream credential cannot be used")]
     Credential(#[source] Unusable),
-    /// The upstream's side, or the caller's own in the middle of its body.
+    /// The upstream's side, or the caller's during its body.
     #[error("upstream did not answer the request")]
     Upstream(#[source] SendError),
 }
@@ -93,7 +93,7 @@ impl Code {
             Self::MethodRefused => Some(StatusCode::METHOD_NOT_ALLOWED),
             // Not an upstream's fault and not for good: a caller may try again, here or elsewhere.
             Self::NotReady | Self::Closed | Self::UpstreamBusy => Some(StatusCode::SERVICE_UNAVAILABLE),
-            // Nobody reads the one of a caller that is gone, unless it only closed its half.
+            // A caller that is gone reads no status, unless it only closed its sending side.
             Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
             Self::HeadersTooMany => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::RequestTimeout => Some(StatusCode::REQUEST_TIMEOUT),
@@ -214,7 +214,7 @@ pub(crate) fn statement(json: &str) -> Response<Bytes> {
     response
 }
 
-/// Puts our headers on a reply.
+/// Adds the headers of this node to a reply.
 pub(crate) fn sign(headers: &mut HeaderMap, code: Code, request_id: HeaderValue) {
     headers.insert(PROXY_CODE, HeaderValue::from_static(code.as_str()));
     headers.insert(PROXY_MESSAGE, HeaderValue::from_static(code.message()));

@@ -1,7 +1,7 @@
 //! Records of requests, from the worker to the control plane.
 //!
-//! `ring` takes them without waiting, `spool` puts them on disk, `upload` sends them. A request never waits
-//! for any of it, and each record that is lost on the way is counted in the stream itself.
+//! `ring` takes them from the workers, `spool` writes them to disk, `upload` sends them. A request never waits for
+//! any of it, and each record that is lost on the way is counted in the stream itself.
 
 mod raw_record;
 mod ring;

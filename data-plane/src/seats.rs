@@ -1,9 +1,9 @@
-//! Who has a connection, and who gives it up when there are too many.
+//! Limits of the connections of callers, and which connection is closed when there are too many.
 //!
-//! Counts and judges for one thread, and shares nothing with another. A connection is *idle* while it has no
-//! request under way and nothing to write that its caller does not take; one that never asked for anything is a
-//! *stranger*; one whose caller reads nothing of the answers that it waits for is *deaf*. The invariant: nobody else
-//! gives way to a newcomer who has a request under way.
+//! Works for one thread, and shares nothing with another. A connection is *idle* while it has no request in progress and
+//! nothing to write that its caller does not take; one that never sent a request is a *stranger*; one whose caller reads
+//! nothing of its responses is *deaf*. The invariant: a connection with a request in progress is closed for a new one
+//! only if it is deaf.
 
 mod caller_socket;
 mod seat;
@@ -21,38 +21,39 @@ use crate::counters::{Counters, Cut};
 pub(crate) use self::caller_socket::CallerSocket;
 pub(crate) use self::seat::{Busy, Seat, SeatPermit, Stream};
 
-/// So many are chosen at one look through all, so that a flood does not cost a look for each.
+/// How many are selected in one pass over all connections, so that a flood does not cost a pass for each.
 const CHOSEN: usize = 64;
-/// Of others fewer: strangers may have come meanwhile, and go first.
+/// Fewer of the other classes: strangers may have come meanwhile, and go first.
 const CHOSEN_OTHERS: usize = 8;
-/// Who takes nothing for so long is counted as one that does not read.
+/// A caller that takes nothing for this long counts as one that does not read.
 const SLOW: Duration = Duration::from_secs(5);
-/// What an idle HTTP/2 connection may send a second and not be held to be sending a head: pings and the like.
+/// Bytes a second that an idle HTTP/2 connection may send for pings and the like without counting as a request
+/// head.
 const CHATTER: usize = 64;
 
-/// What bounds the callers of one thread.
+/// The limits for the callers of one thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// Open connections.
     pub(crate) connections: usize,
-    /// A stranger of this age has had its time to ask; a younger one's request may be on its way.
+    /// A stranger older than this has had time to send a request; a younger one's request may be on its way.
     pub(crate) grace: Duration,
-    /// For a whole head from its first byte, and for the first request of a connection.
+    /// Time for a complete head from its first byte, and for the first request of a connection.
     pub(crate) head: Duration,
-    /// Bytes of heads that are not whole yet, of all connections together.
+    /// Bytes of incomplete heads, of all connections together.
     pub(crate) heads: usize,
-    /// How long a caller may take nothing of its answer.
+    /// How long a caller may take nothing of its response.
     pub(crate) patience: Duration,
-    /// How many may do so at once.
+    /// How many may stall at once.
     pub(crate) stalled: usize,
-    /// Answers over HTTP/2 that may be open before those that are not asked for are ended at once.
+    /// Open HTTP/2 responses beyond which those that nobody reads are ended at once.
     pub(crate) streams: usize,
     /// How long an upstream may send nothing in the middle of a body.
     pub(crate) silence: Duration,
 }
 
 impl Bounds {
-    /// So many connections, and what else is sane.
+    /// Defaults for this number of connections.
     pub(crate) const fn of(connections: usize) -> Self {
         Self {
             connections,
@@ -76,35 +77,35 @@ struct Table {
     counters: Arc<Counters>,
     seats: RefCell<BTreeMap<u64, Rc<Seat>>>,
     next: Cell<u64>,
-    /// How many of them were told to leave and have not left.
+    /// How many of them are closing.
     leaving: Cell<usize>,
-    /// Counts the times that a connection came to rest.
+    /// Counts how often a connection became idle.
     rests: Cell<u64>,
-    /// Bytes of unfinished heads.
+    /// Bytes of incomplete heads.
     heads: Cell<usize>,
-    /// Open answers over HTTP/2.
+    /// Open HTTP/2 responses.
     streams: Cell<usize>,
-    /// Who leaves next, the last one first, by what it was chosen for.
+    /// Connections to close next, the last one first.
     chosen: RefCell<Vec<Choice>>,
 }
 
-/// Why somebody may have to leave, when he came to rest, and which he is.
+/// The class of a connection, when it became idle, and its id.
 type Choice = (Class, u64, u64);
 
-/// Who leaves before whom.
+/// In the order in which they are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    /// A stranger that has had its time to ask.
+    /// A stranger that has had time to send a request.
     Stranger,
-    /// Has asked before, and is idle.
+    /// Has sent a request before, and is idle.
     Idle,
     /// A stranger that has just come.
     Fresh,
-    /// Has an answer that he does not read: or whoever wants all seats would need no key for that.
+    /// Does not read its response: otherwise a caller without a key could occupy all seats.
     Deaf,
 }
 
-/// There is no seat, and nobody who could give one up.
+/// All seats are taken, and no connection can be closed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -127,12 +128,12 @@ impl Seats {
         &self.0.bounds
     }
 
-    /// Whether the next one has a seat without another one leaving.
+    /// Whether a new connection gets a seat without another one being closed.
     pub(crate) fn has_room(&self) -> bool {
         self.0.seats.borrow().len() - self.0.leaving.get() < self.0.bounds.connections
     }
 
-    /// A seat for a newcomer. Where all are taken, whoever is idle for longest is told to leave.
+    /// A seat for a new connection. Where all are taken, the connection that is idle for longest is closed.
     pub(crate) fn take(&self) -> Result<SeatPermit, Full> {
         if !self.has_room() && !self.shed() {
             self.0.counters.cut(Cut::Full);
@@ -146,7 +147,7 @@ impl Seats {
         Ok(SeatPermit(seat))
     }
 
-    /// Tells the connection to leave that is idle for longest. Returns whether there is one.
+    /// Closes the connection that is idle for longest. Returns whether there is one.
     pub(crate) fn shed(&self) -> bool {
         let table = &self.0;
         loop {
@@ -170,7 +171,7 @@ impl Seats {
         }
     }
 
-    /// Chooses who leaves next, of one class: always who is idle for longest. Returns whether there is anybody.
+    /// Selects the connections to close next, of one class, longest idle first. Returns whether there is any.
     fn choose(&self) -> bool {
         let table = &self.0;
         let now = Instant::now();
@@ -195,7 +196,7 @@ impl Seats {
         true
     }
 
-    /// Ends what takes too long: heads that do not come whole, answers that are not read.
+    /// Ends what takes too long: incomplete heads, responses that are not read.
     pub(crate) fn sweep(&self) {
         let Table { bounds, seats, .. } = &*self.0;
         let now = Instant::now();
@@ -222,7 +223,7 @@ impl Seats {
                 }
             }
         }
-        // Each holds what its answer has come to: more than so many at once would be a caller's way to fill memory.
+        // Each holds a part of its response: without a limit, callers could fill the memory this way.
         let over = slow.len().saturating_sub(bounds.stalled);
         slow.sort_unstable_by_key(|(since, _)| *since);
         for (at, (since, slow)) in slow.into_iter().enumerate() {
@@ -240,8 +241,8 @@ impl Table {
         rests
     }
 
-    /// Ends answers that nobody asks for more of, those first that wait for longest. Many at once, so that a flood
-    /// does not cost a look for each.
+    /// Ends responses that nobody reads, those first that wait for longest. Many at once, so that a flood does not
+    /// cost a pass for each.
     fn shed_streams(&self) {
         let mut unasked = Vec::new();
         for seat in self.seats.borrow().values().filter(|seat| seat.is_http2.get()) {
@@ -256,7 +257,7 @@ impl Table {
         }
     }
 
-    /// Ends the connection with the most of an unfinished head.
+    /// Closes the connection with the largest incomplete head.
     fn shed_head(&self) {
         let seats = self.seats.borrow();
         let holds = seats.values().filter(|seat| !seat.leaves.get());
@@ -266,7 +267,7 @@ impl Table {
     }
 }
 
-/// Something whose caller does not read.
+/// A connection or response that its caller does not read.
 enum Slow {
     Connection(Rc<Seat>),
     Stream(Rc<Stream>),
@@ -277,7 +278,7 @@ impl Slow {
         match self {
             Self::Connection(seat) => seat.leave(Cut::Stalled),
             Self::Stream(stream) => {
-                // It lasts until its task has seen that it is over, and must not be ended twice.
+                // It lives until its task has ended, and must not be ended twice.
                 if stream.asked.take().is_none() {
                     return;
                 }

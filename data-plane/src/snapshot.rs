@@ -1,4 +1,4 @@
-//! What requests are decided by: compiled, immutable, complete.
+//! The compiled configuration that decides requests: immutable and complete.
 //!
 //! Built by `sync` off the traffic workers; parses nothing and opens no file. The invariant: whatever a
 //! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
@@ -26,7 +26,7 @@ pub(crate) struct CompiledCaller {
     pub(crate) credential: CredentialId,
     pub(crate) org: OrgId,
     pub(crate) not_after: Option<SystemTime>,
-    /// Set where this node refused the credential: its holder is known, and gets no further.
+    /// Set where this node refused the credential: its owner is known, and is denied.
     pub(crate) refused: Option<Arc<RefusedCaller>>,
 }
 
@@ -78,7 +78,7 @@ impl Snapshot {
         self.by_name.iter().map(|(address, _)| &**address)
     }
 
-    /// Finds whose key this is.
+    /// Finds the owner of a key.
     pub(crate) fn caller(&self, hash: &KeyHash) -> Option<&CompiledCaller> {
         self.callers.get(hash)
     }
@@ -125,7 +125,7 @@ impl Snapshot {
         self.callers.get(hash).is_some_and(|caller| caller.refused.is_some())
     }
 
-    /// Accepts a key no longer, if it is still this credential's.
+    /// Stops accepting a key, if it still belongs to this credential.
     pub(crate) fn remove_caller(&mut self, hash: &KeyHash, credential: CredentialId) {
         if self.callers.get(hash).is_some_and(|caller| caller.credential == credential) {
             self.refused_callers -= usize::from(self.is_refused(hash));
@@ -133,7 +133,7 @@ impl Snapshot {
         }
     }
 
-    /// All that requests are decided by, in an order of its own.
+    /// Everything that decides requests, as sorted text.
     pub(crate) fn dump(&self) -> String {
         let line = |proxy: &CompiledProxy| {
             let route = proxy.route.as_ref().map(|route| {

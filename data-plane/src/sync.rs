@@ -1,4 +1,4 @@
-//! The loop with the control plane: connect, listen, apply, answer, and come back after any failure.
+//! The loop with the control plane: connect, receive, apply, answer, and reconnect after any failure.
 //!
 //! Runs on the control thread; no request knows of it. The invariant: whatever happens to the stream, what
 //! is in force stays in force.
@@ -36,12 +36,12 @@ pub use self::position::{AuditHead, Position};
 
 pub(crate) use self::prove::PROVE_FOR;
 
-/// How often what the disk refused is tried again, and a second file looked for.
+/// How often a failed write is retried, and the second file checked.
 const MEND_EVERY: Duration = Duration::from_secs(10);
-/// Between streams, workers and graveyard are looked after so often.
+/// How often workers and old versions are checked between streams.
 const TEND_EVERY: Duration = Duration::from_millis(100);
 
-/// What others may know of this node's configuration. Shared with the admin port, never with a worker.
+/// The state of this node's configuration, as shared with the admin port; never with a worker.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     pub(crate) connected: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Facts {
     pub(crate) refusals: usize,
     pub(crate) is_history_rewritten: bool,
     pub(crate) is_set_back: bool,
-    /// The disk has not come to an end yet with what it was to write.
+    /// A write to the disk is overdue.
     pub(crate) is_disk_stalled: bool,
     pub(crate) skew_ms: i64,
     /// An operator took the node out of service.
@@ -121,7 +121,7 @@ impl Sync {
         sync
     }
 
-    /// Keeps in touch until `stop`.
+    /// Synchronizes until `stop`.
     pub(crate) async fn run(mut self, stop: Stop) {
         stop.cut(self.stay()).await;
         self.applier.settle().await;
@@ -170,7 +170,7 @@ impl Sync {
         backoff.stream_ended(opened.elapsed(), heard);
         match outcome {
             Ok(Ended::Goaway(spread)) => {
-                // Whoever sends us away is going.
+                // The control plane is stopping.
                 self.control_plane.pass_on();
                 backoff::part(spread, &*self.seams.entropy)
             }
@@ -188,7 +188,7 @@ impl Sync {
         }
     }
 
-    /// Looks after workers and disk. Returns whether the control plane should hear of it.
+    /// Checks workers and disk. Returns whether there is news for the control plane.
     async fn tend(&mut self) -> bool {
         let mut news = self.applier.tend().await;
         if self.last_mend.is_none_or(|at| at.elapsed() >= MEND_EVERY) {
@@ -231,7 +231,7 @@ impl Sync {
         self.board.write(|facts| facts.skew_ms = skew_ms);
     }
 
-    /// Out of service, or back: requests go on, and whoever spreads the load is told by the readiness.
+    /// Out of service, or back: requests are still answered, and readiness tells the load balancer.
     fn set_draining(&mut self, draining: bool) {
         let mut was = draining;
         self.board.write(|facts| was = std::mem::replace(&mut facts.draining, draining));

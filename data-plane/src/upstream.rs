@@ -1,8 +1,8 @@
 //! Connections to upstreams: each worker has its own, and shares none; nor do two organizations.
 //!
-//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it; knows nothing of proxies and credentials. The
-//! invariants: an address is connected to only after the guard has judged that very address, a request
-//! is sent again only when it certainly was not taken, and what waits for us is not counted as the upstream's time.
+//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it; knows nothing of proxies and credentials. The invariants: an
+//! address is connected to only after the guard has judged that very address, a request is sent again only when it
+//! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
 pub(crate) mod address_guard;
 mod dial;
@@ -46,10 +46,10 @@ pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
 const IDLE_MAX: Duration = Duration::from_secs(50);
-/// How often a request goes out again because the peer said that it had not touched it.
+/// How often a request is sent again because the peer reported that it was not processed.
 const UNTOUCHED_MAX: u32 = 2;
 
-/// Why a request has no answer.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     #[error("every address of the upstream is non-public and not covered by --allow-upstream")]
@@ -78,7 +78,7 @@ pub(crate) enum SendError {
     Coded,
 }
 
-/// An answer, and what gives its connection back.
+/// A response, and the lease of its connection.
 pub(crate) struct Reply {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Lease,
@@ -132,10 +132,10 @@ impl Connections {
                     .await?;
             match attempt {
                 Ok(reply) => return Ok(reply),
-                // Hyper ends the connection for it, so it looks like the upstream's doing.
+                // Hyper closes the connection for it, so it looks like a fault of the upstream.
                 Err(_) if let Some(fault) = passage.fault() => return Err(SendError::Caller(fault)),
-                // An idle connection that closed under our hands gives the request back untouched. A new
-                // one that does so is the upstream's fault.
+                // An idle connection that was closed meanwhile returns the request unsent. On a new one, that is
+                // the upstream's fault.
                 Err(failed) => match (failed.is_untouched(), spare, failed.unsent) {
                     (_, _, Some(unsent)) if !fresh => request = *unsent,
                     (true, Some(spare), None) => {
@@ -191,8 +191,8 @@ impl Connections {
     }
 }
 
-/// Waits for an answer for as long as somebody makes progress: `response_timeout` once the upstream has all
-/// that it takes, [`CALLER_IDLE`] for more of the body.
+/// Waits for a response for as long as one side makes progress: `response_timeout` once the upstream has all that
+/// it takes, [`CALLER_IDLE`] for more of the body.
 async fn in_turn<T>(
     passage: &Passage,
     response_timeout: Duration,
@@ -218,7 +218,7 @@ async fn in_turn<T>(
     }
 }
 
-/// The same request, if it has no body: one that has began to go out with it.
+/// A copy of the request, if it has no body.
 fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let mut again = Request::new(request.body().again()?);
     *again.method_mut() = request.method().clone();
@@ -227,15 +227,14 @@ fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(again)
 }
 
-/// Gives a request the form that the connection's protocol wants, whatever form another connection that gave
-/// it back has left it in.
+/// Brings a request into the form of the connection's protocol, also after another connection has returned it.
 fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wants_trailers: bool) {
     let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     if !is_http2 {
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = Uri::from(path);
         request.headers_mut().insert(HOST, target.host.clone());
-        // Here it would have to be named in `Connection`, and nobody asks for it.
+        // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
         request.headers_mut().remove(TE);
         return;
     }

@@ -1,4 +1,4 @@
-//! A disk in memory, gone with the process. It never fills up: whoever writes to it sees to that.
+//! A disk in memory, gone with the process. It has no limit of its own: its users bound what they write.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

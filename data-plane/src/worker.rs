@@ -1,4 +1,4 @@
-//! What one worker has for itself, so that a request meets no lock and no other core.
+//! The state of one worker, so that a request meets no lock and no other core.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::report::Ring;
 use crate::snapshot::Snapshot;
 use crate::upstream::Connections;
 
-/// One worker's things.
+/// The state of one worker.
 pub(crate) struct Worker {
     reader: Reader<Snapshot>,
     pub(crate) connections: Connections,
@@ -21,7 +21,7 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     ids: RefCell<IdSource>,
-    /// What `/.well-known/requestrocket` answers.
+    /// The body of `/.well-known/requestrocket`.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     /// How long an upstream may send nothing in the middle of a body.
     pub(crate) silence: Duration,
@@ -42,12 +42,12 @@ impl Worker {
         Self { reader, connections, records, counters, clock, ids, statement, silence }
     }
 
-    /// What is in force, for one request.
+    /// The snapshot in force, for one request.
     pub(crate) fn view(&self) -> View<Snapshot> {
         self.reader.view()
     }
 
-    /// Reports that this worker runs, and on what.
+    /// Reports which version this worker runs on.
     pub(crate) fn tick(&self) {
         self.reader.tick();
     }
@@ -57,7 +57,7 @@ impl Worker {
     }
 }
 
-/// Random ids without a system call each.
+/// Random ids without a system call for each.
 struct IdSource {
     entropy: Arc<dyn Entropy>,
     drawn: Box<[u8; Self::BYTES]>,

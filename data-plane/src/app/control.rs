@@ -46,12 +46,12 @@ use super::{Hooks, StartError};
 
 /// How long tasks may take to end once nothing is left to do.
 const WIND_DOWN: Duration = Duration::from_secs(5);
-/// How often this thread shows that it turns.
+/// How often this thread reports to the watchdog.
 const BEAT: Duration = Duration::from_millis(100);
-/// How long the disk may take to note an end, which comes with or without.
+/// How long the disk gets to record an end of the process; the process ends either way.
 const NOTING: Duration = Duration::from_secs(1);
 
-/// What the thread is to do.
+/// What the control thread is started with.
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) seams: Seams,
@@ -66,7 +66,7 @@ pub(super) struct Plan {
     pub(super) node: Arc<OnceLock<NodeId>>,
 }
 
-/// Where the start's outcome is told, once.
+/// Receives the outcome of the start, once.
 type Started = oneshot::Sender<Result<(), StartError>>;
 
 /// The thread's whole life.
@@ -83,7 +83,7 @@ pub(super) fn run(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) 
     }
 }
 
-/// Notes it if the thread ends in a panic: at a start that is the end of the process, and no abort.
+/// Records it on disk if the thread ends in a panic: during a start, a panic ends the process without an abort.
 struct End {
     state_dir: PathBuf,
     seams: Seams,
@@ -98,7 +98,7 @@ impl Drop for End {
 }
 
 fn tell(started: Started, outcome: Result<(), StartError>) {
-    // Who started us may be gone; then there is nobody to tell, and the stop comes next.
+    // The receiver may be gone; then the stop comes next.
     started.send(outcome).ok();
 }
 
@@ -131,7 +131,7 @@ async fn live(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
     drop(watch);
 }
 
-/// Shows the watchdog that this thread turns.
+/// Reports to the watchdog that this thread makes progress.
 async fn beat(pulse: Pulse) {
     let mut beats = interval(BEAT);
     loop {
@@ -160,21 +160,22 @@ async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, 
     }
 }
 
-/// Ends the process, callers first, after a panic in what keeps in touch with the control plane. What it held may be
-/// half changed, so it is not gone on with; and without it a node would serve what it has for good, revoked keys too.
+/// Ends the process, callers first, after a panic in the synchronization with the control plane. Its state may be
+/// half changed, so it is not used further; and without synchronization a node would serve what it has for good,
+/// revoked keys included.
 async fn give_up(state_dir: PathBuf, seams: Seams, fail: &mpsc::Sender<StartError>) {
     error!("the task that synchronizes with the control plane panicked; exiting");
     let marked = tokio::task::spawn_blocking(move || journal::leave_mark(&state_dir, &seams));
     if timeout(NOTING, marked).await.is_err() {
         warn!("disk does not answer; the end of the process is not recorded on it");
     }
-    // Whoever runs us may be stopping already.
+    // The process may be stopping already.
     fail.try_send(StartError::Panicked).ok();
 }
 
 /// What is up, whatever becomes of the control plane.
 struct Standing {
-    /// Of the state folder; let go of last.
+    /// Lock of the state folder; released last.
     lock: FolderLock,
     workers: Vec<JoinHandle<()>>,
     spool: Spool,
@@ -185,7 +186,7 @@ struct Standing {
     watch: Watch,
 }
 
-/// What the way to the control plane needs.
+/// What the connection to the control plane needs.
 struct Core {
     control_plane: ControlPlane,
     seams: Seams,
@@ -219,7 +220,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let gates: Vec<Gate> = listeners.iter().map(|_| readiness.register("workers")).collect();
 
     let identity_path = IdentityFile::path(&config.state_dir);
-    // Looked at first, because whoever forgot the token should find nothing made in the meantime.
+    // Checked first, so that a start without a token leaves nothing behind.
     if config.node_token.is_none() && !IdentityFile::is_there(&identity_path, &seams) {
         return Err(StartError::NoToken);
     }
@@ -227,7 +228,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         .disk
         .create_dir_all(&config.state_dir)
         .map_err(|source| StartError::System { what: "make the state folder", source })?;
-    // Two on one folder would write over each other's records and last-known-good.
+    // Two processes on one folder would overwrite each other's records and last-known-good.
     let lock = FolderLock::take(&config.state_dir, "edge.lock", "edge node")?;
     let node_key =
         identity::load_node_key(config.node_key_file.as_deref(), &config.state_dir, &identity_path, &seams)?;
@@ -311,8 +312,8 @@ fn recall(identity: Identity, state_dir: &Path, node_key: &Secret, seams: &Seams
 }
 
 impl Core {
-    /// Joins if need be, and gets the loops going. Comes back after the first try: a control plane that
-    /// cannot be reached is tried again in the background, one that says no is the end of the start.
+    /// Joins if necessary, and starts the loops. Returns after the first try: a control plane that cannot be
+    /// reached is tried again in the background, a refusal ends the start.
     async fn make_contact(
         mut self,
         tasks: &Tasks,
@@ -338,7 +339,7 @@ impl Core {
                 tasks.clone().spawn_local("join", async move {
                     let joining = self.keep_joining(token, tasks, late.clone(), fail.clone());
                     if let Some(Err(error)) = late.cut(Box::pin(joining)).await {
-                        // Whoever runs us may be stopping already.
+                        // The process may be stopping already.
                         fail.try_send(error).ok();
                     }
                 });
@@ -373,8 +374,8 @@ impl Core {
         }
     }
 
-    /// Keeps a new identity before it is used: a token may be good for one node only. However long the disk takes for
-    /// it, this thread turns.
+    /// Stores a new identity before it is used: a token may be valid for one node only. A slow disk does not block
+    /// this thread.
     async fn settle_in(&self, identity: Identity) -> Result<Stored, StartError> {
         let (file, state_dir) = (self.identity_file.clone(), self.state_dir.clone());
         let (node_key, seams) = (Secret::new(self.node_key.expose().to_vec()), self.seams.clone());
@@ -382,7 +383,7 @@ impl Core {
             file.write(&identity)?;
             info!(node = %identity.node, region = %identity.region_id(), "joined");
             let (mut stored, _) = recall(identity, &state_dir, &node_key, &seams);
-            // What lies there was another node's; it is written over with the first configuration.
+            // The files there belong to another node; the first configuration overwrites them.
             let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
             (stored.inventory, stored.position) = (Inventory::new(vault), None);
             Ok(stored)

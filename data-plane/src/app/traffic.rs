@@ -23,9 +23,9 @@ use crate::worker::Worker;
 use super::Probe;
 use super::watchdog::Pulse;
 
-/// Futures live on the heap; what is left for the stack is one poll.
+/// Futures live on the heap; the stack holds one poll.
 const STACK: usize = 1024 * 1024;
-/// Threads of a worker for what blocks: reading the roots for TLS. They end when idle.
+/// Threads of a worker for blocking work: reading root certificates. They end when idle.
 const BLOCKING_THREADS: usize = 1;
 
 /// What all workers have in common.
@@ -52,7 +52,7 @@ pub(super) struct WorkerSetup {
     pub(super) pulse: Pulse,
 }
 
-/// Tells the watchdog and the probe what a worker does.
+/// Reports to the watchdog and the probe what a worker does.
 struct Observer {
     worker: usize,
     pulse: Pulse,
@@ -78,7 +78,7 @@ pub(super) fn start(setup: WorkerSetup, shared: Shared) -> io::Result<JoinHandle
         let pulse = setup.pulse.clone();
         match work(setup, shared) {
             Ok(()) => pulse.end(),
-            // The watchdog sees it, as it sees one that hangs: nobody else would take its callers.
+            // The watchdog treats it like a hang: no other worker would take its callers.
             Err(error) => error!(%error, "worker ended"),
         }
     });

@@ -1,8 +1,8 @@
-//! The watchdog: a thread of its own that ends the process when a thread that others wait for turns no longer.
+//! The watchdog: a thread of its own that aborts the process when a watched thread makes no more progress.
 //!
 //! Counts its own steps, not time: a clock that jumps, a machine that was suspended or a process that was stopped
-//! hold up the watchdog as they do what it watches. It frees nothing and repairs nothing: whatever runs us
-//! starts us again, and the boot counter sees to it that this is not for ever on the same configuration.
+//! hold up the watchdog as they do what it watches. It frees nothing and repairs nothing: the service manager
+//! restarts the process, and the boot counter keeps that from repeating for ever on the same configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,13 +15,13 @@ use tracing::error;
 
 /// How long a traffic worker may be silent.
 pub(super) const WORKER: Duration = Duration::from_secs(5);
-/// How long the control thread may: compiling much at once is its work.
+/// How long the control thread may be silent: compiling a large transaction takes time.
 pub(super) const CONTROL: Duration = Duration::from_secs(30);
-/// Who is silent for so long is not well, though not given up on.
+/// A thread that is silent for this long is unhealthy, but not given up.
 const UNWELL: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(250);
 
-/// What a watched thread shows of itself.
+/// What a watched thread reports of itself.
 #[derive(Clone)]
 pub(super) struct Pulse(Arc<Beats>);
 
@@ -34,7 +34,7 @@ struct Beats {
 }
 
 impl Pulse {
-    /// The thread turns.
+    /// The thread makes progress.
     pub(super) fn beat(&self) {
         self.0.count.fetch_add(1, Ordering::Relaxed);
     }
@@ -44,20 +44,20 @@ impl Pulse {
         self.0.revision.store(revision, Ordering::Relaxed);
     }
 
-    /// The thread ends in order. One that ends otherwise is as good as one that hangs.
+    /// The thread ends in order. Any other end counts as a hang.
     pub(super) fn end(&self) {
         self.0.has_ended.store(true, Ordering::Relaxed);
     }
 }
 
-/// Who has been silent for too long.
+/// A thread that has been silent for too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Complaint {
     pub(super) thread: String,
     pub(super) revision: u64,
 }
 
-/// Whether all that is watched turns.
+/// Whether all watched threads make progress.
 #[derive(Clone, Default)]
 pub(super) struct Health(Arc<AtomicBool>);
 
@@ -67,7 +67,7 @@ impl Health {
     }
 }
 
-/// What is watched.
+/// The watched threads.
 #[derive(Default)]
 pub(super) struct Watchdog {
     watched: Vec<Watched>,
@@ -80,8 +80,7 @@ struct Watched {
     silent: Duration,
 }
 
-/// Ends the watch when dropped, but not where that is because of a panic: a thread that ended so is as good as one that
-/// hangs.
+/// Ends the watch when dropped, but not during a panic: a thread that panicked counts as one that hangs.
 pub(super) struct Watch(Option<SyncSender<()>>);
 
 impl Drop for Watch {

@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 pub(crate) struct PinnedAuthority {
     pin: [u8; 32],
     provider: Arc<CryptoProvider>,
-    /// Set when a peer's chain held no such authority: it is another installation, or nobody we know.
+    /// Set when a peer's chain held no such authority: it is another installation, or a stranger.
     stranger: AtomicBool,
 }
 

@@ -19,34 +19,34 @@ const CONTEXT: &[u8] = b"requestrocket node identity 1";
 /// An identity that cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityFileError {
-    /// The disk says no.
+    /// The disk failed.
     #[error("read identity file {path}", path = path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The disk says no.
+    /// The disk failed.
     #[error("write identity file {path}", path = path.display())]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// It was sealed with another key, or is damaged.
     #[error("identity file {path} cannot be decrypted with this node key: pass the key that it was written with, or remove the file and join again", path = path.display())]
     Sealed {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// It opens and is not understood.
+    /// It can be decrypted but not parsed.
     #[error("identity file {path} has a format that this version cannot read: start the version that wrote it, or remove the file and join again", path = path.display())]
     Content {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
 }

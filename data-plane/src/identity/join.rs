@@ -1,8 +1,7 @@
 //! From a node token to an identity.
 //!
-//! The token's secret stays here: what is sent follows from it and would not let anybody join again. Tells
-//! apart a control plane that says no from one that cannot be reached, because only the second is worth
-//! another try.
+//! The token's secret stays here: what is sent follows from it and would not let anybody join again. Distinguishes
+//! a refusal from a control plane that cannot be reached, because only the second is worth another try.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,44 +23,44 @@ use super::Identity;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Why a machine did not become a node.
+/// Why a machine could not join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The control plane could not be reached, or had troubles of its own.
+    /// The control plane could not be reached, or failed.
     #[error("connect to the control plane at {address}")]
     Unreachable {
-        /// Where.
+        /// The address.
         address: ControlPlaneAddress,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It took too long.
     #[error("the control plane at {address} did not answer the join request in time")]
     Timeout {
-        /// Where.
+        /// The address.
         address: ControlPlaneAddress,
     },
-    /// It is another installation.
+    /// The control plane belongs to another installation.
     #[error(
         "the control plane at {address} is not the one that the node token was made for; check --control-plane and the token"
     )]
     Stranger {
-        /// Where.
+        /// The address.
         address: ControlPlaneAddress,
     },
-    /// It says no.
+    /// The control plane refused the token.
     #[error(
         "the control plane refused the node token ({reason}); create a new token with `rrctl node token`"
     )]
     Refused {
-        /// What it says.
+        /// The reason that the control plane gave.
         reason: String,
     },
-    /// It says yes, and what it gives is not what the token's maker signed.
+    /// The answer is not what the issuer of the token signed.
     #[error("the control plane's answer to the join request failed verification")]
     Grant(#[source] GrantError),
-    /// It says yes, and what it gives is not understood.
+    /// The answer is incomplete or malformed.
     #[error("the control plane's answer to the join request is incomplete: {0}")]
     Answer(&'static str),
     /// Keys could not be made.
@@ -73,13 +72,13 @@ pub enum JoinError {
 }
 
 impl JoinError {
-    /// Whether the same token may do better later.
+    /// Whether the same token may succeed later.
     pub(crate) fn is_worth_another_try(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
     }
 }
 
-/// Redeems a token. Leaves nothing behind unless it succeeds, and then nothing but the answer.
+/// Redeems a token. Leaves nothing behind unless it succeeds.
 pub(crate) async fn join(
     control_plane: &ControlPlane,
     token: &NodeToken,
@@ -131,7 +130,7 @@ pub(crate) async fn join(
         private_key: Secret::new(key.serialize_der()),
         trust: answer.trust.into_iter().map(CertificateDer::from).collect(),
     };
-    // A certificate that TLS would refuse must show now, while the token can still be looked at.
+    // A certificate that TLS would refuse must fail now, while the token can still be replaced.
     let _config: Arc<rustls::ClientConfig> = identity.tls(Arc::new(SystemClock)).map_err(JoinError::Tls)?;
     Ok(identity)
 }

@@ -1,4 +1,4 @@
-//! The node key: 32 bytes that everything at rest on this node is sealed with.
+//! The node key: 32 bytes that encrypt everything at rest on this node.
 //!
 //! Given by a file, so that it need not lie on the disk that it protects; else made once in the state
 //! folder. Refused when others can read it.
@@ -15,58 +15,58 @@ const LENGTH: usize = 32;
 /// A node key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeKeyError {
-    /// It is not readable, or not there.
+    /// It is missing or cannot be read.
     #[error("read node key {path}", path = path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The one that was asked for is not readable.
+    /// The given key file cannot be read.
     #[error("read the node key given with --node-key-file {path}", path = path.display())]
     Given {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It could not be kept.
+    /// It could not be written.
     #[error("write node key {path}", path = path.display())]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// Others can read it.
     #[error("node key {path} is readable by other users: run `chmod 600` on it", path = path.display())]
     Open {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// It is something else.
+    /// It has the wrong length.
     #[error("node key {path} has {length} bytes, but must have {LENGTH}", path = path.display())]
     Length {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How many.
+        /// Its length in bytes.
         length: usize,
     },
     /// What was sealed with it would be lost.
     #[error("node key {path} is missing, and {identity} is encrypted with it: restore the key, or remove the state folder and join again", path = path.display(), identity = identity.display())]
     Lost {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What it protects.
         identity: PathBuf,
     },
 }
 
-/// Reads the key, or makes it where it is ours to make.
+/// Reads the key, or creates it where no file was given.
 pub(crate) fn load(
     given: Option<&Path>,
     state_dir: &Path,

@@ -1,4 +1,4 @@
-//! How the descriptors of the process are shared out, and what is said when they are not enough.
+//! How file descriptors are divided between callers and the node itself, and the log lines when they run out.
 //!
 //! Opens nothing. The invariant: however many callers come, some are left for what this node lives on: records
 //! and configuration on disk, the way to the control plane, the admin port.
@@ -10,7 +10,7 @@ use std::time::Duration;
 use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
 
-/// Connections of callers, where nobody says another number.
+/// Default limit of caller connections.
 const CONNECTIONS: usize = 20_000;
 /// Files, the admin port, the stream, the upload, and what the program came with.
 const RESERVE: usize = 128;
@@ -28,23 +28,23 @@ pub(crate) struct Descriptors {
     short: Option<Short>,
 }
 
-/// There are fewer than there were to be.
+/// The limit of open files does not allow as many as wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Short {
     limit: usize,
     needed: usize,
-    /// Somebody asked for more.
+    /// The number was configured.
     asked: bool,
 }
 
 impl Descriptors {
     /// Shares out `limit` descriptors: at most half of what is not reserved is for callers, since a request under
-    /// way takes another one for its upstream. `said` is how many connections somebody asked for.
+    /// way takes another one for its upstream. `said` is the configured limit.
     pub(crate) fn share(limit: u64, workers: usize, said: Option<usize>) -> Self {
         let connections = said.unwrap_or(CONNECTIONS);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let reserve = RESERVE.saturating_add(RESERVE_A_WORKER.saturating_mul(workers));
-        // A limit that the reserve would use up is shared all the same: a node that serves nobody is no use.
+        // A limit that the reserve would use up is divided all the same: a node without callers is useless.
         let open = limit.saturating_sub(reserve).max(limit / 4);
         let callers = connections.min(open / 2).max(workers);
         let needed = connections.saturating_mul(2).saturating_add(reserve);
@@ -52,8 +52,8 @@ impl Descriptors {
         Self { callers, a_worker: callers.div_ceil(workers), short }
     }
 
-    /// Says that there are fewer than there were to be. To be called once the start has succeeded: one that is
-    /// refused says why, and nothing else.
+    /// Logs that there are fewer than wanted. Called once the start has succeeded: a failed start logs its reason
+    /// and nothing else.
     pub(crate) fn tell(&self) {
         let connections = self.callers;
         match self.short {
@@ -76,7 +76,7 @@ impl Descriptors {
     }
 }
 
-/// Log lines that a flood of callers would write thousands of times. One for all workers.
+/// Rate-limited log lines that a flood of callers would repeat. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Notices {
     full: Seldom,
@@ -88,7 +88,7 @@ impl Notices {
         Arc::new(Self { full: Seldom::every(LOG_EVERY), not_accepted: Seldom::every(LOG_EVERY) })
     }
 
-    /// All places of a worker are taken; somebody idle made room, or nobody was.
+    /// A worker has reached its limit; either an idle connection was closed, or none was idle.
     pub(crate) fn full(&self, connections: usize, made_room: bool) {
         let Some(held) = self.full.may() else { return };
         if made_room {
@@ -105,7 +105,7 @@ impl Notices {
         }
     }
 
-    /// The system gave no connection.
+    /// A connection could not be accepted.
     pub(crate) fn not_accepted(&self, error: &io::Error) {
         if let Some(held) = self.not_accepted.may() {
             warn!(

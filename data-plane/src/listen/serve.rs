@@ -1,8 +1,8 @@
 //! The loop of one worker: accept, tell HTTP/1.1 from HTTP/2, serve, drain.
 //!
-//! Bounds what a caller can hold, whether it sends a request or not: connections, heads, buffers; `seats` judges
-//! how long and how many. The invariant: after a stop nothing new is accepted, and what is under way may end
-//! within the drain.
+//! Bounds what a caller can hold, whether it sends a request or not: connections, heads, buffers; `seats` decides
+//! how long and how many. The invariant: after a stop nothing new is accepted, and what is under way may end within
+//! the drain.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -34,21 +34,21 @@ use super::descriptors::Notices;
 
 /// How often a worker reports what it runs on.
 const TICK: Duration = Duration::from_millis(100);
-/// Every so many ticks, callers that take too long are looked for.
+/// Ticks between two checks for callers that take too long.
 const LOOK: u32 = 10;
-/// Every so many ticks, idle upstream connections are looked through.
+/// Ticks between two sweeps of idle upstream connections.
 const SWEEP: u32 = 50;
 /// How long a connection may be idle between two requests. Less would cut off callers that keep a pool.
 const IDLE: Duration = Duration::from_secs(60);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// What is kept of an answer that its caller does not read, and what is read ahead of a body.
+/// Buffer for a response that its caller does not read, and for a request body that is read ahead.
 const BUFFER_MAX: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 256;
-/// When the system has no descriptor left, trying again at once would only burn a core.
+/// When no descriptor is left, retrying at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// As [`crate::executor::LocalExec`], for the answers of one connection: each is known, so that one whose caller does not read it
-/// can be ended alone.
+/// As [`crate::executor::LocalExec`], for the responses of one connection: each is tracked, so that one that its
+/// caller does not read can be ended alone.
 #[derive(Clone, Default)]
 struct AnswerExec(Rc<RefCell<Option<Rc<Stream>>>>);
 
@@ -68,7 +68,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for AnswerExec {
     }
 }
 
-/// What bounds a worker.
+/// The limits of a worker.
 #[derive(Clone)]
 pub(crate) struct Limits {
     pub(crate) drain: Duration,
@@ -116,7 +116,7 @@ async fn tick(worker: Rc<Worker>, seats: Seats) {
     }
 }
 
-/// What takes callers in.
+/// Accepts the connections of callers.
 struct Callers {
     worker: Rc<Worker>,
     seats: Seats,
@@ -131,11 +131,11 @@ impl Callers {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.take(stream).await,
-                // The caller gave up while it was queued: nothing is wrong here.
+                // The caller gave up while it was queued: no fault of this node.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     self.notices.not_accepted(&error);
-                    // Whoever is idle gives up a descriptor, and the next try finds it.
+                    // Closing an idle connection frees a descriptor for the next try.
                     self.seats.shed();
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -163,7 +163,7 @@ impl Callers {
         let task = self.tasks.spawn_local("connection", connection);
         seat.runs_as(task.abort_handle());
         if !has_room {
-            // Who was told to leave does so now, and not after all who wait to come in.
+            // The connection that was told to close does so now, before further ones are accepted.
             yield_now().await;
         }
     }
@@ -192,8 +192,8 @@ async fn connection(
         let service = service_fn(move |request: Request<Incoming>| {
             let (worker, busy, stream) = (Rc::clone(&worker), seat.begin(), seat.stream());
             next.0.replace(Some(Rc::clone(&stream)));
-            // Boxed, here and below: while an answer goes out, or nothing is asked, nobody pays for what it took to
-            // come by it.
+            // Boxed, here and below: while a response goes out, or the connection is idle, the state of the handler
+            // takes no memory.
             Box::pin(async move {
                 let answer = pipeline::handle(worker, request, busy).await.map(Watched::new);
                 stream.answers(Arc::clone(answer.body().asked()));

@@ -6,18 +6,18 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A storm of reconnecting callers overflows a short queue without a word.
+/// A storm of reconnecting callers silently overflows a short queue.
 const BACKLOG: i32 = 4096;
 
-/// An address that cannot be listened on.
+/// An address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("listen on {address} ({flag})")]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// The flag that says another.
+    /// The flag that sets it.
     pub flag: &'static str,
-    /// What the system says.
+    /// The error of the operating system.
     #[source]
     pub source: io::Error,
 }

@@ -17,11 +17,11 @@ use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 use super::query;
 use super::resolve::Resolved;
 
-/// A request of somebody who may call the proxy.
+/// A request whose caller may call the proxy.
 pub(crate) struct Authenticated<'s> {
     pub(super) proxy: &'s CompiledProxy,
     pub(super) caller: CredentialId,
-    /// This node cannot run the caller's credential: it is known whose it is, and that is all.
+    /// This node cannot run the caller's credential: its owner is known, nothing else.
     pub(super) is_refused: bool,
     pub(super) path: Box<str>,
 }
@@ -44,8 +44,8 @@ pub(super) fn authenticate<'s>(
     Ok(Authenticated { proxy, caller: caller.credential, is_refused, path: resolved.path })
 }
 
-/// Whose credential is presented of those that this node cannot run, as far as a hash can tell: passwords and
-/// tokens that have to be verified are nobody's here.
+/// The owner of a presented credential that this node cannot run, as far as a hash identifies it: passwords and
+/// tokens that need verification identify nobody.
 fn refused<'s>(parts: &Parts, snapshot: &'s Snapshot) -> Option<&'s CompiledCaller> {
     if !snapshot.refuses_callers() {
         return None;
@@ -74,7 +74,7 @@ fn shown<'s>(snapshot: &'s Snapshot, header: &HeaderName, text: &[u8]) -> Option
 fn presented(parts: &Parts) -> Option<KeyHash> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     if let Some(value) = values.next() {
-        // Two of them are two claims; which one counts must not depend on who reads.
+        // Two headers are two claims; which one counts must not depend on the reader.
         return values.next().is_none().then(|| key(value.as_bytes())).flatten();
     }
     key(&query::credential(parts.uri.query()?)?)

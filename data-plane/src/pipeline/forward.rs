@@ -38,7 +38,7 @@ pub(super) async fn forward(
     draft.upstream_took(asked_at.elapsed());
     let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
     draft.upstream_answered(response.status());
-    // We never ask for another protocol, so whoever switches to one is not to be followed.
+    // We never ask for another protocol, so a switch is refused.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Upstream(SendError::Switched));
     }
@@ -54,8 +54,8 @@ pub(super) async fn forward(
     Ok(Forwarded { response, lease })
 }
 
-/// Removes a length that is not the body's own: one that came beside chunks, or twice, would make two readers
-/// see two messages. The body that goes on has its length anew.
+/// Removes a content length that does not belong to the body: a second one, or one beside chunks, would let two
+/// readers see two messages. The forwarded body gets its own.
 fn unframe(headers: &mut HeaderMap, body: &Incoming) {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let is_one = lengths.next().is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit))

@@ -1,4 +1,4 @@
-//! The caller's credential out, the upstream's in, and everything that concerns one hop only removed.
+//! Removes the caller's credential and hop-by-hop headers, and adds the upstream's secret.
 //!
 //! Sends nothing. The invariant: what leaves here holds no header that names the caller's credential, and
 //! the secret stands in one header, in a request to an origin that it was sealed for.
@@ -84,7 +84,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Whether a body is coded for one hop by more than chunks. Whoever reads it behind us would not know.
+/// Whether a body has a hop-by-hop coding other than chunked. The next reader would not know.
 pub(super) fn is_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let plain = |coding: &HeaderValue| {
@@ -94,7 +94,7 @@ pub(super) fn is_coded(headers: &HeaderMap) -> bool {
     codings.next().is_some_and(|coding| !plain(coding)) || codings.next().is_some()
 }
 
-/// Removes what is between two neighbours only, and what `Connection` says is.
+/// Removes hop-by-hop headers, and those that `Connection` names.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -105,8 +105,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            // The length of the body is not a neighbour's to take away: without it a body ends where
-            // another reader thinks that the next request starts.
+            // `Connection` must not remove the content length: without it, another reader could see the next
+            // request inside this body.
             .filter(|name| name != header::CONTENT_LENGTH)
             .collect();
         for name in named {
@@ -127,9 +127,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes headers that only we may set.
+/// Removes headers that only this node may set.
 pub(super) fn strip_ours(headers: &mut HeaderMap) {
-    // Nearly no request has one, so nothing is collected until one is seen.
+    // Few requests have one, so nothing is collected until one is seen.
     while let Some(name) = headers.keys().find(|name| name.as_str().starts_with(OURS)).cloned() {
         headers.remove(name);
     }

@@ -33,7 +33,7 @@ pub(super) fn without_credential(query: &str) -> Option<Cow<'_, str>> {
 
 fn is_credential(pair: &str) -> bool {
     let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-    // No escape makes a text shorter than what it stands for.
+    // An escape is never shorter than the text that it stands for.
     if name.len() < NAME.len() {
         return false;
     }
@@ -43,7 +43,7 @@ fn is_credential(pair: &str) -> bool {
     name.eq_ignore_ascii_case(NAME)
 }
 
-/// Form decoding: `%XX` and `+`. What is no escape stays as it is.
+/// Form decoding: `%XX` and `+`. Everything else stays as it is.
 fn decode(text: &str) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();

@@ -1,7 +1,7 @@
 //! From a path to a proxy.
 //!
-//! Does not tell whether there is one: an unknown proxy goes on to `authenticate`, so that it is refused
-//! after the same work and in the same words as a bad credential.
+//! Does not reveal whether the proxy exists: an unknown one goes on to `authenticate`, and is refused after the
+//! same work and in the same words as a bad credential.
 
 use http::header::HOST;
 use http::request::Parts;
@@ -11,12 +11,12 @@ use rr_contract::model::path;
 use crate::reply::Denial;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
-/// Of one request. On HTTP/1.1 the library counts, on HTTP/2 we do.
+/// Maximum of one request. hyper counts on HTTP/1.1, this file on HTTP/2.
 pub(crate) const HEADERS_MAX: usize = 128;
-/// Where everything that is forwarded lives.
+/// Prefix of all forwarded paths.
 const PREFIX: &str = "/api/";
 
-/// A request whose path was read once and for all.
+/// A request with its normalised path.
 pub(crate) struct Resolved<'s> {
     pub(super) proxy: Option<&'s CompiledProxy>,
     /// Normalised, behind `/api/{proxy}`, starting with a slash.
@@ -42,12 +42,12 @@ pub(super) fn resolve<'s>(snapshot: &'s Snapshot, parts: &Parts) -> Result<Resol
     Ok(Resolved { proxy: snapshot.proxy(address), path: path.into() })
 }
 
-/// Whether the host is named as its protocol wants it. Who stands in front of us may have gone by another one.
+/// Whether exactly one host is named. A proxy in front of this node may have routed by another one.
 fn names_one_host(parts: &Parts) -> bool {
     let named = parts.headers.get_all(HOST).iter().count();
     match parts.version {
         Version::HTTP_11 => named == 1,
-        // There it stands in the target, and another one beside it is another claim.
+        // HTTP/2 names the host in the request target; a different `Host` header beside it is a second claim.
         Version::HTTP_2 => {
             parts.uri.authority().is_none_or(|authority| {
                 parts.headers.get(HOST).is_none_or(|host| host.as_bytes() == authority.as_str().as_bytes())

@@ -1,4 +1,4 @@
-//! The end of a request: its body has gone out, or will not, and the record says which.
+//! The end of a request: streams the response body and writes the record.
 //!
 //! Never waits: a record that finds no room is counted and dropped. The invariant: each request leaves
 //! exactly one record or one count, whichever way its future or its body ends, because both happen in `drop`.
@@ -26,7 +26,7 @@ use super::admit::Admitted;
 use super::authenticate::Authenticated;
 use super::resolve::Resolved;
 
-/// How much of a path goes into a record.
+/// Bytes of a path that go into a record.
 const PATH_MAX: usize = 1024;
 
 /// A record in the making.
@@ -35,7 +35,7 @@ pub(crate) struct Draft {
     busy: Busy,
     started: Instant,
     request_bytes: Rc<Cell<u64>>,
-    /// `None` only once it was handed over.
+    /// `None` once it was handed over.
     record: Option<RawRecord>,
 }
 
@@ -158,7 +158,7 @@ impl Drop for Draft {
     }
 }
 
-/// What goes out to the caller.
+/// The response body for the caller.
 pub(crate) struct ReplyBody {
     inner: Inner,
     /// `None`: not a proxied request.
@@ -170,7 +170,7 @@ enum Inner {
     Own(Option<Bytes>),
 }
 
-/// Why a body ended before its end.
+/// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("upstream broke off its response")]
@@ -179,11 +179,11 @@ pub(crate) enum BodyError {
     Silent,
 }
 
-/// How long the upstream has been waited for in the middle of a body.
+/// Timer for an upstream that sends nothing in the middle of a body.
 struct Silence {
     limit: Duration,
     since: Option<Instant>,
-    /// Made where there is something to wait for, and then kept.
+    /// Created at the first wait, and then reused.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -196,7 +196,7 @@ impl Silence {
         self.since = None;
     }
 
-    /// Whether it has lasted too long. Wakes the task when that may be so.
+    /// Whether it has lasted too long. Wakes the task at the deadline.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let end = *self.since.get_or_insert_with(Instant::now) + self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
@@ -204,7 +204,7 @@ impl Silence {
             if timer.deadline() >= end {
                 return true;
             }
-            // It was set for a silence that was broken since.
+            // It was set for an earlier silence.
             timer.as_mut().reset(end);
         }
         false
@@ -221,14 +221,14 @@ impl ReplyBody {
     }
 
     pub(super) fn own(body: Bytes, mut draft: Draft) -> Self {
-        // The server never asks for the body of an answer to HEAD.
+        // The server never polls the body of a response to HEAD.
         if draft.record().method == Method::HEAD {
             draft.delivered();
         }
         Self { inner: Inner::Own(Some(body)), draft: Some(draft) }
     }
 
-    /// Something about this node, of which no record is kept.
+    /// A response about this node, without a record.
     pub(super) fn unrecorded(body: Bytes) -> Self {
         Self { inner: Inner::Own(Some(body)), draft: None }
     }

@@ -1,6 +1,6 @@
-//! One request, as the worker notes it: ids and numbers, so that noting costs next to nothing.
+//! One request as the worker records it: ids and numbers, so that recording is cheap.
 //!
-//! Texts are made on the spool's thread. There is no field that a query, a header or a body would fit in.
+//! Texts are formatted on the spool's thread. There is no field that a query, a header or a body would fit in.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ pub(crate) struct RawRecord {
     pub(crate) upstream: Option<CredentialId>,
     pub(crate) method: Method,
     pub(crate) path: Box<str>,
-    /// `None`: the caller was gone before there was an answer.
+    /// `None`: the caller disconnected before the response.
     pub(crate) status: Option<StatusCode>,
     pub(crate) upstream_status: Option<StatusCode>,
     pub(crate) code: Option<Code>,

@@ -1,7 +1,7 @@
-//! Where a worker leaves its records: bounded, and never waited for.
+//! A bounded queue of records from a worker to the spool; the worker never waits.
 //!
-//! Full means that the spool's thread is behind; then a record is dropped and counted, and the request that
-//! it is about never notices.
+//! When it is full, the spool's thread is behind; then records are dropped and counted, and requests are not
+//! affected.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::counters::Counters;
 
 use super::RawRecord;
 
-/// About four seconds of the spool's thread being stuck, at 1,000 requests a second a worker. Memory is
-/// taken as it fills.
+/// About four seconds without the spool's thread, at 1,000 requests a second for each worker. Memory is taken as it
+/// fills.
 const CAPACITY: usize = 4096;
 
-/// The worker's end.
+/// The sending end.
 pub(crate) struct Ring {
     sender: Sender<RawRecord>,
     counters: Arc<Counters>,
 }
 
-/// Makes a ring for a worker whose losses `counters` count.
+/// Creates a ring whose losses `counters` counts.
 pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<RawRecord>) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     (Ring { sender, counters }, receiver)

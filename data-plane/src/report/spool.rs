@@ -42,25 +42,25 @@ use self::store::{Sizes, Store};
 
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
 const SYNC_EVERY: Duration = Duration::from_millis(100);
-/// How exactly the start of a gap is known after a kill.
+/// Precision of the start of a gap after a kill.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const BATCH_RECORDS: usize = 512;
 const STACK: usize = 256 * 1024;
-/// How much of records is kept in memory where the disk takes none.
+/// Bytes of records kept in memory when the disk takes none.
 const VOLATILE_QUOTA: u64 = 8 * 1024 * 1024;
 
 /// A spool that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("open the record spool in {folder}", folder = folder.display())]
 pub struct SpoolError {
-    /// Where.
+    /// The folder of the spool.
     pub folder: PathBuf,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
-/// Whether a disk has no room, or takes nothing at all: what a node goes on without.
+/// Whether the disk is full or read-only: a node continues without it.
 fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -79,14 +79,14 @@ pub(super) struct State {
     pub(super) id: [u8; 16],
     pub(super) segments: std::collections::VecDeque<segment::Segment>,
     pub(super) acked: u64,
-    /// How many records that were.
+    /// The number of records up to there.
     pub(super) acked_total: u64,
-    /// The newest batches that were read to be sent, each with the number of records up to it.
+    /// The newest batches read for upload, each with the number of records up to it.
     pub(super) sent: std::collections::VecDeque<(u64, u64)>,
-    /// Numbers up to here are in use elsewhere, whoever gave them out.
+    /// Numbers up to here are in use at the control plane.
     pub(super) skip: u64,
     dropped: u64,
-    /// Places where what was written could not be read back.
+    /// Damaged parts found.
     damaged: u64,
     /// The batch with this number could not be read.
     doubted: Option<u64>,
@@ -118,7 +118,7 @@ pub(crate) struct Spool {
     thread: JoinHandle<()>,
 }
 
-/// What others may do with the spool.
+/// The handle to the spool for its users.
 #[derive(Clone)]
 pub(crate) struct SpoolHandle {
     pub(super) shared: Arc<Shared>,
@@ -142,7 +142,7 @@ impl Spool {
             Err(error) if is_full(&error) => {
                 let folder = folder.display();
                 warn!(%error, %folder, "the record spool cannot be written; keeping records in memory only until the next start");
-                // What is on disk stays there, under its own name, for a start that finds room.
+                // The files on disk stay there for a start that finds room.
                 seams.disk = Arc::new(Volatile::default());
                 open(quota.min(VOLATILE_QUOTA), seams.clone())
             }
@@ -169,9 +169,9 @@ impl Spool {
         Ok((Self { stop, thread }, handle))
     }
 
-    /// Writes what the rings still hold, and ends. Blocks for that long.
+    /// Writes what the rings still hold, and ends. Blocks until then.
     pub(crate) fn close(self) {
-        // The thread may have ended by itself; then there is nobody to tell.
+        // The thread may have ended by itself; then no receiver is left.
         self.stop.try_send(()).ok();
         if self.thread.join().is_err() {
             warn!("spool's thread panicked");
@@ -180,7 +180,7 @@ impl Spool {
 }
 
 impl SpoolHandle {
-    /// Bytes that wait.
+    /// Bytes waiting for upload.
     pub(crate) fn bytes(&self) -> u64 {
         let state = self.shared.state();
         let waiting = state.segments.iter().filter(|segment| segment.last > state.acked);
@@ -192,7 +192,7 @@ impl SpoolHandle {
         self.shared.state().dropped
     }
 
-    /// Places where the spool turned out damaged since the start.
+    /// Damaged parts found since the start.
     pub(crate) fn damaged(&self) -> u64 {
         self.shared.state().damaged
     }
@@ -220,8 +220,8 @@ impl SpoolHandle {
         frame::write(&self.key, &self.id(), place, batch, &*self.seams.entropy)
     }
 
-    /// All up to `through` is stored elsewhere. `false`: it says so of numbers that were never given out, so
-    /// it is not of this spool that it speaks; nothing is acknowledged, and what waits gets higher numbers.
+    /// Acknowledges everything up to `through`. `false`: these numbers were never given out, so the acknowledgement
+    /// is for another spool; nothing is acknowledged, and waiting batches get higher numbers.
     pub(super) fn acknowledge(&self, through: u64) -> bool {
         let mut state = self.shared.state();
         let last = state.segments.back().map_or(0, |segment| segment.last);
@@ -236,7 +236,7 @@ impl SpoolHandle {
         true
     }
 
-    /// Has the file looked at that holds batch `number`: it could not be read.
+    /// Requests a check of the file that holds batch `number`: it could not be read.
     pub(super) fn doubt(&self, number: u64) {
         self.shared.state().doubted = Some(number);
     }
@@ -322,7 +322,7 @@ impl Writer {
             self.pending.extend(batch.dropped);
             if lost > 0 {
                 self.store.count_dropped(lost);
-                // One count for as long as the disk refuses, however many batches that is.
+                // One count for as long as the disk refuses, for any number of batches.
                 match self.pending.iter_mut().find(|dropped| dropped.reason == "spool-full") {
                     Some(dropped) => {
                         dropped.records += lost;

@@ -1,7 +1,7 @@
-//! A caller's socket: what is read and what is not taken is told to its seat.
+//! A caller's socket: reports to its seat what is read, and what the caller does not take.
 //!
-//! Parses nothing. The invariant: between two requests no more is read at once than a head commonly is, so that
-//! what comes ahead of its time is bounded.
+//! Parses nothing. The invariant: between two requests no more is read at once than the usual size of a head, so
+//! that early bytes are bounded.
 
 use std::io;
 use std::pin::Pin;
@@ -89,7 +89,7 @@ impl AsyncWrite for CallerSocket {
 
 impl Drop for CallerSocket {
     fn drop(&mut self) {
-        // Or the kernel would go on offering what the caller does not take, for minutes and in its own memory.
+        // Otherwise the kernel would keep the unread bytes for minutes, in its own memory.
         if !self.socket.is_waiting() {
             return;
         }

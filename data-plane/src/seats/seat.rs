@@ -1,6 +1,6 @@
-//! One connection as its seat sees it: what is under way on it, what it holds, and what its caller leaves unread.
+//! The state of one caller connection: requests in progress, buffered bytes, unread responses.
 //!
-//! Knows of no other connection; who of many has to leave is `seats`' to say.
+//! Knows of no other connection; `seats` decides which one is closed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -24,29 +24,29 @@ pub(crate) struct Seat {
     /// Requests under way.
     pub(super) busy: Cell<u32>,
     pub(super) has_asked: Cell<bool>,
-    /// When it came to rest.
+    /// When it became idle.
     pub(super) rested: Cell<u64>,
-    /// Bytes that came while no request was under way.
+    /// Bytes received while no request was in progress.
     pub(super) head: Cell<usize>,
     pub(super) head_since: Cell<Option<Instant>>,
-    /// Since when its caller takes nothing of what is written.
+    /// Since when its caller takes nothing of the written bytes.
     pub(super) stuck_since: Cell<Option<Instant>>,
     pub(super) streams: RefCell<Vec<Weak<Stream>>>,
     pub(super) task: RefCell<Option<AbortHandle>>,
     pub(super) leaves: Cell<bool>,
 }
 
-/// One answer on an HTTP/2 connection.
+/// One response on an HTTP/2 connection.
 pub(crate) struct Stream {
     pub(super) table: Rc<Table>,
     pub(super) asked: RefCell<Option<Arc<Asked>>>,
     pub(super) task: RefCell<Option<AbortHandle>>,
 }
 
-/// A connection's hold on its seat; gives it back when dropped.
+/// A connection's right to its seat; gives the seat back when dropped.
 pub(crate) struct SeatPermit(pub(super) Rc<Seat>);
 
-/// Says that a request is under way, for as long as there is one.
+/// Marks a request as in progress until it is dropped.
 pub(crate) struct Busy(Rc<Seat>);
 
 impl Seat {
@@ -72,7 +72,7 @@ impl Seat {
         self.busy.get() == 0 && self.stuck_since.get().is_none() && !self.leaves.get()
     }
 
-    /// Whether its caller has taken nothing for a while of any answer that is on its way to him.
+    /// Whether its caller has taken nothing of any of its responses for a while.
     pub(super) fn is_deaf(&self, now: Instant) -> bool {
         if self.leaves.get() {
             return false;
@@ -82,7 +82,7 @@ impl Seat {
         if self.stuck_since.get().is_some_and(is_long) {
             return true;
         }
-        // Of several answers one that is read, or has not come, is enough.
+        // Of several responses, one that is read or has not begun is enough.
         let streams = self.streams.borrow();
         let mut open = streams.iter().filter_map(Weak::upgrade).peekable();
         open.peek().is_some() && open.all(|stream| stream.unasked().is_some_and(is_long))
@@ -91,15 +91,15 @@ impl Seat {
     pub(super) fn is_late(&self, now: Instant, limit: Duration) -> bool {
         let since = match (self.busy.get(), self.has_asked.get()) {
             (0, false) => Some(self.opened),
-            // The head of an HTTP/2 stream is waited for by the connection's pings, which cannot be answered
-            // in the middle of one.
+            // On HTTP/2 the connection's pings bound the wait for a head: they cannot be answered in the middle of
+            // one.
             (0, true) if !self.is_http2.get() => self.head_since.get(),
             _ => None,
         };
         since.is_some_and(|since| now - since >= limit)
     }
 
-    /// Notes what was read. Outside of a request that is a head, or a piece of one.
+    /// Notes bytes that were read. Outside of a request they are a head, or a part of one.
     pub(crate) fn read(&self, bytes: usize) {
         if bytes == 0 || self.busy.get() > 0 {
             return;
@@ -119,7 +119,7 @@ impl Seat {
         self.busy.get() > 0
     }
 
-    /// Notes whether the caller takes what is written.
+    /// Notes whether the caller takes the written bytes.
     pub(crate) fn waits(&self, waits: bool) {
         if !waits {
             self.stuck_since.set(None);
@@ -128,7 +128,7 @@ impl Seat {
         }
     }
 
-    /// Notes that the connection ended because its caller took nothing of what was written.
+    /// Notes that the connection ended because its caller took nothing of the written bytes.
     pub(crate) fn gave_up(&self) {
         if !self.leaves.get() {
             self.table.counters.cut(Cut::Stalled);
@@ -139,12 +139,12 @@ impl Seat {
         self.is_http2.set(true);
     }
 
-    /// Which task ends with it.
+    /// Sets the task that is aborted with it.
     pub(crate) fn runs_as(&self, task: AbortHandle) {
         self.task.replace(Some(task));
     }
 
-    /// Says that a request is under way.
+    /// Marks a request as in progress.
     pub(crate) fn begin(self: &Rc<Self>) -> Busy {
         self.has_asked.set(true);
         self.forget(usize::MAX);
@@ -153,7 +153,7 @@ impl Seat {
         Busy(Rc::clone(self))
     }
 
-    /// An answer that has the connection's task start another one.
+    /// Registers a response, which the connection's task runs as a task of its own.
     pub(crate) fn stream(&self) -> Rc<Stream> {
         let open = self.table.streams.get() + 1;
         self.table.streams.set(open);
@@ -170,7 +170,7 @@ impl Seat {
         stream
     }
 
-    /// Counts less of a head, as far as there is any.
+    /// Reduces the count of head bytes.
     pub(super) fn forget(&self, bytes: usize) {
         let less = bytes.min(self.head.get());
         self.head.set(self.head.get() - less);
@@ -181,7 +181,7 @@ impl Seat {
         if self.leaves.replace(true) {
             return;
         }
-        // What it holds is as good as free: whoever comes next must not have another one leave for it.
+        // Its seat counts as free: the next connection must not close another one for it.
         self.forget(usize::MAX);
         self.table.leaving.set(self.table.leaving.get() + 1);
         self.table.counters.cut(why);
@@ -192,7 +192,7 @@ impl Seat {
 }
 
 impl Stream {
-    /// Since when nobody asks for more of the answer.
+    /// Since when nobody has asked for more of the response.
     pub(super) fn unasked(&self) -> Option<Instant> {
         self.asked.borrow().as_ref()?.since()
     }
@@ -219,7 +219,7 @@ impl Drop for SeatPermit {
         if seat.leaves.get() {
             seat.table.leaving.set(seat.table.leaving.get() - 1);
         } else {
-            // What is still read meanwhile counts for nothing.
+            // Bytes that are still read meanwhile are not counted.
             seat.leaves.set(true);
         }
         seat.table.seats.borrow_mut().remove(&seat.id);

@@ -83,7 +83,7 @@ pub(crate) struct CompiledTarget {
     pub(crate) response_timeout: Duration,
 }
 
-/// A base URL that the HTTP library cannot send to.
+/// A base URL whose host cannot be sent in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("host of the base URL cannot be sent in a Host header")]
 pub(crate) struct Unsendable;

@@ -26,7 +26,7 @@ impl Vault {
     }
 }
 
-/// What we present to an upstream.
+/// The credential that is presented to an upstream.
 pub(crate) struct UpstreamCredential {
     not_after: Option<SystemTime>,
     kind: Kind,

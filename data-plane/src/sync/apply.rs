@@ -1,11 +1,10 @@
-//! What the node does with a transaction: check, judge, write down, swap, answer.
+//! Applies a transaction: check, judge, write down, swap, answer.
 //!
-//! Bad configuration never takes a region down. A transaction that came broken, starts from elsewhere or ends
-//! in another digest changes nothing; a resource that cannot be taken is refused by name and the rest runs.
-//! Written down before it is activated, so that a crash between the two restarts into what the fleet believes;
-//! if the disk refuses, it is activated all the same and the answer says so. Another audit head for the
-//! revision at which the node stands is not taken: it is the proof that history was rewritten. Runs on the
-//! control thread.
+//! Bad configuration never takes a region down. A transaction that came broken, starts from elsewhere or ends in
+//! another digest changes nothing; a resource that cannot be taken is refused by name and the rest runs. Written
+//! down before it is activated, so that a crash between the two restarts into what the fleet believes; if the disk
+//! refuses, it is activated all the same and the verdict says so. A different audit head for the node's own
+//! revision is refused: it proves that history was rewritten. Runs on the control thread.
 
 mod check;
 mod disk;
@@ -103,29 +102,29 @@ impl Applier {
         }
     }
 
-    /// Has proof of life depend on `vitals`, and take `prove_for` where a commit does not say.
+    /// Sets `vitals` for the proof of life, and `prove_for` where a commit names no time.
     pub(crate) fn proving(mut self, vitals: Vitals, prove_for: Duration) -> Self {
         self.prover.listen_to(vitals, prove_for);
         self
     }
 
-    /// The newest place to which a crash leads back.
+    /// The newest position to which a crash leads back.
     pub(crate) fn proven(&self) -> Option<Position> {
         let proven = self.scribe.view().proven?;
         Some(self.running.filter(|running| running.is_same_content(&proven)).unwrap_or(proven))
     }
 
-    /// What was gone back on, if nothing newer has been proven since.
+    /// The configuration that was given up after crashes, if nothing newer has been proven since.
     pub(crate) fn crash(&self) -> Option<fleet::CrashReport> {
         self.scribe.view().crash.clone()
     }
 
-    /// Whether the node came up at an older place than it once stood at, because of its disk.
+    /// Whether the node started at an older position than it had before, because of its disk.
     pub(crate) fn is_set_back(&self) -> bool {
         self.scribe.view().is_set_back
     }
 
-    /// Whether the disk has not come to an end yet with what it was to write.
+    /// Whether a write to the disk is overdue.
     pub(crate) fn is_disk_stalled(&self) -> bool {
         self.scribe.is_stalled()
     }
@@ -226,7 +225,7 @@ impl Applier {
         Ok(())
     }
 
-    /// What a later place took away is no longer kept in mind there.
+    /// What a later position took away is no longer kept in mind there.
     fn reach(&mut self, position: Position) {
         if self.inventory.restrained() == 0 {
             return;
@@ -244,8 +243,8 @@ impl Applier {
         generation
     }
 
-    /// Takes from what runs what was taken away at a place that this node is not brought to. Returns whether something
-    /// else runs now.
+    /// Takes from what runs what was taken away at a position that this node is not brought to. Returns whether
+    /// something else runs now.
     pub(crate) async fn restrain(&mut self, message: &fleet::Restrain) -> Result<bool, Fault> {
         let until = message.until.as_ref().and_then(|until| Position::try_from(until).ok());
         let until = until.ok_or_else(|| {
@@ -255,7 +254,7 @@ impl Applier {
         if (until.lineage, until.region) != (running.lineage, running.region)
             || until.revision < running.revision
         {
-            // About a place where this node does not stand, or no longer.
+            // About a position where this node does not stand, or no longer.
             return Ok(false);
         }
         let later = restraints(message)?;

@@ -1,4 +1,4 @@
-//! Answers what the control plane asks to find out where this node's view is another than its own.
+//! Answers the control plane's queries about where this node's view differs from its own.
 //!
 //! Changes nothing. A view of any size is gone through in slices, so that the control thread does not stand still
 //! meanwhile; nothing else changes the view while an answer is made.
@@ -13,7 +13,7 @@ use super::transaction::Offered;
 
 /// How many resources are looked at in one go: less than a millisecond.
 const SLICE: usize = 1_000;
-/// How much of a list goes into one report: whoever reads it keeps room for the largest that it has met.
+/// Bytes of a list in one report: the receiver keeps a buffer for the largest one.
 const REPORT_MAX: usize = 32 * 1024;
 
 /// Answers with one or more reports.
@@ -38,7 +38,7 @@ pub(super) async fn answer<'a, E>(
     }
     let mut is_asked_for = vec![false; 1 << log2];
     for named in &query.list {
-        // One that there is not holds nothing.
+        // A bucket that does not exist is empty.
         if let Some(asked) = is_asked_for.get_mut(*named as usize) {
             *asked = true;
         }

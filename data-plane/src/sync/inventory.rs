@@ -1,11 +1,10 @@
-//! What this node was sent, what of it runs, and why the rest does not.
+//! The resources that this node was sent, which of them run, and why the others do not.
 //!
 //! Two views are kept apart. *Wanted* is what was sent, and the digest is of that alone. *Running* is what
-//! compiled: a refused target or proxy keeps its previous version, an upstream credential too; a refused
-//! caller credential is accepted no longer; rules, filters and meters, which this build cannot run, close
-//! the proxies that they would bear on. Absence deletes only in a snapshot. Of one resource that panics or is
-//! too much to compile, no other hears.
-//! Does no I/O, and is not seen by requests: they see the [`Snapshot`] that it writes.
+//! compiled: a refused target or proxy keeps its previous version, an upstream credential too; a refused caller
+//! credential is accepted no longer; rules, filters and meters, which this build cannot run, close the proxies that
+//! they would bear on. Absence deletes only in a snapshot. A resource that panics or exceeds a limit affects no
+//! other. Does no I/O, and is not seen by requests: they see the [`Snapshot`] that it writes.
 
 mod held;
 mod index;
@@ -46,7 +45,7 @@ pub(crate) use self::recall::{Image, Load, Parser};
 pub(crate) use self::restraints::Later;
 pub(crate) use self::revocations::Revocations;
 
-/// With so many changes at once, seals are opened when they are used and not when they come.
+/// From this many changes on, secrets are decrypted when they are used and not when they come.
 const UNSEALED_MAX: usize = 1_000;
 
 pub(crate) struct Inventory {
@@ -71,12 +70,12 @@ pub(crate) struct Foretold {
     pub(crate) removals: u64,
 }
 
-/// Proxies that have to be settled, with what parsing came to where that was done ahead.
+/// Proxies that have to be settled, with the result of parsing where that was done ahead.
 type Concerned = HashMap<Key, Option<Parsed>>;
 
-/// What became of something that was sent.
+/// The result of an upsert.
 struct Upserted {
-    /// The proxies that name it have to hear.
+    /// The proxies that use it have to be settled.
     is_heard: bool,
     is_refused: bool,
 }
@@ -85,7 +84,7 @@ struct Upserted {
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
     pub(crate) mode: Mode,
-    /// Set where another history goes on here: which revoked caller credentials it brings back by name.
+    /// Set for an adopted history: the revoked caller credentials that it restores by name.
     pub(crate) adopted: Option<&'a HashSet<CredentialId>>,
 }
 
@@ -147,8 +146,7 @@ impl Inventory {
         self.take(Terms { mode, adopted: None }, foretold, changes, snapshot);
     }
 
-    /// Takes in changes of which it was foretold what they lead to. Returns what of all that had to be judged
-    /// for them is refused now.
+    /// Takes in changes with their foretold result. Returns the keys that are refused now.
     pub(crate) fn take(
         &mut self,
         terms: Terms<'_>,
@@ -218,7 +216,7 @@ impl Inventory {
         refused
     }
 
-    /// What is here, revoked, and named to come back, although it need not be sent for that.
+    /// Revoked credentials that are held and restored by name; they need not be sent again.
     fn named(&self, terms: Terms<'_>) -> Vec<(Key, Offered)> {
         let Some(revived) = terms.adopted.filter(|revived| !revived.is_empty()) else { return Vec::new() };
         let named = self.refused.iter().filter_map(|key| {
@@ -274,7 +272,7 @@ impl Inventory {
                 (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
-        // By which keys a caller is known, no proxy needs to hear.
+        // Proxies do not depend on the keys of a caller.
         let is_bare = |running: Option<&Running>| match running {
             None => matches!(key.id, ResourceId::Credential(_)),
             Some(running) => matches!(running.part, Part::Caller(_)),
@@ -288,7 +286,7 @@ impl Inventory {
         Upserted { is_heard, is_refused }
     }
 
-    /// Puts an entry in the place of the one before, which was taken out.
+    /// Inserts a resource in place of its earlier version, which was taken out.
     fn put(
         &mut self,
         key: Key,
@@ -321,7 +319,7 @@ impl Inventory {
         }
     }
 
-    /// Refuses what a later place takes away, and a caller credential that this node has seen revoked.
+    /// Refuses what a later position takes away, and a caller credential that this node has seen revoked.
     fn revoked(&mut self, key: &Key, offered: &Offered, terms: Terms<'_>) -> Option<Reason> {
         if let Some(reason) = self.restraints.bites(key, &offered.hash) {
             return Some(reason);
@@ -343,7 +341,7 @@ impl Inventory {
         })
     }
 
-    /// Returns whether it was there.
+    /// Returns whether it existed.
     fn remove(&mut self, key: &Key, snapshot: &mut Snapshot) -> bool {
         let Some(entry) = self.entries.remove(key) else { return false };
         self.refused.remove(key);
@@ -365,7 +363,7 @@ impl Inventory {
         true
     }
 
-    /// Has the index say that `user` uses these, in the place of those of before.
+    /// Records in the index that `user` uses these keys instead of the earlier ones.
     fn point(&mut self, user: Number, before: &[Number], after: &[Key]) -> Box<[Number]> {
         let after: Box<[Number]> = after.iter().map(|key| self.index.number(*key)).collect();
         self.index.point(user, before, &after);
@@ -380,7 +378,7 @@ impl Inventory {
 /// What a rule, filter or meter bears on; `None` for everything else.
 fn policy_refs(key: &Key, offered: &Offered) -> Option<Vec<Key>> {
     matches!(key.id, ResourceId::Rule(_) | ResourceId::Filter(_) | ResourceId::Meter(_)).then(|| {
-        // One whose parent cannot be read might bear on anything of its organization.
+        // If its parent cannot be read, it might concern anything of its organization.
         vec![judge::parent(key, offered).unwrap_or(Key::org(key.org))]
     })
 }

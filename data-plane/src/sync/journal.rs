@@ -1,11 +1,12 @@
-//! Last-known-good on disk: what lets a node that has ever worked work again without the control plane.
+//! Last-known-good on disk: with it, a node that has ever worked works again without the control plane.
 //!
-//! One file holds the whole state as its first transaction and grows by a transaction at a time, each ended
-//! by a commit that carries the position, audit head included; a mark is a transaction without changes. Frames are sealed and chained, so a file can be cut, but not mended
-//! together from others. Once what was appended outweighs what it starts from, a new file is written beside it
-//! and the one before is kept; the first is soon written twice. A proof says of a boundary, in this file or in an
-//! older one, that the node has lived on it; its file is never pruned before there is a newer proof.
-//! The invariant: what is read back is a state that was committed, or none.
+//! One file holds the whole state as its first transaction and grows by a transaction at a time, each ended by a
+//! commit that carries the position, audit head included; a mark is a transaction without changes. Frames are
+//! sealed and chained, so a file can be truncated, but not spliced from others. Once what was appended outweighs
+//! what it starts from, a new file is written beside it and the one before is kept; the first is soon written
+//! twice. A proof names a boundary, in this file or in an older one, on which the node has stayed alive; its file
+//! is never pruned before there is a newer proof. The invariant: what is read back is a state that was committed,
+//! or none.
 
 mod ahead;
 mod back;
@@ -69,7 +70,7 @@ pub(crate) struct Journal {
     /// The file of the boundary that is next to be proven.
     awaited: Option<u64>,
     counter: Counter,
-    /// Notes it if the process ends itself.
+    /// Records an abort of the process.
     mark: Option<AbortMark>,
     /// What was committed last is damaged or missing.
     set_back: bool,
@@ -120,7 +121,7 @@ impl Journal {
         }
     }
 
-    /// Whether the node came up at an older place than it once stood at, as its files tell.
+    /// Whether the node came up at an older position than it once stood at, as its files tell.
     pub(crate) fn is_set_back(&self) -> bool {
         self.set_back
     }
@@ -178,9 +179,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Says of a boundary that the node has lived on it; `file` is where it was written, if it was. Not
-    /// synced: it goes to the disk with the next transaction, and a power cut before that costs no more than
-    /// another proof.
+    /// Records that the node has stayed alive on a boundary; `file` is where it was written, if it was. Not synced:
+    /// it goes to the disk with the next transaction, and a power cut before that costs no more than another proof.
     pub(crate) fn prove(&mut self, position: &Position, file: Option<u64>) -> io::Result<()> {
         self.lived = Some(*position);
         self.forget_crash();
@@ -246,7 +246,7 @@ impl Journal {
             out.frame(Kind::Versions, &list.encode_to_vec())?;
         }
         out.frame(Kind::Revocations, &image.revocations)?;
-        // Proxies last, so that each finds what it names when it is taken in. What runs in the place of a refused
+        // Proxies last, so that each finds what it names when it is taken in. What runs in place of a refused
         // version comes before that.
         for proxies in [false, true] {
             let now = |key: &Key| matches!(key.id, ResourceId::Proxy(_)) == proxies;
@@ -344,7 +344,7 @@ impl Whole<'_> {
 
 #[cfg(test)]
 thread_local! {
-    /// The negative control: frames are bound to no place, and no digest is compared.
+    /// The negative control: frames are bound to no position, and no digest is compared.
     static CHECKS_OFF: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 

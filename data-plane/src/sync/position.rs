@@ -1,4 +1,4 @@
-//! Where a view stands, parsed from the wire.
+//! The position of a view, parsed from the wire.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use rr_contract::digest::Digest;
 use rr_contract::model::id::RegionId;
 use rr_contract::wire::fleet;
 
-/// A place in the history of a region's configuration.
+/// A position in the history of a region's configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// Which history.
@@ -19,11 +19,11 @@ pub struct Position {
     pub digest: Digest,
     /// How many resources.
     pub count: u64,
-    /// Head of the audit chain at this revision, as it was said; `None`: it was not.
+    /// Head of the audit chain at this revision; `None`: unknown.
     pub audit: Option<AuditHead>,
 }
 
-/// What all entries of the audit chain up to a revision hash to.
+/// The hash over all entries of the audit chain up to a revision.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AuditHead([u8; 32]);
 
@@ -46,32 +46,32 @@ impl fmt::Debug for AuditHead {
     }
 }
 
-/// A message that is no position.
+/// A message that is not a valid position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPosition {
-    /// Something is missing, or is none.
+    /// A field is missing or malformed.
     #[error("position is incomplete: lineage, region or digest is missing or malformed")]
     Incomplete,
-    /// Neither a head nor nothing.
+    /// The audit head has a wrong length.
     #[error("position is malformed: audit head has {0} bytes")]
     Audit(usize),
 }
 
 impl Position {
-    /// Whether both are of one history and hold the same. Revisions may differ: those in between did not
+    /// Whether both belong to one history and have the same content. Revisions may differ: those in between did not
     /// concern the region.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
         (self.lineage, self.region, self.digest, self.count)
             == (other.lineage, other.region, other.digest, other.count)
     }
 
-    /// Whether both are the same place of the same history, and that history cannot have led to both.
+    /// Whether both are the same position of the same history with different audit heads.
     pub(crate) fn contradicts(&self, other: &Self) -> bool {
         self.is_same_place(other) && self.audit.zip(other.audit).is_some_and(|(ours, theirs)| ours != theirs)
     }
 
-    /// This one, with the audit head of `before` if that is the same place and this one does not say: a head
-    /// that was once known for a revision stays the head of that revision.
+    /// This position, with the audit head of `before` where that is the same position and this one has none: the
+    /// head of a revision does not change.
     pub(crate) fn knowing(self, before: &Self) -> Self {
         let known = before.audit.filter(|_| self.is_same_place(before));
         Self { audit: self.audit.or(known), ..self }

@@ -1,15 +1,16 @@
-//! Proof of life: which configuration the process has lived on for long enough to come back to after a crash.
+//! Proof of life: on which configuration the process has stayed alive for long enough to return to it after a
+//! crash.
 //!
-//! A place counts from the moment at which every worker has run on it. It is proven once the time that its
+//! A position counts from the moment at which every worker has run on it. It is proven once the time that its
 //! commit asked for has gone by since, the process is still there, and the watchdog has nothing to say. What came
-//! in between does not set it back: a region that changes 200 times a second never stands on one place for ten
-//! seconds, and would never have anything to come back to. So what is proven there is the place that was in force
-//! ten seconds ago; nearly all of it is in force still, and what it set off would have ended the process by now. A
-//! later commit has a clock of its own. To go back to what is proven already ends every clock: what was gone
+//! in between does not set it back: a region that changes 200 times a second never stands on one position for ten
+//! seconds, and would never have anything to come back to. So what is proven there is the position that was in
+//! force ten seconds ago; nearly all of it is in force still, and what it set off would have ended the process by
+//! now. A later commit has a clock of its own. To go back to what is proven already ends every clock: what was gone
 //! back from is not to be proven behind its back.
 //!
-//! Of places that follow each other faster than an eighth of their time, only some are kept, so that the list is
-//! short and a proof is written about once in an eighth. The invariant: no place is proven earlier than its time
+//! Of positions that follow each other faster than an eighth of their time, only some are kept, so that the list is
+//! short and a proof is written about once in an eighth. The invariant: no position is proven earlier than its time
 //! after every worker ran on it.
 
 use std::collections::VecDeque;
@@ -23,18 +24,18 @@ use super::position::Position;
 
 /// Where a commit does not say.
 pub(crate) const PROVE_FOR: Duration = Duration::from_secs(10);
-/// Into so many parts the time is divided, of which one place each is kept.
+/// Number of parts of the time, of each of which one position is kept.
 const PARTS: u32 = 8;
 
-/// Says whether the watchdog has nothing to say.
+/// Whether the watchdog has no complaint.
 pub(crate) type Vitals = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// The places that are not proven yet.
+/// The positions that are not proven yet.
 pub(crate) struct Prover {
     waiting: VecDeque<Waiting>,
     vitals: Vitals,
     unless_said: Duration,
-    /// For the next place.
+    /// For the next position.
     asked: Duration,
 }
 
@@ -64,7 +65,7 @@ impl Prover {
         prover
     }
 
-    /// Asks `vitals` before anything is proven, and gives a place that does not say `unless_said` of time.
+    /// Asks `vitals` before anything is proven, and gives a position that does not say `unless_said` of time.
     pub(crate) fn listen_to(&mut self, vitals: Vitals, unless_said: Duration) {
         (self.vitals, self.unless_said) = (vitals, unless_said);
         for waiting in &mut self.waiting {
@@ -72,12 +73,12 @@ impl Prover {
         }
     }
 
-    /// What the next place asks for.
+    /// What the next position asks for.
     pub(crate) fn ask(&mut self, takes: Option<Duration>) {
         self.asked = takes.unwrap_or(self.unless_said);
     }
 
-    /// A place has come in force, though no worker may have run on it yet.
+    /// A position has come in force, though no worker may have run on it yet.
     pub(crate) fn began(
         &mut self,
         generation: u64,
@@ -99,13 +100,13 @@ impl Prover {
         self.waiting.push_back(Waiting { generation, position, file, takes, began, since: None });
     }
 
-    /// The file of the place that is next to be proven.
+    /// The file of the position that is next to be proven.
     pub(crate) fn awaited(&self) -> Option<u64> {
         self.waiting.front().and_then(|waiting| waiting.file)
     }
 
-    /// Looks which place has had its time, and where that is on disk. `serving` is the newest generation that every
-    /// worker has run on.
+    /// Looks which position has had its time, and where that is on disk. `serving` is the newest generation that
+    /// every worker has run on.
     pub(crate) fn tend(&mut self, serving: u64, now: Instant) -> Option<(Position, Option<u64>)> {
         let is_well = (self.vitals)();
         for waiting in &mut self.waiting {

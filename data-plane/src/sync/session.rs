@@ -24,19 +24,19 @@ use super::position::InvalidPosition;
 use super::transaction::CHUNK_MAX;
 
 const PROTOCOL: u32 = 1;
-/// What the control plane may say in one message: a chunk and what is around it.
+/// Maximum size of a message: a chunk and its envelope.
 const MESSAGE_MAX: usize = CHUNK_MAX + 64 * 1024;
-/// Verdicts and statuses on their way out.
+/// Capacity for outgoing verdicts and statuses.
 const OUTBOUND: usize = 16;
-/// How often it is looked at what the workers run on.
+/// How often the workers are checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// For the head of the answer. A peer may be alive and still not serve.
+/// Time for the response head. A peer may be alive and still not serve.
 const ANSWER: Duration = Duration::from_secs(15);
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 const STATUS_EVERY_MIN: Duration = Duration::from_millis(100);
-/// After a mark: soon enough for whoever looks, and not once for each change of another region.
+/// After a mark: soon, but not once for each change of another region.
 const STATUS_AFTER_MARK: Duration = Duration::from_secs(1);
-/// How long marks of another state are put up with.
+/// How long marks for another state are tolerated.
 const ASTRAY_MAX: Duration = Duration::from_secs(10);
 
 /// How a stream ended.
@@ -44,7 +44,7 @@ const ASTRAY_MAX: Duration = Duration::from_secs(10);
 pub(crate) enum Ended {
     /// The control plane asks to come back within this time.
     Goaway(Duration),
-    /// It was there, and closed the stream.
+    /// The control plane closed the stream.
     Closed,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Session<'a> {
     last_status: Instant,
     /// The revision has moved since, or history was found rewritten.
     moved: bool,
-    /// Since when the control plane marks a state that is not here.
+    /// Since when the control plane has sent marks for a state that this node does not hold.
     astray_since: Option<Instant>,
 }
 
@@ -132,7 +132,7 @@ impl<'a> Session<'a> {
         match message.message {
             Some(Heard::Welcome(welcome)) => {
                 self.welcome(&welcome);
-                // What was known of this node may be long past.
+                // The control plane's knowledge of this node may be outdated.
                 self.tell().await?;
             }
             Some(Heard::Begin(begin)) => {
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
             }
             Some(Heard::Mark(mark)) => {
                 match self.sync.applier.mark(&mark).await {
-                    // A new stream would not change what was found: the status says it.
+                    // A new stream would not change it: the status reports it.
                     Ok(()) | Err(RefusedMark::Rewritten) => {}
                     Err(RefusedMark::Elsewhere) => return self.astray().await.map(|()| None),
                     Err(RefusedMark::Invalid(invalid)) => return Err(SessionError::Mark(invalid)),
@@ -182,7 +182,7 @@ impl<'a> Session<'a> {
                     warn!(%fault, "control plane sent an unreadable message about resources to withhold")
                 }
             },
-            // A kind of message from the future was not asked for.
+            // A message kind of a later protocol version: ignored.
             None => {}
         }
         Ok(None)
@@ -199,8 +199,8 @@ impl<'a> Session<'a> {
         self.sync.note_connected();
     }
 
-    /// Says where we really stand, so that what differs is sent. A control plane that goes on to believe
-    /// otherwise does not hear us.
+    /// Reports this node's real position, so that the difference is sent. If the control plane keeps assuming
+    /// another one, the stream is broken off.
     async fn astray(&mut self) -> Result<(), SessionError> {
         match self.astray_since {
             None => {
@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Looks after workers and disk, and tells what is new or due.
+    /// Checks workers and disk, and sends a status when there is news or one is due.
     async fn look(&mut self) -> Result<(), SessionError> {
         let news = self.sync.tend().await;
         let every = if self.moved { self.status_every.min(STATUS_AFTER_MARK) } else { self.status_every };

@@ -1,8 +1,8 @@
 //! How far this machine's clock is from the control plane's.
 //!
-//! Measured when the control plane says its time. From then on, a clock that is set anew is seen beside the one that
-//! only goes forward. Without a stream, the control plane's certificate tells: one that does not hold yet, or any more,
-//! says how far the two are apart at the least. Decides nothing.
+//! Measured when the control plane sends its time. From then on, a step of the wall clock is detected with the
+//! monotonic clock. Without a stream, the control plane's certificate gives a lower bound: one that is not yet or
+//! no longer valid. Decides nothing.
 
 use std::error::Error;
 use std::io;

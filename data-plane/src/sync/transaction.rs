@@ -17,7 +17,7 @@ use super::position::Position;
 
 /// One chunk.
 pub(crate) const CHUNK_MAX: usize = 2 * 1024 * 1024;
-/// One transaction: many times the standard load, and still no way to fill the memory.
+/// One transaction: many times the standard load, but bounded memory.
 const TRANSACTION_MAX: usize = 2 * 1024 * 1024 * 1024;
 
 /// What is offered under a key: the bytes as they were sent, and what came with them.
@@ -25,7 +25,7 @@ const TRANSACTION_MAX: usize = 2 * 1024 * 1024 * 1024;
 pub(crate) struct Offered {
     pub(crate) hash: ResourceHash,
     pub(crate) revision: u64,
-    /// Shared with whoever writes it down.
+    /// Shared with the thread that writes it.
     pub(crate) payload: Arc<[u8]>,
     pub(crate) needs: Vec<String>,
 }
@@ -77,9 +77,9 @@ pub(crate) struct Transaction {
     chunks: u32,
     received: u32,
     bytes: usize,
-    /// How many removals were consented to when they were published.
+    /// How many removals were consented to at publication.
     pub(crate) intended_removals: u64,
-    /// Set where a person decided that another history goes on here: what comes back to life by name.
+    /// Set where an operator adopted another history: the credentials that it restores by name.
     pub(crate) adopted: Option<HashSet<CredentialId>>,
     pub(crate) changes: Changes,
     /// The bodies as they came, for the journal.
@@ -146,8 +146,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Whether it is written behind what is on disk. The rest starts a file of its own: a snapshot because it
-    /// replaces everything, an adopted history because what it revokes stands at the head of a file.
+    /// Whether it is appended to the file on disk. Others start a new file: a snapshot because it replaces
+    /// everything, an adopted history because its revocations are at the head of a file.
     pub(crate) fn is_appended(&self) -> bool {
         self.mode != Mode::Snapshot && self.adopted.is_none()
     }
@@ -168,7 +168,7 @@ pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault>
     for resource in body.upserts {
         let key = parse_key(resource.key.as_ref())?;
         let hash = resource_hash(&resource.payload);
-        // Left out to save bytes: the digest proves it.
+        // May be left out to save bytes: the digest proves it.
         if !resource.hash.is_empty() && hash[..] != resource.hash {
             return Err(Fault::transport(format!("hash of {key} does not match its payload")));
         }
@@ -187,7 +187,7 @@ pub(crate) fn read_body(body: &[u8], changes: &mut Changes) -> Result<(), Fault>
     Ok(())
 }
 
-/// What a message that restrains says of keys: what is published under them now, if anything is.
+/// The keys of a restrain message, with the resources now published under them, if any.
 pub(crate) fn restraints(message: &fleet::Restrain) -> Result<HashMap<Key, Option<Offered>>, Fault> {
     let mut changes = Changes::new();
     read_body(&message.body, &mut changes)?;

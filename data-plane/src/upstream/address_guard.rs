@@ -60,7 +60,7 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
     let special = match a {
         // Protocol assignments, Teredo among them (2001::/23); documentation.
         0x2001 => b < 0x0200 || b == 0x0db8,
-        // 6to4: an IPv4 address of anybody's choice is inside.
+        // 6to4: contains an arbitrary IPv4 address.
         0x2002 => true,
         // Documentation (RFC 9637).
         0x3fff => b < 0x1000,

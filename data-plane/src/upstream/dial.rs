@@ -37,15 +37,15 @@ use super::tls::{self, Trust, WorkerTls};
 
 /// Finds a dead peer under requests that wait for it.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// As many as callers may send.
+/// The same limit as for callers.
 const HEADERS_MAX: usize = 128;
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
-/// What an upload may have on its way inside the HTTP library.
+/// Buffer for an upload inside the HTTP library.
 const SEND_BUFFER: usize = 256 * 1024;
 
 type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamExec>;
 
-/// What is read of an answer before its caller takes it; also the longest head.
+/// Bytes of a response that are read ahead; also the longest head.
 const READ_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
@@ -168,7 +168,7 @@ impl Dialer {
 
     fn drive(&self, name: &'static str, connection: impl Future<Output = hyper::Result<()>> + 'static) {
         self.tasks.spawn_local(name, async move {
-            // Whoever waits for an answer on it gets the error itself; this is for an idle one.
+            // A request that waits on it gets the error itself; this is for an idle connection.
             if let Err(error) = connection.await {
                 debug!(%error, "upstream connection ended");
             }
@@ -176,8 +176,8 @@ impl Dialer {
     }
 }
 
-/// Runs what the HTTP library starts for a connection, and lets those who wait look each time, because the
-/// peer may have said that it takes more.
+/// Runs the tasks of an HTTP/2 connection, and wakes waiting requests after each poll, because the peer may have
+/// raised its limit.
 #[derive(Clone)]
 struct StreamExec(Weak<Origin>);
 

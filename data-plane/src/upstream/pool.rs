@@ -52,7 +52,7 @@ pub(super) enum Connection {
     Http2(Rc<StreamPermit>),
 }
 
-/// A stream's permit for a stream on a connection, from before it is asked for until both its directions have ended.
+/// The right to one stream on a connection, from before it is opened until both its directions have ended.
 pub(super) struct StreamPermit {
     channel: Rc<Channel>,
     origin: Rc<Origin>,
@@ -61,7 +61,7 @@ pub(super) struct StreamPermit {
 impl StreamPermit {
     pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
         channel.take();
-        // What room is left is the next one's.
+        // The next waiting request may take the remaining room.
         origin.streams().wake();
         Rc::new(Self { channel: Rc::clone(channel), origin: Rc::clone(origin) })
     }
@@ -91,8 +91,8 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
-    /// Whether the peer says that it did nothing about it: the stream was refused, or is behind the last one
-    /// that it took before it went away (RFC 9113, 8.7).
+    /// Whether the peer reports that it did not process the request: the stream was refused, or is behind the last
+    /// one that it took before it went away (RFC 9113, 8.7).
     pub(super) fn is_untouched(&self) -> bool {
         let cause = self.error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
         cause.is_some_and(|cause| {
@@ -111,7 +111,7 @@ impl Origin {
         &self.streams
     }
 
-    /// A connection that is open and free. A newcomer does not take a stream from those who `waited`.
+    /// A connection that is open and free. A new request does not pass those that `waited`.
     pub(super) fn checkout(self: &Rc<Self>, waited: bool) -> Option<Connection> {
         if let Some(channel) = self.streams.find(waited) {
             return Some(Connection::Http2(StreamPermit::take(&channel, self)));
@@ -201,7 +201,7 @@ fn is_clear(response: &Response<Incoming>, passage: &Passage) -> bool {
     // It has no body, but says that it has one.
     let empty = response.status() != StatusCode::NO_CONTENT
         || (!is_coded && length.is_none_or(|length| length == b"0"));
-    // Whoever answers before it has all may take the rest for the next request.
+    // An upstream that answers before it has the whole body may take the rest for the next request.
     one_end && empty && passage.is_whole()
 }
 

@@ -1,7 +1,7 @@
 //! The caller's body on its way to the upstream: counted, and watched.
 //!
-//! Whoever waits for an answer has to know whose turn it is. The invariant: a caller that stalls, leaves or
-//! sends what cannot be read is never blamed on the upstream, nor an upstream that does not read on the caller.
+//! The wait for a response depends on whose turn it is. The invariant: a caller that stalls, disconnects or sends
+//! invalid framing is never blamed on the upstream, nor an upstream that does not read on the caller.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -22,7 +22,7 @@ use crate::seats::Busy;
 /// How long a caller may send nothing in the middle of a body.
 pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
 
-/// What a caller did to its own request.
+/// A fault of the caller in its own request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallerFault {
     #[error("caller disconnected before the end of the request body")]
@@ -38,11 +38,11 @@ pub(crate) enum CallerFault {
 pub(crate) enum Turn {
     /// There is more to come from the caller.
     Caller,
-    /// It has all there is, or does not take it.
+    /// The upstream has the whole body, or does not read it.
     Upstream,
 }
 
-/// How far a body has come.
+/// The progress of a body.
 pub(crate) struct Passage {
     turn: Cell<Turn>,
     moved: Cell<Instant>,
@@ -57,7 +57,7 @@ impl Passage {
         Rc::new(Self { turn: Cell::new(Turn::Upstream), moved, fault, whole })
     }
 
-    /// One where it has been somebody's turn for that long.
+    /// A passage whose turn began that long ago.
     #[cfg(test)]
     pub(crate) fn since(turn: Turn, ago: Duration) -> Rc<Self> {
         let passage = Self::new();
@@ -67,14 +67,14 @@ impl Passage {
     }
 
     fn note(&self, turn: Turn) {
-        // Asked twice for what has not come is no progress.
+        // A second poll without data is no progress.
         if (turn, self.turn.get()) != (Turn::Caller, Turn::Caller) {
             self.moved.set(Instant::now());
         }
         self.turn.set(turn);
     }
 
-    /// The upstream is asked now: what it took to get there does not count.
+    /// The request is sent now: time spent before does not count.
     pub(crate) fn begin(&self) {
         self.moved.set(Instant::now());
     }
@@ -88,7 +88,7 @@ impl Passage {
         self.fault.get()
     }
 
-    /// Whether all of it has gone on.
+    /// Whether the whole body has been sent.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole.get()
     }
@@ -100,9 +100,9 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     sent: Rc<Cell<u64>>,
     passage: Rc<Passage>,
-    /// An answer may be at its end before the body is.
+    /// A response may end before the request body does.
     busy: Busy,
-    /// Its permit for a stream on a connection that it shares.
+    /// Kept until the body ends: its stream on a shared connection.
     permit: Option<Rc<dyn Any>>,
 }
 
@@ -120,7 +120,7 @@ impl RequestBody {
         self.inner.is_none().then_some(Self { inner: None, sent, passage, busy, permit: None })
     }
 
-    /// Keeps its place until the last of it has gone, even if the answer has ended by then.
+    /// Holds a permit until the whole body has been sent, even if the response ends before.
     pub(crate) fn hold(&mut self, permit: Rc<dyn Any>) {
         self.permit = Some(permit);
     }
@@ -172,7 +172,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // Whoever sends a body of known length does not ask it for its end.
+        // A sender of a body of known length does not poll it for its end.
         if self.passage.turn.get() == Turn::Caller {
             self.passage.note(Turn::Upstream);
         }

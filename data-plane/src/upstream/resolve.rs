@@ -1,8 +1,8 @@
 //! From names to addresses: bounded by organization, joined by name, kept for a while.
 //!
-//! Judges no address: the guard does, each time one is used, so an answer that is kept opens nothing. The
-//! system's look-up cannot be called off, and takes a thread for as long as a name server is silent. The
-//! invariant: what one organization's name servers do takes no thread that another's look-ups need.
+//! Judges no address: the guard does, each time one is used, so an answer that is kept opens nothing. The system's
+//! look-up cannot be cancelled, and takes a thread for as long as a name server is silent. The invariant: what one
+//! organization's name servers do takes no thread that another's look-ups need.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,9 +20,10 @@ use tokio::time::{Instant, timeout};
 const FRESH: Duration = Duration::from_secs(30);
 /// How long an answer is better than none.
 const STALE: Duration = Duration::from_secs(300);
-/// How long somebody with an old answer waits for a new one.
+/// How long a request with an expired answer waits for a new one.
 const STALE_AFTER: Duration = Duration::from_secs(1);
-/// A look-up that has taken so long is given up: nobody else waits for it, though its thread cannot be ended.
+/// A look-up that has taken this long is given up: no further request waits for it, though its thread cannot be
+/// ended.
 const SILENT: Duration = Duration::from_secs(5);
 /// Look-ups of one organization at a time, those that were given up among them.
 const BY_ORG: usize = 8;
@@ -36,9 +37,9 @@ const KEPT: usize = 4096;
 /// The resolver of the C library reads files and speaks to servers on the stack.
 const STACK: usize = 512 * 1024;
 
-/// Who knows the addresses of names.
+/// Resolves host names.
 pub(crate) trait Names: Send + Sync {
-    /// Asks, for as long as that takes.
+    /// Blocks until the answer.
     fn look_up(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -65,7 +66,7 @@ pub(crate) enum LookupError {
 type Addresses = Arc<[IpAddr]>;
 type Outcome = Result<Addresses, LookupError>;
 
-/// The look-ups of a process. Its lock is held for a few instructions, and only by who opens a connection.
+/// The look-ups of a process. Its lock is held for a few instructions, and only to open a connection.
 pub(crate) struct Resolver {
     names: Arc<dyn Names>,
     known: Arc<Mutex<Known>>,
@@ -115,7 +116,7 @@ impl Resolver {
         })
     }
 
-    /// The addresses of a name, for an organization. Whoever calls bounds the time.
+    /// The addresses of a name, for an organization. The caller bounds the time.
     pub(super) async fn addresses(&self, org: OrgId, name: &str) -> Outcome {
         let old = match self.kept(name) {
             Some((addresses, age)) if age < FRESH => return Ok(addresses),
@@ -135,7 +136,7 @@ impl Resolver {
             return asked?.await;
         }
         let slot = self.slot(org).await?;
-        // Somebody may have been told while this one waited.
+        // Another request may have got the answer meanwhile.
         match self.kept(name) {
             Some((addresses, age)) if age < FRESH => Ok(addresses),
             _ => self.start(name, slot).await,
@@ -228,7 +229,7 @@ async fn outcome(mut told: watch::Receiver<Option<Outcome>>) -> Outcome {
 }
 
 impl Known {
-    /// Notes that a name is asked for, unless somebody was sooner.
+    /// Registers a look-up, unless there is one already.
     fn begin(&mut self, name: &Arc<str>, asked: Asked) -> Option<watch::Receiver<Option<Outcome>>> {
         if let Some(sooner) = self.asked.get(name) {
             return Some(sooner.outcome.clone());
@@ -263,7 +264,7 @@ impl Drop for Landing {
     }
 }
 
-/// One more who waits for its organization's turn.
+/// A request that waits for its organization's turn.
 struct WaitingLookup<'s>(&'s Share);
 
 impl<'s> WaitingLookup<'s> {
@@ -280,7 +281,7 @@ impl Drop for WaitingLookup<'_> {
     }
 }
 
-/// Nothing that is done under these locks leaves a half behind, so a panic elsewhere is no reason to stop.
+/// No code under these locks leaves a partial state, so a panic elsewhere is no reason to stop.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

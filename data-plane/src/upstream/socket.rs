@@ -1,9 +1,9 @@
 //! The socket under an upstream connection: looked at while it is idle, and bounded while it is read.
 //!
-//! Understands nothing of what passes. The invariants: a connection on which anything had come that nobody asked
-//! for, its end included, when the loop last looked at its sockets, is never said to be quiet; and no peer, however
-//! fast it sends, keeps a worker from its other work. It does not ask the system about a socket on which the loop
-//! saw nothing: that would cost each request a system call.
+//! Understands nothing of what passes. The invariants: a connection that had received unsolicited bytes or its end
+//! when the loop last looked at its sockets is never reported as quiet; and no peer, however fast it sends, keeps a
+//! worker from its other work. It does not ask the system about a socket on which the loop saw nothing: that would
+//! cost each request a system call.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 /// What may come before the end of an answer's head, interim answers included: twice what a head may be. The
 /// HTTP library passes over interim answers without a bound, and does not pause between two.
 const BEFORE_HEAD: usize = 128 * 1024;
-/// After so many reads in a row that found something, others have their turn.
+/// After this many successful reads in a row, other tasks have their turn.
 const READS_IN_A_ROW: u32 = 16;
 
 /// What the HTTP library, or TLS below it, reads and writes.
@@ -30,7 +30,7 @@ pub(super) struct Watch(Weak<Wire>);
 
 struct Wire {
     stream: RefCell<TcpStream>,
-    /// What may still come before an answer; `None` while nobody waits for one.
+    /// Bytes that may still come before a response head; `None` while no request waits for one.
     before_head: Cell<Option<usize>>,
     reads: Cell<u32>,
 }
@@ -53,7 +53,7 @@ impl Watch {
         let Some(wire) = self.0.upgrade() else { return false };
         let stream = wire.stream.borrow();
         let mut byte = [MaybeUninit::uninit()];
-        // Asks the system only where the loop saw something and nobody has read it since.
+        // Asks the system only where the loop saw something that was not read since.
         let seen = stream.try_io(Interest::READABLE, || SockRef::from(&*stream).peek(&mut byte));
         seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }

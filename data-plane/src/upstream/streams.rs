@@ -1,8 +1,8 @@
-//! HTTP/2 connections to one origin for one organization, and the turns of those who wait for a stream.
+//! HTTP/2 connections to one origin for one organization, and the queue for their streams.
 //!
-//! Opens nothing: it says who may. The invariants: no more streams are asked of a connection than its peer
-//! allows and than its flow-control window holds in full, so callers that do not read stop nobody else, and
-//! no request waits inside the HTTP library, where nobody could tell its wait from the upstream's.
+//! Opens nothing: it decides who may. The invariants: no more streams are asked of a connection than its peer
+//! allows and than its flow-control window holds in full, so callers that do not read stop nobody else, and no
+//! request waits inside the HTTP library, where its wait could not be told from the upstream's.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -30,7 +30,7 @@ pub(super) const STREAM_WAIT: Duration = Duration::from_secs(10);
 /// What the library takes for the peer's limit until the peer has named one. No peer names this one.
 pub(super) const UNSAID: usize = 1_000_003;
 
-/// HTTP/2 connections and who waits for them.
+/// HTTP/2 connections and the requests that wait for a stream.
 #[derive(Default)]
 pub(super) struct Streams {
     open: RefCell<Vec<Rc<Channel>>>,
@@ -39,7 +39,7 @@ pub(super) struct Streams {
     dialing: Cell<usize>,
     waiting: Cell<usize>,
     turn: Notify,
-    /// How many streams a new connection will presumably take; zero while nobody knows.
+    /// How many streams a new connection will presumably take; zero while unknown.
     expected: Cell<usize>,
 }
 
@@ -94,7 +94,7 @@ impl Channel {
 }
 
 impl Streams {
-    /// A connection with room for one more stream. A newcomer does not pass those who wait.
+    /// A connection with room for one more stream. A new request does not pass those that wait.
     pub(super) fn find(&self, waited: bool) -> Option<Rc<Channel>> {
         if self.waiting.get() > 0 && !waited {
             return None;
@@ -109,7 +109,7 @@ impl Streams {
         }
         let open = self.open.borrow();
         let live = open.iter().filter(|channel| channel.sender.is_ready());
-        // One whose peer has not said how much it takes is as good as one that is on its way.
+        // A connection whose peer has not sent its limit counts like one that is being opened.
         let (mut count, mut coming) = (0, self.dialing.get());
         for channel in live {
             count += 1;
@@ -135,7 +135,7 @@ impl Streams {
         self.spoken.set(false);
     }
 
-    /// Shares a connection, if there are not enough; else it serves whoever opened it.
+    /// Shares a connection, if there are not enough; otherwise it serves its own request.
     pub(super) fn adopt(&self, channel: &Rc<Channel>) {
         self.spoken.set(true);
         let mut open = self.open.borrow_mut();
@@ -145,7 +145,7 @@ impl Streams {
         }
     }
 
-    /// Waits until it is worth while to look again; `false` when it was for nothing.
+    /// Waits for a stream or a chance to dial; `false` when the time is over or too many wait.
     pub(super) async fn wait(&self, until: Instant) -> bool {
         if self.waiting.get() >= WAITING_MAX {
             return false;
@@ -159,7 +159,7 @@ impl Streams {
         self.open.borrow().iter().any(|channel| channel.sender.is_ready())
     }
 
-    /// Lets the next one look, if there is anything for it.
+    /// Wakes the next request, if there is a stream for it.
     pub(super) fn wake(&self) {
         if self.waiting.get() > 0 && (self.find(true).is_some() || self.may_dial()) {
             self.turn.notify_one();

@@ -1,4 +1,4 @@
-//! Where damaged files of the spool are kept for a person: under names that say so, the newest few of them.
+//! Damaged files of the spool, set aside under their own names for an operator; only the newest few are kept.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tracing::warn;
 const KEPT: usize = 8;
 const PREFIX: &str = "set-aside-";
 
-/// Keeps what a file holds now under another name. One that cannot be read is itself moved there.
+/// Copies the content of a file to another name. A file that cannot be read is moved there.
 pub(super) fn set_aside(disk: &dyn Disk, path: &Path, bytes: Option<&[u8]>) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     let mut kept: Vec<(u64, PathBuf)> =

@@ -1,7 +1,7 @@
 //! What a segment file is made of: a header with the spool's id, then frames.
 //!
 //! A frame is a label in the clear, its CRC-32, and the sealed batch. The label says how many records the spool was
-//! given before and how many are in this batch, so that whoever misses a frame can count what was in it by its
+//! given before and how many are in this batch, so that the records of a missing frame can be counted from its
 //! neighbours. A frame may stand for a row of numbers whose batches are gone; then its batch says how many records
 //! that were. The seal binds a frame to its spool and its label.
 
@@ -20,7 +20,7 @@ const SEALED_MIN: usize = OVERHEAD + 8;
 pub(super) const FRAME_MIN: usize = PREFIX + SEALED_MIN;
 const FRAME_MAX: usize = 8 * 1024 * 1024;
 
-/// What is known of a frame without opening it.
+/// The part of a frame that is readable without the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label {
     pub(super) first: u64,
@@ -47,7 +47,7 @@ pub(super) fn header(spool: &[u8; 16]) -> Vec<u8> {
     header
 }
 
-/// Which spool a file says that it is of.
+/// The spool id in a file's header.
 pub(super) fn spool_of(file: &[u8]) -> Option<[u8; 16]> {
     let spool = file.get(MAGIC.len()..MAGIC.len() + 16)?.try_into().ok()?;
     (file.get(..HEADER)? == header(&spool)).then_some(spool)
@@ -89,7 +89,7 @@ fn sum(label: &[u8], sealed: &[u8]) -> [u8; 4] {
     hasher.finalize().to_le_bytes()
 }
 
-/// The label of a frame that is whole, and where its sealed part lies. Whose it is is not known.
+/// The label of an intact frame, and the range of its sealed part. Its spool is not checked.
 fn label(bytes: &[u8], offset: usize, is_near: impl Fn(u64) -> bool) -> Option<(Label, &[u8])> {
     let prefix = bytes.get(offset..offset + PREFIX)?;
     let length = u32::from_le_bytes(prefix[..4].try_into().ok()?) as usize;

@@ -1,9 +1,9 @@
 //! The spool's own files: its id, the numbers it may have used, what it was given and what was acknowledged.
 //!
 //! The same is in two files, `spool` and `spool-copy`, each entry with a checksum and a serial number. `spool` is
-//! written whole each time. To `spool-copy` an entry is added whenever something came into force, without waiting for the
-//! disk: a kill loses none of them, a power cut those of the last seconds. The newest entry that is whole counts, from
-//! wherever it comes; what cannot be read is never taken for what is not there.
+//! rewritten each time. An entry is appended to `spool-copy` at each change, without waiting for the disk: a kill
+//! loses none of them, a power cut those of the last seconds. The newest intact entry of both counts; a file that
+//! cannot be read never counts as missing.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const MAGIC: [u8; 8] = *b"rrmarks2";
 const NUMBERS: usize = 9;
 const SIZE: usize = MAGIC.len() + 16 + 1 + 8 * NUMBERS + 4;
 
-/// What is known of a spool beside its segments.
+/// What is known of a spool besides its segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Marks {
     pub(super) id: [u8; 16],

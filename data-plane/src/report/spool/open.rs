@@ -1,4 +1,4 @@
-//! Opening a spool after whatever happened: what is whole is kept, and what is not is counted and set aside.
+//! Opening a spool after a crash or damage: intact frames are kept, the rest is counted and set aside.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +21,7 @@ use super::store::{Active, RESERVE, Sizes, Store};
 use super::survey::Survey;
 use super::{Shared, SpoolHandle, State, dropped, frame};
 
-/// How far numbers of the newest file may be from its first.
+/// Maximum distance of a number in the newest file from its first.
 const NUMBERS_MAX: u64 = 1 << 32;
 
 /// A file that was looked at.
@@ -33,7 +33,7 @@ struct Looked {
 }
 
 impl Store {
-    /// Opens the spool, or makes one. Losses that have no place in what is there come along.
+    /// Opens the spool, or creates one. Also returns losses that no segment records.
     pub(super) fn open(
         folder: PathBuf,
         node_key: &Secret,
@@ -96,7 +96,7 @@ impl Store {
         Ok((store, handle, losses))
     }
 
-    /// Takes what is there, and counts what is not.
+    /// Takes over the existing files, and counts what is missing.
     fn take_over(
         &mut self,
         numbers: &[u64],
@@ -116,7 +116,7 @@ impl Store {
             None if numbers.is_empty() => return Ok(()),
             None => {
                 warn!("marks files of the record spool are missing; continuing from the segment files");
-                // Whatever number was given out lies in a frame, or in what is left of one.
+                // Every number that was given out is in a frame, or in the rest of one.
                 self.reserved = self.next - 1 + RESERVE + (bad / frame::FRAME_MIN) as u64;
                 rows.push(dropped(0, last_record.unwrap_or(now).min(now), now, "unclean"));
             }
@@ -181,7 +181,7 @@ impl Store {
             if let Some(before) = kept.take() {
                 let end = |looked: &Looked| looked.survey.end().map(|position| position.number);
                 if end(&looked).is_some() && end(&looked) <= end(&before) {
-                    // The end came between making a gap and removing what it stands for.
+                    // The process ended between writing a gap and removing the file that it replaces.
                     self.handle.seams.disk.remove(&Segment::path(&self.handle.folder, first))?;
                     kept = Some(before);
                     continue;
@@ -245,7 +245,7 @@ impl Store {
         Ok(stands)
     }
 
-    /// Keeps the file that the spool ended with. What hangs torn on it is no damage after a kill.
+    /// Keeps the newest file. A torn end after a kill is no damage.
     fn keep_newest(
         &mut self,
         looked: Looked,
@@ -345,7 +345,7 @@ fn whole(first: u64, survey: &Survey, stands: SpoolPosition) -> Segment {
     }
 }
 
-/// Which spool the segments say that they are of: one of which a frame opens.
+/// The spool id from the segments: one for which a frame can be decrypted.
 fn spool_of_segments(folder: &Path, numbers: &[u64], key: &StorageKey, seams: &Seams) -> Option<[u8; 16]> {
     numbers.iter().rev().find_map(|first| {
         let bytes = seams.disk.read(&Segment::path(folder, *first)).ok()?;
@@ -355,7 +355,7 @@ fn spool_of_segments(folder: &Path, numbers: &[u64], key: &StorageKey, seams: &S
     })
 }
 
-/// Sets aside what belongs to a spool that nothing names any more; numbers of it mean nothing in another.
+/// Sets aside the segments of an unidentified spool; their numbers mean nothing in another.
 fn give_up(folder: &Path, numbers: &[u64], seams: &Seams) -> io::Result<fleet::Dropped> {
     let mut records = 0;
     for first in numbers {

@@ -10,7 +10,7 @@ use rr_contract::wire::fleet;
 
 use super::{SpoolHandle, frame};
 
-/// A place in the stream of records: after this number, the spool had been given so many.
+/// A position in the stream of records: a batch number, and the number of records up to it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SpoolPosition {
     pub(super) number: u64,
@@ -82,7 +82,7 @@ impl Segment {
     }
 }
 
-/// A place in the stream of batches.
+/// A reading position in the stream of batches.
 pub(crate) struct Cursor {
     next: u64,
     /// The segment that `buffer` is from, and which file under its name.
@@ -158,8 +158,8 @@ impl Cursor {
         }
     }
 
-    /// What was lost is said with the last number of a gap: whoever has that one needs none of it, and whoever does
-    /// not may have any of those before. They only keep their numbers.
+    /// The loss is reported with the last number of a gap: a receiver that has it needs nothing of the gap, and one
+    /// that lacks it may have any number before. Those only keep their numbers.
     fn tell_gap(&mut self) -> Option<(u64, Bytes)> {
         let (through, _) = self.gap.as_ref()?;
         let number = self.next;

@@ -14,7 +14,7 @@ use super::segment::{Content, Cursor, Segment, SpoolPosition};
 use super::survey::{Mended, Surveyor};
 use super::{SpoolHandle, dropped, frame};
 
-/// How large what may become.
+/// Maximum sizes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     /// All files together.
@@ -285,7 +285,7 @@ impl Store {
         Ok(())
     }
 
-    /// Looks at a file that somebody could not read through, and keeps what is whole of it. `false`: there was none.
+    /// Checks a file that could not be read to its end, and keeps its intact frames. `false`: there was none.
     fn settle_doubt(&mut self) -> io::Result<bool> {
         let Some(number) = self.handle.shared.state().doubted.take() else { return Ok(false) };
         self.sync()?;
@@ -317,7 +317,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Puts a mended file in the place of what it was made of, which is set aside.
+    /// Replaces a damaged file by the mended one, and sets the damaged one aside.
     pub(super) fn put_in_place(
         &self,
         mended: Mended,

@@ -1,4 +1,4 @@
-//! What a segment file still holds, whatever happened to it, and the file that it becomes without what is gone.
+//! Which frames of a segment file are intact, and the mended file without the missing ones.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ pub(super) struct Survey {
     has_header: bool,
 }
 
-/// A file without what is gone of another.
+/// A mended file.
 pub(super) struct Mended {
     pub(super) bytes: Vec<u8>,
     pub(super) segment: Segment,
@@ -77,10 +77,10 @@ impl Survey {
     }
 }
 
-/// Looks through the files of one spool.
+/// Reads and mends the files of one spool.
 pub(super) struct Surveyor<'s> {
     pub(super) handle: &'s SpoolHandle,
-    /// What was acknowledged before this life.
+    /// What was acknowledged before the start of this process.
     pub(super) acked: SpoolPosition,
 }
 

@@ -1,7 +1,8 @@
-//! What a transaction must be before any of it is taken.
+//! The checks of a transaction before any of it is taken.
 //!
 //! Changes nothing but what is known of contradictions. The invariant: what passes leads exactly to the digest that
-//! it claims, forward in one history unless a person decided otherwise, and takes away no more than was meant.
+//! it claims, forward in one history unless an operator decided otherwise, and removes no more than was consented
+//! to.
 
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ use super::super::position::{InvalidPosition, Position};
 use super::super::transaction::{Fault, Transaction};
 use super::Applier;
 
-/// Adding everything up anew takes long, and who sends wrong digests is not to make us do it all the time.
+/// A recount takes long, and wrong digests must not cause it all the time.
 const RECOUNT_EVERY: Duration = Duration::from_secs(60);
 
 impl Applier {
-    /// Refuses what would take the node to another history without its going anywhere. What is here stays, as
-    /// the proof.
+    /// Refuses a position with a different audit head for the node's own revision. The node's head is kept, as the
+    /// proof.
     pub(super) fn refuse_rewritten(&mut self, offered: &Position) -> Result<(), Fault> {
         let Some(running) = self.running.filter(|running| offered.contradicts(running)) else {
             return Ok(());
@@ -42,7 +43,7 @@ impl Applier {
         Err(Fault::new(Why::Audit, detail))
     }
 
-    /// Where the transaction leads, if it may be taken.
+    /// The position that the transaction leads to, if it may be taken.
     pub(super) fn check(
         &mut self,
         transaction: &Transaction,
@@ -107,7 +108,7 @@ impl Applier {
         Err(Fault::new(Why::Limit, detail))
     }
 
-    /// Whether our own sum was the one that was wrong.
+    /// Whether the node's own digest was wrong.
     fn is_recounted(&mut self) -> bool {
         if self.recounted.is_some_and(|at| at.elapsed() < RECOUNT_EVERY) {
             return false;

@@ -1,8 +1,8 @@
 //! What of the configuration is on disk, and how it gets there.
 //!
-//! Nothing here waits for a disk without end: where it stalls, the configuration is in force without, the status says
-//! so, and what the disk missed is written whole once it answers again. The invariant: `on_disk` is where a restart
-//! would stand, and nothing is appended behind anything else than what it follows.
+//! Nothing here waits for a disk without bound: where it stalls, the configuration comes into force without it, the
+//! status says so, and the whole state is written once the disk answers again. The invariant: `on_disk` is the
+//! position of a restart, and a transaction is appended only to the state that it follows.
 
 use tracing::{info, warn};
 
@@ -10,17 +10,17 @@ use super::super::journal::{Done, Stalled, Write};
 use super::super::position::Position;
 use super::Applier;
 
-/// What the log says where the disk refuses.
+/// Log text for a failed write.
 const NOT_WRITTEN: &str = "last-known-good could not be written; the new configuration is in force, but a restart would return to an older one; check the disk under the state folder";
 
 impl Applier {
-    /// Writes what is going to be in force at a place. `bodies`: what leads there from the place that runs. Returns
-    /// whether it would survive a restart.
+    /// Writes the configuration that is about to come into force at `position`. `bodies`: the changes from the
+    /// running position. Returns whether it would survive a restart.
     pub(super) async fn write(&mut self, bodies: Option<Vec<bytes::Bytes>>, position: Position) -> bool {
         if self.scribe.is_stalled() {
             return false;
         }
-        // What the disk missed in between has to come with it.
+        // Transactions that the disk missed have to be written with it.
         let follows =
             self.on_disk.zip(self.running).is_some_and(|(disk, running)| disk.is_same_content(&running));
         let write = match bodies {
@@ -40,7 +40,7 @@ impl Applier {
         }
     }
 
-    /// Puts a mark behind what is on disk already: of the audit chain, a restart is to know the newest head.
+    /// Appends a mark: after a restart, the node must know the newest head of the audit chain.
     pub(super) async fn write_mark(&mut self, position: Position) {
         let is_behind = |on_disk: Position| on_disk != position && on_disk.is_same_content(&position);
         // Where nothing can be appended, `mend` writes the whole.
@@ -57,8 +57,8 @@ impl Applier {
         }
     }
 
-    /// Hears what came of a write that was overdue. Returns whether something is to be told; then what the disk missed
-    /// meanwhile is written at once.
+    /// Takes the result of an overdue write. Returns whether there is news; then the state that the disk missed is
+    /// written at once.
     pub(super) async fn catch_up(&mut self) -> bool {
         let stalled = self.scribe.is_stalled();
         let Some(done) = self.scribe.late() else {
@@ -75,8 +75,8 @@ impl Applier {
         true
     }
 
-    /// Tries again what the disk refused, and sees to it that there are two files. Returns whether there is
-    /// more on disk than before.
+    /// Retries a failed write, and makes sure that there are two files. Returns whether the position on disk has
+    /// moved.
     pub(crate) async fn mend(&mut self) -> bool {
         let Some(running) = self.running else { return false };
         if self.scribe.is_stalled() {
@@ -120,7 +120,7 @@ impl Applier {
 
     /// Writes down what was proven.
     pub(super) async fn prove(&mut self, position: Position, file: Option<u64>) {
-        // What the disk refused first may have been written since.
+        // A write that first failed may have succeeded since.
         let is_there = self.on_disk.is_some_and(|on_disk| on_disk.is_same_content(&position));
         let file = file.or_else(|| is_there.then(|| self.scribe.view().newest));
         info!(?position, "configuration proven");

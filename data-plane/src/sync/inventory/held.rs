@@ -1,4 +1,5 @@
-//! One resource as the inventory holds it: what was sent, what runs of it, and why not that.
+//! One resource in the inventory: the version that was sent, the version that runs, and the reason for a
+//! difference.
 
 use std::sync::Arc;
 
@@ -17,9 +18,9 @@ pub(super) struct HeldResource {
     pub(super) wanted: Offered,
     pub(super) refusal: Option<Box<Reason>>,
     pub(super) running: Option<Running>,
-    /// What it is indexed as.
+    /// Its number in the index.
     pub(super) number: Number,
-    /// What the index says that it uses.
+    /// The numbers that it uses.
     pub(super) refs: Box<[Number]>,
 }
 
@@ -40,7 +41,7 @@ pub(super) enum Part {
     Proxy(Arc<Proxy>),
 }
 
-/// A caller credential and by what it is known.
+/// A caller credential and the hashes that identify it.
 pub(super) struct CallerPart {
     pub(super) hashes: Box<[KeyHash]>,
     pub(super) caller: CompiledCaller,
@@ -51,9 +52,9 @@ pub(super) struct CallerPart {
 pub(crate) struct Reason {
     pub(super) why: Why,
     pub(super) detail: String,
-    /// Nothing of it may run, not even the version before.
+    /// Nothing of it may run, not even the earlier version.
     pub(super) closes: bool,
-    /// Of a caller credential: how its holder is known, to be told that it is this node that refuses.
+    /// For a caller credential: how its owner is recognized, to be told that this node refuses it.
     pub(super) caller: Option<Arc<CallerPart>>,
 }
 
@@ -64,7 +65,7 @@ impl Reason {
 }
 
 impl HeldResource {
-    /// How its holder is known, where it is a caller credential, whether it runs or not.
+    /// How its owner is recognized, for a caller credential that runs or is refused.
     pub(super) fn callers(&self) -> Option<Arc<CallerPart>> {
         match (&self.running, &self.refusal) {
             (Some(Running { part: Part::Caller(caller), .. }), _) => Some(Arc::clone(caller)),
@@ -73,12 +74,12 @@ impl HeldResource {
         }
     }
 
-    /// Whether this is what is wanted already.
+    /// Whether this version is held already.
     pub(super) fn has(&self, offered: &Offered) -> bool {
         self.wanted.hash == offered.hash && self.wanted.needs == offered.needs
     }
 
-    /// What runs, to be kept although something else is wanted now.
+    /// The running version, to be kept in place of a refused newer one.
     pub(super) fn keep(&self) -> Option<Running> {
         let running = self.running.as_ref()?;
         let kept = match &running.kept {
@@ -99,7 +100,7 @@ pub(super) fn may_stay(part: &Part, reason: &Reason) -> bool {
         return false;
     }
     match part {
-        // The newer version may be the one that takes a leaked key away. An older one takes nothing away, and in the
+        // The newer version may be the one that takes a leaked key away. An older one takes nothing away, and in
         // place of a revoked one runs what is left of it.
         Part::Caller(_) => matches!(reason.why, Why::Stale | Why::Revoked),
         Part::Org(_) | Part::Target(_) | Part::Upstream(_) | Part::Proxy(_) => true,

@@ -1,8 +1,8 @@
-//! Who uses what, in numbers: a pair of keys takes 66 bytes, a pair of numbers 8, and there is one for each caller
-//! of each proxy.
+//! Which resource uses which, as numbers: a pair of keys takes 66 bytes, a pair of numbers 8, and there is one for
+//! each caller of each proxy.
 //!
-//! Knows keys and nothing of what they hold. A key has a number for as long as it is here or something names it, so
-//! that what is missing is heard of when it comes.
+//! Knows keys and nothing of what they hold. A key has a number for as long as it is held or used, so that its
+//! users are known when a missing one comes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -116,7 +116,7 @@ impl Index {
         self.slots[number as usize].policies > 0
     }
 
-    /// Who uses it, rules and the like left out.
+    /// The resources that use it, policies left out.
     pub(super) fn users(&self, key: &Key) -> impl Iterator<Item = Key> {
         let number = self.numbers.get(key).copied();
         let used = number.filter(|number| {
@@ -130,12 +130,12 @@ impl Index {
         users.map(|(_, user)| self.key(*user)).filter(|user| !is_policy(user))
     }
 
-    /// Much is to come, and little is asked meanwhile.
+    /// Begins a bulk load, during which look-ups are rare.
     pub(super) fn fill(&mut self) {
         self.is_filling = true;
     }
 
-    /// The end of that.
+    /// Ends a bulk load.
     pub(super) fn is_full(&mut self) {
         self.is_filling = false;
         self.sort();

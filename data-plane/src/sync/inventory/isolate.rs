@@ -1,9 +1,9 @@
-//! One resource's share of the control thread: a panic ends its own compiling and no other's, and so does its size.
+//! Isolates the compilation of one resource: a panic or an excessive size fails this resource and no other.
 //!
-//! Knows nothing of what is compiled. How much work that is, is bounded by what was sent: by its bytes here, and by the
-//! weight and number of its patterns in the model, with the same numbers on each node and where it was written. The
-//! invariant: no clock decides. A node that waits for a processor takes longer and refuses nothing; what it refused, two of
-//! them together would have the control plane withdraw for everybody.
+//! Knows nothing of what is compiled. The work is bounded by the input: by its bytes here, and by the weight and
+//! number of its patterns in the model, with the same limits on each node and in the control plane. The invariant:
+//! no clock decides. A slow node takes longer and refuses nothing; if it refused, two such nodes would make the
+//! control plane withdraw the resource everywhere.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,7 +15,7 @@ use super::Reason;
 
 #[derive(Clone, Default)]
 pub(in crate::sync) struct Isolation {
-    /// What a test does instead of a fault in a compiler.
+    /// A test's stand-in for a fault in the compiler.
     #[cfg(test)]
     trap: Option<fn(&Key, &Offered)>,
 }
@@ -57,12 +57,12 @@ impl Isolation {
     }
 }
 
-/// Looks into bytes without trusting them; `None` where that ends in a panic.
+/// Inspects untrusted bytes; `None` if that panics.
 pub(super) fn look<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()?
 }
 
-/// A panic says where in the log, and may quote what it broke on: not sent.
+/// The message of a panic is in the log, and may quote its input: not sent.
 fn crashed() -> Reason {
     Reason::new(Why::Crashed, "compiler panicked".to_owned())
 }

@@ -25,13 +25,13 @@ use super::{Inventory, Part, Reason, isolate};
 /// Must-understand features of this build. None yet.
 pub(crate) const FEATURES: [&str; 0] = [];
 
-/// What parsing came to.
+/// The result of parsing.
 pub(crate) type Parsed = Result<Read, Reason>;
 
 /// A payload that could be read.
 pub(crate) struct Read {
     pub(super) model: Model,
-    /// Set where this build must not run it all the same.
+    /// Set where this build must not run it.
     pub(super) lacks: Option<Reason>,
 }
 
@@ -116,19 +116,19 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
         Reason { closes, ..Reason::new(Why::UnknownFeature, detail) }
     };
     let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
-    // Whatever a policy is, what it bears on closes with it: its patterns need not be compiled for that.
+    // A policy closes whatever it bears on: its patterns need not be compiled for that.
     if is_policy(key)
         && let Some(feature) = unknown()
     {
         return Err(lacks(feature, false));
     }
     let parsed = Model::parse(key, &offered.payload);
-    // It may restrict what the version before let through, so that one does not go on either.
+    // It may restrict what the earlier version allowed, so the earlier one stops too.
     let needed = parsed
         .as_ref()
         .ok()
         .and_then(|model| model.needs().into_iter().find(|need| !FEATURES.contains(need)));
-    // One that this build has never heard of: what it does to a proxy may be a restriction as well.
+    // An unknown kind may restrict a proxy as well.
     let unheard =
         || unknown().map(|need| lacks(need, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org)));
     let lacks = needed.map(|feature| lacks(feature, true)).or_else(unheard);
@@ -146,7 +146,7 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     }
 }
 
-/// How the holder of a caller credential is known that cannot be run, where a hash can tell.
+/// How the owner of a caller credential that cannot run is recognized, where a hash identifies it.
 fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     let (ResourceId::Credential(id), Model::Credential(credential)) = (key.id, model) else { return None };
     let Usage::Caller(Caller { kind, header }) = credential.usage else { return None };
@@ -161,7 +161,7 @@ fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     Some(Arc::new(CallerPart { hashes: hashes.into(), caller }))
 }
 
-/// What can be seen of a proxy that cannot be read as a whole: its name, and who may call it.
+/// The readable part of a proxy that does not parse: its name, and who may call it.
 pub(super) fn glimpse(offered: &Offered) -> Option<(Option<Name>, Box<[CredentialId]>)> {
     if offered.payload.len() > PAYLOAD_MAX {
         return None;
@@ -181,7 +181,7 @@ pub(super) fn is_upstream(offered: &Offered) -> bool {
 
 /// What a rule, filter or meter belongs to.
 pub(super) fn parent(key: &Key, offered: &Offered) -> Option<Key> {
-    // One that points into another organization is not to be trusted about anything.
+    // A parent in another organization is not trusted.
     isolate::look(|| read_parent(key, &offered.payload)).filter(|parent| parent.org == key.org)
 }
 

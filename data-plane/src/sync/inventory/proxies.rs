@@ -59,7 +59,7 @@ impl Inventory {
         let mut refs = match &parsed {
             Ok(_) if is_same => before,
             Ok((proxy, _)) => self.point(number, &before, &model_refs(&key, proxy)),
-            // Half of its address hangs on it, whatever else it may name.
+            // Its address depends on the organization, whatever else it uses.
             Err(_) => self.point(number, &before, &[Key::org(key.org)]),
         };
         let Some(entry) = self.entries.get(&key) else { return false };
@@ -110,8 +110,8 @@ impl Inventory {
         is_refused
     }
 
-    /// Compiles what ran before. What is wanted is indexed beside it: when the missing one comes, the proxy must
-    /// hear of it. What cannot be compiled any more does not run in the place of another either.
+    /// Compiles the earlier version again. The wanted version stays indexed beside it: when a missing resource
+    /// comes, the proxy must be settled again. An earlier version that no longer compiles does not run either.
     fn compiled_again(
         &mut self,
         id: ProxyId,
@@ -158,7 +158,7 @@ impl Inventory {
             Some(Part::Org(org)) => Some(Arc::clone(org)),
             _ => None,
         };
-        // Something that bears on it and was not understood, or is gone: nobody gets through.
+        // A policy on it was not understood, or is missing: all requests are denied.
         let open = refs.iter().all(|used| self.index.is_there(*used))
             && !refs.iter().chain([&number]).any(|used| self.index.is_borne_on(*used));
         let route = match (&org, self.running(&target)) {
@@ -176,7 +176,7 @@ impl Inventory {
         CompiledProxy { id, org_id: key.org, address, model: Known::Whole(Arc::clone(proxy)), route }
     }
 
-    /// One that cannot be taken: it answers that it is closed to whoever may call it, as far as that can be read.
+    /// A refused proxy: it answers its callers that it is closed, as far as they can be read.
     fn closed(&self, id: ProxyId, key: &Key, wanted: &Offered, read: Option<Arc<Proxy>>) -> CompiledProxy {
         let (name, model) = match read {
             Some(proxy) => (Some(proxy.name.clone()), Known::Whole(proxy)),
@@ -197,7 +197,7 @@ fn address(org: &Org, name: &Name) -> Box<str> {
     format!("{}.{name}", org.name).into()
 }
 
-/// A proxy, and why it must not run all the same.
+/// A proxy, and why it must not run, if so.
 type ReadProxy = (Arc<Proxy>, Option<Reason>);
 
 fn parse_proxy(key: &Key, wanted: &Offered) -> Result<ReadProxy, Reason> {

@@ -1,6 +1,6 @@
-//! What a journal writes down of an inventory beyond what was sent, and gives back.
+//! What the journal stores of an inventory beyond what was sent, and restores.
 //!
-//! Writes nothing itself. What is restored comes before what is wanted, so that this meets it as it did.
+//! Writes nothing itself. Versions that ran are restored before wanted ones, in the original order.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ pub(crate) struct Load {
 pub(crate) struct Image {
     pub(crate) versions: Vec<(CredentialId, u64)>,
     pub(crate) revocations: Vec<u8>,
-    /// Versions that run in the place of wanted ones.
+    /// Versions that run in place of wanted ones.
     pub(crate) kept: Vec<(Key, Offered)>,
     pub(crate) wanted: Vec<(Key, Offered)>,
 }
@@ -67,7 +67,7 @@ impl Inventory {
         }
     }
 
-    /// Versions that run in the place of wanted ones, for the journal.
+    /// Versions that run in place of wanted ones, for the journal.
     pub(crate) fn kept(&self) -> impl Iterator<Item = (&Key, &Offered)> {
         self.refused.iter().filter_map(|key| {
             let running = self.entries.get(key)?.running.as_ref()?;
@@ -92,7 +92,7 @@ impl Inventory {
         self.versions.leave(id);
     }
 
-    /// Takes over what a later place knows of highest versions.
+    /// Takes over what a later position knows of highest versions.
     pub(crate) fn raise_versions(&mut self, versions: &[(CredentialId, u64)]) {
         let here: HashSet<CredentialId> = self.entries.keys().filter_map(credential).collect();
         for (id, version) in versions {
@@ -142,7 +142,7 @@ impl Inventory {
         }
     }
 
-    /// Takes over which caller credentials were removed or refused at a later place that was gone back from.
+    /// Takes over which caller credentials were removed or refused at a later position that was gone back from.
     pub(crate) fn bury(&mut self, removed: impl Iterator<Item = CredentialId>) {
         for id in removed {
             if !self.revocations.is_in_force(&id) {

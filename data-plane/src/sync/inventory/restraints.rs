@@ -1,11 +1,11 @@
-//! What was taken away beyond the place at which the node stands: keys that were revoked, proxies and organizations
-//! that were switched off, secrets that were replaced.
+//! What was taken away beyond the node's position: keys that were revoked, proxies and organizations that were
+//! switched off, secrets that were replaced.
 //!
-//! A node that went back from what it does not survive, or that is not brought to where others ended, runs older
-//! content. That content must not bring a revoked key back to life. So what the later place took away is taken
+//! A node that went back from a configuration that crashed it, or that is held before one on which others crashed,
+//! runs older content. That content must not revive a revoked key. So what the later position took away is removed
 //! from what runs, while what is *wanted*, and with it the digest, stays what was sent. The invariants: a restraint
-//! only ever takes away, but for a secret, of which the newer version runs; and it ends when the node stands at the
-//! place that it came from, or behind it, where what was sent says all of that itself.
+//! only ever takes away, but for a secret, of which the newer version runs; and it ends when the node reaches that
+//! position or a later one, whose content includes all of it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(crate) struct Restraints {
     keys: HashMap<Key, ResourceHash>,
 }
 
-/// What a later place has of what is held here.
+/// What a later position has of what is held here.
 pub(crate) type Later = HashMap<Key, Option<Offered>>;
 
 /// What may still run.
@@ -60,7 +60,7 @@ enum Narrowed {
 }
 
 impl Restraints {
-    /// Why content that is wanted must not run as it is, if it must not.
+    /// Why wanted content must not run unchanged, if so.
     pub(super) fn bites(&self, key: &Key, hash: &ResourceHash) -> Option<Reason> {
         (self.keys.get(key) == Some(hash)).then(|| {
             let detail = format!(
@@ -102,9 +102,9 @@ impl Restraints {
 }
 
 impl Inventory {
-    /// Takes from what runs what is taken away at `until`, a later place that the node is not brought to. `later` says
-    /// what is there of what is held here; of keys that it does not name, nothing is known. Returns whether
-    /// something else runs now.
+    /// Takes from what runs what is taken away at `until`, a later position that the node is not brought to.
+    /// `later` says what is there of what is held here; of keys that it does not name, nothing is known. Returns
+    /// whether something else runs now.
     pub(crate) fn restrain(&mut self, until: &Position, later: &Later, snapshot: &mut Snapshot) -> bool {
         let (mut gone, mut less, mut wanted) = (Changes::new(), Changes::new(), Changes::new());
         let mut held = Vec::new();
@@ -125,7 +125,7 @@ impl Inventory {
             return false;
         }
         // Gone first, so that what is left of something and cannot be taken does not leave the whole. What is left
-        // then stays in the place of what is wanted, which is refused.
+        // then stays in place of what is wanted, which is refused.
         self.apply(Mode::Delta, gone, snapshot);
         self.apply(Mode::Delta, less, snapshot);
         self.restraints.hold(until, held.into_iter());
@@ -157,7 +157,7 @@ impl Inventory {
         true
     }
 
-    /// How many resources run otherwise than they were sent, because a later place takes something away.
+    /// How many resources run otherwise than they were sent, because a later position takes something away.
     pub(crate) fn restrained(&self) -> usize {
         self.restraints.keys.len()
     }
@@ -216,7 +216,7 @@ where
     Narrowed::Less(Offered { hash: resource_hash(&payload), payload, ..own.clone() })
 }
 
-/// Keeps the keys that both know. Whether any is left.
+/// Keeps the keys that both know. Returns whether any is left.
 fn keep_hashes(own: &mut fleet::CredentialResource, theirs: &fleet::CredentialResource) -> bool {
     let hashes = |usage: &Option<Usage>| match usage {
         Some(Usage::Caller(fleet::CallerCredential { kind: Some(CallerKind::ApiKey(keys)), .. })) => {

@@ -1,4 +1,4 @@
-//! Which caller credentials this node has seen go, and which it refuses because they came back.
+//! Caller credentials that were removed from this node, and those refused because they came back.
 //!
 //! A *tombstone* is the id of a caller credential that was removed. It bites in an adopted transaction alone:
 //! one history that goes on as another may not bring back to life what was revoked here, unless it says so by

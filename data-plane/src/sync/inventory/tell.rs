@@ -1,4 +1,4 @@
-//! What is told of refusals, to the control plane and to people.
+//! What is reported of refusals to the control plane and to operators.
 //!
 //! Judges nothing.
 
@@ -7,17 +7,16 @@ use rr_contract::wire::fleet;
 
 use super::Inventory;
 
-/// So many refusals are told at once. A node that refuses more is no better understood by more of them, and a
-/// message has to hold them.
+/// Maximum number of refusals reported at once: a message has to hold them, and more would explain nothing more.
 pub(super) const TOLD_MAX: usize = 500;
 
 impl Inventory {
-    /// What is refused, as far as it is told.
+    /// The refused resources, as far as they are reported.
     pub(crate) fn standing(&self) -> Vec<fleet::Refusal> {
         self.told(self.refused.iter())
     }
 
-    /// Refusals of these, as far as they are told, for the control plane and for people.
+    /// The refusals of these keys, as far as they are reported.
     pub(crate) fn told<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Vec<fleet::Refusal> {
         let refusals = keys.filter_map(|key| {
             let entry = self.entries.get(key)?;

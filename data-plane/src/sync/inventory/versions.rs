@@ -1,14 +1,14 @@
 //! The highest version that was ever accepted of each credential: a secret's version never goes back.
 //!
-//! Of credentials that are gone only the newest are kept in mind: an id is not given a second time, so an old version of
-//! one that has been gone for long comes only from who has no business here, and such a one would have to wait for
-//! [`GONE_MAX`] others to go. The invariant: of a credential that is here, nothing is forgotten.
+//! Of removed credentials only the newest are remembered: ids are not reused, so an old version of a long-removed
+//! one could only be an attack, which would have to wait for [`GONE_MAX`] other removals. The invariant: of a
+//! credential that is here, nothing is forgotten.
 
 use std::collections::{BTreeMap, HashMap};
 
 use rr_contract::model::id::CredentialId;
 
-/// Of so many credentials that are gone the version is kept: the newest.
+/// For how many removed credentials the version is kept: the newest.
 pub(super) const GONE_MAX: usize = 100_000;
 
 #[derive(Default)]

@@ -1,7 +1,7 @@
-//! Reading ahead: while one piece of a file is taken in, the next is read, opened, decoded, hashed and parsed.
+//! Reading ahead: while one piece of a file is taken in, the next is read, decrypted, decoded, hashed and parsed.
 //!
-//! A start has nothing else to do with a second processor. Judges nothing: where a file ends is said as the frames
-//! say it. The invariant: pieces come in the order of the file, and few of them wait.
+//! A start has no other use for a second processor. Judges nothing: the frames decide where a file ends. The
+//! invariant: pieces come in the order of the file, and few of them wait.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

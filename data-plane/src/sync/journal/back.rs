@@ -1,9 +1,9 @@
-//! Going back from a place on which the process ended itself: to the newest boundary that was proven, or else to the
-//! one before; and what stays taken away all the same.
+//! Going back from a position on which the process aborted: to the newest proven boundary, or else to the one
+//! before; and what stays taken away.
 //!
-//! The place that is gone back from is read without anything of it being compiled, as that may be what kills. The
-//! invariants: where something is on disk, something is gone back to, if need be the same again; and what was
-//! revoked, removed or switched off up to the place that is gone back from stays so.
+//! The configuration that is given up is read without being compiled, as compiling it may be what crashes. The
+//! invariants: where a state is on disk, a state is loaded, if need be the same again; and what was revoked,
+//! removed or switched off up to the position that is given up stays so.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,7 +20,7 @@ use super::boot::{marked, read_position, read_proof, replay};
 use super::frame::{Frames, Kind, VersionList};
 use super::{Journal, Proof, Recovered};
 
-/// What a file says without its being taken in.
+/// The outline of a file, read without compiling it.
 struct Outline {
     number: u64,
     /// Boundaries and where they end, oldest first.
@@ -50,7 +50,7 @@ fn outlines(journal: &Journal) -> Vec<Outline> {
     numbers.into_iter().rev().filter_map(|number| outline(journal, number)).collect()
 }
 
-/// Where the newest file stands, and whether that is proven, as far as can be told without taking it in.
+/// The position of the newest file, and whether it is proven, read without compiling it.
 pub(super) fn standing(journal: &Journal) -> Option<(Position, bool)> {
     let numbers = journal.numbers().ok()?;
     let newest = numbers.into_iter().rev().find_map(|number| outline(journal, number))?;
@@ -177,7 +177,7 @@ impl Held {
                 Kind::Proven => {}
             }
         }
-        // What ran in the place of what was restrained is all that was left of it.
+        // What ran in place of what was restrained is all that was left of it.
         for (key, hash) in std::mem::take(&mut held.restrained) {
             if held.parts.get(&key).is_some_and(|part| part.hash == hash) {
                 match kept.remove(&key) {

@@ -210,8 +210,8 @@ impl Intake {
             Content::Other(Kind::Revocations, body) => {
                 return self.inventory.restore_revocations(&body).is_some();
             }
-            // Piece by piece: nobody sees it before its commit was checked. What ran in the place of refused
-            // versions comes before them, so that those meet it as they did.
+            // Piece by piece: nothing of it is used before its commit was checked. Versions that ran in place of
+            // refused ones come before them, in the original order.
             Content::Load(load) => self.inventory.restore(load, &mut self.snapshot),
             Content::Changes(changes) if self.last.is_none() => {
                 self.inventory.apply(Mode::Unspecified, changes, &mut self.snapshot);

@@ -1,11 +1,11 @@
-//! How often the process ended itself on one place, and going back from that.
+//! Counts how often the process aborted on one position, and goes back from it.
 //!
-//! What counts is evidence and never time: a mark that the process leaves while it aborts, be it the watchdog, a stack
-//! that overflows, memory that is not to be had, or a panic that ends it. Kills from outside and power cuts
-//! leave none, however many follow each other: they say nothing about the configuration. A mark is counted once, for
-//! the newest place on disk, unless that was proven. After the second on one place, the start goes back to the last one
-//! that was proven, or else to the one before, and says so for as long as nothing newer is proven. The invariants:
-//! without evidence nothing is gone back on; where something is on disk, something is in force.
+//! Evidence counts, never time: a mark that the process leaves while it aborts, because of the watchdog, a stack
+//! overflow, failed allocation, or a panic that ends it. Kills from outside and power cuts leave none, however many
+//! follow each other: they say nothing about the configuration. A mark is counted once, for the newest position on
+//! disk, unless that was proven. After the second on one position, the start goes back to the last one that was
+//! proven, or else to the one before, and says so for as long as nothing newer is proven. The invariants: without
+//! evidence nothing is gone back on; where something is on disk, something is in force.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,9 @@ use super::super::position::Position;
 use super::{Journal, Recovered, back, boot};
 
 const CONTEXT: &[u8] = b"requestrocket boot counter 1";
-/// So often the process has to end itself on one place to be brought back from it.
+/// How many aborts on one position make the next start go back from it.
 const ENDS: u32 = 2;
-/// A mark begins with so many random bytes; each end adds one.
+/// A mark begins with this many random bytes; each abort appends one.
 const MARK: usize = 16;
 const MARK_NAME: &str = "ended";
 
@@ -50,7 +50,7 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// One more end on a place. Returns how many that makes.
+    /// One more end on a position. Returns how many that makes.
     fn count(&mut self, place: &Position) -> u32 {
         let is_it = |tried: &Option<fleet::Position>| same(tried.as_ref(), place);
         let before = match &self.crash {
@@ -63,8 +63,8 @@ impl Counter {
         self.ends
     }
 
-    /// How often the process ended on a place that has to be gone back from once more: what was gone back to could
-    /// not be written.
+    /// How often the process ended on a position that has to be gone back from once more: what was gone back to
+    /// could not be written.
     fn left_over(&self, place: &Position) -> Option<u32> {
         let crash = self.crash.as_ref().filter(|crash| self.unwritten && same(crash.tried.as_ref(), place));
         crash.map(|crash| crash.boots)
@@ -87,8 +87,8 @@ pub(crate) fn leave_mark(state_dir: &Path, seams: &Seams) {
 }
 
 impl Journal {
-    /// As [`Journal::boot`], for a process that is going to put it in force: on what the process ended itself twice
-    /// is gone back on.
+    /// As [`Journal::boot`], for a process that puts it in force: goes back from a configuration on which the
+    /// process aborted twice.
     pub(crate) fn start(
         state_dir: &Path,
         node_key: &Secret,
@@ -116,7 +116,7 @@ impl Journal {
         };
         // Of another region: its secrets would not open.
         let recovered = recovered.filter(|recovered| recovered.position.region == region);
-        // What is said of another place than the one at which it stands is no longer so.
+        // What is said of another position than the one at which it stands is no longer so.
         let running = recovered.as_ref().map(|recovered| recovered.position);
         let holds = journal.counter.crash.as_ref().is_some_and(|crash| match (&crash.running, &running) {
             (Some(_), Some(running)) => same(crash.running.as_ref(), running),
@@ -143,7 +143,7 @@ impl Journal {
         Some(id.to_vec())
     }
 
-    /// Gets ready for the end of this process.
+    /// Prepares the mark for an abort of this process.
     fn renew_mark(&mut self, counted: Option<Vec<u8>>) {
         let path = self.mark_path();
         let made = match counted {
@@ -165,12 +165,12 @@ impl Journal {
         self.seams.disk.replace(&self.mark_path(), &draw::<MARK>(&*self.seams.entropy))
     }
 
-    /// What was gone back on, if nothing newer has been proven since.
+    /// The configuration that was given up after crashes, if nothing newer has been proven since.
     pub(crate) fn crash(&self) -> Option<fleet::CrashReport> {
         self.counter.crash.clone()
     }
 
-    /// The process ends in order: what it stands on did not kill it.
+    /// The process ends in order: its configuration did not crash it.
     pub(crate) fn settle(&mut self) {
         if self.counter.ends > 0 {
             (self.counter.ends, self.counter.tried) = (0, None);
@@ -178,7 +178,7 @@ impl Journal {
         }
     }
 
-    /// Something newer is proven: what was gone back on is history.
+    /// A newer position is proven: the configuration that was given up is forgotten.
     pub(super) fn forget_crash(&mut self) {
         let counted = std::mem::take(&mut self.counter.counted);
         let forgotten = Counter { counted, ..Counter::default() };
@@ -208,7 +208,7 @@ impl Journal {
         self.write_counter();
         let bad: Vec<Position> = [Some(tried), before].into_iter().flatten().collect();
         let Some(recovered) = back::before(self, &bad, empty) else {
-            // Nothing in force would be the same as no node, and for good where nobody publishes anything.
+            // Without a configuration the node would be useless, for good if nothing new is published.
             let recovered = boot::boot(self, empty);
             let running = recovered.as_ref().map(|recovered| recovered.position);
             error!(
@@ -258,7 +258,7 @@ impl Journal {
         }
     }
 
-    /// A counter that cannot be written does not stop a start. Whether it was.
+    /// A counter that cannot be written does not stop a start. Returns whether it was.
     fn write_counter(&self) -> bool {
         let path = self.counter_path();
         let written = if self.counter == Counter::default() {

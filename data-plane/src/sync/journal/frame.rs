@@ -1,7 +1,7 @@
 //! Frames: length, CRC-32, then a sealed kind and body.
 //!
-//! The seal binds a frame to its file, its place in it and the frame before it. The CRC tells damage from a
-//! wrong key, for people; nothing rests on it.
+//! The seal binds a frame to its file, its place in it and the frame before it. The CRC distinguishes damage from a
+//! wrong key, for operators; nothing relies on it.
 
 use std::io;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl TryFrom<u8> for Kind {
     }
 }
 
-/// The highest version that was had of each credential.
+/// The highest version of each credential.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct VersionList {
     #[prost(bytes = "vec", repeated, tag = "1")]
@@ -146,7 +146,7 @@ pub(super) struct Frames<'a> {
     /// Where in the file the next frame starts.
     pub(super) offset: u64,
     pub(super) chain: Chain,
-    /// The disk did not give what it has.
+    /// Reading from the disk failed.
     pub(super) failed: Option<io::Error>,
 }
 
@@ -179,7 +179,7 @@ impl<'a> Frames<'a> {
         Some((kind, plain))
     }
 
-    /// Sees to it that so many bytes are at hand, if the file has them.
+    /// Reads on until this many bytes are buffered, if the file has them.
     fn want(&mut self, bytes: usize) {
         if self.part.len() - self.at >= bytes || self.failed.is_some() {
             return;

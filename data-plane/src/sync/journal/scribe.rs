@@ -1,9 +1,9 @@
-//! The thread that owns the journal, and what the rest of the node has of it.
+//! The thread that owns the journal, and the handle to it.
 //!
-//! A disk may take minutes for what it mostly does at once. So nobody waits for it longer than [`PATIENCE`]: what takes
-//! longer is *overdue*, and until it has come to an end nothing else is asked for. The invariants: one thing at a time is
-//! asked for, so nothing queues up behind a disk that hangs; and what an overdue write came to is heard of once, when it
-//! ends.
+//! A disk may take minutes for a write that mostly takes no time. So callers wait no longer than [`PATIENCE`]: a
+//! write that takes longer is *overdue*, and until it has ended no other is requested. The invariants: one request
+//! at a time, so nothing queues up behind a disk that hangs; and the result of an overdue write is reported once,
+//! when it ends.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) enum Write {
     /// Behind what is there.
     Append(Vec<bytes::Bytes>),
-    /// The whole, in the place of what is there.
+    /// The whole, in place of what is there.
     Fold(Box<Image>),
     /// The whole once more.
     Spare(Box<Image>),
@@ -46,7 +46,7 @@ struct Job {
     reply: oneshot::Sender<Done>,
 }
 
-/// What came of it.
+/// The result of a request.
 pub(crate) struct Done {
     pub(crate) outcome: io::Result<()>,
     /// Where a restart would stand now, if this was a write and went well.
@@ -54,7 +54,7 @@ pub(crate) struct Done {
     view: View,
 }
 
-/// What the journal says of itself.
+/// The state of the journal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) newest: u64,
@@ -65,7 +65,7 @@ pub(crate) struct View {
     pub(crate) wants_spare: bool,
 }
 
-/// Why nothing is known of a write.
+/// A write that has not ended in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("disk does not answer in time")]
 pub(crate) struct Stalled;
@@ -115,12 +115,12 @@ impl Scribe {
     pub(crate) fn start(mut journal: Journal) -> io::Result<Self> {
         let view = journal.view();
         let (jobs, queue) = sync_channel::<Job>(1);
-        // It ends when nobody asks for anything any more; nobody waits for that, as a disk that hangs never comes to it.
+        // It ends when the handle is dropped; its end is not awaited, as a disk that hangs would delay it for ever.
         Builder::new().name("last-good".into()).spawn(move || {
             while let Ok(Job { ask, awaited, reply }) = queue.recv() {
                 journal.await_proof(awaited);
                 let (outcome, written) = journal.perform(ask);
-                // Who asked may be gone.
+                // The requester may be gone.
                 reply.send(Done { outcome, written, view: journal.view() }).ok();
             }
         })?;
@@ -174,7 +174,7 @@ impl Scribe {
             Ok(done) => done,
             Err(oneshot::error::TryRecvError::Empty) => return None,
             Err(oneshot::error::TryRecvError::Closed) => {
-                // Its thread panicked, which the log has. It stays overdue: nothing is written any more.
+                // Its thread panicked (see the log). It stays overdue: nothing is written any more.
                 return None;
             }
         };
