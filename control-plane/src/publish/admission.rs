@@ -1,4 +1,4 @@
-//! What a write would do to the fleet, and whether it may: asked by the store before it flushes one.
+//! Judges what a write would do to nodes: the store asks before it flushes one.
 //!
 //! The index follows the log and is a little behind it; what was written since is kept here as a layer on top, so that
 //! each write is judged by exactly what is below it, whether this replica wrote it or another.
@@ -20,7 +20,7 @@ use crate::store::{Admission, AgreedRemovals, Consent, NotAdmitted, Obstacle, Pr
 /// Changes read at once.
 const BATCH: u64 = 2_000;
 
-/// What was written and is not in the index yet.
+/// Revisions that were written and are not in the index yet.
 #[derive(Default)]
 pub(super) struct Pending {
     /// Oldest first, without a gap behind the index's head.
@@ -100,8 +100,8 @@ impl Admission for Publisher {
 }
 
 impl Publisher {
-    /// Up to which revision is known what was written, as far as that fits to where the history stands; none where
-    /// there is nothing to fit it to.
+    /// The newest revision whose changes are known, if that agrees with the head of the database; none where nothing is
+    /// loaded.
     fn known(&self, head: u64, audit: [u8; 32]) -> Option<u64> {
         let index = self.read();
         let index = index.as_ref()?;
@@ -129,7 +129,7 @@ impl Publisher {
             .collect()
     }
 
-    /// What the index has taken in is not to be kept twice.
+    /// Drops pending revisions that the index has taken in.
     pub(super) fn taken_in(&self) {
         let head = self.read().as_ref().map(Index::head);
         if let Some(head) = head {
@@ -189,7 +189,7 @@ impl Pending {
         }
     }
 
-    /// Takes in what others wrote.
+    /// Takes in revisions that other replicas wrote.
     fn read(&mut self, news: News, to: u64, audit: [u8; 32]) {
         let mut changes = news.changes.into_iter().peekable();
         while let Some(first) = changes.next() {
@@ -213,7 +213,7 @@ impl Pending {
         self.base = None;
     }
 
-    /// Lays what is pending on the index as it is now.
+    /// Lays the pending revisions on the index as it is now.
     fn rest_on(&mut self, index: &Index) {
         let base = (index.generation(), index.head());
         if self.base == Some(base) {

@@ -1,6 +1,6 @@
-//! What others may ask of what is published: single resources, who is sent them, how far nodes are.
+//! Queries on the published configuration: single resources, the regions that are sent them, how far nodes are.
 //!
-//! Each answer is one look into the index, or none while nothing is loaded.
+//! Each is one look into the index, and finds nothing while nothing is loaded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::index::progress::Shown;
 use super::nodes::Holdings;
 
 impl Publisher {
-    /// Whether a node that stands somewhere in a region has what a revision brought there.
+    /// Whether a node of a region, given its position, has what a revision brought there.
     pub(crate) fn has_reached(&self, region: RegionId, at: &fleet::Position, revision: u64) -> bool {
         self.read().as_ref().is_some_and(|index| index.has_reached(region, at, revision))
     }
@@ -52,7 +52,7 @@ impl Publisher {
         self.read().as_ref().map(|index| index.published_in(region)).unwrap_or_default()
     }
 
-    /// What a diverged node holds, by hash; none where it cannot be asked here, or does not say.
+    /// What a diverged node holds, by hash; none where it is not connected here or does not report it.
     pub(crate) async fn holds(&self, node: NodeId) -> Option<Holdings> {
         self.fleet().question(node)?.await.ok()
     }

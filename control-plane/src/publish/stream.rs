@@ -1,8 +1,8 @@
 //! One connected node: what it has, what it is sent, what it answers.
 //!
 //! A slow node costs a cursor, never a queue: one transaction is in flight, and what changes meanwhile is
-//! in the next. A stream that ends takes nothing back. A node that our history cannot have brought to
-//! where it stands is sent nothing at all, until a person decides.
+//! in the next. A stream that ends takes nothing back. A diverged node, which our history cannot
+//! have brought to its position, is sent nothing at all until a person decides.
 
 mod answer;
 mod deliver;
@@ -44,7 +44,7 @@ const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// How long a node may take to answer a transaction, and how much longer for each MiB of it.
 const VERDICT_LIMIT: Duration = Duration::from_secs(30);
 const VERDICT_LIMIT_MIB: Duration = Duration::from_secs(1);
-/// How long a node may take to say what it holds.
+/// How long a node may take to report what it holds.
 const REPORT_LIMIT: Duration = Duration::from_secs(30);
 /// How long a message may wait for a node to read.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
@@ -102,25 +102,25 @@ pub(crate) enum End {
     Reloaded,
 }
 
-/// A transaction without its answer.
+/// A transaction that was sent and is not answered yet.
 struct InFlight {
     txn: [u8; 8],
     encoded: Arc<Encoded>,
-    /// It carried a person's word.
+    /// Whether it was sent because of an adoption.
     adopted: bool,
     deadline: Instant,
     /// Held until the answer, so that what it teaches is there for those that wait for the place.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// A question without its answer.
+/// A survey whose report is not complete yet.
 struct Asked {
     survey: Survey,
     deadline: Instant,
     place: Option<OwnedSemaphorePermit>,
 }
 
-/// What the node owes us.
+/// The answer that the node owes.
 enum Owes {
     Nothing,
     Verdict(Box<InFlight>),
@@ -129,7 +129,7 @@ enum Owes {
     Listing(Box<Listing>),
 }
 
-/// Where our history cannot have brought a node, and what was decided about it.
+/// The position of a diverged node, and what was decided about it.
 struct Diverged {
     at: fleet::Position,
     /// Microseconds since 1970.
@@ -137,32 +137,32 @@ struct Diverged {
     adopted: Option<Adopted>,
 }
 
-/// Where the conversation stands.
+/// The state of the conversation with one node.
 struct Talk {
     seat: Seat,
     heads: watch::Receiver<u64>,
     changes: watch::Receiver<u64>,
     generation: u64,
     base: Base,
-    /// The revision at which the node stands by its own word.
+    /// The revision that the node reports.
     stands: u64,
     owes: Owes,
     diverged: Option<Box<Diverged>>,
     waiting: Option<WaitReason>,
-    /// Up to which revision it was told what was taken away, while it waits.
+    /// The revision up to which a waiting node was told of removals.
     restrained: u64,
     draining: bool,
     /// Held since a list was asked for, until what came of it was answered.
     place: Option<OwnedSemaphorePermit>,
     refusals: u32,
-    /// How often in a row it ran something else than what it had taken.
+    /// How often in a row it ran other content than it had taken.
     strayed: u32,
     marked: u64,
     marked_at: Instant,
 }
 
 impl Talk {
-    /// It owes nothing, and may be sent something.
+    /// Whether it owes no answer and may be sent something.
     fn idle(&self) -> bool {
         let adopted = |diverged: &Diverged| diverged.adopted.is_some();
         matches!(self.owes, Owes::Nothing) && self.diverged.as_deref().is_none_or(adopted)
@@ -304,7 +304,7 @@ where
         Ok(talk)
     }
 
-    /// Notes that the node ended on a place. Nothing else is known of it that would help.
+    /// Notes that the node crashed on a content.
     async fn crashed(&self, tried: fleet::Position, boot_id: &[u8]) {
         let revision = tried.revision;
         // What was never published here, nobody can have been sent: it would hold the region for nothing.
@@ -398,7 +398,7 @@ where
     }
 }
 
-/// Names that can be kept with spaces between; a node that says others has none of ours.
+/// Names of features that can be stored with spaces between; others are none of ours.
 fn features(said: Vec<String>) -> Vec<String> {
     let good = |name: &String| {
         !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_graphic())

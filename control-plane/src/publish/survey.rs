@@ -44,7 +44,7 @@ struct Lists {
     held: HashMap<Key, ResourceHash>,
 }
 
-/// What follows from a report.
+/// What to do after a report.
 pub(super) enum Step {
     /// More of the answer is to come, or it is to another question.
     Wait(Survey),
@@ -56,7 +56,7 @@ pub(super) enum Step {
     Gone,
 }
 
-/// An answer that is none to the question.
+/// Why a report is not an answer to the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidReport {
     #[error("the report has no position")]

@@ -1,6 +1,6 @@
-//! One transaction on a connection that writes: how it begins, what runs in it, and whether its end was one.
+//! One transaction on a connection that writes: its begin, what it stages, and whether its commit was made.
 //!
-//! Knows nothing of groups and revisions. The invariant: a commit that is called one was made.
+//! Knows nothing of groups and revisions. The invariant: a commit that is reported was made.
 
 mod staged;
 
@@ -79,7 +79,7 @@ impl Txn {
         self.head
     }
 
-    /// Whether more can be done in it. Where a statement failed, PostgreSQL takes no further one of the transaction, and
+    /// Whether the transaction can go on. Where a statement failed, PostgreSQL takes no further one of the transaction, and
     /// SQLite may have undone it.
     pub(super) async fn still_goes(&self) -> Result<(), StoreError> {
         if self.watched.is_undone() {
@@ -91,7 +91,7 @@ impl Txn {
         Ok(())
     }
 
-    /// Commits, and believes it only where the database was seen to do it.
+    /// Commits; an error where the database was not seen to do it.
     pub(super) async fn commit(self, fence: &Fence) -> Result<(), StoreError> {
         if self.watched.is_undone() {
             return Err(StoreError::Undone);

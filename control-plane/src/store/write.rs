@@ -23,21 +23,21 @@ pub(crate) use flush::audit_change;
 /// How many writes may wait; a further caller waits for room.
 pub(super) const WAITING: usize = 1024;
 
-/// Who writes, by which call and from where.
+/// The author of a write, the call and the address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Author {
     /// Token id; empty for the control plane itself.
     pub(crate) token: String,
     /// User id; empty for a service.
     pub(crate) user: String,
-    /// What the user or the token is called.
+    /// The name of the user or the token.
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) user_agent: String,
     /// As `ProxyService.CreateProxy`.
     pub(crate) call: &'static str,
     pub(crate) consent: Consent,
-    /// Only to be seen whether it would be done: it is staged and admitted like any other, and dropped.
+    /// Whether it is a rehearsal: staged and admitted like any other write, and then dropped.
     pub(crate) rehearsal: bool,
 }
 
@@ -110,7 +110,7 @@ where
     }
 }
 
-/// Where the history stands.
+/// The newest revision and its head of the audit chain.
 #[derive(Debug, Clone, Copy)]
 struct Tip {
     head: i64,

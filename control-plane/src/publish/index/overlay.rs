@@ -1,4 +1,4 @@
-//! What the index would be with changes on top that are not in it: which regions they reach, and what they do there.
+//! The index with changes on top that are not in it: the regions that these reach, and their effect there.
 //!
 //! The same rules of reach as the index, without a change to it: costs what is changed and what belongs to it.
 

@@ -1,4 +1,4 @@
-//! Which of two processes that say they are one node has its place: the one that is there and answers.
+//! Decides which of two processes with the identity of one node has its place: the one that is there and answers.
 //!
 //! Neither a count of starts nor how long ago something was said proves anything: a copy has all that the original has.
 //! So the process that has the place is asked, over its own stream, wherever that is. One that answers keeps its place,
@@ -44,10 +44,10 @@ const TURNS: usize = 4;
 pub(crate) struct Clash {
     pub(crate) node: NodeId,
     pub(crate) region: rr_contract::model::id::RegionId,
-    /// Where the one is that is connected, and where the other that is not let in.
+    /// The address of the process that is connected, and of the one that is not let in.
     pub(crate) there: String,
     pub(crate) newcomer: String,
-    /// Whether the one that has the place is there could not be found out: nobody is told.
+    /// It could not be found out whether the first process is there: no clash is noted.
     pub(crate) perhaps: bool,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Pulse {
     pub(super) told: Notify,
 }
 
-/// What came of a ping.
+/// The outcome of a ping.
 enum Life {
     There,
     Silent,
@@ -287,7 +287,7 @@ impl Fleet {
         clash
     }
 
-    /// A name that nothing else has.
+    /// A random name, for a question.
     pub(super) fn name(&self) -> String {
         HEXLOWER.encode(&draw::<16>(&*self.0.entropy))
     }

@@ -1,4 +1,4 @@
-//! What a diverged node holds, asked of its stream: for who decides whether this history goes on there.
+//! Asks the stream of a diverged node what the node holds, for the person who decides about it.
 //!
 //! The stream asks when it owes the node nothing else; one that ends or has something else to do drops the question, and
 //! the caller learns that there is no answer.
@@ -16,7 +16,7 @@ use super::{Fleet, Seat};
 /// What a node holds, by hash.
 pub(crate) type Holdings = Arc<HashMap<Key, ResourceHash>>;
 
-/// Somebody who waits for what a node holds.
+/// Receives what a node holds.
 pub(in crate::publish) type Asker = oneshot::Sender<Holdings>;
 
 impl Fleet {

@@ -22,7 +22,7 @@ pub(crate) struct RefusedVersion {
     pub(crate) nodes: BTreeSet<NodeId>,
     /// The versions that run in its place.
     pub(crate) running: BTreeSet<Vec<u8>>,
-    /// What one of them says.
+    /// The refusal of one of them.
     pub(crate) said: fleet::Refusal,
 }
 

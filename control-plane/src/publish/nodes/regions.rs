@@ -1,4 +1,4 @@
-//! What the nodes of a region wait for, and what a person decided about them.
+//! Crashes, divergences and decisions by region, and whether a node waits because of them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::events::WaitReason;
 use crate::store::StoreError;
 use crate::store::ledger::{Adopted, Crash, Divergence, RegionState};
 
-/// How many nodes have to end on one place until no other is brought there.
+/// How many nodes have to crash on one content until no other is brought there.
 const CRASHED_TOGETHER: usize = 2;
 /// How many reports are remembered.
 const COUNTED_MOST: usize = 10_000;
@@ -27,7 +27,7 @@ pub(super) struct RegionNotes {
     pub(super) diverged: HashMap<NodeId, (Divergence, i64)>,
 }
 
-/// A node that stands where our history cannot have brought it.
+/// A diverged node: our history cannot have brought it to its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DivergedNode {
     pub(crate) node: NodeId,
@@ -78,7 +78,7 @@ impl Fleet {
         None
     }
 
-    /// Takes in that a node ended on a place. True the first time.
+    /// Takes in that a node crashed on a content. True the first time.
     pub(in crate::publish) async fn crashed(&self, crash: Crash, boot_id: &[u8]) -> bool {
         {
             let mut state = self.state();
@@ -124,7 +124,7 @@ impl Fleet {
         Ok(now)
     }
 
-    /// Whether a node that is diverged since then may be brought to our history by a person's word.
+    /// The adoption that covers a node which is diverged since a time, where there is one.
     pub(in crate::publish) fn adopted(
         &self,
         region: RegionId,

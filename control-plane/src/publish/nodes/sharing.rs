@@ -1,4 +1,4 @@
-//! Keeps what replicas know of nodes together: writes what was said here, reads what was said elsewhere.
+//! Shares what replicas know of nodes: writes the reports of nodes here, reads those of others.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::store::ledger::{Leased, RegionState, Reports};
 const EVERY: Duration = Duration::from_secs(3);
 /// How soon after a node went that is written: the same machine may be back at another replica.
 const SOON: Duration = Duration::from_millis(200);
-/// How long this replica's word on its nodes holds without a further one.
+/// How long the leases of this replica last without being renewed.
 const LEASE: i64 = 20_000_000;
 
 impl Fleet {
@@ -60,7 +60,7 @@ impl Fleet {
         reported.and(written)
     }
 
-    /// Writes what nodes here said; with `keep`, that all others are still here as well.
+    /// Writes the reports of nodes here; with `keep`, renews the leases of all others as well.
     async fn report(&self, keep: bool) -> Result<(), StoreError> {
         let until = self.0.ledger.now().saturating_add(LEASE);
         let mut reports = Reports { replica: self.0.replica.clone(), until, keep, ..Reports::default() };

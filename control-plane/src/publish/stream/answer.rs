@@ -1,4 +1,4 @@
-//! What a node says, and what follows from it.
+//! Messages of a node, and what follows from them.
 
 use futures_util::Stream;
 use rr_contract::runtime::chain;
@@ -56,8 +56,8 @@ where
         Ok(())
     }
 
-    /// Has a node asked what it holds that runs something else than it took. One that does so each time is given up: it
-    /// comes again later, and slower.
+    /// Asks a node what it holds where it runs other content than it took. After several times in a row the stream is
+    /// ended: the node comes again later, and slower.
     fn compare(&self, talk: &mut Talk, running: &fleet::Position) -> Result<(), End> {
         if matches!(&talk.base, Base::At(_, at) if at.digest == running.digest) {
             talk.strayed = 0;
@@ -72,7 +72,7 @@ where
         Ok(())
     }
 
-    /// Whether a node runs what our history does not have for where it says that it stands.
+    /// Whether a node runs other content than our history has at the revision that it reports.
     fn contradicts(&self, talk: &Talk, running: &fleet::Position) -> bool {
         let Base::At(_, at) = &talk.base else { return false };
         if !talk.idle() || running.digest == at.digest {
@@ -141,7 +141,7 @@ where
         }
     }
 
-    /// About the session, not about a resource: what the node holds is asked, and what differs is sent.
+    /// Takes in that a whole transaction was refused: the node is asked what it holds, and sent what differs.
     async fn refused(
         &self,
         talk: &mut Talk,

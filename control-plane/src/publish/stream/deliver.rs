@@ -1,4 +1,4 @@
-//! What a node is sent, and when not: what it lacks, questions, marks.
+//! Decides what a node is sent, and sends it: transactions, surveys, marks.
 
 use std::sync::Arc;
 
@@ -150,7 +150,7 @@ where
         Ok(())
     }
 
-    /// Goes on with what a report says.
+    /// Takes a report in, and goes on with the survey or with what it found.
     pub(super) async fn ask_on(
         &mut self,
         talk: &mut Talk,
@@ -221,7 +221,7 @@ where
         }
     }
 
-    /// It owes nothing now, so that all it can have to say is how it is.
+    /// Takes in a message of a node that owes no answer: only reports of its state are of use.
     fn overhear(&self, talk: &Talk, message: fleet::SyncRequest) {
         use fleet::sync_request::Message;
 
@@ -239,7 +239,7 @@ where
         index.as_ref().is_some_and(|index| talk.base.start(index, self.region).is_some())
     }
 
-    /// Tells an idle node how far nothing changed for it.
+    /// Tells an idle node up to which revision nothing changed for it.
     pub(super) async fn mark(&mut self, talk: &mut Talk) -> Result<(), End> {
         let Base::At(from, _) = talk.base else { return Ok(()) };
         let position = {

@@ -1,4 +1,4 @@
-//! Has a diverged node list what it holds, for who decides whether this history goes on there. Compares nothing.
+//! Has a diverged node list what it holds, for the person who decides about it. Compares nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;

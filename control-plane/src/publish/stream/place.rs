@@ -1,6 +1,6 @@
-//! Where a node that comes stands in our history, by its own word.
+//! Compares the position of a node that connects with our history.
 //!
-//! A node ahead of us, or of another history, is no node behind: bringing it "up to date" would undo what
+//! A node that is ahead of us, or of another history, is not behind: bringing it "up to date" would undo what
 //! it runs. It keeps its stream and is sent nothing, until a person decides that our history goes on there.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl<I> Session<I>
 where
     I: Stream<Item = Result<fleet::SyncRequest, Status>> + Unpin + Send,
 {
-    /// Compares where the node says it stands with our history.
+    /// Compares the position that the node reports with our history.
     pub(super) async fn place(
         &mut self,
         talk: &mut Talk,
@@ -65,7 +65,7 @@ where
         Ok(())
     }
 
-    /// Notes that our history cannot have brought the node to where it stands.
+    /// Notes that the node is diverged.
     pub(super) async fn diverged(&self, talk: &mut Talk, at: fleet::Position, why: &'static str) {
         talk.seat.update(|node| node.diverged = true);
         let ours = self.publisher.read().as_ref().map_or(0, Index::head);

@@ -1,6 +1,6 @@
-//! What a node that is held back hears all the same: what was taken away since.
+//! Tells a node that is held back what was taken away meanwhile.
 //!
-//! A node that ended where its region is, or that is kept from where others ended, is sent no transaction. That must not
+//! A node that crashed on the current content of its region, or whose region is held, is sent no transaction. That must not
 //! keep a revoked key alive. So it is told of callers' keys that went, and of proxies and organizations that went or
 //! were switched off. The invariant: nothing that it hears can bring anything new into force; what is published now is
 //! named only for the node to keep what both have.

@@ -1,4 +1,4 @@
-//! Nodes that ended on a place, and when their region is held because of it.
+//! Crashes of nodes, and when a region is held because of them.
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
@@ -8,10 +8,10 @@ use crate::store::entity::{crash, region_state};
 use crate::store::row::row_of;
 use crate::store::{Store, StoreError, Txn};
 
-/// How many nodes have to end on one place until no other is brought there.
+/// How many nodes have to crash on one content until no other is brought there.
 const CRASHED_TOGETHER: usize = 2;
 
-/// Notes a crash; where it is the second node's on one place, the region is held there.
+/// Notes a crash; where it is the second node's on one content, the region is held there.
 pub(crate) async fn crashed(store: &Store, it: Crash) -> Result<(), StoreError> {
     store.note(move |txn| Box::pin(async move { note(txn, it).await })).await
 }

@@ -1,4 +1,4 @@
-//! What a write stages: resources that are put, that go, or about which something is decided, and rows beside them.
+//! What a write stages: resources that it puts, removes, or notes a decision about, and rows beside them.
 //!
 //! Writes nothing and checks nothing.
 
@@ -13,7 +13,7 @@ use crate::payload::{Hashed, Payload};
 use crate::store::StoreError;
 use crate::store::entity::resource;
 
-/// A resource as it is to be.
+/// A resource as the write leaves it.
 #[derive(Debug, Clone)]
 pub(crate) struct Put {
     pub(crate) noun: Noun,
@@ -24,10 +24,10 @@ pub(crate) struct Put {
     pub(crate) owner: String,
     /// Encoded document.
     pub(crate) document: Hashed,
-    /// What nodes are sent; none when nothing.
+    /// What nodes are sent; none where they are sent nothing.
     pub(crate) payload: Option<Payload>,
     pub(crate) links: Vec<(Part, Noun, String)>,
-    /// The row that it takes the place of.
+    /// The row that it replaces.
     pub(crate) before: Option<resource::Model>,
     pub(crate) created_by: String,
 }
@@ -36,12 +36,12 @@ pub(crate) struct Put {
 pub(in crate::store) type Also =
     Box<dyn for<'a> FnOnce(&'a Txn) -> BoxFuture<'a, Result<(), StoreError>> + Send + Sync>;
 
-/// What a write does once it has read and checked.
+/// Everything that a write has staged.
 #[derive(Default)]
 pub(in crate::store) struct Staged {
     pub(in crate::store) changes: BTreeMap<(Noun, String), StagedChange>,
     pub(in crate::store) also: Vec<Also>,
-    /// It is a revision even when no resource changes.
+    /// Whether it is a revision even where no resource changes.
     pub(in crate::store) entry: bool,
 }
 
@@ -59,7 +59,7 @@ impl Txn {
         self.staged.changes.insert((put.noun, put.id.clone()), StagedChange::Put(Box::new(put)));
     }
 
-    /// Takes a resource away with this write.
+    /// Removes a resource with this write.
     pub(crate) fn remove(&mut self, noun: Noun, row: resource::Model) {
         self.staged.changes.insert((noun, row.id.clone()), StagedChange::Removal(Box::new(row)));
     }

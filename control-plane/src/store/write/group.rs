@@ -1,7 +1,7 @@
 //! Runs waiting writes group by group: one transaction, one lock on the head row, one commit.
 //!
-//! Each write of a group reads and stages in its turn, is admitted and flushed, or dropped without a trace. What a commit
-//! came to is known before anybody is answered.
+//! Each write of a group reads and stages in its turn, is admitted and flushed, or dropped without a trace. The outcome
+//! of a commit is known before any caller is answered.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -30,7 +30,7 @@ use crate::store::{Store, StoreError, listen, resource};
 
 /// How many writes share a commit at most: the first waits for the last.
 const GROUP: usize = 64;
-/// How often it is asked whether a commit held, and how long is waited in between.
+/// How often the database is asked whether a commit was applied, and how long to wait in between.
 const ASKED: u32 = 10;
 const ASK_AFTER: Duration = Duration::from_millis(500);
 
@@ -151,7 +151,7 @@ impl Store {
         }
     }
 
-    /// A commit that answers with an error may have held all the same: the rows tell, on another connection.
+    /// Finds out whether a commit that failed was applied all the same: the rows tell, on another connection.
     async fn was_committed(&self, tip: &Tip, error: DbErr) -> Result<(), StoreError> {
         for _ in 0..ASKED {
             match self.holds(tip).await {
@@ -256,7 +256,7 @@ async fn admit(
     }
 }
 
-/// What of it is about nodes, as they would see it.
+/// The staged changes of resources that nodes are sent, as nodes would see them.
 fn proposed(staged: &Staged) -> Result<Vec<Proposed>, StoreError> {
     let published = staged.changes.iter().filter(|((noun, _), _)| noun.is_published());
     published
@@ -271,7 +271,7 @@ fn proposed(staged: &Staged) -> Result<Vec<Proposed>, StoreError> {
         .collect()
 }
 
-/// A refusal with its region's name, for people.
+/// Adds the name of its region to a refusal.
 async fn named(mut refusal: NotAdmitted, txn: &Txn) -> NotAdmitted {
     if let Ok(Some(row)) = resource::by_id(txn, Noun::Region, &refusal.region).await {
         refusal.name = row.name;
@@ -279,7 +279,7 @@ async fn named(mut refusal: NotAdmitted, txn: &Txn) -> NotAdmitted {
     refusal
 }
 
-/// Where a group of writes begins.
+/// Reads, and locks, the revision on which a group begins.
 async fn begun(txn: &Txn) -> Result<Tip, StoreError> {
     let row = held_head(txn).await?;
     let (head, audit) = row.map_or((0, vec![0; 32]), |row| (row.head, row.audit));
