@@ -78,7 +78,7 @@ impl Attempts {
             return;
         }
         if let Err(error) = store::audit::add_refused(&self.store, gathered.into_values().collect()).await {
-            warn!(error = %chain(&error), "refused attempts not written");
+            warn!(error = %chain(&error), "could not write refused attempts");
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn of(permission: Permission, failure: &ServiceError) -> Status {
     let kind = failure.kind();
     let text = match kind {
         Kind::Bug => {
-            error!(call = permission.call, error = %chain(failure), "call failed by a fault of ours");
+            error!(call = permission.call, error = %chain(failure), "call failed with an internal error");
             "internal error: see the log of the control plane".to_owned()
         }
         Kind::Unavailable => {
@@ -44,7 +44,7 @@ pub(super) fn of(permission: Permission, failure: &ServiceError) -> Status {
                 }
                 _ => "",
             };
-            warn!(call = permission.call, error = %chain(failure), "call failed by an outage");
+            warn!(call = permission.call, error = %chain(failure), "call failed because the store is not available");
             format!("{failure}{applied}")
         }
         _ => failure.to_string(),
