@@ -205,7 +205,7 @@ impl Verb {
                 if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
                     return Err(fault::usage(
                         &format!("{id:?} is not the id of an organization"),
-                        "another organization may have the name by now; `rrctl audit list --installation` has the id",
+                        "another organization may have the name by now; `rrctl org delete` printed the id, and `rrctl revision list -o json` has it",
                     ));
                 }
                 let reply = stub
