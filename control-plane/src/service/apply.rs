@@ -43,8 +43,9 @@ impl Services {
     ) -> Result<wire::ApplyOutcome, ServiceError> {
         let mut order = self.expand(&at, order).await?;
         // What somebody agreed to when he had it planned goes with the plan.
-        at.caller.consent.partial |= order.header.allow_partial;
-        at.caller.consent.mass_removal |= order.header.allow_mass_removal;
+        let options = order.header.options.unwrap_or_default();
+        at.caller.consent.partial |= options.allow_partial;
+        at.caller.consent.mass_removal |= options.allow_mass_removal;
         check_header(&order)?;
         if !at.caller.principal.resources.is_empty() {
             return Err(ServiceError::Call("whole sets"));
