@@ -43,8 +43,7 @@ macro_rules! consented {
     ($($request:ident)*) => {
         $(impl Consented for mg::$request {
             fn consent(&mut self, given: Consent) {
-                self.allow_partial = given.allow_partial;
-                self.allow_mass_removal = given.allow_mass_removal;
+                self.options = Some(given.to_wire());
             }
         })*
     };
@@ -54,6 +53,10 @@ consented! {
 }
 
 impl Consent {
+    fn to_wire(self) -> mg::WriteOptions {
+        mg::WriteOptions { allow_partial: self.allow_partial, allow_mass_removal: self.allow_mass_removal }
+    }
+
     /// The request with the consent that was given.
     pub(crate) fn with<R: Consented>(self, mut request: R) -> R {
         request.consent(self);

@@ -17,6 +17,9 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 use tokio::net::TcpListener;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+/// How many messages below a request a switch may be: that of an apply is in the options of its header.
+const BELOW: u32 = 2;
+
 /// One call.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
@@ -66,19 +69,25 @@ impl Schemas {
         Self { messages, inputs }
     }
 
-    /// Whether the request of a call has a switch of this name, in itself or one message below.
+    /// Whether the request of a call has a switch of this name, in itself or in the messages below.
     pub(super) fn has(&self, call: &str, switch: &str) -> bool {
         let Some(message) = self.inputs.get(call).and_then(|name| self.messages.get(name)) else {
             return false;
         };
-        let own = |message: &DescriptorProto| message.field.iter().any(|field| field.name() == switch);
-        own(message) || message.field.iter().filter_map(|field| self.messages.get(field.type_name())).any(own)
+        self.declares(message, switch, BELOW)
+    }
+
+    fn declares(&self, message: &DescriptorProto, switch: &str, depth: u32) -> bool {
+        message.field.iter().any(|field| {
+            let below = self.messages.get(field.type_name()).filter(|_| depth > 0);
+            field.name() == switch || below.is_some_and(|below| self.declares(below, switch, depth - 1))
+        })
     }
 
     /// Whether a call says yes to a switch.
     pub(super) fn says(&self, call: &Call, switch: &str) -> bool {
         let message = &self.messages[&self.inputs[&call.name]];
-        call.messages.iter().any(|bytes| self.is_on(message, bytes, switch, 1))
+        call.messages.iter().any(|bytes| self.is_on(message, bytes, switch, BELOW))
     }
 
     fn is_on(&self, message: &DescriptorProto, bytes: &[u8], switch: &str, depth: u32) -> bool {

@@ -60,8 +60,7 @@ impl wire::apply_service_server::ApplyService for Api {
                 plan,
                 request_id,
                 documents,
-                allow_partial,
-                allow_mass_removal,
+                options,
             } = request.into_inner();
             let header = wire::ApplyHeader {
                 org,
@@ -71,8 +70,7 @@ impl wire::apply_service_server::ApplyService for Api {
                 expected_revision,
                 plan,
                 request_id,
-                allow_partial,
-                allow_mass_removal,
+                options,
             };
             let outcome = self.services.apply(at, ApplyOrder { header, documents }).await?;
             Ok(wire::ApplyOnceResponse { outcome: Some(outcome) })

@@ -1,4 +1,4 @@
-//! The consent of a request: every call that can reach the fleet has the same two fields.
+//! The consent of a request: every call that can reach the fleet has the same options.
 
 use rr_contract::wire::management as wire;
 
@@ -10,15 +10,16 @@ pub(super) trait Consents {
     fn consent(&self) -> Consent;
 }
 
+fn consent(options: wire::WriteOptions) -> Consent {
+    let wire::WriteOptions { allow_partial, allow_mass_removal } = options;
+    Consent { partial: allow_partial, mass_removal: allow_mass_removal, ..Consent::default() }
+}
+
 macro_rules! consents {
     ($($request:ident)*) => {
         $(impl Consents for wire::$request {
             fn consent(&self) -> Consent {
-                Consent {
-                    partial: self.allow_partial,
-                    mass_removal: self.allow_mass_removal,
-                    ..Consent::default()
-                }
+                self.options.map(consent).unwrap_or_default()
             }
         })*
     };

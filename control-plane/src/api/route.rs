@@ -173,7 +173,7 @@ impl Route {
     /// one text can be the value of.
     pub(super) fn query(&self) -> impl Iterator<Item = &'static Field> {
         let (body, input) = (&self.binding.body, self.input);
-        input.fields.iter().filter(move |field| {
+        self.schema.fields(input).filter(move |field| {
             let elsewhere = match body {
                 Body::Whole => true,
                 Body::Field(name) => *name == field.name,

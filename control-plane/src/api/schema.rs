@@ -5,6 +5,7 @@
 //! its schema. Comments are for readers: nothing is decided by them. Knows no handler.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::{LazyLock, OnceLock};
 
 use prost_reflect::{DescriptorError, DescriptorPool};
@@ -74,6 +75,8 @@ pub(super) struct Options {
     pub(super) output_only: bool,
     /// The paths that a mask can name.
     pub(super) mask_paths: Vec<String>,
+    /// REST has the fields of the message in its place.
+    pub(super) flat: bool,
 }
 
 /// What a field holds, by its form in JSON.
@@ -151,6 +154,26 @@ impl Schema {
     /// A message that another one names.
     pub(super) fn message(&self, name: &str) -> &Message {
         self.messages.get(name).expect("a descriptor set holds what it refers to")
+    }
+
+    /// The fields of a message as REST has them: those of a flat one stand in its place.
+    pub(super) fn fields<'a>(&'a self, message: &'a Message) -> impl Iterator<Item = &'a Field> {
+        message.fields.iter().flat_map(|field| match self.flat(field) {
+            Some(flat) => flat.fields.as_slice(),
+            None => slice::from_ref(field),
+        })
+    }
+
+    /// The flat field of a message that holds the field of this name in either form.
+    pub(super) fn holder<'a>(&'a self, message: &'a Message, name: &str) -> Option<&'a Field> {
+        message.fields.iter().find(|field| self.flat(field).is_some_and(|flat| flat.field(name).is_some()))
+    }
+
+    fn flat(&self, field: &Field) -> Option<&Message> {
+        match &field.kind {
+            Kind::Message(name) if field.options.flat => Some(self.message(name)),
+            _ => None,
+        }
     }
 }
 

@@ -42,9 +42,10 @@ impl Services {
         order: ApplyOrder,
     ) -> Result<wire::ApplyOutcome, ServiceError> {
         let mut order = self.expand(&at, order).await?;
-        // What the caller agreed to when it was planned is part of the plan.
-        at.caller.consent.partial |= order.header.allow_partial;
-        at.caller.consent.mass_removal |= order.header.allow_mass_removal;
+        // The consent that was given with the plan is part of it.
+        let options = order.header.options.unwrap_or_default();
+        at.caller.consent.partial |= options.allow_partial;
+        at.caller.consent.mass_removal |= options.allow_mass_removal;
         check_header(&order)?;
         if !at.caller.principal.resources.is_empty() {
             return Err(ServiceError::Call("applying a set, because it is limited to some resources"));

@@ -84,7 +84,7 @@ async fn rollback(
     }
     back.announce(&mut directory);
     back.leave_out_what_dangles(&directory);
-    if !back.answer.not_restored.is_empty() && !request.allow_partial {
+    if !back.answer.not_restored.is_empty() && !request.options.unwrap_or_default().allow_partial {
         let listed: Vec<String> = back
             .answer
             .not_restored

@@ -209,7 +209,7 @@ async fn change(api: &Api) -> Result<(), tonic::Status> {
         proxy: Some(mg::Proxy { deny_status: 403, ..Default::default() }),
         update_mask: Some(FieldMask { paths: vec!["deny_status".into()] }),
         // No edge of this version runs it yet.
-        allow_partial: true,
+        options: Some(mg::WriteOptions { allow_partial: true, ..Default::default() }),
         ..Default::default()
     };
     ProxyServiceClient::new(api.connection()).update_proxy(ask).await.map(drop)

@@ -115,7 +115,7 @@ impl Shapes {
 
     fn object(&mut self, full: &str, message: &Message, but: &BTreeSet<&str>) -> Value {
         let mut properties = Map::new();
-        for field in message.fields.iter().filter(|field| !but.contains(field.name.as_str())) {
+        for field in self.schema.fields(message).filter(|field| !but.contains(field.name.as_str())) {
             let schema = self.field(full, field);
             let mut text = field.comment.clone();
             if let Some(oneof) = &field.oneof {

@@ -3,6 +3,7 @@
 //! The JSON form is strict, as the OpenAPI document has it: no null, names of enum values and not their
 //! numbers, 64-bit numbers as texts. The meaning of a value is for the handler to check.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -39,7 +40,13 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
     check.query(route, query);
     let mut json = check.body(route, body);
     let etag = check.if_match(headers);
-    let mut input = Input { target: target.to_owned(), body: None, weight: check.scales.weight() };
+    let mut input = Input { target: with_holders(route, target), body: None, weight: check.scales.weight() };
+    if route.binding.body == Body::Whole
+        && let Some(Value::Object(object)) = &mut json
+        && into_holders(route, object)
+    {
+        input.body = serde_json::to_vec(&json).ok();
+    }
     match etag {
         Some(etag) if check.violations.is_empty() && route.binding.method != Method::GET => {
             match route.etag_place() {
@@ -48,7 +55,7 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
                         let joint = if target.contains('?') { '&' } else { '?' };
                         let etag: String = form_urlencoded::byte_serialize(etag.as_bytes()).collect();
                         // The transcoder reads a plus sign as one.
-                        input.target = format!("{target}{joint}etag={}", etag.replace('+', "%20"));
+                        input.target += &format!("{joint}etag={}", etag.replace('+', "%20"));
                     } else {
                         check.refuse("etag", "is given twice: by `If-Match` and in the query");
                     }
@@ -71,6 +78,36 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
         _ => {}
     }
     check.violations.finish(|| Some(input))
+}
+
+/// The target with the path of each query parameter that is a field of a flat message, as the transcoder wants it.
+fn with_holders(route: &Route, target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let pairs: Vec<Cow<'_, str>> = query
+        .split('&')
+        .map(|pair| {
+            let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
+            match name.and_then(|name| route.schema.holder(route.input, &name)) {
+                Some(holder) => format!("{}.{pair}", holder.json).into(),
+                None => pair.into(),
+            }
+        })
+        .collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
+/// Moves the fields of flat messages into those messages, and says whether there are any.
+fn into_holders(route: &Route, object: &mut Map<String, Value>) -> bool {
+    let held = |key: &String| Some((key.clone(), route.schema.holder(route.input, key)?));
+    let held: Vec<(String, &Field)> = object.keys().filter_map(held).collect();
+    for (key, holder) in &held {
+        if let Some(value) = object.remove(key)
+            && let Value::Object(inside) = object.entry(&holder.json).or_insert_with(|| Map::new().into())
+        {
+            inside.insert(key.clone(), value);
+        }
+    }
+    !held.is_empty()
 }
 
 struct Check {
@@ -159,9 +196,11 @@ impl Check {
     fn message(&mut self, message: &Message, object: &Map<String, Value>, path: &str) {
         let (mut said, mut chosen) = (BTreeSet::new(), BTreeSet::new());
         for (key, value) in object {
-            let Some(field) = message.field(key) else {
+            let schema = self.schema;
+            let Some(field) = schema.fields(message).find(|field| field.name == *key || field.json == *key)
+            else {
                 self.violations.note(|| {
-                    let names: Vec<&str> = message.fields.iter().map(|field| field.json.as_str()).collect();
+                    let names: Vec<&str> = schema.fields(message).map(|field| field.json.as_str()).collect();
                     Violation {
                         field: below(path, key),
                         reason: unknown("is not a field of this message", &names),

@@ -88,6 +88,7 @@ fn read_options(field: &FieldDescriptor) -> Result<Options, InvalidSchema> {
             (Some("resource_name"), Value::Bool(yes)) => read.resource_name = *yes,
             (Some("may_be_empty"), Value::Bool(yes)) => read.may_be_empty = *yes,
             (Some("output_only"), Value::Bool(yes)) => read.output_only = *yes,
+            (Some("flat"), Value::Bool(yes)) => read.flat = *yes,
             (Some("mask_paths"), Value::String(paths)) => {
                 read.mask_paths = paths.split(',').map(str::to_owned).collect();
             }

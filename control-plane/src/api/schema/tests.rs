@@ -91,16 +91,19 @@ fn every_option_is_said_of_some_field_that_it_can_mean_something_for() {
     for (message, field) in managed().flat_map(|(name, it)| it.fields.iter().map(move |field| (name, field)))
     {
         let place = format!("{message}.{}", field.name);
-        let Options { resource_name, may_be_empty, output_only, mask_paths } = &field.options;
+        let Options { resource_name, may_be_empty, output_only, mask_paths, flat } = &field.options;
         assert!(!resource_name || (field.kind == Kind::Text && !field.repeated), "{place}");
         assert!(!may_be_empty || *resource_name, "{place}");
         assert_eq!(field.kind == Kind::FieldMask, !mask_paths.is_empty(), "{place}");
+        assert!(!flat || (matches!(field.kind, Kind::Message(_)) && !field.repeated), "{place}");
+        seen.flat |= flat;
         seen.resource_name |= resource_name;
         seen.may_be_empty |= may_be_empty;
         seen.output_only |= output_only;
         seen.mask_paths.extend(mask_paths.iter().cloned());
     }
-    assert!(seen.resource_name && seen.may_be_empty && seen.output_only && !seen.mask_paths.is_empty());
+    assert!(seen.resource_name && seen.may_be_empty && seen.output_only && seen.flat);
+    assert!(!seen.mask_paths.is_empty());
 }
 
 #[test]

@@ -43,6 +43,36 @@ fn a_call_with_a_body_takes_a_mask_alone() {
 }
 
 #[test]
+fn options_of_a_write_stand_beside_its_own_fields_and_come_to_the_call_in_their_message() {
+    let put = |method: Method, target: &str, body: &str| {
+        let route = route(method, target.split('?').next().expect("a path"));
+        let input = read(route, target, &HeaderMap::new(), body.as_bytes()).expect("is taken");
+        let body = input.body.map(|body| serde_json::from_slice::<Value>(&body).expect("JSON"));
+        (input.target, body)
+    };
+    let path = "/v1/orgs/acme/targets/echo";
+    let (target, body) =
+        put(Method::DELETE, &format!("{path}?allow%5Fpartial=true&etag=a&allowMassRemoval=false"), "");
+    assert_eq!(target, format!("{path}?options.allow%5Fpartial=true&etag=a&options.allowMassRemoval=false"));
+    assert_eq!(body, None);
+    let (target, _) = put(Method::PATCH, &format!("{path}?updateMask=owner&allowPartial=true"), "{}");
+    assert_eq!(target, format!("{path}?updateMask=owner&options.allowPartial=true"));
+    let path = "/v1/orgs/acme:undelete";
+    let (_, body) = put(Method::POST, path, r#"{"allowPartial": true, "allow_mass_removal": true}"#);
+    let wanted = serde_json::json!({"options": {"allowPartial": true, "allow_mass_removal": true}});
+    assert_eq!(body, Some(wanted));
+    assert_eq!(put(Method::POST, path, "{}").1, None, "is passed on as it came");
+    // One spelling of each.
+    assert_eq!(fields(Method::POST, path, r#"{"options": {"allowPartial": true}}"#), ["options"]);
+    assert_eq!(
+        fields(Method::POST, path, r#"{"allowPartial": true, "allow_partial": true}"#),
+        ["allow_partial"]
+    );
+    let target = "/v1/orgs/acme/targets/echo?options.allowPartial=true";
+    assert_eq!(fields(Method::DELETE, target, ""), ["options.allowPartial"]);
+}
+
+#[test]
 fn what_the_path_says_is_not_said_again() {
     assert_eq!(fields(Method::GET, "/v1/orgs/acme/targets/echo?org=evil", ""), ["org"]);
     assert_eq!(fields(Method::DELETE, "/v1/orgs/acme/targets/echo?%74arget=other", ""), ["target"]);
