@@ -210,7 +210,6 @@ async fn change(api: &Api) -> Result<(), tonic::Status> {
         update_mask: Some(FieldMask { paths: vec!["deny_status".into()] }),
         // No edge of this version runs it yet.
         options: Some(mg::WriteOptions { allow_partial: true, ..Default::default() }),
-        ..Default::default()
     };
     ProxyServiceClient::new(api.connection()).update_proxy(ask).await.map(drop)
 }
