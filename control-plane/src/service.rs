@@ -121,17 +121,3 @@ impl Services {
         draw(&*self.seams.entropy)
     }
 }
-
-/// The result of a write.
-#[derive(Debug)]
-pub(crate) struct Changed<T> {
-    pub(crate) value: T,
-    /// 0 when nothing changed.
-    pub(crate) revision: u64,
-}
-
-impl<T> From<crate::store::Written<T>> for Changed<T> {
-    fn from(written: crate::store::Written<T>) -> Self {
-        Self { value: written.value, revision: written.revision.unwrap_or_default() }
-    }
-}

@@ -17,7 +17,10 @@ impl wire::user_service_server::UserService for Api {
             let caller = self.enter(authz::CREATE_USER)?;
             let request = request.into_inner();
             let made = self.services.user_create(caller, request.user).await?;
-            Ok(wire::CreateUserResponse { user: Some(shown(made.value)), revision: made.revision })
+            Ok(wire::CreateUserResponse {
+                user: Some(shown(made.value)),
+                revision: made.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::CREATE_USER, result.await)
     }
@@ -64,7 +67,10 @@ impl wire::user_service_server::UserService for Api {
             let request = request.into_inner();
             let changed =
                 self.services.user_update(caller, request.name, request.user, request.update_mask).await?;
-            Ok(wire::UpdateUserResponse { user: Some(shown(changed.value)), revision: changed.revision })
+            Ok(wire::UpdateUserResponse {
+                user: Some(shown(changed.value)),
+                revision: changed.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::UPDATE_USER, result.await)
     }
@@ -77,7 +83,7 @@ impl wire::user_service_server::UserService for Api {
             let caller = self.enter(authz::DELETE_USER)?;
             let request = request.into_inner();
             let gone = self.services.user_delete(caller, request.user, request.etag).await?;
-            Ok(wire::DeleteUserResponse { revision: gone.revision })
+            Ok(wire::DeleteUserResponse { revision: gone.revision.unwrap_or_default() })
         };
         self.answer(authz::DELETE_USER, result.await)
     }
@@ -93,7 +99,10 @@ impl wire::member_service_server::MemberService for Api {
             let at = self.enter_org(&request, authz::CREATE_MEMBER, |request| &request.org).await?;
             let request = request.into_inner();
             let made = self.services.member_create(at, request.member).await?;
-            Ok(wire::CreateMemberResponse { member: Some(shown(made.value)), revision: made.revision })
+            Ok(wire::CreateMemberResponse {
+                member: Some(shown(made.value)),
+                revision: made.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::CREATE_MEMBER, result.await)
     }
@@ -140,7 +149,10 @@ impl wire::member_service_server::MemberService for Api {
             let request = request.into_inner();
             let changed =
                 self.services.member_update(at, request.name, request.member, request.update_mask).await?;
-            Ok(wire::UpdateMemberResponse { member: Some(shown(changed.value)), revision: changed.revision })
+            Ok(wire::UpdateMemberResponse {
+                member: Some(shown(changed.value)),
+                revision: changed.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::UPDATE_MEMBER, result.await)
     }
@@ -153,7 +165,7 @@ impl wire::member_service_server::MemberService for Api {
             let at = self.enter_org(&request, authz::DELETE_MEMBER, |request| &request.org).await?;
             let request = request.into_inner();
             let gone = self.services.member_delete(at, request.member, request.etag).await?;
-            Ok(wire::DeleteMemberResponse { revision: gone.revision })
+            Ok(wire::DeleteMemberResponse { revision: gone.revision.unwrap_or_default() })
         };
         self.answer(authz::DELETE_MEMBER, result.await)
     }

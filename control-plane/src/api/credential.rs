@@ -26,7 +26,7 @@ impl wire::credential_service_server::CredentialService for Api {
             Ok(wire::CreateCredentialResponse {
                 credential: Some(shown(made.value.stored)),
                 key: key.unwrap_or_default(),
-                revision: made.revision,
+                revision: made.revision.unwrap_or_default(),
             })
         };
         self.answer(authz::CREATE_CREDENTIAL, result.await)
@@ -79,7 +79,7 @@ impl wire::credential_service_server::CredentialService for Api {
                 self.services.update(at, request.name, request.credential, request.update_mask).await?;
             Ok(wire::UpdateCredentialResponse {
                 credential: Some(shown(changed.value)),
-                revision: changed.revision,
+                revision: changed.revision.unwrap_or_default(),
             })
         };
         self.answer(authz::UPDATE_CREDENTIAL, result.await)
@@ -98,7 +98,7 @@ impl wire::credential_service_server::CredentialService for Api {
             let changed = self.services.secret_replace(at, request).await?;
             Ok(wire::ReplaceSecretResponse {
                 credential: Some(shown(changed.value)),
-                revision: changed.revision,
+                revision: changed.revision.unwrap_or_default(),
             })
         };
         self.answer(authz::REPLACE_SECRET, result.await)

@@ -20,7 +20,7 @@ pub(super) use removal;
 macro_rules! removed {
     ($response:ident, $gone:ident) => {
         wire::$response {
-            revision: $gone.revision,
+            revision: $gone.revision.unwrap_or_default(),
             plan: $gone.value.digest(),
             change_count: $gone.value.counts().0,
             irreversible: $gone.value.counts().1,
@@ -53,7 +53,7 @@ macro_rules! crud {
                         .await?
                         .agreeing(request.get_ref());
                     let made = self.services.create(at, request.into_inner().$field).await?;
-                    Ok(wire::$create_response { $field: Some(shown(made.value)), revision: made.revision })
+                    Ok(wire::$create_response { $field: Some(shown(made.value)), revision: made.revision.unwrap_or_default() })
                 };
                 self.answer(authz::$create_permission, result.await)
             }
@@ -108,7 +108,7 @@ macro_rules! crud {
                         self.services.update(at, request.name, request.$field, request.update_mask).await?;
                     Ok(wire::$update_response {
                         $field: Some(shown(changed.value)),
-                        revision: changed.revision,
+                        revision: changed.revision.unwrap_or_default(),
                     })
                 };
                 self.answer(authz::$update_permission, result.await)

@@ -109,7 +109,10 @@ impl FleetService for Api {
             let caller = self.enter(authz::DRAIN_NODE)?;
             let wire::DrainNodeRequest { node, undo } = request.into_inner();
             let drained = self.services.node_drain(caller, &node, undo).await?;
-            Ok(wire::DrainNodeResponse { node: Some(drained.value), revision: drained.revision })
+            Ok(wire::DrainNodeResponse {
+                node: Some(drained.value),
+                revision: drained.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::DRAIN_NODE, result.await)
     }
@@ -170,7 +173,7 @@ impl FleetService for Api {
                 self.enter_region(&request, authz::RELEASE_REVISION, |request| &request.region).await?;
             let revision = request.get_ref().revision;
             let released = self.services.revision_release(caller, region, revision).await?;
-            Ok(wire::ReleaseRevisionResponse { revision: released.revision })
+            Ok(wire::ReleaseRevisionResponse { revision: released.revision.unwrap_or_default() })
         };
         self.answer(authz::RELEASE_REVISION, result.await)
     }

@@ -21,7 +21,7 @@ impl wire::node_token_service_server::NodeTokenService for Api {
             Ok(wire::CreateNodeTokenResponse {
                 authority_pin: self.services.authority_pin.to_vec(),
                 node_token: Some(shown(made.value)),
-                revision: made.revision,
+                revision: made.revision.unwrap_or_default(),
             })
         };
         self.answer(authz::CREATE_NODE_TOKEN, result.await)
@@ -71,7 +71,7 @@ impl wire::node_token_service_server::NodeTokenService for Api {
             let request = request.into_inner();
             let gone =
                 self.services.node_token_revoke(caller, region, request.node_token, request.etag).await?;
-            Ok(wire::DeleteNodeTokenResponse { revision: gone.revision })
+            Ok(wire::DeleteNodeTokenResponse { revision: gone.revision.unwrap_or_default() })
         };
         self.answer(authz::DELETE_NODE_TOKEN, result.await)
     }

@@ -18,7 +18,10 @@ impl wire::org_service_server::OrgService for Api {
             let caller = self.enter(authz::CREATE_ORG)?.agreeing(request.get_ref());
             let request = request.into_inner();
             let made = self.services.org_create(caller, request.org).await?;
-            Ok(wire::CreateOrgResponse { org: Some(shown(made.value)), revision: made.revision })
+            Ok(wire::CreateOrgResponse {
+                org: Some(shown(made.value)),
+                revision: made.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::CREATE_ORG, result.await)
     }
@@ -67,7 +70,10 @@ impl wire::org_service_server::OrgService for Api {
                 .agreeing(request.get_ref());
             let request = request.into_inner();
             let changed = self.services.org_update(at, request.org, request.update_mask).await?;
-            Ok(wire::UpdateOrgResponse { org: Some(shown(changed.value)), revision: changed.revision })
+            Ok(wire::UpdateOrgResponse {
+                org: Some(shown(changed.value)),
+                revision: changed.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::UPDATE_ORG, result.await)
     }
@@ -96,7 +102,10 @@ impl wire::org_service_server::OrgService for Api {
             let caller = self.enter(authz::UNDELETE_ORG)?.agreeing(request.get_ref());
             let request = request.into_inner();
             let back = self.services.org_undelete(caller, request.org).await?;
-            Ok(wire::UndeleteOrgResponse { org: Some(shown(back.value)), revision: back.revision })
+            Ok(wire::UndeleteOrgResponse {
+                org: Some(shown(back.value)),
+                revision: back.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::UNDELETE_ORG, result.await)
     }

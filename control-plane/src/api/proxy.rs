@@ -23,7 +23,7 @@ impl wire::proxy_service_server::ProxyService for Api {
             let org = at.org.clone();
             let made = self.services.create(at, request.proxy).await?;
             let proxy = self.services.proxies_shown(&org, vec![made.value]).await?.pop();
-            Ok(wire::CreateProxyResponse { proxy, revision: made.revision })
+            Ok(wire::CreateProxyResponse { proxy, revision: made.revision.unwrap_or_default() })
         };
         self.answer(authz::CREATE_PROXY, result.await)
     }
@@ -75,7 +75,7 @@ impl wire::proxy_service_server::ProxyService for Api {
             let org = at.org.clone();
             let changed = self.services.update(at, request.name, request.proxy, request.update_mask).await?;
             let proxy = self.services.proxies_shown(&org, vec![changed.value]).await?.pop();
-            Ok(wire::UpdateProxyResponse { proxy, revision: changed.revision })
+            Ok(wire::UpdateProxyResponse { proxy, revision: changed.revision.unwrap_or_default() })
         };
         self.answer(authz::UPDATE_PROXY, result.await)
     }

@@ -18,7 +18,10 @@ impl wire::region_service_server::RegionService for Api {
             let caller = self.enter(authz::CREATE_REGION)?;
             let request = request.into_inner();
             let made = self.services.region_create(caller, request.region).await?;
-            Ok(wire::CreateRegionResponse { region: Some(shown(made.value)), revision: made.revision })
+            Ok(wire::CreateRegionResponse {
+                region: Some(shown(made.value)),
+                revision: made.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::CREATE_REGION, result.await)
     }
@@ -67,7 +70,10 @@ impl wire::region_service_server::RegionService for Api {
                 .services
                 .region_update(caller, request.name, request.region, request.update_mask)
                 .await?;
-            Ok(wire::UpdateRegionResponse { region: Some(shown(changed.value)), revision: changed.revision })
+            Ok(wire::UpdateRegionResponse {
+                region: Some(shown(changed.value)),
+                revision: changed.revision.unwrap_or_default(),
+            })
         };
         self.answer(authz::UPDATE_REGION, result.await)
     }

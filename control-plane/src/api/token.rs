@@ -26,7 +26,7 @@ impl wire::token_service_server::TokenService for Api {
             Ok(wire::CreateTokenResponse {
                 token: Some(shown(made.value.stored)),
                 secret: secret.unwrap_or_default(),
-                revision: made.revision,
+                revision: made.revision.unwrap_or_default(),
             })
         };
         self.answer(authz::CREATE_TOKEN, result.await)
@@ -67,7 +67,7 @@ impl wire::token_service_server::TokenService for Api {
             let caller = self.enter(authz::DELETE_TOKEN)?;
             let request = request.into_inner();
             let gone = self.services.token_revoke(caller, request.token, request.etag).await?;
-            Ok(wire::DeleteTokenResponse { revision: gone.revision })
+            Ok(wire::DeleteTokenResponse { revision: gone.revision.unwrap_or_default() })
         };
         self.answer(authz::DELETE_TOKEN, result.await)
     }

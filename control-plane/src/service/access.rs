@@ -10,10 +10,10 @@ use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::resource::{ListRequest, show};
 use super::scope::{Scope, live_org};
-use super::{Caller, Changed, OrgCaller, Page, Reason, ServiceError, Services};
+use super::{Caller, OrgCaller, Page, Reason, ServiceError, Services};
 use crate::document::{MaskPath, Part};
 use crate::noun::Noun;
-use crate::store::{self, Reader, Stored, Txn};
+use crate::store::{self, Reader, Stored, Txn, Written};
 
 impl Services {
     /// Makes a resource of the installation.
@@ -21,7 +21,7 @@ impl Services {
         &self,
         caller: Caller,
         user: Option<User>,
-    ) -> Result<Changed<Stored<User>>, ServiceError> {
+    ) -> Result<Written<Stored<User>>, ServiceError> {
         let mut wire = fields::required("user", user)?;
         fields::unset_id("user.id", &wire.id)?;
         wire.id = Noun::User.id(self.random());
@@ -34,7 +34,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// By name or id.
@@ -62,7 +62,7 @@ impl Services {
         reference: String,
         user: Option<User>,
         mask: Option<FieldMask>,
-    ) -> Result<Changed<Stored<User>>, ServiceError> {
+    ) -> Result<Written<Stored<User>>, ServiceError> {
         let wire = fields::required("user", user)?;
         let chosen = Chosen::of(mask, &wire)?;
         let written = self
@@ -77,7 +77,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Takes a user away, with memberships and tokens.
@@ -86,7 +86,7 @@ impl Services {
         caller: Caller,
         reference: String,
         etag: String,
-    ) -> Result<Changed<()>, ServiceError> {
+    ) -> Result<Written<()>, ServiceError> {
         let written = self
             .store
             .write(caller.author(), move |txn| {
@@ -98,7 +98,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Takes a user into an organization.
@@ -106,7 +106,7 @@ impl Services {
         &self,
         at: OrgCaller,
         member: Option<Member>,
-    ) -> Result<Changed<Stored<Member>>, ServiceError> {
+    ) -> Result<Written<Stored<Member>>, ServiceError> {
         let mut wire = fields::required("member", member)?;
         fields::unset_id("member.id", &wire.id)?;
         fields::same_org("member.org", &wire.org, &at.org)?;
@@ -131,7 +131,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Gives a member another role.
@@ -141,7 +141,7 @@ impl Services {
         reference: String,
         member: Option<Member>,
         mask: Option<FieldMask>,
-    ) -> Result<Changed<Stored<Member>>, ServiceError> {
+    ) -> Result<Written<Stored<Member>>, ServiceError> {
         let wire = fields::required("member", member)?;
         let chosen = Chosen::of(mask, &wire)?;
         may_give(&at, wire.role())?;
@@ -160,7 +160,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Takes a member out of an organization.
@@ -169,7 +169,7 @@ impl Services {
         at: OrgCaller,
         reference: String,
         etag: String,
-    ) -> Result<Changed<()>, ServiceError> {
+    ) -> Result<Written<()>, ServiceError> {
         let written = self
             .store
             .write(at.author(), move |txn| {
@@ -183,7 +183,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Of one organization.

@@ -13,10 +13,10 @@ use rr_contract::wire::management::{self as wire, Region, credential::Usage};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Caller, Changed, Reason, ServiceError, Services};
+use super::{Caller, Reason, ServiceError, Services};
 use crate::noun::Noun;
 use crate::publish::Holdings;
-use crate::store::{self, Author, Consent, Stored, Txn, decision, time_of};
+use crate::store::{self, Author, Consent, Stored, Txn, Written, decision, time_of};
 
 /// How many differences an answer lists.
 const LISTED: usize = 1_000;
@@ -104,7 +104,7 @@ impl Services {
         caller: Caller,
         region: Stored<Region>,
         revision: u64,
-    ) -> Result<Changed<()>, ServiceError> {
+    ) -> Result<Written<()>, ServiceError> {
         let written = self
             .store
             .write(caller.author(), move |txn| {
@@ -128,7 +128,7 @@ impl Services {
             })
             .await?;
         self.publisher.fleet().refresh().await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Ids of the caller credentials that are named: by id, or as organization and name.

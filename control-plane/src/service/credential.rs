@@ -14,11 +14,11 @@ use super::draft::{Draft, stage};
 use super::error::Precondition;
 use super::resource::show;
 use super::scope::live_org;
-use super::{Changed, OrgCaller, Reason, ServiceError, Services, fields, rights};
+use super::{OrgCaller, Reason, ServiceError, Services, fields, rights};
 use crate::compile::under;
 use crate::document::check_owner;
 use crate::noun::Noun;
-use crate::store::{self, Reader, Stored, secret_row};
+use crate::store::{self, Reader, Stored, Written, secret_row};
 
 /// A credential just made, and the key of a caller's, shown once.
 pub(crate) struct CreatedCredential {
@@ -38,7 +38,7 @@ impl Services {
         &self,
         at: OrgCaller,
         credential: Option<Credential>,
-    ) -> Result<Changed<CreatedCredential>, ServiceError> {
+    ) -> Result<Written<CreatedCredential>, ServiceError> {
         let mut wire = fields::required("credential", credential)?;
         fields::same_org("credential.org", &wire.org, &at.org)?;
         wire.org.clone_from(&at.org.id);
@@ -69,7 +69,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Takes the secret of a credential that is about to be made out of its message, or makes one.
@@ -145,7 +145,7 @@ impl Services {
         &self,
         at: OrgCaller,
         request: wire::ReplaceSecretRequest,
-    ) -> Result<Changed<Stored<Credential>>, ServiceError> {
+    ) -> Result<Written<Stored<Credential>>, ServiceError> {
         let sealed = fields::required("sealed", request.sealed)?;
         let sealed = SealedSecret::try_from(sealed).map_err(|invalid| under("sealed", &invalid))?;
         let written = self
@@ -196,7 +196,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 }
 

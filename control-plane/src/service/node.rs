@@ -10,11 +10,11 @@ use rr_contract::model::time;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::{Region, Role};
 
-use super::{Caller, Changed, Page, PageRequest, ServiceError, Services};
+use super::{Caller, Page, PageRequest, ServiceError, Services};
 use crate::authz::{Least, Principal};
 use crate::noun::Noun;
 use crate::store::decision::{self, Notes};
-use crate::store::{self, Stored, node_row, time_of};
+use crate::store::{self, Stored, Written, node_row, time_of};
 
 use why::{in_step, is_unhealthy, why, why_region};
 
@@ -105,7 +105,7 @@ impl Services {
         caller: Caller,
         id: &str,
         undo: bool,
-    ) -> Result<Changed<fleet::Node>, ServiceError> {
+    ) -> Result<Written<fleet::Node>, ServiceError> {
         let (row, region) = self.operated_node(&caller.principal, id).await?;
         let (node, drain) = (row.id, !undo);
         let written = self
@@ -129,7 +129,7 @@ impl Services {
             .await?;
         self.publisher.fleet().refresh().await?;
         let value = self.node_show(&caller.principal, &node).await?;
-        Ok(Changed { value, revision: written.revision.unwrap_or_default() })
+        Ok(Written { value, revision: written.revision })
     }
 
     /// The regions of a caller, with how far their nodes are.

@@ -8,9 +8,9 @@ use rr_contract::wire::management::{NodeToken, Region};
 use super::draft::{Draft, restage, stage};
 use super::etag::same_etag;
 use super::resource::{ListRequest, show};
-use super::{Caller, Changed, Page, ServiceError, Services, fields};
+use super::{Caller, Page, ServiceError, Services, fields};
 use crate::compile::under;
-use crate::store::{self, Stored, micros, node::NodeTokenEntry, time_of};
+use crate::store::{self, Stored, Written, micros, node::NodeTokenEntry, time_of};
 
 impl Services {
     /// Registers a token.
@@ -19,7 +19,7 @@ impl Services {
         caller: Caller,
         region: &Stored<Region>,
         statement: Option<fleet::NodeTokenStatement>,
-    ) -> Result<Changed<Stored<NodeToken>>, ServiceError> {
+    ) -> Result<Written<Stored<NodeToken>>, ServiceError> {
         let statement = fields::required("statement", statement)?;
         let key = super::region::statement(&region.document)?;
         let statement =
@@ -51,7 +51,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// By id, in a region.
@@ -88,7 +88,7 @@ impl Services {
         region: Stored<Region>,
         id: String,
         etag: String,
-    ) -> Result<Changed<()>, ServiceError> {
+    ) -> Result<Written<()>, ServiceError> {
         let written = self
             .store
             .write(caller.author(), move |txn| {
@@ -107,7 +107,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// How often each was used is no part of its document.

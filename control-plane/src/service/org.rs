@@ -12,13 +12,13 @@ use super::fields::{self, Chosen};
 use super::plan::change as told;
 use super::resource::{ListRequest, show};
 use super::scope::{Scope, live_org};
-use super::{Caller, Changed, OrgCaller, Page, Plan, Removal, ServiceError, Services};
+use super::{Caller, OrgCaller, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::{self, Least};
 use crate::compile;
 use crate::document::{self, MaskPath, Resource as _};
 use crate::noun::Noun;
 use crate::payload::Hashed;
-use crate::store::{self, Put, Stored, Txn, time_of};
+use crate::store::{self, Put, Stored, Txn, Written, time_of};
 
 /// How long a deleted organization can be brought back.
 pub(super) const HIDDEN_FOR: Duration = Duration::from_secs(30 * 86_400);
@@ -29,7 +29,7 @@ impl Services {
         &self,
         caller: Caller,
         org: Option<Org>,
-    ) -> Result<Changed<Stored<Org>>, ServiceError> {
+    ) -> Result<Written<Stored<Org>>, ServiceError> {
         let mut wire = fields::required("org", org)?;
         fields::unset_id("org.id", &wire.id)?;
         wire.id = Noun::Org.id(self.random());
@@ -46,7 +46,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// The organizations that the caller may see.
@@ -75,7 +75,7 @@ impl Services {
         at: OrgCaller,
         org: Option<Org>,
         mask: Option<FieldMask>,
-    ) -> Result<Changed<Stored<Org>>, ServiceError> {
+    ) -> Result<Written<Stored<Org>>, ServiceError> {
         let wire = fields::required("org", org)?;
         let chosen = Chosen::of(mask, &wire)?;
         // Or a tenant that does not pay could lift its own suspension.
@@ -95,7 +95,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Hides an organization: its name is free, its proxies stop, and for a while it can be brought back.
@@ -103,7 +103,7 @@ impl Services {
         &self,
         at: OrgCaller,
         wanted: Removal,
-    ) -> Result<Changed<Plan>, ServiceError> {
+    ) -> Result<Written<Plan>, ServiceError> {
         let written = self
             .store
             .write(at.author().rehearsing(wanted.dry_run), move |txn| {
@@ -123,7 +123,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Brings back a hidden organization.
@@ -131,7 +131,7 @@ impl Services {
         &self,
         caller: Caller,
         reference: String,
-    ) -> Result<Changed<Stored<Org>>, ServiceError> {
+    ) -> Result<Written<Stored<Org>>, ServiceError> {
         let written = self
             .store
             .write(caller.author(), move |txn| {
@@ -151,7 +151,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Removes organizations for good that were hidden long enough. The audit stays. Returns how many were removed.

@@ -11,11 +11,11 @@ use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::resource::{ListRequest, show};
 use super::scope::Scope;
-use super::{Caller, Changed, Page, Plan, Removal, ServiceError, Services};
+use super::{Caller, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::Principal;
 use crate::compile::under;
 use crate::noun::Noun;
-use crate::store::{self, Reader, StoreError, Stored};
+use crate::store::{self, Reader, StoreError, Stored, Written};
 
 /// A region by name or id, whichever organization it is dedicated to.
 pub(crate) async fn by_reference(
@@ -44,7 +44,7 @@ impl Services {
         &self,
         caller: Caller,
         region: Option<Region>,
-    ) -> Result<Changed<Stored<Region>>, ServiceError> {
+    ) -> Result<Written<Stored<Region>>, ServiceError> {
         let mut wire = fields::required("region", region)?;
         wire.id.parse::<RegionId>().map_err(|error| ServiceError::field("region.id", error.to_string()))?;
         let key = fields::required("region.key", wire.key.take())?;
@@ -65,7 +65,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// By name or id. A region that is dedicated to another organization is not found.
@@ -107,7 +107,7 @@ impl Services {
         reference: String,
         region: Option<Region>,
         mask: Option<FieldMask>,
-    ) -> Result<Changed<Stored<Region>>, ServiceError> {
+    ) -> Result<Written<Stored<Region>>, ServiceError> {
         let wire = fields::required("region", region)?;
         let chosen = Chosen::of(mask, &wire)?;
         let written = self
@@ -119,7 +119,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Refused while anything is served, sealed or known there.
@@ -127,7 +127,7 @@ impl Services {
         &self,
         caller: Caller,
         wanted: Removal,
-    ) -> Result<Changed<Plan>, ServiceError> {
+    ) -> Result<Written<Plan>, ServiceError> {
         let written = self
             .store
             .write(caller.author().rehearsing(wanted.dry_run), move |txn| {
@@ -150,6 +150,6 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 }

@@ -10,14 +10,12 @@ use super::etag::same_etag;
 use super::fields::{self, Chosen};
 use super::removal::remove;
 use super::scope::{Scope, live_org};
-use super::{
-    Changed, OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, list_filter, rights,
-};
+use super::{OrgCaller, Page, PageRequest, Plan, Removal, ServiceError, Services, list_filter, rights};
 use crate::authz::Principal;
 use crate::document::Resource;
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort, Term};
-use crate::store::{self, Reader, Stored, resource_row};
+use crate::store::{self, Reader, Stored, Written, resource_row};
 
 /// The parameters of a list call.
 #[derive(Debug, Default)]
@@ -34,7 +32,7 @@ impl Services {
         &self,
         at: OrgCaller,
         wire: Option<R>,
-    ) -> Result<Changed<Stored<R>>, ServiceError> {
+    ) -> Result<Written<Stored<R>>, ServiceError> {
         let mut wire = fields::required(R::NOUN.text(), wire)?;
         fields::unset_id(&format!("{}.id", R::NOUN.text()), wire.fields().id)?;
         let id = R::NOUN.id(self.random());
@@ -54,7 +52,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// By name or id, as it is or as it was at a revision.
@@ -143,7 +141,7 @@ impl Services {
         reference: String,
         wire: Option<R>,
         mask: Option<FieldMask>,
-    ) -> Result<Changed<Stored<R>>, ServiceError> {
+    ) -> Result<Written<Stored<R>>, ServiceError> {
         let mut wire = fields::required(R::NOUN.text(), wire)?;
         let chosen = Chosen::of(mask, &wire)?;
         let written = self
@@ -157,7 +155,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 
     /// Removes a resource, with the resources that belong to it and its users in `cascade`.
@@ -165,7 +163,7 @@ impl Services {
         &self,
         at: OrgCaller,
         wanted: Removal,
-    ) -> Result<Changed<Plan>, ServiceError> {
+    ) -> Result<Written<Plan>, ServiceError> {
         let written = self
             .store
             .write(at.author().rehearsing(wanted.dry_run), move |txn| {
@@ -180,7 +178,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 }
 

@@ -10,11 +10,11 @@ use rr_contract::wire::management::{self as wire, Role, Token};
 use super::draft::{Draft, restage, stage};
 use super::etag::same_etag;
 use super::scope::{self, Scope};
-use super::{Caller, Changed, Page, PageRequest, ServiceError, Services, fields};
+use super::{Caller, Page, PageRequest, ServiceError, Services, fields};
 use crate::authz::{Principal, TABLE, service_of};
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort};
-use crate::store::{self, Reader, Stored, Txn, time_of, token_row};
+use crate::store::{self, Reader, Stored, Txn, Written, time_of, token_row};
 
 const GRANTS_MAX: usize = 100;
 /// How many calls, and how many resources, a token may be narrowed to: they are read with each call.
@@ -35,7 +35,7 @@ impl Services {
         caller: Caller,
         token: Option<Token>,
         secret_hash: &[u8],
-    ) -> Result<Changed<CreatedToken>, ServiceError> {
+    ) -> Result<Written<CreatedToken>, ServiceError> {
         let mut wire = fields::required("token", token)?;
         fields::unset_id("token.id", &wire.id)?;
         let length = wire.name.chars().count();
@@ -105,8 +105,8 @@ impl Services {
                 })
             })
             .await?;
-        let changed = Changed::from(written);
-        Ok(Changed { value: CreatedToken { stored: changed.value, secret }, revision: changed.revision })
+        let value = CreatedToken { stored: written.value, secret };
+        Ok(Written { value, revision: written.revision })
     }
 
     /// By id, if the caller may see it.
@@ -146,7 +146,7 @@ impl Services {
         caller: Caller,
         id: String,
         etag: String,
-    ) -> Result<Changed<()>, ServiceError> {
+    ) -> Result<Written<()>, ServiceError> {
         let written = self
             .store
             .write(caller.author(), move |txn| {
@@ -165,7 +165,7 @@ impl Services {
                 })
             })
             .await?;
-        Ok(written.into())
+        Ok(written)
     }
 }
 
