@@ -10,14 +10,13 @@ use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::model::time::wire_duration;
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
-use rr_contract::seam::{Clock as _, Disk, SystemClock, SystemEntropy};
+use rr_contract::seam::{Clock as _, Disk, SystemClock, SystemEntropy, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::inventory::Inventory;
 use crate::sync::{AuditHead, Position};
-use crate::volatile::Volatile;
 
 pub(crate) const INSTALLATION: InstallationId = InstallationId::from_random([1; 16]);
 pub(crate) const REGION: RegionId = RegionId::from_random([2; 16]);

@@ -15,7 +15,7 @@
 //! * `upstream`: connections to upstreams;
 //! * `current`, `snapshot`: the configuration in force, and what it is compiled to;
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
-//! * `counters`, `outcome`, `backoff`, `executor`, `volatile`: leaves.
+//! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
 mod app;
@@ -40,7 +40,6 @@ mod seats;
 mod snapshot;
 mod sync;
 mod upstream;
-mod volatile;
 mod worker;
 
 pub use app::{Hooks, Probe, Running, StartError, start, start_with};

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub mod disk;
+mod volatile;
 
 pub use disk::{AbortMark, Disk, DiskFile, RealDisk};
+pub use volatile::Volatile;
 
 /// The wall clock.
 pub trait Clock: Send + Sync + 'static {

@@ -24,7 +24,7 @@ use std::{io, mem};
 
 use rr_contract::model::time::timestamp;
 use rr_contract::runtime::logging_alike;
-use rr_contract::seam::Seams;
+use rr_contract::seam::{Seams, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use tokio::sync::Notify;
@@ -32,7 +32,6 @@ use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
 use crate::counters::Counters;
-use crate::volatile::Volatile;
 
 use super::RawRecord;
 

@@ -1,6 +1,6 @@
 //! `apply`: what one change costs a node that holds the standard load, and what a read of what is in force does.
 //!
-//! Everything that a stream would do but the network, on a disk that keeps nothing. Processor time of all threads that
+//! Everything that a stream would do but the network, on a disk in memory. Processor time of all threads that
 //! work on it: the control thread's and the journal's.
 
 use anyhow::Context as _;

@@ -1,10 +1,9 @@
 //! One change after another on a node that is configured without a stream, and reads of what is in force.
 //!
-//! Goes through everything that a stream would but the network, and writes to a disk that keeps nothing.
+//! Goes through everything that a stream would but the network, and writes to a disk in memory.
 
 use std::hint::black_box;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use prost::Message as _;
 use rr_contract::digest::resource_hash;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
-use rr_contract::seam::{Disk, DiskFile, Seams, SystemClock, SystemEntropy};
+use rr_contract::seam::{Seams, SystemClock, SystemEntropy, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Mode, Outcome};
@@ -36,8 +35,11 @@ pub(super) struct Driver {
 impl Driver {
     /// Configures a node with these payloads.
     pub(super) fn new(resources: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Self {
-        let seams =
-            Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), disk: Arc::new(Nowhere) };
+        let seams = Seams {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            disk: Arc::new(Volatile::default()),
+        };
         let node = ConfiguredNode::new(Path::new("bench"), &Secret::new(vec![0; 32]), seams, REGION);
         let runtime = RuntimeBuilder::new_current_thread().enable_time().build().expect("a runtime starts");
         let node = node.expect("a thread starts");
@@ -138,53 +140,6 @@ fn resource(key: &Key, payload: Vec<u8>) -> fleet::Resource {
 fn processor_time() -> u64 {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     spent.tv_sec as u64 * 1_000_000_000 + spent.tv_nsec as u64
-}
-
-/// A disk that keeps nothing and costs nothing.
-struct Nowhere;
-
-impl DiskFile for Nowhere {
-    fn write_all(&mut self, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Disk for Nowhere {
-    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn append(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(Self))
-    }
-
-    fn replace(&self, _: &Path, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(Vec::new())
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn truncate(&self, _: &Path, _: u64) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

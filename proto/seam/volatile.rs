@@ -5,16 +5,17 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rr_contract::seam::{Disk, DiskFile};
+use crate::{Disk, DiskFile};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Files in memory. Clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct Volatile(Arc<Mutex<Files>>);
+#[derive(Debug, Clone, Default)]
+pub struct Volatile(Arc<Mutex<Files>>);
 
 impl Volatile {
-    pub(crate) fn files(&self) -> MutexGuard<'_, Files> {
+    /// The files by path, for tests that look at them or damage them.
+    pub fn files(&self) -> MutexGuard<'_, Files> {
         // Held for a copy and never over anything that waits.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
