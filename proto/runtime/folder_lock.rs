@@ -20,15 +20,15 @@ pub enum LockError {
     Taken {
         /// The folder.
         path: PathBuf,
-        /// What has it.
+        /// The program that has it.
         program: &'static str,
     },
     /// The file cannot be made or locked.
     #[error("cannot lock {}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }

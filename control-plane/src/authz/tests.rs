@@ -101,7 +101,7 @@ fn a_token_narrowed_to_calls_makes_no_other_and_may_always_ask_what_it_is() {
     }
     assert_eq!(permit(&narrow, GET_SELF, Named::Nothing), Ok(()));
     assert_eq!(permit(&narrow, LIST_ORGS, Named::Nothing), Err(Denied::Call));
-    // Nobody learns by the narrowness of his token that something is there.
+    // A narrowed token does not tell its holder that something exists.
     assert_eq!(permit(&narrow, GET_PROXY, Named::Org("og_b")), Err(Denied::Invisible));
 }
 

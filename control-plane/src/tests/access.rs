@@ -137,7 +137,7 @@ async fn no_call_is_answered_without_a_token_that_is_good() {
     world.running.stop().await;
 }
 
-/// Tokens are the exception: everybody may make one that can do no more than his own.
+/// Tokens are the exception: everybody may make a token that can do no more than their own.
 #[tokio::test]
 async fn a_viewer_reads_what_viewers_may_and_changes_nothing() {
     let world = World::start().await;

@@ -21,7 +21,7 @@ impl World {
         Client { address: self.running.management(), token: token.to_owned() }
     }
 
-    /// The operator, who owns what he made too.
+    /// The operator, who also owns the organizations that the test makes.
     pub(super) fn operator(&self) -> Client {
         self.client(&self.operator)
     }
@@ -33,7 +33,7 @@ impl World {
         self.client(&self.token(&self.operator, &name, grants).await.expect("is made"))
     }
 
-    /// A user with a token of his own, and a member of an organization where a role is said.
+    /// A user with a token, and a member of an organization where a role is said.
     pub(super) async fn user(&self, name: &str, org: &str, role: &str) -> Client {
         let operator = self.operator();
         operator.post("/v1/users", json!({"name": name})).await.good();

@@ -97,7 +97,7 @@ async fn a_disabled_users_tokens_open_nothing_until_he_is_enabled_and_a_deleted_
     bob.get(TARGETS).await.good();
     operator.delete("/v1/users/bob").await.good();
     bob.get("/v1/self").await.refused(401, "unauthenticated");
-    // Another of his name is not him.
+    // Another user of the same name is another user.
     operator.post("/v1/users", json!({"name": "bob"})).await.good();
     bob.get("/v1/self").await.refused(401, "unauthenticated");
     assert!(operator.names(MEMBERS, "members").await.is_empty());
@@ -137,7 +137,7 @@ async fn what_is_not_shared_is_changed_and_used_by_its_maker_and_by_admins_alone
     alice.post(proxies, with("hers")).await.good();
     operator.patch("/v1/orgs/acme", json!({"sharing": {"targets": true}})).await.good();
     bob.patch(&hers, change("https://e.example.com")).await.good();
-    // Her proxy is not his to take along.
+    // Her proxy does not go along with his.
     bob.delete(&format!("{hers}?cascade=proxies/to-hers")).await.refused(403, "not-shared");
     alice.delete(&format!("{hers}?cascade=proxies/to-hers")).await.good();
     world.running.stop().await;

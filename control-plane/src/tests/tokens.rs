@@ -313,7 +313,7 @@ async fn a_dedicated_region_is_there_for_its_organization_alone() {
     world.running.stop().await;
 }
 
-/// A call whose answer is lost loses no token: whoever made the secret keeps it before he calls.
+/// A call whose answer is lost loses no token: the maker of the secret keeps it before the call.
 #[tokio::test]
 async fn a_token_opens_with_the_secret_that_its_maker_drew_and_whose_hash_alone_he_sent() {
     let (world, operator, ..) = world().await;

@@ -73,7 +73,7 @@ async fn a_disk_that_hangs_takes_no_traffic_down_and_all_is_written_afterwards()
         assert_eq!(admin(edge.admin, "/healthz").await.expect("it answers").status, 200);
         assert!(edge.process.ended().is_none());
         calls += 1;
-        // A caller who calls again and again, not one who calls as often as he can.
+        // A caller that calls again and again, but not as often as it can.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(calls > 0);

@@ -51,7 +51,7 @@ pub enum InvalidPattern {
          say what must not be there in a check of its own with `absent`, or in a rule that denies"
     )]
     LookAround {
-        /// Where.
+        /// The column of the fault, from 1.
         column: usize,
         /// The whole pattern.
         regex: String,
@@ -62,7 +62,7 @@ pub enum InvalidPattern {
          write the alternatives out"
     )]
     BackReference {
-        /// Where.
+        /// The column of the fault, from 1.
         column: usize,
         /// The whole pattern.
         regex: String,
@@ -70,11 +70,11 @@ pub enum InvalidPattern {
     /// Another fault of syntax.
     #[error("is wrong at column {column} of {regex:?}: {fault}")]
     Syntax {
-        /// Where.
+        /// The column of the fault, from 1.
         column: usize,
         /// The whole pattern.
         regex: String,
-        /// What is wrong there.
+        /// The fault.
         fault: String,
     },
     /// It would compile to something large.

@@ -51,7 +51,7 @@ pub struct PairCheck {
 /// A field that is there, or is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyCheck {
-    /// Where.
+    /// The path of the field.
     pub path: JsonPath,
     /// `None`: any value.
     pub value: Option<Pattern>,

@@ -1,9 +1,9 @@
-//! Node tokens: what lets a machine join a region.
+//! Node tokens, with which a machine joins a region.
 //!
 //! The operator draws a secret; it is never sent, neither when the token is registered nor when it is
 //! redeemed. From it follow `auth` (shown once, only its hash is stored), `open` (the region's private key
 //! is sealed to it), `vouch` (the joining node signs its own keys with it) and `grant`, which is shown to
-//! nobody: without it anybody could seal a region key of his own to `open`, whose public half is uploaded,
+//! nobody: without it anybody could seal another region key to `open`, whose public half is uploaded,
 //! and a node would take a forged region for its own.
 
 use std::str::FromStr;

@@ -93,7 +93,7 @@ impl RegionOpeningKey {
 }
 
 /// The public half of a region's keys, its signature checked against itself. That proves nothing about
-/// who made it: whoever seals compares the [`Fingerprint`] with one that was given to him.
+/// its maker: before a secret is sealed, the [`Fingerprint`] is compared with a fingerprint that came another way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegionStatement {
     region: RegionId,

@@ -283,7 +283,7 @@ async fn nodes_that_have_not_come_back_yet_count_until_they_are_lost() {
         for n in 1..=30 {
             node(&world.store, n, &region(1), &fleet::Status::default()).await;
         }
-        // The control plane was away, and nobody noted whom he saw.
+        // The control plane was away, and nobody noted which nodes were there.
         world.clock.pass(MINUTE * 30);
         world.jobs = jobs(&world.store);
         let good = world.target(1, "good").await;
