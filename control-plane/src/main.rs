@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use data_encoding::HEXLOWER;
 use rr_contract::runtime::{Shutdown, chain, observe};
 use rr_contract::seam::Seams;
 use rr_control_plane::{Config, ConfigError, Restored, Settings};
@@ -75,10 +76,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn tell(done: &Restored) -> io::Result<()> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut out = io::stdout();
-    writeln!(out, "the backup ended at revision {} of history {}", done.newest, hex(&done.was))?;
-    writeln!(out, "it goes on with revision {} of history {}", done.revision, hex(&done.lineage))?;
+    writeln!(out, "the backup ended at revision {} of history {}", done.newest, HEXLOWER.encode(&done.was))?;
+    writeln!(
+        out,
+        "it goes on with revision {} of history {}",
+        done.revision,
+        HEXLOWER.encode(&done.lineage)
+    )?;
     writeln!(out, "next: start the control plane; nodes keep what they run and are sent nothing")?;
     writeln!(out, "then, for each region that `rrctl fleet` shows as diverged:")?;
     writeln!(out, "  rrctl revision adopt --region REGION --dry-run   lists what would differ")?;

@@ -8,6 +8,7 @@ mod work;
 
 use std::collections::HashSet;
 
+use data_encoding::HEXLOWER;
 use prost::Message as _;
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Document};
@@ -149,12 +150,7 @@ impl Services {
         documents: Vec<Document>,
         base: u64,
     ) -> Result<String, ServiceError> {
-        use std::fmt::Write as _;
-
-        let id = self.random().iter().fold("plan_".to_owned(), |mut id, byte| {
-            write!(id, "{byte:02x}").expect("a string takes everything");
-            id
-        });
+        let id = format!("plan_{}", HEXLOWER.encode(&self.random()));
         let header = wire::ApplyHeader { expected_revision: base, ..header };
         let row = store::apply::PlanRow {
             id: id.clone(),

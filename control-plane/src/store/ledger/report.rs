@@ -1,5 +1,6 @@
 //! What replicas write of the nodes that they hold, and how it is read back.
 
+use data_encoding::HEXLOWER;
 use prost::Message as _;
 use rr_contract::model::id::NodeId;
 use rr_contract::wire::fleet;
@@ -54,12 +55,7 @@ async fn write_all(txn: &Txn, reports: Reports) -> Result<Vec<NodeId>, StoreErro
 
 /// False where the node is another replica's by now, or not there any more.
 async fn write(txn: &Txn, replica: &str, until: i64, node: Leased, claim: bool) -> Result<bool, StoreError> {
-    use std::fmt::Write as _;
-
-    let boot_id = node.boot_id.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes everything");
-        text
-    });
+    let boot_id = HEXLOWER.encode(&node.boot_id);
     let mut update = node::Entity::update_many()
         .col_expr(node::Column::Build, Expr::value(node.build))
         .col_expr(node::Column::LastSeenAt, Expr::value(node.seen_at))
