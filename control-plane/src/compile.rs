@@ -77,8 +77,18 @@ fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
         default_effect: said(wire.default_effect),
         deny_status: if wire.deny_status == 400 { 0 } else { wire.deny_status },
         opaque_paths: wire.opaque_paths,
-        limits: wire.limits.filter(|limits| *limits != fleet::Limits::default()),
+        limits: limits(wire.limits),
+        observe: wire.observe,
+        max_request_bytes: wire.max_request_bytes,
+        max_response_bytes: wire.max_response_bytes,
+        limits_per_caller: limits(wire.limits_per_caller),
+        limits_per_address: limits(wire.limits_per_address),
     }
+}
+
+/// Unset where there is none: what means the same has one form.
+fn limits(wire: Option<fleet::Limits>) -> Option<fleet::Limits> {
+    wire.filter(|limits| *limits != fleet::Limits::default())
 }
 
 fn credential(
@@ -181,6 +191,7 @@ fn rule(wire: &wire::Rule) -> Result<fleet::RuleResource, Invalid> {
         priority: wire.priority,
         when: wire.when.clone().filter(|when| *when != fleet::RequestMatch::default()),
         notes: wire.notes.clone(),
+        observe: wire.observe,
     })
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use http::HeaderMap;
 
 use rr_domain::model::id::MeterId;
-use rr_domain::model::meter::{Counts, Meter, Windows};
+use rr_domain::model::meter::{Counts, Meter, Place, Value as Read, Windows};
 use rr_domain::model::name::Name;
 
 use super::condition::{BodyIndex, Condition};
@@ -30,6 +30,10 @@ pub struct CompiledMeter {
     pub active: bool,
     /// How much there may be.
     pub limits: Windows,
+    /// Charged at admission, and settled when the number is known. Zero for a meter of requests.
+    pub reserve: Amount,
+    /// Charged where a response has no number.
+    pub on_missing: Amount,
     condition: Condition,
     body: BodyIndex,
     counts: CompiledCounts,
@@ -83,14 +87,20 @@ impl CompiledMeter {
         let body = BodyIndex::new(std::iter::once(&condition));
         let counts = match &meter.counts {
             Counts::Requests => CompiledCounts::Requests,
-            Counts::BodyValue(path) => CompiledCounts::Body(Paths::new([path])),
-            Counts::HeaderValue(name) => CompiledCounts::Header(name.clone()),
+            Counts::Value(Read { place: Place::Body(path), .. }) => CompiledCounts::Body(Paths::new([path])),
+            Counts::Value(Read { place: Place::Header(name), .. }) => CompiledCounts::Header(name.clone()),
+        };
+        let (reserve, on_missing) = match &meter.counts {
+            Counts::Requests => (0, 0),
+            Counts::Value(value) => (value.reserve, value.on_missing.unwrap_or(0)),
         };
         Ok(Self {
             id,
             name: meter.name.clone(),
             active: meter.active,
             limits: meter.limits,
+            reserve: Amount::whole(reserve),
+            on_missing: Amount::whole(on_missing),
             condition,
             body,
             counts,

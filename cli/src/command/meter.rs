@@ -135,7 +135,7 @@ impl CountedNow {
             meter.counts = Some(Counts::Requests(MeterRequests {}));
             mask.name("requests");
         } else if location.is_some() {
-            meter.counts = Some(Counts::Value(MeterValue { location }));
+            meter.counts = Some(Counts::Value(MeterValue { location, ..MeterValue::default() }));
             mask.name("value");
         }
     }

@@ -20,6 +20,11 @@ impl Resource for Proxy {
         field_path!(Proxy, deny_status),
         field_path!(Proxy, opaque_paths),
         field_path!(Proxy, limits),
+        field_path!(Proxy, observe),
+        field_path!(Proxy, max_request_bytes),
+        field_path!(Proxy, max_response_bytes),
+        field_path!(Proxy, limits_per_caller),
+        field_path!(Proxy, limits_per_address),
         field_path!(Proxy, owner),
     ];
 

@@ -14,6 +14,7 @@ impl Resource for Rule {
         field_path!(Rule, priority),
         field_path!(Rule, when),
         field_path!(Rule, notes),
+        field_path!(Rule, observe),
         field_path!(Rule, owner),
     ];
 

@@ -265,6 +265,11 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         default_effect,
         opaque_paths,
         limits,
+        observe,
+        max_request_bytes,
+        max_response_bytes,
+        limits_per_caller,
+        limits_per_address,
         deny_status: _,
         id: _,
         org: _,
@@ -299,13 +304,28 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
     if older.opaque_paths && !opaque_paths {
         return Some("accepts opaque paths; a person decides that");
     }
-    let (then, now) = (older.limits.unwrap_or_default(), limits.unwrap_or_default());
+    if older.observe && !observe {
+        return Some("only observes its rules; a person decides that");
+    }
     // 0 is no limit.
     let raised = |then: u64, now: u64| now != 0 && (then == 0 || then > now);
-    if raised(then.per_minute_per_node, now.per_minute_per_node)
-        || raised(then.per_day_per_node, now.per_day_per_node)
-    {
+    let pairs = [
+        (older.limits, limits),
+        (older.limits_per_caller, limits_per_caller),
+        (older.limits_per_address, limits_per_address),
+    ];
+    let has_raised = pairs.into_iter().any(|(then, now)| {
+        let (then, now) = (then.unwrap_or_default(), now.unwrap_or_default());
+        raised(then.per_minute_per_node, now.per_minute_per_node)
+            || raised(then.per_day_per_node, now.per_day_per_node)
+    });
+    if has_raised {
         return Some("has higher limits; a person decides that");
+    }
+    if raised(older.max_request_bytes, *max_request_bytes)
+        || raised(older.max_response_bytes, *max_response_bytes)
+    {
+        return Some("takes longer bodies; a person decides that");
     }
     None
 }

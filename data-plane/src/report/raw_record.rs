@@ -61,6 +61,7 @@ impl RawRecord {
             response_bytes: self.response_bytes,
             revision: self.revision,
             aborted: self.aborted,
+            ..fleet::Record::default()
         }
     }
 }

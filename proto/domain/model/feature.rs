@@ -23,6 +23,12 @@ pub const LIMITS: &str = "limits.v1";
 pub const DENY_STATUS: &str = "deny-status.v1";
 /// A proxy that passes on paths with encoded slashes.
 pub const OPAQUE_PATHS: &str = "opaque-paths.v1";
+/// Rules, and proxies, whose rules only observe.
+pub const RULE_OBSERVE: &str = "rule-observe.v1";
+/// Limits by caller credential or by address.
+pub const KEYED_LIMITS: &str = "keyed-limits.v1";
+/// Bounds on the bodies of requests and responses.
+pub const BODY_LIMITS: &str = "body-limits.v1";
 /// Callers with a value that we did not make.
 pub const CALLER_BEARER: &str = "caller.bearer.v1";
 /// Callers with user and password.
@@ -35,7 +41,7 @@ pub const CALLER_JWT_VERIFY: &str = "caller.jwt-verify.v1";
 pub const CALLER_HEADER: &str = "caller.header.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 15] = [
     RULES,
     FILTERS,
     METERS,
@@ -43,6 +49,9 @@ pub const ALL: [&str; 12] = [
     LIMITS,
     DENY_STATUS,
     OPAQUE_PATHS,
+    RULE_OBSERVE,
+    KEYED_LIMITS,
+    BODY_LIMITS,
     CALLER_BEARER,
     CALLER_BASIC,
     CALLER_JWT,
@@ -77,11 +86,18 @@ impl Model {
             }
             Self::Proxy(proxy) => {
                 note(proxy.default_effect == Effect::Deny, DEFAULT_DENY);
-                note(proxy.limits.minute.is_some() || proxy.limits.day.is_some(), LIMITS);
+                note(!proxy.limits.is_none(), LIMITS);
+                let keyed = [proxy.limits_per_caller, proxy.limits_per_address];
+                note(keyed.iter().any(|limits| !limits.is_none()), KEYED_LIMITS);
+                note(proxy.observe, RULE_OBSERVE);
+                note(proxy.max_request_bytes.or(proxy.max_response_bytes).is_some(), BODY_LIMITS);
                 note(proxy.deny_status != DenyStatus::BadRequest, DENY_STATUS);
                 note(proxy.opaque_paths, OPAQUE_PATHS);
             }
-            Self::Rule(_) => note(true, RULES),
+            Self::Rule(rule) => {
+                note(true, RULES);
+                note(rule.observe, RULE_OBSERVE);
+            }
             Self::Filter(_) => note(true, FILTERS),
             Self::Meter(_) => note(true, METERS),
         }
@@ -147,6 +163,11 @@ mod tests {
             (fleet::ProxyResource { limits: day, ..proxy() }, LIMITS),
             (fleet::ProxyResource { deny_status: 403, ..proxy() }, DENY_STATUS),
             (fleet::ProxyResource { opaque_paths: true, ..proxy() }, OPAQUE_PATHS),
+            (fleet::ProxyResource { observe: true, ..proxy() }, RULE_OBSERVE),
+            (fleet::ProxyResource { limits_per_caller: day, ..proxy() }, KEYED_LIMITS),
+            (fleet::ProxyResource { limits_per_address: day, ..proxy() }, KEYED_LIMITS),
+            (fleet::ProxyResource { max_request_bytes: 1, ..proxy() }, BODY_LIMITS),
+            (fleet::ProxyResource { max_response_bytes: 1, ..proxy() }, BODY_LIMITS),
         ] {
             assert_eq!(needs(id, &proxy), [feature]);
         }

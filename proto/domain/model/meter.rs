@@ -35,10 +35,28 @@ pub struct Meter {
 pub enum Counts {
     /// One for each request.
     Requests,
-    /// A number in the response's body.
-    BodyValue(JsonPath),
-    /// A number in a header of the response.
-    HeaderValue(HeaderName),
+    /// A number in each response.
+    Value(Value),
+}
+
+/// A number that is read from each response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// Where it stands.
+    pub place: Place,
+    /// Charged when a request is admitted, and settled when the number is known.
+    pub reserve: u64,
+    /// Charged where there is no such number. `None` only where there is no limit either, and means 0.
+    pub on_missing: Option<u64>,
+}
+
+/// Where a number stands in a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the body.
+    Body(JsonPath),
+    /// In a header.
+    Header(HeaderName),
 }
 
 /// Limits for each window, at each node. `None` means no limit.
@@ -60,11 +78,16 @@ impl Meter {
         use fleet::meter_resource::Counts as Wire;
         use fleet::meter_value::Location;
 
-        let value = |location| Wire::Value(fleet::MeterValue { location: Some(location) });
         let counts = match &self.counts {
             Counts::Requests => Wire::Requests(fleet::MeterRequests {}),
-            Counts::BodyValue(path) => value(Location::BodyPath(path.to_string())),
-            Counts::HeaderValue(name) => value(Location::Header(name.as_str().to_owned())),
+            Counts::Value(Value { place, reserve, on_missing }) => Wire::Value(fleet::MeterValue {
+                location: Some(match place {
+                    Place::Body(path) => Location::BodyPath(path.to_string()),
+                    Place::Header(name) => Location::Header(name.as_str().to_owned()),
+                }),
+                reserve: *reserve,
+                on_missing: *on_missing,
+            }),
         };
         let limit = |limit: Option<NonZeroU64>| limit.map_or(0, NonZeroU64::get);
         fleet::MeterResource {
@@ -99,6 +122,14 @@ impl TryFrom<fleet::MeterResource> for Meter {
             day: NonZeroU64::new(wire.per_day_per_node),
             month: NonZeroU64::new(wire.per_month_per_node),
         };
+        let is_limited = limits != Windows::default();
+        if let Some(Counts::Value(Value { on_missing: None, .. })) = &counts
+            && is_limited
+        {
+            let reason =
+                "is missing: a meter with a limit says what a response without the number is charged";
+            faults.add("value.on_missing", reason);
+        }
         faults.finish(|| {
             Some(Self {
                 proxy: proxy?,
@@ -118,15 +149,20 @@ fn counts(faults: &mut Violations, wire: Option<fleet::meter_resource::Counts>) 
 
     match wire {
         Some(Wire::Requests(_)) => Some(Counts::Requests),
-        Some(Wire::Value(fleet::MeterValue { location: Some(Location::BodyPath(path)) })) => {
-            faults.take("value.body_path", path.parse()).map(Counts::BodyValue)
-        }
-        Some(Wire::Value(fleet::MeterValue { location: Some(Location::Header(name)) })) => {
-            faults.take("value.header", header::parse(&name)).map(Counts::HeaderValue)
-        }
-        Some(Wire::Value(fleet::MeterValue { location: None })) => {
-            faults.add("value.location", "is neither a path nor a header");
-            None
+        Some(Wire::Value(fleet::MeterValue { location, reserve, on_missing })) => {
+            let place = match location {
+                Some(Location::BodyPath(path)) => {
+                    faults.take("value.body_path", path.parse()).map(Place::Body)
+                }
+                Some(Location::Header(name)) => {
+                    faults.take("value.header", header::parse(&name)).map(Place::Header)
+                }
+                None => {
+                    faults.add("value.location", "is neither a path nor a header");
+                    None
+                }
+            };
+            place.map(|place| Counts::Value(Value { place, reserve, on_missing }))
         }
         None => {
             faults.add("counts", "is neither requests nor a value");

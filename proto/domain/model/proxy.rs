@@ -37,6 +37,16 @@ pub struct Proxy {
     pub opaque_paths: bool,
     /// How many requests it takes, at each node.
     pub limits: Limits,
+    /// How many it takes of each caller credential.
+    pub limits_per_caller: Limits,
+    /// How many it takes from each address.
+    pub limits_per_address: Limits,
+    /// The rules and the default of its own scope decide nothing; the record says what they would have decided.
+    pub observe: bool,
+    /// The longest body of a request, in bytes.
+    pub max_request_bytes: Option<NonZeroU64>,
+    /// The longest body of a response, in bytes.
+    pub max_response_bytes: Option<NonZeroU64>,
 }
 
 /// Status of a request that rules refuse.
@@ -68,6 +78,21 @@ pub struct Limits {
     pub day: Option<NonZeroU64>,
 }
 
+impl Limits {
+    /// Whether there is none.
+    pub const fn is_none(&self) -> bool {
+        self.minute.is_none() && self.day.is_none()
+    }
+
+    fn read(wire: Option<fleet::Limits>) -> Self {
+        let wire = wire.unwrap_or_default();
+        Self {
+            minute: NonZeroU64::new(wire.per_minute_per_node),
+            day: NonZeroU64::new(wire.per_day_per_node),
+        }
+    }
+}
+
 impl TryFrom<fleet::ProxyResource> for Proxy {
     type Error = Invalid;
 
@@ -87,7 +112,6 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 DenyStatus::default()
             }
         };
-        let limits = wire.limits.unwrap_or_default();
         faults.finish(|| {
             Some(Self {
                 name: name?,
@@ -99,10 +123,12 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 default_effect: default_effect?,
                 deny_status,
                 opaque_paths: wire.opaque_paths,
-                limits: Limits {
-                    minute: NonZeroU64::new(limits.per_minute_per_node),
-                    day: NonZeroU64::new(limits.per_day_per_node),
-                },
+                limits: Limits::read(wire.limits),
+                limits_per_caller: Limits::read(wire.limits_per_caller),
+                limits_per_address: Limits::read(wire.limits_per_address),
+                observe: wire.observe,
+                max_request_bytes: NonZeroU64::new(wire.max_request_bytes),
+                max_response_bytes: NonZeroU64::new(wire.max_response_bytes),
             })
         })
     }

@@ -28,6 +28,8 @@ pub struct Rule {
     pub when: RequestMatch,
     /// Shown to the caller who is refused.
     pub notes: String,
+    /// It decides nothing, and the record says what it would have decided.
+    pub observe: bool,
 }
 
 impl Rule {
@@ -40,6 +42,7 @@ impl Rule {
             priority: self.priority.into(),
             when: (self.when != RequestMatch::default()).then(|| self.when.to_wire()),
             notes: self.notes.clone(),
+            observe: self.observe,
         }
     }
 }
@@ -75,6 +78,7 @@ impl TryFrom<fleet::RuleResource> for Rule {
                 priority: priority?,
                 when: when?,
                 notes: wire.notes,
+                observe: wire.observe,
             })
         })
     }

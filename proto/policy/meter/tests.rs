@@ -19,8 +19,12 @@ fn meter(counts: Counts, only_when: RequestMatch) -> CompiledMeter {
     CompiledMeter::compile(MeterId::from_random([1; 16]), &meter, &mut Patterns::default()).expect("compiles")
 }
 
+fn value(place: Place) -> Counts {
+    Counts::Value(Read { place, reserve: 0, on_missing: None })
+}
+
 fn of_body(path: &str, body: &str) -> Result<String, ReadingError> {
-    let counts = Counts::BodyValue(path.parse().expect("a path"));
+    let counts = value(Place::Body(path.parse().expect("a path")));
     let meter = meter(counts, RequestMatch::default());
     meter.reading(&HeaderMap::new(), body.as_bytes()).map(|amount| amount.to_string())
 }
@@ -63,7 +67,7 @@ fn what_is_no_number_from_zero_up_is_not_counted_as_one() {
 
 #[test]
 fn a_header_is_read_like_a_body_and_its_values_are_added() {
-    let meter = meter(Counts::HeaderValue(http::HeaderName::from_static("x-cost")), RequestMatch::default());
+    let meter = meter(value(Place::Header(http::HeaderName::from_static("x-cost"))), RequestMatch::default());
     let reading = |values: &[&str]| {
         let mut headers = HeaderMap::new();
         for value in values {

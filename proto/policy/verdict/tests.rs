@@ -22,7 +22,15 @@ fn pattern(regex: &str, flags: &str) -> Pattern {
 
 fn rule(effect: Effect, priority: u16, when: RequestMatch) -> Rule {
     let parent = Key::new(OrgId::from_random([1; 16]), ResourceId::Proxy(ProxyId::from_random([1; 16])));
-    Rule { parent, name: "r".parse().expect("a name"), effect, priority, when, notes: String::new() }
+    Rule {
+        parent,
+        name: "r".parse().expect("a name"),
+        effect,
+        priority,
+        when,
+        notes: String::new(),
+        observe: false,
+    }
 }
 
 fn said(scopes: &[(Vec<(RuleId, Rule)>, Effect); 4], request: &Request, body: Option<&[u8]>) -> Option<Said> {

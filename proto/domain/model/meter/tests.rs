@@ -20,7 +20,7 @@ fn wire(counts: Option<WireCounts>) -> fleet::MeterResource {
 }
 
 fn value(location: Option<Location>) -> Option<WireCounts> {
-    Some(WireCounts::Value(fleet::MeterValue { location }))
+    Some(WireCounts::Value(fleet::MeterValue { location, reserve: 7, on_missing: Some(0) }))
 }
 
 fn fields(wire: fleet::MeterResource) -> Vec<String> {
@@ -57,4 +57,16 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
     for name in ["X-Cost", "", "a b", "a:"] {
         assert_eq!(fields(wire(value(Some(Location::Header(name.to_owned()))))), ["value.header"], "{name}");
     }
+}
+
+#[test]
+fn a_limit_on_a_number_says_what_a_response_without_it_is_charged() {
+    let value = |on_missing| {
+        let location = Some(Location::Header("x-cost".to_owned()));
+        Some(WireCounts::Value(fleet::MeterValue { location, reserve: 0, on_missing }))
+    };
+    assert_eq!(fields(wire(value(None))), ["value.on_missing"]);
+    assert!(Meter::try_from(wire(value(Some(0)))).is_ok());
+    let unlimited = fleet::MeterResource { per_minute_per_node: 0, per_day_per_node: 0, ..wire(value(None)) };
+    assert!(Meter::try_from(unlimited).is_ok(), "without a limit nothing has to be charged");
 }

@@ -65,6 +65,7 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
             body: vec![body],
         }),
         notes: "x".repeat(1001),
+        observe: true,
     };
     assert_eq!(
         faults(wrong),

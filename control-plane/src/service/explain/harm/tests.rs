@@ -38,6 +38,11 @@ fn proxy() -> Proxy {
         deny_status: DenyStatus::default(),
         opaque_paths: false,
         limits: Limits::default(),
+        limits_per_caller: Limits::default(),
+        limits_per_address: Limits::default(),
+        observe: false,
+        max_request_bytes: None,
+        max_response_bytes: None,
     }
 }
 
