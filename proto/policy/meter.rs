@@ -10,7 +10,7 @@ use rr_domain::model::id::MeterId;
 use rr_domain::model::meter::{Counts, Meter, Place, Value as Read, Windows};
 use rr_domain::model::name::Name;
 
-use super::condition::{BodyIndex, Condition};
+use super::condition::{BodyIndex, Condition, Purpose, Seen};
 use super::json::{JsonError, Value};
 use super::path::{self, Paths};
 use super::pattern::{Patterns, Uncompilable};
@@ -83,8 +83,8 @@ pub enum ReadingError {
 impl CompiledMeter {
     /// Compiles a meter.
     pub fn compile(id: MeterId, meter: &Meter, patterns: &mut Patterns) -> Result<Self, Uncompilable> {
-        let condition = Condition::compile(&meter.only_when, patterns)?;
-        let body = BodyIndex::new(std::iter::once(&condition));
+        let condition = Condition::compile(&meter.only_when, Purpose::Meter, patterns)?;
+        let body = BodyIndex::new(condition.looks().iter());
         let counts = match &meter.counts {
             Counts::Requests => CompiledCounts::Requests,
             Counts::Value(Read { place: Place::Body(path), .. }) => CompiledCounts::Body(Paths::new([path])),
@@ -107,18 +107,20 @@ impl CompiledMeter {
         })
     }
 
-    /// Whether it is about a request.
+    /// Whether it is about a request; of a batch, one element is enough.
     pub fn applies(&self, request: &RequestView<'_>) -> Applies {
-        if !self.condition.matches_head(request) {
+        if !self.condition.matches_head(&Seen::new(request)) {
             return Applies::No;
         }
         if !self.condition.reads_body() {
             return Applies::Yes;
         }
         let RequestBody::Read(body) = request.body else { return Applies::NeedsBody };
-        match self.body.look(body, &vec![true; self.body.len()]) {
-            Ok(found) if self.condition.matches_body(&found) => Applies::Yes,
-            Ok(_) => Applies::No,
+        let mut one = false;
+        let wanted = vec![true; self.body.len()];
+        match self.body.judge(body, &wanted, &mut |found| one |= self.condition.matches_body(found)) {
+            Ok(()) if one => Applies::Yes,
+            Ok(()) => Applies::No,
             Err(error) => Applies::Unreadable(error),
         }
     }

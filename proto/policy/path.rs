@@ -117,6 +117,45 @@ pub(crate) fn find<'d>(
     reader.end()
 }
 
+/// What a look into several documents comes upon.
+pub(crate) enum Event<'e, 'd> {
+    /// The number of a path and the value there.
+    Found(u32, &'e Value<'d>),
+    /// The end of a document.
+    End,
+}
+
+/// Like [`find`], but of a root array each element is a document of its own. An empty one is one document in
+/// which nothing is found.
+pub(crate) fn find_in_each<'d>(
+    document: &'d [u8],
+    paths: &Paths,
+    event: &mut dyn FnMut(Event<'_, 'd>),
+) -> Result<(), JsonError> {
+    let mut reader = Reader::new(document)?;
+    let (mut walk, root) = paths.walk();
+    let value = reader.value()?;
+    let mut one = |reader: &mut Reader<'d>, value, event: &mut dyn FnMut(Event<'_, 'd>)| {
+        look(reader, &mut walk, root, value, &mut |number, value| event(Event::Found(number, value)))?;
+        event(Event::End);
+        Ok(())
+    };
+    if let Value::Array = value {
+        let mut first = true;
+        while reader.element(first)? {
+            first = false;
+            let value = reader.value()?;
+            one(&mut reader, value, event)?;
+        }
+        if first {
+            event(Event::End);
+        }
+    } else {
+        one(&mut reader, value, event)?;
+    }
+    reader.end()
+}
+
 /// Nesting is bounded by the reader.
 fn look<'d>(
     reader: &mut Reader<'d>,

@@ -57,6 +57,22 @@ impl Matcher {
         }
     }
 
+    /// Whether the pattern is found in what is known to be UTF-8. Never allocates.
+    pub fn is_match_text(&self, text: &str) -> bool {
+        match &self.0 {
+            Kind::Regex(regex) => regex.is_match(text),
+            _ => self.is_match(text.as_bytes()),
+        }
+    }
+
+    /// The texts that it is exactly, if that is all it is.
+    pub(super) fn texts(&self) -> Option<&[Box<[u8]>]> {
+        match &self.0 {
+            Kind::Exactly(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
     /// Whether the regex engine runs: such checks come last.
     pub fn is_regex(&self) -> bool {
         matches!(self.0, Kind::Regex(_))

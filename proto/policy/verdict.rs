@@ -1,56 +1,25 @@
 //! Whether rules let a request pass.
 //!
 //! In a scope every matching rule counts: any deny denies, else any allow allows, else the scope's default
-//! says. All four scopes must allow. The order of rules, and so their priority, never changes the verdict; it
-//! only chooses which rule is reported: the first scope's that denies, and of its matching rules the one of the
-//! highest priority, then of the smallest id, those that need no body before those that do. The body is looked
-//! at only when the verdict depends on it.
+//! says. All four scopes must allow. A body that is an array is judged element by element, and each element must
+//! be allowed. The order of rules, and so their priority, never changes the verdict; it only chooses which rule is
+//! reported: the first scope's that denies, and of its matching rules the one of the highest priority, then of the
+//! smallest id, those that need no body before those that do. The body is looked at only when the verdict depends
+//! on it. Rules that only observe change no verdict and ask for no body.
 
-use std::cmp::Reverse;
-use std::sync::Arc;
-
-use rr_domain::model::effect::Effect;
-use rr_domain::model::id::RuleId;
-use rr_domain::model::name::Name;
-use rr_domain::model::rule::Rule;
-
-use super::condition::{BodyIndex, Condition};
+use super::condition::Seen;
 use super::json::JsonError;
-use super::pattern::{Patterns, Uncompilable};
 use super::request::{RequestBody, RequestView};
 
-/// A rule that can be run.
-#[derive(Debug)]
-pub struct CompiledRule {
-    /// Which rule.
-    pub id: RuleId,
-    /// Its name.
-    pub name: Name,
-    /// What it says.
-    pub effect: Effect,
-    /// How it stands among those that match.
-    pub priority: u16,
-    /// Shown to the caller who is refused.
-    pub notes: Box<str>,
-    condition: Condition,
-}
+use self::scope::{Answer, Said};
 
-/// All rules of one scope.
-#[derive(Debug, Default)]
-pub struct ScopeRules {
-    /// In the order in which they are reported.
-    denies: Box<[Indexed]>,
-    allows: Box<[Indexed]>,
-    default: Effect,
-    body: BodyIndex,
-}
+mod matched;
+mod rule;
+mod scope;
 
-#[derive(Debug)]
-struct Indexed {
-    rule: Arc<CompiledRule>,
-    /// Where its looks start in the index of bodies.
-    looks_from: usize,
-}
+pub use self::matched::{MATCHED_MAX, Matched};
+pub use self::rule::CompiledRule;
+pub use self::scope::ScopeRules;
 
 /// Whose rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,7 +47,18 @@ pub struct Scopes<'r> {
     pub target: &'r ScopeRules,
 }
 
-/// What the rules say.
+/// What the rules say of a request.
+#[derive(Debug)]
+pub struct Decision<'r> {
+    /// What becomes of it: by the rules and defaults that enforce.
+    pub verdict: Verdict<'r>,
+    /// What would become of it if those that only observe enforced too. `None` where nothing observes.
+    pub observed: Option<Observed<'r>>,
+    /// The rules that matched.
+    pub matched: Matched<'r>,
+}
+
+/// What the rules that enforce say.
 #[derive(Debug)]
 pub enum Verdict<'r> {
     /// It may pass.
@@ -99,136 +79,33 @@ pub enum Verdict<'r> {
     Unreadable(JsonError),
 }
 
-/// What a scope says by the head alone.
-enum Head<'r> {
-    Deny(Option<&'r CompiledRule>),
-    Allow(Option<&'r CompiledRule>),
-    /// The body decides; unless a rule that needs it denies, this one allows.
-    Open(Option<&'r CompiledRule>),
+/// What all rules together would say.
+#[derive(Debug, Clone, Copy)]
+pub enum Observed<'r> {
+    /// It might pass.
+    Allow {
+        /// As in [`Verdict::Allow`].
+        by: Option<(Scope, &'r CompiledRule)>,
+    },
+    /// It would be refused.
+    Deny {
+        /// As in [`Verdict::Deny`].
+        scope: Scope,
+        /// As in [`Verdict::Deny`].
+        by: Option<&'r CompiledRule>,
+    },
+    /// It depends on a body that is not there, or cannot be read.
+    Unreadable,
 }
 
-impl CompiledRule {
-    /// Compiles a rule.
-    pub fn compile(id: RuleId, rule: &Rule, patterns: &mut Patterns) -> Result<Self, Uncompilable> {
-        Ok(Self {
-            id,
-            name: rule.name.clone(),
-            effect: rule.effect,
-            priority: rule.priority,
-            notes: rule.notes.as_str().into(),
-            condition: Condition::compile(&rule.when, patterns)?,
-        })
-    }
-
-    /// Its condition.
-    pub fn condition(&self) -> &Condition {
-        &self.condition
-    }
-}
-
-impl ScopeRules {
-    /// Puts compiled rules together. Their order makes no difference.
-    pub fn new(mut rules: Vec<Arc<CompiledRule>>, default: Effect) -> Self {
-        rules.sort_by_key(|rule| (rule.effect == Effect::Allow, Reverse(rule.priority), rule.id));
-        let body = BodyIndex::new(rules.iter().map(|rule| rule.condition()));
-        let mut looks_from = 0;
-        let mut indexed: Vec<Indexed> = Vec::with_capacity(rules.len());
-        for rule in rules {
-            let looks = rule.condition.looks();
-            indexed.push(Indexed { rule, looks_from });
-            looks_from += looks;
-        }
-        let allows = indexed.split_off(indexed.partition_point(|one| one.rule.effect == Effect::Deny));
-        Self { denies: indexed.into(), allows: allows.into(), default, body }
-    }
-
-    /// Compiles rules and puts them together.
-    pub fn compile<'m>(
-        rules: impl IntoIterator<Item = (RuleId, &'m Rule)>,
-        default: Effect,
-        patterns: &mut Patterns,
-    ) -> Result<Self, Uncompilable> {
-        let rules =
-            rules.into_iter().map(|(id, rule)| CompiledRule::compile(id, rule, patterns).map(Arc::new));
-        Ok(Self::new(rules.collect::<Result<_, _>>()?, default))
-    }
-
-    /// Whether there is nothing to look at: every request passes.
-    pub fn allows_all(&self) -> bool {
-        self.denies.is_empty() && self.default == Effect::Allow
-    }
-
-    /// Whether a verdict can depend on the body.
-    pub fn reads_body(&self) -> bool {
-        self.body.len() > 0
-    }
-
-    /// Whether a verdict can depend on the query.
-    pub fn reads_query(&self) -> bool {
-        self.denies.iter().chain(&self.allows).any(|one| one.rule.condition.reads_query())
-    }
-
-    fn head(&self, request: &RequestView<'_>) -> Head<'_> {
-        let mut open = false;
-        for one in &self.denies {
-            if one.rule.condition.matches_head(request) {
-                if !one.rule.condition.reads_body() {
-                    return Head::Deny(Some(&one.rule));
-                }
-                open = true;
-            }
-        }
-        let mut open_allow = false;
-        let mut allow = None;
-        for one in &self.allows {
-            if one.rule.condition.matches_head(request) {
-                if !one.rule.condition.reads_body() {
-                    allow = Some(&*one.rule);
-                    break;
-                }
-                open_allow = true;
-            }
-        }
-        match (allow, self.default) {
-            _ if open => Head::Open(allow),
-            (Some(rule), _) => Head::Allow(Some(rule)),
-            (None, Effect::Deny) if open_allow => Head::Open(None),
-            (None, Effect::Deny) => Head::Deny(None),
-            (None, Effect::Allow) => Head::Allow(None),
-        }
-    }
-
-    /// What an open scope says once the body is there. `Ok` allows.
-    fn body(
-        &self,
-        request: &RequestView<'_>,
-        body: &[u8],
-        allow: Option<&CompiledRule>,
-    ) -> Result<Head<'_>, JsonError> {
-        let rules = || self.denies.iter().chain(&self.allows);
-        let mut wanted = vec![false; self.body.len()];
-        for one in rules() {
-            let condition = &one.rule.condition;
-            if condition.reads_body() && condition.matches_head(request) {
-                wanted[one.looks_from..][..condition.looks()].fill(true);
-            }
-        }
-        let found = self.body.look(body, &wanted)?;
-        let matching = |one: &&Indexed| {
-            let condition = &one.rule.condition;
-            let looks = one.looks_from..one.looks_from + condition.looks();
-            condition.reads_body() && wanted[one.looks_from] && condition.matches_body(&found[looks])
-        };
-        if let Some(deny) = self.denies.iter().find(matching) {
-            return Ok(Head::Deny(Some(&deny.rule)));
-        }
-        let known = allow.and_then(|known| rules().find(|one| one.rule.id == known.id));
-        Ok(match (known.or_else(|| self.allows.iter().find(matching)), self.default) {
-            (Some(one), _) => Head::Allow(Some(&one.rule)),
-            (None, Effect::Deny) => Head::Deny(None),
-            (None, Effect::Allow) => Head::Allow(None),
-        })
-    }
+/// What is said from the first scope up to one of them.
+#[derive(Debug, Clone, Copy)]
+enum Course<'r> {
+    Allow(Option<(Scope, &'r CompiledRule)>),
+    /// The body decides.
+    Open,
+    Deny(Scope, Option<&'r CompiledRule>),
+    Unreadable(JsonError),
 }
 
 impl<'r> Scopes<'r> {
@@ -238,37 +115,70 @@ impl<'r> Scopes<'r> {
         self.in_order().iter().any(|(_, rules)| rules.reads_body())
     }
 
-    /// Whether a verdict can depend on the query.
+    /// Whether a verdict, or what is observed, can depend on the query.
     pub fn reads_query(&self) -> bool {
         self.in_order().iter().any(|(_, rules)| rules.reads_query())
     }
 
+    /// Whether there is nothing to look at: no scope has a rule, every request passes, and nothing observes.
+    pub fn allows_all(&self) -> bool {
+        self.in_order().iter().all(|(_, rules)| rules.allows_all())
+    }
+
     /// Looks at a request.
-    pub fn decide(&self, request: &RequestView<'_>) -> Verdict<'r> {
+    pub fn decide(&self, request: &RequestView<'_>) -> Decision<'r> {
         let scopes = self.in_order();
-        let mut heads = [const { Head::Allow(None) }; 4];
-        for (head, (scope, rules)) in heads.iter_mut().zip(scopes) {
-            *head = rules.head(request);
-            if let Head::Deny(by) = *head {
-                return Verdict::Deny { scope, by };
+        let observes = scopes.iter().any(|(_, rules)| rules.observes());
+        let seen = Seen::new(request);
+        let mut matched = Matched::default();
+        let mut answers = [Answer::ALLOW; 4];
+        let (mut enforced, mut all) = (Course::Allow(None), Course::Allow(None));
+        for (answer, (scope, rules)) in answers.iter_mut().zip(scopes) {
+            if rules.allows_all() {
+                continue;
+            }
+            *answer = rules.head(&seen, &mut matched);
+            enforced = enforced.and(scope, answer.enforced);
+            all = all.and(scope, answer.all);
+            if enforced.is_denied() && (all.is_denied() || !observes) {
+                break;
             }
         }
-        let mut reported = None;
-        for (head, (scope, rules)) in heads.into_iter().zip(scopes) {
-            let settled = match (head, request.body) {
-                (Head::Open(_), RequestBody::Unread) => return Verdict::NeedsBody,
-                (Head::Open(allow), RequestBody::Read(body)) => match rules.body(request, body, allow) {
-                    Ok(settled) => settled,
-                    Err(error) => return Verdict::Unreadable(error),
-                },
-                (settled, _) => settled,
-            };
-            match settled {
-                Head::Deny(by) => return Verdict::Deny { scope, by },
-                Head::Allow(by) | Head::Open(by) => reported = reported.or(by.map(|rule| (scope, rule))),
+        if let RequestBody::Read(body) = request.body {
+            let ask = (enforced.is_open(), observes && all.is_open());
+            if ask.0 || ask.1 {
+                let settled = self.read(&seen, body, answers, ask, &mut matched);
+                enforced = if ask.0 { settled.0 } else { enforced };
+                all = if ask.1 { settled.1 } else { all };
             }
         }
-        Verdict::Allow { by: reported }
+        Decision { verdict: enforced.verdict(), observed: observes.then(|| all.observed()), matched }
+    }
+
+    /// Settles with the body what the head left open: for the rules that enforce and for all, as `ask` says.
+    fn read(
+        &self,
+        seen: &Seen<'_>,
+        body: &[u8],
+        answers: [Answer<'r>; 4],
+        ask: (bool, bool),
+        matched: &mut Matched<'r>,
+    ) -> (Course<'r>, Course<'r>) {
+        let (mut enforced, mut all) = (Course::Allow(None), Course::Allow(None));
+        for (mut answer, (scope, rules)) in answers.into_iter().zip(self.in_order()) {
+            let open = (ask.0 && !enforced.is_denied() && answer.enforced.is_open())
+                || (ask.1 && !all.is_denied() && answer.all.is_open());
+            if open {
+                match rules.body(seen, body, answer, matched) {
+                    Ok(settled) => answer = settled,
+                    // No scope has denied, or this one would not be asked.
+                    Err(error) => return (Course::Unreadable(error), Course::Unreadable(error)),
+                }
+            }
+            enforced = enforced.and(scope, answer.enforced);
+            all = all.and(scope, answer.all);
+        }
+        (enforced, all)
     }
 
     fn in_order(&self) -> [(Scope, &'r ScopeRules); 4] {
@@ -281,7 +191,45 @@ impl<'r> Scopes<'r> {
     }
 }
 
+impl<'r> Course<'r> {
+    fn and(self, scope: Scope, said: Said<'r>) -> Self {
+        match (self, said) {
+            (Self::Deny(..) | Self::Unreadable(_), _) => self,
+            (_, Said::Deny(by)) => Self::Deny(scope, by),
+            (Self::Open, _) | (_, Said::Open(_)) => Self::Open,
+            (Self::Allow(by), Said::Allow(next)) => Self::Allow(by.or(next.map(|rule| (scope, rule)))),
+        }
+    }
+
+    fn is_open(self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    fn is_denied(self) -> bool {
+        matches!(self, Self::Deny(..))
+    }
+
+    fn verdict(self) -> Verdict<'r> {
+        match self {
+            Self::Allow(by) => Verdict::Allow { by },
+            Self::Open => Verdict::NeedsBody,
+            Self::Deny(scope, by) => Verdict::Deny { scope, by },
+            Self::Unreadable(error) => Verdict::Unreadable(error),
+        }
+    }
+
+    fn observed(self) -> Observed<'r> {
+        match self {
+            Self::Allow(by) => Observed::Allow { by },
+            Self::Open | Self::Unreadable(_) => Observed::Unreadable,
+            Self::Deny(scope, by) => Observed::Deny { scope, by },
+        }
+    }
+}
+
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tree;

@@ -1,6 +1,7 @@
-//! The path of a request as rules see it and as it is sent on: one spelling for one meaning.
+//! The path of a request as it is sent on and as rules see it.
 //!
-//! Knows nothing of proxies or targets. The invariant: what comes out starts with a slash, holds no dot
+//! Knows nothing of proxies or targets. The invariants: two spellings of one path are one to rules; what is sent
+//! on starts with a slash, holds no dot
 //! segment, no empty segment but a last one, and so never leaves the base path that it is put behind.
 
 use std::borrow::Cow;
@@ -47,6 +48,63 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, InvalidPath> {
         out.push('/');
     }
     Ok(Cow::Owned(out))
+}
+
+/// A path as rules see it: letters, digits and `-._~!$&'()*+,;=:@/` as they are, and any other byte as an escape
+/// in capitals. Two spellings of one path are seen alike; what is sent on keeps its own.
+///
+/// Takes what [`normalise`] makes, and any other text without a panic. Allocates only when something has to change.
+pub fn for_rules(path: &str) -> Cow<'_, str> {
+    let bytes = path.as_bytes();
+    let mut out = Vec::new();
+    let (mut at, mut copied) = (0, 0);
+    while let Some(plain) = bytes[at..].iter().position(|byte| !PLAIN[usize::from(*byte)]) {
+        at += plain;
+        let escaped = escaped(&bytes[at..]);
+        let (byte, length) = escaped.map_or((bytes[at], 1), |byte| (byte, 3));
+        let decoded = [byte];
+        let capitals = [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        // A slash that was escaped separates no segments.
+        let wanted: &[u8] = if PLAIN[usize::from(byte)] && byte != b'/' { &decoded } else { &capitals };
+        if bytes[at..at + length] != *wanted {
+            out.reserve(path.len());
+            out.extend_from_slice(&bytes[copied..at]);
+            out.extend_from_slice(wanted);
+            copied = at + length;
+        }
+        at += length;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(path);
+    }
+    out.extend_from_slice(&bytes[copied..]);
+    Cow::Owned(String::from_utf8(out).expect("every byte that is not ASCII was escaped"))
+}
+
+/// What rules see as it is.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let others = b"-._~!$&'()*+,;=:@/";
+    let mut byte = 0;
+    while byte < 128 {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut i = 0;
+    while i < others.len() {
+        plain[others[i] as usize] = true;
+        i += 1;
+    }
+    plain
+};
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// The byte that an escape at the start stands for, if there is one.
+fn escaped(bytes: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = bytes else { return None };
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
 }
 
 /// Whether nothing has to be changed; also the quick refusal of what is never taken.
@@ -153,7 +211,60 @@ mod tests {
         assert!(matches!(normalise("/v1/chat/completions"), Ok(Cow::Borrowed(_))));
     }
 
+    #[test]
+    fn rules_see_delimiters_as_they_are_and_everything_else_escaped_in_capitals() {
+        for (raw, wanted) in [
+            ("/v1/chat", "/v1/chat"),
+            ("/a%40b", "/a@b"),
+            ("/a@b", "/a@b"),
+            ("/%21%24%26%27%28%29%2a%2B%2c%3B%3d%3A", "/!$&'()*+,;=:"),
+            ("/a%20b|\"", "/a%20b%7C%22"),
+            ("/\u{e4}/%c3%a4", "/%C3%A4/%C3%A4"),
+            ("/a%2fb%5c%00\\", "/a%2Fb%5C%00%5C"),
+            ("/100%/%4/%zz%", "/100%25/%254/%25zz%25"),
+            ("/%2540", "/%2540"),
+            ("", ""),
+        ] {
+            assert_eq!(for_rules(raw), wanted, "{raw}");
+            assert!(matches!(for_rules(wanted), Cow::Borrowed(_)), "{wanted}");
+        }
+    }
+
+    /// Spells a byte out, or escapes it, in one of two ways.
+    fn spelled(bytes: &[u8], ways: &[u8]) -> String {
+        let mut out = Vec::new();
+        for (byte, way) in bytes.iter().zip(ways.iter().cycle()) {
+            match (byte, way) {
+                // Neither may change its form: one is a separator, the other would start an escape.
+                (b'/', _) | (_, 0) if *byte != b'%' && byte.is_ascii() => out.push(*byte),
+                (byte, 1) => out.extend(format!("%{byte:02x}").bytes()),
+                (byte, _) => out.extend(format!("%{byte:02X}").bytes()),
+            }
+        }
+        String::from_utf8(out).expect("ASCII")
+    }
+
     proptest! {
+        #[test]
+        fn two_spellings_of_one_path_are_seen_alike(
+            path in "/([a-c;:@=+,!$&'()*~|\"{}^ \u{e4}%-]{1,3}/?){0,5}",
+            ways in prop::collection::vec(0..3_u8, 1..8),
+            others in prop::collection::vec(0..3_u8, 1..8),
+        ) {
+            let seen = |ways: &[u8]| normalise(&spelled(path.as_bytes(), ways)).map(|path| for_rules(&path).into_owned());
+            prop_assert_eq!(seen(&ways), seen(&others));
+            // Spelled with an `\u{e4}` of its own, too.
+            let raw = path.replace('%', "%25");
+            prop_assert_eq!(seen(&ways), normalise(&raw).map(|path| for_rules(&path).into_owned()));
+        }
+
+        #[test]
+        fn rules_see_a_path_once_and_for_all(path in "\\PC{0,24}|(/|%|%2|%2f|%C3|a|\u{e4}|\\\\){0,12}") {
+            let once = for_rules(&path).into_owned();
+            prop_assert!(once.is_ascii() && once.matches('/').count() == path.matches('/').count());
+            prop_assert_eq!(&*for_rules(&once), &*once);
+        }
+
         #[test]
         fn normal_is_normal_for_good(raw in "(/|\\.|%2e|%41|%20|a|;|é){0,24}") {
             let raw = format!("/{raw}");

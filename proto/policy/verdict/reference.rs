@@ -1,27 +1,25 @@
-//! The rules once more, slow and plain: every pattern is a regular expression compiled on the spot, every rule
-//! is looked at by itself, and a document is a tree of values in which nothing is dropped.
+//! The rules once more, slow and plain: every pattern is a regular expression, every rule is looked at by itself,
+//! every occurrence is gathered before it is counted, and a document is a tree of values in which nothing is
+//! dropped.
 
-use regex::RegexBuilder;
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use regex::{Regex, RegexBuilder};
 
 use rr_domain::model::effect::Effect;
 use rr_domain::model::id::RuleId;
 use rr_domain::model::json_path::Step;
 use rr_domain::model::pattern::Pattern;
-use rr_domain::model::request_match::{PairCheck, RequestMatch};
+use rr_domain::model::request_match::PairCheck;
 use rr_domain::model::rule::Rule;
 
-/// A document with its duplicates.
-#[derive(Debug, Clone)]
-pub(super) enum Tree {
-    Object(Vec<(String, Tree)>),
-    Array(Vec<Tree>),
-    Text(String),
-    /// As it is written: numbers, `true`, `false` and `null`.
-    Plain(String),
-}
+use super::tree::Tree;
 
 #[derive(Debug, Clone)]
 pub(super) enum Body {
+    Unread,
     Empty,
     Json(Tree),
     Broken,
@@ -36,80 +34,140 @@ pub(super) struct Request {
     pub(super) body: Body,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
-    Allow,
+    Allow(Option<(usize, RuleId)>),
     Deny(usize, Option<RuleId>),
+    NeedsBody,
     Unreadable,
 }
 
-pub(super) type Scope<'r> = (&'r [(RuleId, Rule)], Effect);
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    pub(super) rules: Vec<(RuleId, Rule)>,
+    pub(super) default: Effect,
+    pub(super) observe: bool,
+}
 
-pub(super) fn decide(scopes: &[Scope<'_>; 4], request: &Request) -> Said {
+/// By the rules and defaults that enforce.
+pub(super) fn verdict(scopes: &[Scope; 4], request: &Request) -> Said {
+    let enforced = scopes.each_ref().map(|scope| match scope.observe {
+        true => Scope { rules: Vec::new(), default: Effect::Allow, observe: false },
+        false => Scope {
+            rules: scope.rules.iter().filter(|(_, rule)| !rule.observe).cloned().collect(),
+            ..scope.clone()
+        },
+    });
+    decide(&enforced, request)
+}
+
+/// By all of them; `None` where nothing observes.
+pub(super) fn observed(scopes: &[Scope; 4], request: &Request) -> Option<Said> {
+    let observes = |scope: &Scope| scope.observe || scope.rules.iter().any(|(_, rule)| rule.observe);
+    scopes.iter().any(observes).then(|| match decide(scopes, request) {
+        Said::NeedsBody => Said::Unreadable,
+        said => said,
+    })
+}
+
+fn decide(scopes: &[Scope; 4], request: &Request) -> Said {
     // Without the body.
-    let mut open = false;
-    for (at, (rules, default)) in scopes.iter().enumerate() {
-        let by_head = |effect| reported(rules, effect, |rule| !reads(rule) && head(&rule.when, request));
-        let by_body =
-            |effect| reported(rules, effect, |rule| reads(rule) && head(&rule.when, request)).is_some();
+    let mut open = [false; 4];
+    for (at, scope) in scopes.iter().enumerate() {
+        let by_head = |effect| reported(scope, effect, |rule| !reads(rule) && head(rule, request));
+        let by_body = |effect| reported(scope, effect, |rule| reads(rule) && head(rule, request)).is_some();
         if let Some(id) = by_head(Effect::Deny) {
             return Said::Deny(at, Some(id));
         }
-        let undecided = by_head(Effect::Allow).is_none() && *default == Effect::Deny;
+        let undecided = by_head(Effect::Allow).is_none() && scope.default == Effect::Deny;
         if by_body(Effect::Deny) || (undecided && by_body(Effect::Allow)) {
-            open = true;
+            open[at] = true;
         } else if undecided {
             return Said::Deny(at, None);
         }
     }
-    if open && matches!(request.body, Body::Broken) {
-        return Said::Unreadable;
-    }
-    // With it: any deny, else any allow, else the default.
-    for (at, (rules, default)) in scopes.iter().enumerate() {
-        let by = |effect| reported(rules, effect, |rule| matches(&rule.when, request));
-        if let Some(id) = by(Effect::Deny) {
-            return Said::Deny(at, Some(id));
+    let documents: Vec<Option<&Tree>> = match &request.body {
+        Body::Unread if open.contains(&true) => return Said::NeedsBody,
+        Body::Broken if open.contains(&true) => return Said::Unreadable,
+        Body::Unread | Body::Broken | Body::Empty => vec![None],
+        Body::Json(Tree::Array(elements)) if elements.is_empty() => vec![None],
+        Body::Json(Tree::Array(elements)) => elements.iter().map(Some).collect(),
+        Body::Json(tree) => vec![Some(tree)],
+    };
+    // With it: of each document any deny, else any allow, else the default.
+    let mut by = None;
+    for (at, scope) in scopes.iter().enumerate() {
+        let anywhere = |effect| {
+            reported(scope, effect, |rule| {
+                head(rule, request) && documents.iter().any(|document| body(rule, *document))
+            })
+        };
+        if open[at] {
+            if let Some(id) = anywhere(Effect::Deny) {
+                return Said::Deny(at, Some(id));
+            }
+            let allowed = |document: &Option<&Tree>| {
+                let allows = |rule: &Rule| head(rule, request) && body(rule, *document);
+                reported(scope, Effect::Allow, allows).is_some()
+            };
+            if scope.default == Effect::Deny && !documents.iter().all(allowed) {
+                return Said::Deny(at, None);
+            }
         }
-        if by(Effect::Allow).is_none() && *default == Effect::Deny {
-            return Said::Deny(at, None);
-        }
+        // Those that need no body are reported before those that do.
+        let id = reported(scope, Effect::Allow, |rule| !reads(rule) && head(rule, request));
+        let id = id.or_else(|| if open[at] { anywhere(Effect::Allow) } else { None });
+        by = by.or(id.map(|id| (at, id)));
     }
-    Said::Allow
+    Said::Allow(by)
 }
 
-fn reported(rules: &[(RuleId, Rule)], effect: Effect, is: impl Fn(&Rule) -> bool) -> Option<RuleId> {
-    let found = rules.iter().filter(|(_, rule)| rule.effect == effect && is(rule));
-    found.min_by_key(|(id, rule)| (std::cmp::Reverse(rule.priority), *id)).map(|(id, _)| *id)
+fn reported(scope: &Scope, effect: Effect, is: impl Fn(&Rule) -> bool) -> Option<RuleId> {
+    let found = scope.rules.iter().filter(|(_, rule)| rule.effect == effect && is(rule));
+    found.min_by_key(|(id, rule)| (Reverse(rule.priority), *id)).map(|(id, _)| *id)
 }
 
 fn reads(rule: &Rule) -> bool {
     !rule.when.body.is_empty()
 }
 
-fn matches(when: &RequestMatch, request: &Request) -> bool {
-    head(when, request)
-        && when.body.iter().all(|check| {
-            let mut values = Vec::new();
-            if let Body::Json(tree) = &request.body {
-                at(tree, check.path.steps(), &mut values);
-            }
-            let found = values.iter().any(|tree| match (&check.value, tree) {
-                (None, _) => true,
-                (Some(pattern), Tree::Text(text) | Tree::Plain(text)) => has(pattern, text, false),
-                (Some(_), Tree::Object(_) | Tree::Array(_)) => false,
-            });
-            found != check.absent
-        })
+/// Whether a check holds, by all occurrences whose name or path matches.
+fn holds(effect: Effect, absent: bool, occurrences: &[bool]) -> bool {
+    let any = occurrences.contains(&true);
+    let all = !occurrences.is_empty() && !occurrences.contains(&false);
+    match (effect, absent) {
+        (Effect::Deny, false) => any,
+        (Effect::Deny, true) => !all,
+        (Effect::Allow, false) => all,
+        (Effect::Allow, true) => !any,
+    }
 }
 
-fn head(when: &RequestMatch, request: &Request) -> bool {
+fn body(rule: &Rule, document: Option<&Tree>) -> bool {
+    rule.when.body.iter().all(|check| {
+        let mut values = Vec::new();
+        if let Some(tree) = document {
+            at(tree, check.path.steps(), &mut values);
+        }
+        let is = |tree: &&Tree| match (&check.value, tree) {
+            (None, _) => true,
+            (Some(pattern), Tree::Text(text) | Tree::Plain(text)) => has(pattern, text, false),
+            (Some(_), Tree::Object(_) | Tree::Array(_)) => false,
+        };
+        holds(rule.effect, check.absent, &values.iter().map(is).collect::<Vec<bool>>())
+    })
+}
+
+fn head(rule: &Rule, request: &Request) -> bool {
+    let when = &rule.when;
     let pair = |check: &PairCheck, pairs: &[(String, String)], fold: bool| {
-        let found = pairs.iter().any(|(name, value)| {
-            check.name.as_ref().is_none_or(|pattern| has(pattern, name, fold))
-                && check.value.as_ref().is_none_or(|pattern| has(pattern, value, false))
-        });
-        found != check.absent
+        let named = pairs
+            .iter()
+            .filter(|(name, _)| check.name.as_ref().is_none_or(|pattern| has(pattern, name, fold)));
+        let values = named
+            .map(|(_, value)| check.value.as_ref().is_none_or(|pattern| has(pattern, value, false)))
+            .collect::<Vec<bool>>();
+        holds(rule.effect, check.absent, &values)
     };
     (when.methods.is_empty() || when.methods.contains(&request.method))
         && when.path.as_ref().is_none_or(|path| has(&path.pattern, &request.path, false) != path.absent)
@@ -118,13 +176,21 @@ fn head(when: &RequestMatch, request: &Request) -> bool {
 }
 
 fn has(pattern: &Pattern, text: &str, fold: bool) -> bool {
-    RegexBuilder::new(pattern.regex())
-        .case_insensitive(fold || pattern.flags().ignore_case)
-        .multi_line(pattern.flags().multi_line)
-        .dot_matches_new_line(pattern.flags().dot_all)
-        .build()
-        .expect("compiles")
-        .is_match(text)
+    thread_local! {
+        // Only so that a million requests do not take a day.
+        static COMPILED: RefCell<HashMap<(Pattern, bool), Regex>> = RefCell::default();
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let regex = compiled.entry((pattern.clone(), fold)).or_insert_with(|| {
+            RegexBuilder::new(pattern.regex())
+                .case_insensitive(fold || pattern.flags().ignore_case)
+                .multi_line(pattern.flags().multi_line)
+                .dot_matches_new_line(pattern.flags().dot_all)
+                .build()
+                .expect("compiles")
+        });
+        regex.is_match(text)
+    })
 }
 
 /// All values at a path.
@@ -140,39 +206,5 @@ fn at<'t>(tree: &'t Tree, steps: &[Step], found: &mut Vec<&'t Tree>) {
         }
         (Tree::Array(elements), Step::Any) => elements.iter().for_each(|tree| at(tree, rest, found)),
         _ => {}
-    }
-}
-
-impl Tree {
-    pub(super) fn write(&self, out: &mut String) {
-        match self {
-            Self::Object(members) => {
-                out.push('{');
-                for (i, (name, tree)) in members.iter().enumerate() {
-                    out.push_str(if i > 0 { ", " } else { "" });
-                    // Every other key escaped, which changes nothing.
-                    if i % 2 == 1 {
-                        out.push('"');
-                        name.chars().for_each(|c| out.push_str(&format!("\\u{:04x}", u32::from(c))));
-                        out.push('"');
-                    } else {
-                        out.push_str(&format!("{name:?}"));
-                    }
-                    out.push_str(": ");
-                    tree.write(out);
-                }
-                out.push('}');
-            }
-            Self::Array(elements) => {
-                out.push('[');
-                for (i, tree) in elements.iter().enumerate() {
-                    out.push_str(if i > 0 { "," } else { "" });
-                    tree.write(out);
-                }
-                out.push(']');
-            }
-            Self::Text(text) => out.push_str(&format!("{text:?}")),
-            Self::Plain(text) => out.push_str(text),
-        }
     }
 }

@@ -3,14 +3,18 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use rr_domain::model::id::{OrgId, ProxyId};
+use rr_domain::model::effect::Effect;
+use rr_domain::model::id::{OrgId, ProxyId, RuleId};
 use rr_domain::model::pattern::{Flags, Pattern};
 use rr_domain::model::request_match::{BodyCheck, PairCheck, PathCheck, RequestMatch};
 use rr_domain::model::resource::{Key, ResourceId};
+use rr_domain::model::rule::Rule;
 
+use super::super::pattern::Patterns;
 use super::super::request::QueryPair;
-use super::reference::{self, Body, Request, Said, Tree};
-use super::*;
+use super::reference::{self, Body, Request, Said, Scope};
+use super::tree::Tree;
+use super::{CompiledRule, Observed, RequestBody, RequestView, ScopeRules, Scopes, Verdict};
 
 fn rule_id(n: u8) -> RuleId {
     RuleId::from_random([n; 16])
@@ -33,15 +37,14 @@ fn rule(effect: Effect, priority: u16, when: RequestMatch) -> Rule {
     }
 }
 
-fn said(scopes: &[(Vec<(RuleId, Rule)>, Effect); 4], request: &Request, body: Option<&[u8]>) -> Option<Said> {
+/// The verdict, what is observed, and the rules that matched.
+fn asked(scopes: &[Scope; 4], request: &Request) -> (Said, Option<Said>, Vec<RuleId>) {
     let mut patterns = Patterns::default();
-    let compiled: Vec<ScopeRules> = scopes
-        .iter()
-        .map(|(rules, default)| {
-            let rules = rules.iter().map(|(id, rule)| (*id, rule));
-            ScopeRules::compile(rules, *default, &mut patterns).expect("compiles")
-        })
-        .collect();
+    let compiled = scopes.each_ref().map(|scope| {
+        let rules = scope.rules.iter().map(|(id, rule)| (*id, rule));
+        ScopeRules::compile(rules, scope.default, &mut patterns, scope.observe).expect("compiles")
+    });
+    let [caller, upstream, proxy, target] = &compiled;
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
         let name: HeaderName = name.parse().expect("a name");
@@ -52,31 +55,43 @@ fn said(scopes: &[(Vec<(RuleId, Rule)>, Effect); 4], request: &Request, body: Op
         .iter()
         .map(|(name, value)| QueryPair { name: name.as_bytes().into(), value: value.as_bytes().into() })
         .collect();
+    let body = bytes(&request.body);
     let view = RequestView {
         method: &request.method,
         path: &request.path,
         query: &query,
         headers: &headers,
-        body: body.map_or(RequestBody::Unread, RequestBody::Read),
+        body: body.as_deref().map_or(RequestBody::Unread, RequestBody::Read),
     };
-    let scopes =
-        Scopes { caller: &compiled[0], upstream: &compiled[1], proxy: &compiled[2], target: &compiled[3] };
-    match scopes.decide(&view) {
-        Verdict::Allow { .. } => Some(Said::Allow),
-        Verdict::Deny { scope, by } => Some(Said::Deny(scope as usize, by.map(|rule| rule.id))),
-        Verdict::Unreadable(_) => Some(Said::Unreadable),
-        Verdict::NeedsBody => None,
-    }
+    let decision = Scopes { caller, upstream, proxy, target }.decide(&view);
+    let by_id = |by: Option<(super::Scope, &CompiledRule)>| by.map(|(scope, rule)| (scope as usize, rule.id));
+    let verdict = match decision.verdict {
+        Verdict::Allow { by } => Said::Allow(by_id(by)),
+        Verdict::Deny { scope, by } => Said::Deny(scope as usize, by.map(|rule| rule.id)),
+        Verdict::Unreadable(_) => Said::Unreadable,
+        Verdict::NeedsBody => Said::NeedsBody,
+    };
+    let observed = decision.observed.map(|observed| match observed {
+        Observed::Allow { by } => Said::Allow(by_id(by)),
+        Observed::Deny { scope, by } => Said::Deny(scope as usize, by.map(|rule| rule.id)),
+        Observed::Unreadable => Said::Unreadable,
+    });
+    (verdict, observed, decision.matched.iter().map(|rule| rule.id).collect())
 }
 
-fn bytes(body: &Body) -> Vec<u8> {
+fn said(scopes: &[Scope; 4], request: &Request) -> Said {
+    asked(scopes, request).0
+}
+
+fn bytes(body: &Body) -> Option<Vec<u8>> {
     match body {
-        Body::Empty => Vec::new(),
-        Body::Broken => b"{\"a\":".to_vec(),
+        Body::Unread => None,
+        Body::Empty => Some(Vec::new()),
+        Body::Broken => Some(b"{\"a\":".to_vec()),
         Body::Json(tree) => {
             let mut text = String::new();
             tree.write(&mut text);
-            text.into_bytes()
+            Some(text.into_bytes())
         }
     }
 }
@@ -128,19 +143,21 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         prop_oneof![3 => Just(vec![]).boxed(), 1 => prop::collection::vec(any_pair(), few.clone()).boxed()],
         prop_oneof![3 => Just(vec![]).boxed(), 1 => prop::collection::vec(any_pair(), few.clone()).boxed()],
         prop_oneof![2 => Just(vec![]).boxed(), 1 => prop::collection::vec(any_body_check(), few).boxed()],
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(effect, priority, methods, path, headers, query, body)| {
+        .prop_map(|(effect, priority, methods, path, headers, query, body, observe)| {
             let methods = methods.into_iter().map(str::to_owned).collect();
             let path = path.map(|(pattern, absent)| PathCheck { pattern, absent });
-            rule(effect, priority, RequestMatch { methods, path, headers, query, body })
+            Rule { observe, ..rule(effect, priority, RequestMatch { methods, path, headers, query, body }) }
         })
 }
 
-fn any_scope() -> impl Strategy<Value = (Vec<(RuleId, Rule)>, Effect)> {
+fn any_scope() -> impl Strategy<Value = Scope> {
     let default = prop_oneof![2 => Just(Effect::Allow), 1 => Just(Effect::Deny)];
-    (prop::collection::vec(any_rule(), 0..4), default).prop_map(|(rules, default)| {
+    let observe = prop::bool::weighted(0.1);
+    (prop::collection::vec(any_rule(), 0..4), default, observe).prop_map(|(rules, default, observe)| {
         let rules = rules.into_iter().enumerate().map(|(n, rule)| (rule_id(n as u8), rule));
-        (rules.collect(), default)
+        Scope { rules: rules.collect(), default, observe }
     })
 }
 
@@ -170,6 +187,7 @@ fn any_request() -> impl Strategy<Value = Request> {
         pairs(["a", "A", "b"]),
         pairs(["a", "x-a", "b"]),
         prop_oneof![
+            1 => Just(Body::Unread),
             1 => Just(Body::Empty),
             1 => Just(Body::Broken),
             6 => any_tree().prop_map(Body::Json),
@@ -180,7 +198,7 @@ fn any_request() -> impl Strategy<Value = Request> {
 
 fn get(path: &str) -> Request {
     let (method, path) = ("GET".to_owned(), path.to_owned());
-    Request { method, path, query: vec![], headers: vec![], body: Body::Empty }
+    Request { method, path, query: vec![], headers: vec![], body: Body::Unread }
 }
 
 fn on_path(regex: &str) -> RequestMatch {
@@ -190,74 +208,11 @@ fn on_path(regex: &str) -> RequestMatch {
     }
 }
 
-fn in_scope(at: usize, rules: Vec<(RuleId, Rule)>, default: Effect) -> [(Vec<(RuleId, Rule)>, Effect); 4] {
-    let mut scopes = std::array::from_fn(|_| (Vec::new(), Effect::Allow));
-    scopes[at] = (rules, default);
+fn in_scope(at: usize, rules: Vec<(RuleId, Rule)>, default: Effect) -> [Scope; 4] {
+    let nothing = || Scope { rules: Vec::new(), default: Effect::Allow, observe: false };
+    let mut scopes = std::array::from_fn(|_| nothing());
+    scopes[at] = Scope { rules, default, observe: false };
     scopes
-}
-
-#[test]
-fn any_deny_wins_over_any_allow_whatever_their_priorities() {
-    for (allow, deny) in [(0, 1000), (1000, 0), (5, 5)] {
-        let rules = vec![
-            (rule_id(1), rule(Effect::Allow, allow, on_path("^/a"))),
-            (rule_id(2), rule(Effect::Deny, deny, on_path("^/a/b"))),
-        ];
-        let scopes = in_scope(2, rules, Effect::Deny);
-        assert_eq!(said(&scopes, &get("/a/x"), None), Some(Said::Allow));
-        assert_eq!(said(&scopes, &get("/a/b"), None), Some(Said::Deny(2, Some(rule_id(2)))));
-        assert_eq!(said(&scopes, &get("/c"), None), Some(Said::Deny(2, None)));
-    }
-}
-
-#[test]
-fn every_scope_has_to_allow() {
-    for at in 0..4 {
-        let scopes = in_scope(at, vec![], Effect::Deny);
-        assert_eq!(said(&scopes, &get("/"), None), Some(Said::Deny(at, None)));
-    }
-}
-
-#[test]
-fn priority_then_id_chooses_the_rule_that_is_reported() {
-    let deny = |n, priority| (rule_id(n), rule(Effect::Deny, priority, RequestMatch::default()));
-    let scopes = in_scope(0, vec![deny(3, 1), deny(2, 7), deny(1, 7), deny(0, 0)], Effect::Allow);
-    assert_eq!(said(&scopes, &get("/"), None), Some(Said::Deny(0, Some(rule_id(1)))));
-}
-
-#[test]
-fn the_body_is_asked_for_only_when_the_verdict_depends_on_it() {
-    let check = BodyCheck { path: "a".parse().expect("a path"), value: None, absent: false };
-    let with_body = |regex| RequestMatch { body: vec![check.clone()], ..on_path(regex) };
-    let deny = (rule_id(1), rule(Effect::Deny, 0, with_body("^/a")));
-    let scopes = in_scope(1, vec![deny.clone()], Effect::Allow);
-    assert_eq!(said(&scopes, &get("/b"), None), Some(Said::Allow));
-    assert_eq!(said(&scopes, &get("/a"), None), None);
-    assert_eq!(said(&scopes, &get("/a"), Some(b"")), Some(Said::Allow), "an empty body has no fields");
-    assert_eq!(said(&scopes, &get("/a"), Some(b" ")), Some(Said::Unreadable));
-    // Refused already, so nobody has to read it.
-    let refused = (rule_id(2), rule(Effect::Deny, 0, RequestMatch::default()));
-    let scopes = in_scope(1, vec![deny, refused], Effect::Allow);
-    assert_eq!(said(&scopes, &get("/a"), None), Some(Said::Deny(1, Some(rule_id(2)))));
-    // A rule that would only say what the default says.
-    let allow = (rule_id(1), rule(Effect::Allow, 0, with_body("^/a")));
-    assert_eq!(said(&in_scope(1, vec![allow], Effect::Allow), &get("/a"), None), Some(Said::Allow));
-}
-
-#[test]
-fn a_second_occurrence_of_a_key_hides_nothing_from_a_rule() {
-    let value = Some(pattern("evil", ""));
-    let check = BodyCheck { path: "a.b".parse().expect("a path"), value, absent: false };
-    let when = RequestMatch { body: vec![check], ..RequestMatch::default() };
-    let scopes = in_scope(3, vec![(rule_id(1), rule(Effect::Deny, 0, when))], Effect::Allow);
-    for body in [
-        r#"{"a":{"b":"evil","b":"good"}}"#,
-        r#"{"a":{"b":"good","b":"evil"}}"#,
-        r#"{"a":{"b":"evil"},"a":{}}"#,
-        r#"{"a":{"\u0062":"\u0065vil"}}"#,
-    ] {
-        assert_eq!(said(&scopes, &get("/"), Some(body.as_bytes())), Some(Said::Deny(3, Some(rule_id(1)))));
-    }
 }
 
 proptest! {
@@ -268,30 +223,28 @@ proptest! {
         scopes in [any_scope(), any_scope(), any_scope(), any_scope()],
         request in any_request(),
     ) {
-        let body = bytes(&request.body);
-        let borrowed = std::array::from_fn(|at| (scopes[at].0.as_slice(), scopes[at].1));
-        let wanted = reference::decide(&borrowed, &request);
-        let got = said(&scopes, &request, Some(&body)).expect("the body is there");
-        prop_assert_eq!(&got, &wanted);
+        let (verdict, observed, _) = asked(&scopes, &request);
+        prop_assert_eq!(verdict, reference::verdict(&scopes, &request));
+        prop_assert_eq!(observed, reference::observed(&scopes, &request));
         // What is said without the body is said with it.
-        if let Some(early) = said(&scopes, &request, None) {
-            prop_assert_eq!(early, got);
-        }
+        let early = said(&scopes, &Request { body: Body::Unread, ..request });
+        prop_assert!(early == Said::NeedsBody || early == verdict || verdict == Said::NeedsBody);
     }
 
     #[test]
     fn the_order_of_rules_changes_nothing(
-        scope in any_scope(),
+        scopes in [any_scope(), any_scope(), any_scope(), any_scope()],
         request in any_request(),
         turn in 0..4_usize,
     ) {
-        let (mut rules, default) = scope;
-        let body = bytes(&request.body);
-        let before = said(&in_scope(2, rules.clone(), default), &request, Some(&body));
-        rules.reverse();
-        let by = turn % rules.len().max(1);
-        rules.rotate_left(by);
-        prop_assert_eq!(said(&in_scope(2, rules, default), &request, Some(&body)), before);
+        let before = asked(&scopes, &request);
+        let turned = scopes.map(|mut scope| {
+            scope.rules.reverse();
+            let by = turn % scope.rules.len().max(1);
+            scope.rules.rotate_left(by);
+            scope
+        });
+        prop_assert_eq!(asked(&turned, &request), before);
     }
 
     #[test]
@@ -300,16 +253,50 @@ proptest! {
         request in any_request(),
         priorities in prop::collection::vec(0..1000_u16, 4),
     ) {
-        let (mut rules, default) = scope;
-        let body = bytes(&request.body);
         let verdict = |rules: Vec<(RuleId, Rule)>| {
-            let said = said(&in_scope(0, rules, default), &request, Some(&body)).expect("the body is there");
-            std::mem::discriminant(&said)
+            std::mem::discriminant(&said(&in_scope(0, rules, scope.default), &request))
         };
-        let before = verdict(rules.clone());
+        let before = verdict(scope.rules.clone());
+        let mut rules = scope.rules;
         for ((_, rule), priority) in rules.iter_mut().zip(priorities) {
             rule.priority = priority;
         }
         prop_assert_eq!(verdict(rules), before);
     }
+
+    #[test]
+    fn what_only_observes_never_changes_the_verdict(
+        scopes in [any_scope(), any_scope(), any_scope(), any_scope()],
+        request in any_request(),
+    ) {
+        let without = scopes.each_ref().map(|scope| match scope.observe {
+            true => Scope { rules: Vec::new(), default: Effect::Allow, observe: false },
+            false => {
+                let mut scope = scope.clone();
+                scope.rules.retain(|(_, rule)| !rule.observe);
+                scope
+            }
+        });
+        prop_assert_eq!(said(&scopes, &request), said(&without, &request));
+    }
+}
+
+#[test]
+fn the_body_is_asked_for_only_when_the_verdict_depends_on_it() {
+    let check = BodyCheck { path: "a".parse().expect("a path"), value: None, absent: false };
+    let with_body = |regex| RequestMatch { body: vec![check.clone()], ..on_path(regex) };
+    let with = |path, body| Request { body, ..get(path) };
+    let deny = (rule_id(1), rule(Effect::Deny, 0, with_body("^/a")));
+    let scopes = in_scope(1, vec![deny.clone()], Effect::Allow);
+    assert_eq!(said(&scopes, &get("/b")), Said::Allow(None));
+    assert_eq!(said(&scopes, &get("/a")), Said::NeedsBody);
+    assert_eq!(said(&scopes, &with("/a", Body::Empty)), Said::Allow(None), "an empty body has no fields");
+    assert_eq!(said(&scopes, &with("/a", Body::Broken)), Said::Unreadable);
+    // Refused already, so nobody has to read it.
+    let refused = (rule_id(2), rule(Effect::Deny, 0, RequestMatch::default()));
+    let scopes = in_scope(1, vec![deny, refused], Effect::Allow);
+    assert_eq!(said(&scopes, &get("/a")), Said::Deny(1, Some(rule_id(2))));
+    // A rule that would only say what the default says.
+    let allow = (rule_id(1), rule(Effect::Allow, 0, with_body("^/a")));
+    assert_eq!(said(&in_scope(1, vec![allow], Effect::Allow), &get("/a")), Said::Allow(None));
 }

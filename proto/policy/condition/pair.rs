@@ -1,0 +1,85 @@
+//! Checks of headers and of query pairs.
+//!
+//! A header whose name the pattern spells out is looked up; other patterns are tried on every name.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+
+use super::super::pattern::Matcher;
+use super::super::request::QueryPair;
+use super::need::Need;
+
+#[derive(Debug)]
+pub(super) struct HeaderLook {
+    name: NameLook,
+    value: Option<Arc<Matcher>>,
+    need: Need,
+}
+
+#[derive(Debug)]
+enum NameLook {
+    Any,
+    /// Spelled out. Texts that no header can have as a name are left out.
+    Known(Box<[HeaderName]>),
+    Pattern(Arc<Matcher>),
+}
+
+#[derive(Debug)]
+pub(super) struct QueryLook {
+    pub(super) name: Option<Arc<Matcher>>,
+    pub(super) value: Option<Arc<Matcher>>,
+    pub(super) need: Need,
+}
+
+impl HeaderLook {
+    pub(super) fn new(name: Option<Arc<Matcher>>, value: Option<Arc<Matcher>>, need: Need) -> Self {
+        let name = match name {
+            None => NameLook::Any,
+            Some(matcher) => match matcher.texts() {
+                Some(texts) => NameLook::Known(
+                    texts.iter().filter_map(|text| HeaderName::from_bytes(text).ok()).collect(),
+                ),
+                None => NameLook::Pattern(matcher),
+            },
+        };
+        Self { name, value, need }
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(&self.name, NameLook::Pattern(matcher) if matcher.is_regex()) || is_regex(&self.value)
+    }
+
+    pub(super) fn holds(&self, headers: &HeaderMap) -> bool {
+        let is = |value: &http::HeaderValue| has(&self.value, value.as_bytes());
+        match &self.name {
+            NameLook::Any => self.need.is_met_by(headers.values().map(is)),
+            NameLook::Known(names) => {
+                self.need.is_met_by(names.iter().flat_map(|name| headers.get_all(name)).map(is))
+            }
+            NameLook::Pattern(name) => {
+                let named = headers.iter().filter(|(one, _)| name.is_match(one.as_str().as_bytes()));
+                self.need.is_met_by(named.map(|(_, value)| is(value)))
+            }
+        }
+    }
+}
+
+impl QueryLook {
+    pub(super) fn is_slow(&self) -> bool {
+        is_regex(&self.name) || is_regex(&self.value)
+    }
+
+    pub(super) fn holds(&self, query: &[QueryPair<'_>]) -> bool {
+        let named = query.iter().filter(|pair| has(&self.name, &pair.name));
+        self.need.is_met_by(named.map(|pair| has(&self.value, &pair.value)))
+    }
+}
+
+fn is_regex(matcher: &Option<Arc<Matcher>>) -> bool {
+    matcher.as_ref().is_some_and(|matcher| matcher.is_regex())
+}
+
+fn has(matcher: &Option<Arc<Matcher>>, text: &[u8]) -> bool {
+    matcher.as_ref().is_none_or(|matcher| matcher.is_match(text))
+}
