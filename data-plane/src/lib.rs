@@ -15,6 +15,7 @@
 //! * `upstream`: connections to upstreams;
 //! * `current`, `snapshot`: the configuration in force, and what it is compiled to;
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
+//! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
@@ -22,6 +23,8 @@ mod app;
 mod backoff;
 #[doc(hidden)]
 pub mod bench;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the stages that look at bodies follow"))]
+mod body;
 pub mod config;
 pub mod control_plane;
 mod counters;

@@ -3,9 +3,13 @@
 //! Takes RFC 8259 and nothing else. Half a surrogate pair stands for U+FFFD. Documents nested deeper than a path
 //! can name are refused.
 
+mod scan;
+
 use std::borrow::Cow;
 
 use rr_domain::model::json_path::DEPTH_MAX;
+
+const _: () = assert!(DEPTH_MAX <= scan::OPEN_MAX);
 
 /// A document that cannot be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +43,7 @@ pub(crate) enum Value<'a> {
     Word(&'static str),
 }
 
+/// Where a document is read. Never within a value, but within containers.
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -51,18 +56,29 @@ impl<'a> Reader<'a> {
         Ok(Self { text, at: 0, depth: 0 })
     }
 
+    /// The position of the next byte that is no space.
+    pub(crate) fn position(&mut self) -> usize {
+        self.at = scan::space(self.bytes(), self.at);
+        self.at
+    }
+
     /// Reads the start of a value. Of a container, the members or elements are to be read next.
     pub(crate) fn value(&mut self) -> Result<Value<'a>, JsonError> {
-        self.space();
+        let start = self.position();
         match self.peek() {
             Some(b'{') => self.enter(Value::Object),
             Some(b'[') => self.enter(Value::Array),
-            Some(b'"') => self.string().map(Value::Text),
-            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            Some(b'"') => {
+                let text = scan::text(self.bytes(), start + 1)?;
+                self.at = text.end;
+                Ok(Value::Text(Text { raw: &self.text[start..text.end], escaped: text.escaped }))
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                self.at = scan::number(self.bytes(), start)?;
+                Ok(Value::Number(&self.text[start..self.at]))
+            }
             _ => {
-                let rest = &self.text[self.at..];
-                let word = ["true", "false", "null"].into_iter().find(|word| rest.starts_with(word));
-                let word = word.ok_or(JsonError::Syntax(self.at))?;
+                let word = scan::word(self.bytes(), start)?;
                 self.at += word.len();
                 Ok(Value::Word(word))
             }
@@ -74,13 +90,10 @@ impl<'a> Reader<'a> {
         if self.ends(b'}', first)? {
             return Ok(None);
         }
-        if self.peek() != Some(b'"') {
-            return Err(JsonError::Syntax(self.at));
-        }
-        let key = self.string()?;
-        self.space();
-        self.expect(b':')?;
-        Ok(Some(key))
+        let start = self.at;
+        let (key, value) = scan::key(self.bytes(), start)?;
+        self.at = value;
+        Ok(Some(Text { raw: &self.text[start..key.end], escaped: key.escaped }))
     }
 
     /// Whether there is another element. `first` until there was one.
@@ -90,31 +103,18 @@ impl<'a> Reader<'a> {
 
     /// Reads what is left of a value.
     pub(crate) fn skip(&mut self, value: Value<'a>) -> Result<(), JsonError> {
-        let mut first = true;
-        match value {
-            Value::Object => {
-                while self.member(first)?.is_some() {
-                    first = false;
-                    let value = self.value()?;
-                    self.skip(value)?;
-                }
-            }
-            Value::Array => {
-                while self.element(first)? {
-                    first = false;
-                    let value = self.value()?;
-                    self.skip(value)?;
-                }
-            }
-            Value::Text(_) | Value::Number(_) | Value::Word(_) => {}
+        if let Value::Object | Value::Array = value {
+            let object = matches!(value, Value::Object);
+            self.at = scan::rest(self.bytes(), self.at, object, DEPTH_MAX - self.depth)?;
+            self.depth -= 1;
         }
         Ok(())
     }
 
     /// Nothing but space may follow the document.
     pub(crate) fn end(mut self) -> Result<(), JsonError> {
-        self.space();
-        if self.at == self.text.len() { Ok(()) } else { Err(JsonError::Syntax(self.at)) }
+        let at = self.position();
+        if at == self.text.len() { Ok(()) } else { Err(JsonError::Syntax(at)) }
     }
 
     fn enter(&mut self, value: Value<'a>) -> Result<Value<'a>, JsonError> {
@@ -123,99 +123,29 @@ impl<'a> Reader<'a> {
         if self.depth > DEPTH_MAX { Err(JsonError::Depth) } else { Ok(value) }
     }
 
+    /// Reads a closing bracket, or the comma before another item, and the space behind the comma.
     fn ends(&mut self, close: u8, first: bool) -> Result<bool, JsonError> {
-        self.space();
+        let at = self.position();
         if self.peek() == Some(close) {
             self.at += 1;
             self.depth -= 1;
             return Ok(true);
         }
         if !first {
-            self.expect(b',')?;
-            self.space();
+            if self.peek() != Some(b',') {
+                return Err(JsonError::Syntax(at));
+            }
+            self.at = scan::space(self.bytes(), at + 1);
         }
         Ok(false)
     }
 
     fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.bytes().get(self.at).copied()
     }
 
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.peek() != Some(byte) {
-            return Err(JsonError::Syntax(self.at));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn string(&mut self) -> Result<Text<'a>, JsonError> {
-        let start = self.at;
-        let mut escaped = false;
-        self.at += 1;
-        loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
-                        Some(b'u') => {
-                            let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
-                            if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
-                                return Err(JsonError::Syntax(self.at));
-                            }
-                            self.at += 4;
-                        }
-                        _ => return Err(JsonError::Syntax(self.at)),
-                    }
-                }
-                Some(0x20..) => {}
-                _ => return Err(JsonError::Syntax(self.at)),
-            }
-            self.at += 1;
-        }
-        self.at += 1;
-        Ok(Text { raw: &self.text[start..self.at], escaped })
-    }
-
-    fn number(&mut self) -> Result<&'a str, JsonError> {
-        let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(&self.text[start..self.at])
-    }
-
-    fn digits(&mut self) -> Result<(), JsonError> {
-        let start = self.at;
-        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at == start { Err(JsonError::Syntax(start)) } else { Ok(()) }
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes()
     }
 }
 
@@ -269,65 +199,4 @@ fn unit(digits: &str) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn read(document: &[u8]) -> Result<(), JsonError> {
-        let mut reader = Reader::new(document)?;
-        let value = reader.value()?;
-        reader.skip(value)?;
-        reader.end()
-    }
-
-    fn unescaped(document: &str) -> String {
-        match Reader::new(document.as_bytes()).expect("UTF-8").value() {
-            Ok(Value::Text(text)) => text.unescaped().into_owned(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_depth_is_bounded_and_the_bound_can_be_reached() {
-        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-        assert_eq!(read(nested(DEPTH_MAX).as_bytes()), Ok(()));
-        assert_eq!(read(nested(DEPTH_MAX + 1).as_bytes()), Err(JsonError::Depth));
-        assert_eq!(read("[".repeat(1_000_000).as_bytes()), Err(JsonError::Depth));
-        let wide = format!("[{}1]", "[],".repeat(1000));
-        assert_eq!(read(wide.as_bytes()), Ok(()));
-    }
-
-    #[test]
-    fn texts_are_unescaped_as_others_do() {
-        for text in [r#""a\u00e4\n\"\\\/""#, r#""\ud83d\ude00x""#, r#""""#] {
-            assert_eq!(unescaped(text), serde_json::from_str::<String>(text).expect("a text"), "{text}");
-        }
-        assert_eq!(unescaped(r#""\ud83dx\ude00\ud83d\u0041""#), "\u{fffd}x\u{fffd}\u{fffd}A");
-    }
-
-    #[test]
-    fn what_is_not_json_is_refused_where_it_goes_wrong() {
-        for (document, at) in
-            [("{\"a\":1,}", 7), ("[1,]", 3), ("01", 1), ("", 0), ("[1 2]", 3), ("nul", 0), ("'a'", 0)]
-        {
-            assert_eq!(read(document.as_bytes()), Err(JsonError::Syntax(at)), "{document}");
-        }
-        assert_eq!(read(b"\"\xff\""), Err(JsonError::Encoding(1)));
-        assert!(read("\u{feff}1".as_bytes()).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn it_takes_exactly_what_serde_json_takes(document in "[\\[\\]{},:\"\\\\/abtrue0nlf.eE+\\- \n1]{0,16}|\\{(\"a\\\\?[nux\"]?\":(-?0\\.?1?e?|\"\\\\u00?e4?\"|\\[1?,?2?\\]),?){0,3}\\}") {
-            let wanted = serde_json::from_str::<serde::de::IgnoredAny>(&document).is_ok();
-            prop_assert_eq!(read(document.as_bytes()).is_ok(), wanted, "{}", document);
-        }
-
-        #[test]
-        fn no_bytes_panic(document: Vec<u8>) {
-            let wanted = serde_json::from_slice::<serde::de::IgnoredAny>(&document).is_ok();
-            prop_assert!(wanted || read(&document).is_err());
-        }
-    }
-}
+mod tests;
