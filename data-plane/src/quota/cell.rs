@@ -78,6 +78,13 @@ impl Cell {
         Counted { term: at, count: carried(count, term, at) }
     }
 
+    /// Enters the era of a term, so that what is carried into it ends with its window even where no charge is admitted.
+    pub(super) fn follow(&self, at: Term) {
+        if at.era() > self.look().term.era() {
+            self.enter(at);
+        }
+    }
+
     /// Adds an amount if the count then is at most `limit`. Otherwise says what is counted.
     pub(super) fn charge(&self, amount: u64, limit: Option<u64>, at: Term) -> Result<Counted, Counted> {
         loop {
@@ -164,3 +171,6 @@ impl Default for Cell {
         Self::new(Counted { term: Term::new(0, 0), count: 0 })
     }
 }
+
+#[cfg(test)]
+mod tests;

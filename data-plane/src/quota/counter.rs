@@ -81,12 +81,16 @@ impl<const N: usize> Row<N> {
     }
 
     pub(super) fn charge(&self, amount: u64, limits: &Windows, at: &Moment) -> Result<Charge, Exceeded> {
-        // Looked at first: a charge that is refused then writes nothing, and the limit to tell is the one that ends
-        // last.
+        // Looked at first: a charge that is refused then leaves the counts alone, and the limit to tell is the one that
+        // ends last.
         let refusals = self.cells().filter_map(|(window, cell)| {
             let limit = window.limit(limits)?.get();
             let counted = cell.count(at.term(window));
-            (counted.count.saturating_add(amount) > limit).then(|| exceeded(window, limit, counted, at))
+            if counted.count.saturating_add(amount) <= limit {
+                return None;
+            }
+            cell.follow(at.term(window));
+            Some(exceeded(window, limit, counted, at))
         });
         if let Some(exceeded) = refusals.max_by_key(|exceeded| exceeded.retry_after) {
             return Err(exceeded);
@@ -222,3 +226,6 @@ impl Quota for Counter {
         self.row.used(window, at)
     }
 }
+
+#[cfg(test)]
+mod tests;
