@@ -14,6 +14,7 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Mode;
 
 use crate::current::{Reader, cell};
+use crate::quota::Quotas;
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::Position;
 use crate::sync::apply::{Answer, Applier};
@@ -28,7 +29,7 @@ pub struct ConfiguredNode {
 }
 
 fn empty() -> Inventory {
-    Inventory::new(Vault::new(InstallationId::from_random([1; 16]), Vec::new()))
+    Inventory::new(Vault::new(InstallationId::from_random([1; 16]), Vec::new()), Quotas::fleeting())
 }
 
 impl ConfiguredNode {

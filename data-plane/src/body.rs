@@ -1,10 +1,11 @@
 //! Bodies that a stage has to look at: gathered whole, and decoded, each within a bound.
 //!
-//! Knows neither JSON nor whose body it is, and encodes nothing. The invariant: what a peer sends decides neither
+//! Knows neither JSON nor whose body it is; of codings it writes gzip alone. The invariant: what a peer sends decides neither
 //! how much memory a body takes nor how long a worker is kept: memory is in proportion to the bytes that came, up to
 //! a bound, and a long body is decoded in steps between which other requests have their turn.
 
 mod decode;
+mod gzip;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,7 +15,8 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body::Body;
 
-pub(crate) use decode::{DecodeError, decode};
+pub(crate) use decode::{DecodeError, decode, decode_at_once};
+pub(crate) use gzip::gzip;
 
 /// How much is reserved for bytes that did not come yet, whatever length was announced.
 const AHEAD_MAX: usize = 64 * 1024;

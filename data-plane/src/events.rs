@@ -10,16 +10,24 @@ use opentelemetry::metrics::Meter;
 use rr_contract::runtime::observe::Observability;
 
 use crate::counters::{Counters, Totals};
+use crate::quota::Quotas;
 use crate::report::SpoolHandle;
 use crate::sync::{Board, Position};
 
 /// Registers everything. The callbacks live as long as the meter's provider.
-pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, board: Board, spool: SpoolHandle) {
+pub(crate) fn register(
+    meter: &Meter,
+    workers: Vec<Arc<Counters>>,
+    board: Board,
+    quotas: Quotas,
+    spool: SpoolHandle,
+) {
     let workers: Arc<[Arc<Counters>]> = workers.into();
     requests(meter, &workers);
     latency(meter, &workers);
     connections(meter, &workers);
     configuration(meter, board);
+    limits(meter, quotas);
     records(meter, spool);
 }
 
@@ -174,6 +182,48 @@ fn configuration(meter: &Meter, board: Board) {
         .u64_observable_gauge("requestrocket_edge_control_plane_connected")
         .with_description("1 while the stream to the control plane is open")
         .with_callback(move |observer| observer.observe(board.read().connected.into(), &[]))
+        .build();
+}
+
+fn limits(meter: &Meter, quotas: Quotas) {
+    let of = quotas.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_limit_keys")
+        .with_description("Caller credentials and addresses whose requests are counted apart")
+        .with_callback(move |observer| {
+            let numbers = of.numbers();
+            observer.observe(numbers.callers, &[KeyValue::new("kind", "caller")]);
+            observer.observe(numbers.addresses, &[KeyValue::new("kind", "address")]);
+        })
+        .build();
+    let of = quotas.clone();
+    meter
+        .u64_observable_counter("requestrocket_edge_limit_overflows_total")
+        .with_description(
+            "Requests counted together with others because too many addresses or callers are counted",
+        )
+        .with_callback(move |observer| observer.observe(of.numbers().overflows, &[]))
+        .build();
+    let of = quotas.clone();
+    meter
+        .u64_observable_counter("requestrocket_edge_limit_saves_total")
+        .with_description("Saves of the counts of limits and meters, by outcome")
+        .with_callback(move |observer| {
+            let numbers = of.numbers();
+            observer.observe(numbers.saves, &[KeyValue::new("outcome", "done")]);
+            observer.observe(numbers.saves_failed, &[KeyValue::new("outcome", "failed")]);
+        })
+        .build();
+    let of = quotas.clone();
+    meter
+        .u64_observable_counter("requestrocket_edge_limit_file_damaged_total")
+        .with_description("Damaged parts found in the file of counts")
+        .with_callback(move |observer| observer.observe(of.numbers().damaged, &[]))
+        .build();
+    meter
+        .u64_observable_counter("requestrocket_edge_clock_jumps_total")
+        .with_description("Jumps of the wall clock against the monotonic clock")
+        .with_callback(move |observer| observer.observe(quotas.numbers().clock_jumps, &[]))
         .build();
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::digest::resource_hash;
-use rr_contract::model::id::{CredentialId, InstallationId, OrgId, ProxyId, RegionId, RuleId, TargetId};
+use rr_contract::model::id::{
+    CredentialId, FilterId, InstallationId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId,
+};
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::model::time::wire_duration;
 use rr_contract::seal::region_key::RegionKeys;
@@ -14,6 +16,7 @@ use rr_contract::seam::{Clock as _, Disk, SystemClock, SystemEntropy, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 
+use crate::quota::Quotas;
 use crate::snapshot::{Snapshot, Vault};
 use crate::sync::inventory::Inventory;
 use crate::sync::{AuditHead, Position};
@@ -132,16 +135,67 @@ pub(crate) fn proxy_message(n: u8, callers: &[u8], target: u8, upstream: u8) -> 
     }
 }
 
-/// A rule, which this build cannot run.
-pub(crate) fn rule(n: u8, parent: Key) -> fleet::Resource {
-    let key = Key::new(ORG, ResourceId::Rule(RuleId::from_random([n; 16])));
-    let payload = fleet::RuleResource {
+pub(crate) fn rule_key(n: u8) -> Key {
+    Key::new(ORG, ResourceId::Rule(RuleId::from_random([n; 16])))
+}
+
+/// A rule that allows everything.
+pub(crate) fn rule_message(n: u8, parent: Key) -> fleet::RuleResource {
+    fleet::RuleResource {
         parent: Some(parent.to_wire()),
         name: format!("rule-{n}"),
         effect: fleet::Effect::Allow.into(),
         ..fleet::RuleResource::default()
+    }
+}
+
+pub(crate) fn rule(n: u8, parent: Key) -> fleet::Resource {
+    resource(rule_key(n), rule_message(n, parent).encode_to_vec())
+}
+
+/// A rule that no build can run.
+pub(crate) fn future_rule(n: u8, parent: Key) -> fleet::Resource {
+    fleet::Resource { needs: vec!["teleport".to_owned()], ..rule(n, parent) }
+}
+
+/// A rule that denies requests whose path has this pattern; all, where it is empty.
+pub(crate) fn deny_path(n: u8, parent: Key, regex: &str) -> fleet::Resource {
+    let path = fleet::Pattern { regex: regex.to_owned(), ..fleet::Pattern::default() };
+    let when = fleet::RequestMatch { path: Some(path), ..fleet::RequestMatch::default() };
+    let message = fleet::RuleResource {
+        effect: fleet::Effect::Deny.into(),
+        when: Some(when),
+        ..rule_message(n, parent)
     };
-    resource(key, payload.encode_to_vec())
+    resource(rule_key(n), message.encode_to_vec())
+}
+
+pub(crate) fn filter(n: u8, parent: Key, action: fleet::FilterAction, paths: &[&str]) -> fleet::Resource {
+    let message = fleet::FilterResource {
+        parent: Some(parent.to_wire()),
+        name: format!("filter-{n}"),
+        action: action.into(),
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        ..fleet::FilterResource::default()
+    };
+    let key = Key::new(ORG, ResourceId::Filter(FilterId::from_random([n; 16])));
+    resource(key, message.encode_to_vec())
+}
+
+/// A meter of requests at a proxy, without a limit.
+pub(crate) fn meter_message(n: u8, proxy: u8) -> fleet::MeterResource {
+    fleet::MeterResource {
+        proxy: proxy_id(proxy).to_string(),
+        name: format!("meter-{n}"),
+        active: true,
+        counts: Some(fleet::meter_resource::Counts::Requests(fleet::MeterRequests {})),
+        ..fleet::MeterResource::default()
+    }
+}
+
+pub(crate) fn meter(n: u8, message: &fleet::MeterResource) -> fleet::Resource {
+    let key = Key::new(ORG, ResourceId::Meter(MeterId::from_random([n; 16])));
+    resource(key, message.encode_to_vec())
 }
 
 /// A region whose operator is the test.
@@ -171,7 +225,7 @@ impl Region {
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory::new(self.vault())
+        Inventory::new(self.vault(), Quotas::fleeting())
     }
 
     /// An upstream credential: `value` in `header`, for `origins`.

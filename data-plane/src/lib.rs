@@ -24,7 +24,6 @@ mod app;
 mod backoff;
 #[doc(hidden)]
 pub mod bench;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the stages that look at bodies follow"))]
 mod body;
 pub mod config;
 pub mod control_plane;
@@ -38,7 +37,6 @@ mod identity;
 mod listen;
 mod outcome;
 mod pipeline;
-#[expect(dead_code, unused_imports, reason = "no stage of the pipeline charges yet")]
 mod quota;
 mod reply;
 mod report;

@@ -12,6 +12,12 @@ pub(crate) enum Code {
     Malformed,
     HeadersTooMany,
     AccessDenied,
+    RuleDenied,
+    RequestUnreadable,
+    RequestTooLarge,
+    RateLimited,
+    ResponseTooLarge,
+    ResponseUnreadable,
     Inactive,
     Suspended,
     Closed,
@@ -25,7 +31,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Granted,
         Self::NotFound,
         Self::MethodRefused,
@@ -33,6 +39,12 @@ impl Code {
         Self::Malformed,
         Self::HeadersTooMany,
         Self::AccessDenied,
+        Self::RuleDenied,
+        Self::RequestUnreadable,
+        Self::RequestTooLarge,
+        Self::RateLimited,
+        Self::ResponseTooLarge,
+        Self::ResponseUnreadable,
         Self::Inactive,
         Self::Suspended,
         Self::Closed,
@@ -54,6 +66,12 @@ impl Code {
             Self::Malformed => "malformed-request",
             Self::HeadersTooMany => "too-many-headers",
             Self::AccessDenied => "proxy-access-denied",
+            Self::RuleDenied => "rule-denied",
+            Self::RequestUnreadable => "request-unreadable",
+            Self::RequestTooLarge => "request-too-large",
+            Self::RateLimited => "rate-limited",
+            Self::ResponseTooLarge => "response-too-large",
+            Self::ResponseUnreadable => "response-not-json",
             Self::Inactive => "proxy-inactive",
             Self::Suspended => "billing-suspended",
             Self::Closed => "proxy-closed",

@@ -3,24 +3,39 @@
 //! ```text
 //! resolve       path to proxy                        Resolved
 //! authenticate  whose key is it                      Authenticated
-//! admit         active, paid for, open               Admitted
-//! inject        their credential out, ours in        Injected
+//! activate      switched on, paid for, open          Active
+//! clean         the caller's credential and hop out  Cleaned
+//! authorize     what the rules say                   Authorized
+//! admit         limits and meters                    Admitted
+//! inject        the upstream's secret in             Injected
 //! forward       send, wait for the head              Forwarded
-//! settle        stream the body, write the record    –
+//! filter        what the caller may see              Filtered
+//! settle        meters, and the record               –
 //! ```
 //!
 //! Waits for nothing but caller and upstream. Leaving a stage out does not compile.
 
+mod activate;
 mod admit;
 mod authenticate;
+mod authorize;
+mod caller_body;
+mod charges;
+mod clean;
+mod filter;
 mod forward;
 mod inject;
 mod query;
+mod reply_body;
 mod resolve;
 mod settle;
+mod tee;
 #[cfg(test)]
 mod tests;
+mod upstream_body;
 
+use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use http::{Request, Response, StatusCode};
@@ -30,17 +45,19 @@ use tracing::{Instrument as _, Span, debug, field, trace_span};
 use rr_contract::runtime::chain;
 use rr_contract::runtime::observe::TRACE;
 
+use crate::body::Coding;
 use crate::outcome::Code;
 use crate::reply::{self, Refused};
 use crate::seats::Busy;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
-use self::forward::Forwarded;
+use self::caller_body::CallerBody;
+use self::filter::{Filtered, FilteredBody};
 use self::settle::Draft;
 
+pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
-pub(crate) use self::settle::ReplyBody;
 
 /// Answers to anybody which region this node serves, for comparison with what is published elsewhere.
 const WELL_KNOWN: &str = "/.well-known/requestrocket";
@@ -49,6 +66,7 @@ const WELL_KNOWN: &str = "/.well-known/requestrocket";
 pub(crate) async fn handle(
     worker: Rc<Worker>,
     request: Request<Incoming>,
+    peer: IpAddr,
     busy: Busy,
 ) -> Response<ReplyBody> {
     if request.uri().path() == WELL_KNOWN
@@ -60,18 +78,22 @@ pub(crate) async fn handle(
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
     let span = span(&request, &draft);
-    match pass(&worker, &view, request, &mut draft).instrument(span.clone()).await {
-        Ok(Forwarded { mut response, lease }) => {
-            traced(&span, &draft, Code::Granted, response.status());
-            reply::sign(response.headers_mut(), Code::Granted, request_id);
-            draft.answered(Code::Granted, response.status());
-            let (parts, body) = response.into_parts();
-            Response::from_parts(parts, ReplyBody::upstream(body, lease, draft))
+    match pass(&worker, &view, request, peer, &mut draft).instrument(span.clone()).await {
+        Ok(Filtered { mut head, body }) => {
+            traced(&span, &draft, Code::Granted, head.status());
+            draft.charges().put_fields(head.headers_mut());
+            reply::sign(head.headers_mut(), Code::Granted, request_id);
+            draft.answered(Code::Granted, head.status());
+            head.map(|()| match body {
+                FilteredBody::Passing(body, tee) => ReplyBody::upstream(body, tee, draft),
+                FilteredBody::Whole(bytes) => ReplyBody::own(bytes, draft),
+            })
         }
         Err(refused) => {
             let code = refused.code();
+            draft.refused(&refused);
             debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
-            let response = reply::refused(code, request_id);
+            let response = reply::refused(&refused, request_id);
             traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {
                 // No caller is left to answer; the record already says so.
@@ -114,17 +136,35 @@ async fn pass(
     worker: &Rc<Worker>,
     snapshot: &Snapshot,
     request: Request<Incoming>,
+    peer: IpAddr,
     draft: &mut Draft,
-) -> Result<Forwarded, Refused> {
+) -> Result<Filtered, Refused> {
     let (parts, body) = request.into_parts();
     let now = draft.received_at();
-    let resolved = resolve::resolve(snapshot, &parts)?;
+    let addressed = resolve::address(snapshot, &parts)?;
+    draft.addressed(addressed.proxy);
+    let resolved = resolve::resolve(addressed, &parts)?;
     draft.resolved(&resolved);
     let authenticated = authenticate::authenticate(resolved, snapshot, &parts, now)?;
     draft.authenticated(&authenticated);
-    let admitted = admit::admit(authenticated)?;
+    let active = activate::activate(authenticated)?;
+    let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
+    let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
+    let cleaned = clean::clean(parts)?;
+    let authorized = authorize::authorize(active, cleaned, body, draft).await?;
+    let admitted = admit::admit(authorized, peer, draft).await?;
     draft.admitted(&admitted);
-    let injected = inject::inject(admitted, parts, now)?;
-    let forwarded = forward::forward(injected, body, worker, draft).await?;
-    Ok(forwarded)
+    let mut injected = inject::inject(admitted, now)?;
+    let takes = if chain.is_empty() {
+        Coding::Identity
+    } else {
+        filter::ask_for_readable(&mut injected.parts.headers)
+    };
+    let forwarded = forward::forward(injected, worker, draft).await?;
+    Ok(filter::filter(forwarded, &chain, takes, most_back, draft).await?)
+}
+
+/// A bound on bytes.
+fn most(bound: Option<NonZeroU64>) -> u64 {
+    bound.map_or(u64::MAX, NonZeroU64::get)
 }

@@ -26,6 +26,7 @@ mod keyed;
 mod log;
 mod moment;
 mod registry;
+mod saver;
 mod standard;
 
 use rr_contract::model::meter::Windows;
@@ -35,7 +36,8 @@ pub(crate) use self::counter::{Charge, Counter, Exceeded};
 pub(crate) use self::keyed::KeyCharge;
 pub(crate) use self::log::QuotaLog;
 pub(crate) use self::moment::{Moment, Window};
-pub(crate) use self::registry::{Numbers, ProxyQuota, Quotas};
+pub(crate) use self::registry::{ProxyQuota, Quotas};
+pub(crate) use self::saver::QuotaSaver;
 pub(crate) use self::standard::{Policy, StandardLimits, State, retry_after};
 
 /// How much there may be of what is counted. The seam for quotas that more than one node shares.
@@ -55,5 +57,6 @@ pub(crate) trait Quota {
     }
 
     /// What is charged in the window that holds `at`. Where a later one was charged already, what that one has.
+    #[cfg(test)]
     fn used(&self, window: Window, at: &Moment) -> u64;
 }

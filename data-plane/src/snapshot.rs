@@ -3,6 +3,7 @@
 //! Built by `sync` off the traffic workers; parses nothing and opens no file. The invariant: whatever a
 //! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
 
+mod policy;
 pub(crate) mod proxy;
 pub(crate) mod shards;
 pub(crate) mod upstream;
@@ -17,15 +18,17 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 
 use self::shards::Shards;
 
+pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
 pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, Route};
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
 /// A caller credential, found by the hash of what was presented.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct CompiledCaller {
     pub(crate) credential: CredentialId,
     pub(crate) org: OrgId,
     pub(crate) not_after: Option<SystemTime>,
+    pub(crate) policy: Arc<Policy>,
     /// Set where this node refused the credential: its owner is known, and is denied.
     pub(crate) refused: Option<Arc<RefusedCaller>>,
 }
@@ -139,8 +142,10 @@ impl Snapshot {
             let route = proxy.route.as_ref().map(|route| {
                 let target = &route.target;
                 let timeouts = (target.connect_timeout, target.response_timeout);
+                let policies = [&route.upstream_policy, &route.target_policy, &route.policy];
+                let policies = policies.map(|policy| policy.describe());
                 format!(
-                    "{} suspended {} to {} {} {timeouts:?} with upstream {}",
+                    "{} suspended {} to {} {} {timeouts:?} with upstream {} under {policies:?}",
                     route.org.name,
                     route.org.suspended,
                     target.id,

@@ -9,7 +9,8 @@ use rr_contract::seam::{Clock, Entropy, Seams};
 
 use crate::counters::Counters;
 use crate::current::{Reader, View};
-use crate::report::Ring;
+use crate::quota::QuotaClock;
+use crate::report::{RawRecord, Refusals, Ring};
 use crate::snapshot::Snapshot;
 use crate::upstream::Connections;
 
@@ -17,9 +18,12 @@ use crate::upstream::Connections;
 pub(crate) struct Worker {
     reader: Reader<Snapshot>,
     pub(crate) connections: Connections,
-    pub(crate) records: Ring,
+    records: Ring,
+    refusals: Refusals,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The time that limits count by.
+    pub(crate) quota_clock: Arc<QuotaClock>,
     ids: RefCell<IdSource>,
     /// The body of `/.well-known/requestrocket`.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
@@ -34,12 +38,14 @@ impl Worker {
         records: Ring,
         counters: Arc<Counters>,
         seams: &Seams,
+        quota_clock: Arc<QuotaClock>,
         statement: Arc<std::sync::OnceLock<String>>,
         silence: Duration,
     ) -> Self {
         let ids = RefCell::new(IdSource::new(Arc::clone(&seams.entropy)));
         let clock = Arc::clone(&seams.clock);
-        Self { reader, connections, records, counters, clock, ids, statement, silence }
+        let refusals = Refusals::default();
+        Self { reader, connections, records, refusals, counters, clock, quota_clock, ids, statement, silence }
     }
 
     /// The snapshot in force, for one request.
@@ -50,10 +56,24 @@ impl Worker {
     /// Reports which version this worker runs on.
     pub(crate) fn tick(&self) {
         self.reader.tick();
+        self.refusals.tick(self.clock.now(), |record| self.records.push(record));
+    }
+
+    /// Takes the record of a request that has ended. One that names no proxy of this node is counted, and not kept.
+    pub(crate) fn record(&self, record: RawRecord) {
+        if record.proxy.is_some() {
+            self.refusals.take(record, |record| self.records.push(record));
+        }
     }
 
     pub(crate) fn next_request_id(&self) -> RequestId {
         self.ids.borrow_mut().next()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.refusals.flush(|record| self.records.push(record));
     }
 }
 

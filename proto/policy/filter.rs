@@ -56,6 +56,8 @@ pub struct Filtered {
     pub document: Vec<u8>,
     /// How many values were removed or masked, those inside of them not counted.
     pub taken: u64,
+    /// How many filters ran.
+    pub filters: u32,
 }
 
 impl CompiledFilter {
@@ -93,7 +95,7 @@ impl CompiledFilter {
         }
         let Pass { reader, out, taken, .. } = pass;
         reader.end()?;
-        Ok(Filtered { document: out, taken })
+        Ok(Filtered { document: out, taken, filters: 1 })
     }
 }
 
@@ -123,10 +125,14 @@ impl FilterChain<'_> {
 
     /// Runs all stages. With no filters at all the document comes back as it is, and is not looked at.
     pub fn apply(&self, document: Vec<u8>) -> Result<Filtered, JsonError> {
-        let mut filtered = Filtered { document, taken: 0 };
+        let mut filtered = Filtered { document, taken: 0, filters: 0 };
         for filter in self.stages().into_iter().flat_map(FilterStage::filters) {
             let next = filter.apply(&filtered.document)?;
-            filtered = Filtered { document: next.document, taken: filtered.taken + next.taken };
+            filtered = Filtered {
+                document: next.document,
+                taken: filtered.taken + next.taken,
+                filters: filtered.filters + 1,
+            };
         }
         Ok(filtered)
     }

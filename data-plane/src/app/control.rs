@@ -30,6 +30,7 @@ use crate::current::{self, Activator};
 use crate::events;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
 use crate::listen::{Descriptors, Limits, Notices};
+use crate::quota::{QuotaLog, QuotaSaver, Quotas};
 use crate::report::{self, Spool, SpoolHandle, Upload};
 use crate::seats::Bounds;
 use crate::snapshot::{Snapshot, Vault};
@@ -48,6 +49,8 @@ use super::{Hooks, StartError};
 const WIND_DOWN: Duration = Duration::from_secs(5);
 /// How often this thread reports to the watchdog.
 const BEAT: Duration = Duration::from_millis(100);
+/// How often clocks are compared, and counts that are over let go.
+const QUOTA_TICK: Duration = Duration::from_millis(500);
 /// How long the disk gets to record an end of the process; the process ends either way.
 const NOTING: Duration = Duration::from_secs(1);
 
@@ -109,7 +112,7 @@ async fn live(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
         Ok(built) => built,
         Err(error) => return tell(started, Err(error)),
     };
-    let Standing { lock, workers, spool, traffic, pulse, watch } = standing;
+    let Standing { lock, workers, spool, saver, traffic, pulse, watch } = standing;
     let (ends, beating) = (late.stop(), pulse.clone());
     tasks.spawn_local("pulse", async move { ends.cut(beat(beating)).await });
     match Box::pin(core.make_contact(&tasks, &late.stop(), fail)).await {
@@ -117,12 +120,12 @@ async fn live(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
             tell(started, Ok(()));
             stop.requested().await;
             traffic.begin();
-            wind_down(workers, spool, &late, &tasks).await;
+            wind_down(workers, spool, saver, &late, &tasks).await;
             drop(lock);
         }
         Err(error) => {
             traffic.begin();
-            wind_down(workers, spool, &late, &tasks).await;
+            wind_down(workers, spool, saver, &late, &tasks).await;
             drop(lock);
             tell(started, Err(error));
         }
@@ -141,10 +144,17 @@ async fn beat(pulse: Pulse) {
 }
 
 /// Callers first, then their records, then the rest.
-async fn wind_down(workers: Vec<JoinHandle<()>>, spool: Spool, late: &Shutdown, tasks: &Tasks) {
+async fn wind_down(
+    workers: Vec<JoinHandle<()>>,
+    spool: Spool,
+    saver: QuotaSaver,
+    late: &Shutdown,
+    tasks: &Tasks,
+) {
     let blocking = tokio::task::spawn_blocking(move || {
         let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
         spool.close();
+        saver.close();
         panicked
     });
     match blocking.await {
@@ -179,6 +189,7 @@ struct Standing {
     lock: FolderLock,
     workers: Vec<JoinHandle<()>>,
     spool: Spool,
+    saver: QuotaSaver,
     /// Ends the workers.
     traffic: Shutdown,
     /// Of this thread.
@@ -190,6 +201,7 @@ struct Standing {
 struct Core {
     control_plane: ControlPlane,
     seams: Seams,
+    quotas: Quotas,
     state_dir: PathBuf,
     node_key: Secret,
     identity_file: IdentityFile,
@@ -234,9 +246,10 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         identity::load_node_key(config.node_key_file.as_deref(), &config.state_dir, &identity_path, &seams)?;
     let identity_file = IdentityFile::new(&config.state_dir, &node_key, seams.clone());
     let identity = identity_file.read()?;
+    let (quotas, quota_log) = QuotaLog::open(&config.state_dir, seams.clone(), Instant::now());
     let mut first = Snapshot::default();
     let stored = identity.map(|identity| {
-        let (stored, snapshot) = recall(identity, &config.state_dir, &node_key, &seams);
+        let (stored, snapshot) = recall(identity, &config.state_dir, &node_key, &seams, &quotas);
         first = snapshot;
         stored
     });
@@ -249,8 +262,24 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let folder = config.state_dir.join("spool");
     let (spool, spool_handle) = Spool::start(folder, &node_key, config.spool_quota, rings, seams.clone())?;
     events::log_lines(&observability);
-    events::register(&observability.meter("rr-edge"), counters.clone(), board.clone(), spool_handle.clone());
+    events::register(
+        &observability.meter("rr-edge"),
+        counters.clone(),
+        board.clone(),
+        quotas.clone(),
+        spool_handle.clone(),
+    );
 
+    let saver = QuotaSaver::start(quota_log)
+        .map_err(|source| StartError::System { what: "start the thread of counts", source })?;
+    let (counted, clock) = (quotas.clone(), Arc::clone(&seams.clock));
+    tasks.spawn_local("quota", async move {
+        let mut ticks = interval(QUOTA_TICK);
+        loop {
+            ticks.tick().await;
+            counted.tick(clock.now(), Instant::now());
+        }
+    });
     let traffic = Shutdown::new();
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
@@ -258,6 +287,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         resolver: Resolver::new(Arc::new(SystemNames)),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
+        quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
         limits: Limits { drain: config.drain, bounds: Bounds::of(callers.a_worker), notices: Notices::new() },
         stop: traffic.stop(),
@@ -281,6 +311,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
     let core = Core {
         control_plane: ControlPlane::new(config.control_plane, hooks.dial, &*seams.entropy),
         seams,
+        quotas,
         state_dir: config.state_dir,
         node_key,
         identity_file,
@@ -295,13 +326,19 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Core, Standing),
         health,
         prove_for: hooks.prove_for,
     };
-    Ok((core, Standing { lock, workers, spool, traffic, pulse, watch }))
+    Ok((core, Standing { lock, workers, spool, saver, traffic, pulse, watch }))
 }
 
 /// Reads last-known-good. What belongs to another region is left alone: its secrets would not open.
-fn recall(identity: Identity, state_dir: &Path, node_key: &Secret, seams: &Seams) -> (Stored, Snapshot) {
+fn recall(
+    identity: Identity,
+    state_dir: &Path,
+    node_key: &Secret,
+    seams: &Seams,
+    quotas: &Quotas,
+) -> (Stored, Snapshot) {
     let vault = Vault::new(identity.installation, vec![identity.region.clone()]);
-    let empty = || Inventory::new(Arc::clone(&vault));
+    let empty = || Inventory::new(Arc::clone(&vault), quotas.clone());
     let (journal, recovered) =
         Journal::start(state_dir, node_key, seams.clone(), identity.region_id(), empty);
     let (inventory, snapshot, position) = match recovered {
@@ -379,13 +416,14 @@ impl Core {
     async fn settle_in(&self, identity: Identity) -> Result<Stored, StartError> {
         let (file, state_dir) = (self.identity_file.clone(), self.state_dir.clone());
         let (node_key, seams) = (Secret::new(self.node_key.expose().to_vec()), self.seams.clone());
+        let quotas = self.quotas.clone();
         let kept = tokio::task::spawn_blocking(move || {
             file.write(&identity)?;
             info!(node = %identity.node, region = %identity.region_id(), "joined");
-            let (mut stored, _) = recall(identity, &state_dir, &node_key, &seams);
+            let (mut stored, _) = recall(identity, &state_dir, &node_key, &seams, &quotas);
             // The files there belong to another node; the first configuration overwrites them.
             let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
-            (stored.inventory, stored.position) = (Inventory::new(vault), None);
+            (stored.inventory, stored.position) = (Inventory::new(vault, quotas), None);
             Ok(stored)
         });
         kept.await.map_err(|_| StartError::Ended)?

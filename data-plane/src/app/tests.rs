@@ -174,7 +174,7 @@ async fn a_change_is_taken_while_requests_run_and_a_bad_one_changes_nothing() {
     assert_eq!(control.verdict().await.refusals[0].why(), Why::Transport);
     assert!(call(&edge).await.contains("sk-2"));
 
-    control.publish(Mode::Delta, &[fixture::rule(1, fixture::target_key(9)), target(5, &one)]);
+    control.publish(Mode::Delta, &[fixture::future_rule(1, fixture::target_key(9)), target(5, &one)]);
     let verdict = control.verdict().await;
     assert_eq!((verdict.outcome(), verdict.refusals[0].why()), (Outcome::ActivePartial, Why::UnknownFeature));
     assert!(call(&edge).await.contains("sk-2"));

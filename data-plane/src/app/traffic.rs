@@ -14,6 +14,7 @@ use tracing::error;
 use crate::counters::Counters;
 use crate::current::{Follower, PendingReader};
 use crate::listen::{self, Limits};
+use crate::quota::QuotaClock;
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
 use crate::upstream::address_guard::AddressGuard;
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) resolver: Arc<Resolver>,
     pub(super) trust: Arc<Trust>,
     pub(super) seams: Seams,
+    pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) limits: Limits,
     pub(super) stop: Stop,
@@ -91,7 +93,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { guard, resolver, trust, seams, statement, limits, stop, probe } = shared;
+    let Shared { guard, resolver, trust, seams, quota_clock, statement, limits, stop, probe } = shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
         let connections =
@@ -99,8 +101,16 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
         let reader = setup.reader.start_with(Box::new(observer));
         let silence = limits.bounds.silence;
-        let worker =
-            Worker::new(reader, connections, setup.records, setup.counters, &seams, statement, silence);
+        let worker = Worker::new(
+            reader,
+            connections,
+            setup.records,
+            setup.counters,
+            &seams,
+            quota_clock,
+            statement,
+            silence,
+        );
         setup.up.done();
         listen::run(Rc::new(worker), setup.listener, tasks, limits, stop).await
     })

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +130,7 @@ impl Callers {
     async fn accept(&self, listener: &TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.take(stream).await,
+                Ok((stream, peer)) => self.take(stream, peer.ip()).await,
                 // The caller gave up while it was queued: no fault of this node.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -143,7 +143,7 @@ impl Callers {
         }
     }
 
-    async fn take(&self, stream: TcpStream) {
+    async fn take(&self, stream: TcpStream, peer: IpAddr) {
         self.worker.counters.accepted();
         let has_room = self.seats.has_room();
         let permit = self.seats.take();
@@ -155,6 +155,7 @@ impl Callers {
         let connection = connection(
             Rc::clone(&self.worker),
             stream,
+            peer,
             permit,
             self.seats.bounds().patience,
             self.graceful.watcher(),
@@ -172,6 +173,7 @@ impl Callers {
 async fn connection(
     worker: Rc<Worker>,
     stream: TcpStream,
+    peer: IpAddr,
     permit: SeatPermit,
     patience: Duration,
     watcher: Watcher,
@@ -195,7 +197,7 @@ async fn connection(
             // Boxed, here and below: while a response goes out, or the connection is idle, the state of the handler
             // takes no memory.
             Box::pin(async move {
-                let answer = pipeline::handle(worker, request, busy).await.map(Watched::new);
+                let answer = pipeline::handle(worker, request, peer, busy).await.map(Watched::new);
                 stream.answers(Arc::clone(answer.body().asked()));
                 Ok::<Response<Watched<ReplyBody>>, Infallible>(answer)
             })
@@ -212,7 +214,7 @@ async fn connection(
         let service = service_fn(move |request: Request<Incoming>| {
             let (worker, busy) = (Rc::clone(&worker), seat.begin());
             Box::pin(async move {
-                Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request, busy).await)
+                Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request, peer, busy).await)
             })
         });
         let connection = http1::Builder::new()

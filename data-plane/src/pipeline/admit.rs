@@ -1,31 +1,97 @@
-//! Whether the proxy takes requests at all: switched on, paid for, and whole on this node.
+//! Whether the limits of the proxy and its meters have room for a request.
+//!
+//! Counts in `quota`. The invariant: a request that is refused here has consumed nothing.
 
-use rr_contract::model::id::CredentialId;
+use std::net::IpAddr;
 
+use rr_contract::policy::meter::Applies;
+use rr_contract::policy::request::QueryPair;
+
+use crate::quota::Moment;
 use crate::reply::Denial;
-use crate::snapshot::{CompiledProxy, Route};
+use crate::snapshot::RunningMeter;
 
-use super::authenticate::Authenticated;
+use super::activate::Active;
+use super::authorize::{Authorized, pairs, view};
+use super::caller_body::CallerBody;
+use super::charges::Charges;
+use super::clean::Cleaned;
+use super::settle::Draft;
 
 /// A request that may go to its target.
 pub(crate) struct Admitted<'s> {
-    pub(super) proxy: &'s CompiledProxy,
-    pub(super) route: &'s Route,
-    pub(super) caller: CredentialId,
-    pub(super) path: Box<str>,
+    pub(super) request: Active<'s>,
+    pub(super) cleaned: Cleaned,
+    pub(super) body: CallerBody,
 }
 
-pub(super) fn admit(request: Authenticated<'_>) -> Result<Admitted<'_>, Denial> {
-    let Authenticated { proxy, caller, is_refused, path } = request;
-    if !proxy.is_active() {
-        return Err(Denial::Inactive);
+pub(super) async fn admit<'s>(
+    authorized: Authorized<'s>,
+    peer: IpAddr,
+    draft: &mut Draft,
+) -> Result<Admitted<'s>, Denial> {
+    let Authorized { request, cleaned, mut body } = authorized;
+    let meters = &request.route.policy.meters;
+    if request.route.quota.is_none() && meters.is_empty() {
+        return Ok(Admitted { request, cleaned, body });
     }
-    if is_refused {
-        return Err(Denial::Closed);
+    let mut applying = about(meters, &request, &cleaned, &body)?;
+    if applying.is_none() {
+        body = body.read(&cleaned.parts.headers, draft).await?;
+        applying = about(meters, &request, &cleaned, &body)?;
     }
-    let route = proxy.route.as_ref().ok_or(Denial::Closed)?;
-    if route.org.suspended {
-        return Err(Denial::Suspended);
+    let at = draft.moment();
+    let mut charges = Charges::begin(at);
+    charge_limits(&request, peer, &at, &mut charges)?;
+    for running in applying.into_iter().flatten() {
+        charges.meter(running, &at)?;
     }
-    Ok(Admitted { proxy, route, caller, path })
+    draft.charged(charges);
+    Ok(Admitted { request, cleaned, body })
+}
+
+/// The meters that are about a request; `None` where one has to look at its body first.
+fn about<'s>(
+    meters: &'s [RunningMeter],
+    request: &Active<'_>,
+    cleaned: &Cleaned,
+    body: &CallerBody,
+) -> Result<Option<Vec<&'s RunningMeter>>, Denial> {
+    let active = || meters.iter().filter(|running| running.meter.active);
+    let mut about = Vec::new();
+    if active().next().is_none() {
+        return Ok(Some(about));
+    }
+    let reads_query = active().any(|running| running.meter.condition().reads_query());
+    let query: Vec<QueryPair<'_>> = if reads_query { pairs(cleaned) } else { Vec::new() };
+    for running in active() {
+        let applies = view(&request.path, cleaned, &query, body, |view| running.meter.applies(view));
+        match applies.ok_or(Denial::Unreadable)? {
+            Applies::Yes => about.push(running),
+            Applies::No => {}
+            Applies::NeedsBody => return Ok(None),
+            Applies::Unreadable(_) => return Err(Denial::Unreadable),
+        }
+    }
+    Ok(Some(about))
+}
+
+fn charge_limits(
+    request: &Active<'_>,
+    peer: IpAddr,
+    at: &Moment,
+    charges: &mut Charges,
+) -> Result<(), Denial> {
+    let Some(quota) = &request.route.quota else { return Ok(()) };
+    let model = request.model;
+    if !model.limits.is_none() {
+        charges.proxy(quota, &model.limits, at)?;
+    }
+    if !model.limits_per_caller.is_none() {
+        charges.caller(quota, request.caller.credential, &model.limits_per_caller, at)?;
+    }
+    if !model.limits_per_address.is_none() {
+        charges.address(quota, peer, &model.limits_per_address, at)?;
+    }
+    Ok(())
 }

@@ -9,21 +9,20 @@ use std::time::SystemTime;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
-use rr_contract::model::id::CredentialId;
 
 use crate::reply::Denial;
+use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 
 use super::query;
-use super::resolve::Resolved;
+use super::resolve::{Path, Resolved};
 
 /// A request whose caller may call the proxy.
 pub(crate) struct Authenticated<'s> {
     pub(super) proxy: &'s CompiledProxy,
-    pub(super) caller: CredentialId,
-    /// This node cannot run the caller's credential: its owner is known, nothing else.
-    pub(super) is_refused: bool,
-    pub(super) path: Box<str>,
+    /// Where this node cannot run the credential, its owner is known, and nothing else.
+    pub(super) caller: &'s CompiledCaller,
+    pub(super) path: Path,
 }
 
 pub(super) fn authenticate<'s>(
@@ -32,16 +31,21 @@ pub(super) fn authenticate<'s>(
     parts: &Parts,
     now: SystemTime,
 ) -> Result<Authenticated<'s>, Denial> {
-    let caller = presented(parts).and_then(|hash| snapshot.caller(&hash));
+    let presented = presented(parts);
+    let caller = presented.ok().flatten().and_then(|hash| snapshot.caller(&hash));
     let caller = caller.filter(|caller| caller.refused.is_none()).or_else(|| refused(parts, snapshot));
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
-    let caller = caller.ok_or(Denial::BadCredential)?;
-    let live = caller.not_after.is_none_or(|end| now <= end);
-    if !live || caller.org != proxy.org_id || !proxy.admits(&caller.credential) {
-        return Err(Denial::BadCredential);
+    let bad = |reason| Err(Denial::BadCredential(reason));
+    let Some(caller) = caller else {
+        return bad(presented.err().unwrap_or(Reason::Unknown));
+    };
+    if caller.not_after.is_some_and(|end| now > end) {
+        return bad(Reason::Expired);
     }
-    let is_refused = caller.refused.is_some();
-    Ok(Authenticated { proxy, caller: caller.credential, is_refused, path: resolved.path })
+    if caller.org != proxy.org_id || !proxy.admits(&caller.credential) {
+        return bad(Reason::NotAdmitted);
+    }
+    Ok(Authenticated { proxy, caller, path: resolved.path })
 }
 
 /// The owner of a presented credential that this node cannot run, as far as a hash identifies it: passwords and
@@ -71,13 +75,15 @@ fn shown<'s>(snapshot: &'s Snapshot, header: &HeaderName, text: &[u8]) -> Option
     behind.or_else(|| of(api_key::hash_foreign(text), None))
 }
 
-fn presented(parts: &Parts) -> Option<KeyHash> {
+/// The hash of what is presented; `None` for what cannot be a key of ours.
+fn presented(parts: &Parts) -> Result<Option<KeyHash>, Reason> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     if let Some(value) = values.next() {
         // Two headers are two claims; which one counts must not depend on the reader.
-        return values.next().is_none().then(|| key(value.as_bytes())).flatten();
+        return if values.next().is_none() { Ok(key(value.as_bytes())) } else { Err(Reason::Ambiguous) };
     }
-    key(&query::credential(parts.uri.query()?)?)
+    let credential = parts.uri.query().and_then(query::credential).ok_or(Reason::Missing)?;
+    Ok(key(&credential))
 }
 
 fn key(text: &[u8]) -> Option<KeyHash> {

@@ -7,14 +7,15 @@ use std::rc::Rc;
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
-use http_body::Body as _;
+use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::reply::Failure;
-use crate::upstream::{Lease, Reply, RequestBody, SendError};
+use crate::upstream::{Lease, Reply, SendError};
 use crate::worker::Worker;
 
-use super::inject::{Injected, is_coded, strip_hop_by_hop, strip_ours};
+use super::clean::{is_coded, strip_hop_by_hop, strip_ours};
+use super::inject::Injected;
 use super::settle::Draft;
 
 /// The upstream's answer, cleaned, its body still to come.
@@ -26,13 +27,12 @@ pub(crate) struct Forwarded {
 
 pub(super) async fn forward(
     request: Injected<'_>,
-    body: Incoming,
     worker: &Rc<Worker>,
     draft: &mut Draft,
 ) -> Result<Forwarded, Failure> {
-    let Injected { mut parts, target } = request;
+    let Injected { mut parts, body, target } = request;
+    let body = body.into_sent(draft);
     unframe(&mut parts.headers, &body);
-    let body = RequestBody::new(body, draft.request_bytes(), draft.busy());
     let asked_at = tokio::time::Instant::now();
     let reply = worker.connections.send(target, Request::from_parts(parts, body)).await;
     draft.upstream_took(asked_at.elapsed());
@@ -56,7 +56,7 @@ pub(super) async fn forward(
 
 /// Removes a content length that does not belong to the body: a second one, or one beside chunks, would let two
 /// readers see two messages. The forwarded body gets its own.
-fn unframe(headers: &mut HeaderMap, body: &Incoming) {
+fn unframe(headers: &mut HeaderMap, body: &impl Body) {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let is_one = lengths.next().is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit))
         && lengths.next().is_none();

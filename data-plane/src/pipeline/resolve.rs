@@ -1,12 +1,12 @@
 //! From a path to a proxy.
 //!
 //! Does not reveal whether the proxy exists: an unknown one goes on to `authenticate`, and is refused after the
-//! same work and in the same words as a bad credential.
+//! same work and in the same words as a bad credential. What is refused here is refused alike for every proxy.
 
 use http::header::HOST;
 use http::request::Parts;
 use http::{Method, Version};
-use rr_contract::model::path;
+use rr_contract::model::path::{self, InvalidPath};
 
 use crate::reply::Denial;
 use crate::snapshot::{CompiledProxy, Snapshot};
@@ -16,14 +16,48 @@ pub(crate) const HEADERS_MAX: usize = 128;
 /// Prefix of all forwarded paths.
 const PREFIX: &str = "/api/";
 
+/// The parts of a request's target.
+pub(crate) struct Addressed<'s, 'p> {
+    /// `None`: the path names no proxy of this node.
+    pub(super) proxy: Option<&'s CompiledProxy>,
+    /// What stands behind `/api/{proxy}`, as it came.
+    rest: &'p str,
+}
+
 /// A request with its normalised path.
 pub(crate) struct Resolved<'s> {
     pub(super) proxy: Option<&'s CompiledProxy>,
-    /// Normalised, behind `/api/{proxy}`, starting with a slash.
-    pub(super) path: Box<str>,
+    pub(super) path: Path,
 }
 
-pub(super) fn resolve<'s>(snapshot: &'s Snapshot, parts: &Parts) -> Result<Resolved<'s>, Denial> {
+/// A path behind `/api/{proxy}`, normalised, starting with a slash.
+pub(crate) enum Path {
+    Plain(Box<str>),
+    /// It holds an encoded slash, a backslash or a NUL, which only some proxies take. Whether this one does is not
+    /// told before the caller is known.
+    Opaque(Box<str>),
+}
+
+impl Path {
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(path) | Self::Opaque(path) => path,
+        }
+    }
+}
+
+/// Finds the proxy that a path names.
+pub(super) fn address<'s, 'p>(snapshot: &'s Snapshot, parts: &'p Parts) -> Result<Addressed<'s, 'p>, Denial> {
+    let below = parts.uri.path().strip_prefix(PREFIX).ok_or(Denial::NotFound)?;
+    if !snapshot.ready {
+        return Err(Denial::NotReady);
+    }
+    let (address, rest) = below.split_at(below.find('/').unwrap_or(below.len()));
+    Ok(Addressed { proxy: snapshot.proxy(address), rest })
+}
+
+/// Reads the rest of the request's head in the one way in which it can be read.
+pub(super) fn resolve<'s>(addressed: Addressed<'s, '_>, parts: &Parts) -> Result<Resolved<'s>, Denial> {
     if !names_one_host(parts) {
         return Err(Denial::Host);
     }
@@ -33,15 +67,16 @@ pub(super) fn resolve<'s>(snapshot: &'s Snapshot, parts: &Parts) -> Result<Resol
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Denial::Method);
     }
-    let below = parts.uri.path().strip_prefix(PREFIX).ok_or(Denial::NotFound)?;
-    if !snapshot.ready {
-        return Err(Denial::NotReady);
-    }
-    let (address, rest) = below.split_at(below.find('/').unwrap_or(below.len()));
-    let path = path::normalise(rest).map_err(Denial::Malformed)?;
-    Ok(Resolved { proxy: snapshot.proxy(address), path: path.into() })
+    let path = match path::normalise(addressed.rest) {
+        Ok(path) => Path::Plain(path.into()),
+        Err(InvalidPath::Ambiguous) => {
+            let path = path::normalise_opaque(addressed.rest).map_err(Denial::Malformed)?;
+            Path::Opaque(path.into())
+        }
+        Err(other) => return Err(Denial::Malformed(other)),
+    };
+    Ok(Resolved { proxy: addressed.proxy, path })
 }
-
 /// Whether exactly one host is named. A proxy in front of this node may have routed by another one.
 fn names_one_host(parts: &Parts) -> bool {
     let named = parts.headers.get_all(HOST).iter().count();

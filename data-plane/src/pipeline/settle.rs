@@ -1,29 +1,32 @@
-//! The end of a request: streams the response body and writes the record.
+//! The end of a request: its meters come to their numbers, and its record is written.
 //!
-//! Never waits: a record that finds no room is counted and dropped. The invariant: each request leaves
-//! exactly one record or one count, whichever way its future or its body ends, because both happen in `drop`.
+//! Never waits: a record that finds no room is counted and dropped. The invariant: each request leaves exactly one
+//! record or one count, and settles what was charged for it, whichever way its future or its body ends, because all
+//! of it happens in `drop`.
 
 use std::cell::Cell;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf as _, Bytes};
-use http::{HeaderValue, Method, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rr_contract::model::id::{ProxyId, RequestId};
-use tokio::time::{Instant, Sleep, sleep_until};
+use rr_contract::policy::filter::Filtered;
+use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
+use rr_contract::wire::fleet::Effect;
+use tokio::time::Instant;
 
 use crate::outcome::Code;
-use crate::report::RawRecord;
+use crate::quota::Moment;
+use crate::reply::{Denial, Refused};
+use crate::report::{FilterEffect, RawRecord, RuleOutcome};
 use crate::seats::Busy;
-use crate::upstream::Lease;
+use crate::snapshot::CompiledProxy;
 use crate::worker::Worker;
 
 use super::admit::Admitted;
 use super::authenticate::Authenticated;
+use super::charges::Charges;
 use super::resolve::Resolved;
 
 /// Bytes of a path that go into a record.
@@ -37,37 +40,21 @@ pub(crate) struct Draft {
     request_bytes: Rc<Cell<u64>>,
     /// `None` once it was handed over.
     record: Option<RawRecord>,
+    /// What was charged for it.
+    charges: Charges,
 }
 
 impl Draft {
     pub(super) fn begin(worker: &Rc<Worker>, busy: Busy, revision: u64, method: &Method) -> Self {
         worker.counters.request_began();
-        let record = RawRecord {
-            id: worker.next_request_id(),
-            received_at: worker.clock.now(),
-            org: None,
-            proxy: None,
-            caller: None,
-            target: None,
-            upstream: None,
-            method: method.clone(),
-            path: Box::default(),
-            status: None,
-            upstream_status: None,
-            code: None,
-            duration: Duration::ZERO,
-            upstream_duration: None,
-            request_bytes: 0,
-            response_bytes: 0,
-            revision,
-            aborted: true,
-        };
+        let record = RawRecord::new(worker.next_request_id(), worker.clock.now(), method.clone(), revision);
         Self {
             worker: Rc::clone(worker),
             busy,
             started: Instant::now(),
             request_bytes: Rc::default(),
             record: Some(record),
+            charges: Charges::default(),
         }
     }
 
@@ -108,25 +95,106 @@ impl Draft {
         self.busy.clone()
     }
 
-    pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
-        let path = &request.path;
-        let record = self.record();
-        record.path = path[..path.floor_char_boundary(PATH_MAX)].into();
-        if let Some(proxy) = request.proxy {
+    /// Which proxy the request names.
+    pub(super) fn addressed(&mut self, proxy: Option<&CompiledProxy>) {
+        if let Some(proxy) = proxy {
+            let record = self.record();
             record.org = Some(proxy.org_id);
             record.proxy = Some(proxy.id);
         }
     }
 
-    pub(super) fn authenticated(&mut self, request: &Authenticated<'_>) {
-        self.record().caller = Some(request.caller);
+    pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
+        let path = request.path.as_str();
+        self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
     }
 
-    pub(super) fn admitted(&mut self, request: &Admitted<'_>) {
+    /// What is told of a refusal to operators alone.
+    pub(super) fn refused(&mut self, refused: &Refused) {
+        let Refused::Denial(denial) = refused else { return };
         let record = self.record();
-        record.target = Some(request.route.target.id);
-        record.upstream = request.proxy.upstream_credential();
-        debug_assert_eq!(record.caller, Some(request.caller));
+        match denial {
+            Denial::BadCredential(reason) => record.reason = Some(*reason),
+            Denial::Limited(limited) => {
+                let (state, meter) = limited.states();
+                record.limits.extend(state);
+                record.meters.extend(meter);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn authenticated(&mut self, request: &Authenticated<'_>) {
+        self.record().caller = Some(request.caller.credential);
+    }
+
+    /// What the rules said.
+    pub(super) fn decided(&mut self, decision: &Decision<'_>) {
+        let record = self.record();
+        record.rules = outcome(&decision.verdict);
+        record.observed = decision.observed.as_ref().map(observed);
+        record.matched = decision.matched.iter().map(|rule| rule.id).collect();
+    }
+
+    pub(super) fn admitted(&mut self, admitted: &Admitted<'_>) {
+        let took = self.started.elapsed();
+        let record = self.record();
+        record.target = Some(admitted.request.route.target.id);
+        record.upstream = admitted.request.proxy.upstream_credential();
+        record.decide_duration = Some(took);
+    }
+
+    /// When the request began, as limits count it.
+    pub(super) fn moment(&self) -> Moment {
+        self.worker.quota_clock.moment(self.started)
+    }
+
+    /// What was charged, to be settled at the end.
+    pub(super) fn charged(&mut self, charges: Charges) {
+        self.charges = charges;
+    }
+
+    pub(super) fn charges(&self) -> &Charges {
+        &self.charges
+    }
+
+    /// Whether a meter reads its number from the response's body.
+    pub(super) fn reads_bodies(&self) -> bool {
+        self.charges.read_bodies()
+    }
+
+    /// Has meters read their numbers from the head of the response.
+    pub(super) fn read_headers(&mut self, headers: &HeaderMap) {
+        self.charges.read_headers(headers);
+    }
+
+    /// Has meters read their numbers from the response's document; `None` where there is none.
+    pub(super) fn read_values(&mut self, document: Option<&[u8]>) {
+        self.charges.read_document(document);
+    }
+
+    /// What the filters did.
+    pub(super) fn filtered(&mut self, filtered: &Filtered, before: usize, took: Duration) {
+        let record = self.record();
+        record.filters = Some(FilterEffect {
+            filters: filtered.filters,
+            values: filtered.taken,
+            bytes_before: before as u64,
+        });
+        record.filter_duration = Some(took);
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.kept().method
+    }
+
+    pub(super) fn silence(&self) -> Duration {
+        self.worker.silence
+    }
+
+    /// More bytes went to the caller.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.record().response_bytes += bytes;
     }
 
     pub(super) fn upstream_took(&mut self, duration: Duration) {
@@ -143,7 +211,7 @@ impl Draft {
         record.status = Some(status);
     }
 
-    fn delivered(&mut self) {
+    pub(super) fn delivered(&mut self) {
         self.record().aborted = false;
     }
 }
@@ -153,149 +221,39 @@ impl Drop for Draft {
         let Some(mut record) = self.record.take() else { return };
         record.duration = self.started.elapsed();
         record.request_bytes = self.request_bytes.get();
+        let answered = record.upstream_status.is_some_and(|status| status.is_success());
+        std::mem::take(&mut self.charges).settle(answered, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
-        self.worker.records.push(record);
+        self.worker.record(record);
     }
 }
 
-/// The response body for the caller.
-pub(crate) struct ReplyBody {
-    inner: Inner,
-    /// `None`: not a proxied request.
-    draft: Option<Draft>,
-}
-
-enum Inner {
-    Upstream { body: Incoming, lease: Option<Lease>, silence: Silence },
-    Own(Option<Bytes>),
-}
-
-/// Why a response body broke off.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    #[error("upstream broke off its response")]
-    Broken(#[source] hyper::Error),
-    #[error("upstream sent nothing more of its response")]
-    Silent,
-}
-
-/// Timer for an upstream that sends nothing in the middle of a body.
-struct Silence {
-    limit: Duration,
-    since: Option<Instant>,
-    /// Created at the first wait, and then reused.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Silence {
-    fn new(limit: Duration) -> Self {
-        Self { limit, since: None, timer: None }
-    }
-
-    fn is_broken(&mut self) {
-        self.since = None;
-    }
-
-    /// Whether it has lasted too long. Wakes the task at the deadline.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let end = *self.since.get_or_insert_with(Instant::now) + self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= end {
-                return true;
-            }
-            // It was set for an earlier silence.
-            timer.as_mut().reset(end);
-        }
-        false
+fn outcome(verdict: &Verdict<'_>) -> Option<RuleOutcome> {
+    match verdict {
+        Verdict::Allow { by } => Some(allowed(*by)),
+        Verdict::Deny { scope, by } => Some(denied(*scope, *by)),
+        Verdict::NeedsBody | Verdict::Unreadable(_) => Some(UNREADABLE),
     }
 }
 
-impl ReplyBody {
-    pub(super) fn upstream(body: Incoming, lease: Lease, draft: Draft) -> Self {
-        let silence = Silence::new(draft.worker.silence);
-        let inner = Inner::Upstream { body, lease: Some(lease), silence };
-        let mut reply = Self { inner, draft: Some(draft) };
-        reply.settle_at_end();
-        reply
-    }
-
-    pub(super) fn own(body: Bytes, mut draft: Draft) -> Self {
-        // The server never polls the body of a response to HEAD.
-        if draft.record().method == Method::HEAD {
-            draft.delivered();
-        }
-        Self { inner: Inner::Own(Some(body)), draft: Some(draft) }
-    }
-
-    /// A response about this node, without a record.
-    pub(super) fn unrecorded(body: Bytes) -> Self {
-        Self { inner: Inner::Own(Some(body)), draft: None }
-    }
-
-    /// Gives the connection back as soon as nothing more can come on it: the server does not ask a body of
-    /// known length for its end.
-    fn settle_at_end(&mut self) {
-        if self.is_end_stream() {
-            self.settle();
-        }
-    }
-
-    fn settle(&mut self) {
-        if let Some(draft) = &mut self.draft {
-            draft.delivered();
-        }
-        if let Inner::Upstream { lease, .. } = &mut self.inner
-            && let Some(lease) = lease.take()
-        {
-            lease.give_back();
-        }
+fn observed(observed: &Observed<'_>) -> RuleOutcome {
+    match observed {
+        Observed::Allow { by } => allowed(*by),
+        Observed::Deny { scope, by } => denied(*scope, *by),
+        Observed::Unreadable => UNREADABLE,
     }
 }
 
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = BodyError;
+const UNREADABLE: RuleOutcome = RuleOutcome { effect: Effect::Unspecified, scope: None, rule: None };
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match &mut self.inner {
-            Inner::Upstream { body, silence, .. } => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(frame) => {
-                    silence.is_broken();
-                    frame.map(|frame| frame.map_err(BodyError::Broken))
-                }
-                Poll::Pending if silence.is_over(cx) => Some(Err(BodyError::Silent)),
-                Poll::Pending => return Poll::Pending,
-            },
-            Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
-        };
-        match &frame {
-            Some(Ok(frame)) => {
-                if let (Some(data), Some(draft)) = (frame.data_ref(), &mut self.draft) {
-                    draft.record().response_bytes += data.remaining() as u64;
-                }
-                self.settle_at_end();
-            }
-            Some(Err(_)) => {}
-            None => self.settle(),
-        }
-        Poll::Ready(frame)
+fn allowed(by: Option<(Scope, &CompiledRule)>) -> RuleOutcome {
+    RuleOutcome {
+        effect: Effect::Allow,
+        scope: by.map(|(scope, _)| scope),
+        rule: by.map(|(_, rule)| rule.id),
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Inner::Upstream { body, .. } => body.is_end_stream(),
-            Inner::Own(body) => body.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Inner::Upstream { body, .. } => body.size_hint(),
-            Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-        }
-    }
+fn denied(scope: Scope, by: Option<&CompiledRule>) -> RuleOutcome {
+    RuleOutcome { effect: Effect::Deny, scope: Some(scope), rule: by.map(|rule| rule.id) }
 }

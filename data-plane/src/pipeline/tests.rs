@@ -3,11 +3,14 @@
 mod bounds;
 mod closed;
 mod edge;
+mod filters;
 mod hostile;
+mod limits;
 mod names;
 mod origin;
 mod over_tls;
 mod reuse;
+mod rules;
 mod settling;
 mod streams;
 mod uploads;
@@ -18,7 +21,7 @@ use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::fixture::{self, Region, caller, caller_key, org, proxy, proxy_id, rule, target};
+use crate::fixture::{self, Region, caller, caller_key, org, proxy, proxy_id, target};
 
 use self::edge::{Answer, Edge};
 use self::origin::Upstream;
@@ -192,7 +195,7 @@ async fn a_proxy_that_is_off_suspended_or_closed_says_so_to_its_callers_only() {
     let off = fixture::resource(fixture::proxy_key(1), prost::Message::encode_to_vec(&off));
     check(off, 403, "proxy-inactive").await;
     check(org(true), 402, "billing-suspended").await;
-    check(rule(1, fixture::proxy_key(1)), 503, "proxy-closed").await;
+    check(fixture::future_rule(1, fixture::proxy_key(1)), 503, "proxy-closed").await;
     assert_eq!(upstream.count(), 0);
 }
 

@@ -29,6 +29,7 @@ impl Charge {
     }
 
     /// What was charged.
+    #[cfg(test)]
     pub(crate) const fn amount(&self) -> u64 {
         self.amount
     }
@@ -121,6 +122,7 @@ impl<const N: usize> Row<N> {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn used(&self, window: Window, at: &Moment) -> u64 {
         self.cell(window).map_or(0, |cell| cell.count(at.term(window)).count)
     }
@@ -222,6 +224,7 @@ impl Quota for Counter {
         }
     }
 
+    #[cfg(test)]
     fn used(&self, window: Window, at: &Moment) -> u64 {
         self.row.used(window, at)
     }

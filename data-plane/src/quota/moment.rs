@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
 use rr_contract::model::meter::Windows;
+use rr_contract::wire::fleet;
 
 /// A stretch of the calendar after which counting begins anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +33,16 @@ impl Window {
             Self::Hour => "hour",
             Self::Day => "day",
             Self::Month => "month",
+        }
+    }
+
+    /// For records.
+    pub(crate) const fn to_wire(self) -> fleet::Window {
+        match self {
+            Self::Minute => fleet::Window::Minute,
+            Self::Hour => fleet::Window::Hour,
+            Self::Day => fleet::Window::Day,
+            Self::Month => fleet::Window::Month,
         }
     }
 
@@ -101,6 +112,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     /// The moment of a time of day. A time before 1970 counts as 1970.
+    #[cfg(test)]
     pub(crate) fn of(time: SystemTime) -> Self {
         Self::at(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(), 0)
     }

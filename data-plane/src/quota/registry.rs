@@ -156,6 +156,12 @@ impl Quotas {
         }))
     }
 
+    /// Counters that no file keeps: for a configuration without a node.
+    pub(crate) fn fleeting() -> Self {
+        let now = SystemTime::now();
+        Self::new(QuotaClock::start(now, Instant::now(), now))
+    }
+
     /// The clock that moments come from.
     pub(crate) fn clock(&self) -> &Arc<QuotaClock> {
         &self.0.clock

@@ -37,33 +37,14 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use rr_contract::model::id::RequestId;
 
     use super::*;
 
     fn record() -> RawRecord {
-        RawRecord {
-            id: RequestId::from_random([7; 16]),
-            received_at: SystemTime::UNIX_EPOCH,
-            org: None,
-            proxy: None,
-            caller: None,
-            target: None,
-            upstream: None,
-            method: http::Method::GET,
-            path: "/".into(),
-            status: None,
-            upstream_status: None,
-            code: None,
-            duration: Duration::ZERO,
-            upstream_duration: None,
-            request_bytes: 0,
-            response_bytes: 0,
-            revision: 0,
-            aborted: false,
-        }
+        RawRecord::new(RequestId::from_random([7; 16]), SystemTime::UNIX_EPOCH, http::Method::GET, 0)
     }
 
     #[test]

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::Authority;
+use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::target::Target;
 
-use super::UpstreamCredential;
+use crate::quota::ProxyQuota;
+
+use super::{Policy, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -66,6 +69,12 @@ pub(crate) struct Route {
     pub(crate) target: Arc<CompiledTarget>,
     /// `None`: no version of it can be used.
     pub(crate) upstream: Option<Arc<UpstreamCredential>>,
+    pub(crate) upstream_policy: Arc<Policy>,
+    pub(crate) target_policy: Arc<Policy>,
+    /// The proxy's own.
+    pub(crate) policy: Arc<Policy>,
+    /// The counts of its limits; `None` where it has none.
+    pub(crate) quota: Option<Arc<ProxyQuota>>,
 }
 
 /// A target with its URI parts at hand.
@@ -81,6 +90,7 @@ pub(crate) struct CompiledTarget {
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
+    pub(crate) default_effect: Effect,
 }
 
 /// A base URL whose host cannot be sent in a request.
@@ -103,6 +113,7 @@ impl CompiledTarget {
             host,
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
+            default_effect: target.default_effect,
             base,
         })
     }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue};
 use rr_contract::model::credential::Upstream;
+use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::seal::region_key::RegionOpeningKey;
@@ -29,6 +30,7 @@ impl Vault {
 /// The credential that is presented to an upstream.
 pub(crate) struct UpstreamCredential {
     not_after: Option<SystemTime>,
+    default_effect: Effect,
     kind: Kind,
 }
 
@@ -85,6 +87,7 @@ impl UpstreamCredential {
         id: CredentialId,
         version: u64,
         not_after: Option<SystemTime>,
+        default_effect: Effect,
         upstream: Upstream,
         vault: &Arc<Vault>,
     ) -> Self {
@@ -97,7 +100,12 @@ impl UpstreamCredential {
                 opened: OnceLock::new(),
             })),
         };
-        Self { not_after, kind }
+        Self { not_after, default_effect, kind }
+    }
+
+    /// What its scope says of a request that none of its rules matches.
+    pub(crate) fn default_effect(&self) -> Effect {
+        self.default_effect
     }
 
     /// Opens it now rather than with the first request, to find out whether it can be opened.

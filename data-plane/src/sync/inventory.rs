@@ -2,14 +2,14 @@
 //!
 //! Two views are kept apart. *Wanted* is what was sent, and the digest is of that alone. *Running* is what
 //! compiled: a refused target or proxy keeps its previous version, an upstream credential too; a refused caller
-//! credential is accepted no longer; rules, filters and meters, which this build cannot run, close the proxies that
-//! they would bear on. Absence deletes only in a snapshot. A resource that panics or exceeds a limit affects no
+//! credential is accepted no longer; a refused rule, filter or meter closes the proxies that it bears on. Absence deletes only in a snapshot. A resource that panics or exceeds a limit affects no
 //! other. Does no I/O, and is not seen by requests: they see the [`Snapshot`] that it writes.
 
 mod held;
 mod index;
 mod isolate;
 mod judge;
+mod policies;
 mod proxies;
 mod recall;
 mod recount;
@@ -26,8 +26,10 @@ use std::sync::Arc;
 use rr_contract::digest::{Digest, ViewDigest};
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::policy::pattern::Patterns;
 use rr_contract::wire::fleet::{Mode, Why};
 
+use crate::quota::Quotas;
 use crate::snapshot::{Snapshot, Vault};
 
 use super::position::Position;
@@ -37,6 +39,7 @@ use self::held::{CallerPart, HeldResource, Part, Reason, Running, may_stay};
 use self::index::{Index, Number};
 use self::isolate::Isolation;
 use self::judge::Parsed;
+use self::policies::Policies;
 use self::restraints::Restraints;
 use self::versions::Versions;
 
@@ -59,6 +62,9 @@ pub(crate) struct Inventory {
     revocations: Revocations,
     restraints: Restraints,
     isolation: Isolation,
+    policies: Policies,
+    patterns: Patterns,
+    quotas: Quotas,
 }
 
 /// What the view would be after some changes.
@@ -95,7 +101,7 @@ impl Foretold {
 }
 
 impl Inventory {
-    pub(crate) fn new(vault: Arc<Vault>) -> Self {
+    pub(crate) fn new(vault: Arc<Vault>, quotas: Quotas) -> Self {
         Self {
             vault,
             digest: ViewDigest::default(),
@@ -106,6 +112,9 @@ impl Inventory {
             revocations: Revocations::default(),
             restraints: Restraints::default(),
             isolation: Isolation::default(),
+            policies: Policies::default(),
+            patterns: Patterns::default(),
+            quotas,
         }
     }
 
@@ -207,6 +216,7 @@ impl Inventory {
                 self.concerned(&key, &mut proxies);
             }
         }
+        self.compile_policies(snapshot);
         for (key, parsed) in proxies {
             if self.settle_proxy(key, parsed, snapshot) {
                 refused.push(key);
@@ -281,6 +291,7 @@ impl Inventory {
         let is_heard = !(was_bare && is_bare(running.as_ref()));
         let is_refused = refusal.is_some();
         let callers = before.as_ref().and_then(HeldResource::callers);
+        self.policies.parent_changed(&key);
         self.put(key, offered, before, running, refusal);
         swap_callers(callers, self.entries.get(&key).and_then(HeldResource::callers), snapshot);
         Upserted { is_heard, is_refused }
@@ -304,8 +315,12 @@ impl Inventory {
             Some(before) => (before.number, before.refs),
             None => (self.index.arrive(key), Box::default()),
         };
-        let refs = match policy_refs(&key, &wanted) {
-            Some(wanted) => self.point(number, &refs, &wanted),
+        let refs = match policy_parents(&key, &wanted) {
+            Some(parents) => {
+                let before: Vec<Key> = refs.iter().map(|parent| self.index.key(*parent)).collect();
+                self.policies.bear(key, &before, &parents);
+                self.point(number, &refs, &parents)
+            }
             None => refs,
         };
         self.entries.insert(key, HeldResource { wanted, refusal, running, number, refs });
@@ -345,6 +360,10 @@ impl Inventory {
     fn remove(&mut self, key: &Key, snapshot: &mut Snapshot) -> bool {
         let Some(entry) = self.entries.remove(key) else { return false };
         self.refused.remove(key);
+        if index::is_policy(key) {
+            let parents: Vec<Key> = entry.refs.iter().map(|parent| self.index.key(*parent)).collect();
+            self.policies.bear(*key, &parents, &[]);
+        }
         self.index.leave(key, &entry.refs);
         swap_callers(entry.callers(), None, snapshot);
         if let ResourceId::Credential(id) = key.id {
@@ -376,8 +395,8 @@ impl Inventory {
 }
 
 /// What a rule, filter or meter bears on; `None` for everything else.
-fn policy_refs(key: &Key, offered: &Offered) -> Option<Vec<Key>> {
-    matches!(key.id, ResourceId::Rule(_) | ResourceId::Filter(_) | ResourceId::Meter(_)).then(|| {
+fn policy_parents(key: &Key, offered: &Offered) -> Option<Vec<Key>> {
+    index::is_policy(key).then(|| {
         // If its parent cannot be read, it might concern anything of its organization.
         vec![judge::parent(key, offered).unwrap_or(Key::org(key.org))]
     })

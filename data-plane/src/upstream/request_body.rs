@@ -17,7 +17,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::body::{GatherError, gather};
 use crate::seats::Busy;
+
+use super::in_turn;
 
 /// How long a caller may send nothing in the middle of a body.
 pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
@@ -31,6 +34,8 @@ pub(crate) enum CallerFault {
     Malformed,
     #[error("caller sent nothing more of the request body")]
     Stalled,
+    #[error("request body is longer than the proxy takes")]
+    TooLong,
 }
 
 /// Whose turn it is.
@@ -96,8 +101,9 @@ impl Passage {
 
 /// The body itself.
 pub(crate) struct RequestBody {
-    /// `None`: there is nothing to send.
-    inner: Option<Incoming>,
+    source: Source,
+    /// Bytes that may still come from the caller.
+    left: u64,
     sent: Rc<Cell<u64>>,
     passage: Rc<Passage>,
     /// A response may end before the request body does.
@@ -106,18 +112,64 @@ pub(crate) struct RequestBody {
     permit: Option<Rc<dyn Any>>,
 }
 
+/// Where the bytes come from.
+enum Source {
+    /// There is nothing to send.
+    Nothing,
+    Caller(Incoming),
+    /// It was read before, for rules or meters.
+    Gathered(Bytes),
+}
+
+/// Why a request body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestBodyError {
+    #[error("caller broke off its request")]
+    Broken(#[source] hyper::Error),
+    #[error("caller sends more than the proxy takes")]
+    TooLong,
+}
+
 impl RequestBody {
-    pub(crate) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
+    /// A body of at most `most` bytes.
+    pub(crate) fn new(inner: Incoming, most: u64, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
         let passage = Passage::new();
-        let inner = Some(inner).filter(|inner| !inner.is_end_stream());
-        passage.whole.set(inner.is_none());
-        Self { inner, sent, passage, busy, permit: None }
+        passage.whole.set(inner.is_end_stream());
+        let source = if inner.is_end_stream() { Source::Nothing } else { Source::Caller(inner) };
+        Self { source, left: most, sent, passage, busy, permit: None }
     }
 
-    /// The same body, if there is nothing in it.
+    /// A body that was read already, and counted.
+    pub(crate) fn gathered(bytes: Bytes, busy: Busy) -> Self {
+        let passage = Passage::new();
+        passage.whole.set(bytes.is_empty());
+        let source = if bytes.is_empty() { Source::Nothing } else { Source::Gathered(bytes) };
+        Self { source, left: 0, sent: Rc::default(), passage, busy, permit: None }
+    }
+
+    /// Reads all of it, into at most `most` bytes.
+    pub(crate) async fn read(self, most: usize) -> Result<Bytes, CallerFault> {
+        let passage = self.passage();
+        passage.begin();
+        let gathered = in_turn(&passage, CALLER_IDLE, gather(self, most)).await;
+        match gathered {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(GatherError::TooLarge(_))) => Err(CallerFault::TooLong),
+            Ok(Err(GatherError::Body(_))) => Err(passage.fault().unwrap_or(CallerFault::Gone)),
+            // Nothing is sent meanwhile, so it is the caller's turn alone.
+            Err(_) => Err(CallerFault::Stalled),
+        }
+    }
+
+    /// The same body, if it can be sent a second time.
     pub(crate) fn again(&self) -> Option<Self> {
+        let source = match &self.source {
+            Source::Nothing => Source::Nothing,
+            Source::Gathered(bytes) => Source::Gathered(bytes.clone()),
+            Source::Caller(_) => return None,
+        };
         let (sent, passage, busy) = (Rc::clone(&self.sent), Rc::clone(&self.passage), self.busy.clone());
-        self.inner.is_none().then_some(Self { inner: None, sent, passage, busy, permit: None })
+        Some(Self { source, left: self.left, sent, passage, busy, permit: None })
     }
 
     /// Holds a permit until the whole body has been sent, even if the response ends before.
@@ -132,13 +184,23 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let inner = match &mut self.source {
+            Source::Caller(inner) => inner,
+            Source::Nothing => return Poll::Ready(None),
+            Source::Gathered(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Nothing;
+                self.passage.note(Turn::Upstream);
+                self.passage.whole.set(true);
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        };
         let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
@@ -151,6 +213,11 @@ impl Body for RequestBody {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 self.sent.set(self.sent.get() + bytes);
+                let Some(left) = self.left.checked_sub(bytes) else {
+                    self.passage.fault.set(Some(CallerFault::TooLong));
+                    return Poll::Ready(Some(Err(RequestBodyError::TooLong)));
+                };
+                self.left = left;
             }
             Some(Err(error)) => self.passage.fault.set(Some(fault(error))),
             None => {}
@@ -158,15 +225,23 @@ impl Body for RequestBody {
         if frame.is_none() || self.is_end_stream() {
             self.passage.whole.set(true);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Broken)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.source {
+            Source::Nothing => true,
+            Source::Caller(inner) => inner.is_end_stream(),
+            Source::Gathered(bytes) => bytes.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Caller(inner) => inner.size_hint(),
+            Source::Gathered(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
     }
 }
 

@@ -28,6 +28,20 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, InvalidPath> {
     if is_normal(raw.as_bytes())? {
         return Ok(Cow::Borrowed(if raw.is_empty() { "/" } else { raw }));
     }
+    normalised(raw, decode).map(Cow::Owned)
+}
+
+/// As [`normalise`], for a proxy whose upstream gives encoded slashes, backslashes and NULs a meaning of its own: they
+/// stay as they are. Dot segments between such characters are still refused: an upstream that decodes them would leave
+/// the base path.
+pub fn normalise_opaque(raw: &str) -> Result<String, InvalidPath> {
+    normalised(raw, decode_opaque)
+}
+
+fn normalised(
+    raw: &str,
+    decode: fn(&str) -> Result<Cow<'_, str>, InvalidPath>,
+) -> Result<String, InvalidPath> {
     let mut out = String::with_capacity(raw.len() + 1);
     let mut open_end = false;
     for segment in raw.split('/') {
@@ -47,7 +61,7 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, InvalidPath> {
     if open_end || out.is_empty() {
         out.push('/');
     }
-    Ok(Cow::Owned(out))
+    Ok(out)
 }
 
 /// A path as rules see it: letters, digits and `-._~!$&'()*+,;=:@/` as they are, and any other byte as an escape
@@ -129,6 +143,19 @@ fn has_dot_parameter(segment: &[u8]) -> bool {
 }
 
 fn decode(segment: &str) -> Result<Cow<'_, str>, InvalidPath> {
+    unescaped(segment, false)
+}
+
+fn decode_opaque(segment: &str) -> Result<Cow<'_, str>, InvalidPath> {
+    let segment = unescaped(segment, true)?;
+    let parts = || segment.split("%2F").flat_map(|part| part.split("%5C")).flat_map(|part| part.split('\\'));
+    if parts().nth(1).is_some() && parts().any(|part| part == "." || part == "..") {
+        return Err(InvalidPath::Ambiguous);
+    }
+    Ok(segment)
+}
+
+fn unescaped(segment: &str, opaque: bool) -> Result<Cow<'_, str>, InvalidPath> {
     let Some(first) = segment.find('%') else { return Ok(Cow::Borrowed(segment)) };
     let mut out = String::with_capacity(segment.len());
     let mut rest = segment;
@@ -140,7 +167,7 @@ fn decode(segment: &str) -> Result<Cow<'_, str>, InvalidPath> {
             return Err(InvalidPath::Escape);
         }
         match u8::from_str_radix(digits, 16).map_err(|_| InvalidPath::Escape)? {
-            b'/' | b'\\' | 0 => return Err(InvalidPath::Ambiguous),
+            b'/' | b'\\' | 0 if !opaque => return Err(InvalidPath::Ambiguous),
             byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => out.push(char::from(byte)),
             _ => {
                 out.push('%');
@@ -204,6 +231,19 @@ mod tests {
         for raw in ["/%", "/%4", "/%zz", "/%+1", "/%é"] {
             assert_eq!(normalise(raw), Err(InvalidPath::Escape), "{raw}");
         }
+    }
+
+    #[test]
+    fn an_opaque_path_keeps_what_is_encoded_and_leaves_the_base_path_by_no_spelling() {
+        for (raw, wanted) in
+            [("/a%2fb", "/a%2Fb"), ("/a/../b%5c", "/b%5C"), ("/a%00", "/a%00"), ("/a\\b", "/a\\b"), ("", "/")]
+        {
+            assert_eq!(normalise_opaque(raw).as_deref(), Ok(wanted), "{raw}");
+        }
+        for raw in ["/..%2fx", "/a%2f..%2fb", "/%2e%2e%5cx", "/a%2F.", "/..\\x"] {
+            assert_eq!(normalise_opaque(raw), Err(InvalidPath::Ambiguous), "{raw}");
+        }
+        assert_eq!(normalise_opaque("/%zz"), Err(InvalidPath::Escape));
     }
 
     #[test]

@@ -78,6 +78,13 @@ pub struct Limits {
     pub day: Option<NonZeroU64>,
 }
 
+impl Proxy {
+    /// Whether there is any limit on its requests.
+    pub const fn is_limited(&self) -> bool {
+        !(self.limits.is_none() && self.limits_per_caller.is_none() && self.limits_per_address.is_none())
+    }
+}
+
 impl Limits {
     /// Whether there is none.
     pub const fn is_none(&self) -> bool {

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::counters::{Counters, Cut, Totals};
 use crate::current;
 use crate::listen::{self, Limits, Notices};
+use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
@@ -114,6 +115,7 @@ impl Edge {
                     records,
                     counters,
                     &Seams::real(),
+                    Arc::clone(Quotas::fleeting().clock()),
                     Arc::default(),
                     bounds.silence,
                 );

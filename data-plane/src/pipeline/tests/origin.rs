@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::stream;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
@@ -54,7 +55,7 @@ pub(super) struct Upstream {
 impl Upstream {
     /// Answers each request with a few words, and with headers that must not be passed on.
     pub(super) async fn echo() -> Self {
-        Self::start(|_| {
+        Self::start(|_, _| {
             Response::builder()
                 .header("set-cookie", "a=1")
                 .header("set-cookie", "b=2")
@@ -67,14 +68,23 @@ impl Upstream {
         .await
     }
 
-    /// Sends each body back as it comes.
+    /// Sends each body back as it comes, with what its headers say of it.
     pub(super) async fn mirror() -> Self {
-        Self::start(|body| Response::new(body.boxed())).await
+        Self::start(|headers, body| {
+            let mut response = Response::new(body.boxed());
+            for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+                if let Some(value) = headers.get(&name) {
+                    response.headers_mut().insert(name, value.clone());
+                }
+            }
+            response
+        })
+        .await
     }
 
     /// Answers with a body that has no end.
     pub(super) async fn endless() -> Self {
-        Self::start(|_| {
+        Self::start(|_, _| {
             let parts = std::iter::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[b'x'; 64 * 1024]))));
             Response::new(StreamBody::new(stream::iter(parts)).boxed())
         })
@@ -100,7 +110,7 @@ impl Upstream {
         Self { address, log }
     }
 
-    async fn start(answer: fn(Incoming) -> Response<BoxBody<Bytes, hyper::Error>>) -> Self {
+    async fn start(answer: fn(&HeaderMap, Incoming) -> Response<BoxBody<Bytes, hyper::Error>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let log: Arc<Log> = Arc::default();
@@ -113,9 +123,10 @@ impl Upstream {
                 let noted = Arc::clone(&noted);
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (parts, body) = request.into_parts();
+                    let answer = answer(&parts.headers, body);
                     let seen = Seen { target: parts.uri.to_string(), headers: parts.headers };
                     noted.seen.lock().expect("no test panics with it").push(seen);
-                    async move { Ok::<_, Infallible>(answer(body)) }
+                    async move { Ok::<_, Infallible>(answer) }
                 });
                 // The test sees how it ended on the other side.
                 tasks.spawn("connection", async move {

@@ -4,6 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rr_contract::model::resource::ResourceId;
 
+use rr_contract::model::effect::Effect;
+
 use super::*;
 use crate::fixture::{ORG, Region, credential_key};
 
@@ -16,7 +18,7 @@ fn credential(
 ) -> UpstreamCredential {
     let sealed = region.seal(2, 1, "sk", "x-api-key", &["https://api.example.com"], sealed_not_after);
     let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
-    UpstreamCredential::new(ORG, id, 1, not_after, Upstream::Sealed(sealed), &region.vault())
+    UpstreamCredential::new(ORG, id, 1, not_after, Effect::Allow, Upstream::Sealed(sealed), &region.vault())
 }
 
 fn used(credential: &UpstreamCredential, target: &str, now: SystemTime) -> Result<(), Unusable> {
@@ -43,7 +45,8 @@ fn a_credential_for_an_open_upstream_has_an_end_too() {
     let region = Region::new();
     let end = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
     let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
-    let credential = UpstreamCredential::new(ORG, id, 1, Some(end), Upstream::None, &region.vault());
+    let credential =
+        UpstreamCredential::new(ORG, id, 1, Some(end), Effect::Allow, Upstream::None, &region.vault());
     assert_eq!(used(&credential, "https://api.example.com", end), Ok(()));
     assert_eq!(used(&credential, "https://api.example.com", end + SECOND), Err(Unusable::Expired));
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use rr_contract::api_key::KeyHash;
 use rr_contract::digest::ResourceHash;
+use rr_contract::model::effect::Effect;
 use rr_contract::model::org::Org;
 use rr_contract::model::proxy::Proxy;
+use rr_contract::policy::filter::CompiledFilter;
+use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledCaller, CompiledTarget, UpstreamCredential};
+use crate::snapshot::{CompiledCaller, CompiledTarget, RunningMeter, UpstreamCredential};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -39,11 +42,15 @@ pub(super) enum Part {
     Caller(Arc<CallerPart>),
     Upstream(Arc<UpstreamCredential>),
     Proxy(Arc<Proxy>),
+    Rule(Arc<CompiledRule>),
+    Filter(Arc<CompiledFilter>),
+    Meter(RunningMeter),
 }
 
 /// A caller credential and the hashes that identify it.
 pub(super) struct CallerPart {
     pub(super) hashes: Box<[KeyHash]>,
+    pub(super) default_effect: Effect,
     pub(super) caller: CompiledCaller,
 }
 
@@ -104,5 +111,7 @@ pub(super) fn may_stay(part: &Part, reason: &Reason) -> bool {
         // place of a revoked one runs what is left of it.
         Part::Caller(_) => matches!(reason.why, Why::Stale | Why::Revoked),
         Part::Org(_) | Part::Target(_) | Part::Upstream(_) | Part::Proxy(_) => true,
+        // The newer version may deny or take away more.
+        Part::Rule(_) | Part::Filter(_) | Part::Meter(_) => false,
     }
 }

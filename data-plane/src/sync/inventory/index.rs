@@ -111,11 +111,6 @@ impl Index {
         self.slots[number as usize].is_there
     }
 
-    /// Whether a rule, filter or meter bears on it.
-    pub(super) fn is_borne_on(&self, number: Number) -> bool {
-        self.slots[number as usize].policies > 0
-    }
-
     /// The resources that use it, policies left out.
     pub(super) fn users(&self, key: &Key) -> impl Iterator<Item = Key> {
         let number = self.numbers.get(key).copied();

@@ -7,23 +7,44 @@ use std::sync::Arc;
 use prost::Message as _;
 use rr_contract::model::caller::{Caller, CallerKind};
 use rr_contract::model::credential::Usage;
+use rr_contract::model::effect::Effect;
+use rr_contract::model::feature;
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::name::Name;
 use rr_contract::model::proxy::CALLERS_MAX;
 use rr_contract::model::resource::{InvalidPayload, Key, Model, PAYLOAD_MAX, ResourceId};
+use rr_contract::policy::filter::CompiledFilter;
+use rr_contract::policy::meter::CompiledMeter;
+use rr_contract::policy::pattern::{Patterns, Uncompilable};
+use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::runtime::chain;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledCaller, CompiledTarget, RefusedCaller, UpstreamCredential};
+use crate::quota::Quotas;
+use crate::snapshot::{
+    CompiledCaller, CompiledTarget, Policy, RefusedCaller, RunningMeter, UpstreamCredential, Vault,
+};
 
 use super::super::transaction::Offered;
 use super::held::CallerPart;
 use super::index::is_policy;
+use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
-/// Must-understand features of this build. None yet.
-pub(crate) const FEATURES: [&str; 0] = [];
+/// Must-understand features of this build.
+pub(crate) const FEATURES: [&str; 10] = [
+    feature::RULES,
+    feature::FILTERS,
+    feature::METERS,
+    feature::DEFAULT_DENY,
+    feature::LIMITS,
+    feature::DENY_STATUS,
+    feature::OPAQUE_PATHS,
+    feature::RULE_OBSERVE,
+    feature::KEYED_LIMITS,
+    feature::BODY_LIMITS,
+];
 
 /// The result of parsing.
 pub(crate) type Parsed = Result<Read, Reason>;
@@ -44,21 +65,37 @@ impl Inventory {
         parsed: Option<Parsed>,
         unseal: bool,
     ) -> Result<Part, Reason> {
+        let mut compiler = Compiler {
+            vault: &self.vault,
+            versions: &self.versions,
+            patterns: &mut self.patterns,
+            quotas: &self.quotas,
+        };
         let (part, version) = self.isolation.run(key, offered, || {
             let Read { model, lacks } = parsed.unwrap_or_else(|| parse(key, offered))?;
             if let Some(lacks) = lacks {
                 return Err(Reason { caller: refused_caller(key, model), ..lacks });
             }
             let version = if let Model::Credential(credential) = &model { credential.version } else { 0 };
-            Ok((self.compile_part(key, model, unseal)?, version))
+            Ok((compiler.part(key, model, unseal)?, version))
         })?;
         if let ResourceId::Credential(id) = key.id {
             self.versions.accept(id, version);
         }
         Ok(part)
     }
+}
 
-    fn compile_part(&self, key: &Key, model: Model, unseal: bool) -> Result<Part, Reason> {
+/// The parts of an inventory that compiling needs.
+struct Compiler<'i> {
+    vault: &'i Arc<Vault>,
+    versions: &'i Versions,
+    patterns: &'i mut Patterns,
+    quotas: &'i Quotas,
+}
+
+impl Compiler<'_> {
+    fn part(&mut self, key: &Key, model: Model, unseal: bool) -> Result<Part, Reason> {
         match model {
             Model::Org(org) => Ok(Part::Org(Arc::new(org))),
             Model::Proxy(proxy) => Ok(Part::Proxy(Arc::new(proxy))),
@@ -83,9 +120,15 @@ impl Inventory {
                             credential: id,
                             org: key.org,
                             not_after: credential.not_after,
+                            policy: Policy::plain(credential.default_effect, false),
                             refused: None,
                         };
-                        Ok(Part::Caller(Arc::new(CallerPart { hashes: hashes.into(), caller })))
+                        let default_effect = credential.default_effect;
+                        Ok(Part::Caller(Arc::new(CallerPart {
+                            hashes: hashes.into(),
+                            default_effect,
+                            caller,
+                        })))
                     }
                     Usage::Caller(_) => Err(mismatch()),
                     Usage::Upstream(upstream) => {
@@ -94,8 +137,9 @@ impl Inventory {
                             id,
                             credential.version,
                             credential.not_after,
+                            credential.default_effect,
                             upstream,
-                            &self.vault,
+                            self.vault,
                         );
                         if unseal {
                             compiled.unseal().map_err(|error| Reason::new(Why::Unseal, error.to_string()))?;
@@ -104,9 +148,26 @@ impl Inventory {
                     }
                 }
             }
-            Model::Rule(_) | Model::Filter(_) | Model::Meter(_) => Err(mismatch()),
+            Model::Rule(rule) => {
+                let ResourceId::Rule(id) = key.id else { return Err(mismatch()) };
+                let compiled = CompiledRule::compile(id, &rule, self.patterns).map_err(uncompilable)?;
+                Ok(Part::Rule(Arc::new(compiled)))
+            }
+            Model::Filter(filter) => {
+                let ResourceId::Filter(id) = key.id else { return Err(mismatch()) };
+                Ok(Part::Filter(Arc::new(CompiledFilter::compile(id, &filter))))
+            }
+            Model::Meter(meter) => {
+                let ResourceId::Meter(id) = key.id else { return Err(mismatch()) };
+                let compiled = CompiledMeter::compile(id, &meter, self.patterns).map_err(uncompilable)?;
+                Ok(Part::Meter(RunningMeter::new(compiled, self.quotas.meter(id))))
+            }
         }
     }
+}
+
+fn uncompilable(error: Uncompilable) -> Reason {
+    invalid(chain(&error).to_string())
 }
 
 /// A payload as the model sees it.
@@ -157,8 +218,11 @@ fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     };
     let refused = Some(Arc::new(RefusedCaller { header, scheme }));
     let not_after = credential.not_after;
-    let caller = CompiledCaller { credential: id, org: key.org, not_after, refused };
-    Some(Arc::new(CallerPart { hashes: hashes.into(), caller }))
+    let default_effect = credential.default_effect;
+    // Nothing of it runs: its owner is denied.
+    let policy = Policy::plain(Effect::Deny, false);
+    let caller = CompiledCaller { credential: id, org: key.org, not_after, policy, refused };
+    Some(Arc::new(CallerPart { hashes: hashes.into(), default_effect, caller }))
 }
 
 /// The readable part of a proxy that does not parse: its name, and who may call it.

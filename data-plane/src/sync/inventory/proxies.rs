@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use rr_contract::model::effect::Effect;
 use rr_contract::model::id::ProxyId;
 use rr_contract::model::name::Name;
 use rr_contract::model::org::Org;
@@ -12,7 +13,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledProxy, Known, Route, Snapshot};
+use crate::snapshot::{CompiledProxy, Known, Policy, Route, Snapshot};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -73,7 +74,7 @@ impl Inventory {
                 return Err(lacks);
             }
             match refs.iter().find(|used| !self.index.is_there(**used)) {
-                None => self.compiled(id, &key, &entry.wanted, proxy, number, &refs),
+                None => self.compiled(id, &key, &entry.wanted, proxy, &refs),
                 Some(missing) => {
                     let detail =
                         format!("refers to {}, which this node does not have", self.index.key(*missing));
@@ -125,8 +126,7 @@ impl Inventory {
         let wanted = keys.len();
         keys.extend(model_refs(key, proxy));
         *refs = self.point(number, refs, &keys);
-        let (_, compiled) =
-            self.compiled(id, key, kept, Arc::clone(proxy), number, refs.get(wanted..)?).ok()?;
+        let (_, compiled) = self.compiled(id, key, kept, Arc::clone(proxy), refs.get(wanted..)?).ok()?;
         Some(compiled)
     }
 
@@ -136,35 +136,36 @@ impl Inventory {
         key: &Key,
         offered: &Offered,
         proxy: Arc<Proxy>,
-        number: Number,
         refs: &[Number],
     ) -> Result<(Arc<Proxy>, CompiledProxy), Reason> {
-        let compiled =
-            self.isolation.run(key, offered, || Ok(self.compile(id, key, &proxy, number, refs)))?;
+        let compiled = self.isolation.run(key, offered, || Ok(self.compile(id, key, &proxy, refs)))?;
         Ok((proxy, compiled))
     }
 
-    fn compile(
-        &self,
-        id: ProxyId,
-        key: &Key,
-        proxy: &Arc<Proxy>,
-        number: Number,
-        refs: &[Number],
-    ) -> CompiledProxy {
-        let target = Key::new(key.org, ResourceId::Target(proxy.target));
+    fn compile(&self, id: ProxyId, key: &Key, proxy: &Arc<Proxy>, refs: &[Number]) -> CompiledProxy {
+        let target_key = Key::new(key.org, ResourceId::Target(proxy.target));
         let upstream = Key::new(key.org, ResourceId::Credential(proxy.upstream_credential));
         let org = match self.running(&Key::org(key.org)) {
             Some(Part::Org(org)) => Some(Arc::clone(org)),
             _ => None,
         };
-        // A policy on it was not understood, or is missing: all requests are denied.
+        // A policy on it is refused, or something is missing: all requests are denied.
         let open = refs.iter().all(|used| self.index.is_there(*used))
-            && !refs.iter().chain([&number]).any(|used| self.index.is_borne_on(*used));
-        let route = match (&org, self.running(&target)) {
+            && !refs.iter().any(|used| self.policies.closes(&self.index.key(*used)))
+            && !self.policies.closes(key);
+        let route = match (&org, self.running(&target_key)) {
             (Some(org), Some(Part::Target(target))) if open => Some(Route {
                 org: Arc::clone(org),
                 target: Arc::clone(target),
+                upstream_policy: match self.running(&upstream) {
+                    Some(Part::Upstream(credential)) => {
+                        self.policy(&upstream, (credential.default_effect(), false))
+                    }
+                    _ => Policy::plain(Effect::Deny, false),
+                },
+                target_policy: self.policy(&target_key, (target.default_effect, false)),
+                policy: self.policy(key, (proxy.default_effect, proxy.observe)),
+                quota: proxy.is_limited().then(|| self.quotas.proxy(id)),
                 upstream: match self.running(&upstream) {
                     Some(Part::Upstream(credential)) => Some(Arc::clone(credential)),
                     _ => None,

@@ -8,8 +8,8 @@ use rr_contract::model::id::TargetId;
 use rr_contract::wire::fleet;
 
 use crate::fixture::{
-    self, Region, body, caller, caller_key, credential_key, org, proxy, proxy_key, resource, rule, target,
-    target_key,
+    self, Region, body, caller, caller_key, credential_key, future_rule, org, proxy, proxy_key, resource,
+    rule, target, target_key,
 };
 
 use super::tell::TOLD_MAX;
@@ -114,7 +114,7 @@ fn a_refused_resource_that_never_ran_stands_in_nobodys_way() {
 fn a_rule_that_is_not_understood_closes_the_proxies_that_it_bears_on() {
     for parent in [proxy_key(1), target_key(1), credential_key(1), credential_key(2)] {
         let mut node = Node::new();
-        let rule = rule(1, parent);
+        let rule = future_rule(1, parent);
         let key = Key::try_from(rule.key.as_ref().expect("a key")).expect("a key");
         node.change(&[rule]);
         assert!(!node.is_open(), "{parent}");
@@ -195,33 +195,16 @@ fn a_feature_that_is_not_had_refuses_the_resource_alone() {
 
 #[test]
 fn what_restricts_more_than_this_node_can_closes_and_the_version_before_goes_too() {
-    let deny = i32::from(fleet::Effect::Deny);
-    let target_denies = fleet::TargetResource {
-        name: "target-1".to_owned(),
-        base_url: "https://a.example".to_owned(),
-        default_effect: deny,
-        ..fleet::TargetResource::default()
+    let mut message = fixture::caller_message(1, 3, &[1]);
+    if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage {
+        caller.header = "x-own".to_owned();
+    }
+    let said = fleet::Resource {
+        needs: vec!["caller.header.v1".to_owned()],
+        ..resource(credential_key(1), message.encode_to_vec())
     };
-    let caller_denies =
-        fleet::CredentialResource { default_effect: deny, ..fixture::caller_message(1, 3, &[1]) };
-    let proxies = [
-        fleet::ProxyResource { default_effect: deny, ..fixture::proxy_message(1, &[1], 1, 2) },
-        fleet::ProxyResource { deny_status: 403, ..fixture::proxy_message(1, &[1], 1, 2) },
-        fleet::ProxyResource { opaque_paths: true, ..fixture::proxy_message(1, &[1], 1, 2) },
-        fleet::ProxyResource {
-            limits: Some(fleet::Limits { per_minute_per_node: 1, per_day_per_node: 0 }),
-            ..fixture::proxy_message(1, &[1], 1, 2)
-        },
-    ];
-    let mut cases = vec![
-        resource(target_key(1), target_denies.encode_to_vec()),
-        resource(credential_key(1), caller_denies.encode_to_vec()),
-    ];
-    cases.extend(proxies.iter().map(|proxy| resource(proxy_key(1), proxy.encode_to_vec())));
-    // The control plane says what they need, and whoever does not say it is found out.
-    let said =
-        cases.clone().into_iter().map(|case| fleet::Resource { needs: vec!["limits".to_owned()], ..case });
-    cases.extend(said.collect::<Vec<_>>());
+    // The control plane says what it needs, and whoever does not say it is found out.
+    let mut cases = vec![fleet::Resource { needs: Vec::new(), ..said.clone() }, said];
     let off = fleet::ProxyResource { active: false, ..fixture::proxy_message(1, &[1], 1, 2) };
     let mut future = resource(proxy_key(1), off.encode_to_vec());
     future.needs = vec!["teleport".to_owned()];
@@ -335,4 +318,67 @@ fn a_renamed_organization_moves_its_proxies() {
     node.change(&[resource(Key::org(fixture::ORG), renamed.encode_to_vec())]);
     assert!(node.snapshot.proxy("acme.proxy-1").is_none());
     assert!(node.snapshot.proxy("globex.proxy-1").is_some());
+}
+
+#[test]
+fn rules_filters_and_meters_of_all_parents_run_and_end_with_them() {
+    let mut node = Node::new();
+    let policies = |node: &Node| {
+        let proxy = node.snapshot.proxy("acme.proxy-1").expect("it is there");
+        let route = proxy.route.as_ref().expect("it is open");
+        let hash = api_key::hash(KeyKind::Caller, caller_key(1).as_bytes()).expect("a key");
+        let caller = node.snapshot.caller(&hash).expect("it is accepted");
+        [&caller.policy, &route.upstream_policy, &route.policy, &route.target_policy].map(Arc::clone)
+    };
+    let parents = [credential_key(1), credential_key(2), proxy_key(1), target_key(1)];
+    assert!(policies(&node).iter().all(|policy| policy.rules.allows_all() && policy.filters.is_empty()));
+    let mut rules = Vec::new();
+    for (n, parent) in (1..).zip(parents) {
+        rules.push(fixture::deny_path(n, parent, "^/x"));
+        rules.push(fixture::filter(n, parent, fleet::FilterAction::Destroy, &["x"]));
+    }
+    rules.push(fixture::meter(1, &fixture::meter_message(1, 1)));
+    node.change(&rules);
+    assert!(node.standing().is_empty(), "{:?}", node.standing());
+    let all = policies(&node);
+    assert!(all.iter().all(|policy| !policy.rules.allows_all() && !policy.filters.is_empty()));
+    assert_eq!(all.map(|policy| policy.meters.len()), [0, 0, 1, 0]);
+    let gone: Vec<Key> =
+        rules.iter().map(|rule| Key::try_from(rule.key.as_ref().expect("a key")).expect("a key")).collect();
+    node.apply(Mode::Delta, &[], &gone);
+    assert!(policies(&node).iter().all(|policy| policy.rules.allows_all() && policy.filters.is_empty()));
+}
+
+#[test]
+fn a_default_effect_is_followed_with_and_without_rules() {
+    let deny = i32::from(fleet::Effect::Deny);
+    for rules in [vec![], vec![fixture::deny_path(1, target_key(1), "^/x")]] {
+        let mut node = Node::new();
+        node.change(&rules);
+        let mut denies =
+            fleet::TargetResource::decode(&*target(1, "https://a.example").payload).expect("one");
+        denies.default_effect = deny;
+        node.change(&[resource(target_key(1), denies.encode_to_vec())]);
+        let denying = fleet::ProxyResource { default_effect: deny, ..fixture::proxy_message(1, &[1], 1, 2) };
+        node.change(&[resource(proxy_key(1), denying.encode_to_vec())]);
+        let proxy = node.snapshot.proxy("acme.proxy-1").expect("it is there");
+        let route = proxy.route.as_ref().expect("it is open");
+        for policy in [&route.policy, &route.target_policy] {
+            assert!(policy.describe().contains("Deny"), "{}", policy.describe());
+        }
+    }
+}
+
+#[test]
+fn a_meter_goes_on_counting_when_it_changes() {
+    let mut node = Node::new();
+    let counter = |node: &Node| {
+        let proxy = node.snapshot.proxy("acme.proxy-1").expect("it is there");
+        Arc::clone(&proxy.route.as_ref().expect("it is open").policy.meters[0].counter)
+    };
+    node.change(&[fixture::meter(1, &fixture::meter_message(1, 1))]);
+    let before = counter(&node);
+    let limited = fleet::MeterResource { per_day_per_node: 5, ..fixture::meter_message(1, 1) };
+    node.change(&[fixture::meter(1, &limited)]);
+    assert!(Arc::ptr_eq(&before, &counter(&node)));
 }

@@ -1,0 +1,83 @@
+//! What the rules of the four scopes say of a request.
+//!
+//! Evaluates nothing itself: that is the contract's evaluator, which the control plane checks writes with. Reads a
+//! body only where the verdict depends on it. The invariant: a request that a rule must look at and cannot is refused.
+
+use rr_contract::model::path;
+use rr_contract::policy::request::{QueryPair, RequestView, decode_query};
+use rr_contract::policy::verdict::{CompiledRule, Decision, Scope, Scopes, Verdict};
+
+use crate::reply::{Denial, RuleDenial};
+
+use super::activate::Active;
+use super::caller_body::CallerBody;
+use super::clean::Cleaned;
+use super::settle::Draft;
+
+/// A request that the rules let pass.
+pub(crate) struct Authorized<'s> {
+    pub(super) request: Active<'s>,
+    pub(super) cleaned: Cleaned,
+    pub(super) body: CallerBody,
+}
+
+pub(super) async fn authorize<'s>(
+    request: Active<'s>,
+    cleaned: Cleaned,
+    mut body: CallerBody,
+    draft: &mut Draft,
+) -> Result<Authorized<'s>, Denial> {
+    let scopes = Scopes {
+        caller: &request.caller.policy.rules,
+        upstream: &request.route.upstream_policy.rules,
+        proxy: &request.route.policy.rules,
+        target: &request.route.target_policy.rules,
+    };
+    let mut decision = decide(&scopes, &request, &cleaned, &body)?;
+    if matches!(decision.verdict, Verdict::NeedsBody) {
+        body = body.read(&cleaned.parts.headers, draft).await?;
+        decision = decide(&scopes, &request, &cleaned, &body)?;
+    }
+    draft.decided(&decision);
+    match decision.verdict {
+        Verdict::Allow { .. } => Ok(Authorized { request, cleaned, body }),
+        Verdict::Deny { scope, by } => Err(denial(&request, scope, by)),
+        Verdict::NeedsBody | Verdict::Unreadable(_) => Err(Denial::Unreadable),
+    }
+}
+
+fn decide<'s>(
+    scopes: &Scopes<'s>,
+    request: &Active<'_>,
+    cleaned: &Cleaned,
+    body: &CallerBody,
+) -> Result<Decision<'s>, Denial> {
+    let query = if scopes.reads_query() { pairs(cleaned) } else { Vec::new() };
+    view(&request.path, cleaned, &query, body, |view| scopes.decide(view)).ok_or(Denial::Unreadable)
+}
+
+/// The pairs of the query, decoded.
+pub(super) fn pairs(cleaned: &Cleaned) -> Vec<QueryPair<'_>> {
+    cleaned.query.as_deref().map(decode_query).unwrap_or_default()
+}
+
+/// Has rules or meters look at a request as it is sent on; `None` where its body cannot be decoded.
+pub(super) fn view<T>(
+    path: &str,
+    cleaned: &Cleaned,
+    query: &[QueryPair<'_>],
+    body: &CallerBody,
+    look: impl FnOnce(&RequestView<'_>) -> T,
+) -> Option<T> {
+    let path = path::for_rules(path);
+    let (method, headers) = (cleaned.parts.method.as_str(), &cleaned.parts.headers);
+    Some(look(&RequestView { method, path: &path, query, headers, body: body.view()? }))
+}
+
+fn denial(request: &Active<'_>, scope: Scope, by: Option<&CompiledRule>) -> Denial {
+    Denial::Rule(Box::new(RuleDenial {
+        status: request.model.deny_status,
+        scope,
+        rule: by.map(|rule| (rule.id, rule.name.clone(), rule.notes.clone())),
+    }))
+}

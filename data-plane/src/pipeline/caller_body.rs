@@ -1,0 +1,80 @@
+//! The body of a request: passed on as it comes, unless a rule or a meter has to look at it.
+//!
+//! Judges nothing. The invariant: a body that was looked at is sent on byte for byte as it came, and one that is
+//! longer than may be looked at, or cannot be decoded, is never taken for an empty one.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use rr_contract::policy::request::RequestBody as BodyView;
+
+use crate::body::{Coding, decode};
+use crate::reply::Denial;
+use crate::upstream::{CallerFault, RequestBody};
+
+use super::settle::Draft;
+
+/// How long a body may be that rules and meters look at, in bytes as it comes.
+const READ_MAX: u64 = 8 * 1024 * 1024;
+
+/// A request's body.
+pub(crate) enum CallerBody {
+    /// Still to come.
+    Unread {
+        body: Incoming,
+        most: u64,
+    },
+    Read(ReadBody),
+}
+
+/// A body that was read.
+pub(crate) struct ReadBody {
+    /// As it came.
+    bytes: Bytes,
+    /// `None`: it cannot be decoded.
+    decoded: Option<Bytes>,
+}
+
+impl CallerBody {
+    /// A body of at most `most` bytes, if it does not say of itself that it is longer.
+    pub(super) fn new(body: Incoming, most: u64) -> Result<Self, Denial> {
+        if body.size_hint().lower() > most {
+            return Err(Denial::RequestTooLarge);
+        }
+        Ok(Self::Unread { body, most })
+    }
+
+    /// What rules and meters may look at; `None` where it was read and cannot be decoded.
+    pub(super) fn view(&self) -> Option<BodyView<'_>> {
+        match self {
+            Self::Unread { body, .. } if body.is_end_stream() => Some(BodyView::Read(&[])),
+            Self::Unread { .. } => Some(BodyView::Unread),
+            Self::Read(read) => read.decoded.as_deref().map(BodyView::Read),
+        }
+    }
+
+    /// Reads all of it.
+    pub(super) async fn read(self, headers: &HeaderMap, draft: &Draft) -> Result<Self, Denial> {
+        let Self::Unread { body, most } = self else { return Ok(self) };
+        let body = RequestBody::new(body, most, draft.request_bytes(), draft.busy());
+        let most = usize::try_from(READ_MAX.min(most)).unwrap_or(usize::MAX);
+        let bytes = body.read(most).await.map_err(|fault| match fault {
+            CallerFault::TooLong => Denial::RequestTooLarge,
+            other => Denial::Caller(other),
+        })?;
+        let decoded = match Coding::of(headers) {
+            Ok(coding) => decode(coding, bytes.clone()).await.ok(),
+            Err(_) => None,
+        };
+        Ok(Self::Read(ReadBody { bytes, decoded }))
+    }
+
+    /// For the upstream.
+    pub(super) fn into_sent(self, draft: &Draft) -> RequestBody {
+        match self {
+            Self::Unread { body, most } => RequestBody::new(body, most, draft.request_bytes(), draft.busy()),
+            Self::Read(read) => RequestBody::gathered(read.bytes, draft.busy()),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What one request was charged, until it is known what it came to.
+//!
+//! Decides nothing: `quota` does. The invariant: charges that were not handed to a request's draft are given back, and
+//! those that were are settled once.
+
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use rr_contract::model::id::CredentialId;
+use rr_contract::model::meter::Windows;
+use rr_contract::model::proxy::Limits;
+use rr_contract::policy::meter::{Amount, ReadingError};
+use rr_contract::wire::fleet::LimitKind;
+
+use crate::quota::{
+    Charge, Exceeded, KeyCharge, Moment, Policy as LimitPolicy, ProxyQuota, Quota as _, StandardLimits,
+    State, Window,
+};
+use crate::reply::{Denial, Limited, Whose, put_limits, warn};
+use crate::report::{LimitState, MeterState, RawRecord};
+use crate::snapshot::RunningMeter;
+
+/// All that one request was charged.
+#[derive(Default)]
+pub(crate) struct Charges {
+    at: Option<Moment>,
+    limits: Vec<ChargedLimit>,
+    meters: Vec<ChargedMeter>,
+    /// Handed to a draft, which settles them.
+    is_kept: bool,
+}
+
+struct ChargedLimit {
+    quota: Arc<ProxyQuota>,
+    limits: Limits,
+    charge: LimitCharge,
+}
+
+enum LimitCharge {
+    Proxy(Charge),
+    Caller(KeyCharge),
+    Address(KeyCharge),
+}
+
+struct ChargedMeter {
+    running: RunningMeter,
+    charge: Charge,
+    /// `None`: not known yet.
+    found: Option<Result<Amount, ReadingError>>,
+}
+
+impl LimitCharge {
+    fn kind(&self) -> LimitKind {
+        match self {
+            Self::Proxy(_) => LimitKind::Proxy,
+            Self::Caller(_) => LimitKind::Caller,
+            Self::Address(_) => LimitKind::Address,
+        }
+    }
+
+    fn used(&self, window: Window) -> u64 {
+        match self {
+            Self::Proxy(charge) => charge.used(window),
+            Self::Caller(charge) | Self::Address(charge) => charge.used(window),
+        }
+    }
+}
+
+impl Charges {
+    pub(super) fn begin(at: Moment) -> Self {
+        Self { at: Some(at), limits: Vec::new(), meters: Vec::new(), is_kept: false }
+    }
+
+    /// Charges one request to all of a proxy.
+    pub(super) fn proxy(
+        &mut self,
+        quota: &Arc<ProxyQuota>,
+        limits: &Limits,
+        at: &Moment,
+    ) -> Result<(), Denial> {
+        let charge = quota
+            .all()
+            .charge(1, &windows(limits), at)
+            .map_err(|full| denial(Whose::Proxy(LimitKind::Proxy), full))?;
+        self.limit(quota, limits, LimitCharge::Proxy(charge));
+        Ok(())
+    }
+
+    /// Charges one request to a caller credential.
+    pub(super) fn caller(
+        &mut self,
+        quota: &Arc<ProxyQuota>,
+        caller: CredentialId,
+        limits: &Limits,
+        at: &Moment,
+    ) -> Result<(), Denial> {
+        let charge = quota
+            .charge_caller(caller, limits, at)
+            .map_err(|full| denial(Whose::Proxy(LimitKind::Caller), full))?;
+        self.limit(quota, limits, LimitCharge::Caller(charge));
+        Ok(())
+    }
+
+    /// Charges one request to an address.
+    pub(super) fn address(
+        &mut self,
+        quota: &Arc<ProxyQuota>,
+        address: IpAddr,
+        limits: &Limits,
+        at: &Moment,
+    ) -> Result<(), Denial> {
+        let charge = quota
+            .charge_address(address, limits, at)
+            .map_err(|full| denial(Whose::Proxy(LimitKind::Address), full))?;
+        self.limit(quota, limits, LimitCharge::Address(charge));
+        Ok(())
+    }
+
+    fn limit(&mut self, quota: &Arc<ProxyQuota>, limits: &Limits, charge: LimitCharge) {
+        self.limits.push(ChargedLimit { quota: Arc::clone(quota), limits: *limits, charge });
+    }
+
+    /// Charges a meter one request, or what it reserves.
+    pub(super) fn meter(&mut self, running: &RunningMeter, at: &Moment) -> Result<(), Denial> {
+        let meter = &running.meter;
+        let is_requests = meter.counts_requests();
+        let amount = if is_requests { Amount::whole(1) } else { meter.reserve };
+        let charge = running
+            .counter
+            .charge(amount.millionths(), &running.limits, at)
+            .map_err(|full| denial(Whose::Meter(meter.id, meter.name.clone()), full))?;
+        let found = is_requests.then_some(Ok(amount));
+        self.meters.push(ChargedMeter { running: running.clone(), charge, found });
+        Ok(())
+    }
+
+    /// Whether a meter reads its number from the response's body.
+    pub(super) fn read_bodies(&self) -> bool {
+        self.meters.iter().any(|one| one.running.meter.reads_response_body())
+    }
+
+    /// Has meters read their numbers from the head of the response.
+    pub(super) fn read_headers(&mut self, headers: &HeaderMap) {
+        for one in &mut self.meters {
+            let meter = &one.running.meter;
+            if one.found.is_none() && !meter.reads_response_body() {
+                one.found = Some(meter.reading(headers, &[]));
+            }
+        }
+    }
+
+    /// Has meters read their numbers from the response's document; `None` where there is none.
+    pub(super) fn read_document(&mut self, document: Option<&[u8]>) {
+        for one in &mut self.meters {
+            if one.found.is_none() && one.running.meter.reads_response_body() {
+                let read = |document| one.running.meter.reading(&HeaderMap::new(), document);
+                one.found = Some(document.map_or(Err(ReadingError::Missing), read));
+            }
+        }
+    }
+
+    /// Tells a caller how far limits are used.
+    pub(super) fn put_fields(&self, headers: &mut HeaderMap) {
+        let Some(at) = &self.at else { return };
+        if self.limits.is_empty() && self.meters.is_empty() {
+            return;
+        }
+        let mut standing = StandardLimits::default();
+        for one in &self.limits {
+            let policy = match one.charge {
+                LimitCharge::Proxy(_) => LimitPolicy::Proxy,
+                LimitCharge::Caller(_) => LimitPolicy::Caller,
+                LimitCharge::Address(_) => LimitPolicy::Address,
+            };
+            for (window, limit) in limits_of(&one.limits) {
+                let used = one.charge.used(window);
+                standing.add(State { policy, window, limit: limit.get(), used });
+            }
+        }
+        for one in &self.meters {
+            let name = one.running.meter.name.as_str();
+            let policy = if one.running.meter.counts_requests() {
+                LimitPolicy::MeterOfRequests(name)
+            } else {
+                LimitPolicy::MeterOfValues(name)
+            };
+            for window in Window::ALL {
+                if let Some(limit) = window.limit(&one.running.limits) {
+                    let used = one.charge.used(window);
+                    standing.add(State { policy, window, limit: limit.get(), used });
+                }
+            }
+        }
+        if let Some((policy, limit)) = standing.fields(at) {
+            put_limits(headers, policy, limit);
+        }
+        if standing.is_near() {
+            warn(headers);
+        }
+    }
+
+    /// Settles all of it. `is_answered`: the upstream answered that it did what was asked.
+    pub(super) fn settle(mut self, is_answered: bool, record: &mut RawRecord) {
+        self.is_kept = true;
+        for one in &self.limits {
+            for (window, limit) in limits_of(&one.limits) {
+                let (kind, used) = (one.charge.kind(), one.charge.used(window));
+                record.limits.push(LimitState { kind, window: window.to_wire(), limit: limit.get(), used });
+            }
+        }
+        for one in &self.meters {
+            let amount = match (one.found, is_answered) {
+                // Nothing was done, so nothing was used.
+                (None | Some(Err(_)), false) => Amount::default(),
+                (None | Some(Err(_)), true) => one.running.meter.on_missing,
+                (Some(Ok(amount)), _) => amount,
+            };
+            one.running.counter.settle(one.charge, amount.millionths());
+            record.meters.push(MeterState {
+                meter: one.running.meter.id,
+                charged: amount.millionths(),
+                missing: !matches!(one.found, Some(Ok(_))) && is_answered,
+                exceeded: None,
+            });
+        }
+    }
+}
+
+impl Drop for Charges {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        for one in self.limits.drain(..) {
+            match one.charge {
+                LimitCharge::Proxy(charge) => one.quota.all().give_back(charge),
+                LimitCharge::Caller(charge) => one.quota.give_back_caller(charge),
+                LimitCharge::Address(charge) => one.quota.give_back_address(charge),
+            }
+        }
+        for one in self.meters.drain(..) {
+            one.running.counter.give_back(one.charge);
+        }
+    }
+}
+
+fn denial(whose: Whose, exceeded: Exceeded) -> Denial {
+    Denial::Limited(Box::new(Limited { whose, exceeded }))
+}
+
+/// The limits that there are.
+fn limits_of(limits: &Limits) -> impl Iterator<Item = (Window, NonZeroU64)> {
+    let limits = [(Window::Minute, limits.minute), (Window::Day, limits.day)];
+    limits.into_iter().filter_map(|(window, limit)| Some((window, limit?)))
+}
+
+fn windows(limits: &Limits) -> Windows {
+    Windows { minute: limits.minute, day: limits.day, ..Windows::default() }
+}

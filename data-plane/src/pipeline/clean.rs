@@ -1,0 +1,93 @@
+//! Takes out of a request what belongs to the caller's hop or identifies the caller, before any rule looks at it.
+//!
+//! Adds nothing: the upstream's secret comes with `inject`. The invariant: what leaves here is what rules, meters and
+//! the upstream see, and none of it holds the caller's credential.
+
+use http::HeaderMap;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+
+use crate::reply::{Denial, OURS};
+
+use super::query;
+
+/// A request without the credential and the headers of its hop.
+pub(crate) struct Cleaned {
+    pub(super) parts: Parts,
+    /// Without the credential; `None` when nothing is left of it.
+    pub(super) query: Option<Box<str>>,
+    /// Whether the caller takes trailers.
+    pub(super) trailers: bool,
+}
+
+pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
+    if is_coded(&parts.headers) {
+        return Err(Denial::Coded);
+    }
+    let trailers = wants_trailers(&parts.headers);
+    strip_hop_by_hop(&mut parts.headers);
+    for name in [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION] {
+        parts.headers.remove(name);
+    }
+    strip_ours(&mut parts.headers);
+    let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
+    Ok(Cleaned { parts, query, trailers })
+}
+
+/// `TE: trailers` is the one hop-by-hop header that gRPC needs on every hop. The codings that may stand beside
+/// it are between two neighbours.
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    let mut members = headers.get_all(header::TE).iter().flat_map(|te| te.as_bytes().split(|&b| b == b','));
+    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Whether a body has a hop-by-hop coding other than chunked. The next reader would not know.
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = |coding: &HeaderValue| {
+        let coding = coding.as_bytes().trim_ascii();
+        coding.eq_ignore_ascii_case(b"chunked") || coding.eq_ignore_ascii_case(b"identity")
+    };
+    codings.next().is_some_and(|coding| !plain(coding)) || codings.next().is_some()
+}
+
+/// Removes hop-by-hop headers, and those that `Connection` names.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            // `Connection` must not remove the content length: without it, another reader could see the next
+            // request inside this body.
+            .filter(|name| name != header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Removes headers that only this node may set.
+pub(super) fn strip_ours(headers: &mut HeaderMap) {
+    // Few requests have one, so nothing is collected until one is seen.
+    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with(OURS)).cloned() {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,166 @@
+//! What callers see of a response: the filters of the upstream credential, the target, the caller and the proxy.
+//!
+//! Changes JSON of successful responses alone, and has the whole of it before a byte goes out. The invariant: where
+//! filters exist, no body of a successful response goes out that they did not go over.
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue,
+    IF_RANGE, RANGE,
+};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::Body as _;
+use rr_contract::policy::filter::FilterChain;
+use tokio::time::Instant;
+
+use crate::body::{Coding, DecodeError, GatherError, decode, gather, gzip};
+use crate::reply::{BodyBroken, Failure, Unreadable};
+
+use super::activate::Active;
+use super::forward::Forwarded;
+use super::settle::Draft;
+use super::tee::{Tee, may_be_json};
+use super::upstream_body::{BodyError, UpstreamBody};
+
+/// How long a body may be that filters go over, in bytes as it comes.
+const GATHERED_MAX: u64 = 8 * 1024 * 1024;
+
+/// Headers about the bytes of a body, which are others after a filter.
+const OF_THE_BYTES: [HeaderName; 6] = [
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    ACCEPT_RANGES,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// A response as the caller is to see it.
+pub(crate) struct Filtered {
+    pub(super) head: Response<()>,
+    pub(super) body: FilteredBody,
+}
+
+/// Its body.
+pub(crate) enum FilteredBody {
+    /// As it comes; with a copy for meters.
+    Passing(UpstreamBody, Option<Tee>),
+    /// What filters left of it.
+    Whole(Bytes),
+}
+
+/// The filters of a request's response, in their order.
+pub(super) fn chain<'s>(request: &Active<'s>) -> FilterChain<'s> {
+    FilterChain {
+        upstream: &request.route.upstream_policy.filters,
+        target: &request.route.target_policy.filters,
+        caller: &request.caller.policy.filters,
+        proxy: &request.route.policy.filters,
+    }
+}
+
+/// Has the upstream answer whole, and in codings that can be read. Returns the coding in which the caller takes it.
+pub(super) fn ask_for_readable(headers: &mut HeaderMap) -> Coding {
+    // A part of a document could be JSON without the fields that filters look for.
+    headers.remove(RANGE);
+    headers.remove(IF_RANGE);
+    let (coding, name) =
+        if accepts_gzip(headers) { (Coding::Gzip, "gzip") } else { (Coding::Identity, "identity") };
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(name));
+    coding
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let members = headers.get_all(ACCEPT_ENCODING).iter();
+    let mut members = members.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    members.any(|member| {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"gzip"));
+        is_gzip && !parts.any(|part| matches!(part, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
+    })
+}
+
+pub(super) async fn filter(
+    forwarded: Forwarded,
+    chain: &FilterChain<'_>,
+    takes: Coding,
+    most: u64,
+    draft: &mut Draft,
+) -> Result<Filtered, Failure> {
+    let Forwarded { response, lease } = forwarded;
+    let (mut parts, body) = response.into_parts();
+    let is_filtered = !chain.is_empty() && parts.status.is_success() && !is_empty(draft, parts.status);
+    let most = if is_filtered { most.min(GATHERED_MAX) } else { most };
+    let body = UpstreamBody::new(body, lease, draft.silence(), most).map_err(broken)?;
+    draft.read_headers(&parts.headers);
+    if !is_filtered || body.is_end_stream() {
+        let tee = if draft.reads_bodies() { Tee::of(&parts.headers) } else { None };
+        return Ok(Filtered {
+            head: Response::from_parts(parts, ()),
+            body: FilteredBody::Passing(body, tee),
+        });
+    }
+    if parts.status == StatusCode::PARTIAL_CONTENT {
+        return Err(Failure::Unreadable(Unreadable::Partial));
+    }
+    if !may_be_json(&parts.headers) {
+        return Err(Failure::Unreadable(Unreadable::Type));
+    }
+    let coding = Coding::of(&parts.headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))?;
+    let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX)).await;
+    let bytes = bytes.map_err(|error| match error {
+        GatherError::TooLarge(_) => Failure::ResponseTooLarge,
+        GatherError::Body(error) => broken(error),
+    })?;
+    if bytes.is_empty() {
+        return Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(bytes) });
+    }
+    let began = Instant::now();
+    let document = decode(coding, bytes).await.map_err(undecodable)?;
+    draft.read_values(Some(&document));
+    let before = document.len();
+    let filtered =
+        chain.apply(document.to_vec()).map_err(|error| Failure::Unreadable(Unreadable::Json(error)))?;
+    draft.filtered(&filtered, before, began.elapsed());
+    for name in &OF_THE_BYTES {
+        parts.headers.remove(name);
+    }
+    weaken(&mut parts.headers);
+    let mut document = Bytes::from(filtered.document);
+    // An upstream that compresses for this caller has a reason to.
+    if coding != Coding::Identity && takes == Coding::Gzip {
+        document = gzip(&document);
+        parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(document) })
+}
+
+fn broken(error: BodyError) -> Failure {
+    match error {
+        BodyError::TooLong => Failure::ResponseTooLarge,
+        BodyError::Broken(error) => Failure::Response(BodyBroken::Broken(error)),
+        BodyError::Silent => Failure::Response(BodyBroken::Silent),
+    }
+}
+
+fn undecodable(error: DecodeError) -> Failure {
+    match error {
+        DecodeError::TooLarge => Failure::ResponseTooLarge,
+        error @ DecodeError::Malformed => Failure::Unreadable(Unreadable::Decoding(error)),
+    }
+}
+
+/// Whether a response has no body whatever its headers say.
+fn is_empty(draft: &Draft, status: StatusCode) -> bool {
+    draft.method() == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT)
+}
+
+/// A filtered document is not the one that its tag stands for, byte for byte.
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(ETAG) else { return };
+    if !tag.as_bytes().starts_with(b"W/")
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
+    {
+        headers.insert(ETAG, weak);
+    }
+}

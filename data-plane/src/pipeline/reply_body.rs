@@ -1,0 +1,113 @@
+//! The body of a reply on its way to the caller, and the end of its request.
+//!
+//! Changes no byte. A number that a meter reads is looked for in a copy, so nothing is delayed. The invariant: a
+//! record says that a response was delivered only if the caller's side took all of it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use http::Method;
+use http_body::{Body, Frame, SizeHint};
+
+use super::settle::Draft;
+use super::tee::Tee;
+use super::upstream_body::{BodyError, UpstreamBody};
+
+/// The response body for the caller.
+pub(crate) struct ReplyBody {
+    inner: Inner,
+    /// `None`: not a proxied request.
+    draft: Option<Draft>,
+    /// What meters read their numbers from.
+    tee: Option<Tee>,
+}
+
+enum Inner {
+    Upstream(UpstreamBody),
+    Own(Option<Bytes>),
+}
+
+impl ReplyBody {
+    pub(super) fn upstream(body: UpstreamBody, tee: Option<Tee>, draft: Draft) -> Self {
+        let mut reply = Self { inner: Inner::Upstream(body), draft: Some(draft), tee };
+        reply.settle_at_end();
+        reply
+    }
+
+    pub(super) fn own(body: Bytes, mut draft: Draft) -> Self {
+        // The server never polls the body of a response to HEAD.
+        if draft.method() == Method::HEAD || body.is_empty() {
+            draft.delivered();
+        }
+        let body = Some(body).filter(|body| !body.is_empty());
+        Self { inner: Inner::Own(body), draft: Some(draft), tee: None }
+    }
+
+    /// A response about this node, without a record.
+    pub(super) fn unrecorded(body: Bytes) -> Self {
+        Self { inner: Inner::Own(Some(body)), draft: None, tee: None }
+    }
+
+    fn settle_at_end(&mut self) {
+        if self.is_end_stream() {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(draft) = &mut self.draft {
+            draft.delivered();
+            if let Some(tee) = self.tee.take() {
+                draft.read_values(tee.document().as_deref());
+            }
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = match &mut this.inner {
+            Inner::Upstream(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return Poll::Pending,
+            },
+            Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(draft)) = (frame.data_ref(), &mut this.draft) {
+                    draft.sent(data.remaining() as u64);
+                    if let Some(tee) = &mut this.tee {
+                        tee.copy(data);
+                    }
+                }
+                this.settle_at_end();
+            }
+            Some(Err(_)) => {}
+            None => this.settle(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Upstream(body) => body.is_end_stream(),
+            Inner::Own(body) => body.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Upstream(body) => body.size_hint(),
+            Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
