@@ -56,6 +56,11 @@ impl<'a> Reader<'a> {
         Ok(Self { text, at: 0, depth: 0 })
     }
 
+    /// The position behind what was read.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The position of the next byte that is no space.
     pub(crate) fn position(&mut self) -> usize {
         self.at = scan::space(self.bytes(), self.at);

@@ -65,9 +65,36 @@ impl Paths {
         found
     }
 
+    /// The node at which a document starts.
+    pub(crate) const ROOT: u32 = 0;
+
+    /// Calls `reached` with each node to which a step down from `node` leads, and with whether a path ends there. The
+    /// step goes by a key or, without one, to an element.
+    #[inline]
+    pub(crate) fn step(&self, node: u32, key: Option<&str>, mut reached: impl FnMut(u32, bool)) {
+        let node = &self.nodes[node as usize];
+        let by_key = key.and_then(|key| node.child(key));
+        for next in by_key.into_iter().chain(node.any) {
+            reached(next, !self.nodes[next as usize].ends.is_empty());
+        }
+    }
+
     /// Starts at the root of a document.
     pub(crate) fn walk(&self) -> (Walk<'_>, Place) {
         (Walk { paths: self, reached: vec![0] }, Place { from: 0, to: 1 })
+    }
+}
+
+impl Node {
+    #[inline]
+    fn child(&self, key: &str) -> Option<u32> {
+        // Where there are few, their lengths mostly tell them apart.
+        if self.keys.len() <= 8 {
+            let found = self.keys.iter().find(|(known, _)| known.len() == key.len() && **known == *key);
+            return found.map(|(_, child)| *child);
+        }
+        let at = self.keys.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        Some(self.keys[at].1)
     }
 }
 
@@ -77,11 +104,7 @@ impl<'p> Walk<'p> {
         let from = self.reached.len();
         for i in place.from..place.to {
             let node = &self.paths.nodes[self.reached[i] as usize];
-            if let Some(key) = key
-                && let Ok(at) = node.keys.binary_search_by(|(known, _)| (**known).cmp(key))
-            {
-                self.reached.push(node.keys[at].1);
-            }
+            self.reached.extend(key.and_then(|key| node.child(key)));
             self.reached.extend(node.any);
         }
         Place { from, to: self.reached.len() }
