@@ -54,6 +54,13 @@ fn carried(count: u64, from: Term, to: Term) -> u64 {
     if to.index() <= from.index() { count } else { 0 }
 }
 
+/// Between two looks at shared memory. There a test has another thread's work done.
+#[cfg(not(test))]
+const fn between() {}
+
+#[cfg(test)]
+use tests::between;
+
 impl Cell {
     /// Goes on with a count.
     pub(super) fn new(Counted { term, count }: Counted) -> Self {
@@ -115,6 +122,7 @@ impl Cell {
     }
 
     fn exchange(&self, word: u64, count: u64) -> bool {
+        between();
         let next = pack(generation(word), count.min(COUNT_MAX));
         self.word.compare_exchange(word, next, SeqCst, SeqCst).is_ok()
     }
@@ -122,6 +130,7 @@ impl Cell {
     fn look(&self) -> Seen {
         loop {
             let word = self.word.load(SeqCst);
+            between();
             let term = self.terms[usize::from(generation(word) & 1)].load(SeqCst);
             // It is another one's where the word has gone on meanwhile.
             if generation(term) == generation(word) {
@@ -146,6 +155,7 @@ impl Cell {
         let next = generation(seen.word).wrapping_add(1);
         let slot = &self.terms[usize::from(next & 1)];
         let before = slot.load(SeqCst);
+        between();
         let to = if generation(before) == next {
             Term::from_bits(before)
         } else if generation(before) == next.wrapping_sub(2)
@@ -158,6 +168,7 @@ impl Cell {
         let mut word = seen.word;
         while generation(word) == generation(seen.word) {
             let count = carried(word & COUNT_MAX, seen.term, to);
+            between();
             match self.word.compare_exchange(word, pack(next, count), SeqCst, SeqCst) {
                 Ok(_) => return,
                 Err(now) => word = now,
@@ -173,4 +184,4 @@ impl Default for Cell {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

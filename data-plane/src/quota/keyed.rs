@@ -253,3 +253,6 @@ impl Keyed {
         self.held.fetch_sub(gone, SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests;

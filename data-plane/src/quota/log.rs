@@ -221,3 +221,6 @@ impl Content {
         content
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,3 +302,6 @@ impl Quotas {
         self.0.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

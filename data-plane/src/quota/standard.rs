@@ -187,3 +187,6 @@ impl Buffer {
         HeaderValue::from_bytes(&self.bytes[..self.length]).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,45 @@
 //! One window: what ends it, what does not, and threads that come to its end at once.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::atomic::AtomicU32;
 use std::thread;
 
 use super::*;
+
+/// Work that comes between, and how many steps from now.
+type Interruption = (usize, Box<dyn FnOnce()>);
+
+thread_local! {
+    /// The next is the last one.
+    static INTERRUPTIONS: RefCell<Vec<Interruption>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Counts a step of what is under way, and does the work of another thread if that is due.
+pub(in crate::quota) fn between() {
+    let due = INTERRUPTIONS.with_borrow_mut(|interruptions| match interruptions.last_mut() {
+        Some((0, _)) => interruptions.pop(),
+        Some((steps, _)) => {
+            *steps -= 1;
+            None
+        }
+        None => None,
+    });
+    if let Some((_, work)) = due {
+        work();
+    }
+}
+
+/// Has `work` done after so many steps of what this thread does next. Of several, the last one said comes first, and
+/// the others count their steps within it.
+pub(in crate::quota) fn interrupt(steps: usize, work: impl FnOnce() + 'static) {
+    INTERRUPTIONS.with_borrow_mut(|interruptions| interruptions.push((steps, Box::new(work))));
+}
+
+/// Whether all were done; the rest is dropped.
+pub(in crate::quota) fn all_interrupted() -> bool {
+    INTERRUPTIONS.with_borrow_mut(|interruptions| std::mem::take(interruptions).is_empty())
+}
 
 fn term(index: u32) -> Term {
     Term::new(0, index)
@@ -69,7 +105,9 @@ fn threads_that_come_to_the_end_of_a_term_at_once_admit_exactly_the_limit_in_eac
     let admit = || {
         let mut admitted = vec![0; TERMS as usize + 1];
         for index in 1..=TERMS {
-            while let Ok(counted) = cell.charge(1, Some(LIMIT), term(index)) {
+            // With a bound, so that a limit that does not hold fails and does not hang.
+            for _ in 0..=LIMIT {
+                let Ok(counted) = cell.charge(1, Some(LIMIT), term(index)) else { break };
                 admitted[counted.term.index() as usize] += 1;
             }
         }
@@ -119,4 +157,111 @@ fn no_charge_and_no_settlement_is_lost_or_counted_in_another_term() {
         threads.into_iter().map(|thread| thread.join().expect("it counts")).sum()
     });
     assert_eq!(cell.read(), counted(term(TERMS), last));
+}
+
+/// What a thread does to a cell in [`in_whatever_steps_threads_meet_the_outcome_is_that_of_some_order`].
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Charge(u64, u32),
+    /// Of what was charged before.
+    Settle(u64),
+}
+
+const WORKS: [Work; 6] = [
+    Work::Charge(1, 10),
+    Work::Charge(2, 11),
+    Work::Charge(3, 11),
+    Work::Charge(2, 12),
+    Work::Settle(5),
+    Work::Settle(0),
+];
+
+/// What it gave.
+type Gave = Option<Result<Counted, Counted>>;
+
+/// A cell in which something is charged.
+fn worn(generations: u32) -> (Cell, Counted) {
+    let cell = Cell::default();
+    (11 - generations..10).for_each(|index| {
+        cell.charge(4, None, term(index)).expect("no limit");
+    });
+    let charged = cell.charge(1, None, term(10)).expect("no limit");
+    (cell, charged)
+}
+
+fn work(cell: &Cell, charged: Counted, work: Work) -> Gave {
+    match work {
+        Work::Charge(amount, index) => Some(cell.charge(amount, Some(4), term(index))),
+        Work::Settle(amount) => {
+            cell.replace(charged.term, 1, amount);
+            None
+        }
+    }
+}
+
+/// All orders of three works, each of which enters its term some time before it charges.
+fn orders(done: &[usize], out: &mut Vec<Vec<usize>>) {
+    let times = |of| done.iter().filter(|one| **one == of).count();
+    if done.len() == 6 {
+        out.push(done.to_vec());
+    }
+    for of in (0..3).filter(|of| times(*of) < 2) {
+        orders(&[done, &[of]].concat(), out);
+    }
+}
+
+/// What three works give and leave in an order.
+fn outcome(works: [Work; 3], order: &[usize]) -> ([Gave; 3], Counted) {
+    let (cell, charged) = worn(1);
+    let (mut gave, mut is_entered) = ([None; 3], [false; 3]);
+    for of in order {
+        match works[*of] {
+            Work::Charge(_, index) if !is_entered[*of] => {
+                cell.enter(term(index));
+            }
+            one if is_entered[*of] => gave[*of] = work(&cell, charged, one),
+            _ => {}
+        }
+        is_entered[*of] = true;
+    }
+    (gave, cell.read())
+}
+
+/// Three works, one in the midst of another, at each step: what they give and what is left is what they would give
+/// and leave one after the other, in some order.
+#[test]
+fn in_whatever_steps_threads_meet_the_outcome_is_that_of_some_order() {
+    let mut all = Vec::new();
+    orders(&[], &mut all);
+    assert_eq!(all.len(), 90);
+    let mut met = 0;
+    for number in 0..WORKS.len().pow(3) {
+        let works = [number % 6, number / 6 % 6, number / 36].map(|of| WORKS[of]);
+        let outcomes: Vec<_> = all.iter().map(|order| outcome(works, order)).collect();
+        for (outer, inner) in (0..18).flat_map(|outer| (0..9).map(move |inner| (outer, inner))) {
+            // With an even and an odd generation.
+            let (cell, charged) = worn(1 + outer % 2);
+            let (cell, gave) = (Rc::new(cell), Rc::<RefCell<[Gave; 3]>>::default());
+            for (of, steps) in [(2, inner), (1, outer as usize / 2)] {
+                let (cell, gave) = (Rc::clone(&cell), Rc::clone(&gave));
+                interrupt(steps, move || {
+                    let one = work(&cell, charged, works[of]);
+                    gave.borrow_mut()[of] = one;
+                });
+            }
+            let first = work(&cell, charged, works[0]);
+            gave.borrow_mut()[0] = first;
+            if !all_interrupted() {
+                continue;
+            }
+            met += 1;
+            let outcome = (*gave.borrow(), cell.read());
+            assert!(
+                outcomes.contains(&outcome),
+                "{works:?} interrupted after {} and {inner} steps: {outcome:?}",
+                outer / 2
+            );
+        }
+    }
+    assert!(met > 3000, "{met}");
 }

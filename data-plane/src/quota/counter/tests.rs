@@ -1,11 +1,13 @@
 //! Counters against a model that is slow and plain.
 
 use std::num::NonZeroU64;
+use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::quota::cell::tests::{all_interrupted, interrupt};
 
 fn at(seconds: u64) -> Moment {
     Moment::at(Duration::from_secs(seconds), 0)
@@ -91,6 +93,57 @@ fn a_jump_to_next_month_and_back_freezes_nothing() {
     }
     let refused = counter.charge(1, &limits, &back(600)).expect_err("what was used counts in the month");
     assert_eq!((refused.window, refused.used), (Window::Month, 20));
+}
+
+/// Another request takes the last unit of the hour at each step of this one.
+#[test]
+fn whichever_request_comes_between_a_charge_that_is_refused_late_leaves_nothing() {
+    let limits = limits([9, 3, 9, 9]);
+    let mut refused_late = 0;
+    for steps in 0..32 {
+        let counter = Rc::new(Counter::fleeting());
+        counter.charge(2, &limits, &at(0)).expect("below");
+        let other = Rc::clone(&counter);
+        interrupt(steps, move || {
+            other.charge(1, &limits, &at(0)).ok();
+        });
+        let is_admitted = counter.charge(1, &limits, &at(0)).is_ok();
+        if !all_interrupted() {
+            assert!(steps > 8);
+            break;
+        }
+        refused_late += u32::from(!is_admitted);
+        assert_eq!(Window::ALL.map(|window| counter.used(window, &at(0))), [3; 4], "after {steps} steps");
+    }
+    assert!(refused_late > 0);
+}
+
+/// A change at each step of a save is in that save or told for the next.
+#[test]
+fn whichever_request_comes_between_a_save_misses_no_change() {
+    let changed = Arc::<Changed>::default();
+    for steps in 0.. {
+        let id = Id::Meter(rr_contract::model::id::MeterId::from_random([1; 16]));
+        let counter = Rc::new(Counter::new(id, None, &changed));
+        counter.charge(1, &NONE, &at(0)).expect("no limit");
+        let mut ids = Vec::new();
+        changed.take(&mut ids);
+        let other = Rc::clone(&counter);
+        interrupt(steps, move || {
+            other.charge(1, &NONE, &at(0)).ok();
+        });
+        let mut saved = counter.save();
+        if !all_interrupted() {
+            assert!(steps > 0);
+            break;
+        }
+        ids.clear();
+        changed.take(&mut ids);
+        if !ids.is_empty() {
+            saved = counter.save();
+        }
+        assert_eq!(saved.day.count, 2, "after {steps} steps");
+    }
 }
 
 /// One window of the model.

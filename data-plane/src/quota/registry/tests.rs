@@ -1,0 +1,126 @@
+//! What is kept through changes of configuration, and what is forgotten.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use rr_contract::model::meter::Windows;
+
+use super::*;
+use crate::quota::Quota as _;
+
+const DAY: u64 = 86_400;
+const PROXY: ProxyId = ProxyId::from_random([1; 16]);
+const METER: MeterId = MeterId::from_random([2; 16]);
+const ONCE: Limits = Limits { minute: None, day: NonZeroU64::new(1) };
+
+/// The fifth of a month, at midnight.
+const BEGIN: Duration = Duration::from_secs(1_770_249_600);
+
+struct Process {
+    quotas: Quotas,
+    mono: Instant,
+    wall: SystemTime,
+}
+
+impl Process {
+    fn new() -> Self {
+        let (wall, mono) = (SystemTime::UNIX_EPOCH + BEGIN, Instant::now());
+        let clock = QuotaClock::start(wall, mono, SystemTime::UNIX_EPOCH);
+        Self { quotas: Quotas::with_room(clock, 100, 2), mono, wall }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.wall += Duration::from_secs(seconds);
+        self.mono += Duration::from_secs(seconds);
+        for _ in 0..64 {
+            assert_eq!(self.quotas.tick(self.wall, self.mono), None);
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.quotas.clock().moment(self.mono)
+    }
+
+    fn known(&self) -> (usize, usize) {
+        let named = self.quotas.named();
+        (named.proxies.len(), named.meters.len())
+    }
+}
+
+#[test]
+fn a_change_of_configuration_keeps_counts() {
+    let mut process = Process::new();
+    let windows = Windows { day: NonZeroU64::new(3), ..Windows::default() };
+    for round in 0..3 {
+        // Each configuration names them anew.
+        let (proxy, meter) = (process.quotas.proxy(PROXY), process.quotas.meter(METER));
+        proxy.all().charge(1, &windows, &process.now()).expect("below");
+        meter.charge(1, &windows, &process.now()).expect("below");
+        assert_eq!(proxy.all().used(Window::Day, &process.now()), round + 1);
+        drop((proxy, meter));
+        process.pass(3600);
+    }
+    let (proxy, meter) = (process.quotas.proxy(PROXY), process.quotas.meter(METER));
+    proxy.all().charge(1, &windows, &process.now()).expect_err("the day is full");
+    meter.charge(1, &windows, &process.now()).expect_err("the day is full");
+    assert!(Arc::ptr_eq(&proxy, &process.quotas.proxy(PROXY)), "two configurations share one counter");
+    assert_ne!(process.quotas.meter(METER).used(Window::Day, &process.now()), 0);
+}
+
+#[test]
+fn what_nobody_uses_is_forgotten_once_its_month_is_over() {
+    let mut process = Process::new();
+    let (proxy, meter) = (process.quotas.proxy(PROXY), process.quotas.meter(METER));
+    proxy.all().charge(1, &Windows::default(), &process.now()).expect("no limit");
+    drop(proxy);
+    process.pass(2 * DAY);
+    assert_eq!(process.known(), (1, 1), "the month goes on");
+    process.pass(30 * DAY);
+    assert_eq!(process.known(), (0, 1), "a configuration holds the meter");
+    drop(meter);
+    process.pass(60);
+    assert_eq!(process.known(), (0, 0), "the meter never counted");
+}
+
+#[test]
+fn callers_and_addresses_are_counted_apart_and_the_numbers_say_so() {
+    let mut process = Process::new();
+    let proxy = process.quotas.proxy(PROXY);
+    let caller = |n| CredentialId::from_random([n; 16]);
+    let address = |n| IpAddr::from([192, 0, 2, n]);
+    for n in 1..=2 {
+        let charge = proxy.charge_caller(caller(n), &ONCE, &process.now()).expect("the first");
+        proxy.charge_caller(caller(n), &ONCE, &process.now()).expect_err("the second");
+        proxy.give_back_caller(charge);
+        proxy.charge_caller(caller(n), &ONCE, &process.now()).expect("it was given back");
+        proxy.charge_address(address(n), &ONCE, &process.now()).expect("the first");
+    }
+    let shared = proxy.charge_address(address(3), &ONCE, &process.now()).expect("the first of the rest");
+    proxy.charge_address(address(4), &ONCE, &process.now()).expect_err("the rest shares");
+    proxy.give_back_address(shared);
+    proxy.charge_address(address(4), &ONCE, &process.now()).expect("it was given back");
+    let Numbers { callers, addresses, overflows, .. } = process.quotas.numbers();
+    assert_eq!((callers, addresses, overflows), (2, 2, 3));
+    let other = process.quotas.proxy(ProxyId::from_random([9; 16]));
+    other.charge_address(address(4), &ONCE, &process.now()).expect("the rest of another proxy");
+    process.pass(DAY);
+    let Numbers { callers, addresses, .. } = process.quotas.numbers();
+    assert_eq!((callers, addresses), (0, 0));
+}
+
+#[test]
+fn a_jump_of_the_clock_is_told_once_and_counted() {
+    let mut process = Process::new();
+    process.wall += Duration::from_secs(31 * DAY);
+    let mut events = Vec::new();
+    let log = crate::fixture::log_of(|| {
+        for _ in 0..10 {
+            process.mono += Duration::from_millis(500);
+            process.wall += Duration::from_millis(500);
+            events.extend(process.quotas.tick(process.wall, process.mono));
+        }
+    });
+    assert_eq!(events, [ClockEvent::Jumped(31 * 86_400_000)]);
+    assert_eq!(log.matches("wall clock jumped").count(), 1, "{log}");
+    assert_eq!(process.quotas.numbers().clock_jumps, 1);
+}
