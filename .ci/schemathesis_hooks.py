@@ -35,7 +35,8 @@ API.headers["Authorization"] = f"Bearer {FIXTURES['token']}"
 UNTOUCHED = 0.12
 # What a PATCH may change, by operation, each with a value that is good.
 CHANGES = {
-    "UpdateOrg": {"displayName": "Changed", "sharing": {}, "defaultLimits": {"perDayPerNode": "9000"}},
+    "UpdateOrg": {"displayName": "Changed", "sharing": {}, "defaultLimits": {"perDayPerNode": "9000"},
+                  "limitCeilings": {"perDayPerNode": "90000"}},
     "UpdateTarget": {"baseUrl": "https://api.example.com/v2", "connectTimeout": "4s", "testPath": "/ping", "owner": "git"},
     "UpdateCredential": {"notAfter": "2040-01-01T00:00:00Z", "defaultEffect": "EFFECT_DENY", "owner": "git"},
     "UpdateProxy": {"active": False, "denyStatus": 403, "opaquePaths": True, "limits": {"perMinutePerNode": "60"},

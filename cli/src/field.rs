@@ -22,6 +22,8 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("expected_revision", &["expect"]),
     ("expires_at", &["expires", "expires_in"]),
     ("grants", &["roles"]),
+    ("limit_ceilings.per_day_per_node", &["ceiling_per_day"]),
+    ("limit_ceilings.per_minute_per_node", &["ceiling_per_minute"]),
     ("limits.per_day_per_node", &["per_day"]),
     ("limits.per_minute_per_node", &["per_minute"]),
     ("limits_per_address.per_day_per_node", &["per_day_per_address"]),

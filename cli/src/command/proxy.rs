@@ -205,11 +205,14 @@ impl Row for mg::Proxy {
     const IDS: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
-        let limits = limits::of_proxy(
+        let mut limits = limits::of_proxy(
             self.limits.as_ref(),
             self.limits_per_caller.as_ref(),
             self.limits_per_address.as_ref(),
         );
+        if self.over_ceiling {
+            limits.push_str(" (over the ceiling)");
+        }
         let bodies = [("request", self.max_request_bytes), ("response", self.max_response_bytes)];
         let bodies = bodies.iter().filter(|(_, most)| *most > 0);
         vec![

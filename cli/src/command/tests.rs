@@ -75,6 +75,11 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ),
         ("rrctl proxy create p --max-request-bytes 8MiB", "proxy.max_request_bytes", "--max-request-bytes"),
         ("rrctl proxy create p --observe --per-day 3", "proxy.observe", "--observe"),
+        (
+            "rrctl org update acme --ceiling-per-day 3",
+            "org.limit_ceilings.per_day_per_node",
+            "--ceiling-per-day",
+        ),
         ("rrctl org update acme --per-minute 3", "org.default_limits.per_minute_per_node", "--per-minute"),
         ("rrctl org update acme --share targets=off", "org.sharing", "--share"),
         ("rrctl org undelete og_1", "org", "ID"),

@@ -31,6 +31,17 @@ pub(crate) struct KeyedLimitArgs {
     per_day_per_address: Option<u64>,
 }
 
+/// The limits that proxies of an organization may have at most.
+#[derive(Args)]
+pub(crate) struct CeilingArgs {
+    /// Highest limit of requests per minute that a proxy may have; 0 means any. Operators only.
+    #[arg(long, value_name = "REQUESTS")]
+    ceiling_per_minute: Option<u64>,
+    /// Highest limit of requests per day that a proxy may have; 0 means any. Operators only.
+    #[arg(long, value_name = "REQUESTS")]
+    ceiling_per_day: Option<u64>,
+}
+
 /// The old limits with the given ones in place. `None` when none was given.
 fn over(there: Option<Limits>, per_minute: Option<u64>, per_day: Option<u64>) -> Option<Limits> {
     if per_minute.is_none() && per_day.is_none() {
@@ -70,6 +81,17 @@ impl KeyedLimitArgs {
     /// The old limits by address with the given ones in place. `None` when no flag was given.
     pub(crate) fn over_addresses(&self, there: Option<Limits>) -> Option<Limits> {
         over(there, self.per_minute_per_address, self.per_day_per_address)
+    }
+}
+
+impl CeilingArgs {
+    pub(crate) const fn is_given(&self) -> bool {
+        self.ceiling_per_minute.is_some() || self.ceiling_per_day.is_some()
+    }
+
+    /// The old ceilings with the given ones in place. `None` when no flag was given.
+    pub(crate) fn over(&self, there: Option<Limits>) -> Option<Limits> {
+        over(there, self.ceiling_per_minute, self.ceiling_per_day)
     }
 }
 

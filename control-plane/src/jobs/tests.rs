@@ -37,6 +37,7 @@ pub(super) fn jobs(store: &Store) -> Jobs {
         seams: Seams::real(),
         authority_pin: [0; 32],
         publisher: Publisher::new(store.clone(), events.clone(), Seams::real().entropy),
+        ceilings: Default::default(),
         stop: Shutdown::new().stop(),
     };
     Jobs::new(services, events, DAY * 90)
