@@ -265,7 +265,7 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 impl Row for mg::Meter {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "proxy", "active", "counts", "limits", "only when", "owner"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let counts = match &self.counts {

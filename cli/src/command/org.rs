@@ -250,7 +250,7 @@ impl Row for mg::Org {
         "created",
         "display name",
     ];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let sharing = self.sharing.unwrap_or(EVERYTHING_SHARED);

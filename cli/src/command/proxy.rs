@@ -202,7 +202,7 @@ impl Row for mg::Proxy {
         "name", "id", "active", "target", "upstream", "callers", "regions", "limits", "bodies", "nodes",
         "default", "observe", "deny", "owner", "urls", "updated",
     ];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let mut limits = limits::of_proxy(

@@ -172,6 +172,7 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                 region: region(1),
                 status,
                 code: code.to_owned(),
+                count: 1,
                 record: vec![1],
             };
             let batch = Ingest {

@@ -146,7 +146,7 @@ impl Serialize for Listed {
 impl Row for Listed {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "scope", "on", "priority", "effect", "observe", "when", "owner", "notes"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let rule = &self.rule;
