@@ -35,13 +35,18 @@ API.headers["Authorization"] = f"Bearer {FIXTURES['token']}"
 UNTOUCHED = 0.12
 # What a PATCH may change, by operation, each with a value that is good.
 CHANGES = {
-    "UpdateOrg": {"displayName": "Changed", "sharing": {}, "defaultLimits": {"perDayPerNode": "9000"}},
+    "UpdateOrg": {"displayName": "Changed", "sharing": {}, "defaultLimits": {"perDayPerNode": "9000"},
+                  "limitCeilings": {"perDayPerNode": "90000"}},
     "UpdateTarget": {"baseUrl": "https://api.example.com/v2", "connectTimeout": "4s", "testPath": "/ping", "owner": "git"},
     "UpdateCredential": {"notAfter": "2040-01-01T00:00:00Z", "defaultEffect": "EFFECT_DENY", "owner": "git"},
-    "UpdateProxy": {"active": False, "denyStatus": 403, "opaquePaths": True, "limits": {"perMinutePerNode": "60"}},
-    "UpdateRule": {"effect": "EFFECT_DENY", "priority": 7, "notes": "Changed", "when": {"methods": ["PUT"]}},
+    "UpdateProxy": {"active": False, "denyStatus": 403, "opaquePaths": True, "limits": {"perMinutePerNode": "60"},
+                    "observe": True, "maxRequestBytes": "1048576", "maxResponseBytes": "8388608",
+                    "limitsPerCaller": {"perMinutePerNode": "6"}, "limitsPerAddress": {"perDayPerNode": "600"}},
+    "UpdateRule": {"effect": "EFFECT_DENY", "priority": 7, "notes": "Changed", "when": {"methods": ["PUT"]},
+                   "observe": True},
     "UpdateFilter": {"paths": ["a.b[*].c", "d"], "order": 3, "owner": "git"},
-    "UpdateMeter": {"active": False, "perHourPerNode": "10", "onlyWhen": {"methods": ["GET"]}},
+    "UpdateMeter": {"active": False, "perHourPerNode": "10", "onlyWhen": {"methods": ["GET"]},
+                    "value": {"bodyPath": "usage.total", "reserve": "5", "onMissing": "1"}},
     "UpdateMember": {"role": "ROLE_EDITOR"},
     "UpdateRegion": {"displayName": "Changed", "baseUrl": "https://other.example.com"},
     "UpdateUser": {"displayName": "Changed", "email": "a@example.com", "operator": False, "disabled": True},

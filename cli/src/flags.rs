@@ -11,4 +11,5 @@ pub(crate) mod page;
 pub(crate) mod parent;
 pub(crate) mod plan;
 pub(crate) mod role;
+pub(crate) mod size;
 pub(crate) mod trust;

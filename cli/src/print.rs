@@ -16,7 +16,7 @@ use serde::Serialize;
 pub(crate) enum Format {
     /// Table, with names. Ids are shown where there is no name.
     Table,
-    /// Table, with names and ids.
+    /// Table, with names, ids and details.
     Wide,
     /// JSON: messages as the REST API has them; a list is one array.
     Json,
@@ -30,8 +30,8 @@ pub(crate) struct Printer(Format);
 pub(crate) trait Row {
     /// Headings.
     const COLUMNS: &'static [&'static str];
-    /// The headings of ids that only a wide table has, because the row has a name.
-    const IDS: &'static [&'static str] = &[];
+    /// The headings that only a wide table has: ids of rows that have a name, and details.
+    const WIDE: &'static [&'static str] = &[];
     /// A cell for each heading.
     fn cells(&self) -> Vec<String>;
 }
@@ -65,7 +65,7 @@ impl Printer {
 
     /// The cells of the columns that the format has.
     fn shown<T: Row, I: IntoIterator<Item = String>>(self, cells: I) -> Vec<String> {
-        let is_shown = |heading: &str| self.0 == Format::Wide || !T::IDS.contains(&heading);
+        let is_shown = |heading: &str| self.0 == Format::Wide || !T::WIDE.contains(&heading);
         T::COLUMNS.iter().zip(cells).filter(|(heading, _)| is_shown(heading)).map(|(_, cell)| cell).collect()
     }
 

@@ -10,7 +10,6 @@ mod consent;
 mod credential;
 mod crud;
 mod dispatch;
-mod encode;
 mod filter;
 mod installation;
 mod meter;

@@ -186,6 +186,7 @@ pub async fn start(
         seams: seams.clone(),
         authority_pin: authority.pin(),
         publisher: Arc::clone(&publisher),
+        ceilings: config.limit_ceilings,
         stop: front.0.stop(),
     };
     let jobs = Jobs::new(services.clone(), events.clone(), config.keep_history);

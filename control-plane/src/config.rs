@@ -9,6 +9,7 @@ use std::{fs, io};
 
 use clap::Args;
 use rr_contract::runtime::observe::ObserveArgs;
+use rr_contract::wire::fleet;
 use serde::Deserialize;
 
 use crate::store::{DatabaseAddress, InvalidDatabase};
@@ -87,6 +88,12 @@ pub struct Settings {
     /// How many days back a rollback can go; the audit is kept for ever [default: 90]
     #[arg(long, env = "RR_CONTROL_KEEP_HISTORY_DAYS", value_name = "DAYS")]
     pub keep_history_days: Option<u32>,
+    /// Highest limit of requests per minute that a proxy of any organization may have; 0 means any [default: 0]
+    #[arg(long, env = "RR_CONTROL_LIMIT_CEILING_PER_MINUTE", value_name = "REQUESTS")]
+    pub limit_ceiling_per_minute: Option<u64>,
+    /// Highest limit of requests per day that a proxy of any organization may have; 0 means any [default: 0]
+    #[arg(long, env = "RR_CONTROL_LIMIT_CEILING_PER_DAY", value_name = "REQUESTS")]
+    pub limit_ceiling_per_day: Option<u64>,
     /// Write a new bootstrap token at this start, for an installation whose tokens are all lost
     #[arg(long)]
     #[serde(skip)]
@@ -202,6 +209,8 @@ pub struct Config {
     pub drain: Duration,
     /// How far back history can be gone.
     pub keep_history: Duration,
+    /// The highest limits that proxies may have. 0 means any.
+    pub limit_ceilings: fleet::Limits,
     /// Writes a bootstrap token although there are tokens.
     pub new_bootstrap_token: bool,
     /// A person says that the clock is right, however far it is ahead of everything in the database.
@@ -264,6 +273,8 @@ impl Settings {
             admin: self.admin.or(other.admin),
             drain: self.drain.or(other.drain),
             keep_history_days: self.keep_history_days.or(other.keep_history_days),
+            limit_ceiling_per_minute: self.limit_ceiling_per_minute.or(other.limit_ceiling_per_minute),
+            limit_ceiling_per_day: self.limit_ceiling_per_day.or(other.limit_ceiling_per_day),
             new_bootstrap_token: self.new_bootstrap_token,
             accept_clock: self.accept_clock,
             observe: self.observe.or(other.observe),
@@ -308,6 +319,10 @@ impl Config {
             fleet_patience: FLEET_PATIENCE,
             admin: settings.admin.unwrap_or_else(|| local(7422)),
             keep_history: DAY * keep_history_days(settings.keep_history_days.unwrap_or(KEEP_HISTORY_DAYS))?,
+            limit_ceilings: fleet::Limits {
+                per_minute_per_node: settings.limit_ceiling_per_minute.unwrap_or_default(),
+                per_day_per_node: settings.limit_ceiling_per_day.unwrap_or_default(),
+            },
             new_bootstrap_token: settings.new_bootstrap_token,
             accept_clock: settings.accept_clock,
             drain: match settings.drain {

@@ -17,7 +17,8 @@ mod target;
 use pbjson_types::Timestamp;
 use prost::Message;
 use rr_contract::model::invalid::Violations;
-use rr_contract::wire::management::{Document, Org};
+use rr_contract::wire::fleet::Limits;
+use rr_contract::wire::management::Document;
 
 use crate::noun::Noun;
 use crate::payload::Hashed;
@@ -119,8 +120,8 @@ pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync +
 
     fn unwrap(document: Document) -> Option<Self>;
 
-    /// Fills in what an organization says for those of its resources that do not say it themselves.
-    fn inherit(&mut self, _org: &Org) {}
+    /// Fills in what holds in an organization for those of its resources that do not say it themselves.
+    fn inherit(&mut self, _limits: Option<Limits>) {}
 }
 
 /// Runs one piece of code on whichever resource a document holds.

@@ -12,7 +12,7 @@ mod lookup;
 mod nodes;
 mod parsed;
 mod region;
-mod sanitize;
+pub(crate) mod sanitize;
 mod stream;
 mod survey;
 

@@ -7,6 +7,7 @@ mod access;
 mod adopt;
 mod apply;
 mod audit;
+mod ceiling;
 mod compatibility;
 mod credential;
 mod directory;
@@ -41,11 +42,14 @@ use std::sync::Arc;
 
 use rr_contract::runtime::Stop;
 use rr_contract::seam::{Seams, draw};
+use rr_contract::wire::fleet::Limits;
 use rr_contract::wire::management::Org;
 
 use crate::authz::{Permission, Principal};
 use crate::publish::Publisher;
 use crate::store::{Author, Consent, Store, resource_row};
+
+use ceiling::Ceilings;
 
 pub(crate) use apply::{ApplyOrder, DOCUMENTS_MOST};
 pub(crate) use audit::{AuditQuery, ExportCursor};
@@ -64,6 +68,8 @@ pub(crate) struct Caller {
     pub(crate) permission: Permission,
     /// The consent that the request gives beforehand.
     pub(crate) consent: Consent,
+    /// The highest limits that the installation lets any proxy have.
+    pub(crate) ceilings: Limits,
 }
 
 impl Caller {
@@ -102,6 +108,11 @@ impl OrgCaller {
     fn author(&self) -> Author {
         self.caller.author()
     }
+
+    /// What proxies of the organization may have, as it is now.
+    fn ceilings<'a>(&self, org: &'a Org) -> Ceilings<'a> {
+        Ceilings::new(self.caller.ceilings, org)
+    }
 }
 
 /// All use cases. Clones share the store and the publisher.
@@ -111,6 +122,8 @@ pub(crate) struct Services {
     pub(crate) seams: Seams,
     pub(crate) authority_pin: [u8; 32],
     pub(crate) publisher: Arc<Publisher>,
+    /// The highest limits that any proxy may have.
+    pub(crate) ceilings: Limits,
     /// Ends calls that wait.
     pub(crate) stop: Stop,
 }

@@ -6,6 +6,7 @@ pub(crate) mod stores;
 mod access;
 mod apply;
 mod audit;
+mod ceilings;
 mod changes;
 mod client;
 mod consent;

@@ -124,7 +124,7 @@ impl ListArgs {
 impl Row for mg::AuditEntry {
     const COLUMNS: &'static [&'static str] =
         &["revision", "at", "who", "token", "user", "from", "call", "changes"];
-    const IDS: &'static [&'static str] = &["token", "user"];
+    const WIDE: &'static [&'static str] = &["token", "user"];
 
     fn cells(&self) -> Vec<String> {
         let actor = self.actor.clone().unwrap_or_default();

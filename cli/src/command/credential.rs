@@ -260,7 +260,7 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 impl Row for mg::Credential {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "use", "kind", "version", "sealed to", "default", "ends", "owner", "updated"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let (usage, kind, regions) = match &self.usage {

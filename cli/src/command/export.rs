@@ -107,6 +107,7 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
         Resource::Proxy(mut one) => {
             clear([&mut one.id, &mut one.org, &mut one.etag, &mut one.created_by]);
             (one.created_at, one.updated_at, one.urls, one.nodes) = (None, None, Vec::new(), 0);
+            one.over_ceiling = false;
             let references = one.caller_credentials.iter_mut().chain(&mut one.regions);
             for reference in references.chain([&mut one.target, &mut one.upstream_credential]) {
                 names.put(reference);
@@ -178,6 +179,7 @@ mod tests {
             regions: vec!["rg_1".into()],
             urls: vec!["http://edge".into()],
             nodes: 2,
+            over_ceiling: true,
             owner: "git".into(),
             etag: "e".into(),
             created_by: "us_1".into(),

@@ -200,7 +200,7 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 impl Row for mg::Filter {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "on", "action", "paths", "order", "mask", "owner"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -192,7 +192,7 @@ impl Row for fleet::RegionState {
         "held",
         "why",
     ];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let revision = |revision: u64| if revision == 0 { "-".to_owned() } else { revision.to_string() };

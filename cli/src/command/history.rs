@@ -82,7 +82,7 @@ impl RollbackArgs {
 
 impl Row for mg::Difference {
     const COLUMNS: &'static [&'static str] = &["kind", "name", "id", "change", "fields"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let (change, fields) = match (&self.before, &self.after) {

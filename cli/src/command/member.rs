@@ -91,7 +91,7 @@ impl Verb {
 
 impl Row for mg::Member {
     const COLUMNS: &'static [&'static str] = &["name", "id", "user", "role", "since"];
-    const IDS: &'static [&'static str] = &["id", "user"];
+    const WIDE: &'static [&'static str] = &["id", "user"];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -8,6 +8,7 @@ use rr_contract::wire::management::meter::Counts;
 use rr_contract::wire::management::meter_service_client::MeterServiceClient;
 
 use crate::connect::Connection;
+use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask, Owner};
 use crate::flags::limits;
 use crate::flags::matching::{self, OnlyWhen, Typed};
@@ -98,6 +99,13 @@ pub(crate) struct CountedNow {
 
 #[derive(Args)]
 pub(crate) struct Settings {
+    /// Charged when a request is admitted, and settled when its number is known; 0 means nothing. Only with
+    /// --value-path or --value-header.
+    #[arg(long, value_name = "COUNT")]
+    reserve: Option<u64>,
+    /// Charged where a response does not have the number. Required where such a meter has a limit.
+    #[arg(long, value_name = "COUNT")]
+    on_missing: Option<u64>,
     /// Limit per minute at each node; 0 means no limit.
     #[arg(long, value_name = "COUNT")]
     per_minute: Option<u64>,
@@ -126,6 +134,11 @@ impl From<Counted> for CountedNow {
 }
 
 impl CountedNow {
+    const fn is_value(&self) -> bool {
+        self.value_path.is_some() || self.value_header.is_some()
+    }
+
+    /// Sets what is counted, and keeps what is charged for it.
     fn put(self, meter: &mut mg::Meter, mask: &mut Mask) {
         let location = self
             .value_path
@@ -135,15 +148,39 @@ impl CountedNow {
             meter.counts = Some(Counts::Requests(MeterRequests {}));
             mask.name("requests");
         } else if location.is_some() {
-            meter.counts = Some(Counts::Value(MeterValue { location, ..MeterValue::default() }));
+            let there = match meter.counts.take() {
+                Some(Counts::Value(value)) => value,
+                Some(Counts::Requests(_)) | None => MeterValue::default(),
+            };
+            meter.counts = Some(Counts::Value(MeterValue { location, ..there }));
             mask.name("value");
         }
     }
 }
 
 impl Settings {
-    /// Sets the fields whose flags were given, and names them in the mask.
+    /// Whether only a part of a field was given, so that the rest of it has to be read.
+    fn is_partial(&self) -> bool {
+        self.charges() || Typed::from(self.only_when.clone()).is_given()
+    }
+
+    const fn charges(&self) -> bool {
+        self.reserve.is_some() || self.on_missing.is_some()
+    }
+
+    /// Sets the fields whose flags were given, and names them in the mask. What is counted is set already.
     fn put(self, meter: &mut mg::Meter, mask: &mut Mask) -> Result<()> {
+        if self.charges() {
+            let Some(Counts::Value(value)) = &mut meter.counts else {
+                return Err(fault::usage(
+                    "--reserve and --on-missing are about a number of responses, and the meter counts requests",
+                    "give --value-path or --value-header too, or leave them out",
+                ));
+            };
+            value.reserve = self.reserve.unwrap_or(value.reserve);
+            value.on_missing = self.on_missing.or(value.on_missing);
+            mask.name("value");
+        }
         mask.put("per_minute_per_node", &mut meter.per_minute_per_node, self.per_minute);
         mask.put("per_hour_per_node", &mut meter.per_hour_per_node, self.per_hour);
         mask.put("per_day_per_node", &mut meter.per_day_per_node, self.per_day);
@@ -182,7 +219,7 @@ impl Verb {
             }
             Self::Update { meter: name, counts, settings, condition, consent } => {
                 let mut meter = mg::Meter::default();
-                if Typed::from(settings.only_when.clone()).is_given() {
+                if settings.is_partial() || counts.is_value() {
                     let ask = mg::GetMeterRequest { org: org.clone(), meter: name.clone(), revision: 0 };
                     meter = stub.get_meter(ask).await?.into_inner().meter.unwrap_or_default();
                 }
@@ -228,16 +265,12 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 impl Row for mg::Meter {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "proxy", "active", "counts", "limits", "only when", "owner"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let counts = match &self.counts {
             Some(Counts::Requests(_)) => "requests".to_owned(),
-            Some(Counts::Value(value)) => match &value.location {
-                Some(Location::BodyPath(path)) => format!("body {path}"),
-                Some(Location::Header(header)) => format!("header {header}"),
-                None => String::new(),
-            },
+            Some(Counts::Value(value)) => valued(value),
             None => String::new(),
         };
         vec![
@@ -255,5 +288,72 @@ impl Row for mg::Meter {
             matching::text(self.only_when.as_ref()),
             self.owner.clone(),
         ]
+    }
+}
+
+/// A number of responses, and what is charged for it.
+fn valued(value: &MeterValue) -> String {
+    let mut text = match &value.location {
+        Some(Location::BodyPath(path)) => format!("body {path}"),
+        Some(Location::Header(header)) => format!("header {header}"),
+        None => String::new(),
+    };
+    if value.reserve > 0 {
+        text.push_str(&format!(", reserves {}", value.reserve));
+    }
+    if let Some(missing) = value.on_missing {
+        text.push_str(&format!(", {missing} if missing"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(reserve: Option<u64>, on_missing: Option<u64>) -> Settings {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        let line = <Line as clap::Parser>::parse_from(["meter"]);
+        Settings { reserve, on_missing, ..line.settings }
+    }
+
+    fn there() -> mg::Meter {
+        let location = Some(Location::Header("x-cost".to_owned()));
+        let value = MeterValue { location, reserve: 5, on_missing: Some(0) };
+        mg::Meter { counts: Some(Counts::Value(value)), ..mg::Meter::default() }
+    }
+
+    fn updated(mut meter: mg::Meter, counts: CountedNow, settings: Settings) -> Result<String> {
+        let mut mask = Mask::default();
+        counts.put(&mut meter, &mut mask);
+        settings.put(&mut meter, &mut mask)?;
+        Ok(meter.cells()[4].clone())
+    }
+
+    fn counts(value_path: Option<&str>, requests: bool) -> CountedNow {
+        CountedNow { requests, value_path: value_path.map(str::to_owned), value_header: None }
+    }
+
+    #[test]
+    fn a_part_of_the_value_changes_and_the_rest_of_it_stays() {
+        for (given, charges, shown) in [
+            (counts(None, false), settings(Some(9), None), "header x-cost, reserves 9, 0 if missing"),
+            (counts(None, false), settings(None, Some(3)), "header x-cost, reserves 5, 3 if missing"),
+            (counts(Some("usage"), false), settings(None, None), "body usage, reserves 5, 0 if missing"),
+            (counts(Some("usage"), false), settings(Some(0), None), "body usage, 0 if missing"),
+            (counts(None, true), settings(None, None), "requests"),
+        ] {
+            assert_eq!(updated(there(), given, charges).expect("is good"), shown);
+        }
+    }
+
+    #[test]
+    fn a_meter_of_requests_has_nothing_to_reserve() {
+        let error = updated(there(), counts(None, true), settings(Some(1), None)).expect_err("no value");
+        assert!(error.to_string().contains("--reserve"), "{error}");
     }
 }

@@ -7,10 +7,10 @@ use rr_contract::wire::management::org_service_client::OrgServiceClient;
 
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
-use crate::flags::limits::{self, LimitArgs};
+use crate::flags::limits::{self, CeilingArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
-use crate::print::{Row, time};
+use crate::print::{Row, note, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     /// Limits of each proxy that is created without limits of its own.
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    ceilings: CeilingArgs,
     /// Region that it may use, by name or id; can be repeated. Replaces the old list. Operators only.
     #[arg(long = "allowed-region", value_name = "REGION")]
     allowed_regions: Vec<String>,
@@ -117,7 +119,7 @@ fn share(text: &str) -> Result<Share, String> {
 impl Settings {
     /// Whether only a part of a field was given, so that the rest of it has to be read.
     const fn is_partial(&self) -> bool {
-        self.limits.is_given() || !self.share.is_empty()
+        self.limits.is_given() || self.ceilings.is_given() || !self.share.is_empty()
     }
 
     /// Sets the fields whose flags were given, and names them in the mask.
@@ -126,6 +128,8 @@ impl Settings {
         mask.put("suspended", &mut org.suspended, self.suspended);
         let limits = self.limits.over(org.default_limits);
         mask.put("default_limits", &mut org.default_limits, limits.map(Some));
+        let ceilings = self.ceilings.over(org.limit_ceilings);
+        mask.put("limit_ceilings", &mut org.limit_ceilings, ceilings.map(Some));
         mask.put_all("allowed_regions", &mut org.allowed_regions, self.allowed_regions);
         mask.put("allowed_regions", &mut org.allowed_regions, self.any_region.then(Vec::new));
         if !self.share.is_empty() {
@@ -189,7 +193,11 @@ impl Verb {
                     update_mask: mask.finish()?,
                     ..Default::default()
                 });
-                print.one(&stub.update_org(ask).await?.into_inner().org.unwrap_or_default())
+                let changed = stub.update_org(ask).await?.into_inner();
+                if changed.proxies_over_ceiling_count > 0 {
+                    note(&over_ceiling(&changed));
+                }
+                print.one(&changed.org.unwrap_or_default())
             }
             Self::Delete { org, condition, agreement, consent } => {
                 let ask =
@@ -219,10 +227,30 @@ impl Verb {
     }
 }
 
+/// The proxies that are above a ceiling, and what can be done about them.
+fn over_ceiling(changed: &mg::UpdateOrgResponse) -> String {
+    let names = &changed.proxies_over_ceiling;
+    let more = changed.proxies_over_ceiling_count.saturating_sub(names.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "above the ceiling and going on as they are: {}{more}; bring each down with `rrctl proxy update NAME --per-minute N --per-day N`",
+        names.join(", ")
+    )
+}
+
 impl Row for mg::Org {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "id", "suspended", "default limits", "regions", "not shared", "created", "display name"];
-    const IDS: &'static [&'static str] = &["id"];
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "id",
+        "suspended",
+        "default limits",
+        "limit ceilings",
+        "regions",
+        "not shared",
+        "created",
+        "display name",
+    ];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let sharing = self.sharing.unwrap_or(EVERYTHING_SHARED);
@@ -240,6 +268,7 @@ impl Row for mg::Org {
             self.id.clone(),
             self.suspended.to_string(),
             limits::of(self.default_limits.as_ref()),
+            limits::of(self.limit_ceilings.as_ref()),
             self.allowed_regions.join(" "),
             hidden.join(" "),
             time(self.created_at.as_ref()),

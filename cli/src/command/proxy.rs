@@ -7,8 +7,9 @@ use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
-use crate::flags::limits::{self, LimitArgs};
+use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
+use crate::flags::size;
 use crate::print::{Row, time};
 use crate::session::Session;
 
@@ -81,6 +82,18 @@ pub(crate) struct Settings {
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
+    keyed: KeyedLimitArgs,
+    /// Longest body of a request, as 8MiB; a longer one is refused with 413. 0 means no limit.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    max_request_bytes: Option<u64>,
+    /// Longest body of a response, as 8MiB; a longer one is refused with 413 or broken off. 0 means no limit.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    max_response_bytes: Option<u64>,
+    /// Whether the proxy's own rules and default effect only observe: records say what they would have decided. Rules
+    /// of its target and credentials are not concerned.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    observe: Option<bool>,
+    #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
@@ -106,6 +119,13 @@ impl Settings {
         mask.put("opaque_paths", &mut proxy.opaque_paths, self.opaque_paths);
         let limits = self.limits.over(proxy.limits);
         mask.put("limits", &mut proxy.limits, limits.map(Some));
+        let limits = self.keyed.over_callers(proxy.limits_per_caller);
+        mask.put("limits_per_caller", &mut proxy.limits_per_caller, limits.map(Some));
+        let limits = self.keyed.over_addresses(proxy.limits_per_address);
+        mask.put("limits_per_address", &mut proxy.limits_per_address, limits.map(Some));
+        mask.put("max_request_bytes", &mut proxy.max_request_bytes, self.max_request_bytes);
+        mask.put("max_response_bytes", &mut proxy.max_response_bytes, self.max_response_bytes);
+        mask.put("observe", &mut proxy.observe, self.observe);
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
         mask.put("owner", &mut proxy.owner, self.owner.owner);
@@ -134,7 +154,7 @@ impl Verb {
             Self::Update { proxy: name, settings, condition, consent } => {
                 let mut proxy = mg::Proxy::default();
                 // A limit is a part of a field: the other limit is read, so that it stays.
-                if settings.limits.is_given() {
+                if settings.limits.is_given() || settings.keyed.is_given() {
                     let ask = mg::GetProxyRequest { org: org.clone(), proxy: name.clone(), revision: 0 };
                     proxy = stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default();
                 }
@@ -179,12 +199,22 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 
 impl Row for mg::Proxy {
     const COLUMNS: &'static [&'static str] = &[
-        "name", "id", "active", "target", "upstream", "callers", "regions", "limits", "nodes", "default",
-        "deny", "owner", "urls", "updated",
+        "name", "id", "active", "target", "upstream", "callers", "regions", "limits", "bodies", "nodes",
+        "default", "observe", "deny", "owner", "urls", "updated",
     ];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
+        let mut limits = limits::of_proxy(
+            self.limits.as_ref(),
+            self.limits_per_caller.as_ref(),
+            self.limits_per_address.as_ref(),
+        );
+        if self.over_ceiling {
+            limits.push_str(" (over the ceiling)");
+        }
+        let bodies = [("request", self.max_request_bytes), ("response", self.max_response_bytes)];
+        let bodies = bodies.iter().filter(|(_, most)| *most > 0);
         vec![
             self.name.clone(),
             self.id.clone(),
@@ -193,9 +223,11 @@ impl Row for mg::Proxy {
             self.upstream_credential.clone(),
             self.caller_credentials.join(" "),
             self.regions.join(" "),
-            limits::of(self.limits.as_ref()),
+            limits,
+            bodies.map(|(what, most)| format!("{what} {}", size::text(*most))).collect::<Vec<_>>().join(" "),
             self.nodes.to_string(),
             default_effect(self.default_effect()),
+            if self.observe { "observe" } else { "" }.to_owned(),
             if self.deny_status == 0 { 400 } else { self.deny_status }.to_string(),
             self.owner.clone(),
             self.urls.join(" "),

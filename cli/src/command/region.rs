@@ -256,7 +256,7 @@ async fn list_some(connection: Connection, which: &Listing) -> Result<Vec<mg::Re
 impl Row for mg::Region {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "epoch", "fingerprint", "dedicated to", "base url", "created"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let statement: Option<RegionStatement> = self.key.clone().and_then(|wire| wire.try_into().ok());

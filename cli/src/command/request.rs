@@ -1,17 +1,17 @@
 //! `rrctl request`: records of the requests of callers.
 
+mod row;
+
 use anyhow::Result;
 use clap::Subcommand;
-use rr_contract::model::time::duration;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::request_service_client::RequestServiceClient;
 
-use crate::print::{Row, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Lists records, newest first.
+    /// Lists records, newest first; `-o wide` adds what limits, meters and filters did, and times.
     List {
         /// Lists only requests to this proxy, by name or id.
         #[arg(long, default_value = "", hide_default_value = true)]
@@ -20,7 +20,7 @@ pub(crate) enum Verb {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=1000))]
         limit: i32,
     },
-    /// Shows a record.
+    /// Shows a record: what each stage decided, counted and took.
     Show {
         /// Id of the request, from the header `requestrocket-request-id` of its response.
         request: String,
@@ -46,38 +46,5 @@ impl Verb {
                 session.print.one(&stub.get_request(ask).await?.into_inner().request.unwrap_or_default())
             }
         }
-    }
-}
-
-impl Row for mg::Request {
-    const COLUMNS: &'static [&'static str] = &[
-        "received", "method", "path", "status", "upstream", "code", "ms", "proxy", "caller", "revision",
-        "node", "id",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        let record = self.record.clone().unwrap_or_default();
-        let millis = record
-            .duration
-            .as_ref()
-            .and_then(|d| duration(d).ok())
-            .map(|d| format!("{:.1}", d.as_secs_f64() * 1000.0))
-            .unwrap_or_default();
-        let upstream =
-            if record.upstream_status == 0 { "-".to_owned() } else { record.upstream_status.to_string() };
-        vec![
-            time(record.received_at.as_ref()),
-            record.method,
-            record.path,
-            record.status.to_string(),
-            upstream,
-            record.code,
-            millis,
-            record.proxy,
-            record.caller_credential,
-            record.revision.to_string(),
-            self.node.clone(),
-            record.id,
-        ]
     }
 }

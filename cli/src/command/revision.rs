@@ -65,7 +65,7 @@ impl Verb {
 impl Row for mg::Revision {
     const COLUMNS: &'static [&'static str] =
         &["revision", "at", "author", "token", "call", "kept", "changes"];
-    const IDS: &'static [&'static str] = &["token"];
+    const WIDE: &'static [&'static str] = &["token"];
 
     fn cells(&self) -> Vec<String> {
         let change = |change: &mg::Change| {

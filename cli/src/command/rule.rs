@@ -7,11 +7,13 @@ use rr_contract::wire::management::rule_service_client::RuleServiceClient;
 
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, Effect, Mask, Owner};
-use crate::flags::matching::{self, Typed, When};
+use crate::flags::matching::{Typed, When};
 use crate::flags::page::{self, Listing};
-use crate::flags::parent::{self, Parent};
-use crate::print::{Row, plain};
+use crate::flags::parent::Parent;
+use crate::print::Printer;
 use crate::session::Session;
+
+mod row;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -30,7 +32,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Lists the rules of the organization.
+    /// Lists the rules of the organization, those with the highest priority first: of the rules of a scope that decide a
+    /// request, the first one is reported.
     List(Listing),
     /// Shows a rule.
     Show {
@@ -98,6 +101,9 @@ pub(crate) struct Settings {
     /// Text for readers of the rule, and for the caller of a refused request.
     #[arg(long)]
     notes: Option<String>,
+    /// Whether it only observes: it decides nothing, and records say what it would have decided.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    observe: Option<bool>,
     #[command(flatten)]
     owner: Owner,
 }
@@ -120,6 +126,7 @@ impl Settings {
         }
         mask.put("priority", &mut rule.priority, self.priority);
         mask.put("notes", &mut rule.notes, self.notes);
+        mask.put("observe", &mut rule.observe, self.observe);
         mask.put("owner", &mut rule.owner, self.owner.owner);
         Ok(())
     }
@@ -131,19 +138,26 @@ impl Verb {
         let connection = session.endpoint.connect().await?;
         let mut stub = RuleServiceClient::new(connection.clone());
         let print = session.print;
-        match self {
+        let shown = match self {
             Self::Create { name, on, says, settings, consent } => {
                 let mut rule = mg::Rule { name, parent: Some(on.into()), ..mg::Rule::default() };
                 let mut mask = Mask::default();
                 mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
                 settings.put(&mut rule, &mut mask)?;
+                let org = org.clone();
                 let ask = consent.with(mg::CreateRuleRequest { org, rule: Some(rule), ..Default::default() });
-                print.one(&stub.create_rule(ask).await?.into_inner().rule.unwrap_or_default())
+                stub.create_rule(ask).await?.into_inner().rule
             }
-            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::List(listing) => {
+                let mut rules = list(connection.clone(), &org, &listing).await?;
+                if listing.order_by.is_empty() {
+                    rules.sort_by(row::by_priority);
+                }
+                return rows(print, &connection, &org, rules).await;
+            }
             Self::Show { rule, at } => {
-                let ask = mg::GetRuleRequest { org, rule, revision: at };
-                print.one(&stub.get_rule(ask).await?.into_inner().rule.unwrap_or_default())
+                let ask = mg::GetRuleRequest { org: org.clone(), rule, revision: at };
+                stub.get_rule(ask).await?.into_inner().rule
             }
             Self::Update { rule: name, says, settings, condition, consent } => {
                 let mut rule = mg::Rule::default();
@@ -157,13 +171,13 @@ impl Verb {
                 rule.etag = condition.or(rule.etag);
                 let update_mask = mask.finish()?;
                 let ask = consent.with(mg::UpdateRuleRequest {
-                    org,
+                    org: org.clone(),
                     name,
                     rule: Some(rule),
                     update_mask,
                     ..Default::default()
                 });
-                print.one(&stub.update_rule(ask).await?.into_inner().rule.unwrap_or_default())
+                stub.update_rule(ask).await?.into_inner().rule
             }
             Self::Delete { rule, condition, consent } => {
                 let ask = consent.with(mg::DeleteRuleRequest {
@@ -173,10 +187,25 @@ impl Verb {
                     ..Default::default()
                 });
                 let revision = stub.delete_rule(ask).await?.into_inner().revision;
-                print.done(&format!("deleted at revision {revision}"))
+                return print.done(&format!("deleted at revision {revision}"));
             }
+        };
+        let rule = shown.unwrap_or_default();
+        if print.is_json() {
+            return print.one(&row::Listed::without_names(rule));
         }
+        let parents = row::Parents::of(&connection, &org, std::slice::from_ref(&rule)).await?;
+        print.one(&parents.listed(rule))
     }
+}
+
+/// Prints rules; a table names what they belong to.
+async fn rows(print: Printer, connection: &Connection, org: &str, rules: Vec<mg::Rule>) -> Result<()> {
+    if print.is_json() {
+        return print.list(&rules.into_iter().map(row::Listed::without_names).collect::<Vec<_>>());
+    }
+    let parents = row::Parents::of(connection, org, &rules).await?;
+    print.list(&rules.into_iter().map(|rule| parents.listed(rule)).collect::<Vec<_>>())
 }
 
 /// The rules of an organization.
@@ -189,23 +218,4 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
         Ok((reply.rules, reply.next_page_token))
     })
     .await
-}
-
-impl Row for mg::Rule {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "id", "on", "effect", "when", "priority", "owner", "notes"];
-    const IDS: &'static [&'static str] = &["id"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.name.clone(),
-            self.id.clone(),
-            parent::text(self.parent.as_ref().map(Parent::from)),
-            plain(self.effect().as_str_name(), "EFFECT_"),
-            matching::text(self.when.as_ref()),
-            self.priority.to_string(),
-            self.owner.clone(),
-            self.notes.clone(),
-        ]
-    }
 }

@@ -173,7 +173,7 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 
 impl Row for mg::Target {
     const COLUMNS: &'static [&'static str] = &["name", "id", "base url", "default", "owner", "updated"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -63,6 +63,23 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl proxy create p --region eu --region us", "proxy.regions[1]", "--region us"),
         ("rrctl proxy create p --upstream u", "proxy.upstream_credential", "--upstream"),
         ("rrctl proxy update p --per-day 3", "proxy.limits.per_day_per_node", "--per-day"),
+        (
+            "rrctl proxy update p --per-day-per-caller 3",
+            "proxy.limits_per_caller.per_day_per_node",
+            "--per-day-per-caller",
+        ),
+        (
+            "rrctl proxy create p --per-minute-per-address 3",
+            "proxy.limits_per_address.per_minute_per_node",
+            "--per-minute-per-address",
+        ),
+        ("rrctl proxy create p --max-request-bytes 8MiB", "proxy.max_request_bytes", "--max-request-bytes"),
+        ("rrctl proxy create p --observe --per-day 3", "proxy.observe", "--observe"),
+        (
+            "rrctl org update acme --ceiling-per-day 3",
+            "org.limit_ceilings.per_day_per_node",
+            "--ceiling-per-day",
+        ),
         ("rrctl org update acme --per-minute 3", "org.default_limits.per_minute_per_node", "--per-minute"),
         ("rrctl org update acme --share targets=off", "org.sharing", "--share"),
         ("rrctl org undelete og_1", "org", "ID"),
@@ -74,6 +91,15 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
             "rule.when.headers[1].name.regex",
             "--header b",
         ),
+        ("rrctl rule create --on proxy/p --deny --path a --flags i", "rule.when.path.flags", "--flags"),
+        (
+            "rrctl rule create --on proxy/p --deny --body a=b --flags i",
+            "rule.when.body[0].value.flags",
+            "--flags",
+        ),
+        ("rrctl rule update r --observe false", "rule.observe", "--observe"),
+        ("rrctl meter update m --on-missing 1", "meter.value.on_missing", "--on-missing"),
+        ("rrctl meter update m --reserve 1", "meter.value.reserve", "--reserve"),
         ("rrctl filter create --on proxy/p --mask a..b", "filter.paths[0]", "--mask"),
         ("rrctl filter create --on proxy/p --mask a --mask-with x", "filter.mask", "--mask-with"),
         ("rrctl meter create --on p --value-header x", "meter.value.header", "--value-header"),
@@ -105,7 +131,7 @@ fn a_field_without_a_flag_keeps_its_path() {
         ("rrctl credential create-upstream c", "credential.upstream.sealed"),
         ("rrctl target create echo --base-url x", "target.etag"),
         ("rrctl rule update r --notes x", "rule.effect"),
-        ("rrctl rule create --on proxy/p --deny", "rule.when.flags"),
+        ("rrctl rule create --on proxy/p --deny", "rule.when.colour"),
         ("rrctl org list", ""),
     ] {
         assert_eq!(named(line, field), None, "{line}: {field}");

@@ -127,7 +127,7 @@ impl Verb {
 impl Row for mg::User {
     const COLUMNS: &'static [&'static str] =
         &["name", "id", "operator", "disabled", "email", "created", "display name"];
-    const IDS: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -16,6 +16,8 @@ pub(crate) struct Typed {
     pub(crate) headers: Vec<String>,
     pub(crate) query: Vec<String>,
     pub(crate) body: Vec<String>,
+    /// Flags of every pattern; `None` leaves those that are there as they are.
+    pub(crate) flags: Option<String>,
 }
 
 /// The requests that a rule matches.
@@ -44,6 +46,11 @@ pub(crate) struct When {
     /// field. Can be repeated; all must match.
     #[arg(long, value_name = "PATH=REGEX")]
     body: Vec<String>,
+    /// Flags of all its regular expressions, also of those that it has: `i` ignores case, `m` lets ^ and $ match at
+    /// lines, `s` lets . match line ends; empty for none. A condition that is replaced without it keeps its flags. For one
+    /// expression alone, write `(?i)` into it.
+    #[arg(long, value_name = "FLAGS", value_parser = regex_flags)]
+    flags: Option<String>,
 }
 
 /// The requests that a meter counts.
@@ -71,26 +78,45 @@ pub(crate) struct OnlyWhen {
     /// without one.
     #[arg(long = "only-when-body", value_name = "PATH=REGEX")]
     body: Vec<String>,
+    /// Flags of all these regular expressions, also of those that it has: `i` ignores case, `m` lets ^ and $ match at
+    /// lines, `s` lets . match line ends; empty for none. A condition that is replaced without it keeps its flags.
+    #[arg(long = "only-when-flags", value_name = "FLAGS", value_parser = regex_flags)]
+    only_flags: Option<String>,
+}
+
+/// Flags of regular expressions, each once.
+fn regex_flags(text: &str) -> Result<String, String> {
+    let good = text.chars().enumerate().all(|(at, c)| "imsg".contains(c) && text.find(c) == Some(at));
+    if good { Ok(text.to_owned()) } else { Err("the flags are i, m and s, each at most once".to_owned()) }
 }
 
 impl From<When> for Typed {
     fn from(args: When) -> Self {
-        let When { every_request: every, methods, path, path_absent, headers, query, body } = args;
-        Self { every, methods, path, path_absent, headers, query, body }
+        let When { every_request: every, methods, path, path_absent, headers, query, body, flags } = args;
+        Self { every, methods, path, path_absent, headers, query, body, flags }
     }
 }
 
 impl From<OnlyWhen> for Typed {
     fn from(args: OnlyWhen) -> Self {
-        let OnlyWhen { every_request: every, methods, only_path: path, path_absent, headers, query, body } =
-            args;
-        Self { every, methods, path, path_absent, headers, query, body }
+        let OnlyWhen {
+            every_request: every,
+            methods,
+            only_path: path,
+            path_absent,
+            headers,
+            query,
+            body,
+            only_flags: flags,
+        } = args;
+        Self { every, methods, path, path_absent, headers, query, body, flags }
     }
 }
 
 impl Typed {
     pub(crate) const fn is_given(&self) -> bool {
         self.every
+            || self.flags.is_some()
             || self.path.is_some()
             || !(self.methods.is_empty()
                 && self.headers.is_empty()
@@ -105,19 +131,46 @@ impl Typed {
             found.methods = self.methods.iter().map(|method| method.to_uppercase()).collect();
         }
         if let Some(regex) = self.path {
-            found.path = Some(fleet::Pattern { absent: self.path_absent, ..pattern(&regex) });
+            let flags = shared_flags(found.path.iter_mut());
+            found.path = Some(fleet::Pattern { absent: self.path_absent, flags, ..pattern(&regex) });
         }
         if !self.headers.is_empty() {
+            let flags = shared_flags(found.headers.iter_mut().flat_map(of_pair));
             found.headers = pairs("--header", &self.headers)?;
+            set_flags(found.headers.iter_mut().flat_map(of_pair), &flags);
         }
         if !self.query.is_empty() {
+            let flags = shared_flags(found.query.iter_mut().flat_map(of_pair));
             found.query = pairs("--query", &self.query)?;
+            set_flags(found.query.iter_mut().flat_map(of_pair), &flags);
         }
         if !self.body.is_empty() {
+            let flags = shared_flags(found.body.iter_mut().filter_map(|check| check.value.as_mut()));
             found.body = self.body.iter().map(|text| body(text)).collect::<Result<_>>()?;
+            set_flags(found.body.iter_mut().filter_map(|check| check.value.as_mut()), &flags);
+        }
+        if let Some(flags) = &self.flags {
+            let pairs = found.headers.iter_mut().chain(&mut found.query).flat_map(of_pair);
+            let bodies = found.body.iter_mut().filter_map(|check| check.value.as_mut());
+            set_flags(found.path.iter_mut().chain(pairs).chain(bodies), flags);
         }
         Ok((found != fleet::RequestMatch::default()).then_some(found))
     }
+}
+
+fn of_pair(check: &mut fleet::PairCheck) -> impl Iterator<Item = &mut fleet::Pattern> {
+    check.name.iter_mut().chain(&mut check.value)
+}
+
+fn set_flags<'a>(patterns: impl Iterator<Item = &'a mut fleet::Pattern>, flags: &str) {
+    patterns.for_each(|pattern| flags.clone_into(&mut pattern.flags));
+}
+
+/// The flags that all these patterns have; none where they differ. What replaces them keeps these: a rule that denies
+/// whatever the case must not begin to look at it because its path was changed.
+fn shared_flags<'a>(mut patterns: impl Iterator<Item = &'a mut fleet::Pattern>) -> String {
+    let Some(first) = patterns.next().map(|pattern| pattern.flags.clone()) else { return String::new() };
+    if patterns.all(|pattern| pattern.flags == first) { first } else { String::new() }
 }
 
 fn pattern(regex: &str) -> fleet::Pattern {
@@ -217,6 +270,7 @@ mod tests {
             headers: Vec::new(),
             query: Vec::new(),
             body: Vec::new(),
+            flags: None,
         }
     }
 
@@ -229,6 +283,40 @@ mod tests {
         assert_eq!(text(both.as_ref()), "POST and path ~ ^/v1/ and !header ^x-env$=test");
         let every = Typed { every: true, ..typed() };
         assert_eq!(every.over(both).expect("a match"), None);
+    }
+
+    #[test]
+    fn flags_are_of_every_pattern_and_stay_when_a_condition_is_replaced() {
+        let first = Typed {
+            path: Some("^/admin".into()),
+            headers: vec!["^x-env$=^test".into()],
+            body: vec!["role=^admin$".into(), "id".into()],
+            flags: Some("i".into()),
+            ..typed()
+        };
+        let there = first.over(None).expect("a match");
+        assert_eq!(
+            text(there.as_ref()),
+            "path ~ ^/admin (i) and header ^x-env$ (i)=^test (i) and body role=^admin$ (i) and body id="
+        );
+        let second = Typed { path: Some("^/root".into()), query: vec!["a=b".into()], ..typed() };
+        let both = second.over(there).expect("a match").expect("conditions");
+        assert_eq!(both.path.as_ref().map(|path| path.flags.as_str()), Some("i"));
+        assert_eq!(both.query[0].value.as_ref().map(|value| value.flags.as_str()), Some(""));
+        let none = Typed { flags: Some(String::new()), ..typed() };
+        assert!(none.is_given());
+        let plain = none.over(Some(both)).expect("a match");
+        assert!(!text(plain.as_ref()).contains("(i)"), "{}", text(plain.as_ref()));
+    }
+
+    #[test]
+    fn flags_that_there_are_not_and_flags_given_twice_are_refused() {
+        for good in ["", "i", "ms", "gi"] {
+            assert_eq!(regex_flags(good).as_deref(), Ok(good));
+        }
+        for bad in ["x", "ii", "I", "i m"] {
+            assert!(regex_flags(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

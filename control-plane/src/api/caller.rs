@@ -125,12 +125,16 @@ impl Api {
         let region = self.services.region_show(&principal, reference).await?;
         let dedicated = Some(region.document.dedicated_to.as_str()).filter(|org| !org.is_empty());
         self.permitted(&principal, permission, Named::Region(&region.row.id, dedicated), reference)?;
-        Ok((Caller { principal, permission, consent: Consent::default() }, region))
+        Ok((self.caller(principal, permission), region))
+    }
+
+    fn caller(&self, principal: Principal, permission: Permission) -> Caller {
+        Caller { principal, permission, consent: Consent::default(), ceilings: self.services.ceilings }
     }
 
     fn permitted_caller(&self, principal: Principal, permission: Permission) -> Result<Caller, ServiceError> {
         self.permitted(&principal, permission, Named::Nothing, "")?;
-        Ok(Caller { principal, permission, consent: Consent::default() })
+        Ok(self.caller(principal, permission))
     }
 
     async fn permitted_in_org(
@@ -148,7 +152,7 @@ impl Api {
             return Err(self.refused(&principal, permission, Denied::Invisible, reference));
         };
         self.permitted(&principal, permission, Named::Org(&org.id), reference)?;
-        Ok(OrgCaller { caller: Caller { principal, permission, consent: Consent::default() }, org })
+        Ok(OrgCaller { caller: self.caller(principal, permission), org })
     }
 
     fn permitted(

@@ -70,9 +70,12 @@ impl wire::org_service_server::OrgService for Api {
                 .agreeing(request.get_ref());
             let request = request.into_inner();
             let changed = self.services.org_update(at, request.org, request.update_mask).await?;
+            let (org, exceeding) = changed.value;
             Ok(wire::UpdateOrgResponse {
-                org: Some(shown(changed.value)),
+                org: Some(shown(org)),
                 revision: changed.revision.unwrap_or_default(),
+                proxies_over_ceiling: exceeding.names,
+                proxies_over_ceiling_count: exceeding.count,
             })
         };
         self.answer(authz::UPDATE_ORG, result.await)

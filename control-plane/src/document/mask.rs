@@ -38,6 +38,8 @@ impl<R> MaskPath<R> {
 /// Paths that services ask for by name, because a change of them needs more than the permission of the call.
 impl MaskPath<Org> {
     pub(crate) const SUSPENDED: Self = field_path!(Org, suspended);
+    pub(crate) const DEFAULT_LIMITS: Self = field_path!(Org, default_limits);
+    pub(crate) const LIMIT_CEILINGS: Self = field_path!(Org, limit_ceilings);
     pub(crate) const ALLOWED_REGIONS: Self = field_path!(Org, allowed_regions);
 }
 

@@ -13,7 +13,8 @@ impl Resource for Org {
     const MASK: &'static [MaskPath<Self>] = &[
         field_path!(Org, display_name),
         MaskPath::<Org>::SUSPENDED,
-        field_path!(Org, default_limits),
+        MaskPath::<Org>::DEFAULT_LIMITS,
+        MaskPath::<Org>::LIMIT_CEILINGS,
         MaskPath::<Org>::ALLOWED_REGIONS,
         field_path!(Org, sharing),
     ];

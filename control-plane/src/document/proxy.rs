@@ -1,7 +1,7 @@
 //! Proxies.
 
-use rr_contract::wire::fleet::Effect;
-use rr_contract::wire::management::{Org, Proxy};
+use rr_contract::wire::fleet::{Effect, Limits};
+use rr_contract::wire::management::Proxy;
 
 use super::mask::{MaskPath, field_path};
 use super::{Link, Part, Resource, owned_fields, wrapped};
@@ -55,9 +55,9 @@ impl Resource for Proxy {
         callers.chain(single).chain(regions).collect()
     }
 
-    fn inherit(&mut self, org: &Org) {
+    fn inherit(&mut self, limits: Option<Limits>) {
         if self.limits.is_none() {
-            self.limits = org.default_limits;
+            self.limits = limits;
         }
     }
 
@@ -67,6 +67,7 @@ impl Resource for Proxy {
         }
         self.urls.clear();
         self.nodes = 0;
+        self.over_ceiling = false;
         self.active.get_or_insert(true);
         if self.deny_status == 0 {
             self.deny_status = 400;

@@ -3,6 +3,8 @@
 //! A node may report only on proxies that its region serves or served; other records are counted and
 //! dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
@@ -21,6 +23,7 @@ use crate::authority::NodeIdentity;
 use crate::events::RecordOutcome;
 use crate::notice::{self, HOUR};
 use crate::noun::Noun;
+use crate::publish::sanitize;
 use crate::store::request::{self, Ingest, Ingested, RecordLoss};
 use crate::store::{StoreError, Txn, micros, notification, request_row, resource};
 
@@ -138,6 +141,7 @@ impl FleetPort {
         let records = body
             .records
             .into_iter()
+            .map(bounds::bounded)
             .map(|record| request_row::Model {
                 id: record.id.clone(),
                 org: record.org.clone(),
@@ -147,7 +151,8 @@ impl FleetPort {
                 node: identity.node.to_string(),
                 region: identity.region.to_string(),
                 status: i32::try_from(record.status).unwrap_or(0),
-                code: record.code.chars().take(64).collect(),
+                code: record.code.clone(),
+                count: bounds::count(&record),
                 record: record.encode_to_vec(),
             })
             .collect();
@@ -158,7 +163,7 @@ impl FleetPort {
                 records: dropped.records,
                 from: at(&dropped.from),
                 to: at(&dropped.to),
-                reason: dropped.reason.chars().take(64).collect(),
+                reason: sanitize::text(&dropped.reason, 64),
             })
             .collect();
         Ok((records, losses))

@@ -37,6 +37,7 @@ pub(super) fn jobs(store: &Store) -> Jobs {
         seams: Seams::real(),
         authority_pin: [0; 32],
         publisher: Publisher::new(store.clone(), events.clone(), Seams::real().entropy),
+        ceilings: Default::default(),
         stop: Shutdown::new().stop(),
     };
     Jobs::new(services, events, DAY * 90)
@@ -171,6 +172,7 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                 region: region(1),
                 status,
                 code: code.to_owned(),
+                count: 1,
                 record: vec![1],
             };
             let batch = Ingest {

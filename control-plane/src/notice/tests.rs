@@ -15,6 +15,7 @@ fn record(status: i32, code: &str) -> request_row::Model {
         region: String::new(),
         status,
         code: code.to_owned(),
+        count: 1,
         record: Vec::new(),
     }
 }

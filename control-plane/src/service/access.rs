@@ -210,7 +210,7 @@ struct Unnarrowed(crate::authz::Principal);
 
 impl Unnarrowed {
     fn scope<'a>(&'a self, id: &'a str) -> Scope<'a> {
-        Scope { org: id, principal: &self.0 }
+        Scope { org: id, principal: &self.0, ceilings: None }
     }
 }
 

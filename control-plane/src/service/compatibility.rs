@@ -1,9 +1,10 @@
 //! Whether resources fit those that they refer to: credentials of the right use, shared with the caller and sealed to the
-//! regions of the proxy, and regions that the organization may use.
+//! regions of the proxy, regions that the organization may use, and limits below its ceilings.
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Document, credential::Usage, document};
 
+use super::ceiling::Ceilings;
 use super::directory::Directory;
 use super::error::Precondition;
 use super::rights::is_theirs;
@@ -24,6 +25,10 @@ pub(super) fn check(
     match (&document.resource, org) {
         (Some(document::Resource::Proxy(proxy)), Some(org)) => {
             check_proxy(scope.principal, org, directory, proxy, prefix, faults);
+            if let Some(installation) = scope.ceilings {
+                let field = format!("{prefix}.limits");
+                Ceilings::new(installation, org).check(proxy.limits, &field, faults);
+            }
         }
         (Some(document::Resource::Credential(credential)), Some(org)) => {
             if let Some(Usage::Upstream(upstream)) = &credential.usage {

@@ -181,7 +181,9 @@ pub(super) async fn change<R: Resource>(
     chosen.apply(&mut found.document, &wire);
     rights::may_name(txn, scope, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
-    stage(txn, scope, org, draft).await
+    // Limits that were written under a higher ceiling stay, and hold up no other change.
+    let ceilings = scope.ceilings.filter(|_| chosen.names("limits"));
+    stage(txn, Scope { ceilings, ..scope }, org, draft).await
 }
 
 /// Stages a resource that the control plane itself changed and that has no new references.

@@ -78,6 +78,10 @@ impl<R: Resource> Chosen<R> {
         self.0.iter().any(|it| it.path == path.path)
     }
 
+    pub(super) fn names(&self, path: &str) -> bool {
+        self.0.iter().any(|it| it.path == path)
+    }
+
     /// Copies what was chosen from one message into another.
     pub(super) fn apply(&self, to: &mut R, from: &R) {
         for path in &self.0 {

@@ -27,7 +27,7 @@ impl Services {
         let mut principal = at.caller.principal.clone();
         principal.resources.clear();
         // Its history is its own.
-        let scope = Scope { org: &at.org.id, principal: &principal };
+        let scope = Scope { org: &at.org.id, principal: &principal, ceilings: None };
         show(&self.store, scope, &at.org.id, revision).await
     }
 

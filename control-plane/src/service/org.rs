@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use rr_contract::model::invalid::Violations;
 use rr_contract::model::time;
 use rr_contract::wire::FieldMask;
 use rr_contract::wire::management::{self as wire, Org, Role};
 
+use super::ceiling::{Ceilings, Exceeding};
 use super::draft::{Draft, change, restage, stage};
 use super::etag::same_etag;
 use super::fields::{self, Chosen};
@@ -39,6 +41,9 @@ impl Services {
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
+                    let mut faults = Violations::default();
+                    Ceilings::new(caller.ceilings, &wire).check_default(&mut faults);
+                    faults.finish(|| Some(()))?;
                     let draft = Draft { wire, secret: None, before: None };
                     let stored = stage(txn, caller.installation(), None, draft).await?;
                     make_owner(txn, &caller, &stored.row.id, member).await?;
@@ -66,21 +71,23 @@ impl Services {
         };
         let mut principal = caller.principal.clone();
         principal.resources.clear();
-        self.list_in(Scope { org: "", principal: &principal }, request, among).await
+        self.list_in(Scope { org: "", principal: &principal, ceilings: None }, request, among).await
     }
 
-    /// Changes an organization; some fields are the operators' alone.
+    /// Changes an organization; some fields are the operators' alone. Names the proxies that are above its ceilings,
+    /// where those were changed: it takes no proxy down, so an operator has to see which of them go on.
     pub(crate) async fn org_update(
         &self,
         at: OrgCaller,
         org: Option<Org>,
         mask: Option<FieldMask>,
-    ) -> Result<Written<Stored<Org>>, ServiceError> {
+    ) -> Result<Written<(Stored<Org>, Exceeding)>, ServiceError> {
         let wire = fields::required("org", org)?;
         let chosen = Chosen::of(mask, &wire)?;
         // Or a tenant that does not pay could lift its own suspension.
-        let theirs = chosen.contains(&MaskPath::<Org>::SUSPENDED)
-            || chosen.contains(&MaskPath::<Org>::ALLOWED_REGIONS);
+        let operators =
+            [MaskPath::<Org>::SUSPENDED, MaskPath::<Org>::ALLOWED_REGIONS, MaskPath::<Org>::LIMIT_CEILINGS];
+        let theirs = operators.iter().any(|path| chosen.contains(path));
         if theirs && !at.caller.principal.operator {
             return Err(ServiceError::Role(Least::Operator));
         }
@@ -89,9 +96,24 @@ impl Services {
             .write(at.author(), move |txn| {
                 Box::pin(async move {
                     live_org(txn, &at.org.id).await?;
-                    let everywhere = Scope { org: "", principal: &unnarrowed(&at) };
+                    let everywhere = Scope { org: "", principal: &unnarrowed(&at), ceilings: None };
                     let found = show::<Org>(txn, everywhere, &at.org.id, 0).await?;
-                    change(txn, everywhere, None, found, wire, &chosen).await
+                    let stored = change(txn, everywhere, None, found, wire, &chosen).await?;
+                    let ceilings = at.ceilings(&stored.document);
+                    if chosen.contains(&MaskPath::<Org>::DEFAULT_LIMITS) {
+                        let mut faults = Violations::default();
+                        ceilings.check_default(&mut faults);
+                        faults.finish(|| Some(()))?;
+                    }
+                    let exceeding = if chosen.contains(&MaskPath::<Org>::LIMIT_CEILINGS) {
+                        let rows = store::resource::all(txn, Noun::Proxy, &at.org.id).await?;
+                        let proxies: Vec<Stored<wire::Proxy>> =
+                            store::resource::with_documents(txn, rows).await?;
+                        Exceeding::of(&ceilings, proxies.iter().map(|proxy| &proxy.document))
+                    } else {
+                        Exceeding::default()
+                    };
+                    Ok::<_, ServiceError>((stored, exceeding))
                 })
             })
             .await?;
@@ -247,7 +269,7 @@ async fn make_owner(txn: &mut Txn, caller: &Caller, org: &str, member: String) -
         role: Role::Owner.into(),
         ..Default::default()
     };
-    let scope = Scope { org, principal };
+    let scope = Scope { org, principal, ceilings: None };
     let draft = Draft { wire: document, secret: None, before: None };
     stage(txn, scope, None, draft).await?;
     Ok(())

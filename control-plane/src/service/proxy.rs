@@ -3,6 +3,7 @@
 use rr_contract::model::id::RegionId;
 use rr_contract::wire::management::{Proxy, Region};
 
+use super::ceiling::Ceilings;
 use super::etag::shown;
 use super::{OrgRow, ServiceError, Services};
 use crate::noun::Noun;
@@ -19,8 +20,10 @@ impl Services {
         let rows = store::resource::find_all(&self.store, Noun::Region, "", &deduped(wanted)).await?;
         let regions: Vec<Stored<Region>> = store::resource::with_documents(&self.store, rows).await?;
         let nodes = self.publisher.fleet().connected_by_region();
+        let ceilings = Ceilings::new(self.ceilings, &org.document);
         let complete = |stored: Stored<Proxy>| {
             let mut proxy = shown(stored);
+            proxy.over_ceiling = ceilings.is_exceeded_by(&proxy);
             for id in &proxy.regions {
                 let region = regions.iter().find(|region| region.row.id == *id);
                 if let Some(url) =

@@ -97,7 +97,7 @@ impl Services {
         };
         // A token that is for some resources still sees where they are served.
         let principal = Principal { resources: Vec::new(), ..caller.principal.clone() };
-        self.list_in(Scope { org: "", principal: &principal }, request, among).await
+        self.list_in(Scope { org: "", principal: &principal, ceilings: None }, request, among).await
     }
 
     /// Changes the fields that the mask names.

@@ -1,9 +1,17 @@
-//! Records of requests, to be read.
+//! Records of requests, to be read: with the names of what they name.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use pbjson_types::Timestamp;
+use prost::Message as _;
+use rr_contract::model::time;
+use rr_contract::wire::fleet::Record;
 use rr_contract::wire::management;
 
+use super::directory::is_global;
 use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields};
-use crate::store::{self, request::RequestFilter, request_row};
+use crate::noun::Noun;
+use crate::store::{self, StoreError, request::RequestFilter, request_row, time_of};
 
 impl Services {
     /// Newest first.
@@ -50,4 +58,60 @@ impl Services {
             .await?
             .ok_or_else(|| ServiceError::NotFound { noun: "request", name: id.to_owned() })
     }
+
+    /// Records as readers get them. Names are looked up for all of them together, a statement for each noun. No token
+    /// that is limited to some resources reads records, so every name may be told.
+    pub(crate) async fn requests_shown(
+        &self,
+        at: &OrgCaller,
+        rows: Vec<request_row::Model>,
+    ) -> Result<Vec<management::Request>, ServiceError> {
+        let mut wanted: BTreeMap<Noun, BTreeSet<String>> = BTreeMap::new();
+        let mut read = Vec::with_capacity(rows.len());
+        for row in rows {
+            let record =
+                Record::decode(row.record.as_slice()).map_err(|_| StoreError::Damaged("request record"))?;
+            for (noun, id) in named(&record, &row.region) {
+                wanted.entry(noun).or_default().insert(id.to_owned());
+            }
+            read.push((row, record));
+        }
+        let mut names: HashMap<String, String> = HashMap::new();
+        for (noun, ids) in wanted {
+            // Whatever else a node wrote there would be looked up as a name.
+            let ids: Vec<String> = ids.into_iter().filter(|id| id.starts_with(noun.prefix())).collect();
+            let within = if is_global(noun) { "" } else { &at.org.id };
+            let rows = store::resource::find_all(&self.store, noun, within, &ids).await?;
+            names.extend(rows.into_iter().map(|row| (row.id, row.name)));
+        }
+        let shown = |(row, record): (request_row::Model, Record)| management::Request {
+            names: named(&record, &row.region)
+                .filter_map(|(_, id)| Some((id.to_owned(), names.get(id)?.clone())))
+                .collect(),
+            record: Some(record),
+            node: row.node,
+            region: row.region,
+            stored_at: stored_at(row.stored_at),
+        };
+        Ok(read.into_iter().map(shown).collect())
+    }
+}
+
+fn stored_at(row: i64) -> Option<Timestamp> {
+    Some(time::timestamp(time_of(row)))
+}
+
+/// The ids that a record names, each with its noun.
+fn named<'a>(record: &'a Record, region: &'a str) -> impl Iterator<Item = (Noun, &'a str)> {
+    let single = [
+        (Noun::Proxy, record.proxy.as_str()),
+        (Noun::Credential, record.caller_credential.as_str()),
+        (Noun::Target, record.target.as_str()),
+        (Noun::Credential, record.upstream_credential.as_str()),
+        (Noun::Region, region),
+    ];
+    let outcomes = record.rules.iter().chain(&record.observed).map(|it| (Noun::Rule, it.rule.as_str()));
+    let matched = record.matched_rules.iter().map(|id| (Noun::Rule, id.as_str()));
+    let meters = record.meters.iter().map(|it| (Noun::Meter, it.meter.as_str()));
+    single.into_iter().chain(outcomes).chain(matched).chain(meters).filter(|(_, id)| !id.is_empty())
 }

@@ -43,7 +43,7 @@ impl Services {
                     let org = live_org(txn, &at.org.id).await?;
                     belongs(&mut wire, &org)?;
                     *wire.fields().id = id;
-                    wire.inherit(&org.document);
+                    wire.inherit(at.ceilings(&org.document).default_limits());
                     rights::may_name(txn, at.scope(), None, wire.clone()).await?;
                     let draft = Draft { wire, secret: None, before: None };
                     let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;

@@ -1,5 +1,6 @@
 //! Where a call acts, and for whom: in one organization, or in the installation.
 
+use rr_contract::wire::fleet::Limits;
 use rr_contract::wire::management::Org;
 
 use super::{Caller, OrgCaller, OrgRow, ServiceError};
@@ -12,18 +13,21 @@ pub(super) struct Scope<'a> {
     /// Empty for the installation.
     pub(super) org: &'a str,
     pub(super) principal: &'a Principal,
+    /// The installation's ceilings; none where nobody writes limits.
+    pub(super) ceilings: Option<Limits>,
 }
 
 impl Caller {
     /// The installation, for resources of no organization.
     pub(super) fn installation(&self) -> Scope<'_> {
-        Scope { org: "", principal: &self.principal }
+        Scope { org: "", principal: &self.principal, ceilings: None }
     }
 }
 
 impl OrgCaller {
     pub(super) fn scope(&self) -> Scope<'_> {
-        Scope { org: &self.org.id, principal: &self.caller.principal }
+        let Caller { principal, ceilings, .. } = &self.caller;
+        Scope { org: &self.org.id, principal, ceilings: Some(*ceilings) }
     }
 }
 

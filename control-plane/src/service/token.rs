@@ -93,7 +93,7 @@ impl Services {
                             "is the hash of another token: draw a new secret",
                         ));
                     }
-                    let scope = Scope { org: "", principal: maker };
+                    let scope = Scope { org: "", principal: maker, ceilings: None };
                     let draft = Draft { wire, secret: None, before: None };
                     let stored = stage(txn, scope, None, draft).await?;
                     if maker.bootstrap {

@@ -217,7 +217,8 @@ pub(super) async fn put_of<R: Resource>(
         orgs: vec![(org.to_owned(), Role::Owner)],
         ..Principal::default()
     };
-    let scope = Scope { org, principal: &system };
+    // What is older lets nobody do more than what is newer, and so is above no ceiling that this is not above.
+    let scope = Scope { org, principal: &system, ceilings: None };
     let secret = match R::NOUN {
         Noun::Credential => store::secret::of(txn, &row.id).await?,
         _ => None,
@@ -281,6 +282,7 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         created_at: _,
         updated_at: _,
         created_by: _,
+        over_ceiling: _,
     } = newer;
     let allows = |effect: i32| effect != i32::from(Effect::Deny);
     if older.active.unwrap_or(true) && !active.unwrap_or(true) {

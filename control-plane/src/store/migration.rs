@@ -6,6 +6,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
 mod m20261121_first;
 mod m20261121_second_fleet;
+mod m20261126_fifth_record_count;
 mod m20261126_fourth_clock;
 mod m20261126_third_node_clash;
 
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_second_fleet::Migration),
             Box::new(m20261126_third_node_clash::Migration),
             Box::new(m20261126_fourth_clock::Migration),
+            Box::new(m20261126_fifth_record_count::Migration),
         ]
     }
 }

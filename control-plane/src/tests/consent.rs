@@ -38,6 +38,39 @@ async fn what_a_connected_node_cannot_understand_needs_a_word() {
     world.running.stop().await;
 }
 
+/// A node that runs rules and limits, as they were before these features, would enforce what only observes, and would
+/// not count by caller nor measure bodies.
+#[tokio::test]
+async fn a_field_that_a_connected_node_does_not_know_needs_a_word_and_names_the_feature() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let mut edge = Edge::open_with(&node, None, &["rules.v1", "limits.v1"]).await;
+    edge.take_well().await;
+    let proxy = "/v1/orgs/acme/proxies/echo";
+    operator.patch(proxy, json!({"limits": {"perDayPerNode": "9"}})).await.good();
+    let day = json!({"perDayPerNode": "9"});
+    for (change, feature) in [
+        (json!({"observe": true}), "rule-observe.v1"),
+        (json!({"limitsPerCaller": day}), "keyed-limits.v1"),
+        (json!({"limitsPerAddress": day}), "keyed-limits.v1"),
+        (json!({"maxRequestBytes": "9"}), "body-limits.v1"),
+        (json!({"maxResponseBytes": "9"}), "body-limits.v1"),
+    ] {
+        let refused = operator.patch(proxy, change.clone()).await;
+        assert_eq!(refused.json()["code"], "features-missing", "{change}: {}", refused.text);
+        assert!(refused.text.contains(feature) && refused.text.contains(&node.id), "{}", refused.text);
+    }
+    operator.post(RULES, rule(0)).await.good();
+    let observing = json!({"name": "sees", "proxy": "echo", "effect": "EFFECT_DENY", "observe": true});
+    let refused = operator.post(RULES, observing.clone()).await;
+    assert_eq!(refused.json()["code"], "features-missing", "{}", refused.text);
+    assert!(refused.text.contains("rule-observe.v1"), "{}", refused.text);
+    let made = operator.post(&format!("{RULES}?allowPartial=true"), observing).await.good();
+    assert_eq!(made["rule"]["observe"], true);
+    world.running.stop().await;
+}
+
 #[tokio::test]
 async fn what_takes_most_of_a_region_needs_a_word() {
     let world = World::start().await;

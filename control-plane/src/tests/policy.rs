@@ -58,6 +58,33 @@ async fn every_field_at_fault_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn what_they_charge_and_whether_they_observe_is_kept_and_changed() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let operator = world.operator();
+    let value = json!({"header": "x-cost", "reserve": "500", "onMissing": "0"});
+    let meter = json!({"name": "cost", "proxy": "echo", "value": value, "perDayPerNode": "5"});
+    let made = operator.post(&format!("{ORG}/meters"), meter).await.good();
+    assert_eq!(made["meter"]["value"], value, "0 is not the same as nothing");
+    let path = format!("{ORG}/meters/cost?updateMask=value");
+    let unsaid = json!({"value": {"header": "x-cost", "reserve": "500"}});
+    let refused = operator.patch(&path, unsaid.clone()).await;
+    assert_eq!(refused.faults(), ["meter.value.on_missing"]);
+    let without = format!("{ORG}/meters/cost?updateMask=value,per_day_per_node");
+    let changed = operator.patch(&without, unsaid.clone()).await.good();
+    assert_eq!(changed["meter"]["value"], unsaid["value"], "it has no limit now");
+    let rule = json!({"name": "sees", "proxy": "echo", "effect": "EFFECT_DENY", "observe": true,
+        "when": {"path": {"regex": "^/admin", "flags": "i"}}});
+    let made = operator.post(&format!("{ORG}/rules"), rule.clone()).await.good();
+    assert_eq!((&made["rule"]["observe"], &made["rule"]["when"]), (&rule["observe"], &rule["when"]));
+    let path = format!("{ORG}/rules/sees?updateMask=observe");
+    let changed = operator.patch(&path, json!({})).await.good();
+    assert!(changed["rule"]["observe"].is_null(), "it decides from now on");
+    world.running.stop().await;
+}
+
+#[tokio::test]
 async fn each_belongs_to_one_thing_and_is_found_by_it() {
     let world = World::start().await;
     let region = world.region("eu").await;

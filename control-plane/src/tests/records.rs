@@ -5,6 +5,7 @@ use prost::Message as _;
 use rr_contract::wire::fleet::telemetry_service_client::TelemetryServiceClient;
 use rr_contract::wire::management::request_service_client::RequestServiceClient;
 use rr_contract::wire::{fleet, management};
+use serde_json::{Value, json};
 
 use super::stream::joined;
 use super::world::{World, by};
@@ -61,5 +62,123 @@ async fn records_of_a_node_can_be_read_and_those_of_proxies_that_it_does_not_ser
     let page = client.list_requests(by(&world.operator, request)).await.expect("lists").into_inner();
     assert_eq!(page.requests[0].record.as_ref().expect("is there").id, "rq_1");
     assert!(page.next_page_token.is_empty());
+    world.running.stop().await;
+}
+
+/// A node with what a test uploads for it.
+async fn uploaded(world: &World, node: &super::machine::Node, records: Vec<fleet::Record>) {
+    let body = fleet::Batch { records, dropped: Vec::new() }.encode_to_vec();
+    let crc32 = crc32fast::hash(&body);
+    let upload = fleet::UploadRequest { spool: vec![4; 16], sequence: 1, body, crc32 };
+    let mut client = TelemetryServiceClient::new(node.channel.clone());
+    let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
+    let answer = answers.next().await.expect("is answered").expect("is good");
+    assert_eq!((answer.through, answer.poison.len()), (1, 0));
+    assert!(world.running.readiness().is_ready());
+}
+
+#[tokio::test]
+async fn a_record_says_what_each_stage_decided_and_names_what_it_names() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let rule = json!({"name": "no-delete", "proxy": "echo", "effect": "EFFECT_DENY"});
+    let rule = operator.post("/v1/orgs/acme/rules", rule).await.good()["rule"].clone();
+    let meter = json!({"name": "daily", "proxy": "echo", "requests": {}});
+    let meter = operator.post("/v1/orgs/acme/meters", meter).await.good()["meter"].clone();
+    let proxy = operator.get("/v1/orgs/acme/proxies/echo").await.good()["proxy"].clone();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let outcome = |effect: fleet::Effect| fleet::RuleOutcome {
+        effect: effect.into(),
+        scope: fleet::Scope::Proxy.into(),
+        rule: text(&rule["id"]),
+    };
+    let (kind, window) = (fleet::LimitKind::Caller.into(), fleet::Window::Minute.into());
+    let record = fleet::Record {
+        id: "rq_1".into(),
+        org: text(&proxy["org"]),
+        proxy: text(&proxy["id"]),
+        caller_credential: text(&proxy["callerCredentials"][0]),
+        target: text(&proxy["target"]),
+        received_at: Some(pbjson_types::Timestamp { seconds: 100, nanos: 0 }),
+        status: 400,
+        rules: Some(outcome(fleet::Effect::Deny)),
+        observed: Some(fleet::RuleOutcome { effect: 0, ..outcome(fleet::Effect::Deny) }),
+        matched_rules: vec![text(&rule["id"]), "rl_gone".into()],
+        limits: vec![fleet::LimitState { kind, window, limit: 60, used: 7 }],
+        meters: vec![fleet::MeterState {
+            meter: text(&meter["id"]),
+            charged_millionths: 1_000_000,
+            ..Default::default()
+        }],
+        filters: Some(fleet::FilterEffect { filters: 1, values: 2, bytes_before: 300 }),
+        decide_duration: Some(pbjson_types::Duration { seconds: 0, nanos: 40_000 }),
+        count: 12,
+        ..Default::default()
+    };
+    uploaded(&world, &node, vec![record]).await;
+    let listed = operator.get("/v1/orgs/acme/requests").await.good();
+    let shown = operator.get("/v1/orgs/acme/requests/rq_1").await.good();
+    assert_eq!(listed["requests"][0], shown["request"]);
+    let (record, names) = (&shown["request"]["record"], &shown["request"]["names"]);
+    assert_eq!(record["rules"]["effect"], "EFFECT_DENY");
+    assert_eq!((&record["rules"]["scope"], &record["rules"]["rule"]), (&json!("SCOPE_PROXY"), &rule["id"]));
+    assert!(record["observed"]["effect"].is_null(), "it could not say");
+    assert_eq!(record["matchedRules"], json!([rule["id"], "rl_gone"]));
+    assert_eq!(
+        record["limits"][0],
+        json!({"kind": "LIMIT_KIND_CALLER", "window": "WINDOW_MINUTE", "limit": "60", "used": "7"})
+    );
+    assert_eq!(record["meters"][0]["chargedMillionths"], "1000000");
+    assert_eq!(record["filters"], json!({"filters": 1, "values": "2", "bytesBefore": "300"}));
+    assert_eq!((&record["count"], &record["decideDuration"]), (&json!("12"), &json!("0.000040s")));
+    for (id, name) in [
+        (&rule["id"], "no-delete"),
+        (&meter["id"], "daily"),
+        (&proxy["id"], "echo"),
+        (&proxy["target"], "echo"),
+        (&proxy["callerCredentials"][0], "app"),
+    ] {
+        assert_eq!(names[text(id)], name, "{names}");
+    }
+    assert!(names["rl_gone"].is_null(), "what is gone has no name");
+    let region = text(&shown["request"]["region"]);
+    assert_eq!(names[region], "eu");
+    world.running.stop().await;
+}
+
+/// One record that could not be written as JSON would break every list that holds it.
+#[tokio::test]
+async fn a_record_of_a_hostile_node_breaks_no_list_and_takes_no_room() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let proxy = operator.get("/v1/orgs/acme/proxies/echo").await.good()["proxy"].clone();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let record = |id: &str| fleet::Record {
+        id: id.into(),
+        org: text(&proxy["org"]),
+        proxy: text(&proxy["id"]),
+        ..Default::default()
+    };
+    let wild = fleet::RuleOutcome { effect: 99, scope: -7, rule: "x".repeat(100_000) };
+    let hostile = fleet::Record {
+        received_at: Some(pbjson_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+        duration: Some(pbjson_types::Duration { seconds: i64::MIN, nanos: 5 }),
+        rules: Some(wild.clone()),
+        observed: Some(wild),
+        matched_rules: vec!["\0".into(); 10_000],
+        meters: vec![fleet::MeterState { exceeded: 1 << 30, ..Default::default() }; 1_000],
+        count: u64::MAX,
+        ..record("rq_\0hostile")
+    };
+    uploaded(&world, &node, vec![hostile, record("rq_good")]).await;
+    let listed = operator.get("/v1/orgs/acme/requests").await.good();
+    let found = listed["requests"].as_array().expect("a list");
+    assert_eq!(found.len(), 2, "{listed}");
+    assert!(listed.to_string().len() < 10_000, "{}", listed.to_string().len());
+    let hostile = found.iter().find(|it| it["record"]["id"] == "rq_ hostile").expect("is kept");
+    assert_eq!(hostile["record"]["matchedRules"].as_array().map(Vec::len), Some(16));
+    assert_eq!(hostile["record"]["count"], "1000000000");
     world.running.stop().await;
 }

@@ -46,6 +46,11 @@ pub(super) struct Taken {
 
 impl Edge {
     pub(super) async fn open(node: &Node, resume: Option<fleet::Position>) -> Self {
+        Self::open_with(node, resume, &[]).await
+    }
+
+    /// As a node with these features.
+    pub(super) async fn open_with(node: &Node, resume: Option<fleet::Position>, features: &[&str]) -> Self {
         let (up, messages) = mpsc::channel(8);
         let stands = resume.clone().unwrap_or_default();
         let hello = fleet::Hello {
@@ -53,6 +58,7 @@ impl Edge {
             build: "test".into(),
             boot_id: vec![1; 16],
             resume,
+            features: features.iter().map(|it| (*it).to_owned()).collect(),
             ..Default::default()
         };
         up.send(fleet::SyncRequest { message: Some(Up::Hello(hello)) }).await.expect("has room");

@@ -81,6 +81,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
         fleet_stream_rate: 0,
         fleet_patience: Duration::from_secs(60),
         keep_history: Duration::from_secs(90 * 86_400),
+        limit_ceilings: Default::default(),
     }
 }
 

@@ -22,6 +22,9 @@ const ENUMS: [(&str, &str, &str); 5] = [
 /// Fields that hold a time.
 const TIMES: [&str; 1] = ["not_after"];
 
+/// Numbers that the JSON form writes as texts, beside those that begin with `per_`.
+const NUMBERS: [&str; 4] = ["max_request_bytes", "max_response_bytes", "on_missing", "reserve"];
+
 /// The kinds of document.
 const KINDS: &str = "target, credential, proxy, rule, filter or meter";
 
@@ -121,10 +124,9 @@ fn shorten(fields: &mut Map<String, Value>, around: &str) {
             Value::String(text) => {
                 if let Some(short) = prefix(around, key).and_then(|prefix| text.strip_prefix(prefix)) {
                     *text = short.to_lowercase().replace('_', "-");
-                } else if key.starts_with("per_")
+                } else if (key.starts_with("per_") || NUMBERS.contains(&key.as_str()))
                     && let Ok(number) = text.parse::<u64>()
                 {
-                    // The JSON form writes large numbers as texts.
                     *value = number.into();
                 } else if let Some(utc) =
                     text.strip_suffix("+00:00").filter(|_| TIMES.contains(&key.as_str()))
@@ -181,9 +183,14 @@ mod tests {
             json!({"kind": "credential", "name": "a", "caller": {"kind": "jwt-verify", "jwt_verify": {"issuer": "i", "leeway": "30s"}}}),
             json!({"kind": "credential", "name": "a", "upstream": {"kind": "api-key"}, "not_after": "2027-01-31T00:00:00Z"}),
             json!({"kind": "proxy", "name": "a", "active": false, "deny_status": 403, "limits": {"per_day_per_node": 7}}),
+            json!({"kind": "proxy", "name": "a", "observe": true, "max_request_bytes": 8388608, "max_response_bytes": 1,
+                "limits_per_caller": {"per_minute_per_node": 7}, "limits_per_address": {"per_day_per_node": 9}}),
+            json!({"kind": "rule", "name": "a", "proxy": "p", "effect": "deny", "observe": true}),
             json!({"kind": "rule", "name": "a", "proxy": "p", "effect": "deny", "when": {"path": {"regex": "^/v1", "absent": true}}}),
             json!({"kind": "filter", "name": "a", "target": "t", "action": "mask", "paths": ["a.b"]}),
             json!({"kind": "meter", "name": "a", "proxy": "p", "requests": {}, "per_minute_per_node": 9}),
+            json!({"kind": "meter", "name": "a", "proxy": "p", "per_day_per_node": 9,
+                "value": {"body_path": "usage.total_tokens", "reserve": 500, "on_missing": 0}}),
         ] {
             let document = read(value.clone()).expect("a document");
             let written = serde_json::to_value(Exported::new(&document).expect("fields")).expect("JSON");

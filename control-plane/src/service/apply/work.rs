@@ -160,7 +160,7 @@ impl Work<'_> {
             }
         }
         // Unset values are the defaults of the organization, as they are now.
-        resource.inherit(&self.org.document);
+        resource.inherit(self.at.ceilings(&self.org.document).default_limits());
         // Most of a set is as it was: found out before anything is checked or compiled.
         if let Some(row) = &before
             && !self.secrets.rows.contains_key(&id)

@@ -17,6 +17,8 @@ pub struct Model {
     pub region: String,
     pub status: i32,
     pub code: String,
+    /// How many requests it stands for.
+    pub count: i64,
     pub record: Vec<u8>,
 }
 

@@ -18,6 +18,7 @@ pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
         region: "rg".to_owned(),
         status: 200,
         code: "proxy-access-granted".to_owned(),
+        count: 1,
         record: vec![1],
     };
     Ingest {

@@ -113,7 +113,12 @@ impl Run {
                     regions: if self.dice.chance(95) { vec!["eu".to_owned()] } else { Vec::new() },
                     default_effect,
                     deny_status: self.dice.of(&[0, 0, 0, 400, 403, 403, 404]),
-                    limits: self.dice.of(&[None, Some(Limits { per_day_per_node: 9, ..Default::default() })]),
+                    limits: self.limits(),
+                    observe: self.dice.chance(30),
+                    max_request_bytes: self.dice.of(&[0, 0, 1, 8 << 20]),
+                    max_response_bytes: self.dice.of(&[0, 0, 1, u64::MAX]),
+                    limits_per_caller: self.limits(),
+                    limits_per_address: self.limits(),
                     owner,
                     ..Default::default()
                 }
@@ -131,12 +136,17 @@ impl Run {
                     effect: self.dice.of(&[0, 1, 1, 1, 2, 2, 2]),
                     priority: self.dice.of(&[0, 0, 7, 7, 1000, 1001]),
                     notes: self.dice.of(&["", "why"]).to_owned(),
+                    observe: self.dice.chance(30),
                     owner,
                     ..Default::default()
                 }
                 .wrap()
             }
         }
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        self.dice.of(&[None, Some(Limits { per_day_per_node: 9, ..Default::default() })])
     }
 
     fn url(&mut self) -> String {

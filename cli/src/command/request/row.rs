@@ -1,0 +1,219 @@
+//! A record as a row of a table: names in the place of ids, and what each stage decided in words.
+
+use pbjson_types::Duration;
+use rr_contract::model::time::duration;
+use rr_contract::wire::fleet::{Effect, FilterEffect, LimitState, MeterState, RuleOutcome};
+use rr_contract::wire::management as mg;
+
+use crate::print::{Row, plain, time};
+
+impl Row for mg::Request {
+    const COLUMNS: &'static [&'static str] = &[
+        "received",
+        "method",
+        "path",
+        "status",
+        "upstream",
+        "code",
+        "rules",
+        "ms",
+        "proxy",
+        "caller",
+        "count",
+        "observed",
+        "matched",
+        "limits",
+        "meters",
+        "filters",
+        "bytes in",
+        "bytes out",
+        "ms to decide",
+        "ms upstream",
+        "ms to filter",
+        "revision",
+        "node",
+        "id",
+    ];
+    const WIDE: &'static [&'static str] = &[
+        "observed",
+        "matched",
+        "limits",
+        "meters",
+        "filters",
+        "bytes in",
+        "bytes out",
+        "ms to decide",
+        "ms upstream",
+        "ms to filter",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let record = self.record.clone().unwrap_or_default();
+        let name = |id: &str| self.names.get(id).map_or(id, String::as_str).to_owned();
+        let said = |it: &Option<RuleOutcome>| it.as_ref().map(|it| outcome(it, &name)).unwrap_or_default();
+        let each = |cells: Vec<String>| cells.join(", ");
+        let upstream =
+            if record.upstream_status == 0 { "-".to_owned() } else { record.upstream_status.to_string() };
+        vec![
+            time(record.received_at.as_ref()),
+            record.method.clone(),
+            record.path.clone(),
+            record.status.to_string(),
+            upstream,
+            record.code.clone(),
+            said(&record.rules),
+            millis(record.duration.as_ref()),
+            name(&record.proxy),
+            name(&record.caller_credential),
+            record.count.max(1).to_string(),
+            said(&record.observed),
+            each(record.matched_rules.iter().map(|id| name(id)).collect()),
+            each(record.limits.iter().map(limit).collect()),
+            each(record.meters.iter().map(|state| meter(state, &name)).collect()),
+            record.filters.as_ref().map(filtered).unwrap_or_default(),
+            record.request_bytes.to_string(),
+            record.response_bytes.to_string(),
+            millis(record.decide_duration.as_ref()),
+            millis(record.upstream_duration.as_ref()),
+            millis(record.filter_duration.as_ref()),
+            record.revision.to_string(),
+            self.node.clone(),
+            record.id,
+        ]
+    }
+}
+
+fn millis(took: Option<&Duration>) -> String {
+    let took = took.and_then(|took| duration(took).ok());
+    took.map(|took| format!("{:.1}", took.as_secs_f64() * 1000.0)).unwrap_or_default()
+}
+
+/// `deny by no-delete of proxy`; `unreadable` where the rules could not say.
+fn outcome(said: &RuleOutcome, name: &impl Fn(&str) -> String) -> String {
+    let effect = match said.effect() {
+        Effect::Unspecified => return "unreadable".to_owned(),
+        effect => plain(effect.as_str_name(), "EFFECT_"),
+    };
+    let scope = plain(said.scope().as_str_name(), "SCOPE_");
+    match (said.rule.as_str(), scope.is_empty()) {
+        ("", true) => format!("{effect} by default"),
+        ("", false) => format!("{effect} by default of {scope}"),
+        (rule, true) => format!("{effect} by {}", name(rule)),
+        (rule, false) => format!("{effect} by {} of {scope}", name(rule)),
+    }
+}
+
+/// `caller 7 of 60/minute`.
+fn limit(state: &LimitState) -> String {
+    let kind = plain(state.kind().as_str_name(), "LIMIT_KIND_");
+    let window = plain(state.window().as_str_name(), "WINDOW_");
+    format!("{kind} {} of {}/{window}", state.used, state.limit)
+}
+
+/// `tokens +512`; with why it charged what it did.
+fn meter(state: &MeterState, name: &impl Fn(&str) -> String) -> String {
+    let missing = if state.missing { " (number missing)" } else { "" };
+    let window = plain(state.exceeded().as_str_name(), "WINDOW_");
+    let exceeded =
+        if window.is_empty() { String::new() } else { format!(" (over its limit of the {window})") };
+    format!("{} +{}{missing}{exceeded}", name(&state.meter), amount(state.charged_millionths))
+}
+
+/// Millionths as a number without noughts at the end.
+fn amount(millionths: u64) -> String {
+    let (whole, part) = (millionths / 1_000_000, millionths % 1_000_000);
+    if part == 0 {
+        return whole.to_string();
+    }
+    let part = format!("{part:06}");
+    format!("{whole}.{}", part.trim_end_matches('0'))
+}
+
+fn filtered(effect: &FilterEffect) -> String {
+    let plural = |number: u64| if number == 1 { "" } else { "s" };
+    let FilterEffect { filters, values, bytes_before } = effect;
+    format!(
+        "{filters} filter{} took {values} value{} of {bytes_before} bytes",
+        plural(u64::from(*filters)),
+        plural(*values)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use rr_contract::wire::fleet::{LimitKind, Record, Scope, Window};
+
+    use super::*;
+
+    fn cell(request: &mg::Request, column: &str) -> String {
+        let at = mg::Request::COLUMNS.iter().position(|it| *it == column).expect(column);
+        request.cells()[at].clone()
+    }
+
+    #[test]
+    fn a_row_says_what_each_stage_decided_with_names() {
+        let said = |effect: Effect, rule: &str| RuleOutcome {
+            effect: effect.into(),
+            scope: Scope::Proxy.into(),
+            rule: rule.to_owned(),
+        };
+        let meter = |exceeded: Window, missing| MeterState {
+            meter: "mt_1".to_owned(),
+            charged_millionths: 1_500_000,
+            missing,
+            exceeded: exceeded.into(),
+        };
+        let record = Record {
+            proxy: "px_1".to_owned(),
+            caller_credential: "cr_9".to_owned(),
+            rules: Some(said(Effect::Deny, "rl_1")),
+            observed: Some(said(Effect::Unspecified, "")),
+            matched_rules: vec!["rl_1".to_owned(), "rl_gone".to_owned()],
+            limits: vec![LimitState {
+                kind: LimitKind::Caller.into(),
+                window: Window::Minute.into(),
+                limit: 60,
+                used: 7,
+            }],
+            meters: vec![meter(Window::Unspecified, true), meter(Window::Day, false)],
+            filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 300 }),
+            decide_duration: Some(Duration { seconds: 0, nanos: 250_000 }),
+            count: 12,
+            ..Record::default()
+        };
+        let names = [("px_1", "echo"), ("rl_1", "no-delete"), ("mt_1", "tokens")];
+        let names = names.map(|(id, name)| (id.to_owned(), name.to_owned())).into();
+        let request = mg::Request { record: Some(record), names, ..mg::Request::default() };
+        for (column, text) in [
+            ("proxy", "echo"),
+            ("caller", "cr_9"),
+            ("rules", "deny by no-delete of proxy"),
+            ("observed", "unreadable"),
+            ("matched", "no-delete, rl_gone"),
+            ("limits", "caller 7 of 60/minute"),
+            ("meters", "tokens +1.5 (number missing), tokens +1.5 (over its limit of the day)"),
+            ("filters", "1 filter took 2 values of 300 bytes"),
+            ("ms to decide", "0.2"),
+            ("ms to filter", ""),
+            ("count", "12"),
+        ] {
+            assert_eq!(cell(&request, column), text, "{column}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_default_said_names_its_scope_and_an_amount_has_no_noughts() {
+        let name = |id: &str| id.to_owned();
+        let default =
+            RuleOutcome { effect: Effect::Deny.into(), scope: Scope::Target.into(), rule: String::new() };
+        assert_eq!(outcome(&default, &name), "deny by default of target");
+        let allowed = RuleOutcome { effect: Effect::Allow.into(), ..RuleOutcome::default() };
+        assert_eq!(outcome(&allowed, &name), "allow by default");
+        assert_eq!([0, 1, 2_000_000, 2_340_000].map(amount), ["0", "0.000001", "2", "2.34"]);
+    }
+
+    #[test]
+    fn a_column_that_only_wide_tables_have_is_a_column() {
+        assert!(mg::Request::WIDE.iter().all(|it| mg::Request::COLUMNS.contains(it)));
+    }
+}

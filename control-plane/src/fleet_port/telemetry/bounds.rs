@@ -1,0 +1,151 @@
+//! Reduces a record that a node reports to what may be kept and shown: it reaches the database and, by lists of many
+//! records, every reader of them.
+//!
+//! Trusts nothing. No record is refused for it, or the others of its batch would be lost: texts and lists are cut,
+//! and a value that has no form in JSON is left out, for one such record would break every list that holds it.
+
+use pbjson_types::Duration;
+use rr_contract::model::time;
+use rr_contract::wire::fleet::{
+    Effect, LimitKind, LimitState, MeterState, Record, RuleOutcome, Scope, Window,
+};
+
+use crate::publish::sanitize::text;
+
+/// As many as a node names.
+const LISTED: usize = 16;
+const ID: usize = 64;
+const CODE: usize = 64;
+const METHOD: usize = 64;
+const PATH: usize = 1024;
+/// The most requests that one record may stand for: a sum of them stays a number for as many records as there can be.
+const COUNT: u64 = 1_000_000_000;
+
+/// The record, within bounds.
+pub(super) fn bounded(said: Record) -> Record {
+    let id = |said: &str| text(said, ID);
+    Record {
+        id: id(&said.id),
+        org: id(&said.org),
+        proxy: id(&said.proxy),
+        caller_credential: id(&said.caller_credential),
+        target: id(&said.target),
+        upstream_credential: id(&said.upstream_credential),
+        method: text(&said.method, METHOD),
+        path: text(&said.path, PATH),
+        code: text(&said.code, CODE),
+        received_at: said.received_at.filter(|at| time::system_time(at).is_ok()),
+        duration: duration(said.duration),
+        upstream_duration: duration(said.upstream_duration),
+        decide_duration: duration(said.decide_duration),
+        filter_duration: duration(said.filter_duration),
+        rules: said.rules.map(outcome),
+        observed: said.observed.map(outcome),
+        matched_rules: said.matched_rules.iter().take(LISTED).map(|said| id(said)).collect(),
+        limits: said.limits.into_iter().take(LISTED).map(limit).collect(),
+        meters: said.meters.into_iter().take(LISTED).map(meter).collect(),
+        count: said.count.min(COUNT),
+        ..said
+    }
+}
+
+/// How many requests a record stands for, as rows have it.
+pub(super) fn count(record: &Record) -> i64 {
+    i64::try_from(record.count.clamp(1, COUNT)).unwrap_or(1)
+}
+
+fn duration(said: Option<Duration>) -> Option<Duration> {
+    // A century: what is longer has no form in JSON.
+    let sound = |said: &Duration| time::duration(said).is_ok_and(|it| it.as_secs() < 100 * 366 * 86_400);
+    said.filter(sound)
+}
+
+fn outcome(said: RuleOutcome) -> RuleOutcome {
+    RuleOutcome {
+        effect: Effect::try_from(said.effect).unwrap_or_default().into(),
+        scope: Scope::try_from(said.scope).unwrap_or_default().into(),
+        rule: text(&said.rule, ID),
+    }
+}
+
+fn limit(said: LimitState) -> LimitState {
+    LimitState {
+        kind: LimitKind::try_from(said.kind).unwrap_or_default().into(),
+        window: Window::try_from(said.window).unwrap_or_default().into(),
+        ..said
+    }
+}
+
+fn meter(said: MeterState) -> MeterState {
+    MeterState {
+        meter: text(&said.meter, ID),
+        exceeded: Window::try_from(said.exceeded).unwrap_or_default().into(),
+        ..said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pbjson_types::Timestamp;
+    use rr_contract::wire::fleet::FilterEffect;
+
+    use super::*;
+
+    fn sound() -> Record {
+        let outcome = RuleOutcome { effect: 2, scope: 3, rule: "rl_1".to_owned() };
+        Record {
+            id: "rq_1".to_owned(),
+            received_at: Some(Timestamp { seconds: 7, nanos: 5 }),
+            duration: Some(Duration { seconds: 0, nanos: 5 }),
+            path: "/a".to_owned(),
+            rules: Some(outcome.clone()),
+            observed: Some(outcome),
+            matched_rules: vec!["rl_1".to_owned(), "rl_2".to_owned()],
+            limits: vec![LimitState { kind: 1, window: 3, limit: 5, used: 4 }],
+            meters: vec![MeterState {
+                meter: "mt_1".to_owned(),
+                charged_millionths: 1,
+                missing: true,
+                exceeded: 4,
+            }],
+            filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 3 }),
+            decide_duration: Some(Duration { seconds: 0, nanos: 2 }),
+            filter_duration: Some(Duration { seconds: 1, nanos: 2 }),
+            count: 9,
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn a_record_as_nodes_send_it_is_kept_as_it_is() {
+        assert_eq!(bounded(sound()), sound());
+        assert_eq!((count(&sound()), count(&Record::default())), (9, 1), "0 means one");
+    }
+
+    #[test]
+    fn a_record_of_a_hostile_node_is_cut_and_has_a_form_in_json() {
+        let bad = RuleOutcome { effect: 77, scope: -1, rule: "\0".repeat(10_000) };
+        let hostile = Record {
+            id: "rq\0\x1b[2J".to_owned(),
+            received_at: Some(Timestamp { seconds: i64::MAX, nanos: -1 }),
+            duration: Some(Duration { seconds: i64::MAX, nanos: 999_999_999 }),
+            filter_duration: Some(Duration { seconds: 1, nanos: -1 }),
+            path: "/".repeat(100_000),
+            rules: Some(bad.clone()),
+            observed: Some(bad),
+            matched_rules: vec!["r".repeat(1_000); 5_000],
+            limits: vec![LimitState { kind: 9, window: 9, limit: u64::MAX, used: u64::MAX }; 5_000],
+            meters: vec![MeterState { exceeded: i32::MIN, ..MeterState::default() }; 5_000],
+            count: u64::MAX,
+            ..Record::default()
+        };
+        assert!(serde_json::to_string(&hostile).is_err(), "or there is nothing to guard against");
+        let kept = bounded(hostile);
+        let text = serde_json::to_string(&kept).expect("has a form");
+        assert!(text.len() < 8_000, "{}", text.len());
+        assert!(!text.contains("\\u0000") && !text.contains("\\u001b"), "{text}");
+        assert_eq!((kept.matched_rules.len(), kept.limits.len(), kept.meters.len()), (16, 16, 16));
+        assert_eq!((kept.received_at, kept.duration, kept.filter_duration), (None, None, None));
+        assert_eq!(count(&kept), 1_000_000_000);
+    }
+}
