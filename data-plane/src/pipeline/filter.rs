@@ -3,6 +3,8 @@
 //! Changes JSON of successful responses alone, and has the whole of it before a byte goes out. The invariant: where
 //! filters exist, no body of a successful response goes out that they did not go over.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue,
@@ -118,21 +120,23 @@ pub(super) async fn filter(
     let began = Instant::now();
     let document = decode(coding, bytes).await.map_err(undecodable)?;
     draft.read_values(Some(&document));
-    let before = document.len();
-    let filtered =
-        chain.apply(document.to_vec()).map_err(|error| Failure::Unreadable(Unreadable::Json(error)))?;
-    draft.filtered(&filtered, before, began.elapsed());
+    let filtered = chain.apply(&document).map_err(|error| Failure::Unreadable(Unreadable::Json(error)))?;
+    draft.filtered(&filtered, document.len(), began.elapsed());
+    let mut left = match filtered.document {
+        Cow::Owned(left) => Bytes::from(left),
+        // Nothing was taken.
+        Cow::Borrowed(_) => document.clone(),
+    };
     for name in &OF_THE_BYTES {
         parts.headers.remove(name);
     }
     weaken(&mut parts.headers);
-    let mut document = Bytes::from(filtered.document);
     // An upstream that compresses for this caller has a reason to.
     if coding != Coding::Identity && takes == Coding::Gzip {
-        document = gzip(&document);
+        left = gzip(&left);
         parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(document) })
+    Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(left) })
 }
 
 fn broken(error: BodyError) -> Failure {

@@ -174,7 +174,7 @@ impl Draft {
     }
 
     /// What the filters did.
-    pub(super) fn filtered(&mut self, filtered: &Filtered, before: usize, took: Duration) {
+    pub(super) fn filtered(&mut self, filtered: &Filtered<'_>, before: usize, took: Duration) {
         let record = self.record();
         record.filters = Some(FilterEffect {
             filters: filtered.filters,

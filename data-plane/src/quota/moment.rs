@@ -4,7 +4,9 @@
 //! ends, for every time from 1970 on.
 
 use std::num::NonZeroU64;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+#[cfg(test)]
+use std::time::SystemTime;
 
 use rr_contract::model::meter::Windows;
 use rr_contract::wire::fleet;

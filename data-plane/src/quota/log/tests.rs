@@ -11,8 +11,9 @@ use rr_contract::seam::{Clock, SystemEntropy};
 
 use super::*;
 use crate::fixture::{SharedDisk, log_of};
+use crate::quota::Quota as _;
 use crate::quota::moment::Window;
-use crate::quota::{Numbers, Quota as _};
+use crate::quota::registry::Numbers;
 
 const DAY: u64 = 86_400;
 const METER: MeterId = MeterId::from_random([2; 16]);
