@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rr_domain::model::request_match::{PairCheck, RequestMatch};
 
-use super::pattern::{Matcher, Patterns, Uncompilable};
+use super::pattern::{Matcher, Patterns, Screen, Uncompilable};
 use super::request::RequestView;
 
 use self::methods::Methods;
@@ -32,6 +32,7 @@ pub struct Condition {
     path: Option<PathLook>,
     /// Cheap ones first.
     pairs: Box<[PairLook]>,
+    slow_from: usize,
     body: Box<[Look]>,
 }
 
@@ -90,25 +91,33 @@ impl Condition {
         Ok(Self {
             methods: Methods::new(&when.methods),
             path: path.transpose()?,
+            slow_from: pairs.partition_point(|look| !look.is_slow()),
             pairs: pairs.into(),
             body: body.collect::<Result<_, Uncompilable>>()?,
         })
     }
 
-    /// Whether everything but the body matches.
-    pub(super) fn matches_head(&self, seen: &Seen<'_>) -> bool {
+    /// Whether everything but the body matches. `screen` knows of the path's pattern by its slot there.
+    pub(super) fn matches_head(&self, seen: &Seen<'_>, slot: Option<usize>, screen: &mut Screen<'_>) -> bool {
         if !self.methods.has(seen.method, seen.request.method) {
             return false;
         }
-        let path = |regex: bool| match &self.path {
+        let text = seen.request.path;
+        let mut path = |regex: bool| match &self.path {
             Some(look) if look.matcher.is_regex() == regex => {
-                look.matcher.is_match_text(seen.request.path) != look.absent
+                let may = slot.is_none_or(|slot| screen.may_have(slot, text));
+                (may && look.matcher.is_match_text(text)) != look.absent
             }
             _ => true,
         };
-        let cheap = self.pairs.partition_point(|look| !look.is_slow());
+        let (cheap, slow) = self.pairs.split_at(self.slow_from);
         let pairs = |looks: &[PairLook]| looks.iter().all(|look| look.holds(&seen.request));
-        path(false) && pairs(&self.pairs[..cheap]) && path(true) && pairs(&self.pairs[cheap..])
+        path(false) && pairs(cheap) && path(true) && pairs(slow)
+    }
+
+    /// What it looks for in the path.
+    pub(super) fn path_matcher(&self) -> Option<&Matcher> {
+        self.path.as_ref().map(|look| &*look.matcher)
     }
 
     /// Whether it can depend on the body.

@@ -13,6 +13,12 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 use rr_domain::model::pattern::{Flags, NESTING_MAX, Pattern};
 
+use self::set::Sets;
+
+mod set;
+
+pub(super) use self::set::{PatternSet, Screen};
+
 /// How much a compiled pattern may take, in bytes. The model's limit on weight keeps patterns below it.
 const COMPILED_MAX: usize = 16 * 1024 * 1024;
 /// How much the lazy automaton of one pattern may take, in bytes.
@@ -37,7 +43,14 @@ enum Kind {
     Ends(Box<[Box<[u8]>]>),
     Holds(Box<Finder<'static>>),
     HoldsOne(Box<AhoCorasick>),
-    Regex(Regex),
+    Regex(Engine),
+}
+
+#[derive(Debug)]
+struct Engine {
+    regex: Regex,
+    flags: Flags,
+    sets: Sets,
 }
 
 impl Matcher {
@@ -50,9 +63,9 @@ impl Matcher {
             Kind::Ends(texts) => texts.iter().any(|one| text.ends_with(one)),
             Kind::Holds(finder) => finder.find(text).is_some(),
             Kind::HoldsOne(finder) => finder.is_match(text),
-            Kind::Regex(regex) => match std::str::from_utf8(text) {
-                Ok(text) => regex.is_match(text),
-                Err(_) => regex.is_match(&String::from_utf8_lossy(text)),
+            Kind::Regex(engine) => match std::str::from_utf8(text) {
+                Ok(text) => engine.regex.is_match(text),
+                Err(_) => engine.regex.is_match(&String::from_utf8_lossy(text)),
             },
         }
     }
@@ -60,7 +73,7 @@ impl Matcher {
     /// Whether the pattern is found in what is known to be UTF-8. Never allocates.
     pub fn is_match_text(&self, text: &str) -> bool {
         match &self.0 {
-            Kind::Regex(regex) => regex.is_match(text),
+            Kind::Regex(engine) => engine.regex.is_match(text),
             _ => self.is_match(text.as_bytes()),
         }
     }
@@ -78,7 +91,26 @@ impl Matcher {
         matches!(self.0, Kind::Regex(_))
     }
 
-    fn new(pattern: &Pattern, reading: Reading) -> Result<Self, Uncompilable> {
+    /// One set of all that need the engine, if that pays. Of one reading.
+    pub(super) fn set_of<'m>(matchers: impl Iterator<Item = &'m Self>) -> Option<Arc<PatternSet>> {
+        let mut engines = matchers.filter_map(Self::engine).peekable();
+        let sets = engines.peek()?.sets.clone();
+        sets.of(engines.map(Engine::source).collect())
+    }
+
+    /// Its slot in a set.
+    pub(super) fn slot_in(&self, set: &PatternSet) -> Option<usize> {
+        set.slot(&self.engine()?.source())
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        match &self.0 {
+            Kind::Regex(engine) => Some(engine),
+            _ => None,
+        }
+    }
+
+    fn new(pattern: &Pattern, reading: Reading, sets: &Sets) -> Result<Self, Uncompilable> {
         let flags = pattern.flags();
         let kind = match reading {
             Reading::Text => plain(&pattern.hir(flags)),
@@ -87,8 +119,23 @@ impl Matcher {
         };
         match kind {
             Some(kind) => Ok(Self(kind)),
-            None => engine(pattern, flags.ignore_case || reading == Reading::HeaderName)
-                .map(|regex| Self(Kind::Regex(regex))),
+            None => {
+                let flags =
+                    Flags { ignore_case: flags.ignore_case || reading == Reading::HeaderName, ..flags };
+                let regex = engine(pattern, flags)?;
+                Ok(Self(Kind::Regex(Engine { regex, flags, sets: sets.clone() })))
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// The pattern with its flags.
+    fn source(&self) -> Box<str> {
+        match self.flags.to_string() {
+            flags if flags.is_empty() => self.regex.as_str().into(),
+            // Without a group of its own, whose end a comment in the pattern could hide. They hold up to its end.
+            flags => format!("(?{flags}){}", self.regex.as_str()).into(),
         }
     }
 }
@@ -106,6 +153,7 @@ enum Reading {
 pub struct Patterns {
     shared: HashMap<(Pattern, Reading), Weak<Matcher>>,
     sweep_at: usize,
+    sets: Sets,
 }
 
 impl Patterns {
@@ -133,16 +181,15 @@ impl Patterns {
             self.shared.retain(|_, matcher| matcher.strong_count() > 0);
             self.sweep_at = (self.shared.len() * 2).max(1024);
         }
-        let matcher = Arc::new(Matcher::new(pattern, reading)?);
+        let matcher = Arc::new(Matcher::new(pattern, reading, &self.sets)?);
         self.shared.insert(key, Arc::downgrade(&matcher));
         Ok(matcher)
     }
 }
 
-fn engine(pattern: &Pattern, ignore_case: bool) -> Result<Regex, Uncompilable> {
-    let flags = pattern.flags();
+fn engine(pattern: &Pattern, flags: Flags) -> Result<Regex, Uncompilable> {
     RegexBuilder::new(pattern.regex())
-        .case_insensitive(ignore_case)
+        .case_insensitive(flags.ignore_case)
         .multi_line(flags.multi_line)
         .dot_matches_new_line(flags.dot_all)
         .nest_limit(NESTING_MAX)

@@ -8,6 +8,10 @@ fn pattern(regex: &str, flags: &str) -> Pattern {
     Pattern::new(regex, Flags::parse(flags).expect("flags")).expect(regex)
 }
 
+fn without_case(flags: Flags) -> Flags {
+    Flags { ignore_case: true, ..flags }
+}
+
 fn kind(regex: &str, flags: &str) -> &'static str {
     match Patterns::default().matcher(&pattern(regex, flags)).expect("compiles").0 {
         Kind::Always => "always",
@@ -88,7 +92,7 @@ proptest! {
     ) {
         let pattern = pattern(&regex, "");
         let matcher = Patterns::default().matcher(&pattern).expect("compiles");
-        let wanted = engine(&pattern, false).expect("compiles").is_match(&text);
+        let wanted = engine(&pattern, pattern.flags()).expect("compiles").is_match(&text);
         prop_assert_eq!(matcher.is_match(text.as_bytes()), wanted, "{} in {}", regex, text);
     }
 
@@ -99,7 +103,7 @@ proptest! {
     ) {
         let pattern = pattern(&regex, "");
         let matcher = Patterns::default().header_name(&pattern).expect("compiles");
-        let wanted = engine(&pattern, true).expect("compiles").is_match(&text);
+        let wanted = engine(&pattern, without_case(pattern.flags())).expect("compiles").is_match(&text);
         prop_assert_eq!(matcher.is_match(text.as_bytes()), wanted, "{} in {}", regex, text);
     }
 }
@@ -111,7 +115,11 @@ fn the_heaviest_that_the_model_takes_compiles() {
             .rev()
             .find_map(|times| Pattern::new(&format!("{sub}{{{times}}}"), Flags::default()).ok());
         let heaviest = heaviest.expect("once is not too heavy");
-        assert!(engine(&heaviest, false).is_ok() && engine(&heaviest, true).is_ok(), "{heaviest:?}");
+        let flags = heaviest.flags();
+        assert!(
+            engine(&heaviest, flags).is_ok() && engine(&heaviest, without_case(flags)).is_ok(),
+            "{heaviest:?}"
+        );
     }
 }
 
@@ -121,5 +129,74 @@ proptest! {
         if let Ok(pattern) = Pattern::new(&regex, Flags::default()) {
             Patterns::default().matcher(&pattern).expect("compiles");
         }
+    }
+}
+
+/// Some patterns as one set, and its screens.
+fn screened(patterns: &mut Patterns, sources: &[(&str, &str)]) -> (Vec<Arc<Matcher>>, Arc<PatternSet>) {
+    let matchers = sources.iter().map(|(regex, flags)| patterns.matcher(&pattern(regex, flags)));
+    let matchers: Vec<Arc<Matcher>> = matchers.collect::<Result<_, _>>().expect("compile");
+    let set = Matcher::set_of(matchers.iter().map(|matcher| &**matcher)).expect("there are enough");
+    (matchers, set)
+}
+
+const MANY: [(&str, &str); 14] = [
+    (r"a\d", ""),
+    (r"a\d", "i"),
+    ("^b+$", "m"),
+    ("^b+$", ""),
+    ("x.y", ""),
+    ("x.y", "s"),
+    ("(?x) c+ # a comment that would hide what follows", ""),
+    ("(?x) c+ # a comment", "i"),
+    ("(?i)d+e", ""),
+    ("a+|b{2}", ""),
+    (r"\bca", ""),
+    ("[^a-z]$", ""),
+    ("a*b", "i"),
+    (r"\w{3}", ""),
+];
+
+#[test]
+fn equal_sets_are_one_and_few_patterns_are_none() {
+    let mut patterns = Patterns::default();
+    let (_, one) = screened(&mut patterns, &MANY);
+    let mut turned = MANY;
+    turned.reverse();
+    assert!(Arc::ptr_eq(&one, &screened(&mut patterns, &turned).1));
+    assert!(!Arc::ptr_eq(&one, &screened(&mut patterns, &MANY[1..]).1));
+    let few: Vec<_> =
+        (0..7).map(|n| patterns.matcher(&pattern(&format!("a{n}+"), "")).expect("compiles")).collect();
+    assert!(Matcher::set_of(few.iter().chain(&few).map(|matcher| &**matcher)).is_none(), "7, each twice");
+    let plain: Vec<_> =
+        (0..9).map(|n| patterns.matcher(&pattern(&format!("a{n}"), "")).expect("compiles")).collect();
+    assert!(Matcher::set_of(plain.iter().map(|matcher| &**matcher)).is_none(), "they need no engine");
+}
+
+#[test]
+fn patterns_that_are_too_large_together_are_tried_one_by_one() {
+    let mut patterns = Patterns::default();
+    let heavy: Vec<_> = (0..12)
+        .map(|n| patterns.matcher(&pattern(&format!(r"\w{{60}}{n}"), "")).expect("compiles"))
+        .collect();
+    assert!(Matcher::set_of(heavy.iter().map(|matcher| &**matcher)).is_none());
+}
+
+proptest! {
+    #[test]
+    fn a_screen_hides_no_pattern_that_is_found(text in "[abcdexyABX01\n -]{0,12}") {
+        let mut patterns = Patterns::default();
+        let (matchers, set) = screened(&mut patterns, &MANY);
+        let mut screen = Screen::new(Some(&set));
+        let mut none = true;
+        for matcher in &matchers {
+            let slot = matcher.slot_in(&set).expect("it is in the set");
+            let found = matcher.is_match_text(&text);
+            prop_assert!(screen.may_have(slot, &text) || !found);
+            none &= !found;
+        }
+        // And hides all where none is found.
+        let slots = matchers.iter().map(|matcher| matcher.slot_in(&set).expect("it is in the set"));
+        prop_assert!(!none || slots.into_iter().all(|slot| !Screen::new(Some(&set)).may_have(slot, &text)));
     }
 }

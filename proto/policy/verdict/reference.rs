@@ -17,6 +17,77 @@ use rr_domain::model::rule::Rule;
 
 use super::tree::Tree;
 
+/// What rules see of a path as it came; `None` where it has no single meaning.
+pub(super) fn path(raw: &str) -> Option<String> {
+    let mut segments: Vec<Vec<u8>> = Vec::new();
+    let mut ends_open = false;
+    for segment in raw.split('/') {
+        let dots = segment.replace("%2e", ".").replace("%2E", ".");
+        let bytes = unescaped(segment.as_bytes(), true)?;
+        if bytes.iter().any(|byte| b"/\\\0".contains(byte))
+            || dots.starts_with(".;")
+            || dots.starts_with("..;")
+        {
+            return None;
+        }
+        ends_open = true;
+        match &*bytes {
+            b"" | b"." => {}
+            b".." => drop(segments.pop()),
+            _ => {
+                segments.push(bytes);
+                ends_open = false;
+            }
+        }
+    }
+    let mut out = String::new();
+    for segment in &segments {
+        out.push('/');
+        for byte in segment {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(*byte)),
+                byte if b"-._~!$&'()*+,;=:@".contains(byte) => out.push(char::from(*byte)),
+                byte => out.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    if ends_open || out.is_empty() {
+        out.push('/');
+    }
+    Some(out)
+}
+
+/// The pairs of a query as it came.
+pub(super) fn pairs(raw: &str) -> Vec<(String, String)> {
+    let form = |text: &str| {
+        let bytes = unescaped(text.replace('+', " ").as_bytes(), false).expect("takes anything");
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let pairs = raw.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (form(n), form(v))).collect()
+}
+
+fn unescaped(bytes: &[u8], strictly: bool) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut i = 0;
+    while i < bytes.len() {
+        let digits = bytes.get(i + 1..i + 3).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        match (bytes[i], digits) {
+            (b'%', Some(digits)) => {
+                let digits = std::str::from_utf8(digits).expect("ASCII");
+                out.push(u8::from_str_radix(digits, 16).expect("two digits"));
+                i += 3;
+            }
+            (b'%', None) if strictly => return None,
+            (byte, _) => {
+                out.push(byte);
+                i += 1;
+            }
+        }
+    }
+    Some(out)
+}
+
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     Unread,
@@ -120,6 +191,20 @@ fn decide(scopes: &[Scope; 4], request: &Request) -> Said {
         by = by.or(id.map(|id| (at, id)));
     }
     Said::Allow(by)
+}
+
+/// Whether a rule matches, of some document where it looks at one.
+pub(super) fn matches(rule: &Rule, request: &Request) -> bool {
+    head(rule, request)
+        && match &request.body {
+            _ if !reads(rule) => true,
+            Body::Unread | Body::Broken => false,
+            Body::Json(Tree::Array(elements)) if !elements.is_empty() => {
+                elements.iter().any(|element| body(rule, Some(element)))
+            }
+            Body::Json(tree @ (Tree::Object(_) | Tree::Text(_) | Tree::Plain(_))) => body(rule, Some(tree)),
+            Body::Empty | Body::Json(Tree::Array(_)) => body(rule, None),
+        }
 }
 
 fn reported(scope: &Scope, effect: Effect, is: impl Fn(&Rule) -> bool) -> Option<RuleId> {

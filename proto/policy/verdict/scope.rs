@@ -11,7 +11,7 @@ use rr_domain::model::rule::Rule;
 
 use super::super::condition::{BodyIndex, Found, Seen};
 use super::super::json::JsonError;
-use super::super::pattern::{Patterns, Uncompilable};
+use super::super::pattern::{Matcher, PatternSet, Patterns, Screen, Uncompilable};
 use super::matched::Matched;
 use super::rule::CompiledRule;
 
@@ -24,6 +24,8 @@ pub struct ScopeRules {
     /// The default only observes, and so does every rule.
     observe: bool,
     body: BodyIndex,
+    /// The regular expressions on the path, if they are many.
+    paths: Option<Arc<PatternSet>>,
     /// Something of it observes.
     observes: bool,
     reads_query: bool,
@@ -36,6 +38,8 @@ struct Entry {
     observes: bool,
     /// Where its looks start in the index of bodies.
     looks_from: usize,
+    /// Where its path is in the set of paths.
+    slot: Option<usize>,
 }
 
 /// What some rules of a scope say.
@@ -81,9 +85,12 @@ impl ScopeRules {
     pub fn new(mut rules: Vec<Arc<CompiledRule>>, default: Effect, observe: bool) -> Self {
         rules.sort_by_key(|rule| (rule.effect == Effect::Allow, Reverse(rule.priority), rule.id));
         let body = BodyIndex::new(rules.iter().flat_map(|rule| rule.condition().looks()));
+        let paths = Matcher::set_of(rules.iter().filter_map(|rule| rule.condition().path_matcher()));
         let mut looks_from = 0;
         let entries = rules.into_iter().map(|rule| {
-            let entry = Entry { observes: observe || rule.observe, looks_from, rule };
+            let path = rule.condition().path_matcher();
+            let slot = paths.as_ref().and_then(|paths| path?.slot_in(paths));
+            let entry = Entry { observes: observe || rule.observe, looks_from, slot, rule };
             looks_from += entry.rule.condition().looks().len();
             entry
         });
@@ -96,6 +103,7 @@ impl ScopeRules {
             default,
             observe,
             body,
+            paths,
         }
     }
 
@@ -134,9 +142,10 @@ impl ScopeRules {
     /// What they say by the head alone.
     pub(super) fn head<'r>(&'r self, seen: &Seen<'_>, matched: &mut Matched<'r>) -> Answer<'r> {
         let (mut enforced, mut all) = (Head::default(), Head::default());
+        let mut screen = Screen::new(self.paths.as_deref());
         for entry in &self.entries {
             let rule = &*entry.rule;
-            if !rule.condition().matches_head(seen) {
+            if !rule.condition().matches_head(seen, entry.slot, &mut screen) {
                 continue;
             }
             if !rule.condition().reads_body() {
@@ -159,9 +168,10 @@ impl ScopeRules {
         head: Answer<'r>,
         matched: &mut Matched<'r>,
     ) -> Result<Answer<'r>, JsonError> {
+        let mut screen = Screen::new(self.paths.as_deref());
         let asks = |entry: &&Entry| {
             let condition = entry.rule.condition();
-            condition.reads_body() && condition.matches_head(seen)
+            condition.reads_body() && condition.matches_head(seen, entry.slot, &mut screen)
         };
         let mut asked: Vec<(&Entry, bool)> =
             self.entries.iter().filter(asks).map(|one| (one, false)).collect();
