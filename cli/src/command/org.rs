@@ -233,7 +233,7 @@ fn over_ceiling(changed: &mg::UpdateOrgResponse) -> String {
     let more = changed.proxies_over_ceiling_count.saturating_sub(names.len() as u64);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(
-        "above the ceiling and going on as they are: {}{more}; bring each down with `rrctl proxy update NAME --per-minute N --per-day N`",
+        "above the ceiling and going on as they are: {}{more}; its editors bring each down with `rrctl proxy update NAME --per-minute N --per-day N`",
         names.join(", ")
     )
 }

@@ -221,6 +221,7 @@ pub(super) fn located(written: &[FileDocument], status: Status) -> anyhow::Error
 
 #[cfg(test)]
 mod tests {
+    use rr_contract::wire::fleet;
     use rr_contract::wire::management::document::Resource;
 
     use super::*;
@@ -235,8 +236,33 @@ mod tests {
         let example = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
         let found = parse(Path::new("example.yaml"), example.expect("an example")).expect("documents");
         let kinds: Vec<&str> = names(&found).into_iter().map(|(kind, _)| kind).collect();
-        assert_eq!(kinds, ["target", "credential", "credential", "proxy", "rule", "filter", "meter"]);
+        assert_eq!(
+            kinds,
+            ["target", "credential", "credential", "proxy", "rule", "rule", "filter", "meter", "meter"]
+        );
         assert_eq!(found.iter().filter(|one| one.value_from.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn every_example_of_the_manual_is_read_and_its_conditions_are_good() {
+        let manual = include_str!("../../../../docs/apply.md");
+        let examples: Vec<&str> =
+            manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(examples.len(), 4);
+        let mut conditions = 0;
+        for example in examples {
+            for one in parse(Path::new("example.yaml"), example).expect("documents") {
+                let Some(Resource::Rule(rule)) = one.document.resource else { continue };
+                conditions += usize::from(rule.when.is_some());
+                // Alone it has no parent, which is a fault of another field.
+                let wire = fleet::RuleResource { when: rule.when, ..fleet::RuleResource::default() };
+                let invalid = rr_contract::model::rule::Rule::try_from(wire).expect_err("it has no parent");
+                let wrong: Vec<_> =
+                    invalid.violations().iter().filter(|it| it.field.starts_with("when")).collect();
+                assert!(wrong.is_empty(), "{}: {wrong:?}", one.location);
+            }
+        }
+        assert_eq!(conditions, 11);
     }
 
     #[test]
@@ -299,8 +325,8 @@ mod tests {
             notes in "\\PC{0,40}|[ \\-:#'\"\\[\\]{}&*!|>%@`~?,\\t\\n\\r]{0,12}|true|null|~|0x1f|1e3|2027-01-31|<<|\\.nan",
             priority in 0..1000_u32,
         ) {
-            let path = Some(rr_contract::wire::fleet::Pattern { regex: notes.clone(), ..Default::default() });
-            let when = Some(rr_contract::wire::fleet::RequestMatch { path, ..Default::default() });
+            let path = Some(fleet::Pattern { regex: notes.clone(), ..Default::default() });
+            let when = Some(fleet::RequestMatch { path, ..Default::default() });
             let rule = mg::Rule { name: "a".into(), notes, priority, when, ..mg::Rule::default() };
             let document = mg::Document { resource: Some(Resource::Rule(rule)) };
             let written = format::Exported::new(&document).expect("fields");
