@@ -11,6 +11,10 @@ use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
 use rr_data_plane::{Config, Settings};
 
+/// A request takes and gives back a dozen pieces of memory, some on another thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// RequestRocket's edge: swaps callers' credentials for upstreams' secrets.
 #[derive(Parser)]
 #[command(name = "rr-edge", version)]

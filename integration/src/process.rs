@@ -285,7 +285,7 @@ impl Control {
 
 /// `rr-edge` on a folder.
 pub struct Edge {
-    program: &'static str,
+    program: String,
     variables: Vec<(String, String)>,
     folder: PathBuf,
     fleet: SocketAddr,
@@ -309,9 +309,9 @@ impl Edge {
         Self::start_program("rr-edge", folder, fleet, token, variables)
     }
 
-    /// Another program with the same command line.
+    /// Another program with the same command line: beside the running one, or an absolute path.
     pub fn start_program(
-        program: &'static str,
+        program: &str,
         folder: &Path,
         fleet: SocketAddr,
         token: &[u8],
@@ -331,7 +331,7 @@ impl Edge {
     }
 
     fn start_on(
-        program: &'static str,
+        program: &str,
         folder: &Path,
         fleet: SocketAddr,
         token: &[u8],
@@ -346,7 +346,7 @@ impl Edge {
     }
 
     fn launch(
-        name: &'static str,
+        name: &str,
         folder: &Path,
         fleet: SocketAddr,
         ports: [Port; 2],
@@ -361,7 +361,16 @@ impl Edge {
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         command.args(["--allow-upstream", "127.0.0.0/8"]).envs(variables.iter().cloned());
         let process = launch(&mut command, folder, unread);
-        Self { program: name, variables, folder: folder.to_owned(), fleet, ports, listen, admin, process }
+        Self {
+            program: name.to_owned(),
+            variables,
+            folder: folder.to_owned(),
+            fleet,
+            ports,
+            listen,
+            admin,
+            process,
+        }
     }
 
     /// Waits until it can decide requests.
@@ -386,7 +395,7 @@ impl Edge {
             self.process.kill();
         }
         let variables = std::mem::take(&mut self.variables);
-        Self::launch(self.program, &self.folder, self.fleet, self.ports, variables, false)
+        Self::launch(&self.program, &self.folder, self.fleet, self.ports, variables, false)
     }
 }
 

@@ -134,6 +134,16 @@ pub async fn set_active(api: &Api, org: &str, proxy: &str, active: bool) -> Resu
 
 /// Applies a set as one revision, which it returns.
 pub async fn apply(api: &Api, org: &str, owner: &str, documents: Vec<Document>) -> anyhow::Result<u64> {
+    Ok(apply_for_keys(api, org, owner, documents).await?.revision)
+}
+
+/// The same, for the keys of the caller credentials that it makes.
+pub async fn apply_for_keys(
+    api: &Api,
+    org: &str,
+    owner: &str,
+    documents: Vec<Document>,
+) -> anyhow::Result<mg::ApplyOutcome> {
     let count = documents.len() as u64;
     let header = mg::ApplyHeader { org: org.to_owned(), owner: owner.to_owned(), ..Default::default() };
     let chunks: Vec<Vec<Document>> = documents.chunks(CHUNK).map(<[Document]>::to_vec).collect();
@@ -143,5 +153,5 @@ pub async fn apply(api: &Api, org: &str, owner: &str, documents: Vec<Document>) 
         .map(|part| mg::ApplyRequest { part: Some(part) });
     let mut stub = ApplyServiceClient::new(api.connection()).max_decoding_message_size(64 << 20);
     let reply = stub.apply(tokio_stream::iter(parts)).await?;
-    Ok(reply.into_inner().outcome.context("an outcome")?.revision)
+    reply.into_inner().outcome.context("an outcome")
 }

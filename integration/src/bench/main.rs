@@ -5,15 +5,22 @@
 
 mod apply;
 mod churn;
+mod closed_loop;
 mod coldstart;
 mod fixtures;
 mod generate;
 mod herd;
+mod latency;
+mod line;
 mod lkg_faults;
 mod load;
+mod machine;
 mod management;
 mod memory;
+mod open_loop;
+mod peers;
 mod propagation;
+mod proxy;
 mod reconnect;
 mod report;
 mod revisions;
@@ -54,6 +61,10 @@ enum Bench {
     Fixtures(fixtures::Args),
     /// Size of the standard load, and how long it takes to make and to parse.
     Generate(generate::Args),
+    /// Processor time of a request, beside nginx, HAProxy, Envoy and a lean proxy in the same rounds.
+    Proxy(proxy::Args),
+    /// How long requests take at a moderate load, beside the same.
+    Latency(latency::Args),
     /// Faults on the disk under last-known-good.
     LkgFaults(lkg_faults::Args),
     /// One large organization: applied, applied unchanged, read; and what memory it takes.
@@ -75,6 +86,8 @@ async fn main() -> anyhow::Result<()> {
         Bench::Apply(args) => block_in_place(|| apply::run(&args, &mut report))?,
         Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
+        Bench::Proxy(args) => proxy::run(args, &mut report).await?,
+        Bench::Latency(args) => latency::run(args, &mut report).await?,
         Bench::LkgFaults(args) => block_in_place(|| lkg_faults::run(&args, &mut report))?,
         Bench::Management(args) => management::run(args, &mut report).await?,
         Bench::Revisions(args) => revisions::run(args, &mut report).await?,

@@ -34,6 +34,13 @@ impl Report {
         }
     }
 
+    /// What a reader has to know about the figures.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.json {
+            println!("{text}");
+        }
+    }
+
     /// A metric by all its rounds.
     pub(crate) fn metric(
         &mut self,

@@ -1,0 +1,52 @@
+//! A caller's connection on a thread of its own: it asks, waits for the whole answer, and asks again.
+//!
+//! Reads no more of HTTP than a status, a content length and that many bytes, because it shares the machine with what
+//! is measured.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+/// Longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// One connection.
+pub(crate) struct Line {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Line {
+    pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        Ok(Self { socket, buffer: vec![0; 16 * 1024] })
+    }
+
+    /// Sends a whole request and reads its whole answer. Returns the status.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> anyhow::Result<u16> {
+        self.socket.write_all(request)?;
+        let mut filled = 0;
+        loop {
+            let read = self.socket.read(&mut self.buffer[filled..])?;
+            ensure!(read > 0, "it hung up");
+            filled += read;
+            let seen = &self.buffer[..filled];
+            let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let head = std::str::from_utf8(&seen[..end])?;
+            if filled >= end + 4 + length(head)? {
+                let status = head.split(' ').nth(1).context("a status")?;
+                return Ok(status.parse()?);
+            }
+        }
+    }
+}
+
+fn length(head: &str) -> anyhow::Result<usize> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length.context("an answer without a length")?.1.trim().parse().context("a length")
+}

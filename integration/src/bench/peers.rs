@@ -1,0 +1,165 @@
+//! What a bench of requests measures: this edge, other proxies with the same job, and the upstream behind all of them.
+//!
+//! The job is a gateway's: find the consumer of a key among many, refuse others, hold a limit by consumer, put another
+//! credential in, write one record a request. Each peer is one thread, pinned to one processor; the upstream is pinned
+//! to another. Whoever is not installed is left out, and the report says so.
+
+mod edge;
+mod envoy;
+mod haproxy;
+mod keys;
+mod lean;
+mod nginx;
+mod upstream;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rr_integration::process::{Port, Process};
+use rr_integration::wait::eventually;
+
+use crate::line::Line;
+use crate::machine;
+
+use self::keys::Keys;
+
+pub(crate) use self::upstream::Upstream;
+
+/// What upstreams are told in the place of the caller's key.
+const SECRET: &str = "upstream-secret-of-the-bench";
+/// Asked of every peer, behind the address of the proxy where there is one.
+const PATH: &str = "/v1/items";
+
+/// Where peers run and what they are given.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Place {
+    /// The processor of the proxies.
+    #[arg(long, default_value_t = 0)]
+    proxy_processor: usize,
+    /// The processor of load and upstream.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) load_processor: usize,
+    /// Callers, each with a key of its own.
+    #[arg(long, default_value_t = 10_000)]
+    callers: usize,
+    /// Another build of `rr-edge` to measure in the same rounds: a name, `=`, and the path of the program.
+    #[arg(long = "edge", value_name = "NAME=PATH")]
+    edges: Vec<String>,
+    /// Only peers whose name begins so; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+}
+
+/// A proxy that is up.
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) path: String,
+    /// Of the caller.
+    pub(crate) key: String,
+    /// The first of its processes.
+    pub(crate) process: u32,
+    _held: Box<dyn Any + Send + Sync>,
+}
+
+impl Peer {
+    /// The request that it is asked.
+    pub(crate) fn request(&self) -> Vec<u8> {
+        let Self { path, address, key, .. } = self;
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n\r\n").into_bytes()
+    }
+
+    /// Waits until it answers the caller, and nobody else.
+    async fn ready(self) -> anyhow::Result<Self> {
+        let ask = |key: &str| {
+            let request = String::from_utf8_lossy(&self.request()).replace(&self.key, key).into_bytes();
+            Line::connect(self.address).and_then(|mut line| line.ask(&request)).ok()
+        };
+        eventually(&format!("{} answers", self.name), || {
+            let answer = ask(&self.key);
+            async move { (answer == Some(200)).then_some(()) }
+        })
+        .await;
+        let stranger = ask("sk-nobody");
+        anyhow::ensure!(stranger == Some(401), "{} answers {stranger:?} to anybody", self.name);
+        Ok(self)
+    }
+}
+
+/// All that are up, and why the others are not.
+pub(crate) struct Peers {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) missing: Vec<String>,
+    pub(crate) upstream: Upstream,
+}
+
+impl Peers {
+    /// Starts them, with configuration and logs in a folder.
+    pub(crate) async fn start(folder: &Path, place: &Place) -> anyhow::Result<Self> {
+        let upstream = Upstream::start(folder, place.load_processor)?;
+        let keys = Keys::make(place.callers);
+        let stage =
+            Stage { folder, processor: place.proxy_processor, upstream: upstream.address(), keys: &keys };
+        let wanted = |name: &str| {
+            place.only.is_empty() || place.only.iter().any(|only| name.starts_with(only.as_str()))
+        };
+        let (mut peers, mut missing) = (Vec::new(), Vec::new());
+        for (name, start) in [
+            ("nginx", nginx::start as fn(&Stage<'_>, &Path) -> anyhow::Result<Peer>),
+            ("haproxy", haproxy::start),
+            ("envoy", envoy::start),
+        ] {
+            match machine::installed(name) {
+                Some(program) if wanted(name) => peers.push(start(&stage, &program)?.ready().await?),
+                None => missing.push(name.to_owned()),
+                Some(_) => {}
+            }
+        }
+        if wanted(lean::NAME) {
+            peers.push(lean::start(&stage)?.ready().await?);
+        }
+        let mut builds = vec![("rr-edge".to_owned(), PathBuf::from("rr-edge"))];
+        for edge in &place.edges {
+            let (name, path) = edge.split_once('=').unwrap_or((edge, edge));
+            builds.push((name.to_owned(), PathBuf::from(path)));
+        }
+        builds.retain(|(name, _)| wanted(name));
+        for edge in edge::start(&stage, &builds).await? {
+            peers.push(edge.ready().await?);
+        }
+        Ok(Self { peers, missing, upstream })
+    }
+}
+
+/// What each peer is given.
+struct Stage<'a> {
+    folder: &'a Path,
+    processor: usize,
+    upstream: SocketAddr,
+    keys: &'a Keys,
+}
+
+impl Stage<'_> {
+    /// A folder of its own.
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// Starts a program that listens on a port.
+    fn start(&self, name: &str, command: &mut Command, port: Port) -> anyhow::Result<Peer> {
+        let log = self.folder(name)?.join("log");
+        let process = machine::on(self.processor, || Process::start(command, &log))?;
+        Ok(Peer {
+            name: name.to_owned(),
+            address: port.address(),
+            path: PATH.to_owned(),
+            key: self.keys.one().to_owned(),
+            process: process.id(),
+            _held: Box::new((process, port)),
+        })
+    }
+}

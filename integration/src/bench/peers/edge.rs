@@ -1,0 +1,87 @@
+//! `rr-edge` with the same job, in one or several builds: as many callers, a sealed secret, records on.
+//!
+//! A control plane configures it, and is ended before anything is measured: it would take the load's processor, and
+//! the others send their logs to nobody either. Records stay in the spool.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use rr_contract::wire::management::{self as mg, Document, document::Resource};
+use rr_integration::process::Edge;
+use rr_integration::sample::{ORG, REGION, Sample, apply_for_keys};
+
+use crate::machine;
+
+use super::{PATH, Peer, SECRET, Stage};
+
+/// As many as one proxy may admit.
+const CALLERS: usize = 100;
+
+/// Starts all builds: each a name and a program.
+pub(super) async fn start(stage: &Stage<'_>, builds: &[(String, PathBuf)]) -> anyhow::Result<Vec<Peer>> {
+    if builds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let origin = format!("http://{}", stage.upstream);
+    let folder = stage.folder("sample")?;
+    let sample = Sample::start(&folder, &origin, &[]).await?;
+    sample.api.upstream(ORG, "bench", &sample.keys, &origin, SECRET).await?;
+    let callers = stage.keys.consumers().count();
+    let key = configure(&sample, callers).await?;
+    let token = sample.api.node_token(REGION, &sample.keys, u32::try_from(builds.len())?).await?;
+    let variables = [("RR_EDGE_WORKERS", "1".to_owned()), ("RR_EDGE_SPOOL_QUOTA_MIB", "256".to_owned())];
+    let path = format!("/api/{ORG}.gate-{}{PATH}", proxies(callers) / 2);
+    let mut peers = Vec::new();
+    for (name, program) in builds {
+        let folder = stage.folder(name)?;
+        let program = program.to_str().context("a path that is text")?;
+        let (fleet, token) = (sample.control.fleet, token.to_secret());
+        let edge = machine::on(stage.processor, || {
+            Edge::start_program(program, &folder, fleet, token.expose(), &variables)
+        })?;
+        edge.ready().await;
+        let peer = Peer {
+            name: name.clone(),
+            address: edge.listen,
+            path: path.clone(),
+            key: key.clone(),
+            process: edge.process.id(),
+            _held: Box::new(edge),
+        };
+        // While there is a control plane: it may be ready on less than all.
+        peers.push(peer.ready().await?);
+    }
+    Ok(peers)
+}
+
+fn proxies(callers: usize) -> usize {
+    callers.div_ceil(CALLERS)
+}
+
+/// Puts callers and proxies in. Returns the key of a caller in the middle of those of the proxy in the middle.
+async fn configure(sample: &Sample, callers: usize) -> anyhow::Result<String> {
+    let name = |n: usize| format!("caller-{n}");
+    let caller = |n: usize| {
+        let caller = mg::Caller { kind: mg::CallerKind::ApiKey.into(), ..mg::Caller::default() };
+        let usage = Some(mg::credential::Usage::Caller(caller));
+        Resource::Credential(mg::Credential { name: name(n), version: 1, usage, ..mg::Credential::default() })
+    };
+    let proxy = |n: usize| {
+        let admits = n * CALLERS..((n + 1) * CALLERS).min(callers);
+        Resource::Proxy(mg::Proxy {
+            name: format!("gate-{n}"),
+            caller_credentials: admits.map(name).collect(),
+            target: "echo".to_owned(),
+            upstream_credential: "bench".to_owned(),
+            regions: vec![REGION.to_owned()],
+            ..mg::Proxy::default()
+        })
+    };
+    let resources = (0..callers).map(caller).chain((0..proxies(callers)).map(proxy));
+    let documents = resources.map(|resource| Document { resource: Some(resource) }).collect();
+    let made = apply_for_keys(&sample.api, ORG, "bench", documents).await?;
+    let gate = proxies(callers) / 2;
+    let one = name((gate * CALLERS + CALLERS / 2).min(callers - 1));
+    let key = made.keys.into_iter().find(|made| made.name == one);
+    Ok(key.context("each caller that was made has a key")?.key)
+}
