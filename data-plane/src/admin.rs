@@ -5,7 +5,7 @@
 //! | `/healthz` | 200 while the control thread turns |
 //! | `/readyz` | 200 when no gate is held and nobody took the node out of service; otherwise 503 and the reason |
 //! | `/metrics` | Prometheus text |
-//! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane |
+//! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane or the file |
 //! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk, or the disk stalls; 503 before there is one |
 //!
 //! `rrctl audit verify --edge` compares the audit chain with `/position`: the node keeps its own copy of the audit
@@ -28,6 +28,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rr_contract::model::time::timestamp;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{Readiness, Stop, Tasks, patience};
 use rr_contract::wire::fleet;
@@ -37,7 +38,7 @@ use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
 use crate::seats::{Bounds, CallerSocket, Seats};
-use crate::sync::{Board, Position};
+use crate::sync::{Board, FileFacts, Position};
 
 const HEAD: Duration = Duration::from_secs(10);
 /// More than operators need; when all are taken, the connection that is idle for longest is closed.
@@ -144,6 +145,7 @@ impl Admin {
             "disk_set_back": facts.is_set_back,
             "disk_stalled": facts.is_disk_stalled,
             "draining": facts.draining,
+            "file": facts.file.map(file),
         })
         .to_string()
     }
@@ -199,6 +201,15 @@ fn crash(report: &fleet::CrashReport) -> serde_json::Value {
     let position =
         |wire: &Option<fleet::Position>| Position::try_from(wire.as_ref()?).ok().map(PositionBody::of);
     json!({ "tried": position(&report.tried), "running": position(&report.running), "boots": report.boots })
+}
+
+/// How it stands with the file of a node without a control plane. The log says what is wrong with it.
+fn file(facts: FileFacts) -> serde_json::Value {
+    json!({
+        "loaded_at": facts.loaded_at.map(timestamp),
+        "refused_since": facts.refused_since.map(timestamp),
+        "refused_line": facts.refused_line,
+    })
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

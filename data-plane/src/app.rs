@@ -1,10 +1,13 @@
 //! Builds every part, wires them, and owns the order of start and stop.
 //!
 //! Start: sockets, keys, last-known-good, workers; only then the control plane, whose absence stops none of
-//! it. Stop: callers first, within the drain; then their records; then the rest. One thread carries all
+//! it, or the file in its place. Stop: callers first, within the drain; then their records; then the rest. One thread carries all
 //! control work; traffic has its own threads and shares nothing with it but the snapshot.
 
+mod alone;
 mod control;
+mod ending;
+mod joined;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -12,6 +15,7 @@ mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -27,7 +31,8 @@ use crate::config::Config;
 use crate::control_plane::dial::{Dial, TcpDial};
 use crate::identity::{IdentityFileError, JoinError, NodeKeyError};
 use crate::listen::{self, BindError, Descriptors};
-use crate::report::SpoolError;
+use crate::report::{RecordsError, SpoolError};
+use crate::standalone::{Overview, StandaloneError};
 use crate::sync::{Board, PROVE_FOR, Position};
 
 use self::control::Plan;
@@ -62,6 +67,30 @@ pub enum StartError {
     /// The first start of a machine needs a token.
     #[error("this machine has not joined yet: pass a token from `rrctl node token` with --node-token-file")]
     NoToken,
+    /// The folder is of a node that has joined.
+    #[error(
+        "the state folder {folder} belongs to a node that has joined a control plane: choose another with --state-dir, or start without --standalone",
+        folder = folder.display()
+    )]
+    HasJoined {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder is of a standalone node.
+    #[error(
+        "the state folder {folder} belongs to a standalone node: choose another with --state-dir, or start with --standalone",
+        folder = folder.display()
+    )]
+    IsStandalone {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The file of a standalone node.
+    #[error(transparent)]
+    Standalone(#[from] StandaloneError),
+    /// The file of its records.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     /// The control plane does not want this machine, or is not the right one.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -71,9 +100,9 @@ pub enum StartError {
     /// The control thread ended without a word.
     #[error("control thread ended unexpectedly")]
     Ended,
-    /// What keeps in touch with the control plane ended in a panic: nothing would come into force any more, revocations
+    /// What follows the control plane or the file ended in a panic: nothing would come into force any more, revocations
     /// neither.
-    #[error("the task that synchronizes with the control plane panicked (see the log): restart rr-edge")]
+    #[error("the task that follows the configuration panicked (see the log): restart rr-edge")]
     Panicked,
 }
 
@@ -82,6 +111,7 @@ pub struct Running {
     listen: SocketAddr,
     admin: SocketAddr,
     node: Arc<OnceLock<NodeId>>,
+    overview: Arc<OnceLock<Overview>>,
     board: Board,
     readiness: Readiness,
     shutdown: Shutdown,
@@ -148,6 +178,7 @@ pub async fn start_with(
     let readiness = Readiness::new();
     let board = Board::default();
     let node = Arc::new(OnceLock::new());
+    let overview = Arc::new(OnceLock::new());
     let (started, starting) = oneshot::channel();
     let (fail, failed) = mpsc::channel(1);
     let plan = Plan {
@@ -162,6 +193,7 @@ pub async fn start_with(
         readiness: readiness.clone(),
         board: board.clone(),
         node: Arc::clone(&node),
+        overview: Arc::clone(&overview),
     };
     let thread = Builder::new()
         .name("control".into())
@@ -170,7 +202,7 @@ pub async fn start_with(
     match starting.await {
         Ok(Ok(())) => {
             callers.tell();
-            Ok(Running { listen, admin, node, board, readiness, shutdown, failed, thread })
+            Ok(Running { listen, admin, node, overview, board, readiness, shutdown, failed, thread })
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(StartError::Ended),
@@ -191,6 +223,11 @@ impl Running {
     /// The id of this node, once it has joined.
     pub fn node_id(&self) -> Option<NodeId> {
         self.node.get().copied()
+    }
+
+    /// What a node without a control plane served at its start.
+    pub fn overview(&self) -> Option<&Overview> {
+        self.overview.get()
     }
 
     /// Where the configuration stands that requests are decided by.

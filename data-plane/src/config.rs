@@ -9,17 +9,22 @@ use std::time::Duration;
 use std::{fs, io, thread};
 
 use ipnet::IpNet;
+use rr_contract::model::id::InvalidId;
+use rr_contract::model::name::InvalidName;
 use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
 use rr_contract::secret::Secret;
 use serde::Deserialize;
 
 use crate::control_plane::{ControlPlaneAddress, InvalidControlPlaneAddress};
+use crate::standalone::Standalone;
 use crate::upstream::{TrustError, certificates};
 
 /// The environment variable that may hold the node token itself.
 pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
 
+/// The organization of a node without a control plane where none is given.
+const ORG: &str = "local";
 const WORKERS_MAX: usize = 256;
 const SPOOL_QUOTA: u64 = 1024 * 1024 * 1024;
 
@@ -65,6 +70,25 @@ pub struct Settings {
     /// Disk space for records that cannot be sent yet [default: 1024]
     #[arg(long, env = "RR_EDGE_SPOOL_QUOTA_MIB", value_name = "MIB")]
     pub spool_quota_mib: Option<u64>,
+    /// Serve without a control plane what stands in this file, in the form that `rrctl apply` takes; see
+    /// docs/standalone.md
+    #[arg(long, env = "RR_EDGE_STANDALONE", value_name = "FILE")]
+    pub standalone: Option<PathBuf>,
+    /// With --standalone: the organization, which is the part before the dot in addresses [default: local]
+    #[arg(long, env = "RR_EDGE_ORG", value_name = "NAME")]
+    pub org: Option<String>,
+    /// With --standalone: file that gets a line of JSON for each request; `-` is standard output [default: none]
+    #[arg(long, env = "RR_EDGE_RECORDS", value_name = "FILE")]
+    pub records: Option<PathBuf>,
+    /// With --standalone: key file of the region that secrets in the file are sealed to
+    #[arg(long, env = "RR_EDGE_REGION_KEY", value_name = "FILE")]
+    pub region_key: Option<PathBuf>,
+    /// With --region-key: file with its passphrase
+    #[arg(long, env = "RR_EDGE_REGION_PASSPHRASE_FILE", value_name = "FILE")]
+    pub region_passphrase_file: Option<PathBuf>,
+    /// With --region-key: id of the installation that secrets in the file were sealed in
+    #[arg(long, env = "RR_EDGE_INSTALLATION", value_name = "ID")]
+    pub installation: Option<String>,
     /// Logs and telemetry.
     #[command(flatten)]
     pub observe: ObserveArgs,
@@ -106,6 +130,12 @@ impl Settings {
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
             drain: self.drain.or(other.drain),
             spool_quota_mib: self.spool_quota_mib.or(other.spool_quota_mib),
+            standalone: self.standalone.or(other.standalone),
+            org: self.org.or(other.org),
+            records: self.records.or(other.records),
+            region_key: self.region_key.or(other.region_key),
+            region_passphrase_file: self.region_passphrase_file.or(other.region_passphrase_file),
+            installation: self.installation.or(other.installation),
             observe: self.observe.or(other.observe),
         }
     }
@@ -115,7 +145,7 @@ impl Settings {
 pub struct Config {
     /// Holds identity, last-known-good and records.
     pub state_dir: PathBuf,
-    /// Where the control plane takes nodes; at least one.
+    /// Where the control plane takes nodes; at least one, but for a node without a control plane.
     pub control_plane: Vec<ControlPlaneAddress>,
     /// For the first start.
     pub node_token: Option<NodeToken>,
@@ -137,13 +167,26 @@ pub struct Config {
     pub drain: Duration,
     /// Bytes that records may take on disk.
     pub spool_quota: u64,
+    /// Set for a node without a control plane.
+    pub standalone: Option<Standalone>,
 }
 
 impl Config {
     /// Checks the settings. `token` is the node token from the environment, if there is one.
     pub fn resolve(settings: Settings, token: Option<Secret>) -> Result<Self, ConfigError> {
-        let control_plane = addresses(&settings.control_plane.ok_or(ConfigError::NoControlPlane)?)?;
+        let standalone = standalone(&settings)?;
+        let control_plane = match (&settings.control_plane, &standalone) {
+            (Some(_), Some(_)) => return Err(ConfigError::Standalone { flag: "--control-plane" }),
+            (Some(urls), None) => addresses(urls)?,
+            (None, Some(_)) => Vec::new(),
+            (None, None) => return Err(ConfigError::NoControlPlane),
+        };
         let node_token = match (&settings.node_token_file, token) {
+            // A token in the environment of a machine says nothing about this process.
+            (Some(_), _) if standalone.is_some() => {
+                return Err(ConfigError::Standalone { flag: "--node-token-file" });
+            }
+            (_, _) if standalone.is_some() => None,
             (Some(path), _) => Some(token_file(path)?),
             (None, Some(text)) => Some(
                 parse_token(&text)
@@ -183,8 +226,39 @@ impl Config {
             upstream_ca: settings.upstream_ca,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
             spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),
+            standalone,
         })
     }
+}
+
+/// The settings of a node without a control plane; without --standalone there are none, and none may be given.
+fn standalone(settings: &Settings) -> Result<Option<Standalone>, ConfigError> {
+    let Some(file) = settings.standalone.clone() else {
+        let given = [
+            ("--org", settings.org.is_some()),
+            ("--records", settings.records.is_some()),
+            ("--region-key", settings.region_key.is_some()),
+            ("--region-passphrase-file", settings.region_passphrase_file.is_some()),
+            ("--installation", settings.installation.is_some()),
+        ];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(ConfigError::NotStandalone { flag }),
+            None => Ok(None),
+        };
+    };
+    let org = settings.org.as_deref().unwrap_or(ORG);
+    let org = org.parse().map_err(|source| ConfigError::Org { text: org.to_owned(), source })?;
+    let installation = settings.installation.as_deref().map(|text| {
+        text.parse().map_err(|source| ConfigError::Installation { text: text.to_owned(), source })
+    });
+    Ok(Some(Standalone {
+        file,
+        org,
+        installation: installation.transpose()?,
+        region_key: settings.region_key.clone(),
+        region_passphrase: settings.region_passphrase_file.clone(),
+        records: settings.records.clone(),
+    }))
 }
 
 fn addresses(text: &str) -> Result<Vec<ControlPlaneAddress>, ConfigError> {
@@ -230,8 +304,40 @@ pub enum ConfigError {
         reason: String,
     },
     /// No control plane is configured.
-    #[error("no control plane is configured: pass --control-plane https://host:7421")]
+    #[error(
+        "no control plane is configured: pass --control-plane https://host:7421, or --standalone FILE to serve without one"
+    )]
     NoControlPlane,
+    /// A setting of a node that joins.
+    #[error("--standalone serves without a control plane: leave out {flag}")]
+    Standalone {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A setting of a node without a control plane.
+    #[error("{flag} is for a node without a control plane: pass --standalone FILE with it, or leave it out")]
+    NotStandalone {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Not the name of an organization.
+    #[error("--org {text:?}")]
+    Org {
+        /// The value given.
+        text: String,
+        /// The cause.
+        #[source]
+        source: InvalidName,
+    },
+    /// Not the id of an installation.
+    #[error("--installation {text:?}")]
+    Installation {
+        /// The value given.
+        text: String,
+        /// The cause.
+        #[source]
+        source: InvalidId,
+    },
     /// The URL is not the address of a fleet port.
     #[error("--control-plane {url:?} is not a valid address")]
     ControlPlane {

@@ -4,6 +4,7 @@
 //! store. Labels come from closed lists: a caller cannot make a new one.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
@@ -11,7 +12,7 @@ use rr_contract::runtime::observe::Observability;
 
 use crate::counters::{Counters, Totals};
 use crate::quota::Quotas;
-use crate::report::SpoolHandle;
+use crate::report::Tally;
 use crate::sync::{Board, Position};
 
 /// Registers everything. The callbacks live as long as the meter's provider.
@@ -20,7 +21,7 @@ pub(crate) fn register(
     workers: Vec<Arc<Counters>>,
     board: Board,
     quotas: Quotas,
-    spool: SpoolHandle,
+    tally: Tally,
 ) {
     let workers: Arc<[Arc<Counters>]> = workers.into();
     requests(meter, &workers);
@@ -28,7 +29,7 @@ pub(crate) fn register(
     connections(meter, &workers);
     configuration(meter, board);
     limits(meter, quotas);
-    records(meter, spool);
+    records(meter, tally);
 }
 
 /// Of the process, whichever plane wrote them.
@@ -178,6 +179,21 @@ fn configuration(meter: &Meter, board: Board) {
         .with_description("1 while a write of the configuration to disk is overdue")
         .with_callback(move |observer| observer.observe(of.read().is_disk_stalled.into(), &[]))
         .build();
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_file_timestamp_seconds")
+        .with_description(
+            "Without a control plane: when the file came into force, and since when it cannot be served; 0 while it can",
+        )
+        .with_callback(move |observer| {
+            let Some(file) = of.read().file else { return };
+            let seconds = |at: Option<SystemTime>| {
+                at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
+            };
+            observer.observe(seconds(file.loaded_at), &[KeyValue::new("state", "loaded")]);
+            observer.observe(seconds(file.refused_since), &[KeyValue::new("state", "refused")]);
+        })
+        .build();
     meter
         .u64_observable_gauge("requestrocket_edge_control_plane_connected")
         .with_description("1 while the stream to the control plane is open")
@@ -227,14 +243,14 @@ fn limits(meter: &Meter, quotas: Quotas) {
         .build();
 }
 
-fn records(meter: &Meter, spool: SpoolHandle) {
-    let of = spool.clone();
+fn records(meter: &Meter, tally: Tally) {
+    let of = tally.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_spool_bytes")
         .with_description("Bytes of records waiting for upload")
         .with_callback(move |observer| observer.observe(of.bytes(), &[]))
         .build();
-    let of = spool.clone();
+    let of = tally.clone();
     meter
         .u64_observable_counter("requestrocket_edge_spool_damaged_total")
         .with_description("Damaged parts found in the record spool")
@@ -243,6 +259,6 @@ fn records(meter: &Meter, spool: SpoolHandle) {
     meter
         .u64_observable_counter("requestrocket_edge_records_dropped_total")
         .with_description("Records dropped since the start")
-        .with_callback(move |observer| observer.observe(spool.dropped(), &[]))
+        .with_callback(move |observer| observer.observe(tally.dropped(), &[]))
         .build();
 }

@@ -10,6 +10,7 @@
 //! * `admin`, `events`: the port for operators, and the metrics;
 //! * [`config`], `identity`: settings, and the certificate and keys of this node;
 //! * `listen`, `pipeline`, `reply`, `worker`: the path of a request, and the state of a traffic thread;
+//! * [`standalone`]: a file in the place of the stream;
 //! * `sync`: the stream of configuration, checked, compiled, kept on disk;
 //! * `report`: records of requests, on disk until the control plane has them;
 //! * `upstream`: connections to upstreams;
@@ -42,6 +43,7 @@ mod reply;
 mod report;
 mod seats;
 mod snapshot;
+pub mod standalone;
 mod sync;
 mod upstream;
 mod worker;
@@ -50,7 +52,9 @@ pub use app::{Hooks, Probe, Running, StartError, start, start_with};
 pub use config::{Config, ConfigError, Settings};
 pub use identity::{IdentityFileError, JoinError, NodeKeyError};
 pub use listen::BindError;
-pub use report::SpoolError;
+#[doc(hidden)]
+pub use report::json_line;
+pub use report::{RecordsError, SpoolError};
 pub use sync::{AuditHead, Position};
 
 /// Version of the program, for people.

@@ -1,7 +1,9 @@
 //! `rr-edge`: arguments in, exit code out. 1: it could not start or go on; 2: it was told wrongly.
 
-use std::io::{Write as _, stdout};
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::io::{Write as _, stderr, stdout};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,7 +11,11 @@ use rr_contract::runtime::{Shutdown, chain, observe};
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
-use rr_data_plane::{Config, Settings};
+use rr_data_plane::standalone::{self, Counts, Overview, Standalone};
+use rr_data_plane::{Config, Running, Settings};
+
+/// How many addresses a start shows.
+const SHOWN: usize = 20;
 
 /// A request takes and gives back a dozen pieces of memory, some on another thread.
 #[global_allocator]
@@ -22,25 +28,27 @@ struct Arguments {
     /// TOML file with the same settings as the flags; flags and environment variables take precedence
     #[arg(long, env = "RR_EDGE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the settings and exit
+    /// Check the settings, and the file of --standalone, and exit
     #[arg(long)]
     check: bool,
+    /// Make a key for a caller of a --standalone file, write it into this new file, and exit
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "check"])]
+    make_key: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
 }
 
 fn main() -> ExitCode {
-    let Arguments { config, check, settings } = Arguments::parse();
+    let Arguments { config, check, make_key, settings } = Arguments::parse();
+    if let Some(path) = make_key {
+        return make(&path);
+    }
     let token = std::env::var(NODE_TOKEN_VARIABLE).ok().map(Secret::from);
     let file = config.map_or_else(|| Ok(Settings::default()), |path| Settings::read(&path));
     let said = file.map(|file| settings.or(file));
     match said.and_then(|said| Ok((said.observe.clone(), Config::resolve(said, token)?))) {
         Err(error) => refuse(&error, 2),
-        Ok((_, config)) if check => {
-            // If stdout is closed, the exit code still tells.
-            writeln!(stdout(), "settings are valid; callers would be served on {}", config.listen).ok();
-            ExitCode::SUCCESS
-        }
+        Ok((_, config)) if check => checked(&config),
         Ok((observe, config)) => match run(config, &observe) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&*error, 1),
@@ -53,16 +61,97 @@ fn refuse(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+fn make(path: &Path) -> ExitCode {
+    match standalone::make_key(path, &Seams::real()) {
+        Ok(()) => {
+            // If stdout is closed, the exit code still tells.
+            writeln!(stdout(), "{} holds a new key; value_from: {{file: …}} names it", path.display()).ok();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            observe::say(&format!("error: make --make-key {}: {}", path.display(), chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn checked(config: &Config) -> ExitCode {
+    let file = match &config.standalone {
+        Some(settings) => match standalone::check(settings, &Seams::real()) {
+            Ok(counts) => format!("{} is valid: {}\n", settings.file.display(), counted(counts)),
+            Err(error) => return refuse(&error, 1),
+        },
+        None => String::new(),
+    };
+    // If stdout is closed, the exit code still tells.
+    writeln!(stdout(), "{file}settings are valid; callers would be served on {}", config.listen).ok();
+    ExitCode::SUCCESS
+}
+
+fn counted(counts: Counts) -> String {
+    let Counts { targets, credentials, proxies, rules, filters, meters } = counts;
+    format!(
+        "targets {targets}, credentials {credentials}, proxies {proxies}, rules {rules}, filters {filters}, meters {meters}"
+    )
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn run(config: Config, observe: &observe::ObserveArgs) -> anyhow::Result<()> {
     let observability = observe::start("rr-edge", observe)?;
     let shutdown = Shutdown::on_signals()?;
+    let settings = config.standalone.clone();
     let start = rr_data_plane::start(config, Seams::real(), observability.clone());
     let Some(running) = shutdown.stop().cut(start).await else { return Ok(()) };
     let mut running = running?;
     tracing::info!(listen = %running.listen(), admin = %running.admin(), "started");
+    if let Some(settings) = settings {
+        announce(&settings, &running);
+    }
     let failed = shutdown.stop().cut(running.failed()).await;
     running.stop().await;
     tokio::task::spawn_blocking(move || observability.shutdown()).await?;
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Says to the person who started a node without a control plane what it serves, and how to call it.
+fn announce(settings: &Standalone, running: &Running) {
+    let Some(overview) = running.overview() else { return };
+    let text = served(settings, overview, running.listen(), running.admin());
+    // Records have standard output for themselves. A reader that is gone is no error.
+    let is_taken = settings.records.as_deref() == Some(Path::new("-"));
+    let said =
+        if is_taken { stderr().write_all(text.as_bytes()) } else { stdout().write_all(text.as_bytes()) };
+    said.ok();
+}
+
+fn served(settings: &Standalone, overview: &Overview, listen: SocketAddr, admin: SocketAddr) -> String {
+    let mut text = String::new();
+    let org = &settings.org;
+    let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a text takes all of it");
+    if let Some(fault) = &overview.fault {
+        line(format_args!("The last content that could be served is served; the file cannot be: {fault}\n"));
+    } else {
+        line(format_args!("{} is served without a control plane:\n", overview.file.display()));
+        for address in overview.addresses.iter().take(SHOWN) {
+            line(format_args!("  http://{listen}/api/{org}.{}  ->  {}", address.proxy, address.target));
+        }
+        if let Some(more @ 1..) = overview.addresses.len().checked_sub(SHOWN) {
+            line(format_args!("  and {more} more"));
+        }
+        if let Some(first) = overview.addresses.first() {
+            line(format_args!("\nCall the first:\n"));
+            if first.key == "$KEY" {
+                line(format_args!("  KEY=the key whose hash stands in the file"));
+            }
+            line(format_args!(
+                "  curl -H \"Authorization: {}\" http://{listen}/api/{org}.{}/\n",
+                first.key, first.proxy
+            ));
+        }
+    }
+    line(format_args!("How it stands:  curl http://{admin}/config"));
+    line(format_args!(
+        "A change of the file is taken within two seconds, or at once on SIGHUP. Ctrl-C stops it."
+    ));
+    text
 }

@@ -1,17 +1,76 @@
-//! Records of requests, from the worker to the control plane.
+//! Records of requests, from the worker to the control plane, or to a log of lines.
 //!
-//! `ring` takes them from the workers, `spool` writes them to disk, `upload` sends them. A request never waits for
-//! any of it, and each record that is lost on the way is counted in the stream itself.
+//! `ring` takes them from the workers, `spool` writes them to disk, `upload` sends them. A node without a control plane
+//! has `lines` in the place of both. A request never waits for any of it, and each record that is lost on the way is
+//! counted in the stream itself.
 
+mod lines;
 mod raw_record;
 mod refusals;
 mod ring;
 mod spool;
 mod upload;
 
+pub use self::lines::RecordsError;
+pub(crate) use self::lines::{Lines, LinesHandle};
 pub(crate) use self::raw_record::{FilterEffect, LimitState, MeterState, RawRecord, Reason, RuleOutcome};
 pub(crate) use self::refusals::Refusals;
 pub(crate) use self::ring::{Ring, ring};
 pub use self::spool::SpoolError;
 pub(crate) use self::spool::{Spool, SpoolHandle};
 pub(crate) use self::upload::Upload;
+
+/// The thread that empties the rings.
+pub(crate) enum Sink {
+    Spool(Spool),
+    Lines(Lines),
+}
+
+impl Sink {
+    /// Writes what the rings still hold, and ends. Blocks until then.
+    pub(crate) fn close(self) {
+        match self {
+            Self::Spool(spool) => spool.close(),
+            Self::Lines(lines) => lines.close(),
+        }
+    }
+}
+
+/// The figures of that thread.
+#[derive(Clone)]
+pub(crate) enum Tally {
+    Spool(SpoolHandle),
+    Lines(LinesHandle),
+}
+
+impl Tally {
+    /// Bytes waiting for upload.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Spool(spool) => spool.bytes(),
+            Self::Lines(_) => 0,
+        }
+    }
+
+    /// Records lost since the start.
+    pub(crate) fn dropped(&self) -> u64 {
+        match self {
+            Self::Spool(spool) => spool.dropped(),
+            Self::Lines(lines) => lines.dropped(),
+        }
+    }
+
+    /// Damaged parts found since the start.
+    pub(crate) fn damaged(&self) -> u64 {
+        match self {
+            Self::Spool(spool) => spool.damaged(),
+            Self::Lines(_) => 0,
+        }
+    }
+}
+
+/// A record as a line of JSON, for the test that holds its fields against the schema.
+#[doc(hidden)]
+pub fn json_line(record: &rr_contract::wire::fleet::Record) -> String {
+    lines::of(record)
+}

@@ -14,7 +14,7 @@ mod skew;
 pub(crate) mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rr_contract::model::time;
 use rr_contract::runtime::{Gate, Stop, chain};
@@ -60,6 +60,19 @@ pub(crate) struct Facts {
     pub(crate) draining: bool,
     /// What the last transaction took.
     pub(crate) timing: Option<fleet::Timing>,
+    /// How it stands with the file of a node without a control plane.
+    pub(crate) file: Option<FileFacts>,
+}
+
+/// How it stands with a file that is the configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FileFacts {
+    /// When its content came into force; `None`: the content in force is from before the start.
+    pub(crate) loaded_at: Option<SystemTime>,
+    /// Since when it cannot be served, and the content before it stays in force.
+    pub(crate) refused_since: Option<SystemTime>,
+    /// Where the first fault is.
+    pub(crate) refused_line: Option<u64>,
 }
 
 /// Facts, shared.
@@ -73,6 +86,20 @@ impl Board {
 
     pub(crate) fn write(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Takes over where the configuration stands.
+    pub(crate) fn note(&self, applier: &Applier) {
+        self.write(|facts| {
+            (facts.running, facts.serving) = (applier.running(), applier.serving());
+            facts.on_disk = applier.on_disk();
+            (facts.proven, facts.crash) = (applier.proven(), applier.crash());
+            facts.refusals = applier.refusals();
+            facts.is_history_rewritten = applier.is_history_rewritten();
+            facts.is_set_back = applier.is_set_back();
+            facts.is_disk_stalled = applier.is_disk_stalled();
+            facts.timing = applier.timing();
+        });
     }
 }
 
@@ -245,24 +272,8 @@ impl Sync {
     }
 
     fn note_position(&mut self) {
-        let (running, serving, on_disk) =
-            (self.applier.running(), self.applier.serving(), self.applier.on_disk());
-        let (proven, crash) = (self.applier.proven(), self.applier.crash());
-        let refusals = self.applier.refusals();
-        let is_history_rewritten = self.applier.is_history_rewritten();
-        let is_set_back = self.applier.is_set_back();
-        let is_disk_stalled = self.applier.is_disk_stalled();
-        let timing = self.applier.timing();
-        self.board.write(|facts| {
-            (facts.running, facts.serving, facts.on_disk) = (running, serving, on_disk);
-            (facts.proven, facts.crash) = (proven, crash);
-            facts.refusals = refusals;
-            facts.is_history_rewritten = is_history_rewritten;
-            facts.is_set_back = is_set_back;
-            facts.is_disk_stalled = is_disk_stalled;
-            facts.timing = timing;
-        });
-        if running.is_some()
+        self.board.note(&self.applier);
+        if self.applier.running().is_some()
             && let Some(gate) = self.configured.take()
         {
             debug!("first configuration in force");

@@ -37,6 +37,7 @@ fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
         upstream_ca: None,
         drain: Duration::from_millis(200),
         spool_quota: u64::MAX,
+        standalone: None,
     }
 }
 

@@ -57,7 +57,7 @@ pub enum NodeKeyError {
         length: usize,
     },
     /// What was sealed with it would be lost.
-    #[error("node key {path} is missing, and {identity} is encrypted with it: restore the key, or remove the state folder and join again", path = path.display(), identity = identity.display())]
+    #[error("node key {path} is missing, and {identity} is encrypted with it: restore the key, or remove the state folder and start anew", path = path.display(), identity = identity.display())]
     Lost {
         /// The file.
         path: PathBuf,

@@ -76,15 +76,6 @@ fn with_key(n: u8) -> String {
     format!("authorization: Bearer {}\r\n", caller_key(n))
 }
 
-#[test]
-fn the_state_of_a_request_is_small() {
-    fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, Busy) -> F) -> usize {
-        size_of::<F>()
-    }
-    // It is moved to the heap with each request, in whatever state it begins.
-    assert_eq!(state(super::handle), 0);
-}
-
 #[tokio::test]
 async fn the_callers_key_goes_out_and_the_upstreams_secret_goes_in() {
     let upstream = Upstream::echo().await;

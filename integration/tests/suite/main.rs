@@ -22,3 +22,5 @@ mod refusals;
 mod rest;
 mod restore;
 mod stalled_disk;
+mod standalone;
+mod standalone_schema;

@@ -1,0 +1,29 @@
+//! The end of a process that cannot go on with its configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rr_contract::seam::Seams;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{error, warn};
+
+use crate::sync::journal;
+
+use super::StartError;
+
+/// How long the disk gets to record an end of the process; the process ends either way.
+const NOTING: Duration = Duration::from_secs(1);
+
+/// Ends the process, callers first, after a panic in what follows the control plane or the file. Its state may be
+/// half changed, so it is not used further; and without it a node would serve what it has for good,
+/// revoked keys included.
+pub(super) async fn give_up(state_dir: PathBuf, seams: Seams, fail: &mpsc::Sender<StartError>) {
+    error!("the task that follows the configuration panicked; exiting");
+    let marked = tokio::task::spawn_blocking(move || journal::leave_mark(&state_dir, &seams));
+    if timeout(NOTING, marked).await.is_err() {
+        warn!("disk does not answer; the end of the process is not recorded on it");
+    }
+    // The process may be stopping already.
+    fail.try_send(StartError::Panicked).ok();
+}

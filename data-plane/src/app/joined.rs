@@ -1,0 +1,230 @@
+//! The side of a node that faces a control plane: joins if necessary, then follows the stream and uploads records.
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rr_contract::model::id::NodeId;
+use rr_contract::runtime::{Gate, Stop, Tasks, chain};
+use rr_contract::seal::node_token::NodeToken;
+use rr_contract::seam::Seams;
+use rr_contract::secret::Secret;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::BUILD;
+use crate::backoff::Backoff;
+use crate::control_plane::ControlPlane;
+use crate::current::Activator;
+use crate::identity::{self, Identity, IdentityFile, JoinError};
+use crate::quota::Quotas;
+use crate::report::{SpoolHandle, Upload};
+use crate::snapshot::{Snapshot, Vault};
+use crate::standalone::Own;
+use crate::sync::apply::Applier;
+use crate::sync::inventory::Inventory;
+use crate::sync::journal::{Journal, Recovered, Scribe};
+use crate::sync::{Board, Position, Sync};
+
+use super::StartError;
+use super::ending::give_up;
+use super::watchdog::Health;
+
+/// What the connection to the control plane needs.
+pub(super) struct Core {
+    pub(super) control_plane: ControlPlane,
+    pub(super) quotas: Quotas,
+    pub(super) seams: Seams,
+    pub(super) state_dir: PathBuf,
+    pub(super) node_key: Secret,
+    pub(super) identity_file: IdentityFile,
+    pub(super) token: Option<NodeToken>,
+    pub(super) stored: Option<Stored>,
+    pub(super) activator: Activator<Snapshot>,
+    pub(super) configured: Gate,
+    pub(super) board: Board,
+    pub(super) spool: SpoolHandle,
+    pub(super) node: Arc<OnceLock<NodeId>>,
+    pub(super) statement: Arc<OnceLock<String>>,
+    pub(super) health: Health,
+    pub(super) prove_for: Duration,
+}
+
+/// A node that has joined before, and what it has on disk.
+pub(super) struct Stored {
+    identity: Identity,
+    journal: Journal,
+    inventory: Inventory,
+    position: Option<Position>,
+}
+
+/// Checks what has to be there, before anything is written: a start without a token leaves nothing behind.
+pub(super) fn look(token: Option<&NodeToken>, state_dir: &Path, seams: &Seams) -> Result<(), StartError> {
+    if Own::is_there(state_dir, seams) {
+        return Err(StartError::IsStandalone { folder: state_dir.to_owned() });
+    }
+    let is_joined = IdentityFile::is_there(&IdentityFile::path(state_dir), seams);
+    if token.is_none() && !is_joined { Err(StartError::NoToken) } else { Ok(()) }
+}
+
+/// What a node that has joined before has on disk.
+pub(super) fn recall(
+    identity_file: &IdentityFile,
+    state_dir: &Path,
+    node_key: &Secret,
+    seams: &Seams,
+    quotas: &Quotas,
+) -> Result<(Option<Stored>, Snapshot), StartError> {
+    let recalled = identity_file.read()?;
+    let recalled = recalled.map(|identity| recall_as(identity, state_dir, node_key, seams, quotas));
+    let (stored, snapshot) = recalled.unzip();
+    Ok((stored, snapshot.unwrap_or_default()))
+}
+
+/// Reads last-known-good. What belongs to another region is left alone: its secrets would not open.
+fn recall_as(
+    identity: Identity,
+    state_dir: &Path,
+    node_key: &Secret,
+    seams: &Seams,
+    quotas: &Quotas,
+) -> (Stored, Snapshot) {
+    let vault = Vault::new(identity.installation, vec![identity.region.clone()]);
+    let empty = || Inventory::new(Arc::clone(&vault), quotas.clone());
+    let (journal, recovered) =
+        Journal::start(state_dir, node_key, seams.clone(), identity.region_id(), empty);
+    let (inventory, snapshot, position) = match recovered {
+        Some(Recovered { inventory, snapshot, position, .. }) => (inventory, snapshot, Some(position)),
+        None => (empty(), Snapshot::default(), None),
+    };
+    (Stored { identity, journal, inventory, position }, snapshot)
+}
+
+impl Core {
+    /// Joins if necessary, and starts the loops. Returns after the first try: a control plane that cannot be
+    /// reached is tried again in the background, a refusal ends the start.
+    pub(super) async fn make_contact(
+        mut self,
+        tasks: &Tasks,
+        late: &Stop,
+        fail: mpsc::Sender<StartError>,
+    ) -> Result<(), StartError> {
+        if let Some(stored) = self.stored.take() {
+            return self.go_on(stored, tasks, late, fail);
+        }
+        let token = self.token.take().ok_or(StartError::NoToken)?;
+        match late.cut(identity::join(&self.control_plane, &token, BUILD)).await {
+            Some(Ok(identity)) => {
+                let stored = self.settle_in(identity).await?;
+                self.go_on(stored, tasks, late, fail)
+            }
+            Some(Err(error)) if error.is_worth_another_try() => {
+                warn!(
+                    address = %self.control_plane.address(),
+                    error = %chain(&error),
+                    "cannot join yet, retrying; check --control-plane and that the fleet port is reachable"
+                );
+                let (tasks, late) = (tasks.clone(), late.clone());
+                tasks.clone().spawn_local("join", async move {
+                    let joining = self.keep_joining(token, tasks, late.clone(), fail.clone());
+                    if let Some(Err(error)) = late.cut(Box::pin(joining)).await {
+                        // The process may be stopping already.
+                        fail.try_send(error).ok();
+                    }
+                });
+                Ok(())
+            }
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn keep_joining(
+        self,
+        token: NodeToken,
+        tasks: Tasks,
+        late: Stop,
+        fail: mpsc::Sender<StartError>,
+    ) -> Result<(), StartError> {
+        let mut backoff = Backoff::default();
+        loop {
+            sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
+            match identity::join(&self.control_plane, &token, BUILD).await {
+                Ok(identity) => {
+                    let stored = self.settle_in(identity).await?;
+                    return self.go_on(stored, &tasks, &late, fail);
+                }
+                Err(error) if error.is_worth_another_try() => {
+                    debug!(error = %chain(&error), "still cannot join");
+                    self.control_plane.pass_on();
+                }
+                Err(error) => return Err(JoinError::into(error)),
+            }
+        }
+    }
+
+    /// Stores a new identity before it is used: a token may be valid for one node only. A slow disk does not block
+    /// this thread.
+    async fn settle_in(&self, identity: Identity) -> Result<Stored, StartError> {
+        let (file, state_dir) = (self.identity_file.clone(), self.state_dir.clone());
+        let quotas = self.quotas.clone();
+        let (node_key, seams) = (Secret::new(self.node_key.expose().to_vec()), self.seams.clone());
+        let kept = tokio::task::spawn_blocking(move || {
+            file.write(&identity)?;
+            info!(node = %identity.node, region = %identity.region_id(), "joined");
+            let (mut stored, _) = recall_as(identity, &state_dir, &node_key, &seams, &quotas);
+            // The files there belong to another node; the first configuration overwrites them.
+            let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
+            (stored.inventory, stored.position) = (Inventory::new(vault, quotas), None);
+            Ok(stored)
+        });
+        kept.await.map_err(|_| StartError::Ended)?
+    }
+
+    /// Starts the stream of configuration and the upload of records.
+    fn go_on(
+        self,
+        stored: Stored,
+        tasks: &Tasks,
+        late: &Stop,
+        fail: mpsc::Sender<StartError>,
+    ) -> Result<(), StartError> {
+        let Stored { identity, journal, inventory, position } = stored;
+        let tls = identity.tls(Arc::clone(&self.seams.clock)).map_err(StartError::Certificate)?;
+        let region = identity.region_id();
+        // Each is set once: a node joins once in the life of a process.
+        self.node.set(identity.node).ok();
+        let statement = json!({
+            "region": region.to_string(),
+            "epoch": identity.region.epoch(),
+            "fingerprint": identity.fingerprint.to_string(),
+        });
+        self.statement.set(statement.to_string()).ok();
+        let health = self.health;
+        let vitals = Arc::new(move || health.is_good());
+        let scribe = Scribe::start(journal)
+            .map_err(|source| StartError::System { what: "start the thread of last-known-good", source })?;
+        let applier =
+            Applier::new(region, inventory, self.activator, scribe, position).proving(vitals, self.prove_for);
+        let upload = Upload {
+            control_plane: self.control_plane.clone(),
+            tls: Arc::clone(&tls),
+            spool: self.spool.clone(),
+        };
+        let (state_dir, seams) = (self.state_dir, self.seams.clone());
+        let sync =
+            Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured);
+        let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
+        tasks.spawn_local("sync", async move {
+            if run.await.is_err() {
+                give_up(state_dir, seams, &fail).await;
+            }
+        });
+        tasks.spawn_local("upload", upload.run(late.clone()));
+        Ok(())
+    }
+}

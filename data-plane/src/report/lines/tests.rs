@@ -1,0 +1,141 @@
+//! Records on their way into a file, and what is told of those that did not get there.
+
+use std::fs;
+
+use rr_contract::model::id::RequestId;
+use rr_contract::seam::SystemClock;
+use serde_json::Value;
+
+use super::super::ring;
+use super::*;
+
+fn raw(path: &str) -> RawRecord {
+    RawRecord {
+        path: path.into(),
+        status: Some(http::StatusCode::OK),
+        duration: Duration::from_millis(3),
+        request_bytes: 1,
+        response_bytes: 2,
+        aborted: false,
+        ..RawRecord::new(RequestId::from_random([7; 16]), SystemTime::UNIX_EPOCH, http::Method::GET, 5)
+    }
+}
+
+/// A writer whose thread is the test.
+fn writer(out: Out) -> (super::super::Ring, Writer) {
+    let counters = Arc::new(Counters::default());
+    let (ring, receiver) = ring(Arc::clone(&counters));
+    let writer = Writer {
+        out,
+        rings: vec![RingEnd { receiver, counters, counted: 0 }],
+        shared: Arc::default(),
+        clock: Arc::new(SystemClock),
+        last_drain: SystemTime::UNIX_EPOCH,
+        last_look: Instant::now(),
+        pending: Vec::new(),
+        piece: Vec::new(),
+        records: 0,
+        is_torn: false,
+        is_failing: false,
+    };
+    (ring, writer)
+}
+
+fn to(path: &Path) -> Out {
+    Out::File { file: open(path).expect("a file"), path: path.to_owned() }
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("a file");
+    assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn a_request_is_a_line_with_the_fields_of_its_record_and_only_the_owner_may_read_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("records");
+    let (ring, mut writer) = writer(to(&path));
+    ring.push(raw("/a"));
+    ring.push(raw("/b\n\""));
+    writer.drain();
+    let lines = lines(&path);
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[0]["path"], &lines[1]["path"]), (&"/a".into(), &"/b\n\"".into()));
+    assert_eq!((&lines[0]["status"], &lines[0]["revision"]), (&200.into(), &5.into()));
+    assert_eq!(lines[0]["received_at"], "1970-01-01T00:00:00+00:00");
+    assert_eq!(lines[0]["duration"], "0.003s");
+    assert_eq!(fs::metadata(&path).expect("a file").mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_did_not_fit_is_told_in_a_line_before_the_next_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("records");
+    let (ring, mut writer) = writer(to(&path));
+    while writer.rings[0].counters.records_lost() < 3 {
+        ring.push(raw("/"));
+    }
+    writer.drain();
+    let lines = lines(&path);
+    assert_eq!(lines[0]["dropped"]["records"], 3);
+    assert_eq!(lines[0]["dropped"]["reason"], "ring-full");
+    assert!(lines[1..].iter().all(|line| line["path"] == "/"));
+    assert_eq!(writer.shared.dropped.load(Ordering::Relaxed), 3);
+    writer.drain();
+    assert_eq!(self::lines(&path).len(), lines.len(), "it is told once");
+}
+
+#[test]
+fn what_could_not_be_written_is_told_once_it_can_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("records");
+    let (ring, mut writer) = writer(to(&path));
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("the system has one");
+    let good = std::mem::replace(&mut writer.out, Out::File { file: full, path: "/dev/full".into() });
+    for _ in 0..2 {
+        ring.push(raw("/lost"));
+        writer.drain();
+    }
+    writer.out = good;
+    ring.push(raw("/kept"));
+    writer.drain();
+    let text = fs::read_to_string(&path).expect("a file");
+    // The line that was torn ends first.
+    let lines: Vec<Value> =
+        text.trim_start().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines[0]["dropped"]["records"], 2);
+    assert_eq!(lines[0]["dropped"]["reason"], "not-written");
+    assert_eq!((lines.len(), &lines[1]["path"]), (2, &"/kept".into()));
+}
+
+#[test]
+fn a_file_that_was_moved_away_or_sighup_brings_a_new_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, moved) = (folder.path().join("records"), folder.path().join("records.1"));
+    let (ring, mut writer) = writer(to(&path));
+    ring.push(raw("/1"));
+    writer.drain();
+    fs::rename(&path, &moved).expect("it is ours");
+    writer.last_look = Instant::now().checked_sub(LOOK_EVERY).expect("the machine runs for a second");
+    writer.look();
+    ring.push(raw("/2"));
+    writer.drain();
+    assert_eq!((lines(&moved).len(), lines(&path).len()), (1, 1));
+    fs::remove_file(&path).expect("it is ours");
+    writer.shared.reopen.store(true, Ordering::Relaxed);
+    writer.look();
+    ring.push(raw("/3"));
+    writer.drain();
+    assert_eq!(lines(&path)[0]["path"], "/3");
+}
+
+#[test]
+fn nowhere_loses_nothing_and_writes_nothing() {
+    let (ring, mut writer) = writer(Out::Nowhere);
+    for _ in 0..10_000 {
+        ring.push(raw("/"));
+        writer.drain();
+    }
+    assert_eq!(writer.shared.dropped.load(Ordering::Relaxed), 0);
+}

@@ -1,0 +1,381 @@
+//! The documents of a file: the fields that `rrctl apply` takes, and the two that only a node alone needs.
+//!
+//! A node is not built with the messages of the management API, so their fields are listed here again;
+//! `standalone_schema` in the system tests holds both lists against each other. What only a control plane has a use
+//! for is taken and passed over.
+
+use std::path::PathBuf;
+
+use pbjson_types::{Duration, Timestamp};
+use rr_contract::wire::fleet::{self, Effect, FilterAction};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, spelled};
+
+/// A document with the fields that all kinds have.
+macro_rules! document {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[doc = $doc])*
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(super) struct $name {
+            pub(super) id: String,
+            pub(super) name: String,
+            pub(super) org: String,
+            $($(#[$meta])* pub(super) $field: $type,)*
+            #[serde(rename = "owner")]
+            _owner: IgnoredAny,
+            #[serde(rename = "etag")]
+            _etag: IgnoredAny,
+            #[serde(rename = "created_at")]
+            _created_at: IgnoredAny,
+            #[serde(rename = "updated_at")]
+            _updated_at: IgnoredAny,
+            #[serde(rename = "created_by")]
+            _created_by: IgnoredAny,
+        }
+    };
+}
+
+/// A part of a document: a message of the schemas.
+macro_rules! part {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[doc = $doc])*
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(super) struct $name {
+            $($(#[$meta])* pub(super) $field: $type,)*
+        }
+    };
+}
+
+document! {
+    /// An upstream API.
+    Target {
+        base_url: String,
+        danger_plaintext: bool,
+        connect_timeout: Option<Duration>,
+        response_timeout: Option<Duration>,
+        #[serde(rename = "test_path")]
+        _test_path: IgnoredAny,
+        #[serde(deserialize_with = "spelled")]
+        default_effect: Effect,
+    }
+}
+
+document! {
+    /// What callers present, or what is presented to an upstream.
+    Credential {
+        #[serde(deserialize_with = "number")]
+        version: u64,
+        not_after: Option<Timestamp>,
+        caller: Option<Caller>,
+        upstream: Option<Upstream>,
+        #[serde(deserialize_with = "spelled")]
+        default_effect: Effect,
+        value_from: Option<ValueFrom>,
+        /// Of each live key of a caller, in hexadecimal. A node alone takes it, `rrctl apply` does not.
+        key_hashes: Vec<String>,
+    }
+}
+
+part! {
+    /// How callers present a credential.
+    Caller {
+        #[serde(deserialize_with = "spelled")]
+        kind: CallerKind,
+        header: String,
+        prefix: String,
+        username: String,
+        jwt_verify: Option<JwtVerify>,
+    }
+}
+
+part! {
+    /// Which tokens are taken.
+    JwtVerify {
+        jwks_url: String,
+        issuer: String,
+        audiences: Vec<String>,
+        algorithms: Vec<String>,
+        leeway: Option<Duration>,
+        subject: String,
+        scopes: Vec<String>,
+    }
+}
+
+part! {
+    /// What is presented to an upstream.
+    Upstream {
+        #[serde(deserialize_with = "spelled")]
+        kind: UpstreamKind,
+        sealed: Option<Sealed>,
+        #[serde(rename = "sealed_regions")]
+        _sealed_regions: IgnoredAny,
+    }
+}
+
+part! {
+    /// A sealed value.
+    Sealed {
+        #[serde(deserialize_with = "number")]
+        envelope: u32,
+        #[serde(deserialize_with = "number")]
+        suite: u32,
+        #[serde(deserialize_with = "bytes")]
+        nonce: Vec<u8>,
+        #[serde(deserialize_with = "bytes")]
+        ciphertext: Vec<u8>,
+        #[serde(deserialize_with = "bytes")]
+        key_commitment: Vec<u8>,
+        wraps: Vec<Wrap>,
+    }
+}
+
+part! {
+    /// The key of a sealed value, for one region.
+    Wrap {
+        region: String,
+        #[serde(deserialize_with = "number")]
+        epoch: u32,
+        #[serde(deserialize_with = "bytes")]
+        encapsulated: Vec<u8>,
+        #[serde(deserialize_with = "bytes")]
+        sealed_key: Vec<u8>,
+        #[serde(deserialize_with = "number")]
+        suite: u32,
+    }
+}
+
+part! {
+    /// The source of a value, and where it may go.
+    ValueFrom {
+        env: Option<String>,
+        file: Option<PathBuf>,
+        origins: Vec<String>,
+        targets: Vec<String>,
+        header: Option<String>,
+        prefix: Option<String>,
+    }
+}
+
+document! {
+    /// An address at the edge, and what stands behind it.
+    Proxy {
+        active: Option<bool>,
+        caller_credentials: Vec<String>,
+        target: String,
+        upstream_credential: String,
+        #[serde(rename = "regions")]
+        _regions: IgnoredAny,
+        #[serde(rename = "urls")]
+        _urls: IgnoredAny,
+        #[serde(rename = "nodes")]
+        _nodes: IgnoredAny,
+        #[serde(deserialize_with = "spelled")]
+        default_effect: Effect,
+        #[serde(deserialize_with = "number")]
+        deny_status: u32,
+        opaque_paths: bool,
+        limits: Option<Limits>,
+        observe: bool,
+        #[serde(deserialize_with = "number")]
+        max_request_bytes: u64,
+        #[serde(deserialize_with = "number")]
+        max_response_bytes: u64,
+        limits_per_caller: Option<Limits>,
+        limits_per_address: Option<Limits>,
+    }
+}
+
+part! {
+    /// How many requests there may be.
+    Limits {
+        #[serde(deserialize_with = "number")]
+        per_minute_per_node: u64,
+        #[serde(deserialize_with = "number")]
+        per_day_per_node: u64,
+    }
+}
+
+document! {
+    /// Allows or denies requests.
+    Rule {
+        proxy: Option<String>,
+        target: Option<String>,
+        credential: Option<String>,
+        #[serde(deserialize_with = "spelled")]
+        effect: Effect,
+        #[serde(deserialize_with = "number")]
+        priority: u32,
+        when: Option<Match>,
+        notes: String,
+        observe: bool,
+    }
+}
+
+part! {
+    /// Which requests.
+    Match {
+        methods: Vec<String>,
+        path: Option<Pattern>,
+        headers: Vec<PairCheck>,
+        query: Vec<PairCheck>,
+        body: Vec<BodyCheck>,
+    }
+}
+
+part! {
+    /// A text to be found, or not.
+    Pattern {
+        regex: String,
+        flags: String,
+        absent: bool,
+    }
+}
+
+part! {
+    /// A header or a query pair.
+    PairCheck {
+        name: Option<Pattern>,
+        value: Option<Pattern>,
+        absent: bool,
+    }
+}
+
+part! {
+    /// A field of a JSON body.
+    BodyCheck {
+        path: String,
+        value: Option<Pattern>,
+        absent: bool,
+    }
+}
+
+document! {
+    /// Changes responses.
+    Filter {
+        proxy: Option<String>,
+        target: Option<String>,
+        credential: Option<String>,
+        #[serde(deserialize_with = "spelled")]
+        action: FilterAction,
+        paths: Vec<String>,
+        #[serde(deserialize_with = "number")]
+        order: u32,
+        mask: String,
+    }
+}
+
+document! {
+    /// Counts requests, or numbers of responses.
+    Meter {
+        proxy: String,
+        active: Option<bool>,
+        requests: Option<MeterRequests>,
+        value: Option<MeterValue>,
+        only_when: Option<Match>,
+        #[serde(deserialize_with = "number")]
+        per_minute_per_node: u64,
+        #[serde(deserialize_with = "number")]
+        per_hour_per_node: u64,
+        #[serde(deserialize_with = "number")]
+        per_day_per_node: u64,
+        #[serde(deserialize_with = "number")]
+        per_month_per_node: u64,
+    }
+}
+
+part! {
+    /// One for each matching request.
+    MeterRequests {}
+}
+
+part! {
+    /// A number out of the response.
+    MeterValue {
+        body_path: Option<String>,
+        header: Option<String>,
+        #[serde(deserialize_with = "number")]
+        reserve: u64,
+        #[serde(deserialize_with = "optional_number")]
+        on_missing: Option<u64>,
+    }
+}
+
+impl From<Sealed> for fleet::SealedSecret {
+    fn from(said: Sealed) -> Self {
+        let wrap = |wrap: Wrap| fleet::Wrap {
+            region: wrap.region,
+            epoch: wrap.epoch,
+            encapsulated: wrap.encapsulated,
+            sealed_key: wrap.sealed_key,
+            suite: wrap.suite,
+        };
+        Self {
+            envelope: said.envelope,
+            suite: said.suite,
+            nonce: said.nonce,
+            ciphertext: said.ciphertext,
+            key_commitment: said.key_commitment,
+            wraps: said.wraps.into_iter().map(wrap).collect(),
+        }
+    }
+}
+
+impl Limits {
+    /// Unset where there is none: what means the same has one form.
+    pub(super) fn to_wire(said: Option<Self>) -> Option<fleet::Limits> {
+        let wire = said.map(|said| fleet::Limits {
+            per_minute_per_node: said.per_minute_per_node,
+            per_day_per_node: said.per_day_per_node,
+        });
+        wire.filter(|limits| *limits != fleet::Limits::default())
+    }
+}
+
+impl From<Pattern> for fleet::Pattern {
+    fn from(said: Pattern) -> Self {
+        Self { regex: said.regex, flags: said.flags, absent: said.absent }
+    }
+}
+
+impl From<Match> for fleet::RequestMatch {
+    fn from(said: Match) -> Self {
+        let pair = |check: PairCheck| fleet::PairCheck {
+            name: check.name.map(Into::into),
+            value: check.value.map(Into::into),
+            absent: check.absent,
+        };
+        let field = |check: BodyCheck| fleet::BodyCheck {
+            path: check.path,
+            value: check.value.map(Into::into),
+            absent: check.absent,
+        };
+        Self {
+            methods: said.methods,
+            path: said.path.map(Into::into),
+            headers: said.headers.into_iter().map(pair).collect(),
+            query: said.query.into_iter().map(pair).collect(),
+            body: said.body.into_iter().map(field).collect(),
+        }
+    }
+}
+
+impl From<JwtVerify> for fleet::CallerJwtVerify {
+    fn from(said: JwtVerify) -> Self {
+        let claim = |name: &str, value| fleet::RequiredClaim { name: name.to_owned(), values: vec![value] };
+        let subject = (!said.subject.is_empty()).then_some(said.subject);
+        let subject = subject.into_iter().map(|subject| claim("sub", subject));
+        let scopes = said.scopes.into_iter().map(|scope| claim("scope", scope));
+        Self {
+            keys: Some(fleet::caller_jwt_verify::Keys::JwksUrl(said.jwks_url)),
+            issuer: said.issuer,
+            audiences: said.audiences,
+            algorithms: said.algorithms,
+            leeway: said.leeway,
+            required_claims: subject.chain(scopes).collect(),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One document to the message that nodes are sent, field by field.
+//!
+//! The same as the control plane's compiler does with the messages of the management API. Looks up no name.
+
+use std::collections::HashMap;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use prost::Message as _;
+use rr_contract::model::id::RegionId;
+use rr_contract::model::origin::{BaseUrl, Scheme};
+use rr_contract::model::resource::Key;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::credential_resource::Usage;
+use rr_contract::wire::fleet::meter_resource::Counts;
+use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credential};
+
+use super::compile::Body;
+use super::document::{Caller, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream};
+use super::fault::Faults;
+use super::node::Node;
+use super::secret::{Place, Wrong};
+use super::spelling::{CallerKind, UpstreamKind};
+
+/// The default effect, unset where it equals the meaning of unset.
+fn default_effect(said: fleet::Effect) -> i32 {
+    if said == fleet::Effect::Allow { 0 } else { said.into() }
+}
+
+pub(super) fn target(said: Target, node: &Node, faults: &mut Faults) -> Option<fleet::TargetResource> {
+    let is_plain = said.base_url.parse::<BaseUrl>().is_ok_and(|url| url.scheme() == Scheme::Http);
+    if is_plain && !said.danger_plaintext {
+        let what =
+            "is plain HTTP, which sends secrets in the clear: use https, or set danger_plaintext: true";
+        faults.field(node, "base_url", what);
+        return None;
+    }
+    Some(fleet::TargetResource {
+        name: said.name,
+        base_url: said.base_url,
+        connect_timeout: said.connect_timeout,
+        response_timeout: said.response_timeout,
+        default_effect: default_effect(said.default_effect),
+    })
+}
+
+pub(super) fn credential(
+    said: Credential,
+    node: &Node,
+    place: &Place<'_>,
+    targets: &HashMap<&str, &str>,
+    faults: &mut Faults,
+) -> Option<Body> {
+    let mut message = fleet::CredentialResource {
+        name: said.name.clone(),
+        version: said.version.max(1),
+        not_after: said.not_after,
+        usage: None,
+        default_effect: default_effect(said.default_effect),
+    };
+    let wrong = match (&said.caller, &said.upstream) {
+        (Some(_), None) => match caller(said, place) {
+            Ok(caller) => {
+                message.usage = Some(Usage::Caller(caller));
+                return Some(Body::Payload(message.encode_to_vec()));
+            }
+            Err(wrong) => wrong,
+        },
+        (None, Some(_)) => match upstream(said, message, place, targets) {
+            Ok(body) => return Some(body),
+            Err(wrong) => wrong,
+        },
+        (Some(_), Some(_)) => ("upstream", "a credential is of one use: give caller or upstream".to_owned()),
+        (None, None) => ("", "a credential needs its use: give caller or upstream".to_owned()),
+    };
+    match wrong {
+        ("", what) => faults.add(node.line, what),
+        (field, what) => faults.field(node, field, what),
+    }
+    None
+}
+
+fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential, Wrong> {
+    use caller_credential::Kind;
+
+    let Caller { kind, header, prefix, jwt_verify, .. } = said.caller.unwrap_or_default();
+    let mut hashes = Vec::new();
+    for text in &said.key_hashes {
+        let hash = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().filter(|hash| hash.len() == 32);
+        let hash = hash.ok_or_else(|| ("key_hashes", "a hash is 64 hexadecimal digits".to_owned()))?;
+        hashes.push(hash);
+    }
+    if let Some(from) = &said.value_from {
+        hashes.push(place.hash(from, kind)?.as_bytes().to_vec());
+    }
+    let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
+    if is_known_by_hash && hashes.is_empty() {
+        let what = "nothing says which key is meant: give value_from with env or file, or key_hashes";
+        return Err(("caller", what.to_owned()));
+    }
+    if !is_known_by_hash && !hashes.is_empty() {
+        return Err(("caller", "this kind has no key: leave out value_from and key_hashes".to_owned()));
+    }
+    let kind = match kind {
+        CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes }),
+        CallerKind::Bearer => Kind::Bearer(fleet::CallerBearer { hashes, prefix }),
+        CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
+        CallerKind::JwtVerify => match jwt_verify {
+            Some(verify) => Kind::JwtVerify(verify.into()),
+            None => return Err(("caller", "kind jwt-verify needs jwt_verify".to_owned())),
+        },
+        CallerKind::Basic => {
+            return Err(("caller.kind", "basic is not served: use api-key, bearer or jwt-verify".to_owned()));
+        }
+        CallerKind::Unspecified => {
+            return Err(("caller", "kind is missing: give api-key, bearer or jwt-verify".to_owned()));
+        }
+    };
+    Ok(fleet::CallerCredential { kind: Some(kind), header: header.to_ascii_lowercase() })
+}
+
+fn upstream(
+    said: Credential,
+    mut message: fleet::CredentialResource,
+    place: &Place<'_>,
+    targets: &HashMap<&str, &str>,
+) -> Result<Body, Wrong> {
+    let Upstream { kind, sealed, .. } = said.upstream.unwrap_or_default();
+    if !said.key_hashes.is_empty() {
+        return Err(("key_hashes", "belongs to a caller credential".to_owned()));
+    }
+    let kind = match (sealed, &said.value_from) {
+        (Some(_), Some(_)) => {
+            return Err(("value_from", "the value comes sealed already: leave one of them out".to_owned()));
+        }
+        (Some(sealed), None) => {
+            if said.id.is_empty() || said.org.is_empty() {
+                let what = "is bound to the credential that it was sealed for: give its `id` and `org`, and --installation";
+                return Err(("upstream.sealed", what.to_owned()));
+            }
+            upstream_credential::Kind::Sealed(sealed.into())
+        }
+        (None, Some(from)) => {
+            let spec = place.spec(from, kind, targets)?;
+            return Ok(Body::Value(message, Box::new(spec)));
+        }
+        (None, None) if kind == UpstreamKind::None => upstream_credential::Kind::None(fleet::UpstreamNone {}),
+        (None, None) => {
+            return Err(("upstream", "nothing says which value is meant: give value_from".to_owned()));
+        }
+    };
+    message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind) }));
+    Ok(Body::Payload(message.encode_to_vec()))
+}
+
+pub(super) fn proxy(
+    said: Proxy,
+    callers: Vec<String>,
+    target: String,
+    upstream: String,
+    region: RegionId,
+) -> fleet::ProxyResource {
+    fleet::ProxyResource {
+        name: said.name,
+        active: said.active.unwrap_or(true),
+        caller_credentials: callers,
+        target,
+        upstream_credential: upstream,
+        regions: vec![region.to_string()],
+        default_effect: default_effect(said.default_effect),
+        deny_status: if said.deny_status == 400 { 0 } else { said.deny_status },
+        opaque_paths: said.opaque_paths,
+        limits: Limits::to_wire(said.limits),
+        observe: said.observe,
+        max_request_bytes: said.max_request_bytes,
+        max_response_bytes: said.max_response_bytes,
+        limits_per_caller: Limits::to_wire(said.limits_per_caller),
+        limits_per_address: Limits::to_wire(said.limits_per_address),
+    }
+}
+
+pub(super) fn rule(said: Rule, parent: &Key) -> fleet::RuleResource {
+    let when = said.when.map(fleet::RequestMatch::from);
+    fleet::RuleResource {
+        parent: Some(parent.to_wire()),
+        name: said.name,
+        effect: said.effect.into(),
+        priority: said.priority,
+        when: when.filter(|when| *when != fleet::RequestMatch::default()),
+        notes: said.notes,
+        observe: said.observe,
+    }
+}
+
+pub(super) fn filter(said: Filter, parent: &Key) -> fleet::FilterResource {
+    fleet::FilterResource {
+        parent: Some(parent.to_wire()),
+        name: said.name,
+        action: said.action.into(),
+        paths: said.paths,
+        order: said.order,
+        mask: said.mask,
+    }
+}
+
+pub(super) fn meter(
+    said: Meter,
+    proxy: &Key,
+    node: &Node,
+    faults: &mut Faults,
+) -> Option<fleet::MeterResource> {
+    let counts = match (said.requests, said.value) {
+        (Some(_), None) => Some(Counts::Requests(fleet::MeterRequests {})),
+        (None, Some(value)) => Some(Counts::Value(number_of(value, node, faults)?)),
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            faults.field(node, "value", "a meter counts one thing: give requests or value");
+            return None;
+        }
+    };
+    Some(fleet::MeterResource {
+        proxy: proxy.id_text(),
+        name: said.name,
+        active: said.active.unwrap_or(true),
+        counts,
+        only_when: said.only_when.map(Into::into),
+        per_minute_per_node: said.per_minute_per_node,
+        per_hour_per_node: said.per_hour_per_node,
+        per_day_per_node: said.per_day_per_node,
+        per_month_per_node: said.per_month_per_node,
+    })
+}
+
+fn number_of(said: MeterValue, node: &Node, faults: &mut Faults) -> Option<fleet::MeterValue> {
+    use meter_value::Location;
+
+    let location = match (said.body_path, said.header) {
+        (Some(path), None) => Some(Location::BodyPath(path)),
+        (None, Some(header)) => Some(Location::Header(header)),
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            faults.field(node, "value.header", "a value is in one place: give body_path or header");
+            return None;
+        }
+    };
+    Some(fleet::MeterValue { location, reserve: said.reserve, on_missing: said.on_missing })
+}

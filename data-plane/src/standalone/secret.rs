@@ -1,0 +1,184 @@
+//! Values that documents name: read from the environment or a file, and sealed in memory.
+//!
+//! A value is sealed to a key of this node's own as soon as it is read, together with the origins that it may be sent
+//! to. From there on it goes the way of every sealed secret, so nothing but the check of the origin lets it out, in
+//! memory and on disk alike. A value that is already held under the same seal is not sealed again: what did not
+//! change keeps its hash.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use prost::Message as _;
+use rr_contract::api_key::{self, KeyHash, KeyKind};
+use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::runtime::chain;
+use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
+use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seam::{Disk, Entropy};
+use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::credential_resource::Usage;
+use rr_contract::wire::fleet::upstream_credential::Kind;
+
+use super::document::ValueFrom;
+use super::spelling::{CallerKind, UpstreamKind};
+
+/// A fault of a field.
+pub(super) type Wrong = (&'static str, String);
+
+/// The place of values: files are looked for from the folder of the document.
+pub(super) struct Place<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) disk: &'a dyn Disk,
+}
+
+impl Place<'_> {
+    /// The value itself.
+    fn read(&self, from: &ValueFrom) -> Result<Secret, Wrong> {
+        let (field, value) = match (&from.env, &from.file) {
+            (Some(name), None) => {
+                let value = std::env::var(name).map_err(|_| {
+                    ("value_from.env", format!("environment variable {name} is not set; set it to the value"))
+                })?;
+                ("value_from.env", Secret::from(value))
+            }
+            (None, Some(file)) => {
+                let path = self.folder.join(file);
+                let value = self.disk.read(&path).map_err(|error| {
+                    ("value_from.file", format!("read {}: {}", path.display(), chain(&error)))
+                })?;
+                ("value_from.file", Secret::new(value))
+            }
+            _ => return Err(("value_from", "names one place: give either env or file".to_owned())),
+        };
+        // Editors end a file with a line feed; no header can carry one.
+        let bare = value.expose().trim_ascii_end();
+        if bare.is_empty() {
+            return Err((field, "the value is empty".to_owned()));
+        }
+        Ok(Secret::new(bare.to_vec()))
+    }
+
+    /// The hash by which a caller's value is known.
+    pub(super) fn hash(&self, from: &ValueFrom, kind: CallerKind) -> Result<KeyHash, Wrong> {
+        let is_bare = from.origins.is_empty()
+            && from.targets.is_empty()
+            && from.header.is_none()
+            && from.prefix.is_none();
+        if !is_bare {
+            return Err((
+                "value_from",
+                "takes env or file for a caller; header and prefix belong into `caller`, and a caller's value is sent nowhere"
+                    .to_owned(),
+            ));
+        }
+        let value = self.read(from)?;
+        match kind {
+            CallerKind::ApiKey => api_key::hash(KeyKind::Caller, value.expose()).ok_or_else(|| {
+                ("value_from", "the value is no key; `rr-edge --make-key FILE` makes one".to_owned())
+            }),
+            _ => Ok(api_key::hash_foreign(value.expose())),
+        }
+    }
+
+    /// What is to be sealed for an upstream.
+    pub(super) fn spec(
+        &self,
+        from: &ValueFrom,
+        kind: UpstreamKind,
+        targets: &HashMap<&str, &str>,
+    ) -> Result<SecretSpec, Wrong> {
+        let default = match kind {
+            UpstreamKind::Bearer => Slot::bearer(),
+            UpstreamKind::ApiKey => match &from.header {
+                Some(header) => slot("value_from.header", Slot::header(header, ""))?,
+                None => {
+                    return Err((
+                        "value_from",
+                        "kind api-key needs `header`, the header that takes the value".to_owned(),
+                    ));
+                }
+            },
+            _ => {
+                return Err((
+                    "value_from",
+                    "needs kind bearer or api-key; a value of another kind comes sealed".to_owned(),
+                ));
+            }
+        };
+        // A header that was named gets no prefix by default: `Bearer ` belongs to Authorization.
+        let bare = if from.header.is_some() { "" } else { default.prefix() };
+        let header = from.header.as_deref().unwrap_or(default.name().as_str());
+        let slot = slot("value_from", Slot::header(header, from.prefix.as_deref().unwrap_or(bare)))?;
+        let mut origins = Vec::new();
+        for text in &from.origins {
+            let origin: Origin =
+                text.parse().map_err(|error| ("value_from.origins", format!("{text:?}: {error}")))?;
+            origins.push(origin);
+        }
+        for name in &from.targets {
+            let url = targets.get(name.as_str());
+            let url =
+                url.ok_or_else(|| ("value_from.targets", format!("no target {name:?} stands in the file")))?;
+            // A base URL that is none is a fault of its target.
+            if let Ok(url) = url.parse::<BaseUrl>() {
+                origins.push(Origin::of(&url));
+            }
+        }
+        if origins.is_empty() {
+            return Err((
+                "value_from",
+                "names no origin that the value may be sent to; add origins or targets".to_owned(),
+            ));
+        }
+        Ok(SecretSpec { value: self.read(from)?, origins, slot, not_after: None })
+    }
+}
+
+fn slot(
+    field: &'static str,
+    slot: Result<Slot, rr_contract::model::invalid::Invalid>,
+) -> Result<Slot, Wrong> {
+    slot.map_err(|invalid| (field, invalid.to_string()))
+}
+
+/// Seals values to a key of this node's own.
+pub(super) struct Sealer<'a> {
+    pub(super) statement: &'a RegionStatement,
+    pub(super) keys: &'a [RegionOpeningKey],
+    pub(super) entropy: &'a dyn Entropy,
+}
+
+impl Sealer<'_> {
+    /// The sealed value; that of `held`, the payload of the same credential, where it is of the same value, origins and
+    /// slot.
+    pub(super) fn seal(
+        &self,
+        context: &SealContext,
+        spec: &SecretSpec,
+        held: Option<&[u8]>,
+    ) -> Result<fleet::SealedSecret, String> {
+        if let Some(held) = held.and_then(sealed)
+            && let Ok(opened) = held.open(context, self.keys)
+            && opened.value().expose() == spec.value.expose()
+            && (opened.origins(), opened.slot()) == (spec.origins.as_slice(), &spec.slot)
+            && opened.not_after() == spec.not_after
+        {
+            return Ok(held.to_wire());
+        }
+        match SealedSecret::seal(context, spec, &[self.statement], self.entropy) {
+            Ok(sealed) => Ok(sealed.to_wire()),
+            Err(error) => Err(chain(&error).to_string()),
+        }
+    }
+}
+
+fn sealed(payload: &[u8]) -> Option<SealedSecret> {
+    let Some(Usage::Upstream(upstream)) = fleet::CredentialResource::decode(payload).ok()?.usage else {
+        return None;
+    };
+    match upstream.kind? {
+        Kind::Sealed(sealed) => sealed.try_into().ok(),
+        Kind::None(_) => None,
+    }
+}

@@ -1,0 +1,458 @@
+//! Files, good and bad, and what becomes of a node that follows one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rr_contract::api_key::KeyHash;
+use rr_contract::model::resource::ResourceId;
+use rr_contract::runtime::{Readiness, chain};
+use rr_contract::seal::key_file;
+use rr_contract::seal::region_key::RegionKeys;
+use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seam::{Clock as _, SystemClock, SystemEntropy};
+use rr_contract::secret::Secret;
+use tokio::time::Instant;
+
+use crate::current::{Reader, cell};
+use crate::snapshot::{Injection, Snapshot};
+use crate::sync::Board;
+use crate::sync::apply::Applier;
+use crate::sync::inventory::Inventory;
+use crate::sync::journal::{Journal, Scribe};
+
+use super::load::Loaded;
+use super::*;
+
+const GATEWAY: &str = "\
+kind: target
+name: echo
+base_url: https://echo.example/base
+---
+kind: credential
+name: token
+upstream: {kind: bearer}
+value_from: {file: value, targets: [echo]}
+---
+kind: credential
+name: app
+caller: {kind: api-key}
+value_from: {file: app.key}
+---
+kind: proxy
+name: echo
+target: echo
+caller_credentials: [app]
+upstream_credential: token
+owner: git
+";
+
+/// A folder with a file, a value and a key.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(text: &str) -> Self {
+        let place = Self { folder: tempfile::tempdir().expect("a folder") };
+        place.write(text);
+        fs::write(place.path("value"), "s3cr3t\n").expect("a file");
+        make_key(&place.path("app.key"), &Seams::real()).expect("a key");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, text: &str) {
+        let path = self.path("gateway.yaml");
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    }
+
+    fn settings(&self) -> Standalone {
+        Standalone {
+            file: self.path("gateway.yaml"),
+            org: "local".parse().expect("a name"),
+            installation: None,
+            region_key: None,
+            region_passphrase: None,
+            records: None,
+        }
+    }
+
+    fn loader(&self) -> Loader {
+        self.loader_with(self.settings())
+    }
+
+    fn loader_with(&self, settings: Standalone) -> Loader {
+        let own = Own::generate(settings.subject(), &Seams::real());
+        Loader::new(settings, own, Seams::real()).unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+
+    fn fault(&self) -> String {
+        let fault = self.loader().load(&Held::new()).err().expect("it cannot be served");
+        chain(&fault).to_string()
+    }
+}
+
+fn good(loader: &Loader, held: &Held) -> Loaded {
+    loader.load(held).unwrap_or_else(|fault| panic!("{}", chain(&fault)))
+}
+
+fn held(loaded: &Loaded) -> Held {
+    loaded.resources.iter().map(|(key, offered)| (*key, Arc::clone(&offered.payload))).collect()
+}
+
+#[test]
+fn the_example_of_the_manual_becomes_one_resource_of_each_kind() {
+    let manual = include_str!("../../../docs/apply.md");
+    let example = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let example = example.expect("an example");
+    fields(example).expect("all fields are taken");
+    let text = example.replace("env: GITHUB_TOKEN", "file: value");
+    let text = text.replace("  kind: api-key\n", "  kind: api-key\nvalue_from: {file: app.key}\n");
+    let place = Place::new(&text);
+    let offer = place.loader().offer(&Held::new()).unwrap_or_else(|fault| panic!("{}", chain(&fault)));
+    let kinds: BTreeSet<_> = offer.resources.iter().map(|(key, _)| key.kind().as_str_name()).collect();
+    assert_eq!(kinds.len(), 7, "{kinds:?}");
+    assert_eq!(offer.resources.len(), 8);
+}
+
+#[test]
+fn ids_follow_from_names_and_a_value_that_did_not_change_keeps_its_seal() {
+    let place = Place::new(GATEWAY);
+    let loader = place.loader();
+    let first = good(&loader, &Held::new());
+    let again = good(&loader, &held(&first));
+    assert_eq!((first.digest, first.count), (again.digest, again.count));
+    let fresh = good(&loader, &Held::new());
+    assert_ne!(first.digest, fresh.digest, "a seal is random");
+    let keys = |loaded: &Loaded| loaded.resources.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>();
+    assert_eq!(keys(&first), keys(&fresh));
+    assert_eq!(keys(&first), keys(&good(&place.loader(), &Held::new())), "another node gives the same ids");
+    for changed in ["value_from: {file: value, targets: [echo], prefix: 'Token '}", "{}"] {
+        if changed == "{}" {
+            fs::write(place.path("value"), "other").expect("a file");
+        } else {
+            place.write(&GATEWAY.replace("value_from: {file: value, targets: [echo]}", changed));
+        }
+        assert_ne!(good(&loader, &held(&first)).digest, first.digest, "{changed}");
+    }
+    let mut other = place.settings();
+    other.org = "other".parse().expect("a name");
+    assert!(keys(&first).is_disjoint(&keys(&good(&place.loader_with(other), &Held::new()))));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there() {
+    for (from, to, wanted) in [
+        (
+            "base_url: https://echo.example/base",
+            "base_url: http://echo.example",
+            ":3: base_url: is plain HTTP",
+        ),
+        ("base_url: https://echo.example/base", "base_url: 'no url'", ":3: base_url: "),
+        ("base_url", "bas_url", ":3: there is no field bas_url"),
+        ("target: echo", "target: ecko", ":17: target: no target \"ecko\" stands in the file"),
+        ("[app]", "[token]", ":18: caller_credentials[0]: is an upstream credential"),
+        ("upstream_credential: token", "upstream_credential: app", ":19: upstream_credential: is a caller"),
+        (
+            "name: app\n",
+            "name: token\n",
+            ":10: this credential stands in the file twice; the other is in line 5",
+        ),
+        ("kind: bearer", "kind: api-key", ":8: value_from: kind api-key needs `header`"),
+        ("kind: bearer", "kind: basic", ":8: value_from: needs kind bearer or api-key"),
+        ("targets: [echo]", "origins: ['https://a/b']", ":8: value_from.origins: "),
+        (", targets: [echo]", "", ":8: value_from: names no origin"),
+        ("{file: value,", "{file: gone,", "gone: "),
+        ("{file: value,", "{env: RR_TEST_NEVER_SET,", "RR_TEST_NEVER_SET is not set"),
+        ("{file: value,", "{file: value, env: X,", ":8: value_from: names one place"),
+        ("{file: value,", "{fil: s3cr3t,", ":8: value_from: there is no field fil"),
+        ("value_from: {file: app.key}", "value_from: {file: value}", "`rr-edge --make-key FILE` makes one"),
+        ("value_from: {file: app.key}", "value_from: {file: app.key, origins: [x]}", "is sent nowhere"),
+        ("value_from: {file: app.key}", "", ":12: caller: nothing says which key is meant"),
+        ("value_from: {file: app.key}", "key_hashes: [s3cr3t]", ":13: key_hashes: a hash is 64"),
+        ("kind: proxy", "kind: org", ":15: kind: is none that can be served"),
+        ("kind: proxy\n", "", ":15: kind is missing"),
+        ("name: echo\ntarget", "name: E\ntarget", ":16: name: not a name"),
+        ("owner: git", "deny_status: 200", ":20: deny_status: is neither 400 nor 403"),
+        ("owner: git", "default_effect: s3cr3t", ":20: default_effect: must be allow or deny"),
+        (
+            "owner: git",
+            "limits: {per_day_per_node: -1}",
+            ":20: limits.per_day_per_node: must be a whole number",
+        ),
+        ("owner: git", "owner: [", "gateway.yaml:"),
+    ] {
+        let text = GATEWAY.replacen(from, to, 1);
+        assert_ne!(text, GATEWAY, "{from}");
+        let fault = Place::new(&text).fault();
+        assert!(fault.contains(wanted) && fault.contains("gateway.yaml"), "{to}: {fault}");
+        assert!(!fault.contains("s3cr3t"), "{fault}");
+    }
+    let many = GATEWAY.replace("echo.example", "echo example").replace("owner", "ownr");
+    let fault = Place::new(&many).fault();
+    assert!(fault.contains(":3: ") && fault.contains("; ") && fault.contains(":20: "), "{fault}");
+}
+
+#[test]
+fn a_file_without_a_proxy_is_refused_since_an_editor_may_be_about_to_write_it() {
+    for text in ["", "---\n", "kind: target\nname: echo\nbase_url: https://echo.example\n"] {
+        assert!(Place::new(text).fault().contains("there is no proxy"), "{text:?}");
+    }
+}
+
+#[test]
+fn a_resource_that_this_version_does_not_run_is_a_fault_of_the_file() {
+    let jwt = "caller: {kind: jwt-verify, jwt_verify: {jwks_url: 'https://a/keys', issuer: i, audiences: [a], algorithms: [RS256]}}";
+    let text =
+        GATEWAY.replace("caller: {kind: api-key}", jwt).replace("value_from: {file: app.key}", "owner: git");
+    let fault = Place::new(&text).fault();
+    assert!(fault.contains("gateway.yaml:10: "), "{fault}");
+}
+
+#[test]
+fn a_file_that_others_may_read_is_refused_with_the_remedy() {
+    let place = Place::new(GATEWAY);
+    for mode in [0o644, 0o660, 0o601] {
+        let path = place.path("gateway.yaml");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let fault = place.fault();
+        assert!(fault.contains("chmod 600") && fault.contains("gateway.yaml"), "{fault}");
+    }
+}
+
+#[test]
+fn a_key_is_written_to_a_new_file_of_its_own_and_over_none() {
+    let place = Place::new(GATEWAY);
+    let path = place.path("app.key");
+    assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    let before = fs::read(&path).expect("a file");
+    assert!(api_key::hash(KeyKind::Caller, before.trim_ascii_end()).is_some());
+    make_key(&path, &Seams::real()).expect_err("it is there");
+    assert_eq!(fs::read(&path).expect("a file"), before);
+}
+
+#[test]
+fn a_key_may_be_given_by_its_hash() {
+    let place = Place::new(GATEWAY);
+    let key = fs::read(place.path("app.key")).expect("a key");
+    let hash: KeyHash = api_key::hash(KeyKind::Caller, key.trim_ascii_end()).expect("a key");
+    let text = data_encoding::HEXLOWER.encode(hash.as_bytes());
+    let by_value = good(&place.loader(), &Held::new());
+    place.write(&GATEWAY.replace("value_from: {file: app.key}", &format!("key_hashes: ['{text}']")));
+    let by_hash = good(&place.loader(), &Held::new());
+    let callers = |loaded: &Loaded| -> BTreeSet<[u8; 32]> {
+        loaded.resources.iter().map(|(_, offered)| offered.hash).collect()
+    };
+    // All but the sealed value, and the proxy, which names the region of its node.
+    assert_eq!(callers(&by_value).intersection(&callers(&by_hash)).count(), 3);
+}
+
+#[test]
+fn a_sealed_value_is_opened_with_the_key_of_its_region_and_with_no_other() {
+    let place = Place::new(GATEWAY);
+    let installation = InstallationId::from_random([4; 16]);
+    let org = rr_contract::model::id::OrgId::from_random([5; 16]);
+    let credential = rr_contract::model::id::CredentialId::from_random([6; 16]);
+    let region = rr_contract::model::id::RegionId::from_random([7; 16]);
+    let keys = RegionKeys::generate(region, &SystemEntropy);
+    let passphrase = Secret::from("correct horse".to_owned());
+    fs::write(place.path("eu.key"), key_file::write(&keys, &passphrase, &SystemEntropy).expose())
+        .expect("a file");
+    fs::set_permissions(place.path("eu.key"), fs::Permissions::from_mode(0o600)).expect("it is ours");
+    fs::write(place.path("passphrase"), "correct horse\n").expect("a file");
+    let spec = SecretSpec {
+        value: Secret::from("s3cr3t".to_owned()),
+        origins: vec!["https://echo.example".parse().expect("an origin")],
+        slot: Slot::bearer(),
+        not_after: None,
+    };
+    let now = SystemClock.now();
+    let statement = keys.statement(now, now + Duration::from_secs(60));
+    let context = SealContext { installation, org, credential, version: 1 };
+    let sealed = SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy).expect("it seals");
+    let wire = sealed.to_wire();
+    let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+    let sealed = format!(
+        "upstream: {{kind: bearer, sealed: {{envelope: 1, suite: 1, nonce: '{}', ciphertext: '{}', keyCommitment: '{}', \
+         wraps: [{{region: {region}, epoch: 1, encapsulated: '{}', sealedKey: '{}'}}]}}}}\nid: {credential}\norg: {org}",
+        base64(&wire.nonce),
+        base64(&wire.ciphertext),
+        base64(&wire.key_commitment),
+        base64(&wire.wraps[0].encapsulated),
+        base64(&wire.wraps[0].sealed_key),
+    );
+    let text = GATEWAY
+        .replace("upstream: {kind: bearer}\n", &format!("{sealed}\n"))
+        .replace("value_from: {file: value, targets: [echo]}\n", "");
+    place.write(&text);
+    let mut settings = place.settings();
+    settings.region_key = Some(place.path("eu.key"));
+    settings.region_passphrase = Some(place.path("passphrase"));
+    settings.installation = Some(installation);
+    let loaded = good(&place.loader_with(settings.clone()), &Held::new());
+    assert!(loaded.resources.iter().any(|(key, _)| key.id == ResourceId::Credential(credential)));
+    assert!(place.fault().contains("--region-key"), "{}", place.fault());
+    settings.installation = None;
+    let fault = place.loader_with(settings.clone()).load(&Held::new()).err().expect("another installation");
+    assert!(chain(&fault).to_string().contains("--installation"));
+    settings.region_passphrase = None;
+    let own = Own::generate(String::new(), &Seams::real());
+    let error = Loader::new(settings, own, Seams::real()).err().expect("it has a passphrase");
+    assert!(chain(&error).to_string().contains("--region-passphrase-file"));
+}
+
+/// A node that follows the file, without sockets.
+struct Node {
+    follower: Follower,
+    reader: Reader<Snapshot>,
+    board: Board,
+}
+
+async fn node(place: &Place, state: &Path, own: Own) -> Result<Node, String> {
+    let key = Secret::new(vec![1; 32]);
+    let loader = Arc::new(Loader::new(place.settings(), own, Seams::real()).expect("no region key"));
+    let empty = || Inventory::new(loader.vault(), crate::quota::Quotas::fleeting());
+    let region = loader.own().region();
+    let (journal, recovered) = Journal::start(state, &key, Seams::real(), region, empty);
+    let (inventory, snapshot, position) = match recovered {
+        Some(found) => (found.inventory, found.snapshot, Some(found.position)),
+        None => (empty(), Snapshot::default(), None),
+    };
+    let (activator, mut readers) = cell(snapshot, 1);
+    let scribe = Scribe::start(journal).expect("a thread");
+    let applier = Applier::new(region, inventory, activator, scribe, position);
+    let (board, readiness) = (Board::default(), Readiness::new());
+    let configured = readiness.register("configuration");
+    let mut follower = Follower::new(loader, applier, Seams::real(), board.clone(), configured);
+    let begun = follower.begin().await.map_err(|fault| chain(&fault).to_string())?;
+    if begun.is_ok() {
+        assert!(readiness.pending().is_empty());
+    }
+    Ok(Node { follower, reader: readers.remove(0).start(), board })
+}
+
+impl Node {
+    fn serves(&self, address: &str) -> bool {
+        self.reader.view().proxy(address).is_some_and(|proxy| proxy.route.is_some())
+    }
+
+    fn refused_since(&self) -> Option<SystemTime> {
+        self.board.read().file.and_then(|file| file.refused_since)
+    }
+
+    /// What is injected into a request to the target of `local.echo`, or to another one.
+    fn injected(&self, to: Option<&str>) -> Option<String> {
+        let view = self.reader.view();
+        let route = view.proxy("local.echo")?.route.as_ref()?;
+        let base = to.map_or_else(|| route.target.base.clone(), |to| to.parse().expect("a URL"));
+        match route.upstream.as_ref()?.injection(&base, SystemClock.now()).ok()? {
+            Injection::Header(name, value) => {
+                Some(format!("{name}: {}", value.to_str().expect("it is text")))
+            }
+            Injection::Nothing => None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_goes_to_its_origins_and_nowhere_else() {
+    let place = Place::new(GATEWAY);
+    let state = tempfile::tempdir().expect("a folder");
+    let own = Own::generate(String::new(), &Seams::real());
+    let node = node(&place, state.path(), own).await.expect("it starts");
+    assert_eq!(node.injected(None).as_deref(), Some("authorization: Bearer s3cr3t"));
+    assert_eq!(node.injected(Some("https://evil.example")), None);
+}
+
+#[tokio::test]
+async fn a_change_is_taken_once_the_file_has_settled_and_a_broken_file_changes_nothing() {
+    let place = Place::new(GATEWAY);
+    let state = tempfile::tempdir().expect("a folder");
+    let own = Own::generate(String::new(), &Seams::real());
+    let mut node = node(&place, state.path(), own).await.expect("it starts");
+    assert!(node.serves("local.echo") && node.refused_since().is_none());
+    let revision = |node: &Node| node.board.read().running.map(|at| at.revision);
+    assert_eq!(revision(&node), Some(1));
+
+    place.write(&GATEWAY.replace("name: echo\ntarget", "name: other\ntarget"));
+    node.follower.look().await;
+    assert!(node.serves("local.echo"), "it may still be written to");
+    node.follower.look().await;
+    assert!(node.serves("local.other") && !node.serves("local.echo"));
+    assert_eq!(revision(&node), Some(2));
+
+    for broken in ["kind: proxy\nname: [", "", "kind: target\n"] {
+        place.write(broken);
+        node.follower.look().await;
+        node.follower.look().await;
+        assert!(node.serves("local.other") && node.refused_since().is_some(), "{broken:?}");
+    }
+    let since = node.refused_since();
+    assert!(node.board.read().file.and_then(|file| file.refused_line).is_some());
+    fs::remove_file(place.path("gateway.yaml")).expect("it is ours");
+    node.follower.look().await;
+    node.follower.look().await;
+    assert!(node.serves("local.other"));
+    assert_eq!(node.refused_since(), since, "it says since when");
+
+    place.write(GATEWAY);
+    node.follower.look().await;
+    node.follower.look().await;
+    assert!(node.serves("local.echo") && node.refused_since().is_none());
+    assert_eq!(revision(&node), Some(3));
+}
+
+#[tokio::test]
+async fn a_start_with_a_broken_file_goes_on_with_what_was_served_and_a_first_start_fails() {
+    let place = Place::new("kind: proxy\n");
+    let state = tempfile::tempdir().expect("a folder");
+    let key = Secret::new(vec![1; 32]);
+    let own = Own::generate(String::new(), &Seams::real());
+    own.write(state.path(), &key, &Seams::real()).expect("it is written");
+    let own = || Own::read(state.path(), &key, &Seams::real()).expect("it is there");
+    let fault = node(&place, state.path(), own()).await.err().expect("there is nothing to serve");
+    assert!(fault.contains("gateway.yaml:1: "), "{fault}");
+    place.write(GATEWAY);
+    drop(node(&place, state.path(), own()).await.expect("it starts"));
+    for broken in ["kind: proxy\n", "["] {
+        place.write(broken);
+        let node = node(&place, state.path(), own()).await.expect("it goes on");
+        assert!(node.serves("local.echo") && node.refused_since().is_some());
+        assert_eq!(node.injected(None).as_deref(), Some("authorization: Bearer s3cr3t"));
+    }
+    place.write(GATEWAY);
+    let node = node(&place, state.path(), own()).await.expect("it starts");
+    let facts = node.board.read();
+    assert_eq!(facts.running.map(|at| at.revision), Some(1), "the same content is the same revision");
+    assert!(facts.file.is_some_and(|file| file.loaded_at.is_some() && file.refused_since.is_none()));
+}
+
+#[tokio::test]
+async fn a_credential_that_was_taken_out_can_come_back() {
+    let place = Place::new(GATEWAY);
+    let state = tempfile::tempdir().expect("a folder");
+    let own = Own::generate(String::new(), &Seams::real());
+    let mut node = node(&place, state.path(), own).await.expect("it starts");
+    let more = format!(
+        "{GATEWAY}---\nkind: credential\nname: second\ncaller: {{kind: api-key}}\nvalue_from: {{file: second.key}}\n"
+    );
+    make_key(&place.path("second.key"), &Seams::real()).expect("a key");
+    let key = fs::read(place.path("second.key")).expect("a key");
+    let hash = api_key::hash(KeyKind::Caller, key.trim_ascii_end()).expect("a key");
+    for text in [more.as_str(), GATEWAY, more.as_str()] {
+        place.write(text);
+        node.follower.look().await;
+        node.follower.look().await;
+        assert_eq!(node.reader.view().caller(&hash).is_some(), text == more);
+    }
+    let begun = Instant::now();
+    node.follower.tend().await;
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
