@@ -128,20 +128,25 @@ impl Draft {
         self.record().caller = Some(request.caller.credential);
     }
 
+    /// There was nothing that the rules could say.
+    pub(super) fn allowed(&mut self) {
+        self.record().rules = Some(RuleOutcome { effect: Effect::Allow, scope: None, rule: None });
+    }
+
     /// What the rules said.
     pub(super) fn decided(&mut self, decision: &Decision<'_>) {
         let record = self.record();
         record.rules = outcome(&decision.verdict);
         record.observed = decision.observed.as_ref().map(observed);
         record.matched = decision.matched.iter().map(|rule| rule.id).collect();
+        let took = self.started.elapsed();
+        self.record().decide_duration = Some(took);
     }
 
     pub(super) fn admitted(&mut self, admitted: &Admitted<'_>) {
-        let took = self.started.elapsed();
         let record = self.record();
         record.target = Some(admitted.request.route.target.id);
         record.upstream = admitted.request.proxy.upstream_credential();
-        record.decide_duration = Some(took);
     }
 
     /// When the request began, as limits count it.
@@ -152,6 +157,8 @@ impl Draft {
     /// What was charged, to be settled at the end.
     pub(super) fn charged(&mut self, charges: Charges) {
         self.charges = charges;
+        let took = self.started.elapsed();
+        self.record().decide_duration = Some(took);
     }
 
     pub(super) fn charges(&self) -> &Charges {

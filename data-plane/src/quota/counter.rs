@@ -28,12 +28,6 @@ impl Charge {
         Self { amount, terms: [Term::NONE; 4], used: [0; 4] }
     }
 
-    /// What was charged.
-    #[cfg(test)]
-    pub(crate) const fn amount(&self) -> u64 {
-        self.amount
-    }
-
     /// What was used of a window with this charge, at the time of it.
     pub(crate) const fn used(&self, window: Window) -> u64 {
         self.used[window as usize]

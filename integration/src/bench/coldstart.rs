@@ -4,16 +4,24 @@
 //! Real processes. The time starts with the process; the file is in the system's cache. Callers and upstream of the
 //! bench speak the little HTTP that they need, since they share the machine with what is measured.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use rr_contract::model::id::OrgId;
+use http::HeaderMap;
+use rr_contract::model::effect::Effect;
+use rr_contract::model::id::{OrgId, ProxyId, RuleId};
+use rr_contract::model::resource::{Key, ResourceId};
+use rr_contract::model::rule::Rule;
+use rr_contract::policy::pattern::Patterns;
+use rr_contract::policy::request::{RequestBody, RequestView};
+use rr_contract::policy::verdict::{ScopeRules, Scopes, Verdict};
 use rr_contract::runtime::Tasks;
-use rr_contract::wire::management::{Document, document::Resource, rule::Parent};
+use rr_contract::wire::fleet;
+use rr_contract::wire::management::{self as mg, Document, document::Resource, filter, rule};
 use rr_integration::fleet_100k::documents::{Size, documents};
 use rr_integration::process::{Edge, admin};
 use rr_integration::sample::{REGION, Sample, apply};
@@ -27,7 +35,7 @@ use crate::report::Report;
 const MIB: f64 = 1_048_576.0;
 /// The longest that anything here takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(180);
-const ANSWER: &str = "hello from upstream";
+const ANSWER: &str = r#"{"hello":"from upstream"}"#;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -51,8 +59,16 @@ pub(crate) struct Args {
 /// What is asked, and what is right.
 struct Question {
     bytes: Vec<u8>,
-    /// It has a rule or filter, which a node of this version cannot run: nobody gets through.
-    is_closed: bool,
+    answer: Right,
+}
+
+/// What a node that runs all of the configuration answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    Passed,
+    /// As above, and filters have gone over the body.
+    Filtered,
+    Denied,
 }
 
 pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
@@ -60,7 +76,8 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     let origin = upstream().await?;
     let mut sample = Sample::start(folder.path(), &origin, &[]).await?;
     let questions = Arc::new(load(&sample, &origin, &args).await?);
-    let closed = questions.iter().filter(|question| question.is_closed).count();
+    let count = |right: Right| questions.iter().filter(|question| question.answer == right).count();
+    let (denied, filtered) = (count(Right::Denied), count(Right::Filtered));
     let token = sample.api.node_token(REGION, &sample.keys, 1).await?;
     let mut edge = Edge::start(&folder.path().join("edge"), sample.control.fleet, token.to_secret().expose());
     until_proven(&edge, sample.api.revision().await?).await?;
@@ -88,7 +105,10 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     }
     let note = "from the start of the process to the first right answer of any proxy, file in the cache";
     report.metric("coldstart", "first answer", &first, "s", note);
-    let note = format!("{} proxies, {closed} of them closed; asked for: at most 2", questions.len());
+    let note = format!(
+        "{} proxies; rules deny at {denied} of them, filters run at {filtered}; asked for: at most 2",
+        questions.len()
+    );
     report.metric("coldstart", "every proxy", &every, "s", &note);
     report.metric("coldstart", "processor", &busy, "s", "of the node, until then");
     report.metric("coldstart", "peak", &peaks, "MiB", "resident memory of rr-edge at most");
@@ -117,7 +137,7 @@ async fn load(sample: &Sample, origin: &str, args: &Args) -> anyhow::Result<Vec<
             lead_to(origin, document)?;
         }
         seal(&sample.api, &sample.keys, org, origin, &mut set).await?;
-        questions.extend(ask(&name, &key, &set));
+        questions.extend(ask(&name, &key, &set)?);
         apply(&sample.api, &name, "bench", set).await.with_context(|| format!("apply {name}"))?;
     }
     Ok(questions)
@@ -136,22 +156,60 @@ fn lead_to(origin: &str, document: &mut Document) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ask(org: &str, key: &str, set: &[Document]) -> Vec<Question> {
-    let parent = |document: &Document| match &document.resource {
-        Some(Resource::Rule(rule)) => match &rule.parent {
-            Some(Parent::Proxy(name)) => Some(name.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    let ruled: HashSet<String> = set.iter().filter_map(parent).collect();
-    let question = |document: &Document| {
-        let Some(Resource::Proxy(proxy)) = &document.resource else { return None };
-        let name = &proxy.name;
+/// One question for each proxy, with the answer that the contract's evaluator gives.
+fn ask(org: &str, key: &str, set: &[Document]) -> anyhow::Result<Vec<Question>> {
+    let mut rules: HashMap<&str, Vec<(RuleId, Rule)>> = HashMap::new();
+    let mut filtered: HashSet<&str> = HashSet::new();
+    for (n, document) in set.iter().enumerate() {
+        match &document.resource {
+            Some(Resource::Rule(mg::Rule { parent: Some(rule::Parent::Proxy(proxy)), .. })) => {
+                let Some(Resource::Rule(rule)) = &document.resource else { continue };
+                let id = RuleId::from_random((n as u128).to_be_bytes());
+                rules.entry(proxy).or_default().push((id, model(rule)?));
+            }
+            Some(Resource::Filter(mg::Filter { parent: Some(filter::Parent::Proxy(proxy)), .. })) => {
+                filtered.insert(proxy);
+            }
+            _ => {}
+        }
+    }
+    let (mut patterns, open) = (Patterns::default(), ScopeRules::default());
+    let headers = HeaderMap::new();
+    let request =
+        RequestView { method: "GET", path: "/", query: &[], headers: &headers, body: RequestBody::Read(&[]) };
+    let mut questions = Vec::new();
+    for document in set {
+        let Some(Resource::Proxy(proxy)) = &document.resource else { continue };
+        let name = proxy.name.as_str();
+        let denies = proxy.default_effect() == fleet::Effect::Deny;
+        let default = if denies { Effect::Deny } else { Effect::Allow };
+        let own = rules.get(name).into_iter().flatten().map(|(id, rule)| (*id, rule));
+        let own = ScopeRules::compile(own, default, &mut patterns, proxy.observe)?;
+        let scopes = Scopes { caller: &open, upstream: &open, proxy: &own, target: &open };
+        let answer = match scopes.decide(&request).verdict {
+            Verdict::Allow { .. } if filtered.contains(name) => Right::Filtered,
+            Verdict::Allow { .. } => Right::Passed,
+            Verdict::Deny { .. } | Verdict::NeedsBody | Verdict::Unreadable(_) => Right::Denied,
+        };
         let head = format!("GET /api/{org}.{name}/ HTTP/1.1\r\nhost: edge\r\nauthorization: {key}\r\n\r\n");
-        Some(Question { bytes: head.into_bytes(), is_closed: ruled.contains(name) })
+        questions.push(Question { bytes: head.into_bytes(), answer });
+    }
+    Ok(questions)
+}
+
+fn model(rule: &mg::Rule) -> anyhow::Result<Rule> {
+    // The evaluator does not look at whose it is.
+    let parent = Key::new(OrgId::from_random([1; 16]), ResourceId::Proxy(ProxyId::from_random([1; 16])));
+    let wire = fleet::RuleResource {
+        parent: Some(parent.to_wire()),
+        name: rule.name.clone(),
+        effect: rule.effect,
+        priority: rule.priority,
+        when: rule.when.clone(),
+        notes: rule.notes.clone(),
+        observe: rule.observe,
     };
-    set.iter().filter_map(question).collect()
+    Ok(Rule::try_from(wire)?)
 }
 
 /// Waits until what the node runs is at `revision`, and what a crash would lead back to.
@@ -229,11 +287,11 @@ impl Line {
             let head = std::str::from_utf8(&self.buffer[..end])?;
             let length: usize = value(head, "content-length").unwrap_or("0").parse()?;
             let Some(body) = self.buffer.get(end + 4..end + 4 + length) else { continue };
-            return Ok(if question.is_closed {
-                head.starts_with("HTTP/1.1 503 ")
-                    && value(head, "requestrocket-proxy-code") == Some("proxy-closed")
-            } else {
-                head.starts_with("HTTP/1.1 200 ") && body == ANSWER.as_bytes()
+            let is_ok = head.starts_with("HTTP/1.1 200 ");
+            return Ok(match question.answer {
+                Right::Passed => is_ok && body == ANSWER.as_bytes(),
+                Right::Filtered => is_ok && body.starts_with(b"{"),
+                Right::Denied => value(head, "requestrocket-proxy-code") == Some("rule-denied"),
             });
         }
     }

@@ -16,6 +16,7 @@ mod kill_nine;
 mod log_pipe;
 mod otlp;
 mod plane_outage;
+mod policy;
 mod promises;
 mod readme;
 mod refusals;
