@@ -9,13 +9,15 @@ use std::sync::{Arc, Weak};
 use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
-use regex_syntax::hir::{Class, Hir, HirKind, Look};
+use regex_syntax::hir::{Hir, HirKind, Look};
 
 use rr_domain::model::pattern::{Flags, NESTING_MAX, Pattern};
 
 use self::set::Sets;
+use self::texts::{joined, stands_for};
 
 mod set;
+mod texts;
 
 pub(super) use self::set::{PatternSet, Screen};
 
@@ -23,8 +25,6 @@ pub(super) use self::set::{PatternSet, Screen};
 const COMPILED_MAX: usize = 16 * 1024 * 1024;
 /// How much the lazy automaton of one pattern may take, in bytes.
 const LAZY_MAX: usize = 1024 * 1024;
-/// How many texts a pattern may stand for and still be looked for as texts.
-const TEXTS_MAX: usize = 128;
 
 /// A pattern that did not compile although the model took it: a fault of ours.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -232,58 +232,6 @@ fn plain(hir: &Hir) -> Option<Kind> {
             many => Kind::HoldsOne(Box::new(AhoCorasick::new(many).ok()?)),
         },
     })
-}
-
-/// The texts that a pattern without anchors stands for, if they are few.
-fn stands_for(hir: &Hir) -> Option<Vec<Vec<u8>>> {
-    match hir.kind() {
-        HirKind::Empty => Some(vec![Vec::new()]),
-        HirKind::Literal(literal) => Some(vec![literal.0.to_vec()]),
-        HirKind::Class(Class::Unicode(class)) => {
-            let count: usize = class.ranges().iter().map(|range| range.len()).sum();
-            (count <= TEXTS_MAX).then(|| {
-                let chars = class.ranges().iter().flat_map(|range| range.start()..=range.end());
-                chars.map(|c| c.to_string().into_bytes()).collect()
-            })
-        }
-        HirKind::Class(Class::Bytes(class)) => {
-            let bytes = class.ranges().iter().flat_map(|range| range.start()..=range.end());
-            let texts: Vec<Vec<u8>> = bytes.map(|b| vec![b]).collect();
-            (texts.len() <= TEXTS_MAX).then_some(texts)
-        }
-        HirKind::Capture(capture) => stands_for(&capture.sub),
-        HirKind::Repetition(repetition) if (repetition.min, repetition.max) == (0, Some(1)) => {
-            let mut texts = stands_for(&repetition.sub)?;
-            texts.push(Vec::new());
-            Some(texts)
-        }
-        HirKind::Repetition(_) | HirKind::Look(_) => None,
-        HirKind::Concat(subs) => {
-            let mut texts = vec![Vec::new()];
-            for sub in subs {
-                texts = joined(&texts, &stands_for(sub)?)?;
-            }
-            Some(texts)
-        }
-        HirKind::Alternation(subs) => {
-            let mut texts = Vec::new();
-            for sub in subs {
-                texts.extend(stands_for(sub)?);
-                if texts.len() > TEXTS_MAX {
-                    return None;
-                }
-            }
-            Some(texts)
-        }
-    }
-}
-
-fn joined(heads: &[Vec<u8>], tails: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
-    if heads.len() * tails.len() > TEXTS_MAX {
-        return None;
-    }
-    let pairs = heads.iter().flat_map(|head| tails.iter().map(move |tail| [head.as_slice(), tail].concat()));
-    Some(pairs.collect())
 }
 
 /// The same in lower case, where that says the same as ignoring case: names of headers are ASCII.

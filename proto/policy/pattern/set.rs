@@ -1,20 +1,25 @@
 //! Many patterns tried on one text at once: whether none of them is found, before each is tried by itself.
 //!
-//! Equal sets are compiled once and shared. Looking allocates nothing: a set says only whether some pattern of
-//! it is found, so a large one is asked first, then small ones of a few patterns each. Patterns that are too large
+//! Equal sets are compiled once and shared. Looking allocates nothing: a set says whether some pattern of it is
+//! found, and if so, the texts that each pattern needs say which of them it may be. Patterns that are too large
 //! together have no set, and are tried one by one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use aho_corasick::AhoCorasick;
+use aho_corasick::automaton::OverlappingState;
 use regex::{RegexSet, RegexSetBuilder};
+use regex_syntax::ParserBuilder;
 
 use rr_domain::model::pattern::NESTING_MAX;
 
+use super::texts::needed;
+
 /// From how many patterns on a set pays.
 const FROM: usize = 8;
-/// How many patterns a small set has, while there are no more than 64 of those.
-const SMALL: usize = 5;
+/// How many patterns of a set are told apart; the others may always be found.
+const TOLD_APART: usize = 256;
 /// How much a compiled set may take, in bytes.
 const COMPILED_MAX: usize = 1024 * 1024;
 /// How much its lazy automaton may take, in bytes.
@@ -24,22 +29,32 @@ const LAZY_MAX: usize = 512 * 1024;
 #[derive(Debug)]
 pub(crate) struct PatternSet {
     all: RegexSet,
-    /// Of `size` patterns each.
-    small: Box<[RegexSet]>,
-    size: usize,
+    /// What patterns need, if any is known to need something.
+    texts: Option<AhoCorasick>,
+    /// The slots of the patterns that need the texts, in the order of the texts.
+    needs: Box<[usize]>,
+    /// Patterns of which nothing is known.
+    always: Slots,
     /// With their flags, sorted: the place of a pattern is its slot.
     sources: Box<[Box<str>]>,
 }
 
-/// What a set says of one text; each part of it is asked once at the most.
+/// Some of the slots below [`TOLD_APART`].
+type Slots = [u64; TOLD_APART / 64];
+
+/// What a set says of one text, asked once at the most.
 #[derive(Debug)]
 pub(crate) struct Screen<'s> {
     set: Option<&'s PatternSet>,
-    asked: bool,
-    /// Bits of small sets: those that were asked, and those of which some pattern is found.
-    small_asked: u64,
-    small_found: u64,
-    found: bool,
+    may: Option<May>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum May {
+    /// No pattern is found.
+    None,
+    /// Some is: one of these, or of those that are not told apart.
+    Some(Slots),
 }
 
 /// The sets in use.
@@ -83,10 +98,41 @@ impl Sets {
 
 impl PatternSet {
     fn new(sources: Box<[Box<str>]>) -> Option<Self> {
-        let size = SMALL.max(sources.len().div_ceil(64));
-        let all = compiled(&sources)?;
-        let small = sources.chunks(size).map(compiled).collect::<Option<_>>()?;
-        Some(Self { all, small, size, sources })
+        let all = RegexSetBuilder::new(sources.iter().map(|source| &**source))
+            .nest_limit(NESTING_MAX)
+            .size_limit(COMPILED_MAX)
+            .dfa_size_limit(LAZY_MAX)
+            .build()
+            .ok()?;
+        let (mut texts, mut needs, mut always) = (Vec::new(), Vec::new(), Slots::default());
+        for (slot, source) in sources.iter().enumerate().take(TOLD_APART) {
+            let hir = ParserBuilder::new().nest_limit(NESTING_MAX).build().parse(source).ok();
+            match hir.as_ref().and_then(needed) {
+                Some(needed) => {
+                    needs.resize(needs.len() + needed.len(), slot);
+                    texts.extend(needed);
+                }
+                None => put(&mut always, slot),
+            }
+        }
+        let texts = if texts.is_empty() { None } else { Some(AhoCorasick::new(texts).ok()?) };
+        Some(Self { all, texts, needs: needs.into(), always, sources })
+    }
+
+    fn may(&self, text: &str) -> May {
+        if !self.all.is_match(text) {
+            return May::None;
+        }
+        let mut slots = self.always;
+        if let Some(texts) = &self.texts {
+            let mut state = OverlappingState::start();
+            loop {
+                texts.find_overlapping(text, &mut state);
+                let Some(found) = state.get_match() else { break };
+                put(&mut slots, self.needs[found.pattern().as_usize()]);
+            }
+        }
+        May::Some(slots)
     }
 
     /// The slot of a pattern.
@@ -97,35 +143,19 @@ impl PatternSet {
 
 impl<'s> Screen<'s> {
     pub(crate) fn new(set: Option<&'s PatternSet>) -> Self {
-        Self { set, asked: false, small_asked: 0, small_found: 0, found: false }
+        Self { set, may: None }
     }
 
     /// Whether the pattern of a slot may be found in the text; always of the same text.
     pub(crate) fn may_have(&mut self, slot: usize, text: &str) -> bool {
         let Some(set) = self.set else { return true };
-        if !self.asked {
-            self.asked = true;
-            self.found = set.all.is_match(text);
+        match self.may.get_or_insert_with(|| set.may(text)) {
+            May::None => false,
+            May::Some(slots) => slots.get(slot / 64).is_none_or(|bits| bits & (1 << (slot % 64)) != 0),
         }
-        if !self.found {
-            return false;
-        }
-        let (at, bit) = (slot / set.size, 1 << (slot / set.size));
-        if self.small_asked & bit == 0 {
-            self.small_asked |= bit;
-            if set.small[at].is_match(text) {
-                self.small_found |= bit;
-            }
-        }
-        self.small_found & bit != 0
     }
 }
 
-fn compiled(sources: &[Box<str>]) -> Option<RegexSet> {
-    RegexSetBuilder::new(sources.iter().map(|source| &**source))
-        .nest_limit(NESTING_MAX)
-        .size_limit(COMPILED_MAX)
-        .dfa_size_limit(LAZY_MAX)
-        .build()
-        .ok()
+fn put(slots: &mut Slots, slot: usize) {
+    slots[slot / 64] |= 1 << (slot % 64);
 }

@@ -200,3 +200,38 @@ proptest! {
         prop_assert!(!none || slots.into_iter().all(|slot| !Screen::new(Some(&set)).may_have(slot, &text)));
     }
 }
+
+#[test]
+fn the_texts_that_a_pattern_needs_are_its_longest_known_ones() {
+    let needs = |regex: &str| {
+        let texts = texts::needed(&pattern(regex, "").hir(Flags::default()))?;
+        Some(texts.into_iter().map(|text| String::from_utf8(text).expect("ASCII")).collect::<Vec<_>>())
+    };
+    let some = |texts: &[&str]| Some(texts.iter().map(|text| (*text).to_owned()).collect());
+    assert_eq!(needs(r"/users/\d+/secret7$"), some(&["/secret7"]));
+    assert_eq!(needs(r"[^/]+/(delete|purge)$"), some(&["/delete", "/purge"]));
+    assert_eq!(needs(r"(a\d|bc\d)+x?"), some(&["a", "bc"]));
+    assert_eq!(needs(r"\w+-[ab]c"), some(&["-ac", "-bc"]));
+    for nothing in [r"\d+", "a*", "(a|\\d)", "^$", "[a-z]x*", "(ab)?.", "(a|).*"] {
+        let needed = needs(nothing);
+        assert!(
+            needed.as_ref().is_none_or(|texts| texts.iter().any(String::is_empty)),
+            "{nothing}: {needed:?}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_has_a_pattern_has_a_text_that_the_pattern_needs(
+        regex in "(a|b|[ab]|\\(a\\|bc\\)|c\\?|\\(b\\|\\)\\.|\\(a\\(b\\|c\\)\\)\\+|\\^a|b\\{2\\}|\\\\w|\\||aab|\\(\\?i:ab\\)|\\\\b|\\$){1,6}",
+        text in "[abcAB]{0,9}",
+    ) {
+        let Ok(pattern) = Pattern::new(&regex, Flags::default()) else { return Ok(()) };
+        let found = engine(&pattern, pattern.flags()).expect("compiles").is_match(&text);
+        if let (true, Some(needed)) = (found, texts::needed(&pattern.hir(pattern.flags()))) {
+            let has = needed.iter().any(|one| memchr::memmem::find(text.as_bytes(), one).is_some());
+            prop_assert!(has, "{} in {}", needed.len(), text);
+        }
+    }
+}

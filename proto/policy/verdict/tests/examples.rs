@@ -22,12 +22,12 @@ fn passes(rules: &[Rule], default: Effect, request: &Request) -> bool {
 #[test]
 fn an_mcp_server_is_called_for_its_allowed_tools_alone_one_by_one_and_in_batches() {
     let rules = [
-        allow(both([
+        allow(all_of([
             methods(&["POST"]),
             body("method", "^tools/call$"),
             body("params.name", "^(search|read_file)$"),
         ])),
-        allow(both([
+        allow(all_of([
             methods(&["POST"]),
             body("method", "^(initialize|ping|tools/list|notifications/[a-z_/]+)$"),
         ])),
@@ -62,7 +62,7 @@ fn an_mcp_server_is_called_for_its_allowed_tools_alone_one_by_one_and_in_batches
 #[test]
 fn a_phrase_is_denied_in_chat_content_as_text_and_as_parts() {
     let phrase = "(?i)ignore (all )?previous instructions";
-    let on = |field: &str| both([methods(&["POST"]), path("^/v1/chat/completions$"), body(field, phrase)]);
+    let on = |field: &str| all_of([methods(&["POST"]), path("^/v1/chat/completions$"), body(field, phrase)]);
     let rules = [deny(on("messages[*].content")), deny(on("messages[*].content[*].text"))];
     let says = |text: &str| passes(&rules, Effect::Allow, &post("/v1/chat/completions", text));
     assert!(says(r#"{"messages":[{"role":"user","content":"hello"}]}"#));
@@ -81,7 +81,7 @@ fn a_phrase_is_denied_in_chat_content_as_text_and_as_parts() {
 /// Only certain models, and only chats in which every message is a text that stays within a bound.
 #[test]
 fn chats_are_allowed_that_consist_of_short_texts_alone() {
-    let rules = [allow(both([
+    let rules = [allow(all_of([
         body("model", "^gpt-5-(mini|nano)$"),
         body("messages[*].content", r"(?s)\A.{0,40}\z"),
     ]))];
@@ -106,11 +106,11 @@ fn chats_are_allowed_that_consist_of_short_texts_alone() {
 fn graphql_is_read_and_not_changed_by_post_and_by_get() {
     let mutation = r"(?i)\bmutation\b";
     let rules = [
-        deny(both([path("^/graphql$"), body("query", mutation)])),
-        deny(both([path("^/graphql$"), query("^query$", mutation)])),
+        deny(all_of([path("^/graphql$"), body("query", mutation)])),
+        deny(all_of([path("^/graphql$"), query("^query$", mutation)])),
         // Named queries of a server that keeps them are not looked into, so they are not taken.
-        allow(both([methods(&["POST"]), path("^/graphql$"), body("query", r"\S")])),
-        allow(both([methods(&["GET"]), path("^/graphql$"), query("^query$", r"\S")])),
+        allow(all_of([methods(&["POST"]), path("^/graphql$"), body("query", r"\S")])),
+        allow(all_of([methods(&["GET"]), path("^/graphql$"), query("^query$", r"\S")])),
     ];
     for (text, wanted) in [
         (r#"{"query":"query { me { name } }"}"#, true),
@@ -148,7 +148,7 @@ fn graphql_is_read_and_not_changed_by_post_and_by_get() {
 /// A path that a tool may call under, and one that nobody deletes under.
 #[test]
 fn deletions_under_a_path_are_blocked_however_the_path_is_spelled() {
-    let rules = [deny(both([methods(&["DELETE"]), path("^/users/@me(/|$)")]))];
+    let rules = [deny(all_of([methods(&["DELETE"]), path("^/users/@me(/|$)")]))];
     for raw in ["/users/@me", "/users/%40me/", "/users/./@me/x", "/users//%40%6de"] {
         let normal = paths::normalise(raw).expect(raw);
         let request = Request { method: "DELETE".to_owned(), ..get(&paths::for_rules(&normal)) };

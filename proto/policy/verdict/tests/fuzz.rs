@@ -91,35 +91,46 @@ fn any_pattern(chance: &mut Chance) -> Pattern {
     pattern(regex, chance.of(&["", "", "", "i", "s", "gm"]))
 }
 
+/// Of one or two parts, so that it often matches.
 fn any_rule(chance: &mut Chance) -> Rule {
+    let name = |chance: &mut Chance| match chance.below(3) {
+        0 => any_pattern(chance),
+        _ => pattern(chance.of(&["^a$", "^b$", "^users$"]), ""),
+    };
+    let value = |chance: &mut Chance| match chance.below(3) {
+        0 => any_pattern(chance),
+        _ => pattern(chance.of(&["^a$", "^b", "[ab1]", "@"]), ""),
+    };
     let pair = |chance: &mut Chance| {
-        let name = chance.maybe(any_pattern);
-        let value = if name.is_none() { Some(any_pattern(chance)) } else { chance.maybe(any_pattern) };
+        let name = if chance.once_in(5) { None } else { Some(name(chance)) };
+        let value = if name.is_none() { Some(value(chance)) } else { chance.maybe(value) };
         PairCheck { name, value, absent: chance.once_in(3) }
     };
     let field = |chance: &mut Chance| BodyCheck {
-        path: chance.of(&["a", "b", "a.b", "*", "a[*].b", "*.*", "users[*]"]).parse().expect("a path"),
-        value: chance.maybe(any_pattern),
+        path: chance.of(&["a", "a", "b", "a.b", "*", "a[*].b", "*.*", "users[*]"]).parse().expect("a path"),
+        value: if chance.once_in(3) { None } else { Some(value(chance)) },
         absent: chance.once_in(3),
     };
-    let when = RequestMatch {
-        methods: chance
-            .of(&[&[][..], &["GET"], &["POST", "PURGE"]])
-            .iter()
-            .map(|&one| one.to_owned())
-            .collect(),
-        path: chance.maybe(|chance| PathCheck { pattern: any_pattern(chance), absent: chance.once_in(4) }),
-        headers: if chance.once_in(3) { chance.several(2, pair) } else { vec![] },
-        query: if chance.once_in(3) { chance.several(2, pair) } else { vec![] },
-        body: if chance.once_in(3) { chance.several(2, field) } else { vec![] },
-    };
+    let mut when = RequestMatch::default();
+    for _ in 0..1 + chance.below(2) {
+        match chance.below(9) {
+            0 => {
+                when.methods =
+                    chance.of(&[&["GET"][..], &["POST", "PURGE"]]).iter().map(|&one| one.to_owned()).collect()
+            }
+            1 | 2 => when.path = Some(PathCheck { pattern: any_pattern(chance), absent: chance.once_in(4) }),
+            3 | 4 => when.headers.push(pair(chance)),
+            5 | 6 => when.query.push(pair(chance)),
+            _ => when.body.push(field(chance)),
+        }
+    }
     let effect = chance.of(&[Effect::Allow, Effect::Deny]);
     let priority = u16::try_from(chance.below(3)).expect("few");
     Rule { observe: chance.once_in(6), ..rule(effect, priority, when) }
 }
 
 fn any_scope(chance: &mut Chance) -> Scope {
-    let most = chance.of(&[0, 3, 3, 5, 30]);
+    let most = chance.of(&[0, 1, 2, 3, 30]);
     let rules = chance.several(most, any_rule).into_iter().enumerate();
     Scope {
         rules: rules.map(|(n, rule)| (rule_id(u8::try_from(n).expect("few")), rule)).collect(),
@@ -166,7 +177,7 @@ fn any_path(chance: &mut Chance) -> String {
 
 fn any_query(chance: &mut Chance) -> String {
     let mut query = String::new();
-    for _ in 0..chance.below(4) {
+    for _ in 0..chance.below(5) {
         let (name, value) = (chance.of(&WORDS), chance.of(&WORDS));
         spelled(chance, name, true, &mut query);
         if !chance.once_in(6) {
@@ -179,7 +190,7 @@ fn any_query(chance: &mut Chance) -> String {
 }
 
 fn any_header(chance: &mut Chance) -> (String, Vec<u8>) {
-    let name = chance.of(&["a", "A", "X-Users", "x-call", "b", "Content-Type"]);
+    let name = chance.of(&["a", "a", "A", "X-Users", "x-call", "b", "b", "Content-Type"]);
     let mut value = chance.of(&WORDS).as_bytes().to_vec();
     if chance.once_in(20) {
         value.push(chance.of(&[0x80, 0xFF, b'\t']));
@@ -212,7 +223,7 @@ fn any_json(chance: &mut Chance, depth: usize, out: &mut String) {
             for i in 0..chance.below(4) {
                 out.push_str(if i > 0 { "," } else { "" });
                 space(chance, out);
-                let key = chance.of(&["\"a\"", "\"b\"", "\"users\"", "\"\\u0061\"", "\"\""]);
+                let key = chance.of(&["\"a\"", "\"a\"", "\"b\"", "\"users\"", "\"\\u0061\"", "\"\""]);
                 out.push_str(key);
                 space(chance, out);
                 out.push(':');
@@ -263,7 +274,7 @@ fn any_raw(chance: &mut Chance) -> Raw {
         method: chance.of(&["GET", "POST", "PURGE", "PUT"]),
         path: any_path(chance),
         query: any_query(chance),
-        headers: chance.several(3, any_header),
+        headers: chance.several(4, any_header),
         body: any_body(chance),
     }
 }

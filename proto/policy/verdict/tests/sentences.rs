@@ -105,10 +105,10 @@ fn a_rule_matches_when_all_of_its_stated_parts_match_and_a_part_left_out_does_no
         }
     };
     for effect in [Effect::Deny, Effect::Allow] {
-        assert!(matches(effect, both(parts.clone()), &with(9)));
+        assert!(matches(effect, all_of(parts.clone()), &with(9)));
         assert!(matches(effect, always(), &with(9)));
         for (n, part) in parts.iter().enumerate() {
-            assert!(!matches(effect, both(parts.clone()), &with(n)), "part {n}");
+            assert!(!matches(effect, all_of(parts.clone()), &with(n)), "part {n}");
             assert!(matches(effect, part.clone(), &with((n + 1) % 5)), "part {n} alone");
         }
     }
@@ -216,8 +216,8 @@ fn an_array_as_a_body_is_judged_element_by_element_with_paths_that_start_at_the_
     assert!(!denies(body("[*].m", "^b$"), &batch), "paths start at the element");
     assert!(allows(body("m", "^[ab]$"), &batch));
     // Both parts have to be of one element.
-    assert!(!denies(both([body("m", "a"), body("n", "b")]), &post("/", r#"[{"m":"a"},{"n":"b"}]"#)));
-    assert!(denies(both([body("m", "a"), body("n", "b")]), &post("/", r#"[1,{"m":"a","n":"b"}]"#)));
+    assert!(!denies(all_of([body("m", "a"), body("n", "b")]), &post("/", r#"[{"m":"a"},{"n":"b"}]"#)));
+    assert!(denies(all_of([body("m", "a"), body("n", "b")]), &post("/", r#"[1,{"m":"a","n":"b"}]"#)));
     // An element that is an array is one document.
     assert!(denies(body("[*].m", "b"), &post("/", r#"[[{"m":"a"},{"m":"b"}]]"#)));
     assert!(!denies(body("m", "b"), &post("/", r#"[[{"m":"b"}]]"#)));
@@ -278,7 +278,7 @@ fn a_rule_that_needs_no_body_speaks_for_every_element() {
 
 #[test]
 fn the_body_is_asked_for_only_when_the_verdict_depends_on_it() {
-    let on = |regex| both([path(regex), body("a", "")]);
+    let on = |regex| all_of([path(regex), body("a", "")]);
     let scopes = in_scope(1, &[deny(on("^/a"))], Effect::Allow);
     assert_eq!(said(&scopes, &get("/b")), Said::Allow(None));
     assert_eq!(said(&scopes, &get("/a")), Said::NeedsBody);

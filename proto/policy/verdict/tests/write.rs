@@ -81,7 +81,7 @@ pub(super) fn no_body(path: &str, value: &str) -> RequestMatch {
 }
 
 /// All parts of several.
-pub(super) fn both<const N: usize>(parts: [RequestMatch; N]) -> RequestMatch {
+pub(super) fn all_of(parts: impl IntoIterator<Item = RequestMatch>) -> RequestMatch {
     parts.into_iter().fold(always(), |mut all, part| {
         all.methods.extend(part.methods);
         all.path = all.path.or(part.path);
