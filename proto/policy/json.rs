@@ -57,17 +57,20 @@ impl<'a> Reader<'a> {
     }
 
     /// The position behind what was read.
+    #[inline]
     pub(crate) fn at(&self) -> usize {
         self.at
     }
 
     /// The position of the next byte that is no space.
+    #[inline]
     pub(crate) fn position(&mut self) -> usize {
         self.at = scan::space(self.bytes(), self.at);
         self.at
     }
 
     /// Reads the start of a value. Of a container, the members or elements are to be read next.
+    #[inline]
     pub(crate) fn value(&mut self) -> Result<Value<'a>, JsonError> {
         let start = self.position();
         match self.peek() {
@@ -91,6 +94,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The key of the next member, its colon read too; `None` when the object ends. `first` until there was one.
+    #[inline]
     pub(crate) fn member(&mut self, first: bool) -> Result<Option<Text<'a>>, JsonError> {
         if self.ends(b'}', first)? {
             return Ok(None);
@@ -102,17 +106,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether there is another element. `first` until there was one.
+    #[inline]
     pub(crate) fn element(&mut self, first: bool) -> Result<bool, JsonError> {
         self.ends(b']', first).map(|ends| !ends)
     }
 
-    /// Reads what is left of a value.
-    pub(crate) fn skip(&mut self, value: Value<'a>) -> Result<(), JsonError> {
-        if let Value::Object | Value::Array = value {
-            let object = matches!(value, Value::Object);
-            self.at = scan::rest(self.bytes(), self.at, object, DEPTH_MAX - self.depth)?;
-            self.depth -= 1;
-        }
+    /// Whether the next value is an object or an array, whose start is not read yet.
+    #[inline]
+    pub(crate) fn is_before_container(&mut self) -> bool {
+        self.position();
+        matches!(self.peek(), Some(b'{' | b'['))
+    }
+
+    /// Reads a whole value, of which nobody asks what it is.
+    #[inline]
+    pub(crate) fn pass(&mut self) -> Result<(), JsonError> {
+        let start = self.position();
+        self.at = scan::value(self.bytes(), start, DEPTH_MAX - self.depth)?;
         Ok(())
     }
 
@@ -122,6 +132,7 @@ impl<'a> Reader<'a> {
         if at == self.text.len() { Ok(()) } else { Err(JsonError::Syntax(at)) }
     }
 
+    #[inline]
     fn enter(&mut self, value: Value<'a>) -> Result<Value<'a>, JsonError> {
         self.at += 1;
         self.depth += 1;
@@ -129,6 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a closing bracket, or the comma before another item, and the space behind the comma.
+    #[inline]
     fn ends(&mut self, close: u8, first: bool) -> Result<bool, JsonError> {
         let at = self.position();
         if self.peek() == Some(close) {
@@ -145,10 +157,12 @@ impl<'a> Reader<'a> {
         Ok(false)
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes()
     }

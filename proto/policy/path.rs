@@ -179,7 +179,7 @@ pub(crate) fn find_in_each<'d>(
     reader.end()
 }
 
-/// Nesting is bounded by the reader.
+/// Looks into a value that a path ends at or goes through. Nesting is bounded by the reader.
 fn look<'d>(
     reader: &mut Reader<'d>,
     walk: &mut Walk<'_>,
@@ -189,9 +189,6 @@ fn look<'d>(
 ) -> Result<(), JsonError> {
     for number in walk.ends(place) {
         found(number, &value);
-    }
-    if !walk.is_on_the_way(place) {
-        return reader.skip(value);
     }
     let mut first = true;
     loop {
@@ -204,8 +201,12 @@ fn look<'d>(
             _ => return Ok(()),
         };
         first = false;
-        let value = reader.value()?;
-        look(reader, walk, below, value, found)?;
+        if walk.is_on_the_way(below) {
+            let value = reader.value()?;
+            look(reader, walk, below, value, found)?;
+        } else {
+            reader.pass()?;
+        }
         walk.back(below);
     }
 }

@@ -82,12 +82,15 @@ impl<'f> Pass<'f, '_> {
             };
             first = false;
             let value_start = self.reader.position();
-            let value = self.reader.value()?;
+            let is_container = self.reader.is_before_container();
             let name = key.as_ref().map(|key| key.unescaped());
-            let fate = self.step(from, to, name.as_deref(), value);
+            let fate = self.step(from, to, name.as_deref(), is_container);
             match fate {
-                Fate::Descend => self.items(value, to)?,
-                Fate::Copy | Fate::Drop | Fate::Mask(_) => self.reader.skip(value)?,
+                Fate::Descend => {
+                    let container = self.reader.value()?;
+                    self.items(container, to)?;
+                }
+                Fate::Copy | Fate::Drop | Fate::Mask(_) => self.reader.pass()?,
             }
             self.reached.truncate(to);
             if let Fate::Mask(mask) = fate {
@@ -108,8 +111,7 @@ impl<'f> Pass<'f, '_> {
 
     /// Asks all filters about the value at a step down from the place whose nodes are `from..to`. The nodes of the
     /// value's place are on top of the stack afterwards, if it is to be looked into.
-    fn step(&mut self, from: usize, to: usize, key: Option<&str>, value: Value<'_>) -> Fate<'f> {
-        let mut is_container = matches!(value, Value::Object | Value::Array);
+    fn step(&mut self, from: usize, to: usize, key: Option<&str>, mut is_container: bool) -> Fate<'f> {
         let mut fate = Fate::Copy;
         let mut at = from;
         while at < to {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use rr_domain::model::id::{OrgId, TargetId};
-use rr_domain::model::json_path::JsonPath;
+use rr_domain::model::json_path::{DEPTH_MAX, JsonPath};
 use rr_domain::model::resource::{Key, ResourceId};
 
 use super::super::path::find;
@@ -126,9 +126,21 @@ fn what_is_not_json_or_nested_too_deeply_is_an_error_and_not_let_through() {
     ] {
         assert!(matches!(destroy.apply(document.as_bytes()), Err(JsonError::Syntax(_))), "{document}");
     }
-    for key in ["a", "b"] {
-        let deep = format!("{}{}", format!("{{\"{key}\":").repeat(65), "}".repeat(65));
-        assert_eq!(destroy.apply(deep.as_bytes()), Err(JsonError::Depth));
+}
+
+#[test]
+fn the_bound_of_the_depth_is_the_same_whether_a_path_leads_there_or_not() {
+    let nested = |key: &str, depth: usize| format!("{{\"{key}\":").repeat(depth) + "1" + &"}".repeat(depth);
+    let longest = ["a"; DEPTH_MAX].join(".");
+    for paths in [&["a"][..], &[&longest], &[&longest[2..], "b"]] {
+        for action in [Action::Retain, Action::Destroy, mask()] {
+            let filter = filter(1, 0, action, paths);
+            for key in ["a", "b"] {
+                assert!(filter.apply(nested(key, DEPTH_MAX).as_bytes()).is_ok(), "{filter:?} {key}");
+                let deeper = nested(key, DEPTH_MAX + 1);
+                assert_eq!(filter.apply(deeper.as_bytes()), Err(JsonError::Depth), "{filter:?} {key}");
+            }
+        }
     }
 }
 

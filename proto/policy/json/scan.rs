@@ -139,6 +139,18 @@ pub(super) fn word(bytes: &[u8], at: usize) -> Result<&'static str, JsonError> {
     if bytes[at..].starts_with(word.as_bytes()) { Ok(word) } else { Err(JsonError::Syntax(at)) }
 }
 
+/// Reads a whole value, in which up to `more` containers may be open.
+#[inline]
+pub(super) fn value(bytes: &[u8], at: usize, more: usize) -> Result<usize, JsonError> {
+    match bytes.get(at) {
+        Some(b'"') => Ok(text(bytes, at + 1)?.end),
+        Some(b'{' | b'[') if more == 0 => Err(JsonError::Depth),
+        Some(bracket @ (b'{' | b'[')) => rest(bytes, at + 1, *bracket == b'{', more - 1),
+        Some(b'-' | b'0'..=b'9') => number(bytes, at),
+        _ => Ok(at + word(bytes, at)?.len()),
+    }
+}
+
 /// Reads the rest of a container from behind its opening bracket to behind its closing one. Up to `more` further
 /// ones may be open inside of it, which is less than [`OPEN_MAX`].
 pub(super) fn rest(bytes: &[u8], at: usize, object: bool, more: usize) -> Result<usize, JsonError> {
