@@ -2,6 +2,7 @@
 
 mod flags;
 mod output;
+mod policy;
 mod recorder;
 mod secrets;
 mod tree;
