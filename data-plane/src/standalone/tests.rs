@@ -296,8 +296,13 @@ fn a_sealed_value_is_opened_with_the_key_of_its_region_and_with_no_other() {
     settings.installation = None;
     let fault = place.loader_with(settings.clone()).load(&Held::new()).err().expect("another installation");
     assert!(chain(&fault).to_string().contains("--installation"));
+    let refused = |settings: &Standalone| {
+        let own = Own::generate(String::new(), &Seams::real());
+        let error = Loader::new(settings.clone(), own, Seams::real()).err().expect("it is refused");
+        chain(&error).to_string()
+    };
     settings.region_passphrase = None;
-    let own = Own::generate(String::new(), &Seams::real());
-    let error = Loader::new(settings, own, Seams::real()).err().expect("it has a passphrase");
-    assert!(chain(&error).to_string().contains("--region-passphrase-file"));
+    assert!(refused(&settings).contains("--region-passphrase-file"));
+    fs::set_permissions(place.path("eu.key"), fs::Permissions::from_mode(0o640)).expect("it is ours");
+    assert!(refused(&settings).contains("chmod 600"));
 }

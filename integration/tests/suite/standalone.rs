@@ -1,11 +1,12 @@
 //! `rr-edge --standalone`: the real program with a file in the place of a control plane.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use rr_integration::caller::Caller;
+use rr_integration::caller::{Caller, Kept};
 use rr_integration::process::{Control, Edge, Port, Process, admin, program};
 use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
@@ -274,6 +275,39 @@ async fn a_folder_of_a_joined_node_is_not_taken_and_a_joined_node_takes_no_folde
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert!(error.contains("standalone node") && error.contains("--state-dir"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_nobody_reads_hold_up_neither_requests_nor_the_end() {
+    let place = Place::new().await;
+    let [listen, admin] = place.ports.each_ref().map(|port| port.address().to_string());
+    let mut command = place.command(&["--standalone", "gateway.yaml", "--records", "-"]);
+    command.args(["--listen", &listen, "--admin", &admin, "--allow-upstream", "127.0.0.0/8"]);
+    let log = std::fs::File::create(place.path("log")).expect("a file");
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("rr-edge starts");
+    place.serves("echo").await;
+    let mut caller = Kept::connect(place.listen()).await.expect("it listens");
+    // More than a pipe holds.
+    for _ in 0..500 {
+        let reply = caller.get("/api/local.echo/hello", &place.key()).await.expect("it answers");
+        assert_eq!(reply.status, 200);
+    }
+    drop(caller);
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    let status = eventually("it ends although nobody reads", || {
+        let ended = child.try_wait().expect("a child can be waited for");
+        async move { ended }
+    })
+    .await;
+    assert_eq!(status.code(), Some(0));
+    let mut read = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut read).expect("text");
+    // What is in the pipe are records; the kernel may have cut the last one off.
+    let (lines, _) = read.rsplit_once('\n').expect("lines");
+    let records: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert!(records.len() >= 50 && records.iter().all(|record| record["code"].is_string()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
