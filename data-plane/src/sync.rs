@@ -67,7 +67,7 @@ pub(crate) struct Facts {
 /// How it stands with a file that is the configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FileFacts {
-    /// When its content came into force; `None`: the content in force is from before the start.
+    /// When its content came into force, or was found to be in force; `None`: another content is.
     pub(crate) loaded_at: Option<SystemTime>,
     /// Since when it cannot be served, and the content before it stays in force.
     pub(crate) refused_since: Option<SystemTime>,

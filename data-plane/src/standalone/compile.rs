@@ -9,13 +9,12 @@ use prost::Message as _;
 use rr_contract::model::id::{FilterId, MeterId, OrgId, RegionId, RuleId};
 use rr_contract::model::name::Name;
 use rr_contract::model::resource::{Key, ResourceId};
-use rr_contract::seal::SecretSpec;
 use rr_contract::wire::fleet;
 use serde::Deserialize;
 
 use super::document::{Credential, Filter, Meter, Proxy, Rule, Target, ValueFrom};
 use super::fault::Faults;
-use super::message;
+use super::message::{self, Body};
 use super::name::{Names, derive};
 use super::node::Node;
 use super::secret::Place;
@@ -42,12 +41,6 @@ pub(super) struct Entry {
     pub(super) body: Body,
     /// `None`: the organization, which stands in no document.
     pub(super) node: Option<Node>,
-}
-
-pub(super) enum Body {
-    Payload(Vec<u8>),
-    /// An upstream credential whose value has to be sealed.
-    Value(fleet::CredentialResource, Box<SecretSpec>),
 }
 
 /// How many resources of each kind there are.
@@ -188,7 +181,7 @@ impl Counts {
 struct Known {
     /// Base URLs by the name of the target.
     urls: HashMap<String, String>,
-    /// Names of upstream credentials, and the others.
+    /// Credentials by name, and by the id that they bring: whether they are for upstreams.
     is_upstream: HashMap<String, bool>,
     addresses: Vec<Address>,
 }
@@ -202,6 +195,7 @@ impl Known {
                 Said::Target(it) => _ = known.urls.insert(it.name.clone(), it.base_url.clone()),
                 Said::Credential(it) => {
                     known.is_upstream.insert(it.name.clone(), it.upstream.is_some());
+                    known.is_upstream.insert(it.id.clone(), it.upstream.is_some());
                     keys.insert(it.name.as_str(), in_shell(it.value_from.as_ref(), folder));
                 }
                 Said::Proxy(_) | Said::Rule(_) | Said::Filter(_) | Said::Meter(_) => {}
@@ -242,8 +236,7 @@ impl Compiler<'_> {
         Some(match said {
             Said::Target(it) => (key?, payload(message::target(it, node, self.faults)?.encode_to_vec())),
             Said::Credential(it) => {
-                let urls = known.urls.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
-                (key?, message::credential(*it, node, self.place, &urls, self.faults)?)
+                (key?, message::credential(*it, node, self.place, &known.urls, self.faults)?)
             }
             Said::Proxy(it) => (key?, payload(self.proxy(*it, node, known)?.encode_to_vec())),
             Said::Rule(it) => {

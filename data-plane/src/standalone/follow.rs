@@ -55,6 +55,7 @@ pub(crate) struct Follower {
     /// Of the file when it was last looked at.
     seen: Option<Stamp>,
     last_mend: Option<Instant>,
+    hangups: Option<Signal>,
 }
 
 impl Follower {
@@ -66,12 +67,17 @@ impl Follower {
         configured: Gate,
     ) -> Self {
         let configured = Some(configured);
-        Self { loader, applier, seams, board, configured, loaded: None, seen: None, last_mend: None }
+        let (loaded, seen, last_mend, hangups) = (None, None, None, None);
+        Self { loader, applier, seams, board, configured, loaded, seen, last_mend, hangups }
     }
 
     /// Loads the file for the first time. A file that cannot be served is a fault of the start only where there is
     /// nothing to go on with. Returns the addresses that are served, or the fault that it goes on in spite of.
     pub(crate) async fn begin(&mut self) -> Result<Result<Vec<Address>, FileFault>, FileFault> {
+        // From here on it does not end the process.
+        self.hangups = signal(SignalKind::hangup())
+            .inspect_err(|error| warn!(%error, "SIGHUP cannot be heard; the file is looked at each second all the same"))
+            .ok();
         self.loaded = stamp(&self.loader.settings().file);
         self.seen = self.loaded;
         let outcome = self.reload().await;
@@ -88,9 +94,6 @@ impl Follower {
     }
 
     async fn stay(&mut self, on_hangup: &impl Fn()) {
-        let mut hangups = signal(SignalKind::hangup())
-            .inspect_err(|error| warn!(%error, "SIGHUP cannot be heard; the file is looked at each second all the same"))
-            .ok();
         let mut tends = interval(TEND_EVERY);
         tends.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_look = Instant::now();
@@ -103,7 +106,7 @@ impl Follower {
                         self.look().await;
                     }
                 }
-                () = hangup(&mut hangups) => {
+                () = hangup(&mut self.hangups) => {
                     info!("SIGHUP: loading the file again");
                     on_hangup();
                     self.loaded = stamp(&self.loader.settings().file);
@@ -116,7 +119,7 @@ impl Follower {
     /// Loads the file if it changed and has stayed so since the last look.
     pub(super) async fn look(&mut self) {
         let path = self.loader.settings().file.clone();
-        // A disk may hang; this thread goes on meanwhile with all but the file.
+        // A disk may hang; the admin port goes on meanwhile.
         let Ok(now) = tokio::task::spawn_blocking(move || stamp(&path)).await else { return };
         let is_settled = self.seen == now;
         self.seen = now;
@@ -138,14 +141,15 @@ impl Follower {
             Err(FileFault::Read { path, source: io::Error::other(error) })
         });
         let outcome = match loaded {
-            Ok(loaded) => self.take(&loaded).await.map(|()| loaded),
+            Ok(loaded) => self.take(&loaded).await.map(|is_new| (loaded, is_new)),
             Err(fault) => Err(fault),
         };
         let now = self.seams.clock.now();
         match &outcome {
-            Ok(_) => self.board.write(|facts| {
-                facts.file =
-                    Some(FileFacts { loaded_at: Some(now), refused_since: None, refused_line: None });
+            Ok((_, is_new)) => self.board.write(|facts| {
+                let before = facts.file.and_then(|file| file.loaded_at).filter(|_| !is_new);
+                let loaded_at = Some(before.unwrap_or(now));
+                facts.file = Some(FileFacts { loaded_at, refused_since: None, refused_line: None });
             }),
             Err(fault) => {
                 self.board.write(|facts| {
@@ -159,16 +163,16 @@ impl Follower {
             }
         }
         self.note();
-        outcome
+        outcome.map(|(loaded, _)| loaded)
     }
 
-    /// Puts a content in force, as one transaction.
-    async fn take(&mut self, loaded: &Loaded) -> Result<(), FileFault> {
+    /// Puts a content in force, as one transaction. Returns whether it was not in force already.
+    async fn take(&mut self, loaded: &Loaded) -> Result<bool, FileFault> {
         let path = || self.loader.settings().file.clone();
         let running = self.applier.running();
         if running.is_some_and(|running| (running.digest, running.count) == (loaded.digest, loaded.count)) {
             info!(file = %path().display(), "the file says what is in force already");
-            return Ok(());
+            return Ok(false);
         }
         let tried = self.applier.crash().and_then(|crash| Position::try_from(&crash.tried?).ok());
         if tried.is_some_and(|tried| (tried.digest, tried.count) == (loaded.digest, loaded.count)) {
@@ -188,7 +192,7 @@ impl Follower {
             Outcome::Active | Outcome::ActivePartial => {
                 let counts = loaded.counts;
                 info!(file = %path().display(), ?counts, "the file is in force");
-                Ok(())
+                Ok(true)
             }
             Outcome::Refused | Outcome::Unspecified => {
                 let reason = verdict.refusals.into_iter().map(|refusal| refusal.detail).next();

@@ -29,8 +29,9 @@ use crate::sync::inventory::Inventory;
 use crate::sync::transaction::{Change, Changes, Offered};
 
 use super::Standalone;
-use super::compile::{Address, Body, Counts, Draft, Entry, Home, compile};
+use super::compile::{Address, Counts, Draft, Entry, Home, compile};
 use super::fault::{Faults, FileFault};
+use super::message::Body;
 use super::node::{self, Node};
 use super::own::Own;
 use super::secret::{Place, Sealer};

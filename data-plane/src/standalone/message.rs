@@ -9,17 +9,24 @@ use prost::Message as _;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::resource::Key;
+use rr_contract::seal::SecretSpec;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::meter_resource::Counts;
 use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credential};
 
-use super::compile::Body;
 use super::document::{Caller, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream};
 use super::fault::Faults;
 use super::node::Node;
 use super::secret::{Place, Wrong};
 use super::spelling::{CallerKind, UpstreamKind};
+
+/// What a document becomes.
+pub(super) enum Body {
+    Payload(Vec<u8>),
+    /// An upstream credential whose value has to be sealed.
+    Value(fleet::CredentialResource, Box<SecretSpec>),
+}
 
 /// The default effect, unset where it equals the meaning of unset.
 fn default_effect(said: fleet::Effect) -> i32 {
@@ -47,7 +54,7 @@ pub(super) fn credential(
     said: Credential,
     node: &Node,
     place: &Place<'_>,
-    targets: &HashMap<&str, &str>,
+    targets: &HashMap<String, String>,
     faults: &mut Faults,
 ) -> Option<Body> {
     let mut message = fleet::CredentialResource {
@@ -122,7 +129,7 @@ fn upstream(
     said: Credential,
     mut message: fleet::CredentialResource,
     place: &Place<'_>,
-    targets: &HashMap<&str, &str>,
+    targets: &HashMap<String, String>,
 ) -> Result<Body, Wrong> {
     let Upstream { kind, sealed, .. } = said.upstream.unwrap_or_default();
     if !said.key_hashes.is_empty() {

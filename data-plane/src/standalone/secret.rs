@@ -86,7 +86,7 @@ impl Place<'_> {
         &self,
         from: &ValueFrom,
         kind: UpstreamKind,
-        targets: &HashMap<&str, &str>,
+        targets: &HashMap<String, String>,
     ) -> Result<SecretSpec, Wrong> {
         let default = match kind {
             UpstreamKind::Bearer => Slot::bearer(),
@@ -117,7 +117,7 @@ impl Place<'_> {
             origins.push(origin);
         }
         for name in &from.targets {
-            let url = targets.get(name.as_str());
+            let url = targets.get(name);
             let url =
                 url.ok_or_else(|| ("value_from.targets", format!("no target {name:?} stands in the file")))?;
             // A base URL that is none is a fault of its target.

@@ -1,11 +1,12 @@
 //! `rr-edge --standalone`: the real program with a file in the place of a control plane.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use rr_integration::caller::Caller;
+use rr_integration::caller::{Caller, Kept};
 use rr_integration::process::{Control, Edge, Port, Process, admin, program};
 use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
@@ -274,4 +275,95 @@ async fn a_folder_of_a_joined_node_is_not_taken_and_a_joined_node_takes_no_folde
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert!(error.contains("standalone node") && error.contains("--state-dir"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_nobody_reads_hold_up_neither_requests_nor_the_end() {
+    let place = Place::new().await;
+    let [listen, admin] = place.ports.each_ref().map(|port| port.address().to_string());
+    let mut command = place.command(&["--standalone", "gateway.yaml", "--records", "-"]);
+    command.args(["--listen", &listen, "--admin", &admin, "--allow-upstream", "127.0.0.0/8"]);
+    let log = std::fs::File::create(place.path("log")).expect("a file");
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("rr-edge starts");
+    place.serves("echo").await;
+    let mut caller = Kept::connect(place.listen()).await.expect("it listens");
+    // More than a pipe holds.
+    for _ in 0..500 {
+        let reply = caller.get("/api/local.echo/hello", &place.key()).await.expect("it answers");
+        assert_eq!(reply.status, 200);
+    }
+    drop(caller);
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    let status = eventually("it ends although nobody reads", || {
+        let ended = child.try_wait().expect("a child can be waited for");
+        async move { ended }
+    })
+    .await;
+    assert_eq!(status.code(), Some(0));
+    let mut read = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut read).expect("text");
+    // What is in the pipe are records; the kernel may have cut the last one off.
+    let (lines, _) = read.rsplit_once('\n').expect("lines");
+    let records: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert!(records.len() >= 50 && records.iter().all(|record| record["code"].is_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_served_for_one_file_or_organization_is_not_served_for_another() {
+    let place = Place::new().await;
+    place.start().await.terminate().await;
+    std::fs::copy(place.path("gateway.yaml"), place.path("second.yaml")).expect("it is ours");
+    let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    for more in [&["--standalone", "second.yaml"][..], &["--standalone", "gateway.yaml", "--org", "acme"]] {
+        let broken = place.gateway("echo").replace("target: echo", "target: ecko");
+        place.write(&broken, 0o600);
+        std::fs::write(place.path("second.yaml"), &broken).expect("it is ours");
+        let output = place.rr_edge(&[more, &ports].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains(".yaml:18: target"), "{output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_on_which_the_process_ends_itself_is_given_up_until_the_file_changes() {
+    let place = Place::new().await;
+    let [listen, admin] = place.ports.each_ref().map(|port| port.address().to_string());
+    let start = || {
+        let mut command = Command::new(program("faulty-edge"));
+        command.current_dir(place.folder.path()).args(["--standalone", "gateway.yaml"]);
+        command.args(["--listen", &listen, "--admin", &admin, "--allow-upstream", "127.0.0.0/8"]);
+        command.envs([("RR_FAULT", "on"), ("RR_FAULT_PROVE_MS", "300")]);
+        Process::start(&mut command, &place.path("log"))
+    };
+    let ends = async |edge: &mut Process| {
+        eventually("the node ends", || {
+            let ended = edge.ended();
+            async move { ended }
+        })
+        .await;
+    };
+    let mut edge = start();
+    place.serves("echo").await;
+    eventually("the content is proven", || async {
+        let reply = self::admin(place.admin(), "/config").await.ok()?;
+        serde_json::from_slice::<Value>(&reply.body).ok()?["proven"].is_object().then_some(())
+    })
+    .await;
+    // Beside what is served: what a content took away stays closed, although it was given up.
+    let more = place.gateway("abort-here");
+    let more = &more[more.find("kind: proxy").expect("a proxy")..];
+    place.write(&format!("{}---\n{more}", place.gateway("echo")), 0o600);
+    ends(&mut edge).await;
+    ends(&mut start()).await;
+    let edge = start();
+    place.serves("echo").await;
+    eventually("it says that it does not take the file", || async {
+        place.file().await.filter(|file| file["refused_since"].is_string())
+    })
+    .await;
+    assert!(edge.log().contains("has ended itself twice on this content"), "{}", edge.log());
+    place.write(&place.gateway("other"), 0o600);
+    place.serves("other").await;
 }

@@ -1,0 +1,60 @@
+//! Lines, paths and spellings.
+
+use super::*;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Sample {
+    base_url: String,
+    inner: Option<Inner>,
+    many: Vec<Inner>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inner {
+    #[serde(rename = "number")]
+    _number: u32,
+}
+
+#[test]
+fn both_spellings_of_a_field_are_read_and_documents_come_in_order_from_lists_too() {
+    let text = "---\n# nothing\n---\nkind: a\nbaseUrl: x\n---\n- {kind: b, base_url: z}\n- kind: c\n";
+    let found = documents(text).expect("YAML");
+    let kinds: Vec<_> = found.iter().map(|node| node.text("kind").unwrap_or_default()).collect();
+    assert_eq!(kinds, ["a", "b", "c"]);
+    assert_eq!(found[0].read::<Sample>().expect("a sample").base_url, "x");
+    assert_eq!(found[1].read::<Sample>().expect("a sample").base_url, "z");
+    assert_eq!((found[0].line, found[1].line, found[2].line), (4, 7, 8));
+}
+
+#[test]
+fn a_mistake_has_the_line_and_the_path_and_not_what_stands_there() {
+    for (text, line, what) in [
+        ("kind: a\nbase_url: [s3cret]\n", 2, "base_url: must be a string"),
+        ("kind: a\n\ninner:\n  number: s3cret\n", 4, "inner.number: must be u32"),
+        ("kind: a\nmany:\n- number: 1\n- number: -3\n", 4, "many[1].number: must be u32"),
+        ("kind: a\ninner:\n  numbr:\n    x: s3cret\n", 3, "inner: there is no field numbr"),
+        ("kind: a\nother: s3cret\n", 2, "there is no field other"),
+        ("kind: a\ninner: {}\n", 2, "inner: missing field `number`"),
+    ] {
+        let mistake = documents(text).expect("YAML")[0].read::<Sample>().expect_err(what);
+        assert!(mistake.to_string().starts_with(what), "{mistake}");
+        assert!(!mistake.to_string().contains("s3cret"), "{mistake}");
+        assert_eq!(mistake.line, Some(line), "{mistake}");
+    }
+    let mistake = documents("a: 1\nb: [\n").expect_err("no YAML");
+    assert!(mistake.line.is_some(), "{mistake}");
+    for twice in ["a: 1\na: 2\n", "baseUrl: 1\nbase_url: 2\n"] {
+        documents(twice).expect_err("a field that is there twice");
+    }
+}
+
+#[test]
+fn the_line_of_a_field_is_found_by_its_path() {
+    let text = "kind: a\nwhen:\n  headers:\n  - name: x\n  - name:\n      regex: y\n";
+    let node = &documents(text).expect("YAML")[0];
+    for (path, line) in [("when.headers[1].name.regex", 6), ("when.headers[0].name", 4), ("gone", 1)] {
+        assert_eq!(node.line_of(path), line, "{path}");
+    }
+}
