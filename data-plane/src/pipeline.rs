@@ -60,7 +60,11 @@ pub(crate) async fn handle(
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
     let span = span(&request, &draft);
-    match pass(&worker, &view, request, &mut draft).instrument(span.clone()).await {
+    let passing = pass(&worker, &view, request, &mut draft);
+    // A future that is wrapped is moved, and boxed so that this one stays small.
+    let passed =
+        if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
+    match passed {
         Ok(Forwarded { mut response, lease }) => {
             traced(&span, &draft, Code::Granted, response.status());
             reply::sign(response.headers_mut(), Code::Granted, request_id);

@@ -32,9 +32,9 @@ pub(super) async fn forward(
 ) -> Result<Forwarded, Failure> {
     let Injected { mut parts, target } = request;
     unframe(&mut parts.headers, &body);
-    let body = RequestBody::new(body, draft.request_bytes(), draft.busy());
     let asked_at = tokio::time::Instant::now();
-    let reply = worker.connections.send(target, Request::from_parts(parts, body)).await;
+    let body = RequestBody::new(body, draft.request_bytes(), draft.busy(), asked_at);
+    let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
     draft.upstream_took(asked_at.elapsed());
     let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
     draft.upstream_answered(response.status());

@@ -14,8 +14,9 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use rr_contract::model::id::{ProxyId, RequestId};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use crate::deadline::Deadline;
 use crate::outcome::Code;
 use crate::report::RawRecord;
 use crate::seats::Busy;
@@ -183,13 +184,12 @@ pub(crate) enum BodyError {
 struct Silence {
     limit: Duration,
     since: Option<Instant>,
-    /// Created at the first wait, and then reused.
-    timer: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
 }
 
 impl Silence {
     fn new(limit: Duration) -> Self {
-        Self { limit, since: None, timer: None }
+        Self { limit, since: None, deadline: Deadline::default() }
     }
 
     fn is_broken(&mut self) {
@@ -199,15 +199,7 @@ impl Silence {
     /// Whether it has lasted too long. Wakes the task at the deadline.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let end = *self.since.get_or_insert_with(Instant::now) + self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= end {
-                return true;
-            }
-            // It was set for an earlier silence.
-            timer.as_mut().reset(end);
-        }
-        false
+        self.deadline.is_over(end, cx)
     }
 }
 

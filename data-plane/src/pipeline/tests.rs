@@ -12,13 +12,18 @@ mod settling;
 mod streams;
 mod uploads;
 
+use std::rc::Rc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::fixture::{self, Region, caller, caller_key, org, proxy, proxy_id, rule, target};
+use crate::seats::Busy;
+use crate::worker::Worker;
 
 use self::edge::{Answer, Edge};
 use self::origin::Upstream;
@@ -78,8 +83,9 @@ fn the_state_of_a_request_is_small() {
     fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, Busy) -> F) -> usize {
         size_of::<F>()
     }
-    // It is moved to the heap with each request, in whatever state it begins.
-    assert_eq!(state(super::handle), 0);
+    // All of it is moved to the heap when a request begins.
+    let bytes = state(super::handle);
+    assert!(bytes <= 4_500, "{bytes} bytes");
 }
 
 #[tokio::test]

@@ -51,18 +51,16 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    fn new() -> Rc<Self> {
-        let moved = Cell::new(Instant::now());
+    fn new(now: Instant) -> Rc<Self> {
         let (fault, whole) = (Cell::default(), Cell::default());
-        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved, fault, whole })
+        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved: Cell::new(now), fault, whole })
     }
 
     /// A passage whose turn began that long ago.
     #[cfg(test)]
     pub(crate) fn since(turn: Turn, ago: Duration) -> Rc<Self> {
-        let passage = Self::new();
+        let passage = Self::new(Instant::now() - ago);
         passage.turn.set(turn);
-        passage.moved.update(|now| now - ago);
         passage
     }
 
@@ -74,9 +72,9 @@ impl Passage {
         self.turn.set(turn);
     }
 
-    /// The request is sent now: time spent before does not count.
-    pub(crate) fn begin(&self) {
-        self.moved.set(Instant::now());
+    /// The request is sent at this time: time spent before does not count.
+    pub(crate) fn begin(&self, now: Instant) {
+        self.moved.set(now);
     }
 
     /// Whose turn it is, and since when.
@@ -107,8 +105,8 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
-        let passage = Passage::new();
+    pub(crate) fn new(inner: Incoming, sent: Rc<Cell<u64>>, busy: Busy, now: Instant) -> Self {
+        let passage = Passage::new(now);
         let inner = Some(inner).filter(|inner| !inner.is_end_stream());
         passage.whole.set(inner.is_none());
         Self { inner, sent, passage, busy, permit: None }
