@@ -30,6 +30,7 @@ pub mod config;
 pub mod control_plane;
 mod counters;
 mod current;
+mod deadline;
 mod events;
 mod executor;
 #[cfg(test)]

@@ -78,7 +78,11 @@ pub(crate) async fn handle(
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
     let span = span(&request, &draft);
-    match pass(&worker, &view, request, peer, &mut draft).instrument(span.clone()).await {
+    let passing = pass(&worker, &view, request, peer, &mut draft);
+    // A future that is wrapped is moved, and boxed so that this one stays small.
+    let passed =
+        if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
+    match passed {
         Ok(Filtered { mut head, body }) => {
             traced(&span, &draft, Code::Granted, head.status());
             draft.charges().put_fields(head.headers_mut());

@@ -15,21 +15,24 @@ mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{HOST, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
+use crate::deadline::Deadline;
 use crate::snapshot::CompiledTarget;
 
 use self::address_guard::AddressGuard;
@@ -105,45 +108,56 @@ impl Connections {
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 
-    /// Sends to a target and waits for the head of its answer.
+    /// Sends to a target at this time and waits for the head of its answer.
     pub(crate) async fn send(
         &self,
         target: &CompiledTarget,
         mut request: Request<RequestBody>,
+        mut now: Instant,
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
         let wants_trailers = request.headers().contains_key(TE);
         let mut untouched = 0;
         loop {
-            let (connection, fresh) = match origin.checkout(false) {
+            let (mut connection, fresh) = match origin.checkout(false) {
                 Some(connection) => {
                     self.counters.connection_reused();
                     (connection, false)
                 }
-                None => self.connection(target, &origin).await?,
+                None => {
+                    // Boxed, because opening takes much more state than sending, and happens rarely.
+                    let opened = Box::pin(self.connection(target, &origin)).await?;
+                    now = Instant::now();
+                    opened
+                }
             };
             let is_http2 = matches!(connection, Connection::Http2(_));
             fit(&mut request, is_http2, target, wants_trailers);
             let spare = if is_http2 && untouched < UNTOUCHED_MAX { again(&request) } else { None };
             let passage = request.body().passage();
-            passage.begin();
-            let attempt =
-                in_turn(&passage, target.response_timeout, connection.send(request, &passage, &origin))
-                    .await?;
-            match attempt {
-                Ok(reply) => return Ok(reply),
+            passage.begin(now);
+            let mut deadline = connection.deadline();
+            let answer = pin!(connection.send(request, &passage, &origin));
+            match in_turn(&passage, target.response_timeout, &mut deadline, answer).await? {
+                Ok(mut reply) => {
+                    reply.lease.keep(deadline);
+                    return Ok(reply);
+                }
                 // Hyper closes the connection for it, so it looks like a fault of the upstream.
                 Err(_) if let Some(fault) = passage.fault() => return Err(SendError::Caller(fault)),
                 // An idle connection that was closed meanwhile returns the request unsent. On a new one, that is
                 // the upstream's fault.
-                Err(failed) => match (failed.is_untouched(), spare, failed.unsent) {
-                    (_, _, Some(unsent)) if !fresh => request = *unsent,
-                    (true, Some(spare), None) => {
-                        untouched += 1;
-                        request = spare;
+                Err(failed) => {
+                    match (failed.is_untouched(), spare, failed.unsent) {
+                        (_, _, Some(unsent)) if !fresh => request = *unsent,
+                        (true, Some(spare), None) => {
+                            untouched += 1;
+                            request = spare;
+                        }
+                        _ => return Err(SendError::Broken(failed.error)),
                     }
-                    _ => return Err(SendError::Broken(failed.error)),
-                },
+                    now = Instant::now();
+                }
             }
         }
     }
@@ -196,26 +210,35 @@ impl Connections {
 async fn in_turn<T>(
     passage: &Passage,
     response_timeout: Duration,
-    answer: impl Future<Output = T>,
+    deadline: &mut Deadline,
+    mut answer: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, SendError> {
-    let mut answer = pin!(answer);
-    loop {
-        let (turn, since) = passage.turn();
-        let (limit, error) = match turn {
-            Turn::Caller => (CALLER_IDLE, SendError::Caller(CallerFault::Stalled)),
-            Turn::Upstream => (response_timeout, SendError::ResponseTimeout),
-        };
-        let now = Instant::now();
-        let deadline = since + limit;
-        if deadline <= now {
-            return Err(error);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
         }
-        // The turn may change while this sleeps, but then the other has no less than this from then on.
-        let look = deadline.min(now + response_timeout.min(CALLER_IDLE));
-        if let Ok(answer) = timeout_at(look, &mut answer).await {
-            return Ok(answer);
+        loop {
+            let (turn, since) = passage.turn();
+            let (limit, error) = match turn {
+                Turn::Caller => (CALLER_IDLE, SendError::Caller(CallerFault::Stalled)),
+                Turn::Upstream => (response_timeout, SendError::ResponseTimeout),
+            };
+            let end = since + limit;
+            let look = if passage.is_whole() {
+                end
+            } else {
+                // The turn may change while this sleeps, but then the other has no less than this from then on.
+                end.min(Instant::now() + response_timeout.min(CALLER_IDLE))
+            };
+            if !deadline.is_over(look, cx) {
+                return Poll::Pending;
+            }
+            if look == end {
+                return Poll::Ready(Err(error));
+            }
         }
-    }
+    })
+    .await
 }
 
 /// A copy of the request, if it has no body.
@@ -229,17 +252,22 @@ fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 
 /// Brings a request into the form of the connection's protocol, also after another connection has returned it.
 fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wants_trailers: bool) {
-    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let path = |uri: &Uri| uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     if !is_http2 {
         *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = Uri::from(path);
+        if request.uri().authority().is_some() {
+            *request.uri_mut() = Uri::from(path(request.uri()));
+        }
         request.headers_mut().insert(HOST, target.host.clone());
-        // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
-        request.headers_mut().remove(TE);
+        if wants_trailers {
+            // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
+            request.headers_mut().remove(TE);
+        }
         return;
     }
     *request.version_mut() = Version::HTTP_2;
     if request.uri().authority().is_none() {
+        let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
         // It is spoken over TLS alone.
         parts.scheme = Some(Scheme::HTTPS);

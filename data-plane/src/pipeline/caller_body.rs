@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use rr_contract::policy::request::RequestBody as BodyView;
+use tokio::time::Instant;
 
 use crate::body::{Coding, decode};
 use crate::reply::Denial;
@@ -57,7 +58,7 @@ impl CallerBody {
     /// Reads all of it.
     pub(super) async fn read(self, headers: &HeaderMap, draft: &Draft) -> Result<Self, Denial> {
         let Self::Unread { body, most } = self else { return Ok(self) };
-        let body = RequestBody::new(body, most, draft.request_bytes(), draft.busy());
+        let body = RequestBody::new(body, most, draft.request_bytes(), draft.busy(), Instant::now());
         let most = usize::try_from(READ_MAX.min(most)).unwrap_or(usize::MAX);
         let bytes = body.read(most).await.map_err(|fault| match fault {
             CallerFault::TooLong => Denial::RequestTooLarge,
@@ -71,10 +72,12 @@ impl CallerBody {
     }
 
     /// For the upstream.
-    pub(super) fn into_sent(self, draft: &Draft) -> RequestBody {
+    pub(super) fn into_sent(self, draft: &Draft, now: Instant) -> RequestBody {
         match self {
-            Self::Unread { body, most } => RequestBody::new(body, most, draft.request_bytes(), draft.busy()),
-            Self::Read(read) => RequestBody::gathered(read.bytes, draft.busy()),
+            Self::Unread { body, most } => {
+                RequestBody::new(body, most, draft.request_bytes(), draft.busy(), now)
+            }
+            Self::Read(read) => RequestBody::gathered(read.bytes, draft.busy(), now),
         }
     }
 }

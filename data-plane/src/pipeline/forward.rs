@@ -14,7 +14,7 @@ use crate::reply::Failure;
 use crate::upstream::{Lease, Reply, SendError};
 use crate::worker::Worker;
 
-use super::clean::{is_coded, strip_hop_by_hop, strip_ours};
+use super::clean::{is_coded, strip};
 use super::inject::Injected;
 use super::settle::Draft;
 
@@ -31,10 +31,10 @@ pub(super) async fn forward(
     draft: &mut Draft,
 ) -> Result<Forwarded, Failure> {
     let Injected { mut parts, body, target } = request;
-    let body = body.into_sent(draft);
-    unframe(&mut parts.headers, &body);
     let asked_at = tokio::time::Instant::now();
-    let reply = worker.connections.send(target, Request::from_parts(parts, body)).await;
+    let body = body.into_sent(draft, asked_at);
+    unframe(&mut parts.headers, &body);
+    let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
     draft.upstream_took(asked_at.elapsed());
     let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
     draft.upstream_answered(response.status());
@@ -45,8 +45,7 @@ pub(super) async fn forward(
     if is_coded(response.headers()) {
         return Err(Failure::Upstream(SendError::Coded));
     }
-    strip_hop_by_hop(response.headers_mut());
-    strip_ours(response.headers_mut());
+    strip(response.headers_mut(), |_| false);
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
     let mut response = Response::from_parts(head, body);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use http::header;
 use http::request::Parts;
-use http::uri::{PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri, Version};
 
 use crate::reply::{Denial, Failure, Refused};
@@ -33,7 +33,6 @@ pub(super) fn inject<'s>(request: Admitted<'s>, now: SystemTime) -> Result<Injec
 
     parts.uri = uri(target, &request.path, query.as_deref())?;
     parts.version = Version::HTTP_11;
-    parts.headers.insert(header::HOST, target.host.clone());
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -47,7 +46,7 @@ pub(super) fn inject<'s>(request: Admitted<'s>, now: SystemTime) -> Result<Injec
     Ok(Injected { parts, body, target })
 }
 
-/// The base path, the rest, and the query.
+/// The base path, the rest, and the query. Scheme and host are added where a connection wants them.
 fn uri(target: &CompiledTarget, path: &str, query: Option<&str>) -> Result<Uri, Denial> {
     let base = target.base.path();
     let mut text = String::with_capacity(base.len() + path.len() + query.map_or(0, |query| query.len() + 1));
@@ -58,9 +57,5 @@ fn uri(target: &CompiledTarget, path: &str, query: Option<&str>) -> Result<Uri, 
         text.push_str(query);
     }
     let path = PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| Denial::TooLong)?;
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(target.authority.clone());
-    uri.path_and_query = Some(path);
-    Uri::from_parts(uri).map_err(|_| Denial::TooLong)
+    Ok(Uri::from(path))
 }

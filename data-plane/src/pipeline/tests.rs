@@ -15,13 +15,19 @@ mod settling;
 mod streams;
 mod uploads;
 
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::fixture::{self, Region, caller, caller_key, org, proxy, proxy_id, target};
+use crate::seats::Busy;
+use crate::worker::Worker;
 
 use self::edge::{Answer, Edge};
 use self::origin::Upstream;
@@ -74,6 +80,16 @@ fn get(path: &str, headers: &str) -> String {
 
 fn with_key(n: u8) -> String {
     format!("authorization: Bearer {}\r\n", caller_key(n))
+}
+
+#[test]
+fn the_state_of_a_request_is_small() {
+    fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, IpAddr, Busy) -> F) -> usize {
+        size_of::<F>()
+    }
+    // All of it is moved to the heap when a request begins.
+    let bytes = state(super::handle);
+    assert!(bytes <= 4_500, "{bytes} bytes");
 }
 
 #[tokio::test]

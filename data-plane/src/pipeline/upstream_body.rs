@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use crate::deadline::Deadline;
 use crate::upstream::Lease;
 
 /// Why a response body broke off.
@@ -106,13 +107,12 @@ impl Body for UpstreamBody {
 struct Silence {
     limit: Duration,
     since: Option<Instant>,
-    /// Created at the first wait, and then reused.
-    timer: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
 }
 
 impl Silence {
     fn new(limit: Duration) -> Self {
-        Self { limit, since: None, timer: None }
+        Self { limit, since: None, deadline: Deadline::default() }
     }
 
     fn is_broken(&mut self) {
@@ -122,14 +122,6 @@ impl Silence {
     /// Whether it has lasted too long. Wakes the task at the deadline.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let end = *self.since.get_or_insert_with(Instant::now) + self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= end {
-                return true;
-            }
-            // It was set for an earlier silence.
-            timer.as_mut().reset(end);
-        }
-        false
+        self.deadline.is_over(end, cx)
     }
 }

@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 use tracing::debug;
 use url::Host;
 
+use crate::deadline::Deadline;
 use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
@@ -134,7 +135,7 @@ impl Dialer {
             .await
             .map_err(SendError::Broken)?;
         self.drive("upstream h1", connection);
-        Ok(Connection::Http1(Http1 { sender, watch }))
+        Ok(Connection::Http1(Http1 { sender, watch, deadline: Deadline::default() }))
     }
 
     async fn http2(&self, stream: TlsStream<Socket>, origin: &Rc<Origin>) -> Result<Connection, SendError> {

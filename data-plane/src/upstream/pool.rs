@@ -14,6 +14,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
+use crate::deadline::Deadline;
+
 use super::request_body::{Passage, RequestBody};
 use super::socket::Watch;
 use super::streams::{Channel, Streams};
@@ -44,6 +46,8 @@ struct Idle {
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     pub(super) watch: Watch,
+    /// Of the answer that is waited for.
+    pub(super) deadline: Deadline,
 }
 
 /// A connection that can take a request.
@@ -155,6 +159,14 @@ impl Origin {
 }
 
 impl Connection {
+    /// The timer for its answers.
+    pub(super) fn deadline(&mut self) -> Deadline {
+        match self {
+            Self::Http1(http1) => std::mem::take(&mut http1.deadline),
+            Self::Http2(_) => Deadline::default(),
+        }
+    }
+
     pub(super) async fn send(
         self,
         mut request: Request<RequestBody>,
@@ -174,7 +186,8 @@ impl Connection {
                 // An upload may outlast its answer, and takes up the stream as long.
                 let held: Rc<StreamPermit> = Rc::clone(&permit);
                 request.body_mut().hold(held);
-                permit.sender().try_send_request(request).await.map(|response| {
+                // Boxed: on HTTP/1.1 it would be state for nothing.
+                Box::pin(permit.sender().try_send_request(request)).await.map(|response| {
                     permit.answered();
                     Reply { lease: Lease(Held::Http2(permit)), response }
                 })
@@ -215,6 +228,13 @@ enum Held {
 }
 
 impl Lease {
+    /// Takes the timer for the connection's next answer.
+    pub(super) fn keep(&mut self, deadline: Deadline) {
+        if let Held::Http1(connection, _) = &mut self.0 {
+            connection.deadline = deadline;
+        }
+    }
+
     /// The response was read to its end: the connection may take another request.
     pub(crate) fn give_back(self) {
         if let Held::Http1(connection, Some(origin)) = self.0 {

@@ -7,7 +7,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::error::Error as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::body::{GatherError, gather};
+use crate::deadline::Deadline;
 use crate::seats::Busy;
 
 use super::in_turn;
@@ -56,18 +57,16 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    fn new() -> Rc<Self> {
-        let moved = Cell::new(Instant::now());
+    fn new(now: Instant) -> Rc<Self> {
         let (fault, whole) = (Cell::default(), Cell::default());
-        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved, fault, whole })
+        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved: Cell::new(now), fault, whole })
     }
 
     /// A passage whose turn began that long ago.
     #[cfg(test)]
     pub(crate) fn since(turn: Turn, ago: Duration) -> Rc<Self> {
-        let passage = Self::new();
+        let passage = Self::new(Instant::now() - ago);
         passage.turn.set(turn);
-        passage.moved.update(|now| now - ago);
         passage
     }
 
@@ -79,9 +78,9 @@ impl Passage {
         self.turn.set(turn);
     }
 
-    /// The request is sent now: time spent before does not count.
-    pub(crate) fn begin(&self) {
-        self.moved.set(Instant::now());
+    /// The request is sent at this time: time spent before does not count.
+    pub(crate) fn begin(&self, now: Instant) {
+        self.moved.set(now);
     }
 
     /// Whose turn it is, and since when.
@@ -132,16 +131,16 @@ pub(crate) enum RequestBodyError {
 
 impl RequestBody {
     /// A body of at most `most` bytes.
-    pub(crate) fn new(inner: Incoming, most: u64, sent: Rc<Cell<u64>>, busy: Busy) -> Self {
-        let passage = Passage::new();
+    pub(crate) fn new(inner: Incoming, most: u64, sent: Rc<Cell<u64>>, busy: Busy, now: Instant) -> Self {
+        let passage = Passage::new(now);
         passage.whole.set(inner.is_end_stream());
         let source = if inner.is_end_stream() { Source::Nothing } else { Source::Caller(inner) };
         Self { source, left: most, sent, passage, busy, permit: None }
     }
 
     /// A body that was read already, and counted.
-    pub(crate) fn gathered(bytes: Bytes, busy: Busy) -> Self {
-        let passage = Passage::new();
+    pub(crate) fn gathered(bytes: Bytes, busy: Busy, now: Instant) -> Self {
+        let passage = Passage::new(now);
         passage.whole.set(bytes.is_empty());
         let source = if bytes.is_empty() { Source::Nothing } else { Source::Gathered(bytes) };
         Self { source, left: 0, sent: Rc::default(), passage, busy, permit: None }
@@ -150,8 +149,9 @@ impl RequestBody {
     /// Reads all of it, into at most `most` bytes.
     pub(crate) async fn read(self, most: usize) -> Result<Bytes, CallerFault> {
         let passage = self.passage();
-        passage.begin();
-        let gathered = in_turn(&passage, CALLER_IDLE, gather(self, most)).await;
+        passage.begin(Instant::now());
+        let mut gathering = pin!(gather(self, most));
+        let gathered = in_turn(&passage, CALLER_IDLE, &mut Deadline::default(), gathering.as_mut()).await;
         match gathered {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(GatherError::TooLarge(_))) => Err(CallerFault::TooLong),
