@@ -37,7 +37,7 @@ pub(super) async fn admit<'s>(
     }
     let mut applying = about(meters, &request, &cleaned, &body)?;
     if applying.is_none() {
-        body = body.read(&cleaned.parts.headers, draft).await?;
+        body = Box::pin(body.read(&cleaned.parts.headers, draft)).await?;
         applying = about(meters, &request, &cleaned, &body)?;
     }
     let at = draft.moment();

@@ -39,7 +39,8 @@ pub(super) async fn authorize<'s>(
     }
     let mut decision = decide(&scopes, &request, &cleaned, &body)?;
     if matches!(decision.verdict, Verdict::NeedsBody) {
-        body = body.read(&cleaned.parts.headers, draft).await?;
+        // Boxed, as in `admit`: few requests wait for it, and all would carry its state.
+        body = Box::pin(body.read(&cleaned.parts.headers, draft)).await?;
         decision = decide(&scopes, &request, &cleaned, &body)?;
     }
     draft.decided(&decision);

@@ -201,8 +201,8 @@ impl Charges {
         }
     }
 
-    /// Settles all of it. `is_answered`: the upstream answered that it did what was asked.
-    pub(super) fn settle(mut self, is_answered: bool, record: &mut RawRecord) {
+    /// Settles all of it. `is_done`: the upstream did what was asked, as far as is known.
+    pub(super) fn settle(mut self, is_done: bool, record: &mut RawRecord) {
         self.is_kept = true;
         for one in &self.limits {
             for (window, limit) in limits_of(&one.limits) {
@@ -211,7 +211,7 @@ impl Charges {
             }
         }
         for one in &self.meters {
-            let amount = match (one.found, is_answered) {
+            let amount = match (one.found, is_done) {
                 // Nothing was done, so nothing was used.
                 (None | Some(Err(_)), false) => Amount::default(),
                 (None | Some(Err(_)), true) => one.running.meter.on_missing,
@@ -221,7 +221,7 @@ impl Charges {
             record.meters.push(MeterState {
                 meter: one.running.meter.id,
                 charged: amount.millionths(),
-                missing: !matches!(one.found, Some(Ok(_))) && is_answered,
+                missing: !matches!(one.found, Some(Ok(_))) && is_done,
                 exceeded: None,
             });
         }

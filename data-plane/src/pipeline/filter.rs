@@ -109,7 +109,8 @@ pub(super) async fn filter(
         return Err(Failure::Unreadable(Unreadable::Type));
     }
     let coding = Coding::of(&parts.headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))?;
-    let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX)).await;
+    // Boxed, here and below: responses without filters would carry the state.
+    let bytes = Box::pin(gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX))).await;
     let bytes = bytes.map_err(|error| match error {
         GatherError::TooLarge(_) => Failure::ResponseTooLarge,
         GatherError::Body(error) => broken(error),
@@ -118,7 +119,7 @@ pub(super) async fn filter(
         return Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(bytes) });
     }
     let began = Instant::now();
-    let document = decode(coding, bytes).await.map_err(undecodable)?;
+    let document = Box::pin(decode(coding, bytes)).await.map_err(undecodable)?;
     draft.read_values(Some(&document));
     let filtered = chain.apply(&document).map_err(|error| Failure::Unreadable(Unreadable::Json(error)))?;
     draft.filtered(&filtered, document.len(), began.elapsed());

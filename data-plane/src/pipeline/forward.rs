@@ -34,6 +34,7 @@ pub(super) async fn forward(
     let asked_at = tokio::time::Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
+    draft.asks();
     let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
     draft.upstream_took(asked_at.elapsed());
     let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;

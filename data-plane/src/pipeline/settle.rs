@@ -42,6 +42,8 @@ pub(crate) struct Draft {
     record: Option<RawRecord>,
     /// What was charged for it.
     charges: Charges,
+    /// The upstream may have begun to work for it.
+    is_asked: bool,
 }
 
 impl Draft {
@@ -55,6 +57,7 @@ impl Draft {
             request_bytes: Rc::default(),
             record: Some(record),
             charges: Charges::default(),
+            is_asked: false,
         }
     }
 
@@ -204,6 +207,11 @@ impl Draft {
         self.record().response_bytes += bytes;
     }
 
+    /// The request goes out now.
+    pub(super) fn asks(&mut self) {
+        self.is_asked = true;
+    }
+
     pub(super) fn upstream_took(&mut self, duration: Duration) {
         self.record().upstream_duration = Some(duration);
     }
@@ -228,8 +236,12 @@ impl Drop for Draft {
         let Some(mut record) = self.record.take() else { return };
         record.duration = self.started.elapsed();
         record.request_bytes = self.request_bytes.get();
-        let answered = record.upstream_status.is_some_and(|status| status.is_success());
-        std::mem::take(&mut self.charges).settle(answered, &mut record);
+        let is_done = match record.upstream_status {
+            Some(status) => status.is_success(),
+            // A caller that leaves before the answer does not leave its cost behind.
+            None => self.is_asked && matches!(record.code, None | Some(Code::CallerGone)),
+        };
+        std::mem::take(&mut self.charges).settle(is_done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
         self.worker.record(record);
     }

@@ -113,7 +113,7 @@ fn the_example_of_the_manual_becomes_one_resource_of_each_kind() {
     let offer = place.loader().offer(&Held::new()).unwrap_or_else(|fault| panic!("{}", chain(&fault)));
     let kinds: BTreeSet<_> = offer.resources.iter().map(|(key, _)| key.kind().as_str_name()).collect();
     assert_eq!(kinds.len(), 7, "{kinds:?}");
-    assert_eq!(offer.resources.len(), 8);
+    assert_eq!(offer.resources.len(), 10);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use rr_contract::wire::fleet::{self, LimitKind, Window};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::fixture::{self, Region, caller, deny_path, meter, meter_message, proxy_key, resource};
 
@@ -152,4 +153,22 @@ async fn bodies_over_the_proxys_bounds_are_refused_both_ways() {
     assert_eq!(edge.send(&chunked).await.status, 413);
     let answer = edge.send(&post("content-length: 8", "12345678")).await;
     assert_eq!((answer.status, answer.json()["code"].clone()), (413, "response-too-large".into()));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_before_the_answer_is_charged_what_a_missing_number_costs() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let region = Region::new();
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let mut all = resources(&region, &url);
+    all.push(by_body(1, 7, 20));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut caller = edge.connect().await;
+    caller.write_all(get(PATH, &with_key(1)).as_bytes()).await.expect("the edge reads");
+    let (mut upstream, _) = listener.accept().await.expect("the edge connects");
+    let mut head = [0; 4096];
+    assert_ne!(upstream.read(&mut head).await.expect("the edge sends"), 0);
+    drop(caller);
+    let record = edge.record().await;
+    assert_eq!((record.meters[0].charged_millionths, record.meters[0].missing), (7_000_000, true));
 }

@@ -165,7 +165,9 @@ impl Inventory {
 
 /// What of `own` is left where `theirs` is published.
 fn narrow(key: &Key, own: &Offered, theirs: Option<&Offered>) -> Narrowed {
-    let Some(theirs) = theirs else { return Narrowed::Nothing };
+    let Some(theirs) = theirs else {
+        return if restricts(key, own) { Narrowed::Same } else { Narrowed::Nothing };
+    };
     if own.hash == theirs.hash {
         return Narrowed::Same;
     }
@@ -194,6 +196,18 @@ fn narrow(key: &Key, own: &Offered, theirs: Option<&Offered>) -> Narrowed {
         ResourceId::Target(_) | ResourceId::Rule(_) | ResourceId::Filter(_) | ResourceId::Meter(_) => {
             Narrowed::Same
         }
+    }
+}
+
+/// Whether requests would be allowed more without it.
+fn restricts(key: &Key, own: &Offered) -> bool {
+    match key.id {
+        ResourceId::Filter(_) | ResourceId::Meter(_) => true,
+        ResourceId::Rule(_) => {
+            let rule = fleet::RuleResource::decode(&*own.payload);
+            rule.is_ok_and(|rule| rule.effect() == fleet::Effect::Deny)
+        }
+        ResourceId::Org | ResourceId::Target(_) | ResourceId::Credential(_) | ResourceId::Proxy(_) => false,
     }
 }
 

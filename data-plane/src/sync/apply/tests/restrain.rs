@@ -98,3 +98,15 @@ fn a_disk_that_refuses_does_not_keep_a_revoked_key_alive() {
     node.kill();
     assert_eq!(accepted(&node), [1, 2]);
 }
+
+#[test]
+fn a_rule_that_denies_goes_on_where_it_was_deleted_later_and_one_that_allows_does_not() {
+    let mut node = serving();
+    let rules = [fixture::deny_path(1, proxy_key(1), "^/x"), fixture::rule(2, proxy_key(2))];
+    node.delta(8, &rules, &[]);
+    assert!(serves(&node, "acme.proxy-1") && serves(&node, "acme.proxy-2"));
+    let gone = [fixture::rule_key(1), fixture::rule_key(2)];
+    assert!(restrain(&mut node, position(9, ([7; 32], 3)), &[], &gone));
+    assert!(serves(&node, "acme.proxy-1"), "without it, more would be allowed");
+    assert!(!serves(&node, "acme.proxy-2"), "with it, more would be allowed");
+}
