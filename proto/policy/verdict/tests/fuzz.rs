@@ -255,7 +255,16 @@ fn any_body(chance: &mut Chance) -> Option<Vec<u8>> {
         return Some(Vec::new());
     }
     let mut text = String::new();
-    any_json(chance, 4, &mut text);
+    if chance.once_in(3) {
+        let documents = chance.several(4, |chance| {
+            let mut text = String::new();
+            any_json(chance, 3, &mut text);
+            text
+        });
+        text = format!("[{}]", documents.join(","));
+    } else {
+        any_json(chance, 4, &mut text);
+    }
     let mut bytes = text.into_bytes();
     if chance.once_in(12) {
         let at = chance.below(bytes.len());
