@@ -130,11 +130,11 @@ fn any_rule(chance: &mut Chance) -> Rule {
 }
 
 fn any_scope(chance: &mut Chance) -> Scope {
-    let most = chance.of(&[0, 1, 2, 3, 30]);
+    let most = chance.of(&[0, 0, 1, 1, 1, 2, 2, 24]);
     let rules = chance.several(most, any_rule).into_iter().enumerate();
     Scope {
         rules: rules.map(|(n, rule)| (rule_id(u8::try_from(n).expect("few")), rule)).collect(),
-        default: chance.of(&[Effect::Allow, Effect::Allow, Effect::Deny]),
+        default: if chance.once_in(6) { Effect::Deny } else { Effect::Allow },
         observe: chance.once_in(10),
     }
 }
