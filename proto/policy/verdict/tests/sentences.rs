@@ -353,6 +353,15 @@ fn many_regular_expressions_decide_as_each_by_itself_would() {
         assert_eq!(said(&scopes, &get(&path)), denied(2, n), "{regex}");
     }
     assert_eq!(said(&scopes, &get("/q/a/40x")), Said::Allow(None));
+    // In a field of the body, too.
+    let rules: Vec<Rule> =
+        regexes.iter().map(|regex| deny(all_of([body("p", regex), body("q", "")]))).collect();
+    let scopes = in_scope(2, &rules, Effect::Allow);
+    for n in 0..40 {
+        let json = format!("{{\"p\":[],\"p\":\"/q/a/{n}\\u0078\",\"q\":[{{}}],\"p\":7}}");
+        assert_eq!(said(&scopes, &post("/", &json)), denied(2, n + 1), "{json}");
+    }
+    assert_eq!(said(&scopes, &post("/", r#"{"p":"/q/a/40x","q":1}"#)), Said::Allow(None));
     // Absent, with each of them.
     let rules: Vec<Rule> = regexes.iter().map(|regex| rule(Effect::Deny, 0, no_path(regex))).collect();
     assert_eq!(said(&in_scope(2, &rules, Effect::Allow), &get("/q/a/0x")), denied(2, 2));
