@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rr_domain::model::request_match::{PairCheck, RequestMatch};
 
-use super::pattern::{Matcher, Patterns, Screen, Uncompilable};
+use super::pattern::{Matcher, Patterns, Uncompilable};
 use super::request::RequestView;
 
 use self::methods::Methods;
@@ -52,7 +52,8 @@ enum PairLook {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) request: RequestView<'a>,
-    method: u16,
+    /// 0 where the method has no bit.
+    pub(super) method: u16,
 }
 
 impl<'a> Seen<'a> {
@@ -97,16 +98,14 @@ impl Condition {
         })
     }
 
-    /// Whether everything but the body matches. `screen` knows of the path's pattern by its slot there.
-    pub(super) fn matches_head(&self, seen: &Seen<'_>, slot: Option<usize>, screen: &mut Screen<'_>) -> bool {
+    /// Whether everything but the body matches.
+    pub(super) fn matches_head(&self, seen: &Seen<'_>) -> bool {
         if !self.methods.has(seen.method, seen.request.method) {
             return false;
         }
-        let text = seen.request.path;
-        let mut path = |regex: bool| match &self.path {
+        let path = |regex: bool| match &self.path {
             Some(look) if look.matcher.is_regex() == regex => {
-                let may = slot.is_none_or(|slot| screen.may_have(slot, text));
-                (may && look.matcher.is_match_text(text)) != look.absent
+                look.matcher.is_match_text(seen.request.path) != look.absent
             }
             _ => true,
         };
@@ -115,9 +114,14 @@ impl Condition {
         path(false) && pairs(cheap) && path(true) && pairs(slow)
     }
 
-    /// What it looks for in the path.
-    pub(super) fn path_matcher(&self) -> Option<&Matcher> {
-        self.path.as_ref().map(|look| &*look.matcher)
+    /// A pattern without which it does not match: that of the path.
+    pub(super) fn needs_in_path(&self) -> Option<&Matcher> {
+        self.path.as_ref().filter(|look| !look.absent).map(|look| &*look.matcher)
+    }
+
+    /// Its methods as bits: without a common bit, no request whose method has one matches.
+    pub(super) fn method_bits(&self) -> u16 {
+        self.methods.bits()
     }
 
     /// Whether it can depend on the body.

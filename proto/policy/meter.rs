@@ -13,7 +13,7 @@ use rr_domain::model::name::Name;
 use super::condition::{BodyIndex, Condition, Purpose, Seen};
 use super::json::{JsonError, Value};
 use super::path::{self, Paths};
-use super::pattern::{Patterns, Screen, Uncompilable};
+use super::pattern::{Patterns, Uncompilable};
 use super::request::{RequestBody, RequestView};
 
 /// Millionths in one.
@@ -109,7 +109,7 @@ impl CompiledMeter {
 
     /// Whether it is about a request; of a batch, one element is enough.
     pub fn applies(&self, request: &RequestView<'_>) -> Applies {
-        if !self.condition.matches_head(&Seen::new(request), None, &mut Screen::new(None)) {
+        if !self.condition.matches_head(&Seen::new(request)) {
             return Applies::No;
         }
         if !self.condition.reads_body() {

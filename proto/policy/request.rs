@@ -9,7 +9,7 @@ use http::HeaderMap;
 pub struct RequestView<'a> {
     /// The method, as it came.
     pub method: &'a str,
-    /// The path behind `/api/{proxy}`, normalised; starts with a slash.
+    /// The path behind `/api/{proxy}`, normalised, as [`rr_domain::model::path::for_rules`] makes it.
     pub path: &'a str,
     /// Pairs of the query, decoded; see [`decode_query`]. Only looked at when a condition reads the query.
     pub query: &'a [QueryPair<'a>],

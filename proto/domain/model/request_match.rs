@@ -1,4 +1,6 @@
 //! Which requests a rule or a meter is about: all stated parts must match, what is left out does not restrict.
+//!
+//! How several occurrences count is not said here: it depends on whether a rule allows or denies.
 
 use rr_wire::fleet;
 
@@ -18,13 +20,13 @@ pub const CHECKS_MAX: usize = 16;
 pub struct RequestMatch {
     /// In upper case, none twice. Empty means every method.
     pub methods: Vec<String>,
-    /// On the path, normalised.
+    /// On the path, as rules see it.
     pub path: Option<PathCheck>,
     /// On each value of each header.
     pub headers: Vec<PairCheck>,
     /// On each pair of the query, decoded.
     pub query: Vec<PairCheck>,
-    /// On fields of a JSON body.
+    /// On fields of a JSON body; of each element by itself if it is an array.
     pub body: Vec<BodyCheck>,
 }
 
@@ -44,7 +46,7 @@ pub struct PairCheck {
     pub name: Option<Pattern>,
     /// `None`: any value.
     pub value: Option<Pattern>,
-    /// Matches when no pair has both.
+    /// The negation.
     pub absent: bool,
 }
 
@@ -55,7 +57,7 @@ pub struct BodyCheck {
     pub path: JsonPath,
     /// `None`: any value.
     pub value: Option<Pattern>,
-    /// Matches when there is no such field.
+    /// The negation.
     pub absent: bool,
 }
 

@@ -3,13 +3,15 @@
 //! A root array is a batch: each element is a document of its own, and paths start at it. Any other body is one
 //! document; one that is empty, and an empty array, is a document without fields.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rr_domain::model::json_path::JsonPath;
 
 use super::super::json::{JsonError, Value};
 use super::super::path::{self, Event, Paths};
-use super::super::pattern::Matcher;
+use super::super::pattern::{Matcher, PatternSet, Screen};
 use super::need::{Found, Need};
 
 /// A check of the fields at a path.
@@ -24,20 +26,45 @@ pub(in super::super) struct Look {
 #[derive(Debug, Default)]
 pub(in super::super) struct BodyIndex {
     paths: Paths,
-    values: Box<[Option<Arc<Matcher>>]>,
+    /// By the number of their path.
+    groups: Box<[Group]>,
+    looks: usize,
+}
+
+/// The looks at one path.
+#[derive(Debug, Default)]
+struct Group {
+    sought: Vec<Sought>,
+    /// The regular expressions on the value, if they are many.
+    set: Option<Arc<PatternSet>>,
+}
+
+#[derive(Debug)]
+struct Sought {
+    /// The number of the look.
+    number: usize,
+    value: Option<Arc<Matcher>>,
+    /// Where the pattern is in the group's set.
+    slot: Option<usize>,
 }
 
 impl BodyIndex {
     /// Numbers the looks in their order.
-    pub(in super::super) fn new<'l>(looks: impl Iterator<Item = &'l Look> + Clone) -> Self {
-        Self {
-            paths: Paths::new(looks.clone().map(|look| &look.path)),
-            values: looks.map(|look| look.value.clone()).collect(),
+    pub(in super::super) fn new<'l>(looks: impl Iterator<Item = &'l Look>) -> Self {
+        let mut by_path: BTreeMap<&JsonPath, Group> = BTreeMap::new();
+        let mut count = 0;
+        for look in looks {
+            let value = look.value.clone();
+            by_path.entry(&look.path).or_default().sought.push(Sought { number: count, value, slot: None });
+            count += 1;
         }
+        let paths = Paths::new(by_path.keys().copied());
+        let groups = by_path.into_values().map(Group::with_set).collect();
+        Self { paths, groups, looks: count }
     }
 
     pub(in super::super) fn len(&self) -> usize {
-        self.values.len()
+        self.looks
     }
 
     /// Calls `judge` with what was found of the wanted looks, for each document of a body. Documents in which
@@ -56,11 +83,7 @@ impl BodyIndex {
         let (mut touched, mut blank_judged) = (false, false);
         path::find_in_each(body, &self.paths, &mut |event| match event {
             Event::Found(number, value) => {
-                let number = number as usize;
-                if wanted[number] && found[number].is_open() {
-                    touched = true;
-                    found[number].note(is(&self.values[number], value));
-                }
+                touched |= self.groups[number as usize].note(value, wanted, &mut found);
             }
             Event::End => {
                 if touched || !blank_judged {
@@ -77,13 +100,43 @@ impl BodyIndex {
     }
 }
 
-/// Containers have no text, so no pattern is found in them.
-fn is(matcher: &Option<Arc<Matcher>>, value: &Value<'_>) -> bool {
-    match (matcher, value) {
-        (None, _) => true,
-        (Some(_), Value::Object | Value::Array) => false,
-        (Some(matcher), Value::Text(text)) => matcher.is_match_text(&text.unescaped()),
-        (Some(matcher), Value::Number(raw)) => matcher.is_match_text(raw),
-        (Some(matcher), Value::Word(word)) => matcher.is_match_text(word),
+impl Group {
+    fn with_set(mut self) -> Self {
+        let values = self.sought.iter().filter_map(|one| one.value.as_deref());
+        self.set = Matcher::set_of(values);
+        if let Some(set) = &self.set {
+            for one in &mut self.sought {
+                one.slot = one.value.as_ref().and_then(|value| value.slot_in(set));
+            }
+        }
+        self
+    }
+
+    /// Notes an occurrence for the wanted looks that it can still tell something, and says whether there were any.
+    fn note(&self, value: &Value<'_>, wanted: &[bool], found: &mut [Found]) -> bool {
+        let asks = |one: &&Sought, found: &[Found]| wanted[one.number] && found[one.number].is_open();
+        if !self.sought.iter().any(|one| asks(&one, found)) {
+            return false;
+        }
+        // Containers have no text, so no pattern is found in them.
+        let text = match value {
+            Value::Object | Value::Array => None,
+            Value::Text(text) => Some(text.unescaped()),
+            Value::Number(raw) => Some(Cow::Borrowed(*raw)),
+            Value::Word(word) => Some(Cow::Borrowed(*word)),
+        };
+        let mut screen = Screen::new(self.set.as_deref());
+        for one in &self.sought {
+            if asks(&one, found) {
+                found[one.number].note(match (&one.value, &text) {
+                    (None, _) => true,
+                    (Some(_), None) => false,
+                    (Some(value), Some(text)) => {
+                        one.slot.is_none_or(|slot| screen.may_have(slot, text)) && value.is_match_text(text)
+                    }
+                });
+            }
+        }
+        true
     }
 }

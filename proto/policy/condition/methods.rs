@@ -20,6 +20,10 @@ impl Methods {
         Self { bits, others: others.map(|name| name.as_str().into()).collect() }
     }
 
+    pub(super) fn bits(&self) -> u16 {
+        self.bits
+    }
+
     /// `bit` is that of `name`.
     pub(super) fn has(&self, bit: u16, name: &str) -> bool {
         match bit {

@@ -32,14 +32,16 @@ pub struct ScopeRules {
     reads_body: bool,
 }
 
+/// A rule, and what rules it out without a look at it.
 #[derive(Debug)]
 struct Entry {
     rule: Arc<CompiledRule>,
     observes: bool,
+    methods: u16,
+    /// Where the pattern that it needs is in the set of paths.
+    slot: Option<usize>,
     /// Where its looks start in the index of bodies.
     looks_from: usize,
-    /// Where its path is in the set of paths.
-    slot: Option<usize>,
 }
 
 /// What some rules of a scope say.
@@ -85,12 +87,12 @@ impl ScopeRules {
     pub fn new(mut rules: Vec<Arc<CompiledRule>>, default: Effect, observe: bool) -> Self {
         rules.sort_by_key(|rule| (rule.effect == Effect::Allow, Reverse(rule.priority), rule.id));
         let body = BodyIndex::new(rules.iter().flat_map(|rule| rule.condition().looks()));
-        let paths = Matcher::set_of(rules.iter().filter_map(|rule| rule.condition().path_matcher()));
+        let paths = Matcher::set_of(rules.iter().filter_map(|rule| rule.condition().needs_in_path()));
         let mut looks_from = 0;
         let entries = rules.into_iter().map(|rule| {
-            let path = rule.condition().path_matcher();
-            let slot = paths.as_ref().and_then(|paths| path?.slot_in(paths));
-            let entry = Entry { observes: observe || rule.observe, looks_from, slot, rule };
+            let slot = paths.as_ref().and_then(|paths| rule.condition().needs_in_path()?.slot_in(paths));
+            let (observes, methods) = (observe || rule.observe, rule.condition().method_bits());
+            let entry = Entry { observes, methods, slot, looks_from, rule };
             looks_from += entry.rule.condition().looks().len();
             entry
         });
@@ -144,10 +146,10 @@ impl ScopeRules {
         let (mut enforced, mut all) = (Head::default(), Head::default());
         let mut screen = Screen::new(self.paths.as_deref());
         for entry in &self.entries {
-            let rule = &*entry.rule;
-            if !rule.condition().matches_head(seen, entry.slot, &mut screen) {
+            if !entry.matches_head(seen, &mut screen) {
                 continue;
             }
+            let rule = &*entry.rule;
             if !rule.condition().reads_body() {
                 matched.note(rule);
             }
@@ -169,10 +171,8 @@ impl ScopeRules {
         matched: &mut Matched<'r>,
     ) -> Result<Answer<'r>, JsonError> {
         let mut screen = Screen::new(self.paths.as_deref());
-        let asks = |entry: &&Entry| {
-            let condition = entry.rule.condition();
-            condition.reads_body() && condition.matches_head(seen, entry.slot, &mut screen)
-        };
+        let asks =
+            |entry: &&Entry| entry.rule.condition().reads_body() && entry.matches_head(seen, &mut screen);
         let mut asked: Vec<(&Entry, bool)> =
             self.entries.iter().filter(asks).map(|one| (one, false)).collect();
         let mut wanted = vec![false; self.body.len()];
@@ -208,6 +208,14 @@ impl ScopeRules {
 }
 
 impl Entry {
+    fn matches_head(&self, seen: &Seen<'_>, screen: &mut Screen<'_>) -> bool {
+        if seen.method != 0 && self.methods & seen.method == 0 {
+            return false;
+        }
+        self.slot.is_none_or(|slot| screen.may_have(slot, seen.request.path))
+            && self.rule.condition().matches_head(seen)
+    }
+
     fn looks(&self) -> std::ops::Range<usize> {
         self.looks_from..self.looks_from + self.rule.condition().looks().len()
     }

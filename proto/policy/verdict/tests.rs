@@ -21,6 +21,7 @@ use super::{CompiledRule, Observed, RequestBody, RequestView, ScopeRules, Scopes
 
 mod examples;
 mod fuzz;
+mod observing;
 mod sentences;
 mod write;
 

@@ -130,11 +130,11 @@ fn any_rule(chance: &mut Chance) -> Rule {
 }
 
 fn any_scope(chance: &mut Chance) -> Scope {
-    let most = chance.of(&[0, 1, 2, 3, 30]);
+    let most = chance.of(&[0, 0, 1, 1, 1, 2, 2, 24]);
     let rules = chance.several(most, any_rule).into_iter().enumerate();
     Scope {
         rules: rules.map(|(n, rule)| (rule_id(u8::try_from(n).expect("few")), rule)).collect(),
-        default: chance.of(&[Effect::Allow, Effect::Allow, Effect::Deny]),
+        default: if chance.once_in(6) { Effect::Deny } else { Effect::Allow },
         observe: chance.once_in(10),
     }
 }
@@ -255,7 +255,16 @@ fn any_body(chance: &mut Chance) -> Option<Vec<u8>> {
         return Some(Vec::new());
     }
     let mut text = String::new();
-    any_json(chance, 4, &mut text);
+    if chance.once_in(3) {
+        let documents = chance.several(4, |chance| {
+            let mut text = String::new();
+            any_json(chance, 3, &mut text);
+            text
+        });
+        text = format!("[{}]", documents.join(","));
+    } else {
+        any_json(chance, 4, &mut text);
+    }
     let mut bytes = text.into_bytes();
     if chance.once_in(12) {
         let at = chance.below(bytes.len());
