@@ -205,14 +205,6 @@ impl Row for mg::Proxy {
     const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
-        let mut limits = limits::of_proxy(
-            self.limits.as_ref(),
-            self.limits_per_caller.as_ref(),
-            self.limits_per_address.as_ref(),
-        );
-        if self.over_ceiling {
-            limits.push_str(" (over the ceiling)");
-        }
         let bodies = [("request", self.max_request_bytes), ("response", self.max_response_bytes)];
         let bodies = bodies.iter().filter(|(_, most)| *most > 0);
         vec![
@@ -223,7 +215,7 @@ impl Row for mg::Proxy {
             self.upstream_credential.clone(),
             self.caller_credentials.join(" "),
             self.regions.join(" "),
-            limits,
+            limits::of_proxy(self),
             bodies.map(|(what, most)| format!("{what} {}", size::text(*most))).collect::<Vec<_>>().join(" "),
             self.nodes.to_string(),
             default_effect(self.default_effect()),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use rr_contract::wire::fleet::Limits;
+use rr_contract::wire::management::Proxy;
 
 /// Numbers of requests that each node lets through.
 #[derive(Args)]
@@ -109,11 +110,17 @@ pub(crate) fn of(limits: Option<&Limits>) -> String {
 }
 
 /// The limits of a proxy as text: of all its requests, of each caller and of each address.
-pub(crate) fn of_proxy(all: Option<&Limits>, callers: Option<&Limits>, addresses: Option<&Limits>) -> String {
-    let keyed = [("caller", of(callers)), ("address", of(addresses))];
+pub(crate) fn of_proxy(proxy: &Proxy) -> String {
+    let mut all = of(proxy.limits.as_ref());
+    if proxy.over_ceiling {
+        let what = if all.is_empty() { "no limit" } else { all.as_str() };
+        all = format!("{what} (over the ceiling)");
+    }
+    let keyed = [("caller", proxy.limits_per_caller), ("address", proxy.limits_per_address)];
+    let keyed = keyed.map(|(key, limits)| (key, of(limits.as_ref())));
     let keyed = keyed.into_iter().filter(|(_, text)| !text.is_empty());
     let keyed = keyed.map(|(key, text)| format!("each {key} {text}"));
-    let all = Some(of(all)).filter(|text| !text.is_empty());
+    let all = Some(all).filter(|text| !text.is_empty());
     all.into_iter().chain(keyed).collect::<Vec<_>>().join(", ")
 }
 
@@ -134,10 +141,26 @@ mod tests {
     }
 
     #[test]
-    fn limits_say_of_whose_requests_they_are() {
-        let shown = of_proxy(Some(&limits(60, 0)), Some(&limits(5, 100)), Some(&limits(0, 0)));
-        assert_eq!(shown, "60/minute, each caller 5/minute 100/day");
-        assert_eq!(of_proxy(None, None, Some(&limits(1, 0))), "each address 1/minute");
-        assert_eq!(of_proxy(None, None, None), "");
+    fn limits_say_of_whose_requests_they_are_and_whether_a_ceiling_is_below() {
+        let proxy = |all, caller, address, over_ceiling| Proxy {
+            limits: Some(all),
+            limits_per_caller: Some(caller),
+            limits_per_address: Some(address),
+            over_ceiling,
+            ..Proxy::default()
+        };
+        let none = limits(0, 0);
+        for (proxy, shown) in [
+            (proxy(limits(60, 0), limits(5, 100), none, false), "60/minute, each caller 5/minute 100/day"),
+            (proxy(none, none, limits(1, 0), false), "each address 1/minute"),
+            (
+                proxy(limits(60, 0), limits(5, 0), none, true),
+                "60/minute (over the ceiling), each caller 5/minute",
+            ),
+            (proxy(none, none, none, true), "no limit (over the ceiling)"),
+            (Proxy::default(), ""),
+        ] {
+            assert_eq!(of_proxy(&proxy), shown);
+        }
     }
 }
