@@ -164,10 +164,11 @@ mod tests {
     fn without_the_checksum_junk_of_the_right_form_has_a_hash_that_no_key_has() {
         let (text, kept) = make(KeyKind::Caller, &[7; 32]);
         let mut bent = text.expose().to_vec();
-        bent[82] ^= 1;
+        let last = bent.len() - 1;
+        bent[last] ^= 1;
         assert!(hash_unsummed(KeyKind::Caller, &bent).is_some_and(|hash| hash != kept));
         assert_eq!(hash_unsummed(KeyKind::Token, text.expose()), None);
-        assert_eq!(hash_unsummed(KeyKind::Caller, &bent[..82]), None);
+        assert_eq!(hash_unsummed(KeyKind::Caller, &bent[..last]), None);
     }
 
     #[test]

@@ -230,11 +230,10 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
 
     let saver = QuotaSaver::start(quota_log)
         .map_err(|source| StartError::System { what: "start the thread of counts", source })?;
-    let (counted, clock) = (quotas.clone(), Arc::clone(&seams.clock));
+    let (counted, clock, ends) = (quotas.clone(), Arc::clone(&seams.clock), late.stop());
     tasks.spawn_local("quota", async move {
         let mut ticks = interval(QUOTA_TICK);
-        loop {
-            ticks.tick().await;
+        while ends.cut(ticks.tick()).await.is_some() {
             counted.tick(clock.now(), Instant::now());
         }
     });
