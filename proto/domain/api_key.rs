@@ -4,7 +4,9 @@
 //! leaked keys and lets us refuse junk without a look-up; it protects nothing.
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
@@ -30,14 +32,21 @@ impl KeyKind {
         }
     }
 
-    const fn label(self) -> &'static str {
+    fn label(self) -> &'static Label {
         match self {
-            Self::Caller => "requestrocket caller key 1",
+            Self::Caller => &CALLER_KEY,
             // One label for both: a token is looked up before its kind is known.
-            Self::Token | Self::Bootstrap => "requestrocket token 1",
+            Self::Token | Self::Bootstrap => &TOKEN,
         }
     }
 }
+
+/// What a hash is bound to, hashed once.
+type Label = LazyLock<ContextKey>;
+
+static CALLER_KEY: Label = LazyLock::new(|| hash_derive_key_context("requestrocket caller key 1"));
+static TOKEN: Label = LazyLock::new(|| hash_derive_key_context("requestrocket token 1"));
+static CALLER_VALUE: Label = LazyLock::new(|| hash_derive_key_context("requestrocket caller value 1"));
 
 /// What is kept of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,26 +96,36 @@ pub fn make(kind: KeyKind, random: &[u8; 32]) -> (Secret, KeyHash) {
 
 /// The hash to look up for a presented key; `None` when it is no key of this kind. Does not allocate.
 pub fn hash(kind: KeyKind, presented: &[u8]) -> Option<KeyHash> {
+    let sum = shaped(kind, presented)?;
+    let body = &presented[..presented.len() - 9];
+    (checksum(body) == sum).then(|| digest(kind, presented))
+}
+
+/// The same without a look at the checksum: for a look-up that finds no junk anyway, at half the price.
+pub fn hash_unsummed(kind: KeyKind, presented: &[u8]) -> Option<KeyHash> {
+    shaped(kind, presented).map(|_| digest(kind, presented))
+}
+
+/// The checksum of what has the form of a key of this kind.
+fn shaped(kind: KeyKind, presented: &[u8]) -> Option<&[u8]> {
     let rest = presented.strip_prefix(b"rr_")?.strip_prefix(kind.as_str().as_bytes())?;
     let rest = rest.strip_prefix(b"_")?;
     // 64 hexadecimal digits, an underscore, 8 digits of checksum.
-    if rest.len() != 73 || rest[64] != b'_' {
-        return None;
-    }
-    let body = &presented[..presented.len() - 9];
-    (checksum(body) == rest[65..]).then(|| digest(kind, presented))
+    (rest.len() == 73 && rest[64] == b'_').then(|| &rest[65..])
 }
 
 /// The hash of a value that callers present and that we did not make: a bearer's without its prefix, a fixed
 /// token's. One label for all of them, so that one look-up finds any. Does not allocate.
 pub fn hash_foreign(value: &[u8]) -> KeyHash {
-    let mut hasher = blake3::Hasher::new_derive_key("requestrocket caller value 1");
-    hasher.update(value);
-    KeyHash(*hasher.finalize().as_bytes())
+    bound(&CALLER_VALUE, value)
 }
 
 fn digest(kind: KeyKind, text: &[u8]) -> KeyHash {
-    let mut hasher = blake3::Hasher::new_derive_key(kind.label());
+    bound(kind.label(), text)
+}
+
+fn bound(label: &Label, text: &[u8]) -> KeyHash {
+    let mut hasher = blake3::Hasher::new_from_context_key(label);
     hasher.update(text);
     KeyHash(*hasher.finalize().as_bytes())
 }
@@ -126,7 +145,30 @@ mod tests {
         for kind in [KeyKind::Caller, KeyKind::Token, KeyKind::Bootstrap] {
             let (text, kept) = make(kind, &[7; 32]);
             assert_eq!(hash(kind, text.expose()), Some(kept));
+            assert_eq!(hash_unsummed(kind, text.expose()), Some(kept));
         }
+    }
+
+    #[test]
+    fn a_hash_is_bound_to_its_label_as_it_ever_was() {
+        for (label, hash) in [
+            ("requestrocket caller key 1", digest(KeyKind::Caller, b"text")),
+            ("requestrocket token 1", digest(KeyKind::Token, b"text")),
+            ("requestrocket caller value 1", hash_foreign(b"text")),
+        ] {
+            assert_eq!(blake3::derive_key(label, b"text"), *hash.as_bytes(), "{label}");
+        }
+    }
+
+    #[test]
+    fn without_the_checksum_junk_of_the_right_form_has_a_hash_that_no_key_has() {
+        let (text, kept) = make(KeyKind::Caller, &[7; 32]);
+        let mut bent = text.expose().to_vec();
+        let last = bent.len() - 1;
+        bent[last] ^= 1;
+        assert!(hash_unsummed(KeyKind::Caller, &bent).is_some_and(|hash| hash != kept));
+        assert_eq!(hash_unsummed(KeyKind::Token, text.expose()), None);
+        assert_eq!(hash_unsummed(KeyKind::Caller, &bent[..last]), None);
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(super) fn authenticate<'s>(
     parts: &Parts,
     now: SystemTime,
 ) -> Result<Authenticated<'s>, Denial> {
+    // The look-up tells junk from keys, so the checksum of what is found need not be read.
     let caller = presented(parts).and_then(|hash| snapshot.caller(&hash));
     let caller = caller.filter(|caller| caller.refused.is_none()).or_else(|| refused(parts, snapshot));
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
@@ -61,7 +62,7 @@ fn shown<'s>(snapshot: &'s Snapshot, header: &HeaderName, text: &[u8]) -> Option
         };
         snapshot.caller(&hash).filter(fits)
     };
-    if let Some(hash) = key(text) {
+    if let Some(hash) = api_key::hash(KeyKind::Caller, bare(text)) {
         return of(hash, None);
     }
     let behind = text
@@ -81,10 +82,14 @@ fn presented(parts: &Parts) -> Option<KeyHash> {
 }
 
 fn key(text: &[u8]) -> Option<KeyHash> {
+    api_key::hash_unsummed(KeyKind::Caller, bare(text))
+}
+
+/// A key without the word before it.
+fn bare(text: &[u8]) -> &[u8] {
     const SCHEME: &[u8] = b"bearer ";
-    let key = match text.split_at_checked(SCHEME.len()) {
+    match text.split_at_checked(SCHEME.len()) {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case(SCHEME) => key.trim_ascii(),
         _ => text,
-    };
-    api_key::hash(KeyKind::Caller, key)
+    }
 }
