@@ -38,6 +38,8 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
     /// A stranger older than this has had time to send a request; a younger one's request may be on its way.
     pub(crate) grace: Duration,
+    /// How long an HTTP/1.1 connection may be idle between two requests. Less would cut off callers that keep a pool.
+    pub(crate) idle: Duration,
     /// Time for a complete head from its first byte, and for the first request of a connection.
     pub(crate) head: Duration,
     /// Bytes of incomplete heads, of all connections together.
@@ -58,6 +60,7 @@ impl Bounds {
         Self {
             connections,
             grace: Duration::from_secs(1),
+            idle: Duration::from_secs(60),
             head: Duration::from_secs(15),
             heads: 8 * 1024 * 1024,
             patience: Duration::from_secs(30),
@@ -196,7 +199,7 @@ impl Seats {
         true
     }
 
-    /// Ends what takes too long: incomplete heads, responses that are not read.
+    /// Ends what takes too long: idle connections, incomplete heads, responses that are not read.
     pub(crate) fn sweep(&self) {
         let Table { bounds, seats, .. } = &*self.0;
         let now = Instant::now();
@@ -206,6 +209,10 @@ impl Seats {
         for seat in &seats {
             if seat.is_late(now, bounds.head) {
                 seat.leave(Cut::Late);
+                continue;
+            }
+            if seat.is_unused(now, bounds.idle) {
+                seat.expire();
                 continue;
             }
             let is_slow = |since: &Instant| now - *since >= SLOW.min(bounds.patience);

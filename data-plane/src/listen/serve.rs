@@ -38,8 +38,6 @@ const TICK: Duration = Duration::from_millis(100);
 const LOOK: u32 = 10;
 /// Ticks between two sweeps of idle upstream connections.
 const SWEEP: u32 = 50;
-/// How long a connection may be idle between two requests. Less would cut off callers that keep a pool.
-const IDLE: Duration = Duration::from_secs(60);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Buffer for a response that its caller does not read, and for a request body that is read ahead.
 const BUFFER_MAX: usize = 64 * 1024;
@@ -215,9 +213,9 @@ async fn connection(
                 Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request, busy).await)
             })
         });
+        // Without a timer of the library's for heads: it would be set anew with each request. `seats` looks for
+        // connections that are idle, and for heads that come late.
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_MAX)

@@ -26,6 +26,8 @@ pub(crate) struct Seat {
     pub(super) has_asked: Cell<bool>,
     /// When it became idle.
     pub(super) rested: Cell<u64>,
+    /// The rest that a sweep last found it in, and when it first did.
+    pub(super) found: Cell<Option<(u64, Instant)>>,
     /// Bytes received while no request was in progress.
     pub(super) head: Cell<usize>,
     pub(super) head_since: Cell<Option<Instant>>,
@@ -59,6 +61,7 @@ impl Seat {
             busy: Cell::new(0),
             has_asked: Cell::new(false),
             rested: Cell::new(table.rest()),
+            found: Cell::new(None),
             head: Cell::new(0),
             head_since: Cell::new(None),
             stuck_since: Cell::new(None),
@@ -97,6 +100,22 @@ impl Seat {
             _ => None,
         };
         since.is_some_and(|since| now - since >= limit)
+    }
+
+    /// Whether it has been idle for so long since a request. Sweeps find out when that began, so that no request reads a
+    /// clock for it.
+    pub(super) fn is_unused(&self, now: Instant, limit: Duration) -> bool {
+        // The pings of HTTP/2 are for that. A head that has begun has a limit of its own.
+        if self.is_http2.get() || !self.has_asked.get() || !self.is_idle() || self.head.get() > 0 {
+            return false;
+        }
+        match self.found.get() {
+            Some((rested, since)) if rested == self.rested.get() => now - since >= limit,
+            _ => {
+                self.found.set(Some((self.rested.get(), now)));
+                false
+            }
+        }
     }
 
     /// Notes bytes that were read. Outside of a request they are a head, or a part of one.
@@ -178,13 +197,20 @@ impl Seat {
     }
 
     pub(super) fn leave(&self, why: Cut) {
+        if !self.leaves.get() {
+            self.table.counters.cut(why);
+        }
+        self.expire();
+    }
+
+    /// Ends the connection in the ordinary course.
+    pub(super) fn expire(&self) {
         if self.leaves.replace(true) {
             return;
         }
         // Its seat counts as free: the next connection must not close another one for it.
         self.forget(usize::MAX);
         self.table.leaving.set(self.table.leaving.get() + 1);
-        self.table.counters.cut(why);
         if let Some(task) = &*self.task.borrow() {
             task.abort();
         }

@@ -72,6 +72,28 @@ async fn who_has_a_request_under_way_or_an_answer_on_its_way_never_gives_way() {
     assert_eq!((counters.cut_for(Cut::Full), counters.cut_for(Cut::Shed)), (2, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_has_asked_may_be_idle_for_a_while_between_two_requests() {
+    let (seats, counters) = seats(of(4));
+    let (idle, asks, begins) = (take(&seats), take(&seats), take(&seats));
+    let under_way = asks.seat().begin();
+    drop((idle.seat().begin(), begins.seat().begin()));
+    let after = async |seconds| {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        seats.sweep();
+        left(&[&idle, &asks, &begins])
+    };
+    seats.sweep();
+    assert_eq!(after(59).await, [false; 3]);
+    drop(idle.seat().begin());
+    begins.seat().read(10);
+    assert_eq!(after(1).await, [false; 3], "a new rest, a request, and a head that has begun");
+    assert_eq!(after(10).await, [false; 3]);
+    assert_eq!(after(50).await, [true, false, true], "the head is late, for its own reason");
+    assert_eq!((counters.cut_for(Cut::Shed), counters.cut_for(Cut::Late)), (0, 1));
+    drop(under_way);
+}
+
 #[tokio::test]
 async fn a_place_is_free_again_once_its_connection_is_gone() {
     let (seats, counters) = seats(of(1));
