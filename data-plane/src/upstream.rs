@@ -252,17 +252,22 @@ fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 
 /// Brings a request into the form of the connection's protocol, also after another connection has returned it.
 fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wants_trailers: bool) {
-    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let path = |uri: &Uri| uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     if !is_http2 {
         *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = Uri::from(path);
+        if request.uri().authority().is_some() {
+            *request.uri_mut() = Uri::from(path(request.uri()));
+        }
         request.headers_mut().insert(HOST, target.host.clone());
-        // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
-        request.headers_mut().remove(TE);
+        if wants_trailers {
+            // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
+            request.headers_mut().remove(TE);
+        }
         return;
     }
     *request.version_mut() = Version::HTTP_2;
     if request.uri().authority().is_none() {
+        let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
         // It is spoken over TLS alone.
         parts.scheme = Some(Scheme::HTTPS);

@@ -14,7 +14,7 @@ use crate::reply::Failure;
 use crate::upstream::{Lease, Reply, RequestBody, SendError};
 use crate::worker::Worker;
 
-use super::inject::{Injected, is_coded, strip_hop_by_hop, strip_ours};
+use super::inject::{Injected, is_coded, strip};
 use super::settle::Draft;
 
 /// The upstream's answer, cleaned, its body still to come.
@@ -45,8 +45,7 @@ pub(super) async fn forward(
     if is_coded(response.headers()) {
         return Err(Failure::Upstream(SendError::Coded));
     }
-    strip_hop_by_hop(response.headers_mut());
-    strip_ours(response.headers_mut());
+    strip(response.headers_mut(), |_| false);
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
     let mut response = Response::from_parts(head, body);

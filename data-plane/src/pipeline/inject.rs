@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri, Version};
 
 use crate::reply::{Denial, Failure, OURS, Refused};
@@ -39,12 +39,9 @@ pub(super) fn inject<'s>(
         return Err(Denial::Coded.into());
     }
     let trailers = wants_trailers(&parts.headers);
-    strip_hop_by_hop(&mut parts.headers);
-    for name in [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION] {
-        parts.headers.remove(name);
-    }
-    strip_ours(&mut parts.headers);
-    parts.headers.insert(header::HOST, target.host.clone());
+    strip(&mut parts.headers, |name| {
+        [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION].contains(name)
+    });
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -58,7 +55,8 @@ pub(super) fn inject<'s>(
     Ok(Injected { parts, target })
 }
 
-/// The base path, the rest, and the query without the caller's credential.
+/// The base path, the rest, and the query without the caller's credential. Scheme and host are added where a
+/// connection wants them.
 fn uri(target: &CompiledTarget, path: &str, query: Option<&str>) -> Result<Uri, Denial> {
     let query = query.and_then(query::without_credential);
     let base = target.base.path();
@@ -70,11 +68,7 @@ fn uri(target: &CompiledTarget, path: &str, query: Option<&str>) -> Result<Uri, 
         text.push_str(&query);
     }
     let path = PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| Denial::TooLong)?;
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(target.authority.clone());
-    uri.path_and_query = Some(path);
-    Uri::from_parts(uri).map_err(|_| Denial::TooLong)
+    Ok(Uri::from(path))
 }
 
 /// `TE: trailers` is the one hop-by-hop header that gRPC needs on every hop. The codings that may stand beside
@@ -94,17 +88,17 @@ pub(super) fn is_coded(headers: &HeaderMap) -> bool {
     codings.next().is_some_and(|coding| !plain(coding)) || codings.next().is_some()
 }
 
-/// Removes hop-by-hop headers, and those that `Connection` names.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
+/// Removes hop-by-hop headers, those that `Connection` names, those that only this node may set, and others.
+pub(super) fn strip(headers: &mut HeaderMap, goes_too: impl Fn(&HeaderName) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
             .iter()
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .map(<[u8]>::trim_ascii)
+            // Said by many a peer, and gone in any case.
+            .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive"))
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             // `Connection` must not remove the content length: without it, another reader could see the next
             // request inside this body.
             .filter(|name| name != header::CONTENT_LENGTH)
@@ -112,25 +106,24 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         for name in named {
             headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
+    // Few messages have more than one of them, so nothing is collected, and looking again is cheap.
+    let goes = |name: &&HeaderName| is_for_one_hop(name) || name.as_str().starts_with(OURS) || goes_too(name);
+    while let Some(name) = headers.keys().find(goes).cloned() {
         headers.remove(name);
     }
 }
 
-/// Removes headers that only this node may set.
-pub(super) fn strip_ours(headers: &mut HeaderMap) {
-    // Few requests have one, so nothing is collected until one is seen.
-    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with(OURS)).cloned() {
-        headers.remove(name);
-    }
+fn is_for_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
