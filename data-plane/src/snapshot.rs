@@ -3,6 +3,7 @@
 //! Built by `sync` off the traffic workers; parses nothing and opens no file. The invariant: whatever a
 //! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
 
+pub(crate) mod prepared;
 pub(crate) mod proxy;
 pub(crate) mod shards;
 pub(crate) mod upstream;

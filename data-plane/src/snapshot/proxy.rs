@@ -14,6 +14,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::target::Target;
 
 use super::UpstreamCredential;
+use super::prepared::HashedText;
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -76,7 +77,7 @@ pub(crate) struct CompiledTarget {
     pub(crate) base: BaseUrl,
     /// Names connections that can serve this target, by all that decides who is at both ends:
     /// `org https://host:port`.
-    pub(crate) pool: Arc<str>,
+    pub(crate) pool: HashedText,
     pub(crate) authority: Authority,
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
