@@ -37,13 +37,13 @@ pub(crate) struct Draft {
     started: Instant,
     request_bytes: Rc<Cell<u64>>,
     /// `None` once it was handed over.
-    record: Option<RawRecord>,
+    record: Option<Box<RawRecord>>,
 }
 
 impl Draft {
     pub(super) fn begin(worker: &Rc<Worker>, busy: Busy, revision: u64, method: &Method) -> Self {
         worker.counters.request_began();
-        let record = RawRecord {
+        let record = Box::new(RawRecord {
             id: worker.next_request_id(),
             received_at: worker.clock.now(),
             org: None,
@@ -62,7 +62,7 @@ impl Draft {
             response_bytes: 0,
             revision,
             aborted: true,
-        };
+        });
         Self {
             worker: Rc::clone(worker),
             busy,
@@ -93,7 +93,7 @@ impl Draft {
     }
 
     pub(super) fn request_id(&mut self) -> HeaderValue {
-        HeaderValue::from_maybe_shared(Bytes::from(self.record().id.to_string()))
+        HeaderValue::from_maybe_shared(Bytes::from(self.record().id.text()))
             .expect("an id is letters, digits and an underscore")
     }
 

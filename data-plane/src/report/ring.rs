@@ -17,18 +17,18 @@ const CAPACITY: usize = 4096;
 
 /// The sending end.
 pub(crate) struct Ring {
-    sender: Sender<RawRecord>,
+    sender: Sender<Box<RawRecord>>,
     counters: Arc<Counters>,
 }
 
 /// Creates a ring whose losses `counters` counts.
-pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<RawRecord>) {
+pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<Box<RawRecord>>) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     (Ring { sender, counters }, receiver)
 }
 
 impl Ring {
-    pub(crate) fn push(&self, record: RawRecord) {
+    pub(crate) fn push(&self, record: Box<RawRecord>) {
         if self.sender.try_send(record).is_err() {
             self.counters.record_dropped();
         }
@@ -43,8 +43,8 @@ mod tests {
 
     use super::*;
 
-    fn record() -> RawRecord {
-        RawRecord {
+    fn record() -> Box<RawRecord> {
+        Box::new(RawRecord {
             id: RequestId::from_random([7; 16]),
             received_at: SystemTime::UNIX_EPOCH,
             org: None,
@@ -63,7 +63,7 @@ mod tests {
             response_bytes: 0,
             revision: 0,
             aborted: false,
-        }
+        })
     }
 
     #[test]
