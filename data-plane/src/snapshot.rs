@@ -4,6 +4,7 @@
 //! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
 
 mod policy;
+pub(crate) mod prepared;
 pub(crate) mod proxy;
 pub(crate) mod shards;
 pub(crate) mod upstream;

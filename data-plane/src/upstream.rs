@@ -34,6 +34,7 @@ use rr_contract::runtime::Tasks;
 use crate::counters::Counters;
 use crate::deadline::Deadline;
 use crate::snapshot::CompiledTarget;
+use crate::snapshot::prepared::{HashedText, Prepared};
 
 use self::address_guard::AddressGuard;
 use self::pool::{Connection, Origin};
@@ -89,7 +90,7 @@ pub(crate) struct Reply {
 
 /// The connections of one worker.
 pub(crate) struct Connections {
-    origins: RefCell<HashMap<Arc<str>, Rc<Origin>>>,
+    origins: RefCell<HashMap<HashedText, Rc<Origin>, Prepared>>,
     dialer: dial::Dialer,
     counters: Arc<Counters>,
     /// How many connections lie idle.
@@ -196,11 +197,11 @@ impl Connections {
     }
 
     fn origin(&self, target: &CompiledTarget) -> Rc<Origin> {
-        if let Some(origin) = self.origins.borrow().get(&*target.pool) {
+        if let Some(origin) = self.origins.borrow().get(&target.pool) {
             return Rc::clone(origin);
         }
         let origin = Rc::new(Origin::new(Rc::clone(&self.kept)));
-        self.origins.borrow_mut().insert(Arc::clone(&target.pool), Rc::clone(&origin));
+        self.origins.borrow_mut().insert(target.pool.clone(), Rc::clone(&origin));
         origin
     }
 }

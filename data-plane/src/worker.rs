@@ -60,7 +60,7 @@ impl Worker {
     }
 
     /// Takes the record of a request that has ended. One that names no proxy of this node is counted, and not kept.
-    pub(crate) fn record(&self, record: RawRecord) {
+    pub(crate) fn record(&self, record: Box<RawRecord>) {
         if record.proxy.is_some() {
             self.refusals.take(record, |record| self.records.push(record));
         }

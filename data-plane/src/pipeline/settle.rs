@@ -39,7 +39,7 @@ pub(crate) struct Draft {
     started: Instant,
     request_bytes: Rc<Cell<u64>>,
     /// `None` once it was handed over.
-    record: Option<RawRecord>,
+    record: Option<Box<RawRecord>>,
     /// What was charged for it.
     charges: Charges,
     /// The upstream may have begun to work for it.
@@ -50,6 +50,7 @@ impl Draft {
     pub(super) fn begin(worker: &Rc<Worker>, busy: Busy, revision: u64, method: &Method) -> Self {
         worker.counters.request_began();
         let record = RawRecord::new(worker.next_request_id(), worker.clock.now(), method.clone(), revision);
+        let record = Box::new(record);
         Self {
             worker: Rc::clone(worker),
             busy,
@@ -82,7 +83,7 @@ impl Draft {
     }
 
     pub(super) fn request_id(&mut self) -> HeaderValue {
-        HeaderValue::from_maybe_shared(Bytes::from(self.record().id.to_string()))
+        HeaderValue::from_maybe_shared(Bytes::from(self.record().id.text()))
             .expect("an id is letters, digits and an underscore")
     }
 

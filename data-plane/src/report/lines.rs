@@ -79,7 +79,7 @@ impl Lines {
     /// Opens `to` (`-` is standard output, `None` nowhere), and starts to empty the rings.
     pub(crate) fn start(
         to: Option<PathBuf>,
-        rings: Vec<(Receiver<RawRecord>, Arc<Counters>)>,
+        rings: Vec<(Receiver<Box<RawRecord>>, Arc<Counters>)>,
         seams: &Seams,
     ) -> Result<(Self, LinesHandle), RecordsError> {
         let path = to.clone().unwrap_or_default();
@@ -140,7 +140,7 @@ enum Out {
 }
 
 struct RingEnd {
-    receiver: Receiver<RawRecord>,
+    receiver: Receiver<Box<RawRecord>>,
     counters: Arc<Counters>,
     /// Losses that are counted already.
     counted: u64,

@@ -149,20 +149,17 @@ impl RawRecord {
     }
 
     pub(crate) fn into_record(self) -> fleet::Record {
-        fn text(id: Option<impl ToString>) -> String {
-            id.map(|id| id.to_string()).unwrap_or_default()
-        }
         fn number(status: Option<StatusCode>) -> u32 {
             status.map_or(0, |status| status.as_u16().into())
         }
         fleet::Record {
-            id: self.id.to_string(),
+            id: self.id.text(),
             received_at: Some(timestamp(self.received_at)),
-            org: text(self.org),
-            proxy: text(self.proxy),
-            caller_credential: text(self.caller),
-            target: text(self.target),
-            upstream_credential: text(self.upstream),
+            org: self.org.as_ref().map(OrgId::text).unwrap_or_default(),
+            proxy: self.proxy.as_ref().map(ProxyId::text).unwrap_or_default(),
+            caller_credential: self.caller.as_ref().map(CredentialId::text).unwrap_or_default(),
+            target: self.target.as_ref().map(TargetId::text).unwrap_or_default(),
+            upstream_credential: self.upstream.as_ref().map(CredentialId::text).unwrap_or_default(),
             method: self.method.as_str().to_owned(),
             path: self.path.into_string(),
             status: number(self.status),

@@ -33,7 +33,7 @@ struct Refused {
 
 impl Refusals {
     /// Takes a record, and pushes those that are due.
-    pub(crate) fn take(&self, record: RawRecord, mut push: impl FnMut(RawRecord)) {
+    pub(crate) fn take(&self, record: Box<RawRecord>, mut push: impl FnMut(Box<RawRecord>)) {
         let (Some(proxy), Some(reason)) = (record.proxy, record.reason) else { return push(record) };
         self.tick(record.received_at, &mut push);
         if self.by.borrow().len() >= KEYS && !self.by.borrow().contains_key(&(proxy, reason)) {
@@ -47,12 +47,12 @@ impl Refusals {
         }
         match &mut refused.rest {
             Some(rest) => rest.count += 1,
-            None => refused.rest = Some(Box::new(record)),
+            None => refused.rest = Some(record),
         }
     }
 
     /// Pushes what a minute that is over came to.
-    pub(crate) fn tick(&self, now: SystemTime, push: impl FnMut(RawRecord)) {
+    pub(crate) fn tick(&self, now: SystemTime, push: impl FnMut(Box<RawRecord>)) {
         let minute = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
         if self.minute.replace(minute) != minute {
             self.flush(push);
@@ -60,9 +60,9 @@ impl Refusals {
     }
 
     /// Pushes all of it.
-    pub(crate) fn flush(&self, push: impl FnMut(RawRecord)) {
+    pub(crate) fn flush(&self, push: impl FnMut(Box<RawRecord>)) {
         let by = mem::take(&mut *self.by.borrow_mut());
-        by.into_values().filter_map(|refused| refused.rest).map(|rest| *rest).for_each(push);
+        by.into_values().filter_map(|refused| refused.rest).for_each(push);
     }
 }
 
@@ -74,9 +74,9 @@ mod tests {
 
     use super::*;
 
-    fn refused(proxy: u8, reason: Reason, second: u64) -> RawRecord {
+    fn refused(proxy: u8, reason: Reason, second: u64) -> Box<RawRecord> {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let mut record = RawRecord::new(RequestId::from_random([7; 16]), at, http::Method::GET, 0);
+        let mut record = Box::new(RawRecord::new(RequestId::from_random([7; 16]), at, http::Method::GET, 0));
         (record.proxy, record.reason) = (Some(ProxyId::from_random([proxy; 16])), Some(reason));
         record
     }

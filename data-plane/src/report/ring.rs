@@ -17,18 +17,18 @@ const CAPACITY: usize = 4096;
 
 /// The sending end.
 pub(crate) struct Ring {
-    sender: Sender<RawRecord>,
+    sender: Sender<Box<RawRecord>>,
     counters: Arc<Counters>,
 }
 
 /// Creates a ring whose losses `counters` counts.
-pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<RawRecord>) {
+pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<Box<RawRecord>>) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     (Ring { sender, counters }, receiver)
 }
 
 impl Ring {
-    pub(crate) fn push(&self, record: RawRecord) {
+    pub(crate) fn push(&self, record: Box<RawRecord>) {
         if self.sender.try_send(record).is_err() {
             self.counters.record_dropped();
         }
@@ -43,8 +43,9 @@ mod tests {
 
     use super::*;
 
-    fn record() -> RawRecord {
-        RawRecord::new(RequestId::from_random([7; 16]), SystemTime::UNIX_EPOCH, http::Method::GET, 0)
+    fn record() -> Box<RawRecord> {
+        let id = RequestId::from_random([7; 16]);
+        Box::new(RawRecord::new(id, SystemTime::UNIX_EPOCH, http::Method::GET, 0))
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Spool {
         folder: PathBuf,
         node_key: &Secret,
         quota: u64,
-        rings: Vec<(Receiver<RawRecord>, Arc<Counters>)>,
+        rings: Vec<(Receiver<Box<RawRecord>>, Arc<Counters>)>,
         mut seams: Seams,
     ) -> Result<(Self, SpoolHandle), SpoolError> {
         let failed = |source| SpoolError { folder: folder.clone(), source };
@@ -248,7 +248,7 @@ impl SpoolHandle {
 }
 
 struct RingEnd {
-    receiver: Receiver<RawRecord>,
+    receiver: Receiver<Box<RawRecord>>,
     counters: Arc<Counters>,
     /// Losses that are already in the stream.
     counted: u64,

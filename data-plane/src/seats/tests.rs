@@ -89,7 +89,6 @@ async fn who_has_asked_may_be_idle_for_a_while_between_two_requests() {
     begins.seat().read(10);
     assert_eq!(after(1).await, [false; 3], "a new rest, a request, and a head that has begun");
     assert_eq!(after(10).await, [false; 3]);
-    begins.seat().head_since.set(Some(Instant::now()));
     assert_eq!(after(50).await, [true, false, true], "the head is late, for its own reason");
     assert_eq!((counters.cut_for(Cut::Shed), counters.cut_for(Cut::Late)), (0, 1));
     drop(under_way);

@@ -74,6 +74,9 @@ mod tests {
         map.insert(text("a"), 1);
         map.insert(text("a"), 2);
         map.insert(text("b"), 3);
-        assert_eq!((map.get(&text("a")), map.get(&text("b")), map.get(&text("c"))), (Some(&2), Some(&3), None));
+        assert_eq!(
+            (map.get(&text("a")), map.get(&text("b")), map.get(&text("c"))),
+            (Some(&2), Some(&3), None)
+        );
     }
 }

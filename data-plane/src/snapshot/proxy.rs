@@ -16,6 +16,7 @@ use rr_contract::model::target::Target;
 
 use crate::quota::ProxyQuota;
 
+use super::prepared::HashedText;
 use super::{Policy, UpstreamCredential};
 
 /// A proxy with all that it needs.
@@ -85,7 +86,7 @@ pub(crate) struct CompiledTarget {
     pub(crate) base: BaseUrl,
     /// Names connections that can serve this target, by all that decides who is at both ends:
     /// `org https://host:port`.
-    pub(crate) pool: Arc<str>,
+    pub(crate) pool: HashedText,
     pub(crate) authority: Authority,
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,

@@ -5,19 +5,41 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, LazyLock};
+use std::hash::Hash;
+use std::sync::Arc;
 
-use std::hash::RandomState;
+use super::prepared::{Prepared, hash};
 
 /// Groups, and parts in each of them.
 const WIDTH: usize = 32;
 
-/// One key for the life of the process: parts of two versions must agree.
-static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-type Shard<K, V> = HashMap<K, V, RandomState>;
+/// By hash, so that one hash finds both the part and the entry in it.
+type Shard<K, V> = HashMap<u64, Slot<K, V>, Prepared>;
 type Group<K, V> = [Arc<Shard<K, V>>; WIDTH];
+
+/// The entries with one hash.
+#[derive(Clone)]
+enum Slot<K, V> {
+    One((K, V)),
+    /// As good as never.
+    Several(Vec<(K, V)>),
+}
+
+impl<K, V> Slot<K, V> {
+    fn entries(&self) -> &[(K, V)] {
+        match self {
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::Several(entries) => entries,
+        }
+    }
+
+    fn into_entries(self) -> Vec<(K, V)> {
+        match self {
+            Self::One(entry) => vec![entry],
+            Self::Several(entries) => entries,
+        }
+    }
+}
 
 pub(crate) struct Shards<K, V>([Arc<Group<K, V>>; WIDTH]);
 
@@ -29,7 +51,7 @@ impl<K, V> Clone for Shards<K, V> {
 
 impl<K, V> Default for Shards<K, V> {
     fn default() -> Self {
-        let empty = Arc::new(HashMap::with_hasher(KEYS.clone()));
+        let empty = Arc::new(HashMap::default());
         let group = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
         Self(std::array::from_fn(|_| Arc::clone(&group)))
     }
@@ -41,13 +63,28 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let (group, shard) = Self::place(key);
-        self.0[group][shard].get(key)
+        let hash = hash(key);
+        let (group, shard) = place(hash);
+        let entries = self.0[group][shard].get(&hash)?.entries();
+        entries.iter().find(|(held, _)| held.borrow() == key).map(|(_, value)| value)
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        let (group, shard) = Self::place(&key);
-        Arc::make_mut(&mut Arc::make_mut(&mut self.0[group])[shard]).insert(key, value);
+        let hash = hash(&key);
+        let shard = self.shard(hash);
+        let Some(slot) = shard.remove(&hash) else {
+            shard.insert(hash, Slot::One((key, value)));
+            return;
+        };
+        let mut entries = slot.into_entries();
+        entries.retain(|(held, _)| *held != key);
+        let slot = if entries.is_empty() {
+            Slot::One((key, value))
+        } else {
+            entries.push((key, value));
+            Slot::Several(entries)
+        };
+        shard.insert(hash, slot);
     }
 
     pub(crate) fn remove<Q>(&mut self, key: &Q)
@@ -55,25 +92,32 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let (group, shard) = Self::place(key);
-        if self.0[group][shard].contains_key(key) {
-            Arc::make_mut(&mut Arc::make_mut(&mut self.0[group])[shard]).remove(key);
+        if self.get(key).is_none() {
+            return;
+        }
+        let hash = hash(key);
+        let shard = self.shard(hash);
+        let mut entries = shard.remove(&hash).map(Slot::into_entries).unwrap_or_default();
+        entries.retain(|(held, _)| held.borrow() != key);
+        if !entries.is_empty() {
+            shard.insert(hash, Slot::Several(entries));
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.parts().flat_map(|shard| shard.iter())
+        let slots = self.parts().flat_map(|shard| shard.values());
+        slots.flat_map(|slot| slot.entries().iter().map(|(key, value)| (key, value)))
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.parts().map(|shard| shard.len()).sum()
+        self.iter().count()
     }
 
-    fn place<Q: Hash + ?Sized>(key: &Q) -> (usize, usize) {
-        // Bits that the map inside uses neither for its buckets nor for its tags.
-        let bits = (KEYS.hash_one(key) >> 40) as usize;
-        (bits / WIDTH % WIDTH, bits % WIDTH)
+    /// The part that an entry with this hash is in, of this version alone.
+    fn shard(&mut self, hash: u64) -> &mut Shard<K, V> {
+        let (group, shard) = place(hash);
+        Arc::make_mut(&mut Arc::make_mut(&mut self.0[group])[shard])
     }
 
     fn parts(&self) -> impl Iterator<Item = &Arc<Shard<K, V>>> {
@@ -84,6 +128,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     pub(crate) fn shared_with(&self, other: &Self) -> usize {
         self.parts().zip(other.parts()).filter(|(one, two)| Arc::ptr_eq(one, two)).count()
     }
+}
+
+fn place(hash: u64) -> (usize, usize) {
+    // Bits that the map inside uses neither for its buckets nor for its tags.
+    let bits = (hash >> 40) as usize;
+    (bits / WIDTH % WIDTH, bits % WIDTH)
 }
 
 #[cfg(test)]
@@ -103,6 +153,29 @@ mod tests {
         assert_eq!(one.shared_with(&two), WIDTH * WIDTH - 1);
         two.remove(&7);
         assert_eq!((one.len(), two.len()), (5000, 4999));
+    }
+
+    #[test]
+    fn entries_with_one_hash_stay_apart() {
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        struct Alike(u8);
+
+        impl Hash for Alike {
+            fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+        }
+
+        let mut map = Shards::default();
+        for n in 0..3 {
+            map.insert(Alike(n), n);
+        }
+        map.insert(Alike(1), 9);
+        assert_eq!([0, 1, 2, 3].map(|n| map.get(&Alike(n)).copied()), [Some(0), Some(9), Some(2), None]);
+        map.remove(&Alike(3));
+        map.remove(&Alike(0));
+        assert_eq!((map.get(&Alike(0)), map.get(&Alike(1)), map.len()), (None, Some(&9), 2));
+        map.remove(&Alike(1));
+        map.remove(&Alike(2));
+        assert_eq!((map.len(), map.parts().map(|shard| shard.len()).sum::<usize>()), (0, 0));
     }
 
     #[test]

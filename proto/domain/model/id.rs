@@ -42,6 +42,14 @@ macro_rules! id {
                 Self(bytes)
             }
 
+            /// Its text, made in one piece.
+            pub fn text(&self) -> String {
+                let mut text = String::with_capacity($prefix.len() + TEXT);
+                text.push_str($prefix);
+                text.push_str(std::str::from_utf8(&encode(&self.0)).expect("the alphabet is ASCII"));
+                text
+            }
+
             /// The bytes, for hashing and for binding seals.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
@@ -146,6 +154,7 @@ mod tests {
             let id = ProxyId::from_random([byte; 16]);
             assert_eq!(id.to_string().parse(), Ok(id));
             assert_eq!(id.to_string().len(), 29);
+            assert_eq!(id.text(), id.to_string());
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Held {
 /// A worker that ends with the test.
 pub(super) struct Edge {
     address: SocketAddr,
-    records: Mutex<Receiver<RawRecord>>,
+    records: Mutex<Receiver<Box<RawRecord>>>,
     counters: Arc<Counters>,
     ask: Sender<Question>,
     shutdown: Shutdown,

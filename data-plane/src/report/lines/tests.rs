@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::super::ring;
 use super::*;
 
-fn raw(path: &str) -> RawRecord {
-    RawRecord {
+fn raw(path: &str) -> Box<RawRecord> {
+    Box::new(RawRecord {
         path: path.into(),
         status: Some(http::StatusCode::OK),
         duration: Duration::from_millis(3),
@@ -18,7 +18,7 @@ fn raw(path: &str) -> RawRecord {
         response_bytes: 2,
         aborted: false,
         ..RawRecord::new(RequestId::from_random([7; 16]), SystemTime::UNIX_EPOCH, http::Method::GET, 5)
-    }
+    })
 }
 
 /// A writer whose thread is the test.
