@@ -40,6 +40,9 @@ impl ClosedLoop {
         let mut wrk = Command::new("wrk");
         wrk.args(["-t", "1", "-c", &self.connections.to_string(), "-d", &format!("{}s", time.as_secs())]);
         wrk.args(["-H", &format!("Authorization: Bearer {}", peer.key)]);
+        for header in &peer.headers {
+            wrk.args(["-H", header]);
+        }
         wrk.arg(format!("http://{}{}", peer.address, peer.path));
         let output = machine::on(self.processor, || wrk.output())?.context("run wrk")?;
         let text = String::from_utf8_lossy(&output.stdout);

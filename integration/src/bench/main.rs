@@ -24,6 +24,7 @@ mod proxy;
 mod reconnect;
 mod report;
 mod revisions;
+mod stages;
 
 use clap::{Parser, Subcommand};
 
@@ -63,6 +64,10 @@ enum Bench {
     Generate(generate::Args),
     /// Processor time of a request, beside nginx, HAProxy, Envoy and a lean proxy in the same rounds.
     Proxy(proxy::Args),
+    /// What 25 rules in each scope take of a request.
+    Rules(stages::Args),
+    /// How fast filters go over a document, decoding included.
+    Filter(stages::Args),
     /// How long requests take at a moderate load, beside the same.
     Latency(latency::Args),
     /// Faults on the disk under last-known-good.
@@ -87,6 +92,8 @@ async fn main() -> anyhow::Result<()> {
         Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
         Bench::Proxy(args) => proxy::run(args, &mut report).await?,
+        Bench::Rules(args) => stages::rules(args, &mut report).await?,
+        Bench::Filter(args) => stages::filter(args, &mut report).await?,
         Bench::Latency(args) => latency::run(args, &mut report).await?,
         Bench::LkgFaults(args) => block_in_place(|| lkg_faults::run(&args, &mut report))?,
         Bench::Management(args) => management::run(args, &mut report).await?,

@@ -4,6 +4,7 @@
 //! credential in, write one record a request. Each peer is one thread, pinned to one processor; the upstream is pinned
 //! to another. Whoever is not installed is left out, and the report says so.
 
+mod document;
 mod edge;
 mod envoy;
 mod haproxy;
@@ -11,6 +12,7 @@ mod keys;
 mod lean;
 mod nginx;
 mod upstream;
+mod variants;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ use crate::machine;
 use self::keys::Keys;
 
 pub(crate) use self::upstream::Upstream;
+pub(crate) use self::variants::Job;
 
 /// What upstreams are told in the place of the caller's key.
 const SECRET: &str = "upstream-secret-of-the-bench";
@@ -50,6 +53,9 @@ pub(crate) struct Place {
     /// Only peers whose name begins so; may be repeated.
     #[arg(long)]
     only: Vec<String>,
+    /// For the edge alone; `None`: all peers, as gateways.
+    #[arg(skip)]
+    pub(crate) job: Option<Job>,
 }
 
 /// A proxy that is up.
@@ -59,6 +65,8 @@ pub(crate) struct Peer {
     pub(crate) path: String,
     /// Of the caller.
     pub(crate) key: String,
+    /// Further lines of its request.
+    pub(crate) headers: Vec<String>,
     /// The first of its processes.
     pub(crate) process: u32,
     _held: Box<dyn Any + Send + Sync>,
@@ -67,8 +75,10 @@ pub(crate) struct Peer {
 impl Peer {
     /// The request that it is asked.
     pub(crate) fn request(&self) -> Vec<u8> {
-        let Self { path, address, key, .. } = self;
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n\r\n").into_bytes()
+        let Self { path, address, key, headers, .. } = self;
+        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n");
+        format!("{head}{headers}\r\n").into_bytes()
     }
 
     /// Waits until it answers the caller, and nobody else.
@@ -103,6 +113,9 @@ impl Peers {
         let stage =
             Stage { folder, processor: place.proxy_processor, upstream: upstream.address(), keys: &keys };
         let wanted = |name: &str| {
+            if place.job.is_some() {
+                return name.contains("edge");
+            }
             place.only.is_empty() || place.only.iter().any(|only| name.starts_with(only.as_str()))
         };
         let (mut peers, mut missing) = (Vec::new(), Vec::new());
@@ -126,7 +139,7 @@ impl Peers {
             builds.push((name.to_owned(), PathBuf::from(path)));
         }
         builds.retain(|(name, _)| wanted(name));
-        for edge in edge::start(&stage, &builds).await? {
+        for edge in edge::start(&stage, &builds, place.job).await? {
             peers.push(edge.ready().await?);
         }
         Ok(Self { peers, missing, upstream })

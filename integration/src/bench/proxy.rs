@@ -41,7 +41,7 @@ pub(crate) struct Args {
 }
 
 /// One sample of one peer.
-struct Sample {
+pub(crate) struct Sample {
     requests: u64,
     seconds: f64,
     spent: Spent,
@@ -50,7 +50,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn micros(&self) -> f64 {
+    pub(crate) fn micros(&self) -> f64 {
         self.spent.total() * 1e6 / self.requests as f64
     }
 }
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// Each begins a round as often as others, and follows each of its neighbours.
-fn order(count: usize, round: usize) -> Vec<usize> {
+pub(crate) fn order(count: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).map(|at| (at + round / 2) % count.max(1)).collect();
     if round % 2 == 0 {
         order.reverse();
@@ -104,7 +104,7 @@ fn order(count: usize, round: usize) -> Vec<usize> {
     order
 }
 
-fn sample(peer: &Peer, upstream: Option<u32>, load: ClosedLoop, seconds: u64) -> anyhow::Result<Sample> {
+pub(crate) fn sample(peer: &Peer, upstream: Option<u32>, load: ClosedLoop, seconds: u64) -> anyhow::Result<Sample> {
     let mut best: Option<Sample> = None;
     for _ in 0..TRIES {
         let before = Reading::take(peer, upstream)?;

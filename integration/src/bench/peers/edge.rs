@@ -12,13 +12,18 @@ use rr_integration::sample::{ORG, REGION, Sample, apply_for_keys};
 
 use crate::machine;
 
+use super::variants::{self, Job};
 use super::{PATH, Peer, SECRET, Stage};
 
 /// As many as one proxy may admit.
 const CALLERS: usize = 100;
 
 /// Starts all builds: each a name and a program.
-pub(super) async fn start(stage: &Stage<'_>, builds: &[(String, PathBuf)]) -> anyhow::Result<Vec<Peer>> {
+pub(super) async fn start(
+    stage: &Stage<'_>,
+    builds: &[(String, PathBuf)],
+    job: Option<Job>,
+) -> anyhow::Result<Vec<Peer>> {
     if builds.is_empty() {
         return Ok(Vec::new());
     }
@@ -28,6 +33,7 @@ pub(super) async fn start(stage: &Stage<'_>, builds: &[(String, PathBuf)]) -> an
     sample.api.upstream(ORG, "bench", &sample.keys, &origin, SECRET).await?;
     let callers = stage.keys.consumers().count();
     let key = configure(&sample, callers).await?;
+    let variants = variants::configure(&sample, &origin, job.unwrap_or(Job::Gateway)).await?;
     let token = sample.api.node_token(REGION, &sample.keys, u32::try_from(builds.len())?).await?;
     let variables = [("RR_EDGE_WORKERS", "1".to_owned()), ("RR_EDGE_SPOOL_QUOTA_MIB", "256".to_owned())];
     let path = format!("/api/{ORG}.gate-{}{PATH}", proxies(callers) / 2);
@@ -46,10 +52,25 @@ pub(super) async fn start(stage: &Stage<'_>, builds: &[(String, PathBuf)]) -> an
             path: path.clone(),
             key: key.clone(),
             process: edge.process.id(),
+            headers: Vec::new(),
             _held: Box::new(edge),
         };
+        let (address, process) = (peer.address, peer.process);
         // While there is a control plane: it may be ready on less than all.
         peers.push(peer.ready().await?);
+        for variant in &variants {
+            let peer = Peer {
+                name: format!("{name}: {}", variant.label),
+                address,
+                path: format!("/api/{ORG}.proxy-{}{}", variant.label.replace(' ', "-"), variant.path),
+                key: variant.key.clone(),
+                process,
+                headers: variant.headers.clone(),
+                // The first of the same process holds it.
+                _held: Box::new(()),
+            };
+            peers.push(peer.ready().await?);
+        }
     }
     Ok(peers)
 }

@@ -9,7 +9,7 @@ use rr_integration::process::{Port, Process};
 
 use crate::machine;
 
-use super::{Peer, nginx};
+use super::{Peer, document, nginx};
 
 const BODY: &str = "{\"items\":[1,2,3],\"note\":\"an answer of one hundred and twenty-eight bytes, which is what many calls of an interface bring back\"}\n";
 
@@ -34,12 +34,18 @@ impl Upstream {
         std::fs::create_dir_all(&folder)?;
         let text = format!(
             "{}\nhttp {{ {} access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;\n  \
-             server {{ listen {} backlog=4096; location / {{ default_type application/json; return 200 '{}'; }} }}\n}}\n",
+             server {{ listen {} backlog=4096; root {}; location / {{ default_type application/json; return 200 '{}'; }}\n  \
+             location = /document {{ default_type application/json; }}\n  \
+             location = /document-gzip {{ default_type application/json; add_header Content-Encoding gzip; }} }}\n}}\n",
             nginx::head(&folder),
             nginx::paths(&folder),
             port.address(),
+            folder.display(),
             BODY,
         );
+        let document = document::text();
+        std::fs::write(folder.join("document"), &document)?;
+        std::fs::write(folder.join("document-gzip"), document::gzip(&document)?)?;
         let file = folder.join("nginx.conf");
         std::fs::write(&file, text)?;
         let mut command = Command::new(program);
@@ -61,7 +67,7 @@ impl Upstream {
     pub(crate) fn direct(&self) -> Peer {
         let process = self.process().unwrap_or_else(std::process::id);
         let (name, path, key) = (Self::NAME.to_owned(), super::PATH.to_owned(), "none".to_owned());
-        Peer { name, address: self.address, path, key, process, _held: Box::new(()) }
+        Peer { name, address: self.address, path, key, process, headers: Vec::new(), _held: Box::new(()) }
     }
 }
 

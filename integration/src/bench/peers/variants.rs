@@ -1,0 +1,188 @@
+//! Proxies of one edge node that differ in what is decided there: nothing, the whole pipeline, many rules, filters.
+//!
+//! Each has a caller, a target and an upstream credential of its own, so that rules of one scope bear on no other.
+
+use rr_contract::wire::fleet::{self, Effect, FilterAction};
+use rr_contract::wire::management::{self as mg, Document, document::Resource, filter, rule};
+use rr_integration::sample::{ORG, REGION, Sample, apply_for_keys};
+
+use super::SECRET;
+
+/// How many rules each scope has where there are many.
+const RULES: usize = 25;
+/// 40 bytes.
+const LONG_PATH: &str = "/v1/accounts/7f3a9c21/orders/items/b2c4d";
+
+/// What the proxies of a node decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// That of a gateway, once as all peers have it and once with the whole pipeline.
+    Gateway,
+    /// No rules, and 25 in each scope of which none matches, or the last.
+    Rules,
+    /// A document of 1 MiB, with and without filters, plain and compressed.
+    Filter,
+}
+
+/// One proxy.
+pub(super) struct Variant {
+    pub(super) label: &'static str,
+    /// Behind the address of the proxy.
+    pub(super) path: &'static str,
+    /// Lines of the request beside host and credential.
+    pub(super) headers: Vec<String>,
+    pub(super) key: String,
+}
+
+struct Plan {
+    label: &'static str,
+    path: &'static str,
+    headers: usize,
+    /// By scope: caller, upstream credential, proxy, target.
+    rules: [Vec<mg::Rule>; 4],
+    destroys: &'static [&'static str],
+    is_full: bool,
+}
+
+impl Plan {
+    fn new(label: &'static str, path: &'static str) -> Self {
+        Self { label, path, headers: 0, rules: Default::default(), destroys: &[], is_full: false }
+    }
+}
+
+fn plans(job: Job) -> Vec<Plan> {
+    let many = |last: Option<mg::Rule>| {
+        let mut rules: [Vec<mg::Rule>; 4] = std::array::from_fn(|scope| (0..RULES).map(|n| apart(scope, n)).collect());
+        if let Some(last) = last {
+            rules[3][RULES - 1] = last;
+        }
+        rules
+    };
+    let ruled = |label, rules| Plan { headers: 10, rules, ..Plan::new(label, LONG_PATH) };
+    let document = |label, path, destroys| Plan { destroys, ..Plan::new(label, path) };
+    const FIELDS: &[&str] = &["first", "records[*].middle.secret", "last"];
+    match job {
+        Job::Gateway => vec![Plan {
+            rules: [
+                vec![matching(Effect::Allow, Some("^/v1/"), &["GET", "POST"])],
+                vec![matching(Effect::Deny, Some("^/admin/"), &[])],
+                vec![matching(Effect::Allow, Some("^/v[0-9]+/items(/[a-z0-9-]+)?$"), &[])],
+                vec![matching(Effect::Deny, None, &["DELETE"])],
+            ],
+            is_full: true,
+            ..Plan::new("full", super::PATH)
+        }],
+        Job::Rules => vec![
+            ruled("none", Default::default()),
+            ruled("miss", many(None)),
+            ruled("last", many(Some(matching(Effect::Allow, Some("/items/[a-f0-9]{5}$"), &[])))),
+        ],
+        Job::Filter => vec![
+            document("plain", "/document", &[]),
+            document("filtered", "/document", FIELDS),
+            document("gzip", "/document-gzip", &[]),
+            document("gzip filtered", "/document-gzip", FIELDS),
+        ],
+    }
+}
+
+fn matching(effect: Effect, path: Option<&str>, methods: &[&str]) -> mg::Rule {
+    let path = path.map(|regex| fleet::Pattern { regex: regex.to_owned(), ..Default::default() });
+    let methods = methods.iter().map(|method| (*method).to_owned()).collect();
+    let when = fleet::RequestMatch { methods, path, ..Default::default() };
+    mg::Rule { effect: effect.into(), when: Some(when), ..Default::default() }
+}
+
+/// A rule that denies another path: seven of ten have no literal at their beginning.
+fn apart(scope: usize, n: usize) -> mg::Rule {
+    let regex = if n % 10 < 7 {
+        format!("/[a-z]+-{scope}{n}/[0-9]{{2,}}(/|$)")
+    } else {
+        format!("^/v{scope}{n}/[a-z]+/private")
+    };
+    mg::Rule { priority: (RULES - n) as u32, ..matching(Effect::Deny, Some(&regex), &[]) }
+}
+
+/// Puts the proxies of a job in.
+pub(super) async fn configure(sample: &Sample, origin: &str, job: Job) -> anyhow::Result<Vec<Variant>> {
+    let (mut variants, mut documents) = (Vec::new(), Vec::new());
+    for plan in plans(job) {
+        let name = plan.label.replace(' ', "-");
+        sample.api.upstream(ORG, &format!("up-{name}"), &sample.keys, origin, SECRET).await?;
+        documents.extend(resources(&plan, &name, origin));
+        let headers = (0..plan.headers).map(|n| format!("X-Bench-{n}: value of header number {n}"));
+        let headers = headers.collect();
+        variants.push((name, Variant { label: plan.label, path: plan.path, headers, key: String::new() }));
+    }
+    let documents = documents.into_iter().map(|resource| Document { resource: Some(resource) }).collect();
+    let made = apply_for_keys(&sample.api, ORG, "variants", documents).await?;
+    let with_key = variants.into_iter().map(|(name, variant)| {
+        let caller = format!("caller-{name}");
+        let key = made.keys.iter().find(|made| made.name == caller).map(|made| made.key.clone());
+        Variant { key: key.expect("each caller that was made has a key"), ..variant }
+    });
+    Ok(with_key.collect())
+}
+
+fn resources(plan: &Plan, name: &str, origin: &str) -> Vec<Resource> {
+    let (caller, target) = (format!("caller-{name}"), format!("target-{name}"));
+    let (upstream, proxy) = (format!("up-{name}"), format!("proxy-{name}"));
+    let usage = mg::Caller { kind: mg::CallerKind::ApiKey.into(), ..mg::Caller::default() };
+    let limits = fleet::Limits { per_minute_per_node: 1_000_000_000, per_day_per_node: 0 };
+    let mut all = vec![
+        Resource::Credential(mg::Credential {
+            name: caller.clone(),
+            version: 1,
+            usage: Some(mg::credential::Usage::Caller(usage)),
+            ..mg::Credential::default()
+        }),
+        Resource::Target(mg::Target {
+            name: target.clone(),
+            base_url: origin.to_owned(),
+            danger_plaintext: true,
+            ..mg::Target::default()
+        }),
+        Resource::Proxy(mg::Proxy {
+            name: proxy.clone(),
+            caller_credentials: vec![caller.clone()],
+            target: target.clone(),
+            upstream_credential: upstream.clone(),
+            regions: vec![REGION.to_owned()],
+            limits: plan.is_full.then_some(limits),
+            ..mg::Proxy::default()
+        }),
+    ];
+    let parents = [
+        rule::Parent::Credential(caller),
+        rule::Parent::Credential(upstream),
+        rule::Parent::Proxy(proxy.clone()),
+        rule::Parent::Target(target),
+    ];
+    for (scope, (parent, rules)) in parents.into_iter().zip(&plan.rules).enumerate() {
+        all.extend(rules.iter().enumerate().map(|(n, rule)| {
+            let name = format!("rule-{name}-{scope}-{n}");
+            Resource::Rule(mg::Rule { name, parent: Some(parent.clone()), ..rule.clone() })
+        }));
+    }
+    if !plan.destroys.is_empty() {
+        all.push(Resource::Filter(mg::Filter {
+            name: format!("filter-{name}"),
+            parent: Some(filter::Parent::Proxy(proxy.clone())),
+            action: FilterAction::Destroy.into(),
+            paths: plan.destroys.iter().map(|path| (*path).to_owned()).collect(),
+            ..mg::Filter::default()
+        }));
+    }
+    if plan.is_full {
+        let when = fleet::RequestMatch { methods: vec!["GET".to_owned()], ..Default::default() };
+        all.push(Resource::Meter(mg::Meter {
+            name: format!("meter-{name}"),
+            proxy,
+            counts: Some(mg::meter::Counts::Requests(fleet::MeterRequests {})),
+            only_when: Some(when),
+            per_day_per_node: 1_000_000_000,
+            ..mg::Meter::default()
+        }));
+    }
+    all
+}

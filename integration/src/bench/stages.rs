@@ -1,0 +1,90 @@
+//! `rules` and `filter`: what a stage of the edge takes of a request, beside the same request without it.
+//!
+//! One node, one processor; the variants are proxies of it that are asked in turn.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::task::block_in_place;
+
+use crate::closed_loop::ClosedLoop;
+use crate::peers::{Job, Peers, Place};
+use crate::proxy::{order, sample};
+use crate::report::Report;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// Rounds.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Seconds of each sample.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Connections of callers.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+}
+
+/// Processor time of a request at each proxy of a job, by round.
+async fn measure(args: Args, job: Job, report: &mut Report) -> anyhow::Result<Vec<(String, Vec<f64>)>> {
+    ensure!(args.rounds > 0 && args.seconds > 0, "at least one round of one second");
+    let folder = tempfile::tempdir()?;
+    let place = Place { job: Some(job), ..args.place };
+    let Peers { peers, upstream, .. } = Peers::start(folder.path(), &place).await?;
+    ensure!(job != Job::Filter || upstream.process().is_some(), "install nginx: it serves the document");
+    report.say(&format!("load: {}", ClosedLoop::name()));
+    let load = ClosedLoop { processor: place.load_processor, connections: args.connections };
+    block_in_place(|| {
+        for peer in &peers {
+            load.run(peer, Duration::from_secs(1))?;
+        }
+        let mut all: Vec<(String, Vec<f64>)> = peers.iter().map(|peer| (peer.name.clone(), vec![])).collect();
+        for round in 1..=args.rounds {
+            for at in order(peers.len(), round) {
+                let sample = sample(&peers[at], upstream.process(), load, args.seconds)?;
+                report.round(&peers[at].name, round, sample.micros(), "us");
+                all[at].1.push(sample.micros());
+            }
+        }
+        Ok(all)
+    })
+}
+
+fn of<'a>(all: &'a [(String, Vec<f64>)], label: &str) -> anyhow::Result<&'a [f64]> {
+    let found = all.iter().find(|(name, _)| name.ends_with(&format!(": {label}")));
+    found.map(|(_, micros)| micros.as_slice()).with_context(|| format!("no proxy {label}"))
+}
+
+/// 25 rules in each of four scopes.
+pub(crate) async fn rules(args: Args, report: &mut Report) -> anyhow::Result<()> {
+    let all = measure(args, Job::Rules, report).await?;
+    let none = of(&all, "none")?;
+    report.metric("rules", "none", none, "us", "a request without rules, 10 headers, a path of 40 bytes");
+    for (label, note) in
+        [("miss", "25 rules a scope, none matches"), ("last", "25 rules a scope, the last one matches")]
+    {
+        let over: Vec<f64> = of(&all, label)?.iter().zip(none).map(|(with, none)| with - none).collect();
+        let note = format!("{note}: over none in the same round; asked for: at most 4");
+        report.metric("rules", label, &over, "us", &note);
+    }
+    Ok(())
+}
+
+/// Three fields destroyed in a document of 1 MiB.
+pub(crate) async fn filter(args: Args, report: &mut Report) -> anyhow::Result<()> {
+    let all = measure(args, Job::Filter, report).await?;
+    for (label, note) in [
+        ("plain", "passed on"),
+        ("filtered", "three fields destroyed; asked for: at least 300"),
+        ("gzip", "passed on compressed"),
+        ("gzip filtered", "decoded, and three fields destroyed; asked for: at least 300"),
+    ] {
+        // A microsecond for a byte is a megabyte for a second.
+        let speed: Vec<f64> = of(&all, label)?.iter().map(|micros| 1_048_576.0 / micros).collect();
+        let note = format!("1 MiB of JSON, {note}; by the processor time of the whole node");
+        report.metric("filter", label, &speed, "MB/s", &note);
+    }
+    Ok(())
+}
