@@ -133,7 +133,13 @@ Call the sample proxy; the upstream sees its own secret and not your key:
 
   curl -H 'Authorization: {key}' http://{edge}/api/{org}.{proxy}/hello
 
-See the record of that call:
+A filter masked customer.email in that answer, and a rule refuses DELETE, with the reason. With -i the answer shows what is
+left of the limit of {limit} a minute; a meter counts what POST, PUT and PATCH send:
+
+  curl -X DELETE -H 'Authorization: {key}' http://{edge}/api/{org}.{proxy}/hello
+  curl -i -X POST -H 'Authorization: {key}' http://{edge}/api/{org}.{proxy}/hello
+
+See the records of these calls; with -o wide also what limit, meter and filter did:
 
   {rrctl}{endpoint} --token-file {token_file} --org {org} request list
 
@@ -149,6 +155,7 @@ Ctrl-C stops it.",
         upstream = ports.upstream,
         org = sample::ORG,
         proxy = sample::PROXY,
+        limit = sample::LIMITS.per_minute_per_node,
         token_file = token_file.display(),
     ))
 }

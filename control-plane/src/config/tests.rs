@@ -90,3 +90,14 @@ fn history_is_kept_for_a_quarter_unless_said_otherwise_and_never_for_less_than_a
     let refused = kept(Some(0)).expect_err("refused").to_string();
     assert!(refused.contains("--keep-history-days is 0: it is 1 to 36500"), "{refused}");
 }
+
+#[test]
+fn ceilings_are_none_unless_said_and_flags_win_over_the_file() {
+    let none = Config::resolve(Settings::default()).expect("good").limit_ceilings;
+    assert_eq!(none, fleet::Limits::default());
+    let flags = Settings { limit_ceiling_per_minute: Some(50), ..Settings::default() };
+    let file: Settings =
+        toml::from_str("limit-ceiling-per-minute = 100\nlimit-ceiling-per-day = 20000\n").expect("good");
+    let said = Config::resolve(flags.or(file)).expect("good").limit_ceilings;
+    assert_eq!(said, fleet::Limits { per_minute_per_node: 50, per_day_per_node: 20_000 });
+}

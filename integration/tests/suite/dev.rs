@@ -61,10 +61,15 @@ fn curl(printed: &str) -> (Caller, String) {
 
 /// Runs the printed `rrctl` line.
 fn rrctl(folder: &Path, printed: &str) -> String {
+    run(folder, printed, "request list")
+}
+
+/// Runs the printed line that has this part.
+fn run(folder: &Path, printed: &str, part: &str) -> String {
     let line = printed
         .lines()
-        .find(|line| line.contains("request list"))
-        .unwrap_or_else(|| panic!("no rrctl line in:\n{printed}"));
+        .find(|line| line.contains(part))
+        .unwrap_or_else(|| panic!("no line with {part:?} in:\n{printed}"));
     let output = Command::new("sh").current_dir(folder).args(["-c", line]).output().expect("sh runs");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -81,6 +86,12 @@ async fn what_it_prints_works_and_a_second_run_continues_on_the_same_ports_and_t
     assert_eq!(reply.status, 200, "{printed}");
     assert!(reply.text().contains("Bearer upstream-secret-that-callers-never-see"), "{}", reply.text());
     assert!(!reply.text().contains("rr_key_"), "{}", reply.text());
+    assert!(reply.text().contains("Ada Lovelace"), "{}", reply.text());
+    assert!(!reply.text().contains("ada@example.com"), "the filter masks it: {}", reply.text());
+    let refused = run(folder.path(), &printed, "curl -X DELETE");
+    assert!(refused.contains("The sample deletes nothing."), "{refused}");
+    let posted = run(folder.path(), &printed, "curl -i -X POST");
+    assert!(posted.to_lowercase().contains("\nratelimit"), "{posted}");
     eventually("the record is listed", || async {
         rrctl(folder.path(), &printed).contains(&path).then_some(())
     })

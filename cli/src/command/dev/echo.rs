@@ -1,6 +1,6 @@
-//! The sample upstream: answers every request with the request, as JSON.
+//! The sample upstream: answers every request with the request and a customer, as JSON.
 //!
-//! Shows secrets on purpose, so that the user sees which one arrived. It listens on loopback only.
+//! The customer is there for the sample filter, which masks the address. Shows secrets on purpose, so that the user sees which one arrived. It listens on loopback only.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -26,7 +26,17 @@ struct Echo<'a> {
     query: Option<&'a str>,
     headers: BTreeMap<&'a str, Vec<String>>,
     body: String,
+    customer: Customer,
 }
+
+/// Somebody whose address callers do not see.
+#[derive(Serialize)]
+struct Customer {
+    name: &'static str,
+    email: &'static str,
+}
+
+const CUSTOMER: Customer = Customer { name: "Ada Lovelace", email: "ada@example.com" };
 
 /// Serves until asked to stop.
 pub(super) async fn serve(listener: TcpListener, tasks: Tasks, stop: Stop) {
@@ -62,6 +72,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         query: head.uri.query(),
         headers: headers(&head.headers),
         body: String::from_utf8_lossy(&body).into_owned(),
+        customer: CUSTOMER,
     };
     let mut text = serde_json::to_vec_pretty(&echo).expect("strings serialize");
     text.push(b'\n');

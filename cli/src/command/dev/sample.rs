@@ -1,6 +1,9 @@
-//! The sample: an organization, a region, a target, two credentials and a proxy, created through the API.
+//! The sample: an organization, a region, a target, two credentials and a proxy with a limit, a rule, a filter and a meter,
+//! created through the API.
 //!
 //! Each step first looks whether it was done, so that the next start continues one that was cut short.
+
+mod policy;
 
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +25,7 @@ use rr_contract::wire::management::target_service_client::TargetServiceClient;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use tonic::{Code, Response, Status};
 
+pub(super) use self::policy::LIMITS;
 use super::folder::StateFolder;
 use crate::command::{credential, node, region, token};
 use crate::connect::{Connection, Endpoint};
@@ -104,6 +108,7 @@ impl Sample {
         upstream_credential(connection, &keys, &upstream_url, moved).await?;
         let caller_key = caller(folder, connection).await?;
         proxy(connection).await?;
+        policy::make(connection).await?;
         Ok(Self { caller_key, keys })
     }
 
@@ -290,6 +295,7 @@ async fn proxy(connection: &Connection) -> Result<()> {
             target: TARGET.to_owned(),
             upstream_credential: UPSTREAM.to_owned(),
             regions: vec![REGION.to_owned()],
+            limits: Some(LIMITS),
             ..mg::Proxy::default()
         };
         let ask = mg::CreateProxyRequest { org: ORG.to_owned(), proxy: Some(proxy), ..Default::default() };
