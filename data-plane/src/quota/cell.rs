@@ -56,10 +56,10 @@ fn carried(count: u64, from: Term, to: Term) -> u64 {
 
 /// Between two looks at shared memory. There a test has another thread's work done.
 #[cfg(not(test))]
-const fn between() {}
+pub(super) const fn between() {}
 
 #[cfg(test)]
-use tests::between;
+pub(super) use tests::between;
 
 impl Cell {
     /// Goes on with a count.

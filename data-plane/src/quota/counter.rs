@@ -76,6 +76,10 @@ impl<const N: usize> Row<N> {
     }
 
     pub(super) fn charge(&self, amount: u64, limits: &Windows, at: &Moment) -> Result<Charge, Exceeded> {
+        debug_assert!(
+            Window::ALL.iter().all(|of| Self::WINDOWS.contains(of) || of.limit(limits).is_none()),
+            "a limit of a window that is not counted would never hold"
+        );
         // Looked at first: a charge that is refused then leaves the counts alone, and the limit to tell is the one that
         // ends last.
         let refusals = self.cells().filter_map(|(window, cell)| {
@@ -148,10 +152,10 @@ fn exceeded(window: Window, limit: u64, counted: Counted, at: &Moment) -> Exceed
     Exceeded { window, limit, used: counted.count, retry_after }
 }
 
-/// A count in all four windows.
+/// A count in all four windows, or in minute and day alone.
 #[derive(Debug)]
-pub(crate) struct Counter {
-    row: Row<4>,
+pub(crate) struct Counter<const N: usize = 4> {
+    row: Row<N>,
     note: Option<Note>,
 }
 
@@ -163,7 +167,7 @@ struct Note {
     changed: Arc<Changed>,
 }
 
-impl Counter {
+impl<const N: usize> Counter<N> {
     /// A counter whose days and months are saved under a name.
     pub(super) fn new(id: Id, saved: Option<&Saved>, changed: &Arc<Changed>) -> Self {
         let note = Note { id, is_told: AtomicBool::new(false), changed: Arc::clone(changed) };
@@ -204,7 +208,7 @@ impl Counter {
     }
 }
 
-impl Quota for Counter {
+impl<const N: usize> Quota for Counter<N> {
     fn charge(&self, amount: u64, limits: &Windows, at: &Moment) -> Result<Charge, Exceeded> {
         let charge = self.row.charge(amount, limits, at)?;
         self.tell();

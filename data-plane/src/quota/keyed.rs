@@ -16,6 +16,7 @@ use rr_contract::model::meter::Windows;
 use rr_contract::model::proxy::Limits;
 
 use super::Quota as _;
+use super::cell::between;
 use super::changed::{Address, Changed, Id, Saved};
 use super::counter::{Charge, Counter, Exceeded, Row};
 use super::moment::{Moment, Window};
@@ -155,7 +156,7 @@ impl Keyed {
         &self,
         id: Id,
         limits: &Limits,
-        others: &Counter,
+        others: &Counter<2>,
         at: &Moment,
     ) -> Result<KeyCharge, Exceeded> {
         let windows = Windows { minute: limits.minute, day: limits.day, ..Windows::default() };
@@ -173,20 +174,28 @@ impl Keyed {
         if let Some(entry) = shard.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return charge(entry);
         }
+        let share = || {
+            self.overflows.fetch_add(1, Relaxed);
+            others.charge(1, &windows, at).map(|charge| KeyCharge { charge, key: None })
+        };
+        // A flood of addresses takes no lock for itself.
+        if self.held() >= self.most {
+            return share();
+        }
+        between();
         let mut entries = shard.write().unwrap_or_else(PoisonError::into_inner);
         // Another request may have put it there meanwhile.
         if !entries.contains_key(&key) {
             if !self.reserve() {
                 drop(entries);
-                self.overflows.fetch_add(1, Relaxed);
-                return others.charge(1, &windows, at).map(|charge| KeyCharge { charge, key: None });
+                return share();
             }
             entries.insert(key, Entry::new(None));
         }
         charge(&entries[&key])
     }
 
-    pub(super) fn give_back(&self, charge: KeyCharge, others: &Counter) {
+    pub(super) fn give_back(&self, charge: KeyCharge, others: &Counter<2>) {
         let Some(key) = charge.key else { return others.give_back(charge.charge) };
         let entries = self.shard(&key).read().unwrap_or_else(PoisonError::into_inner);
         // A key that is gone has no running window.

@@ -29,15 +29,15 @@ const CALLERS: usize = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct ProxyQuota {
     id: ProxyId,
-    all: Counter,
-    other_callers: Counter,
-    other_addresses: Counter,
+    all: Counter<2>,
+    other_callers: Counter<2>,
+    other_addresses: Counter<2>,
     keys: Arc<Keys>,
 }
 
 impl ProxyQuota {
-    /// Of all its requests.
-    pub(crate) const fn all(&self) -> &Counter {
+    /// Of all its requests, by minute and day: a proxy has no limits of other windows.
+    pub(crate) const fn all(&self) -> &Counter<2> {
         &self.all
     }
 
@@ -72,7 +72,7 @@ impl ProxyQuota {
         self.keys.addresses.give_back(charge, &self.other_addresses);
     }
 
-    fn counters(&self) -> [(Id, &Counter); 3] {
+    fn counters(&self) -> [(Id, &Counter<2>); 3] {
         [
             (Id::Proxy(self.id), &self.all),
             (Id::OtherCallers(self.id), &self.other_callers),
@@ -277,8 +277,8 @@ impl Quotas {
         };
         let Named { proxies, meters, saved, .. } = &*self.named();
         let of_proxies = proxies.values().flat_map(|quota| quota.counters());
-        let of_meters = meters.iter().map(|(id, counter)| (Id::Meter(*id), &**counter));
-        of_proxies.chain(of_meters).for_each(|(id, counter)| each(id, counter.saved()));
+        of_proxies.for_each(|(id, counter)| each(id, counter.saved()));
+        meters.iter().for_each(|(id, counter)| each(Id::Meter(*id), counter.saved()));
         saved.iter().for_each(|(id, saved)| each(*id, *saved));
         self.0.keys.callers.save_all(&mut each);
         self.0.keys.addresses.save_all(&mut each);

@@ -172,6 +172,7 @@ impl Stage<'_> {
             path: PATH.to_owned(),
             key: self.keys.one().to_owned(),
             process: process.id(),
+            headers: Vec::new(),
             _held: Box::new((process, port)),
         })
     }

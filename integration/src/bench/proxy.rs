@@ -104,7 +104,12 @@ pub(crate) fn order(count: usize, round: usize) -> Vec<usize> {
     order
 }
 
-pub(crate) fn sample(peer: &Peer, upstream: Option<u32>, load: ClosedLoop, seconds: u64) -> anyhow::Result<Sample> {
+pub(crate) fn sample(
+    peer: &Peer,
+    upstream: Option<u32>,
+    load: ClosedLoop,
+    seconds: u64,
+) -> anyhow::Result<Sample> {
     let mut best: Option<Sample> = None;
     for _ in 0..TRIES {
         let before = Reading::take(peer, upstream)?;

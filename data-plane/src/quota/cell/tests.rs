@@ -13,10 +13,16 @@ type Interruption = (usize, Box<dyn FnOnce()>);
 thread_local! {
     /// The next is the last one.
     static INTERRUPTIONS: RefCell<Vec<Interruption>> = const { RefCell::new(Vec::new()) };
+    /// Steps since the last interruption was said, so that a test of what never ends fails and does not hang.
+    static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
+
+const STEPS_MAX: usize = 10_000_000;
 
 /// Counts a step of what is under way, and does the work of another thread if that is due.
 pub(in crate::quota) fn between() {
+    STEPS.set(STEPS.get() + 1);
+    assert!(STEPS.get() < STEPS_MAX, "this does not come to an end");
     let due = INTERRUPTIONS.with_borrow_mut(|interruptions| match interruptions.last_mut() {
         Some((0, _)) => interruptions.pop(),
         Some((steps, _)) => {
@@ -33,6 +39,7 @@ pub(in crate::quota) fn between() {
 /// Has `work` done after so many steps of what this thread does next. Of several, the last one said comes first, and
 /// the others count their steps within it.
 pub(in crate::quota) fn interrupt(steps: usize, work: impl FnOnce() + 'static) {
+    STEPS.set(0);
     INTERRUPTIONS.with_borrow_mut(|interruptions| interruptions.push((steps, Box::new(work))));
 }
 
@@ -171,7 +178,7 @@ const WORKS: [Work; 6] = [
     Work::Charge(1, 10),
     Work::Charge(2, 11),
     Work::Charge(3, 11),
-    Work::Charge(2, 12),
+    Work::Charge(4, 12),
     Work::Settle(5),
     Work::Settle(0),
 ];

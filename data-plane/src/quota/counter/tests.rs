@@ -22,7 +22,7 @@ const NONE: Windows = Windows { minute: None, hour: None, day: None, month: None
 
 #[test]
 fn a_charge_is_in_all_windows_or_in_none() {
-    let counter = Counter::fleeting();
+    let counter = Counter::<4>::fleeting();
     let limits = limits([10, 8, 0, 6]);
     let charge = counter.charge(5, &limits, &at(0)).expect("below");
     assert_eq!(Window::ALL.map(|window| counter.used(window, &at(0))), [5; 4]);
@@ -35,7 +35,7 @@ fn a_charge_is_in_all_windows_or_in_none() {
 
 #[test]
 fn of_several_limits_the_one_that_ends_last_is_told() {
-    let counter = Counter::fleeting();
+    let counter = Counter::<4>::fleeting();
     let limits = limits([1, 1, 5, 0]);
     counter.charge(1, &limits, &at(3599)).expect("below");
     let refused = counter.charge(1, &limits, &at(3599)).expect_err("minute and hour are full");
@@ -48,7 +48,7 @@ fn of_several_limits_the_one_that_ends_last_is_told() {
 
 #[test]
 fn who_waits_as_long_as_is_said_is_admitted() {
-    let counter = Counter::fleeting();
+    let counter = Counter::<4>::fleeting();
     let limits = limits([1, 0, 0, 0]);
     counter.charge(1, &limits, &at(60)).expect("below");
     // A moment of the minute before: it was made before the other request's.
@@ -59,7 +59,7 @@ fn who_waits_as_long_as_is_said_is_admitted() {
 
 #[test]
 fn what_is_settled_after_its_minute_stays_in_its_hour() {
-    let counter = Counter::fleeting();
+    let counter = Counter::<4>::fleeting();
     let charge = counter.charge(100, &limits([100, 200, 0, 0]), &at(59)).expect("below");
     counter.charge(7, &NONE, &at(60)).expect("no limit");
     counter.settle(charge, 300);
@@ -71,7 +71,7 @@ fn what_is_settled_after_its_minute_stays_in_its_hour() {
 
 #[test]
 fn a_charge_that_is_given_back_leaves_nothing() {
-    let counter = Counter::fleeting();
+    let counter = Counter::<4>::fleeting();
     let limits = limits([1, 1, 1, 1]);
     for _ in 0..3 {
         let charge = counter.charge(1, &limits, &at(5)).expect("it was given back");
@@ -82,7 +82,7 @@ fn a_charge_that_is_given_back_leaves_nothing() {
 
 #[test]
 fn a_jump_to_next_month_and_back_freezes_nothing() {
-    let counter = Counter::fleeting();
+    let counter = Counter::<4>::fleeting();
     let limits = limits([5, 0, 0, 20]);
     const MONTH: u64 = 40 * 86_400;
     counter.charge(5, &limits, &at(MONTH)).expect("a clock that is ahead");
@@ -101,7 +101,7 @@ fn whichever_request_comes_between_a_charge_that_is_refused_late_leaves_nothing(
     let limits = limits([9, 3, 9, 9]);
     let mut refused_late = 0;
     for steps in 0..32 {
-        let counter = Rc::new(Counter::fleeting());
+        let counter = Rc::new(Counter::<4>::fleeting());
         counter.charge(2, &limits, &at(0)).expect("below");
         let other = Rc::clone(&counter);
         interrupt(steps, move || {
@@ -124,7 +124,7 @@ fn whichever_request_comes_between_a_save_misses_no_change() {
     let changed = Arc::<Changed>::default();
     for steps in 0.. {
         let id = Id::Meter(rr_contract::model::id::MeterId::from_random([1; 16]));
-        let counter = Rc::new(Counter::new(id, None, &changed));
+        let counter = Rc::new(Counter::<4>::new(id, None, &changed));
         counter.charge(1, &NONE, &at(0)).expect("no limit");
         let mut ids = Vec::new();
         changed.take(&mut ids);
@@ -258,7 +258,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn whatever_happens_a_counter_says_what_the_model_says(begin in 0..4_200_000_000_u64, steps in steps()) {
-        let counter = Counter::fleeting();
+        let counter = Counter::<4>::fleeting();
         let mut model = Model::default();
         let (mut now, mut era) = (begin, 0);
         let mut open: Vec<(Charge, SlowCharge)> = Vec::new();
@@ -304,7 +304,7 @@ proptest! {
 #[test]
 fn threads_never_pass_a_limit_and_leave_exactly_what_they_kept() {
     const LIMIT: u64 = 5000;
-    let counter = Counter::fleeting();
+    let counter = Counter::<4>::fleeting();
     let limits = limits([LIMIT, 0, 3 * LIMIT, 0]);
     let work = |seed: u64| {
         let mut kept = [0_u64; 2];

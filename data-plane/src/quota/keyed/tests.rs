@@ -1,11 +1,14 @@
 //! Keys: which of them are one, how many there may be, and when they go.
 
 use std::num::NonZeroU64;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rr_contract::model::id::{CredentialId, ProxyId};
 
 use super::*;
+use crate::quota::cell::Counted;
+use crate::quota::cell::tests::{all_interrupted, interrupt};
 
 const PROXY: ProxyId = ProxyId::from_random([1; 16]);
 
@@ -25,7 +28,7 @@ fn number(n: u32) -> Id {
     Id::Address(PROXY, Address::of(IpAddr::from(n.to_be_bytes())))
 }
 
-fn keyed(most: usize) -> (Keyed, Counter) {
+fn keyed(most: usize) -> (Keyed, Counter<2>) {
     (Keyed::new(most, &Arc::default()), Counter::fleeting())
 }
 
@@ -143,6 +146,46 @@ fn whoever_chooses_keys_does_not_know_where_they_lie() {
         shards[place] += 1;
     }
     assert!(shards.into_iter().all(|keys| (700..1300).contains(&keys)), "{shards:?}");
+}
+
+#[test]
+fn of_two_that_want_the_last_place_at_once_one_shares() {
+    let keyed = Rc::new(keyed(1).0);
+    let (others, once) = (Counter::fleeting(), limits(1, 1));
+    let other = Rc::clone(&keyed);
+    // It has seen that there is room.
+    interrupt(0, move || {
+        other.charge(number(2), &once, &Counter::fleeting(), &at(0)).expect("its own");
+    });
+    keyed.charge(number(1), &once, &others, &at(0)).expect("the first of those that share");
+    assert!(all_interrupted());
+    assert_eq!((keyed.held(), keyed.overflows()), (1, 1));
+}
+
+#[test]
+fn of_two_that_bring_the_same_key_at_once_both_are_counted() {
+    let keyed = Rc::new(keyed(5).0);
+    let (others, twice) = (Counter::fleeting(), limits(2, 2));
+    let other = Rc::clone(&keyed);
+    interrupt(0, move || {
+        other.charge(number(1), &twice, &Counter::fleeting(), &at(0)).expect("below");
+    });
+    let charge = keyed.charge(number(1), &twice, &others, &at(0)).expect("below");
+    assert!(all_interrupted());
+    assert_eq!((keyed.held(), charge.used(Window::Minute)), (1, 2));
+}
+
+#[test]
+fn what_was_saved_comes_back_as_far_as_there_is_room() {
+    let (keyed, others) = keyed(2);
+    let day = at(0).term(Window::Day);
+    let saved = |count| Saved { day: Counted { term: day, count }, month: None };
+    for n in [1, 2, 2, 3] {
+        keyed.load(number(n), &saved(u64::from(n)));
+    }
+    assert_eq!(keyed.held(), 2);
+    let used = |n| keyed.charge(number(n), &limits(0, 9), &others, &at(0)).expect("below").used(Window::Day);
+    assert_eq!((used(1), used(2), used(3)), (2, 3, 1));
 }
 
 /// Keys that come, are counted, and go, on threads that do not wait for one another.

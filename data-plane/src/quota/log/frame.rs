@@ -101,8 +101,8 @@ fn read_entry(rest: &mut &[u8]) -> Option<(Id, Saved)> {
     };
     let day = read_counted(rest)?;
     let month = match id {
-        Id::Caller(..) | Id::Address(..) => None,
-        _ => Some(read_counted(rest)?),
+        Id::Meter(_) => Some(read_counted(rest)?),
+        _ => None,
     };
     Some((id, Saved { day, month }))
 }

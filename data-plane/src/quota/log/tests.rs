@@ -11,12 +11,13 @@ use rr_contract::seam::{Clock, SystemEntropy};
 
 use super::*;
 use crate::fixture::{SharedDisk, log_of};
-use crate::quota::Quota as _;
 use crate::quota::moment::Window;
+use crate::quota::Quota;
 use crate::quota::registry::Numbers;
 
 const DAY: u64 = 86_400;
-const METER: MeterId = MeterId::from_random([2; 16]);
+const PROXY: ProxyId = ProxyId::from_random([1; 16]);
+const CALLER: CredentialId = CredentialId::from_random([3; 16]);
 const FREE: Windows = Windows { minute: None, hour: None, day: None, month: None };
 const DAILY: Limits = Limits { minute: None, day: NonZeroU64::new(1000) };
 
@@ -83,12 +84,8 @@ struct Process {
     mono: Instant,
 }
 
-fn proxy(n: u8) -> ProxyId {
-    ProxyId::from_random([n; 16])
-}
-
-fn caller(n: u8) -> CredentialId {
-    CredentialId::from_random([n; 16])
+fn meter(n: u8) -> MeterId {
+    MeterId::from_random([n; 16])
 }
 
 impl Process {
@@ -101,13 +98,13 @@ impl Process {
     }
 
     fn count(&self, n: u8, amount: u64) {
-        self.quotas.proxy(proxy(n)).all().charge(amount, &FREE, &self.at()).expect("no limit");
+        self.quotas.meter(meter(n)).charge(amount, &FREE, &self.at()).expect("no limit");
     }
 
     /// Of the day and of the month.
     fn counted(&self, n: u8) -> [u64; 2] {
-        let quota = self.quotas.proxy(proxy(n));
-        [Window::Day, Window::Month].map(|window| quota.all().used(window, &self.at()))
+        let meter = self.quotas.meter(meter(n));
+        [Window::Day, Window::Month].map(|window| meter.used(window, &self.at()))
     }
 
     fn numbers(&self) -> Numbers {
@@ -119,29 +116,29 @@ impl Process {
 fn after_a_kill_days_and_months_go_on_and_minutes_and_hours_begin_anew() {
     let mut machine = Machine::new();
     let mut first = machine.start();
-    let quota = first.quotas.proxy(proxy(1));
+    let quota = first.quotas.proxy(PROXY);
+    let address = IpAddr::from([192, 0, 2, 1]);
     quota.all().charge(7, &FREE, &first.at()).expect("no limit");
-    let open = first.quotas.meter(METER).charge(100, &FREE, &first.at()).expect("no limit");
-    quota.charge_caller(caller(3), &DAILY, &first.at()).expect("below");
-    quota.charge_address(IpAddr::from([192, 0, 2, 1]), &DAILY, &first.at()).expect("below");
+    let open = first.quotas.meter(meter(2)).charge(100, &FREE, &first.at()).expect("no limit");
+    quota.charge_caller(CALLER, &DAILY, &first.at()).expect("below");
+    quota.charge_address(address, &DAILY, &first.at()).expect("below");
     first.save();
-    first.count(1, 1);
-    first.quotas.meter(METER).settle(open, 60);
-    quota.charge_caller(caller(3), &DAILY, &first.at()).expect("below");
+    quota.all().charge(1, &FREE, &first.at()).expect("no limit");
+    first.quotas.meter(meter(2)).settle(open, 60);
+    quota.charge_caller(CALLER, &DAILY, &first.at()).expect("below");
     first.save();
     // After this save nothing comes to the disk.
-    first.count(1, 100);
-    drop(first);
+    quota.all().charge(100, &FREE, &first.at()).expect("no limit");
+    drop((first, quota));
     machine.pass(5);
     let again = machine.start();
-    assert_eq!(again.counted(1), [8, 8]);
-    let quota = again.quotas.proxy(proxy(1));
-    let minutes = [Window::Minute, Window::Hour].map(|window| quota.all().used(window, &again.at()));
-    assert_eq!(minutes, [0, 0]);
-    assert_eq!(again.quotas.meter(METER).used(Window::Month, &again.at()), 60);
-    let next = quota.charge_caller(caller(3), &DAILY, &again.at()).expect("below");
+    let (quota, meter) = (again.quotas.proxy(PROXY), again.quotas.meter(meter(2)));
+    let used = |counter: &dyn Quota| Window::ALL.map(|window| counter.used(window, &again.at()));
+    assert_eq!(used(quota.all()), [0, 0, 8, 0], "a proxy has no month");
+    assert_eq!(used(&*meter), [0, 0, 60, 60]);
+    let next = quota.charge_caller(CALLER, &DAILY, &again.at()).expect("below");
     assert_eq!(next.used(Window::Day), 3);
-    let next = quota.charge_address(IpAddr::from([192, 0, 2, 1]), &DAILY, &again.at()).expect("below");
+    let next = quota.charge_address(address, &DAILY, &again.at()).expect("below");
     assert_eq!(next.used(Window::Day), 2);
     let Numbers { callers, addresses, damaged, .. } = again.numbers();
     assert_eq!((callers, addresses, damaged), (1, 1, 0));
@@ -192,7 +189,7 @@ fn a_key_with_a_limit_for_the_minute_alone_never_goes_to_disk() {
     process.save();
     let before = machine.file().len();
     let minutely = Limits { minute: NonZeroU64::new(5), day: None };
-    let quota = process.quotas.proxy(proxy(1));
+    let quota = process.quotas.proxy(PROXY);
     quota.charge_address(IpAddr::from([192, 0, 2, 1]), &minutely, &process.at()).expect("below");
     process.save();
     assert_eq!(machine.file().len(), before);
@@ -329,6 +326,29 @@ fn a_restart_with_a_clock_that_is_behind_grants_nothing_anew() {
 }
 
 #[test]
+fn a_restart_with_a_clock_that_was_put_back_freezes_no_window() {
+    let mut machine = Machine::new();
+    machine.pass(40 * DAY);
+    let daily = Windows { day: NonZeroU64::new(5), ..FREE };
+    let mut process = machine.start();
+    process.quotas.meter(meter(1)).charge(5, &daily, &process.at()).expect("below");
+    process.save();
+    machine.wall = WallClock(Arc::new(Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN))));
+    process = machine.start();
+    for _ in 0..302 {
+        machine.pass(1);
+        process.quotas.tick(machine.wall.now(), machine.mono);
+    }
+    process.mono = machine.mono;
+    assert_eq!(process.at().seconds(), BEGIN + 302);
+    let charge = |process: &Process| process.quotas.meter(meter(1)).charge(1, &daily, &process.at());
+    charge(&process).expect_err("what was used just now counts in the day that it is now");
+    machine.pass(DAY);
+    process.mono = machine.mono;
+    charge(&process).expect("the next day");
+}
+
+#[test]
 fn whatever_a_file_says_a_node_starts() {
     let machine = Machine::new();
     let mut random = 1_u64;
@@ -350,8 +370,8 @@ fn whatever_a_file_says_a_node_starts() {
 fn no_change_is_missed_by_the_saves_that_run_beside_it() {
     let machine = Machine::new();
     let mut process = machine.start();
-    let meter = process.quotas.meter(METER);
-    let quota = process.quotas.proxy(proxy(1));
+    let meter_quota = process.quotas.meter(meter(2));
+    let quota = process.quotas.proxy(PROXY);
     let (at, address) = (process.at(), IpAddr::from([192, 0, 2, 1]));
     let many = Limits { minute: None, day: NonZeroU64::new(1_000_000) };
     std::thread::scope(|scope| {
@@ -359,7 +379,7 @@ fn no_change_is_missed_by_the_saves_that_run_beside_it() {
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
-                        meter.charge(1, &FREE, &at).expect("no limit");
+                        meter_quota.charge(1, &FREE, &at).expect("no limit");
                         quota.charge_address(address, &many, &at).expect("below");
                     }
                 })
@@ -371,7 +391,7 @@ fn no_change_is_missed_by_the_saves_that_run_beside_it() {
     });
     process.save();
     let again = machine.start();
-    assert_eq!(again.quotas.meter(METER).used(Window::Day, &again.at()), 20_000);
-    let next = again.quotas.proxy(proxy(1)).charge_address(address, &many, &again.at()).expect("below");
+    assert_eq!(again.quotas.meter(meter(2)).used(Window::Day, &again.at()), 20_000);
+    let next = again.quotas.proxy(PROXY).charge_address(address, &many, &again.at()).expect("below");
     assert_eq!(next.used(Window::Day), 20_001);
 }

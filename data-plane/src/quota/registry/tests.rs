@@ -68,18 +68,22 @@ fn a_change_of_configuration_keeps_counts() {
 }
 
 #[test]
-fn what_nobody_uses_is_forgotten_once_its_month_is_over() {
+fn what_nobody_uses_is_forgotten_once_its_windows_are_over() {
     let mut process = Process::new();
     let (proxy, meter) = (process.quotas.proxy(PROXY), process.quotas.meter(METER));
     proxy.all().charge(1, &Windows::default(), &process.now()).expect("no limit");
-    drop(proxy);
-    process.pass(2 * DAY);
-    assert_eq!(process.known(), (1, 1), "the month goes on");
+    meter.charge(1, &Windows::default(), &process.now()).expect("no limit");
+    drop((proxy, meter));
+    process.pass(DAY - 1);
+    assert_eq!(process.known(), (1, 1), "the day goes on");
+    process.pass(1);
+    assert_eq!(process.known(), (0, 1), "the month of the meter goes on");
+    let meter = process.quotas.meter(METER);
     process.pass(30 * DAY);
     assert_eq!(process.known(), (0, 1), "a configuration holds the meter");
     drop(meter);
     process.pass(60);
-    assert_eq!(process.known(), (0, 0), "the meter never counted");
+    assert_eq!(process.known(), (0, 0));
 }
 
 #[test]

@@ -95,9 +95,12 @@ fn the_longest_names_and_numbers_fit_and_no_text_breaks_a_field() {
 #[test]
 fn an_item_that_does_not_fit_leaves_the_list_whole() {
     let mut buffer = Buffer::default();
-    buffer.item(|out| out.write_str(&"a".repeat(ROOM - 1)));
-    buffer.item(|out| out.write_str("bc"));
-    assert_eq!(buffer.value().expect("ASCII").len(), ROOM - 1);
+    buffer.item(|out| out.write_str(&"a".repeat(ROOM - 5)));
+    // The comma fits, and one of the two parts.
+    buffer.item(|out| out.write_str("bc").and_then(|()| out.write_str("de")));
+    assert_eq!(buffer.value().expect("ASCII").len(), ROOM - 5);
+    buffer.item(|out| out.write_str("fgh"));
+    assert_eq!(buffer.value().expect("ASCII").len(), ROOM);
 }
 
 #[test]

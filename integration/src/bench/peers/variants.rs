@@ -52,7 +52,8 @@ impl Plan {
 
 fn plans(job: Job) -> Vec<Plan> {
     let many = |last: Option<mg::Rule>| {
-        let mut rules: [Vec<mg::Rule>; 4] = std::array::from_fn(|scope| (0..RULES).map(|n| apart(scope, n)).collect());
+        let mut rules: [Vec<mg::Rule>; 4] =
+            std::array::from_fn(|scope| (0..RULES).map(|n| apart(scope, n)).collect());
         if let Some(last) = last {
             rules[3][RULES - 1] = last;
         }
