@@ -131,13 +131,14 @@ impl Decoder {
             if ran.ended && all_read {
                 return Ok(Some(std::mem::take(&mut self.decoded).into()));
             }
+            // No step goes on for ever, whatever an engine says.
+            if ran.read == 0 && ran.wrote == 0 {
+                return Err(DecodeError::Malformed);
+            }
             if ran.ended {
                 self.next_part()?;
                 // Costs more than its bytes say.
                 return Ok(None);
-            }
-            if ran.read == 0 && ran.wrote == 0 {
-                return Err(DecodeError::Malformed);
             }
             read += ran.read;
             wrote += ran.wrote;
