@@ -105,7 +105,7 @@ async fn live(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
     let Standing { lock, workers, sink, saver, traffic, pulse, watch } = standing;
     let (ends, beating) = (late.stop(), pulse.clone());
     tasks.spawn_local("pulse", async move { ends.cut(beat(beating)).await });
-    match Box::pin(side.begin(&tasks, &late.stop(), fail)).await {
+    match side.begin(&tasks, &late.stop(), fail).await {
         Ok(()) => {
             tell(started, Ok(()));
             stop.requested().await;
@@ -326,8 +326,8 @@ impl Side {
         fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
         match self {
-            Self::Joined(core) => core.make_contact(tasks, late, fail).await,
-            Self::Alone(core) => core.begin(tasks, late, fail).await,
+            Self::Joined(core) => Box::pin(core.make_contact(tasks, late, fail)).await,
+            Self::Alone(core) => Box::pin(core.begin(tasks, late, fail)).await,
         }
     }
 }

@@ -174,7 +174,7 @@ impl Loader {
     fn seal(&self, key: &Key, body: Body, node: Option<&Node>, held: &Held, faults: &mut Faults) -> Vec<u8> {
         let (mut message, spec) = match body {
             Body::Payload(payload) => return payload,
-            Body::Value(message, spec) => (message, spec),
+            Body::Value(value) => *value,
         };
         let (statement, entropy) = (&self.own.statement, &*self.seams.entropy);
         let sealer = Sealer { statement, keys: &self.keys, entropy };

@@ -25,7 +25,7 @@ use super::spelling::{CallerKind, UpstreamKind};
 pub(super) enum Body {
     Payload(Vec<u8>),
     /// An upstream credential whose value has to be sealed.
-    Value(fleet::CredentialResource, Box<SecretSpec>),
+    Value(Box<(fleet::CredentialResource, SecretSpec)>),
 }
 
 /// The default effect, unset where it equals the meaning of unset.
@@ -148,7 +148,7 @@ fn upstream(
         }
         (None, Some(from)) => {
             let spec = place.spec(from, kind, targets)?;
-            return Ok(Body::Value(message, Box::new(spec)));
+            return Ok(Body::Value(Box::new((message, spec))));
         }
         (None, None) if kind == UpstreamKind::None => upstream_credential::Kind::None(fleet::UpstreamNone {}),
         (None, None) => {
