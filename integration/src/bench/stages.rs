@@ -31,7 +31,8 @@ pub(crate) struct Args {
 async fn measure(args: Args, job: Job, report: &mut Report) -> anyhow::Result<Vec<(String, Vec<f64>)>> {
     ensure!(args.rounds > 0 && args.seconds > 0, "at least one round of one second");
     let folder = tempfile::tempdir()?;
-    let place = Place { job: Some(job), ..args.place };
+    let mut place = args.place;
+    place.job = Some(job);
     let Peers { peers, upstream, .. } = Peers::start(folder.path(), &place).await?;
     ensure!(job != Job::Filter || upstream.process().is_some(), "install nginx: it serves the document");
     report.say(&format!("load: {}", ClosedLoop::name()));

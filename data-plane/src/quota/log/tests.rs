@@ -11,8 +11,8 @@ use rr_contract::seam::{Clock, SystemEntropy};
 
 use super::*;
 use crate::fixture::{SharedDisk, log_of};
-use crate::quota::moment::Window;
 use crate::quota::Quota;
+use crate::quota::moment::Window;
 use crate::quota::registry::Numbers;
 
 const DAY: u64 = 86_400;
