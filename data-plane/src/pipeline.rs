@@ -157,7 +157,7 @@ async fn pass(
     let cleaned = clean::clean(parts)?;
     let authorized = authorize::authorize(active, cleaned, body, draft).await?;
     let admitted = admit::admit(authorized, peer, draft).await?;
-    draft.admitted(&admitted);
+    draft.admitted(&admitted.request);
     let mut injected = inject::inject(admitted, now)?;
     let takes = if chain.is_empty() {
         Coding::Identity

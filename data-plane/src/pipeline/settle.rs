@@ -24,7 +24,7 @@ use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
 use crate::worker::Worker;
 
-use super::admit::Admitted;
+use super::activate::Active;
 use super::authenticate::Authenticated;
 use super::charges::Charges;
 use super::resolve::Resolved;
@@ -147,10 +147,10 @@ impl Draft {
         self.record().decide_duration = Some(took);
     }
 
-    pub(super) fn admitted(&mut self, admitted: &Admitted<'_>) {
+    pub(super) fn admitted(&mut self, request: &Active<'_>) {
         let record = self.record();
-        record.target = Some(admitted.request.route.target.id);
-        record.upstream = admitted.request.proxy.upstream_credential();
+        record.target = Some(request.route.target.id);
+        record.upstream = request.proxy.upstream_credential();
     }
 
     /// When the request began, as limits count it.
