@@ -182,7 +182,7 @@ fn month_of(day: u32) -> (u32, (u32, u32)) {
     let length = match since_march {
         11 => {
             let next = year + 1;
-            let is_leap = next % 4 == 0 && (next % 100 != 0 || next % 400 == 0);
+            let is_leap = next.is_multiple_of(4) && (!next.is_multiple_of(100) || next.is_multiple_of(400));
             28 + u64::from(is_leap)
         }
         _ => (153 * (since_march + 1) + 2) / 5 - (153 * since_march + 2) / 5,

@@ -144,7 +144,7 @@ fn no_charge_and_no_settlement_is_lost_or_counted_in_another_term() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let draw = random >> 33;
             let at = now.load(SeqCst);
-            if at == TERMS && draw % 4096 == 0 {
+            if at == TERMS && draw.is_multiple_of(4096) {
                 return last;
             }
             let moment = at.saturating_sub((draw % 2) as u32).max(1);
@@ -154,7 +154,7 @@ fn no_charge_and_no_settlement_is_lost_or_counted_in_another_term() {
             if counted.term.index() == TERMS {
                 last += amount;
             }
-            if draw % 512 == 0 && at < TERMS {
+            if draw.is_multiple_of(512) && at < TERMS {
                 now.compare_exchange(at, at + 1, SeqCst, SeqCst).ok();
             }
         }

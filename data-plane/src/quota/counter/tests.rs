@@ -174,10 +174,11 @@ type SlowCharge = (u64, [(u32, u64); 4]);
 
 fn place(seconds: u64, era: u32) -> [(u32, u64); 4] {
     // Counted in steps, not by the formula.
-    let (mut month, mut day) = (1970 * 12, seconds / 86_400);
+    let (mut month, mut day) = (1970 * 12_u64, seconds / 86_400);
     loop {
         let (year, of_year) = (month / 12, month % 12);
-        let leap = u64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
+        let leap =
+            u64::from(year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)));
         let days = [31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][of_year as usize];
         if day < days {
             break;
