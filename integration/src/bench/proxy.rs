@@ -98,7 +98,7 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
 /// Each begins a round as often as others, and follows each of its neighbours.
 pub(crate) fn order(count: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).map(|at| (at + round / 2) % count.max(1)).collect();
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         order.reverse();
     }
     order
