@@ -52,8 +52,10 @@ use crate::seats::Busy;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
+use self::admit::Counted;
+use self::authorize::Looked;
 use self::caller_body::CallerBody;
-use self::filter::{Filtered, FilteredBody};
+use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
 
 pub(crate) use self::reply_body::ReplyBody;
@@ -155,8 +157,15 @@ async fn pass(
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
     let cleaned = clean::clean(parts)?;
-    let authorized = authorize::authorize(active, cleaned, body, draft).await?;
-    let admitted = admit::admit(authorized, peer, draft).await?;
+    // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
+    let authorized = match authorize::authorize(active, cleaned, body, draft)? {
+        Looked::Passes(authorized) => authorized,
+        Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,
+    };
+    let admitted = match admit::admit(authorized, peer, draft)? {
+        Counted::Admitted(admitted) => admitted,
+        Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, peer, draft)).await?,
+    };
     draft.admitted(&admitted.request);
     let mut injected = inject::inject(admitted, now)?;
     let takes = if chain.is_empty() {
@@ -165,7 +174,11 @@ async fn pass(
         filter::ask_for_readable(&mut injected.parts.headers)
     };
     let forwarded = forward::forward(injected, worker, draft).await?;
-    Ok(filter::filter(forwarded, &chain, takes, most_back, draft).await?)
+    let passed = filter::pass(forwarded, &chain, most_back, draft)?;
+    match passed {
+        Passed::As(filtered) => Ok(filtered),
+        Passed::ToFilter(waiting) => Ok(Box::pin(filter::filter(waiting, &chain, takes, draft)).await?),
+    }
 }
 
 /// A bound on bytes.

@@ -25,29 +25,49 @@ pub(crate) struct Admitted<'s> {
     pub(super) body: CallerBody,
 }
 
-pub(super) async fn admit<'s>(
+/// What is known of a request once its meters have looked at its head.
+pub(super) enum Counted<'s> {
+    Admitted(Admitted<'s>),
+    /// Whether a meter is about it depends on the body.
+    NeedsBody(Authorized<'s>),
+}
+
+pub(super) fn admit<'s>(
     authorized: Authorized<'s>,
     peer: IpAddr,
     draft: &mut Draft,
-) -> Result<Admitted<'s>, Denial> {
-    let Authorized { request, cleaned, mut body } = authorized;
+) -> Result<Counted<'s>, Denial> {
+    let Authorized { request, cleaned, body } = authorized;
     let meters = &request.route.policy.meters;
     if request.route.quota.is_none() && meters.is_empty() {
-        return Ok(Admitted { request, cleaned, body });
+        return Ok(Counted::Admitted(Admitted { request, cleaned, body }));
     }
-    let mut applying = about(meters, &request, &cleaned, &body)?;
-    if applying.is_none() {
-        body = Box::pin(body.read(&cleaned.parts.headers, draft)).await?;
-        applying = about(meters, &request, &cleaned, &body)?;
-    }
+    let Some(applying) = about(meters, &request, &cleaned, &body)? else {
+        return Ok(Counted::NeedsBody(Authorized { request, cleaned, body }));
+    };
     let at = draft.moment();
     let mut charges = Charges::begin(at);
     charge_limits(&request, peer, &at, &mut charges)?;
-    for running in applying.into_iter().flatten() {
+    for running in applying {
         charges.meter(running, &at)?;
     }
     draft.charged(charges);
-    Ok(Admitted { request, cleaned, body })
+    Ok(Counted::Admitted(Admitted { request, cleaned, body }))
+}
+
+/// Reads the body, and has the meters look again.
+pub(super) async fn with_body<'s>(
+    waiting: Authorized<'s>,
+    peer: IpAddr,
+    draft: &mut Draft,
+) -> Result<Admitted<'s>, Denial> {
+    let Authorized { request, cleaned, body } = waiting;
+    let body = body.read(&cleaned.parts.headers, draft).await?;
+    match admit(Authorized { request, cleaned, body }, peer, draft)? {
+        Counted::Admitted(admitted) => Ok(admitted),
+        // It was read, so nothing more will come.
+        Counted::NeedsBody(_) => Err(Denial::Unreadable),
+    }
 }
 
 /// The meters that are about a request; `None` where one has to look at its body first.

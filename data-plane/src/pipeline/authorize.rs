@@ -21,12 +21,26 @@ pub(crate) struct Authorized<'s> {
     pub(super) body: CallerBody,
 }
 
-pub(super) async fn authorize<'s>(
+/// What is known of a request once the rules have looked at its head.
+pub(super) enum Looked<'s> {
+    Passes(Authorized<'s>),
+    /// The verdict depends on the body.
+    NeedsBody(Authorizing<'s>),
+}
+
+/// A request that rules have to see more of.
+pub(super) struct Authorizing<'s> {
     request: Active<'s>,
     cleaned: Cleaned,
-    mut body: CallerBody,
+    body: CallerBody,
+}
+
+pub(super) fn authorize<'s>(
+    request: Active<'s>,
+    cleaned: Cleaned,
+    body: CallerBody,
     draft: &mut Draft,
-) -> Result<Authorized<'s>, Denial> {
+) -> Result<Looked<'s>, Denial> {
     let scopes = Scopes {
         caller: &request.caller.policy.rules,
         upstream: &request.route.upstream_policy.rules,
@@ -35,19 +49,31 @@ pub(super) async fn authorize<'s>(
     };
     if scopes.allows_all() {
         draft.allowed();
-        return Ok(Authorized { request, cleaned, body });
+        return Ok(Looked::Passes(Authorized { request, cleaned, body }));
     }
-    let mut decision = decide(&scopes, &request, &cleaned, &body)?;
-    if matches!(decision.verdict, Verdict::NeedsBody) {
-        // Boxed, as in `admit`: few requests wait for it, and all would carry its state.
-        body = Box::pin(body.read(&cleaned.parts.headers, draft)).await?;
-        decision = decide(&scopes, &request, &cleaned, &body)?;
+    let decision = decide(&scopes, &request, &cleaned, &body)?;
+    if let (Verdict::NeedsBody, CallerBody::Unread { .. }) = (&decision.verdict, &body) {
+        return Ok(Looked::NeedsBody(Authorizing { request, cleaned, body }));
     }
     draft.decided(&decision);
     match decision.verdict {
-        Verdict::Allow { .. } => Ok(Authorized { request, cleaned, body }),
+        Verdict::Allow { .. } => Ok(Looked::Passes(Authorized { request, cleaned, body })),
         Verdict::Deny { scope, by } => Err(denial(&request, scope, by)),
         Verdict::NeedsBody | Verdict::Unreadable(_) => Err(Denial::Unreadable),
+    }
+}
+
+/// Reads the body, and has the rules look again.
+pub(super) async fn with_body<'s>(
+    waiting: Authorizing<'s>,
+    draft: &mut Draft,
+) -> Result<Authorized<'s>, Denial> {
+    let Authorizing { request, cleaned, body } = waiting;
+    let body = body.read(&cleaned.parts.headers, draft).await?;
+    match authorize(request, cleaned, body, draft)? {
+        Looked::Passes(authorized) => Ok(authorized),
+        // It was read, so nothing more will come.
+        Looked::NeedsBody(_) => Err(Denial::Unreadable),
     }
 }
 

@@ -82,26 +82,46 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-pub(super) async fn filter(
+/// What becomes of a response, by its head.
+pub(super) enum Passed {
+    /// It goes out as it came.
+    As(Filtered),
+    ToFilter(Unfiltered),
+}
+
+/// A response that filters have to go over.
+pub(super) struct Unfiltered {
+    parts: http::response::Parts,
+    body: UpstreamBody,
+}
+
+pub(super) fn pass(
     forwarded: Forwarded,
     chain: &FilterChain<'_>,
-    takes: Coding,
     most: u64,
     draft: &mut Draft,
-) -> Result<Filtered, Failure> {
+) -> Result<Passed, Failure> {
     let Forwarded { response, lease } = forwarded;
-    let (mut parts, body) = response.into_parts();
+    let (parts, body) = response.into_parts();
     let is_filtered = !chain.is_empty() && parts.status.is_success() && !is_empty(draft, parts.status);
     let most = if is_filtered { most.min(GATHERED_MAX) } else { most };
     let body = UpstreamBody::new(body, lease, draft.silence(), most).map_err(broken)?;
     draft.read_headers(&parts.headers);
-    if !is_filtered || body.is_end_stream() {
-        let tee = if draft.reads_bodies() { Tee::of(&parts.headers) } else { None };
-        return Ok(Filtered {
-            head: Response::from_parts(parts, ()),
-            body: FilteredBody::Passing(body, tee),
-        });
+    if is_filtered && !body.is_end_stream() {
+        return Ok(Passed::ToFilter(Unfiltered { parts, body }));
     }
+    let tee = if draft.reads_bodies() { Tee::of(&parts.headers) } else { None };
+    let body = FilteredBody::Passing(body, tee);
+    Ok(Passed::As(Filtered { head: Response::from_parts(parts, ()), body }))
+}
+
+pub(super) async fn filter(
+    unfiltered: Unfiltered,
+    chain: &FilterChain<'_>,
+    takes: Coding,
+    draft: &mut Draft,
+) -> Result<Filtered, Failure> {
+    let Unfiltered { mut parts, body } = unfiltered;
     if parts.status == StatusCode::PARTIAL_CONTENT {
         return Err(Failure::Unreadable(Unreadable::Partial));
     }
@@ -109,8 +129,7 @@ pub(super) async fn filter(
         return Err(Failure::Unreadable(Unreadable::Type));
     }
     let coding = Coding::of(&parts.headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))?;
-    // Boxed, here and below: responses without filters would carry the state.
-    let bytes = Box::pin(gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX))).await;
+    let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX)).await;
     let bytes = bytes.map_err(|error| match error {
         GatherError::TooLarge(_) => Failure::ResponseTooLarge,
         GatherError::Body(error) => broken(error),
@@ -119,7 +138,7 @@ pub(super) async fn filter(
         return Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(bytes) });
     }
     let began = Instant::now();
-    let document = Box::pin(decode(coding, bytes)).await.map_err(undecodable)?;
+    let document = decode(coding, bytes).await.map_err(undecodable)?;
     draft.read_values(Some(&document));
     let filtered = chain.apply(&document).map_err(|error| Failure::Unreadable(Unreadable::Json(error)))?;
     draft.filtered(&filtered, document.len(), began.elapsed());
