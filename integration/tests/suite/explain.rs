@@ -19,20 +19,6 @@ struct Case {
     says: &'static str,
 }
 
-const CLOSED: &str = "callers of proxy \"echo\" get 503 proxy-closed on 1 of 1 connected nodes";
-
-fn made(noun: &'static str, path: &'static str, document: Value) -> Case {
-    let deletes = ["/v1/orgs/acme/rules/it", "/v1/orgs/acme/filters/it", "/v1/orgs/acme/meters/it"];
-    let delete = deletes.into_iter().find(|delete| delete.starts_with(path)).expect("one of them");
-    Case {
-        write: (Method::POST, path, document),
-        undo: (Method::DELETE, delete, Value::Null),
-        cause: (noun, "it"),
-        status: 503,
-        says: CLOSED,
-    }
-}
-
 fn changed(
     cause: (&'static str, &'static str),
     path: &'static str,
@@ -45,40 +31,15 @@ fn changed(
 }
 
 fn cases() -> Vec<Case> {
-    let rules = "/v1/orgs/acme/rules";
-    let rule = |parent: &str, name: &str| json!({"name": "it", parent: name, "effect": "EFFECT_DENY"});
-    let effect = || (json!({"defaultEffect": "EFFECT_DENY"}), json!({"defaultEffect": "EFFECT_ALLOW"}));
-    vec![
-        made("rule", rules, rule("proxy", "echo")),
-        made("rule", rules, rule("target", "echo")),
-        made("rule", rules, rule("credential", "app")),
-        made("rule", rules, rule("credential", "echo-secret")),
-        made(
-            "filter",
-            "/v1/orgs/acme/filters",
-            json!({"name": "it", "target": "echo", "action": "FILTER_ACTION_DESTROY", "paths": ["a"]}),
-        ),
-        made(
-            "meter",
-            "/v1/orgs/acme/meters",
-            json!({"name": "it", "proxy": "echo", "requests": {}, "active": false}),
-        ),
-        changed(
-            ("target", "echo"),
-            "/v1/orgs/acme/targets/echo?updateMask=defaultEffect",
-            effect(),
-            503,
-            CLOSED,
-        ),
-        changed(
-            ("credential", "app"),
-            "/v1/orgs/acme/credentials/app?updateMask=defaultEffect",
-            effect(),
-            503,
-            "callers of proxy \"echo\" get 503 proxy-closed with that credential, or 401 where the node cannot tell whose \
-             it is, on 1 of 1 connected nodes",
-        ),
-    ]
+    // What a node of this version cannot run; rules, filters and meters are judged alike.
+    vec![changed(
+        ("credential", "app"),
+        "/v1/orgs/acme/credentials/app?updateMask=caller.header",
+        (json!({"caller": {"header": "x-own"}}), json!({"caller": {"header": ""}})),
+        401,
+        "callers of proxy \"echo\" get 503 proxy-closed with that credential, or 401 where the node cannot tell whose \
+         it is, on 1 of 1 connected nodes",
+    )]
 }
 
 async fn call(world: &World, method: &Method, path: &str, body: &Value) {
@@ -150,20 +111,5 @@ async fn explain_says_what_callers_get_and_names_what_causes_it_wherever_it_lies
     let reply = world.caller_of("echo").get("/x").await;
     assert_eq!(reply.status, 403);
     says(&world, "proxy", "echo", "403 proxy-inactive").await;
-    world.end().await;
-}
-
-/// A proxy that a node has no version of: its callers get 503, and `explain` says whose fault it is.
-#[tokio::test]
-async fn a_proxy_that_a_node_cannot_run_is_explained_as_absent_there() {
-    let world = World::start().await;
-    world.log.announce("refused");
-    world.log.announce("refuses");
-    let path = "/v1/orgs/acme/proxies/echo?updateMask=limits";
-    call(&world, &Method::PATCH, path, &json!({"limits": {"perMinutePerNode": "5"}})).await;
-    world.in_step().await;
-    assert_eq!(world.caller_of("echo").get("/x").await.status, 503);
-    let explained = says(&world, "proxy", "echo", CLOSED).await;
-    assert!(explained.why.contains("refuses proxy \"echo\" (WHY_UNKNOWN_FEATURE"), "{}", explained.why);
     world.end().await;
 }

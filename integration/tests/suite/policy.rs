@@ -97,7 +97,7 @@ async fn what_is_applied_decides_requests_and_records_say_what_was_decided() {
     let of = |code: &str| records.iter().filter(|record| record.code == code).collect::<Vec<_>>();
     let rules = of("rule-denied")[0].rules.as_ref().expect("the rules were asked");
     assert_eq!((rules.effect(), rules.scope()), (Effect::Deny, fleet::Scope::Proxy));
-    assert!(rules.rule.starts_with("ru_"));
+    assert!(rules.rule.starts_with("rl_"));
     let passed = of("proxy-access-granted");
     assert_eq!(passed.iter().filter(|record| !record.meters.is_empty()).count(), 2);
     assert!(
