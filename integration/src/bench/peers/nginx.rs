@@ -42,11 +42,11 @@ http {{
     stage.start("nginx", Command::new(program).arg("-p").arg(&folder).arg("-c").arg(&file), port)
 }
 
-/// One worker, in the foreground.
+/// One process, in the foreground: a worker would outlive a master that is killed.
 pub(super) fn head(folder: &Path) -> String {
     let here = folder.display();
     format!(
-        "daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid {here}/pid; error_log {here}/error.log;\n\
+        "daemon off; master_process off; worker_rlimit_nofile 20000; pid {here}/pid; error_log {here}/error.log;\n\
          events {{ worker_connections 16000; }}"
     )
 }
