@@ -186,6 +186,8 @@ document! {
         max_response_bytes: u64,
         limits_per_caller: Option<Limits>,
         limits_per_address: Option<Limits>,
+        #[serde(rename = "over_ceiling")]
+        _over_ceiling: IgnoredAny,
     }
 }
 
