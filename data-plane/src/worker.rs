@@ -31,19 +31,25 @@ pub(crate) struct Worker {
     pub(crate) silence: Duration,
 }
 
+/// What a worker has in common with the others.
+pub(crate) struct Common {
+    pub(crate) seams: Seams,
+    pub(crate) quota_clock: Arc<QuotaClock>,
+    pub(crate) statement: Arc<std::sync::OnceLock<String>>,
+    pub(crate) silence: Duration,
+}
+
 impl Worker {
     pub(crate) fn new(
         reader: Reader<Snapshot>,
         connections: Connections,
         records: Ring,
         counters: Arc<Counters>,
-        seams: &Seams,
-        quota_clock: Arc<QuotaClock>,
-        statement: Arc<std::sync::OnceLock<String>>,
-        silence: Duration,
+        common: Common,
     ) -> Self {
-        let ids = RefCell::new(IdSource::new(Arc::clone(&seams.entropy)));
-        let clock = Arc::clone(&seams.clock);
+        let Common { seams, quota_clock, statement, silence } = common;
+        let ids = RefCell::new(IdSource::new(seams.entropy));
+        let clock = seams.clock;
         let refusals = Refusals::default();
         Self { reader, connections, records, refusals, counters, clock, quota_clock, ids, statement, silence }
     }

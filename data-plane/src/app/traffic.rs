@@ -19,7 +19,7 @@ use crate::report::Ring;
 use crate::snapshot::Snapshot;
 use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Resolver, Trust};
-use crate::worker::Worker;
+use crate::worker::{Common, Worker};
 
 use super::Probe;
 use super::watchdog::Pulse;
@@ -106,10 +106,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             connections,
             setup.records,
             setup.counters,
-            &seams,
-            quota_clock,
-            statement,
-            silence,
+            Common { seams, quota_clock, statement, silence },
         );
         setup.up.done();
         listen::run(Rc::new(worker), setup.listener, tasks, limits, stop).await

@@ -174,8 +174,8 @@ impl RawRecord {
             rules: self.rules.map(RuleOutcome::to_wire),
             observed: self.observed.map(RuleOutcome::to_wire),
             matched_rules: self.matched.iter().map(ToString::to_string).collect(),
-            limits: self.limits.iter().map(LimitState::to_wire).collect(),
-            meters: self.meters.iter().map(MeterState::to_wire).collect(),
+            limits: self.limits.into_iter().map(LimitState::to_wire).collect(),
+            meters: self.meters.into_iter().map(MeterState::to_wire).collect(),
             filters: self.filters.map(|effect| fleet::FilterEffect {
                 filters: effect.filters,
                 values: effect.values,
@@ -205,7 +205,7 @@ impl RuleOutcome {
 }
 
 impl LimitState {
-    fn to_wire(&self) -> fleet::LimitState {
+    fn to_wire(self) -> fleet::LimitState {
         fleet::LimitState {
             kind: self.kind.into(),
             window: self.window.into(),
@@ -216,7 +216,7 @@ impl LimitState {
 }
 
 impl MeterState {
-    fn to_wire(&self) -> fleet::MeterState {
+    fn to_wire(self) -> fleet::MeterState {
         fleet::MeterState {
             meter: self.meter.to_string(),
             charged_millionths: self.charged,

@@ -29,7 +29,7 @@ use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
 use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
-use crate::worker::Worker;
+use crate::worker::{Common, Worker};
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -114,10 +114,12 @@ impl Edge {
                     connections,
                     records,
                     counters,
-                    &Seams::real(),
-                    Arc::clone(Quotas::fleeting().clock()),
-                    Arc::default(),
-                    bounds.silence,
+                    Common {
+                        seams: Seams::real(),
+                        quota_clock: Arc::clone(Quotas::fleeting().clock()),
+                        statement: Arc::default(),
+                        silence: bounds.silence,
+                    },
                 );
                 let drain = Duration::from_millis(100);
                 let limits = Limits { drain, bounds, notices: Notices::new() };
