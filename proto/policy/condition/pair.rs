@@ -37,9 +37,14 @@ impl HeaderLook {
         let name = match name {
             None => NameLook::Any,
             Some(matcher) => match matcher.texts() {
-                Some(texts) => NameLook::Known(
-                    texts.iter().filter_map(|text| HeaderName::from_bytes(text).ok()).collect(),
-                ),
+                Some(texts) => {
+                    let names = texts.iter().filter_map(|text| HeaderName::from_bytes(text).ok());
+                    let mut names: Vec<HeaderName> = names.collect();
+                    // A pattern with letters of either case stands for each name several times.
+                    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+                    names.dedup();
+                    NameLook::Known(names.into())
+                }
                 None => NameLook::Pattern(matcher),
             },
         };

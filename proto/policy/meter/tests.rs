@@ -101,6 +101,27 @@ fn a_condition_on_the_body_decides_which_requests_count() {
     assert_eq!(meter.reading(&headers, b""), Ok(Amount::whole(1)));
 }
 
+#[test]
+fn for_a_meter_one_occurrence_is_enough_and_of_a_batch_one_element() {
+    let value = rr_domain::model::pattern::Pattern::new("^x$", Default::default()).expect("a pattern");
+    let applies = |absent: bool, body: &str| {
+        let check = BodyCheck { path: "m".parse().expect("a path"), value: Some(value.clone()), absent };
+        let meter = meter(Counts::Requests, RequestMatch { body: vec![check], ..RequestMatch::default() });
+        let (headers, body) = (HeaderMap::new(), RequestBody::Read(body.as_bytes()));
+        meter.applies(&RequestView { method: "POST", path: "/", query: &[], headers: &headers, body })
+    };
+    for (body, here, gone) in [
+        (r#"{"m":"x"}"#, Applies::Yes, Applies::No),
+        (r#"{"m":"x","m":"y"}"#, Applies::Yes, Applies::No),
+        (r#"{"m":"y"}"#, Applies::No, Applies::Yes),
+        (r#"[{"m":"y"},{"m":"x"}]"#, Applies::Yes, Applies::Yes),
+        (r#"[{"m":"x"},{"m":"x"}]"#, Applies::Yes, Applies::No),
+        ("[]", Applies::No, Applies::Yes),
+    ] {
+        assert_eq!((applies(false, body), applies(true, body)), (here, gone), "{body}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_whole_number_is_itself_however_it_is_written(number in 0..10_000_000_u64, zeros in 0..6_usize) {

@@ -172,6 +172,22 @@ fn a_check_without_a_value_asks_whether_there_is_an_occurrence() {
 }
 
 #[test]
+fn names_of_headers_are_matched_without_regard_to_case_and_others_as_they_are() {
+    for effect in [Effect::Deny, Effect::Allow] {
+        for regex in ["^X-Tenant$", "^(?i)x-tenanT$", "Tenant", "^X-T[a-z]+$"] {
+            assert!(matches(
+                effect,
+                header(regex, "^a$"),
+                &with_headers(&[("x-tenant", "a"), ("accept", "b")])
+            ));
+            assert!(!matches(effect, header(regex, "^a$"), &with_headers(&[("accept", "a")])), "{regex}");
+        }
+        assert!(!matches(effect, header("^no name$", ""), &with_headers(&[("name", "a")])));
+        assert!(!matches(effect, query("^A$", ""), &with_query(&[("a", "1")])));
+    }
+}
+
+#[test]
 fn the_path_is_one_occurrence() {
     for effect in [Effect::Deny, Effect::Allow] {
         assert!(matches(effect, path("/a/"), &get("/x/a/b")));
