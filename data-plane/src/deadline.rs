@@ -52,7 +52,7 @@ mod tests {
         }
         // Given up for a later one, and then for an earlier one.
         for (given_up, end) in [(at(9), at(20)), (at(60), at(30))] {
-            poll_fn(|cx| Poll::Ready(assert!(!deadline.is_over(given_up, cx)))).await;
+            assert!(!poll_fn(|cx| Poll::Ready(deadline.is_over(given_up, cx))).await);
             until(&mut deadline, end).await;
             assert_eq!(Instant::now(), end);
         }
