@@ -17,10 +17,6 @@ use rr_data_plane::{Config, Running, Settings};
 /// How many addresses a start shows.
 const SHOWN: usize = 20;
 
-/// A request takes and gives back a dozen pieces of memory, some on another thread.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// RequestRocket's edge: swaps callers' credentials for upstreams' secrets.
 #[derive(Parser)]
 #[command(name = "rr-edge", version)]

@@ -31,6 +31,9 @@ impl Line {
         self.socket.write_all(request)?;
         let mut filled = 0;
         loop {
+            if filled == self.buffer.len() {
+                self.buffer.resize(2 * filled, 0);
+            }
             let read = self.socket.read(&mut self.buffer[filled..])?;
             ensure!(read > 0, "it hung up");
             filled += read;
