@@ -87,9 +87,9 @@ fn the_state_of_a_request_is_small() {
     fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, IpAddr, Busy) -> F) -> usize {
         size_of::<F>()
     }
-    // All of it is moved to the heap when a request begins.
+    // All of it is moved to the heap when a request begins. Whether bodies are read is boxed apart.
     let bytes = state(super::handle);
-    assert!(bytes <= 4_500, "{bytes} bytes");
+    assert!(bytes <= 5_300, "{bytes} bytes");
 }
 
 #[tokio::test]
