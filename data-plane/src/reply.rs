@@ -12,6 +12,7 @@ use rr_contract::model::name::Name;
 use rr_contract::model::path::InvalidPath;
 use rr_contract::model::proxy::DenyStatus;
 use rr_contract::policy::json::JsonError;
+use rr_contract::policy::meter::Amount;
 use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet::LimitKind;
 use serde_json::json;
@@ -106,6 +107,8 @@ pub(crate) struct RuleDenial {
 pub(crate) struct Limited {
     pub(crate) whose: Whose,
     pub(crate) exceeded: Exceeded,
+    /// Values of `ratelimit-policy` and `ratelimit`.
+    pub(crate) fields: Option<(HeaderValue, HeaderValue)>,
 }
 
 /// Whose limit it is.
@@ -306,7 +309,11 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
         }
         Refused::Denial(Denial::Limited(limited)) => {
             let mut response = problem(code, None, &limited.member(), request_id);
-            response.headers_mut().insert(RETRY_AFTER, retry_after(limited.exceeded.retry_after));
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, retry_after(limited.exceeded.retry_after));
+            if let Some((policy, limit)) = &limited.fields {
+                put_limits(headers, policy.clone(), limit.clone());
+            }
             response
         }
         Refused::Denial(_) | Refused::Failure(_) => problem(code, None, "", request_id),
@@ -369,9 +376,13 @@ impl Limited {
     /// The limit that has no room.
     fn member(&self) -> String {
         let Exceeded { window, limit, .. } = self.exceeded;
-        let meter = match &self.whose {
-            Whose::Meter(id, name) => Some(json!({"id": id.to_string(), "name": name.as_str()})),
-            Whose::Proxy(_) => None,
+        let (limit, meter) = match &self.whose {
+            // Meters count in millionths.
+            Whose::Meter(id, name) => {
+                let meter = json!({"id": id.to_string(), "name": name.as_str()});
+                (Amount::of_millionths(limit).rounded_up(), Some(meter))
+            }
+            Whose::Proxy(_) => (limit, None),
         };
         let limit = json!({"window": window.as_str(), "limit": limit, "meter": meter});
         format!(r#","limit":{limit}"#)

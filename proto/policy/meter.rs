@@ -176,6 +176,11 @@ impl Amount {
         Self(number.saturating_mul(SCALE))
     }
 
+    /// So many millionths.
+    pub const fn of_millionths(millionths: u64) -> Self {
+        Self(millionths)
+    }
+
     /// In millionths.
     pub const fn millionths(self) -> u64 {
         self.0

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use rr_contract::policy::meter::Applies;
-use rr_contract::policy::request::QueryPair;
+use rr_contract::policy::request::{QueryPair, RequestView};
 
 use crate::quota::Moment;
 use crate::reply::Denial;
@@ -84,16 +84,18 @@ fn about<'s>(
     }
     let reads_query = active().any(|running| running.meter.condition().reads_query());
     let query: Vec<QueryPair<'_>> = if reads_query { pairs(cleaned) } else { Vec::new() };
-    for running in active() {
-        let applies = view(&request.path, cleaned, &query, body, |view| running.meter.applies(view));
-        match applies.ok_or(Denial::Unreadable)? {
-            Applies::Yes => about.push(running),
-            Applies::No => {}
-            Applies::NeedsBody => return Ok(None),
-            Applies::Unreadable(_) => return Err(Denial::Unreadable),
+    let look = |view: &RequestView<'_>| {
+        for running in active() {
+            match running.meter.applies(view) {
+                Applies::Yes => about.push(running),
+                Applies::No => {}
+                Applies::NeedsBody => return Ok(None),
+                Applies::Unreadable(_) => return Err(Denial::Unreadable),
+            }
         }
-    }
-    Ok(Some(about))
+        Ok(Some(about))
+    };
+    view(&request.path, cleaned, &query, body, look).unwrap_or(Err(Denial::Unreadable))
 }
 
 fn charge_limits(

@@ -83,7 +83,7 @@ impl Charges {
         let charge = quota
             .all()
             .charge(1, &windows(limits), at)
-            .map_err(|full| denial(Whose::Proxy(LimitKind::Proxy), full))?;
+            .map_err(|full| of_proxy(LimitKind::Proxy, full, at))?;
         self.limit(quota, limits, LimitCharge::Proxy(charge));
         Ok(())
     }
@@ -96,9 +96,8 @@ impl Charges {
         limits: &Limits,
         at: &Moment,
     ) -> Result<(), Denial> {
-        let charge = quota
-            .charge_caller(caller, limits, at)
-            .map_err(|full| denial(Whose::Proxy(LimitKind::Caller), full))?;
+        let charge =
+            quota.charge_caller(caller, limits, at).map_err(|full| of_proxy(LimitKind::Caller, full, at))?;
         self.limit(quota, limits, LimitCharge::Caller(charge));
         Ok(())
     }
@@ -113,7 +112,7 @@ impl Charges {
     ) -> Result<(), Denial> {
         let charge = quota
             .charge_address(address, limits, at)
-            .map_err(|full| denial(Whose::Proxy(LimitKind::Address), full))?;
+            .map_err(|full| of_proxy(LimitKind::Address, full, at))?;
         self.limit(quota, limits, LimitCharge::Address(charge));
         Ok(())
     }
@@ -130,7 +129,7 @@ impl Charges {
         let charge = running
             .counter
             .charge(amount.millionths(), &running.limits, at)
-            .map_err(|full| denial(Whose::Meter(meter.id, meter.name.clone()), full))?;
+            .map_err(|full| of_meter(running, full, at))?;
         let found = is_requests.then_some(Ok(amount));
         self.meters.push(ChargedMeter { running: running.clone(), charge, found });
         Ok(())
@@ -169,27 +168,17 @@ impl Charges {
         }
         let mut standing = StandardLimits::default();
         for one in &self.limits {
-            let policy = match one.charge {
-                LimitCharge::Proxy(_) => LimitPolicy::Proxy,
-                LimitCharge::Caller(_) => LimitPolicy::Caller,
-                LimitCharge::Address(_) => LimitPolicy::Address,
-            };
+            let policy = policy(one.charge.kind());
             for (window, limit) in limits_of(&one.limits) {
                 let used = one.charge.used(window);
                 standing.add(State { policy, window, limit: limit.get(), used });
             }
         }
         for one in &self.meters {
-            let name = one.running.meter.name.as_str();
-            let policy = if one.running.meter.counts_requests() {
-                LimitPolicy::MeterOfRequests(name)
-            } else {
-                LimitPolicy::MeterOfValues(name)
-            };
             for window in Window::ALL {
                 if let Some(limit) = window.limit(&one.running.limits) {
                     let used = one.charge.used(window);
-                    standing.add(State { policy, window, limit: limit.get(), used });
+                    standing.add(meter_state(&one.running, window, limit.get(), used));
                 }
             }
         }
@@ -246,8 +235,41 @@ impl Drop for Charges {
     }
 }
 
-fn denial(whose: Whose, exceeded: Exceeded) -> Denial {
-    Denial::Limited(Box::new(Limited { whose, exceeded }))
+/// A limit of the proxy has no room.
+fn of_proxy(kind: LimitKind, exceeded: Exceeded, at: &Moment) -> Denial {
+    let Exceeded { window, limit, used, .. } = exceeded;
+    denial(Whose::Proxy(kind), exceeded, State { policy: policy(kind), window, limit, used }, at)
+}
+
+/// A meter has no room.
+fn of_meter(running: &RunningMeter, exceeded: Exceeded, at: &Moment) -> Denial {
+    let Exceeded { window, limit, used, .. } = exceeded;
+    let whose = Whose::Meter(running.meter.id, running.meter.name.clone());
+    denial(whose, exceeded, meter_state(running, window, limit, used), at)
+}
+
+fn denial(whose: Whose, exceeded: Exceeded, state: State<'_>, at: &Moment) -> Denial {
+    let mut standing = StandardLimits::default();
+    standing.add(state);
+    Denial::Limited(Box::new(Limited { whose, exceeded, fields: standing.fields(at) }))
+}
+
+fn policy(kind: LimitKind) -> LimitPolicy<'static> {
+    match kind {
+        LimitKind::Caller => LimitPolicy::Caller,
+        LimitKind::Address => LimitPolicy::Address,
+        LimitKind::Proxy | LimitKind::Unspecified => LimitPolicy::Proxy,
+    }
+}
+
+/// How a meter stands. All meters are counted in millionths; requests are told as requests.
+fn meter_state(running: &RunningMeter, window: Window, limit: u64, used: u64) -> State<'_> {
+    let name = running.meter.name.as_str();
+    if !running.meter.counts_requests() {
+        return State { policy: LimitPolicy::MeterOfValues(name), window, limit, used };
+    }
+    let whole = |millionths| Amount::of_millionths(millionths).rounded_up();
+    State { policy: LimitPolicy::MeterOfRequests(name), window, limit: whole(limit), used: whole(used) }
 }
 
 /// The limits that there are.

@@ -42,6 +42,8 @@ pub(crate) struct Draft {
     record: Option<Box<RawRecord>>,
     /// What was charged for it.
     charges: Charges,
+    /// Rules or limits decide about it, and are not done.
+    is_deciding: bool,
     /// The upstream may have begun to work for it.
     is_asked: bool,
 }
@@ -58,6 +60,7 @@ impl Draft {
             request_bytes: Rc::default(),
             record: Some(record),
             charges: Charges::default(),
+            is_deciding: false,
             is_asked: false,
         }
     }
@@ -115,6 +118,7 @@ impl Draft {
 
     /// What is told of a refusal to operators alone.
     pub(super) fn refused(&mut self, refused: &Refused) {
+        self.decision_ended();
         let Refused::Denial(denial) = refused else { return };
         let record = self.record();
         match denial {
@@ -140,14 +144,14 @@ impl Draft {
     /// What the rules said.
     pub(super) fn decided(&mut self, decision: &Decision<'_>) {
         let record = self.record();
-        record.rules = outcome(&decision.verdict);
+        record.rules = Some(outcome(&decision.verdict));
         record.observed = decision.observed.as_ref().map(observed);
         record.matched = decision.matched.iter().map(|rule| rule.id).collect();
-        let took = self.started.elapsed();
-        self.record().decide_duration = Some(took);
+        self.is_deciding = true;
     }
 
     pub(super) fn admitted(&mut self, request: &Active<'_>) {
+        self.decision_ended();
         let record = self.record();
         record.target = Some(request.route.target.id);
         record.upstream = request.proxy.upstream_credential();
@@ -161,8 +165,15 @@ impl Draft {
     /// What was charged, to be settled at the end.
     pub(super) fn charged(&mut self, charges: Charges) {
         self.charges = charges;
-        let took = self.started.elapsed();
-        self.record().decide_duration = Some(took);
+        self.is_deciding = true;
+    }
+
+    /// Takes the time once, whichever of rules and limits there were.
+    fn decision_ended(&mut self) {
+        if std::mem::take(&mut self.is_deciding) {
+            let took = self.started.elapsed();
+            self.record().decide_duration = Some(took);
+        }
     }
 
     pub(super) fn charges(&self) -> &Charges {
@@ -248,11 +259,11 @@ impl Drop for Draft {
     }
 }
 
-fn outcome(verdict: &Verdict<'_>) -> Option<RuleOutcome> {
+fn outcome(verdict: &Verdict<'_>) -> RuleOutcome {
     match verdict {
-        Verdict::Allow { by } => Some(allowed(*by)),
-        Verdict::Deny { scope, by } => Some(denied(*scope, *by)),
-        Verdict::NeedsBody | Verdict::Unreadable(_) => Some(UNREADABLE),
+        Verdict::Allow { by } => allowed(*by),
+        Verdict::Deny { scope, by } => denied(*scope, *by),
+        Verdict::NeedsBody | Verdict::Unreadable(_) => UNREADABLE,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use rr_contract::wire::fleet::{self, LimitKind, Window};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::fixture::{self, Region, caller, deny_path, meter, meter_message, proxy_key, resource};
@@ -55,7 +56,9 @@ async fn over_a_limit_nothing_goes_out_and_the_caller_learns_when_to_come_again(
     assert_eq!((answer.status, answer.json()["code"].clone()), (429, "rate-limited".into()));
     let seconds: u64 = answer.header("retry-after").expect("it says when").parse().expect("seconds");
     assert!((1..=86_400).contains(&seconds));
-    assert_eq!(answer.json()["limit"]["window"], "day");
+    assert_eq!(answer.json()["limit"], json!({"window": "day", "limit": 2, "meter": null}));
+    assert!(answer.header("ratelimit").is_some_and(|text| text.starts_with("\"proxy-day\";r=0;t=")));
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"proxy-day\";q=2;w=86400"));
     assert_eq!(upstream.count(), 2);
 }
 
@@ -107,9 +110,14 @@ async fn a_meter_counts_the_requests_that_it_is_about() {
     let limited = fleet::MeterResource { only_when: Some(when), per_day_per_node: 1, ..meter_message(1, 1) };
     let edge = edge_with(&upstream, [meter(1, &limited)]);
     let post = get(PATH, &with_key(1)).replace("GET", "POST");
-    assert_eq!(edge.send(&post).await.status, 200);
-    let answer = edge.send(&post).await;
-    assert_eq!((answer.status, answer.json()["limit"]["meter"]["name"].clone()), (429, "meter-1".into()));
+    for status in [200, 429] {
+        let answer = edge.send(&post).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"meter-meter-1-day\";q=1;w=86400"));
+        assert!(answer.header("ratelimit").is_some_and(|text| text.contains(";r=0;t=")), "{answer:?}");
+    }
+    let limit = edge.send(&post).await.json()["limit"].clone();
+    assert_eq!((&limit["limit"], &limit["meter"]["name"]), (&json!(1), &json!("meter-1")));
     assert_eq!(edge.send(&get(PATH, &with_key(1))).await.status, 200);
     let off = fleet::MeterResource { active: false, ..limited };
     let edge = edge_with(&upstream, [meter(1, &off)]);
@@ -136,6 +144,9 @@ async fn a_meter_adds_up_a_number_of_each_response_and_reserves_before_it_is_kno
     assert_eq!((states[0].charged_millionths, states[0].missing), (4_000_000, false));
     assert_eq!((states[1].charged_millionths, states[1].missing), (7_000_000, true));
     assert_eq!(send("{}").await, 429, "11 and a reserve of 10 are more than 20");
+    let answer = edge.send(&get(PATH, &with_key(1))).await;
+    assert_eq!(answer.json()["limit"]["limit"], 20);
+    assert!(answer.header("ratelimit").is_some_and(|text| text.contains(";r=9;t=")), "{answer:?}");
 }
 
 #[tokio::test]
