@@ -1,0 +1,279 @@
+//! Why a request is not passed on or not answered, and what further members its problem has.
+//!
+//! Decides no status: [`Code`] says what happened, and `reply` what callers are told of it. Causes in here go to the
+//! log and the record alone.
+
+use http::HeaderValue;
+use rr_contract::model::id::{MeterId, RuleId};
+use rr_contract::model::name::Name;
+use rr_contract::model::path::InvalidPath;
+use rr_contract::model::proxy::DenyStatus;
+use rr_contract::policy::json::JsonError;
+use rr_contract::policy::meter::Amount;
+use rr_contract::policy::verdict::Scope;
+use rr_contract::wire::fleet::LimitKind;
+use serde_json::json;
+
+use crate::body::DecodeError;
+use crate::outcome::Code;
+use crate::quota::Exceeded;
+use crate::report::{LimitState, MeterState, Reason};
+use crate::snapshot::upstream::Unusable;
+use crate::upstream::{CallerFault, LookupError, SendError};
+
+/// A decision of this node, not a fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denial {
+    /// Not a path of this node.
+    #[error("path is not below /api/")]
+    NotFound,
+    /// CONNECT and TRACE.
+    #[error("method is refused")]
+    Method,
+    /// No configuration was ever received.
+    #[error("no configuration yet")]
+    NotReady,
+    /// The path is ambiguous.
+    #[error("malformed path")]
+    Malformed(#[source] InvalidPath),
+    /// The body has a hop-by-hop coding.
+    #[error("request body has a transfer coding other than chunked")]
+    Coded,
+    /// The request names no host, or two.
+    #[error("not exactly one Host header")]
+    Host,
+    /// More headers than a request may have.
+    #[error("too many headers")]
+    Headers,
+    /// The request cannot be sent on as it is.
+    #[error("request target is too long")]
+    TooLong,
+    /// No such proxy.
+    #[error("unknown proxy")]
+    UnknownProxy,
+    /// No, unknown, wrong, expired or foreign credential.
+    #[error("missing or invalid credential")]
+    BadCredential(Reason),
+    /// Switched off.
+    #[error("proxy is inactive")]
+    Inactive,
+    /// The organization is suspended.
+    #[error("organization is suspended")]
+    Suspended,
+    /// Part of its configuration was refused by this node.
+    #[error("proxy is closed")]
+    Closed,
+    /// The body is longer than the proxy takes, or than rules and meters may look at.
+    #[error("request body is too long")]
+    RequestTooLarge,
+    /// The rules of a scope.
+    #[error("rules deny the request")]
+    Rule(Box<RuleDenial>),
+    /// A rule or a meter must look at the body, and it cannot be read.
+    #[error("request body cannot be read by a rule or a meter that must look at it")]
+    Unreadable,
+    /// A limit or a meter has no room.
+    #[error("limit is exceeded")]
+    Limited(Box<Limited>),
+    /// The caller, while its body was read for a rule or a meter.
+    #[error("caller did not send the whole request")]
+    Caller(#[source] CallerFault),
+}
+
+/// Which rule refuses a request.
+#[derive(Debug)]
+pub(crate) struct RuleDenial {
+    pub(crate) status: DenyStatus,
+    pub(crate) scope: Scope,
+    /// Id, name and notes; `None`: the default of the scope.
+    pub(crate) rule: Option<(RuleId, Name, Box<str>)>,
+}
+
+/// Which limit refuses a request, and when there is room again.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    pub(crate) whose: Whose,
+    pub(crate) exceeded: Exceeded,
+    /// Values of `ratelimit-policy` and `ratelimit`.
+    pub(crate) fields: Option<(HeaderValue, HeaderValue)>,
+}
+
+/// Whose limit it is.
+#[derive(Debug)]
+pub(crate) enum Whose {
+    Proxy(LimitKind),
+    Meter(MeterId, Name),
+}
+
+/// A fault on the way to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// This node's side: no secret can be injected.
+    #[error("upstream credential cannot be used")]
+    Credential(#[source] Unusable),
+    /// The upstream's side, or the caller's during its body.
+    #[error("upstream did not answer the request")]
+    Upstream(#[source] SendError),
+    /// The upstream's side: its response is longer than the proxy lets through, or than filters may go over.
+    #[error("response body is too long")]
+    ResponseTooLarge,
+    /// The upstream's side, while its response was gathered for filters.
+    #[error("response broke off before filters had all of it")]
+    Response(#[source] BodyBroken),
+    /// The upstream's side: filters cannot go over the response.
+    #[error("filters cannot go over the response")]
+    Unreadable(#[source] Unreadable),
+}
+
+/// How a response ended too early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyBroken {
+    #[error("upstream broke off its response")]
+    Broken(#[source] hyper::Error),
+    #[error("upstream sent nothing more of its response")]
+    Silent,
+}
+
+/// Why filters cannot go over a response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("content type is not JSON")]
+    Type,
+    #[error("content coding is not known")]
+    Coding,
+    #[error("response is a part of a document")]
+    Partial,
+    #[error("body cannot be decoded")]
+    Decoding(#[source] DecodeError),
+    #[error("body is not JSON")]
+    Json(#[source] JsonError),
+}
+
+/// Why a request was not answered by its upstream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error(transparent)]
+    Denial(#[from] Denial),
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl Denial {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::NotFound,
+            Self::Method => Code::MethodRefused,
+            Self::NotReady => Code::NotReady,
+            Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
+            Self::Headers => Code::HeadersTooMany,
+            // Alike, so that ids and names cannot be probed.
+            Self::UnknownProxy | Self::BadCredential(_) => Code::AccessDenied,
+            Self::Inactive => Code::Inactive,
+            Self::Suspended => Code::Suspended,
+            Self::Closed => Code::Closed,
+            Self::RequestTooLarge => Code::RequestTooLarge,
+            Self::Rule(_) => Code::RuleDenied,
+            Self::Unreadable => Code::RequestUnreadable,
+            Self::Limited(_) => Code::RateLimited,
+            Self::Caller(fault) => of_caller(*fault),
+        }
+    }
+}
+
+fn of_caller(fault: CallerFault) -> Code {
+    match fault {
+        CallerFault::Gone => Code::CallerGone,
+        CallerFault::Malformed => Code::Malformed,
+        CallerFault::Stalled => Code::RequestTimeout,
+        CallerFault::TooLong => Code::RequestTooLarge,
+    }
+}
+
+impl Failure {
+    fn code(&self) -> Code {
+        match self {
+            Self::Credential(_) => Code::CredentialUnusable,
+            Self::ResponseTooLarge => Code::ResponseTooLarge,
+            Self::Response(BodyBroken::Broken(_)) => Code::UpstreamUnreachable,
+            Self::Response(BodyBroken::Silent) => Code::UpstreamTimeout,
+            Self::Unreadable(_) => Code::ResponseUnreadable,
+            Self::Upstream(error) => match error {
+                SendError::Guarded => Code::UpstreamRefused,
+                SendError::Busy | SendError::Resolve(LookupError::Crowded) => Code::UpstreamBusy,
+                SendError::ConnectTimeout
+                | SendError::ResponseTimeout
+                | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
+                SendError::Caller(fault) => of_caller(*fault),
+                SendError::Resolve(LookupError::Failed(_))
+                | SendError::Connect(_)
+                | SendError::Tls(_)
+                | SendError::Trust(_)
+                | SendError::Broken(_)
+                | SendError::Switched
+                | SendError::Coded => Code::UpstreamUnreachable,
+            },
+        }
+    }
+}
+
+impl Refused {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Denial(denial) => denial.code(),
+            Self::Failure(failure) => failure.code(),
+        }
+    }
+}
+
+impl RuleDenial {
+    /// The scope, and the rule unless the scope's default denies.
+    pub(super) fn member(&self) -> String {
+        let scope = scope_name(self.scope);
+        let rule = self
+            .rule
+            .as_ref()
+            .map(|(id, name, notes)| json!({"id": id.to_string(), "name": name.as_str(), "notes": notes}));
+        format!(r#","scope":"{scope}","rule":{}"#, rule.unwrap_or(serde_json::Value::Null))
+    }
+}
+
+impl Limited {
+    /// As a record keeps it.
+    pub(crate) fn states(&self) -> (Option<LimitState>, Option<MeterState>) {
+        let Exceeded { window, limit, used, .. } = self.exceeded;
+        match &self.whose {
+            Whose::Proxy(kind) => {
+                (Some(LimitState { kind: *kind, window: window.to_wire(), limit, used }), None)
+            }
+            Whose::Meter(id, _) => {
+                let exceeded = Some(window.to_wire());
+                (None, Some(MeterState { meter: *id, charged: 0, missing: false, exceeded }))
+            }
+        }
+    }
+
+    /// The limit that has no room.
+    pub(super) fn member(&self) -> String {
+        let Exceeded { window, limit, .. } = self.exceeded;
+        let (limit, meter) = match &self.whose {
+            // Meters count in millionths.
+            Whose::Meter(id, name) => {
+                let meter = json!({"id": id.to_string(), "name": name.as_str()});
+                (Amount::of_millionths(limit).rounded_up(), Some(meter))
+            }
+            Whose::Proxy(_) => (limit, None),
+        };
+        let limit = json!({"window": window.as_str(), "limit": limit, "meter": meter});
+        format!(r#","limit":{limit}"#)
+    }
+}
+
+/// As callers and records name it.
+fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Caller => "caller",
+        Scope::Upstream => "upstream",
+        Scope::Proxy => "proxy",
+        Scope::Target => "target",
+    }
+}
