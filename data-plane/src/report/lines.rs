@@ -103,6 +103,7 @@ impl Lines {
             last_look: Instant::now(),
             pending: Vec::new(),
             piece: Vec::with_capacity(PIECE),
+            used: fleet::Record::default(),
             records: 0,
             is_torn: false,
             is_failing: false,
@@ -157,6 +158,8 @@ struct Writer {
     pending: Vec<fleet::Dropped>,
     /// Lines that are not written yet, and how many of them are records.
     piece: Vec<u8>,
+    /// The record before, to be written over.
+    used: fleet::Record,
     records: u64,
     /// A line was written in part.
     is_torn: bool,
@@ -195,7 +198,8 @@ impl Writer {
         for at in 0..self.rings.len() {
             while let Ok(record) = self.rings[at].receiver.try_recv() {
                 self.lead();
-                line::record(&record.into_record(), &mut self.piece);
+                record.replace(&mut self.used);
+                line::record(&self.used, &mut self.piece);
                 self.records += 1;
                 if self.piece.len() >= PIECE {
                     self.write();

@@ -2,6 +2,7 @@
 //!
 //! Texts are formatted on the spool's thread. There is no field that a query, a header or a body would fit in.
 
+use std::mem;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
@@ -148,23 +149,47 @@ impl RawRecord {
         }
     }
 
+    /// The record as the wire has it.
+    #[cfg(test)]
     pub(crate) fn into_record(self) -> fleet::Record {
+        let mut record = fleet::Record::default();
+        self.replace(&mut record);
+        record
+    }
+
+    /// Writes every field of a record that was used before, whose texts keep their allocations.
+    pub(crate) fn replace(self, record: &mut fleet::Record) {
         fn number(status: Option<StatusCode>) -> u32 {
             status.map_or(0, |status| status.as_u16().into())
         }
-        fleet::Record {
-            id: self.id.text(),
+        fn texts(text: &mut String, append: impl FnOnce(&mut String)) {
+            text.clear();
+            append(text);
+        }
+        let Self { id, org, proxy, caller, target, upstream, .. } = &self;
+        texts(&mut record.id, |text| id.append_to(text));
+        texts(&mut record.org, |text| org.iter().for_each(|id| id.append_to(text)));
+        texts(&mut record.proxy, |text| proxy.iter().for_each(|id| id.append_to(text)));
+        texts(&mut record.caller_credential, |text| caller.iter().for_each(|id| id.append_to(text)));
+        texts(&mut record.target, |text| target.iter().for_each(|id| id.append_to(text)));
+        texts(&mut record.upstream_credential, |text| upstream.iter().for_each(|id| id.append_to(text)));
+        texts(&mut record.method, |text| text.push_str(self.method.as_str()));
+        texts(&mut record.code, |text| text.push_str(self.code.unwrap_or(Code::CallerGone).as_str()));
+        texts(&mut record.reason, |text| text.push_str(self.reason.map_or("", Reason::as_str)));
+        // The texts are taken out and put back, so that a field that is added has to be named here.
+        *record = fleet::Record {
+            id: mem::take(&mut record.id),
             received_at: Some(timestamp(self.received_at)),
-            org: self.org.as_ref().map(OrgId::text).unwrap_or_default(),
-            proxy: self.proxy.as_ref().map(ProxyId::text).unwrap_or_default(),
-            caller_credential: self.caller.as_ref().map(CredentialId::text).unwrap_or_default(),
-            target: self.target.as_ref().map(TargetId::text).unwrap_or_default(),
-            upstream_credential: self.upstream.as_ref().map(CredentialId::text).unwrap_or_default(),
-            method: self.method.as_str().to_owned(),
+            org: mem::take(&mut record.org),
+            proxy: mem::take(&mut record.proxy),
+            caller_credential: mem::take(&mut record.caller_credential),
+            target: mem::take(&mut record.target),
+            upstream_credential: mem::take(&mut record.upstream_credential),
+            method: mem::take(&mut record.method),
             path: self.path.into_string(),
             status: number(self.status),
             upstream_status: number(self.upstream_status),
-            code: self.code.unwrap_or(Code::CallerGone).as_str().to_owned(),
+            code: mem::take(&mut record.code),
             duration: Some(wire_duration(self.duration)),
             upstream_duration: self.upstream_duration.map(wire_duration),
             request_bytes: self.request_bytes,
@@ -185,8 +210,8 @@ impl RawRecord {
             filter_duration: self.filter_duration.map(wire_duration),
             // Unset means one.
             count: if self.count == 1 { 0 } else { self.count },
-            reason: self.reason.map(Reason::as_str).unwrap_or_default().to_owned(),
-        }
+            reason: mem::take(&mut record.reason),
+        };
     }
 }
 
@@ -223,5 +248,48 @@ impl MeterState {
             missing: self.missing,
             exceeded: self.exceeded.unwrap_or(Window::Unspecified).into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bare() -> RawRecord {
+        RawRecord::new(RequestId::from_random([1; 16]), SystemTime::UNIX_EPOCH, Method::GET, 1)
+    }
+
+    #[test]
+    fn a_record_keeps_nothing_of_the_one_that_it_is_written_over() {
+        let full = RawRecord {
+            org: Some(OrgId::from_random([2; 16])),
+            proxy: Some(ProxyId::from_random([3; 16])),
+            caller: Some(CredentialId::from_random([4; 16])),
+            target: Some(TargetId::from_random([5; 16])),
+            upstream: Some(CredentialId::from_random([6; 16])),
+            path: "/a/long/path".into(),
+            status: Some(StatusCode::OK),
+            upstream_status: Some(StatusCode::OK),
+            code: Some(Code::Granted),
+            upstream_duration: Some(Duration::from_secs(1)),
+            rules: Some(RuleOutcome { effect: Effect::Deny, scope: Some(Scope::Proxy), rule: None }),
+            matched: vec![RuleId::from_random([7; 16])],
+            limits: vec![LimitState { kind: LimitKind::Proxy, window: Window::Minute, limit: 5, used: 5 }],
+            meters: vec![MeterState {
+                meter: MeterId::from_random([8; 16]),
+                charged: 1,
+                missing: true,
+                exceeded: None,
+            }],
+            filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 3 }),
+            decide_duration: Some(Duration::from_millis(1)),
+            filter_duration: Some(Duration::from_millis(1)),
+            count: 9,
+            reason: Some(Reason::Unknown),
+            ..bare()
+        };
+        let mut record = full.into_record();
+        bare().replace(&mut record);
+        assert_eq!(record, bare().into_record());
     }
 }

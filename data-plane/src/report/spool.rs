@@ -154,6 +154,7 @@ impl Spool {
             store,
             rings: rings.collect(),
             pending: found,
+            used: Vec::new(),
             last_drain: seams.clock.now(),
             last_sync: tokio::time::Instant::now(),
             last_alive: tokio::time::Instant::now(),
@@ -259,6 +260,8 @@ struct Writer {
     rings: Vec<RingEnd>,
     /// Losses that are not in the stream yet.
     pending: Vec<fleet::Dropped>,
+    /// Records of the batch before, to be written over: making them anew costs a dozen allocations each.
+    used: Vec<fleet::Record>,
     last_drain: SystemTime,
     last_sync: tokio::time::Instant,
     last_alive: tokio::time::Instant,
@@ -302,7 +305,9 @@ impl Writer {
         let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), records: Vec::new() };
         for ring in 0..self.rings.len() {
             while let Ok(record) = self.rings[ring].receiver.try_recv() {
-                batch.records.push(record.into_record());
+                let mut used = self.used.pop().unwrap_or_default();
+                record.replace(&mut used);
+                batch.records.push(used);
                 if batch.records.len() == BATCH_RECORDS {
                     self.append(mem::take(&mut batch));
                 }
@@ -313,7 +318,7 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, batch: fleet::Batch) {
+    fn append(&mut self, mut batch: fleet::Batch) {
         let outcome = self.store.append(&batch);
         if outcome.is_err() {
             let now = self.seams.clock.now();
@@ -332,6 +337,7 @@ impl Writer {
             }
         }
         self.note(outcome);
+        self.used.append(&mut batch.records);
     }
 
     fn sync(&mut self) {

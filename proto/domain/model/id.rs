@@ -45,9 +45,14 @@ macro_rules! id {
             /// Its text, made in one piece.
             pub fn text(&self) -> String {
                 let mut text = String::with_capacity($prefix.len() + TEXT);
+                self.append_to(&mut text);
+                text
+            }
+
+            /// Appends its text.
+            pub fn append_to(&self, text: &mut String) {
                 text.push_str($prefix);
                 text.push_str(std::str::from_utf8(&encode(&self.0)).expect("the alphabet is ASCII"));
-                text
             }
 
             /// The bytes, for hashing and for binding seals.

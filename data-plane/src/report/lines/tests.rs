@@ -34,6 +34,7 @@ fn writer(out: Out) -> (super::super::Ring, Writer) {
         last_look: Instant::now(),
         pending: Vec::new(),
         piece: Vec::new(),
+        used: fleet::Record::default(),
         records: 0,
         is_torn: false,
         is_failing: false,

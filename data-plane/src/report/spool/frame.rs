@@ -8,7 +8,6 @@
 use bytes::Bytes;
 use rr_contract::seal::storage::{OVERHEAD, StorageKey};
 use rr_contract::seam::Entropy;
-use zeroize::Zeroizing;
 
 const MAGIC: [u8; 8] = *b"rrspool2";
 /// Where the first frame of a file starts.
@@ -69,8 +68,7 @@ pub(super) fn write(
     batch: &[u8],
     entropy: &dyn Entropy,
 ) -> Vec<u8> {
-    let mut plain = Zeroizing::new(through.to_le_bytes().to_vec());
-    plain.extend_from_slice(batch);
+    let plain = [&through.to_le_bytes()[..], batch].concat();
     let sealed = key.seal(&context(spool, label), &plain, entropy);
     let mut frame = Vec::with_capacity(PREFIX + sealed.len());
     frame.extend_from_slice(&(sealed.len() as u32).to_le_bytes());

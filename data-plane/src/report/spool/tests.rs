@@ -242,6 +242,7 @@ fn writer(store: Store, disk: &SharedDisk, rings: Vec<RingEnd>) -> Writer {
         store,
         rings,
         pending: Vec::new(),
+        used: Vec::new(),
         last_drain: SystemClock.now(),
         last_sync: tokio::time::Instant::now(),
         last_alive: tokio::time::Instant::now(),
