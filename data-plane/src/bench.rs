@@ -77,6 +77,17 @@ impl ConfiguredNode {
         self.reader.view().revision
     }
 
+    /// Whether a path that names this proxy leads to one, looked up as a request looks it up.
+    #[inline]
+    pub fn knows(&self, address: &str) -> bool {
+        self.reader.view().proxy(address).is_some()
+    }
+
+    /// What paths name the proxies by.
+    pub fn addresses(&self) -> Vec<String> {
+        self.reader.view().addresses().map(str::to_owned).collect()
+    }
+
     /// Lets the worker go over to the newest version and let go of the one before.
     pub fn tick_worker(&self) {
         self.reader.tick();

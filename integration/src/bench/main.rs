@@ -7,6 +7,7 @@ mod apply;
 mod churn;
 mod closed_loop;
 mod coldstart;
+mod configured;
 mod fixtures;
 mod generate;
 mod herd;
@@ -24,6 +25,7 @@ mod proxy;
 mod reconnect;
 mod report;
 mod revisions;
+mod routes;
 mod stages;
 
 use clap::{Parser, Subcommand};
@@ -64,6 +66,8 @@ enum Bench {
     Generate(generate::Args),
     /// Processor time of a request, beside nginx, HAProxy, Envoy and a lean proxy in the same rounds.
     Proxy(proxy::Args),
+    /// Finding one of 30,000 proxies by its name, beside one of ten.
+    Routes(routes::Args),
     /// What 25 rules in each scope take of a request.
     Rules(stages::Args),
     /// How fast filters go over a document, decoding included.
@@ -92,6 +96,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
         Bench::Proxy(args) => proxy::run(args, &mut report).await?,
+        Bench::Routes(args) => block_in_place(|| routes::run(&args, &mut report))?,
         Bench::Rules(args) => stages::rules(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
         Bench::Latency(args) => latency::run(args, &mut report).await?,

@@ -25,7 +25,7 @@ const REGION: RegionId = RegionId::from_random([0; 16]);
 const CHUNK: usize = 1024 * 1024;
 
 /// A configured node, and what it holds as the control plane knows it.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     node: ConfiguredNode,
     view: View,
     revision: u64,
@@ -34,7 +34,7 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Configures a node with these payloads.
-    pub(super) fn new(resources: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Self {
+    pub(crate) fn new(resources: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Self {
         let seams = Seams {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -60,12 +60,12 @@ impl Driver {
 
     /// Takes each payload as a transaction of its own. Returns the nanoseconds that each took of the processors, on
     /// this thread and on that of the journal, from its first message to the verdict, old versions freed.
-    pub(super) fn apply(&mut self, changes: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Vec<u64> {
+    pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = (Key, Vec<u8>)>) -> Vec<u64> {
         changes.into_iter().map(|change| self.transact(Mode::Delta, vec![vec![change]])).collect()
     }
 
     /// Reads what is in force so many times, as a request does. Returns the nanoseconds of one read.
-    pub(super) fn read(&self, times: u32) -> f64 {
+    pub(crate) fn read(&self, times: u32) -> f64 {
         let since = Instant::now();
         for _ in 0..times {
             black_box(self.node.read_revision());
@@ -73,8 +73,18 @@ impl Driver {
         since.elapsed().as_nanos() as f64 / f64::from(times)
     }
 
+    /// Whether a path that names this proxy leads to one.
+    pub(crate) fn knows(&self, address: &str) -> bool {
+        self.node.knows(address)
+    }
+
+    /// What paths name the proxies by.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.node.addresses()
+    }
+
     /// How many resources the node refuses.
-    pub(super) fn refused(&self) -> usize {
+    pub(crate) fn refused(&self) -> usize {
         self.node.refusals()
     }
 
