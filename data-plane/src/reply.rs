@@ -59,7 +59,7 @@ impl Code {
         match self {
             Self::Granted => "granted",
             Self::NotFound => "nothing is served here; requests go to /api/{proxy}/{path}",
-            Self::MethodRefused => "CONNECT and TRACE are not forwarded",
+            Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
             Self::Malformed => "the path, the host or the body's framing cannot be read in one way only",
             Self::HeadersTooMany => "the request has more than 128 headers",
@@ -67,13 +67,13 @@ impl Code {
             Self::Inactive => "the proxy is switched off",
             Self::RuleDenied => "the rules of the proxy deny the request",
             Self::RequestUnreadable => {
-                "the body must be looked at, and is not JSON in a known content coding"
+                "the body must be looked at, and is not JSON in a known content coding, or has too many values"
             }
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
             Self::ResponseTooLarge => "the body of the response is longer than the proxy lets through",
             Self::ResponseUnreadable => {
-                "the response must be filtered, and is not JSON in a known content coding"
+                "the response must be filtered, and is not JSON in a known content coding, or has too many values"
             }
             Self::Suspended => "the organization is suspended",
             Self::Closed => "the proxy is closed because this node refused part of its configuration",

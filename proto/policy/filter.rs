@@ -6,6 +6,8 @@
 
 mod pass;
 
+pub use self::pass::Pass;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -80,7 +82,7 @@ impl CompiledFilter {
 
     /// Runs on one document.
     pub fn apply<'d>(&self, document: &'d [u8]) -> Result<Filtered<'d>, JsonError> {
-        pass::run(&[self], document)
+        through(Pass::begin(vec![self], document)?)
     }
 }
 
@@ -102,25 +104,31 @@ impl FilterStage {
     }
 }
 
-impl FilterChain<'_> {
+impl<'f> FilterChain<'f> {
+    /// Begins to run all stages.
+    pub fn begin<'d>(&self, document: &'d [u8]) -> Result<Pass<'f, 'd>, JsonError> {
+        let filters = self.stages().into_iter().flat_map(FilterStage::filters);
+        Pass::begin(filters.map(|filter| &**filter).collect(), document)
+    }
+
     /// Whether there is nothing to run: the response need not be read.
     pub fn is_empty(&self) -> bool {
         self.stages().iter().all(|stage| stage.is_empty())
     }
 
-    /// Runs all stages. With no filters at all the document comes back as it is, and is not looked at.
+    /// Runs all stages in one go. With no filters at all the document comes back as it is, and is not looked at.
     pub fn apply<'d>(&self, document: &'d [u8]) -> Result<Filtered<'d>, JsonError> {
-        let filters = self.stages().into_iter().flat_map(FilterStage::filters);
-        let filters: Vec<&CompiledFilter> = filters.map(|filter| &**filter).collect();
-        if filters.is_empty() {
-            return Ok(Filtered { document: Cow::Borrowed(document), taken: 0, filters: 0 });
-        }
-        pass::run(&filters, document)
+        through(self.begin(document)?)
     }
 
-    fn stages(&self) -> [&FilterStage; 4] {
+    fn stages(&self) -> [&'f FilterStage; 4] {
         [self.upstream, self.target, self.caller, self.proxy]
     }
+}
+
+fn through<'d>(mut pass: Pass<'_, 'd>) -> Result<Filtered<'d>, JsonError> {
+    while !pass.advance()? {}
+    Ok(pass.finish())
 }
 
 #[cfg(test)]

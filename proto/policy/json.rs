@@ -23,6 +23,9 @@ pub enum JsonError {
     /// It is nested too deeply.
     #[error("nested deeper than {DEPTH_MAX}")]
     Depth,
+    /// It makes more work than it may.
+    #[error("has more values than there is time to look at")]
+    TooMuch,
 }
 
 /// A text as it is written, quotes included.
@@ -127,7 +130,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Nothing but space may follow the document.
-    pub(crate) fn end(mut self) -> Result<(), JsonError> {
+    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
         let at = self.position();
         if at == self.text.len() { Ok(()) } else { Err(JsonError::Syntax(at)) }
     }

@@ -4,6 +4,7 @@
 //!
 //! * [`pattern`]: patterns as matchers, each compiled once and shared;
 //! * [`json`]: a reader of JSON that keeps every duplicate key and every digit;
+//! * [`pace`]: how much work a body may make;
 //! * [`path`]: many paths looked for in one pass over a document;
 //! * [`request`]: what of a request is looked at;
 //! * [`condition`]: which requests a rule or a meter is about;
@@ -18,6 +19,7 @@ pub mod condition;
 pub mod filter;
 pub mod json;
 pub mod meter;
+pub mod pace;
 pub mod path;
 pub mod pattern;
 pub mod request;

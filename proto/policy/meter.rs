@@ -10,11 +10,12 @@ use rr_domain::model::id::MeterId;
 use rr_domain::model::meter::{Counts, Meter, Place, Value as Read, Windows};
 use rr_domain::model::name::Name;
 
-use super::condition::{BodyIndex, Condition, Purpose, Seen};
+use super::condition::{BodyIndex, Condition, Found, Purpose, Seen};
 use super::json::{JsonError, Value};
-use super::path::{self, Paths};
+use super::pace::Pace;
+use super::path::{Batch, Event, Paths, Search};
 use super::pattern::{Patterns, Uncompilable};
-use super::request::{RequestBody, RequestView};
+use super::request::RequestView;
 
 /// Millionths in one.
 const SCALE: u64 = 1_000_000;
@@ -107,18 +108,24 @@ impl CompiledMeter {
         })
     }
 
-    /// Whether it is about a request; of a batch, one element is enough.
+    /// Whether it is about a request, as far as the head says.
     pub fn applies(&self, request: &RequestView<'_>) -> Applies {
         if !self.condition.matches_head(&Seen::new(request)) {
-            return Applies::No;
+            Applies::No
+        } else if self.condition.reads_body() {
+            Applies::NeedsBody
+        } else {
+            Applies::Yes
         }
-        if !self.condition.reads_body() {
-            return Applies::Yes;
-        }
-        let RequestBody::Read(body) = request.body else { return Applies::NeedsBody };
+    }
+
+    /// Whether it is about a request that has this body, where the head left it open; of a batch, one element is
+    /// enough.
+    pub async fn applies_to<R: AsyncFnMut()>(&self, body: &[u8], pace: &mut Pace<R>) -> Applies {
         let mut one = false;
         let wanted = vec![true; self.body.len()];
-        match self.body.judge(body, &wanted, &mut |found| one |= self.condition.matches_body(found)) {
+        let mut judge = |found: &[Found]| one |= self.condition.matches_body(found);
+        match self.body.judge(body, &wanted, pace, 1, &mut judge).await {
             Ok(()) if one => Applies::Yes,
             Ok(()) => Applies::No,
             Err(error) => Applies::Unreadable(error),
@@ -159,11 +166,14 @@ impl CompiledMeter {
                 }
             }
             CompiledCounts::Body(paths) => {
-                path::find(body, paths, &mut |_, value| match value {
-                    Value::Number(raw) => add(Some(raw)),
-                    Value::Object | Value::Array | Value::Text(_) | Value::Word(_) => add(None),
-                })
-                .map_err(ReadingError::Body)?;
+                let mut search = Search::new(body, paths, Batch::Values).map_err(ReadingError::Body)?;
+                while let Some(event) = search.next().map_err(ReadingError::Body)? {
+                    match event {
+                        Event::Found(Value::Number(raw), _) => add(Some(raw)),
+                        Event::Found(..) => add(None),
+                        Event::End => {}
+                    }
+                }
             }
         }
         sum.unwrap_or(Err(ReadingError::Missing))

@@ -4,12 +4,16 @@
 
 use rr_domain::model::json_path::{JsonPath, Step};
 
+mod fold;
+
 use super::json::{JsonError, Reader, Value};
 
 /// A tree of paths. Each path ends at a node that carries its number.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     nodes: Vec<Node>,
+    /// Keys are compared without regard to case.
+    folds: bool,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +41,16 @@ pub(crate) struct Place {
 impl Paths {
     /// Numbers the paths in their order.
     pub(crate) fn new<'j>(paths: impl IntoIterator<Item = &'j JsonPath>) -> Self {
-        let mut tree = Self { nodes: vec![Node::default()] };
+        Self::tree(paths, false)
+    }
+
+    /// The same, for keys in whatever case.
+    pub(crate) fn folded<'j>(paths: impl IntoIterator<Item = &'j JsonPath>) -> Self {
+        Self::tree(paths, true)
+    }
+
+    fn tree<'j>(paths: impl IntoIterator<Item = &'j JsonPath>, folds: bool) -> Self {
+        let mut tree = Self { nodes: vec![Node::default()], folds };
         for (number, path) in paths.into_iter().enumerate() {
             let end = path.steps().iter().fold(0, |node, step| tree.child(node, step));
             let number = u32::try_from(number).expect("payloads are bounded, so paths are");
@@ -47,17 +60,21 @@ impl Paths {
     }
 
     fn child(&mut self, node: u32, step: &Step) -> u32 {
+        let folds = self.folds;
         let new = u32::try_from(self.nodes.len()).expect("payloads are bounded, so steps are");
         let parent = &mut self.nodes[node as usize];
         let found = match step {
             Step::Any => *parent.any.get_or_insert(new),
-            Step::Key(key) => match parent.keys.binary_search_by(|(known, _)| known.cmp(key)) {
-                Ok(at) => parent.keys[at].1,
-                Err(at) => {
-                    parent.keys.insert(at, (key.clone(), new));
-                    new
+            Step::Key(key) => {
+                let key = if folds { fold::fold(key).into() } else { key.clone() };
+                match parent.keys.binary_search_by(|(known, _)| known.cmp(&key)) {
+                    Ok(at) => parent.keys[at].1,
+                    Err(at) => {
+                        parent.keys.insert(at, (key, new));
+                        new
+                    }
                 }
-            },
+            }
         };
         if found == new {
             self.nodes.push(Node::default());
@@ -67,21 +84,47 @@ impl Paths {
 
     /// The node at which a document starts.
     pub(crate) const ROOT: u32 = 0;
+    /// In its place at a root array of [`Batch::Values`].
+    pub(crate) const BATCH: u32 = u32::MAX;
+    /// The root for an element of such an array: only keys lead on, since `*` was the step to the element.
+    const ELEMENT: u32 = u32::MAX - 1;
 
     /// Calls `reached` with each node to which a step down from `node` leads, and with whether a path ends there. The
     /// step goes by a key or, without one, to an element.
     #[inline]
     pub(crate) fn step(&self, node: u32, key: Option<&str>, mut reached: impl FnMut(u32, bool)) {
-        let node = &self.nodes[node as usize];
-        let by_key = key.and_then(|key| node.child(key));
-        for next in by_key.into_iter().chain(node.any) {
-            reached(next, !self.nodes[next as usize].ends.is_empty());
+        for next in self.below(node, key).into_iter().flatten() {
+            reached(next, !self.ends(next).is_empty());
         }
     }
 
+    #[inline]
+    fn below(&self, node: u32, key: Option<&str>) -> [Option<u32>; 2] {
+        let root = &self.nodes[Self::ROOT as usize];
+        match node {
+            Self::BATCH => [Some(Self::ELEMENT), root.any],
+            Self::ELEMENT => [key.and_then(|key| self.by_key(root, key)), None],
+            node => {
+                let node = &self.nodes[node as usize];
+                [key.and_then(|key| self.by_key(node, key)), node.any]
+            }
+        }
+    }
+
+    #[inline]
+    fn by_key(&self, node: &Node, key: &str) -> Option<u32> {
+        if self.folds && !node.keys.is_empty() { node.child(&fold::fold(key)) } else { node.child(key) }
+    }
+
+    /// The numbers of the paths that end at a node.
+    #[inline]
+    fn ends(&self, node: u32) -> &[u32] {
+        self.nodes.get(node as usize).map(|node| &*node.ends).unwrap_or_default()
+    }
+
     /// Starts at the root of a document.
-    pub(crate) fn walk(&self) -> (Walk<'_>, Place) {
-        (Walk { paths: self, reached: vec![0] }, Place { from: 0, to: 1 })
+    fn walk(&self) -> Walk<'_> {
+        Walk { paths: self, reached: vec![Self::ROOT] }
     }
 }
 
@@ -99,115 +142,188 @@ impl Node {
 }
 
 impl<'p> Walk<'p> {
+    /// The place at which it starts.
+    const START: Place = Place { from: 0, to: 1 };
+
+    /// Starts at a root array of [`Batch::Values`] after all.
+    fn start_at_batch(&mut self) {
+        self.reached[0] = Paths::BATCH;
+    }
+
     /// One step down from `place`, by a key or, without one, to an element. To be undone with [`Walk::back`].
-    pub(crate) fn step(&mut self, place: Place, key: Option<&str>) -> Place {
+    fn step(&mut self, place: Place, key: Option<&str>) -> Place {
         let from = self.reached.len();
         for i in place.from..place.to {
-            let node = &self.paths.nodes[self.reached[i] as usize];
-            self.reached.extend(key.and_then(|key| node.child(key)));
-            self.reached.extend(node.any);
+            self.reached.extend(self.paths.below(self.reached[i], key).into_iter().flatten());
         }
         Place { from, to: self.reached.len() }
     }
 
     /// Leaves the last place stepped to.
-    pub(crate) fn back(&mut self, place: Place) {
+    fn back(&mut self, place: Place) {
         self.reached.truncate(place.from);
     }
 
     /// Whether any path goes through or ends here.
-    pub(crate) fn is_on_the_way(&self, place: Place) -> bool {
+    fn is_on_the_way(&self, place: Place) -> bool {
         place.from < place.to
     }
 
     /// The numbers of the paths that end here.
-    pub(crate) fn ends(&self, place: Place) -> impl Iterator<Item = u32> + use<'_, 'p> {
+    fn ends(&self, place: Place) -> impl Iterator<Item = u32> + use<'_, 'p> {
         let nodes = self.reached[place.from..place.to].iter();
-        nodes.flat_map(|node| self.paths.nodes[*node as usize].ends.iter().copied())
+        nodes.flat_map(|node| self.paths.ends(*node).iter().copied())
     }
 }
 
-/// Calls `found` with the number of a path and the value there, for each occurrence of each.
-pub(crate) fn find<'d>(
-    document: &'d [u8],
-    paths: &Paths,
-    found: &mut dyn FnMut(u32, &Value<'d>),
-) -> Result<(), JsonError> {
-    let mut reader = Reader::new(document)?;
-    let (mut walk, root) = paths.walk();
-    let value = reader.value()?;
-    look(&mut reader, &mut walk, root, value, found)?;
-    reader.end()
+/// How a root array is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Batch {
+    /// Each element is a document of its own.
+    Documents,
+    /// It is one document, and paths that start with a key start at each element.
+    Values,
 }
 
-/// What a look into several documents comes upon.
-pub(crate) enum Event<'e, 'd> {
-    /// The number of a path and the value there.
-    Found(u32, &'e Value<'d>),
-    /// The end of a document.
+/// What a search comes upon.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event<'d> {
+    /// A value at which paths end: those of the place.
+    Found(Value<'d>, Place),
+    /// The end of a document. A root array without elements is one document, in which nothing is found.
     End,
 }
 
-/// Like [`find`], but of a root array each element is a document of its own. An empty one is one document in
-/// which nothing is found.
-pub(crate) fn find_in_each<'d>(
-    document: &'d [u8],
-    paths: &Paths,
-    event: &mut dyn FnMut(Event<'_, 'd>),
-) -> Result<(), JsonError> {
-    let mut reader = Reader::new(document)?;
-    let (mut walk, root) = paths.walk();
-    let value = reader.value()?;
-    let mut one = |reader: &mut Reader<'d>, value, event: &mut dyn FnMut(Event<'_, 'd>)| {
-        look(reader, &mut walk, root, value, &mut |number, value| event(Event::Found(number, value)))?;
-        event(Event::End);
-        Ok(())
-    };
-    if let Value::Array = value {
-        let mut first = true;
-        while reader.element(first)? {
-            first = false;
-            let value = reader.value()?;
-            one(&mut reader, value, event)?;
-        }
-        if first {
-            event(Event::End);
-        }
-    } else {
-        one(&mut reader, value, event)?;
-    }
-    reader.end()
+/// Looks for paths in a document, one find after the other, so that whoever asks may rest in between.
+pub(crate) struct Search<'d, 'p> {
+    reader: Reader<'d>,
+    walk: Walk<'p>,
+    batch: Batch,
+    at: At,
+    /// The containers that are open and looked into, outermost first. Nesting is bounded by the reader.
+    open: Vec<Open>,
 }
 
-/// Looks into a value that a path ends at or goes through. Nesting is bounded by the reader.
-fn look<'d>(
-    reader: &mut Reader<'d>,
-    walk: &mut Walk<'_>,
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Start,
+    /// In the only document.
+    Document,
+    /// In a batch: before its first element, or not; and whether an element is open.
+    Batch {
+        first: bool,
+        is_open: bool,
+    },
+    Over,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
     place: Place,
-    value: Value<'d>,
-    found: &mut dyn FnMut(u32, &Value<'d>),
-) -> Result<(), JsonError> {
-    for number in walk.ends(place) {
-        found(number, &value);
+    is_object: bool,
+    first: bool,
+    /// The place of the item that was stepped to.
+    item: Option<Place>,
+}
+
+impl<'d, 'p> Search<'d, 'p> {
+    pub(crate) fn new(document: &'d [u8], paths: &'p Paths, batch: Batch) -> Result<Self, JsonError> {
+        Ok(Self {
+            reader: Reader::new(document)?,
+            walk: paths.walk(),
+            batch,
+            at: At::Start,
+            open: Vec::new(),
+        })
     }
-    let mut first = true;
-    loop {
-        let below = match value {
-            Value::Object => match reader.member(first)? {
-                Some(key) => walk.step(place, Some(&key.unescaped())),
-                None => return Ok(()),
-            },
-            Value::Array if reader.element(first)? => walk.step(place, None),
-            _ => return Ok(()),
-        };
-        first = false;
-        if walk.is_on_the_way(below) {
-            let value = reader.value()?;
-            look(reader, walk, below, value, found)?;
-        } else {
-            reader.pass()?;
+
+    /// The numbers of the paths that end at a place that was just found.
+    pub(crate) fn ends(&self, place: Place) -> impl Iterator<Item = u32> + use<'_, 'p, 'd> {
+        self.walk.ends(place)
+    }
+
+    /// The next find; `None` once the document has ended as it should.
+    pub(crate) fn next(&mut self) -> Result<Option<Event<'d>>, JsonError> {
+        loop {
+            if let Some(open) = self.open.last_mut() {
+                if let Some(item) = open.item.take() {
+                    self.walk.back(item);
+                }
+                let first = std::mem::replace(&mut open.first, false);
+                let item = if open.is_object {
+                    self.reader.member(first)?.map(|key| self.walk.step(open.place, Some(&key.unescaped())))
+                } else if self.reader.element(first)? {
+                    Some(self.walk.step(open.place, None))
+                } else {
+                    None
+                };
+                let Some(item) = item else {
+                    self.open.pop();
+                    continue;
+                };
+                open.item = Some(item);
+                if !self.walk.is_on_the_way(item) {
+                    self.reader.pass()?;
+                    continue;
+                }
+                let value = self.reader.value()?;
+                if let Some(found) = self.enter(value, item) {
+                    return Ok(Some(found));
+                }
+                continue;
+            }
+            match self.at {
+                At::Start => {
+                    let value = self.reader.value()?;
+                    let is_array = matches!(value, Value::Array);
+                    if is_array && self.batch == Batch::Documents {
+                        self.at = At::Batch { first: true, is_open: false };
+                        continue;
+                    }
+                    if is_array {
+                        self.walk.start_at_batch();
+                    }
+                    self.at = At::Document;
+                    if let Some(found) = self.enter(value, Walk::START) {
+                        return Ok(Some(found));
+                    }
+                }
+                At::Document => {
+                    self.at = At::Over;
+                    return Ok(Some(Event::End));
+                }
+                At::Batch { is_open: true, .. } => {
+                    self.at = At::Batch { first: false, is_open: false };
+                    return Ok(Some(Event::End));
+                }
+                At::Batch { first, is_open: false } => {
+                    if self.reader.element(first)? {
+                        self.at = At::Batch { first: false, is_open: true };
+                        let value = self.reader.value()?;
+                        if let Some(found) = self.enter(value, Walk::START) {
+                            return Ok(Some(found));
+                        }
+                    } else {
+                        self.at = At::Over;
+                        if first {
+                            return Ok(Some(Event::End));
+                        }
+                    }
+                }
+                At::Over => {
+                    return self.reader.end().map(|()| None);
+                }
+            }
         }
-        walk.back(below);
+    }
+
+    /// Begins to look into a value. `Some`: paths end at it.
+    fn enter(&mut self, value: Value<'d>, place: Place) -> Option<Event<'d>> {
+        if let Value::Object | Value::Array = value {
+            let is_object = matches!(value, Value::Object);
+            self.open.push(Open { place, is_object, first: true, item: None });
+        }
+        self.walk.ends(place).next().is_some().then_some(Event::Found(value, place))
     }
 }
 
@@ -217,21 +333,27 @@ mod tests {
 
     fn found(paths: &[&str], document: &str) -> Vec<(u32, String)> {
         let paths: Vec<JsonPath> = paths.iter().map(|path| path.parse().expect("a path")).collect();
+        let paths = Paths::new(&paths);
+        let mut search = Search::new(document.as_bytes(), &paths, Batch::Values).expect("UTF-8");
         let mut all = Vec::new();
-        let mut note = |number: u32, value: &Value<'_>| {
-            all.push((
-                number,
-                match value {
-                    Value::Object => "{".to_owned(),
-                    Value::Array => "[".to_owned(),
-                    Value::Text(text) => text.unescaped().into_owned(),
-                    Value::Number(raw) => (*raw).to_owned(),
-                    Value::Word(word) => (*word).to_owned(),
-                },
-            ));
-        };
-        find(document.as_bytes(), &Paths::new(&paths), &mut note).expect("JSON");
+        while let Some(event) = search.next().expect("JSON") {
+            let Event::Found(value, place) = event else { continue };
+            let text = match value {
+                Value::Object => "{".to_owned(),
+                Value::Array => "[".to_owned(),
+                Value::Text(text) => text.unescaped().into_owned(),
+                Value::Number(raw) => raw.to_owned(),
+                Value::Word(word) => word.to_owned(),
+            };
+            all.extend(search.ends(place).map(|number| (number, text.clone())));
+        }
         all
+    }
+
+    #[test]
+    fn in_a_root_array_a_path_that_starts_with_a_key_starts_at_each_element() {
+        let all = found(&["a.b", "*.b", "*.a.b"], r#"[{"a":{"b":1},"b":2},[{"a":{"b":3}}],{"a":[{"b":4}]}]"#);
+        assert_eq!(all, [(0, "1".into()), (2, "1".into()), (1, "2".into())]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use super::condition::Seen;
 use super::json::JsonError;
+use super::pace::{Pace, at_once};
 use super::request::{RequestBody, RequestView};
 
 use self::scope::{Answer, Said};
@@ -108,6 +109,15 @@ enum Course<'r> {
     Unreadable(JsonError),
 }
 
+/// What was seen so far.
+struct Look<'r> {
+    answers: [Answer<'r>; 4],
+    enforced: Course<'r>,
+    all: Course<'r>,
+    observes: bool,
+    matched: Matched<'r>,
+}
+
 impl<'r> Scopes<'r> {
     /// Whether a verdict can depend on the body. It may still be given without: [`Self::decide`] says when it
     /// cannot.
@@ -125,51 +135,73 @@ impl<'r> Scopes<'r> {
         self.in_order().iter().all(|(_, rules)| rules.allows_all())
     }
 
-    /// Looks at a request.
+    /// Looks at a request, and at its body in one go.
     pub fn decide(&self, request: &RequestView<'_>) -> Decision<'r> {
-        let scopes = self.in_order();
-        let observes = scopes.iter().any(|(_, rules)| rules.observes());
+        match request.body {
+            RequestBody::Unread => self.look(&Seen::new(request)).decision(),
+            RequestBody::Read(_) => at_once(async |pace| self.decide_at(pace, request).await),
+        }
+    }
+
+    /// Looks at a request, and rests while it looks at its body.
+    pub async fn decide_at<R: AsyncFnMut()>(
+        &self,
+        pace: &mut Pace<R>,
+        request: &RequestView<'_>,
+    ) -> Decision<'r> {
         let seen = Seen::new(request);
-        let mut matched = Matched::default();
-        let mut answers = [Answer::ALLOW; 4];
-        let (mut enforced, mut all) = (Course::Allow(None), Course::Allow(None));
-        for (answer, (scope, rules)) in answers.iter_mut().zip(scopes) {
+        let mut look = self.look(&seen);
+        if let RequestBody::Read(body) = request.body {
+            let ask = (look.enforced.is_open(), look.observes && look.all.is_open());
+            if ask.0 || ask.1 {
+                let settled = self.read(&seen, body, look.answers, ask, &mut look.matched, pace).await;
+                look.enforced = if ask.0 { settled.0 } else { look.enforced };
+                look.all = if ask.1 { settled.1 } else { look.all };
+            }
+        }
+        look.decision()
+    }
+
+    /// Looks at the head.
+    fn look(&self, seen: &Seen<'_>) -> Look<'r> {
+        let scopes = self.in_order();
+        let mut look = Look {
+            answers: [Answer::ALLOW; 4],
+            enforced: Course::Allow(None),
+            all: Course::Allow(None),
+            observes: scopes.iter().any(|(_, rules)| rules.observes()),
+            matched: Matched::default(),
+        };
+        for (answer, (scope, rules)) in look.answers.iter_mut().zip(scopes) {
             if rules.allows_all() {
                 continue;
             }
-            *answer = rules.head(&seen, &mut matched);
-            enforced = enforced.and(scope, answer.enforced);
-            all = all.and(scope, answer.all);
-            if enforced.is_denied() && (all.is_denied() || !observes) {
+            *answer = rules.head(seen, &mut look.matched);
+            look.enforced = look.enforced.and(scope, answer.enforced);
+            look.all = look.all.and(scope, answer.all);
+            if look.enforced.is_denied() && (look.all.is_denied() || !look.observes) {
                 break;
             }
         }
-        if let RequestBody::Read(body) = request.body {
-            let ask = (enforced.is_open(), observes && all.is_open());
-            if ask.0 || ask.1 {
-                let settled = self.read(&seen, body, answers, ask, &mut matched);
-                enforced = if ask.0 { settled.0 } else { enforced };
-                all = if ask.1 { settled.1 } else { all };
-            }
-        }
-        Decision { verdict: enforced.verdict(), observed: observes.then(|| all.observed()), matched }
+        look
     }
 
     /// Settles with the body what the head left open: for the rules that enforce and for all, as `ask` says.
-    fn read(
+    async fn read<R: AsyncFnMut()>(
         &self,
         seen: &Seen<'_>,
         body: &[u8],
         answers: [Answer<'r>; 4],
         ask: (bool, bool),
         matched: &mut Matched<'r>,
+        pace: &mut Pace<R>,
     ) -> (Course<'r>, Course<'r>) {
         let (mut enforced, mut all) = (Course::Allow(None), Course::Allow(None));
         for (mut answer, (scope, rules)) in answers.into_iter().zip(self.in_order()) {
             let open = (ask.0 && !enforced.is_denied() && answer.enforced.is_open())
                 || (ask.1 && !all.is_denied() && answer.all.is_open());
             if open {
-                match rules.body(seen, body, answer, matched) {
+                match rules.body(seen, body, answer, matched, pace).await {
                     Ok(settled) => answer = settled,
                     // No scope has denied, or this one would not be asked.
                     Err(error) => return (Course::Unreadable(error), Course::Unreadable(error)),
@@ -188,6 +220,13 @@ impl<'r> Scopes<'r> {
             (Scope::Proxy, self.proxy),
             (Scope::Target, self.target),
         ]
+    }
+}
+
+impl<'r> Look<'r> {
+    fn decision(self) -> Decision<'r> {
+        let observed = self.observes.then(|| self.all.observed());
+        Decision { verdict: self.enforced.verdict(), observed, matched: self.matched }
     }
 }
 

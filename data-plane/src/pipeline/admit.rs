@@ -4,8 +4,11 @@
 
 use std::net::IpAddr;
 
+use rr_contract::model::path;
 use rr_contract::policy::meter::Applies;
-use rr_contract::policy::request::{QueryPair, RequestView};
+use rr_contract::policy::pace::Pace;
+use rr_contract::policy::request::{QueryPair, RequestBody};
+use tokio::task::yield_now;
 
 use crate::quota::Moment;
 use crate::reply::Denial;
@@ -45,13 +48,7 @@ pub(super) fn admit<'s>(
     let Some(applying) = about(meters, &request, &cleaned, &body)? else {
         return Ok(Counted::NeedsBody(Authorized { request, cleaned, body }));
     };
-    let at = draft.moment();
-    let mut charges = Charges::begin(at);
-    charge_limits(&request, peer, &at, &mut charges)?;
-    for running in applying {
-        charges.meter(running, &at)?;
-    }
-    draft.charged(charges);
+    charge(&request, &applying, peer, draft)?;
     Ok(Counted::Admitted(Admitted { request, cleaned, body }))
 }
 
@@ -63,11 +60,25 @@ pub(super) async fn with_body<'s>(
 ) -> Result<Admitted<'s>, Denial> {
     let Authorized { request, cleaned, body } = waiting;
     let body = body.read(&cleaned.parts.headers, draft).await?;
-    match admit(Authorized { request, cleaned, body }, peer, draft)? {
-        Counted::Admitted(admitted) => Ok(admitted),
-        // It was read, so nothing more will come.
-        Counted::NeedsBody(_) => Err(Denial::Unreadable),
+    let applying = about_body(&request.route.policy.meters, &request, &cleaned, &body).await?;
+    charge(&request, &applying, peer, draft)?;
+    Ok(Admitted { request, cleaned, body })
+}
+
+fn charge(
+    request: &Active<'_>,
+    applying: &[&RunningMeter],
+    peer: IpAddr,
+    draft: &mut Draft,
+) -> Result<(), Denial> {
+    let at = draft.moment();
+    let mut charges = Charges::begin(at);
+    charge_limits(request, peer, &at, &mut charges)?;
+    for running in applying {
+        charges.meter(running, &at)?;
     }
+    draft.charged(charges);
+    Ok(())
 }
 
 /// The meters that are about a request; `None` where one has to look at its body first.
@@ -77,25 +88,57 @@ fn about<'s>(
     cleaned: &Cleaned,
     body: &CallerBody,
 ) -> Result<Option<Vec<&'s RunningMeter>>, Denial> {
-    let active = || meters.iter().filter(|running| running.meter.active);
     let mut about = Vec::new();
-    if active().next().is_none() {
+    if active(meters).next().is_none() {
         return Ok(Some(about));
     }
-    let reads_query = active().any(|running| running.meter.condition().reads_query());
-    let query: Vec<QueryPair<'_>> = if reads_query { pairs(cleaned) } else { Vec::new() };
-    let look = |view: &RequestView<'_>| {
-        for running in active() {
-            match running.meter.applies(view) {
-                Applies::Yes => about.push(running),
-                Applies::No => {}
-                Applies::NeedsBody => return Ok(None),
-                Applies::Unreadable(_) => return Err(Denial::Unreadable),
-            }
+    let (path, query) = (path::for_rules(&request.path), query(meters, cleaned));
+    let view = view(&path, cleaned, &query, body).ok_or(Denial::Unreadable)?;
+    for running in active(meters) {
+        match running.meter.applies(&view) {
+            Applies::Yes => about.push(running),
+            Applies::No => {}
+            Applies::NeedsBody => return Ok(None),
+            Applies::Unreadable(_) => return Err(Denial::Unreadable),
         }
-        Ok(Some(about))
-    };
-    view(&request.path, cleaned, &query, body, look).unwrap_or(Err(Denial::Unreadable))
+    }
+    Ok(Some(about))
+}
+
+/// The meters that are about a request whose body was read.
+async fn about_body<'s>(
+    meters: &'s [RunningMeter],
+    request: &Active<'_>,
+    cleaned: &Cleaned,
+    body: &CallerBody,
+) -> Result<Vec<&'s RunningMeter>, Denial> {
+    let mut about = Vec::new();
+    let (path, query) = (path::for_rules(&request.path), query(meters, cleaned));
+    let view = view(&path, cleaned, &query, body).ok_or(Denial::Unreadable)?;
+    let RequestBody::Read(document) = view.body else { return Err(Denial::Unreadable) };
+    let mut pace = Pace::new(yield_now);
+    for running in active(meters) {
+        let mut applies = running.meter.applies(&view);
+        if applies == Applies::NeedsBody {
+            applies = running.meter.applies_to(document, &mut pace).await;
+        }
+        match applies {
+            Applies::Yes => about.push(running),
+            Applies::No => {}
+            Applies::NeedsBody | Applies::Unreadable(_) => return Err(Denial::Unreadable),
+        }
+    }
+    Ok(about)
+}
+
+fn active(meters: &[RunningMeter]) -> impl Iterator<Item = &RunningMeter> {
+    meters.iter().filter(|running| running.meter.active)
+}
+
+/// What the meters are to see of the query.
+fn query<'c>(meters: &[RunningMeter], cleaned: &'c Cleaned) -> Vec<QueryPair<'c>> {
+    let reads_query = active(meters).any(|running| running.meter.condition().reads_query());
+    if reads_query { pairs(cleaned) } else { Vec::new() }
 }
 
 fn charge_limits(

@@ -4,8 +4,11 @@
 //! body only where the verdict depends on it. The invariant: a request that a rule must look at and cannot is refused.
 
 use rr_contract::model::path;
+use rr_contract::policy::pace::Pace;
 use rr_contract::policy::request::{QueryPair, RequestView, decode_query};
 use rr_contract::policy::verdict::{CompiledRule, Decision, Scope, Scopes, Verdict};
+
+use tokio::task::yield_now;
 
 use crate::reply::{Denial, RuleDenial};
 
@@ -41,26 +44,23 @@ pub(super) fn authorize<'s>(
     body: CallerBody,
     draft: &mut Draft,
 ) -> Result<Looked<'s>, Denial> {
-    let scopes = Scopes {
-        caller: &request.caller.policy.rules,
-        upstream: &request.route.upstream_policy.rules,
-        proxy: &request.route.policy.rules,
-        target: &request.route.target_policy.rules,
-    };
+    let scopes = scopes(&request);
     if scopes.allows_all() {
         draft.allowed();
         return Ok(Looked::Passes(Authorized { request, cleaned, body }));
     }
-    let decision = decide(&scopes, &request, &cleaned, &body)?;
+    let query = query(&scopes, &cleaned);
+    let path = path::for_rules(&request.path);
+    let view = view(&path, &cleaned, &query, &body).ok_or(Denial::Unreadable)?;
+    let decision = scopes.decide(&view);
+    drop(query);
     if let (Verdict::NeedsBody, CallerBody::Unread { .. }) = (&decision.verdict, &body) {
+        drop(path);
         return Ok(Looked::NeedsBody(Authorizing { request, cleaned, body }));
     }
-    draft.decided(&decision);
-    match decision.verdict {
-        Verdict::Allow { .. } => Ok(Looked::Passes(Authorized { request, cleaned, body })),
-        Verdict::Deny { scope, by } => Err(denial(&request, scope, by)),
-        Verdict::NeedsBody | Verdict::Unreadable(_) => Err(Denial::Unreadable),
-    }
+    drop(path);
+    conclude(&decision, &request, draft)?;
+    Ok(Looked::Passes(Authorized { request, cleaned, body }))
 }
 
 /// Reads the body, and has the rules look again.
@@ -70,21 +70,37 @@ pub(super) async fn with_body<'s>(
 ) -> Result<Authorized<'s>, Denial> {
     let Authorizing { request, cleaned, body } = waiting;
     let body = body.read(&cleaned.parts.headers, draft).await?;
-    match authorize(request, cleaned, body, draft)? {
-        Looked::Passes(authorized) => Ok(authorized),
-        // It was read, so nothing more will come.
-        Looked::NeedsBody(_) => Err(Denial::Unreadable),
+    let scopes = scopes(&request);
+    let query = query(&scopes, &cleaned);
+    let path = path::for_rules(&request.path);
+    let view = view(&path, &cleaned, &query, &body).ok_or(Denial::Unreadable)?;
+    let decision = scopes.decide_at(&mut Pace::new(yield_now), &view).await;
+    drop((query, path));
+    conclude(&decision, &request, draft)?;
+    Ok(Authorized { request, cleaned, body })
+}
+
+fn scopes<'s>(request: &Active<'s>) -> Scopes<'s> {
+    Scopes {
+        caller: &request.caller.policy.rules,
+        upstream: &request.route.upstream_policy.rules,
+        proxy: &request.route.policy.rules,
+        target: &request.route.target_policy.rules,
     }
 }
 
-fn decide<'s>(
-    scopes: &Scopes<'s>,
-    request: &Active<'_>,
-    cleaned: &Cleaned,
-    body: &CallerBody,
-) -> Result<Decision<'s>, Denial> {
-    let query = if scopes.reads_query() { pairs(cleaned) } else { Vec::new() };
-    view(&request.path, cleaned, &query, body, |view| scopes.decide(view)).ok_or(Denial::Unreadable)
+fn conclude(decision: &Decision<'_>, request: &Active<'_>, draft: &mut Draft) -> Result<(), Denial> {
+    draft.decided(decision);
+    match decision.verdict {
+        Verdict::Allow { .. } => Ok(()),
+        Verdict::Deny { scope, by } => Err(denial(request, scope, by)),
+        Verdict::NeedsBody | Verdict::Unreadable(_) => Err(Denial::Unreadable),
+    }
+}
+
+/// What the rules are to see of the query.
+fn query<'c>(scopes: &Scopes<'_>, cleaned: &'c Cleaned) -> Vec<QueryPair<'c>> {
+    if scopes.reads_query() { pairs(cleaned) } else { Vec::new() }
 }
 
 /// The pairs of the query, decoded.
@@ -92,17 +108,15 @@ pub(super) fn pairs(cleaned: &Cleaned) -> Vec<QueryPair<'_>> {
     cleaned.query.as_deref().map(decode_query).unwrap_or_default()
 }
 
-/// Has rules or meters look at a request as it is sent on; `None` where its body cannot be decoded.
-pub(super) fn view<T>(
-    path: &str,
-    cleaned: &Cleaned,
-    query: &[QueryPair<'_>],
-    body: &CallerBody,
-    look: impl FnOnce(&RequestView<'_>) -> T,
-) -> Option<T> {
-    let path = path::for_rules(path);
+/// A request as it is sent on, for rules and meters; `None` where its body cannot be decoded.
+pub(super) fn view<'v>(
+    path: &'v str,
+    cleaned: &'v Cleaned,
+    query: &'v [QueryPair<'v>],
+    body: &'v CallerBody,
+) -> Option<RequestView<'v>> {
     let (method, headers) = (cleaned.parts.method.as_str(), &cleaned.parts.headers);
-    Some(look(&RequestView { method, path: &path, query, headers, body: body.view()? }))
+    Some(RequestView { method, path, query, headers, body: body.view()? })
 }
 
 fn denial(request: &Active<'_>, scope: Scope, by: Option<&CompiledRule>) -> Denial {

@@ -32,6 +32,16 @@ pub(crate) struct Charges {
     is_kept: bool,
 }
 
+/// What the upstream did of what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// It failed, or never heard of it.
+    Nothing,
+    /// Nobody waited for the end, which may have told.
+    Perhaps,
+    All,
+}
+
 struct ChargedLimit {
     quota: Arc<ProxyQuota>,
     limits: Limits,
@@ -190,8 +200,17 @@ impl Charges {
         }
     }
 
-    /// Settles all of it. `is_done`: the upstream did what was asked, as far as is known.
-    pub(super) fn settle(mut self, is_done: bool, record: &mut RawRecord) {
+    /// Has meters read their numbers from what came of a response's document before it broke off, if that is whole.
+    pub(super) fn read_broken(&mut self, document: &[u8]) {
+        for one in &mut self.meters {
+            if one.found.is_none() && one.running.meter.reads_response_body() {
+                one.found = one.running.meter.reading(&HeaderMap::new(), document).ok().map(Ok);
+            }
+        }
+    }
+
+    /// Settles all of it.
+    pub(super) fn settle(mut self, done: Done, record: &mut RawRecord) {
         self.is_kept = true;
         for one in &self.limits {
             for (window, limit) in limits_of(&one.limits) {
@@ -200,17 +219,20 @@ impl Charges {
             }
         }
         for one in &self.meters {
-            let amount = match (one.found, is_done) {
+            let meter = &one.running.meter;
+            let amount = match (one.found, done) {
                 // Nothing was done, so nothing was used.
-                (None | Some(Err(_)), false) => Amount::default(),
-                (None | Some(Err(_)), true) => one.running.meter.on_missing,
+                (None | Some(Err(_)), Done::Nothing) => Amount::default(),
+                (None | Some(Err(_)), Done::All) => meter.on_missing,
+                // Whoever makes it so must not pay less than was set aside for it.
+                (None | Some(Err(_)), Done::Perhaps) => meter.on_missing.max(meter.reserve),
                 (Some(Ok(amount)), _) => amount,
             };
             one.running.counter.settle(one.charge, amount.millionths());
             record.meters.push(MeterState {
                 meter: one.running.meter.id,
                 charged: amount.millionths(),
-                missing: !matches!(one.found, Some(Ok(_))) && is_done,
+                missing: !matches!(one.found, Some(Ok(_))) && done != Done::Nothing,
                 exceeded: None,
             });
         }

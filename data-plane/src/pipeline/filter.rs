@@ -13,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body as _;
 use rr_contract::policy::filter::FilterChain;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::body::{Coding, DecodeError, GatherError, decode, gather, gzip};
@@ -103,7 +104,8 @@ pub(super) fn pass(
 ) -> Result<Passed, Failure> {
     let Forwarded { response, lease } = forwarded;
     let (parts, body) = response.into_parts();
-    let is_filtered = !chain.is_empty() && parts.status.is_success() && !is_empty(draft, parts.status);
+    // A status without a body is not trusted to have none: whatever body there is, filters go over it.
+    let is_filtered = !chain.is_empty() && parts.status.is_success() && draft.method() != Method::HEAD;
     let most = if is_filtered { most.min(GATHERED_MAX) } else { most };
     let body = UpstreamBody::new(body, lease, draft.silence(), most).map_err(broken)?;
     draft.read_headers(&parts.headers);
@@ -140,7 +142,12 @@ pub(super) async fn filter(
     let began = Instant::now();
     let document = decode(coding, bytes).await.map_err(undecodable)?;
     draft.read_values(Some(&document));
-    let filtered = chain.apply(&document).map_err(|error| Failure::Unreadable(Unreadable::Json(error)))?;
+    let json = |error| Failure::Unreadable(Unreadable::Json(error));
+    let mut pass = chain.begin(&document).map_err(json)?;
+    while !pass.advance().map_err(json)? {
+        yield_now().await;
+    }
+    let filtered = pass.finish();
     draft.filtered(&filtered, document.len(), began.elapsed());
     let mut left = match filtered.document {
         Cow::Owned(left) => Bytes::from(left),
@@ -172,11 +179,6 @@ fn undecodable(error: DecodeError) -> Failure {
         DecodeError::TooLarge => Failure::ResponseTooLarge,
         error @ DecodeError::Malformed => Failure::Unreadable(Unreadable::Decoding(error)),
     }
-}
-
-/// Whether a response has no body whatever its headers say.
-fn is_empty(draft: &Draft, status: StatusCode) -> bool {
-    draft.method() == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT)
 }
 
 /// A filtered document is not the one that its tag stands for, byte for byte.

@@ -65,6 +65,17 @@ impl ReplyBody {
     }
 }
 
+impl Drop for ReplyBody {
+    /// A caller that has the number does not leave without it.
+    fn drop(&mut self) {
+        if let (Some(draft), Some(tee)) = (&mut self.draft, self.tee.take())
+            && let Some(document) = tee.document()
+        {
+            draft.read_broken(&document);
+        }
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = BodyError;

@@ -13,6 +13,8 @@ use crate::snapshot::{CompiledProxy, Snapshot};
 
 /// Maximum of one request. hyper counts on HTTP/1.1, this file on HTTP/2.
 pub(crate) const HEADERS_MAX: usize = 128;
+/// How long a method may be.
+pub(crate) const METHOD_MAX: usize = 32;
 /// Prefix of all forwarded paths.
 const PREFIX: &str = "/api/";
 
@@ -64,7 +66,7 @@ pub(super) fn resolve<'s>(addressed: Addressed<'s, '_>, parts: &Parts) -> Result
     if parts.headers.len() > HEADERS_MAX {
         return Err(Denial::Headers);
     }
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+    if !is_forwarded(&parts.method) {
         return Err(Denial::Method);
     }
     let path = match path::normalise(addressed.rest) {
@@ -77,6 +79,15 @@ pub(super) fn resolve<'s>(addressed: Addressed<'s, '_>, parts: &Parts) -> Result
     };
     Ok(Resolved { proxy: addressed.proxy, path })
 }
+
+/// Whether a method may go on. Some servers take `delete` for `DELETE`, which a rule on methods would not.
+fn is_forwarded(method: &Method) -> bool {
+    let name = method.as_str();
+    ![Method::CONNECT, Method::TRACE].contains(method)
+        && name.len() <= METHOD_MAX
+        && !name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
 /// Whether exactly one host is named. A proxy in front of this node may have routed by another one.
 fn names_one_host(parts: &Parts) -> bool {
     let named = parts.headers.get_all(HOST).iter().count();

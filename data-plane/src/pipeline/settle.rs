@@ -18,15 +18,16 @@ use tokio::time::Instant;
 
 use crate::outcome::Code;
 use crate::quota::Moment;
-use crate::reply::{Denial, Refused};
+use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
+use crate::upstream::SendError;
 use crate::worker::Worker;
 
 use super::activate::Active;
 use super::authenticate::Authenticated;
-use super::charges::Charges;
+use super::charges::{Charges, Done};
 use super::resolve::Resolved;
 
 /// Bytes of a path that go into a record.
@@ -46,6 +47,8 @@ pub(crate) struct Draft {
     is_deciding: bool,
     /// The upstream may have begun to work for it.
     is_asked: bool,
+    /// It had all of the request, and did not answer in time.
+    is_unheard: bool,
 }
 
 impl Draft {
@@ -62,6 +65,7 @@ impl Draft {
             charges: Charges::default(),
             is_deciding: false,
             is_asked: false,
+            is_unheard: false,
         }
     }
 
@@ -119,6 +123,7 @@ impl Draft {
     /// What is told of a refusal to operators alone.
     pub(super) fn refused(&mut self, refused: &Refused) {
         self.decision_ended();
+        self.is_unheard = matches!(refused, Refused::Failure(Failure::Upstream(SendError::ResponseTimeout)));
         let Refused::Denial(denial) = refused else { return };
         let record = self.record();
         match denial {
@@ -195,6 +200,11 @@ impl Draft {
         self.charges.read_document(document);
     }
 
+    /// Has meters read their numbers from what came of the response's document.
+    pub(super) fn read_broken(&mut self, document: &[u8]) {
+        self.charges.read_broken(document);
+    }
+
     /// What the filters did.
     pub(super) fn filtered(&mut self, filtered: &Filtered<'_>, before: usize, took: Duration) {
         let record = self.record();
@@ -248,12 +258,17 @@ impl Drop for Draft {
         let Some(mut record) = self.record.take() else { return };
         record.duration = self.started.elapsed();
         record.request_bytes = self.request_bytes.get();
-        let is_done = match record.upstream_status {
-            Some(status) => status.is_success(),
-            // A caller that leaves before the answer does not leave its cost behind.
-            None => self.is_asked && matches!(record.code, None | Some(Code::CallerGone)),
+        let done = match record.upstream_status {
+            Some(status) if !status.is_success() => Done::Nothing,
+            Some(_) if record.aborted => Done::Perhaps,
+            Some(_) => Done::All,
+            // A caller that leaves before the answer does not leave its cost behind, nor does one whose request takes
+            // longer than is waited for.
+            None if self.is_asked && self.is_unheard => Done::Perhaps,
+            None if self.is_asked && matches!(record.code, None | Some(Code::CallerGone)) => Done::Perhaps,
+            None => Done::Nothing,
         };
-        std::mem::take(&mut self.charges).settle(is_done, &mut record);
+        std::mem::take(&mut self.charges).settle(done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
         self.worker.record(record);
     }

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use crate::deadline::Deadline;
 use crate::upstream::Lease;
 
+use super::clean::strip;
+
 /// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -72,8 +74,13 @@ impl Body for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(frame) => {
+            Poll::Ready(mut frame) => {
                 this.silence.is_broken();
+                if let Some(Ok(frame)) = &mut frame
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    strip(trailers, |_| false);
+                }
                 frame
             }
             Poll::Pending if this.silence.is_over(cx) => return Poll::Ready(Some(Err(BodyError::Silent))),

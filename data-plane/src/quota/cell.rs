@@ -92,13 +92,13 @@ impl Cell {
         }
     }
 
-    /// Adds an amount if the count then is at most `limit`. Otherwise says what is counted.
+    /// Adds an amount if there is room for it, and for anything at all, below `limit`. Otherwise says what is counted.
     pub(super) fn charge(&self, amount: u64, limit: Option<u64>, at: Term) -> Result<Counted, Counted> {
         loop {
             let seen = self.enter(at);
             let count = seen.word & COUNT_MAX;
             let sum = count.saturating_add(amount);
-            if limit.is_some_and(|limit| sum > limit) {
+            if limit.is_some_and(|limit| sum.max(count.saturating_add(1)) > limit) {
                 return Err(Counted { term: seen.term, count });
             }
             if self.exchange(seen.word, sum) {

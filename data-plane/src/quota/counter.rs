@@ -85,7 +85,7 @@ impl<const N: usize> Row<N> {
         let refusals = self.cells().filter_map(|(window, cell)| {
             let limit = window.limit(limits)?.get();
             let counted = cell.count(at.term(window));
-            if counted.count.saturating_add(amount) <= limit {
+            if counted.count.saturating_add(amount.max(1)) <= limit {
                 return None;
             }
             cell.follow(at.term(window));

@@ -27,7 +27,7 @@ pub(crate) enum Denial {
     /// Not a path of this node.
     #[error("path is not below /api/")]
     NotFound,
-    /// CONNECT and TRACE.
+    /// CONNECT, TRACE, and what is not in upper case or too long.
     #[error("method is refused")]
     Method,
     /// No configuration was ever received.

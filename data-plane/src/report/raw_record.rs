@@ -13,6 +13,7 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Effect, LimitKind, Window};
 
 use crate::outcome::Code;
+use crate::pipeline::METHOD_MAX;
 
 /// One request.
 pub(crate) struct RawRecord {
@@ -173,7 +174,8 @@ impl RawRecord {
         texts(&mut record.caller_credential, |text| caller.iter().for_each(|id| id.append_to(text)));
         texts(&mut record.target, |text| target.iter().for_each(|id| id.append_to(text)));
         texts(&mut record.upstream_credential, |text| upstream.iter().for_each(|id| id.append_to(text)));
-        texts(&mut record.method, |text| text.push_str(self.method.as_str()));
+        let method = self.method.as_str();
+        texts(&mut record.method, |text| text.push_str(&method[..method.len().min(METHOD_MAX)]));
         texts(&mut record.code, |text| text.push_str(self.code.unwrap_or(Code::CallerGone).as_str()));
         texts(&mut record.reason, |text| text.push_str(self.reason.map_or("", Reason::as_str)));
         // The texts are taken out and put back, so that a field that is added has to be named here.

@@ -139,7 +139,8 @@ fn is_normal(raw: &[u8]) -> Result<bool, InvalidPath> {
 }
 
 fn has_dot_parameter(segment: &[u8]) -> bool {
-    segment.starts_with(b".;") || segment.starts_with(b"..;")
+    let behind = segment.strip_prefix(b"..").or(segment.strip_prefix(b"."));
+    behind.is_some_and(|rest| rest.starts_with(b";") || rest.starts_with(b"%3B"))
 }
 
 fn decode(segment: &str) -> Result<Cow<'_, str>, InvalidPath> {
@@ -225,7 +226,7 @@ mod tests {
         for raw in ["/a%2fb", "/a%2Fb", "/a%5cb", "/a\\b", "/a%00", "/%2e%2e%2fa"] {
             assert_eq!(normalise(raw), Err(InvalidPath::Ambiguous), "{raw}");
         }
-        for raw in ["/..;x/a", "/.;/a", "/%2e%2e;a"] {
+        for raw in ["/..;x/a", "/.;/a", "/%2e%2e;a", "/..%3b/a", "/%2e%3Bx"] {
             assert_eq!(normalise(raw), Err(InvalidPath::DotParameter), "{raw}");
         }
         for raw in ["/%", "/%4", "/%zz", "/%+1", "/%é"] {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use rr_domain::model::json_path::JsonPath;
 
 use super::super::json::{JsonError, Value};
-use super::super::path::{self, Event, Paths};
+use super::super::pace::Pace;
+use super::super::path::{Batch, Event, Paths, Search};
 use super::super::pattern::{Matcher, PatternSet, Screen};
 use super::need::{Found, Need};
 
@@ -58,7 +59,7 @@ impl BodyIndex {
             by_path.entry(&look.path).or_default().sought.push(Sought { number: count, value, slot: None });
             count += 1;
         }
-        let paths = Paths::new(by_path.keys().copied());
+        let paths = Paths::folded(by_path.keys().copied());
         let groups = by_path.into_values().map(Group::with_set).collect();
         Self { paths, groups, looks: count }
     }
@@ -68,11 +69,13 @@ impl BodyIndex {
     }
 
     /// Calls `judge` with what was found of the wanted looks, for each document of a body. Documents in which
-    /// nothing was found are alike, so only the first of them is judged.
-    pub(in super::super) fn judge(
+    /// nothing was found are alike, so only the first of them is judged. `judging` is what a call is worth as work.
+    pub(in super::super) async fn judge<R: AsyncFnMut()>(
         &self,
         body: &[u8],
         wanted: &[bool],
+        pace: &mut Pace<R>,
+        judging: u64,
         judge: &mut dyn FnMut(&[Found]),
     ) -> Result<(), JsonError> {
         let mut found = vec![Found::default(); self.len()];
@@ -81,22 +84,30 @@ impl BodyIndex {
             return Ok(());
         }
         let (mut touched, mut blank_judged) = (false, false);
-        path::find_in_each(body, &self.paths, &mut |event| match event {
-            Event::Found(number, value) => {
-                touched |= self.groups[number as usize].note(value, wanted, &mut found);
-            }
-            Event::End => {
-                if touched || !blank_judged {
-                    judge(&found);
+        let mut search = Search::new(body, &self.paths, Batch::Documents)?;
+        while let Some(event) = search.next()? {
+            match event {
+                Event::Found(value, place) => {
+                    for number in search.ends(place) {
+                        let group = &self.groups[number as usize];
+                        touched |= group.note(&value, wanted, &mut found, pace).await?;
+                    }
                 }
-                if touched {
-                    found.fill(Found::default());
-                } else {
-                    blank_judged = true;
+                Event::End => {
+                    if touched || !blank_judged {
+                        pace.spend(judging).await?;
+                        judge(&found);
+                    }
+                    if touched {
+                        found.fill(Found::default());
+                    } else {
+                        blank_judged = true;
+                    }
+                    touched = false;
                 }
-                touched = false;
             }
-        })
+        }
+        Ok(())
     }
 }
 
@@ -113,10 +124,18 @@ impl Group {
     }
 
     /// Notes an occurrence for the wanted looks that it can still tell something, and says whether there were any.
-    fn note(&self, value: &Value<'_>, wanted: &[bool], found: &mut [Found]) -> bool {
-        let asks = |one: &&Sought, found: &[Found]| wanted[one.number] && found[one.number].is_open();
-        if !self.sought.iter().any(|one| asks(&one, found)) {
-            return false;
+    async fn note<R: AsyncFnMut()>(
+        &self,
+        value: &Value<'_>,
+        wanted: &[bool],
+        found: &mut [Found],
+        pace: &mut Pace<R>,
+    ) -> Result<bool, JsonError> {
+        // To ask who wants it is work, too.
+        pace.spend(1 + self.sought.len() as u64 / 8).await?;
+        let asks = |one: &Sought, found: &[Found]| wanted[one.number] && found[one.number].is_open();
+        if !self.sought.iter().any(|one| asks(one, found)) {
+            return Ok(false);
         }
         // Containers have no text, so no pattern is found in them.
         let text = match value {
@@ -125,18 +144,28 @@ impl Group {
             Value::Number(raw) => Some(Cow::Borrowed(*raw)),
             Value::Word(word) => Some(Cow::Borrowed(*word)),
         };
+        let look = 1 + text.as_ref().map_or(0, |text| text.len() as u64 / 16);
         let mut screen = Screen::new(self.set.as_deref());
         for one in &self.sought {
-            if asks(&one, found) {
-                found[one.number].note(match (&one.value, &text) {
-                    (None, _) => true,
-                    (Some(_), None) => false,
-                    (Some(value), Some(text)) => {
-                        one.slot.is_none_or(|slot| screen.may_have(slot, text)) && value.is_match_text(text)
-                    }
-                });
+            if !asks(one, found) {
+                continue;
             }
+            found[one.number].note(match (&one.value, &text) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(value), Some(text)) => {
+                    if !screen.was_asked() {
+                        pace.spend(look).await?;
+                    }
+                    if one.slot.is_none_or(|slot| screen.may_have(slot, text)) {
+                        pace.spend(look).await?;
+                        value.is_match_text(text)
+                    } else {
+                        false
+                    }
+                }
+            });
         }
-        true
+        Ok(true)
     }
 }

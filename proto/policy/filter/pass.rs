@@ -3,7 +3,7 @@
 //! What a filter does to a value depends on the way to the value and on whether it is a container, which the filters
 //! before it change in one way only: the value is gone, or is a text now. So all filters are asked about a value one
 //! after the other, in the order in which they run, and the result is that of a pass for each. Nobody looks into a
-//! value that no path goes through.
+//! value that no path goes through. A pass can be left between two values and gone on with later.
 
 use std::borrow::Cow;
 
@@ -12,39 +12,41 @@ use crate::path::Paths;
 
 use super::{CompiledAction, CompiledFilter, Filtered};
 
-/// Runs filters in their order. There is at least one.
-pub(super) fn run<'d>(filters: &[&CompiledFilter], document: &'d [u8]) -> Result<Filtered<'d>, JsonError> {
-    let mut reader = Reader::new(document)?;
-    let value = reader.value()?;
-    let roots = (0..filters.len()).map(|filter| Reached { filter, node: Paths::ROOT });
-    let mut pass =
-        Pass { filters, document, reader, reached: roots.collect(), out: Vec::new(), copied: 0, taken: 0 };
-    if let Value::Object | Value::Array = value {
-        pass.items(value, 0)?;
-    } else if filters.iter().any(|filter| matches!(filter.action, CompiledAction::Retain)) {
-        // A document that is not there at all would be none.
-        pass.put(0, "null", document.len());
-    }
-    pass.reader.end()?;
-    if pass.taken > 0 {
-        pass.out.extend_from_slice(&document[pass.copied..]);
-    }
-    let left = if pass.taken > 0 { Cow::Owned(pass.out) } else { Cow::Borrowed(document) };
-    let ran = u32::try_from(filters.len()).expect("a view is bounded, so filters are");
-    Ok(Filtered { document: left, taken: pass.taken, filters: ran })
-}
+/// How often filters may be asked about a value in one pass.
+const ASKED_MAX: u64 = 64_000_000;
+/// How often they are asked before whoever runs them is let go: less than a millisecond.
+const SLICE: u64 = 20_000;
 
-struct Pass<'f, 'd> {
-    filters: &'f [&'f CompiledFilter],
+/// Filters under way over a document.
+pub struct Pass<'f, 'd> {
+    filters: Vec<&'f CompiledFilter>,
     document: &'d [u8],
     reader: Reader<'d>,
-    /// A stack: for each open container that somebody looks into, the nodes that its place has reached. Those of one
-    /// container are in the order of the filters.
+    /// The containers that are looked into, outermost first. Nesting is bounded by the reader.
+    open: Vec<Open>,
+    /// A stack: for each of them the nodes that its place has reached. Those of one container are in the order of the
+    /// filters.
     reached: Vec<Reached>,
     out: Vec<u8>,
     /// How much of the document stands in `out`, or was taken.
     copied: usize,
     taken: u64,
+    /// How often filters may still be asked.
+    left: u64,
+}
+
+/// A container whose members or elements are being read.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    is_object: bool,
+    /// Its nodes on the stack.
+    from: usize,
+    to: usize,
+    first: bool,
+    /// Something of it was kept.
+    kept: bool,
+    /// Behind what was read of it.
+    start: usize,
 }
 
 /// A node in the paths of a filter. A filter that has none at a place leaves what is there as it is.
@@ -64,34 +66,92 @@ enum Fate<'f> {
     Descend,
 }
 
-impl<'f> Pass<'f, '_> {
-    /// Reads the members or elements of a container whose nodes are on the stack from `from` on. Nesting is bounded
-    /// by the reader.
-    fn items(&mut self, container: Value<'_>, from: usize) -> Result<(), JsonError> {
-        let to = self.reached.len();
-        let (mut first, mut kept) = (true, false);
-        let mut start = self.reader.at();
-        loop {
-            let key = match container {
-                Value::Object => match self.reader.member(first)? {
-                    Some(key) => Some(key),
-                    None => return Ok(()),
-                },
-                _ if self.reader.element(first)? => None,
-                _ => return Ok(()),
+impl<'f, 'd> Pass<'f, 'd> {
+    /// Begins a pass of filters in their order. With none, the document is not looked at.
+    pub(super) fn begin(filters: Vec<&'f CompiledFilter>, document: &'d [u8]) -> Result<Self, JsonError> {
+        let reader = Reader::new(if filters.is_empty() { b"" } else { document })?;
+        let (open, reached, out) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pass =
+            Self { filters, document, reader, open, reached, out, copied: 0, taken: 0, left: ASKED_MAX };
+        if !pass.filters.is_empty() {
+            pass.root()?;
+        }
+        Ok(pass)
+    }
+
+    /// Goes on for a while, and says whether it is done.
+    pub fn advance(&mut self) -> Result<bool, JsonError> {
+        let mut slice = SLICE;
+        while slice > 0 {
+            let Some(open) = self.open.pop() else {
+                if !self.filters.is_empty() {
+                    self.reader.end()?;
+                }
+                return Ok(true);
             };
-            first = false;
+            slice = self.items(open, slice)?;
+        }
+        Ok(false)
+    }
+
+    /// What is left of the document, once all of it was gone over.
+    pub fn finish(mut self) -> Filtered<'d> {
+        let ran = u32::try_from(self.filters.len()).expect("a view is bounded, so filters are");
+        if self.taken > 0 {
+            self.out.extend_from_slice(&self.document[self.copied..]);
+        }
+        let left = if self.taken > 0 { Cow::Owned(self.out) } else { Cow::Borrowed(self.document) };
+        Filtered { document: left, taken: self.taken, filters: ran }
+    }
+
+    /// Reads the start of the document.
+    fn root(&mut self) -> Result<(), JsonError> {
+        let value = self.reader.value()?;
+        if let Value::Object | Value::Array = value {
+            let is_object = matches!(value, Value::Object);
+            let node = if is_object { Paths::ROOT } else { Paths::BATCH };
+            self.reached.extend((0..self.filters.len()).map(|filter| Reached { filter, node }));
+            self.enter(is_object, 0);
+        } else if self.filters.iter().any(|filter| matches!(filter.action, CompiledAction::Retain)) {
+            // A document that is not there at all would be none.
+            self.put(0, "null", self.document.len());
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, is_object: bool, from: usize) {
+        let (to, start) = (self.reached.len(), self.reader.at());
+        self.open.push(Open { is_object, from, to, first: true, kept: false, start });
+    }
+
+    /// Reads on in a container, which was taken off the stack, until it ends, something in it is to be looked into,
+    /// or the slice is used up. Returns what is left of the slice.
+    fn items(&mut self, mut open: Open, mut slice: u64) -> Result<u64, JsonError> {
+        let to = open.to;
+        let asked = 1 + (to - open.from) as u64;
+        while slice > 0 {
+            let key = match open.is_object {
+                true => match self.reader.member(open.first)? {
+                    Some(key) => Some(key),
+                    None => return Ok(self.leave(slice)),
+                },
+                false if self.reader.element(open.first)? => None,
+                false => return Ok(self.leave(slice)),
+            };
+            self.left = self.left.checked_sub(asked).ok_or(JsonError::TooMuch)?;
+            slice = slice.saturating_sub(asked);
+            open.first = false;
             let value_start = self.reader.position();
             let is_container = self.reader.is_before_container();
             let name = key.as_ref().map(|key| key.unescaped());
-            let fate = self.step(from, to, name.as_deref(), is_container);
-            match fate {
-                Fate::Descend => {
-                    let container = self.reader.value()?;
-                    self.items(container, to)?;
-                }
-                Fate::Copy | Fate::Drop | Fate::Mask(_) => self.reader.pass()?,
+            let fate = self.step(open.from, to, name.as_deref(), is_container);
+            if let Fate::Descend = fate {
+                let is_object = matches!(self.reader.value()?, Value::Object);
+                self.open.push(open);
+                self.enter(is_object, to);
+                return Ok(slice);
             }
+            self.reader.pass()?;
             self.reached.truncate(to);
             if let Fate::Mask(mask) = fate {
                 self.put(value_start, mask, self.reader.at());
@@ -100,13 +160,28 @@ impl<'f> Pass<'f, '_> {
             let end = self.reader.position();
             match fate {
                 // The comma before it goes too.
-                Fate::Drop if kept => self.put(start - 1, "", end),
+                Fate::Drop if open.kept => self.put(open.start - 1, "", end),
                 // The comma behind it goes too.
-                Fate::Drop => self.put(start, "", end + usize::from(self.document.get(end) == Some(&b','))),
-                Fate::Copy | Fate::Descend | Fate::Mask(_) => kept = true,
+                Fate::Drop => {
+                    self.put(open.start, "", end + usize::from(self.document.get(end) == Some(&b',')));
+                }
+                Fate::Copy | Fate::Descend | Fate::Mask(_) => open.kept = true,
             }
-            start = end + 1;
+            open.start = end + 1;
         }
+        self.open.push(open);
+        Ok(0)
+    }
+
+    /// A container has ended: its parent is read on.
+    fn leave(&mut self, slice: u64) -> u64 {
+        let end = self.reader.position();
+        if let Some(parent) = self.open.last_mut() {
+            self.reached.truncate(parent.to);
+            parent.kept = true;
+            parent.start = end + 1;
+        }
+        slice
     }
 
     /// Asks all filters about the value at a step down from the place whose nodes are `from..to`. The nodes of the

@@ -6,7 +6,7 @@ use rr_domain::model::id::{OrgId, TargetId};
 use rr_domain::model::json_path::{DEPTH_MAX, JsonPath};
 use rr_domain::model::resource::{Key, ResourceId};
 
-use super::super::path::find;
+use super::super::path::{Batch, Event, Search};
 use super::*;
 
 mod reference;
@@ -46,7 +46,7 @@ fn retain_keeps_what_is_named_and_the_way_to_it() {
     check(Action::Retain, &["user"], document, r#"{"user":{"name":"x","mail":"y"}}"#, 3);
     check(Action::Retain, &["none.at.all"], document, "{}", 4);
     check(Action::Retain, &["user.name.first"], document, r#"{"user":{}}"#, 5);
-    check(Action::Retain, &["a"], "[{\"a\":1}]", "[]", 1);
+    check(Action::Retain, &["a"], "[7]", "[]", 1);
     check(Action::Retain, &["a"], "7", "null", 1);
     check(Action::Retain, &["a"], " \"\\u00e4\" ", "null", 1);
 }
@@ -65,6 +65,34 @@ fn destroy_removes_every_occurrence_and_leaves_the_rest_as_it_was() {
     check(Action::Destroy, &["b[*]"], document, r#"{"a":1,"\u0061":2,"b":[],"c":"\u0061","a":{"a":1}}"#, 2);
     check(Action::Destroy, &["*"], document, "{}", 5);
     check(Action::Destroy, &["*"], "7", "7", 0);
+}
+
+#[test]
+fn in_a_root_array_a_path_that_starts_with_a_key_starts_at_each_element() {
+    let document = r#"[{"id":1,"result":{"mail":"x"}},{"result":{"mail":"y","n":2}},[{"id":3}],4]"#;
+    let wanted = r#"[{"id":1,"result":{}},{"result":{"n":2}},[{"id":3}],4]"#;
+    check(Action::Destroy, &["result.mail"], document, wanted, 2);
+    let wanted = r#"[{"id":"***","result":{"mail":"x"}},{"result":{"mail":"y","n":2}},[{"id":3}],4]"#;
+    check(mask(), &["id"], document, wanted, 1);
+    check(Action::Retain, &["id"], document, r#"[{"id":1},{},[]]"#, 4);
+    check(Action::Destroy, &["*.id"], document, &document.replacen(r#""id":1,"#, "", 1), 1);
+}
+
+#[test]
+fn a_pass_is_let_go_between_and_ends_where_it_would_make_too_much_work() {
+    let all: Vec<CompiledFilter> = (0..64).map(|n| filter(n, 0, Action::Destroy, &["*.b"])).collect();
+    let (all, none) = (stage(all), FilterStage::default());
+    let chain = FilterChain { upstream: &none, target: &none, caller: &all, proxy: &none };
+    let document = |values: usize| format!("[{}1]", r#"{"a":1},"#.repeat(values));
+    let some = document(10_000);
+    let mut pass = chain.begin(some.as_bytes()).expect("UTF-8");
+    let mut rests = 0;
+    while !pass.advance().expect("JSON") {
+        rests += 1;
+    }
+    assert!((20..200).contains(&rests), "{rests} rests");
+    assert_eq!(pass.finish().taken, 0);
+    assert_eq!(chain.apply(document(600_000).as_bytes()), Err(JsonError::TooMuch));
 }
 
 #[test]
@@ -230,8 +258,14 @@ fn any_document(spaced: bool) -> impl Strategy<Value = String> {
 /// What stands at paths, as it is written.
 fn standing(document: &[u8], paths: &[&str]) -> Vec<String> {
     let paths: Vec<JsonPath> = paths.iter().map(|path| path.parse().expect("a path")).collect();
+    let paths = Paths::new(&paths);
+    let mut search = Search::new(document, &paths, Batch::Values).expect("UTF-8");
     let mut all = Vec::new();
-    find(document, &Paths::new(&paths), &mut |_, value| all.push(format!("{value:?}"))).expect("JSON");
+    while let Some(event) = search.next().expect("JSON") {
+        if let Event::Found(value, place) = event {
+            all.extend(search.ends(place).map(|_| format!("{value:?}")));
+        }
+    }
     all
 }
 

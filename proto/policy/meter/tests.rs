@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use rr_domain::model::id::ProxyId;
 use rr_domain::model::request_match::{BodyCheck, RequestMatch};
 
+use super::super::pace::at_once;
+use super::super::request::RequestBody;
 use super::*;
 
 fn meter(counts: Counts, only_when: RequestMatch) -> CompiledMeter {
@@ -21,6 +23,18 @@ fn meter(counts: Counts, only_when: RequestMatch) -> CompiledMeter {
 
 fn value(place: Place) -> Counts {
     Counts::Value(Read { place, reserve: 0, on_missing: None })
+}
+
+/// What a meter says of a request, its body looked at where the head leaves it open.
+fn applies(meter: &CompiledMeter, method: &str, body: RequestBody<'_>) -> Applies {
+    let headers = HeaderMap::new();
+    let head = meter.applies(&RequestView { method, path: "/", query: &[], headers: &headers, body });
+    match (head, body) {
+        (Applies::NeedsBody, RequestBody::Read(body)) => {
+            at_once(async |pace| meter.applies_to(body, pace).await)
+        }
+        (said, _) => said,
+    }
 }
 
 fn of_body(path: &str, body: &str) -> Result<String, ReadingError> {
@@ -66,6 +80,13 @@ fn what_is_no_number_from_zero_up_is_not_counted_as_one() {
 }
 
 #[test]
+fn of_a_batch_the_numbers_of_all_elements_are_added() {
+    let body = r#"[{"u":{"t":1}},{"u":{"t":2}},{},[{"u":{"t":4}}]]"#;
+    assert_eq!(of_body("u.t", body).as_deref(), Ok("3"));
+    assert_eq!(of_body("*.u.t", body).as_deref(), Ok("3"));
+}
+
+#[test]
 fn a_header_is_read_like_a_body_and_its_values_are_added() {
     let meter = meter(value(Place::Header(http::HeaderName::from_static("x-cost"))), RequestMatch::default());
     let reading = |values: &[&str]| {
@@ -89,36 +110,34 @@ fn a_condition_on_the_body_decides_which_requests_count() {
     let when =
         RequestMatch { methods: vec!["POST".to_owned()], body: vec![check], ..RequestMatch::default() };
     let meter = meter(Counts::Requests, when);
-    let headers = HeaderMap::new();
-    let applies =
-        |method, body| meter.applies(&RequestView { method, path: "/", query: &[], headers: &headers, body });
+    let applies = |method, body| applies(&meter, method, body);
     assert_eq!(applies("GET", RequestBody::Unread), Applies::No);
     assert_eq!(applies("POST", RequestBody::Unread), Applies::NeedsBody);
     assert_eq!(applies("POST", RequestBody::Read(br#"{"model":"gpt-5"}"#)), Applies::Yes);
     assert_eq!(applies("POST", RequestBody::Read(br#"{"model":"other"}"#)), Applies::No);
     assert_eq!(applies("POST", RequestBody::Read(b"")), Applies::No);
     assert!(matches!(applies("POST", RequestBody::Read(b"{")), Applies::Unreadable(_)));
-    assert_eq!(meter.reading(&headers, b""), Ok(Amount::whole(1)));
+    assert_eq!(meter.reading(&HeaderMap::new(), b""), Ok(Amount::whole(1)));
 }
 
 #[test]
 fn for_a_meter_one_occurrence_is_enough_and_of_a_batch_one_element() {
     let value = rr_domain::model::pattern::Pattern::new("^x$", Default::default()).expect("a pattern");
-    let applies = |absent: bool, body: &str| {
+    let said = |absent: bool, body: &str| {
         let check = BodyCheck { path: "m".parse().expect("a path"), value: Some(value.clone()), absent };
         let meter = meter(Counts::Requests, RequestMatch { body: vec![check], ..RequestMatch::default() });
-        let (headers, body) = (HeaderMap::new(), RequestBody::Read(body.as_bytes()));
-        meter.applies(&RequestView { method: "POST", path: "/", query: &[], headers: &headers, body })
+        applies(&meter, "POST", RequestBody::Read(body.as_bytes()))
     };
     for (body, here, gone) in [
         (r#"{"m":"x"}"#, Applies::Yes, Applies::No),
         (r#"{"m":"x","m":"y"}"#, Applies::Yes, Applies::No),
+        (r#"{"m":"y","M":"x"}"#, Applies::Yes, Applies::No),
         (r#"{"m":"y"}"#, Applies::No, Applies::Yes),
         (r#"[{"m":"y"},{"m":"x"}]"#, Applies::Yes, Applies::Yes),
         (r#"[{"m":"x"},{"m":"x"}]"#, Applies::Yes, Applies::No),
         ("[]", Applies::No, Applies::Yes),
     ] {
-        assert_eq!((applies(false, body), applies(true, body)), (here, gone), "{body}");
+        assert_eq!((said(false, body), said(true, body)), (here, gone), "{body}");
     }
 }
 

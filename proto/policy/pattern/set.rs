@@ -146,6 +146,11 @@ impl<'s> Screen<'s> {
         Self { set, may: None }
     }
 
+    /// Whether the set has looked at the text; one without patterns need not.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.set.is_none() || self.may.is_some()
+    }
+
     /// Whether the pattern of a slot may be found in the text; always of the same text.
     pub(crate) fn may_have(&mut self, slot: usize, text: &str) -> bool {
         let Some(set) = self.set else { return true };

@@ -22,7 +22,7 @@ pub(super) fn path(raw: &str) -> Option<String> {
     let mut segments: Vec<Vec<u8>> = Vec::new();
     let mut ends_open = false;
     for segment in raw.split('/') {
-        let dots = segment.replace("%2e", ".").replace("%2E", ".");
+        let dots = segment.replace("%2e", ".").replace("%2E", ".").replace("%3b", ";").replace("%3B", ";");
         let bytes = unescaped(segment.as_bytes(), true)?;
         if bytes.iter().any(|byte| b"/\\\0".contains(byte))
             || dots.starts_with(".;")
@@ -287,7 +287,8 @@ fn at<'t>(tree: &'t Tree, steps: &[Step], found: &mut Vec<&'t Tree>) {
     match (tree, step) {
         (Tree::Object(members), Step::Any) => members.iter().for_each(|(_, tree)| at(tree, rest, found)),
         (Tree::Object(members), Step::Key(key)) => {
-            members.iter().filter(|(name, _)| **name == **key).for_each(|(_, tree)| at(tree, rest, found));
+            let named = members.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key));
+            named.for_each(|(_, tree)| at(tree, rest, found));
         }
         (Tree::Array(elements), Step::Any) => elements.iter().for_each(|tree| at(tree, rest, found)),
         _ => {}

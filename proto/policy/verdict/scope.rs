@@ -11,6 +11,7 @@ use rr_domain::model::rule::Rule;
 
 use super::super::condition::{BodyIndex, Found, Seen};
 use super::super::json::JsonError;
+use super::super::pace::Pace;
 use super::super::pattern::{Matcher, PatternSet, Patterns, Screen, Uncompilable};
 use super::matched::Matched;
 use super::rule::CompiledRule;
@@ -163,12 +164,13 @@ impl ScopeRules {
     }
 
     /// What they say once the body is there, where the head left it open.
-    pub(super) fn body<'r>(
+    pub(super) async fn body<'r, R: AsyncFnMut()>(
         &'r self,
         seen: &Seen<'_>,
         body: &[u8],
         head: Answer<'r>,
         matched: &mut Matched<'r>,
+        pace: &mut Pace<R>,
     ) -> Result<Answer<'r>, JsonError> {
         let mut screen = Screen::new(self.paths.as_deref());
         let asks =
@@ -180,7 +182,8 @@ impl ScopeRules {
             wanted[entry.looks()].fill(true);
         }
         let (mut enforced, mut all) = (Body::default(), Body::default());
-        self.body.judge(body, &wanted, &mut |found: &[Found]| {
+        let judging = 1 + asked.len() as u64;
+        let mut judge = |found: &[Found]| {
             let (mut allowed, mut allowed_at_all) = (false, false);
             for (entry, matches) in &mut asked {
                 if entry.rule.condition().matches_body(&found[entry.looks()]) {
@@ -192,7 +195,8 @@ impl ScopeRules {
             }
             enforced.unallowed |= !allowed;
             all.unallowed |= !allowed_at_all;
-        })?;
+        };
+        self.body.judge(body, &wanted, pace, judging, &mut judge).await?;
         for (entry, _) in asked.iter().filter(|(_, matches)| *matches) {
             matched.note(&entry.rule);
             all.note(&entry.rule);

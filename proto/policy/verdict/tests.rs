@@ -22,6 +22,7 @@ use super::{CompiledRule, Observed, RequestBody, RequestView, ScopeRules, Scopes
 mod examples;
 mod fuzz;
 mod observing;
+mod pace;
 mod sentences;
 mod write;
 
@@ -196,8 +197,11 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Tree::Array),
-            prop::collection::vec((prop_oneof![Just("a".to_owned()), Just("b".to_owned())], inner), 0..4)
-                .prop_map(Tree::Object),
+            prop::collection::vec(
+                (prop::sample::select(vec!["a", "b", "A"]).prop_map(str::to_owned), inner),
+                0..4
+            )
+            .prop_map(Tree::Object),
         ]
     })
 }

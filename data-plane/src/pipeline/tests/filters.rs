@@ -1,7 +1,7 @@
 //! Filters on real responses: what goes out, and what does not.
 
 use rr_contract::wire::fleet::{self, FilterAction};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::fixture::{Region, credential_key, filter, proxy_key, target_key};
 
@@ -65,6 +65,28 @@ async fn a_response_that_filters_cannot_go_over_does_not_go_out() {
     let edge = edge_with(&endless, [filter(1, proxy_key(1), FilterAction::Destroy, &["secret"])]);
     let got = edge.send(&get("/api/acme.proxy-1/", &with_key(1))).await;
     assert_eq!((got.status, got.json()["code"].clone()), (413, "response-too-large".into()));
+}
+
+#[tokio::test]
+async fn a_body_under_a_status_that_has_none_is_filtered_all_the_same() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let region = Region::new();
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let mut all = resources(&region, &url);
+    all.push(filter(1, proxy_key(1), FilterAction::Destroy, &["secret"]));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let answering = async {
+        let (mut stream, _) = listener.accept().await.expect("the edge connects");
+        assert_ne!(stream.read(&mut [0; 4096]).await.expect("the edge sends"), 0);
+        let head = "HTTP/1.1 205 X\r\ncontent-type: application/json\r\ncontent-length: 22\r\n\r\n";
+        let text = format!(r#"{head}{{"secret":1,"kept":22}}"#);
+        stream.write_all(text.as_bytes()).await.expect("the edge reads");
+    };
+    let request = get("/api/acme.proxy-1/", &with_key(1));
+    let (got, ()) = tokio::join!(edge.send(&request), answering);
+    assert!(!got.text.contains("secret"), "{got:?}");
+    assert_eq!(got.status, 205);
+    assert!(edge.record().await.filters.is_some());
 }
 
 #[tokio::test]

@@ -167,12 +167,55 @@ async fn bodies_over_the_proxys_bounds_are_refused_both_ways() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_before_the_answer_is_charged_what_a_missing_number_costs() {
+async fn a_caller_that_leaves_with_the_whole_document_does_not_leave_its_number() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let region = Region::new();
+    let mut all = resources(&region, &format!("http://{}", listener.local_addr().expect("it is bound")));
+    all.push(by_body(10, 7, 1_000));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut caller = edge.connect().await;
+    caller.write_all(get(PATH, &with_key(1)).as_bytes()).await.expect("the edge reads");
+    let (mut upstream, _) = listener.accept().await.expect("the edge connects");
+    assert_ne!(upstream.read(&mut [0; 4096]).await.expect("the edge sends"), 0);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let document = r#"{"usage":{"total":500}}"#;
+    let text = format!("{head}{:x}\r\n{document}\r\n", document.len());
+    upstream.write_all(text.as_bytes()).await.expect("the edge reads");
+    let mut got = Vec::new();
+    while !got.ends_with(b"}}\r\n") {
+        assert_ne!(caller.read_buf(&mut got).await.expect("the edge answers"), 0);
+    }
+    drop(caller);
+    let record = edge.record().await;
+    assert_eq!((record.aborted, record.meters[0].charged_millionths), (true, 500_000_000));
+}
+
+#[tokio::test]
+async fn a_meter_that_reserves_nothing_has_no_room_once_its_limit_is_reached() {
+    let upstream = Upstream::mirror().await;
+    let edge = edge_with(&upstream, [by_body(0, 1, 50)]);
+    let body = r#"{"usage":{"total":50}}"#;
+    let headers = format!("{}content-type: application/json\r\ncontent-length: 22\r\n", with_key(1));
+    let request = format!("{}{body}", get(PATH, &headers).replace("GET", "POST"));
+    assert_eq!(edge.send(&request).await.status, 200);
+    assert_eq!(edge.send(&request).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_before_the_answer_is_charged_what_a_missing_number_costs_and_no_less_than_is_reserved()
+ {
+    for (reserve, on_missing, charged) in [(1, 7, 7_000_000), (9, 7, 9_000_000)] {
+        assert_eq!(charged_to_one_that_leaves(reserve, on_missing).await, (charged, true));
+    }
+}
+
+/// What a meter charges a caller that leaves before the answer, and whether the number is missing.
+async fn charged_to_one_that_leaves(reserve: u64, on_missing: u64) -> (u64, bool) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let region = Region::new();
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let mut all = resources(&region, &url);
-    all.push(by_body(1, 7, 20));
+    all.push(by_body(reserve, on_missing, 20));
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let mut caller = edge.connect().await;
     caller.write_all(get(PATH, &with_key(1)).as_bytes()).await.expect("the edge reads");
@@ -181,5 +224,5 @@ async fn a_caller_that_leaves_before_the_answer_is_charged_what_a_missing_number
     assert_ne!(upstream.read(&mut head).await.expect("the edge sends"), 0);
     drop(caller);
     let record = edge.record().await;
-    assert_eq!((record.meters[0].charged_millionths, record.meters[0].missing), (7_000_000, true));
+    (record.meters[0].charged_millionths, record.meters[0].missing)
 }

@@ -92,6 +92,56 @@ async fn a_scope_that_denies_by_default_lets_through_what_a_rule_allows() {
 }
 
 #[tokio::test]
+async fn a_body_that_takes_long_to_look_at_lets_others_pass_and_one_that_takes_too_long_is_refused() {
+    let upstream = Upstream::echo().await;
+    let rules = (1..60).map(|n| about_body(n, Effect::Deny, "m", &format!("^tool-{n}$")));
+    let edge = edge_with(&upstream, rules);
+    let batch = |elements: usize| {
+        post("/api/acme.proxy-1/", "", &format!("[{}{{}}]", r#"{"m":"a"},"#.repeat(elements)))
+    };
+    let (mut long, mut other) = (edge.connect().await, edge.connect().await);
+    long.write_all(batch(60_000).as_bytes()).await.expect("the edge reads");
+    let other = async {
+        // As long as the body before is being looked at.
+        for _ in 0..3 {
+            let request = get("/nowhere", "").replace("connection: close\r\n", "");
+            other.write_all(request.as_bytes()).await.expect("the edge reads");
+            assert_eq!(Answer::read_one(&mut other).await.status, 404);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = other => {}
+        answer = Answer::read_one(&mut long) => panic!("it was answered first: {answer:?}"),
+    }
+    assert_eq!(Answer::read_one(&mut long).await.status, 200);
+    let mut too_long = edge.connect().await;
+    too_long.write_all(batch(600_000).as_bytes()).await.expect("the edge reads");
+    let answer = Answer::read_one(&mut too_long).await;
+    assert_eq!((answer.status, answer.json()["code"].clone()), (400, "request-unreadable".into()));
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_in_upper_case_is_refused_before_a_rule_could_miss_it() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_with(&upstream, []);
+    for method in ["get", "Delete", "trace", &"X".repeat(33)] {
+        let answer = edge.send(&get("/api/acme.proxy-1/", &with_key(1)).replacen("GET", method, 1)).await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].clone()),
+            (405, "method-refused".into()),
+            "{method}"
+        );
+        assert!(edge.record().await.method.len() <= 32);
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(
+        edge.send(&get("/api/acme.proxy-1/", &with_key(1)).replacen("GET", "PURGE", 1)).await.status,
+        200
+    );
+}
+
+#[tokio::test]
 async fn a_body_is_looked_at_and_sent_on_as_it_came() {
     let upstream = Upstream::mirror().await;
     let edge = edge_with(&upstream, [about_body(7, Effect::Deny, "prompt", "ignore (all )?previous")]);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Barrier, watch};
 use tokio::time::{interval, timeout};
 
-use crate::fixture::Region;
+use crate::fixture::{Region, caller_key};
 
 use super::edge::Edge;
 use super::over_tls::Secure;
@@ -84,6 +84,58 @@ impl Script {
         let te = request.headers().get("te").map_or("none", |te| te.to_str().expect("text")).to_owned();
         Ok(Response::new(Full::new(Bytes::from(te)).boxed()))
     }
+}
+
+/// Ends with these trailers.
+struct Trailed(Option<HeaderMap>);
+
+impl http_body::Body for Trailed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+fn trailers(names: &[&'static str]) -> HeaderMap {
+    names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect()
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "bodies of this test, which end")]
+async fn trailers_of_requests_do_not_go_out_and_those_of_responses_go_without_what_is_ours() {
+    let upstream = Secure::serving(b"h2", |stream| async move {
+        let service = service_fn(|request: Request<Incoming>| async {
+            let whole = request.into_body().collect().await.expect("a body");
+            let came = whole.trailers().is_some_and(|trailers| !trailers.is_empty());
+            let names: &[&str] =
+                if came { &["x-came"] } else { &["grpc-status", "requestrocket-proxy-code"] };
+            Ok::<_, Infallible>(Response::new(Trailed(Some(trailers(names)))))
+        });
+        let server = http2::Builder::new(TokioExecutor::new());
+        // The test sees how it ended on the other side.
+        server.serve_connection(TokioIo::new(stream), service).await.ok();
+    })
+    .await;
+    let edge = edge_to(&upstream);
+    let io = TokioIo::new(edge.connect().await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("it speaks h2");
+    let driven = Tasks::new().spawn("h2", connection);
+    let request = Request::post("http://edge/api/acme.proxy-1/")
+        .header("authorization", caller_key(1))
+        .header("te", "trailers")
+        .body(Trailed(Some(trailers(&["x-role", "authorization"]))))
+        .expect("a request");
+    let answer = sender.send_request(request).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let whole = answer.into_body().collect().await.expect("a body");
+    assert_eq!(whole.trailers(), Some(&trailers(&["grpc-status"])));
+    driven.abort();
 }
 
 fn edge_to(upstream: &Secure) -> Edge {

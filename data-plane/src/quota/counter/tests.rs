@@ -195,7 +195,7 @@ impl Model {
         for window in 0..4 {
             let seen = before[window].seen(at[window]);
             next[window] = Slow { count: seen.count + amount, ..seen };
-            if limits[window] > 0 && next[window].count > limits[window] {
+            if limits[window] > 0 && seen.count + amount.max(1) > limits[window] {
                 is_refused = true;
                 // Refusals do not last longer than the window in which a clock was set back.
                 if seen.era > before[window].era {
@@ -273,7 +273,7 @@ proptest! {
                     match (charge, slow) {
                         (Ok(charge), Some(slow)) => open.push((charge, slow)),
                         (Err(exceeded), _) => {
-                            prop_assert!(exceeded.used + amount > exceeded.limit);
+                            prop_assert!(exceeded.used + amount.max(1) > exceeded.limit);
                             prop_assert!(exceeded.retry_after > 0);
                         }
                         _ => {}

@@ -30,7 +30,7 @@ pub(super) fn run(document: &str, stages: [Vec<(u16, Action, Vec<&str>)>; 4]) ->
         for (_, action, paths) in stage {
             let paths: Vec<JsonPath> = paths.iter().map(|path| path.parse().expect("a path")).collect();
             let paths: Vec<&[Step]> = paths.iter().map(JsonPath::steps).collect();
-            filter(&mut tree, &action, &paths);
+            filter(&mut tree, &action, &paths, true);
         }
     }
     let text = if tree.gone { "null".to_owned() } else { print(&tree) };
@@ -42,8 +42,8 @@ pub(super) fn compact(document: &str) -> String {
     print(&parse(document))
 }
 
-/// The paths go on from here.
-fn filter(tree: &mut Tree, action: &Action, paths: &[&[Step]]) {
+/// The paths go on from here. In a root array, those that start with a key start at each element.
+fn filter(tree: &mut Tree, action: &Action, paths: &[&[Step]], is_root: bool) {
     let named = paths.iter().any(|path| path.is_empty());
     let is_on_the_way = paths.iter().any(|path| !path.is_empty()) && matches!(tree.what, What::Items { .. });
     match action {
@@ -59,20 +59,16 @@ fn filter(tree: &mut Tree, action: &Action, paths: &[&[Step]]) {
             tree.taken = true;
         }
         Action::Retain | Action::Destroy | Action::Mask(_) => {
-            let What::Items { items, .. } = &mut tree.what else { return };
+            let What::Items { items, object } = &mut tree.what else { return };
+            let is_batch = is_root && !*object;
             for item in items.iter_mut().filter(|item| !item.gone) {
-                let leads = |step: &Step| match (step, &item.key) {
-                    (Step::Any, _) => true,
-                    (Step::Key(wanted), Some((_, key))) => **wanted == **key,
-                    (Step::Key(_), None) => false,
-                };
-                let further: Vec<&[Step]> = paths
-                    .iter()
-                    .filter_map(|path| path.split_first())
-                    .filter(|(step, _)| leads(step))
-                    .map(|(_, rest)| rest)
-                    .collect();
-                filter(item, action, &further);
+                let further = paths.iter().filter_map(|path| match (path.split_first()?, &item.key) {
+                    ((Step::Any, rest), _) => Some(rest),
+                    ((Step::Key(wanted), rest), Some((_, key))) => (**wanted == **key).then_some(rest),
+                    ((Step::Key(_), _), None) => is_batch.then_some(*path),
+                });
+                let further: Vec<&[Step]> = further.collect();
+                filter(item, action, &further, false);
             }
         }
     }

@@ -50,6 +50,13 @@ fn an_mcp_server_is_called_for_its_allowed_tools_alone_one_by_one_and_in_batches
         ("[]".to_owned(), false),
         (r#"{"method":"ping","method":"tools/call","params":{"name":"delete_file"}}"#.to_owned(), false),
         (r#"{"method":"tools/call","params":{"name":"search","name":"delete_file"}}"#.to_owned(), false),
+        (r#"{"method":"tools/call","params":{"name":"search","Name":"delete_file"}}"#.to_owned(), false),
+        (r#"{"method":"ping","METHOD":"tools/call"}"#.to_owned(), false),
+        (
+            r#"{"method":"tools/call","params":{"name":"search"},"Params":{"name":"delete_file"}}"#
+                .to_owned(),
+            false,
+        ),
         (r#"{"method":"tools/call","params":{"name":["search"]}}"#.to_owned(), false),
         (r#"{"method":"tools/call"}"#.to_owned(), false),
     ] {
