@@ -135,6 +135,9 @@ impl Settings {
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
+        if let Self::Create { settings, .. } = &self {
+            Typed::from(settings.when.clone()).says_which()?;
+        }
         let connection = session.endpoint.connect().await?;
         let mut stub = RuleServiceClient::new(connection.clone());
         let print = session.print;

@@ -8,6 +8,8 @@ use crate::fault;
 
 /// The values of the flags, the same for rules and meters.
 pub(crate) struct Typed {
+    /// What the flags begin with.
+    begin: &'static str,
     /// Drops the old conditions.
     pub(crate) every: bool,
     pub(crate) methods: Vec<String>,
@@ -23,7 +25,8 @@ pub(crate) struct Typed {
 /// The requests that a rule matches.
 #[derive(Args, Clone)]
 pub(crate) struct When {
-    /// Matches every request: drops the old conditions. Conditions that are given with it apply.
+    /// Matches every request: drops the old conditions. Conditions that are given with it apply. A new rule needs this
+    /// or a condition.
     #[arg(long)]
     every_request: bool,
     /// HTTP method; can be repeated.
@@ -93,7 +96,7 @@ fn regex_flags(text: &str) -> Result<String, String> {
 impl From<When> for Typed {
     fn from(args: When) -> Self {
         let When { every_request: every, methods, path, path_absent, headers, query, body, flags } = args;
-        Self { every, methods, path, path_absent, headers, query, body, flags }
+        Self { begin: "--", every, methods, path, path_absent, headers, query, body, flags }
     }
 }
 
@@ -109,23 +112,37 @@ impl From<OnlyWhen> for Typed {
             body,
             only_flags: flags,
         } = args;
-        Self { every, methods, path, path_absent, headers, query, body, flags }
+        Self { begin: "--only-when-", every, methods, path, path_absent, headers, query, body, flags }
     }
 }
 
 impl Typed {
     pub(crate) const fn is_given(&self) -> bool {
-        self.every
-            || self.flags.is_some()
-            || self.path.is_some()
+        self.every || self.flags.is_some() || self.has_condition()
+    }
+
+    const fn has_condition(&self) -> bool {
+        self.path.is_some()
             || !(self.methods.is_empty()
                 && self.headers.is_empty()
                 && self.query.is_empty()
                 && self.body.is_empty())
     }
 
+    /// Refuses a rule about every request that nobody asked for.
+    pub(crate) fn says_which(&self) -> Result<()> {
+        if self.every || self.has_condition() {
+            return Ok(());
+        }
+        Err(fault::usage(
+            "the rule has no condition",
+            "give --method, --path, --header, --query or --body, or --every-request for a rule about every request",
+        ))
+    }
+
     /// The old match with the given conditions in place. `None` when no condition is left.
     pub(crate) fn over(self, there: Option<fleet::RequestMatch>) -> Result<Option<fleet::RequestMatch>> {
+        let begin = self.begin;
         let mut found = if self.every { fleet::RequestMatch::default() } else { there.unwrap_or_default() };
         if !self.methods.is_empty() {
             found.methods = self.methods.iter().map(|method| method.to_uppercase()).collect();
@@ -136,23 +153,33 @@ impl Typed {
         }
         if !self.headers.is_empty() {
             let flags = shared_flags(found.headers.iter_mut().flat_map(of_pair));
-            found.headers = pairs("--header", &self.headers)?;
+            found.headers = pairs(&format!("{begin}header"), &self.headers)?;
             set_flags(found.headers.iter_mut().flat_map(of_pair), &flags);
         }
         if !self.query.is_empty() {
             let flags = shared_flags(found.query.iter_mut().flat_map(of_pair));
-            found.query = pairs("--query", &self.query)?;
+            found.query = pairs(&format!("{begin}query"), &self.query)?;
             set_flags(found.query.iter_mut().flat_map(of_pair), &flags);
         }
         if !self.body.is_empty() {
             let flags = shared_flags(found.body.iter_mut().filter_map(|check| check.value.as_mut()));
-            found.body = self.body.iter().map(|text| body(text)).collect::<Result<_>>()?;
+            found.body =
+                self.body.iter().map(|text| body(&format!("{begin}body"), text)).collect::<Result<_>>()?;
             set_flags(found.body.iter_mut().filter_map(|check| check.value.as_mut()), &flags);
         }
         if let Some(flags) = &self.flags {
             let pairs = found.headers.iter_mut().chain(&mut found.query).flat_map(of_pair);
             let bodies = found.body.iter_mut().filter_map(|check| check.value.as_mut());
-            set_flags(found.path.iter_mut().chain(pairs).chain(bodies), flags);
+            let mut patterns = found.path.iter_mut().chain(pairs).chain(bodies).peekable();
+            if patterns.peek().is_none() {
+                return Err(fault::usage(
+                    &format!("{begin}flags is given without a regular expression"),
+                    &format!(
+                        "give {begin}path, {begin}header, {begin}query or {begin}body with one, or leave it out"
+                    ),
+                ));
+            }
+            set_flags(patterns, flags);
         }
         Ok((found != fleet::RequestMatch::default()).then_some(found))
     }
@@ -196,7 +223,7 @@ fn pairs(option: &str, texts: &[String]) -> Result<Vec<fleet::PairCheck>> {
         .collect()
 }
 
-fn body(text: &str) -> Result<fleet::BodyCheck> {
+fn body(option: &str, text: &str) -> Result<fleet::BodyCheck> {
     let (absent, text) = negated(text);
     // A key in brackets may contain the equals sign: `a["b=c"]`.
     let mut depth = 0_u32;
@@ -211,7 +238,7 @@ fn body(text: &str) -> Result<fleet::BodyCheck> {
     let (path, value) = split.map_or((text, None), |(at, _)| (&text[..at], Some(&text[at + 1..])));
     if path.is_empty() {
         return Err(fault::usage(
-            "--body names no field",
+            &format!("{option} names no field"),
             "write it like 'user.role=^admin$', or '!user.role' for requests without that field",
         ));
     }
@@ -263,6 +290,7 @@ mod tests {
 
     fn typed() -> Typed {
         Typed {
+            begin: "--",
             every: false,
             methods: Vec::new(),
             path: None,
@@ -325,7 +353,7 @@ mod tests {
         assert_eq!(headers[0].value.as_ref().map(|p| p.regex.as_str()), Some("b=c"));
         assert_eq!(headers[1].value, None);
         assert_eq!(headers[2].name, None);
-        let check = body(r#"a["b=c"].d=^1$"#).expect("a check");
+        let check = body("--body", r#"a["b=c"].d=^1$"#).expect("a check");
         assert_eq!(
             (check.path.as_str(), check.value.expect("a value").regex.as_str()),
             (r#"a["b=c"].d"#, "^1$")
@@ -336,7 +364,7 @@ mod tests {
     fn a_check_of_nothing_is_refused() {
         for text in ["", "=", "!", "!="] {
             assert!(pairs("--header", &[text.into()]).is_err(), "{text}");
-            assert!(body(text).is_err(), "{text}");
+            assert!(body("--body", text).is_err(), "{text}");
         }
     }
 }

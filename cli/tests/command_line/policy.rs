@@ -38,6 +38,13 @@ async fn a_rule_observes_and_its_patterns_have_flags() {
 }
 
 #[tokio::test]
+async fn a_rule_about_every_request_has_no_condition() {
+    let line = "rule create r --on proxy/p --deny --every-request";
+    let (_, made) = asked::<mg::CreateRuleRequest>(line, "RuleService.CreateRule", &Answers::new()).await;
+    assert_eq!(made.rule.expect("a rule").when, None);
+}
+
+#[tokio::test]
 async fn a_limit_of_a_proxy_that_is_not_given_stays_and_sizes_have_units() {
     let there = mg::Proxy {
         limits_per_caller: Some(Limits { per_minute_per_node: 1, per_day_per_node: 9 }),
@@ -144,7 +151,12 @@ async fn a_flag_that_makes_no_sense_is_named() {
     for (line, code, part) in [
         ("rule create r --on proxy/p --deny --path a --flags x", 2, "--flags"),
         ("proxy create p --max-response-bytes lots", 2, "8MiB"),
+        ("rule create r --on proxy/p --deny --method GET --flags i", 2, "--flags is given without"),
+        ("rule create r --on proxy/p --deny", 2, "--every-request"),
+        ("rule create r --on proxy/p --deny --flags i", 2, "--every-request"),
         ("meter create m --on p --requests --reserve 5", 2, "--reserve"),
+        ("meter create m --on p --requests --only-when-flags i", 2, "--only-when-path"),
+        ("meter create m --on p --requests --only-when-body =1", 2, "--only-when-body names"),
     ] {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let (output, calls) = run(&args, Answers::new()).await;

@@ -37,6 +37,10 @@ impl Verb {
                 args.push(if word.starts_with("--") { word.to_owned() } else { self.sample(word) });
             }
         }
+        // One of many, which the usage leaves out.
+        if self.name() == "rule create" {
+            args.push("--every-request".to_owned());
+        }
         args
     }
 
