@@ -15,6 +15,7 @@ impl Row for mg::Request {
         "status",
         "upstream",
         "code",
+        "reason",
         "rules",
         "ms",
         "proxy",
@@ -35,6 +36,7 @@ impl Row for mg::Request {
         "id",
     ];
     const WIDE: &'static [&'static str] = &[
+        "reason",
         "observed",
         "matched",
         "limits",
@@ -61,6 +63,7 @@ impl Row for mg::Request {
             record.status.to_string(),
             upstream,
             record.code.clone(),
+            record.reason.clone(),
             said(&record.rules),
             millis(record.duration.as_ref()),
             name(&record.proxy),
@@ -179,6 +182,7 @@ mod tests {
             filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 300 }),
             decide_duration: Some(Duration { seconds: 0, nanos: 250_000 }),
             count: 12,
+            reason: "not-admitted".to_owned(),
             ..Record::default()
         };
         let names = [("px_1", "echo"), ("rl_1", "no-delete"), ("mt_1", "tokens")];
@@ -187,6 +191,7 @@ mod tests {
         for (column, text) in [
             ("proxy", "echo"),
             ("caller", "cr_9"),
+            ("reason", "not-admitted"),
             ("rules", "deny by no-delete of proxy"),
             ("observed", "unreadable"),
             ("matched", "no-delete, rl_gone"),
