@@ -225,8 +225,10 @@ impl Row for fleet::ResourceInRegion {
     ];
 
     fn cells(&self) -> Vec<String> {
+        // A node that runs no version has an entry without a hash.
         let count = |published: bool| -> u32 {
-            self.running.iter().filter(|it| it.published == published).map(|it| it.count).sum()
+            let running = self.running.iter().filter(|it| it.published == published && !it.hash.is_empty());
+            running.map(|it| it.count).sum()
         };
         vec![
             self.region.clone(),

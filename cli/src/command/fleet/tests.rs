@@ -53,3 +53,20 @@ fn a_refusal_says_what_runs_in_the_place_of_what_is_refused() {
         ]
     );
 }
+
+#[test]
+fn a_node_that_runs_no_version_is_not_one_that_runs_another() {
+    let version = |hash: &[u8], published, count| fleet::RunningVersion {
+        hash: hash.to_vec(),
+        published,
+        count,
+        nodes: Vec::new(),
+    };
+    let running = vec![version(&[1], true, 3), version(&[2], false, 2), version(&[], false, 1)];
+    let region = fleet::ResourceInRegion { running, ..Default::default() };
+    let cell = |column: &str| {
+        let at = fleet::ResourceInRegion::COLUMNS.iter().position(|it| *it == column).expect(column);
+        region.cells()[at].clone()
+    };
+    assert_eq!((cell("published version"), cell("others")), ("3".to_owned(), "2".to_owned()));
+}
