@@ -27,7 +27,7 @@ mod user;
 mod wait;
 
 use anyhow::Result;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::field::Flags;
 use crate::session::{Global, Session};
@@ -118,7 +118,7 @@ enum Noun {
 impl Args {
     /// Reads the command line, and the flags that were typed. Ends the process if the line is wrong or asks for help.
     pub(crate) fn read() -> (Self, Flags) {
-        let mut tree = Self::command();
+        let mut tree = with_negatives(Self::command());
         let typed = tree.get_matches_mut();
         let args = Self::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut tree).exit());
         (args, Flags::of(&tree, &typed))
@@ -152,6 +152,13 @@ impl Args {
             Noun::Whoami => token::whoami(session()?).await,
         }
     }
+}
+
+/// Takes a negative number as the value of the option before it, so that its error names the option and the bounds.
+fn with_negatives(tree: Command) -> Command {
+    let has_value = |arg: &Arg| arg.get_long().is_some() && arg.get_action().takes_values();
+    tree.mut_args(|arg| if has_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(with_negatives)
 }
 
 #[cfg(test)]

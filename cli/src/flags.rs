@@ -3,6 +3,7 @@
 //! A file says what its flags mean, and knows no command that takes them.
 
 pub(crate) mod change;
+pub(crate) mod count;
 pub(crate) mod key_file;
 pub(crate) mod limits;
 pub(crate) mod matching;

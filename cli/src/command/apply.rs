@@ -18,6 +18,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 
 use crate::flags::change::Consent;
+use crate::flags::count;
 use crate::flags::trust::TrustArgs;
 use crate::once::{self, NewFile};
 use crate::print::{Row, line_out, note, plain};
@@ -44,7 +45,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     dry_run: bool,
     /// Refused if the organization has changed since this revision.
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
     expect: u64,
     /// Carries the plan out without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::audit_service_client::AuditServiceClient;
 
+use crate::flags::count;
 use crate::flags::moment::Moment;
 use crate::flags::page::Newest;
 use crate::print::{self, Row, line_out, time};
@@ -60,7 +61,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, default_value_t = 1, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
     from: u64,
     /// Last revision; the newest when not given.
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
     to: u64,
 }
 

@@ -17,6 +17,7 @@ use rr_contract::wire::management::credential_service_client::CredentialServiceC
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
+use crate::flags::count;
 use crate::flags::moment::Moment;
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
@@ -41,7 +42,7 @@ pub(crate) enum Verb {
         /// Name or id.
         credential: String,
         /// Shows it as it was at this revision; as it is now when not given.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
         at: u64,
     },
     /// Changes a credential, except its secret.

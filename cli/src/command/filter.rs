@@ -8,6 +8,7 @@ use rr_contract::wire::management::filter_service_client::FilterServiceClient;
 
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, Mask, Owner};
+use crate::flags::count;
 use crate::flags::page::{self, Listing};
 use crate::flags::parent::{self, Parent};
 use crate::print::{Row, plain};
@@ -37,7 +38,7 @@ pub(crate) enum Verb {
         /// Name or id.
         filter: String,
         /// Shows it as it was at this revision; as it is now when not given.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
         at: u64,
     },
     /// Changes a filter.

@@ -7,6 +7,7 @@ use rr_contract::wire::management::revision_service_client::RevisionServiceClien
 use serde_json::Value;
 
 use crate::flags::change::Consent;
+use crate::flags::count;
 use crate::flags::page;
 use crate::flags::plan::Agreement;
 use crate::print::Row;
@@ -16,9 +17,10 @@ use crate::session::Session;
 #[derive(Args)]
 pub(crate) struct DiffArgs {
     /// Older revision.
+    #[arg(value_parser = count::whole)]
     from: u64,
     /// Newer revision; the newest when not given.
-    #[arg(default_value_t = 0, hide_default_value = true)]
+    #[arg(default_value_t = 0, hide_default_value = true, value_parser = count::whole)]
     to: u64,
 }
 
@@ -26,9 +28,10 @@ pub(crate) struct DiffArgs {
 #[derive(Args)]
 pub(crate) struct RollbackArgs {
     /// Revision to go back to.
+    #[arg(value_parser = count::whole)]
     revision: u64,
     /// Refused if the organization has changed since this revision.
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
     expect: u64,
     #[command(flatten)]
     agreement: Agreement,

@@ -10,6 +10,7 @@ use rr_contract::wire::management::meter_service_client::MeterServiceClient;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask, Owner};
+use crate::flags::count;
 use crate::flags::limits;
 use crate::flags::matching::{self, OnlyWhen, Typed};
 use crate::flags::page::{self, Listing};
@@ -40,7 +41,7 @@ pub(crate) enum Verb {
         /// Name or id.
         meter: String,
         /// Shows it as it was at this revision; as it is now when not given.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
         at: u64,
     },
     /// Changes a meter. Conditions change one by one: a flag that is not given leaves its condition as it is.
@@ -101,22 +102,22 @@ pub(crate) struct CountedNow {
 pub(crate) struct Settings {
     /// Charged when a request is admitted, and settled when its number is known; 0 means nothing. Only with
     /// --value-path or --value-header.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     reserve: Option<u64>,
     /// Charged where a response does not have the number. Required where such a meter has a limit.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     on_missing: Option<u64>,
     /// Limit per minute at each node; 0 means no limit.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     per_minute: Option<u64>,
     /// Limit per hour at each node; 0 means no limit.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     per_hour: Option<u64>,
     /// Limit per day at each node; 0 means no limit.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     per_day: Option<u64>,
     /// Limit per month at each node; 0 means no limit.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     per_month: Option<u64>,
     /// Whether it counts and limits.
     #[arg(long)]

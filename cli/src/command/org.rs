@@ -7,6 +7,7 @@ use rr_contract::wire::management::org_service_client::OrgServiceClient;
 
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
+use crate::flags::count;
 use crate::flags::limits::{self, CeilingArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
@@ -31,7 +32,7 @@ pub(crate) enum Verb {
         /// Name or id.
         org: String,
         /// Shows it as it was at this revision; as it is now when not given.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
         at: u64,
     },
     /// Changes an organization.

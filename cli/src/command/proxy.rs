@@ -7,6 +7,7 @@ use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
+use crate::flags::count;
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
 use crate::flags::size;
@@ -31,7 +32,7 @@ pub(crate) enum Verb {
         /// Name or id.
         proxy: String,
         /// Shows it as it was at this revision; as it is now when not given.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
         at: u64,
     },
     /// Changes a proxy.

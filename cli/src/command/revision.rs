@@ -5,6 +5,7 @@ use clap::Subcommand;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
 
+use crate::flags::count;
 use crate::flags::page::Newest;
 use crate::print::{Row, time};
 use crate::session::Session;
@@ -16,6 +17,7 @@ pub(crate) enum Verb {
     /// Shows a revision.
     Show {
         /// Number of the revision.
+        #[arg(value_parser = count::whole)]
         revision: u64,
     },
     /// Waits until the nodes run a revision. Disconnected nodes are listed and not waited for. The exit code is 1 if time runs
@@ -29,6 +31,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         region: String,
         /// Number of the held revision, from `rrctl fleet`.
+        #[arg(value_parser = count::whole)]
         revision: u64,
     },
 }

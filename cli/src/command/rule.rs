@@ -7,6 +7,7 @@ use rr_contract::wire::management::rule_service_client::RuleServiceClient;
 
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, Effect, Mask, Owner};
+use crate::flags::count;
 use crate::flags::matching::{Typed, When};
 use crate::flags::page::{self, Listing};
 use crate::flags::parent::Parent;
@@ -40,7 +41,7 @@ pub(crate) enum Verb {
         /// Name or id.
         rule: String,
         /// Shows it as it was at this revision; as it is now when not given.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
         at: u64,
     },
     /// Changes a rule. Conditions change one by one: a flag that is not given leaves its condition as it is.

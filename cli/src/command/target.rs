@@ -8,6 +8,7 @@ use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
 use crate::connect::Connection;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
+use crate::flags::count;
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
 use crate::print::{Row, time};
@@ -34,7 +35,7 @@ pub(crate) enum Verb {
         /// Name or id.
         target: String,
         /// Shows it as it was at this revision; as it is now when not given.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
         at: u64,
     },
     /// Changes a target.

@@ -198,7 +198,7 @@ fn every_flag_fills_a_field_or_is_known_to_fill_none() {
 
 /// Every command that does something, and the ids of its flags and arguments.
 fn leaves() -> Vec<(String, Vec<String>)> {
-    fn walk(command: &clap::Command, path: &str, found: &mut Vec<(String, Vec<String>)>) {
+    fn walk(command: &Command, path: &str, found: &mut Vec<(String, Vec<String>)>) {
         if command.has_subcommands() {
             return command
                 .get_subcommands()

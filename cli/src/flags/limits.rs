@@ -4,14 +4,16 @@ use clap::Args;
 use rr_contract::wire::fleet::Limits;
 use rr_contract::wire::management::Proxy;
 
+use super::count;
+
 /// Numbers of requests that each node lets through.
 #[derive(Args)]
 pub(crate) struct LimitArgs {
     /// Limit of requests per minute at each node; 0 means no limit.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_minute: Option<u64>,
     /// Limit of requests per day at each node; 0 means no limit.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_day: Option<u64>,
 }
 
@@ -19,16 +21,16 @@ pub(crate) struct LimitArgs {
 #[derive(Args)]
 pub(crate) struct KeyedLimitArgs {
     /// Limit of requests of one caller credential per minute at each node; 0 means no limit.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_minute_per_caller: Option<u64>,
     /// Limit of requests of one caller credential per day at each node; 0 means no limit.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_day_per_caller: Option<u64>,
     /// Limit of requests from one address per minute at each node; 0 means no limit.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_minute_per_address: Option<u64>,
     /// Limit of requests from one address per day at each node; 0 means no limit.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_day_per_address: Option<u64>,
 }
 
@@ -36,10 +38,10 @@ pub(crate) struct KeyedLimitArgs {
 #[derive(Args)]
 pub(crate) struct CeilingArgs {
     /// Highest limit of requests per minute that a proxy may have; 0 means any. Operators only.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     ceiling_per_minute: Option<u64>,
     /// Highest limit of requests per day that a proxy may have; 0 means any. Operators only.
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     ceiling_per_day: Option<u64>,
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum};
 use rr_contract::model::time::wire_duration;
 use rr_contract::secret::Secret;
@@ -73,7 +74,7 @@ struct Presented {
     #[arg(long = "algorithm", value_name = "ALGORITHM")]
     algorithms: Vec<String>,
     /// Accepted difference of clocks in seconds; 30 when never given.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=300))]
+    #[arg(long, value_name = "SECONDS", value_parser = RangedI64ValueParser::<u64>::new().range(0..=300))]
     leeway: Option<u64>,
     /// Required `sub` of a token; any when never given.
     #[arg(long)]
