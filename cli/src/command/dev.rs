@@ -143,6 +143,10 @@ See the records of these calls; with -o wide also what limit, meter and filter d
 
   {rrctl}{endpoint} --token-file {token_file} --org {org} request list
 
+Seal the secret of an upstream of your own; it is asked for:
+
+  {rrctl}{endpoint} --token-file {token_file} --org {org} credential create-upstream example --origin https://api.example.com --regions-file {regions_file}
+
 Look around:
 
   curl -H 'Authorization: Bearer {token}' http://{management}/v1/orgs/{org}/proxies
@@ -157,6 +161,7 @@ Ctrl-C stops it.",
         proxy = sample::PROXY,
         limit = sample::LIMITS.per_minute_per_node,
         token_file = token_file.display(),
+        regions_file = folder.path(sample::REGIONS_FILE).display(),
     ))
 }
 

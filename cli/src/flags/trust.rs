@@ -60,7 +60,7 @@ impl TrustArgs {
             return Err(fault::usage(
                 "no region to seal to was given",
                 &format!(
-                    "give --fingerprint REGION=FINGERPRINT, or write the fingerprint into {}; `rrctl region create` prints it",
+                    "give --fingerprint REGION=FINGERPRINT, or --regions-file FILE, as {} has none: `rrctl region create` writes that file, `rrctl dev` its own in its folder; `rrctl region list` shows fingerprints, which the operator of a region confirms",
                     self.regions_file.display()
                 ),
             ));

@@ -66,11 +66,17 @@ fn rrctl(folder: &Path, printed: &str) -> String {
 
 /// Runs the printed line that has this part.
 fn run(folder: &Path, printed: &str, part: &str) -> String {
+    run_with(folder, printed, part, "")
+}
+
+/// Runs the printed line that has this part, with more flags.
+fn run_with(folder: &Path, printed: &str, part: &str, flags: &str) -> String {
     let line = printed
         .lines()
         .find(|line| line.contains(part))
         .unwrap_or_else(|| panic!("no line with {part:?} in:\n{printed}"));
-    let output = Command::new("sh").current_dir(folder).args(["-c", line]).output().expect("sh runs");
+    let line = format!("{line}{flags}");
+    let output = Command::new("sh").current_dir(folder).args(["-c", &line]).output().expect("sh runs");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -96,6 +102,9 @@ async fn what_it_prints_works_and_a_second_run_continues_on_the_same_ports_and_t
         rrctl(folder.path(), &printed).contains(&path).then_some(())
     })
     .await;
+    std::fs::write(folder.path().join("value"), "s3cret\n").expect("a file");
+    let sealed = run_with(folder.path(), &printed, "create-upstream", " --value-file value");
+    assert!(sealed.contains("example"), "{sealed}");
     assert_eq!(first.process.terminate().await.code(), Some(0), "{}", first.process.log());
 
     let mut second = Dev::start(folder.path(), "second.log", &[]);

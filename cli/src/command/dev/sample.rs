@@ -30,6 +30,7 @@ use super::folder::StateFolder;
 use crate::command::{credential, node, region, token};
 use crate::connect::{Connection, Endpoint};
 use crate::flags::change::Consent;
+use crate::flags::trust::TrustFile;
 
 pub(super) const ORG: &str = "demo";
 pub(super) const PROXY: &str = "echo";
@@ -43,6 +44,8 @@ const UPSTREAM_VALUE: &str = "upstream-secret-that-callers-never-see";
 pub(super) const TOKEN_FILE: &str = "token";
 const CALLER_FILE: &str = "caller-key";
 const REGION_FILE: &str = "region-local.key";
+/// Fingerprints, for sealing other secrets to the region of the folder.
+pub(super) const REGIONS_FILE: &str = "regions.toml";
 
 /// The token of this folder: the kept one, or a first one, made with the bootstrap token.
 pub(super) async fn admin_token(
@@ -102,7 +105,7 @@ impl Sample {
         org(connection).await?;
         let keys = region_keys(folder)?;
         let edge_url = format!("http://{}", folder.ports.edge);
-        region_of(connection, &keys, &edge_url).await?;
+        region_of(folder, connection, &keys, &edge_url).await?;
         let upstream_url = format!("http://{}", folder.ports.upstream);
         let moved = target(connection, &upstream_url).await?;
         upstream_credential(connection, &keys, &upstream_url, moved).await?;
@@ -147,13 +150,18 @@ fn region_keys(folder: &StateFolder) -> Result<RegionKeys> {
     Ok(keys)
 }
 
-async fn region_of(connection: &Connection, keys: &RegionKeys, edge_url: &str) -> Result<()> {
+async fn region_of(
+    folder: &StateFolder,
+    connection: &Connection,
+    keys: &RegionKeys,
+    edge_url: &str,
+) -> Result<()> {
+    let now = SystemTime::now();
+    let statement = keys.statement(now, now + region::STATEMENT_LIFE);
     let mut stub = RegionServiceClient::new(connection.clone());
     let reply = found(stub.get_region(mg::GetRegionRequest { region: REGION.to_owned() }).await)?;
     match reply.and_then(|reply| reply.region) {
         None => {
-            let now = SystemTime::now();
-            let statement = keys.statement(now, now + region::STATEMENT_LIFE);
             let region = mg::Region {
                 name: REGION.to_owned(),
                 display_name: "This machine".to_owned(),
@@ -166,6 +174,10 @@ async fn region_of(connection: &Connection, keys: &RegionKeys, edge_url: &str) -
         Some(_) => bail!(
             "region {REGION} has other keys than the file in the folder; remove the folder to start anew"
         ),
+    }
+    let fingerprints = folder.path(REGIONS_FILE);
+    if !fingerprints.exists() {
+        TrustFile::add(&fingerprints, REGION, &statement)?.keep();
     }
     Ok(())
 }

@@ -39,6 +39,15 @@ fn nothing_is_sealed_to_keys_that_only_the_control_plane_vouches_for() {
 }
 
 #[test]
+fn without_any_fingerprint_the_error_says_where_one_is_found() {
+    let none = TrustArgs { regions: Vec::new(), ..args(Vec::new()) };
+    let error = none.choose(&[region(&keys())]).expect_err("no region").to_string();
+    for part in ["--fingerprint", "--regions-file", "rrctl region list", "/nonexistent/regions.toml"] {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
+}
+
+#[test]
 fn keys_that_a_control_plane_put_in_the_place_of_the_regions_own_are_refused() {
     let (real, planted) = (keys(), keys());
     let given = vec![("eu".to_owned(), real.fingerprint())];
