@@ -32,7 +32,10 @@ const TABLE: &[(&str, &str, Make)] = &[
         || json!({"maxLength": 2048, "pattern": "^https?://.", "examples": ["https://edge.example.com"]}),
     ),
     ("Proxy", "caller_credentials", || json!({"maxItems": 100})),
+    // 0 is taken as what was never given, which means 400.
+    ("Proxy", "deny_status", || json!({"enum": [0, 400, 403]})),
     ("*", "order", || json!({"minimum": 0, "maximum": 1000})),
+    ("*", "priority", || json!({"minimum": 0, "maximum": 1000})),
 ];
 
 /// The fields that a create call needs, by their JSON names.

@@ -77,6 +77,16 @@ fn whatever_is_referred_to_is_there_and_objects_are_closed() {
 }
 
 #[test]
+fn bounds_are_those_that_are_enforced() {
+    let document: Value = serde_json::from_slice(&DOCUMENT).expect("JSON");
+    let field = |path: &str| document.pointer(&format!("/components/schemas/{path}")).expect(path);
+    for path in ["Rule/properties/priority", "Filter/properties/order"] {
+        assert_eq!((&field(path)["minimum"], &field(path)["maximum"]), (&json!(0), &json!(1000)), "{path}");
+    }
+    assert_eq!(field("Proxy/properties/denyStatus")["enum"], json!([0, 400, 403]));
+}
+
+#[test]
 fn masks_name_the_fields_that_a_call_changes_and_choices_exclude_each_other() {
     let (.., operation) = operations()
         .into_iter()
