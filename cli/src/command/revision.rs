@@ -12,7 +12,7 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Lists revisions, newest first.
+    /// Lists revisions, newest first. Of a change, `+` is made, `~` changed, `-` removed.
     List(Newest),
     /// Shows a revision.
     Show {
@@ -72,7 +72,11 @@ impl Row for mg::Revision {
 
     fn cells(&self) -> Vec<String> {
         let change = |change: &mg::Change| {
-            let sign = if change.removed { "-" } else { "+" };
+            let sign = match (change.created, change.removed) {
+                (_, true) => "-",
+                (true, false) => "+",
+                (false, false) => "~",
+            };
             format!(
                 "{sign}{} {}",
                 change.kind,
@@ -94,5 +98,26 @@ impl Row for mg::Revision {
             self.kept.to_string(),
             changes,
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_says_whether_a_resource_was_made_changed_or_removed() {
+        let change = |name: &str, created, removed| mg::Change {
+            kind: "proxy".to_owned(),
+            name: name.to_owned(),
+            created,
+            removed,
+            ..mg::Change::default()
+        };
+        let changes =
+            vec![change("new", true, false), change("pay", false, false), change("old", false, true)];
+        let revision = mg::Revision { changes, change_count: 5, ..mg::Revision::default() };
+        let cell = revision.cells().pop().expect("changes come last");
+        assert_eq!(cell, "+proxy new, ~proxy pay, -proxy old, and 2 more");
     }
 }

@@ -178,6 +178,7 @@ pub(super) fn change_of(row: change_row::Model) -> Result<wire::Change, StoreErr
         id: row.id,
         removed: row.after.is_none(),
         name: row.name,
+        created: row.before.is_none() && row.after.is_some(),
     })
 }
 

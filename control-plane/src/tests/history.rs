@@ -41,6 +41,13 @@ async fn a_difference_shows_what_was_and_what_is_in_either_direction() {
         .good();
     operator.delete(&format!("{ORG}/targets/brief")).await.good();
     let to = operator.head().await;
+    let listed = operator.get("/v1/revisions?pageSize=6").await.good();
+    let said = listed["revisions"].as_array().expect("revisions").iter().map(|it| {
+        let change = &it["changes"][0];
+        (change["created"] == true, change["removed"] == true)
+    });
+    let (made, changed, gone) = ((true, false), (false, false), (false, true));
+    assert_eq!(said.collect::<Vec<_>>(), [gone, made, gone, made, changed, changed], "newest first");
     let shown = async |query: String| {
         let mut found = Vec::new();
         let mut token = String::new();
