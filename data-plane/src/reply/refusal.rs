@@ -252,18 +252,18 @@ impl Limited {
         }
     }
 
-    /// The limit that has no room.
+    /// The limit that has no room, and what it is a limit of.
     pub(super) fn member(&self) -> String {
         let Exceeded { window, limit, .. } = self.exceeded;
-        let (limit, meter) = match &self.whose {
+        let (of, limit, meter) = match &self.whose {
             // Meters count in millionths.
             Whose::Meter(id, name) => {
                 let meter = json!({"id": id.to_string(), "name": name.as_str()});
-                (Amount::of_millionths(limit).rounded_up(), Some(meter))
+                ("meter", Amount::of_millionths(limit).rounded_up(), Some(meter))
             }
-            Whose::Proxy(_) => (limit, None),
+            Whose::Proxy(kind) => (kind_name(*kind), limit, None),
         };
-        let limit = json!({"window": window.as_str(), "limit": limit, "meter": meter});
+        let limit = json!({"of": of, "window": window.as_str(), "limit": limit, "meter": meter});
         format!(r#","limit":{limit}"#)
     }
 }
@@ -275,5 +275,39 @@ fn scope_name(scope: Scope) -> &'static str {
         Scope::Upstream => "upstream",
         Scope::Proxy => "proxy",
         Scope::Target => "target",
+    }
+}
+
+/// As callers are told whose limit it is.
+fn kind_name(kind: LimitKind) -> &'static str {
+    match kind {
+        LimitKind::Unspecified | LimitKind::Proxy => "proxy",
+        LimitKind::Caller => "caller",
+        LimitKind::Address => "address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Window;
+
+    #[test]
+    fn a_refusal_by_a_limit_says_of_what_the_limit_is() {
+        let meter = || Whose::Meter(MeterId::from_random([1; 16]), "tokens".parse().expect("a name"));
+        for (whose, of) in [
+            (Whose::Proxy(LimitKind::Proxy), "proxy"),
+            (Whose::Proxy(LimitKind::Caller), "caller"),
+            (Whose::Proxy(LimitKind::Address), "address"),
+            (meter(), "meter"),
+        ] {
+            let exceeded = Exceeded { window: Window::Minute, limit: 2_000_000, used: 1, retry_after: 1 };
+            let member = Limited { whose, exceeded, fields: None }.member();
+            let body: serde_json::Value =
+                serde_json::from_str(&format!("{{\"code\":\"rate-limited\"{member}}}")).expect("JSON");
+            assert_eq!(body["limit"]["of"], of);
+            assert_eq!(body["limit"]["meter"].is_null(), of != "meter");
+            assert_eq!(body["limit"]["limit"], if of == "meter" { 2 } else { 2_000_000 });
+        }
     }
 }

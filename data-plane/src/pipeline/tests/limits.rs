@@ -56,7 +56,7 @@ async fn over_a_limit_nothing_goes_out_and_the_caller_learns_when_to_come_again(
     assert_eq!((answer.status, answer.json()["code"].clone()), (429, "rate-limited".into()));
     let seconds: u64 = answer.header("retry-after").expect("it says when").parse().expect("seconds");
     assert!((1..=86_400).contains(&seconds));
-    assert_eq!(answer.json()["limit"], json!({"window": "day", "limit": 2, "meter": null}));
+    assert_eq!(answer.json()["limit"], json!({"of": "proxy", "window": "day", "limit": 2, "meter": null}));
     assert!(answer.header("ratelimit").is_some_and(|text| text.starts_with("\"proxy-day\";r=0;t=")));
     assert_eq!(answer.header("ratelimit-policy"), Some("\"proxy-day\";q=2;w=86400"));
     assert_eq!(upstream.count(), 2);
