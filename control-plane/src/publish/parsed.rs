@@ -23,8 +23,8 @@ impl ParsedResource {
     /// Out of what the database has.
     pub(super) fn of(key: &Key, revision: u64, bytes: Bytes) -> Self {
         let payload = Payload::parse(key, bytes.clone()).unwrap_or_else(|error| {
-            // It was parsed before it was stored, so this build is older than what wrote it.
-            error!(resource = %key, %error, "a published resource cannot be parsed: this control plane is older than the one that wrote it; update it");
+            // It was parsed before it was stored, so this build is older than what wrote it, or stricter.
+            error!(resource = %key, %error, "a published resource cannot be parsed: this control plane is older than the one that wrote it, or takes less; update the control plane, or correct the resource");
             Payload::opaque(bytes)
         });
         Self { revision, payload }

@@ -64,13 +64,17 @@ async fn what_they_charge_and_whether_they_observe_is_kept_and_changed() {
     world.furnish(&region).await;
     let operator = world.operator();
     let value = json!({"header": "x-cost", "reserve": "500", "onMissing": "0"});
-    let meter = json!({"name": "cost", "proxy": "echo", "value": value, "perDayPerNode": "5"});
+    let meter = json!({"name": "cost", "proxy": "echo", "value": value, "perDayPerNode": "900"});
     let made = operator.post(&format!("{ORG}/meters"), meter).await.good();
     assert_eq!(made["meter"]["value"], value, "0 is not the same as nothing");
     let path = format!("{ORG}/meters/cost?updateMask=value");
     let unsaid = json!({"value": {"header": "x-cost", "reserve": "500"}});
     let refused = operator.patch(&path, unsaid.clone()).await;
     assert_eq!(refused.faults(), ["meter.value.on_missing"]);
+    let lowered = json!({"perDayPerNode": "499"});
+    let refused = operator.patch(&format!("{ORG}/meters/cost?updateMask=per_day_per_node"), lowered).await;
+    assert!(refused.text.contains("is 500, above the limit of 499 a day"), "{}", refused.text);
+    assert_eq!(refused.faults(), ["meter.value.reserve"]);
     let without = format!("{ORG}/meters/cost?updateMask=value,per_day_per_node");
     let changed = operator.patch(&without, unsaid.clone()).await.good();
     assert_eq!(changed["meter"]["value"], unsaid["value"], "it has no limit now");

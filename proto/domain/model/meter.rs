@@ -72,6 +72,14 @@ pub struct Windows {
     pub month: Option<NonZeroU64>,
 }
 
+impl Windows {
+    /// The lowest limit, and its window.
+    fn lowest(&self) -> Option<(NonZeroU64, &'static str)> {
+        let all = [(self.minute, "minute"), (self.hour, "hour"), (self.day, "day"), (self.month, "month")];
+        all.into_iter().filter_map(|(limit, window)| Some((limit?, window))).min_by_key(|(limit, _)| *limit)
+    }
+}
+
 impl Meter {
     /// For the wire.
     pub fn to_wire(&self) -> fleet::MeterResource {
@@ -129,6 +137,17 @@ impl TryFrom<fleet::MeterResource> for Meter {
             let reason =
                 "is missing: a meter with a limit says what a response without the number is charged";
             faults.add("value.on_missing", reason);
+        }
+        if let Some(Counts::Value(Value { reserve, .. })) = &counts
+            && let Some((limit, window)) = limits.lowest()
+            && *reserve > limit.get()
+        {
+            faults.add(
+                "value.reserve",
+                format!(
+                    "is {reserve}, above the limit of {limit} a {window}: no request would ever pass; reserve at most {limit}, or raise the limit"
+                ),
+            );
         }
         faults.finish(|| {
             Some(Self {

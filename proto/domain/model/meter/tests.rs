@@ -20,11 +20,15 @@ fn wire(counts: Option<WireCounts>) -> fleet::MeterResource {
 }
 
 fn value(location: Option<Location>) -> Option<WireCounts> {
-    Some(WireCounts::Value(fleet::MeterValue { location, reserve: 7, on_missing: Some(0) }))
+    Some(WireCounts::Value(fleet::MeterValue { location, reserve: 1, on_missing: Some(0) }))
 }
 
 fn fields(wire: fleet::MeterResource) -> Vec<String> {
-    let invalid = Meter::try_from(wire).expect_err("it is wrong");
+    fields_of(Meter::try_from(wire))
+}
+
+fn fields_of(parsed: Result<Meter, Invalid>) -> Vec<String> {
+    let invalid = parsed.expect_err("it is wrong");
     invalid.violations().iter().map(|violation| violation.field.clone()).collect()
 }
 
@@ -69,4 +73,27 @@ fn a_limit_on_a_number_says_what_a_response_without_it_is_charged() {
     assert!(Meter::try_from(wire(value(Some(0)))).is_ok());
     let unlimited = fleet::MeterResource { per_minute_per_node: 0, per_day_per_node: 0, ..wire(value(None)) };
     assert!(Meter::try_from(unlimited).is_ok(), "without a limit nothing has to be charged");
+}
+
+#[test]
+fn a_meter_that_reserves_more_than_a_limit_would_let_nothing_pass_and_is_refused() {
+    let reserving = |reserve, (minute, day)| {
+        let location = Some(Location::BodyPath("usage.total".to_owned()));
+        let value = fleet::MeterValue { location, reserve, on_missing: Some(0) };
+        let counts = Some(WireCounts::Value(value));
+        Meter::try_from(fleet::MeterResource {
+            per_minute_per_node: minute,
+            per_day_per_node: day,
+            ..wire(counts)
+        })
+    };
+    for good in [(5, (0, 0)), (5, (5, 0)), (5, (0, 5)), (0, (1, 1))] {
+        assert!(reserving(good.0, good.1).is_ok(), "{good:?}");
+    }
+    let refused = reserving(600, (900, 500)).expect_err("more than a day");
+    assert_eq!(
+        refused.to_string(),
+        "value.reserve: is 600, above the limit of 500 a day: no request would ever pass; reserve at most 500, or raise the limit"
+    );
+    assert_eq!(fields_of(reserving(6, (5, 9))), ["value.reserve"]);
 }
