@@ -214,7 +214,7 @@ pub(crate) fn limit_reached(
         format!("proxy {name} refused requests over a limit"),
         format!(
             "Proxy {name} ({proxy}) answered requests with 429 in the hour from {}: one of its limits or meters was \
-             reached. See which with `rrctl request list --proxy {name}`; raise it with `rrctl proxy update` or \
+             reached. See which with `rrctl request list --proxy {name} -o wide`; raise it with `rrctl proxy update` or \
              `rrctl meter update`, or let callers ask less often.",
             shown(hour)
         ),

@@ -39,6 +39,7 @@ fn the_same_news_has_the_same_id_whenever_it_is_written_and_other_news_another()
         credential_near_expiry(NOW, "og_a", "px_a", "p", NOW, true),
     ];
     assert!(others.iter().all(|other| other.id != one.id));
+    assert!(one.message.contains("`rrctl request list --proxy p -o wide`"), "{}", one.message);
 }
 
 #[test]
