@@ -9,6 +9,7 @@
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
+//! * `file` (feature of that name): documents in files, and the line of what is wrong with them;
 //! * [`seam`]: time, randomness and files as traits, so that a simulation can take their place;
 //! * `runtime` (feature of that name): start-up, logging and OpenTelemetry of the programs.
 //!
@@ -18,6 +19,8 @@
 #[cfg(feature = "management")]
 pub use rr_domain::audit;
 pub use rr_domain::{api_key, digest, model, seal, secret};
+#[cfg(feature = "file")]
+pub use rr_file as file;
 pub use rr_policy as policy;
 #[cfg(feature = "runtime")]
 pub use rr_runtime as runtime;

@@ -6,16 +6,13 @@
 //! request. The invariant: a value leaves this module sealed, bound to the origins that the file gives it.
 
 mod compile;
-mod document;
 mod fault;
 mod follow;
 mod load;
 mod message;
 mod name;
-mod node;
 mod own;
 mod secret;
-mod spelling;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +21,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rr_contract::api_key::{self, KeyKind};
+use rr_contract::file::{document, node, spelling};
 use rr_contract::model::id::InstallationId;
 use rr_contract::model::name::Name;
 use rr_contract::seam::{Seams, draw};

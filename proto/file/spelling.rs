@@ -7,12 +7,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD};
-use rr_contract::wire::fleet;
+use rr_wire::fleet;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, de};
 
 /// The values of an enum of the schemas.
-pub(super) trait Spelled: Sized {
+pub trait Spelled: Sized {
     const PREFIX: &'static str;
     const EXPECTED: &'static str;
     /// By the whole name.
@@ -21,7 +21,7 @@ pub(super) trait Spelled: Sized {
 }
 
 /// Reads an enum.
-pub(super) fn spelled<'de, E: Spelled, D: Deserializer<'de>>(deserializer: D) -> Result<E, D::Error> {
+pub fn spelled<'de, E: Spelled, D: Deserializer<'de>>(deserializer: D) -> Result<E, D::Error> {
     struct Spelling<E>(PhantomData<E>);
 
     impl<E: Spelled> Visitor<'_> for Spelling<E> {
@@ -50,7 +50,7 @@ pub(super) fn spelled<'de, E: Spelled, D: Deserializer<'de>>(deserializer: D) ->
 }
 
 /// Reads a number that may be written as a text.
-pub(super) fn number<'de, N: TryFrom<u64>, D: Deserializer<'de>>(deserializer: D) -> Result<N, D::Error> {
+pub fn number<'de, N: TryFrom<u64>, D: Deserializer<'de>>(deserializer: D) -> Result<N, D::Error> {
     struct Number<N>(PhantomData<N>);
 
     impl<N: TryFrom<u64>> Visitor<'_> for Number<N> {
@@ -77,7 +77,7 @@ pub(super) fn number<'de, N: TryFrom<u64>, D: Deserializer<'de>>(deserializer: D
 }
 
 /// The same for a number that may be missing.
-pub(super) fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     struct Some64(#[serde(deserialize_with = "number")] u64);
 
@@ -85,7 +85,7 @@ pub(super) fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Res
 }
 
 /// Reads bytes in either alphabet of base64, with padding or without.
-pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+pub fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let bare = text.trim_end_matches('=').as_bytes();
     let decoded = BASE64_NOPAD.decode(bare).or_else(|_| BASE64URL_NOPAD.decode(bare));
@@ -123,7 +123,7 @@ macro_rules! kinds {
     ($(#[doc = $doc:literal])* $name:ident, $prefix:literal, $expected:literal, [$($kind:ident = $text:literal),*]) => {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub(super) enum $name {
+        pub enum $name {
             #[default]
             $($kind,)*
         }

@@ -11,8 +11,9 @@ use serde_saphyr::Spanned;
 
 /// A value and its line.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: u64,
+pub struct Node {
+    /// Where it begins, from 1.
+    pub line: u64,
     value: Value,
 }
 
@@ -37,8 +38,9 @@ struct Field {
 
 /// What is wrong, and where.
 #[derive(Debug)]
-pub(super) struct Mistake {
-    pub(super) line: Option<u64>,
+pub struct Mistake {
+    /// From 1; `None` where it is not known.
+    pub line: Option<u64>,
     /// `when.path.regex`; empty for a whole document.
     path: String,
     what: String,
@@ -85,7 +87,7 @@ impl de::Error for Mistake {
 
 /// All documents of a text, in their order; empty ones are left out. A document that is a list counts as the documents
 /// in it.
-pub(super) fn documents(text: &str) -> Result<Vec<Node>, Mistake> {
+pub fn documents(text: &str) -> Result<Vec<Node>, Mistake> {
     let options = serde_saphyr::options! {
         // A file may be long; one that expands to more than its size stays refused.
         budget: serde_saphyr::budget! {
@@ -112,7 +114,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, Mistake> {
 
 impl Node {
     /// The text of a field.
-    pub(super) fn text(&self, field: &str) -> Option<&str> {
+    pub fn text(&self, field: &str) -> Option<&str> {
         match &self.field(field)?.value {
             Value::Text(text) => Some(text),
             _ => None,
@@ -120,7 +122,7 @@ impl Node {
     }
 
     /// The line of a field, or of what is around it: `when.headers[1].name`.
-    pub(super) fn line_of(&self, path: &str) -> u64 {
+    pub fn line_of(&self, path: &str) -> u64 {
         let mut node = self;
         for step in path.split(['.', '[', ']']).filter(|step| !step.is_empty()) {
             let inner = match &node.value {
@@ -136,7 +138,7 @@ impl Node {
     }
 
     /// Reads a document, whose `kind` is looked at elsewhere.
-    pub(super) fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Mistake> {
+    pub fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Mistake> {
         match &self.value {
             Value::Map(_) => T::deserialize(Reader { node: self, skipped: "kind" }),
             _ => Err(<Mistake as de::Error>::custom("a document is `kind` and its fields").at(self.line)),

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use pbjson_types::{Duration, Timestamp};
-use rr_contract::wire::fleet::{self, Effect, FilterAction};
+use rr_wire::fleet::{self, Effect, FilterAction};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -19,11 +19,11 @@ macro_rules! document {
         $(#[doc = $doc])*
         #[derive(Default, Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        pub(super) struct $name {
-            pub(super) id: String,
-            pub(super) name: String,
-            pub(super) org: String,
-            $($(#[$meta])* pub(super) $field: $type,)*
+        pub struct $name {
+            pub id: String,
+            pub name: String,
+            pub org: String,
+            $($(#[$meta])* pub $field: $type,)*
             #[serde(rename = "owner")]
             _owner: IgnoredAny,
             #[serde(rename = "etag")]
@@ -44,8 +44,8 @@ macro_rules! part {
         $(#[doc = $doc])*
         #[derive(Default, Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        pub(super) struct $name {
-            $($(#[$meta])* pub(super) $field: $type,)*
+        pub struct $name {
+            $($(#[$meta])* pub $field: $type,)*
         }
     };
 }
@@ -328,7 +328,7 @@ impl From<Sealed> for fleet::SealedSecret {
 
 impl Limits {
     /// Unset where there is none: what means the same has one form.
-    pub(super) fn to_wire(said: Option<Self>) -> Option<fleet::Limits> {
+    pub fn to_wire(said: Option<Self>) -> Option<fleet::Limits> {
         let wire = said.map(|said| fleet::Limits {
             per_minute_per_node: said.per_minute_per_node,
             per_day_per_node: said.per_day_per_node,

@@ -1,0 +1,13 @@
+//! Files of documents: what `rrctl apply` takes, and what a node without a control plane serves.
+//!
+//! * [`node`]: YAML as a tree in which each value knows its line;
+//! * [`document`]: the fields of each kind;
+//! * [`spelling`]: how values are written.
+//!
+//! Opens no file and looks up no name. The invariant: what is wrong has its line, and no value of the file is repeated.
+
+#[expect(missing_docs, reason = "the schemas describe the fields")]
+pub mod document;
+pub mod node;
+#[expect(missing_docs, reason = "the schemas describe the values")]
+pub mod spelling;
