@@ -43,7 +43,7 @@ macro_rules! part {
     ($(#[doc = $doc:literal])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
         $(#[doc = $doc])*
         #[derive(Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[serde(default, deny_unknown_fields, expecting = "fields, as { … }")]
         pub struct $name {
             $($(#[$meta])* pub $field: $type,)*
         }

@@ -113,6 +113,11 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Mistake> {
 }
 
 impl Node {
+    /// Whether it has fields.
+    pub fn is_document(&self) -> bool {
+        matches!(self.value, Value::Map(_))
+    }
+
     /// The text of a field.
     pub fn text(&self, field: &str) -> Option<&str> {
         match &self.field(field)?.value {

@@ -4,6 +4,8 @@
 
 mod file;
 pub(crate) mod format;
+mod mistake;
+mod refused;
 mod sealing;
 mod upload;
 
@@ -91,7 +93,7 @@ impl ApplyArgs {
         let documents = written.iter().map(|one| one.document.clone()).collect();
         let planned = match upload::send(&mut stub, header.clone(), documents).await {
             Ok(outcome) => outcome,
-            Err(status) => return Err(file::located(&written, status)),
+            Err(status) => return Err(refused::located(&written, status)),
         };
         let tell = |outcome: &mg::ApplyOutcome| -> Result<()> {
             if session.print.is_json() { session.print.one(outcome) } else { show(outcome, line_out) }

@@ -9,10 +9,8 @@ use rr_contract::wire::management as mg;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
-use tonic::Status;
-use tonic_types::StatusExt as _;
 
-use super::format;
+use super::{format, mistake};
 use crate::fault;
 
 /// A document and its location.
@@ -27,13 +25,15 @@ pub(super) struct FileDocument {
 /// The place of a document: a file, and a line in it.
 #[derive(Debug, Clone)]
 pub(super) struct Location {
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// Its line, or its number where lines are not known.
-    at: At,
+    pub(super) at: At,
+    /// How many documents of the file are before it.
+    pub(super) nth: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum At {
+pub(super) enum At {
     Line(u64),
     Document(usize),
 }
@@ -120,7 +120,7 @@ fn ending(path: &Path) -> Option<Ending> {
     }
 }
 
-fn parse(file: &Path, text: &str) -> Result<Vec<FileDocument>> {
+pub(super) fn parse(file: &Path, text: &str) -> Result<Vec<FileDocument>> {
     match ending(file) {
         Some(Ending::Yaml) => yaml(file, text),
         Some(Ending::Json) => json(file, text),
@@ -144,8 +144,10 @@ fn yaml(file: &Path, text: &str) -> Result<Vec<FileDocument>> {
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| fault_of(file, &error))?;
     let mut found = Vec::new();
     for value in values {
-        let line = value.referenced.line();
-        documents(value.value, Location { file: file.to_owned(), at: At::Line(line) }, &mut found)?;
+        let location =
+            Location { file: file.to_owned(), at: At::Line(value.referenced.line()), nth: found.len() };
+        documents(value.value, location, &mut found)
+            .map_err(|error| mistake::of(file, text).unwrap_or(error))?;
     }
     Ok(found)
 }
@@ -164,8 +166,9 @@ fn json(file: &Path, text: &str) -> Result<Vec<FileDocument>> {
     let mut found = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         let value = value.with_context(|| file.display().to_string())?;
-        let at = At::Document(found.len() + 1);
-        documents(value, Location { file: file.to_owned(), at }, &mut found)?;
+        let location =
+            Location { file: file.to_owned(), at: At::Document(found.len() + 1), nth: found.len() };
+        documents(value, location, &mut found).map_err(|error| mistake::of(file, text).unwrap_or(error))?;
     }
     Ok(found)
 }
@@ -176,8 +179,8 @@ fn documents(value: Value, location: Location, found: &mut Vec<FileDocument>) ->
         Value::Null => Ok(()),
         Value::Array(items) => {
             for item in items {
-                let at = At::Document(found.len() + 1);
-                found.push(document(item, Location { file: location.file.clone(), at })?);
+                let (at, nth) = (At::Document(found.len() + 1), found.len());
+                found.push(document(item, Location { file: location.file.clone(), at, nth })?);
             }
             Ok(())
         }
@@ -200,23 +203,6 @@ fn document(value: Value, location: Location) -> Result<FileDocument> {
 
 fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serde_json::Error> {
     fields.remove("value_from").map(serde_json::from_value).transpose()
-}
-
-/// The error of the control plane, with the place of each document that it names by number.
-pub(super) fn located(written: &[FileDocument], status: Status) -> anyhow::Error {
-    let mut locations: Vec<String> = Vec::new();
-    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
-    for violation in violations {
-        let number = violation.field.strip_prefix("documents[").and_then(|rest| rest.split_once(']'));
-        let number = number.and_then(|(number, _)| number.parse::<usize>().ok());
-        if let Some((number, one)) = number.and_then(|number| Some((number, written.get(number)?))) {
-            let (kind, name) = format::label(&one.document);
-            locations.push(format!("documents[{number}] is {kind} {name}: {}", one.location));
-        }
-    }
-    locations.dedup();
-    let error = anyhow::Error::new(status);
-    if locations.is_empty() { error } else { error.context(locations.join("\n")) }
 }
 
 #[cfg(test)]
@@ -293,11 +279,18 @@ mod tests {
             (
                 "x.yaml",
                 "kind: target\nname: a\n---\nkind: target\nbas_url: b\n",
-                ["x.yaml, line 4", "bas_url"],
+                ["x.yaml, line 5", "bas_url"],
             ),
             ("x.yaml", "kind: target\nname: a\nname: b\n", ["x.yaml, line 3", "name"]),
             ("x.yaml", "just text\n", ["x.yaml, line 1", "kind"]),
-            ("x.yaml", "kind: credential\nvalue_from: {envy: A}\n", ["value_from", "envy"]),
+            ("x.yaml", "kind: credential\nvalue_from: {envy: A}\n", ["x.yaml, line 2", "envy"]),
+            (
+                "x.json",
+                "{\"kind\": \"rule\",\n\"effect\": \"maybe\"}",
+                ["x.json, line 2: effect", "allow or deny"],
+            ),
+            // Not one YAML document, so lines are not known.
+            ("x.json", "{\"kind\": \"rule\"} {\"kind\": 1}", ["x.json, document 2", "kind"]),
             ("x.json", "{", ["x.json", ""]),
             ("x.toml", "a = 1", ["x.toml", ".yaml"]),
         ] {
@@ -349,15 +342,5 @@ mod tests {
         }
         let found = read(&[folder.path().to_owned()]).expect("documents");
         assert_eq!(names(&found), [("target", "a"), ("target", "b")]);
-    }
-
-    #[test]
-    fn what_the_control_plane_says_of_a_document_names_its_place() {
-        let found = parse(Path::new("x.yaml"), "kind: target\nname: a\n").expect("documents");
-        let mut details = tonic_types::ErrorDetails::new();
-        details.add_bad_request_violation("documents[0].base_url", "is empty");
-        let status = Status::with_error_details(tonic::Code::InvalidArgument, "invalid", details);
-        let error = located(&found, status);
-        assert_eq!(error.to_string(), "documents[0] is target a: x.yaml, line 1");
     }
 }

@@ -26,7 +26,7 @@ const TIMES: [&str; 1] = ["not_after"];
 const NUMBERS: [&str; 4] = ["max_request_bytes", "max_response_bytes", "on_missing", "reserve"];
 
 /// The kinds of document.
-const KINDS: &str = "target, credential, proxy, rule, filter or meter";
+pub(super) const KINDS: &str = "target, credential, proxy, rule, filter or meter";
 
 /// Reads a document from its fields.
 pub(crate) fn document(mut fields: Map<String, Value>) -> Result<mg::Document, String> {
