@@ -256,3 +256,6 @@ pub(crate) fn add_under(prefix: &str, invalid: &Invalid, faults: &mut Violations
         faults.add(format!("{prefix}{dot}{}", violation.field), violation.reason.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,8 @@ async fn a_field_that_a_connected_node_does_not_know_needs_a_word_and_names_the_
     assert!(refused.text.contains("rule-observe.v1"), "{}", refused.text);
     let made = operator.post(&format!("{RULES}?allowPartial=true"), observing).await.good();
     assert_eq!(made["rule"]["observe"], true);
+    // With what it needs, which is looked at there.
+    edge.take_well().await;
     world.running.stop().await;
 }
 
@@ -181,9 +183,15 @@ async fn a_node_is_told_how_many_removals_were_agreed_to_before_and_after_a_rest
     let mut edge = Edge::open(&node, None).await;
     let first = edge.take_well().await;
     assert_eq!((first.removals, first.intended), (0, 0), "who holds nothing loses nothing");
-    world.suspend("acme", true).await;
-    let changed = edge.take_well().await;
-    assert_eq!((changed.removals, changed.intended), (0, 0), "nobody agreed to any");
+    let newest = world.suspend("acme", true).await;
+    // They come together or one after the other, as the control plane has read them.
+    loop {
+        let changed = edge.take_well().await;
+        assert_eq!((changed.removals, changed.intended), (0, 0), "nobody agreed to any");
+        if changed.position.revision >= newest {
+            break;
+        }
+    }
     gone(0).await;
     let one = edge.take_well().await;
     assert_eq!((one.removals, one.intended), (1, 1));
@@ -195,7 +203,6 @@ async fn a_node_is_told_how_many_removals_were_agreed_to_before_and_after_a_rest
     let newest = world.suspend("acme", false).await;
     let mut edge = Edge::open(&node, Some(one.position)).await;
     edge.held = held;
-    // They come together or one after the other, as the control plane has read them.
     let (mut removals, mut intended) = (0, 0);
     let stands = loop {
         let taken = edge.take_well().await;

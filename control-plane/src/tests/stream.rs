@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use prost::Message as _;
 use rr_contract::digest::ViewDigest;
-use rr_contract::model::resource::Key;
+use rr_contract::model::resource::{Key, Model};
 use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::fleet::sync_request::Message as Up;
@@ -105,6 +105,9 @@ impl Edge {
                 let key = Key::try_from(&resource.key.expect("has one")).expect("good");
                 let hash = rr_contract::digest::resource_hash(&resource.payload);
                 assert!(resource.hash.is_empty() || hash.as_slice() == resource.hash);
+                // Said beside the payload too: a node may not be able to read it.
+                let needs = Model::parse(&key, &resource.payload).map(|model| model.needs());
+                assert!(needs.is_ok_and(|needs| resource.needs == needs), "{:?}", resource.needs);
                 self.held.insert(key, hash);
                 upserts += 1;
             }

@@ -99,6 +99,7 @@ mod tests {
         let mut long = tee();
         long.copy(&Bytes::from(vec![b' '; COPY_MAX]));
         long.copy(&Bytes::from_static(b"1"));
+        assert!(long.copy.is_none(), "nothing of it is kept");
         long.copy(&Bytes::from_static(b"1"));
         assert!(long.document().is_none());
     }

@@ -1,5 +1,6 @@
 //! Files, good and bad.
 
+mod fields;
 mod follow;
 
 use std::collections::BTreeSet;
@@ -128,13 +129,17 @@ fn ids_follow_from_names_and_a_value_that_did_not_change_keeps_its_seal() {
     let keys = |loaded: &Loaded| loaded.resources.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>();
     assert_eq!(keys(&first), keys(&fresh));
     assert_eq!(keys(&first), keys(&good(&place.loader(), &Held::new())), "another node gives the same ids");
-    for changed in ["value_from: {file: value, targets: [echo], prefix: 'Token '}", "{}"] {
-        if changed == "{}" {
-            fs::write(place.path("value"), "other").expect("a file");
-        } else {
-            place.write(&GATEWAY.replace("value_from: {file: value, targets: [echo]}", changed));
-        }
-        assert_ne!(good(&loader, &held(&first)).digest, first.digest, "{changed}");
+    let from = "value_from: {file: value, targets: [echo]}";
+    for (to, value) in [
+        ("value_from: {file: value, targets: [echo], prefix: 'Token '}", "s3cr3t\n"),
+        ("value_from: {file: value, origins: ['https://other.example']}", "s3cr3t\n"),
+        (from, "other"),
+        (from, "s3cr3t"),
+    ] {
+        place.write(&GATEWAY.replace(from, to));
+        fs::write(place.path("value"), value).expect("a file");
+        let is_same = (to, value) == (from, "s3cr3t");
+        assert_eq!(good(&loader, &held(&first)).digest == first.digest, is_same, "{to} {value}");
     }
     let mut other = place.settings();
     other.org = "other".parse().expect("a name");
@@ -171,6 +176,10 @@ fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there(
         ("value_from: {file: app.key}", "value_from: {file: app.key, origins: [x]}", "is sent nowhere"),
         ("value_from: {file: app.key}", "", ":12: caller: nothing says which key is meant"),
         ("value_from: {file: app.key}", "key_hashes: [s3cr3t]", ":13: key_hashes: a hash is 64"),
+        ("value_from: {file: app.key}", "key_hashes: [abcd]", ":13: key_hashes: a hash is 64"),
+        ("upstream: {kind", "key_hashes: [abcd]\nupstream: {kind", ":7: key_hashes: belongs to a caller"),
+        ("caller: {kind: api-key}", "caller: {kind: jwt-verify}", ":12: caller: this kind has no key"),
+        ("name: echo\nbase_url", "base_url", ":1: a target needs a name"),
         ("kind: proxy", "kind: org", ":15: kind: is none that can be served"),
         ("kind: proxy\n", "", ":15: kind is missing"),
         ("name: echo\ntarget", "name: E\ntarget", ":16: name: not a name"),
@@ -192,6 +201,30 @@ fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there(
     let many = GATEWAY.replace("echo.example", "echo example").replace("owner", "ownr");
     let fault = Place::new(&many).fault();
     assert!(fault.contains(":3: ") && fault.contains("; ") && fault.contains(":20: "), "{fault}");
+}
+
+#[test]
+fn one_file_is_of_one_organization_and_has_each_name_once() {
+    let [one, other] = [1, 2].map(|n| rr_contract::model::id::OrgId::from_random([n; 16]));
+    let two = GATEWAY.replace("owner: git", &format!("org: {other}"));
+    let fault = Place::new(&two.replace("base_url", &format!("org: {one}\nbase_url"))).fault();
+    assert!(fault.contains(":21: org: is another than in the documents before"), "{fault}");
+    let id = rr_contract::model::id::CredentialId::from_random([3; 16]);
+    let again = format!("kind: credential\nname: app\nid: {id}\ncaller: {{kind: api-key}}\n");
+    let fault = Place::new(&format!("{GATEWAY}---\n{again}value_from: {{file: app.key}}\n")).fault();
+    assert!(fault.contains(":23: name: there is another credential \"app\" in the file"), "{fault}");
+}
+
+#[test]
+fn a_file_without_a_value_in_it_is_refused() {
+    let place = Place::new(GATEWAY);
+    for (empty, line) in [("value", ":8: "), ("app.key", ":13: ")] {
+        let before = fs::read(place.path(empty)).expect("a file");
+        fs::write(place.path(empty), " \n").expect("a file");
+        let fault = place.fault();
+        assert!(fault.contains(&format!("{line}value_from.file: the value is empty")), "{fault}");
+        fs::write(place.path(empty), before).expect("a file");
+    }
 }
 
 #[test]
@@ -292,6 +325,13 @@ fn a_sealed_value_is_opened_with_the_key_of_its_region_and_with_no_other() {
     settings.installation = Some(installation);
     let loaded = good(&place.loader_with(settings.clone()), &Held::new());
     assert!(loaded.resources.iter().any(|(key, _)| key.id == ResourceId::Credential(credential)));
+    for gone in [format!("id: {credential}\n"), format!("org: {org}\n")] {
+        place.write(&text.replace(&gone, ""));
+        let fault =
+            place.loader_with(settings.clone()).load(&Held::new()).err().expect("it is bound to both");
+        assert!(chain(&fault).to_string().contains("give its `id` and `org`"), "{}", chain(&fault));
+    }
+    place.write(&text);
     assert!(place.fault().contains("--region-key"), "{}", place.fault());
     settings.installation = None;
     let fault = place.loader_with(settings.clone()).load(&Held::new()).err().expect("another installation");

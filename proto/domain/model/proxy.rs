@@ -161,3 +161,6 @@ where
     }
     ids
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,6 +173,17 @@ fn the_bound_of_the_depth_is_the_same_whether_a_path_leads_there_or_not() {
 }
 
 #[test]
+fn filters_of_one_parent_run_in_their_order_and_then_by_id() {
+    let masks = [(3, 3, "third"), (1, 7, "last"), (2, 3, "second")];
+    let masks = masks.map(|(n, order, text)| filter(n, order, Action::Mask(text.to_owned()), &["a"]));
+    let (some, none) = (stage(masks.into()), FilterStage::default());
+    let ids: Vec<_> = some.filters().iter().map(|filter| filter.id).collect();
+    assert_eq!(ids, [2, 3, 1].map(|n| FilterId::from_random([n; 16])));
+    let chain = FilterChain { upstream: &none, target: &none, caller: &some, proxy: &none };
+    assert_eq!(text(&chain.apply(br#"{"a":1}"#).expect("JSON")), r#"{"a":"last"}"#);
+}
+
+#[test]
 fn stages_run_one_after_the_other_and_nothing_comes_back() {
     let upstream = stage(vec![filter(1, 0, Action::Destroy, &["secret"])]);
     // By order and then by id: first masked, then kept.

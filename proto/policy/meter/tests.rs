@@ -74,6 +74,7 @@ fn what_is_no_number_from_zero_up_is_not_counted_as_one() {
         (r#"{"u":{"t":1e99999999999999999999}}"#, ReadingError::TooLarge),
         (r#"{"u":{"t":9e12},"u":{"t":9.9e12}}"#, ReadingError::TooLarge),
         (r#"{"u""#, ReadingError::Body(JsonError::Syntax(4))),
+        (r#"{"u":{"t":5}} x"#, ReadingError::Body(JsonError::Syntax(14))),
     ] {
         assert_eq!(of_body("u.t", body), Err(wanted), "{body}");
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rr_contract::runtime::{Shutdown, Tasks};
-use rr_contract::seam::Seams;
+use rr_contract::seam::{Clock, Seams};
 use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -55,7 +55,13 @@ impl Edge {
     }
 
     pub(super) fn start_trusting(snapshot: Snapshot, allowed: &[&str], trust: Arc<Trust>) -> Self {
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000))
+        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000), Seams::real())
+    }
+
+    /// A worker whose wall clock is the test's.
+    pub(super) fn start_at(snapshot: Snapshot, allowed: &[&str], clock: Arc<dyn Clock>) -> Self {
+        let (trust, seams) = (Trust::new(None), Seams { clock, ..Seams::real() });
+        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000), seams)
     }
 
     pub(super) fn start_asking(
@@ -64,7 +70,7 @@ impl Edge {
         trust: Arc<Trust>,
         names: Arc<dyn Names>,
     ) -> Self {
-        Self::start_with(snapshot, allowed, trust, names, Bounds::of(1_000))
+        Self::start_with(snapshot, allowed, trust, names, Bounds::of(1_000), Seams::real())
     }
 
     pub(super) fn start_bounded(
@@ -73,7 +79,7 @@ impl Edge {
         trust: Arc<Trust>,
         bounds: Bounds,
     ) -> Self {
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), bounds)
+        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), bounds, Seams::real())
     }
 
     fn start_with(
@@ -82,6 +88,7 @@ impl Edge {
         trust: Arc<Trust>,
         names: Arc<dyn Names>,
         bounds: Bounds,
+        seams: Seams,
     ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
@@ -115,7 +122,7 @@ impl Edge {
                     records,
                     counters,
                     Common {
-                        seams: Seams::real(),
+                        seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
                         silence: bounds.silence,
@@ -201,6 +208,19 @@ impl Edge {
     /// How many connections and answers were ended for this.
     pub(super) fn cut(&self, why: Cut) -> u64 {
         self.counters.cut_for(why)
+    }
+
+    /// Ends the worker, and hands over the records that nobody has asked for.
+    pub(super) async fn end(mut self) -> Vec<fleet::Record> {
+        self.shutdown.begin();
+        let thread = self.thread.take().expect("it ends once");
+        thread.join().expect("the worker does not panic");
+        let mut records = self.records.lock().await;
+        let mut left = Vec::new();
+        while let Some(record) = records.recv().await {
+            left.push(record.into_record());
+        }
+        left
     }
 
     pub(super) async fn record(&self) -> fleet::Record {

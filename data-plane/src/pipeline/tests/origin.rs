@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
@@ -75,6 +75,24 @@ impl Upstream {
             for name in [CONTENT_TYPE, CONTENT_ENCODING] {
                 if let Some(value) = headers.get(&name) {
                     response.headers_mut().insert(name, value.clone());
+                }
+            }
+            response
+        })
+        .await
+    }
+
+    /// Sends each body back under the status in `x-status`, and with the headers whose names begin with `x-answer-`.
+    pub(super) async fn told() -> Self {
+        Self::start(|headers, body| {
+            let mut response = Response::new(body.boxed());
+            if let Some(status) = headers.get("x-status") {
+                *response.status_mut() = status.as_bytes().try_into().expect("a status");
+            }
+            for (name, value) in headers {
+                if let Some(name) = name.as_str().strip_prefix("x-answer-") {
+                    let name: HeaderName = name.parse().expect("a name");
+                    response.headers_mut().append(name, value.clone());
                 }
             }
             response

@@ -1,9 +1,12 @@
 //! Rules on real requests: who is refused, with which words, and what the record says.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use rr_contract::model::resource::Key;
 use rr_contract::wire::fleet::{self, Effect};
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 
 use crate::fixture::{
     self, Region, credential_key, deny_path, proxy_key, resource, rule_key, rule_message, target_key,
@@ -12,6 +15,9 @@ use crate::fixture::{
 use super::edge::{Answer, Edge};
 use super::origin::Upstream;
 use super::{get, resources, with_key};
+
+/// No test waits for longer than this.
+const SOON: Duration = Duration::from_secs(20);
 
 fn edge_with(upstream: &Upstream, more: impl IntoIterator<Item = fleet::Resource>) -> Edge {
     let region = Region::new();
@@ -154,6 +160,23 @@ async fn a_body_is_looked_at_and_sent_on_as_it_came() {
 }
 
 #[tokio::test]
+async fn a_body_is_looked_at_up_to_8_mib_and_a_longer_one_is_refused_before_it_comes() {
+    const MOST: usize = 8 * 1024 * 1024;
+    let upstream = Upstream::mirror().await;
+    let edge = edge_with(&upstream, [about_body(7, Effect::Deny, "prompt", "previous")]);
+    let body = format!(r#"{{"prompt":"{}"}}"#, "x".repeat(MOST - 13));
+    assert_eq!(body.len(), MOST);
+    assert_eq!(edge.send(&post("/api/acme.proxy-1/", "", &body)).await.status, 200);
+    let headers = format!("{}content-length: {}\r\n", with_key(1), MOST + 1);
+    let mut caller = edge.connect().await;
+    let head = get("/api/acme.proxy-1/", &headers).replace("GET", "POST");
+    caller.write_all(head.as_bytes()).await.expect("the edge reads");
+    let answer = timeout(SOON, Answer::read_one(&mut caller)).await.expect("nobody waits for the body");
+    assert_eq!((answer.status, answer.json()["code"].clone()), (413, "request-too-large".into()));
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
 async fn a_compressed_body_is_decoded_for_rules_and_sent_on_compressed() {
     let upstream = Upstream::mirror().await;
     let edge = edge_with(&upstream, [about_body(7, Effect::Deny, "prompt", "previous")]);
@@ -194,6 +217,36 @@ async fn rules_do_not_see_the_callers_credential() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_a_path_or_a_query_gets_around_a_rule() {
+    let upstream = Upstream::echo().await;
+    let pattern = |regex: &str| Some(fleet::Pattern { regex: regex.to_owned(), ..fleet::Pattern::default() });
+    let query = fleet::PairCheck { name: pattern("^mode$"), value: pattern("^a b$"), absent: false };
+    let when = fleet::RequestMatch { query: vec![query], ..fleet::RequestMatch::default() };
+    let of_query = fleet::RuleResource {
+        effect: Effect::Deny.into(),
+        when: Some(when),
+        ..rule_message(8, proxy_key(1))
+    };
+    let rules = [deny_path(7, proxy_key(1), "^/users/a@b$"), resource(rule_key(8), of_query.encode_to_vec())];
+    let edge = edge_with(&upstream, rules);
+    for (path, rule) in [
+        ("users/a@b", 7),
+        ("users/a%40b", 7),
+        ("%75sers/./%61%40b", 7),
+        ("?mode=a+b", 8),
+        ("x?other=1&m%6fde=a%20%62", 8),
+    ] {
+        let answer = edge.send(&get(&format!("/api/acme.proxy-1/{path}"), &with_key(1))).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert_eq!(answer.json()["rule"]["id"], rule_key(rule).id_text(), "{path}");
+    }
+    assert_eq!(upstream.count(), 0);
+    // What passes goes out as it was spelled.
+    assert_eq!(edge.send(&get("/api/acme.proxy-1/users/c%40d?mode=a%2bb", &with_key(1))).await.status, 200);
+    assert_eq!(upstream.last().target, "/users/c%40d?mode=a%2bb");
+}
+
+#[tokio::test]
 async fn what_only_observes_refuses_nothing_and_is_recorded() {
     let upstream = Upstream::echo().await;
     let observing = |observe: bool| {
@@ -219,6 +272,27 @@ async fn what_only_observes_refuses_nothing_and_is_recorded() {
         let observed = (status == 200).then_some(Effect::Deny);
         assert_eq!(record.observed.map(|said| said.effect()), observed, "{case}");
     }
+}
+
+#[tokio::test]
+async fn what_observes_and_cannot_look_is_recorded_as_unreadable() {
+    let upstream = Upstream::mirror().await;
+    let check = fleet::BodyCheck { path: "prompt".to_owned(), value: None, absent: false };
+    let when = fleet::RequestMatch { body: vec![check], ..fleet::RequestMatch::default() };
+    let rule = fleet::RuleResource {
+        effect: Effect::Deny.into(),
+        when: Some(when),
+        observe: true,
+        ..rule_message(7, proxy_key(1))
+    };
+    let edge = edge_with(&upstream, [resource(rule_key(7), rule.encode_to_vec())]);
+    // Nobody reads a body for what only observes.
+    assert_eq!(edge.send(&post("/api/acme.proxy-1/", "", r#"{"prompt":1}"#)).await.status, 200);
+    let record = edge.record().await;
+    let (said, observed) = (record.rules.expect("asked"), record.observed.expect("it observes"));
+    assert_eq!((said.effect(), observed.effect()), (Effect::Allow, Effect::Unspecified));
+    assert_eq!(edge.send(&get("/api/acme.proxy-1/", &with_key(1))).await.status, 200);
+    assert_eq!(edge.record().await.observed.map(|said| said.effect()), Some(Effect::Allow), "an empty body");
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ fn after_a_clock_was_set_back_the_count_goes_on_in_the_new_time_and_ends_with_it
 fn a_count_stays_at_its_highest_and_below_a_limit_no_sum_overflows() {
     let cell = Cell::new(counted(term(1), u64::MAX));
     assert_eq!(cell.read().count, COUNT_MAX);
+    assert_eq!(Cell::new(counted(term(1), COUNT_MAX + 1)).read().count, COUNT_MAX);
     assert_eq!(cell.charge(u64::MAX, None, term(1)), Ok(counted(term(1), COUNT_MAX)));
     assert_eq!(cell.charge(u64::MAX, Some(u64::MAX - 1), term(1)), Err(counted(term(1), COUNT_MAX)));
     cell.replace(term(1), u64::MAX, 3);

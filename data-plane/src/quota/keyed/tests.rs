@@ -108,6 +108,22 @@ fn a_key_goes_when_the_windows_of_its_limits_are_over_and_not_before() {
 }
 
 #[test]
+fn a_key_that_goes_takes_none_of_its_neighbours_along() {
+    // More keys than shards, so that some lie beside one another.
+    const KEYS: u32 = 4 * SHARDS as u32;
+    let (keyed, others) = keyed(1000);
+    for n in 0..KEYS {
+        keyed.charge(number(n), &limits(5, 0), &others, &at(0)).expect("below");
+        keyed.charge(number(KEYS + n), &limits(0, 1), &others, &at(0)).expect("below");
+    }
+    sweep(&keyed, &at(60));
+    assert_eq!(keyed.held(), KEYS as usize);
+    for n in 0..KEYS {
+        keyed.charge(number(KEYS + n), &limits(0, 1), &others, &at(60)).expect_err("the day goes on");
+    }
+}
+
+#[test]
 fn what_is_given_back_is_there_for_the_next_wherever_it_was_charged() {
     let (keyed, others) = keyed(1);
     let once = limits(1, 1);

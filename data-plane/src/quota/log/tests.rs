@@ -1,5 +1,7 @@
 //! Counts over ends of every kind.
 
+mod kept;
+
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};

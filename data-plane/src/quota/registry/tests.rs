@@ -113,6 +113,53 @@ fn callers_and_addresses_are_counted_apart_and_the_numbers_say_so() {
 }
 
 #[test]
+fn a_node_counts_100_000_addresses_apart_and_more_callers_than_that() {
+    let process = Process { quotas: Quotas::fleeting(), ..Process::new() };
+    let proxy = process.quotas.proxy(PROXY);
+    for n in 0..100_002_u32 {
+        let (address, mut id) = (IpAddr::from(n.to_be_bytes()), [0; 16]);
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        let is_apart = n < 100_001;
+        assert_eq!(proxy.charge_address(address, &ONCE, &process.now()).is_ok(), is_apart, "{n}");
+        proxy.charge_caller(CredentialId::from_random(id), &ONCE, &process.now()).expect("the first");
+    }
+    let Numbers { callers, addresses, overflows, .. } = process.quotas.numbers();
+    assert_eq!((callers, addresses, overflows), (100_002, 100_000, 2));
+}
+
+#[test]
+fn what_those_share_that_are_not_counted_apart_is_told_for_the_disk() {
+    let process = Process::new();
+    let proxy = process.quotas.proxy(PROXY);
+    for n in 0..=100 {
+        proxy.charge_caller(CredentialId::from_random([n; 16]), &ONCE, &process.now()).expect("the first");
+    }
+    for n in 0..=2 {
+        proxy.charge_address(IpAddr::from([192, 0, 2, n]), &ONCE, &process.now()).expect("the first");
+    }
+    let mut told = Vec::new();
+    process.quotas.take_changed(&mut told);
+    for id in [Id::OtherCallers(PROXY), Id::OtherAddresses(PROXY)] {
+        assert!(told.contains(&id), "{id:?}");
+        assert_eq!(process.quotas.save(id).map(|saved| saved.day.count), Some(1), "{id:?}");
+    }
+}
+
+#[test]
+fn what_was_saved_and_nobody_names_is_forgotten_once_its_windows_are_over() {
+    let mut process = Process::new();
+    let saved = Counter::<4>::new(Id::Meter(METER), None, &Arc::default());
+    let begin = process.now();
+    saved.charge(1, &Windows::default(), &begin).expect("no limit");
+    process.quotas.load(Id::Meter(METER), saved.save(), &begin);
+    let kept = |process: &Process| process.quotas.named().saved.len();
+    process.pass(23 * DAY);
+    assert_eq!(kept(&process), 1, "the month goes on");
+    process.pass(DAY);
+    assert_eq!(kept(&process), 0, "a month of 28 days is over");
+}
+
+#[test]
 fn a_jump_of_the_clock_is_told_once_and_counted() {
     let mut process = Process::new();
     process.wall += Duration::from_secs(31 * DAY);

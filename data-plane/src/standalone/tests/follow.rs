@@ -116,6 +116,22 @@ async fn a_change_is_taken_once_the_file_has_settled_and_a_broken_file_changes_n
 }
 
 #[tokio::test]
+async fn a_value_that_changed_in_its_own_file_is_taken_when_the_file_that_names_it_is_loaded() {
+    let place = Place::new(GATEWAY);
+    let state = tempfile::tempdir().expect("a folder");
+    let own = Own::generate(String::new(), &Seams::real());
+    let mut node = node(&place, state.path(), own).await.expect("it starts");
+    fs::write(place.path("value"), "other").expect("a file");
+    node.follower.look().await;
+    node.follower.look().await;
+    assert_eq!(node.injected(None).as_deref(), Some("authorization: Bearer s3cr3t"));
+    place.write(&format!("{GATEWAY}# again\n"));
+    node.follower.look().await;
+    node.follower.look().await;
+    assert_eq!(node.injected(None).as_deref(), Some("authorization: Bearer other"));
+}
+
+#[tokio::test]
 async fn a_start_with_a_broken_file_goes_on_with_what_was_served_and_a_first_start_fails() {
     let place = Place::new("kind: proxy\n");
     let state = tempfile::tempdir().expect("a folder");

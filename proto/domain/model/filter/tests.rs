@@ -1,7 +1,8 @@
 //! Filters on the wire: what parses, and every fault of what does not.
 
+use crate::model::feature;
 use crate::model::id::{CredentialId, OrgId};
-use crate::model::resource::ResourceId;
+use crate::model::resource::{Model, ResourceId};
 
 use super::*;
 
@@ -62,4 +63,10 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
 #[test]
 fn two_spellings_of_one_path_are_one_path() {
     assert_eq!(faults(wire(fleet::FilterAction::Retain, &["a[*].b", "a.*[\"b\"]"], "")), ["paths[1]"]);
+}
+
+#[test]
+fn a_node_has_to_know_filters() {
+    let filter = Filter::try_from(wire(fleet::FilterAction::Destroy, &["a"], "")).expect("a filter");
+    assert_eq!(Model::Filter(filter).needs(), [feature::FILTERS]);
 }

@@ -167,3 +167,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_node_has_to_know_rules_and_those_that_only_observe_apart() {
+    for (observe, wanted) in
+        [(false, &[feature::RULES][..]), (true, &[feature::RULES, feature::RULE_OBSERVE])]
+    {
+        let rule = Rule::try_from(fleet::RuleResource { observe, ..wire() }).expect("a rule");
+        assert_eq!(Model::Rule(rule).needs(), wanted);
+    }
+}

@@ -3,6 +3,7 @@
 use rr_domain::model::effect::Effect;
 use rr_domain::model::rule::Rule;
 
+use super::super::ScopeRules;
 use super::super::reference::Said;
 use super::asked;
 use super::sentences::{allowed, denied};
@@ -32,6 +33,16 @@ fn in_a_scope_that_observes_no_rule_and_no_default_decides() {
         for (path, observed) in [("/a", denied(2, 1)), ("/b", allowed(2, 2)), ("/c", other)] {
             let (verdict, would, _) = asked(&scopes, &get(path));
             assert_eq!((verdict, would), (Said::Allow(None), Some(observed)), "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_scope_without_rules_that_observes_is_looked_at_all_the_same() {
+    for default in [Effect::Allow, Effect::Deny] {
+        for observe in [false, true] {
+            let scope = ScopeRules::new(Vec::new(), default, observe);
+            assert_eq!(scope.allows_all(), default == Effect::Allow && !observe, "{default:?} {observe}");
         }
     }
 }

@@ -1,0 +1,266 @@
+//! What each field of a document becomes in the payload that nodes are sent.
+
+use rr_contract::model::feature;
+use rr_contract::model::id::{CredentialId, FilterId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId};
+use rr_contract::model::time::{timestamp, wire_duration};
+use rr_contract::wire::fleet::Effect;
+use rr_contract::wire::management::document::Resource;
+
+use super::*;
+
+fn org() -> String {
+    OrgId::from_random([1; 16]).to_string()
+}
+
+fn credential_id(n: u8) -> String {
+    CredentialId::from_random([n; 16]).to_string()
+}
+
+fn target_id() -> String {
+    TargetId::from_random([1; 16]).to_string()
+}
+
+fn proxy_id() -> String {
+    ProxyId::from_random([1; 16]).to_string()
+}
+
+/// The payload, and what a node has to know for it.
+fn compiled<M: prost::Message + Default>(resource: Resource) -> (M, Vec<&'static str>) {
+    compiled_with(resource, None)
+}
+
+fn compiled_with<M: prost::Message + Default>(
+    resource: Resource,
+    secret: Option<&secret_row::Model>,
+) -> (M, Vec<&'static str>) {
+    let payload = payload(&Document { resource: Some(resource) }, secret).expect("it is valid");
+    let payload = payload.expect("nodes are sent it");
+    (M::decode(payload.bytes().clone()).expect("a message"), payload.needs().to_vec())
+}
+
+fn pattern(regex: &str) -> Option<fleet::Pattern> {
+    Some(fleet::Pattern { regex: regex.to_owned(), flags: "i".to_owned(), absent: false })
+}
+
+/// A condition with all of its parts.
+fn when() -> fleet::RequestMatch {
+    let pair = fleet::PairCheck { name: pattern("n"), value: pattern("v"), absent: true };
+    let body = fleet::BodyCheck { path: "a.b".to_owned(), value: pattern("x"), absent: true };
+    fleet::RequestMatch {
+        methods: vec!["POST".to_owned()],
+        path: pattern("^/a").map(|pattern| fleet::Pattern { absent: true, ..pattern }),
+        headers: vec![pair.clone()],
+        query: vec![pair],
+        body: vec![body],
+    }
+}
+
+#[test]
+fn every_field_of_a_proxy_is_sent() {
+    let limits =
+        |per_minute_per_node, per_day_per_node| Some(fleet::Limits { per_minute_per_node, per_day_per_node });
+    let said = wire::Proxy {
+        id: proxy_id(),
+        org: org(),
+        name: "echo".to_owned(),
+        active: Some(false),
+        caller_credentials: vec![credential_id(1), credential_id(3)],
+        target: target_id(),
+        upstream_credential: credential_id(2),
+        regions: vec![RegionId::from_random([1; 16]).to_string()],
+        default_effect: Effect::Deny.into(),
+        deny_status: 403,
+        opaque_paths: true,
+        limits: limits(1, 2),
+        observe: true,
+        max_request_bytes: 3,
+        max_response_bytes: 4,
+        limits_per_caller: limits(5, 6),
+        limits_per_address: limits(7, 8),
+        ..wire::Proxy::default()
+    };
+    let wanted = fleet::ProxyResource {
+        name: "echo".to_owned(),
+        active: false,
+        caller_credentials: said.caller_credentials.clone(),
+        target: target_id(),
+        upstream_credential: credential_id(2),
+        regions: said.regions.clone(),
+        default_effect: Effect::Deny.into(),
+        deny_status: 403,
+        opaque_paths: true,
+        limits: limits(1, 2),
+        observe: true,
+        max_request_bytes: 3,
+        max_response_bytes: 4,
+        limits_per_caller: limits(5, 6),
+        limits_per_address: limits(7, 8),
+    };
+    let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(said.clone()));
+    assert_eq!(found, wanted);
+    for needed in [
+        feature::DEFAULT_DENY,
+        feature::LIMITS,
+        feature::KEYED_LIMITS,
+        feature::RULE_OBSERVE,
+        feature::BODY_LIMITS,
+        feature::DENY_STATUS,
+        feature::OPAQUE_PATHS,
+    ] {
+        assert!(needs.contains(&needed), "{needed}: {needs:?}");
+    }
+    let plain = wire::Proxy {
+        active: None,
+        default_effect: Effect::Allow.into(),
+        deny_status: 400,
+        opaque_paths: false,
+        observe: false,
+        max_request_bytes: 0,
+        max_response_bytes: 0,
+        limits: limits(0, 0),
+        limits_per_caller: limits(0, 0),
+        limits_per_address: limits(0, 0),
+        ..said
+    };
+    let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(plain));
+    let wanted = fleet::ProxyResource {
+        name: "echo".to_owned(),
+        active: true,
+        caller_credentials: wanted.caller_credentials,
+        target: target_id(),
+        upstream_credential: credential_id(2),
+        regions: wanted.regions,
+        ..fleet::ProxyResource::default()
+    };
+    assert_eq!((found, needs), (wanted, Vec::new()), "what means the same has one form");
+}
+
+#[test]
+fn every_field_of_a_target_and_of_a_credential_is_sent() {
+    let seconds = |seconds| Some(wire_duration(std::time::Duration::from_secs(seconds)));
+    let said = wire::Target {
+        id: target_id(),
+        org: org(),
+        name: "echo".to_owned(),
+        base_url: "https://echo.example/base".to_owned(),
+        connect_timeout: seconds(3),
+        response_timeout: seconds(4),
+        default_effect: Effect::Deny.into(),
+        ..wire::Target::default()
+    };
+    let wanted = fleet::TargetResource {
+        name: "echo".to_owned(),
+        base_url: said.base_url.clone(),
+        connect_timeout: seconds(3),
+        response_timeout: seconds(4),
+        default_effect: Effect::Deny.into(),
+    };
+    assert_eq!(compiled(Resource::Target(said)), (wanted, vec![feature::DEFAULT_DENY]));
+
+    let not_after = Some(timestamp(std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_105_036_800)));
+    let caller = wire::Caller { kind: wire::CallerKind::ApiKey.into(), ..wire::Caller::default() };
+    let said = wire::Credential {
+        id: credential_id(1),
+        org: org(),
+        name: "app".to_owned(),
+        version: 7,
+        not_after,
+        default_effect: Effect::Deny.into(),
+        usage: Some(wire::credential::Usage::Caller(caller)),
+        ..wire::Credential::default()
+    };
+    let secret = secret_row::Model {
+        credential: credential_id(1),
+        version: 7,
+        sealed: None,
+        key_hash: Some(vec![9; 32]),
+    };
+    let key = fleet::caller_credential::Kind::ApiKey(fleet::CallerApiKey { hashes: vec![vec![9; 32]] });
+    let caller = fleet::CallerCredential { kind: Some(key), header: String::new() };
+    let wanted = fleet::CredentialResource {
+        name: "app".to_owned(),
+        version: 7,
+        not_after,
+        usage: Some(fleet::credential_resource::Usage::Caller(caller)),
+        default_effect: Effect::Deny.into(),
+    };
+    let found: (fleet::CredentialResource, _) = compiled_with(Resource::Credential(said), Some(&secret));
+    assert!(found.0 == wanted && found.1 == [feature::DEFAULT_DENY]);
+}
+
+#[test]
+fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
+    let parent = |noun: Noun, id: &str| noun.key(&org(), id).map(|key| key.to_wire());
+    let said = wire::Rule {
+        id: RuleId::from_random([1; 16]).to_string(),
+        org: org(),
+        name: "rule".to_owned(),
+        effect: Effect::Deny.into(),
+        priority: 9,
+        when: Some(when()),
+        notes: "ask ada".to_owned(),
+        observe: true,
+        parent: Some(wire::rule::Parent::Target(target_id())),
+        ..wire::Rule::default()
+    };
+    let wanted = fleet::RuleResource {
+        parent: parent(Noun::Target, &target_id()),
+        name: "rule".to_owned(),
+        effect: Effect::Deny.into(),
+        priority: 9,
+        when: Some(when()),
+        notes: "ask ada".to_owned(),
+        observe: true,
+    };
+    assert_eq!(compiled(Resource::Rule(said)), (wanted, vec![feature::RULES, feature::RULE_OBSERVE]));
+
+    let said = wire::Filter {
+        id: FilterId::from_random([1; 16]).to_string(),
+        org: org(),
+        name: "filter".to_owned(),
+        action: fleet::FilterAction::Mask.into(),
+        paths: vec!["a".to_owned(), "b[*].c".to_owned()],
+        order: 10,
+        mask: "gone".to_owned(),
+        parent: Some(wire::filter::Parent::Credential(credential_id(1))),
+        ..wire::Filter::default()
+    };
+    let wanted = fleet::FilterResource {
+        parent: parent(Noun::Credential, &credential_id(1)),
+        name: "filter".to_owned(),
+        action: fleet::FilterAction::Mask.into(),
+        paths: said.paths.clone(),
+        order: 10,
+        mask: "gone".to_owned(),
+    };
+    assert_eq!(compiled(Resource::Filter(said)), (wanted, vec![feature::FILTERS]));
+
+    let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
+    let value = fleet::MeterValue { location, reserve: 11, on_missing: Some(0) };
+    let said = wire::Meter {
+        id: MeterId::from_random([1; 16]).to_string(),
+        org: org(),
+        name: "values".to_owned(),
+        proxy: proxy_id(),
+        active: Some(false),
+        counts: Some(wire::meter::Counts::Value(value.clone())),
+        only_when: Some(when()),
+        per_minute_per_node: 12,
+        per_hour_per_node: 13,
+        per_day_per_node: 14,
+        per_month_per_node: 15,
+        ..wire::Meter::default()
+    };
+    let wanted = fleet::MeterResource {
+        proxy: proxy_id(),
+        name: "values".to_owned(),
+        active: false,
+        counts: Some(fleet::meter_resource::Counts::Value(value)),
+        only_when: Some(when()),
+        per_minute_per_node: 12,
+        per_hour_per_node: 13,
+        per_day_per_node: 14,
+        per_month_per_node: 15,
+    };
+    assert_eq!(compiled(Resource::Meter(said)), (wanted, vec![feature::METERS]));
+}

@@ -1,0 +1,118 @@
+//! What comes to the disk, when, and what goes from it.
+
+use std::time::Instant as StdInstant;
+
+use crate::fixture::disk::FaultyDisk;
+use crate::quota::QuotaSaver;
+
+use super::*;
+
+/// The file of a process that has counted nothing.
+const EMPTY: usize = 8 + 8 + 8;
+
+#[test]
+fn a_save_is_synced_when_it_returns() {
+    let disk = FaultyDisk::default();
+    let machine = Machine::new();
+    let seams = Seams {
+        clock: Arc::new(machine.wall.clone()),
+        entropy: Arc::new(SystemEntropy),
+        disk: Arc::new(disk.clone()),
+    };
+    let (quotas, mut log) = QuotaLog::open(Path::new("state"), seams, machine.mono);
+    for _ in 0..3 {
+        let at = quotas.clock().moment(machine.mono);
+        quotas.meter(meter(1)).charge(1, &FREE, &at).expect("no limit");
+        log.save(machine.mono);
+        let file = disk.lock().files.get(Path::new("state/quota/counts")).cloned().expect("it is there");
+        assert!(file.bytes.len() > EMPTY && file.synced == file.bytes.len(), "{file:?}");
+    }
+}
+
+#[test]
+fn keys_that_were_read_back_are_in_the_file_that_is_written_anew() {
+    let mut machine = Machine::new();
+    let mut process = machine.start();
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let charge = |process: &Process| {
+        let quota = process.quotas.proxy(PROXY);
+        let caller = quota.charge_caller(CALLER, &DAILY, &process.at()).expect("below");
+        let address = quota.charge_address(address, &DAILY, &process.at()).expect("below");
+        (caller.used(Window::Day), address.used(Window::Day))
+    };
+    assert_eq!(charge(&process), (1, 1));
+    process.save();
+    for _ in 0..2 {
+        // Each writes the file anew, and counts nothing.
+        machine.pass(60);
+        process = machine.start();
+        process.save();
+    }
+    assert_eq!(charge(&machine.start()), (2, 2));
+}
+
+#[test]
+fn what_is_given_back_after_a_save_is_in_the_next() {
+    let machine = Machine::new();
+    let mut process = machine.start();
+    let quota = process.quotas.proxy(PROXY);
+    let charge = || {
+        let caller = quota.charge_caller(CALLER, &DAILY, &process.at()).expect("below");
+        (caller, quota.all().charge(1, &FREE, &process.at()).expect("no limit"))
+    };
+    let (_, (caller, all)) = (charge(), charge());
+    process.save();
+    quota.give_back_caller(caller);
+    quota.all().give_back(all);
+    process.save();
+    let again = machine.start();
+    let quota = again.quotas.proxy(PROXY);
+    let next = quota.charge_caller(CALLER, &DAILY, &again.at()).expect("below");
+    assert_eq!((next.used(Window::Day), quota.all().used(Window::Day, &again.at())), (2, 1));
+}
+
+#[test]
+fn what_is_over_goes_from_the_disk_and_takes_no_place_in_memory() {
+    let mut machine = Machine::new();
+    let mut process = machine.start();
+    process.count(1, 5);
+    let quota = process.quotas.proxy(PROXY);
+    quota.all().charge(1, &FREE, &process.at()).expect("no limit");
+    for n in 0..9 {
+        quota.charge_address(IpAddr::from([192, 0, 2, n]), &DAILY, &process.at()).expect("below");
+    }
+    process.save();
+    assert!(machine.file().len() > EMPTY);
+    machine.pass(DAY);
+    assert_eq!(machine.start().numbers().addresses, 0, "their day is over");
+    machine.pass(31 * DAY);
+    machine.start().save();
+    assert_eq!(machine.file().len(), EMPTY);
+}
+
+#[test]
+fn what_was_given_back_to_nothing_takes_no_place_on_disk() {
+    let machine = Machine::new();
+    let mut process = machine.start();
+    let charge = process.quotas.meter(meter(1)).charge(5, &FREE, &process.at()).expect("no limit");
+    process.quotas.meter(meter(1)).give_back(charge);
+    process.save();
+    assert_eq!(machine.file().len(), EMPTY);
+}
+
+#[test]
+fn a_change_comes_to_the_disk_by_itself_and_the_last_ones_at_the_end() {
+    let machine = Machine::new();
+    let Process { quotas, log, mono } = machine.start();
+    let saver = QuotaSaver::start(log).expect("a thread");
+    let count = |n| quotas.meter(meter(n)).charge(1, &FREE, &quotas.clock().moment(mono)).expect("no limit");
+    count(1);
+    let begun = StdInstant::now();
+    while machine.start().counted(1) != [1, 1] {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody saves");
+        std::thread::yield_now();
+    }
+    count(2);
+    saver.close();
+    assert_eq!(machine.start().counted(2), [1, 1]);
+}

@@ -1,0 +1,208 @@
+//! What each field of a document becomes in the message that a node is sent.
+
+use prost::Message as _;
+use rr_contract::wire::fleet::{self, Effect};
+
+use super::*;
+
+/// A document of each kind with all of its fields.
+const ALL: &str = "\
+kind: target
+name: echo
+base_url: https://echo.example/base
+connect_timeout: 3s
+response_timeout: 4s
+default_effect: deny
+---
+kind: credential
+name: token
+version: 7
+not_after: '2100-01-31T00:00:00Z'
+default_effect: deny
+upstream: {kind: bearer}
+value_from: {file: value, targets: [echo]}
+---
+kind: credential
+name: app
+version: 8
+not_after: '2100-02-28T00:00:00Z'
+default_effect: deny
+caller: {kind: api-key}
+value_from: {file: app.key}
+---
+kind: proxy
+name: echo
+active: false
+target: echo
+caller_credentials: [app]
+upstream_credential: token
+default_effect: deny
+deny_status: 403
+opaque_paths: true
+limits: {per_minute_per_node: 1, per_day_per_node: 2}
+limits_per_caller: {per_minute_per_node: 3, per_day_per_node: 4}
+limits_per_address: {per_minute_per_node: 5, per_day_per_node: 6}
+observe: true
+max_request_bytes: 7
+max_response_bytes: '8'
+---
+kind: rule
+name: rule
+proxy: echo
+effect: deny
+priority: 9
+notes: ask ada
+observe: true
+when:
+  methods: [POST]
+  path: {regex: '^/a', flags: i, absent: true}
+  headers: [{name: {regex: h}, value: {regex: v}, absent: true}]
+  query: [{name: {regex: q}, absent: true}]
+  body: [{path: 'a.b', value: {regex: x, flags: s}, absent: true}]
+---
+kind: filter
+name: filter
+target: echo
+action: mask
+paths: [a, 'b[*].c']
+order: 10
+mask: gone
+---
+kind: meter
+name: values
+proxy: echo
+active: false
+value: {body_path: usage.total, reserve: 11, on_missing: 0}
+only_when: {methods: [PUT]}
+per_minute_per_node: 12
+per_hour_per_node: 13
+per_day_per_node: 14
+per_month_per_node: 15
+---
+kind: meter
+name: requests
+proxy: echo
+requests: {}
+";
+
+fn regex(regex: &str, flags: &str, absent: bool) -> fleet::Pattern {
+    fleet::Pattern { regex: regex.to_owned(), flags: flags.to_owned(), absent }
+}
+
+#[test]
+fn every_field_of_a_document_arrives_in_its_message() {
+    let place = Place::new(ALL);
+    let loader = place.loader();
+    let offer = loader.offer(&Held::new()).unwrap_or_else(|fault| panic!("{}", chain(&fault)));
+    let found = |is: fn(&ResourceId) -> bool| {
+        let of_kind = offer.resources.iter().filter(move |(key, _)| is(&key.id));
+        of_kind.map(|(key, offered)| (*key, &*offered.payload)).collect::<Vec<_>>()
+    };
+    let [(target, payload)] = found(|id| matches!(id, ResourceId::Target(_)))[..] else {
+        panic!("one target")
+    };
+    let seconds = |seconds| Some(rr_contract::model::time::wire_duration(Duration::from_secs(seconds)));
+    let wanted = fleet::TargetResource {
+        name: "echo".to_owned(),
+        base_url: "https://echo.example/base".to_owned(),
+        connect_timeout: seconds(3),
+        response_timeout: seconds(4),
+        default_effect: Effect::Deny.into(),
+    };
+    assert_eq!(fleet::TargetResource::decode(payload).expect("a target"), wanted);
+
+    let credentials = found(|id| matches!(id, ResourceId::Credential(_)));
+    let [(token, payload), (app, other)] = credentials[..] else { panic!("two credentials") };
+    for (payload, name, version, not_after) in
+        [(payload, "token", 7, 4_105_036_800), (other, "app", 8, 4_107_456_000)]
+    {
+        let found = fleet::CredentialResource::decode(payload).expect("a credential");
+        assert_eq!((&*found.name, found.version, found.default_effect()), (name, version, Effect::Deny));
+        assert_eq!(found.not_after.map(|at| at.seconds), Some(not_after));
+    }
+
+    let [(proxy, payload)] = found(|id| matches!(id, ResourceId::Proxy(_)))[..] else { panic!("one proxy") };
+    let limits =
+        |per_minute_per_node, per_day_per_node| Some(fleet::Limits { per_minute_per_node, per_day_per_node });
+    let wanted = fleet::ProxyResource {
+        name: "echo".to_owned(),
+        active: false,
+        caller_credentials: vec![app.id_text()],
+        target: target.id_text(),
+        upstream_credential: token.id_text(),
+        regions: vec![loader.own().region().to_string()],
+        default_effect: Effect::Deny.into(),
+        deny_status: 403,
+        opaque_paths: true,
+        limits: limits(1, 2),
+        limits_per_caller: limits(3, 4),
+        limits_per_address: limits(5, 6),
+        observe: true,
+        max_request_bytes: 7,
+        max_response_bytes: 8,
+    };
+    assert_eq!(fleet::ProxyResource::decode(payload).expect("a proxy"), wanted);
+
+    let [(_, payload)] = found(|id| matches!(id, ResourceId::Rule(_)))[..] else { panic!("one rule") };
+    let pair = |name: &str, value: Option<&str>| fleet::PairCheck {
+        name: Some(regex(name, "", false)),
+        value: value.map(|value| regex(value, "", false)),
+        absent: true,
+    };
+    let field =
+        fleet::BodyCheck { path: "a.b".to_owned(), value: Some(regex("x", "s", false)), absent: true };
+    let when = fleet::RequestMatch {
+        methods: vec!["POST".to_owned()],
+        path: Some(regex("^/a", "i", true)),
+        headers: vec![pair("h", Some("v"))],
+        query: vec![pair("q", None)],
+        body: vec![field],
+    };
+    let wanted = fleet::RuleResource {
+        parent: Some(proxy.to_wire()),
+        name: "rule".to_owned(),
+        effect: Effect::Deny.into(),
+        priority: 9,
+        when: Some(when),
+        notes: "ask ada".to_owned(),
+        observe: true,
+    };
+    assert_eq!(fleet::RuleResource::decode(payload).expect("a rule"), wanted);
+
+    let [(_, payload)] = found(|id| matches!(id, ResourceId::Filter(_)))[..] else { panic!("one filter") };
+    let wanted = fleet::FilterResource {
+        parent: Some(target.to_wire()),
+        name: "filter".to_owned(),
+        action: fleet::FilterAction::Mask.into(),
+        paths: vec!["a".to_owned(), "b[*].c".to_owned()],
+        order: 10,
+        mask: "gone".to_owned(),
+    };
+    assert_eq!(fleet::FilterResource::decode(payload).expect("a filter"), wanted);
+
+    let meters = found(|id| matches!(id, ResourceId::Meter(_)));
+    let [(_, values), (_, requests)] = meters[..] else { panic!("two meters") };
+    let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
+    let value = fleet::MeterValue { location, reserve: 11, on_missing: Some(0) };
+    let when = fleet::RequestMatch { methods: vec!["PUT".to_owned()], ..fleet::RequestMatch::default() };
+    let wanted = fleet::MeterResource {
+        proxy: proxy.id_text(),
+        name: "values".to_owned(),
+        active: false,
+        counts: Some(fleet::meter_resource::Counts::Value(value)),
+        only_when: Some(when),
+        per_minute_per_node: 12,
+        per_hour_per_node: 13,
+        per_day_per_node: 14,
+        per_month_per_node: 15,
+    };
+    assert_eq!(fleet::MeterResource::decode(values).expect("a meter"), wanted);
+    let wanted = fleet::MeterResource {
+        proxy: proxy.id_text(),
+        name: "requests".to_owned(),
+        active: true,
+        counts: Some(fleet::meter_resource::Counts::Requests(fleet::MeterRequests {})),
+        ..fleet::MeterResource::default()
+    };
+    assert_eq!(fleet::MeterResource::decode(requests).expect("a meter"), wanted);
+}
