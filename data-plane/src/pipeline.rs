@@ -59,7 +59,7 @@ use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
 
 pub(crate) use self::reply_body::ReplyBody;
-pub(crate) use self::resolve::{HEADERS_MAX, METHOD_MAX};
+pub(crate) use self::resolve::HEADERS_MAX;
 
 /// Answers to anybody which region this node serves, for comparison with what is published elsewhere.
 const WELL_KNOWN: &str = "/.well-known/requestrocket";

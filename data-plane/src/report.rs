@@ -13,7 +13,9 @@ mod upload;
 
 pub use self::lines::RecordsError;
 pub(crate) use self::lines::{Lines, LinesHandle};
-pub(crate) use self::raw_record::{FilterEffect, LimitState, MeterState, RawRecord, Reason, RuleOutcome};
+pub(crate) use self::raw_record::{
+    FilterEffect, LimitState, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
+};
 pub(crate) use self::refusals::Refusals;
 pub(crate) use self::ring::{Ring, ring};
 pub use self::spool::SpoolError;

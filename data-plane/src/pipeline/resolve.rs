@@ -9,12 +9,11 @@ use http::{Method, Version};
 use rr_contract::model::path::{self, InvalidPath};
 
 use crate::reply::Denial;
+use crate::report::METHOD_MAX;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
 /// Maximum of one request. hyper counts on HTTP/1.1, this file on HTTP/2.
 pub(crate) const HEADERS_MAX: usize = 128;
-/// How long a method may be.
-pub(crate) const METHOD_MAX: usize = 32;
 /// Prefix of all forwarded paths.
 const PREFIX: &str = "/api/";
 

@@ -13,7 +13,9 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Effect, LimitKind, Window};
 
 use crate::outcome::Code;
-use crate::pipeline::METHOD_MAX;
+
+/// How long the method of a record may be, and so that of a request which goes on.
+pub(crate) const METHOD_MAX: usize = 32;
 
 /// One request.
 pub(crate) struct RawRecord {
