@@ -127,10 +127,10 @@ pub(super) async fn filter(
     if parts.status == StatusCode::PARTIAL_CONTENT {
         return Err(Failure::Unreadable(Unreadable::Partial));
     }
-    if !may_be_json(&parts.headers) {
-        return Err(Failure::Unreadable(Unreadable::Type));
-    }
-    let coding = Coding::of(&parts.headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))?;
+    let coding = coding(&parts.headers);
+    // Whatever the head of one that should have no body says, there may be none.
+    let should_be_empty = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    let coding = if should_be_empty { coding } else { Ok(coding?) };
     let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX)).await;
     let bytes = bytes.map_err(|error| match error {
         GatherError::TooLarge(_) => Failure::ResponseTooLarge,
@@ -139,6 +139,7 @@ pub(super) async fn filter(
     if bytes.is_empty() {
         return Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(bytes) });
     }
+    let coding = coding?;
     let began = Instant::now();
     let document = decode(coding, bytes).await.map_err(undecodable)?;
     draft.read_values(Some(&document));
@@ -164,6 +165,14 @@ pub(super) async fn filter(
         parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(left) })
+}
+
+/// The coding of a body that filters can go over, by its head.
+fn coding(headers: &HeaderMap) -> Result<Coding, Failure> {
+    if !may_be_json(headers) {
+        return Err(Failure::Unreadable(Unreadable::Type));
+    }
+    Coding::of(headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))
 }
 
 fn broken(error: BodyError) -> Failure {

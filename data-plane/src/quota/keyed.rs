@@ -217,11 +217,12 @@ impl Keyed {
         self.held.fetch_update(SeqCst, SeqCst, more).is_ok()
     }
 
-    /// Goes on with what was saved, as long as there is room.
-    pub(super) fn load(&self, id: Id, saved: &Saved) {
+    /// Goes on with what was saved, in the place of what was saved before. A key that nothing is kept of yet gets a
+    /// place if it is worth one, as long as there is room.
+    pub(super) fn load(&self, id: Id, saved: &Saved, is_worth_it: bool) {
         let key = self.key(id);
         let mut entries = self.shard(&key).write().unwrap_or_else(PoisonError::into_inner);
-        if entries.contains_key(&key) || self.reserve() {
+        if entries.contains_key(&key) || (is_worth_it && self.reserve()) {
             entries.insert(key, Entry::new(Some(saved)));
         }
     }

@@ -289,9 +289,8 @@ impl Quotas {
         // A key whose day is over is not worth its place.
         let is_running = saved.is_running(now);
         match id {
-            Id::Caller(..) if is_running => self.0.keys.callers.load(id, &saved),
-            Id::Address(..) if is_running => self.0.keys.addresses.load(id, &saved),
-            Id::Caller(..) | Id::Address(..) => {}
+            Id::Caller(..) => self.0.keys.callers.load(id, &saved, is_running),
+            Id::Address(..) => self.0.keys.addresses.load(id, &saved, is_running),
             _ => {
                 self.named().saved.insert(id, saved);
             }

@@ -197,7 +197,7 @@ fn what_was_saved_comes_back_as_far_as_there_is_room() {
     let day = at(0).term(Window::Day);
     let saved = |count| Saved { day: Counted { term: day, count }, month: None };
     for n in [1, 2, 2, 3] {
-        keyed.load(number(n), &saved(u64::from(n)));
+        keyed.load(number(n), &saved(u64::from(n)), true);
     }
     assert_eq!(keyed.held(), 2);
     let used = |n| keyed.charge(number(n), &limits(0, 9), &others, &at(0)).expect("below").used(Window::Day);

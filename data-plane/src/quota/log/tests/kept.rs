@@ -116,3 +116,20 @@ fn a_change_comes_to_the_disk_by_itself_and_the_last_ones_at_the_end() {
     saver.close();
     assert_eq!(machine.start().counted(2), [1, 1]);
 }
+
+#[test]
+fn a_count_that_was_given_back_to_zero_does_not_come_back() {
+    let machine = Machine::new();
+    let mut process = machine.start();
+    let quota = process.quotas.proxy(PROXY);
+    let caller = quota.charge_caller(CALLER, &DAILY, &process.at()).expect("below");
+    let all = quota.all().charge(1, &FREE, &process.at()).expect("no limit");
+    process.save();
+    quota.give_back_caller(caller);
+    quota.all().give_back(all);
+    process.save();
+    let again = machine.start();
+    let quota = again.quotas.proxy(PROXY);
+    let next = quota.charge_caller(CALLER, &DAILY, &again.at()).expect("below");
+    assert_eq!((next.used(Window::Day), quota.all().used(Window::Day, &again.at())), (1, 0));
+}
