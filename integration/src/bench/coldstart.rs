@@ -78,6 +78,7 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     let questions = Arc::new(load(&sample, &origin, &args).await?);
     let count = |right: Right| questions.iter().filter(|question| question.answer == right).count();
     let (denied, filtered) = (count(Right::Denied), count(Right::Filtered));
+    ensure!(denied > 0, "no rule of the load denies what is asked");
     let token = sample.api.node_token(REGION, &sample.keys, 1).await?;
     let mut edge = Edge::start(&folder.path().join("edge"), sample.control.fleet, token.to_secret().expose());
     until_proven(&edge, sample.api.revision().await?).await?;
@@ -159,11 +160,15 @@ fn lead_to(origin: &str, document: &mut Document) -> anyhow::Result<()> {
 /// One question for each proxy, with the answer that the contract's evaluator gives.
 fn ask(org: &str, key: &str, set: &[Document]) -> anyhow::Result<Vec<Question>> {
     let mut rules: HashMap<&str, Vec<(RuleId, Rule)>> = HashMap::new();
+    let mut paths: HashMap<&str, String> = HashMap::new();
     let mut filtered: HashSet<&str> = HashSet::new();
     for (n, document) in set.iter().enumerate() {
         match &document.resource {
             Some(Resource::Rule(mg::Rule { parent: Some(rule::Parent::Proxy(proxy)), .. })) => {
                 let Some(Resource::Rule(rule)) = &document.resource else { continue };
+                if let Some(path) = rule.when.as_ref().and_then(|when| when.path.as_ref()) {
+                    paths.entry(proxy).or_insert_with(|| about(&path.regex));
+                }
                 let id = RuleId::from_random((n as u128).to_be_bytes());
                 rules.entry(proxy).or_default().push((id, model(rule)?));
             }
@@ -175,8 +180,6 @@ fn ask(org: &str, key: &str, set: &[Document]) -> anyhow::Result<Vec<Question>> 
     }
     let (mut patterns, open) = (Patterns::default(), ScopeRules::default());
     let headers = HeaderMap::new();
-    let request =
-        RequestView { method: "GET", path: "/", query: &[], headers: &headers, body: RequestBody::Read(&[]) };
     let mut questions = Vec::new();
     for document in set {
         let Some(Resource::Proxy(proxy)) = &document.resource else { continue };
@@ -186,15 +189,25 @@ fn ask(org: &str, key: &str, set: &[Document]) -> anyhow::Result<Vec<Question>> 
         let own = rules.get(name).into_iter().flatten().map(|(id, rule)| (*id, rule));
         let own = ScopeRules::compile(own, default, &mut patterns, proxy.observe)?;
         let scopes = Scopes { caller: &open, upstream: &open, proxy: &own, target: &open };
+        let path = paths.get(name).map_or("/", String::as_str);
+        let body = RequestBody::Read(&[]);
+        let request = RequestView { method: "GET", path, query: &[], headers: &headers, body };
         let answer = match scopes.decide(&request).verdict {
             Verdict::Allow { .. } if filtered.contains(name) => Right::Filtered,
             Verdict::Allow { .. } => Right::Passed,
             Verdict::Deny { .. } | Verdict::NeedsBody | Verdict::Unreadable(_) => Right::Denied,
         };
-        let head = format!("GET /api/{org}.{name}/ HTTP/1.1\r\nhost: edge\r\nauthorization: {key}\r\n\r\n");
+        let head =
+            format!("GET /api/{org}.{name}{path} HTTP/1.1\r\nhost: edge\r\nauthorization: {key}\r\n\r\n");
         questions.push(Question { bytes: head.into_bytes(), answer });
     }
     Ok(questions)
+}
+
+/// A path that a pattern of the load is found in.
+fn about(regex: &str) -> String {
+    let plain = regex.trim_start_matches('^').replace("(users|orders)", "users");
+    plain.replace("[0-9]+", "1").replace("(/|$)", "")
 }
 
 fn model(rule: &mg::Rule) -> anyhow::Result<Rule> {
