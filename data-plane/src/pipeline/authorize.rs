@@ -49,16 +49,13 @@ pub(super) fn authorize<'s>(
         draft.allowed();
         return Ok(Looked::Passes(Authorized { request, cleaned, body }));
     }
-    let query = query(&scopes, &cleaned);
-    let path = path::for_rules(&request.path);
-    let view = view(&path, &cleaned, &query, &body).ok_or(Denial::Unreadable)?;
-    let decision = scopes.decide(&view);
-    drop(query);
+    let decision = {
+        let (path, query) = (path::for_rules(&request.path), query(&scopes, &cleaned));
+        scopes.decide(&view(&path, &cleaned, &query, &body).ok_or(Denial::Unreadable)?)
+    };
     if let (Verdict::NeedsBody, CallerBody::Unread { .. }) = (&decision.verdict, &body) {
-        drop(path);
         return Ok(Looked::NeedsBody(Authorizing { request, cleaned, body }));
     }
-    drop(path);
     conclude(&decision, &request, draft)?;
     Ok(Looked::Passes(Authorized { request, cleaned, body }))
 }
@@ -71,11 +68,11 @@ pub(super) async fn with_body<'s>(
     let Authorizing { request, cleaned, body } = waiting;
     let body = body.read(&cleaned.parts.headers, draft).await?;
     let scopes = scopes(&request);
-    let query = query(&scopes, &cleaned);
-    let path = path::for_rules(&request.path);
-    let view = view(&path, &cleaned, &query, &body).ok_or(Denial::Unreadable)?;
-    let decision = scopes.decide_at(&mut Pace::new(yield_now), &view).await;
-    drop((query, path));
+    let decision = {
+        let (path, query) = (path::for_rules(&request.path), query(&scopes, &cleaned));
+        let view = view(&path, &cleaned, &query, &body).ok_or(Denial::Unreadable)?;
+        scopes.decide_at(&mut Pace::new(yield_now), &view).await
+    };
     conclude(&decision, &request, draft)?;
     Ok(Authorized { request, cleaned, body })
 }
