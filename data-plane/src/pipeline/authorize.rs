@@ -7,7 +7,6 @@ use rr_contract::model::path;
 use rr_contract::policy::pace::Pace;
 use rr_contract::policy::request::{QueryPair, RequestView, decode_query};
 use rr_contract::policy::verdict::{CompiledRule, Decision, Scope, Scopes, Verdict};
-
 use tokio::task::yield_now;
 
 use crate::reply::{Denial, RuleDenial};

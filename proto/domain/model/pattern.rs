@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_would_compile_to_something_large_is_refused() {
-        // The last only because `k` has three forms where case is ignored, which another flag or a header\'s name may do.
+        // The last only because `k` has three forms where case is ignored, as in names of headers.
         for regex in
             ["(a{1000}){1000}", r"\w{400}", "((((a{30}){30}){30}){30})", r"(\d\w{50}){50}", "(k{1000}){30}"]
         {

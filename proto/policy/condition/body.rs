@@ -94,8 +94,9 @@ impl BodyIndex {
                     }
                 }
                 Event::End => {
-                    if touched || !blank_judged {
-                        pace.spend(judging).await?;
+                    let is_judged = touched || !blank_judged;
+                    pace.spend(if is_judged { judging } else { 1 }).await?;
+                    if is_judged {
                         judge(&found);
                     }
                     if touched {

@@ -57,6 +57,12 @@ fn a_long_batch_is_looked_at_with_rests() {
 }
 
 #[test]
+fn elements_in_which_nothing_is_found_are_looked_at_with_rests_too() {
+    let (said, rests) = paced(1, &format!("[{}1]", "1,".repeat(100_000)));
+    assert_eq!((said, rests), (Ok(Said::Allow(None)), 9));
+}
+
+#[test]
 fn a_batch_that_makes_too_much_work_is_not_looked_at_to_its_end() {
     assert_eq!(paced(200, &batch(800_000)).0, Err(JsonError::TooMuch));
 }
