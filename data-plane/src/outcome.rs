@@ -8,6 +8,7 @@ pub(crate) enum Code {
     Granted,
     HttpOnTlsPort,
     NotFound,
+    Misdirected,
     MethodRefused,
     NotReady,
     Malformed,
@@ -17,6 +18,7 @@ pub(crate) enum Code {
     RequestUnreadable,
     RequestTooLarge,
     RateLimited,
+    TooManyConcurrent,
     ResponseTooLarge,
     ResponseUnreadable,
     Inactive,
@@ -32,10 +34,11 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
+        Self::Misdirected,
         Self::MethodRefused,
         Self::NotReady,
         Self::Malformed,
@@ -45,6 +48,7 @@ impl Code {
         Self::RequestUnreadable,
         Self::RequestTooLarge,
         Self::RateLimited,
+        Self::TooManyConcurrent,
         Self::ResponseTooLarge,
         Self::ResponseUnreadable,
         Self::Inactive,
@@ -64,6 +68,7 @@ impl Code {
             Self::Granted => "proxy-access-granted",
             Self::HttpOnTlsPort => "http-on-tls-port",
             Self::NotFound => "not-found",
+            Self::Misdirected => "misdirected",
             Self::MethodRefused => "method-refused",
             Self::NotReady => "not-ready",
             Self::Malformed => "malformed-request",
@@ -73,6 +78,7 @@ impl Code {
             Self::RequestUnreadable => "request-unreadable",
             Self::RequestTooLarge => "request-too-large",
             Self::RateLimited => "rate-limited",
+            Self::TooManyConcurrent => "too-many-concurrent",
             Self::ResponseTooLarge => "response-too-large",
             Self::ResponseUnreadable => "response-not-json",
             Self::Inactive => "proxy-inactive",

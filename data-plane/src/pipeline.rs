@@ -156,11 +156,13 @@ async fn pass(
     let now = draft.received_at();
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
-    let resolved = resolve::resolve(addressed, &parts)?;
+    draft.came_over(hop);
+    let resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
-    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, now)?;
+    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
+    admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
     // `Connection` could take out what tells it.

@@ -3,6 +3,7 @@
 mod arrivals;
 mod bounds;
 mod callers_tls;
+mod client_certificates;
 mod closed;
 mod edge;
 mod filters;
@@ -17,6 +18,7 @@ mod reuse;
 mod rules;
 mod settling;
 mod streams;
+mod under_way;
 mod uploads;
 
 use std::rc::Rc;
