@@ -4,7 +4,6 @@
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
-pub(crate) mod address_guard;
 mod dial;
 mod pool;
 mod request_body;
@@ -29,6 +28,7 @@ use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
+use rr_contract::outbound::AddressGuard;
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
@@ -36,7 +36,6 @@ use crate::deadline::Deadline;
 use crate::snapshot::CompiledTarget;
 use crate::snapshot::prepared::{HashedText, Prepared};
 
-use self::address_guard::AddressGuard;
 use self::pool::{Connection, Origin};
 use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
+use rr_contract::outbound::AddressGuard;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
 use rr_contract::seam::Seams;
@@ -28,7 +29,6 @@ use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
-use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Resolver, SystemNames, Trust};
 
 use super::traffic::{self, WorkerSetup};

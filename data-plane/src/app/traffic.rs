@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
+use rr_contract::outbound::AddressGuard;
 use rr_contract::runtime::{Gate, Stop, Tasks, logging_alike};
 use rr_contract::seam::Seams;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
@@ -17,7 +18,6 @@ use crate::listen::{self, Limits};
 use crate::quota::QuotaClock;
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
-use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Resolver, Trust};
 use crate::worker::{Common, Worker};
 

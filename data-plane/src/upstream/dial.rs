@@ -15,6 +15,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rr_contract::outbound::AddressGuard;
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -28,7 +29,6 @@ use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
-use super::address_guard::AddressGuard;
 use super::pool::{Connection, Http1, Origin, StreamPermit};
 use super::request_body::RequestBody;
 use super::resolve::Resolver;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rr_contract::outbound::AddressGuard;
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
 use rr_contract::wire::fleet;
@@ -27,7 +28,6 @@ use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
-use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
 use crate::worker::{Common, Worker};
 
