@@ -7,7 +7,6 @@
 mod dial;
 mod pool;
 mod request_body;
-mod resolve;
 mod socket;
 mod streams;
 mod tls;
@@ -28,7 +27,7 @@ use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
-use rr_contract::outbound::AddressGuard;
+use rr_contract::outbound::{LookupError, Outbound};
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
@@ -42,9 +41,6 @@ use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
 pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
-#[cfg(test)]
-pub(crate) use self::resolve::Names;
-pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
@@ -98,13 +94,12 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(
-        guard: Arc<AddressGuard>,
-        resolver: Arc<Resolver>,
+        outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = dial::Dialer::new(guard, resolver, trust, tasks);
+        let dialer = dial::Dialer::new(outbound, trust, tasks);
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 

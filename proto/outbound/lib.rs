@@ -1,8 +1,26 @@
-//! Connections outwards: which addresses they may go to.
+//! Connections outwards, to addresses that others choose: names, the guard, and the way out.
 //!
-//! Knows nothing of requests, proxies or either plane. The invariant: an address is connected to only after the guard
-//! has judged that very address.
+//! In reading order:
+//!
+//! * [`AddressGuard`]: which addresses may be connected to;
+//! * [`Names`], [`DnsNames`]: what answers names;
+//! * [`Resolver`]: look-ups, bounded by organization, and their answers;
+//! * [`Outbound`]: a destination judged, and then connected to, directly or over a [`NextHop`].
+//!
+//! Knows nothing of requests, proxies and rules, and neither plane. The invariant: an address is connected to only
+//! after the guard has judged that very address.
 
 mod address_guard;
+mod dns;
+mod eyeballs;
+mod names;
+mod next_hop;
+mod outbound;
+mod resolver;
 
 pub use address_guard::AddressGuard;
+pub use dns::DnsNames;
+pub use names::{Found, Lookup, NameError, Names};
+pub use next_hop::{InvalidNextHop, NextHop};
+pub use outbound::{Judged, Outbound, OutboundError};
+pub use resolver::{LookupError, Resolver};

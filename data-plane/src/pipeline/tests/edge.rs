@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rr_contract::outbound::AddressGuard;
+use rr_contract::outbound::{AddressGuard, DnsNames, Names, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
 use rr_contract::wire::fleet;
@@ -28,7 +28,7 @@ use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
-use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
+use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
 
 /// Something to be done on the worker's thread.
@@ -55,13 +55,20 @@ impl Edge {
     }
 
     pub(super) fn start_trusting(snapshot: Snapshot, allowed: &[&str], trust: Arc<Trust>) -> Self {
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000), Seams::real())
+        Self::start_with(
+            snapshot,
+            allowed,
+            trust,
+            Arc::new(DnsNames::system()),
+            Bounds::of(1_000),
+            Seams::real(),
+        )
     }
 
     /// A worker whose wall clock is the test's.
     pub(super) fn start_at(snapshot: Snapshot, allowed: &[&str], clock: Arc<dyn Clock>) -> Self {
         let (trust, seams) = (Trust::new(None), Seams { clock, ..Seams::real() });
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000), seams)
+        Self::start_with(snapshot, allowed, trust, Arc::new(DnsNames::system()), Bounds::of(1_000), seams)
     }
 
     pub(super) fn start_asking(
@@ -79,7 +86,7 @@ impl Edge {
         trust: Arc<Trust>,
         bounds: Bounds,
     ) -> Self {
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), bounds, Seams::real())
+        Self::start_with(snapshot, allowed, trust, Arc::new(DnsNames::system()), bounds, Seams::real())
     }
 
     fn start_with(
@@ -107,14 +114,8 @@ impl Edge {
             runtime.block_on(async move {
                 let tasks = Tasks::new();
                 let (_activator, mut readers) = current::cell(snapshot, 1);
-                let guard = Arc::new(AddressGuard::new(allowed));
-                let connections = Connections::new(
-                    guard,
-                    Resolver::new(names),
-                    trust,
-                    Arc::clone(&counters),
-                    tasks.clone(),
-                );
+                let outbound = Outbound::new(AddressGuard::new(allowed), Resolver::new(names), None);
+                let connections = Connections::new(outbound, trust, Arc::clone(&counters), tasks.clone());
                 let reader = readers.remove(0).start();
                 let worker = Worker::new(
                     reader,
