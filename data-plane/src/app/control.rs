@@ -243,7 +243,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         outbound: Outbound::new(
             AddressGuard::new(config.allow_upstream),
             Resolver::new(Arc::new(DnsNames::system())),
-            None,
+            config.next_hop,
         ),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),

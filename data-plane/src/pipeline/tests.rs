@@ -8,6 +8,7 @@ mod heads;
 mod hostile;
 mod limits;
 mod names;
+mod next_hop;
 mod origin;
 mod over_tls;
 mod records;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rr_contract::outbound::{AddressGuard, DnsNames, Names, Outbound, Resolver};
+use rr_contract::outbound::{AddressGuard, DnsNames, Names, NextHop, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
 use rr_contract::wire::fleet;
@@ -80,6 +80,12 @@ impl Edge {
         Self::start_with(snapshot, allowed, trust, names, Bounds::of(1_000), Seams::real())
     }
 
+    /// A worker whose upstreams are behind a proxy.
+    pub(super) fn start_behind(snapshot: Snapshot, allowed: &[&str], next_hop: NextHop) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), Some(next_hop));
+        Self::start_out_by(snapshot, outbound, Trust::new(None), Bounds::of(1_000), Seams::real())
+    }
+
     pub(super) fn start_bounded(
         snapshot: Snapshot,
         allowed: &[&str],
@@ -97,9 +103,18 @@ impl Edge {
         bounds: Bounds,
         seams: Seams,
     ) -> Self {
+        Self::start_out_by(snapshot, outbound(allowed, names, None), trust, bounds, seams)
+    }
+
+    fn start_out_by(
+        snapshot: Snapshot,
+        outbound: Arc<Outbound>,
+        trust: Arc<Trust>,
+        bounds: Bounds,
+        seams: Seams,
+    ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
-        let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
         let counters: Arc<Counters> = Arc::default();
         let (records, entries) = ring(Arc::clone(&counters));
         let shutdown = Shutdown::new();
@@ -114,7 +129,6 @@ impl Edge {
             runtime.block_on(async move {
                 let tasks = Tasks::new();
                 let (_activator, mut readers) = current::cell(snapshot, 1);
-                let outbound = Outbound::new(AddressGuard::new(allowed), Resolver::new(names), None);
                 let connections = Connections::new(outbound, trust, Arc::clone(&counters), tasks.clone());
                 let reader = readers.remove(0).start();
                 let worker = Worker::new(
@@ -227,6 +241,11 @@ impl Edge {
     pub(super) async fn record(&self) -> fleet::Record {
         self.records.lock().await.recv().await.expect("the worker lives").into_record()
     }
+}
+
+fn outbound(allowed: &[&str], names: Arc<dyn Names>, next_hop: Option<NextHop>) -> Arc<Outbound> {
+    let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
+    Outbound::new(AddressGuard::new(allowed), Resolver::new(names), next_hop)
 }
 
 impl Drop for Edge {
