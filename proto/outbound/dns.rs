@@ -335,4 +335,9 @@ fn build(servers: Vec<NameServerConfig>, mut options: ResolverOpts) -> Option<To
 }
 
 #[cfg(test)]
+use rr_runtime::Tasks;
+
+#[cfg(test)]
+pub(crate) mod name_server;
+#[cfg(test)]
 mod tests;

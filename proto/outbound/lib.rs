@@ -16,6 +16,8 @@ mod address_guard;
 mod dns;
 mod eyeballs;
 pub mod fetch;
+#[cfg(test)]
+mod inward_hosts;
 mod names;
 mod next_hop;
 mod outbound;

@@ -6,6 +6,7 @@ mod edge;
 mod filters;
 mod heads;
 mod hostile;
+mod inward;
 mod limits;
 mod names;
 mod next_hop;

@@ -1,12 +1,8 @@
 //! The resolver against a real name server on loopback.
 
-mod name_server;
-
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use rr_runtime::Tasks;
-
-use self::name_server::{NameServer, Reply};
+use super::name_server::{NameServer, Reply};
 use super::*;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));

@@ -1,8 +1,11 @@
 //! Fetches from a server of a test's own, over TLS and in the clear.
 
+mod inward;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 
+use ::url::Host;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rr_runtime::{Tasks, chain};
 use rustls::ServerConfig;
