@@ -4,11 +4,9 @@
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
-pub(crate) mod address_guard;
 mod dial;
 mod pool;
 mod request_body;
-mod resolve;
 mod socket;
 mod streams;
 mod tls;
@@ -29,6 +27,7 @@ use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
+use rr_contract::outbound::{LookupError, Outbound};
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
@@ -36,16 +35,12 @@ use crate::deadline::Deadline;
 use crate::snapshot::CompiledTarget;
 use crate::snapshot::prepared::{HashedText, Prepared};
 
-use self::address_guard::AddressGuard;
 use self::pool::{Connection, Origin};
 use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
 pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
-#[cfg(test)]
-pub(crate) use self::resolve::Names;
-pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
@@ -99,13 +94,12 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(
-        guard: Arc<AddressGuard>,
-        resolver: Arc<Resolver>,
+        outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = dial::Dialer::new(guard, resolver, trust, tasks);
+        let dialer = dial::Dialer::new(outbound, trust, tasks);
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 

@@ -8,6 +8,7 @@ use rr_contract::model::id::{MeterId, RuleId};
 use rr_contract::model::name::Name;
 use rr_contract::model::path::InvalidPath;
 use rr_contract::model::proxy::DenyStatus;
+use rr_contract::outbound::LookupError;
 use rr_contract::policy::json::JsonError;
 use rr_contract::policy::meter::Amount;
 use rr_contract::policy::verdict::Scope;
@@ -19,7 +20,7 @@ use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
 use crate::snapshot::upstream::Unusable;
-use crate::upstream::{CallerFault, LookupError, SendError};
+use crate::upstream::{CallerFault, SendError};
 
 /// A decision of this node, not a fault.
 #[derive(Debug, thiserror::Error)]
@@ -216,7 +217,7 @@ impl Failure {
                 | SendError::ResponseTimeout
                 | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
                 SendError::Caller(fault) => of_caller(*fault),
-                SendError::Resolve(LookupError::Failed(_))
+                SendError::Resolve(LookupError::Failed(_) | LookupError::CutOff)
                 | SendError::Connect(_)
                 | SendError::Tls(_)
                 | SendError::Trust(_)
