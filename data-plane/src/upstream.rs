@@ -33,8 +33,8 @@ use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
 use crate::deadline::Deadline;
-use crate::snapshot::CompiledTarget;
-use crate::snapshot::prepared::{HashedText, Prepared};
+use crate::snapshot::prepared::{Hashed, Prepared};
+use crate::snapshot::{CompiledTarget, PoolKey};
 
 use self::address_guard::AddressGuard;
 use self::pool::{Connection, Origin};
@@ -90,7 +90,7 @@ pub(crate) struct Reply {
 
 /// The connections of one worker.
 pub(crate) struct Connections {
-    origins: RefCell<HashMap<HashedText, Rc<Origin>, Prepared>>,
+    origins: RefCell<HashMap<Hashed<PoolKey>, Rc<Origin>, Prepared>>,
     dialer: dial::Dialer,
     counters: Arc<Counters>,
     /// How many connections lie idle.
