@@ -16,6 +16,7 @@ mod rules;
 mod settling;
 mod streams;
 mod uploads;
+mod wires;
 
 use std::net::IpAddr;
 use std::rc::Rc;
