@@ -20,7 +20,7 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 use self::shards::Shards;
 
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
-pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, Route};
+pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Route};
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
 /// A caller credential, found by the hash of what was presented.

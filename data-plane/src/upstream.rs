@@ -1,6 +1,6 @@
 //! Connections to upstreams: each worker has its own, and shares none; nor do two organizations.
 //!
-//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it; knows nothing of proxies and credentials. The invariants: an
+//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it or the target says so; knows nothing of proxies and credentials. The invariants: an
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
@@ -32,8 +32,8 @@ use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
 use crate::deadline::Deadline;
-use crate::snapshot::CompiledTarget;
-use crate::snapshot::prepared::{HashedText, Prepared};
+use crate::snapshot::prepared::{Hashed, Prepared};
+use crate::snapshot::{CompiledTarget, PoolKey};
 
 use self::pool::{Connection, Origin};
 use self::request_body::{Passage, Turn};
@@ -61,6 +61,8 @@ pub(crate) enum SendError {
     Tls(#[source] io::Error),
     #[error("load the root certificates for upstreams")]
     Trust(#[source] Arc<TrustError>),
+    #[error("upstream does not agree over TLS on HTTP/{0}, which its target asks for (`http_version`)")]
+    Version(&'static str),
     #[error("no connection to the upstream had a free stream in time")]
     Busy,
     #[error("connection to the upstream was not established in time")]
@@ -85,7 +87,7 @@ pub(crate) struct Reply {
 
 /// The connections of one worker.
 pub(crate) struct Connections {
-    origins: RefCell<HashMap<HashedText, Rc<Origin>, Prepared>>,
+    origins: RefCell<HashMap<Hashed<PoolKey>, Rc<Origin>, Prepared>>,
     dialer: dial::Dialer,
     counters: Arc<Counters>,
     /// How many connections lie idle.
@@ -181,6 +183,7 @@ impl Connections {
 
     /// Lets go of connections that are closed or were idle too long.
     pub(crate) fn sweep(&self) {
+        self.dialer.sweep();
         self.origins.borrow_mut().retain(|_, origin| origin.sweep() || Rc::strong_count(origin) > 1);
     }
 
@@ -264,8 +267,7 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
     if request.uri().authority().is_none() {
         let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
-        // It is spoken over TLS alone.
-        parts.scheme = Some(Scheme::HTTPS);
+        parts.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = Some(target.authority.clone());
         parts.path_and_query = Some(path);
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");

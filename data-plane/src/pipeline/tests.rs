@@ -22,6 +22,7 @@ mod settling;
 mod streams;
 mod under_way;
 mod uploads;
+mod wires;
 
 use std::rc::Rc;
 use std::time::Duration;

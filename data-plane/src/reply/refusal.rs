@@ -221,6 +221,7 @@ impl Failure {
                 | SendError::Connect(_)
                 | SendError::Tls(_)
                 | SendError::Trust(_)
+                | SendError::Version(_)
                 | SendError::Broken(_)
                 | SendError::Switched
                 | SendError::Coded => Code::UpstreamUnreachable,
