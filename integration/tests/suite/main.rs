@@ -22,6 +22,7 @@ mod readme;
 mod refusals;
 mod rest;
 mod restore;
+mod smuggling;
 mod stalled_disk;
 mod standalone;
 mod standalone_schema;
