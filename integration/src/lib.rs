@@ -7,6 +7,7 @@
 //! * [`api`]: the management API as a test uses it;
 //! * [`caller`], [`upstream`]: both ends of a proxied request;
 //! * [`plain`]: a caller that speaks HTTP/1.1 in bytes of its own;
+//! * [`frames`]: HTTP/2 frame by frame;
 //! * [`fleet`]: thousands of light nodes, with faults by script;
 //! * [`relay`]: what stands between a control plane and its nodes, honest or not;
 //! * [`sample`]: a control plane as a process, with something to configure;
@@ -21,6 +22,7 @@ pub mod api;
 pub mod caller;
 pub mod fleet;
 pub mod fleet_100k;
+pub mod frames;
 pub mod logs;
 pub mod plain;
 pub mod postgres;
