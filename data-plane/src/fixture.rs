@@ -254,6 +254,21 @@ impl Region {
         origins: &[&str],
         not_after: Option<std::time::SystemTime>,
     ) -> SealedSecret {
+        self.seal_for(n, version, value, header, origins, not_after, None)
+    }
+
+    /// The same, for a target with certificates of its own.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of a seal")]
+    pub(crate) fn seal_for(
+        &self,
+        n: u8,
+        version: u64,
+        value: &str,
+        header: &str,
+        origins: &[&str],
+        not_after: Option<std::time::SystemTime>,
+        ca: Option<[u8; 32]>,
+    ) -> SealedSecret {
         let now = SystemClock.now();
         let ResourceId::Credential(id) = credential_key(n).id else { unreachable!("it is one") };
         let context = SealContext { installation: INSTALLATION, org: ORG, credential: id, version };
@@ -262,6 +277,7 @@ impl Region {
             origins: origins.iter().map(|origin| origin.parse().expect("an origin")).collect(),
             slot: Slot::header(header, "").expect("a slot"),
             not_after,
+            ca,
         };
         let statement = self.keys.statement(now, now + std::time::Duration::from_secs(60));
         SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy).expect("it seals")

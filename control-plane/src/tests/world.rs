@@ -231,6 +231,7 @@ impl World {
             origins: vec!["https://api.example.com".parse().expect("an origin")],
             slot: Slot::bearer(),
             not_after: None,
+            ca: None,
         };
         let context = SealContext { installation, org, credential: id, version };
         SealedSecret::seal(&context, &spec, &statements.iter().collect::<Vec<_>>(), &SystemEntropy)

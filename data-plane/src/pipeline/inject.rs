@@ -29,7 +29,7 @@ pub(super) fn inject<'s>(request: Admitted<'s>, now: SystemTime) -> Result<Injec
     let Cleaned { mut parts, query, trailers } = cleaned;
     let target = &*request.route.target;
     let credential = request.route.upstream.as_deref().ok_or(Failure::Credential(Unusable::Missing))?;
-    let injection = credential.injection(&target.base, now).map_err(Failure::Credential)?;
+    let injection = credential.injection(&target.base, target.ca_hash(), now).map_err(Failure::Credential)?;
 
     parts.uri = uri(target, &request.path, query.as_deref())?;
     parts.version = Version::HTTP_11;

@@ -13,6 +13,7 @@ use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::target::Target;
+use rr_contract::model::tls::{CaBundle, CaHash, Wire};
 
 use crate::quota::ProxyQuota;
 
@@ -92,6 +93,8 @@ pub(crate) struct CompiledTarget {
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) default_effect: Effect,
+    /// How it is spoken to.
+    pub(crate) wire: Wire,
 }
 
 /// A base URL whose host cannot be sent in a request.
@@ -115,8 +118,14 @@ impl CompiledTarget {
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
             default_effect: target.default_effect,
+            wire: target.wire,
             base,
         })
+    }
+
+    /// Of the certificates that alone can vouch for it.
+    pub(crate) fn ca_hash(&self) -> Option<&CaHash> {
+        self.wire.ca.as_ref().map(CaBundle::hash)
     }
 
     pub(crate) fn is_tls(&self) -> bool {
