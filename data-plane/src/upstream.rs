@@ -6,6 +6,7 @@
 
 pub(crate) mod address_guard;
 mod dial;
+mod interim;
 mod pool;
 mod request_body;
 mod resolve;

@@ -11,6 +11,7 @@ mod explain;
 mod fleet_changes;
 mod fleet_reconnects;
 mod fleet_relays;
+mod http1;
 mod http2;
 mod inspection;
 mod kill_nine;
