@@ -11,6 +11,7 @@
 //! * [`fleet`]: thousands of light nodes, with faults by script;
 //! * [`relay`]: what stands between a control plane and its nodes, honest or not;
 //! * [`sample`]: a control plane as a process, with something to configure;
+//! * [`secure`]: TLS with an authority of a test's own;
 //! * [`standalone`]: a node without a control plane, in front of what a test names;
 //! * [`strict`]: an upstream that counts what it reads byte by byte;
 //! * [`wait`]: `eventually`, instead of sleeping;
@@ -29,6 +30,7 @@ pub mod postgres;
 pub mod process;
 pub mod relay;
 pub mod sample;
+pub mod secure;
 pub mod standalone;
 pub mod strict;
 pub mod upstream;

@@ -26,17 +26,17 @@ pub struct Standalone {
 
 /// A target, and the proxy of its name.
 pub struct Behind {
-    name: &'static str,
+    name: String,
     target: String,
     proxy: String,
 }
 
 impl Behind {
     /// A target at an `http` or `https` URL.
-    pub fn new(name: &'static str, url: &str) -> Self {
+    pub fn new(name: &str, url: &str) -> Self {
         let plain = if url.starts_with("http:") { "danger_plaintext: true\n" } else { "" };
         let target = format!("kind: target\nname: {name}\nbase_url: {url}\n{plain}");
-        Self { name, target, proxy: String::new() }
+        Self { name: name.to_owned(), target, proxy: String::new() }
     }
 
     /// With a field of the target, as a line of the file.
