@@ -6,7 +6,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     Granted,
+    HttpOnTlsPort,
     NotFound,
+    Misdirected,
     MethodRefused,
     NotReady,
     Malformed,
@@ -16,6 +18,7 @@ pub(crate) enum Code {
     RequestUnreadable,
     RequestTooLarge,
     RateLimited,
+    TooManyConcurrent,
     ResponseTooLarge,
     ResponseUnreadable,
     Inactive,
@@ -31,9 +34,11 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Granted,
+        Self::HttpOnTlsPort,
         Self::NotFound,
+        Self::Misdirected,
         Self::MethodRefused,
         Self::NotReady,
         Self::Malformed,
@@ -43,6 +48,7 @@ impl Code {
         Self::RequestUnreadable,
         Self::RequestTooLarge,
         Self::RateLimited,
+        Self::TooManyConcurrent,
         Self::ResponseTooLarge,
         Self::ResponseUnreadable,
         Self::Inactive,
@@ -60,7 +66,9 @@ impl Code {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Granted => "proxy-access-granted",
+            Self::HttpOnTlsPort => "http-on-tls-port",
             Self::NotFound => "not-found",
+            Self::Misdirected => "misdirected",
             Self::MethodRefused => "method-refused",
             Self::NotReady => "not-ready",
             Self::Malformed => "malformed-request",
@@ -70,6 +78,7 @@ impl Code {
             Self::RequestUnreadable => "request-unreadable",
             Self::RequestTooLarge => "request-too-large",
             Self::RateLimited => "rate-limited",
+            Self::TooManyConcurrent => "too-many-concurrent",
             Self::ResponseTooLarge => "response-too-large",
             Self::ResponseUnreadable => "response-not-json",
             Self::Inactive => "proxy-inactive",
