@@ -5,7 +5,7 @@
 //! but for request id and date.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::outcome::Code;
@@ -107,6 +107,12 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             if let Some((policy, limit)) = &limited.fields {
                 put_limits(headers, policy.clone(), limit.clone());
             }
+            response
+        }
+        Refused::Denial(Denial::Coded) => {
+            let mut response = problem(code, None, "", request_id);
+            // Where such a body ends is read in more than one way, and with it where the next request begins.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response
         }
         Refused::Denial(_) | Refused::Failure(_) => problem(code, None, "", request_id),

@@ -5,6 +5,7 @@
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
 mod dial;
+mod interim;
 mod pool;
 mod request_body;
 mod socket;

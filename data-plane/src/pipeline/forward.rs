@@ -35,8 +35,9 @@ pub(super) async fn forward(
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
     draft.asks();
+    let passage = body.passage();
     let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
-    draft.upstream_took(asked_at.elapsed());
+    draft.upstream_took(asked_at.elapsed(), passage.interim());
     let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
     draft.upstream_answered(response.status());
     // We never ask for another protocol, so a switch is refused.

@@ -250,8 +250,10 @@ impl Draft {
         self.is_asked = true;
     }
 
-    pub(super) fn upstream_took(&mut self, duration: Duration) {
-        self.record().upstream_duration = Some(duration);
+    /// It took so long until the answer began, or none came; so many interim answers came before.
+    pub(super) fn upstream_took(&mut self, duration: Duration, interim: u32) {
+        let record = self.record();
+        (record.upstream_duration, record.interim_responses) = (Some(duration), interim);
     }
 
     pub(super) fn upstream_answered(&mut self, status: StatusCode) {

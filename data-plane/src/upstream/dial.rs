@@ -27,7 +27,7 @@ use crate::snapshot::CompiledTarget;
 use super::SendError;
 use super::pool::{Connection, Http1, Origin, StreamPermit};
 use super::request_body::RequestBody;
-use super::socket::{Socket, Watch};
+use super::socket::{Counted, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
@@ -104,7 +104,7 @@ impl Dialer {
             .max_buf_size(READ_AHEAD)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX as usize)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Counted::new(stream, watch.clone())))
             .await
             .map_err(SendError::Broken)?;
         self.drive("upstream h1", connection);

@@ -170,14 +170,14 @@ impl Connection {
     pub(super) async fn send(
         self,
         mut request: Request<RequestBody>,
-        passage: &Passage,
+        passage: &Rc<Passage>,
         origin: &Rc<Origin>,
     ) -> Result<Reply, Unanswered> {
         let result = match self {
             Self::Http1(mut http1) => {
-                http1.watch.waits_for_head(true);
+                http1.watch.waits_for_head(passage);
                 http1.sender.try_send_request(request).await.map(|response| {
-                    http1.watch.waits_for_head(false);
+                    http1.watch.has_head();
                     let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
