@@ -100,13 +100,12 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             Connections::new(guard, resolver, trust, Arc::clone(&setup.counters), tasks.clone());
         let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
         let reader = setup.reader.start_with(Box::new(observer));
-        let silence = limits.bounds.silence;
         let worker = Worker::new(
             reader,
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement, silence },
+            Common { seams, quota_clock, statement },
         );
         setup.up.done();
         listen::run(Rc::new(worker), setup.listener, tasks, limits, stop).await

@@ -15,6 +15,7 @@ mod reuse;
 mod rules;
 mod settling;
 mod streams;
+mod timeouts;
 mod uploads;
 
 use std::net::IpAddr;
