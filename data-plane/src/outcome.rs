@@ -29,12 +29,14 @@ pub(crate) enum Code {
     UpstreamBusy,
     UpstreamUnreachable,
     UpstreamTimeout,
+    UpstreamTotalTimeout,
+    UpstreamIdle,
     RequestTimeout,
     CallerGone,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -59,6 +61,8 @@ impl Code {
         Self::UpstreamBusy,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamTotalTimeout,
+        Self::UpstreamIdle,
         Self::RequestTimeout,
         Self::CallerGone,
     ];
@@ -89,6 +93,8 @@ impl Code {
             Self::UpstreamBusy => "upstream-busy",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamTotalTimeout => "upstream-total-timeout",
+            Self::UpstreamIdle => "upstream-idle",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
         }

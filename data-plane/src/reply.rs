@@ -52,7 +52,9 @@ impl Code {
             Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
                 Some(StatusCode::BAD_GATEWAY)
             }
-            Self::UpstreamTimeout => Some(StatusCode::GATEWAY_TIMEOUT),
+            Self::UpstreamTimeout | Self::UpstreamTotalTimeout | Self::UpstreamIdle => {
+                Some(StatusCode::GATEWAY_TIMEOUT)
+            }
         }
     }
 
@@ -86,6 +88,8 @@ impl Code {
             Self::UpstreamBusy => "too many requests to the upstream are under way",
             Self::UpstreamUnreachable => "the upstream could not be reached or broke the connection",
             Self::UpstreamTimeout => "the upstream did not answer in time",
+            Self::UpstreamTotalTimeout => "the request took longer than the target allows",
+            Self::UpstreamIdle => "the upstream sent nothing more of its response",
             Self::RequestTimeout => "the rest of the request did not come in time",
             Self::CallerGone => "the request ended before all of it had come",
         }

@@ -152,7 +152,12 @@ impl Snapshot {
         let line = |proxy: &CompiledProxy| {
             let route = proxy.route.as_ref().map(|route| {
                 let target = &route.target;
-                let timeouts = (target.connect_timeout, target.response_timeout);
+                let timeouts = (
+                    target.connect_timeout,
+                    target.response_timeout,
+                    target.idle_timeout,
+                    target.total_timeout,
+                );
                 let policies = [&route.upstream_policy, &route.target_policy, &route.policy];
                 let policies = policies.map(|policy| policy.describe());
                 format!(

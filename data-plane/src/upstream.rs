@@ -26,7 +26,7 @@ use http::header::{HOST, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use rr_contract::outbound::{LookupError, Outbound};
 use rr_contract::runtime::Tasks;
@@ -37,11 +37,10 @@ use crate::snapshot::prepared::{Hashed, Prepared};
 use crate::snapshot::{CompiledTarget, PoolKey};
 
 use self::pool::{Connection, Origin};
-use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
-pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
+pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
@@ -70,6 +69,11 @@ pub(crate) enum SendError {
     ConnectTimeout,
     #[error("upstream did not begin its response in time")]
     ResponseTimeout,
+    #[error("request took longer than the total timeout of the target")]
+    TotalTimeout {
+        /// The upstream may have begun to work for it.
+        is_asked: bool,
+    },
     #[error("connection to the upstream broke before the response")]
     Broken(#[source] hyper::Error),
     #[error("caller did not send the whole request")]
@@ -106,17 +110,21 @@ impl Connections {
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 
-    /// Sends to a target at this time and waits for the head of its answer.
+    /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
     pub(crate) async fn send(
         &self,
         target: &CompiledTarget,
         mut request: Request<RequestBody>,
         mut now: Instant,
+        until: Option<Instant>,
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
         let wants_trailers = request.headers().contains_key(TE);
         let mut untouched = 0;
         loop {
+            if until.is_some_and(|until| until <= now) {
+                return Err(SendError::TotalTimeout { is_asked: untouched > 0 });
+            }
             let (mut connection, fresh) = match origin.checkout(false) {
                 Some(connection) => {
                     self.counters.connection_reused();
@@ -124,7 +132,7 @@ impl Connections {
                 }
                 None => {
                     // Boxed, because opening takes much more state than sending, and happens rarely.
-                    let opened = Box::pin(self.connection(target, &origin)).await?;
+                    let opened = Box::pin(self.connection(target, &origin, until)).await?;
                     now = Instant::now();
                     opened
                 }
@@ -136,7 +144,7 @@ impl Connections {
             passage.begin(now);
             let mut deadline = connection.deadline();
             let answer = pin!(connection.send(request, &passage, &origin));
-            match in_turn(&passage, target.response_timeout, &mut deadline, answer).await? {
+            match in_turn(&passage, target.response_timeout, until, &mut deadline, answer).await? {
                 Ok(mut reply) => {
                     reply.lease.keep(deadline);
                     return Ok(reply);
@@ -165,11 +173,17 @@ impl Connections {
         &self,
         target: &CompiledTarget,
         origin: &Rc<Origin>,
+        until: Option<Instant>,
     ) -> Result<(Connection, bool), SendError> {
+        let is_late = || until.is_some_and(|until| until <= Instant::now());
+        let no_later = |end: Instant| until.map_or(end, |until| until.min(end));
         let streams = origin.streams();
-        let until = Instant::now() + STREAM_WAIT;
+        let end = no_later(Instant::now() + STREAM_WAIT);
         while !streams.may_dial() {
-            if !streams.wait(until).await {
+            if !streams.wait(end).await {
+                if is_late() {
+                    return Err(SendError::TotalTimeout { is_asked: false });
+                }
                 return Err(if streams.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
             }
             if let Some(connection) = origin.checkout(true) {
@@ -178,8 +192,11 @@ impl Connections {
             }
         }
         self.counters.connection_opened();
-        let dialed = timeout(target.connect_timeout, self.dialer.dial(target, origin)).await;
-        Ok((dialed.map_err(|_| SendError::ConnectTimeout)??, true))
+        let end = no_later(Instant::now() + target.connect_timeout);
+        let late = |_| {
+            if is_late() { SendError::TotalTimeout { is_asked: false } } else { SendError::ConnectTimeout }
+        };
+        Ok((timeout_at(end, self.dialer.dial(target, origin)).await.map_err(late)??, true))
     }
 
     /// Lets go of connections that are closed or were idle too long.
@@ -205,10 +222,11 @@ impl Connections {
 }
 
 /// Waits for a response for as long as one side makes progress: `response_timeout` once the upstream has all that
-/// it takes, [`CALLER_IDLE`] for more of the body.
+/// it takes, [`CALLER_IDLE`] for more of the body. No longer than `until`.
 async fn in_turn<T>(
     passage: &Passage,
     response_timeout: Duration,
+    until: Option<Instant>,
     deadline: &mut Deadline,
     mut answer: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, SendError> {
@@ -229,6 +247,13 @@ async fn in_turn<T>(
                 // The turn may change while this sleeps, but then the other has no less than this from then on.
                 end.min(Instant::now() + response_timeout.min(CALLER_IDLE))
             };
+            if let Some(until) = until
+                && until <= look
+            {
+                let is_over = deadline.is_over(until, cx);
+                let late = SendError::TotalTimeout { is_asked: true };
+                return if is_over { Poll::Ready(Err(late)) } else { Poll::Pending };
+            }
             if !deadline.is_over(look, cx) {
                 return Poll::Pending;
             }

@@ -102,13 +102,12 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         let connections = Connections::new(outbound, trust, Arc::clone(&setup.counters), tasks.clone());
         let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
         let reader = setup.reader.start_with(Box::new(observer));
-        let silence = limits.bounds.silence;
         let worker = Worker::new(
             reader,
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement, silence },
+            Common { seams, quota_clock, statement },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

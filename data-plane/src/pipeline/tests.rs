@@ -20,6 +20,7 @@ mod reuse;
 mod rules;
 mod settling;
 mod streams;
+mod timeouts;
 mod under_way;
 mod uploads;
 mod wires;

@@ -142,6 +142,22 @@ pub(crate) enum BodyBroken {
     Broken(#[source] hyper::Error),
     #[error("upstream sent nothing more of its response")]
     Silent,
+    #[error("request took longer than the total timeout of the target")]
+    Late,
+    #[error("caller sent nothing more of the request body")]
+    Stalled,
+}
+
+impl BodyBroken {
+    /// `None`: it ended by itself.
+    pub(crate) fn code(&self) -> Option<Code> {
+        match self {
+            Self::Broken(_) => None,
+            Self::Silent => Some(Code::UpstreamIdle),
+            Self::Late => Some(Code::UpstreamTotalTimeout),
+            Self::Stalled => Some(Code::RequestTimeout),
+        }
+    }
 }
 
 /// Why filters cannot go over a response.
@@ -207,8 +223,7 @@ impl Failure {
         match self {
             Self::Credential(_) => Code::CredentialUnusable,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
-            Self::Response(BodyBroken::Broken(_)) => Code::UpstreamUnreachable,
-            Self::Response(BodyBroken::Silent) => Code::UpstreamTimeout,
+            Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
             Self::Upstream(error) => match error {
                 SendError::Guarded => Code::UpstreamRefused,
@@ -216,6 +231,7 @@ impl Failure {
                 SendError::ConnectTimeout
                 | SendError::ResponseTimeout
                 | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
+                SendError::TotalTimeout { .. } => Code::UpstreamTotalTimeout,
                 SendError::Caller(fault) => of_caller(*fault),
                 SendError::Resolve(LookupError::Failed(_) | LookupError::CutOff)
                 | SendError::Connect(_)

@@ -99,6 +99,10 @@ pub(crate) struct CompiledTarget {
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
+    /// Between two parts of a response.
+    pub(crate) idle_timeout: Duration,
+    /// For the whole of a request.
+    pub(crate) total_timeout: Option<Duration>,
     pub(crate) default_effect: Effect,
     /// How it is spoken to.
     pub(crate) wire: Wire,
@@ -150,6 +154,8 @@ impl CompiledTarget {
             host,
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
+            idle_timeout: target.idle_timeout,
+            total_timeout: target.total_timeout,
             default_effect: target.default_effect,
             wire: target.wire,
             base,

@@ -228,8 +228,16 @@ enum Held {
 }
 
 impl Lease {
+    /// Hands out the timer, for the rest of the answer.
+    pub(crate) fn deadline(&mut self) -> Deadline {
+        match &mut self.0 {
+            Held::Http1(connection, _) => std::mem::take(&mut connection.deadline),
+            Held::Http2(_) => Deadline::default(),
+        }
+    }
+
     /// Takes the timer for the connection's next answer.
-    pub(super) fn keep(&mut self, deadline: Deadline) {
+    pub(crate) fn keep(&mut self, deadline: Deadline) {
         if let Held::Http1(connection, _) = &mut self.0 {
             connection.deadline = deadline;
         }

@@ -215,27 +215,6 @@ async fn an_http2_answer_that_is_not_read_ends_alone_and_its_neighbours_go_on() 
 }
 
 #[tokio::test]
-async fn an_upstream_that_falls_silent_in_the_middle_of_its_answer_is_not_waited_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let edge = edge_within(&url, Bounds { silence: BRIEF * 10, ..Bounds::of(100) });
-    let mut caller = says(&edge, keep_alive("/api/acme.proxy-1/").as_bytes()).await;
-    let mut upstream = asked(&listener).await;
-    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.expect("the edge reads");
-    // Slow, but not silent, for longer than the silence may last.
-    let mut pace = interval(BRIEF * 3 / 2);
-    for _ in 0..10 {
-        pace.tick().await;
-        upstream.write_all(b"part").await.expect("the edge reads");
-    }
-    timeout(SOON, closed(&mut caller)).await.expect("it is cut off");
-    let record = edge.record().await;
-    assert_eq!((record.status, record.aborted, record.response_bytes), (200, true, 40));
-    // Nor is the connection to the upstream used again.
-    timeout(SOON, closed(&mut upstream)).await.expect("it ends");
-}
-
-#[tokio::test]
 async fn a_host_is_named_once() {
     let upstream = Upstream::echo().await;
     let edge = super::edge_to(&upstream.url("")).await;

@@ -163,7 +163,6 @@ impl Edge {
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
-                        silence: bounds.silence,
                     },
                 );
                 let drain = Duration::from_millis(100);

@@ -47,6 +47,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
     feature::TARGET_TLS,
+    feature::TARGET_TIMEOUTS,
 ];
 
 /// The result of parsing.
