@@ -29,10 +29,11 @@ pub(crate) enum Code {
     UpstreamTimeout,
     RequestTimeout,
     CallerGone,
+    LoopDetected,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -57,6 +58,7 @@ impl Code {
         Self::UpstreamTimeout,
         Self::RequestTimeout,
         Self::CallerGone,
+        Self::LoopDetected,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -85,6 +87,7 @@ impl Code {
             Self::UpstreamTimeout => "upstream-timeout",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
+            Self::LoopDetected => "loop-detected",
         }
     }
 }

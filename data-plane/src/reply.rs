@@ -52,6 +52,7 @@ impl Code {
                 Some(StatusCode::BAD_GATEWAY)
             }
             Self::UpstreamTimeout => Some(StatusCode::GATEWAY_TIMEOUT),
+            Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
         }
     }
 
@@ -85,6 +86,7 @@ impl Code {
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::RequestTimeout => "the rest of the request did not come in time",
             Self::CallerGone => "the request ended before all of it had come",
+            Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Worker {
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     /// How long an upstream may send nothing in the middle of a body.
     pub(crate) silence: Duration,
+    /// The name of this node in `Via` headers.
+    pub(crate) pseudonym: Arc<str>,
 }
 
 /// What a worker has in common with the others.
@@ -37,6 +39,7 @@ pub(crate) struct Common {
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) silence: Duration,
+    pub(crate) pseudonym: Arc<str>,
 }
 
 impl Worker {
@@ -47,11 +50,23 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, quota_clock, statement, silence } = common;
+        let Common { seams, quota_clock, statement, silence, pseudonym } = common;
         let ids = RefCell::new(IdSource::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
-        Self { reader, connections, records, refusals, counters, clock, quota_clock, ids, statement, silence }
+        Self {
+            reader,
+            connections,
+            records,
+            refusals,
+            counters,
+            clock,
+            quota_clock,
+            ids,
+            statement,
+            silence,
+            pseudonym,
+        }
     }
 
     /// The snapshot in force, for one request.

@@ -39,6 +39,7 @@ pub(super) struct Shared {
     pub(super) seams: Seams,
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
+    pub(super) pseudonym: Arc<str>,
     pub(super) neighbours: Neighbours,
     pub(super) limits: Limits,
     pub(super) stop: Stop,
@@ -97,8 +98,19 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { guard, resolver, trust, seams, quota_clock, statement, neighbours, limits, stop, probe } =
-        shared;
+    let Shared {
+        guard,
+        resolver,
+        trust,
+        seams,
+        quota_clock,
+        statement,
+        pseudonym,
+        neighbours,
+        limits,
+        stop,
+        probe,
+    } = shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
         let connections =
@@ -111,7 +123,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement, silence },
+            Common { seams, quota_clock, statement, silence, pseudonym },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

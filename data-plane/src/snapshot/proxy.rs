@@ -18,7 +18,7 @@ use rr_contract::model::tls::{CaBundle, CaHash, Wire};
 use crate::quota::ProxyQuota;
 
 use super::prepared::HashedText;
-use super::{Policy, UpstreamCredential};
+use super::{Policy, Shape, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -77,6 +77,8 @@ pub(crate) struct Route {
     pub(crate) policy: Arc<Policy>,
     /// The counts of its limits; `None` where it has none.
     pub(crate) quota: Option<Arc<ProxyQuota>>,
+    /// `None`: what passes is not changed.
+    pub(crate) shape: Option<Arc<Shape>>,
 }
 
 /// A target with its URI parts at hand.

@@ -31,6 +31,9 @@ use crate::upstream::address_guard::AddressGuard;
 use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
 use crate::worker::{Common, Worker};
 
+/// Of the node, in `Via` headers.
+pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
+
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
 
@@ -157,6 +160,7 @@ impl Edge {
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
                         silence: bounds.silence,
+                        pseudonym: PSEUDONYM.into(),
                     },
                 );
                 let drain = Duration::from_millis(100);
