@@ -169,9 +169,10 @@ async fn pass(
     let shape = active.route.shape.as_deref();
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
-    let cleaned = clean::clean(parts, hop)?;
+    let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
+    let cleaned = clean::clean(parts)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
-    let rewritten = rewrite::request(active, cleaned, &worker.pseudonym, draft)?;
+    let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
     let authorized = match authorize::authorize(rewritten, body, draft)? {
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,

@@ -15,6 +15,7 @@ use crate::snapshot::Shape;
 
 use super::activate::Active;
 use super::clean::Cleaned;
+use super::forwarded::tell::Told;
 use super::resolve::HEADERS_MAX;
 use super::settle::Draft;
 use super::via;
@@ -25,18 +26,23 @@ pub(super) struct Rewritten<'s> {
     pub(super) cleaned: Cleaned,
 }
 
-/// Makes the proxy's changes to a request. `pseudonym` is this node's in `Via`.
+/// Makes the proxy's changes to a request, and has it tell the upstream of its sender. `pseudonym` is this node's in `Via`.
 pub(super) fn request<'s>(
     mut request: Active<'s>,
     mut cleaned: Cleaned,
+    told: Option<Told>,
     pseudonym: &str,
     draft: &mut Draft,
 ) -> Result<Rewritten<'s>, Denial> {
-    if let Some(shape) = request.route.shape.as_deref() {
-        if let Some(rewrite) = shape.rewrite() {
-            change(rewrite, shape, &mut request, &mut cleaned, pseudonym)?;
-            draft.goes_on_as(&request.path);
-        }
+    if let Some(shape) = request.route.shape.as_deref()
+        && let Some(rewrite) = shape.rewrite()
+    {
+        change(rewrite, shape, &mut request, &mut cleaned, pseudonym)?;
+        draft.goes_on_as(&request.path);
+    }
+    // In the place of whatever an edit put there.
+    if let Some(told) = told {
+        told.put(&mut cleaned.parts.headers);
     }
     Ok(Rewritten { request, cleaned })
 }

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 11] = [
+pub(crate) const FEATURES: [&str; 12] = [
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -45,6 +45,7 @@ pub(crate) const FEATURES: [&str; 11] = [
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
     feature::REWRITE,
+    feature::FORWARDED,
 ];
 
 /// The result of parsing.
