@@ -55,6 +55,10 @@ pub struct Settings {
     /// Address for health, metrics and the position of the configuration [default: 127.0.0.1:7431]
     #[arg(long, env = "RR_EDGE_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
+    /// File with a token of 32 or more characters, which then every request to the admin port but /healthz has to show as
+    /// `Authorization: Bearer`; needed where the admin port is not on loopback
+    #[arg(long, env = "RR_EDGE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// Number of traffic threads [default: one for each core]
     #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
     pub workers: Option<usize>,
@@ -151,6 +155,7 @@ impl Settings {
             node_key_file: self.node_key_file.or(other.node_key_file),
             listen: self.listen.or(other.listen),
             admin: self.admin.or(other.admin),
+            admin_token_file: self.admin_token_file.or(other.admin_token_file),
             workers: self.workers.or(other.workers),
             connection_limit: self.connection_limit.or(other.connection_limit),
             // A pair is not made of two sources.
@@ -188,6 +193,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
+    /// Holds the token of that port; there is one unless the port is on loopback.
+    pub admin_token_file: Option<PathBuf>,
     /// Traffic threads; at least one.
     pub workers: usize,
     /// Connections of callers; at least one for each worker. `None`: the default.
@@ -229,6 +236,10 @@ impl Config {
             ),
             (None, None) => None,
         };
+        let admin = settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into());
+        if !admin.ip().to_canonical().is_loopback() && settings.admin_token_file.is_none() {
+            return Err(ConfigError::AdminOpen { admin });
+        }
         let callers = Callers::of(&settings)?;
         let allow_upstream = callers::networks("--allow-upstream", settings.allow_upstream.as_deref())?;
         let workers = match settings.workers {
@@ -251,7 +262,8 @@ impl Config {
             node_token,
             node_key_file: settings.node_key_file,
             listen: settings.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7430).into()),
-            admin: settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into()),
+            admin,
+            admin_token_file: settings.admin_token_file,
             workers,
             connections: settings.connection_limit,
             callers,
@@ -388,6 +400,14 @@ pub enum ConfigError {
         /// The cause.
         #[source]
         source: InvalidNodeToken,
+    },
+    /// Anybody could read metrics and the position.
+    #[error(
+        "--admin {admin} is not on loopback, and whoever reaches it would be answered: pass --admin-token-file FILE, or an address of 127.0.0.0/8"
+    )]
+    AdminOpen {
+        /// The address given.
+        admin: SocketAddr,
     },
     /// Not as many keys as certificates.
     #[error(

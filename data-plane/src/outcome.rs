@@ -8,6 +8,7 @@ pub(crate) enum Code {
     Granted,
     HttpOnTlsPort,
     NotFound,
+    Misdirected,
     MethodRefused,
     NotReady,
     Malformed,
@@ -17,6 +18,7 @@ pub(crate) enum Code {
     RequestUnreadable,
     RequestTooLarge,
     RateLimited,
+    TooManyConcurrent,
     ResponseTooLarge,
     ResponseUnreadable,
     Inactive,
@@ -33,10 +35,11 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
+        Self::Misdirected,
         Self::MethodRefused,
         Self::NotReady,
         Self::Malformed,
@@ -46,6 +49,7 @@ impl Code {
         Self::RequestUnreadable,
         Self::RequestTooLarge,
         Self::RateLimited,
+        Self::TooManyConcurrent,
         Self::ResponseTooLarge,
         Self::ResponseUnreadable,
         Self::Inactive,
@@ -66,6 +70,7 @@ impl Code {
             Self::Granted => "proxy-access-granted",
             Self::HttpOnTlsPort => "http-on-tls-port",
             Self::NotFound => "not-found",
+            Self::Misdirected => "misdirected",
             Self::MethodRefused => "method-refused",
             Self::NotReady => "not-ready",
             Self::Malformed => "malformed-request",
@@ -75,6 +80,7 @@ impl Code {
             Self::RequestUnreadable => "request-unreadable",
             Self::RequestTooLarge => "request-too-large",
             Self::RateLimited => "rate-limited",
+            Self::TooManyConcurrent => "too-many-concurrent",
             Self::ResponseTooLarge => "response-too-large",
             Self::ResponseUnreadable => "response-not-json",
             Self::Inactive => "proxy-inactive",

@@ -159,11 +159,13 @@ async fn pass(
     let now = draft.received_at();
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
-    let resolved = resolve::resolve(addressed, &parts)?;
+    draft.came_over(hop);
+    let resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
-    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, now)?;
+    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
+    admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
     let shape = active.route.shape.as_deref();
@@ -171,8 +173,8 @@ async fn pass(
     let caller = forwarded::sender(hop, &parts.headers).address;
     let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
     let cleaned = clean::clean(parts)?;
-    // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
+    // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let authorized = match authorize::authorize(rewritten, body, draft)? {
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,

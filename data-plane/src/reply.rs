@@ -40,13 +40,14 @@ impl Code {
             Self::HttpOnTlsPort | Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
             Self::HeadersTooMany => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::RequestTimeout => Some(StatusCode::REQUEST_TIMEOUT),
+            Self::Misdirected => Some(StatusCode::MISDIRECTED_REQUEST),
             Self::AccessDenied => Some(StatusCode::UNAUTHORIZED),
             Self::Inactive => Some(StatusCode::FORBIDDEN),
             Self::Suspended => Some(StatusCode::PAYMENT_REQUIRED),
             // A proxy may ask for 403 where rules deny.
             Self::RuleDenied | Self::RequestUnreadable => Some(StatusCode::BAD_REQUEST),
             Self::RequestTooLarge | Self::ResponseTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
-            Self::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
+            Self::RateLimited | Self::TooManyConcurrent => Some(StatusCode::TOO_MANY_REQUESTS),
             Self::ResponseUnreadable => Some(StatusCode::UNPROCESSABLE_ENTITY),
             Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
                 Some(StatusCode::BAD_GATEWAY)
@@ -61,6 +62,7 @@ impl Code {
             Self::Granted => "granted",
             Self::NotFound => "nothing is served here; requests go to /api/{proxy}/{path}",
             Self::HttpOnTlsPort => "this port speaks TLS: use https",
+            Self::Misdirected => "the request belongs on a connection of its own to the host that it names",
             Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
             Self::Malformed => "the path, the host or the body's framing cannot be read in one way only",
@@ -73,6 +75,7 @@ impl Code {
             }
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
+            Self::TooManyConcurrent => "as many requests of the proxy are under way as it may have",
             Self::ResponseTooLarge => "the body of the response is longer than the proxy lets through",
             Self::ResponseUnreadable => {
                 "the response must be filtered, and is not JSON in a known content coding, or has too many values"
@@ -130,6 +133,9 @@ fn problem(code: Code, status: Option<StatusCode>, more: &str, request_id: Heade
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if code == Code::AccessDenied {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if code == Code::TooManyConcurrent {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if code == Code::MethodRefused {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));

@@ -68,6 +68,8 @@ pub(crate) struct Snapshot {
     callers: Shards<KeyHash, CompiledCaller>,
     /// How many of them are refused.
     refused_callers: usize,
+    /// How many proxies want client certificates.
+    asking_proxies: usize,
 }
 
 impl Snapshot {
@@ -100,12 +102,15 @@ impl Snapshot {
         {
             self.by_name.insert(address.clone(), Arc::clone(&proxy));
         }
+        self.asking_proxies += usize::from(proxy.wants_certificate());
         self.by_id.insert(proxy.id, proxy);
     }
 
     /// Takes a proxy out.
     pub(crate) fn remove_proxy(&mut self, id: &ProxyId) {
-        let Some(address) = self.by_id.get(id).map(|proxy| proxy.address.clone()) else { return };
+        let Some(proxy) = self.by_id.get(id) else { return };
+        self.asking_proxies -= usize::from(proxy.wants_certificate());
+        let address = proxy.address.clone();
         // Another proxy may have been given the name since.
         if let Some(address) = address
             && self.by_name.get(&*address).is_some_and(|named| named.id == *id)
@@ -113,6 +118,11 @@ impl Snapshot {
             self.by_name.remove(&*address);
         }
         self.by_id.remove(id);
+    }
+
+    /// Whether callers are asked for client certificates: some proxy wants them.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.asking_proxies > 0
     }
 
     /// Accepts a key.

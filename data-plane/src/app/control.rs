@@ -9,7 +9,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
+use rr_contract::runtime::{AdminToken, FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
 use rr_contract::seam::{Entropy, Seams};
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -192,6 +192,9 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             None
         }
     };
+    let token =
+        config.admin_token_file.as_deref().map(|path| AdminToken::open(path, Arc::clone(&seams.disk)));
+    let token = token.transpose()?;
     let certificates = CertificateBoard::default();
     let Callers { tls, proxy_protocol_from, trusted_proxies } = config.callers;
     let tls = tls.map(|tls| tls.start(listeners.len(), &seams, certificates.clone())).transpose()?;
@@ -281,7 +284,11 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let health = watchdog.health();
     let watch =
         watchdog.start().map_err(|source| StartError::System { what: "start the watchdog", source })?;
-    let admin_port = Admin { observability, readiness, board: board.clone(), certificates, draining: stop };
+    if let Some(token) = token.clone() {
+        tasks.spawn_local("admin token", token.follow(late.stop()));
+    }
+    let admin_port =
+        Admin { observability, readiness, board: board.clone(), certificates, token, draining: stop };
     tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
     let (state_dir, prove_for) = (config.state_dir, hooks.prove_for);
     let side = match memory {

@@ -32,6 +32,7 @@ fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
         node_key_file: None,
         listen: ([127, 0, 0, 1], 0).into(),
         admin: ([127, 0, 0, 1], 0).into(),
+        admin_token_file: None,
         workers: 2,
         connections: Some(100),
         callers: Callers::default(),

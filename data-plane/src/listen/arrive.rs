@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use crate::caller_tls::{BUFFER_MAX, ServerTls};
+use crate::caller_tls::{BUFFER_MAX, ServerTls, client};
 use crate::counters::Cut;
 use crate::current::Reader;
 use crate::pipeline::{Hop, HopTls, Networks, holds};
@@ -97,7 +97,8 @@ impl Door {
             }
             return None;
         }
-        let config = tls.view().config(false);
+        let was_asked = worker.view().asks_for_certificates();
+        let config = tls.view().config(was_asked);
         let handshake = TlsAcceptor::from(config)
             .accept_with(socket, |connection| connection.set_buffer_limit(Some(BUFFER_MAX)));
         let stream = handshake.await.inspect_err(|error| failed(Cut::Handshake, error)).ok()?;
@@ -105,7 +106,9 @@ impl Door {
         let (_, shaken) = stream.get_ref();
         let is_http2 = shaken.alpn_protocol() == Some(b"h2");
         let name = shaken.server_name().map(|name| name.to_ascii_lowercase().into());
-        hop.tls = Some(HopTls { name });
+        let shown = shaken.peer_certificates().and_then(<[_]>::first);
+        let client_key = shown.and_then(client::key);
+        hop.tls = Some(HopTls { name, client_key, was_asked });
         Some(Arrived { stream: CallerStream::Tls(Box::new(stream)), hop: Rc::new(hop), is_http2 })
     }
 

@@ -12,6 +12,8 @@ use crate::reply::Denial;
 use crate::report::METHOD_MAX;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
+use super::hop::Hop;
+
 /// Maximum of one request. hyper counts on HTTP/1.1, this file on HTTP/2.
 pub(crate) const HEADERS_MAX: usize = 128;
 /// Prefix of all forwarded paths.
@@ -58,9 +60,16 @@ pub(super) fn address<'s, 'p>(snapshot: &'s Snapshot, parts: &'p Parts) -> Resul
 }
 
 /// Reads the rest of the request's head in the one way in which it can be read.
-pub(super) fn resolve<'s>(addressed: Addressed<'s, '_>, parts: &Parts) -> Result<Resolved<'s>, Denial> {
+pub(super) fn resolve<'s>(
+    addressed: Addressed<'s, '_>,
+    parts: &Parts,
+    hop: &Hop,
+) -> Result<Resolved<'s>, Denial> {
     if !names_one_host(parts) {
         return Err(Denial::Host);
+    }
+    if hop.client_key().is_some() && hop.tls.as_ref().is_some_and(|tls| tls.is_of_another_host(parts)) {
+        return Err(Denial::Misdirected);
     }
     if parts.headers.len() > HEADERS_MAX {
         return Err(Denial::Headers);

@@ -17,7 +17,7 @@ use rr_contract::wire::fleet::Effect;
 use tokio::time::Instant;
 
 use crate::outcome::Code;
-use crate::quota::Moment;
+use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, RuleOutcome};
 use crate::seats::Busy;
@@ -28,6 +28,7 @@ use crate::worker::Worker;
 use super::activate::Active;
 use super::authenticate::Authenticated;
 use super::charges::{Charges, Done};
+use super::hop::Hop;
 use super::resolve::Resolved;
 
 /// Bytes of a path that go into a record.
@@ -43,6 +44,8 @@ pub(crate) struct Draft {
     record: Option<Box<RawRecord>>,
     /// What was charged for it.
     charges: Charges,
+    /// Where its proxy counts them.
+    under_way: Option<UnderWay>,
     /// Rules or limits decide about it, and are not done.
     is_deciding: bool,
     /// The upstream may have begun to work for it.
@@ -63,6 +66,7 @@ impl Draft {
             request_bytes: Rc::default(),
             record: Some(record),
             charges: Charges::default(),
+            under_way: None,
             is_deciding: false,
             is_asked: false,
             is_unheard: false,
@@ -104,6 +108,18 @@ impl Draft {
 
     pub(super) fn busy(&self) -> Busy {
         self.busy.clone()
+    }
+
+    /// What the connection has shown.
+    pub(super) fn came_over(&mut self, hop: &Hop) {
+        if let Some(key) = hop.client_key() {
+            self.record().client_key = Some(key);
+        }
+    }
+
+    /// It is one of the requests that a proxy has under way, until its end.
+    pub(super) fn is_under_way(&mut self, under_way: UnderWay) {
+        self.under_way = Some(under_way);
     }
 
     /// Which proxy the request names.

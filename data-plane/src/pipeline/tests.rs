@@ -3,6 +3,7 @@
 mod arrivals;
 mod bounds;
 mod callers_tls;
+mod client_certificates;
 mod closed;
 mod edge;
 mod filters;
@@ -18,6 +19,7 @@ mod rewrites;
 mod rules;
 mod settling;
 mod streams;
+mod under_way;
 mod uploads;
 
 use std::rc::Rc;

@@ -30,6 +30,9 @@ pub(crate) enum Denial {
     /// It came without TLS to a port that has TLS.
     #[error("request without TLS to a port with TLS")]
     OutOfPlace,
+    /// Its connection was made to another host, or can show no client certificate where one is wanted.
+    #[error("request for another host than its connection was made to")]
+    Misdirected,
     /// CONNECT, TRACE, and what is not in upper case or too long.
     #[error("method is refused")]
     Method,
@@ -81,6 +84,9 @@ pub(crate) enum Denial {
     /// A limit or a meter has no room.
     #[error("limit is exceeded")]
     Limited(Box<Limited>),
+    /// The proxy has as many requests under way as it may have.
+    #[error("too many requests of the proxy are under way")]
+    TooManyConcurrent,
     /// The caller, while its body was read for a rule or a meter.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -169,6 +175,7 @@ impl Denial {
         match self {
             Self::NotFound => Code::NotFound,
             Self::OutOfPlace => Code::HttpOnTlsPort,
+            Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
             Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
@@ -183,6 +190,7 @@ impl Denial {
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,
             Self::Limited(_) => Code::RateLimited,
+            Self::TooManyConcurrent => Code::TooManyConcurrent,
             Self::Caller(fault) => of_caller(*fault),
         }
     }

@@ -56,6 +56,14 @@ impl CompiledProxy {
         }
     }
 
+    /// Whether it refuses callers that show no client certificate. One that cannot be read is closed.
+    pub(crate) fn wants_certificate(&self) -> bool {
+        match &self.model {
+            Known::Whole(proxy) => proxy.client_certificates,
+            Known::Callers(_) => false,
+        }
+    }
+
     pub(crate) fn upstream_credential(&self) -> Option<CredentialId> {
         match &self.model {
             Known::Whole(proxy) => Some(proxy.upstream_credential),

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 12] = [
+pub(crate) const FEATURES: [&str; 14] = [
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -46,6 +46,8 @@ pub(crate) const FEATURES: [&str; 12] = [
     feature::BODY_LIMITS,
     feature::REWRITE,
     feature::FORWARDED,
+    feature::CONCURRENCY,
+    feature::CLIENT_CERTIFICATES,
 ];
 
 /// The result of parsing.

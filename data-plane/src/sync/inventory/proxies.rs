@@ -165,7 +165,7 @@ impl Inventory {
                 },
                 target_policy: self.policy(&target_key, (target.default_effect, false)),
                 policy: self.policy(key, (proxy.default_effect, proxy.observe)),
-                quota: proxy.is_limited().then(|| self.quotas.proxy(id)),
+                quota: (proxy.is_limited() || proxy.max_concurrent.is_some()).then(|| self.quotas.proxy(id)),
                 shape: Shape::of(proxy),
                 upstream: match self.running(&upstream) {
                     Some(Part::Upstream(credential)) => Some(Arc::clone(credential)),
