@@ -33,10 +33,11 @@ pub(crate) enum Code {
     UpstreamIdle,
     RequestTimeout,
     CallerGone,
+    LoopDetected,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -65,6 +66,7 @@ impl Code {
         Self::UpstreamIdle,
         Self::RequestTimeout,
         Self::CallerGone,
+        Self::LoopDetected,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -97,6 +99,7 @@ impl Code {
             Self::UpstreamIdle => "upstream-idle",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
+            Self::LoopDetected => "loop-detected",
         }
     }
 }

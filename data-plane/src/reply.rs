@@ -55,6 +55,7 @@ impl Code {
             Self::UpstreamTimeout | Self::UpstreamTotalTimeout | Self::UpstreamIdle => {
                 Some(StatusCode::GATEWAY_TIMEOUT)
             }
+            Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
         }
     }
 
@@ -92,6 +93,7 @@ impl Code {
             Self::UpstreamIdle => "the upstream sent nothing more of its response",
             Self::RequestTimeout => "the rest of the request did not come in time",
             Self::CallerGone => "the request ended before all of it had come",
+            Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
         }
     }
 }

@@ -6,6 +6,8 @@
 mod policy;
 pub(crate) mod prepared;
 pub(crate) mod proxy;
+mod query_edits;
+mod shape;
 pub(crate) mod shards;
 pub(crate) mod upstream;
 
@@ -21,6 +23,7 @@ use self::shards::Shards;
 
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
 pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Route};
+pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
 /// A caller credential, found by the hash of what was presented.
@@ -169,12 +172,15 @@ impl Snapshot {
                     route.upstream.is_some()
                 )
             });
-            let (callers, upstream) = match &proxy.model {
-                Known::Whole(model) => (&*model.caller_credentials, proxy.upstream_credential()),
-                Known::Callers(callers) => (&**callers, None),
+            let (callers, upstream, shape) = match &proxy.model {
+                Known::Whole(model) => {
+                    let shape = Some((&model.rewrite, &model.cors, model.forwarded));
+                    (&*model.caller_credentials, proxy.upstream_credential(), shape)
+                }
+                Known::Callers(callers) => (&**callers, None, None),
             };
             format!(
-                "{} {:?} {} {callers:?} {upstream:?} {route:?}",
+                "{} {:?} {} {callers:?} {upstream:?} {shape:?} {route:?}",
                 proxy.id,
                 proxy.address,
                 proxy.is_active()

@@ -34,7 +34,7 @@ use rr_contract::runtime::Tasks;
 use crate::counters::Counters;
 use crate::deadline::Deadline;
 use crate::snapshot::prepared::{Hashed, Prepared};
-use crate::snapshot::{CompiledTarget, PoolKey};
+use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
 use self::pool::{Connection, Origin};
 use self::streams::STREAM_WAIT;
@@ -271,6 +271,9 @@ fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
+    if let Some(host) = request.extensions().get::<SentHost>() {
+        again.extensions_mut().insert(host.clone());
+    }
     Some(again)
 }
 
@@ -282,7 +285,9 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         if request.uri().authority().is_some() {
             *request.uri_mut() = Uri::from(path(request.uri()));
         }
-        request.headers_mut().insert(HOST, target.host.clone());
+        let sent = request.extensions().get::<SentHost>();
+        let host = sent.map_or(&target.host, |sent| &sent.value).clone();
+        request.headers_mut().insert(HOST, host);
         if wants_trailers {
             // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
             request.headers_mut().remove(TE);
@@ -294,7 +299,8 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
-        parts.authority = Some(target.authority.clone());
+        let sent = request.extensions().get::<SentHost>();
+        parts.authority = Some(sent.map_or(&target.authority, |sent| &sent.authority).clone());
         parts.path_and_query = Some(path);
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }

@@ -6,11 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::NodeId;
 use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{AdminToken, FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
-use rr_contract::seam::Seams;
+use rr_contract::seam::{Entropy, Seams};
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval};
@@ -262,6 +263,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         seams: seams.clone(),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
+        pseudonym: pseudonym(&*seams.entropy),
         neighbours: Neighbours {
             proxy_protocol_from: proxy_protocol_from.into(),
             trusted_proxies: trusted_proxies.into(),
@@ -329,6 +331,14 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         })),
     };
     Ok((side, Standing { lock, workers, sink, saver, traffic, pulse, watch }))
+}
+
+/// How this node calls itself in `Via` headers until it ends. Drawn, so that it says nothing of the machine; the node's
+/// id is not known before it has joined, and requests may be served before that.
+fn pseudonym(entropy: &dyn Entropy) -> Arc<str> {
+    let mut bytes = [0; 4];
+    entropy.fill(&mut bytes);
+    format!("rr-{}", HEXLOWER.encode(&bytes)).into()
 }
 
 /// What is on disk, and where records go.

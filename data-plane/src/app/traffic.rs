@@ -38,6 +38,7 @@ pub(super) struct Shared {
     pub(super) seams: Seams,
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
+    pub(super) pseudonym: Arc<str>,
     pub(super) neighbours: Neighbours,
     pub(super) limits: Limits,
     pub(super) stop: Stop,
@@ -96,7 +97,8 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { outbound, trust, seams, quota_clock, statement, neighbours, limits, stop, probe } = shared;
+    let Shared { outbound, trust, seams, quota_clock, statement, pseudonym, neighbours, limits, stop, probe } =
+        shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
         let connections = Connections::new(outbound, trust, Arc::clone(&setup.counters), tasks.clone());
@@ -107,7 +109,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement },
+            Common { seams, quota_clock, statement, pseudonym },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

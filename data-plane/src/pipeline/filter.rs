@@ -102,7 +102,7 @@ pub(super) fn pass(
     most: u64,
     draft: &mut Draft,
 ) -> Result<Passed, Failure> {
-    let Forwarded { response, lease, waits } = forwarded;
+    let Forwarded { response, lease, waits, .. } = forwarded;
     let (parts, body) = response.into_parts();
     // A status without a body is not trusted to have none: whatever body there is, filters go over it.
     let is_filtered = !chain.is_empty() && parts.status.is_success() && draft.method() != Method::HEAD;

@@ -3,6 +3,7 @@
 //! Follows no redirect and repeats nothing that may have been received: `upstream` tries again only what
 //! certainly was not taken. Bodies stream both ways and are never gathered.
 
+use std::mem;
 use std::rc::Rc;
 
 use http::header::CONTENT_LENGTH;
@@ -22,6 +23,8 @@ use super::upstream_body::Waits;
 /// The upstream's answer, cleaned, its body still to come.
 pub(crate) struct Forwarded {
     pub(super) response: Response<Incoming>,
+    /// The version in which it came.
+    pub(super) version: Version,
     /// Gives the connection back once the body has been read.
     pub(super) lease: Lease,
     pub(super) waits: Waits,
@@ -54,11 +57,10 @@ pub(super) async fn forward(
     strip(response.headers_mut(), |_| false);
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
-    let mut response = Response::from_parts(head, body);
-    *response.version_mut() = Version::HTTP_11;
+    let version = mem::replace(&mut head.version, Version::HTTP_11);
     let upload = Some(passage).filter(|passage| !passage.is_whole());
     let waits = Waits { idle: target.idle_timeout, until, upload };
-    Ok(Forwarded { response, lease, waits })
+    Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
 }
 
 /// Removes a content length that does not belong to the body: a second one, or one beside chunks, would let two

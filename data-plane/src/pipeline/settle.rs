@@ -132,7 +132,11 @@ impl Draft {
     }
 
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
-        let path = request.path.as_str();
+        self.goes_on_as(request.path.as_str());
+    }
+
+    /// The proxy changes its path.
+    pub(super) fn goes_on_as(&mut self, path: &str) {
         self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
     }
 

@@ -17,6 +17,7 @@ mod origin;
 mod over_tls;
 mod records;
 mod reuse;
+mod rewrites;
 mod rules;
 mod settling;
 mod streams;

@@ -73,6 +73,9 @@ pub(crate) enum Denial {
     /// The body is longer than the proxy takes, or than rules and meters may look at.
     #[error("request body is too long")]
     RequestTooLarge,
+    /// It has passed this node before.
+    #[error("request comes back to this node")]
+    Loop,
     /// The rules of a scope.
     #[error("rules deny the request")]
     Rule(Box<RuleDenial>),
@@ -200,6 +203,7 @@ impl Denial {
             Self::Suspended => Code::Suspended,
             Self::Closed => Code::Closed,
             Self::RequestTooLarge => Code::RequestTooLarge,
+            Self::Loop => Code::LoopDetected,
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,
             Self::Limited(_) => Code::RateLimited,

@@ -19,7 +19,7 @@ use url::Host;
 use crate::quota::ProxyQuota;
 
 use super::prepared::Hashed;
-use super::{Policy, UpstreamCredential};
+use super::{Policy, Shape, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -86,6 +86,8 @@ pub(crate) struct Route {
     pub(crate) policy: Arc<Policy>,
     /// The counts of its limits; `None` where it has none.
     pub(crate) quota: Option<Arc<ProxyQuota>>,
+    /// `None`: what passes is not changed.
+    pub(crate) shape: Option<Arc<Shape>>,
 }
 
 /// A target with its URI parts at hand.

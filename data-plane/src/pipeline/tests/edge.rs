@@ -31,6 +31,9 @@ use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
 
+/// Of the node, in `Via` headers.
+pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
+
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
 
@@ -163,6 +166,7 @@ impl Edge {
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
+                        pseudonym: PSEUDONYM.into(),
                     },
                 );
                 let drain = Duration::from_millis(100);

@@ -44,6 +44,8 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::RULE_OBSERVE,
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
+    feature::REWRITE,
+    feature::FORWARDED,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
     feature::TARGET_TLS,
