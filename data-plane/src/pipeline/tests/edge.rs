@@ -246,9 +246,10 @@ impl Edge {
         (totals.connections_opened, totals.connections_reused)
     }
 
-    /// How many connections and answers were ended for this.
-    pub(super) fn cut(&self, why: Cut) -> u64 {
-        self.counters.cut_for(why)
+    /// How many connections and answers were ended for this, when the worker is through with what a caller has seen of
+    /// it.
+    pub(super) async fn cut(&self, why: Cut) -> u64 {
+        self.asks(move |worker| worker.counters.cut_for(why)).await
     }
 
     /// Ends the worker, and hands over the records that nobody has asked for.
