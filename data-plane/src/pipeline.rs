@@ -5,6 +5,7 @@
 //! authenticate  whose key is it                      Authenticated
 //! activate      switched on, paid for, open          Active
 //! clean         the caller's credential and hop out  Cleaned
+//! rewrite       what the proxy changes               Rewritten
 //! authorize     what the rules say                   Authorized
 //! admit         limits and meters                    Admitted
 //! inject        the upstream's secret in             Injected
@@ -30,11 +31,13 @@ mod inject;
 mod query;
 mod reply_body;
 mod resolve;
+mod rewrite;
 mod settle;
 mod tee;
 #[cfg(test)]
 mod tests;
 mod upstream_body;
+mod via;
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -165,11 +168,14 @@ async fn pass(
     admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
+    let shape = active.route.shape.as_deref();
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
-    let cleaned = clean::clean(parts, hop)?;
+    let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
+    let cleaned = clean::clean(parts)?;
+    let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
-    let authorized = match authorize::authorize(active, cleaned, body, draft)? {
+    let authorized = match authorize::authorize(rewritten, body, draft)? {
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,
     };
@@ -185,11 +191,16 @@ async fn pass(
         filter::ask_for_readable(&mut injected.parts.headers)
     };
     let forwarded = forward::forward(injected, worker, draft).await?;
+    let version = forwarded.version;
     let passed = filter::pass(forwarded, &chain, most_back, draft)?;
-    match passed {
-        Passed::As(filtered) => Ok(filtered),
-        Passed::ToFilter(waiting) => Ok(Box::pin(filter::filter(waiting, &chain, takes, draft)).await?),
+    let mut filtered = match passed {
+        Passed::As(filtered) => filtered,
+        Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
+    };
+    if let Some(shape) = shape {
+        rewrite::response(shape, filtered.head.headers_mut(), version, &worker.pseudonym);
     }
+    Ok(filtered)
 }
 
 /// A bound on bytes.
