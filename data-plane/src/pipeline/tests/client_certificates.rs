@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use rr_contract::model::resource::Key;
 use rr_contract::seam::Seams;
 use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::Mode;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
@@ -22,6 +24,7 @@ use crate::fixture::{self, Region, caller, proxy_id};
 use crate::listen::{Door, Neighbours};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
+use crate::sync::changes;
 
 use super::edge::{Answer, Edge};
 use super::origin::Upstream;
@@ -38,10 +41,31 @@ struct Asking {
 
 fn snapshot(region: &Region, upstream: &Upstream, wants: bool) -> Snapshot {
     let mut all = resources(region, &upstream.url(""));
-    all.push(caller(3, 1, &[3]));
-    let proxy = fleet::ProxyResource { client_certificates: wants, ..fixture::proxy_message(2, &[1], 1, 2) };
-    all.push(fixture::resource(fixture::proxy_key(2), proxy.encode_to_vec()));
+    all.extend([caller(3, 1, &[3]), wanting(2, wants)]);
     region.snapshot(&all)
+}
+
+fn wanting(n: u8, wants: bool) -> fleet::Resource {
+    let proxy = fleet::ProxyResource { client_certificates: wants, ..fixture::proxy_message(n, &[1], 1, 2) };
+    fixture::resource(fixture::proxy_key(n), proxy.encode_to_vec())
+}
+
+#[test]
+fn callers_are_asked_as_long_as_one_proxy_wants_certificates() {
+    let region = Region::new();
+    let (mut inventory, mut snapshot) = (region.inventory(), Snapshot::default());
+    let mut asks = |mode, upserts: &[fleet::Resource], removals: &[Key]| {
+        inventory.apply(mode, changes(&fixture::body(upserts, removals)), &mut snapshot);
+        snapshot.asks_for_certificates()
+    };
+    let base = resources(&region, "http://127.0.0.1:1");
+    assert!(!asks(Mode::Snapshot, &base, &[]));
+    assert!(asks(Mode::Delta, &[wanting(2, true), wanting(3, true)], &[]));
+    assert!(asks(Mode::Delta, &[wanting(2, true)], &[]));
+    assert!(asks(Mode::Delta, &[wanting(2, false)], &[]));
+    assert!(!asks(Mode::Delta, &[], &[fixture::proxy_key(3)]));
+    assert!(asks(Mode::Delta, &[wanting(2, true)], &[]));
+    assert!(!asks(Mode::Delta, &[wanting(2, false)], &[]));
 }
 
 impl Asking {
