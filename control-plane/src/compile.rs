@@ -63,6 +63,16 @@ fn target(wire: &wire::Target) -> fleet::TargetResource {
         connect_timeout: wire.connect_timeout,
         response_timeout: wire.response_timeout,
         default_effect: said(wire.default_effect),
+        more_base_urls: wire.more_base_urls.clone(),
+        balance: if wire.balance() == fleet::Balance::RoundRobin { 0 } else { wire.balance },
+        idle_timeout: wire.idle_timeout,
+        total_timeout: wire.total_timeout,
+        outlier_ejection: wire.outlier_ejection,
+        circuit_breaker: wire.circuit_breaker,
+        health_check: wire.health_check.clone(),
+        ca: wire.ca.clone(),
+        min_tls: if wire.min_tls == "1.2" { String::new() } else { wire.min_tls.clone() },
+        http_version: wire.http_version.clone(),
     }
 }
 
@@ -83,6 +93,14 @@ fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
         max_response_bytes: wire.max_response_bytes,
         limits_per_caller: limits(wire.limits_per_caller),
         limits_per_address: limits(wire.limits_per_address),
+        retry: wire.retry.clone(),
+        max_concurrent_requests_per_node: wire.max_concurrent_requests_per_node,
+        websocket: wire.websocket,
+        tunnels_unread: wire.tunnels_unread,
+        client_certificates: wire.client_certificates,
+        rewrite: wire.rewrite.clone(),
+        cors: wire.cors.clone(),
+        forwarded: wire.forwarded,
     }
 }
 

@@ -233,6 +233,7 @@ impl Api {
             origins: vec![origin.parse::<Origin>().expect("tests name an origin")],
             slot: Slot::bearer(),
             not_after: None,
+            ca: None,
         };
         let now = SystemTime::now();
         let statement = keys.statement(now, now + DAY);

@@ -149,6 +149,7 @@ impl Maker {
             connect_timeout: None,
             response_timeout: None,
             default_effect: 0,
+            ..fleet::TargetResource::default()
         };
         self.push(Key::new(org, ResourceId::Target(id)), &message);
         id

@@ -5,6 +5,7 @@
 //! Pure: no I/O, no clock, no randomness.
 
 pub mod caller;
+pub mod cors;
 pub mod credential;
 pub mod effect;
 pub mod feature;
@@ -23,8 +24,11 @@ pub mod pattern;
 pub mod proxy;
 pub mod removal;
 pub mod request_match;
+pub mod resilience;
 pub mod resource;
+pub mod rewrite;
 pub mod rule;
 pub mod sealed;
 pub mod target;
 pub mod time;
+pub mod tls;

@@ -7,11 +7,13 @@
 use std::path::PathBuf;
 
 use pbjson_types::{Duration, Timestamp};
-use rr_wire::fleet::{self, Effect, FilterAction};
+use rr_wire::fleet::{self, Balance, Effect, FilterAction, ForwardedHeaders};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::part::part;
 use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, spelled};
+use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, RetryPolicy, Rewrite};
 
 /// A document with the fields that all kinds have.
 macro_rules! document {
@@ -38,18 +40,6 @@ macro_rules! document {
     };
 }
 
-/// A part of a document: a message of the schemas.
-macro_rules! part {
-    ($(#[doc = $doc:literal])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[doc = $doc])*
-        #[derive(Default, Deserialize)]
-        #[serde(default, deny_unknown_fields, expecting = "fields, as { … }")]
-        pub struct $name {
-            $($(#[$meta])* pub $field: $type,)*
-        }
-    };
-}
-
 document! {
     /// An upstream API.
     Target {
@@ -61,6 +51,17 @@ document! {
         _test_path: IgnoredAny,
         #[serde(deserialize_with = "spelled")]
         default_effect: Effect,
+        more_base_urls: Vec<String>,
+        #[serde(deserialize_with = "spelled")]
+        balance: Balance,
+        idle_timeout: Option<Duration>,
+        total_timeout: Option<Duration>,
+        outlier_ejection: Option<OutlierEjection>,
+        circuit_breaker: Option<CircuitBreaker>,
+        health_check: Option<HealthCheck>,
+        ca: String,
+        min_tls: String,
+        http_version: String,
     }
 }
 
@@ -186,6 +187,16 @@ document! {
         max_response_bytes: u64,
         limits_per_caller: Option<Limits>,
         limits_per_address: Option<Limits>,
+        retry: Option<RetryPolicy>,
+        #[serde(deserialize_with = "number")]
+        max_concurrent_requests_per_node: u32,
+        websocket: bool,
+        tunnels_unread: bool,
+        client_certificates: bool,
+        rewrite: Option<Rewrite>,
+        cors: Option<Cors>,
+        #[serde(deserialize_with = "spelled")]
+        forwarded: ForwardedHeaders,
         #[serde(rename = "over_ceiling")]
         _over_ceiling: IgnoredAny,
     }

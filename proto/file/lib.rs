@@ -2,6 +2,7 @@
 //!
 //! * [`node`]: YAML as a tree in which each value knows its line;
 //! * [`document`]: the fields of each kind;
+//! * [`traffic`]: the parts that say how requests travel;
 //! * [`spelling`]: how values are written.
 //!
 //! Opens no file and looks up no name. The invariant: what is wrong has its line, and no value of the file is repeated.
@@ -9,5 +10,8 @@
 #[expect(missing_docs, reason = "the schemas describe the fields")]
 pub mod document;
 pub mod node;
+mod part;
 #[expect(missing_docs, reason = "the schemas describe the values")]
 pub mod spelling;
+#[expect(missing_docs, reason = "the schemas describe the fields")]
+pub mod traffic;

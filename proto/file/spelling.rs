@@ -105,6 +105,32 @@ impl Spelled for fleet::Effect {
     }
 }
 
+impl Spelled for fleet::Balance {
+    const PREFIX: &'static str = "BALANCE_";
+    const EXPECTED: &'static str = "round-robin or least-requests";
+
+    fn named(name: &str) -> Option<Self> {
+        Self::from_str_name(name)
+    }
+
+    fn numbered(number: i32) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
+impl Spelled for fleet::ForwardedHeaders {
+    const PREFIX: &'static str = "FORWARDED_HEADERS_";
+    const EXPECTED: &'static str = "x-forwarded or forwarded";
+
+    fn named(name: &str) -> Option<Self> {
+        Self::from_str_name(name)
+    }
+
+    fn numbered(number: i32) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
 impl Spelled for fleet::FilterAction {
     const PREFIX: &'static str = "FILTER_ACTION_";
     const EXPECTED: &'static str = "retain, destroy or mask";

@@ -2,7 +2,7 @@
 
 use rr_contract::model::feature;
 use rr_contract::model::id::{CredentialId, FilterId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId};
-use rr_contract::model::time::{timestamp, wire_duration};
+use rr_contract::model::time::timestamp;
 use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::document::Resource;
 
@@ -55,6 +55,42 @@ fn when() -> fleet::RequestMatch {
     }
 }
 
+/// A certificate that can be a root.
+const CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBMDCB46ADAgECAhQAhdq0YrugO2gx1UISdfifcsOYUjAFBgMrZXAwDTELMAkG
+A1UEAwwCY2EwIBcNMjYxMTI2MTYyOTQ2WhgPMjEyNjExMDIxNjI5NDZaMA0xCzAJ
+BgNVBAMMAmNhMCowBQYDK2VwAyEA2oYrxQWIf79blGVENNGbo0Xq7PWBipn9t/UA
+szKSTwmjUzBRMB0GA1UdDgQWBBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAfBgNVHSME
+GDAWgBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
+cANBANBiYhA3vcahOhhNg0FbnzjXWmSI7L4RAWR4Hvb9/ppQbgXbY/WeLIekOOPm
+tdGF0CPS2rrTKqII8qh8ZFI0TwU=
+-----END CERTIFICATE-----
+";
+
+fn seconds(seconds: u64) -> Option<pbjson_types::Duration> {
+    Some(rr_contract::model::time::wire_duration(std::time::Duration::from_secs(seconds)))
+}
+
+fn rewrite() -> fleet::Rewrite {
+    let pair = |name: &str| fleet::Pair { name: name.to_owned(), value: "v".to_owned() };
+    let edits = |prefix: &str| fleet::PairEdits {
+        remove: vec![format!("{prefix}-a")],
+        rename: vec![fleet::Rename { from: format!("{prefix}-b"), to: format!("{prefix}-c") }],
+        set: vec![pair(&format!("{prefix}-d"))],
+        add: vec![pair(&format!("{prefix}-e"))],
+    };
+    fleet::Rewrite {
+        strip_prefix: "/v1".to_owned(),
+        add_prefix: "/v2".to_owned(),
+        query: Some(edits("q")),
+        request_headers: Some(edits("x")),
+        response_headers: Some(edits("y")),
+        host: "api.example".to_owned(),
+        via: true,
+    }
+}
+
 #[test]
 fn every_field_of_a_proxy_is_sent() {
     let limits =
@@ -77,6 +113,27 @@ fn every_field_of_a_proxy_is_sent() {
         max_response_bytes: 4,
         limits_per_caller: limits(5, 6),
         limits_per_address: limits(7, 8),
+        retry: Some(fleet::RetryPolicy {
+            attempts: 2,
+            statuses: vec![503],
+            budget_percent: 9,
+            backoff: seconds(1),
+            max_backoff: seconds(2),
+        }),
+        max_concurrent_requests_per_node: 10,
+        websocket: true,
+        tunnels_unread: true,
+        client_certificates: true,
+        rewrite: Some(rewrite()),
+        cors: Some(fleet::Cors {
+            origins: vec!["https://app.example".to_owned()],
+            methods: vec!["PUT".to_owned()],
+            headers: vec!["x-a".to_owned()],
+            exposed_headers: vec!["x-b".to_owned()],
+            credentials: true,
+            max_age: seconds(3),
+        }),
+        forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         ..wire::Proxy::default()
     };
     let wanted = fleet::ProxyResource {
@@ -95,6 +152,14 @@ fn every_field_of_a_proxy_is_sent() {
         max_response_bytes: 4,
         limits_per_caller: limits(5, 6),
         limits_per_address: limits(7, 8),
+        retry: said.retry.clone(),
+        max_concurrent_requests_per_node: 10,
+        websocket: true,
+        tunnels_unread: true,
+        client_certificates: true,
+        rewrite: said.rewrite.clone(),
+        cors: said.cors.clone(),
+        forwarded: fleet::ForwardedHeaders::XForwarded.into(),
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(said.clone()));
     assert_eq!(found, wanted);
@@ -106,6 +171,13 @@ fn every_field_of_a_proxy_is_sent() {
         feature::BODY_LIMITS,
         feature::DENY_STATUS,
         feature::OPAQUE_PATHS,
+        feature::RETRY,
+        feature::CONCURRENCY,
+        feature::WEBSOCKET,
+        feature::CLIENT_CERTIFICATES,
+        feature::REWRITE,
+        feature::CORS,
+        feature::FORWARDED,
     ] {
         assert!(needs.contains(&needed), "{needed}: {needs:?}");
     }
@@ -120,6 +192,14 @@ fn every_field_of_a_proxy_is_sent() {
         limits: limits(0, 0),
         limits_per_caller: limits(0, 0),
         limits_per_address: limits(0, 0),
+        retry: None,
+        max_concurrent_requests_per_node: 0,
+        websocket: false,
+        tunnels_unread: false,
+        client_certificates: false,
+        rewrite: None,
+        cors: None,
+        forwarded: 0,
         ..said
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(plain));
@@ -137,7 +217,6 @@ fn every_field_of_a_proxy_is_sent() {
 
 #[test]
 fn every_field_of_a_target_and_of_a_credential_is_sent() {
-    let seconds = |seconds| Some(wire_duration(std::time::Duration::from_secs(seconds)));
     let said = wire::Target {
         id: target_id(),
         org: org(),
@@ -146,6 +225,27 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         connect_timeout: seconds(3),
         response_timeout: seconds(4),
         default_effect: Effect::Deny.into(),
+        more_base_urls: vec!["https://other.example/base".to_owned()],
+        balance: fleet::Balance::LeastRequests.into(),
+        idle_timeout: seconds(5),
+        total_timeout: seconds(6),
+        outlier_ejection: Some(fleet::OutlierEjection {
+            consecutive_failures: 7,
+            ejection_time: seconds(8),
+            max_ejected_percent: 9,
+        }),
+        circuit_breaker: Some(fleet::CircuitBreaker { consecutive_failures: 10, open_for: seconds(11) }),
+        health_check: Some(fleet::HealthCheck {
+            path: "/up".to_owned(),
+            interval: seconds(12),
+            timeout: seconds(3),
+            unhealthy_after: 13,
+            healthy_after: 14,
+            max_status: 299,
+        }),
+        ca: CA.to_owned(),
+        min_tls: "1.3".to_owned(),
+        http_version: "2".to_owned(),
         ..wire::Target::default()
     };
     let wanted = fleet::TargetResource {
@@ -154,8 +254,41 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         connect_timeout: seconds(3),
         response_timeout: seconds(4),
         default_effect: Effect::Deny.into(),
+        more_base_urls: said.more_base_urls.clone(),
+        balance: said.balance,
+        idle_timeout: seconds(5),
+        total_timeout: seconds(6),
+        outlier_ejection: said.outlier_ejection,
+        circuit_breaker: said.circuit_breaker,
+        health_check: said.health_check.clone(),
+        ca: CA.to_owned(),
+        min_tls: "1.3".to_owned(),
+        http_version: "2".to_owned(),
     };
-    assert_eq!(compiled(Resource::Target(said)), (wanted, vec![feature::DEFAULT_DENY]));
+    let plain = wire::Target {
+        balance: fleet::Balance::RoundRobin.into(),
+        min_tls: "1.2".to_owned(),
+        default_effect: Effect::Allow.into(),
+        name: said.name.clone(),
+        base_url: said.base_url.clone(),
+        id: said.id.clone(),
+        org: said.org.clone(),
+        ..wire::Target::default()
+    };
+    let needs = vec![
+        feature::DEFAULT_DENY,
+        feature::TARGET_TLS,
+        feature::TARGET_TIMEOUTS,
+        feature::ENDPOINTS,
+        feature::CIRCUIT_BREAKER,
+    ];
+    assert_eq!(compiled(Resource::Target(said)), (wanted, needs));
+    let (found, needs) = compiled::<fleet::TargetResource>(Resource::Target(plain));
+    assert_eq!(
+        (found.balance, &*found.min_tls, needs),
+        (0, "", Vec::new()),
+        "what means the same has one form"
+    );
 
     let not_after = Some(timestamp(std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_105_036_800)));
     let caller = wire::Caller { kind: wire::CallerKind::ApiKey.into(), ..wire::Caller::default() };

@@ -25,6 +25,14 @@ impl Resource for Proxy {
         field_path!(Proxy, max_response_bytes),
         field_path!(Proxy, limits_per_caller),
         field_path!(Proxy, limits_per_address),
+        field_path!(Proxy, retry),
+        field_path!(Proxy, max_concurrent_requests_per_node),
+        field_path!(Proxy, websocket),
+        field_path!(Proxy, tunnels_unread),
+        field_path!(Proxy, client_certificates),
+        field_path!(Proxy, rewrite),
+        field_path!(Proxy, cors),
+        field_path!(Proxy, forwarded),
         field_path!(Proxy, owner),
     ];
 

@@ -18,6 +18,16 @@ impl Resource for Target {
         field_path!(Target, response_timeout),
         field_path!(Target, test_path),
         field_path!(Target, default_effect),
+        field_path!(Target, more_base_urls),
+        field_path!(Target, balance),
+        field_path!(Target, idle_timeout),
+        field_path!(Target, total_timeout),
+        field_path!(Target, outlier_ejection),
+        field_path!(Target, circuit_breaker),
+        field_path!(Target, health_check),
+        field_path!(Target, ca),
+        field_path!(Target, min_tls),
+        field_path!(Target, http_version),
         field_path!(Target, owner),
     ];
 
@@ -26,6 +36,11 @@ impl Resource for Target {
     fn settle(&mut self) {
         if let Ok(url) = self.base_url.parse::<BaseUrl>() {
             self.base_url = url.to_string();
+        }
+        for more in &mut self.more_base_urls {
+            if let Ok(url) = more.parse::<BaseUrl>() {
+                *more = url.to_string();
+            }
         }
         if self.default_effect == 0 {
             self.default_effect = Effect::Allow.into();

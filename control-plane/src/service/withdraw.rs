@@ -239,19 +239,62 @@ pub(super) async fn put_of<R: Resource>(
 
 /// What an older version would allow that the newer one does not.
 fn gives_more(older: &document::Resource, newer: &document::Resource) -> Option<&'static str> {
-    let allows = |effect: i32| effect != i32::from(Effect::Deny);
     match (older, newer) {
         (document::Resource::Target(older), document::Resource::Target(newer)) => {
-            let plain = |target: &wire::Target| target.base_url.starts_with("http:");
-            if plain(older) && !plain(newer) {
-                return Some("is reached over plain HTTP; a person decides that");
-            }
-            let allows_more = allows(older.default_effect) && !allows(newer.default_effect);
-            allows_more.then_some("allows requests that no rule matches; a person decides that")
+            more_of_target(older, newer)
         }
         (document::Resource::Proxy(older), document::Resource::Proxy(newer)) => more_of_proxy(older, newer),
         _ => Some("is of another kind"),
     }
+}
+
+fn allows(effect: i32) -> bool {
+    effect != i32::from(Effect::Deny)
+}
+
+fn more_of_target(older: &wire::Target, newer: &wire::Target) -> Option<&'static str> {
+    // Named one by one, as the fields of a proxy are.
+    let wire::Target {
+        base_url,
+        default_effect,
+        more_base_urls,
+        ca,
+        min_tls,
+        connect_timeout: _,
+        response_timeout: _,
+        danger_plaintext: _,
+        test_path: _,
+        balance: _,
+        idle_timeout: _,
+        total_timeout: _,
+        outlier_ejection: _,
+        circuit_breaker: _,
+        health_check: _,
+        http_version: _,
+        id: _,
+        org: _,
+        name: _,
+        owner: _,
+        etag: _,
+        created_at: _,
+        updated_at: _,
+        created_by: _,
+    } = newer;
+    if older.base_url.starts_with("http:") && !base_url.starts_with("http:") {
+        return Some("is reached over plain HTTP; a person decides that");
+    }
+    let now = |url: &String| url == base_url || more_base_urls.contains(url);
+    if !older.more_base_urls.iter().all(now) {
+        return Some("has more base URLs; a person decides that");
+    }
+    if older.ca != *ca {
+        return Some("trusts other certificates; a person decides that");
+    }
+    if older.min_tls != "1.3" && min_tls == "1.3" {
+        return Some("speaks TLS 1.2; a person decides that");
+    }
+    let allows_more = allows(older.default_effect) && !allows(*default_effect);
+    allows_more.then_some("allows requests that no rule matches; a person decides that")
 }
 
 fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static str> {
@@ -271,6 +314,14 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         max_response_bytes,
         limits_per_caller,
         limits_per_address,
+        max_concurrent_requests_per_node,
+        websocket,
+        tunnels_unread,
+        client_certificates,
+        rewrite,
+        cors,
+        forwarded,
+        retry: _,
         deny_status: _,
         id: _,
         org: _,
@@ -284,7 +335,6 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         created_by: _,
         over_ceiling: _,
     } = newer;
-    let allows = |effect: i32| effect != i32::from(Effect::Deny);
     if older.active.unwrap_or(true) && !active.unwrap_or(true) {
         return Some("is active; a person decides that");
     }
@@ -328,6 +378,24 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         || raised(older.max_response_bytes, *max_response_bytes)
     {
         return Some("takes longer bodies; a person decides that");
+    }
+    if raised(older.max_concurrent_requests_per_node.into(), (*max_concurrent_requests_per_node).into()) {
+        return Some("takes more requests at a time; a person decides that");
+    }
+    if (older.websocket && !websocket) || (older.tunnels_unread && !tunnels_unread) {
+        return Some("lets WebSockets through; a person decides that");
+    }
+    if *client_certificates && !older.client_certificates {
+        return Some("takes callers without a client certificate; a person decides that");
+    }
+    if older.rewrite != *rewrite {
+        return Some("changes requests or responses in another way; a person decides that");
+    }
+    if older.cors.is_some() && older.cors != *cors {
+        return Some("takes calls from other web pages; a person decides that");
+    }
+    if older.forwarded != 0 && older.forwarded != *forwarded {
+        return Some("tells the upstream about callers; a person decides that");
     }
     None
 }

@@ -29,10 +29,13 @@ pub(super) fn inject<'s>(request: Admitted<'s>, now: SystemTime) -> Result<Injec
     let Cleaned { mut parts, query, trailers } = cleaned;
     let target = &*request.route.target;
     let credential = request.route.upstream.as_deref().ok_or(Failure::Credential(Unusable::Missing))?;
-    let injection = credential.injection(&target.base, now).map_err(Failure::Credential)?;
+    let injection = credential.injection(&target.base, target.ca_hash(), now).map_err(Failure::Credential)?;
 
     parts.uri = uri(target, &request.path, query.as_deref())?;
     parts.version = Version::HTTP_11;
+    if let Some(host) = request.route.shape.as_deref().and_then(|shape| shape.host.as_ref()) {
+        parts.extensions.insert(host.clone());
+    }
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -3,6 +3,7 @@
 //! Texts are formatted on the spool's thread. There is no field that a query, a header or a body would fit in.
 
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
@@ -10,7 +11,7 @@ use rr_contract::model::id::{CredentialId, MeterId, OrgId, ProxyId, RequestId, R
 use rr_contract::model::time::{timestamp, wire_duration};
 use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet;
-use rr_contract::wire::fleet::{Effect, LimitKind, Window};
+use rr_contract::wire::fleet::{Effect, LimitKind, TunnelEnd, Window};
 
 use crate::outcome::Code;
 
@@ -52,6 +53,16 @@ pub(crate) struct RawRecord {
     pub(crate) count: u64,
     /// Why the credential was refused.
     pub(crate) reason: Option<Reason>,
+    /// How often it was sent to the upstream.
+    pub(crate) attempts: u32,
+    /// Interim responses of the upstream.
+    pub(crate) interim_responses: u32,
+    /// Host and port of the base URL, where there are several.
+    pub(crate) endpoint: Option<Arc<str>>,
+    /// Set where it became a tunnel.
+    pub(crate) tunnel_end: Option<TunnelEnd>,
+    /// Of the client certificate.
+    pub(crate) client_key: Option<[u8; 32]>,
 }
 
 /// Why a credential was refused.
@@ -67,6 +78,8 @@ pub(crate) enum Reason {
     Expired,
     /// The proxy does not take it.
     NotAdmitted,
+    /// It is good, and the proxy wants a client certificate beside it.
+    NoCertificate,
 }
 
 impl Reason {
@@ -77,6 +90,7 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::NotAdmitted => "not-admitted",
+            Self::NoCertificate => "no-certificate",
         }
     }
 }
@@ -149,6 +163,11 @@ impl RawRecord {
             filter_duration: None,
             count: 1,
             reason: None,
+            attempts: 0,
+            interim_responses: 0,
+            endpoint: None,
+            tunnel_end: None,
+            client_key: None,
         }
     }
 
@@ -215,6 +234,12 @@ impl RawRecord {
             // Unset means one.
             count: if self.count == 1 { 0 } else { self.count },
             reason: mem::take(&mut record.reason),
+            // Unset means once.
+            attempts: if self.attempts <= 1 { 0 } else { self.attempts },
+            interim_responses: self.interim_responses,
+            endpoint: self.endpoint.as_deref().unwrap_or_default().to_owned(),
+            tunnel_end: self.tunnel_end.unwrap_or(TunnelEnd::Unspecified).into(),
+            client_key: self.client_key.map(Vec::from).unwrap_or_default(),
         };
     }
 }
@@ -290,6 +315,11 @@ mod tests {
             filter_duration: Some(Duration::from_millis(1)),
             count: 9,
             reason: Some(Reason::Unknown),
+            attempts: 2,
+            interim_responses: 3,
+            endpoint: Some("a:443".into()),
+            tunnel_end: Some(TunnelEnd::Caller),
+            client_key: Some([9; 32]),
             ..bare()
         };
         let mut record = full.into_record();

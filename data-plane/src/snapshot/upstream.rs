@@ -12,6 +12,7 @@ use rr_contract::model::credential::Upstream;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::{OpenError, SealContext, SealedSecret};
 
@@ -54,6 +55,7 @@ struct Ready {
     value: HeaderValue,
     origins: Vec<Origin>,
     not_after: Option<SystemTime>,
+    ca: Option<CaHash>,
 }
 
 /// What is to be put into a request.
@@ -79,6 +81,9 @@ pub(crate) enum Unusable {
     /// It was not sealed for where the request goes.
     #[error("secret is not sealed for the origin of the target")]
     Origin,
+    /// It was not sealed for the certificates of the target.
+    #[error("secret is not sealed for the certificates (`ca`) of the target")]
+    Ca,
 }
 
 impl UpstreamCredential {
@@ -119,8 +124,13 @@ impl UpstreamCredential {
         Ok(())
     }
 
-    /// What goes into a request to `target` at `now`.
-    pub(crate) fn injection(&self, target: &BaseUrl, now: SystemTime) -> Result<Injection<'_>, Unusable> {
+    /// What goes into a request to `target` at `now`, whose certificates `ca` alone can vouch for, if it is given.
+    pub(crate) fn injection(
+        &self,
+        target: &BaseUrl,
+        ca: Option<&CaHash>,
+        now: SystemTime,
+    ) -> Result<Injection<'_>, Unusable> {
         if self.not_after.is_some_and(|end| now > end) {
             return Err(Unusable::Expired);
         }
@@ -134,6 +144,10 @@ impl UpstreamCredential {
         // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
         if !ready.origins.iter().any(|origin| origin.covers(target)) {
             return Err(Unusable::Origin);
+        }
+        // Both ways: a private authority must not get a secret that was meant for a public one.
+        if ready.ca.as_ref() != ca {
+            return Err(Unusable::Ca);
         }
         Ok(Injection::Header(&ready.header, &ready.value))
     }
@@ -154,6 +168,7 @@ impl Sealed {
             value,
             origins: secret.origins().to_vec(),
             not_after: secret.not_after(),
+            ca: secret.ca().copied(),
         })
     }
 }

@@ -72,7 +72,7 @@ pub struct Address {
 }
 
 enum Said {
-    Target(Target),
+    Target(Box<Target>),
     Credential(Box<Credential>),
     Proxy(Box<Proxy>),
     Rule(Box<Rule>),
@@ -86,7 +86,7 @@ fn read(node: &Node, faults: &mut Faults) -> Option<Said> {
         node.read().map_err(|mistake| faults.mistake(node.line, &mistake)).ok()
     }
     match node.text("kind") {
-        Some("target") => said(node, faults).map(Said::Target),
+        Some("target") => said(node, faults).map(Box::new).map(Said::Target),
         Some("credential") => said(node, faults).map(Box::new).map(Said::Credential),
         Some("proxy") => said(node, faults).map(Box::new).map(Said::Proxy),
         Some("rule") => said(node, faults).map(Box::new).map(Said::Rule),
@@ -234,7 +234,7 @@ impl Compiler<'_> {
     fn resource(&mut self, said: Said, key: Option<Key>, node: &Node, known: &Known) -> Option<(Key, Body)> {
         let payload = |message: Vec<u8>| Body::Payload(message);
         Some(match said {
-            Said::Target(it) => (key?, payload(message::target(it, node, self.faults)?.encode_to_vec())),
+            Said::Target(it) => (key?, payload(message::target(*it, node, self.faults)?.encode_to_vec())),
             Said::Credential(it) => {
                 (key?, message::credential(*it, node, self.place, &known.urls, self.faults)?)
             }

@@ -47,6 +47,16 @@ pub(super) fn target(said: Target, node: &Node, faults: &mut Faults) -> Option<f
         connect_timeout: said.connect_timeout,
         response_timeout: said.response_timeout,
         default_effect: default_effect(said.default_effect),
+        more_base_urls: said.more_base_urls,
+        balance: if said.balance == fleet::Balance::RoundRobin { 0 } else { said.balance.into() },
+        idle_timeout: said.idle_timeout,
+        total_timeout: said.total_timeout,
+        outlier_ejection: said.outlier_ejection.map(Into::into),
+        circuit_breaker: said.circuit_breaker.map(Into::into),
+        health_check: said.health_check.map(Into::into),
+        ca: said.ca,
+        min_tls: if said.min_tls == "1.2" { String::new() } else { said.min_tls },
+        http_version: said.http_version,
     })
 }
 
@@ -182,6 +192,14 @@ pub(super) fn proxy(
         max_response_bytes: said.max_response_bytes,
         limits_per_caller: Limits::to_wire(said.limits_per_caller),
         limits_per_address: Limits::to_wire(said.limits_per_address),
+        retry: said.retry.map(Into::into),
+        max_concurrent_requests_per_node: said.max_concurrent_requests_per_node,
+        websocket: said.websocket,
+        tunnels_unread: said.tunnels_unread,
+        client_certificates: said.client_certificates,
+        rewrite: said.rewrite.map(Into::into),
+        cors: said.cors.map(Into::into),
+        forwarded: said.forwarded.into(),
     }
 }
 

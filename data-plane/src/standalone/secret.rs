@@ -131,7 +131,7 @@ impl Place<'_> {
                 "names no origin that the value may be sent to; add origins or targets".to_owned(),
             ));
         }
-        Ok(SecretSpec { value: self.read(from)?, origins, slot, not_after: None })
+        Ok(SecretSpec { value: self.read(from)?, origins, slot, not_after: None, ca: None })
     }
 }
 

@@ -299,6 +299,7 @@ fn a_sealed_value_is_opened_with_the_key_of_its_region_and_with_no_other() {
         origins: vec!["https://echo.example".parse().expect("an origin")],
         slot: Slot::bearer(),
         not_after: None,
+        ca: None,
     };
     let now = SystemClock.now();
     let statement = keys.statement(now, now + Duration::from_secs(60));

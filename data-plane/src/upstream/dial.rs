@@ -13,11 +13,11 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rr_contract::model::tls::HttpVersion;
 use rr_contract::outbound::{Judged, Outbound, OutboundError};
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
 use crate::deadline::Deadline;
@@ -27,7 +27,7 @@ use crate::snapshot::CompiledTarget;
 use super::SendError;
 use super::pool::{Connection, Http1, Origin, StreamPermit};
 use super::request_body::RequestBody;
-use super::socket::{Socket, Watch};
+use super::socket::{Counted, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
@@ -39,7 +39,7 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Buffer for an upload inside the HTTP library.
 const SEND_BUFFER: usize = 256 * 1024;
 
-type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamExec>;
+type Http2<S> = http2::Connection<TokioIo<S>, RequestBody, StreamExec>;
 
 /// Bytes of a response that are read ahead; also the longest head.
 const READ_AHEAD: usize = 64 * 1024;
@@ -67,14 +67,22 @@ impl Dialer {
         let socket = Socket::new(stream);
         let watch = socket.watch();
         if !target.is_tls() {
-            return self.http1(socket, watch).await;
+            return match target.wire.http {
+                HttpVersion::V2 => self.http2(socket, origin).await,
+                HttpVersion::V1_1 | HttpVersion::Agreed => self.http1(socket, watch).await,
+            };
         }
-        let stream = self.tls.connect(target.base.host(), socket).await?;
+        let stream = self.tls.connect(target.base.host(), &target.wire, socket).await?;
         if tls::agreed_on_http2(&stream) {
             return self.http2(stream, origin).await;
         }
         origin.streams().not_spoken();
         self.http1(stream, watch).await
+    }
+
+    /// Lets go of TLS sessions that were not used for long.
+    pub(super) fn sweep(&self) {
+        self.tls.sweep();
     }
 
     /// A target, resolved, and each of its addresses judged.
@@ -96,15 +104,18 @@ impl Dialer {
             .max_buf_size(READ_AHEAD)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX as usize)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Counted::new(stream, watch.clone())))
             .await
             .map_err(SendError::Broken)?;
         self.drive("upstream h1", connection);
         Ok(Connection::Http1(Http1 { sender, watch, deadline: Deadline::default() }))
     }
 
-    async fn http2(&self, stream: TlsStream<Socket>, origin: &Rc<Origin>) -> Result<Connection, SendError> {
-        let (sender, connection): (_, Http2) = http2::Builder::new(StreamExec(Rc::downgrade(origin)))
+    async fn http2<S>(&self, stream: S, origin: &Rc<Origin>) -> Result<Connection, SendError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let (sender, connection): (_, Http2<S>) = http2::Builder::new(StreamExec(Rc::downgrade(origin)))
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .initial_max_send_streams(UNSAID)

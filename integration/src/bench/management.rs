@@ -233,6 +233,7 @@ pub(crate) async fn seal(
             origins: vec![origin.parse::<Origin>()?],
             slot: Slot::bearer(),
             not_after: None,
+            ca: None,
         };
         let sealed = SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy)?;
         upstream.sealed = Some(sealed.to_wire());

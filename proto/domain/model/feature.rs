@@ -6,8 +6,10 @@
 use super::caller::{Caller, CallerKind};
 use super::credential::Usage;
 use super::effect::Effect;
-use super::proxy::DenyStatus;
+use super::proxy::{DenyStatus, Forwarded};
 use super::resource::Model;
+use super::target::IDLE_TIMEOUT;
+use super::tls::Wire;
 
 /// Rules.
 pub const RULES: &str = "rules.v1";
@@ -29,6 +31,28 @@ pub const RULE_OBSERVE: &str = "rule-observe.v1";
 pub const KEYED_LIMITS: &str = "keyed-limits.v1";
 /// Bounds on the bodies of requests and responses.
 pub const BODY_LIMITS: &str = "body-limits.v1";
+/// Targets with a private authority, a minimum TLS version, or an HTTP version.
+pub const TARGET_TLS: &str = "target-tls.v1";
+/// Idle and total timeouts of targets.
+pub const TARGET_TIMEOUTS: &str = "target-timeouts.v1";
+/// Targets with several base URLs, ejection or health checks.
+pub const ENDPOINTS: &str = "endpoints.v1";
+/// Circuit breakers of targets.
+pub const CIRCUIT_BREAKER: &str = "circuit-breaker.v1";
+/// Retries.
+pub const RETRY: &str = "retry.v1";
+/// A limit on requests under way.
+pub const CONCURRENCY: &str = "concurrency.v1";
+/// WebSockets.
+pub const WEBSOCKET: &str = "websocket.v1";
+/// Proxies that want a client certificate.
+pub const CLIENT_CERTIFICATES: &str = "client-certificates.v1";
+/// Changes of requests and responses.
+pub const REWRITE: &str = "rewrite.v1";
+/// Calls from web pages.
+pub const CORS: &str = "cors.v1";
+/// Telling upstreams about callers.
+pub const FORWARDED: &str = "forwarded.v1";
 /// Callers with a value that we did not make.
 pub const CALLER_BEARER: &str = "caller.bearer.v1";
 /// Callers with user and password.
@@ -41,7 +65,7 @@ pub const CALLER_JWT_VERIFY: &str = "caller.jwt-verify.v1";
 pub const CALLER_HEADER: &str = "caller.header.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 15] = [
+pub const ALL: [&str; 26] = [
     RULES,
     FILTERS,
     METERS,
@@ -52,6 +76,17 @@ pub const ALL: [&str; 15] = [
     RULE_OBSERVE,
     KEYED_LIMITS,
     BODY_LIMITS,
+    TARGET_TLS,
+    TARGET_TIMEOUTS,
+    ENDPOINTS,
+    CIRCUIT_BREAKER,
+    RETRY,
+    CONCURRENCY,
+    WEBSOCKET,
+    CLIENT_CERTIFICATES,
+    REWRITE,
+    CORS,
+    FORWARDED,
     CALLER_BEARER,
     CALLER_BASIC,
     CALLER_JWT,
@@ -70,7 +105,14 @@ impl Model {
         };
         match self {
             Self::Org(_) => {}
-            Self::Target(target) => note(target.default_effect == Effect::Deny, DEFAULT_DENY),
+            Self::Target(target) => {
+                note(target.default_effect == Effect::Deny, DEFAULT_DENY);
+                note(target.wire != Wire::default(), TARGET_TLS);
+                note(target.idle_timeout != IDLE_TIMEOUT || target.total_timeout.is_some(), TARGET_TIMEOUTS);
+                let asks = target.outlier_ejection.is_some() || target.health_check.is_some();
+                note(asks || !target.more_base_urls.is_empty(), ENDPOINTS);
+                note(target.circuit_breaker.is_some(), CIRCUIT_BREAKER);
+            }
             Self::Credential(credential) => {
                 note(credential.default_effect == Effect::Deny, DEFAULT_DENY);
                 if let Usage::Caller(Caller { kind, header }) = &credential.usage {
@@ -93,6 +135,13 @@ impl Model {
                 note(proxy.max_request_bytes.or(proxy.max_response_bytes).is_some(), BODY_LIMITS);
                 note(proxy.deny_status != DenyStatus::BadRequest, DENY_STATUS);
                 note(proxy.opaque_paths, OPAQUE_PATHS);
+                note(proxy.retry.is_some(), RETRY);
+                note(proxy.max_concurrent.is_some(), CONCURRENCY);
+                note(proxy.websocket, WEBSOCKET);
+                note(proxy.client_certificates, CLIENT_CERTIFICATES);
+                note(proxy.rewrite.is_some(), REWRITE);
+                note(proxy.cors.is_some(), CORS);
+                note(proxy.forwarded != Forwarded::Nothing, FORWARDED);
             }
             Self::Rule(rule) => {
                 note(true, RULES);
@@ -158,6 +207,8 @@ mod tests {
         let id = ResourceId::Proxy(ProxyId::from_random([1; 16]));
         let day = Some(fleet::Limits { per_minute_per_node: 0, per_day_per_node: 1 });
         let deny = i32::from(fleet::Effect::Deny);
+        let retry = fleet::RetryPolicy { attempts: 1, ..fleet::RetryPolicy::default() };
+        let cors = fleet::Cors { origins: vec!["*".to_owned()], ..fleet::Cors::default() };
         for (proxy, feature) in [
             (fleet::ProxyResource { default_effect: deny, ..proxy() }, DEFAULT_DENY),
             (fleet::ProxyResource { limits: day, ..proxy() }, LIMITS),
@@ -168,8 +219,51 @@ mod tests {
             (fleet::ProxyResource { limits_per_address: day, ..proxy() }, KEYED_LIMITS),
             (fleet::ProxyResource { max_request_bytes: 1, ..proxy() }, BODY_LIMITS),
             (fleet::ProxyResource { max_response_bytes: 1, ..proxy() }, BODY_LIMITS),
+            (fleet::ProxyResource { retry: Some(retry), ..proxy() }, RETRY),
+            (fleet::ProxyResource { max_concurrent_requests_per_node: 1, ..proxy() }, CONCURRENCY),
+            (fleet::ProxyResource { websocket: true, ..proxy() }, WEBSOCKET),
+            (fleet::ProxyResource { client_certificates: true, ..proxy() }, CLIENT_CERTIFICATES),
+            (fleet::ProxyResource { rewrite: Some(fleet::Rewrite::default()), ..proxy() }, REWRITE),
+            (fleet::ProxyResource { cors: Some(cors), ..proxy() }, CORS),
+            (fleet::ProxyResource { forwarded: 1, ..proxy() }, FORWARDED),
         ] {
             assert_eq!(needs(id, &proxy), [feature]);
+        }
+        let id = ResourceId::Target(TargetId::from_random([1; 16]));
+        let target = || fleet::TargetResource {
+            name: "t".to_owned(),
+            base_url: "https://a.example".to_owned(),
+            ..fleet::TargetResource::default()
+        };
+        assert!(needs(id, &target()).is_empty());
+        let second = Some(pbjson_types::Duration { seconds: 1, nanos: 0 });
+        for (target, feature) in [
+            (fleet::TargetResource { default_effect: deny, ..target() }, DEFAULT_DENY),
+            (fleet::TargetResource { min_tls: "1.3".to_owned(), ..target() }, TARGET_TLS),
+            (fleet::TargetResource { http_version: "2".to_owned(), ..target() }, TARGET_TLS),
+            (fleet::TargetResource { idle_timeout: second, ..target() }, TARGET_TIMEOUTS),
+            (fleet::TargetResource { total_timeout: second, ..target() }, TARGET_TIMEOUTS),
+            (
+                fleet::TargetResource { more_base_urls: vec!["https://b.example".to_owned()], ..target() },
+                ENDPOINTS,
+            ),
+            (
+                fleet::TargetResource {
+                    outlier_ejection: Some(fleet::OutlierEjection::default()),
+                    ..target()
+                },
+                ENDPOINTS,
+            ),
+            (
+                fleet::TargetResource { health_check: Some(fleet::HealthCheck::default()), ..target() },
+                ENDPOINTS,
+            ),
+            (
+                fleet::TargetResource { circuit_breaker: Some(fleet::CircuitBreaker::default()), ..target() },
+                CIRCUIT_BREAKER,
+            ),
+        ] {
+            assert_eq!(needs(id, &target), [feature]);
         }
         let id = ResourceId::Credential(CredentialId::from_random([1; 16]));
         let hashes = vec![vec![1; 32]];

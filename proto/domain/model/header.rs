@@ -15,6 +15,19 @@ pub(crate) fn parse(text: &str) -> Result<HeaderName, InvalidHeaderName> {
     HeaderName::from_bytes(text.as_bytes()).map_err(|_| InvalidHeaderName)
 }
 
+/// Headers that say who somebody is, or keep a session: a proxy does not change them.
+pub(crate) fn is_identity(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "cookie"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "set-cookie"
+            | "www-authenticate"
+    )
+}
+
 /// Headers that decide how a message is framed, or belong to one hop: they cannot hold a credential.
 pub(crate) fn is_framing(name: &HeaderName) -> bool {
     matches!(

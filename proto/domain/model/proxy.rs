@@ -1,13 +1,16 @@
 //! Proxies: what binds caller credentials, a target and an upstream credential, in a list of regions.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use rr_wire::fleet;
 
+use super::cors::Cors;
 use super::effect::Effect;
 use super::id::{CredentialId, RegionId, TargetId};
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
+use super::resilience::Retry;
+use super::rewrite::Rewrite;
 
 /// How many caller credentials a proxy may have.
 pub const CALLERS_MAX: usize = 100;
@@ -47,6 +50,34 @@ pub struct Proxy {
     pub max_request_bytes: Option<NonZeroU64>,
     /// The longest body of a response, in bytes.
     pub max_response_bytes: Option<NonZeroU64>,
+    /// `None`: a request that may have been processed is not sent again.
+    pub retry: Option<Retry>,
+    /// Requests under way, at each node.
+    pub max_concurrent: Option<NonZeroU32>,
+    /// Requests can become WebSockets.
+    pub websocket: bool,
+    /// Nobody judges or filters what passes through them.
+    pub tunnels_unread: bool,
+    /// A request without a client certificate is refused.
+    pub client_certificates: bool,
+    /// What is changed in requests and responses; `None`: nothing.
+    pub rewrite: Option<Box<Rewrite>>,
+    /// Calls from web pages; `None`: none.
+    pub cors: Option<Box<Cors>>,
+    /// What the upstream is told about the caller.
+    pub forwarded: Forwarded,
+}
+
+/// What the upstream is told about the caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Standard,
 }
 
 /// Status of a request that rules refuse.
@@ -119,6 +150,21 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 DenyStatus::default()
             }
         };
+        let forwarded = match fleet::ForwardedHeaders::try_from(wire.forwarded) {
+            Ok(fleet::ForwardedHeaders::Unspecified) => Forwarded::Nothing,
+            Ok(fleet::ForwardedHeaders::XForwarded) => Forwarded::XForwarded,
+            Ok(fleet::ForwardedHeaders::Forwarded) => Forwarded::Standard,
+            Err(_) => {
+                faults.add("forwarded", "is not known to this build");
+                Forwarded::default()
+            }
+        };
+        let retry = wire.retry.map(|wire| Retry::read(&mut faults, wire));
+        let rewrite = wire.rewrite.map(|wire| Box::new(Rewrite::read(&mut faults, wire)));
+        let cors = wire.cors.and_then(|wire| Cors::read(&mut faults, wire)).map(Box::new);
+        if wire.tunnels_unread && !wire.websocket {
+            faults.add("tunnels_unread", "is about WebSockets: set websocket too");
+        }
         faults.finish(|| {
             Some(Self {
                 name: name?,
@@ -136,6 +182,14 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 observe: wire.observe,
                 max_request_bytes: NonZeroU64::new(wire.max_request_bytes),
                 max_response_bytes: NonZeroU64::new(wire.max_response_bytes),
+                retry,
+                max_concurrent: NonZeroU32::new(wire.max_concurrent_requests_per_node),
+                websocket: wire.websocket,
+                tunnels_unread: wire.tunnels_unread,
+                client_certificates: wire.client_certificates,
+                rewrite,
+                cors,
+                forwarded,
             })
         })
     }

@@ -18,6 +18,7 @@ use crate::model::invalid::{Invalid, Violations};
 use crate::model::origin::Origin;
 use crate::model::sealed::{ENVELOPE, SUITE, SealedSecret, VALUE_MAX, WRAP_SUITE, WRAPS_MAX, wrap_suite};
 use crate::model::time;
+use crate::model::tls::CaHash;
 use crate::secret::Secret;
 use rr_seam::{Entropy, draw};
 use rr_wire::fleet;
@@ -106,6 +107,8 @@ pub struct SecretSpec {
     pub slot: Slot,
     /// Not injected after this time.
     pub not_after: Option<SystemTime>,
+    /// The certificates that alone can vouch for where it goes. `None`: those that the node trusts.
+    pub ca: Option<CaHash>,
 }
 
 /// What an edge node has in memory once it opened a secret.
@@ -114,6 +117,7 @@ pub struct OpenedSecret {
     origins: Vec<Origin>,
     slot: Slot,
     not_after: Option<SystemTime>,
+    ca: Option<CaHash>,
 }
 
 impl OpenedSecret {
@@ -135,6 +139,11 @@ impl OpenedSecret {
     /// Not injected after this time.
     pub fn not_after(&self) -> Option<SystemTime> {
         self.not_after
+    }
+
+    /// The certificates that alone can vouch for where it goes.
+    pub fn ca(&self) -> Option<&CaHash> {
+        self.ca.as_ref()
     }
 }
 
@@ -187,6 +196,7 @@ impl SealedSecret {
             }),
             not_after: spec.not_after.map(time::timestamp),
             padding: Vec::new(),
+            ca_hash: spec.ca.map(Vec::from).unwrap_or_default(),
         };
         plaintext.padding = vec![0; padding(plaintext.encoded_len())];
         let encoded = Zeroizing::new(plaintext.encode_to_vec());
@@ -265,6 +275,10 @@ impl SealedSecret {
         }
         let origins: Result<Vec<Origin>, _> = plain.origins.iter().map(|text| text.parse()).collect();
         let slot = plain.slot.ok_or(OpenError::Content)?;
+        let ca = match plain.ca_hash.as_slice() {
+            [] => None,
+            hash => Some(hash.try_into().map_err(|_| OpenError::Content)?),
+        };
         Ok(OpenedSecret {
             value,
             origins: origins.map_err(|_| OpenError::Content)?,
@@ -275,6 +289,7 @@ impl SealedSecret {
                 .map(time::system_time)
                 .transpose()
                 .map_err(|_| OpenError::Content)?,
+            ca,
         })
     }
 }

@@ -11,10 +11,12 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// Fields that hold an enum: the field around them, their name, and the prefix of the values.
-const ENUMS: [(&str, &str, &str); 5] = [
+const ENUMS: [(&str, &str, &str); 7] = [
     ("", "effect", "EFFECT_"),
     ("", "default_effect", "EFFECT_"),
     ("", "action", "FILTER_ACTION_"),
+    ("", "balance", "BALANCE_"),
+    ("", "forwarded", "FORWARDED_HEADERS_"),
     ("caller", "kind", "CALLER_KIND_"),
     ("upstream", "kind", "UPSTREAM_KIND_"),
 ];
@@ -185,6 +187,11 @@ mod tests {
             json!({"kind": "proxy", "name": "a", "active": false, "deny_status": 403, "limits": {"per_day_per_node": 7}}),
             json!({"kind": "proxy", "name": "a", "observe": true, "max_request_bytes": 8388608, "max_response_bytes": 1,
                 "limits_per_caller": {"per_minute_per_node": 7}, "limits_per_address": {"per_day_per_node": 9}}),
+            json!({"kind": "target", "name": "a", "base_url": "https://a", "more_base_urls": ["https://b"],
+                "balance": "least-requests", "idle_timeout": "60s", "circuit_breaker": {"open_for": "5s"}, "min_tls": "1.3"}),
+            json!({"kind": "proxy", "name": "a", "forwarded": "x-forwarded", "max_concurrent_requests_per_node": 9,
+                "retry": {"attempts": 2, "statuses": [503]}, "cors": {"origins": ["*"], "max_age": "60s"},
+                "rewrite": {"strip_prefix": "/v1", "request_headers": {"set": [{"name": "x-a", "value": "b"}]}}}),
             json!({"kind": "rule", "name": "a", "proxy": "p", "effect": "deny", "observe": true}),
             json!({"kind": "rule", "name": "a", "proxy": "p", "effect": "deny", "when": {"path": {"regex": "^/v1", "absent": true}}}),
             json!({"kind": "filter", "name": "a", "target": "t", "action": "mask", "paths": ["a.b"]}),

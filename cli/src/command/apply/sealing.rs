@@ -108,7 +108,7 @@ fn spec(
     if origins.is_empty() {
         bail!("no origin was given that the secret may be sent to; add `origins` or `targets` to value_from");
     }
-    Ok(SecretSpec { value: read(from, location)?, origins, slot, not_after: None })
+    Ok(SecretSpec { value: read(from, location)?, origins, slot, not_after: None, ca: None })
 }
 
 fn read(from: &ValueFrom, location: &Location) -> Result<Secret> {

@@ -84,7 +84,7 @@ impl SealingArgs {
         let statements = self.trust.choose(&region::list(connection.clone()).await?)?;
         let context = context(connection, org, credential, version).await?;
         let value = prompt::read_new("value", self.value_file.as_deref(), "--value-file")?;
-        seal(&context, &SecretSpec { value, origins, slot, not_after: None }, &statements)
+        seal(&context, &SecretSpec { value, origins, slot, not_after: None, ca: None }, &statements)
     }
 }
 

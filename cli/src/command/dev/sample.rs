@@ -236,6 +236,7 @@ async fn upstream_credential(
         origins: vec![Origin::of(&upstream_url.parse::<BaseUrl>()?)],
         slot: Slot::bearer(),
         not_after: None,
+        ca: None,
     };
     let now = SystemTime::now();
     let statement = keys.statement(now, now + region::STATEMENT_LIFE);

@@ -23,13 +23,16 @@ use tokio::sync::oneshot;
 
 use crate::counters::{Counters, Cut, Totals};
 use crate::current;
-use crate::listen::{self, Limits, Notices};
+use crate::listen::{self, Door, Limits, Neighbours, Notices};
 use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
+
+/// Of the node, in `Via` headers.
+pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -81,7 +84,7 @@ impl Edge {
     }
 
     /// A worker whose upstreams are behind a proxy.
-    pub(super) fn start_behind(snapshot: Snapshot, allowed: &[&str], next_hop: NextHop) -> Self {
+    pub(super) fn start_over(snapshot: Snapshot, allowed: &[&str], next_hop: NextHop) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), Some(next_hop));
         Self::start_out_by(snapshot, outbound, Trust::new(None), Bounds::of(1_000), Seams::real())
     }
@@ -93,6 +96,17 @@ impl Edge {
         bounds: Bounds,
     ) -> Self {
         Self::start_with(snapshot, allowed, trust, Arc::new(DnsNames::system()), bounds, Seams::real())
+    }
+
+    /// A worker that lets callers in as said.
+    pub(super) fn start_behind(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        door: impl FnOnce() -> Door + Send + 'static,
+        bounds: Bounds,
+    ) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door)
     }
 
     fn start_with(
@@ -112,6 +126,18 @@ impl Edge {
         trust: Arc<Trust>,
         bounds: Bounds,
         seams: Seams,
+    ) -> Self {
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        Self::start_all(snapshot, outbound, trust, bounds, seams, door)
+    }
+
+    fn start_all(
+        snapshot: Snapshot,
+        outbound: Arc<Outbound>,
+        trust: Arc<Trust>,
+        bounds: Bounds,
+        seams: Seams,
+        door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
@@ -140,7 +166,7 @@ impl Edge {
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
-                        silence: bounds.silence,
+                        pseudonym: PSEUDONYM.into(),
                     },
                 );
                 let drain = Duration::from_millis(100);
@@ -152,7 +178,7 @@ impl Edge {
                         question(&asked);
                     }
                 });
-                listen::run(worker, listener, tasks, limits, stop).await.expect("it serves");
+                listen::run(worker, listener, door(), tasks, limits, stop).await.expect("it serves");
             });
         };
         let thread = Builder::new().spawn(work).expect("a thread");
@@ -220,9 +246,10 @@ impl Edge {
         (totals.connections_opened, totals.connections_reused)
     }
 
-    /// How many connections and answers were ended for this.
-    pub(super) fn cut(&self, why: Cut) -> u64 {
-        self.counters.cut_for(why)
+    /// How many connections and answers were ended for this, when the worker is through with what a caller has seen of
+    /// it.
+    pub(super) async fn cut(&self, why: Cut) -> u64 {
+        self.asks(move |worker| worker.counters.cut_for(why)).await
     }
 
     /// Ends the worker, and hands over the records that nobody has asked for.
@@ -270,7 +297,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
         let mut lines = head.lines();

@@ -7,6 +7,7 @@ mod inward_hosts;
 #[path = "../../../../proto/outbound/dns/name_server.rs"]
 mod name_server;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rr_contract::model::origin::BaseUrl;

@@ -52,7 +52,7 @@ async fn a_request_goes_through_the_proxy_to_the_address_that_was_judged() {
     let (hop, asked) = proxy(false).await;
     let region = Region::new();
     let edge =
-        Edge::start_behind(region.snapshot(&resources(&region, &upstream.url(""))), &["127.0.0.0/8"], hop);
+        Edge::start_over(region.snapshot(&resources(&region, &upstream.url(""))), &["127.0.0.0/8"], hop);
     for _ in 0..2 {
         let answer = edge.send(&get("/api/acme.proxy-1/x", &with_key(1))).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -68,12 +68,12 @@ async fn what_the_guard_refuses_is_not_asked_for_and_what_the_proxy_refuses_is_u
     let region = Region::new();
     let snapshot = || region.snapshot(&resources(&region, &upstream.url("")));
     let (hop, asked) = proxy(false).await;
-    let edge = Edge::start_behind(snapshot(), &[], hop);
+    let edge = Edge::start_over(snapshot(), &[], hop);
     let refused = edge.send(&get("/api/acme.proxy-1/x", &with_key(1))).await;
     assert_eq!((refused.status, refused.header("requestrocket-proxy-code")), (502, Some("upstream-refused")));
     assert!(asked.lock().expect("no panic").is_empty());
     let (hop, asked) = proxy(true).await;
-    let edge = Edge::start_behind(snapshot(), &["127.0.0.0/8"], hop);
+    let edge = Edge::start_over(snapshot(), &["127.0.0.0/8"], hop);
     let refused = edge.send(&get("/api/acme.proxy-1/x", &with_key(1))).await;
     assert_eq!(
         (refused.status, refused.header("requestrocket-proxy-code")),

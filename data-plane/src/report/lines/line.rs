@@ -4,6 +4,7 @@
 //! lower case without the prefix. A node is not built with that form, so the fields are listed here again;
 //! `standalone_schema` in the system tests holds both lists against each other.
 
+use data_encoding::HEXLOWER;
 use pbjson_types::{Duration, Timestamp};
 use rr_contract::wire::fleet;
 use serde::{Serialize, Serializer};
@@ -55,6 +56,16 @@ struct Record<'a> {
     reason: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
     count: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    attempts: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    interim_responses: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel_end: Option<Short>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_key: String,
 }
 
 #[derive(Serialize)]
@@ -172,6 +183,12 @@ pub(super) fn record(record: &fleet::Record, out: &mut Vec<u8>) {
             filter_duration: &record.filter_duration,
             reason: &record.reason,
             count: record.count,
+            attempts: record.attempts,
+            interim_responses: record.interim_responses,
+            endpoint: &record.endpoint,
+            tunnel_end: (record.tunnel_end != 0)
+                .then(|| Short(record.tunnel_end().as_str_name(), "TUNNEL_END_")),
+            client_key: HEXLOWER.encode(&record.client_key),
         },
         out,
     );

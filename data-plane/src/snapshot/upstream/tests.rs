@@ -22,7 +22,7 @@ fn credential(
 }
 
 fn used(credential: &UpstreamCredential, target: &str, now: SystemTime) -> Result<(), Unusable> {
-    credential.injection(&target.parse().expect("a base URL"), now).map(|_| ())
+    credential.injection(&target.parse().expect("a base URL"), None, now).map(|_| ())
 }
 
 #[test]
@@ -58,4 +58,32 @@ fn a_secret_sealed_for_tls_does_not_go_out_in_the_clear_on_the_same_port() {
     let now = UNIX_EPOCH + SECOND;
     assert_eq!(used(&credential, "https://api.example.com:443/v1", now), Ok(()));
     assert_eq!(used(&credential, "http://api.example.com:443/v1", now), Err(Unusable::Origin));
+}
+
+#[test]
+fn a_secret_goes_only_where_the_certificates_of_its_seal_vouch() {
+    let region = Region::new();
+    let base = "https://api.example.com".parse().expect("a base URL");
+    let now = UNIX_EPOCH;
+    let (ours, other) = ([1; 32], [2; 32]);
+    for (sealed, given, wanted) in [
+        (None, None, Ok(())),
+        (Some(ours), Some(ours), Ok(())),
+        (None, Some(ours), Err(Unusable::Ca)),
+        (Some(ours), None, Err(Unusable::Ca)),
+        (Some(ours), Some(other), Err(Unusable::Ca)),
+    ] {
+        let secret = region.seal_for(2, 1, "sk", "x-api-key", &["https://api.example.com"], None, sealed);
+        let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+        let credential = UpstreamCredential::new(
+            ORG,
+            id,
+            1,
+            None,
+            Effect::Allow,
+            Upstream::Sealed(secret),
+            &region.vault(),
+        );
+        assert_eq!(credential.injection(&base, given.as_ref(), now).map(|_| ()), wanted);
+    }
 }

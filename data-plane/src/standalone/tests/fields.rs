@@ -13,6 +13,25 @@ base_url: https://echo.example/base
 connect_timeout: 3s
 response_timeout: 4s
 default_effect: deny
+more_base_urls: ['https://other.example/base']
+balance: least-requests
+idle_timeout: 5s
+total_timeout: 6s
+outlier_ejection: {consecutive_failures: 7, ejection_time: 8s, max_ejected_percent: 9}
+circuit_breaker: {consecutive_failures: 10, open_for: 11s}
+health_check: {path: /up, interval: 12s, timeout: 3s, unhealthy_after: 13, healthy_after: 14, max_status: 299}
+ca: |
+  -----BEGIN CERTIFICATE-----
+  MIIBMDCB46ADAgECAhQAhdq0YrugO2gx1UISdfifcsOYUjAFBgMrZXAwDTELMAkG
+  A1UEAwwCY2EwIBcNMjYxMTI2MTYyOTQ2WhgPMjEyNjExMDIxNjI5NDZaMA0xCzAJ
+  BgNVBAMMAmNhMCowBQYDK2VwAyEA2oYrxQWIf79blGVENNGbo0Xq7PWBipn9t/UA
+  szKSTwmjUzBRMB0GA1UdDgQWBBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAfBgNVHSME
+  GDAWgBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
+  cANBANBiYhA3vcahOhhNg0FbnzjXWmSI7L4RAWR4Hvb9/ppQbgXbY/WeLIekOOPm
+  tdGF0CPS2rrTKqII8qh8ZFI0TwU=
+  -----END CERTIFICATE-----
+min_tls: '1.3'
+http_version: '2'
 ---
 kind: credential
 name: token
@@ -45,6 +64,24 @@ limits_per_address: {per_minute_per_node: 5, per_day_per_node: 6}
 observe: true
 max_request_bytes: 7
 max_response_bytes: '8'
+retry: {attempts: 2, statuses: [503], budget_percent: 9, backoff: 1s, max_backoff: 2s}
+max_concurrent_requests_per_node: 10
+websocket: true
+tunnels_unread: true
+client_certificates: true
+rewrite:
+  strip_prefix: /v1
+  add_prefix: /v2
+  query: {remove: [q-a], rename: [{from: q-b, to: q-c}], set: [{name: q-d, value: v}], add: [{name: q-e, value: v}]}
+  request_headers:
+    {remove: [x-a], rename: [{from: x-b, to: x-c}], set: [{name: x-d, value: v}], add: [{name: x-e, value: v}]}
+  response_headers:
+    {remove: [y-a], rename: [{from: y-b, to: y-c}], set: [{name: y-d, value: v}], add: [{name: y-e, value: v}]}
+  host: api.example
+  via: true
+cors:
+  {origins: ['https://app.example'], methods: [PUT], headers: [x-a], exposed_headers: [x-b], credentials: true, max_age: 3s}
+forwarded: x-forwarded
 ---
 kind: rule
 name: rule
@@ -85,6 +122,42 @@ proxy: echo
 requests: {}
 ";
 
+/// A certificate that can be a root.
+const CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBMDCB46ADAgECAhQAhdq0YrugO2gx1UISdfifcsOYUjAFBgMrZXAwDTELMAkG
+A1UEAwwCY2EwIBcNMjYxMTI2MTYyOTQ2WhgPMjEyNjExMDIxNjI5NDZaMA0xCzAJ
+BgNVBAMMAmNhMCowBQYDK2VwAyEA2oYrxQWIf79blGVENNGbo0Xq7PWBipn9t/UA
+szKSTwmjUzBRMB0GA1UdDgQWBBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAfBgNVHSME
+GDAWgBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
+cANBANBiYhA3vcahOhhNg0FbnzjXWmSI7L4RAWR4Hvb9/ppQbgXbY/WeLIekOOPm
+tdGF0CPS2rrTKqII8qh8ZFI0TwU=
+-----END CERTIFICATE-----
+";
+
+fn seconds(seconds: u64) -> Option<pbjson_types::Duration> {
+    Some(rr_contract::model::time::wire_duration(Duration::from_secs(seconds)))
+}
+
+fn rewrite() -> fleet::Rewrite {
+    let pair = |name: &str| fleet::Pair { name: name.to_owned(), value: "v".to_owned() };
+    let edits = |prefix: &str| fleet::PairEdits {
+        remove: vec![format!("{prefix}-a")],
+        rename: vec![fleet::Rename { from: format!("{prefix}-b"), to: format!("{prefix}-c") }],
+        set: vec![pair(&format!("{prefix}-d"))],
+        add: vec![pair(&format!("{prefix}-e"))],
+    };
+    fleet::Rewrite {
+        strip_prefix: "/v1".to_owned(),
+        add_prefix: "/v2".to_owned(),
+        query: Some(edits("q")),
+        request_headers: Some(edits("x")),
+        response_headers: Some(edits("y")),
+        host: "api.example".to_owned(),
+        via: true,
+    }
+}
+
 fn regex(regex: &str, flags: &str, absent: bool) -> fleet::Pattern {
     fleet::Pattern { regex: regex.to_owned(), flags: flags.to_owned(), absent }
 }
@@ -101,13 +174,33 @@ fn every_field_of_a_document_arrives_in_its_message() {
     let [(target, payload)] = found(|id| matches!(id, ResourceId::Target(_)))[..] else {
         panic!("one target")
     };
-    let seconds = |seconds| Some(rr_contract::model::time::wire_duration(Duration::from_secs(seconds)));
     let wanted = fleet::TargetResource {
         name: "echo".to_owned(),
         base_url: "https://echo.example/base".to_owned(),
         connect_timeout: seconds(3),
         response_timeout: seconds(4),
         default_effect: Effect::Deny.into(),
+        more_base_urls: vec!["https://other.example/base".to_owned()],
+        balance: fleet::Balance::LeastRequests.into(),
+        idle_timeout: seconds(5),
+        total_timeout: seconds(6),
+        outlier_ejection: Some(fleet::OutlierEjection {
+            consecutive_failures: 7,
+            ejection_time: seconds(8),
+            max_ejected_percent: 9,
+        }),
+        circuit_breaker: Some(fleet::CircuitBreaker { consecutive_failures: 10, open_for: seconds(11) }),
+        health_check: Some(fleet::HealthCheck {
+            path: "/up".to_owned(),
+            interval: seconds(12),
+            timeout: seconds(3),
+            unhealthy_after: 13,
+            healthy_after: 14,
+            max_status: 299,
+        }),
+        ca: CA.to_owned(),
+        min_tls: "1.3".to_owned(),
+        http_version: "2".to_owned(),
     };
     assert_eq!(fleet::TargetResource::decode(payload).expect("a target"), wanted);
 
@@ -140,6 +233,27 @@ fn every_field_of_a_document_arrives_in_its_message() {
         observe: true,
         max_request_bytes: 7,
         max_response_bytes: 8,
+        retry: Some(fleet::RetryPolicy {
+            attempts: 2,
+            statuses: vec![503],
+            budget_percent: 9,
+            backoff: seconds(1),
+            max_backoff: seconds(2),
+        }),
+        max_concurrent_requests_per_node: 10,
+        websocket: true,
+        tunnels_unread: true,
+        client_certificates: true,
+        rewrite: Some(rewrite()),
+        cors: Some(fleet::Cors {
+            origins: vec!["https://app.example".to_owned()],
+            methods: vec!["PUT".to_owned()],
+            headers: vec!["x-a".to_owned()],
+            exposed_headers: vec!["x-b".to_owned()],
+            credentials: true,
+            max_age: seconds(3),
+        }),
+        forwarded: fleet::ForwardedHeaders::XForwarded.into(),
     };
     assert_eq!(fleet::ProxyResource::decode(payload).expect("a proxy"), wanted);
 

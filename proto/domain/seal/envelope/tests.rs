@@ -32,6 +32,7 @@ fn spec() -> SecretSpec {
         origins: vec!["https://api.example.com".parse().expect("an origin")],
         slot: Slot::bearer(),
         not_after: None,
+        ca: None,
     }
 }
 
@@ -153,6 +154,7 @@ fn a_field_that_this_build_does_not_know_keeps_the_secret_shut() {
         slot: Some(fleet::Slot { header: "authorization".to_owned(), prefix: String::new() }),
         not_after: None,
         padding: Vec::new(),
+        ca_hash: Vec::new(),
     };
     let mut bytes = known.encode_to_vec();
     assert!(seal_bytes(&eu, &bytes).open(&context(), &[eu.opening_key()]).is_ok());
@@ -192,6 +194,7 @@ fn the_largest_secret_that_can_be_sealed_is_one_that_can_be_stored() {
         origins: vec![origin; ORIGINS_MAX],
         slot: Slot::header(&"x".repeat(HEADER_MAX), &"y".repeat(64)).expect("a slot"),
         not_after: Some(std::time::UNIX_EPOCH + Duration::from_secs(1 << 50)),
+        ca: Some([7; 32]),
     };
     let sealed = SealedSecret::seal(&context(), &spec, &[&statement(&eu)], &SystemEntropy).expect("seals");
     let stored = SealedSecret::try_from(sealed.to_wire()).expect("its form is right");
@@ -208,6 +211,7 @@ proptest! {
         header in "x-[a-z0-9-]{1,20}",
         prefix in "[ -~]{0,64}",
         not_after in proptest::option::of(0_u64..253_402_300_800),
+        ca in proptest::option::of(proptest::array::uniform32(0_u8..)),
     ) {
         let eu = keys(1);
         let origins: Vec<Origin> =
@@ -217,6 +221,7 @@ proptest! {
             origins: origins.clone(),
             slot: Slot::header(&header, &prefix).expect("a slot"),
             not_after: not_after.map(|seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds)),
+            ca,
         };
         let sealed = SealedSecret::seal(&context(), &spec, &[&statement(&eu)], &SystemEntropy).expect("seals");
         let stored = fleet::SealedSecret::decode(sealed.to_wire().encode_to_vec().as_slice()).expect("decodes");

@@ -2,7 +2,7 @@
 
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, FilterId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId};
-use rr_contract::model::proxy::{DenyStatus, Limits};
+use rr_contract::model::proxy::{DenyStatus, Forwarded, Limits};
 
 use super::*;
 
@@ -43,6 +43,14 @@ fn proxy() -> Proxy {
         observe: false,
         max_request_bytes: None,
         max_response_bytes: None,
+        retry: None,
+        max_concurrent: None,
+        websocket: false,
+        tunnels_unread: false,
+        client_certificates: false,
+        rewrite: None,
+        cors: None,
+        forwarded: Forwarded::default(),
     }
 }
 
