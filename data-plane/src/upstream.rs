@@ -7,6 +7,7 @@
 pub(crate) mod address_guard;
 mod dial;
 mod pool;
+mod queue;
 mod request_body;
 mod resolve;
 mod socket;
@@ -27,8 +28,9 @@ use http::header::{HOST, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
+use rr_contract::model::tls::HttpVersion;
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
@@ -37,7 +39,7 @@ use crate::snapshot::prepared::{Hashed, Prepared};
 use crate::snapshot::{CompiledTarget, PoolKey};
 
 use self::address_guard::AddressGuard;
-use self::pool::{Connection, Origin};
+use self::pool::{Connection, News, Origin, Spoken};
 use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;
 
@@ -93,7 +95,7 @@ pub(crate) struct Reply {
 /// The connections of one worker.
 pub(crate) struct Connections {
     origins: RefCell<HashMap<Hashed<PoolKey>, Rc<Origin>, Prepared>>,
-    dialer: dial::Dialer,
+    dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
     /// How many connections lie idle.
     kept: Rc<Cell<usize>>,
@@ -107,14 +109,14 @@ impl Connections {
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = dial::Dialer::new(guard, resolver, trust, tasks);
+        let dialer = Rc::new(dial::Dialer::new(guard, resolver, trust, tasks));
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 
     /// Sends to a target at this time and waits for the head of its answer.
     pub(crate) async fn send(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         mut request: Request<RequestBody>,
         mut now: Instant,
     ) -> Result<Reply, SendError> {
@@ -122,7 +124,7 @@ impl Connections {
         let wants_trailers = request.headers().contains_key(TE);
         let mut untouched = 0;
         loop {
-            let (mut connection, fresh) = match origin.checkout(false) {
+            let (mut connection, fresh) = match origin.checkout() {
                 Some(connection) => {
                     self.counters.connection_reused();
                     (connection, false)
@@ -165,26 +167,35 @@ impl Connections {
         }
     }
 
-    /// Opens a connection, or waits for a stream where there are enough of them.
+    /// Waits for a connection: one that is opened, here or for another, or one that is given back. Says whether it was
+    /// just opened.
     async fn connection(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         origin: &Rc<Origin>,
     ) -> Result<(Connection, bool), SendError> {
-        let streams = origin.streams();
-        let until = Instant::now() + STREAM_WAIT;
-        while !streams.may_dial() {
-            if !streams.wait(until).await {
-                return Err(if streams.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
-            }
-            if let Some(connection) = origin.checkout(true) {
-                self.counters.connection_reused();
-                return Ok((connection, false));
+        let began = Instant::now();
+        let end = || began + if origin.is_up() { STREAM_WAIT } else { target.connect_timeout };
+        let waiter = origin.wait().ok_or(SendError::Busy)?;
+        loop {
+            match timeout_at(end(), waiter.news()).await {
+                Ok(News::Connection(connection, fresh)) => {
+                    if !fresh {
+                        self.counters.connection_reused();
+                    }
+                    return Ok((connection, fresh));
+                }
+                Ok(News::Failed(error)) => return Err(error),
+                Ok(News::Dial(slot)) => {
+                    self.counters.connection_opened();
+                    self.dialer.start(target, slot);
+                }
+                // A connection came up meanwhile, and has no stream yet.
+                Err(_) if end() > Instant::now() => {}
+                Err(_) if origin.is_up() => return Err(SendError::Busy),
+                Err(_) => return Err(SendError::ConnectTimeout),
             }
         }
-        self.counters.connection_opened();
-        let dialed = timeout(target.connect_timeout, self.dialer.dial(target, origin)).await;
-        Ok((dialed.map_err(|_| SendError::ConnectTimeout)??, true))
     }
 
     /// Lets go of connections that are closed or were idle too long.
@@ -203,7 +214,13 @@ impl Connections {
         if let Some(origin) = self.origins.borrow().get(&target.pool) {
             return Rc::clone(origin);
         }
-        let origin = Rc::new(Origin::new(Rc::clone(&self.kept)));
+        let spoken = match target.wire.http {
+            HttpVersion::V1_1 => Spoken::Http1,
+            HttpVersion::V2 => Spoken::Http2,
+            HttpVersion::Agreed if target.is_tls() => Spoken::Unknown,
+            HttpVersion::Agreed => Spoken::Http1,
+        };
+        let origin = Rc::new(Origin::new(Rc::clone(&self.kept), spoken));
         self.origins.borrow_mut().insert(target.pool.clone(), Rc::clone(&origin));
         origin
     }

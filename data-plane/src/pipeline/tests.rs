@@ -2,6 +2,7 @@
 
 mod bounds;
 mod closed;
+mod dials;
 mod edge;
 mod filters;
 mod heads;
