@@ -87,15 +87,27 @@ pub(crate) fn target(n: u8, base_url: &str) -> fleet::Resource {
 }
 
 pub(crate) fn target_with_timeouts(n: u8, base_url: &str, connect: u64, response: u64) -> fleet::Resource {
-    let millis = |millis| Some(wire_duration(std::time::Duration::from_millis(millis)));
-    let payload = fleet::TargetResource {
+    let mut payload = target_message(n, base_url);
+    (payload.connect_timeout, payload.response_timeout) = (millis(connect), millis(response));
+    target_of(n, &payload)
+}
+
+pub(crate) fn target_message(n: u8, base_url: &str) -> fleet::TargetResource {
+    fleet::TargetResource {
         name: format!("target-{n}"),
         base_url: base_url.to_owned(),
-        connect_timeout: millis(connect),
-        response_timeout: millis(response),
         ..fleet::TargetResource::default()
-    };
-    resource(target_key(n), payload.encode_to_vec())
+    }
+}
+
+pub(crate) fn target_of(n: u8, message: &fleet::TargetResource) -> fleet::Resource {
+    resource(target_key(n), message.encode_to_vec())
+}
+
+/// A duration as resources have it.
+#[expect(clippy::unnecessary_wraps, reason = "fields of messages are optional")]
+pub(crate) fn millis(millis: u64) -> Option<pbjson_types::Duration> {
+    Some(wire_duration(std::time::Duration::from_millis(millis)))
 }
 
 fn credential(n: u8, version: u64, usage: fleet::credential_resource::Usage) -> fleet::CredentialResource {
@@ -340,6 +352,8 @@ pub(crate) fn log_of(work: impl FnOnce()) -> String {
     let bytes = log.0.lock().expect("no test panics with it").clone();
     String::from_utf8(bytes).expect("logs are text")
 }
+
+pub(crate) mod certificates;
 
 #[path = "../../integration/src/bench/lkg_faults/disk.rs"]
 pub(crate) mod disk;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use rr_contract::runtime::{Shutdown, chain, observe};
+use rr_contract::runtime::{AdminToken, Shutdown, chain, observe};
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
@@ -79,6 +79,13 @@ fn checked(config: &Config) -> ExitCode {
         },
         None => String::new(),
     };
+    if let Some(Err(error)) = config.callers.tls.as_ref().map(|tls| tls.check(&Seams::real())) {
+        return refuse(&error, 1);
+    }
+    let token = |path: &PathBuf| AdminToken::open(path, Seams::real().disk);
+    if let Some(Err(error)) = config.admin_token_file.as_ref().map(token) {
+        return refuse(&error, 1);
+    }
     // If stdout is closed, the exit code still tells.
     writeln!(stdout(), "{file}settings are valid; callers would be served on {}", config.listen).ok();
     ExitCode::SUCCESS

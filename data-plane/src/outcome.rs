@@ -6,7 +6,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     Granted,
+    HttpOnTlsPort,
     NotFound,
+    Misdirected,
     MethodRefused,
     NotReady,
     Malformed,
@@ -16,6 +18,7 @@ pub(crate) enum Code {
     RequestUnreadable,
     RequestTooLarge,
     RateLimited,
+    TooManyConcurrent,
     ResponseTooLarge,
     ResponseUnreadable,
     Inactive,
@@ -26,14 +29,19 @@ pub(crate) enum Code {
     UpstreamBusy,
     UpstreamUnreachable,
     UpstreamTimeout,
+    UpstreamTotalTimeout,
+    UpstreamIdle,
     RequestTimeout,
     CallerGone,
+    LoopDetected,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Granted,
+        Self::HttpOnTlsPort,
         Self::NotFound,
+        Self::Misdirected,
         Self::MethodRefused,
         Self::NotReady,
         Self::Malformed,
@@ -43,6 +51,7 @@ impl Code {
         Self::RequestUnreadable,
         Self::RequestTooLarge,
         Self::RateLimited,
+        Self::TooManyConcurrent,
         Self::ResponseTooLarge,
         Self::ResponseUnreadable,
         Self::Inactive,
@@ -53,14 +62,19 @@ impl Code {
         Self::UpstreamBusy,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamTotalTimeout,
+        Self::UpstreamIdle,
         Self::RequestTimeout,
         Self::CallerGone,
+        Self::LoopDetected,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Granted => "proxy-access-granted",
+            Self::HttpOnTlsPort => "http-on-tls-port",
             Self::NotFound => "not-found",
+            Self::Misdirected => "misdirected",
             Self::MethodRefused => "method-refused",
             Self::NotReady => "not-ready",
             Self::Malformed => "malformed-request",
@@ -70,6 +84,7 @@ impl Code {
             Self::RequestUnreadable => "request-unreadable",
             Self::RequestTooLarge => "request-too-large",
             Self::RateLimited => "rate-limited",
+            Self::TooManyConcurrent => "too-many-concurrent",
             Self::ResponseTooLarge => "response-too-large",
             Self::ResponseUnreadable => "response-not-json",
             Self::Inactive => "proxy-inactive",
@@ -80,8 +95,11 @@ impl Code {
             Self::UpstreamBusy => "upstream-busy",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamTotalTimeout => "upstream-total-timeout",
+            Self::UpstreamIdle => "upstream-idle",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
+            Self::LoopDetected => "loop-detected",
         }
     }
 }

@@ -4,12 +4,11 @@
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
-pub(crate) mod address_guard;
 mod dial;
+mod interim;
 mod pool;
 mod queue;
 mod request_body;
-mod resolve;
 mod socket;
 mod streams;
 mod tls;
@@ -31,23 +30,19 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use rr_contract::model::tls::HttpVersion;
+use rr_contract::outbound::{LookupError, Outbound};
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
 use crate::deadline::Deadline;
 use crate::snapshot::prepared::{Hashed, Prepared};
-use crate::snapshot::{CompiledTarget, PoolKey};
+use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
-use self::address_guard::AddressGuard;
 use self::pool::{Connection, News, Origin, Spoken};
-use self::request_body::{Passage, Turn};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
-pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
-#[cfg(test)]
-pub(crate) use self::resolve::Names;
-pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
+pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
@@ -76,6 +71,11 @@ pub(crate) enum SendError {
     ConnectTimeout,
     #[error("upstream did not begin its response in time")]
     ResponseTimeout,
+    #[error("request took longer than the total timeout of the target")]
+    TotalTimeout {
+        /// The upstream may have begun to work for it.
+        is_asked: bool,
+    },
     #[error("connection to the upstream broke before the response")]
     Broken(#[source] hyper::Error),
     #[error("caller did not send the whole request")]
@@ -103,27 +103,30 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(
-        guard: Arc<AddressGuard>,
-        resolver: Arc<Resolver>,
+        outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = Rc::new(dial::Dialer::new(guard, resolver, trust, tasks));
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks));
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 
-    /// Sends to a target at this time and waits for the head of its answer.
+    /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
     pub(crate) async fn send(
         &self,
         target: &Arc<CompiledTarget>,
         mut request: Request<RequestBody>,
         mut now: Instant,
+        until: Option<Instant>,
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
         let wants_trailers = request.headers().contains_key(TE);
         let mut untouched = 0;
         loop {
+            if until.is_some_and(|until| until <= now) {
+                return Err(SendError::TotalTimeout { is_asked: untouched > 0 });
+            }
             let (mut connection, fresh) = match origin.checkout() {
                 Some(connection) => {
                     self.counters.connection_reused();
@@ -131,7 +134,7 @@ impl Connections {
                 }
                 None => {
                     // Boxed, because opening takes much more state than sending, and happens rarely.
-                    let opened = Box::pin(self.connection(target, &origin)).await?;
+                    let opened = Box::pin(self.connection(target, &origin, until)).await?;
                     now = Instant::now();
                     opened
                 }
@@ -143,7 +146,7 @@ impl Connections {
             passage.begin(now);
             let mut deadline = connection.deadline();
             let answer = pin!(connection.send(request, &passage, &origin));
-            match in_turn(&passage, target.response_timeout, &mut deadline, answer).await? {
+            match in_turn(&passage, target.response_timeout, until, &mut deadline, answer).await? {
                 Ok(mut reply) => {
                     reply.lease.keep(deadline);
                     return Ok(reply);
@@ -173,9 +176,13 @@ impl Connections {
         &self,
         target: &Arc<CompiledTarget>,
         origin: &Rc<Origin>,
+        until: Option<Instant>,
     ) -> Result<(Connection, bool), SendError> {
         let began = Instant::now();
-        let end = || began + if origin.is_up() { STREAM_WAIT } else { target.connect_timeout };
+        let end = || {
+            let end = began + if origin.is_up() { STREAM_WAIT } else { target.connect_timeout };
+            until.map_or(end, |until| until.min(end))
+        };
         let waiter = origin.wait().ok_or(SendError::Busy)?;
         loop {
             match timeout_at(end(), waiter.news()).await {
@@ -190,10 +197,16 @@ impl Connections {
                     self.counters.connection_opened();
                     self.dialer.start(target, slot);
                 }
-                // A connection came up meanwhile, and has no stream yet.
-                Err(_) if end() > Instant::now() => {}
-                Err(_) if origin.is_up() => return Err(SendError::Busy),
-                Err(_) => return Err(SendError::ConnectTimeout),
+                Err(_) => {
+                    let now = Instant::now();
+                    if until.is_some_and(|until| until <= now) {
+                        return Err(SendError::TotalTimeout { is_asked: false });
+                    }
+                    if end() <= now {
+                        return Err(if origin.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
+                    }
+                    // A connection came up meanwhile, and has no stream yet.
+                }
             }
         }
     }
@@ -227,10 +240,11 @@ impl Connections {
 }
 
 /// Waits for a response for as long as one side makes progress: `response_timeout` once the upstream has all that
-/// it takes, [`CALLER_IDLE`] for more of the body.
+/// it takes, [`CALLER_IDLE`] for more of the body. No longer than `until`.
 async fn in_turn<T>(
     passage: &Passage,
     response_timeout: Duration,
+    until: Option<Instant>,
     deadline: &mut Deadline,
     mut answer: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, SendError> {
@@ -251,6 +265,13 @@ async fn in_turn<T>(
                 // The turn may change while this sleeps, but then the other has no less than this from then on.
                 end.min(Instant::now() + response_timeout.min(CALLER_IDLE))
             };
+            if let Some(until) = until
+                && until <= look
+            {
+                let is_over = deadline.is_over(until, cx);
+                let late = SendError::TotalTimeout { is_asked: true };
+                return if is_over { Poll::Ready(Err(late)) } else { Poll::Pending };
+            }
             if !deadline.is_over(look, cx) {
                 return Poll::Pending;
             }
@@ -268,6 +289,9 @@ fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
+    if let Some(host) = request.extensions().get::<SentHost>() {
+        again.extensions_mut().insert(host.clone());
+    }
     Some(again)
 }
 
@@ -279,7 +303,9 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         if request.uri().authority().is_some() {
             *request.uri_mut() = Uri::from(path(request.uri()));
         }
-        request.headers_mut().insert(HOST, target.host.clone());
+        let sent = request.extensions().get::<SentHost>();
+        let host = sent.map_or(&target.host, |sent| &sent.value).clone();
+        request.headers_mut().insert(HOST, host);
         if wants_trailers {
             // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
             request.headers_mut().remove(TE);
@@ -291,7 +317,8 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
-        parts.authority = Some(target.authority.clone());
+        let sent = request.extensions().get::<SentHost>();
+        parts.authority = Some(sent.map_or(&target.authority, |sent| &sent.authority).clone());
         parts.path_and_query = Some(path);
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }

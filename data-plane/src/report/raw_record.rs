@@ -78,6 +78,8 @@ pub(crate) enum Reason {
     Expired,
     /// The proxy does not take it.
     NotAdmitted,
+    /// It is good, and the proxy wants a client certificate beside it.
+    NoCertificate,
 }
 
 impl Reason {
@@ -88,6 +90,7 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::NotAdmitted => "not-admitted",
+            Self::NoCertificate => "no-certificate",
         }
     }
 }

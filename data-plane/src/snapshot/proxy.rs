@@ -19,7 +19,7 @@ use url::Host;
 use crate::quota::ProxyQuota;
 
 use super::prepared::Hashed;
-use super::{Policy, UpstreamCredential};
+use super::{Policy, Shape, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -57,6 +57,14 @@ impl CompiledProxy {
         }
     }
 
+    /// Whether it refuses callers that show no client certificate. One that cannot be read is closed.
+    pub(crate) fn wants_certificate(&self) -> bool {
+        match &self.model {
+            Known::Whole(proxy) => proxy.client_certificates,
+            Known::Callers(_) => false,
+        }
+    }
+
     pub(crate) fn upstream_credential(&self) -> Option<CredentialId> {
         match &self.model {
             Known::Whole(proxy) => Some(proxy.upstream_credential),
@@ -78,6 +86,8 @@ pub(crate) struct Route {
     pub(crate) policy: Arc<Policy>,
     /// The counts of its limits; `None` where it has none.
     pub(crate) quota: Option<Arc<ProxyQuota>>,
+    /// `None`: what passes is not changed.
+    pub(crate) shape: Option<Arc<Shape>>,
 }
 
 /// A target with its URI parts at hand.
@@ -91,6 +101,10 @@ pub(crate) struct CompiledTarget {
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
+    /// Between two parts of a response.
+    pub(crate) idle_timeout: Duration,
+    /// For the whole of a request.
+    pub(crate) total_timeout: Option<Duration>,
     pub(crate) default_effect: Effect,
     /// How it is spoken to.
     pub(crate) wire: Wire,
@@ -142,6 +156,8 @@ impl CompiledTarget {
             host,
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
+            idle_timeout: target.idle_timeout,
+            total_timeout: target.total_timeout,
             default_effect: target.default_effect,
             wire: target.wire,
             base,

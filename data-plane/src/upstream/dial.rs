@@ -1,13 +1,11 @@
 //! From a target to a connection: name, guard, TCP, TLS, HTTP.
 //!
-//! A dial is no request's own: it goes on when the one that it was begun for has another connection, or left.
-//! Addresses are tried one after the other, and only those that the guard let through: there is no second look-up
+//! A dial is no request's own: it goes on when the one that it was begun for has another connection, or left. Only
+//! addresses that the guard let through are connected to: there is no second look-up
 //! between the check and the connection.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -17,23 +15,21 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::model::tls::HttpVersion;
+use rr_contract::outbound::{Judged, Outbound, OutboundError};
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
-use url::Host;
 
 use crate::deadline::Deadline;
 use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
-use super::address_guard::AddressGuard;
 use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
-use super::resolve::Resolver;
-use super::socket::{Socket, Watch};
+use super::socket::{Counted, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
@@ -51,20 +47,14 @@ type Http2<S> = http2::Connection<TokioIo<S>, RequestBody, StreamExec>;
 const READ_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
-    guard: Arc<AddressGuard>,
-    resolver: Arc<Resolver>,
+    outbound: Arc<Outbound>,
     tls: WorkerTls,
     tasks: Tasks,
 }
 
 impl Dialer {
-    pub(super) fn new(
-        guard: Arc<AddressGuard>,
-        resolver: Arc<Resolver>,
-        trust: Arc<Trust>,
-        tasks: Tasks,
-    ) -> Self {
-        Self { guard, resolver, tls: WorkerTls::new(trust), tasks }
+    pub(super) fn new(outbound: Arc<Outbound>, trust: Arc<Trust>, tasks: Tasks) -> Self {
+        Self { outbound, tls: WorkerTls::new(trust), tasks }
     }
 
     /// Opens a connection for those who wait at the origin.
@@ -100,39 +90,15 @@ impl Dialer {
         self.tls.sweep();
     }
 
-    /// The addresses of a target that may be connected to.
-    async fn addresses(&self, target: &CompiledTarget) -> Result<Vec<SocketAddr>, SendError> {
-        let allowed = |ip: &IpAddr| self.guard.allows(*ip);
-        let allowed: Vec<IpAddr> = match target.base.host() {
-            Host::Ipv4(ip) => Some(IpAddr::from(*ip)).into_iter().filter(allowed).collect(),
-            Host::Ipv6(ip) => Some(IpAddr::from(*ip)).into_iter().filter(allowed).collect(),
-            Host::Domain(name) => {
-                let found = self.resolver.addresses(target.org, name).await.map_err(SendError::Resolve)?;
-                found.iter().copied().filter(allowed).collect()
-            }
-        };
-        if allowed.is_empty() {
-            return Err(SendError::Guarded);
-        }
-        Ok(allowed.into_iter().map(|ip| (ip, target.base.port()).into()).collect())
+    /// A target, resolved, and each of its addresses judged.
+    async fn addresses(&self, target: &CompiledTarget) -> Result<Judged, SendError> {
+        let judged = self.outbound.judge(target.org, target.base.host(), target.base.port());
+        judged.await.map_err(SendError::from)
     }
 
-    async fn connect(&self, addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, SendError> {
-        // One address that swallows packets must not use up the time of the others.
-        let share = within / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        if last.kind() == io::ErrorKind::TimedOut {
-            Err(SendError::ConnectTimeout)
-        } else {
-            Err(SendError::Connect(last))
-        }
+    /// Connects to an address that was judged.
+    async fn connect(&self, judged: &Judged, within: Duration) -> Result<TcpStream, SendError> {
+        self.outbound.connect(judged, within).await.map_err(SendError::from)
     }
 
     async fn http1<S>(&self, stream: S, watch: Watch) -> Result<Connection, SendError>
@@ -143,7 +109,7 @@ impl Dialer {
             .max_buf_size(READ_AHEAD)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX as usize)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Counted::new(stream, watch.clone())))
             .await
             .map_err(SendError::Broken)?;
         self.drive("upstream h1", connection);
@@ -188,6 +154,17 @@ impl Dialer {
                 debug!(%error, "upstream connection ended");
             }
         });
+    }
+}
+
+impl From<OutboundError> for SendError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Guarded => Self::Guarded,
+            OutboundError::Resolve(error) => Self::Resolve(error),
+            OutboundError::Connect(error) => Self::Connect(error),
+            OutboundError::TimedOut => Self::ConnectTimeout,
+        }
     }
 }
 

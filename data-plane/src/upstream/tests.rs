@@ -16,7 +16,7 @@ async fn a_caller_that_stops_in_the_middle_has_a_limit_of_its_own_and_the_blame(
     let wait = async |turn, ago| {
         let passage = Passage::since(turn, ago);
         let answer = pin!(pending::<()>());
-        in_turn(&passage, Duration::from_millis(10), &mut Deadline::default(), answer).await
+        in_turn(&passage, Duration::from_millis(10), None, &mut Deadline::default(), answer).await
     };
     let stalled = wait(Turn::Caller, CALLER_IDLE).await;
     assert!(matches!(stalled, Err(SendError::Caller(CallerFault::Stalled))));

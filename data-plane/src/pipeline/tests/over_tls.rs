@@ -12,8 +12,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rr_contract::runtime::Tasks;
+use rr_contract::wire::fleet;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::fixture::Region;
+use crate::fixture::{self, Region};
 use crate::upstream::Trust;
 
 use super::edge::Edge;
@@ -170,6 +172,29 @@ async fn the_protocol_is_what_tls_agrees_on_and_http2_needs_one_connection() {
             assert!(answer.status == 200 && answer.text.ends_with(&wanted), "{answer:?}");
         }
         assert_eq!(upstream.connections.load(Ordering::Relaxed), 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_the_proxys_own_goes_in_either_protocol_and_the_certificate_stays_the_base_urls() {
+    for (alpn, version) in [(&b"h2"[..], "HTTP/2.0"), (b"http/1.1", "HTTP/1.1")] {
+        let upstream = Secure::start(alpn).await;
+        let region = Region::new();
+        let mut all = resources(&region, &upstream.url());
+        let rewrite = fleet::Rewrite { host: "api.example:8443".to_owned(), ..fleet::Rewrite::default() };
+        let proxy = fleet::ProxyResource { rewrite: Some(rewrite), ..fixture::proxy_message(1, &[1], 1, 2) };
+        all.push(fixture::resource(fixture::proxy_key(1), proxy.encode_to_vec()));
+        // Another one to the same upstream, over the same connection.
+        all.push(fixture::proxy(2, &[1], 1, 2));
+        let snapshot = region.snapshot(&all);
+        let edge = Edge::start_trusting(snapshot, &["127.0.0.0/8", "::1/128"], upstream.trust());
+        let own = format!("localhost:{}", upstream.port);
+        for (proxy, host) in [(1, "api.example:8443"), (2, &own), (1, "api.example:8443")] {
+            let answer = edge.send(&get(&format!("/api/acme.proxy-{proxy}/x"), &with_key(1))).await;
+            let wanted = format!("{version} {host} true");
+            assert!(answer.status == 200 && answer.text.ends_with(&wanted), "{answer:?}");
+        }
+        assert_eq!(upstream.connections(), 1, "{version}");
     }
 }
 
