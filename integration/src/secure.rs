@@ -1,5 +1,7 @@
 //! TLS of a test's own: an authority, and a certificate for `localhost`.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +32,9 @@ impl Secure {
         for (name, text) in
             [("ca.pem", authority.pem()), ("server.pem", leaf.pem()), ("server.key", key.serialize_pem())]
         {
-            std::fs::write(folder.path().join(name), text).expect("it is ours");
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("it is ours");
+            std::fs::set_permissions(path, Permissions::from_mode(0o600)).expect("it is ours");
         }
         Self { leaf: leaf.der().clone(), key: key.serialize_der(), folder }
     }
