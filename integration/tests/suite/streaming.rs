@@ -115,16 +115,7 @@ impl Bench {
 
 /// A client of TLS that trusts the test's authority and offers HTTP/2.
 fn connector(tls: &Secure) -> TlsConnector {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject as _;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(tls.file("ca.pem")).expect("a certificate")).expect("a root");
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = (*tls.client()).clone();
     config.alpn_protocols = vec![b"h2".to_vec()];
     TlsConnector::from(std::sync::Arc::new(config))
 }
