@@ -32,10 +32,12 @@ pub(crate) enum Code {
     RequestTimeout,
     CallerGone,
     LoopDetected,
+    Preflight,
+    PreflightRefused,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -63,6 +65,8 @@ impl Code {
         Self::RequestTimeout,
         Self::CallerGone,
         Self::LoopDetected,
+        Self::Preflight,
+        Self::PreflightRefused,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -94,6 +98,8 @@ impl Code {
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
             Self::LoopDetected => "loop-detected",
+            Self::Preflight => "preflight",
+            Self::PreflightRefused => "preflight-refused",
         }
     }
 }

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 14] = [
+pub(crate) const FEATURES: [&str; 15] = [
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -45,6 +45,7 @@ pub(crate) const FEATURES: [&str; 14] = [
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
     feature::REWRITE,
+    feature::CORS,
     feature::FORWARDED,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
