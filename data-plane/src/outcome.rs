@@ -29,6 +29,8 @@ pub(crate) enum Code {
     UpstreamBusy,
     UpstreamUnreachable,
     UpstreamTimeout,
+    UpstreamTotalTimeout,
+    UpstreamIdle,
     RequestTimeout,
     CallerGone,
     LoopDetected,
@@ -37,7 +39,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -62,6 +64,8 @@ impl Code {
         Self::UpstreamBusy,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamTotalTimeout,
+        Self::UpstreamIdle,
         Self::RequestTimeout,
         Self::CallerGone,
         Self::LoopDetected,
@@ -95,6 +99,8 @@ impl Code {
             Self::UpstreamBusy => "upstream-busy",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamTotalTimeout => "upstream-total-timeout",
+            Self::UpstreamIdle => "upstream-idle",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
             Self::LoopDetected => "loop-detected",

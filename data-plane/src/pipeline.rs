@@ -176,8 +176,8 @@ async fn pass<'s>(
     let active = activate::activate(authenticated)?;
     admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
-    let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
-    let shape = active.route.shape.as_deref();
+    // What is needed behind the upstream is found again by these: the state of a request is small.
+    let (route, model, credential) = (active.route, active.model, active.caller);
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
     let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
@@ -194,19 +194,20 @@ async fn pass<'s>(
     };
     draft.admitted(&admitted.request);
     let mut injected = inject::inject(admitted, now)?;
-    let takes = if chain.is_empty() {
+    let takes = if filter::chain(route, credential).is_empty() {
         Coding::Identity
     } else {
         filter::ask_for_readable(&mut injected.parts.headers)
     };
     let forwarded = forward::forward(injected, worker, draft).await?;
     let version = forwarded.version;
-    let passed = filter::pass(forwarded, &chain, most_back, draft)?;
+    let chain = filter::chain(route, credential);
+    let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
     let mut filtered = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
     };
-    if let Some(shape) = shape {
+    if let Some(shape) = &route.shape {
         let headers = filtered.head.headers_mut();
         rewrite::response(shape, headers, version, &worker.pseudonym);
         cors::answer(shape, page.as_deref(), headers);

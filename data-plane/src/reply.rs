@@ -5,7 +5,7 @@
 //! but for request id and date.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::outcome::Code;
@@ -52,7 +52,9 @@ impl Code {
             Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
                 Some(StatusCode::BAD_GATEWAY)
             }
-            Self::UpstreamTimeout => Some(StatusCode::GATEWAY_TIMEOUT),
+            Self::UpstreamTimeout | Self::UpstreamTotalTimeout | Self::UpstreamIdle => {
+                Some(StatusCode::GATEWAY_TIMEOUT)
+            }
             Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
             Self::Preflight => Some(StatusCode::NO_CONTENT),
             Self::PreflightRefused => Some(StatusCode::FORBIDDEN),
@@ -89,6 +91,8 @@ impl Code {
             Self::UpstreamBusy => "too many requests to the upstream are under way",
             Self::UpstreamUnreachable => "the upstream could not be reached or broke the connection",
             Self::UpstreamTimeout => "the upstream did not answer in time",
+            Self::UpstreamTotalTimeout => "the request took longer than the target allows",
+            Self::UpstreamIdle => "the upstream sent nothing more of its response",
             Self::RequestTimeout => "the rest of the request did not come in time",
             Self::CallerGone => "the request ended before all of it had come",
             Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
@@ -119,6 +123,12 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::NO_CONTENT;
             sign(response.headers_mut(), code, request_id);
+            response
+        }
+        Refused::Denial(Denial::Coded) => {
+            let mut response = problem(code, None, "", request_id);
+            // Where such a body ends is read in more than one way, and with it where the next request begins.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response
         }
         Refused::Denial(_) | Refused::Failure(_) => problem(code, None, "", request_id),

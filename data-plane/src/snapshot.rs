@@ -24,7 +24,7 @@ use self::shards::Shards;
 
 pub(crate) use self::cors::{CompiledCors, list};
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
-pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, Route};
+pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Route};
 pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
@@ -157,7 +157,12 @@ impl Snapshot {
         let line = |proxy: &CompiledProxy| {
             let route = proxy.route.as_ref().map(|route| {
                 let target = &route.target;
-                let timeouts = (target.connect_timeout, target.response_timeout);
+                let timeouts = (
+                    target.connect_timeout,
+                    target.response_timeout,
+                    target.idle_timeout,
+                    target.total_timeout,
+                );
                 let policies = [&route.upstream_policy, &route.target_policy, &route.policy];
                 let policies = policies.map(|policy| policy.describe());
                 format!(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rr_contract::model::id::NodeId;
+use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{AdminToken, FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
 use rr_contract::seam::{Entropy, Seams};
@@ -30,8 +31,7 @@ use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
-use crate::upstream::address_guard::AddressGuard;
-use crate::upstream::{Resolver, SystemNames, Trust};
+use crate::upstream::Trust;
 
 use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Pulse, Watch, Watchdog};
@@ -254,8 +254,11 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let traffic = Shutdown::new();
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
-        guard: Arc::new(AddressGuard::new(config.allow_upstream)),
-        resolver: Resolver::new(Arc::new(SystemNames)),
+        outbound: Outbound::new(
+            AddressGuard::new(config.allow_upstream),
+            Resolver::new(Arc::new(DnsNames::system())),
+            config.next_hop,
+        ),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
         quota_clock: Arc::clone(quotas.clock()),

@@ -82,6 +82,7 @@ fn is_for_one_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-authenticate"
             | "proxy-connection"

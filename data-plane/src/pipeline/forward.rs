@@ -18,6 +18,7 @@ use crate::worker::Worker;
 use super::clean::{is_coded, strip};
 use super::inject::Injected;
 use super::settle::Draft;
+use super::upstream_body::Waits;
 
 /// The upstream's answer, cleaned, its body still to come.
 pub(crate) struct Forwarded {
@@ -26,6 +27,7 @@ pub(crate) struct Forwarded {
     pub(super) version: Version,
     /// Gives the connection back once the body has been read.
     pub(super) lease: Lease,
+    pub(super) waits: Waits,
 }
 
 pub(super) async fn forward(
@@ -37,9 +39,12 @@ pub(super) async fn forward(
     let asked_at = tokio::time::Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
+    let until = target.total_timeout.map(|total| draft.started() + total);
+    let passage = body.passage();
     draft.asks();
-    let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
-    draft.upstream_took(asked_at.elapsed());
+    let request = Request::from_parts(parts, body);
+    let reply = worker.connections.send(target, request, asked_at, until).await;
+    draft.upstream_took(asked_at.elapsed(), passage.interim());
     let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
     draft.upstream_answered(response.status());
     // We never ask for another protocol, so a switch is refused.
@@ -53,7 +58,9 @@ pub(super) async fn forward(
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
     let version = mem::replace(&mut head.version, Version::HTTP_11);
-    Ok(Forwarded { response: Response::from_parts(head, body), version, lease })
+    let upload = Some(passage).filter(|passage| !passage.is_whole());
+    let waits = Waits { idle: target.idle_timeout, until, upload };
+    Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
 }
 
 /// Removes a content length that does not belong to the body: a second one, or one beside chunks, would let two

@@ -143,7 +143,12 @@ impl Draft {
     /// What is told of a refusal to operators alone.
     pub(super) fn refused(&mut self, refused: &Refused) {
         self.decision_ended();
-        self.is_unheard = matches!(refused, Refused::Failure(Failure::Upstream(SendError::ResponseTimeout)));
+        self.is_unheard = matches!(
+            refused,
+            Refused::Failure(Failure::Upstream(
+                SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
+            ))
+        );
         let Refused::Denial(denial) = refused else { return };
         let record = self.record();
         match denial {
@@ -240,8 +245,9 @@ impl Draft {
         &self.kept().method
     }
 
-    pub(super) fn silence(&self) -> Duration {
-        self.worker.silence
+    /// When the request's head had come.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// More bytes went to the caller.
@@ -254,8 +260,10 @@ impl Draft {
         self.is_asked = true;
     }
 
-    pub(super) fn upstream_took(&mut self, duration: Duration) {
-        self.record().upstream_duration = Some(duration);
+    /// It took so long until the answer began, or none came; so many interim answers came before.
+    pub(super) fn upstream_took(&mut self, duration: Duration, interim: u32) {
+        let record = self.record();
+        (record.upstream_duration, record.interim_responses) = (Some(duration), interim);
     }
 
     pub(super) fn upstream_answered(&mut self, status: StatusCode) {
@@ -266,6 +274,11 @@ impl Draft {
         let record = self.record();
         record.code = Some(code);
         record.status = Some(status);
+    }
+
+    /// The response was broken off for this.
+    pub(super) fn broken_off(&mut self, code: Code) {
+        self.record().code = Some(code);
     }
 
     pub(super) fn delivered(&mut self) {

@@ -8,6 +8,7 @@ use rr_contract::model::id::{MeterId, RuleId};
 use rr_contract::model::name::Name;
 use rr_contract::model::path::InvalidPath;
 use rr_contract::model::proxy::DenyStatus;
+use rr_contract::outbound::LookupError;
 use rr_contract::policy::json::JsonError;
 use rr_contract::policy::meter::Amount;
 use rr_contract::policy::verdict::Scope;
@@ -19,7 +20,7 @@ use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
 use crate::snapshot::upstream::Unusable;
-use crate::upstream::{CallerFault, LookupError, SendError};
+use crate::upstream::{CallerFault, SendError};
 
 /// A decision of this node, not a fault.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +151,22 @@ pub(crate) enum BodyBroken {
     Broken(#[source] hyper::Error),
     #[error("upstream sent nothing more of its response")]
     Silent,
+    #[error("request took longer than the total timeout of the target")]
+    Late,
+    #[error("caller sent nothing more of the request body")]
+    Stalled,
+}
+
+impl BodyBroken {
+    /// `None`: it ended by itself.
+    pub(crate) fn code(&self) -> Option<Code> {
+        match self {
+            Self::Broken(_) => None,
+            Self::Silent => Some(Code::UpstreamIdle),
+            Self::Late => Some(Code::UpstreamTotalTimeout),
+            Self::Stalled => Some(Code::RequestTimeout),
+        }
+    }
 }
 
 /// Why filters cannot go over a response.
@@ -218,8 +235,7 @@ impl Failure {
         match self {
             Self::Credential(_) => Code::CredentialUnusable,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
-            Self::Response(BodyBroken::Broken(_)) => Code::UpstreamUnreachable,
-            Self::Response(BodyBroken::Silent) => Code::UpstreamTimeout,
+            Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
             Self::Upstream(error) => match error {
                 SendError::Guarded => Code::UpstreamRefused,
@@ -227,11 +243,13 @@ impl Failure {
                 SendError::ConnectTimeout
                 | SendError::ResponseTimeout
                 | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
+                SendError::TotalTimeout { .. } => Code::UpstreamTotalTimeout,
                 SendError::Caller(fault) => of_caller(*fault),
-                SendError::Resolve(LookupError::Failed(_))
+                SendError::Resolve(LookupError::Failed(_) | LookupError::CutOff)
                 | SendError::Connect(_)
                 | SendError::Tls(_)
                 | SendError::Trust(_)
+                | SendError::Version(_)
                 | SendError::Broken(_)
                 | SendError::Switched
                 | SendError::Coded => Code::UpstreamUnreachable,

@@ -170,14 +170,14 @@ impl Connection {
     pub(super) async fn send(
         self,
         mut request: Request<RequestBody>,
-        passage: &Passage,
+        passage: &Rc<Passage>,
         origin: &Rc<Origin>,
     ) -> Result<Reply, Unanswered> {
         let result = match self {
             Self::Http1(mut http1) => {
-                http1.watch.waits_for_head(true);
+                http1.watch.waits_for_head(passage);
                 http1.sender.try_send_request(request).await.map(|response| {
-                    http1.watch.waits_for_head(false);
+                    http1.watch.has_head();
                     let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
@@ -228,8 +228,16 @@ enum Held {
 }
 
 impl Lease {
+    /// Hands out the timer, for the rest of the answer.
+    pub(crate) fn deadline(&mut self) -> Deadline {
+        match &mut self.0 {
+            Held::Http1(connection, _) => std::mem::take(&mut connection.deadline),
+            Held::Http2(_) => Deadline::default(),
+        }
+    }
+
     /// Takes the timer for the connection's next answer.
-    pub(super) fn keep(&mut self, deadline: Deadline) {
+    pub(crate) fn keep(&mut self, deadline: Deadline) {
         if let Held::Http1(connection, _) = &mut self.0 {
             connection.deadline = deadline;
         }

@@ -51,6 +51,19 @@ impl Secure {
         S: Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::speaking(&[protocol], rustls::DEFAULT_VERSIONS, serve).await
+    }
+
+    /// The same, for more protocols, and certain versions of TLS.
+    pub(super) async fn speaking<S, F>(
+        protocols: &[&[u8]],
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        serve: S,
+    ) -> Self
+    where
+        S: Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority =
@@ -63,12 +76,12 @@ impl Secure {
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone()], key)
             .expect("a configuration");
-        config.alpn_protocols = vec![protocol.to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
@@ -93,6 +106,11 @@ impl Secure {
         format!("https://localhost:{}", self.port)
     }
 
+    /// PEM of the authority that vouches for it.
+    pub(super) fn authority(&self) -> String {
+        std::fs::read_to_string(self.roots.path()).expect("it is ours")
+    }
+
     pub(super) fn trust(&self) -> Arc<Trust> {
         Trust::new(Some(self.roots.path().to_owned()))
     }
@@ -108,7 +126,7 @@ impl Secure {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+pub(super) async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let authority = match request.version() {
         Version::HTTP_2 => request.uri().authority().map(ToString::to_string),
         _ => request.headers().get("host").and_then(|host| host.to_str().ok()).map(str::to_owned),

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 15] = [
+pub(crate) const FEATURES: &[&str] = &[
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -49,6 +49,8 @@ pub(crate) const FEATURES: [&str; 15] = [
     feature::FORWARDED,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
+    feature::TARGET_TLS,
+    feature::TARGET_TIMEOUTS,
 ];
 
 /// The result of parsing.

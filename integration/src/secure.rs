@@ -1,0 +1,67 @@
+//! TLS of a test's own: an authority, and a certificate for `localhost`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
+
+/// An authority, and the files of a server that it vouches for.
+pub struct Secure {
+    folder: TempDir,
+    leaf: rustls::pki_types::CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl Secure {
+    /// Makes both. Keys are of the kind ECDSA P-256.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority =
+            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root");
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let leaf = params.signed_by(&key, &authority).expect("a leaf");
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in
+            [("ca.pem", authority.pem()), ("server.pem", leaf.pem()), ("server.key", key.serialize_pem())]
+        {
+            std::fs::write(folder.path().join(name), text).expect("it is ours");
+        }
+        Self { leaf: leaf.der().clone(), key: key.serialize_der(), folder }
+    }
+
+    /// The file of the authority: `ca.pem`, or of the server: `server.pem` and `server.key`.
+    pub fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// The folder of the files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A server that agrees on these protocols.
+    pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        let key = PrivateKeyDer::try_from(self.key.clone()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.leaf.clone()], key)
+            .expect("a configuration");
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+impl Default for Secure {
+    fn default() -> Self {
+        Self::new()
+    }
+}
