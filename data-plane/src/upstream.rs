@@ -7,6 +7,7 @@
 mod dial;
 mod interim;
 mod pool;
+mod queue;
 mod request_body;
 mod socket;
 mod streams;
@@ -28,6 +29,7 @@ use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
+use rr_contract::model::tls::HttpVersion;
 use rr_contract::outbound::{LookupError, Outbound};
 use rr_contract::runtime::Tasks;
 
@@ -36,7 +38,7 @@ use crate::deadline::Deadline;
 use crate::snapshot::prepared::{Hashed, Prepared};
 use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
-use self::pool::{Connection, Origin};
+use self::pool::{Connection, News, Origin, Spoken};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
@@ -93,7 +95,7 @@ pub(crate) struct Reply {
 /// The connections of one worker.
 pub(crate) struct Connections {
     origins: RefCell<HashMap<Hashed<PoolKey>, Rc<Origin>, Prepared>>,
-    dialer: dial::Dialer,
+    dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
     /// How many connections lie idle.
     kept: Rc<Cell<usize>>,
@@ -106,14 +108,14 @@ impl Connections {
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = dial::Dialer::new(outbound, trust, tasks);
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks));
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 
     /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
     pub(crate) async fn send(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         mut request: Request<RequestBody>,
         mut now: Instant,
         until: Option<Instant>,
@@ -125,7 +127,7 @@ impl Connections {
             if until.is_some_and(|until| until <= now) {
                 return Err(SendError::TotalTimeout { is_asked: untouched > 0 });
             }
-            let (mut connection, fresh) = match origin.checkout(false) {
+            let (mut connection, fresh) = match origin.checkout() {
                 Some(connection) => {
                     self.counters.connection_reused();
                     (connection, false)
@@ -168,35 +170,45 @@ impl Connections {
         }
     }
 
-    /// Opens a connection, or waits for a stream where there are enough of them.
+    /// Waits for a connection: one that is opened, here or for another, or one that is given back. Says whether it was
+    /// just opened.
     async fn connection(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         origin: &Rc<Origin>,
         until: Option<Instant>,
     ) -> Result<(Connection, bool), SendError> {
-        let is_late = || until.is_some_and(|until| until <= Instant::now());
-        let no_later = |end: Instant| until.map_or(end, |until| until.min(end));
-        let streams = origin.streams();
-        let end = no_later(Instant::now() + STREAM_WAIT);
-        while !streams.may_dial() {
-            if !streams.wait(end).await {
-                if is_late() {
-                    return Err(SendError::TotalTimeout { is_asked: false });
+        let began = Instant::now();
+        let end = || {
+            let end = began + if origin.is_up() { STREAM_WAIT } else { target.connect_timeout };
+            until.map_or(end, |until| until.min(end))
+        };
+        let waiter = origin.wait().ok_or(SendError::Busy)?;
+        loop {
+            match timeout_at(end(), waiter.news()).await {
+                Ok(News::Connection(connection, fresh)) => {
+                    if !fresh {
+                        self.counters.connection_reused();
+                    }
+                    return Ok((connection, fresh));
                 }
-                return Err(if streams.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
-            }
-            if let Some(connection) = origin.checkout(true) {
-                self.counters.connection_reused();
-                return Ok((connection, false));
+                Ok(News::Failed(error)) => return Err(error),
+                Ok(News::Dial(slot)) => {
+                    self.counters.connection_opened();
+                    self.dialer.start(target, slot);
+                }
+                Err(_) => {
+                    let now = Instant::now();
+                    if until.is_some_and(|until| until <= now) {
+                        return Err(SendError::TotalTimeout { is_asked: false });
+                    }
+                    if end() <= now {
+                        return Err(if origin.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
+                    }
+                    // A connection came up meanwhile, and has no stream yet.
+                }
             }
         }
-        self.counters.connection_opened();
-        let end = no_later(Instant::now() + target.connect_timeout);
-        let late = |_| {
-            if is_late() { SendError::TotalTimeout { is_asked: false } } else { SendError::ConnectTimeout }
-        };
-        Ok((timeout_at(end, self.dialer.dial(target, origin)).await.map_err(late)??, true))
     }
 
     /// Lets go of connections that are closed or were idle too long.
@@ -215,7 +227,13 @@ impl Connections {
         if let Some(origin) = self.origins.borrow().get(&target.pool) {
             return Rc::clone(origin);
         }
-        let origin = Rc::new(Origin::new(Rc::clone(&self.kept)));
+        let spoken = match target.wire.http {
+            HttpVersion::V1_1 => Spoken::Http1,
+            HttpVersion::V2 => Spoken::Http2,
+            HttpVersion::Agreed if target.is_tls() => Spoken::Unknown,
+            HttpVersion::Agreed => Spoken::Http1,
+        };
+        let origin = Rc::new(Origin::new(Rc::clone(&self.kept), spoken));
         self.origins.borrow_mut().insert(target.pool.clone(), Rc::clone(&origin));
         origin
     }

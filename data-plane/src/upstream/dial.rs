@@ -1,6 +1,7 @@
 //! From a target to a connection: name, guard, TCP, TLS, HTTP.
 //!
-//! The caller bounds the time. Only addresses that the guard let through are connected to: there is no second look-up
+//! A dial is no request's own: it goes on when the one that it was begun for has another connection, or left. Only
+//! addresses that the guard let through are connected to: there is no second look-up
 //! between the check and the connection.
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,7 @@ use rr_contract::outbound::{Judged, Outbound, OutboundError};
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::deadline::Deadline;
@@ -25,7 +27,7 @@ use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
-use super::pool::{Connection, Http1, Origin, StreamPermit};
+use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
 use super::socket::{Counted, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
@@ -55,13 +57,16 @@ impl Dialer {
         Self { outbound, tls: WorkerTls::new(trust), tasks }
     }
 
-    /// Opens a connection. One that speaks HTTP/2 is shared from now on.
-    pub(super) async fn dial(
-        &self,
-        target: &CompiledTarget,
-        origin: &Rc<Origin>,
-    ) -> Result<Connection, SendError> {
-        let _dialing = origin.streams().dial();
+    /// Opens a connection for those who wait at the origin.
+    pub(super) fn start(self: &Rc<Self>, target: &Arc<CompiledTarget>, slot: Slot) {
+        let (dialer, target) = (Rc::clone(self), Arc::clone(target));
+        self.tasks.spawn_local("upstream dial", async move {
+            let dialed = timeout(target.connect_timeout, dialer.dial(&target, slot.origin())).await;
+            slot.end(dialed.unwrap_or(Err(SendError::ConnectTimeout)));
+        });
+    }
+
+    async fn dial(&self, target: &CompiledTarget, origin: &Rc<Origin>) -> Result<Connection, SendError> {
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = Socket::new(stream);
@@ -76,7 +81,7 @@ impl Dialer {
         if tls::agreed_on_http2(&stream) {
             return self.http2(stream, origin).await;
         }
-        origin.streams().not_spoken();
+        origin.speaks_http1();
         self.http1(stream, watch).await
     }
 
@@ -139,8 +144,7 @@ impl Dialer {
         };
         self.drive("upstream h2", poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
         let channel = Channel::new(sender, Box::new(limit));
-        origin.streams().adopt(&channel);
-        Ok(Connection::Http2(StreamPermit::take(&channel, origin)))
+        Ok(origin.adopt(&channel))
     }
 
     fn drive(&self, name: &'static str, connection: impl Future<Output = hyper::Result<()>> + 'static) {
@@ -164,7 +168,7 @@ impl From<OutboundError> for SendError {
     }
 }
 
-/// Runs the tasks of an HTTP/2 connection, and wakes waiting requests after each poll, because the peer may have
+/// Runs the tasks of an HTTP/2 connection, and looks after those who wait after each poll, because the peer may have
 /// raised its limit.
 #[derive(Clone)]
 struct StreamExec(Weak<Origin>);
@@ -177,7 +181,7 @@ impl<F: Future + 'static> Executor<F> for StreamExec {
             poll_fn(move |cx| {
                 let polled = future.as_mut().poll(cx);
                 if let Some(origin) = origin.upgrade() {
-                    origin.streams().wake();
+                    origin.serve();
                 }
                 polled
             })

@@ -31,3 +31,4 @@ mod smuggling;
 mod stalled_disk;
 mod standalone;
 mod standalone_schema;
+mod streaming;

@@ -201,9 +201,7 @@ impl Edge {
     pub(super) async fn send(&self, request: &str) -> Answer {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.expect("the worker reads");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.expect("the worker answers");
-        Answer::parse(&bytes)
+        Answer::read(stream).await
     }
 
     pub(super) async fn send_http2(&self, path: &str, key: &str) -> u16 {
@@ -317,6 +315,13 @@ impl Answer {
         };
         let headers = lines.map(header).collect();
         Self { status, headers, body: body.to_owned(), text }
+    }
+
+    /// Reads all that comes until the connection is closed.
+    pub(super) async fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("the worker answers");
+        Self::parse(&bytes)
     }
 
     /// Reads one response with a length from a connection that stays open.

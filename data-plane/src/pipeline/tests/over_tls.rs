@@ -19,6 +19,7 @@ use rr_contract::wire::fleet;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -30,6 +31,7 @@ use super::{get, resources, with_key};
 
 pub(super) struct Secure {
     port: u16,
+    dials: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
     roots: tempfile::NamedTempFile,
 }
@@ -64,6 +66,21 @@ impl Secure {
         S: Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self::gated(protocols, versions, gate, serve).await
+    }
+
+    /// The same, and shakes hands only as often as the gate lets it.
+    pub(super) async fn gated<S, F>(
+        protocols: &[&[u8]],
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        gate: Arc<Semaphore>,
+        serve: S,
+    ) -> Self
+    where
+        S: Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority =
@@ -85,21 +102,24 @@ impl Secure {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let connections: Arc<AtomicUsize> = Arc::default();
-        let counted = Arc::clone(&connections);
+        let (dials, connections): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        let (dialed, counted) = (Arc::clone(&dials), Arc::clone(&connections));
         let tasks = Tasks::new();
         tasks.clone().spawn("upstream", async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("it listens");
+                dialed.fetch_add(1, Ordering::Relaxed);
                 let (acceptor, counted, serve) = (acceptor.clone(), Arc::clone(&counted), serve.clone());
+                let gate = Arc::clone(&gate);
                 tasks.spawn("connection", async move {
+                    gate.acquire().await.expect("nobody closes it").forget();
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     counted.fetch_add(1, Ordering::Relaxed);
                     serve(stream).await;
                 });
             }
         });
-        Self { port, connections, roots }
+        Self { port, dials, connections, roots }
     }
 
     pub(super) fn url(&self) -> String {
@@ -113,6 +133,11 @@ impl Secure {
 
     pub(super) fn trust(&self) -> Arc<Trust> {
         Trust::new(Some(self.roots.path().to_owned()))
+    }
+
+    /// How often somebody connected, with or without a handshake.
+    pub(super) fn dials(&self) -> usize {
+        self.dials.load(Ordering::Relaxed)
     }
 
     pub(super) fn connections(&self) -> usize {

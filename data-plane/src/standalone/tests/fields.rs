@@ -123,7 +123,7 @@ requests: {}
 ";
 
 /// A certificate that can be a root.
-const CA: &str = "\
+pub(super) const CA: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBMDCB46ADAgECAhQAhdq0YrugO2gx1UISdfifcsOYUjAFBgMrZXAwDTELMAkG
 A1UEAwwCY2EwIBcNMjYxMTI2MTYyOTQ2WhgPMjEyNjExMDIxNjI5NDZaMA0xCzAJ
