@@ -21,7 +21,7 @@ use crate::pipeline::{Hop, HopTls, Networks, holds};
 use crate::seats::{CallerSocket, Seat};
 use crate::worker::Worker;
 
-use super::proxy_header;
+use super::proxy_header::{self, ProxyHeaderError};
 
 /// A record of TLS that begins a handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -70,6 +70,9 @@ impl Door {
         let mut peer = peer.to_canonical();
         if !proxy_protocol_from.is_empty() && holds(proxy_protocol_from, peer) {
             let said = proxy_header::read(&mut socket).await;
+            if matches!(said, Err(ProxyHeaderError::Nothing)) {
+                return None;
+            }
             let said = said.inspect_err(|error| failed(Cut::ProxyHeader, error)).ok()?;
             peer = said.unwrap_or(peer);
             seat.has_arrived();

@@ -160,8 +160,7 @@ impl Callers {
         let connection = connection(
             Rc::clone(&self.worker),
             Rc::clone(&self.door),
-            stream,
-            peer,
+            (stream, peer),
             permit,
             self.seats.bounds().patience,
             self.graceful.watcher(),
@@ -179,8 +178,7 @@ impl Callers {
 async fn connection(
     worker: Rc<Worker>,
     door: Rc<Door>,
-    stream: TcpStream,
-    peer: IpAddr,
+    (stream, peer): (TcpStream, IpAddr),
     permit: SeatPermit,
     patience: Duration,
     watcher: Watcher,

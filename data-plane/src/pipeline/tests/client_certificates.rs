@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use rr_contract::model::resource::Key;
 use rr_contract::seam::Seams;
 use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::Mode;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
@@ -21,6 +23,8 @@ use crate::fixture::certificates::{Certificates, tls};
 use crate::fixture::{self, Region, caller, proxy_id};
 use crate::listen::{Door, Neighbours};
 use crate::seats::Bounds;
+use crate::snapshot::Snapshot;
+use crate::sync::changes;
 
 use super::edge::{Answer, Edge};
 use super::origin::Upstream;
@@ -29,27 +33,53 @@ use super::{resources, with_key};
 /// A worker with TLS whose proxy 2 wants a certificate, if any does, and proxy 1 does not.
 struct Asking {
     edge: Edge,
+    region: Region,
     upstream: Upstream,
     pair: Pair,
     _files: Certificates,
 }
 
+fn snapshot(region: &Region, upstream: &Upstream, wants: bool) -> Snapshot {
+    let mut all = resources(region, &upstream.url(""));
+    all.extend([caller(3, 1, &[3]), wanting(2, wants)]);
+    region.snapshot(&all)
+}
+
+fn wanting(n: u8, wants: bool) -> fleet::Resource {
+    let proxy = fleet::ProxyResource { client_certificates: wants, ..fixture::proxy_message(n, &[1], 1, 2) };
+    fixture::resource(fixture::proxy_key(n), proxy.encode_to_vec())
+}
+
+#[test]
+fn callers_are_asked_as_long_as_one_proxy_wants_certificates() {
+    let region = Region::new();
+    let (mut inventory, mut snapshot) = (region.inventory(), Snapshot::default());
+    let mut asks = |mode, upserts: &[fleet::Resource], removals: &[Key]| {
+        inventory.apply(mode, changes(&fixture::body(upserts, removals)), &mut snapshot);
+        snapshot.asks_for_certificates()
+    };
+    let base = resources(&region, "http://127.0.0.1:1");
+    assert!(!asks(Mode::Snapshot, &base, &[]));
+    assert!(asks(Mode::Delta, &[wanting(2, true), wanting(3, true)], &[]));
+    assert!(asks(Mode::Delta, &[wanting(2, true)], &[]));
+    assert!(asks(Mode::Delta, &[wanting(2, false)], &[]));
+    assert!(!asks(Mode::Delta, &[], &[fixture::proxy_key(3)]));
+    assert!(asks(Mode::Delta, &[wanting(2, true)], &[]));
+    assert!(!asks(Mode::Delta, &[wanting(2, false)], &[]));
+}
+
 impl Asking {
     async fn start(wants: bool) -> Self {
         let (upstream, region) = (Upstream::echo().await, Region::new());
-        let mut all = resources(&region, &upstream.url(""));
-        all.push(caller(3, 1, &[3]));
-        let proxy =
-            fleet::ProxyResource { client_certificates: wants, ..fixture::proxy_message(2, &[1], 1, 2) };
-        all.push(fixture::resource(fixture::proxy_key(2), proxy.encode_to_vec()));
         let files = Certificates::new();
         let pair = files.write("edge", &["edge.example", "other.example", "127.0.0.1"]);
         let (mut readers, _) =
             tls(&[&pair]).start(1, &Seams::real(), CertificateBoard::default()).expect("they are good");
         let reader = readers.remove(0);
         let door = move || Door { tls: Some(reader.start()), neighbours: Neighbours::default() };
-        let edge = Edge::start_behind(region.snapshot(&all), &["127.0.0.0/8"], door, Bounds::of(100));
-        Self { edge, upstream, pair, _files: files }
+        let edge =
+            Edge::start_behind(snapshot(&region, &upstream, wants), &["127.0.0.0/8"], door, Bounds::of(100));
+        Self { edge, region, upstream, pair, _files: files }
     }
 }
 
@@ -125,6 +155,32 @@ async fn ask_how(
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.expect("the edge answers");
     (Answer::parse(&bytes), stream.get_ref().1.handshake_kind())
+}
+
+#[tokio::test]
+async fn whoever_was_not_asked_is_sent_to_a_connection_on_which_it_is() {
+    let mut asking = Asking::start(false).await;
+    let identity = Identity::new();
+    let client = client(&asking, ALL_VERSIONS, Some(&identity));
+    // It leaves tickets.
+    assert_eq!(ask(&asking, &client, 2, 1, EDGE, EDGE).await.status, 200);
+    let name = ServerName::try_from(EDGE).expect("a name");
+    let connecting = TlsConnector::from(Arc::clone(&client)).connect(name, asking.edge.connect().await);
+    let mut open = connecting.await.expect("the edge shakes hands");
+    let next = snapshot(&asking.region, &asking.upstream, true);
+    asking.edge.activate(next);
+    let head = format!(
+        "GET /api/acme.proxy-2/x HTTP/1.1\r\nhost: {EDGE}\r\nconnection: close\r\n{}\r\n",
+        with_key(1)
+    );
+    open.write_all(head.as_bytes()).await.expect("the edge reads");
+    let mut bytes = Vec::new();
+    open.read_to_end(&mut bytes).await.expect("the edge answers");
+    let answer = Answer::parse(&bytes);
+    assert_eq!((answer.status, answer.json()["code"].clone()), (421, "misdirected".into()));
+    // A session that was begun without a certificate is not gone on with.
+    let (answer, handshake) = ask_how(&asking, &client, 2, 1, EDGE, EDGE).await;
+    assert_eq!((answer.status, handshake), (200, Some(HandshakeKind::Full)));
 }
 
 const EDGE: &str = "edge.example";

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use crate::counters::{Counters, Cut, Totals};
-use crate::current;
+use crate::current::{self, Activator};
 use crate::listen::{self, Door, Limits, Neighbours, Notices};
 use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
@@ -48,6 +48,7 @@ pub(super) struct Edge {
     records: Mutex<Receiver<Box<RawRecord>>>,
     counters: Arc<Counters>,
     ask: Sender<Question>,
+    activator: Activator<Snapshot>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
@@ -147,6 +148,8 @@ impl Edge {
         let stop = shutdown.stop();
         let counted = Arc::clone(&counters);
         let (ask, mut questions) = channel::<Question>(1);
+        let (activator, mut readers) = current::cell(snapshot, 1);
+        let reader = readers.remove(0);
         let work = move || {
             let runtime = RuntimeBuilder::new_current_thread()
                 .enable_all()
@@ -154,9 +157,8 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let (_activator, mut readers) = current::cell(snapshot, 1);
                 let connections = Connections::new(outbound, trust, Arc::clone(&counters), tasks.clone());
-                let reader = readers.remove(0).start();
+                let reader = reader.start();
                 let worker = Worker::new(
                     reader,
                     connections,
@@ -182,7 +184,13 @@ impl Edge {
             });
         };
         let thread = Builder::new().spawn(work).expect("a thread");
-        Self { address, records: Mutex::new(entries), counters: counted, ask, shutdown, thread: Some(thread) }
+        let (records, thread) = (Mutex::new(entries), Some(thread));
+        Self { address, records, counters: counted, ask, activator, shutdown, thread }
+    }
+
+    /// Puts another configuration in force.
+    pub(super) fn activate(&mut self, snapshot: Snapshot) {
+        self.activator.activate(snapshot);
     }
 
     pub(super) async fn connect(&self) -> TcpStream {
