@@ -50,6 +50,15 @@ impl Carrier {
         })
     }
 
+    /// Its process; of nothing, this one.
+    pub(crate) fn process(&self) -> u32 {
+        match &self.held {
+            Held::Edge(node) => node.process.id(),
+            Held::Nginx(process, _) => process.id(),
+            Held::Nothing => std::process::id(),
+        }
+    }
+
     /// The head of a request, with lines that end it or go on.
     pub(crate) fn head(&self, method: &str, path: &str, lines: &str) -> Vec<u8> {
         let Self { prefix, key, .. } = self;

@@ -46,6 +46,7 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
         let is_over = AtomicBool::new(false);
         let (meanwhile, most, open) = std::thread::scope(|scope| -> anyhow::Result<_> {
             let deaf = deaf(&args, &edge)?;
+            rest(&edge)?;
             let slow = scope.spawn(|| dribble(&args, &edge, &is_over));
             let watcher = scope.spawn(|| {
                 let mut most = 0;
@@ -109,6 +110,20 @@ fn deaf(args: &Args, edge: &Carrier) -> anyhow::Result<Vec<TcpStream>> {
         .collect()
 }
 
+/// Waits until all buffers are full, which is work like any other: until the edge has nearly nothing to do.
+#[expect(clippy::disallowed_methods, reason = "the thread has nothing else to do")]
+fn rest(edge: &Carrier) -> anyhow::Result<()> {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let before = machine::spent(edge.process())?;
+        std::thread::sleep(Duration::from_millis(500));
+        if machine::spent(edge.process())?.since(before).total() < 0.025 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "the edge works although nobody reads");
+    }
+}
+
 /// Callers that send a byte a second of their heads, or of their bodies. Returns how many were not cut off.
 fn dribble(args: &Args, edge: &Carrier, is_over: &AtomicBool) -> anyhow::Result<usize> {
     let body = edge.head("POST", "/slow", "content-length: 100000\r\n");
@@ -120,10 +135,17 @@ fn dribble(args: &Args, edge: &Carrier, is_over: &AtomicBool) -> anyhow::Result<
             sockets.push(socket);
         }
     }
+    // Each has its turn once a second, and not all at once.
+    let mut turn = 0;
     while !is_over.load(Ordering::Relaxed) {
-        std::thread::park_timeout(Duration::from_secs(1));
+        std::thread::park_timeout(Duration::from_millis(50));
+        let mut at = 0;
         // One that was cut off is not asked again.
-        sockets.retain_mut(|socket| socket.write_all(b"x").is_ok());
+        sockets.retain_mut(|socket| {
+            at += 1;
+            at % 20 != turn || socket.write_all(b"x").is_ok()
+        });
+        turn = (turn + 1) % 20;
     }
     Ok(sockets.len())
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use tokio::task::block_in_place;
 
-use crate::carriers::{self, Carrier, DIRECT, EDGE};
+use crate::carriers::{self, Carrier, DIRECT, EDGE, NGINX};
 use crate::machine;
 use crate::report::{Report, percentile};
 use crate::source::Source;
@@ -68,6 +68,11 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     report.metric("sse", "added p50", &added, "us", "over no proxy, by round");
     let ratios: Vec<f64> = most[edge].iter().zip(&most[direct]).map(|(edge, direct)| edge / direct).collect();
     report.metric("sse", "p99 by no proxy", &ratios, "", "median of ratios within a round");
+    if let Ok(nginx) = find(NGINX) {
+        let ratios: Vec<f64> =
+            most[edge].iter().zip(&most[nginx]).map(|(edge, nginx)| edge / nginx).collect();
+        report.metric("sse", "p99 by nginx", &ratios, "", "median of ratios within a round");
+    }
     Ok(())
 }
 
