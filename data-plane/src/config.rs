@@ -11,6 +11,7 @@ use std::{fs, io, thread};
 use ipnet::IpNet;
 use rr_contract::model::id::InvalidId;
 use rr_contract::model::name::InvalidName;
+use rr_contract::outbound::{InvalidNextHop, NextHop};
 use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
 use rr_contract::secret::Secret;
@@ -89,6 +90,25 @@ pub struct Settings {
     /// PEM file with root certificates for upstreams, in addition to those of the system
     #[arg(long, env = "RR_EDGE_UPSTREAM_CA", value_name = "FILE")]
     pub upstream_ca: Option<PathBuf>,
+    /// HTTP proxy that connections to upstreams go through, such as `http://proxy.example.com:3128`
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY", value_name = "URL")]
+    pub upstream_proxy: Option<String>,
+    /// With --upstream-proxy: file with `user:password` for it
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
+    pub upstream_proxy_credentials_file: Option<PathBuf>,
+    /// With --upstream-proxy: the proxy resolves names and decides which addresses may be reached [default: false]
+    #[arg(
+        long,
+        env = "RR_EDGE_UPSTREAM_PROXY_JUDGES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub upstream_proxy_judges: Option<bool>,
+    /// With --upstream-proxy: network, address, host, or `.suffix` of hosts that is connected to without it; may be
+    /// repeated
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_EXCEPT", value_name = "WHERE", value_delimiter = ',')]
+    pub upstream_proxy_except: Option<Vec<String>>,
     /// Time that requests in progress get to finish at a stop [default: 30]
     #[arg(long, env = "RR_EDGE_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u64>,
@@ -166,6 +186,12 @@ impl Settings {
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             allow_upstream: self.allow_upstream.or(other.allow_upstream),
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
+            upstream_proxy: self.upstream_proxy.or(other.upstream_proxy),
+            upstream_proxy_credentials_file: self
+                .upstream_proxy_credentials_file
+                .or(other.upstream_proxy_credentials_file),
+            upstream_proxy_judges: self.upstream_proxy_judges.or(other.upstream_proxy_judges),
+            upstream_proxy_except: self.upstream_proxy_except.or(other.upstream_proxy_except),
             drain: self.drain.or(other.drain),
             spool_quota_mib: self.spool_quota_mib.or(other.spool_quota_mib),
             standalone: self.standalone.or(other.standalone),
@@ -205,6 +231,8 @@ pub struct Config {
     pub allow_upstream: Vec<IpNet>,
     /// Roots for upstreams, beside the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// The proxy on the way to upstreams.
+    pub next_hop: Option<NextHop>,
     /// How long requests under way may take at a stop.
     pub drain: Duration,
     /// Bytes that records may take on disk.
@@ -240,6 +268,7 @@ impl Config {
         if !admin.ip().to_canonical().is_loopback() && settings.admin_token_file.is_none() {
             return Err(ConfigError::AdminOpen { admin });
         }
+        let next_hop = next_hop(&settings)?;
         let callers = Callers::of(&settings)?;
         let allow_upstream = callers::networks("--allow-upstream", settings.allow_upstream.as_deref())?;
         let workers = match settings.workers {
@@ -269,6 +298,7 @@ impl Config {
             callers,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
+            next_hop,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
             spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),
             standalone,
@@ -304,6 +334,33 @@ fn standalone(settings: &Settings) -> Result<Option<Standalone>, ConfigError> {
         region_passphrase: settings.region_passphrase_file.clone(),
         records: settings.records.clone(),
     }))
+}
+
+/// The proxy on the way to upstreams, which nothing but --upstream-proxy names: no proxy is taken from the environment.
+fn next_hop(settings: &Settings) -> Result<Option<NextHop>, ConfigError> {
+    let Some(url) = &settings.upstream_proxy else {
+        let given = [
+            ("--upstream-proxy-credentials-file", settings.upstream_proxy_credentials_file.is_some()),
+            ("--upstream-proxy-judges", settings.upstream_proxy_judges == Some(true)),
+            ("--upstream-proxy-except", settings.upstream_proxy_except.is_some()),
+        ];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(ConfigError::NoUpstreamProxy { flag }),
+            None => Ok(None),
+        };
+    };
+    let read = |path: &PathBuf| match fs::read(path) {
+        Ok(bytes) => Ok(Secret::new(bytes)),
+        Err(source) => {
+            let flag = "--upstream-proxy-credentials-file";
+            Err(ConfigError::Read { flag, path: path.to_owned(), source })
+        }
+    };
+    let credentials = settings.upstream_proxy_credentials_file.as_ref().map(read).transpose()?;
+    let judges = settings.upstream_proxy_judges.unwrap_or_default();
+    let except = settings.upstream_proxy_except.as_deref().unwrap_or_default();
+    let hop = NextHop::new(url, credentials.as_ref(), judges, except);
+    hop.map(Some).map_err(|source| ConfigError::UpstreamProxy { source })
 }
 
 fn addresses(text: &str) -> Result<Vec<ControlPlaneAddress>, ConfigError> {
@@ -446,6 +503,21 @@ pub enum ConfigError {
         connections: usize,
         /// How many threads there are.
         workers: usize,
+    },
+    /// A proxy that cannot be used. Its URL is not repeated: somebody may have put a password into it.
+    #[error("--upstream-proxy")]
+    UpstreamProxy {
+        /// The cause.
+        #[source]
+        source: InvalidNextHop,
+    },
+    /// A setting of a proxy that is not there.
+    #[error(
+        "{flag} is about the proxy on the way to upstreams: pass --upstream-proxy URL with it, or leave it out"
+    )]
+    NoUpstreamProxy {
+        /// The flag.
+        flag: &'static str,
     },
     /// Roots that cannot be read.
     #[error("load --upstream-ca")]

@@ -29,12 +29,17 @@ pub(crate) enum Code {
     UpstreamBusy,
     UpstreamUnreachable,
     UpstreamTimeout,
+    UpstreamTotalTimeout,
+    UpstreamIdle,
     RequestTimeout,
     CallerGone,
+    LoopDetected,
+    Preflight,
+    PreflightRefused,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -59,8 +64,13 @@ impl Code {
         Self::UpstreamBusy,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamTotalTimeout,
+        Self::UpstreamIdle,
         Self::RequestTimeout,
         Self::CallerGone,
+        Self::LoopDetected,
+        Self::Preflight,
+        Self::PreflightRefused,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -89,8 +99,13 @@ impl Code {
             Self::UpstreamBusy => "upstream-busy",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamTotalTimeout => "upstream-total-timeout",
+            Self::UpstreamIdle => "upstream-idle",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
+            Self::LoopDetected => "loop-detected",
+            Self::Preflight => "preflight",
+            Self::PreflightRefused => "preflight-refused",
         }
     }
 }

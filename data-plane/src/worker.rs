@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
@@ -27,8 +26,8 @@ pub(crate) struct Worker {
     ids: RefCell<IdSource>,
     /// The body of `/.well-known/requestrocket`.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
-    /// How long an upstream may send nothing in the middle of a body.
-    pub(crate) silence: Duration,
+    /// The name of this node in `Via` headers.
+    pub(crate) pseudonym: Arc<str>,
 }
 
 /// What a worker has in common with the others.
@@ -36,7 +35,7 @@ pub(crate) struct Common {
     pub(crate) seams: Seams,
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
-    pub(crate) silence: Duration,
+    pub(crate) pseudonym: Arc<str>,
 }
 
 impl Worker {
@@ -47,11 +46,22 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, quota_clock, statement, silence } = common;
+        let Common { seams, quota_clock, statement, pseudonym } = common;
         let ids = RefCell::new(IdSource::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
-        Self { reader, connections, records, refusals, counters, clock, quota_clock, ids, statement, silence }
+        Self {
+            reader,
+            connections,
+            records,
+            refusals,
+            counters,
+            clock,
+            quota_clock,
+            ids,
+            statement,
+            pseudonym,
+        }
     }
 
     /// The snapshot in force, for one request.

@@ -156,6 +156,7 @@ part! {
         file: Option<PathBuf>,
         origins: Vec<String>,
         targets: Vec<String>,
+        ca: Option<PathBuf>,
         header: Option<String>,
         prefix: Option<String>,
     }

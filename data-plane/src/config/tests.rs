@@ -101,6 +101,36 @@ fn each_refusal_names_the_flag() {
 }
 
 #[test]
+fn a_proxy_on_the_way_to_upstreams_is_checked_and_its_other_settings_need_it() {
+    let with = |more: &[&str]| flags(&[&["--control-plane=https://cp:7421"], more].concat());
+    let proxy = "--upstream-proxy=http://proxy.example:3128";
+    let config = Config::resolve(with(&[proxy, "--upstream-proxy-judges"]), None);
+    assert!(config.unwrap_or_else(|error| panic!("{}", chain(&error))).next_hop.is_some());
+    for flag in [
+        "--upstream-proxy-judges",
+        "--upstream-proxy-except=10.0.0.0/8",
+        "--upstream-proxy-credentials-file=f",
+    ] {
+        let error = refusal(with(&[flag]));
+        assert!(error.starts_with(flag.split('=').next().expect("a flag")), "{error}");
+    }
+    assert!(Config::resolve(with(&["--upstream-proxy-judges=false"]), None).is_ok());
+    for (flag, why) in [
+        ("--upstream-proxy-except=10.0.0.0/99", "10.0.0.0/99"),
+        ("--upstream-proxy-credentials-file=/nowhere", "/nowhere"),
+    ] {
+        let error = refusal(with(&[proxy, flag]));
+        assert!(error.contains(why), "{error}");
+    }
+    for bad in ["https://proxy:3128", "http://user:hunter2@proxy:3128"] {
+        let error = refusal(with(&["--upstream-proxy", bad]));
+        assert!(error.contains("--upstream-proxy") && !error.contains("hunter2"), "{error}");
+    }
+    let file = file("upstream-proxy = \"http://proxy:3128\"\nupstream-proxy-judges = true\n").expect("good");
+    assert_eq!(with(&[]).or(file).upstream_proxy_judges, Some(true));
+}
+
+#[test]
 fn a_bad_token_is_refused_without_being_repeated() {
     let settings = flags(&["--control-plane=https://cp:7421"]);
     let error = Config::resolve(settings, Some(Secret::from("hunter2".to_owned()))).err().expect("refused");

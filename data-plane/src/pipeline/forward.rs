@@ -3,6 +3,7 @@
 //! Follows no redirect and repeats nothing that may have been received: `upstream` tries again only what
 //! certainly was not taken. Bodies stream both ways and are never gathered.
 
+use std::mem;
 use std::rc::Rc;
 
 use http::header::CONTENT_LENGTH;
@@ -17,12 +18,16 @@ use crate::worker::Worker;
 use super::clean::{is_coded, strip};
 use super::inject::Injected;
 use super::settle::Draft;
+use super::upstream_body::Waits;
 
 /// The upstream's answer, cleaned, its body still to come.
 pub(crate) struct Forwarded {
     pub(super) response: Response<Incoming>,
+    /// The version in which it came.
+    pub(super) version: Version,
     /// Gives the connection back once the body has been read.
     pub(super) lease: Lease,
+    pub(super) waits: Waits,
 }
 
 pub(super) async fn forward(
@@ -34,9 +39,11 @@ pub(super) async fn forward(
     let asked_at = tokio::time::Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
-    draft.asks();
+    let until = target.total_timeout.map(|total| draft.started() + total);
     let passage = body.passage();
-    let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
+    draft.asks();
+    let request = Request::from_parts(parts, body);
+    let reply = worker.connections.send(target, request, asked_at, until).await;
     draft.upstream_took(asked_at.elapsed(), passage.interim());
     let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
     draft.upstream_answered(response.status());
@@ -50,9 +57,10 @@ pub(super) async fn forward(
     strip(response.headers_mut(), |_| false);
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
-    let mut response = Response::from_parts(head, body);
-    *response.version_mut() = Version::HTTP_11;
-    Ok(Forwarded { response, lease })
+    let version = mem::replace(&mut head.version, Version::HTTP_11);
+    let upload = Some(passage).filter(|passage| !passage.is_whole());
+    let waits = Waits { idle: target.idle_timeout, until, upload };
+    Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
 }
 
 /// Removes a content length that does not belong to the body: a second one, or one beside chunks, would let two

@@ -132,14 +132,23 @@ impl Draft {
     }
 
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
-        let path = request.path.as_str();
+        self.goes_on_as(request.path.as_str());
+    }
+
+    /// The proxy changes its path.
+    pub(super) fn goes_on_as(&mut self, path: &str) {
         self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
     }
 
     /// What is told of a refusal to operators alone.
     pub(super) fn refused(&mut self, refused: &Refused) {
         self.decision_ended();
-        self.is_unheard = matches!(refused, Refused::Failure(Failure::Upstream(SendError::ResponseTimeout)));
+        self.is_unheard = matches!(
+            refused,
+            Refused::Failure(Failure::Upstream(
+                SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
+            ))
+        );
         let Refused::Denial(denial) = refused else { return };
         let record = self.record();
         match denial {
@@ -236,8 +245,9 @@ impl Draft {
         &self.kept().method
     }
 
-    pub(super) fn silence(&self) -> Duration {
-        self.worker.silence
+    /// When the request's head had come.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// More bytes went to the caller.
@@ -264,6 +274,11 @@ impl Draft {
         let record = self.record();
         record.code = Some(code);
         record.status = Some(status);
+    }
+
+    /// The response was broken off for this.
+    pub(super) fn broken_off(&mut self, code: Code) {
+        self.record().code = Some(code);
     }
 
     pub(super) fn delivered(&mut self) {

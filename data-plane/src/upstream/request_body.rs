@@ -163,7 +163,8 @@ impl RequestBody {
         let passage = self.passage();
         passage.begin(Instant::now());
         let mut gathering = pin!(gather(self, most));
-        let gathered = in_turn(&passage, CALLER_IDLE, &mut Deadline::default(), gathering.as_mut()).await;
+        let gathered =
+            in_turn(&passage, CALLER_IDLE, None, &mut Deadline::default(), gathering.as_mut()).await;
         match gathered {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(GatherError::TooLarge(_))) => Err(CallerFault::TooLong),

@@ -7,6 +7,7 @@ mod config_push;
 mod crash;
 mod credential_swap;
 mod dev;
+mod edge_tls;
 mod explain;
 mod fleet_changes;
 mod fleet_reconnects;

@@ -199,7 +199,7 @@ async fn a_certificate_without_its_key_shows_nothing() {
         };
         assert!(failed, "{versions:?}");
     }
-    assert_eq!(asking.edge.cut(Cut::Handshake), 2);
+    assert_eq!(asking.edge.cut(Cut::Handshake).await, 2);
     // A chain that would be kept for as long as the connection lasts.
     let key = PrivateKeyDer::try_from(owner.key.serialize_der()).expect("a key");
     let key = provider.key_provider.load_private_key(key).expect("a key");

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 12] = [
+pub(crate) const FEATURES: &[&str] = &[
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -44,8 +44,13 @@ pub(crate) const FEATURES: [&str; 12] = [
     feature::RULE_OBSERVE,
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
+    feature::REWRITE,
+    feature::CORS,
+    feature::FORWARDED,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
+    feature::TARGET_TLS,
+    feature::TARGET_TIMEOUTS,
 ];
 
 /// The result of parsing.
