@@ -34,10 +34,12 @@ pub(crate) enum Code {
     RequestTimeout,
     CallerGone,
     LoopDetected,
+    Preflight,
+    PreflightRefused,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -67,6 +69,8 @@ impl Code {
         Self::RequestTimeout,
         Self::CallerGone,
         Self::LoopDetected,
+        Self::Preflight,
+        Self::PreflightRefused,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -100,6 +104,8 @@ impl Code {
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
             Self::LoopDetected => "loop-detected",
+            Self::Preflight => "preflight",
+            Self::PreflightRefused => "preflight-refused",
         }
     }
 }

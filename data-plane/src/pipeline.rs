@@ -23,6 +23,7 @@ mod authorize;
 mod caller_body;
 mod charges;
 mod clean;
+mod cors;
 mod filter;
 mod forward;
 mod forwarded;
@@ -59,6 +60,7 @@ use crate::worker::Worker;
 use self::admit::Counted;
 use self::authorize::Looked;
 use self::caller_body::CallerBody;
+use self::cors::Page;
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
 
@@ -86,7 +88,8 @@ pub(crate) async fn handle(
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
     let span = span(&request, &hop, &draft);
-    let passing = pass(&worker, &view, request, &hop, &mut draft);
+    let mut page = None;
+    let passing = pass(&worker, &view, request, &hop, &mut draft, &mut page);
     // A future that is wrapped is moved, and boxed so that this one stays small.
     let passed =
         if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
@@ -105,7 +108,10 @@ pub(crate) async fn handle(
             let code = refused.code();
             draft.refused(&refused);
             debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
-            let response = reply::refused(&refused, request_id);
+            let mut response = reply::refused(&refused, request_id);
+            if let Some(page) = &page {
+                page.put(code, response.headers_mut());
+            }
             traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {
                 // No caller is left to answer; the record already says so.
@@ -145,12 +151,13 @@ fn traced(span: &Span, draft: &Draft, code: Code, status: StatusCode) {
     }
 }
 
-async fn pass(
+async fn pass<'s>(
     worker: &Rc<Worker>,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     request: Request<Incoming>,
     hop: &Hop,
     draft: &mut Draft,
+    page: &mut Option<Box<Page<'s>>>,
 ) -> Result<Filtered, Refused> {
     let (parts, body) = request.into_parts();
     if hop.is_out_of_place {
@@ -160,15 +167,17 @@ async fn pass(
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
     draft.came_over(hop);
+    *page = cors::page(addressed.proxy, &parts);
     let resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
+    cors::preflight(resolved.proxy, &parts, page.as_deref_mut())?;
     let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
     admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
-    let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
-    let shape = active.route.shape.as_deref();
+    // What is needed behind the upstream is found again by these: the state of a request is small.
+    let (route, model, credential) = (active.route, active.model, active.caller);
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
     let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
@@ -185,20 +194,23 @@ async fn pass(
     };
     draft.admitted(&admitted.request);
     let mut injected = inject::inject(admitted, now)?;
-    let takes = if chain.is_empty() {
+    let takes = if filter::chain(route, credential).is_empty() {
         Coding::Identity
     } else {
         filter::ask_for_readable(&mut injected.parts.headers)
     };
     let forwarded = forward::forward(injected, worker, draft).await?;
     let version = forwarded.version;
-    let passed = filter::pass(forwarded, &chain, most_back, draft)?;
+    let chain = filter::chain(route, credential);
+    let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
     let mut filtered = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
     };
-    if let Some(shape) = shape {
-        rewrite::response(shape, filtered.head.headers_mut(), version, &worker.pseudonym);
+    if let Some(shape) = &route.shape {
+        let headers = filtered.head.headers_mut();
+        rewrite::response(shape, headers, version, &worker.pseudonym);
+        cors::answer(shape, page.as_deref(), headers);
     }
     Ok(filtered)
 }

@@ -56,6 +56,8 @@ impl Code {
                 Some(StatusCode::GATEWAY_TIMEOUT)
             }
             Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
+            Self::Preflight => Some(StatusCode::NO_CONTENT),
+            Self::PreflightRefused => Some(StatusCode::FORBIDDEN),
         }
     }
 
@@ -94,6 +96,8 @@ impl Code {
             Self::RequestTimeout => "the rest of the request did not come in time",
             Self::CallerGone => "the request ended before all of it had come",
             Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
+            Self::Preflight => "the web page may send what it asks for",
+            Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
         }
     }
 }
@@ -113,6 +117,12 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             if let Some((policy, limit)) = &limited.fields {
                 put_limits(headers, policy.clone(), limit.clone());
             }
+            response
+        }
+        Refused::Denial(Denial::Preflight) => {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            sign(response.headers_mut(), code, request_id);
             response
         }
         Refused::Denial(Denial::Coded) => {

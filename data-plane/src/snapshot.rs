@@ -3,6 +3,7 @@
 //! Built by `sync` off the traffic workers; parses nothing and opens no file. The invariant: whatever a
 //! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
 
+mod cors;
 mod policy;
 pub(crate) mod prepared;
 pub(crate) mod proxy;
@@ -21,6 +22,7 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 
 use self::shards::Shards;
 
+pub(crate) use self::cors::{CompiledCors, list};
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
 pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Route};
 pub(crate) use self::shape::{SentHost, Shape};

@@ -1,18 +1,20 @@
 //! TLS of a test's own: an authority, and a certificate for `localhost`.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
 /// An authority, and the files of a server that it vouches for.
 pub struct Secure {
     folder: TempDir,
-    leaf: rustls::pki_types::CertificateDer<'static>,
+    leaf: CertificateDer<'static>,
     key: Vec<u8>,
 }
 
@@ -30,7 +32,9 @@ impl Secure {
         for (name, text) in
             [("ca.pem", authority.pem()), ("server.pem", leaf.pem()), ("server.key", key.serialize_pem())]
         {
-            std::fs::write(folder.path().join(name), text).expect("it is ours");
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("it is ours");
+            std::fs::set_permissions(path, Permissions::from_mode(0o600)).expect("it is ours");
         }
         Self { leaf: leaf.der().clone(), key: key.serialize_der(), folder }
     }
@@ -40,9 +44,18 @@ impl Secure {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// The folder of the files.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// A client that trusts the authority, and offers no protocol.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_file(self.file("ca.pem")).expect("a certificate");
+        roots.add(authority).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
     }
 
     /// A server that agrees on these protocols.

@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -102,7 +101,8 @@ impl Standalone {
     }
 
     fn is_up(&self) -> bool {
-        Path::new(&format!("/proc/{}/status", self.process.id())).exists()
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        status.is_ok_and(|status| !status.contains("(zombie)"))
     }
 
     /// Where callers call.

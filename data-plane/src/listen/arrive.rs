@@ -99,8 +99,11 @@ impl Door {
         }
         let was_asked = worker.view().asks_for_certificates();
         let config = tls.view().config(was_asked);
-        let handshake = TlsAcceptor::from(config)
-            .accept_with(socket, |connection| connection.set_buffer_limit(Some(BUFFER_MAX)));
+        // Boxed, so that a connection without TLS, or that has not begun it, does not hold the room for it.
+        let handshake = Box::pin(
+            TlsAcceptor::from(config)
+                .accept_with(socket, |connection| connection.set_buffer_limit(Some(BUFFER_MAX))),
+        );
         let stream = handshake.await.inspect_err(|error| failed(Cut::Handshake, error)).ok()?;
         seat.has_arrived();
         let (_, shaken) = stream.get_ref();

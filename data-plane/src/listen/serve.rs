@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rr_contract::runtime::patience::{self, Watched};
 use rr_contract::runtime::{Stop, Tasks};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,11 +27,11 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::pipeline::{self, HEADERS_MAX, ReplyBody};
-use crate::seats::{Bounds, CallerSocket, SeatPermit, Seats, Stream};
+use crate::pipeline::{self, HEADERS_MAX, Hop, ReplyBody};
+use crate::seats::{Bounds, CallerSocket, Seat, SeatPermit, Seats, Stream};
 use crate::worker::Worker;
 
-use super::arrive::{Arrived, Door};
+use super::arrive::{Arrived, CallerStream, Door};
 use super::descriptors::Notices;
 
 /// How often a worker reports what it runs on.
@@ -195,8 +196,27 @@ async fn connection(
     // not hold the room that a handshake takes.
     let arriving = Box::pin(door.arrive(socket, peer, &seat, &worker));
     let Some(Some(Arrived { stream, hop, is_http2 })) = stop.cut(arriving).await else { return };
-    let io = TokioIo::new(stream);
-    if is_http2 {
+    let (answers, io) = (Answers { worker, hop, seat }, TokioIo::new(stream));
+    // What serves it is made and boxed outside of this future, whose room is that of all of its parts together.
+    let served = if is_http2 { answers.over_http2(io, watcher) } else { answers.over_http1(io, watcher) };
+    if let Err(error) = served.await {
+        debug!(%error, "caller's connection ended");
+    }
+    drop(permit);
+}
+
+type Served = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
+
+/// Answers the requests of one connection.
+struct Answers {
+    worker: Rc<Worker>,
+    hop: Rc<Hop>,
+    seat: Rc<Seat>,
+}
+
+impl Answers {
+    fn over_http2(self, io: TokioIo<CallerStream>, watcher: Watcher) -> Served {
+        let Self { worker, hop, seat } = self;
         seat.speaks_http2();
         let answers = AnswerExec::default();
         let next = answers.clone();
@@ -219,8 +239,11 @@ async fn connection(
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .max_send_buf_size(BUFFER_MAX)
             .serve_connection(io, service);
-        ended(watch(watcher, connection).await);
-    } else {
+        Box::pin(watcher.watch(connection))
+    }
+
+    fn over_http1(self, io: TokioIo<CallerStream>, watcher: Watcher) -> Served {
+        let Self { worker, hop, seat } = self;
         let service = service_fn(move |request: Request<Incoming>| {
             let (worker, hop, busy) = (Rc::clone(&worker), Rc::clone(&hop), seat.begin());
             Box::pin(async move {
@@ -234,17 +257,6 @@ async fn connection(
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_MAX)
             .serve_connection(io, service);
-        ended(watch(watcher, connection).await);
-    }
-    drop(permit);
-}
-
-async fn watch<C: GracefulConnection>(watcher: Watcher, connection: C) -> C::Output {
-    watcher.watch(connection).await
-}
-
-fn ended(outcome: Result<(), hyper::Error>) {
-    if let Err(error) = outcome {
-        debug!(%error, "caller's connection ended");
+        Box::pin(watcher.watch(connection))
     }
 }

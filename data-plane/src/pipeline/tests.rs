@@ -5,6 +5,7 @@ mod bounds;
 mod callers_tls;
 mod client_certificates;
 mod closed;
+mod cors;
 mod dials;
 mod edge;
 mod filters;

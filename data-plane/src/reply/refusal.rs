@@ -73,6 +73,12 @@ pub(crate) enum Denial {
     /// The body is longer than the proxy takes, or than rules and meters may look at.
     #[error("request body is too long")]
     RequestTooLarge,
+    /// A web page asks what it may send, and may.
+    #[error("preflight request is answered by this node")]
+    Preflight,
+    /// A web page asks for more than it may send.
+    #[error("preflight request asks for a method or headers that the proxy does not take")]
+    PreflightRefused,
     /// It has passed this node before.
     #[error("request comes back to this node")]
     Loop,
@@ -203,6 +209,8 @@ impl Denial {
             Self::Suspended => Code::Suspended,
             Self::Closed => Code::Closed,
             Self::RequestTooLarge => Code::RequestTooLarge,
+            Self::Preflight => Code::Preflight,
+            Self::PreflightRefused => Code::PreflightRefused,
             Self::Loop => Code::LoopDetected,
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,

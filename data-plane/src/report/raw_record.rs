@@ -80,6 +80,8 @@ pub(crate) enum Reason {
     NotAdmitted,
     /// It is good, and the proxy wants a client certificate beside it.
     NoCertificate,
+    /// None was looked for: a web page asks whether it can call, whose origin the proxy does not name.
+    Origin,
 }
 
 impl Reason {
@@ -91,6 +93,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::NotAdmitted => "not-admitted",
             Self::NoCertificate => "no-certificate",
+            Self::Origin => "origin",
         }
     }
 }

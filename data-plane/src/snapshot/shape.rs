@@ -9,6 +9,7 @@ use http::uri::Authority;
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::rewrite::Rewrite;
 
+use super::cors::CompiledCors;
 use super::query_edits::QueryEdits;
 
 /// How a proxy shapes requests and responses.
@@ -17,6 +18,7 @@ pub(crate) struct Shape {
     pub(crate) query: Option<QueryEdits>,
     /// `None`: that of the base URL.
     pub(crate) host: Option<SentHost>,
+    pub(crate) cors: Option<CompiledCors>,
 }
 
 /// What is sent as `Host` and as `:authority` in the place of the base URL's.
@@ -29,10 +31,14 @@ pub(crate) struct SentHost {
 impl Shape {
     /// `None`: what passes is not changed.
     pub(crate) fn of(proxy: &Arc<Proxy>) -> Option<Arc<Self>> {
-        let rewrite = proxy.rewrite.as_deref()?;
-        let query = QueryEdits::compile(&rewrite.query);
-        let host = rewrite.host.as_ref().map(SentHost::new);
-        Some(Arc::new(Self { proxy: Arc::clone(proxy), query, host }))
+        if proxy.rewrite.is_none() && proxy.cors.is_none() {
+            return None;
+        }
+        let rewrite = proxy.rewrite.as_deref();
+        let query = rewrite.and_then(|rewrite| QueryEdits::compile(&rewrite.query));
+        let host = rewrite.and_then(|rewrite| rewrite.host.as_ref()).map(SentHost::new);
+        let cors = proxy.cors.as_deref().map(CompiledCors::new);
+        Some(Arc::new(Self { proxy: Arc::clone(proxy), query, host, cors }))
     }
 
     /// Its changes.

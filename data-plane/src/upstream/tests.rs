@@ -2,12 +2,15 @@
 
 use std::future::pending;
 
+use bytes::Bytes;
+use http::uri::Authority;
 use rr_contract::model::id::{OrgId, TargetId};
 use rr_contract::model::target::Target;
 use rr_contract::model::tls::{HttpVersion, MinTls, Wire};
 use rr_contract::wire::fleet;
 
 use crate::fixture::ORG;
+use crate::seats::{Bounds, Seats};
 
 use super::*;
 
@@ -55,6 +58,26 @@ fn a_request_that_an_http1_connection_gave_back_is_whole_on_http2() {
     assert_eq!((over_http1.version(), over_http1.headers()), (straight.version(), straight.headers()));
     assert_eq!(straight.headers()[TE], "trailers");
     assert!(!straight.headers().contains_key(HOST));
+}
+
+#[tokio::test]
+async fn a_host_of_the_proxys_own_stays_whichever_protocol_a_request_goes_in_and_when_it_goes_again() {
+    let target = target("https://api.example.com:8443/v1");
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let body = RequestBody::gathered(Bytes::new(), permit.seat().begin(), Instant::now());
+    let mut request = Request::new(body);
+    *request.uri_mut() = "/v1/x".parse().expect("a URI");
+    let authority: Authority = "own.example".parse().expect("an authority");
+    request.extensions_mut().insert(SentHost { authority, value: HeaderValue::from_static("own.example") });
+    for is_http2 in [true, false, true] {
+        fit(&mut request, is_http2, &target, false);
+        request = again(&request).expect("it has no body");
+        let (authority, host) = (request.uri().authority(), request.headers().get(HOST));
+        let host = host.map(HeaderValue::as_bytes);
+        let wanted = if is_http2 { (Some("own.example"), None) } else { (None, Some(&b"own.example"[..])) };
+        assert_eq!((authority.map(Authority::as_str), host), wanted);
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(crate) enum Reply {
     Silent,
     /// Cut off over UDP, whole over TCP.
     Long(Vec<IpAddr>),
+    /// Cut off over UDP, silent over TCP.
+    LongSilent,
 }
 
 /// Ends with the test.
@@ -150,7 +152,8 @@ impl Zone {
                 Reply::Silent => return None,
                 Reply::Fails => code = 2,
                 Reply::Missing(seconds) => (code, negative_for) = (3, seconds),
-                Reply::Long(_) if !over_tcp => truncated = true,
+                Reply::Long(_) | Reply::LongSilent if !over_tcp => truncated = true,
+                Reply::LongSilent => return None,
                 Reply::Long(addresses) => answers.extend(records(&at, &addresses, 60, family)),
                 Reply::Addresses(addresses, seconds) => {
                     answers.extend(records(&at, &addresses, seconds, family));

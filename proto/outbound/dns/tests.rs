@@ -96,6 +96,30 @@ async fn an_answer_that_is_cut_off_is_fetched_whole_over_tcp() {
 }
 
 #[tokio::test]
+async fn those_who_wait_for_a_silent_server_over_tcp_leave_room_on_the_connection() {
+    const SILENT: usize = 60;
+    let (server, names) = server().await;
+    let (names, tasks) = (Arc::new(names), Tasks::new());
+    server.says("long.test", &[Reply::Long(vec![V4, V6])]);
+    // This one leaves a connection for all who come later.
+    assert!(names.look_up("long.test").await.is_ok());
+    for n in 0..SILENT {
+        let (name, names) = (format!("silent-{n}.test"), Arc::clone(&names));
+        server.says(&name, &[Reply::LongSilent]);
+        tasks.spawn("lookup", async move { names.look_up(&name).await });
+    }
+    let answered = timeout(Duration::from_secs(20), async {
+        // Of each name both families, over UDP and then over TCP.
+        while server.names().len() < 4 * SILENT {
+            tokio::task::yield_now().await;
+        }
+        names.look_up("long.test").await
+    });
+    assert_eq!(answered.await.expect("it is asked in time").expect("addresses").addresses, [V6, V4]);
+    tasks.abort();
+}
+
+#[tokio::test]
 async fn a_name_goes_out_whole_and_an_underscore_in_it() {
     let (server, names) = server().await;
     for name in ["single", "under_score.test", "xn--bcher-kva.test"] {

@@ -1,12 +1,21 @@
 //! The order of attempts, and what becomes of those that do not win.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
 
 use tokio::time::Instant;
 
 use super::*;
+
+/// An attempt that goes on.
+struct Held(Rc<Cell<usize>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
 
 fn addresses(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().expect("an address")).collect()
@@ -46,16 +55,10 @@ async fn the_next_attempt_begins_after_a_quarter_of_a_second_or_at_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_overtaken_may_still_win_and_the_others_end() {
-    struct Open(Rc<RefCell<usize>>);
-    impl Drop for Open {
-        fn drop(&mut self) {
-            *self.0.borrow_mut() -= 1;
-        }
-    }
-    let open = Rc::new(RefCell::new(0));
+    let open = Rc::new(Cell::new(0));
     let attempt = |address: SocketAddr| {
-        *open.borrow_mut() += 1;
-        let held = Open(Rc::clone(&open));
+        open.set(open.get() + 1);
+        let held = Held(Rc::clone(&open));
         async move {
             sleep(if address == socket(1) { 2 * NEXT_AFTER } else { Duration::MAX }).await;
             drop(held);
@@ -64,7 +67,7 @@ async fn an_attempt_that_was_overtaken_may_still_win_and_the_others_end() {
     };
     let won = race(&[socket(1), socket(2), socket(3)], NEXT_AFTER, attempt).await;
     assert_eq!(won.expect("the first is slow"), socket(1));
-    assert_eq!(*open.borrow(), 0);
+    assert_eq!(open.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,4 +85,24 @@ async fn when_all_fail_the_last_failure_is_told() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     let none = race(&[], NEXT_AFTER, attempt).await.expect_err("there is none");
     assert_eq!(none.kind(), io::ErrorKind::AddrNotAvailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_addresses_are_silent_few_attempts_go_on_at_once() {
+    let begun = RefCell::new(0);
+    let (open, most) = (Rc::new(Cell::new(0)), Cell::new(0));
+    let attempt = |address: SocketAddr| {
+        *begun.borrow_mut() += 1;
+        open.set(open.get() + 1);
+        most.set(most.get().max(open.get()));
+        let held = Held(Rc::clone(&open));
+        async move {
+            let _held = held;
+            if address == socket(30) { Ok(address) } else { pending().await }
+        }
+    };
+    let all: Vec<SocketAddr> = (0..40).map(socket).collect();
+    assert_eq!(race(&all, NEXT_AFTER, attempt).await.expect("one is good"), socket(30));
+    assert_eq!((*begun.borrow(), open.get()), (31, 0));
+    assert_eq!(most.get(), AT_ONCE);
 }

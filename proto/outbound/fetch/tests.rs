@@ -260,7 +260,7 @@ async fn answers_that_are_not_plain_documents_are_refused() {
     let interim = "HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n".repeat(10_000);
     let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(HEAD));
     for answer in [interim, long] {
-        let broken = plainly(&Server::plain(answer).await, BOUNDS).await;
+        let broken = plainly(&Server::start(answer, None, true).await, BOUNDS).await;
         assert!(matches!(broken, Err(FetchError::Broken(_))));
     }
 }

@@ -81,7 +81,7 @@ impl FromStr for FetchUrl {
         if query.is_some_and(|query| query.chars().any(|c| c.is_control() || c.is_whitespace())) {
             return Err(InvalidFetchUrl::Path);
         }
-        let url = Url::parse(text).map_err(|error| InvalidBaseUrl::Syntax(error))?;
+        let url = Url::parse(text).map_err(InvalidBaseUrl::Syntax)?;
         let path = &url[Position::BeforePath..Position::AfterQuery];
         let path_and_query = path.parse().map_err(|_| InvalidFetchUrl::Path)?;
         let host_header = HeaderValue::from_str(&base.authority()).map_err(|_| InvalidFetchUrl::Path)?;

@@ -45,6 +45,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
     feature::REWRITE,
+    feature::CORS,
     feature::FORWARDED,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
