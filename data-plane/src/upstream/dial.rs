@@ -69,7 +69,7 @@ impl Dialer {
     async fn dial(&self, target: &CompiledTarget, origin: &Rc<Origin>) -> Result<Connection, SendError> {
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
-        let socket = Socket::new(stream);
+        let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
         let watch = socket.watch();
         if !target.is_tls() {
             return match target.wire.http {

@@ -6,6 +6,8 @@
 //! when its last response was read to its end, could be read in one way alone, and nothing has come behind it; a
 //! connection that was dialed for somebody who left is another's; and nobody waits for a dial that has failed.
 
+mod waiting;
+
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::rc::Rc;
@@ -16,16 +18,17 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use tokio::time::Instant;
-use tracing::debug;
 
 use crate::deadline::Deadline;
 use crate::executor::LocalExec;
 
-use super::queue::{Place, Queue};
+use super::queue::Queue;
 use super::request_body::{Passage, RequestBody};
 use super::socket::Watch;
 use super::streams::{CONNECTIONS_MAX, Channel, Streams};
-use super::{IDLE_MAX, Reply, SendError};
+use super::{IDLE_MAX, Reply};
+
+pub(super) use self::waiting::{News, Slot, Spoken, Waiter};
 
 /// What one worker keeps to one origin, for one organization.
 const IDLE_COUNT: usize = 256;
@@ -51,93 +54,6 @@ pub(crate) struct Origin {
     dialing: Cell<usize>,
     /// Dials that have failed since one came through.
     failures: Cell<u32>,
-}
-
-/// What an origin is known to speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoken {
-    /// TLS has not agreed on anything yet.
-    Unknown,
-    Http1,
-    Http2,
-}
-
-/// What comes to who waits for a connection.
-pub(super) enum News {
-    /// A connection, and whether it was just opened.
-    Connection(Connection, bool),
-    /// The dial has failed.
-    Failed(SendError),
-    /// Go and dial, and wait on.
-    Dial(Slot),
-}
-
-/// Somebody who waits for a connection. Dropped, it passes on what it was given meanwhile.
-pub(super) struct Waiter {
-    origin: Rc<Origin>,
-    place: Rc<Place<News>>,
-}
-
-impl Waiter {
-    pub(super) async fn news(&self) -> News {
-        self.place.take().await
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        self.origin.queue.remove(&self.place);
-        if let Some(News::Connection(connection, fresh)) = self.place.left() {
-            self.origin.offer(connection, fresh);
-        }
-        // One less waits, so one dial less may be enough, or one more.
-        self.origin.serve();
-    }
-}
-
-/// The right to dial. It is free again when this is dropped.
-pub(super) struct Slot {
-    origin: Rc<Origin>,
-    /// Who is told if it fails.
-    place: Rc<Place<News>>,
-}
-
-impl Slot {
-    fn take(origin: &Rc<Origin>, place: &Rc<Place<News>>) -> Self {
-        origin.dialing.update(|dialing| dialing + 1);
-        place.set_dials(true);
-        Self { origin: Rc::clone(origin), place: Rc::clone(place) }
-    }
-
-    pub(super) fn origin(&self) -> &Rc<Origin> {
-        &self.origin
-    }
-
-    /// What became of it: the first who waits has the connection, and who dialed has the error.
-    pub(super) fn end(self, dialed: Result<Connection, SendError>) {
-        match dialed {
-            Ok(connection) => {
-                self.origin.failures.set(0);
-                self.origin.offer(connection, true);
-            }
-            Err(error) => {
-                self.origin.failures.update(|failures| failures.saturating_add(1));
-                if self.origin.queue.remove(&self.place) {
-                    drop(self.place.give(News::Failed(error)));
-                } else {
-                    debug!(%error, "upstream could not be dialed for a request that no longer needs it");
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.place.set_dials(false);
-        self.origin.dialing.update(|dialing| dialing - 1);
-        self.origin.serve();
-    }
 }
 
 struct Idle {

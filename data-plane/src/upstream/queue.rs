@@ -18,6 +18,7 @@ pub(super) struct Place<T> {
     waker: Cell<Option<Waker>>,
     /// Whether who waits here dials.
     dials: Cell<bool>,
+    is_out: Cell<bool>,
 }
 
 impl<T> Default for Queue<T> {
@@ -29,7 +30,9 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// A place at the end.
     pub(super) fn enter(&self) -> Rc<Place<T>> {
-        let place = Rc::new(Place { given: Cell::new(None), waker: Cell::default(), dials: Cell::default() });
+        let (given, waker, dials, is_out) =
+            (Cell::new(None), Cell::default(), Cell::default(), Cell::default());
+        let place = Rc::new(Place { given, waker, dials, is_out });
         self.0.borrow_mut().push_back(Rc::clone(&place));
         place
     }
@@ -44,7 +47,9 @@ impl<T> Queue<T> {
 
     /// Takes the first place out.
     pub(super) fn pop(&self) -> Option<Rc<Place<T>>> {
-        self.0.borrow_mut().pop_front()
+        let place = self.0.borrow_mut().pop_front()?;
+        place.is_out.set(true);
+        Some(place)
     }
 
     /// The first place from which nobody dials.
@@ -54,6 +59,10 @@ impl<T> Queue<T> {
 
     /// Takes a place out; says whether it was there.
     pub(super) fn remove(&self, place: &Rc<Place<T>>) -> bool {
+        // Most have had their turn: they are not looked for among those that wait.
+        if place.is_out.replace(true) {
+            return false;
+        }
         let mut places = self.0.borrow_mut();
         let at = places.iter().position(|other| Rc::ptr_eq(other, place));
         at.is_some_and(|at| places.remove(at).is_some())

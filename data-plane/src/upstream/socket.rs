@@ -26,6 +26,9 @@ const BEFORE_HEAD: usize = 128 * 1024;
 /// After this many successful reads in a row, other tasks have their turn.
 const READS_IN_A_ROW: u32 = 16;
 
+/// What is read at a time under TLS, whose library asks for 4 KiB and would pay a system call for each.
+const AHEAD: usize = 32 * 1024;
+
 /// What the HTTP library, or TLS below it, reads and writes.
 pub(super) struct Socket(Rc<Wire>);
 
@@ -41,13 +44,66 @@ struct Wire {
     place: Cell<Place>,
     waits: RefCell<Option<Rc<Passage>>>,
     reads: Cell<u32>,
+    reads_ahead: bool,
+    ahead: RefCell<Ahead>,
+}
+
+/// Bytes that were read and not asked for yet. It takes up memory only while there are any.
+#[derive(Default)]
+struct Ahead {
+    bytes: Box<[u8]>,
+    from: usize,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Passes on what is asked for, and keeps the rest. Not inlined, since other reads must not pay for its stack.
+    #[inline(never)]
+    fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut space = [MaybeUninit::uninit(); AHEAD];
+        let mut space = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(stream).poll_read(cx, &mut space))?;
+        let (first, rest) = space.filled().split_at(space.filled().len().min(buf.remaining()));
+        buf.put_slice(first);
+        *self = Self { bytes: rest.into(), from: 0 };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on as many as are asked for.
+    fn pass(&mut self, buf: &mut ReadBuf<'_>) {
+        let left = &self.bytes[self.from..];
+        let count = left.len().min(buf.remaining());
+        buf.put_slice(&left[..count]);
+        self.from += count;
+        if self.from == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
+        Self::reading(stream, false)
+    }
+
+    /// For TLS.
+    pub(super) fn under_tls(stream: TcpStream) -> Self {
+        Self::reading(stream, true)
+    }
+
+    fn reading(stream: TcpStream, reads_ahead: bool) -> Self {
         let (stream, before_head, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
         let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
-        Self(Rc::new(Wire { stream, before_head, place, waits, reads }))
+        let ahead = RefCell::default();
+        Self(Rc::new(Wire { stream, before_head, place, waits, reads, reads_ahead, ahead }))
     }
 
     pub(super) fn watch(&self) -> Watch {
@@ -60,6 +116,9 @@ impl Watch {
     /// since something came; what it has not read yet would be taken for the answer to whatever is sent next.
     pub(super) fn is_quiet(&self) -> bool {
         let Some(wire) = self.0.upgrade() else { return false };
+        if !wire.ahead.borrow().is_empty() {
+            return false;
+        }
         let stream = wire.stream.borrow();
         let mut byte = [MaybeUninit::uninit()];
         // Asks the system only where the loop saw something that was not read since.
@@ -112,11 +171,21 @@ impl AsyncRead for Socket {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let mut ahead = wire.ahead.borrow_mut();
+        if !ahead.is_empty() {
+            ahead.pass(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        let read = Pin::new(&mut *wire.stream.borrow_mut()).poll_read(cx, buf);
+        let mut stream = wire.stream.borrow_mut();
+        let read = if wire.reads_ahead && buf.remaining() < AHEAD {
+            ahead.read(&mut stream, cx, buf)
+        } else {
+            Pin::new(&mut *stream).poll_read(cx, buf)
+        };
         wire.reads.set(if read.is_ready() { wire.reads.get() + 1 } else { 0 });
         ready!(read)?;
-        let came = buf.filled().len() - before;
+        let came = buf.filled().len() - before + ahead.bytes.len();
         wire.before_head.update(|left| left.map(|left| left.saturating_sub(came)));
         Poll::Ready(Ok(()))
     }

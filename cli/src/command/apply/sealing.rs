@@ -79,6 +79,7 @@ pub(super) async fn seal(
         let context = sealing::context(connection, org, id, 1).await?;
         note(&format!("credential {}:", credential.name));
         destination.announce().with_context(|| location.to_string())?;
+        destination.warn(targets.values());
         let value = read(&from, &location).with_context(|| location.to_string())?;
         let spec = destination.spec(value, slot);
         let sealed = sealing::seal(&context, &spec, statements.as_deref().unwrap_or_default())?;

@@ -21,8 +21,9 @@ use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
 use crate::authority;
-use crate::command::region;
+use crate::command::{region, target};
 use crate::connect::Connection;
+use crate::flags::page::Listing;
 use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::{fault, prompt};
@@ -83,6 +84,11 @@ impl SealingArgs {
             ));
         }
         destination.announce()?;
+        if !self.origins.is_empty() {
+            // Only for a word to the user: who may not see targets seals without it.
+            let there = target::list(connection.clone(), org, &Listing::default()).await;
+            destination.warn(&there.unwrap_or_default());
+        }
         // The control plane names the origins of a target, and its certificates: a hostile one would name its own.
         if !self.target.is_empty() && !self.accept_target {
             prompt::confirm(
@@ -165,6 +171,24 @@ impl Destination {
         self.origins.is_empty()
     }
 
+    /// Names targets that live where the secret may be sent, and that it does not go to.
+    pub(crate) fn warn<'t>(&self, targets: impl IntoIterator<Item = &'t mg::Target>) {
+        for target in targets.into_iter().filter(|target| self.misses(target)) {
+            note(&format!(
+                "the secret does not go to target {}, which has other certificates (`ca`)",
+                target.name
+            ));
+        }
+    }
+
+    fn misses(&self, target: &mg::Target) -> bool {
+        let mut urls = std::iter::once(&target.base_url).chain(&target.more_base_urls);
+        let covered = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
+        let is_here = urls.any(|url| url.parse().is_ok_and(|url| covered(&url)));
+        // Certificates that cannot be read are refused elsewhere.
+        is_here && authority::of(&target.ca).is_ok_and(|ca| ca.as_ref() != self.certificates())
+    }
+
     fn certificates(&self) -> Option<&CaBundle> {
         self.ca.as_ref()?.1.as_ref()
     }
@@ -208,4 +232,32 @@ pub(crate) async fn context(
         OrgServiceClient::new(connection.clone()).get_org(ask).await?.into_inner().org.unwrap_or_default();
     let org: OrgId = org.id.parse().context("org id in the answer")?;
     Ok(SealContext { installation, org, credential, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_the_secret_would_not_go_to_is_named() {
+        let target = |base_url: &str, ca: &str| mg::Target {
+            base_url: base_url.to_owned(),
+            ca: ca.to_owned(),
+            ..mg::Target::default()
+        };
+        let to = |ca: Option<&str>| {
+            let ca = ca.map(|ca| ("--ca".to_owned(), ca.parse().expect("a certificate")));
+            Destination::new(vec!["https://a.example".parse().expect("an origin")], ca)
+        };
+        let ours = authority::OURS;
+        for (destination, target, wanted) in [
+            (to(None), target("https://a.example/v1", ""), false),
+            (to(None), target("https://a.example/v1", ours), true),
+            (to(None), target("https://b.example/v1", ours), false),
+            (to(Some(ours)), target("https://a.example/v1", ours), false),
+            (to(Some(ours)), target("https://a.example/v1", ""), true),
+        ] {
+            assert_eq!(destination.misses(&target), wanted, "{target:?}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 use tokio::task::LocalSet;
 
+use super::super::SendError;
 use super::*;
 
 type Driver = http2::Connection<TokioIo<DuplexStream>, RequestBody, LocalExec>;

@@ -105,3 +105,27 @@ async fn interim_answers_are_counted_for_the_request_that_waits_and_bounded() {
     let more = read(&mut theirs, interim).await;
     assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
 }
+
+#[tokio::test]
+async fn tls_has_in_one_read_what_it_asks_for_in_small_pieces() {
+    let (ours, mut theirs) = pair().await;
+    let stream = Rc::into_inner(ours.0).expect("nobody watches it").stream.into_inner();
+    let mut ours = Socket::under_tls(stream);
+    let sent: Vec<u8> = (0..AHEAD).map(|n| n as u8).collect();
+    theirs.write_all(&sent).await.expect("it is open");
+    let all_there = async {
+        let mut peeked = vec![0; AHEAD];
+        while ours.0.stream.borrow().peek(&mut peeked).await.expect("it is open") < AHEAD {}
+    };
+    all_there.await;
+    let mut seen = vec![0; 5];
+    ours.read_exact(&mut seen).await.expect("it is there");
+    // The system has nothing more for it, and it is not quiet for all that.
+    let left = SockRef::from(&*ours.0.stream.borrow()).peek(&mut [MaybeUninit::uninit()]);
+    assert!(left.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+    assert!(!ours.watch().is_quiet());
+    let mut rest = vec![0; AHEAD - 5];
+    ours.read_exact(&mut rest).await.expect("it is there");
+    seen.append(&mut rest);
+    assert!(seen == sent && ours.0.ahead.borrow().is_empty());
+}
