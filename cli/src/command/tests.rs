@@ -18,6 +18,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "dir",
     "edge_admin_port",
     "edge_port",
+    "edge_token_file",
     "edges",
     "endpoint",
     "ephemeral",
