@@ -120,7 +120,8 @@ async fn a_browser_sends_what_the_proxy_takes_and_nothing_else() {
     let upstream = Upstream::echo().await;
     let (named, all) = (edge(&upstream, named()), edge(&upstream, open(&["*"])));
     let (simple, keyed) = (edge(&upstream, open(&[])), edge(&upstream, open(&["*", "authorization"])));
-    let rows: &[(&Edge, &'static str, bool, &'static str, &'static [&'static str], bool)] = &[
+    type Row<'r> = (&'r Edge, &'static str, bool, &'static str, &'static [&'static str], bool);
+    let rows: &[Row<'_>] = &[
         (&named, APP, true, "PUT", &["authorization", "x-a"], true),
         (&named, APP, false, "GET", &["content-type"], true),
         (&named, PAGE, true, "POST", &["authorization"], true),

@@ -110,14 +110,11 @@ async fn interim_answers_are_counted_for_the_request_that_waits_and_bounded() {
 async fn tls_has_in_one_read_what_it_asks_for_in_small_pieces() {
     let (ours, mut theirs) = pair().await;
     let stream = Rc::into_inner(ours.0).expect("nobody watches it").stream.into_inner();
-    let mut ours = Socket::under_tls(stream);
     let sent: Vec<u8> = (0..AHEAD).map(|n| n as u8).collect();
     theirs.write_all(&sent).await.expect("it is open");
-    let all_there = async {
-        let mut peeked = vec![0; AHEAD];
-        while ours.0.stream.borrow().peek(&mut peeked).await.expect("it is open") < AHEAD {}
-    };
-    all_there.await;
+    let mut peeked = vec![0; AHEAD];
+    while stream.peek(&mut peeked).await.expect("it is open") < AHEAD {}
+    let mut ours = Socket::under_tls(stream);
     let mut seen = vec![0; 5];
     ours.read_exact(&mut seen).await.expect("it is there");
     // The system has nothing more for it, and it is not quiet for all that.

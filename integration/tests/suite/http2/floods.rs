@@ -72,7 +72,8 @@ async fn frames_without_end_cost_neither_memory_nor_other_callers() {
     };
     let get = block(&bench.fields());
     let head = |n: u32, fields: &[u8]| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 3, fields);
-    let floods: [(&str, &[u8], &dyn Fn(u32) -> Vec<u8>); 11] = [
+    type Flood<'f> = (&'f str, &'f [u8], &'f dyn Fn(u32) -> Vec<u8>);
+    let floods: [Flood<'_>; 11] = [
         ("rapid reset", &empty, &|n| {
             [head(n, &get), frame(RST_STREAM, 0, 2 * n + 3, &[0, 0, 0, 8])].concat()
         }),
