@@ -104,7 +104,8 @@ async fn table(cases: Vec<Case>, secure: Option<&'static str>) {
         let port = listener.local_addr().expect("it is bound").port();
         let scheme = if secure.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{port}");
-        behind.push(Behind::new(&format!("c{at}"), &url).target("response_timeout: 1s"));
+        let target = Behind::new(&format!("c{at}"), &url).target("response_timeout: 1s");
+        behind.push(target.target("idle_timeout: 1s").target("total_timeout: 3s"));
         let (log, steps) = (Arc::<Log>::default(), case.steps.clone());
         logs.push(Arc::clone(&log));
         let acceptor = secure.map(|protocol| (tls.acceptor(&[protocol]), protocol == "h2"));

@@ -54,6 +54,8 @@ impl Bench {
             [
                 Behind::new("plain", &format!("http://127.0.0.1:{plain}")),
                 Behind::new("secure", &format!("https://localhost:{secure}")),
+                // HTTP/2 without TLS, which both sides know before.
+                Behind::new("h2c", &format!("http://127.0.0.1:{plain}")).target("http_version: \"2\""),
             ]
         };
         let plain = serve(&tasks, None, answer.clone()).await;

@@ -80,6 +80,28 @@ async fn an_answer_that_breaks_off_in_its_body_breaks_off_for_the_caller() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_is_too_slow_with_its_body_breaks_off_for_the_caller() {
+    let bytes = |count: usize| Trickle(b"x".repeat(count));
+    let idle = |name, steps| case(name, steps, Cut(200), "upstream-idle");
+    let late = |name, steps| case(name, steps, Cut(200), "upstream-total-timeout");
+    table(
+        vec![
+            idle("stalls behind its head", vec![ok("content-length: 4\r\n\r\n")]),
+            idle("stalls behind half of its length", vec![ok("content-length: 4\r\n\r\nok")]),
+            idle("stalls in a chunk's size", vec![chunked("2\r\nok\r\n5")]),
+            idle("stalls without a length", vec![ok("\r\nok")]),
+            late("trickles its length", vec![ok("content-length: 99\r\n\r\n"), bytes(99)]),
+            late("trickles without a length", vec![ok("\r\n"), bytes(99)]),
+            // Bytes that are no part of a body are no part of an answer that comes.
+            idle("trickles a chunk's extension", vec![chunked("2\r\nok\r\n2;"), bytes(99)]),
+            idle("trickles its trailers", vec![chunked("2\r\nok\r\n0\r\nx: "), bytes(99)]),
+        ],
+        None,
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn an_answer_over_tls_that_only_a_closed_connection_ends_breaks_off_unless_tls_was_closed_too() {
     table(
         vec![

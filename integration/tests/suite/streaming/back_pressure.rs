@@ -94,7 +94,7 @@ async fn an_upload_that_the_upstream_does_not_read_stops_its_caller() {
     })
     .await;
     for is_http2 in [false, true] {
-        for target in ["plain", "secure"] {
+        for target in ["plain", "secure", "h2c"] {
             gate.send_replace(false);
             let before = bench.node(is_http2).process.resident().expect("it runs");
             let asked = Arc::default();
@@ -121,7 +121,7 @@ async fn a_download_that_the_caller_does_not_read_stops_its_upstream() {
     })
     .await;
     for is_http2 in [false, true] {
-        for target in ["plain", "secure"] {
+        for target in ["plain", "secure", "h2c"] {
             let before = bench.node(is_http2).process.resident().expect("it runs");
             asked.store(0, Ordering::Relaxed);
             let answer = bench.ask(target, "/", is_http2, Body::empty()).await;

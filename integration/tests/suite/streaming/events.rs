@@ -17,7 +17,7 @@ const EVENTS: usize = 20;
 async fn each_part_passes_in_both_directions_before_the_next_is_there() {
     let bench = Bench::start(|request| async { Response::new(Body::new(request.into_body())) }).await;
     for is_http2 in [false, true] {
-        for target in ["plain", "secure"] {
+        for target in ["plain", "secure", "h2c"] {
             let (sender, body) = parts();
             sender.send(Bytes::from_static(b"first")).await.expect("it is open");
             let mut answer = bench.ask(target, "/echo", is_http2, body).await.into_body();

@@ -166,8 +166,10 @@ impl Called {
         endpoint.connect_with_connector(dial).await.expect("the node speaks TLS and HTTP/2")
     }
 
+    /// With TLS from the caller there is TLS to the upstream, and without it HTTP/2 without TLS on both sides.
     async fn client(&self, tls: bool) -> tonic::client::Grpc<Channel> {
-        let origin = Uri::from_static("http://localhost/api/local.secure");
+        let target = if tls { "secure" } else { "h2c" };
+        let origin = format!("http://localhost/api/local.{target}").parse().expect("a URL");
         tonic::client::Grpc::with_origin(self.channel(tls).await, origin)
     }
 
