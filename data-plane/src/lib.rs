@@ -45,6 +45,7 @@ mod report;
 mod seats;
 mod snapshot;
 pub mod standalone;
+mod standing;
 mod sync;
 mod upstream;
 mod worker;

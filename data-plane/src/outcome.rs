@@ -24,6 +24,7 @@ pub(crate) enum Code {
     CredentialUnusable,
     UpstreamRefused,
     UpstreamBusy,
+    CircuitOpen,
     UpstreamUnreachable,
     UpstreamTimeout,
     UpstreamTotalTimeout,
@@ -33,7 +34,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Granted,
         Self::NotFound,
         Self::MethodRefused,
@@ -53,6 +54,7 @@ impl Code {
         Self::CredentialUnusable,
         Self::UpstreamRefused,
         Self::UpstreamBusy,
+        Self::CircuitOpen,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::UpstreamTotalTimeout,
@@ -82,6 +84,7 @@ impl Code {
             Self::CredentialUnusable => "credential-unusable",
             Self::UpstreamRefused => "upstream-refused",
             Self::UpstreamBusy => "upstream-busy",
+            Self::CircuitOpen => "circuit-open",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamTotalTimeout => "upstream-total-timeout",

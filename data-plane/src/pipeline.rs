@@ -17,6 +17,7 @@
 
 mod activate;
 mod admit;
+mod attempts;
 mod authenticate;
 mod authorize;
 mod caller_body;
@@ -167,7 +168,7 @@ async fn pass(
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, peer, draft)).await?,
     };
     draft.admitted(&admitted.request);
-    let mut injected = inject::inject(admitted, now)?;
+    let mut injected = inject::inject(admitted, worker, now)?;
     let takes = if chain.is_empty() {
         Coding::Identity
     } else {

@@ -7,6 +7,7 @@ mod policy;
 pub(crate) mod prepared;
 pub(crate) mod proxy;
 pub(crate) mod shards;
+mod standings;
 pub(crate) mod upstream;
 
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 use self::shards::Shards;
 
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
-pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, Route};
+pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, Retries, Route};
+pub(crate) use self::standings::Standings;
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
 /// A caller credential, found by the hash of what was presented.
@@ -148,10 +150,12 @@ impl Snapshot {
                     target.idle_timeout,
                     target.total_timeout,
                 );
+                let further: Vec<String> =
+                    target.endpoints().skip(1).map(|endpoint| endpoint.base.to_string()).collect();
                 let policies = [&route.upstream_policy, &route.target_policy, &route.policy];
                 let policies = policies.map(|policy| policy.describe());
                 format!(
-                    "{} suspended {} to {} {} {timeouts:?} with upstream {} under {policies:?}",
+                    "{} suspended {} to {} {} {further:?} {timeouts:?} with upstream {} under {policies:?}",
                     route.org.name,
                     route.org.suspended,
                     target.id,

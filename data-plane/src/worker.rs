@@ -23,7 +23,7 @@ pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
     pub(crate) quota_clock: Arc<QuotaClock>,
-    ids: RefCell<IdSource>,
+    random: RefCell<Drawn>,
     /// The body of `/.well-known/requestrocket`.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
 }
@@ -44,10 +44,10 @@ impl Worker {
         common: Common,
     ) -> Self {
         let Common { seams, quota_clock, statement } = common;
-        let ids = RefCell::new(IdSource::new(seams.entropy));
+        let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
-        Self { reader, connections, records, refusals, counters, clock, quota_clock, ids, statement }
+        Self { reader, connections, records, refusals, counters, clock, quota_clock, random, statement }
     }
 
     /// The snapshot in force, for one request.
@@ -69,7 +69,12 @@ impl Worker {
     }
 
     pub(crate) fn next_request_id(&self) -> RequestId {
-        self.ids.borrow_mut().next()
+        RequestId::from_random(self.random.borrow_mut().draw())
+    }
+
+    /// A number that nobody foresees.
+    pub(crate) fn draw(&self) -> u32 {
+        u32::from_ne_bytes(self.random.borrow_mut().draw())
     }
 }
 
@@ -79,28 +84,28 @@ impl Drop for Worker {
     }
 }
 
-/// Random ids without a system call for each.
-struct IdSource {
+/// Random bytes without a system call for each draw.
+struct Drawn {
     entropy: Arc<dyn Entropy>,
     drawn: Box<[u8; Self::BYTES]>,
     used: usize,
 }
 
-impl IdSource {
+impl Drawn {
     const BYTES: usize = 4096;
 
     fn new(entropy: Arc<dyn Entropy>) -> Self {
         Self { entropy, drawn: Box::new([0; Self::BYTES]), used: Self::BYTES }
     }
 
-    fn next(&mut self) -> RequestId {
-        if self.used == Self::BYTES {
+    fn draw<const N: usize>(&mut self) -> [u8; N] {
+        if self.used + N > Self::BYTES {
             self.entropy.fill(&mut *self.drawn);
             self.used = 0;
         }
-        let mut id = [0; 16];
-        id.copy_from_slice(&self.drawn[self.used..self.used + 16]);
-        self.used += 16;
-        RequestId::from_random(id)
+        let mut drawn = [0; N];
+        drawn.copy_from_slice(&self.drawn[self.used..self.used + N]);
+        self.used += N;
+        drawn
     }
 }

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
+use crate::standing::UnderWay;
 use crate::upstream::SendError;
 use crate::worker::Worker;
 
@@ -49,6 +51,8 @@ pub(crate) struct Draft {
     is_asked: bool,
     /// It had all of the request, and did not answer in time.
     is_unheard: bool,
+    /// Where it is under way, if that is counted.
+    under_way: Option<UnderWay>,
 }
 
 impl Draft {
@@ -66,6 +70,7 @@ impl Draft {
             is_deciding: false,
             is_asked: false,
             is_unheard: false,
+            under_way: None,
         }
     }
 
@@ -238,6 +243,15 @@ impl Draft {
     /// The request goes out now.
     pub(super) fn asks(&mut self) {
         self.is_asked = true;
+    }
+
+    /// It goes out to a base URL with this name, where there are several, and is under way there until it ends.
+    pub(super) fn attempts(&mut self, endpoint: Option<&Arc<str>>, under_way: Option<UnderWay>) {
+        self.asks();
+        self.under_way = under_way;
+        let record = self.record();
+        record.attempts += 1;
+        record.endpoint = endpoint.cloned();
     }
 
     pub(super) fn upstream_took(&mut self, duration: Duration) {

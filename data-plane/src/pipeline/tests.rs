@@ -1,8 +1,10 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
 mod bounds;
+mod circuits;
 mod closed;
 mod edge;
+mod endpoints;
 mod filters;
 mod heads;
 mod hostile;
@@ -11,8 +13,10 @@ mod names;
 mod origin;
 mod over_tls;
 mod records;
+mod retries;
 mod reuse;
 mod rules;
+mod script;
 mod settling;
 mod streams;
 mod timeouts;

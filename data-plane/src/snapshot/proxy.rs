@@ -12,13 +12,15 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
+use rr_contract::model::resilience::{Balance, CircuitBreaker, HealthCheck, OutlierEjection, Retry};
 use rr_contract::model::target::Target;
 use rr_contract::model::tls::{CaBundle, CaHash, Wire};
 
 use crate::quota::ProxyQuota;
+use crate::standing::{Budget, Standing};
 
 use super::prepared::HashedText;
-use super::{Policy, UpstreamCredential};
+use super::{Policy, Standings, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -77,6 +79,14 @@ pub(crate) struct Route {
     pub(crate) policy: Arc<Policy>,
     /// The counts of its limits; `None` where it has none.
     pub(crate) quota: Option<Arc<ProxyQuota>>,
+    /// `None` where it has none.
+    pub(crate) retries: Option<Arc<Retries>>,
+}
+
+/// The retries of a proxy.
+pub(crate) struct Retries {
+    pub(crate) policy: Retry,
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// A target with its URI parts at hand.
@@ -99,6 +109,14 @@ pub(crate) struct CompiledTarget {
     pub(crate) default_effect: Effect,
     /// How it is spoken to.
     pub(crate) wire: Wire,
+    /// The same at its further base URLs.
+    others: Box<[Self]>,
+    /// Host and port, where there are several.
+    pub(crate) endpoint: Option<Arc<str>>,
+    /// `None` where nothing hangs on how requests to it end.
+    pub(crate) standing: Option<Standing>,
+    /// How its base URLs are asked whether they work.
+    pub(crate) health_check: Option<HealthCheck>,
 }
 
 /// A base URL whose host cannot be sent in a request.
@@ -107,7 +125,10 @@ pub(crate) struct CompiledTarget {
 pub(crate) struct Unsendable;
 
 impl CompiledTarget {
-    pub(crate) fn new(org: OrgId, id: TargetId, target: Target) -> Result<Self, Unsendable> {
+    pub(crate) fn new(org: OrgId, id: TargetId, mut target: Target) -> Result<Self, Unsendable> {
+        let further = std::mem::take(&mut target.more_base_urls);
+        let at = |base_url: BaseUrl| Self::new(org, id, Target { base_url, ..target.clone() });
+        let others: Box<[Self]> = further.into_iter().map(at).collect::<Result<_, _>>()?;
         let text = target.base_url.authority();
         let host = HeaderValue::from_str(&text).map_err(|_| Unsendable)?;
         let authority: Authority = text.parse().map_err(|_| Unsendable)?;
@@ -126,7 +147,49 @@ impl CompiledTarget {
             default_effect: target.default_effect,
             wire: target.wire,
             base,
+            others,
+            endpoint: None,
+            standing: None,
+            health_check: target.health_check,
         })
+    }
+
+    /// The same, with what is known of how it stands.
+    pub(crate) fn standing_in(
+        mut self,
+        standings: &Standings,
+        balance: Balance,
+        ejection: Option<OutlierEjection>,
+        breaker: Option<CircuitBreaker>,
+    ) -> Self {
+        let is_one = self.others.is_empty();
+        if is_one && ejection.is_none() && breaker.is_none() && self.health_check.is_none() {
+            return self;
+        }
+        let names: Vec<Arc<str>> =
+            self.endpoints().map(|endpoint| endpoint.authority.as_str().into()).collect();
+        if !is_one {
+            for (endpoint, name) in std::iter::once(&mut self.endpoint)
+                .chain(self.others.iter_mut().map(|other| &mut other.endpoint))
+                .zip(&names)
+            {
+                *endpoint = Some(Arc::clone(name));
+            }
+        }
+        let (target, is_checked) = ((self.org, self.id), self.health_check.is_some());
+        let names = names.into_iter();
+        self.standing = Some(standings.of(target, names, balance, ejection, breaker, is_checked));
+        self
+    }
+
+    /// The target at one of its base URLs.
+    pub(crate) fn at(&self, index: u8) -> &Self {
+        index.checked_sub(1).map_or(self, |further| &self.others[usize::from(further)])
+    }
+
+    /// The target at each of its base URLs.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
     }
 
     /// Of the certificates that alone can vouch for it.

@@ -24,7 +24,13 @@ struct Node {
 async fn node(place: &Place, state: &Path, own: Own) -> Result<Node, String> {
     let key = Secret::new(vec![1; 32]);
     let loader = Arc::new(Loader::new(place.settings(), own, Seams::real()).expect("no region key"));
-    let empty = || Inventory::new(loader.vault(), crate::quota::Quotas::fleeting());
+    let empty = || {
+        Inventory::new(
+            loader.vault(),
+            crate::quota::Quotas::fleeting(),
+            crate::snapshot::Standings::default(),
+        )
+    };
     let region = loader.own().region();
     let (journal, recovered) = Journal::start(state, &key, Seams::real(), region, empty);
     let (inventory, snapshot, position) = match recovered {
