@@ -12,7 +12,7 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
-use rr_contract::model::resilience::{Balance, CircuitBreaker, HealthCheck, OutlierEjection, Retry};
+use rr_contract::model::resilience::{HealthCheck, Retry};
 use rr_contract::model::target::Target;
 use rr_contract::model::tls::{CaBundle, CaHash, Wire};
 
@@ -20,7 +20,7 @@ use crate::quota::ProxyQuota;
 use crate::standing::{Budget, Standing};
 
 use super::prepared::HashedText;
-use super::{Policy, Standings, UpstreamCredential};
+use super::{Policy, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -154,31 +154,15 @@ impl CompiledTarget {
         })
     }
 
-    /// The same, with what is known of how it stands.
-    pub(crate) fn standing_in(
-        mut self,
-        standings: &Standings,
-        balance: Balance,
-        ejection: Option<OutlierEjection>,
-        breaker: Option<CircuitBreaker>,
-    ) -> Self {
-        let is_one = self.others.is_empty();
-        if is_one && ejection.is_none() && breaker.is_none() && self.health_check.is_none() {
-            return self;
-        }
-        let names: Vec<Arc<str>> =
-            self.endpoints().map(|endpoint| endpoint.authority.as_str().into()).collect();
-        if !is_one {
-            for (endpoint, name) in std::iter::once(&mut self.endpoint)
-                .chain(self.others.iter_mut().map(|other| &mut other.endpoint))
-                .zip(&names)
-            {
-                *endpoint = Some(Arc::clone(name));
+    /// The same, which stands like this at its base URLs with these names.
+    pub(super) fn standing(mut self, standing: Standing, names: Vec<Arc<str>>) -> Self {
+        if !self.others.is_empty() {
+            let others = self.others.iter_mut().map(|other| &mut other.endpoint);
+            for (endpoint, name) in std::iter::once(&mut self.endpoint).chain(others).zip(names) {
+                *endpoint = Some(name);
             }
         }
-        let (target, is_checked) = ((self.org, self.id), self.health_check.is_some());
-        let names = names.into_iter();
-        self.standing = Some(standings.of(target, names, balance, ejection, breaker, is_checked));
+        self.standing = Some(standing);
         self
     }
 

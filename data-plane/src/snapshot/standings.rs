@@ -94,43 +94,47 @@ pub(crate) struct Numbers {
 }
 
 impl Standings {
-    /// How a target stands whose base URLs have these names.
-    pub(super) fn of(
+    /// The target with what is known of how it stands. From now on its base URLs are asked whether they work, if it
+    /// wants that, until nothing holds it any longer.
+    pub(crate) fn stand(
         &self,
-        (org, target): Target,
-        names: impl Iterator<Item = Arc<str>>,
+        target: CompiledTarget,
         balance: Balance,
         ejection: Option<OutlierEjection>,
         breaker: Option<CircuitBreaker>,
-        is_checked: bool,
-    ) -> Standing {
+    ) -> Arc<CompiledTarget> {
+        let id = (target.org, target.id);
+        let names: Vec<Arc<str>> =
+            target.endpoints().map(|endpoint| endpoint.authority.as_str().into()).collect();
+        let is_checked = target.health_check.is_some();
+        let is_plain = names.len() == 1 && ejection.is_none() && breaker.is_none() && !is_checked;
         let mut named = self.named();
-        let endpoints: Box<[_]> = names
-            .map(|name| {
-                let make = || Endpoint::new(target, Arc::clone(&name));
-                let endpoint = named.endpoints.get(((org, target), Arc::clone(&name)), make);
-                endpoint.forget(ejection.is_none(), !is_checked);
-                endpoint
-            })
-            .collect();
-        let circuit =
-            breaker.map(|breaker| (breaker, named.circuits.get((org, target), || Circuit::new(target))));
-        Standing::new(endpoints, balance, ejection, circuit, Arc::clone(&self.0.tally))
+        if is_plain {
+            named.checked.by_name.remove(&id);
+            return Arc::new(target);
+        }
+        let endpoint = |name: &Arc<str>| {
+            let make = || Endpoint::new(target.id, Arc::clone(name));
+            let endpoint = named.endpoints.get((id, Arc::clone(name)), make);
+            endpoint.forget(ejection.is_none(), !is_checked);
+            endpoint
+        };
+        let endpoints = names.iter().map(endpoint).collect();
+        let circuit = breaker.map(|breaker| (breaker, named.circuits.get(id, || Circuit::new(target.id))));
+        let standing = Standing::new(endpoints, balance, ejection, circuit, Arc::clone(&self.0.tally));
+        let target = Arc::new(target.standing(standing, names));
+        if is_checked {
+            named.checked.put(id, &target);
+        } else {
+            named.checked.by_name.remove(&id);
+        }
+        target
     }
 
     /// The retries of a proxy.
     pub(crate) fn budget(&self, org: OrgId, proxy: ProxyId) -> Arc<Budget> {
         let tally = Arc::clone(&self.0.tally);
         self.named().budgets.get((org, proxy), || Budget::new(tally))
-    }
-
-    /// From now on the base URLs of this target are asked whether they work, until nothing holds it any longer.
-    pub(crate) fn watch(&self, target: &Arc<CompiledTarget>) {
-        if target.health_check.is_some() {
-            self.named().checked.put((target.org, target.id), target);
-        } else {
-            self.named().checked.by_name.remove(&(target.org, target.id));
-        }
     }
 
     /// The targets whose base URLs are to be asked.

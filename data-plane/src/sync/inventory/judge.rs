@@ -111,9 +111,7 @@ impl Compiler<'_> {
                     (target.balance, target.outlier_ejection, target.circuit_breaker);
                 let target =
                     CompiledTarget::new(key.org, id, target).map_err(|error| invalid(error.to_string()))?;
-                let target = Arc::new(target.standing_in(self.standings, balance, ejection, breaker));
-                self.standings.watch(&target);
-                Ok(Part::Target(target))
+                Ok(Part::Target(self.standings.stand(target, balance, ejection, breaker)))
             }
             Model::Credential(credential) => {
                 let ResourceId::Credential(id) = key.id else { return Err(mismatch()) };
