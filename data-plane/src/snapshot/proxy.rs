@@ -114,9 +114,9 @@ pub(crate) struct CompiledTarget {
     /// Host and port, where there are several.
     pub(crate) endpoint: Option<Arc<str>>,
     /// `None` where nothing hangs on how requests to it end.
-    pub(crate) standing: Option<Standing>,
+    pub(crate) standing: Option<Box<Standing>>,
     /// How its base URLs are asked whether they work.
-    pub(crate) health_check: Option<HealthCheck>,
+    pub(crate) health_check: Option<Box<HealthCheck>>,
 }
 
 /// A base URL whose host cannot be sent in a request.
@@ -150,7 +150,7 @@ impl CompiledTarget {
             others,
             endpoint: None,
             standing: None,
-            health_check: target.health_check,
+            health_check: target.health_check.map(Box::new),
         })
     }
 
@@ -162,7 +162,7 @@ impl CompiledTarget {
                 *endpoint = Some(name);
             }
         }
-        self.standing = Some(standing);
+        self.standing = Some(Box::new(standing));
         self
     }
 

@@ -179,8 +179,8 @@ impl Counts {
 
 /// What documents say of each other.
 struct Known {
-    /// Base URLs by the name of the target.
-    urls: HashMap<String, String>,
+    /// Base URLs by the name of the target, the first one first.
+    urls: HashMap<String, Vec<String>>,
     /// Credentials by name, and by the id that they bring: whether they are for upstreams.
     is_upstream: HashMap<String, bool>,
     addresses: Vec<Address>,
@@ -192,7 +192,10 @@ impl Known {
         let mut keys = HashMap::new();
         for (_, said) in said {
             match said {
-                Said::Target(it) => _ = known.urls.insert(it.name.clone(), it.base_url.clone()),
+                Said::Target(it) => {
+                    let urls = std::iter::once(&it.base_url).chain(&it.more_base_urls);
+                    known.urls.insert(it.name.clone(), urls.cloned().collect());
+                }
                 Said::Credential(it) => {
                     known.is_upstream.insert(it.name.clone(), it.upstream.is_some());
                     known.is_upstream.insert(it.id.clone(), it.upstream.is_some());
@@ -206,7 +209,12 @@ impl Known {
                 let key = proxy.caller_credentials.first().and_then(|name| keys.get(name.as_str()));
                 known.addresses.push(Address {
                     proxy: proxy.name.clone(),
-                    target: known.urls.get(&proxy.target).cloned().unwrap_or_default(),
+                    target: known
+                        .urls
+                        .get(&proxy.target)
+                        .and_then(|urls| urls.first())
+                        .cloned()
+                        .unwrap_or_default(),
                     key: key.cloned().unwrap_or_else(|| in_shell(None, folder)),
                 });
             }

@@ -64,7 +64,7 @@ pub(super) fn credential(
     said: Credential,
     node: &Node,
     place: &Place<'_>,
-    targets: &HashMap<String, String>,
+    targets: &HashMap<String, Vec<String>>,
     faults: &mut Faults,
 ) -> Option<Body> {
     let mut message = fleet::CredentialResource {
@@ -139,7 +139,7 @@ fn upstream(
     said: Credential,
     mut message: fleet::CredentialResource,
     place: &Place<'_>,
-    targets: &HashMap<String, String>,
+    targets: &HashMap<String, Vec<String>>,
 ) -> Result<Body, Wrong> {
     let Upstream { kind, sealed, .. } = said.upstream.unwrap_or_default();
     if !said.key_hashes.is_empty() {

@@ -86,7 +86,7 @@ impl Place<'_> {
         &self,
         from: &ValueFrom,
         kind: UpstreamKind,
-        targets: &HashMap<String, String>,
+        targets: &HashMap<String, Vec<String>>,
     ) -> Result<SecretSpec, Wrong> {
         let default = match kind {
             UpstreamKind::Bearer => Slot::bearer(),
@@ -117,13 +117,12 @@ impl Place<'_> {
             origins.push(origin);
         }
         for name in &from.targets {
-            let url = targets.get(name);
-            let url =
-                url.ok_or_else(|| ("value_from.targets", format!("no target {name:?} stands in the file")))?;
+            let urls = targets.get(name);
+            let urls =
+                urls.ok_or_else(|| ("value_from.targets", format!("no target {name:?} stands in the file")))?;
             // A base URL that is none is a fault of its target.
-            if let Ok(url) = url.parse::<BaseUrl>() {
-                origins.push(Origin::of(&url));
-            }
+            let urls = urls.iter().filter_map(|url| url.parse::<BaseUrl>().ok());
+            origins.extend(urls.map(|url| Origin::of(&url)));
         }
         if origins.is_empty() {
             return Err((

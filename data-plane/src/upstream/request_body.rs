@@ -161,6 +161,14 @@ impl RequestBody {
         }
     }
 
+    /// A body that nobody sent.
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &'static [u8], now: Instant) -> Self {
+        let mut body = Self::nothing(now);
+        body.source = Source::Gathered(Bytes::from_static(bytes));
+        body
+    }
+
     /// No body, of a request of this node's own.
     pub(crate) fn nothing(now: Instant) -> Self {
         let passage = Passage::new(now);

@@ -63,3 +63,17 @@ fn two_organizations_never_share_a_connection() {
     assert_ne!(pool(1, "https://a.example"), pool(2, "https://a.example"));
     assert_ne!(pool(1, "https://a.example"), pool(1, "http://a.example:443"));
 }
+
+#[tokio::test]
+async fn a_body_that_is_sent_again_is_not_whole_before_it_was_sent_again() {
+    let mut first = RequestBody::of(b"body", Instant::now());
+    let again = first.again();
+    let passage = first.passage();
+    first.begin(Instant::now());
+    assert!(!passage.is_whole());
+    assert_eq!(first.read(9).await.as_deref(), Ok(&b"body"[..]));
+    assert!(passage.is_whole());
+    // Its connection must not be used again if it is answered before.
+    again.begin(Instant::now());
+    assert!(!passage.is_whole() && again.is_intact());
+}

@@ -34,10 +34,13 @@ pub(super) async fn seal(
         return Ok(());
     }
     // Targets in the files name the origins of secrets: the user wrote them. Those of the control plane are not trusted.
-    let targets: BTreeMap<String, String> = written
+    let targets: BTreeMap<String, Vec<String>> = written
         .iter()
         .filter_map(|one| match &one.document.resource {
-            Some(Resource::Target(target)) => Some((target.name.clone(), target.base_url.clone())),
+            Some(Resource::Target(target)) => {
+                let base_urls = std::iter::once(&target.base_url).chain(&target.more_base_urls);
+                Some((target.name.clone(), base_urls.cloned().collect()))
+            }
             _ => None,
         })
         .collect();
@@ -90,7 +93,7 @@ fn upstream(document: &mut mg::Document) -> Option<&mut mg::Credential> {
 fn spec(
     credential: &mg::Credential,
     from: &ValueFrom,
-    targets: &BTreeMap<String, String>,
+    targets: &BTreeMap<String, Vec<String>>,
     location: &Location,
 ) -> Result<SecretSpec> {
     let bearer = matches!(&credential.usage, Some(Usage::Upstream(upstream)) if upstream.kind() == mg::UpstreamKind::Bearer);
@@ -100,10 +103,12 @@ fn spec(
     let slot = sealing::slot(from.header.as_deref(), from.prefix.as_deref(), Slot::bearer())?;
     let mut origins: Vec<Origin> = sealing::parse_origins(&from.origins)?;
     for name in &from.targets {
-        let base_url = targets
+        let base_urls = targets
             .get(name)
             .with_context(|| format!("target {name} is not in the files; write its origin into `origins`"))?;
-        origins.push(sealing::origin_of(base_url).with_context(|| format!("base URL of target {name}"))?);
+        for base_url in base_urls {
+            origins.push(sealing::origin_of(base_url).with_context(|| format!("base URL of target {name}"))?);
+        }
     }
     if origins.is_empty() {
         bail!("no origin was given that the secret may be sent to; add `origins` or `targets` to value_from");
@@ -140,7 +145,10 @@ mod tests {
         let mut written = file::read(&[path]).expect("a document").remove(0);
         let from = written.value_from.take().expect("a value");
         let location = written.location.clone();
-        let targets = BTreeMap::from([("echo".to_owned(), "https://echo.example/base".to_owned())]);
+        let targets = BTreeMap::from([(
+            "echo".to_owned(),
+            vec!["https://echo.example/base".to_owned(), "https://echo2.example/base".to_owned()],
+        )]);
         spec(upstream(&mut written.document).expect("an upstream credential"), &from, &targets, &location)
     }
 
@@ -149,8 +157,9 @@ mod tests {
         let spec =
             spec_of("{file: value, targets: [echo], origins: ['https://api.example:8443']}").expect("a spec");
         let origins: Vec<String> = spec.origins.iter().map(ToString::to_string).collect();
-        assert_eq!(origins.len(), 2);
+        assert_eq!(origins.len(), 3);
         assert!(origins[0].contains("api.example") && origins[1].contains("echo.example"), "{origins:?}");
+        assert!(origins[2].contains("echo2.example"), "a secret is sealed for each base URL: {origins:?}");
         assert_eq!(spec.value.expose(), b"s3cr3t");
         assert_eq!(spec.slot.prefix(), "Bearer ");
     }

@@ -27,7 +27,7 @@ use crate::{fault, prompt};
 /// The contents of a seal.
 #[derive(Args)]
 pub(crate) struct SealingArgs {
-    /// Target whose origin the secret may be sent to, by name or id; can be repeated.
+    /// Target whose origins the secret may be sent to, by name or id; can be repeated.
     #[arg(long, value_name = "TARGET")]
     target: Vec<String>,
     /// Accepts the origins that the control plane names for --target, without asking.
@@ -64,7 +64,9 @@ impl SealingArgs {
         for target in &self.target {
             let ask = mg::GetTargetRequest { org: org.to_owned(), target: target.clone(), revision: 0 };
             let found = targets.get_target(ask).await?.into_inner().target.unwrap_or_default();
-            origins.push(origin_of(&found.base_url).context("base URL in the answer")?);
+            for base_url in std::iter::once(&found.base_url).chain(&found.more_base_urls) {
+                origins.push(origin_of(base_url).context("base URL in the answer")?);
+            }
         }
         if origins.is_empty() {
             return Err(fault::usage(

@@ -84,6 +84,19 @@ async fn a_value_goes_to_its_origins_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_value_for_a_target_goes_to_each_of_its_base_urls() {
+    let further = "base_url: https://echo.example/base\nmore_base_urls: ['https://echo2.example/base']";
+    let place = Place::new(&GATEWAY.replace("base_url: https://echo.example/base", further));
+    let state = tempfile::tempdir().expect("a folder");
+    let own = Own::generate(String::new(), &Seams::real());
+    let node = node(&place, state.path(), own).await.expect("it starts");
+    for base_url in ["https://echo.example/base", "https://echo2.example/base"] {
+        assert!(node.injected(Some(base_url)).is_some(), "{base_url}");
+    }
+    assert_eq!(node.injected(Some("https://echo3.example/base")), None);
+}
+
+#[tokio::test]
 async fn a_change_is_taken_once_the_file_has_settled_and_a_broken_file_changes_nothing() {
     let place = Place::new(GATEWAY);
     let state = tempfile::tempdir().expect("a folder");
