@@ -8,6 +8,8 @@
 //! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane or the file |
 //! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk, or the disk stalls; 503 before there is one |
 //!
+//! With a token, all of them but the first answer 401 to whoever does not show it.
+//!
 //! `rrctl audit verify --edge` compares the audit chain with `/position`: the node keeps its own copy of the audit
 //! head, which an attacker on the control plane's database cannot rewrite. Changes nothing and shows no secret, no
 //! resource and no name. Runs on the control thread, so that a flood of callers cannot hide a node's state, nor a
@@ -21,8 +23,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -30,13 +32,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::model::time::timestamp;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Stop, Tasks, patience};
+use rr_contract::runtime::{AdminToken, Readiness, Stop, Tasks, patience};
 use rr_contract::wire::fleet;
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
+use crate::caller_tls::{CertificateBoard, CertificateFacts};
 use crate::seats::{Bounds, CallerSocket, Seats};
 use crate::sync::{Board, FileFacts, Position};
 
@@ -49,6 +52,9 @@ pub(crate) struct Admin {
     pub(crate) observability: Observability,
     pub(crate) readiness: Readiness,
     pub(crate) board: Board,
+    pub(crate) certificates: CertificateBoard,
+    /// `None`: whoever reaches the port is answered.
+    pub(crate) token: Option<AdminToken>,
     /// Requested once the node drains.
     pub(crate) draining: Stop,
 }
@@ -78,7 +84,7 @@ impl Admin {
             let (admin, asked) = (Rc::clone(&admin), Rc::clone(&seat));
             let service = service_fn(move |request: Request<Incoming>| {
                 let _busy = asked.begin();
-                let reply = admin.answer(request.method(), request.uri().path());
+                let reply = admin.answer(request.method(), request.uri().path(), request.headers());
                 async move { Ok::<_, Infallible>(reply) }
             });
             let connection = http1::Builder::new()
@@ -98,10 +104,15 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if method != Method::GET && method != Method::HEAD {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        if path != "/healthz" && !self.lets_in(headers) {
+            let mut reply = text(StatusCode::UNAUTHORIZED, "Authorization: Bearer TOKEN is needed here\n");
+            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return reply;
         }
         match path {
@@ -114,6 +125,13 @@ impl Admin {
         }
     }
 
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let first = shown.next().filter(|_| shown.next().is_none());
+        token.admits(first.map(HeaderValue::as_bytes))
+    }
+
     fn ready(&self) -> Response<Full<Bytes>> {
         if self.draining.is_requested() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
@@ -123,9 +141,20 @@ impl Admin {
         }
         let pending = self.readiness.pending();
         if pending.is_empty() {
-            // The node stays ready: requests need no disk.
-            let stalled = self.board.read().is_disk_stalled;
-            return text(StatusCode::OK, if stalled { "ready (disk-stalled)\n" } else { "ready\n" });
+            // The node stays ready: requests need no disk, and the certificates before are served on.
+            let is_refused = |facts: &CertificateFacts| facts.refused_since.is_some();
+            let notes = [
+                ("disk-stalled", self.board.read().is_disk_stalled),
+                ("certificate-refused", self.certificates.read().iter().any(is_refused)),
+            ];
+            let notes: Vec<&str> =
+                notes.into_iter().filter_map(|(note, is_so)| is_so.then_some(note)).collect();
+            let ready = if notes.is_empty() {
+                "ready\n".to_owned()
+            } else {
+                format!("ready ({})\n", notes.join(", "))
+            };
+            return text(StatusCode::OK, ready);
         }
         text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", pending.join(", ")))
     }
@@ -146,6 +175,7 @@ impl Admin {
             "disk_stalled": facts.is_disk_stalled,
             "draining": facts.draining,
             "file": facts.file.map(file),
+            "certificates": self.certificates.read().iter().map(certificate).collect::<Vec<_>>(),
         })
         .to_string()
     }
@@ -209,6 +239,15 @@ fn file(facts: FileFacts) -> serde_json::Value {
         "loaded_at": facts.loaded_at.map(timestamp),
         "refused_since": facts.refused_since.map(timestamp),
         "refused_line": facts.refused_line,
+    })
+}
+
+/// How it stands with a certificate for callers.
+fn certificate(facts: &CertificateFacts) -> serde_json::Value {
+    json!({
+        "certificate": facts.certificate.display().to_string(),
+        "expires_at": timestamp(facts.expires),
+        "refused_since": facts.refused_since.map(timestamp),
     })
 }
 

@@ -11,6 +11,7 @@ use std::{fs, io, thread};
 use ipnet::IpNet;
 use rr_contract::model::id::InvalidId;
 use rr_contract::model::name::InvalidName;
+use rr_contract::outbound::{InvalidNextHop, NextHop};
 use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
 use rr_contract::secret::Secret;
@@ -19,6 +20,10 @@ use serde::Deserialize;
 use crate::control_plane::{ControlPlaneAddress, InvalidControlPlaneAddress};
 use crate::standalone::Standalone;
 use crate::upstream::{TrustError, certificates};
+
+mod callers;
+
+pub use self::callers::Callers;
 
 /// The environment variable that may hold the node token itself.
 pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
@@ -51,6 +56,10 @@ pub struct Settings {
     /// Address for health, metrics and the position of the configuration [default: 127.0.0.1:7431]
     #[arg(long, env = "RR_EDGE_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
+    /// File with a token of 32 or more characters, which then every request to the admin port but /healthz has to show as
+    /// `Authorization: Bearer`; needed where the admin port is not on loopback
+    #[arg(long, env = "RR_EDGE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// Number of traffic threads [default: one for each core]
     #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
     pub workers: Option<usize>,
@@ -58,12 +67,48 @@ pub struct Settings {
     /// than twice that [default: 20000]
     #[arg(long, env = "RR_EDGE_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
     pub connection_limit: Option<usize>,
+    /// PEM file with a certificate for callers, then those above it; with --tls-key, the port for callers speaks TLS
+    /// alone. May be repeated: callers get the certificate for the name that they ask for, or else the first one
+    #[arg(long, env = "RR_EDGE_TLS_CERTIFICATE", value_name = "FILE", value_delimiter = ',')]
+    pub tls_certificate: Option<Vec<PathBuf>>,
+    /// PEM file with the key of a certificate; as many as there are certificates, in the same order
+    #[arg(long, env = "RR_EDGE_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
+    pub tls_key: Option<Vec<PathBuf>>,
+    /// Oldest version of TLS for callers, 1.2 or 1.3 [default: 1.2]
+    #[arg(long, env = "RR_EDGE_TLS_MIN_VERSION", value_name = "VERSION")]
+    pub tls_min_version: Option<String>,
+    /// Network of a load balancer that begins each connection with a PROXY header of version 2; may be repeated. From
+    /// there a connection without the header is closed; from elsewhere none is read
+    #[arg(long, env = "RR_EDGE_PROXY_PROTOCOL_FROM", value_name = "CIDR", value_delimiter = ',')]
+    pub proxy_protocol_from: Option<Vec<String>>,
+    /// Network of proxies in front of this node whose X-Forwarded-For and Forwarded are believed; may be repeated
+    #[arg(long, env = "RR_EDGE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxies: Option<Vec<String>>,
     /// Non-public network that upstreams may be in; may be repeated
     #[arg(long, env = "RR_EDGE_ALLOW_UPSTREAM", value_name = "CIDR", value_delimiter = ',')]
     pub allow_upstream: Option<Vec<String>>,
     /// PEM file with root certificates for upstreams, in addition to those of the system
     #[arg(long, env = "RR_EDGE_UPSTREAM_CA", value_name = "FILE")]
     pub upstream_ca: Option<PathBuf>,
+    /// HTTP proxy that connections to upstreams go through, such as `http://proxy.example.com:3128`
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY", value_name = "URL")]
+    pub upstream_proxy: Option<String>,
+    /// With --upstream-proxy: file with `user:password` for it
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
+    pub upstream_proxy_credentials_file: Option<PathBuf>,
+    /// With --upstream-proxy: the proxy resolves names and decides which addresses may be reached [default: false]
+    #[arg(
+        long,
+        env = "RR_EDGE_UPSTREAM_PROXY_JUDGES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub upstream_proxy_judges: Option<bool>,
+    /// With --upstream-proxy: network, address, host, or `.suffix` of hosts that is connected to without it; may be
+    /// repeated
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_EXCEPT", value_name = "WHERE", value_delimiter = ',')]
+    pub upstream_proxy_except: Option<Vec<String>>,
     /// Time that requests in progress get to finish at a stop [default: 30]
     #[arg(long, env = "RR_EDGE_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u64>,
@@ -117,6 +162,12 @@ impl Settings {
     /// These settings, with those of `other` where they are missing here.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
+        let is_said = self.tls_certificate.is_some() || self.tls_key.is_some();
+        let tls = if is_said {
+            (self.tls_certificate, self.tls_key)
+        } else {
+            (other.tls_certificate, other.tls_key)
+        };
         Self {
             state_dir: self.state_dir.or(other.state_dir),
             control_plane: self.control_plane.or(other.control_plane),
@@ -124,10 +175,23 @@ impl Settings {
             node_key_file: self.node_key_file.or(other.node_key_file),
             listen: self.listen.or(other.listen),
             admin: self.admin.or(other.admin),
+            admin_token_file: self.admin_token_file.or(other.admin_token_file),
             workers: self.workers.or(other.workers),
             connection_limit: self.connection_limit.or(other.connection_limit),
+            // A pair is not made of two sources.
+            tls_certificate: tls.0,
+            tls_key: tls.1,
+            tls_min_version: self.tls_min_version.or(other.tls_min_version),
+            proxy_protocol_from: self.proxy_protocol_from.or(other.proxy_protocol_from),
+            trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             allow_upstream: self.allow_upstream.or(other.allow_upstream),
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
+            upstream_proxy: self.upstream_proxy.or(other.upstream_proxy),
+            upstream_proxy_credentials_file: self
+                .upstream_proxy_credentials_file
+                .or(other.upstream_proxy_credentials_file),
+            upstream_proxy_judges: self.upstream_proxy_judges.or(other.upstream_proxy_judges),
+            upstream_proxy_except: self.upstream_proxy_except.or(other.upstream_proxy_except),
             drain: self.drain.or(other.drain),
             spool_quota_mib: self.spool_quota_mib.or(other.spool_quota_mib),
             standalone: self.standalone.or(other.standalone),
@@ -155,14 +219,20 @@ pub struct Config {
     pub listen: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
+    /// Holds the token of that port; there is one unless the port is on loopback.
+    pub admin_token_file: Option<PathBuf>,
     /// Traffic threads; at least one.
     pub workers: usize,
     /// Connections of callers; at least one for each worker. `None`: the default.
     pub connections: Option<usize>,
+    /// How they are let in.
+    pub callers: Callers,
     /// Networks that the guard lets through.
     pub allow_upstream: Vec<IpNet>,
     /// Roots for upstreams, beside the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// The proxy on the way to upstreams.
+    pub next_hop: Option<NextHop>,
     /// How long requests under way may take at a stop.
     pub drain: Duration,
     /// Bytes that records may take on disk.
@@ -194,11 +264,13 @@ impl Config {
             ),
             (None, None) => None,
         };
-        let mut allow_upstream = Vec::new();
-        for text in settings.allow_upstream.unwrap_or_default() {
-            let net = text.parse().map_err(|_| ConfigError::Network { text })?;
-            allow_upstream.push(net);
+        let admin = settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into());
+        if !admin.ip().to_canonical().is_loopback() && settings.admin_token_file.is_none() {
+            return Err(ConfigError::AdminOpen { admin });
         }
+        let next_hop = next_hop(&settings)?;
+        let callers = Callers::of(&settings)?;
+        let allow_upstream = callers::networks("--allow-upstream", settings.allow_upstream.as_deref())?;
         let workers = match settings.workers {
             Some(workers) if !(1..=WORKERS_MAX).contains(&workers) => {
                 return Err(ConfigError::Workers { workers });
@@ -219,11 +291,14 @@ impl Config {
             node_token,
             node_key_file: settings.node_key_file,
             listen: settings.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7430).into()),
-            admin: settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into()),
+            admin,
+            admin_token_file: settings.admin_token_file,
             workers,
             connections: settings.connection_limit,
+            callers,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
+            next_hop,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
             spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),
             standalone,
@@ -259,6 +334,33 @@ fn standalone(settings: &Settings) -> Result<Option<Standalone>, ConfigError> {
         region_passphrase: settings.region_passphrase_file.clone(),
         records: settings.records.clone(),
     }))
+}
+
+/// The proxy on the way to upstreams, which nothing but --upstream-proxy names: no proxy is taken from the environment.
+fn next_hop(settings: &Settings) -> Result<Option<NextHop>, ConfigError> {
+    let Some(url) = &settings.upstream_proxy else {
+        let given = [
+            ("--upstream-proxy-credentials-file", settings.upstream_proxy_credentials_file.is_some()),
+            ("--upstream-proxy-judges", settings.upstream_proxy_judges == Some(true)),
+            ("--upstream-proxy-except", settings.upstream_proxy_except.is_some()),
+        ];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(ConfigError::NoUpstreamProxy { flag }),
+            None => Ok(None),
+        };
+    };
+    let read = |path: &PathBuf| match fs::read(path) {
+        Ok(bytes) => Ok(Secret::new(bytes)),
+        Err(source) => {
+            let flag = "--upstream-proxy-credentials-file";
+            Err(ConfigError::Read { flag, path: path.to_owned(), source })
+        }
+    };
+    let credentials = settings.upstream_proxy_credentials_file.as_ref().map(read).transpose()?;
+    let judges = settings.upstream_proxy_judges.unwrap_or_default();
+    let except = settings.upstream_proxy_except.as_deref().unwrap_or_default();
+    let hop = NextHop::new(url, credentials.as_ref(), judges, except);
+    hop.map(Some).map_err(|source| ConfigError::UpstreamProxy { source })
 }
 
 fn addresses(text: &str) -> Result<Vec<ControlPlaneAddress>, ConfigError> {
@@ -356,9 +458,35 @@ pub enum ConfigError {
         #[source]
         source: InvalidNodeToken,
     },
+    /// Anybody could read metrics and the position.
+    #[error(
+        "--admin {admin} is not on loopback, and whoever reaches it would be answered: pass --admin-token-file FILE, or an address of 127.0.0.0/8"
+    )]
+    AdminOpen {
+        /// The address given.
+        admin: SocketAddr,
+    },
+    /// Not as many keys as certificates.
+    #[error(
+        "--tls-certificate and --tls-key are needed in pairs, and {certificates} and {keys} of them are given: name a key for each certificate, in the same order"
+    )]
+    TlsPairs {
+        /// How many certificates are given.
+        certificates: usize,
+        /// How many keys are given.
+        keys: usize,
+    },
+    /// Not a version of TLS that can be the oldest one.
+    #[error("--tls-min-version {text:?} is not a version of TLS for callers: it is 1.2 or 1.3")]
+    TlsVersion {
+        /// The value given.
+        text: String,
+    },
     /// Not a network.
-    #[error("--allow-upstream {text:?} is not a network: write it as 10.0.0.0/8")]
+    #[error("{flag} {text:?} is not a network: write it as 10.0.0.0/8")]
     Network {
+        /// The flag.
+        flag: &'static str,
         /// The value given.
         text: String,
     },
@@ -375,6 +503,21 @@ pub enum ConfigError {
         connections: usize,
         /// How many threads there are.
         workers: usize,
+    },
+    /// A proxy that cannot be used. Its URL is not repeated: somebody may have put a password into it.
+    #[error("--upstream-proxy")]
+    UpstreamProxy {
+        /// The cause.
+        #[source]
+        source: InvalidNextHop,
+    },
+    /// A setting of a proxy that is not there.
+    #[error(
+        "{flag} is about the proxy on the way to upstreams: pass --upstream-proxy URL with it, or leave it out"
+    )]
+    NoUpstreamProxy {
+        /// The flag.
+        flag: &'static str,
     },
     /// Roots that cannot be read.
     #[error("load --upstream-ca")]

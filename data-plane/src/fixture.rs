@@ -74,6 +74,14 @@ pub(crate) fn open_upstream(n: u8) -> fleet::Resource {
     resource(credential_key(n), message.encode_to_vec())
 }
 
+/// A credential for an upstream, with its secret.
+pub(crate) fn sealed_upstream(n: u8, version: u64, sealed: &SealedSecret) -> fleet::Resource {
+    let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
+    let usage = fleet::UpstreamCredential { kind: Some(kind) };
+    let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
+    resource(credential_key(n), message.encode_to_vec())
+}
+
 pub(crate) fn target(n: u8, base_url: &str) -> fleet::Resource {
     target_with_timeouts(n, base_url, 2_000, 5_000)
 }
@@ -250,11 +258,7 @@ impl Region {
         header: &str,
         origins: &[&str],
     ) -> fleet::Resource {
-        let sealed = self.seal(n, version, value, header, origins, None);
-        let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
-        let usage = fleet::UpstreamCredential { kind: Some(kind) };
-        let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
-        resource(credential_key(n), message.encode_to_vec())
+        sealed_upstream(n, version, &self.seal(n, version, value, header, origins, None))
     }
 
     /// Only the sealed secret of such a credential.
@@ -349,6 +353,8 @@ pub(crate) fn log_of(work: impl FnOnce()) -> String {
     let bytes = log.0.lock().expect("no test panics with it").clone();
     String::from_utf8(bytes).expect("logs are text")
 }
+
+pub(crate) mod certificates;
 
 #[path = "../../integration/src/bench/lkg_faults/disk.rs"]
 pub(crate) mod disk;

@@ -5,6 +5,7 @@
 //! authenticate  whose key is it                      Authenticated
 //! activate      switched on, paid for, open          Active
 //! clean         the caller's credential and hop out  Cleaned
+//! rewrite       what the proxy changes               Rewritten
 //! authorize     what the rules say                   Authorized
 //! admit         limits and meters                    Admitted
 //! inject        the upstream's secret in             Injected
@@ -23,19 +24,23 @@ mod authorize;
 mod caller_body;
 mod charges;
 mod clean;
+mod cors;
 mod filter;
 mod forward;
+mod forwarded;
+mod hop;
 mod inject;
 mod query;
 mod reply_body;
 mod resolve;
+mod rewrite;
 mod settle;
 mod tee;
 #[cfg(test)]
 mod tests;
 mod upstream_body;
+mod via;
 
-use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
@@ -48,7 +53,7 @@ use rr_contract::runtime::observe::TRACE;
 
 use crate::body::Coding;
 use crate::outcome::Code;
-use crate::reply::{self, Refused};
+use crate::reply::{self, Denial, Refused};
 use crate::seats::Busy;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
@@ -56,9 +61,11 @@ use crate::worker::Worker;
 use self::admit::Counted;
 use self::authorize::Looked;
 use self::caller_body::CallerBody;
+use self::cors::Page;
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
 
+pub(crate) use self::hop::{Hop, HopTls, Networks, holds};
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
 
@@ -69,10 +76,11 @@ const WELL_KNOWN: &str = "/.well-known/requestrocket";
 pub(crate) async fn handle(
     worker: Rc<Worker>,
     request: Request<Incoming>,
-    peer: IpAddr,
+    hop: Rc<Hop>,
     busy: Busy,
 ) -> Response<ReplyBody> {
     if request.uri().path() == WELL_KNOWN
+        && !hop.is_out_of_place
         && let Some(statement) = worker.statement.get()
     {
         return reply::statement(statement).map(ReplyBody::unrecorded);
@@ -80,8 +88,9 @@ pub(crate) async fn handle(
     let view = worker.view();
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
-    let span = span(&request, &draft);
-    let passing = pass(&worker, &view, request, peer, &mut draft);
+    let span = span(&request, &hop, &draft);
+    let mut page = None;
+    let passing = pass(&worker, &view, request, &hop, &mut draft, &mut page);
     // A future that is wrapped is moved, and boxed so that this one stays small.
     let passed =
         if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
@@ -100,7 +109,10 @@ pub(crate) async fn handle(
             let code = refused.code();
             draft.refused(&refused);
             debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
-            let response = reply::refused(&refused, request_id);
+            let mut response = reply::refused(&refused, request_id);
+            if let Some(page) = &page {
+                page.put(code, response.headers_mut());
+            }
             traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {
                 // No caller is left to answer; the record already says so.
@@ -114,13 +126,14 @@ pub(crate) async fn handle(
 
 /// The request as a trace shows it, until the response's head; no span at all where no collector takes traces. The
 /// path is in the record alone: traces leave the installation for the collector.
-fn span(request: &Request<Incoming>, draft: &Draft) -> Span {
+fn span(request: &Request<Incoming>, hop: &Hop, draft: &Draft) -> Span {
     trace_span!(
         target: TRACE,
         "request",
         otel.kind = "server",
         http.request.method = %request.method(),
         http.response.status_code = field::Empty,
+        url.scheme = forwarded::sender(hop, request.headers()).scheme(),
         request.id = %draft.id(),
         revision = draft.revision(),
         proxy.id = field::Empty,
@@ -139,47 +152,68 @@ fn traced(span: &Span, draft: &Draft, code: Code, status: StatusCode) {
     }
 }
 
-async fn pass(
+async fn pass<'s>(
     worker: &Rc<Worker>,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     request: Request<Incoming>,
-    peer: IpAddr,
+    hop: &Hop,
     draft: &mut Draft,
+    page: &mut Option<Box<Page<'s>>>,
 ) -> Result<Filtered, Refused> {
     let (parts, body) = request.into_parts();
+    if hop.is_out_of_place {
+        return Err(Denial::OutOfPlace.into());
+    }
     let now = draft.received_at();
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
-    let resolved = resolve::resolve(addressed, &parts)?;
+    draft.came_over(hop);
+    *page = cors::page(addressed.proxy, &parts);
+    let resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
-    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, now)?;
+    cors::preflight(resolved.proxy, &parts, page.as_deref_mut())?;
+    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
+    admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
-    let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
+    // What is needed behind the upstream is found again by these: the state of a request is small.
+    let (route, model, credential) = (active.route, active.model, active.caller);
+    // `Connection` could take out what tells it.
+    let caller = forwarded::sender(hop, &parts.headers).address;
+    let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
     let cleaned = clean::clean(parts)?;
+    let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
-    let authorized = match authorize::authorize(active, cleaned, body, draft)? {
+    let authorized = match authorize::authorize(rewritten, body, draft)? {
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,
     };
-    let admitted = match admit::admit(authorized, peer, draft)? {
+    let admitted = match admit::admit(authorized, caller, draft)? {
         Counted::Admitted(admitted) => admitted,
-        Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, peer, draft)).await?,
+        Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
     let mut injected = inject::inject(admitted, worker, now)?;
-    let takes = if chain.is_empty() {
+    let takes = if filter::chain(route, credential).is_empty() {
         Coding::Identity
     } else {
         filter::ask_for_readable(&mut injected.parts.headers)
     };
     let forwarded = forward::forward(injected, worker, draft).await?;
-    let passed = filter::pass(forwarded, &chain, most_back, draft)?;
-    match passed {
-        Passed::As(filtered) => Ok(filtered),
-        Passed::ToFilter(waiting) => Ok(Box::pin(filter::filter(waiting, &chain, takes, draft)).await?),
+    let version = forwarded.version;
+    let chain = filter::chain(route, credential);
+    let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
+    let mut filtered = match passed {
+        Passed::As(filtered) => filtered,
+        Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
+    };
+    if let Some(shape) = &route.shape {
+        let headers = filtered.head.headers_mut();
+        rewrite::response(shape, headers, version, &worker.pseudonym);
+        cors::answer(shape, page.as_deref(), headers);
     }
+    Ok(filtered)
 }
 
 /// A bound on bytes.

@@ -17,7 +17,7 @@ use tracing::warn;
 
 pub(crate) use self::budget::Budget;
 pub(crate) use self::circuit::{Circuit, Pass, StillOpen};
-pub(crate) use self::endpoint::{Endpoint, UnderWay};
+pub(crate) use self::endpoint::{AtEndpoint, Endpoint};
 
 /// What an upstream made of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

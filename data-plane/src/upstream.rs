@@ -1,15 +1,15 @@
 //! Connections to upstreams: each worker has its own, and shares none; nor do two organizations.
 //!
-//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it; knows nothing of proxies and credentials. The invariants: an
+//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it or the target says so; knows nothing of proxies and credentials. The invariants: an
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
-pub(crate) mod address_guard;
 mod dial;
 pub(crate) mod health;
+mod interim;
 mod pool;
+mod queue;
 mod request_body;
-mod resolve;
 pub(crate) mod retry;
 mod socket;
 mod streams;
@@ -33,22 +33,20 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use rr_contract::model::tls::HttpVersion;
+use rr_contract::outbound::{LookupError, Outbound};
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
 use crate::deadline::Deadline;
-use crate::snapshot::CompiledTarget;
-use crate::snapshot::prepared::{HashedText, Prepared};
+use crate::snapshot::prepared::{Hashed, Prepared};
+use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
-use self::address_guard::AddressGuard;
-use self::pool::{Connection, Origin};
+use self::pool::{Connection, News, Origin, Spoken};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
 pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
-#[cfg(test)]
-pub(crate) use self::resolve::Names;
-pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
@@ -72,6 +70,8 @@ pub(crate) enum SendError {
     Tls(#[source] io::Error),
     #[error("load the root certificates for upstreams")]
     Trust(#[source] Arc<TrustError>),
+    #[error("upstream does not agree over TLS on HTTP/{0}, which its target asks for (`http_version`)")]
+    Version(&'static str),
     #[error("no connection to the upstream had a free stream in time")]
     Busy,
     #[error("connection to the upstream was not established in time")]
@@ -101,8 +101,8 @@ pub(crate) struct Reply {
 
 /// The connections of one worker.
 pub(crate) struct Connections {
-    origins: RefCell<HashMap<HashedText, Rc<Origin>, Prepared>>,
-    dialer: dial::Dialer,
+    origins: RefCell<HashMap<Hashed<PoolKey>, Rc<Origin>, Prepared>>,
+    dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
     tasks: Tasks,
     /// How many connections lie idle.
@@ -111,20 +111,19 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(
-        guard: Arc<AddressGuard>,
-        resolver: Arc<Resolver>,
+        outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = dial::Dialer::new(guard, resolver, trust, tasks.clone());
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks.clone()));
         Self { origins: RefCell::default(), dialer, counters, tasks, kept: Rc::default() }
     }
 
     /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
     pub(crate) async fn send(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         mut request: Request<RequestBody>,
         mut now: Instant,
         until: Option<Instant>,
@@ -136,7 +135,7 @@ impl Connections {
             if until.is_some_and(|until| until <= now) {
                 return Err(SendError::TotalTimeout { is_asked: untouched > 0 });
             }
-            let (mut connection, fresh) = match origin.checkout(false) {
+            let (mut connection, fresh) = match origin.checkout() {
                 Some(connection) => {
                     self.counters.connection_reused();
                     (connection, false)
@@ -179,35 +178,45 @@ impl Connections {
         }
     }
 
-    /// Opens a connection, or waits for a stream where there are enough of them.
+    /// Waits for a connection: one that is opened, here or for another, or one that is given back. Says whether it was
+    /// just opened.
     async fn connection(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         origin: &Rc<Origin>,
         until: Option<Instant>,
     ) -> Result<(Connection, bool), SendError> {
-        let is_late = || until.is_some_and(|until| until <= Instant::now());
-        let no_later = |end: Instant| until.map_or(end, |until| until.min(end));
-        let streams = origin.streams();
-        let end = no_later(Instant::now() + STREAM_WAIT);
-        while !streams.may_dial() {
-            if !streams.wait(end).await {
-                if is_late() {
-                    return Err(SendError::TotalTimeout { is_asked: false });
+        let began = Instant::now();
+        let end = || {
+            let end = began + if origin.is_up() { STREAM_WAIT } else { target.connect_timeout };
+            until.map_or(end, |until| until.min(end))
+        };
+        let waiter = origin.wait().ok_or(SendError::Busy)?;
+        loop {
+            match timeout_at(end(), waiter.news()).await {
+                Ok(News::Connection(connection, fresh)) => {
+                    if !fresh {
+                        self.counters.connection_reused();
+                    }
+                    return Ok((connection, fresh));
                 }
-                return Err(if streams.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
-            }
-            if let Some(connection) = origin.checkout(true) {
-                self.counters.connection_reused();
-                return Ok((connection, false));
+                Ok(News::Failed(error)) => return Err(error),
+                Ok(News::Dial(slot)) => {
+                    self.counters.connection_opened();
+                    self.dialer.start(target, slot);
+                }
+                Err(_) => {
+                    let now = Instant::now();
+                    if until.is_some_and(|until| until <= now) {
+                        return Err(SendError::TotalTimeout { is_asked: false });
+                    }
+                    if end() <= now {
+                        return Err(if origin.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
+                    }
+                    // A connection came up meanwhile, and has no stream yet.
+                }
             }
         }
-        self.counters.connection_opened();
-        let end = no_later(Instant::now() + target.connect_timeout);
-        let late = |_| {
-            if is_late() { SendError::TotalTimeout { is_asked: false } } else { SendError::ConnectTimeout }
-        };
-        Ok((timeout_at(end, self.dialer.dial(target, origin)).await.map_err(late)??, true))
     }
 
     /// Does without a response. Its connection can be used again if the rest of it is short.
@@ -234,6 +243,7 @@ impl Connections {
 
     /// Lets go of connections that are closed or were idle too long.
     pub(crate) fn sweep(&self) {
+        self.dialer.sweep();
         self.origins.borrow_mut().retain(|_, origin| origin.sweep() || Rc::strong_count(origin) > 1);
     }
 
@@ -247,7 +257,13 @@ impl Connections {
         if let Some(origin) = self.origins.borrow().get(&target.pool) {
             return Rc::clone(origin);
         }
-        let origin = Rc::new(Origin::new(Rc::clone(&self.kept)));
+        let spoken = match target.wire.http {
+            HttpVersion::V1_1 => Spoken::Http1,
+            HttpVersion::V2 => Spoken::Http2,
+            HttpVersion::Agreed if target.is_tls() => Spoken::Unknown,
+            HttpVersion::Agreed => Spoken::Http1,
+        };
+        let origin = Rc::new(Origin::new(Rc::clone(&self.kept), spoken));
         self.origins.borrow_mut().insert(target.pool.clone(), Rc::clone(&origin));
         origin
     }
@@ -255,14 +271,15 @@ impl Connections {
 
 /// Waits for a response for as long as one side makes progress: `response_timeout` once the upstream has all that
 /// it takes, [`CALLER_IDLE`] for more of the body. No longer than `until`.
-async fn in_turn<T>(
+fn in_turn<T>(
     passage: &Passage,
     response_timeout: Duration,
     until: Option<Instant>,
     deadline: &mut Deadline,
     mut answer: Pin<&mut impl Future<Output = T>>,
-) -> Result<T, SendError> {
-    poll_fn(|cx| {
+) -> impl Future<Output = Result<T, SendError>> {
+    // Without a future around it, which would hold each argument a second time.
+    poll_fn(move |cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(Ok(answer));
         }
@@ -294,7 +311,6 @@ async fn in_turn<T>(
             }
         }
     })
-    .await
 }
 
 /// The same request, to be sent after this one if its body is intact then.
@@ -303,6 +319,9 @@ pub(crate) fn again(request: &mut Request<RequestBody>) -> Request<RequestBody> 
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
+    if let Some(host) = request.extensions().get::<SentHost>() {
+        again.extensions_mut().insert(host.clone());
+    }
     again
 }
 
@@ -314,7 +333,9 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         if request.uri().authority().is_some() {
             *request.uri_mut() = Uri::from(path(request.uri()));
         }
-        request.headers_mut().insert(HOST, target.host.clone());
+        let sent = request.extensions().get::<SentHost>();
+        let host = sent.map_or(&target.host, |sent| &sent.value).clone();
+        request.headers_mut().insert(HOST, host);
         if wants_trailers {
             // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
             request.headers_mut().remove(TE);
@@ -325,9 +346,9 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
     if request.uri().authority().is_none() {
         let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
-        // It is spoken over TLS alone.
-        parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = Some(target.authority.clone());
+        parts.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
+        let sent = request.extensions().get::<SentHost>();
+        parts.authority = Some(sent.map_or(&target.authority, |sent| &sent.authority).clone());
         parts.path_and_query = Some(path);
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }

@@ -26,6 +26,8 @@ pub(crate) struct Worker {
     random: RefCell<Drawn>,
     /// The body of `/.well-known/requestrocket`.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
+    /// The name of this node in `Via` headers.
+    pub(crate) pseudonym: Arc<str>,
 }
 
 /// What a worker has in common with the others.
@@ -33,6 +35,7 @@ pub(crate) struct Common {
     pub(crate) seams: Seams,
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
+    pub(crate) pseudonym: Arc<str>,
 }
 
 impl Worker {
@@ -43,11 +46,22 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, quota_clock, statement } = common;
+        let Common { seams, quota_clock, statement, pseudonym } = common;
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
-        Self { reader, connections, records, refusals, counters, clock, quota_clock, random, statement }
+        Self {
+            reader,
+            connections,
+            records,
+            refusals,
+            counters,
+            clock,
+            quota_clock,
+            random,
+            statement,
+            pseudonym,
+        }
     }
 
     /// The snapshot in force, for one request.

@@ -6,31 +6,33 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::NodeId;
+use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
-use rr_contract::seam::Seams;
+use rr_contract::runtime::{AdminToken, FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
+use rr_contract::seam::{Entropy, Seams};
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval};
 use tracing::warn;
 
 use crate::admin::Admin;
-use crate::config::Config;
+use crate::caller_tls::CertificateBoard;
+use crate::config::{Callers, Config};
 use crate::control_plane::ControlPlane;
 use crate::counters::Counters;
 use crate::current;
 use crate::events::{self, Shown};
 use crate::identity::{self, IdentityFile};
-use crate::listen::{Descriptors, Limits, Notices};
+use crate::listen::{Descriptors, Limits, Neighbours, Notices};
 use crate::quota::{QuotaLog, QuotaSaver};
 use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
 use crate::snapshot::Standings;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
-use crate::upstream::address_guard::AddressGuard;
-use crate::upstream::{Connections, Resolver, SystemNames, Trust, health};
+use crate::upstream::{Connections, Trust, health};
 
 use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Pulse, Watch, Watchdog};
@@ -191,6 +193,13 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             None
         }
     };
+    let token =
+        config.admin_token_file.as_deref().map(|path| AdminToken::open(path, Arc::clone(&seams.disk)));
+    let token = token.transpose()?;
+    let certificates = CertificateBoard::default();
+    let Callers { tls, proxy_protocol_from, trusted_proxies } = config.callers;
+    let tls = tls.map(|tls| tls.start(listeners.len(), &seams, certificates.clone())).transpose()?;
+    let (tls_readers, tls_watch) = tls.unzip();
     seams
         .disk
         .create_dir_all(&config.state_dir)
@@ -229,8 +238,10 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     };
     let (activator, readers) = current::cell(first, listeners.len());
     events::log_lines(&observability);
+    let meter = observability.meter("rr-edge");
     let shown = Shown { board: board.clone(), quotas: quotas.clone(), standings: standings.clone(), tally };
-    events::register(&observability.meter("rr-edge"), counters.clone(), shown);
+    events::register(&meter, counters.clone(), shown);
+    events::certificates(&meter, certificates.clone());
 
     let saver = QuotaSaver::start(quota_log)
         .map_err(|source| StartError::System { what: "start the thread of counts", source })?;
@@ -241,22 +252,32 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             counted.tick(clock.now(), Instant::now());
         }
     });
+    if let Some(watch) = tls_watch {
+        tasks.spawn_local("certificates", watch.run(late.stop()));
+    }
     let traffic = Shutdown::new();
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
-        guard: Arc::new(AddressGuard::new(config.allow_upstream)),
-        resolver: Resolver::new(Arc::new(SystemNames)),
+        outbound: Outbound::new(
+            AddressGuard::new(config.allow_upstream),
+            Resolver::new(Arc::new(DnsNames::system())),
+            config.next_hop,
+        ),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
+        pseudonym: pseudonym(&*seams.entropy),
+        neighbours: Neighbours {
+            proxy_protocol_from: proxy_protocol_from.into(),
+            trusted_proxies: trusted_proxies.into(),
+        },
         limits: Limits { drain: config.drain, bounds: Bounds::of(callers.a_worker), notices: Notices::new() },
         stop: traffic.stop(),
         probe: hooks.probe,
     };
     let checker = Connections::new(
-        Arc::clone(&shared.guard),
-        Arc::clone(&shared.resolver),
+        Arc::clone(&shared.outbound),
         Arc::clone(&shared.trust),
         Arc::default(),
         tasks.clone(),
@@ -267,17 +288,23 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let mut watchdog = Watchdog::default();
     let pulse = watchdog.watch("control", watchdog::CONTROL);
     let mut workers = Vec::with_capacity(listeners.len());
+    let mut tls_readers = tls_readers.unwrap_or_default().into_iter();
     let setups = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
     for (index, ((((listener, reader), records), counters), up)) in setups.enumerate() {
+        let tls = tls_readers.next();
         let worker_pulse = watchdog.watch(format!("worker-{index}"), watchdog::WORKER);
-        let setup = WorkerSetup { index, listener, reader, records, counters, up, pulse: worker_pulse };
+        let setup = WorkerSetup { index, listener, reader, tls, records, counters, up, pulse: worker_pulse };
         let worker = traffic::start(setup, shared.clone());
         workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
     }
     let health = watchdog.health();
     let watch =
         watchdog.start().map_err(|source| StartError::System { what: "start the watchdog", source })?;
-    let admin_port = Admin { observability, readiness, board: board.clone(), draining: stop };
+    if let Some(token) = token.clone() {
+        tasks.spawn_local("admin token", token.follow(late.stop()));
+    }
+    let admin_port =
+        Admin { observability, readiness, board: board.clone(), certificates, token, draining: stop };
     tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
     let (state_dir, prove_for) = (config.state_dir, hooks.prove_for);
     let side = match memory {
@@ -318,6 +345,14 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         })),
     };
     Ok((side, Standing { lock, workers, sink, saver, traffic, pulse, watch }))
+}
+
+/// How this node calls itself in `Via` headers until it ends. Drawn, so that it says nothing of the machine; the node's
+/// id is not known before it has joined, and requests may be served before that.
+fn pseudonym(entropy: &dyn Entropy) -> Arc<str> {
+    let mut bytes = [0; 4];
+    entropy.fill(&mut bytes);
+    format!("rr-{}", HEXLOWER.encode(&bytes)).into()
 }
 
 /// What is on disk, and where records go.

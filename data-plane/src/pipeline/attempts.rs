@@ -7,13 +7,14 @@
 use std::rc::Rc;
 
 use http::Request;
+use rr_contract::outbound::LookupError;
 use tokio::time::{Instant, sleep};
 
 use crate::reply::Failure;
 use crate::snapshot::Route;
 use crate::standing::Outcome;
 use crate::upstream::retry::{is_failure, is_idempotent, wait};
-use crate::upstream::{LookupError, Passage, Reply, RequestBody, SendError, Turn, again};
+use crate::upstream::{Passage, Reply, RequestBody, SendError, Turn, again};
 use crate::worker::Worker;
 
 use super::inject::injection;
@@ -56,8 +57,8 @@ impl Attempts<'_> {
             }
             let spare = retries.filter(|retries| done < retries.policy.attempts).map(|_| again(&mut request));
             let target = route.target.at(endpoint);
-            let under_way = standing.map(|standing| standing.endpoint(endpoint).begin());
-            draft.attempts(target.endpoint.as_ref(), under_way);
+            let at_endpoint = standing.map(|standing| standing.endpoint(endpoint).begin());
+            draft.attempts(target.endpoint.as_ref(), at_endpoint);
             tried |= 1 << endpoint;
             let passage = request.body().passage();
             let came = worker.connections.send(target, request, now, until).await;
@@ -100,13 +101,14 @@ fn outcome(came: &Result<Reply, SendError>, passage: &Passage) -> Option<Outcome
             | SendError::Guarded
             | SendError::Trust(_)
             | SendError::Busy
-            | SendError::Resolve(LookupError::Crowded)
+            | SendError::Resolve(LookupError::Crowded | LookupError::CutOff)
             | SendError::TotalTimeout { is_asked: false } => None,
             SendError::TotalTimeout { is_asked: true } if passage.turn().0 == Turn::Caller => None,
             SendError::TotalTimeout { is_asked: true }
             | SendError::Resolve(LookupError::Failed(_) | LookupError::Silent)
             | SendError::Connect(_)
             | SendError::Tls(_)
+            | SendError::Version(_)
             | SendError::ConnectTimeout
             | SendError::ResponseTimeout
             | SendError::Broken(_)

@@ -9,6 +9,7 @@ use http::request::Parts;
 
 use crate::reply::{Denial, OURS};
 
+use super::forwarded::is_forwarded;
 use super::query;
 
 /// A request without the credential and the headers of its hop.
@@ -26,7 +27,9 @@ pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
     }
     let trailers = wants_trailers(&parts.headers);
     strip(&mut parts.headers, |name| {
+        // What the upstream is told about the caller is the proxy's to say, whoever says it here.
         [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION].contains(name)
+            || is_forwarded(name)
     });
     let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
     Ok(Cleaned { parts, query, trailers })
@@ -79,6 +82,7 @@ fn is_for_one_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-authenticate"
             | "proxy-connection"

@@ -3,6 +3,7 @@
 //! Follows no redirect. Where the proxy says nothing of retries, it repeats nothing that may have been received:
 //! `upstream` tries again only what certainly was not taken. Bodies stream both ways and are never gathered.
 
+use std::mem;
 use std::rc::Rc;
 
 use http::header::CONTENT_LENGTH;
@@ -25,6 +26,8 @@ use super::upstream_body::Waits;
 /// The upstream's answer, cleaned, its body still to come.
 pub(crate) struct Forwarded {
     pub(super) response: Response<Incoming>,
+    /// The version in which it came.
+    pub(super) version: Version,
     /// Gives the connection back once the body has been read.
     pub(super) lease: Lease,
     pub(super) waits: Waits,
@@ -50,7 +53,7 @@ pub(super) async fn forward(
         let attempts = Attempts { route, until: end };
         Box::pin(attempts.send(request, endpoint, asked_at, worker, draft)).await
     };
-    draft.upstream_took(asked_at.elapsed());
+    draft.upstream_took(asked_at.elapsed(), passage.interim());
     let Reply { mut response, lease } = reply?;
     draft.upstream_answered(response.status());
     // We never ask for another protocol, so a switch is refused.
@@ -63,11 +66,10 @@ pub(super) async fn forward(
     strip(response.headers_mut(), |_| false);
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
-    let mut response = Response::from_parts(head, body);
-    *response.version_mut() = Version::HTTP_11;
+    let version = mem::replace(&mut head.version, Version::HTTP_11);
     let upload = Some(passage).filter(|passage| !passage.is_whole());
     let waits = Waits { idle: route.target.idle_timeout, until: until(route, draft), upload };
-    Ok(Forwarded { response, lease, waits })
+    Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
 }
 
 /// When all of the request has to have ended.

@@ -46,6 +46,9 @@ pub(super) fn inject<'s>(
 
     parts.uri = uri(target, &request.path, query.as_deref())?;
     parts.version = Version::HTTP_11;
+    if let Some(host) = request.route.shape.as_deref().and_then(|shape| shape.host.as_ref()) {
+        parts.extensions.insert(host.clone());
+    }
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -18,18 +18,19 @@ use rr_contract::wire::fleet::Effect;
 use tokio::time::Instant;
 
 use crate::outcome::Code;
-use crate::quota::Moment;
+use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
-use crate::standing::UnderWay;
+use crate::standing::AtEndpoint;
 use crate::upstream::SendError;
 use crate::worker::Worker;
 
 use super::activate::Active;
 use super::authenticate::Authenticated;
 use super::charges::{Charges, Done};
+use super::hop::Hop;
 use super::resolve::Resolved;
 
 /// Bytes of a path that go into a record.
@@ -45,6 +46,8 @@ pub(crate) struct Draft {
     record: Option<Box<RawRecord>>,
     /// What was charged for it.
     charges: Charges,
+    /// Where its proxy counts them.
+    under_way: Option<UnderWay>,
     /// Rules or limits decide about it, and are not done.
     is_deciding: bool,
     /// The upstream may have begun to work for it.
@@ -52,7 +55,7 @@ pub(crate) struct Draft {
     /// It had all of the request, and did not answer in time.
     is_unheard: bool,
     /// Where it is under way, if that is counted.
-    under_way: Option<UnderWay>,
+    at_endpoint: Option<AtEndpoint>,
 }
 
 impl Draft {
@@ -67,10 +70,11 @@ impl Draft {
             request_bytes: Rc::default(),
             record: Some(record),
             charges: Charges::default(),
+            under_way: None,
             is_deciding: false,
             is_asked: false,
             is_unheard: false,
-            under_way: None,
+            at_endpoint: None,
         }
     }
 
@@ -111,6 +115,18 @@ impl Draft {
         self.busy.clone()
     }
 
+    /// What the connection has shown.
+    pub(super) fn came_over(&mut self, hop: &Hop) {
+        if let Some(key) = hop.client_key() {
+            self.record().client_key = Some(key);
+        }
+    }
+
+    /// It is one of the requests that a proxy has under way, until its end.
+    pub(super) fn is_under_way(&mut self, under_way: UnderWay) {
+        self.under_way = Some(under_way);
+    }
+
     /// Which proxy the request names.
     pub(super) fn addressed(&mut self, proxy: Option<&CompiledProxy>) {
         if let Some(proxy) = proxy {
@@ -121,7 +137,11 @@ impl Draft {
     }
 
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
-        let path = request.path.as_str();
+        self.goes_on_as(request.path.as_str());
+    }
+
+    /// The proxy changes its path.
+    pub(super) fn goes_on_as(&mut self, path: &str) {
         self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
     }
 
@@ -246,16 +266,18 @@ impl Draft {
     }
 
     /// It goes out to a base URL with this name, where there are several, and is under way there until it ends.
-    pub(super) fn attempts(&mut self, endpoint: Option<&Arc<str>>, under_way: Option<UnderWay>) {
+    pub(super) fn attempts(&mut self, endpoint: Option<&Arc<str>>, at_endpoint: Option<AtEndpoint>) {
         self.asks();
-        self.under_way = under_way;
+        self.at_endpoint = at_endpoint;
         let record = self.record();
         record.attempts += 1;
         record.endpoint = endpoint.cloned();
     }
 
-    pub(super) fn upstream_took(&mut self, duration: Duration) {
-        self.record().upstream_duration = Some(duration);
+    /// It took so long until the answer began, or none came; so many interim answers came before.
+    pub(super) fn upstream_took(&mut self, duration: Duration, interim: u32) {
+        let record = self.record();
+        (record.upstream_duration, record.interim_responses) = (Some(duration), interim);
     }
 
     pub(super) fn upstream_answered(&mut self, status: StatusCode) {

@@ -1,28 +1,37 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
+mod arrivals;
 mod bounds;
+mod callers_tls;
 mod circuits;
+mod client_certificates;
 mod closed;
+mod cors;
+mod dials;
 mod edge;
 mod endpoints;
 mod filters;
 mod heads;
 mod hostile;
+mod inward;
 mod limits;
 mod names;
+mod next_hop;
 mod origin;
 mod over_tls;
 mod records;
 mod retries;
 mod reuse;
+mod rewrites;
 mod rules;
 mod script;
 mod settling;
 mod streams;
 mod timeouts;
+mod under_way;
 mod uploads;
+mod wires;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,6 +42,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::fixture::{self, Region, caller, caller_key, org, proxy, proxy_id, target};
+use crate::pipeline::Hop;
 use crate::seats::Busy;
 use crate::worker::Worker;
 
@@ -91,7 +101,7 @@ fn with_key(n: u8) -> String {
 
 #[test]
 fn the_state_of_a_request_is_small() {
-    fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, IpAddr, Busy) -> F) -> usize {
+    fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, Rc<Hop>, Busy) -> F) -> usize {
         size_of::<F>()
     }
     // All of it is moved to the heap when a request begins. Whether bodies are read is boxed apart.

@@ -10,6 +10,7 @@ use rr_contract::model::id::{MeterId, RuleId};
 use rr_contract::model::name::Name;
 use rr_contract::model::path::InvalidPath;
 use rr_contract::model::proxy::DenyStatus;
+use rr_contract::outbound::LookupError;
 use rr_contract::policy::json::JsonError;
 use rr_contract::policy::meter::Amount;
 use rr_contract::policy::verdict::Scope;
@@ -21,7 +22,7 @@ use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
 use crate::snapshot::upstream::Unusable;
-use crate::upstream::{CallerFault, LookupError, SendError};
+use crate::upstream::{CallerFault, SendError};
 
 /// A decision of this node, not a fault.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,12 @@ pub(crate) enum Denial {
     /// Not a path of this node.
     #[error("path is not below /api/")]
     NotFound,
+    /// It came without TLS to a port that has TLS.
+    #[error("request without TLS to a port with TLS")]
+    OutOfPlace,
+    /// Its connection was made to another host, or can show no client certificate where one is wanted.
+    #[error("request for another host than its connection was made to")]
+    Misdirected,
     /// CONNECT, TRACE, and what is not in upper case or too long.
     #[error("method is refused")]
     Method,
@@ -68,6 +75,15 @@ pub(crate) enum Denial {
     /// The body is longer than the proxy takes, or than rules and meters may look at.
     #[error("request body is too long")]
     RequestTooLarge,
+    /// A web page asks what it may send, and may.
+    #[error("preflight request is answered by this node")]
+    Preflight,
+    /// A web page asks for more than it may send.
+    #[error("preflight request asks for a method or headers that the proxy does not take")]
+    PreflightRefused,
+    /// It has passed this node before.
+    #[error("request comes back to this node")]
+    Loop,
     /// The rules of a scope.
     #[error("rules deny the request")]
     Rule(Box<RuleDenial>),
@@ -77,6 +93,9 @@ pub(crate) enum Denial {
     /// A limit or a meter has no room.
     #[error("limit is exceeded")]
     Limited(Box<Limited>),
+    /// The proxy has as many requests under way as it may have.
+    #[error("too many requests of the proxy are under way")]
+    TooManyConcurrent,
     /// The caller, while its body was read for a rule or a meter.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -183,6 +202,8 @@ impl Denial {
     fn code(&self) -> Code {
         match self {
             Self::NotFound => Code::NotFound,
+            Self::OutOfPlace => Code::HttpOnTlsPort,
+            Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
             Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
@@ -193,9 +214,13 @@ impl Denial {
             Self::Suspended => Code::Suspended,
             Self::Closed => Code::Closed,
             Self::RequestTooLarge => Code::RequestTooLarge,
+            Self::Preflight => Code::Preflight,
+            Self::PreflightRefused => Code::PreflightRefused,
+            Self::Loop => Code::LoopDetected,
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,
             Self::Limited(_) => Code::RateLimited,
+            Self::TooManyConcurrent => Code::TooManyConcurrent,
             Self::Caller(fault) => of_caller(*fault),
         }
     }
@@ -226,10 +251,11 @@ impl Failure {
                 | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
                 SendError::TotalTimeout { .. } => Code::UpstreamTotalTimeout,
                 SendError::Caller(fault) => of_caller(*fault),
-                SendError::Resolve(LookupError::Failed(_))
+                SendError::Resolve(LookupError::Failed(_) | LookupError::CutOff)
                 | SendError::Connect(_)
                 | SendError::Tls(_)
                 | SendError::Trust(_)
+                | SendError::Version(_)
                 | SendError::Broken(_)
                 | SendError::Switched
                 | SendError::Coded => Code::UpstreamUnreachable,

@@ -14,13 +14,14 @@ use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resilience::{HealthCheck, Retry};
 use rr_contract::model::target::Target;
-use rr_contract::model::tls::{CaBundle, CaHash, Wire};
+use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
+use url::Host;
 
 use crate::quota::ProxyQuota;
 use crate::standing::{Budget, Standing};
 
-use super::prepared::HashedText;
-use super::{Policy, UpstreamCredential};
+use super::prepared::Hashed;
+use super::{Policy, Shape, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -58,6 +59,14 @@ impl CompiledProxy {
         }
     }
 
+    /// Whether it refuses callers that show no client certificate. One that cannot be read is closed.
+    pub(crate) fn wants_certificate(&self) -> bool {
+        match &self.model {
+            Known::Whole(proxy) => proxy.client_certificates,
+            Known::Callers(_) => false,
+        }
+    }
+
     pub(crate) fn upstream_credential(&self) -> Option<CredentialId> {
         match &self.model {
             Known::Whole(proxy) => Some(proxy.upstream_credential),
@@ -81,6 +90,8 @@ pub(crate) struct Route {
     pub(crate) quota: Option<Arc<ProxyQuota>>,
     /// `None` where it has none.
     pub(crate) retries: Option<Arc<Retries>>,
+    /// `None`: what passes is not changed.
+    pub(crate) shape: Option<Arc<Shape>>,
 }
 
 /// The retries of a proxy.
@@ -95,9 +106,7 @@ pub(crate) struct CompiledTarget {
     /// Whose it is.
     pub(crate) org: OrgId,
     pub(crate) base: BaseUrl,
-    /// Names connections that can serve this target, by all that decides who is at both ends:
-    /// `org https://host:port`.
-    pub(crate) pool: HashedText,
+    pub(crate) pool: Hashed<PoolKey>,
     pub(crate) authority: Authority,
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
@@ -110,13 +119,40 @@ pub(crate) struct CompiledTarget {
     /// How it is spoken to.
     pub(crate) wire: Wire,
     /// The same at its further base URLs.
-    others: Box<[Self]>,
+    others: Box<[Arc<Self>]>,
     /// Host and port, where there are several.
     pub(crate) endpoint: Option<Arc<str>>,
     /// `None` where nothing hangs on how requests to it end.
     pub(crate) standing: Option<Box<Standing>>,
     /// How its base URLs are asked whether they work.
     pub(crate) health_check: Option<Box<HealthCheck>>,
+}
+
+/// Names the connections that can serve a target, by all that decides who is at both ends and how they speak. A secret
+/// that is part of a connection belongs in here too, with its version.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    org: OrgId,
+    scheme: Scheme,
+    host: Host,
+    port: u16,
+    ca: Option<CaHash>,
+    min_tls: MinTls,
+    http: HttpVersion,
+}
+
+impl PoolKey {
+    pub(crate) fn new(org: OrgId, base: &BaseUrl, wire: &Wire) -> Self {
+        Self {
+            org,
+            scheme: base.scheme(),
+            host: base.host().clone(),
+            port: base.port(),
+            ca: wire.ca.as_ref().map(|ca| *ca.hash()),
+            min_tls: wire.min_tls,
+            http: wire.http,
+        }
+    }
 }
 
 /// A base URL whose host cannot be sent in a request.
@@ -127,17 +163,28 @@ pub(crate) struct Unsendable;
 impl CompiledTarget {
     pub(crate) fn new(org: OrgId, id: TargetId, mut target: Target) -> Result<Self, Unsendable> {
         let further = std::mem::take(&mut target.more_base_urls);
-        let at = |base_url: BaseUrl| Self::new(org, id, Target { base_url, ..target.clone() });
-        let others: Box<[Self]> = further.into_iter().map(at).collect::<Result<_, _>>()?;
+        if further.is_empty() {
+            return Self::at_one(org, id, target);
+        }
+        let at = |base_url: BaseUrl| {
+            let mut one = Self::at_one(org, id, Target { base_url, ..target.clone() })?;
+            one.endpoint = Some(one.authority.as_str().into());
+            Ok(one)
+        };
+        let others = further.into_iter().map(|base_url| Ok(Arc::new(at(base_url)?)));
+        let others = others.collect::<Result<_, _>>()?;
+        Ok(Self { others, ..at(target.base_url.clone())? })
+    }
+
+    fn at_one(org: OrgId, id: TargetId, target: Target) -> Result<Self, Unsendable> {
         let text = target.base_url.authority();
         let host = HeaderValue::from_str(&text).map_err(|_| Unsendable)?;
         let authority: Authority = text.parse().map_err(|_| Unsendable)?;
         let base = target.base_url;
-        let pool = format!("{org} {}://{}:{}", base.scheme().as_str(), base.host(), base.port());
         Ok(Self {
             id,
             org,
-            pool: pool.into(),
+            pool: PoolKey::new(org, &base, &target.wire).into(),
             authority,
             host,
             connect_timeout: target.connect_timeout,
@@ -147,33 +194,21 @@ impl CompiledTarget {
             default_effect: target.default_effect,
             wire: target.wire,
             base,
-            others,
+            others: Box::default(),
             endpoint: None,
             standing: None,
             health_check: target.health_check.map(Box::new),
         })
     }
 
-    /// The same, which stands like this at its base URLs with these names.
-    pub(super) fn standing(mut self, standing: Standing, names: Vec<Arc<str>>) -> Self {
-        if !self.others.is_empty() {
-            let others = self.others.iter_mut().map(|other| &mut other.endpoint);
-            for (endpoint, name) in std::iter::once(&mut self.endpoint).chain(others).zip(names) {
-                *endpoint = Some(name);
-            }
-        }
-        self.standing = Some(Box::new(standing));
-        self
-    }
-
     /// The target at one of its base URLs.
-    pub(crate) fn at(&self, index: u8) -> &Self {
+    pub(crate) fn at(self: &Arc<Self>, index: u8) -> &Arc<Self> {
         index.checked_sub(1).map_or(self, |further| &self.others[usize::from(further)])
     }
 
     /// The target at each of its base URLs.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Self> {
-        std::iter::once(self).chain(&self.others)
+        std::iter::once(self).chain(self.others.iter().map(|other| &**other))
     }
 
     /// Of the certificates that alone can vouch for it.

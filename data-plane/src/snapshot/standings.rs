@@ -98,7 +98,7 @@ impl Standings {
     /// wants that, until nothing holds it any longer.
     pub(crate) fn stand(
         &self,
-        target: CompiledTarget,
+        mut target: CompiledTarget,
         balance: Balance,
         ejection: Option<OutlierEjection>,
         breaker: Option<CircuitBreaker>,
@@ -122,7 +122,8 @@ impl Standings {
         let endpoints = names.iter().map(endpoint).collect();
         let circuit = breaker.map(|breaker| (breaker, named.circuits.get(id, || Circuit::new(target.id))));
         let standing = Standing::new(endpoints, balance, ejection, circuit, Arc::clone(&self.0.tally));
-        let target = Arc::new(target.standing(standing, names));
+        target.standing = Some(Box::new(standing));
+        let target = Arc::new(target);
         if is_checked {
             named.checked.put(id, &target);
         } else {

@@ -34,9 +34,9 @@ pub(crate) struct Endpoint {
 }
 
 /// A request that is under way to it, until its response has ended.
-pub(crate) struct UnderWay(Arc<Endpoint>);
+pub(crate) struct AtEndpoint(Arc<Endpoint>);
 
-impl Drop for UnderWay {
+impl Drop for AtEndpoint {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
@@ -67,9 +67,9 @@ impl Endpoint {
     }
 
     /// Counts a request.
-    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
+    pub(crate) fn begin(self: &Arc<Self>) -> AtEndpoint {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(Arc::clone(self))
+        AtEndpoint(Arc::clone(self))
     }
 
     pub(super) fn under_way(&self) -> u32 {

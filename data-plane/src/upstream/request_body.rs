@@ -54,14 +54,16 @@ pub(crate) struct Passage {
     moved: Cell<Instant>,
     fault: Cell<Option<CallerFault>>,
     whole: Cell<bool>,
+    interim: Cell<u32>,
     /// Something of it was taken from the caller.
     begun: Cell<bool>,
 }
 
 impl Passage {
     fn new(now: Instant) -> Rc<Self> {
-        let (fault, whole, begun) = (Cell::default(), Cell::default(), Cell::default());
-        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved: Cell::new(now), fault, whole, begun })
+        let (fault, whole, interim, begun) = Default::default();
+        let (turn, moved) = (Cell::new(Turn::Upstream), Cell::new(now));
+        Rc::new(Self { turn, moved, fault, whole, interim, begun })
     }
 
     /// A passage whose turn began that long ago.
@@ -87,6 +89,17 @@ impl Passage {
 
     pub(crate) fn fault(&self) -> Option<CallerFault> {
         self.fault.get()
+    }
+
+    /// So many interim answers more have come; says how many these are in all.
+    pub(super) fn heard(&self, more: u32) -> u32 {
+        self.interim.update(|interim| interim.saturating_add(more));
+        self.interim.get()
+    }
+
+    /// How many interim answers came before the answer. Those of HTTP/2 are not counted: the library tells nobody.
+    pub(crate) fn interim(&self) -> u32 {
+        self.interim.get()
     }
 
     /// Whether the whole body has been sent.

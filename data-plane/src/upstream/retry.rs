@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
 use rr_contract::model::resilience::Retry;
+use rr_contract::outbound::LookupError;
 
-use super::resolve::LookupError;
 use super::{Reply, SendError};
 
 /// Whether sending a request twice asks for no more than sending it once (RFC 9110, 9.2.2). TRACE is not forwarded.
@@ -49,7 +49,8 @@ fn is_retried(error: &SendError) -> bool {
         SendError::Guarded
         | SendError::Trust(_)
         | SendError::Busy
-        | SendError::Resolve(LookupError::Crowded)
+        | SendError::Version(_)
+        | SendError::Resolve(LookupError::Crowded | LookupError::CutOff)
         | SendError::ResponseTimeout
         | SendError::TotalTimeout { .. }
         | SendError::Caller(_)

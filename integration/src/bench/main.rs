@@ -11,6 +11,7 @@ mod configured;
 mod fixtures;
 mod generate;
 mod herd;
+mod idle;
 mod latency;
 mod line;
 mod lkg_faults;
@@ -60,6 +61,8 @@ enum Bench {
     Coldstart(coldstart::Args),
     /// Resident memory of a connected edge node without proxies.
     Memory(memory::Args),
+    /// What an idle connection of a caller takes of a node's memory, with and without TLS.
+    Idle(idle::Args),
     /// Measures nothing: an installation for tests from outside, held until standard input ends.
     Fixtures(fixtures::Args),
     /// Size of the standard load, and how long it takes to make and to parse.
@@ -94,6 +97,7 @@ async fn main() -> anyhow::Result<()> {
         // The node in it waits for its disk, on a runtime of its own.
         Bench::Apply(args) => block_in_place(|| apply::run(&args, &mut report))?,
         Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
+        Bench::Idle(args) => idle::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
         Bench::Proxy(args) => proxy::run(args, &mut report).await?,
         Bench::Routes(args) => block_in_place(|| routes::run(&args, &mut report))?,

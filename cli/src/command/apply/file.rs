@@ -52,6 +52,8 @@ pub(super) struct ValueFrom {
     /// Targets in the same files whose origins the secret may be sent to.
     #[serde(default)]
     pub(super) targets: Vec<String>,
+    /// File with the certificates that alone vouch for `origins`; a path starts at the folder of the document.
+    pub(super) ca: Option<PathBuf>,
     pub(super) header: Option<String>,
     pub(super) prefix: Option<String>,
 }

@@ -1,23 +1,26 @@
-//! Sealing a secret for an upstream: the origins it may be sent to, the regions it is sealed to, and the credential it
-//! is bound to.
+//! Sealing a secret for an upstream: the origins it may be sent to, the certificates that vouch for them, the regions it
+//! is sealed to, and the credential it is bound to.
 //!
 //! The secret leaves this process only sealed.
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::model::tls::CaBundle;
 use rr_contract::seal::region_key::RegionStatement;
 use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::SystemEntropy;
+use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
+use crate::authority;
 use crate::command::region;
 use crate::connect::Connection;
 use crate::flags::trust::TrustArgs;
@@ -30,12 +33,15 @@ pub(crate) struct SealingArgs {
     /// Target whose origins the secret may be sent to, by name or id; can be repeated.
     #[arg(long, value_name = "TARGET")]
     target: Vec<String>,
-    /// Accepts the origins that the control plane names for --target, without asking.
+    /// Accepts the origins and certificates that the control plane names for --target, without asking.
     #[arg(long)]
     accept_target: bool,
     /// Origin that the secret may be sent to: scheme, host or `*.suffix`, and port; can be repeated.
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
+    /// File with the certificates (PEM) that alone vouch for these origins, as the target has them in `ca`.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Header that the secret goes into.
     #[arg(long, value_name = "NAME")]
     pub(super) header: Option<String>,
@@ -59,34 +65,36 @@ impl SealingArgs {
         default_slot: Slot,
     ) -> Result<fleet::SealedSecret> {
         let slot = slot(self.header.as_deref(), self.prefix.as_deref(), default_slot)?;
-        let mut origins = parse_origins(&self.origins)?;
+        let ca = match &self.ca {
+            Some(path) => Some((format!("--ca {}", path.display()), authority::read(path)?.1)),
+            None => None,
+        };
+        let mut destination = Destination::new(parse_origins(&self.origins)?, ca);
         let mut targets = TargetServiceClient::new(connection.clone());
         for target in &self.target {
             let ask = mg::GetTargetRequest { org: org.to_owned(), target: target.clone(), revision: 0 };
             let found = targets.get_target(ask).await?.into_inner().target.unwrap_or_default();
-            for base_url in std::iter::once(&found.base_url).chain(&found.more_base_urls) {
-                origins.push(origin_of(base_url).context("base URL in the answer")?);
-            }
+            destination.add(&found)?;
         }
-        if origins.is_empty() {
+        if destination.is_nowhere() {
             return Err(fault::usage(
                 "no origin was given that the secret may be sent to",
                 "give --target NAME or --origin https://…",
             ));
         }
-        announce(&origins);
-        // The control plane names the origin of a target: a hostile one would name its own host.
+        destination.announce()?;
+        // The control plane names the origins of a target, and its certificates: a hostile one would name its own.
         if !self.target.is_empty() && !self.accept_target {
             prompt::confirm(
                 "may the secret be sent there?",
-                "the origins of --target come from the control plane, and without a terminal they cannot be confirmed",
-                "give --origin, or --accept-target if you know that they are right",
+                "the origins and certificates of --target come from the control plane, and without a terminal they cannot be confirmed",
+                "give --origin and, for certificates, --ca; or --accept-target if you know that they are right",
             )?;
         }
         let statements = self.trust.choose(&region::list(connection.clone()).await?)?;
         let context = context(connection, org, credential, version).await?;
         let value = prompt::read_new("value", self.value_file.as_deref(), "--value-file")?;
-        seal(&context, &SecretSpec { value, origins, slot, not_after: None, ca: None }, &statements)
+        seal(&context, &destination.spec(value, slot), &statements)
     }
 }
 
@@ -115,18 +123,73 @@ pub(crate) fn parse_origins(texts: &[String]) -> Result<Vec<Origin>> {
     texts.iter().map(|text| text.parse().with_context(|| format!("origin {text:?}"))).collect()
 }
 
-/// The origin of a target.
-pub(crate) fn origin_of(base_url: &str) -> Result<Origin> {
-    Ok(Origin::of(&base_url.parse::<BaseUrl>()?))
+/// Where a secret may be sent, and whose certificates vouch for it there.
+pub(crate) struct Destination {
+    origins: Vec<Origin>,
+    /// Who named the certificates first, and which; `None`: nobody has named any, or that there are none.
+    ca: Option<(String, Option<CaBundle>)>,
 }
 
-/// Prints the origins that a secret is sealed for.
-pub(crate) fn announce(origins: &[Origin]) {
-    for origin in origins {
-        note(&format!("sealing for {origin}"));
-        if origin.is_plaintext() {
-            note("  over http the secret is sent in the clear");
+impl Destination {
+    /// Origins, and certificates with the name of who gave them.
+    pub(crate) fn new(origins: Vec<Origin>, ca: Option<(String, CaBundle)>) -> Self {
+        Self { origins, ca: ca.map(|(whose, ca)| (whose, Some(ca))) }
+    }
+
+    /// Everywhere that a target lives, with its certificates.
+    pub(crate) fn add(&mut self, target: &mg::Target) -> Result<()> {
+        let name = &target.name;
+        for url in std::iter::once(&target.base_url).chain(&target.more_base_urls) {
+            let url: BaseUrl = url.parse().with_context(|| format!("base URL of target {name}"))?;
+            let origin = Origin::of(&url);
+            if !self.origins.contains(&origin) {
+                self.origins.push(origin);
+            }
         }
+        let ca =
+            authority::of(&target.ca).with_context(|| format!("certificates (`ca`) of target {name}"))?;
+        let Some((whose, before)) = &self.ca else {
+            self.ca = Some((format!("target {name}"), ca));
+            return Ok(());
+        };
+        if before != &ca {
+            bail!(
+                "{whose} and target {name} have different certificates (`ca`), and a secret is sealed for one `ca`; \
+                 make a credential for each"
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    fn certificates(&self) -> Option<&CaBundle> {
+        self.ca.as_ref()?.1.as_ref()
+    }
+
+    /// Prints where a secret may be sent; an error where it could be sent to none of these.
+    pub(crate) fn announce(&self) -> Result<()> {
+        for origin in &self.origins {
+            note(&format!("sealing for {origin}"));
+            if origin.is_plaintext() && self.certificates().is_some() {
+                bail!("no certificate vouches for {origin}; give an origin of https, or no `ca`");
+            }
+            if origin.is_plaintext() {
+                note("  over http the secret is sent in the clear");
+            }
+        }
+        if let Some(certificates) = self.certificates() {
+            note("if one of these certificates vouches for it, and nobody else:");
+            authority::lines(certificates).iter().for_each(|line| note(&format!("  {line}")));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn spec(self, value: Secret, slot: Slot) -> SecretSpec {
+        let ca = self.certificates().map(|ca| *ca.hash());
+        SecretSpec { value, origins: self.origins, slot, not_after: None, ca }
     }
 }
 

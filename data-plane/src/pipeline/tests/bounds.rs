@@ -89,8 +89,8 @@ async fn connections_that_ask_for_nothing_make_room_and_requests_under_way_go_on
     let answer = timeout(SOON, Answer::read_one(&mut waiting)).await.expect("an answer");
     assert_eq!(answer.status, 200);
     closed_of(&mut flood, 33).await;
-    assert!(edge.cut(Cut::Shed) >= 33, "{}", edge.cut(Cut::Shed));
-    assert_eq!(edge.cut(Cut::Full), 0);
+    assert!(edge.cut(Cut::Shed).await >= 33, "{}", edge.cut(Cut::Shed).await);
+    assert_eq!(edge.cut(Cut::Full).await, 0);
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn where_all_have_requests_under_way_a_newcomer_is_turned_away() {
     timeout(SOON, closed(&mut turned_away)).await.expect("it is closed");
     upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("the edge reads");
     assert_eq!(timeout(SOON, Answer::read_one(&mut waiting)).await.expect("an answer").status, 200);
-    assert_eq!(edge.cut(Cut::Full), 1);
+    assert_eq!(edge.cut(Cut::Full).await, 1);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_head_that_does_not_come_whole_is_not_waited_for() {
     assert_eq!(Answer::read_one(last).await.status, 200);
     last.write_all(b"x-slow: ").await.expect("the edge reads");
     closed_of(&mut streams, said.len()).await;
-    assert_eq!(edge.cut(Cut::Late), said.len() as u64);
+    assert_eq!(edge.cut(Cut::Late).await, said.len() as u64);
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_caller_that_does_not_read_its_answer_is_cut_off() {
     let _kept = says(&edge, keep_alive("/api/acme.proxy-1/").as_bytes()).await;
     let record = timeout(SOON, edge.record()).await.expect("it is cut off");
     assert_eq!((record.status, record.aborted), (200, true));
-    assert_eq!(edge.cut(Cut::Stalled), 1);
+    assert_eq!(edge.cut(Cut::Stalled).await, 1);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_caller_that_reads_slowly_but_reads_is_served() {
         pace.tick().await;
         timeout(SOON, stream.read_exact(&mut bytes)).await.expect("more comes").expect("it is served");
     }
-    assert_eq!(edge.cut(Cut::Stalled), 0);
+    assert_eq!(edge.cut(Cut::Stalled).await, 0);
 }
 
 /// Speaks HTTP/2 with small windows. The connection lives as long as the sender.

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 14] = [
+pub(crate) const FEATURES: &[&str] = &[
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -44,6 +44,12 @@ pub(crate) const FEATURES: [&str; 14] = [
     feature::RULE_OBSERVE,
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
+    feature::REWRITE,
+    feature::CORS,
+    feature::FORWARDED,
+    feature::CONCURRENCY,
+    feature::CLIENT_CERTIFICATES,
+    feature::TARGET_TLS,
     feature::TARGET_TIMEOUTS,
     feature::ENDPOINTS,
     feature::CIRCUIT_BREAKER,

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
 use rr_contract::runtime::Shutdown;
 use rr_contract::seam::SystemEntropy;
 use rr_contract::wire::fleet;
@@ -12,8 +13,7 @@ use tokio::task::{LocalSet, yield_now};
 
 use crate::fixture::{self, Region, millis};
 use crate::snapshot::Snapshot;
-use crate::upstream::address_guard::AddressGuard;
-use crate::upstream::{Resolver, SystemNames, Trust};
+use crate::upstream::Trust;
 
 use super::*;
 
@@ -86,9 +86,9 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 /// Runs the checker beside a test.
 async fn beside(allowed: &str, region: &Region, tasks: Tasks, test: impl Future<Output = ()>) {
     let guard = AddressGuard::new(vec![allowed.parse().expect("a network")]);
+    let resolver = Resolver::new(Arc::new(DnsNames::system()));
     let connections = Connections::new(
-        Arc::new(guard),
-        Resolver::new(Arc::new(SystemNames)),
+        Outbound::new(guard, resolver, None),
         Trust::new(None),
         Arc::default(),
         tasks.clone(),
