@@ -69,7 +69,7 @@ enum Noun {
     Region(region::Verb),
     /// Targets: upstream APIs.
     #[command(subcommand)]
-    Target(target::Verb),
+    Target(Box<target::Verb>),
     /// Credentials: keys of callers, and secrets that are injected for upstreams.
     #[command(subcommand)]
     Credential(credential::Verb),

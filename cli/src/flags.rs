@@ -11,6 +11,7 @@ pub(crate) mod moment;
 pub(crate) mod page;
 pub(crate) mod parent;
 pub(crate) mod plan;
+pub(crate) mod resilience;
 pub(crate) mod role;
 pub(crate) mod shape;
 pub(crate) mod size;

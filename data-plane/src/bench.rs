@@ -15,7 +15,7 @@ use rr_contract::wire::fleet::Mode;
 
 use crate::current::{Reader, cell};
 use crate::quota::Quotas;
-use crate::snapshot::{Snapshot, Vault};
+use crate::snapshot::{Snapshot, Standings, Vault};
 use crate::sync::Position;
 use crate::sync::apply::{Answer, Applier};
 use crate::sync::inventory::Inventory;
@@ -29,7 +29,11 @@ pub struct ConfiguredNode {
 }
 
 fn empty() -> Inventory {
-    Inventory::new(Vault::new(InstallationId::from_random([1; 16]), Vec::new()), Quotas::fleeting())
+    Inventory::new(
+        Vault::new(InstallationId::from_random([1; 16]), Vec::new()),
+        Quotas::fleeting(),
+        Standings::default(),
+    )
 }
 
 impl ConfiguredNode {

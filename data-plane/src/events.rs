@@ -15,22 +15,27 @@ use crate::caller_tls::CertificateBoard;
 use crate::counters::{Counters, Totals};
 use crate::quota::Quotas;
 use crate::report::Tally;
+use crate::snapshot::Standings;
 use crate::sync::{Board, Position};
 
+/// What is shown beside the counts of workers.
+pub(crate) struct Shown {
+    pub(crate) board: Board,
+    pub(crate) quotas: Quotas,
+    pub(crate) standings: Standings,
+    pub(crate) tally: Tally,
+}
+
 /// Registers everything. The callbacks live as long as the meter's provider.
-pub(crate) fn register(
-    meter: &Meter,
-    workers: Vec<Arc<Counters>>,
-    board: Board,
-    quotas: Quotas,
-    tally: Tally,
-) {
+pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, shown: Shown) {
+    let Shown { board, quotas, standings, tally } = shown;
     let workers: Arc<[Arc<Counters>]> = workers.into();
     requests(meter, &workers);
     latency(meter, &workers);
     connections(meter, &workers);
     configuration(meter, board);
     limits(meter, quotas);
+    upstreams(meter, standings);
     records(meter, tally);
 }
 
@@ -270,6 +275,57 @@ fn limits(meter: &Meter, quotas: Quotas) {
         .u64_observable_counter("requestrocket_edge_clock_jumps_total")
         .with_description("Jumps of the wall clock against the monotonic clock")
         .with_callback(move |observer| observer.observe(quotas.numbers().clock_jumps, &[]))
+        .build();
+}
+
+fn upstreams(meter: &Meter, standings: Standings) {
+    let of = standings.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_endpoints")
+        .with_description(
+            "Base URLs of targets that have several, a circuit breaker or health checks, by state",
+        )
+        .with_callback(move |observer| {
+            let numbers = of.numbers();
+            observer.observe(numbers.available, &[KeyValue::new("state", "available")]);
+            observer.observe(numbers.ejected, &[KeyValue::new("state", "ejected")]);
+            observer.observe(numbers.unhealthy, &[KeyValue::new("state", "unhealthy")]);
+        })
+        .build();
+    let of = standings.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_circuits_open")
+        .with_description("Targets whose circuit breaker is open")
+        .with_callback(move |observer| observer.observe(of.numbers().circuits_open, &[]))
+        .build();
+    let of = standings.clone();
+    meter
+        .u64_observable_counter("requestrocket_edge_upstream_failures_total")
+        .with_description("What requests that failed in a row led to")
+        .with_callback(move |observer| {
+            let numbers = of.numbers();
+            observer.observe(numbers.ejections, &[KeyValue::new("led_to", "ejection")]);
+            observer.observe(numbers.openings, &[KeyValue::new("led_to", "open_circuit")]);
+        })
+        .build();
+    let of = standings.clone();
+    meter
+        .u64_observable_counter("requestrocket_edge_retries_total")
+        .with_description("Retries that the policies of proxies asked for: sent, or over the budget")
+        .with_callback(move |observer| {
+            let numbers = of.numbers();
+            observer.observe(numbers.retries, &[KeyValue::new("outcome", "sent")]);
+            observer.observe(numbers.unaffordable, &[KeyValue::new("outcome", "over_budget")]);
+        })
+        .build();
+    meter
+        .u64_observable_counter("requestrocket_edge_health_checks_total")
+        .with_description("Health checks of base URLs by outcome")
+        .with_callback(move |observer| {
+            let numbers = standings.numbers();
+            observer.observe(numbers.checks_passed, &[KeyValue::new("outcome", "passed")]);
+            observer.observe(numbers.checks_failed, &[KeyValue::new("outcome", "failed")]);
+        })
         .build();
 }
 

@@ -17,7 +17,7 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 
 use crate::quota::Quotas;
-use crate::snapshot::{Snapshot, Vault};
+use crate::snapshot::{Snapshot, Standings, Vault};
 use crate::sync::inventory::Inventory;
 use crate::sync::{AuditHead, Position};
 
@@ -221,11 +221,12 @@ pub(crate) fn meter(n: u8, message: &fleet::MeterResource) -> fleet::Resource {
 /// A region whose operator is the test.
 pub(crate) struct Region {
     keys: RegionKeys,
+    pub(crate) standings: Standings,
 }
 
 impl Region {
     pub(crate) fn new() -> Self {
-        Self { keys: RegionKeys::generate(REGION, &SystemEntropy) }
+        Self { keys: RegionKeys::generate(REGION, &SystemEntropy), standings: Standings::default() }
     }
 
     pub(crate) fn keys(&self) -> &RegionKeys {
@@ -245,7 +246,7 @@ impl Region {
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory::new(self.vault(), Quotas::fleeting())
+        Inventory::new(self.vault(), Quotas::fleeting(), self.standings.clone())
     }
 
     /// An upstream credential: `value` in `header`, for `origins`.

@@ -46,6 +46,7 @@ mod report;
 mod seats;
 mod snapshot;
 pub mod standalone;
+mod standing;
 mod sync;
 mod upstream;
 mod worker;

@@ -27,6 +27,7 @@ pub(crate) enum Code {
     CredentialUnusable,
     UpstreamRefused,
     UpstreamBusy,
+    CircuitOpen,
     UpstreamUnreachable,
     UpstreamTimeout,
     UpstreamTotalTimeout,
@@ -39,7 +40,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -62,6 +63,7 @@ impl Code {
         Self::CredentialUnusable,
         Self::UpstreamRefused,
         Self::UpstreamBusy,
+        Self::CircuitOpen,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::UpstreamTotalTimeout,
@@ -97,6 +99,7 @@ impl Code {
             Self::CredentialUnusable => "credential-unusable",
             Self::UpstreamRefused => "upstream-refused",
             Self::UpstreamBusy => "upstream-busy",
+            Self::CircuitOpen => "circuit-open",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamTotalTimeout => "upstream-total-timeout",

@@ -18,6 +18,7 @@
 
 mod activate;
 mod admit;
+mod attempts;
 mod authenticate;
 mod authorize;
 mod caller_body;
@@ -193,7 +194,7 @@ async fn pass<'s>(
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
-    let mut injected = inject::inject(admitted, now)?;
+    let mut injected = inject::inject(admitted, worker, now)?;
     let takes = if filter::chain(route, credential).is_empty() {
         Coding::Identity
     } else {

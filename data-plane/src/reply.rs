@@ -35,7 +35,9 @@ impl Code {
             Self::NotFound => Some(StatusCode::NOT_FOUND),
             Self::MethodRefused => Some(StatusCode::METHOD_NOT_ALLOWED),
             // Not an upstream's fault and not for good: a caller may try again, here or elsewhere.
-            Self::NotReady | Self::Closed | Self::UpstreamBusy => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Self::NotReady | Self::Closed | Self::UpstreamBusy | Self::CircuitOpen => {
+                Some(StatusCode::SERVICE_UNAVAILABLE)
+            }
             // A caller that is gone reads no status, unless it only closed its sending side.
             Self::HttpOnTlsPort | Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
             Self::HeadersTooMany => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -89,6 +91,9 @@ impl Code {
             Self::CredentialUnusable => "the credential for the upstream cannot be used",
             Self::UpstreamRefused => "the upstream's address is not one that this node may connect to",
             Self::UpstreamBusy => "too many requests to the upstream are under way",
+            Self::CircuitOpen => {
+                "requests to the upstream failed in a row, and none is sent for a while; retry-after says when to try again"
+            }
             Self::UpstreamUnreachable => "the upstream could not be reached or broke the connection",
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::UpstreamTotalTimeout => "the request took longer than the target allows",
@@ -117,6 +122,12 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             if let Some((policy, limit)) = &limited.fields {
                 put_limits(headers, policy.clone(), limit.clone());
             }
+            response
+        }
+        Refused::Failure(Failure::CircuitOpen(rest)) => {
+            let mut response = problem(code, None, "", request_id);
+            let seconds = rest.as_secs() + u64::from(rest.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, retry_after(seconds.max(1)));
             response
         }
         Refused::Denial(Denial::Preflight) => {

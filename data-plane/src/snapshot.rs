@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 mod query_edits;
 mod shape;
 pub(crate) mod shards;
+mod standings;
 pub(crate) mod upstream;
 
 use std::sync::Arc;
@@ -24,8 +25,9 @@ use self::shards::Shards;
 
 pub(crate) use self::cors::{CompiledCors, list};
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
-pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Route};
+pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Retries, Route};
 pub(crate) use self::shape::{SentHost, Shape};
+pub(crate) use self::standings::Standings;
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
 /// A caller credential, found by the hash of what was presented.
@@ -163,10 +165,12 @@ impl Snapshot {
                     target.idle_timeout,
                     target.total_timeout,
                 );
+                let further: Vec<String> =
+                    target.endpoints().skip(1).map(|endpoint| endpoint.base.to_string()).collect();
                 let policies = [&route.upstream_policy, &route.target_policy, &route.policy];
                 let policies = policies.map(|policy| policy.describe());
                 format!(
-                    "{} suspended {} to {} {} {timeouts:?} with upstream {} under {policies:?}",
+                    "{} suspended {} to {} {} {further:?} {timeouts:?} with upstream {} under {policies:?}",
                     route.org.name,
                     route.org.suspended,
                     target.id,

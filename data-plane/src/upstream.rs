@@ -5,10 +5,12 @@
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
 mod dial;
+pub(crate) mod health;
 mod interim;
 mod pool;
 mod queue;
 mod request_body;
+pub(crate) mod retry;
 mod socket;
 mod streams;
 mod tls;
@@ -23,11 +25,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HOST, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use rr_contract::model::tls::HttpVersion;
 use rr_contract::outbound::{LookupError, Outbound};
@@ -47,6 +51,9 @@ pub(crate) use self::tls::{Trust, TrustError, certificates};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
 const IDLE_MAX: Duration = Duration::from_secs(50);
+/// How much is read of a response that nobody gets, so that its connection can be used again.
+const DISCARDED_MAX: usize = 64 * 1024;
+const DISCARDED_FOR: Duration = Duration::from_secs(1);
 /// How often a request is sent again because the peer reported that it was not processed.
 const UNTOUCHED_MAX: u32 = 2;
 
@@ -97,6 +104,7 @@ pub(crate) struct Connections {
     origins: RefCell<HashMap<Hashed<PoolKey>, Rc<Origin>, Prepared>>,
     dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
+    tasks: Tasks,
     /// How many connections lie idle.
     kept: Rc<Cell<usize>>,
 }
@@ -108,8 +116,8 @@ impl Connections {
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks));
-        Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks.clone()));
+        Self { origins: RefCell::default(), dialer, counters, tasks, kept: Rc::default() }
     }
 
     /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
@@ -141,9 +149,9 @@ impl Connections {
             };
             let is_http2 = matches!(connection, Connection::Http2(_));
             fit(&mut request, is_http2, target, wants_trailers);
-            let spare = if is_http2 && untouched < UNTOUCHED_MAX { again(&request) } else { None };
+            let spare = (is_http2 && untouched < UNTOUCHED_MAX).then(|| again(&mut request));
             let passage = request.body().passage();
-            passage.begin(now);
+            request.body().begin(now);
             let mut deadline = connection.deadline();
             let answer = pin!(connection.send(request, &passage, &origin));
             match in_turn(&passage, target.response_timeout, until, &mut deadline, answer).await? {
@@ -158,7 +166,7 @@ impl Connections {
                 Err(failed) => {
                     match (failed.is_untouched(), spare, failed.unsent) {
                         (_, _, Some(unsent)) if !fresh => request = *unsent,
-                        (true, Some(spare), None) => {
+                        (true, Some(spare), None) if spare.body().is_intact() => {
                             untouched += 1;
                             request = spare;
                         }
@@ -211,6 +219,28 @@ impl Connections {
         }
     }
 
+    /// Does without a response. Its connection can be used again if the rest of it is short.
+    pub(crate) fn discard(&self, reply: Reply) {
+        let Reply { response, lease } = reply;
+        let mut body = response.into_body();
+        if body.is_end_stream() {
+            lease.give_back();
+            return;
+        }
+        self.tasks.spawn_local("discarded response", async move {
+            let mut left = DISCARDED_MAX;
+            let read = async {
+                while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    left = left.checked_sub(frame.data_ref().map_or(0, Bytes::len))?;
+                }
+                body.is_end_stream().then_some(())
+            };
+            if let Ok(Some(())) = timeout(DISCARDED_FOR, read).await {
+                lease.give_back();
+            }
+        });
+    }
+
     /// Lets go of connections that are closed or were idle too long.
     pub(crate) fn sweep(&self) {
         self.dialer.sweep();
@@ -241,14 +271,15 @@ impl Connections {
 
 /// Waits for a response for as long as one side makes progress: `response_timeout` once the upstream has all that
 /// it takes, [`CALLER_IDLE`] for more of the body. No longer than `until`.
-async fn in_turn<T>(
+fn in_turn<T>(
     passage: &Passage,
     response_timeout: Duration,
     until: Option<Instant>,
     deadline: &mut Deadline,
     mut answer: Pin<&mut impl Future<Output = T>>,
-) -> Result<T, SendError> {
-    poll_fn(|cx| {
+) -> impl Future<Output = Result<T, SendError>> {
+    // Without a future around it, which would hold each argument a second time.
+    poll_fn(move |cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(Ok(answer));
         }
@@ -280,19 +311,18 @@ async fn in_turn<T>(
             }
         }
     })
-    .await
 }
 
-/// A copy of the request, if it has no body.
-fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let mut again = Request::new(request.body().again()?);
+/// The same request, to be sent after this one if its body is intact then.
+pub(crate) fn again(request: &mut Request<RequestBody>) -> Request<RequestBody> {
+    let mut again = Request::new(request.body_mut().again());
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
     if let Some(host) = request.extensions().get::<SentHost>() {
         again.extensions_mut().insert(host.clone());
     }
-    Some(again)
+    again
 }
 
 /// Brings a request into the form of the connection's protocol, also after another connection has returned it.

@@ -23,7 +23,7 @@ pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
     pub(crate) quota_clock: Arc<QuotaClock>,
-    ids: RefCell<IdSource>,
+    random: RefCell<Drawn>,
     /// The body of `/.well-known/requestrocket`.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     /// The name of this node in `Via` headers.
@@ -47,7 +47,7 @@ impl Worker {
         common: Common,
     ) -> Self {
         let Common { seams, quota_clock, statement, pseudonym } = common;
-        let ids = RefCell::new(IdSource::new(seams.entropy));
+        let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
         Self {
@@ -58,7 +58,7 @@ impl Worker {
             counters,
             clock,
             quota_clock,
-            ids,
+            random,
             statement,
             pseudonym,
         }
@@ -83,7 +83,12 @@ impl Worker {
     }
 
     pub(crate) fn next_request_id(&self) -> RequestId {
-        self.ids.borrow_mut().next()
+        RequestId::from_random(self.random.borrow_mut().draw())
+    }
+
+    /// A number that nobody foresees.
+    pub(crate) fn draw(&self) -> u32 {
+        u32::from_ne_bytes(self.random.borrow_mut().draw())
     }
 }
 
@@ -93,28 +98,28 @@ impl Drop for Worker {
     }
 }
 
-/// Random ids without a system call for each.
-struct IdSource {
+/// Random bytes without a system call for each draw.
+struct Drawn {
     entropy: Arc<dyn Entropy>,
     drawn: Box<[u8; Self::BYTES]>,
     used: usize,
 }
 
-impl IdSource {
+impl Drawn {
     const BYTES: usize = 4096;
 
     fn new(entropy: Arc<dyn Entropy>) -> Self {
         Self { entropy, drawn: Box::new([0; Self::BYTES]), used: Self::BYTES }
     }
 
-    fn next(&mut self) -> RequestId {
-        if self.used == Self::BYTES {
+    fn draw<const N: usize>(&mut self) -> [u8; N] {
+        if self.used + N > Self::BYTES {
             self.entropy.fill(&mut *self.drawn);
             self.used = 0;
         }
-        let mut id = [0; 16];
-        id.copy_from_slice(&self.drawn[self.used..self.used + 16]);
-        self.used += 16;
-        RequestId::from_random(id)
+        let mut drawn = [0; N];
+        drawn.copy_from_slice(&self.drawn[self.used..self.used + N]);
+        self.used += N;
+        drawn
     }
 }

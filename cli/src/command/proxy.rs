@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 
@@ -10,6 +11,7 @@ use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owne
 use crate::flags::count;
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
+use crate::flags::resilience::{self, Setting};
 use crate::flags::shape::{self, ShapeArgs};
 use crate::flags::size;
 use crate::print::{Row, time};
@@ -91,6 +93,10 @@ pub(crate) struct Settings {
     /// Longest body of a response, as 8MiB; a longer one is refused with 413 or broken off. 0 means no limit.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_response_bytes: Option<u64>,
+    /// Sends requests again that failed, as `attempts=1,on=502+503+504,budget=20,backoff=25ms,max-backoff=2s`; these are
+    /// the defaults. Only GET, HEAD, OPTIONS, PUT and DELETE. `default` is all of them, `none` switches it off.
+    #[arg(long, value_name = "SETTING", value_parser = resilience::retry)]
+    retry: Option<Setting<fleet::RetryPolicy>>,
     /// Whether the proxy's own rules and default effect only observe: records say what they would have decided. Rules
     /// of its target and credentials are not concerned.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
@@ -129,6 +135,7 @@ impl Settings {
         mask.put("limits_per_address", &mut proxy.limits_per_address, limits.map(Some));
         mask.put("max_request_bytes", &mut proxy.max_request_bytes, self.max_request_bytes);
         mask.put("max_response_bytes", &mut proxy.max_response_bytes, self.max_response_bytes);
+        mask.put("retry", &mut proxy.retry, self.retry.map(|setting| setting.0));
         mask.put("observe", &mut proxy.observe, self.observe);
         let rewrite = self.shape.over_rewrite(proxy.rewrite.take());
         mask.put("rewrite", &mut proxy.rewrite, rewrite.map(Some));

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use rr_contract::model::time::wire_duration;
+use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
@@ -12,6 +13,7 @@ use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, M
 use crate::flags::count;
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
+use crate::flags::resilience::{self, Balance, Setting};
 use crate::print::{Row, note, time};
 use crate::session::Session;
 
@@ -79,6 +81,31 @@ pub(crate) struct Settings {
     /// Longest time until the head of the response, in seconds; 30 when never given.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     response_timeout: Option<std::time::Duration>,
+    /// Longest time between two parts of a response, in seconds; 300 when never given.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    idle_timeout: Option<std::time::Duration>,
+    /// Longest time for a request in all, its retries and the response included, in seconds; 0 means no limit.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    total_timeout: Option<std::time::Duration>,
+    /// Further base URL of the same API, with the scheme and path of the first; can be repeated. Replaces the old list;
+    /// `none` empties it. Secrets have to be sealed for the origin of each.
+    #[arg(long = "more-base-url", value_name = "URL")]
+    more_base_urls: Vec<String>,
+    /// Spreads requests over the base URLs; round-robin when never given.
+    #[arg(long, value_enum)]
+    balance: Option<Balance>,
+    /// Sends no request to the target for a while after failures in a row, as `failures=5,open=10s`; these are the
+    /// defaults. `default` is all of them, `none` switches it off.
+    #[arg(long, value_name = "SETTING", value_parser = resilience::circuit_breaker)]
+    circuit_breaker: Option<Setting<fleet::CircuitBreaker>>,
+    /// Sends no request to a base URL for a while after failures in a row, as `failures=5,time=30s,percent=50`; these
+    /// are the defaults. `default` is all of them, `none` switches it off.
+    #[arg(long, value_name = "SETTING", value_parser = resilience::outlier_ejection)]
+    outlier_ejection: Option<Setting<fleet::OutlierEjection>>,
+    /// Asks each base URL whether it works, as `path=/up,interval=10s,timeout=2s,unhealthy=3,healthy=2,max-status=499`;
+    /// but for the path these are the defaults. `default` is all of them, `none` switches it off.
+    #[arg(long, value_name = "SETTING", value_parser = resilience::health_check)]
+    health_check: Option<Setting<fleet::HealthCheck>>,
     /// Path below the base URL that is requested when the target is tested.
     #[arg(long, value_name = "PATH")]
     test_path: Option<String>,
@@ -110,6 +137,21 @@ impl Settings {
         mask.put("danger_plaintext", &mut target.danger_plaintext, self.danger_plaintext);
         mask.put("connect_timeout", &mut target.connect_timeout, duration(self.connect_timeout));
         mask.put("response_timeout", &mut target.response_timeout, duration(self.response_timeout));
+        mask.put("idle_timeout", &mut target.idle_timeout, duration(self.idle_timeout));
+        let total =
+            self.total_timeout.map(|total| Some(total).filter(|total| !total.is_zero()).map(wire_duration));
+        mask.put("total_timeout", &mut target.total_timeout, total);
+        if self.more_base_urls.iter().eq(["none"]) {
+            mask.name("more_base_urls");
+        } else {
+            mask.put_all("more_base_urls", &mut target.more_base_urls, self.more_base_urls);
+        }
+        mask.put("balance", &mut target.balance, self.balance.map(Balance::to_wire));
+        let breaker = self.circuit_breaker.map(|setting| setting.0);
+        mask.put("circuit_breaker", &mut target.circuit_breaker, breaker);
+        let ejection = self.outlier_ejection.map(|setting| setting.0);
+        mask.put("outlier_ejection", &mut target.outlier_ejection, ejection);
+        mask.put("health_check", &mut target.health_check, self.health_check.map(|setting| setting.0));
         mask.put("test_path", &mut target.test_path, self.test_path);
         mask.put("ca", &mut target.ca, self.ca.map(|ca| ca.text()).transpose()?);
         mask.put("min_tls", &mut target.min_tls, self.min_tls);
@@ -212,7 +254,10 @@ impl Row for mg::Target {
         vec![
             self.name.clone(),
             self.id.clone(),
-            self.base_url.clone(),
+            match self.more_base_urls.len() {
+                0 => self.base_url.clone(),
+                more => format!("{} +{more}", self.base_url),
+            },
             default_effect(self.default_effect()),
             certificates(&self.ca),
             self.min_tls.clone(),

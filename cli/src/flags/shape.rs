@@ -39,12 +39,12 @@ pub(crate) struct ShapeArgs {
     cors_headers: Vec<String>,
     /// What the upstream is told about callers.
     #[arg(long)]
-    forwarded: Option<Forwarded>,
+    forwarded: Option<Told>,
 }
 
 /// What an upstream is told about callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Forwarded {
+enum Told {
     /// Nothing.
     None,
     /// X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host.
@@ -104,9 +104,9 @@ impl ShapeArgs {
 
     pub(crate) fn forwarded(&self) -> Option<i32> {
         self.forwarded.map(|how| match how {
-            Forwarded::None => ForwardedHeaders::Unspecified.into(),
-            Forwarded::XForwarded => ForwardedHeaders::XForwarded.into(),
-            Forwarded::Forwarded => ForwardedHeaders::Forwarded.into(),
+            Told::None => ForwardedHeaders::Unspecified.into(),
+            Told::XForwarded => ForwardedHeaders::XForwarded.into(),
+            Told::Forwarded => ForwardedHeaders::Forwarded.into(),
         })
     }
 }

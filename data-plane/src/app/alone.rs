@@ -15,7 +15,7 @@ use crate::current::Activator;
 use crate::identity::IdentityFile;
 use crate::quota::Quotas;
 use crate::report::LinesHandle;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Standings};
 use crate::standalone::{Follower, Held, Loader, Overview, Own, Standalone, StandaloneError};
 use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
@@ -76,10 +76,11 @@ pub(super) fn recall(
     node_key: &Secret,
     seams: &Seams,
     quotas: &Quotas,
+    standings: &Standings,
 ) -> Result<(Stored, Snapshot), StartError> {
     let loader = loader(look, state_dir, node_key, seams)?;
     let region = loader.own().region();
-    let empty = || Inventory::new(loader.vault(), quotas.clone());
+    let empty = || Inventory::new(loader.vault(), quotas.clone(), standings.clone());
     let (journal, recovered) = Journal::start(state_dir, node_key, seams.clone(), region, empty);
     let (inventory, snapshot, position) = match recovered {
         Some(Recovered { inventory, snapshot, position, .. }) => (inventory, snapshot, Some(position)),

@@ -23,15 +23,16 @@ use crate::config::{Callers, Config};
 use crate::control_plane::ControlPlane;
 use crate::counters::Counters;
 use crate::current;
-use crate::events;
+use crate::events::{self, Shown};
 use crate::identity::{self, IdentityFile};
 use crate::listen::{Descriptors, Limits, Neighbours, Notices};
 use crate::quota::{QuotaLog, QuotaSaver};
 use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
+use crate::snapshot::Standings;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
-use crate::upstream::Trust;
+use crate::upstream::{Connections, Trust, health};
 
 use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Pulse, Watch, Watchdog};
@@ -212,13 +213,15 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let node_key =
         identity::load_node_key(config.node_key_file.as_deref(), &config.state_dir, &sealed, &seams)?;
     let (quotas, quota_log) = QuotaLog::open(&config.state_dir, seams.clone(), Instant::now());
+    let standings = Standings::default();
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let (senders, receivers): (Vec<_>, Vec<_>) =
         counters.iter().map(|counters| report::ring(Arc::clone(counters))).unzip();
     let rings = receivers.into_iter().zip(counters.iter().cloned()).collect();
     let (memory, first, sink, tally) = match look {
         Some((look, records)) => {
-            let (stored, first) = alone::recall(look, &config.state_dir, &node_key, &seams, &quotas)?;
+            let (stored, first) =
+                alone::recall(look, &config.state_dir, &node_key, &seams, &quotas, &standings)?;
             let (lines, handle) = Lines::start(records, rings, &seams)?;
             let memory = Memory::Alone(Box::new(stored), handle.clone());
             (memory, first, Sink::Lines(lines), Tally::Lines(handle))
@@ -226,7 +229,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         None => {
             let identity_file = IdentityFile::new(&config.state_dir, &node_key, seams.clone());
             let (stored, first) =
-                joined::recall(&identity_file, &config.state_dir, &node_key, &seams, &quotas)?;
+                joined::recall(&identity_file, &config.state_dir, &node_key, &seams, &quotas, &standings)?;
             let folder = config.state_dir.join("spool");
             let (spool, handle) = Spool::start(folder, &node_key, config.spool_quota, rings, seams.clone())?;
             let memory = Memory::Joined(identity_file, stored.map(Box::new), handle.clone());
@@ -236,7 +239,8 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let (activator, readers) = current::cell(first, listeners.len());
     events::log_lines(&observability);
     let meter = observability.meter("rr-edge");
-    events::register(&meter, counters.clone(), board.clone(), quotas.clone(), tally);
+    let shown = Shown { board: board.clone(), quotas: quotas.clone(), standings: standings.clone(), tally };
+    events::register(&meter, counters.clone(), shown);
     events::certificates(&meter, certificates.clone());
 
     let saver = QuotaSaver::start(quota_log)
@@ -272,6 +276,15 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         stop: traffic.stop(),
         probe: hooks.probe,
     };
+    let checker = Connections::new(
+        Arc::clone(&shared.outbound),
+        Arc::clone(&shared.trust),
+        Arc::default(),
+        tasks.clone(),
+    );
+    let entropy = Arc::clone(&seams.entropy);
+    let checks = health::run(standings.clone(), checker, entropy, tasks.clone(), late.stop());
+    tasks.spawn_local("health checks", checks);
     let mut watchdog = Watchdog::default();
     let pulse = watchdog.watch("control", watchdog::CONTROL);
     let mut workers = Vec::with_capacity(listeners.len());
@@ -313,6 +326,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         }
         Memory::Joined(identity_file, stored, spool) => Side::Joined(Box::new(joined::Core {
             quotas,
+            standings,
             control_plane: ControlPlane::new(config.control_plane, hooks.dial, &*seams.entropy),
             seams,
             state_dir,

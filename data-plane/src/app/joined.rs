@@ -23,7 +23,7 @@ use crate::current::Activator;
 use crate::identity::{self, Identity, IdentityFile, JoinError};
 use crate::quota::Quotas;
 use crate::report::{SpoolHandle, Upload};
-use crate::snapshot::{Snapshot, Vault};
+use crate::snapshot::{Snapshot, Standings, Vault};
 use crate::standalone::Own;
 use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
@@ -38,6 +38,7 @@ use super::watchdog::Health;
 pub(super) struct Core {
     pub(super) control_plane: ControlPlane,
     pub(super) quotas: Quotas,
+    pub(super) standings: Standings,
     pub(super) seams: Seams,
     pub(super) state_dir: PathBuf,
     pub(super) node_key: Secret,
@@ -78,9 +79,11 @@ pub(super) fn recall(
     node_key: &Secret,
     seams: &Seams,
     quotas: &Quotas,
+    standings: &Standings,
 ) -> Result<(Option<Stored>, Snapshot), StartError> {
     let recalled = identity_file.read()?;
-    let recalled = recalled.map(|identity| recall_as(identity, state_dir, node_key, seams, quotas));
+    let recalled =
+        recalled.map(|identity| recall_as(identity, state_dir, node_key, seams, quotas, standings));
     let (stored, snapshot) = recalled.unzip();
     Ok((stored, snapshot.unwrap_or_default()))
 }
@@ -92,9 +95,10 @@ fn recall_as(
     node_key: &Secret,
     seams: &Seams,
     quotas: &Quotas,
+    standings: &Standings,
 ) -> (Stored, Snapshot) {
     let vault = Vault::new(identity.installation, vec![identity.region.clone()]);
-    let empty = || Inventory::new(Arc::clone(&vault), quotas.clone());
+    let empty = || Inventory::new(Arc::clone(&vault), quotas.clone(), standings.clone());
     let (journal, recovered) =
         Journal::start(state_dir, node_key, seams.clone(), identity.region_id(), empty);
     let (inventory, snapshot, position) = match recovered {
@@ -171,15 +175,15 @@ impl Core {
     /// this thread.
     async fn settle_in(&self, identity: Identity) -> Result<Stored, StartError> {
         let (file, state_dir) = (self.identity_file.clone(), self.state_dir.clone());
-        let quotas = self.quotas.clone();
+        let (quotas, standings) = (self.quotas.clone(), self.standings.clone());
         let (node_key, seams) = (Secret::new(self.node_key.expose().to_vec()), self.seams.clone());
         let kept = tokio::task::spawn_blocking(move || {
             file.write(&identity)?;
             info!(node = %identity.node, region = %identity.region_id(), "joined");
-            let (mut stored, _) = recall_as(identity, &state_dir, &node_key, &seams, &quotas);
+            let (mut stored, _) = recall_as(identity, &state_dir, &node_key, &seams, &quotas, &standings);
             // The files there belong to another node; the first configuration overwrites them.
             let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
-            (stored.inventory, stored.position) = (Inventory::new(vault, quotas), None);
+            (stored.inventory, stored.position) = (Inventory::new(vault, quotas, standings), None);
             Ok(stored)
         });
         kept.await.map_err(|_| StartError::Ended)?

@@ -1,7 +1,7 @@
 //! Sends the request and waits for the response's head.
 //!
-//! Follows no redirect and repeats nothing that may have been received: `upstream` tries again only what
-//! certainly was not taken. Bodies stream both ways and are never gathered.
+//! Follows no redirect. Where the proxy says nothing of retries, it repeats nothing that may have been received:
+//! `upstream` tries again only what certainly was not taken. Bodies stream both ways and are never gathered.
 
 use std::mem;
 use std::rc::Rc;
@@ -10,11 +10,14 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::reply::Failure;
+use crate::snapshot::Route;
 use crate::upstream::{Lease, Reply, SendError};
 use crate::worker::Worker;
 
+use super::attempts::Attempts;
 use super::clean::{is_coded, strip};
 use super::inject::Injected;
 use super::settle::Draft;
@@ -35,17 +38,23 @@ pub(super) async fn forward(
     worker: &Rc<Worker>,
     draft: &mut Draft,
 ) -> Result<Forwarded, Failure> {
-    let Injected { mut parts, body, target } = request;
-    let asked_at = tokio::time::Instant::now();
+    let Injected { mut parts, body, route, endpoint } = request;
+    let asked_at = Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
-    let until = target.total_timeout.map(|total| draft.started() + total);
+    let end = until(route, draft);
     let passage = body.passage();
-    draft.asks();
     let request = Request::from_parts(parts, body);
-    let reply = worker.connections.send(target, request, asked_at, until).await;
+    let reply = if route.target.standing.is_none() && route.retries.is_none() {
+        draft.asks();
+        worker.connections.send(&route.target, request, asked_at, end).await.map_err(Failure::Upstream)
+    } else {
+        // Boxed: all other requests would carry the state of it.
+        let attempts = Attempts { route, until: end };
+        Box::pin(attempts.send(request, endpoint, asked_at, worker, draft)).await
+    };
     draft.upstream_took(asked_at.elapsed(), passage.interim());
-    let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
+    let Reply { mut response, lease } = reply?;
     draft.upstream_answered(response.status());
     // We never ask for another protocol, so a switch is refused.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -59,8 +68,13 @@ pub(super) async fn forward(
     unframe(&mut head.headers, &body);
     let version = mem::replace(&mut head.version, Version::HTTP_11);
     let upload = Some(passage).filter(|passage| !passage.is_whole());
-    let waits = Waits { idle: target.idle_timeout, until, upload };
+    let waits = Waits { idle: route.target.idle_timeout, until: until(route, draft), upload };
     Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
+}
+
+/// When all of the request has to have ended.
+fn until(route: &Route, draft: &Draft) -> Option<Instant> {
+    route.target.total_timeout.map(|total| draft.started() + total)
 }
 
 /// Removes a content length that does not belong to the body: a second one, or one beside chunks, would let two

@@ -2,17 +2,18 @@
 //!
 //! Sends nothing. The invariant: the secret stands in one header, in a request to an origin that it was sealed for.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri, Version};
+use tokio::time::Instant;
 
 use crate::reply::{Denial, Failure, Refused};
 use crate::snapshot::upstream::Unusable;
-use crate::snapshot::{CompiledTarget, Injection};
+use crate::snapshot::{CompiledTarget, Injection, Route};
+use crate::worker::Worker;
 
 use super::admit::Admitted;
 use super::caller_body::CallerBody;
@@ -22,15 +23,26 @@ use super::clean::Cleaned;
 pub(crate) struct Injected<'s> {
     pub(super) parts: Parts,
     pub(super) body: CallerBody,
-    pub(super) target: &'s Arc<CompiledTarget>,
+    pub(super) route: &'s Route,
+    /// Which base URL of the target it goes to.
+    pub(super) endpoint: u8,
 }
 
-pub(super) fn inject<'s>(request: Admitted<'s>, now: SystemTime) -> Result<Injected<'s>, Refused> {
+pub(super) fn inject<'s>(
+    request: Admitted<'s>,
+    worker: &Worker,
+    now: SystemTime,
+) -> Result<Injected<'s>, Refused> {
     let Admitted { request, cleaned, body } = request;
     let Cleaned { mut parts, query, trailers } = cleaned;
-    let target = &request.route.target;
-    let credential = request.route.upstream.as_deref().ok_or(Failure::Credential(Unusable::Missing))?;
-    let injection = credential.injection(&target.base, target.ca_hash(), now).map_err(Failure::Credential)?;
+    let route = request.route;
+    // Chosen before the secret goes in, since its seal names where it may go.
+    let endpoint = match &route.target.standing {
+        Some(standing) => standing.choose(Instant::now(), 0, || worker.draw()),
+        None => 0,
+    };
+    let target = route.target.at(endpoint);
+    let injection = injection(route, target, now).map_err(Failure::Credential)?;
 
     parts.uri = uri(target, &request.path, query.as_deref())?;
     parts.version = Version::HTTP_11;
@@ -47,7 +59,17 @@ pub(super) fn inject<'s>(request: Admitted<'s>, now: SystemTime) -> Result<Injec
             parts.headers.insert(name.clone(), value.clone());
         }
     }
-    Ok(Injected { parts, body, target })
+    Ok(Injected { parts, body, route, endpoint })
+}
+
+/// What goes into a request to this base URL of the route's target.
+pub(super) fn injection<'s>(
+    route: &'s Route,
+    target: &CompiledTarget,
+    now: SystemTime,
+) -> Result<Injection<'s>, Unusable> {
+    let credential = route.upstream.as_deref().ok_or(Unusable::Missing)?;
+    credential.injection(&target.base, target.ca_hash(), now)
 }
 
 /// The base path, the rest, and the query. Scheme and host are added where a connection wants them.

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
+use crate::standing::AtEndpoint;
 use crate::upstream::SendError;
 use crate::worker::Worker;
 
@@ -52,6 +54,8 @@ pub(crate) struct Draft {
     is_asked: bool,
     /// It had all of the request, and did not answer in time.
     is_unheard: bool,
+    /// Where it is under way, if that is counted.
+    at_endpoint: Option<AtEndpoint>,
 }
 
 impl Draft {
@@ -70,6 +74,7 @@ impl Draft {
             is_deciding: false,
             is_asked: false,
             is_unheard: false,
+            at_endpoint: None,
         }
     }
 
@@ -258,6 +263,15 @@ impl Draft {
     /// The request goes out now.
     pub(super) fn asks(&mut self) {
         self.is_asked = true;
+    }
+
+    /// It goes out to a base URL with this name, where there are several, and is under way there until it ends.
+    pub(super) fn attempts(&mut self, endpoint: Option<&Arc<str>>, at_endpoint: Option<AtEndpoint>) {
+        self.asks();
+        self.at_endpoint = at_endpoint;
+        let record = self.record();
+        record.attempts += 1;
+        record.endpoint = endpoint.cloned();
     }
 
     /// It took so long until the answer began, or none came; so many interim answers came before.

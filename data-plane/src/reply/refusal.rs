@@ -3,6 +3,8 @@
 //! Decides no status: [`Code`] says what happened, and `reply` what callers are told of it. Causes in here go to the
 //! log and the record alone.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 use rr_contract::model::id::{MeterId, RuleId};
 use rr_contract::model::name::Name;
@@ -130,6 +132,9 @@ pub(crate) enum Failure {
     /// This node's side: no secret can be injected.
     #[error("upstream credential cannot be used")]
     Credential(#[source] Unusable),
+    /// This node's side: requests to the target failed in a row, and none is sent for so long.
+    #[error("circuit breaker of the target is open")]
+    CircuitOpen(Duration),
     /// The upstream's side, or the caller's during its body.
     #[error("upstream did not answer the request")]
     Upstream(#[source] SendError),
@@ -234,6 +239,7 @@ impl Failure {
     fn code(&self) -> Code {
         match self {
             Self::Credential(_) => Code::CredentialUnusable,
+            Self::CircuitOpen(_) => Code::CircuitOpen,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
             Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,

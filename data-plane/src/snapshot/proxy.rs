@@ -12,11 +12,13 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
+use rr_contract::model::resilience::{HealthCheck, Retry};
 use rr_contract::model::target::Target;
 use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
 use url::Host;
 
 use crate::quota::ProxyQuota;
+use crate::standing::{Budget, Standing};
 
 use super::prepared::Hashed;
 use super::{Policy, Shape, UpstreamCredential};
@@ -86,8 +88,16 @@ pub(crate) struct Route {
     pub(crate) policy: Arc<Policy>,
     /// The counts of its limits; `None` where it has none.
     pub(crate) quota: Option<Arc<ProxyQuota>>,
+    /// `None` where it has none.
+    pub(crate) retries: Option<Arc<Retries>>,
     /// `None`: what passes is not changed.
     pub(crate) shape: Option<Arc<Shape>>,
+}
+
+/// The retries of a proxy.
+pub(crate) struct Retries {
+    pub(crate) policy: Retry,
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// A target with its URI parts at hand.
@@ -108,6 +118,14 @@ pub(crate) struct CompiledTarget {
     pub(crate) default_effect: Effect,
     /// How it is spoken to.
     pub(crate) wire: Wire,
+    /// The same at its further base URLs.
+    others: Box<[Arc<Self>]>,
+    /// Host and port, where there are several.
+    pub(crate) endpoint: Option<Arc<str>>,
+    /// `None` where nothing hangs on how requests to it end.
+    pub(crate) standing: Option<Box<Standing>>,
+    /// How its base URLs are asked whether they work.
+    pub(crate) health_check: Option<Box<HealthCheck>>,
 }
 
 /// Names the connections that can serve a target, by all that decides who is at both ends and how they speak. A secret
@@ -143,7 +161,22 @@ impl PoolKey {
 pub(crate) struct Unsendable;
 
 impl CompiledTarget {
-    pub(crate) fn new(org: OrgId, id: TargetId, target: Target) -> Result<Self, Unsendable> {
+    pub(crate) fn new(org: OrgId, id: TargetId, mut target: Target) -> Result<Self, Unsendable> {
+        let further = std::mem::take(&mut target.more_base_urls);
+        if further.is_empty() {
+            return Self::at_one(org, id, target);
+        }
+        let at = |base_url: BaseUrl| {
+            let mut one = Self::at_one(org, id, Target { base_url, ..target.clone() })?;
+            one.endpoint = Some(one.authority.as_str().into());
+            Ok(one)
+        };
+        let others = further.into_iter().map(|base_url| Ok(Arc::new(at(base_url)?)));
+        let others = others.collect::<Result<_, _>>()?;
+        Ok(Self { others, ..at(target.base_url.clone())? })
+    }
+
+    fn at_one(org: OrgId, id: TargetId, target: Target) -> Result<Self, Unsendable> {
         let text = target.base_url.authority();
         let host = HeaderValue::from_str(&text).map_err(|_| Unsendable)?;
         let authority: Authority = text.parse().map_err(|_| Unsendable)?;
@@ -161,7 +194,21 @@ impl CompiledTarget {
             default_effect: target.default_effect,
             wire: target.wire,
             base,
+            others: Box::default(),
+            endpoint: None,
+            standing: None,
+            health_check: target.health_check.map(Box::new),
         })
+    }
+
+    /// The target at one of its base URLs.
+    pub(crate) fn at(self: &Arc<Self>, index: u8) -> &Arc<Self> {
+        index.checked_sub(1).map_or(self, |further| &self.others[usize::from(further)])
+    }
+
+    /// The target at each of its base URLs.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.others.iter().map(|other| &**other))
     }
 
     /// Of the certificates that alone can vouch for it.

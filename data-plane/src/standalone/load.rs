@@ -24,7 +24,7 @@ use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::upstream_credential::Kind;
 
 use crate::quota::Quotas;
-use crate::snapshot::{Snapshot, Vault};
+use crate::snapshot::{Snapshot, Standings, Vault};
 use crate::sync::inventory::Inventory;
 use crate::sync::transaction::{Change, Changes, Offered};
 
@@ -230,7 +230,7 @@ impl Loader {
         lines: &HashMap<Key, u64>,
         faults: &mut Faults,
     ) -> (Digest, u64) {
-        let mut inventory = Inventory::new(self.vault(), Quotas::fleeting());
+        let mut inventory = Inventory::new(self.vault(), Quotas::fleeting(), Standings::default());
         let changes: Changes =
             resources.iter().map(|(key, offered)| (*key, Change::Upsert(offered.clone()))).collect();
         let result = inventory.after(Mode::Snapshot, &changes);

@@ -30,7 +30,7 @@ use rr_contract::policy::pattern::Patterns;
 use rr_contract::wire::fleet::{Mode, Why};
 
 use crate::quota::Quotas;
-use crate::snapshot::{Snapshot, Vault};
+use crate::snapshot::{Snapshot, Standings, Vault};
 
 use super::position::Position;
 use super::transaction::{Change, Changes, Offered};
@@ -65,6 +65,7 @@ pub(crate) struct Inventory {
     policies: Policies,
     patterns: Patterns,
     quotas: Quotas,
+    standings: Standings,
 }
 
 /// What the view would be after some changes.
@@ -101,7 +102,7 @@ impl Foretold {
 }
 
 impl Inventory {
-    pub(crate) fn new(vault: Arc<Vault>, quotas: Quotas) -> Self {
+    pub(crate) fn new(vault: Arc<Vault>, quotas: Quotas, standings: Standings) -> Self {
         Self {
             vault,
             digest: ViewDigest::default(),
@@ -115,6 +116,7 @@ impl Inventory {
             policies: Policies::default(),
             patterns: Patterns::default(),
             quotas,
+            standings,
         }
     }
 

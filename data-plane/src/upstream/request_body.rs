@@ -4,7 +4,7 @@
 //! invalid framing is never blamed on the upstream, nor an upstream that does not read on the caller.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::io;
 use std::pin::{Pin, pin};
@@ -55,12 +55,15 @@ pub(crate) struct Passage {
     fault: Cell<Option<CallerFault>>,
     whole: Cell<bool>,
     interim: Cell<u32>,
+    /// Something of it was taken from the caller.
+    begun: Cell<bool>,
 }
 
 impl Passage {
     fn new(now: Instant) -> Rc<Self> {
-        let (fault, whole, interim) = (Cell::default(), Cell::default(), Cell::default());
-        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved: Cell::new(now), fault, whole, interim })
+        let (fault, whole, interim, begun) = Default::default();
+        let (turn, moved) = (Cell::new(Turn::Upstream), Cell::new(now));
+        Rc::new(Self { turn, moved, fault, whole, interim, begun })
     }
 
     /// A passage whose turn began that long ago.
@@ -77,11 +80,6 @@ impl Passage {
             self.moved.set(Instant::now());
         }
         self.turn.set(turn);
-    }
-
-    /// The request is sent at this time: time spent before does not count.
-    pub(crate) fn begin(&self, now: Instant) {
-        self.moved.set(now);
     }
 
     /// Whose turn it is, and since when.
@@ -118,7 +116,7 @@ pub(crate) struct RequestBody {
     sent: Rc<Cell<u64>>,
     passage: Rc<Passage>,
     /// A response may end before the request body does.
-    busy: Busy,
+    busy: Option<Busy>,
     /// Kept until the body ends: its stream on a shared connection.
     permit: Option<Rc<dyn Any>>,
 }
@@ -128,6 +126,8 @@ enum Source {
     /// There is nothing to send.
     Nothing,
     Caller(Incoming),
+    /// The caller's, of a request that may be sent again.
+    Shared(Rc<RefCell<Incoming>>),
     /// It was read before, for rules or meters.
     Gathered(Bytes),
 }
@@ -147,7 +147,7 @@ impl RequestBody {
         let passage = Passage::new(now);
         passage.whole.set(inner.is_end_stream());
         let source = if inner.is_end_stream() { Source::Nothing } else { Source::Caller(inner) };
-        Self { source, left: most, sent, passage, busy, permit: None }
+        Self { source, left: most, sent, passage, busy: Some(busy), permit: None }
     }
 
     /// A body that was read already, and counted.
@@ -155,13 +155,13 @@ impl RequestBody {
         let passage = Passage::new(now);
         passage.whole.set(bytes.is_empty());
         let source = if bytes.is_empty() { Source::Nothing } else { Source::Gathered(bytes) };
-        Self { source, left: 0, sent: Rc::default(), passage, busy, permit: None }
+        Self { source, left: 0, sent: Rc::default(), passage, busy: Some(busy), permit: None }
     }
 
     /// Reads all of it, into at most `most` bytes.
     pub(crate) async fn read(self, most: usize) -> Result<Bytes, CallerFault> {
         let passage = self.passage();
-        passage.begin(Instant::now());
+        self.begin(Instant::now());
         let mut gathering = pin!(gather(self, most));
         let gathered =
             in_turn(&passage, CALLER_IDLE, None, &mut Deadline::default(), gathering.as_mut()).await;
@@ -174,15 +174,45 @@ impl RequestBody {
         }
     }
 
-    /// The same body, if it can be sent a second time.
-    pub(crate) fn again(&self) -> Option<Self> {
-        let source = match &self.source {
-            Source::Nothing => Source::Nothing,
-            Source::Gathered(bytes) => Source::Gathered(bytes.clone()),
-            Source::Caller(_) => return None,
+    /// A body that nobody sent.
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &'static [u8], now: Instant) -> Self {
+        let mut body = Self::nothing(now);
+        body.source = Source::Gathered(Bytes::from_static(bytes));
+        body
+    }
+
+    /// No body, of a request of this node's own.
+    pub(crate) fn nothing(now: Instant) -> Self {
+        let passage = Passage::new(now);
+        Self { source: Source::Nothing, left: 0, sent: Rc::default(), passage, busy: None, permit: None }
+    }
+
+    /// It is sent at this time: time spent before does not count.
+    pub(crate) fn begin(&self, now: Instant) {
+        self.passage.moved.set(now);
+        self.passage.whole.set(self.is_end_stream());
+    }
+
+    /// The same body, to be sent after it, if it [is intact](Self::is_intact) then.
+    pub(crate) fn again(&mut self) -> Self {
+        let source = match std::mem::replace(&mut self.source, Source::Nothing) {
+            Source::Caller(inner) => Source::Shared(Rc::new(RefCell::new(inner))),
+            other => other,
         };
+        let again = match &source {
+            Source::Shared(inner) => Source::Shared(Rc::clone(inner)),
+            Source::Gathered(bytes) => Source::Gathered(bytes.clone()),
+            Source::Nothing | Source::Caller(_) => Source::Nothing,
+        };
+        self.source = source;
         let (sent, passage, busy) = (Rc::clone(&self.sent), Rc::clone(&self.passage), self.busy.clone());
-        Some(Self { source, left: self.left, sent, passage, busy, permit: None })
+        Self { source: again, left: self.left, sent, passage, busy, permit: None }
+    }
+
+    /// Whether all of it is there: it was read before, or the upstream took nothing of it.
+    pub(crate) fn is_intact(&self) -> bool {
+        matches!(self.source, Source::Nothing | Source::Gathered(_)) || !self.passage.begun.get()
     }
 
     /// Holds a permit until the whole body has been sent, even if the response ends before.
@@ -203,8 +233,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let inner = match &mut self.source {
-            Source::Caller(inner) => inner,
+        let polled = match &mut self.source {
+            Source::Caller(inner) => Pin::new(inner).poll_frame(cx),
+            Source::Shared(inner) => Pin::new(&mut *inner.borrow_mut()).poll_frame(cx),
             Source::Nothing => return Poll::Ready(None),
             Source::Gathered(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -214,7 +245,7 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         };
-        let frame = match Pin::new(inner).poll_frame(cx) {
+        let frame = match polled {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 self.passage.note(Turn::Caller);
@@ -222,6 +253,7 @@ impl Body for RequestBody {
             }
         };
         self.passage.note(Turn::Upstream);
+        self.passage.begun.set(true);
         // Neither rules nor the stage that takes the caller's credential out have seen trailers.
         let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
         match &frame {
@@ -247,6 +279,7 @@ impl Body for RequestBody {
         match &self.source {
             Source::Nothing => true,
             Source::Caller(inner) => inner.is_end_stream(),
+            Source::Shared(inner) => inner.borrow().is_end_stream(),
             Source::Gathered(bytes) => bytes.is_empty(),
         }
     }
@@ -255,6 +288,7 @@ impl Body for RequestBody {
         match &self.source {
             Source::Nothing => SizeHint::with_exact(0),
             Source::Caller(inner) => inner.size_hint(),
+            Source::Shared(inner) => inner.borrow().size_hint(),
             Source::Gathered(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }

@@ -72,7 +72,7 @@ async fn a_host_of_the_proxys_own_stays_whichever_protocol_a_request_goes_in_and
     request.extensions_mut().insert(SentHost { authority, value: HeaderValue::from_static("own.example") });
     for is_http2 in [true, false, true] {
         fit(&mut request, is_http2, &target, false);
-        request = again(&request).expect("it has no body");
+        request = again(&mut request);
         let (authority, host) = (request.uri().authority(), request.headers().get(HOST));
         let host = host.map(HeaderValue::as_bytes);
         let wanted = if is_http2 { (Some("own.example"), None) } else { (None, Some(&b"own.example"[..])) };
@@ -112,4 +112,18 @@ fn certificate(name: &str) -> String {
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.self_signed(&rcgen::KeyPair::generate().expect("a key")).expect("a certificate").pem()
+}
+
+#[tokio::test]
+async fn a_body_that_is_sent_again_is_not_whole_before_it_was_sent_again() {
+    let mut first = RequestBody::of(b"body", Instant::now());
+    let again = first.again();
+    let passage = first.passage();
+    first.begin(Instant::now());
+    assert!(!passage.is_whole());
+    assert_eq!(first.read(9).await.as_deref(), Ok(&b"body"[..]));
+    assert!(passage.is_whole());
+    // Its connection must not be used again if it is answered before.
+    again.begin(Instant::now());
+    assert!(!passage.is_whole() && again.is_intact());
 }

@@ -30,6 +30,8 @@ impl Row for mg::Request {
         "bytes out",
         "ms to decide",
         "ms upstream",
+        "endpoint",
+        "attempts",
         "ms to filter",
         "revision",
         "node",
@@ -46,6 +48,8 @@ impl Row for mg::Request {
         "bytes out",
         "ms to decide",
         "ms upstream",
+        "endpoint",
+        "attempts",
         "ms to filter",
     ];
 
@@ -78,6 +82,8 @@ impl Row for mg::Request {
             record.response_bytes.to_string(),
             millis(record.decide_duration.as_ref()),
             millis(record.upstream_duration.as_ref()),
+            record.endpoint.clone(),
+            if record.attempts == 0 { String::new() } else { record.attempts.to_string() },
             millis(record.filter_duration.as_ref()),
             record.revision.to_string(),
             self.node.clone(),
@@ -182,6 +188,8 @@ mod tests {
             filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 300 }),
             decide_duration: Some(Duration { seconds: 0, nanos: 250_000 }),
             count: 12,
+            endpoint: "a.example:443".to_owned(),
+            attempts: 2,
             reason: "not-admitted".to_owned(),
             ..Record::default()
         };
@@ -201,6 +209,8 @@ mod tests {
             ("ms to decide", "0.2"),
             ("ms to filter", ""),
             ("count", "12"),
+            ("endpoint", "a.example:443"),
+            ("attempts", "2"),
         ] {
             assert_eq!(cell(&request, column), text, "{column}");
         }

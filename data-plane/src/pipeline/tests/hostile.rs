@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::fixture::{self, Region};
 
-use super::edge::Edge;
+use super::edge::{Answer, Edge};
 use super::origin::Upstream;
 use super::over_tls::Secure;
 use super::{get, resources, resources_of_another, with_key};
@@ -201,4 +201,19 @@ async fn what_a_peer_says_that_it_did_not_touch_is_sent_again_if_it_has_no_body(
         let answer = timeout(FAILED, edge.send(request)).await.expect("it is answered");
         assert_eq!((answer.status, asked.load(Ordering::Relaxed)), (status, times), "case {case}");
     }
+}
+
+#[tokio::test]
+async fn what_a_peer_did_not_touch_is_sent_again_with_a_body_of_which_nothing_was_taken() {
+    let (upstream, asked) = frames(&[Does::Refuse, Does::GoAway, Does::Answer]).await;
+    let region = Region::new();
+    let snapshot = region.snapshot(&resources(&region, &upstream.url()));
+    let edge = Edge::start_trusting(snapshot, &["127.0.0.0/8", "::1/128"], upstream.trust());
+    let bare = get("/api/acme.proxy-1/", &with_key(1));
+    let head = bare.replace("GET", "POST").replace("\r\n\r\n", "\r\ncontent-length: 4\r\n\r\n");
+    let mut caller = edge.connect().await;
+    // The body waits for the answer.
+    caller.write_all(head.as_bytes()).await.expect("the edge reads");
+    let answer = timeout(FAILED, Answer::read_one(&mut caller)).await.expect("it is answered");
+    assert_eq!((answer.status, asked.load(Ordering::Relaxed)), (200, 3));
 }

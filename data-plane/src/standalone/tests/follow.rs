@@ -24,7 +24,13 @@ struct Node {
 async fn node(place: &Place, state: &Path, own: Own) -> Result<Node, String> {
     let key = Secret::new(vec![1; 32]);
     let loader = Arc::new(Loader::new(place.settings(), own, Seams::real()).expect("no region key"));
-    let empty = || Inventory::new(loader.vault(), crate::quota::Quotas::fleeting());
+    let empty = || {
+        Inventory::new(
+            loader.vault(),
+            crate::quota::Quotas::fleeting(),
+            crate::snapshot::Standings::default(),
+        )
+    };
     let region = loader.own().region();
     let (journal, recovered) = Journal::start(state, &key, Seams::real(), region, empty);
     let (inventory, snapshot, position) = match recovered {
@@ -75,6 +81,19 @@ async fn a_value_goes_to_its_origins_and_nowhere_else() {
     let node = node(&place, state.path(), own).await.expect("it starts");
     assert_eq!(node.injected(None).as_deref(), Some("authorization: Bearer s3cr3t"));
     assert_eq!(node.injected(Some("https://evil.example")), None);
+}
+
+#[tokio::test]
+async fn a_value_for_a_target_goes_to_each_of_its_base_urls() {
+    let further = "base_url: https://echo.example/base\nmore_base_urls: ['https://echo2.example/base']";
+    let place = Place::new(&GATEWAY.replace("base_url: https://echo.example/base", further));
+    let state = tempfile::tempdir().expect("a folder");
+    let own = Own::generate(String::new(), &Seams::real());
+    let node = node(&place, state.path(), own).await.expect("it starts");
+    for base_url in ["https://echo.example/base", "https://echo2.example/base"] {
+        assert!(node.injected(Some(base_url)).is_some(), "{base_url}");
+    }
+    assert_eq!(node.injected(Some("https://echo3.example/base")), None);
 }
 
 #[tokio::test]

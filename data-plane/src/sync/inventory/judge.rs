@@ -23,7 +23,7 @@ use rr_contract::wire::fleet::Why;
 
 use crate::quota::Quotas;
 use crate::snapshot::{
-    CompiledCaller, CompiledTarget, Policy, RefusedCaller, RunningMeter, UpstreamCredential, Vault,
+    CompiledCaller, CompiledTarget, Policy, RefusedCaller, RunningMeter, Standings, UpstreamCredential, Vault,
 };
 
 use super::super::transaction::Offered;
@@ -51,6 +51,9 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CLIENT_CERTIFICATES,
     feature::TARGET_TLS,
     feature::TARGET_TIMEOUTS,
+    feature::ENDPOINTS,
+    feature::CIRCUIT_BREAKER,
+    feature::RETRY,
 ];
 
 /// The result of parsing.
@@ -77,6 +80,7 @@ impl Inventory {
             versions: &self.versions,
             patterns: &mut self.patterns,
             quotas: &self.quotas,
+            standings: &self.standings,
         };
         let (part, version) = self.isolation.run(key, offered, || {
             let Read { model, lacks } = parsed.unwrap_or_else(|| parse(key, offered))?;
@@ -99,6 +103,7 @@ struct Compiler<'i> {
     versions: &'i Versions,
     patterns: &'i mut Patterns,
     quotas: &'i Quotas,
+    standings: &'i Standings,
 }
 
 impl Compiler<'_> {
@@ -108,8 +113,11 @@ impl Compiler<'_> {
             Model::Proxy(proxy) => Ok(Part::Proxy(Arc::new(proxy))),
             Model::Target(target) => {
                 let ResourceId::Target(id) = key.id else { return Err(mismatch()) };
-                let target = CompiledTarget::new(key.org, id, target);
-                Ok(Part::Target(Arc::new(target.map_err(|error| invalid(error.to_string()))?)))
+                let (balance, ejection, breaker) =
+                    (target.balance, target.outlier_ejection, target.circuit_breaker);
+                let target =
+                    CompiledTarget::new(key.org, id, target).map_err(|error| invalid(error.to_string()))?;
+                Ok(Part::Target(self.standings.stand(target, balance, ejection, breaker)))
             }
             Model::Credential(credential) => {
                 let ResourceId::Credential(id) = key.id else { return Err(mismatch()) };

@@ -13,7 +13,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledProxy, Known, Policy, Route, Shape, Snapshot};
+use crate::snapshot::{CompiledProxy, Known, Policy, Retries, Route, Shape, Snapshot};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -166,6 +166,10 @@ impl Inventory {
                 target_policy: self.policy(&target_key, (target.default_effect, false)),
                 policy: self.policy(key, (proxy.default_effect, proxy.observe)),
                 quota: (proxy.is_limited() || proxy.max_concurrent.is_some()).then(|| self.quotas.proxy(id)),
+                retries: proxy.retry.clone().map(|policy| {
+                    let budget = self.standings.budget(key.org, id);
+                    Arc::new(Retries { policy, budget })
+                }),
                 shape: Shape::of(proxy),
                 upstream: match self.running(&upstream) {
                     Some(Part::Upstream(credential)) => Some(Arc::clone(credential)),

@@ -1,0 +1,126 @@
+//! Circuit breakers: what opens them, what callers see, and what costs nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rr_contract::wire::fleet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+use crate::fixture::{self, Region, millis};
+
+use super::edge::Edge;
+use super::script::{Script, says};
+use super::{get, resources, with_key};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn edge_to(
+    region: &Region,
+    url: &str,
+    open_for: u64,
+    change: impl FnOnce(&mut Vec<fleet::Resource>),
+) -> Edge {
+    let mut all = resources(region, url);
+    let breaker = fleet::CircuitBreaker { consecutive_failures: 3, open_for: millis(open_for) };
+    let target = fleet::TargetResource { circuit_breaker: Some(breaker), ..fixture::target_message(1, url) };
+    all.push(fixture::target_of(1, &target));
+    change(&mut all);
+    Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
+}
+
+fn ask() -> String {
+    get("/api/acme.proxy-1/", &with_key(1))
+}
+
+#[tokio::test]
+async fn an_open_circuit_answers_for_the_upstream_and_closes_once_that_works() {
+    let works = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&works);
+    let upstream =
+        Script::start(move |_| says(if asked.load(Ordering::Relaxed) { 200 } else { 504 }, "")).await;
+    let region = Region::new();
+    let edge = edge_to(&region, &upstream.url(), 1_500, |_| {});
+    for _ in 0..3 {
+        assert_eq!(edge.send(&ask()).await.status, 504);
+        assert_eq!(edge.record().await.code, "proxy-access-granted");
+    }
+    let answer = edge.send(&ask()).await;
+    assert_eq!((answer.status, answer.json()["code"].clone()), (503, "circuit-open".into()));
+    let rest: u64 = answer.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
+    assert!((1..=2).contains(&rest), "{rest}");
+    let record = edge.record().await;
+    assert_eq!((record.status, record.upstream_status, &*record.code), (503, 0, "circuit-open"));
+    assert_eq!(upstream.count(), 3);
+    assert_eq!(region.standings.numbers().circuits_open, 1);
+    // Half open, and it fails again; then it works.
+    sleep(Duration::from_millis(1_600)).await;
+    assert_eq!(edge.send(&ask()).await.status, 504);
+    assert_eq!(edge.send(&ask()).await.status, 503);
+    works.store(true, Ordering::Relaxed);
+    sleep(Duration::from_millis(1_600)).await;
+    for _ in 0..4 {
+        assert_eq!(edge.send(&ask()).await.status, 200);
+    }
+    let numbers = region.standings.numbers();
+    assert_eq!((numbers.circuits_open, numbers.openings), (0, 2));
+}
+
+#[tokio::test]
+async fn what_a_caller_does_opens_no_circuit() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let edge = edge_to(&Region::new(), &url, 60_000, |all| {
+        let bounded = fleet::ProxyResource { max_request_bytes: 4, ..fixture::proxy_message(1, &[1], 1, 2) };
+        all.push(fixture::resource(fixture::proxy_key(1), prost::Message::encode_to_vec(&bounded)));
+    });
+    let mut head = [0; 4096];
+    let long = ask().replace("GET", "POST").replacen("\r\n\r\n", "\r\ntransfer-encoding: chunked\r\n\r\n", 1);
+    for n in 0..8 {
+        // It goes away; or it sends more than it may.
+        let mut caller = edge.connect().await;
+        let is_long = n % 2 == 1;
+        let request = if is_long { format!("{long}5\r\n12345\r\n0\r\n\r\n") } else { ask() };
+        caller.write_all(request.as_bytes()).await.expect("the edge reads");
+        let (mut upstream, _) =
+            timeout(SOON, listener.accept()).await.expect("it is let through").expect("it listens");
+        // Of one that is too long nothing may come.
+        let _seen = upstream.read(&mut head).await.expect("the edge sends or ends");
+        if is_long {
+            let mut answer = Vec::new();
+            caller.read_to_end(&mut answer).await.expect("the edge answers");
+        } else {
+            drop(caller);
+        }
+        let code = edge.record().await.code;
+        assert_eq!(code, if is_long { "request-too-large" } else { "caller-gone" });
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_an_open_circuit_stops_uses_limits_and_no_value_of_a_meter() {
+    let upstream = Script::always(503).await;
+    let edge = edge_to(&Region::new(), &upstream.url(), 60_000, |all| {
+        let location = Some(fleet::meter_value::Location::BodyPath("n".to_owned()));
+        let value = fleet::MeterValue { location, reserve: 5, on_missing: Some(9) };
+        let meter = fleet::MeterResource {
+            counts: Some(fleet::meter_resource::Counts::Value(value)),
+            ..fixture::meter_message(1, 1)
+        };
+        all.push(fixture::meter(1, &meter));
+        let limits = Some(fleet::Limits { per_day_per_node: 100, ..fleet::Limits::default() });
+        let limited = fleet::ProxyResource { limits, ..fixture::proxy_message(1, &[1], 1, 2) };
+        all.push(fixture::resource(fixture::proxy_key(1), prost::Message::encode_to_vec(&limited)));
+    });
+    for _ in 0..3 {
+        edge.send(&ask()).await;
+        edge.record().await;
+    }
+    edge.send(&ask()).await;
+    let record = edge.record().await;
+    assert_eq!(record.code, "circuit-open");
+    assert_eq!(record.limits[0].used, 4);
+    assert_eq!((record.meters[0].charged_millionths, record.meters[0].missing), (0, false));
+}

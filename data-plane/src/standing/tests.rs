@@ -1,0 +1,257 @@
+//! What gets requests, and what does not, by a clock that the test moves.
+
+use std::time::Duration;
+
+use rr_contract::model::id::TargetId;
+
+use super::*;
+
+const TARGET: TargetId = TargetId::from_random([1; 16]);
+
+fn ejection() -> OutlierEjection {
+    OutlierEjection {
+        consecutive_failures: 2,
+        ejection_time: Duration::from_secs(10),
+        max_ejected_percent: 100,
+    }
+}
+
+fn breaker() -> CircuitBreaker {
+    CircuitBreaker { consecutive_failures: 3, open_for: Duration::from_secs(10) }
+}
+
+fn standing(count: usize, balance: Balance, ejection: Option<OutlierEjection>) -> Standing {
+    let endpoint = |n: usize| Arc::new(Endpoint::new(TARGET, format!("{n}:80").into()));
+    Standing::new((0..count).map(endpoint).collect(), balance, ejection, None, Arc::default())
+}
+
+fn draws() -> impl FnMut() -> u32 {
+    let mut n = 7_u32;
+    move || {
+        n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        n >> 8
+    }
+}
+
+fn chosen(standing: &Standing, now: Instant, times: usize) -> Vec<u8> {
+    let mut draw = draws();
+    (0..times).map(|_| standing.choose(now, 0, &mut draw)).collect()
+}
+
+fn fails(standing: &Standing, index: u8, times: usize, now: Instant) {
+    for _ in 0..times {
+        standing.ended(index, None, Outcome::Failure, now);
+    }
+}
+
+#[test]
+fn base_urls_take_turns() {
+    let standing = standing(3, Balance::RoundRobin, None);
+    assert_eq!(chosen(&standing, Instant::now(), 6), [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn of_two_that_are_drawn_the_one_with_fewer_requests_takes_the_next() {
+    let standing = standing(4, Balance::LeastRequests, None);
+    // The first has more to do than all others.
+    let _busy: Vec<_> = (0..10).map(|_| standing.endpoint(0).begin()).collect();
+    let seen = chosen(&standing, Instant::now(), 300);
+    assert!(!seen.contains(&0), "it was always the worse of two");
+    for index in 1..4 {
+        assert!(seen.iter().filter(|seen| **seen == index).count() > 50, "{index}");
+    }
+    drop(_busy);
+    assert!(chosen(&standing, Instant::now(), 300).contains(&0), "requests that ended do not count");
+}
+
+#[test]
+fn a_retry_goes_elsewhere_while_there_is_an_elsewhere() {
+    let standing = standing(3, Balance::RoundRobin, None);
+    let (now, mut draw) = (Instant::now(), draws());
+    for _ in 0..6 {
+        assert_eq!(standing.choose(now, 0b011, &mut draw), 2);
+    }
+    assert!((0..6).map(|_| standing.choose(now, 0b111, &mut draw)).any(|index| index == 0));
+}
+
+#[test]
+fn what_fails_in_a_row_is_out_for_a_time_that_grows_and_a_success_ends_the_row() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    fails(&standing, 0, 1, start);
+    standing.ended(0, None, Outcome::Success, start);
+    fails(&standing, 0, 1, start);
+    assert!(chosen(&standing, start, 4).contains(&0), "not in a row");
+    fails(&standing, 0, 1, start);
+    assert_eq!(chosen(&standing, at(9), 4), [1; 4]);
+    assert!(chosen(&standing, at(10), 4).contains(&0), "its time is over");
+    // The second time is twice as long.
+    fails(&standing, 0, 2, at(10));
+    assert_eq!(chosen(&standing, at(29), 4), [1; 4]);
+    assert!(chosen(&standing, at(30), 4).contains(&0));
+    // After a success the first time comes again.
+    standing.ended(0, None, Outcome::Success, at(30));
+    fails(&standing, 0, 2, at(30));
+    assert!(chosen(&standing, at(40), 4).contains(&0));
+    assert_eq!(standing.tally().ejections.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn the_time_out_grows_ten_times_at_the_most() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let mut now = Instant::now();
+    for _ in 0..15 {
+        fails(&standing, 0, 2, now);
+        now += Duration::from_secs(100);
+        assert!(chosen(&standing, now, 4).contains(&0));
+    }
+}
+
+#[test]
+fn one_base_url_always_stays_and_no_more_are_out_than_may_be() {
+    let now = Instant::now();
+    let all = standing(3, Balance::RoundRobin, Some(ejection()));
+    for index in 0..3 {
+        fails(&all, index, 5, now);
+    }
+    assert_eq!(chosen(&all, now, 4), [2; 4], "the last one stays, whatever it does");
+    let one = standing(1, Balance::RoundRobin, Some(ejection()));
+    fails(&one, 0, 5, now);
+    assert!(!one.endpoint(0).is_ejected(millis(now)));
+    let half = OutlierEjection { max_ejected_percent: 50, ..ejection() };
+    let half = standing(4, Balance::RoundRobin, Some(half));
+    for index in 0..4 {
+        fails(&half, index, 5, now);
+    }
+    let out = half.endpoints().iter().filter(|endpoint| endpoint.is_ejected(millis(now))).count();
+    assert_eq!(out, 2);
+}
+
+#[test]
+fn where_none_is_left_all_are_tried() {
+    let standing = standing(2, Balance::RoundRobin, None);
+    let check = check();
+    for endpoint in standing.endpoints() {
+        endpoint.is_due(1, Duration::ZERO, Duration::ZERO);
+        (0..3).for_each(|_| endpoint.checked(false, &check));
+        assert!(endpoint.is_unhealthy());
+    }
+    assert_eq!(chosen(&standing, Instant::now(), 4), [0, 1, 0, 1]);
+}
+
+fn check() -> rr_contract::model::resilience::HealthCheck {
+    rr_contract::model::resilience::HealthCheck {
+        path: "/up".into(),
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(1),
+        unhealthy_after: 3,
+        healthy_after: 2,
+        max_status: 499,
+    }
+}
+
+#[test]
+fn health_changes_after_so_many_results_in_a_row() {
+    let (endpoint, check) = (Endpoint::new(TARGET, "a:80".into()), check());
+    endpoint.checked(false, &check);
+    endpoint.is_due(1, Duration::ZERO, Duration::ZERO);
+    for (passed, unhealthy) in [
+        (false, false),
+        (false, false),
+        (true, false),
+        (false, false),
+        (false, false),
+        (false, true),
+        (true, true),
+        (false, true),
+        (true, true),
+        (true, false),
+    ] {
+        endpoint.checked(passed, &check);
+        assert_eq!(endpoint.is_unhealthy(), unhealthy);
+    }
+}
+
+#[test]
+fn a_check_is_due_once_in_an_interval_and_never_twice_at_a_time() {
+    let (endpoint, check) = (Endpoint::new(TARGET, "a:80".into()), check());
+    let (first, next) = (Duration::from_millis(100), Duration::from_millis(1000));
+    let due = |now| endpoint.is_due(now, first, next);
+    assert!(!due(1) && !due(100) && due(101));
+    assert!(!due(5000), "the one before has not ended");
+    endpoint.checked(true, &check);
+    assert!(due(5000) && !due(5000));
+    endpoint.checked(true, &check);
+    assert!(!due(5999) && due(6000));
+}
+
+fn with_breaker() -> Standing {
+    let endpoints = [Arc::new(Endpoint::new(TARGET, "a:80".into()))];
+    let circuit = Some((breaker(), Arc::new(Circuit::new(TARGET))));
+    Standing::new(endpoints.into(), Balance::RoundRobin, None, circuit, Arc::default())
+}
+
+/// Sends a request that comes to this.
+fn sends(standing: &Standing, outcome: Outcome, now: Instant) -> Result<(), StillOpen> {
+    let pass = standing.admit(now)?;
+    standing.ended(0, pass, outcome, now);
+    Ok(())
+}
+
+#[test]
+fn a_circuit_opens_after_failures_in_a_row_and_says_for_how_long() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    for outcome in [Outcome::Failure, Outcome::Failure, Outcome::Success, Outcome::Failure, Outcome::Failure]
+    {
+        assert_eq!(sends(&standing, outcome, start), Ok(()));
+    }
+    assert_eq!(sends(&standing, Outcome::Failure, start), Ok(()));
+    assert_eq!(sends(&standing, Outcome::Success, start), Err(StillOpen(Duration::from_secs(10))));
+    let later = start + Duration::from_secs(9);
+    assert_eq!(sends(&standing, Outcome::Success, later), Err(StillOpen(Duration::from_secs(1))));
+    assert_eq!(standing.tally().openings.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn once_its_time_is_over_one_request_at_a_time_finds_out() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    let half = start + Duration::from_secs(10);
+    let first = standing.admit(half).ok().flatten().expect("one is let through");
+    assert!(standing.admit(half).is_err(), "and no second one");
+    // Its caller went away: another one finds out.
+    drop(first);
+    assert_eq!(sends(&standing, Outcome::Failure, half), Ok(()));
+    assert_eq!(sends(&standing, Outcome::Success, half), Err(StillOpen(Duration::from_secs(10))));
+    let again = half + Duration::from_secs(10);
+    assert_eq!(sends(&standing, Outcome::Success, again), Ok(()));
+    for _ in 0..2 {
+        assert_eq!(
+            sends(&standing, Outcome::Failure, again),
+            Ok(()),
+            "failures are counted from the beginning"
+        );
+    }
+    assert_eq!(sends(&standing, Outcome::Success, again), Ok(()));
+}
+
+#[test]
+fn a_late_answer_from_before_it_opened_does_not_close_it() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    let early = standing.admit(start).expect("it is closed");
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    standing.ended(0, early, Outcome::Success, start);
+    assert!(standing.admit(start).is_err());
+}
+
+#[test]
+fn a_budget_affords_its_share_of_ten_seconds_and_a_few_in_any_case() {
+    let (budget, start) = (Budget::new(Arc::default()), Instant::now());
+    let taken = |now| (0..50).filter(|_| budget.take(20, now)).count();
+    assert_eq!(taken(start), 3);
+    (0..100).for_each(|_| budget.request(start));
+    assert_eq!(taken(start), 17, "twenty in all");
+    assert_eq!(taken(start + Duration::from_secs(8)), 0, "they are still of the last ten seconds");
+    assert_eq!(taken(start + Duration::from_secs(11)), 3, "all is forgotten");
+}

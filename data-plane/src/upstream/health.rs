@@ -1,0 +1,127 @@
+//! Asks base URLs whether they work, as their targets want it.
+//!
+//! Runs on the control thread, over connections of its own, so no request waits for it. What it finds is in `standing`.
+//! The invariants: only targets of the configuration in force are asked, through the same guard, names and certificates
+//! as requests; what is sent carries no credential; one base URL is asked once at a time.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
+use rr_contract::model::resilience::HealthCheck;
+use rr_contract::runtime::{Stop, Tasks};
+use rr_contract::seam::{Entropy, draw};
+use tokio::time::{Instant, interval, timeout};
+use tracing::debug;
+
+use crate::snapshot::{CompiledTarget, Standings};
+use crate::standing::{Endpoint, Tally, millis};
+
+use super::{Connections, RequestBody};
+
+/// How often it looks for what is due.
+const TICK: Duration = Duration::from_millis(250);
+/// The longest wait before a base URL is asked for the first time.
+const FIRST_MAX: Duration = Duration::from_secs(10);
+/// How many are asked at a time; the others wait for a tick.
+const AT_ONCE: usize = 64;
+
+/// Asks until `stop`.
+pub(crate) async fn run(
+    standings: Standings,
+    connections: Connections,
+    entropy: Arc<dyn Entropy>,
+    tasks: Tasks,
+    stop: Stop,
+) {
+    let (connections, asked) = (Rc::new(connections), Rc::new(Cell::new(0)));
+    let mut ticks = interval(TICK);
+    while stop.cut(ticks.tick()).await.is_some() {
+        connections.sweep();
+        for target in standings.watched() {
+            let (Some(check), Some(standing)) = (&target.health_check, &target.standing) else { continue };
+            for (index, endpoint) in (0_u8..).zip(standing.endpoints()) {
+                if asked.get() >= AT_ONCE {
+                    break;
+                }
+                let (first, next) = waits(check, &*entropy);
+                if !endpoint.is_due(millis(Instant::now()), first, next) {
+                    continue;
+                }
+                asked.update(|asked| asked + 1);
+                let ask = Ask {
+                    target: Arc::clone(&target),
+                    endpoint: Arc::clone(endpoint),
+                    index,
+                    connections: Rc::clone(&connections),
+                    tally: Arc::clone(standings.tally()),
+                    asked: Rc::clone(&asked),
+                };
+                tasks.spawn_local("health check", ask.run());
+            }
+        }
+    }
+}
+
+/// Before the first time, and before the next: nodes that start together do not ask together.
+fn waits(check: &HealthCheck, entropy: &dyn Entropy) -> (Duration, Duration) {
+    let fraction = f64::from(u32::from_le_bytes(draw(entropy))) / f64::from(u32::MAX);
+    (check.interval.min(FIRST_MAX).mul_f64(fraction), check.interval.mul_f64(0.9 + fraction / 5.0))
+}
+
+/// One question.
+struct Ask {
+    target: Arc<CompiledTarget>,
+    endpoint: Arc<Endpoint>,
+    index: u8,
+    connections: Rc<Connections>,
+    tally: Arc<Tally>,
+    asked: Rc<Cell<usize>>,
+}
+
+impl Ask {
+    async fn run(self) {
+        let Self { target, endpoint, index, connections, tally, asked } = self;
+        let Some(check) = &target.health_check else { return };
+        let at = target.at(index);
+        let passed = match timeout(
+            check.timeout,
+            connections.send(at, request(at, check), Instant::now(), None),
+        )
+        .await
+        {
+            Ok(Ok(reply)) => {
+                let status = reply.response.status().as_u16();
+                connections.discard(reply);
+                status <= check.max_status
+            }
+            Ok(Err(error)) => {
+                debug!(%error, target_id = %target.id, endpoint = endpoint.name(), "health check failed");
+                false
+            }
+            Err(_) => false,
+        };
+        Tally::count(if passed { &tally.checks_passed } else { &tally.checks_failed });
+        endpoint.checked(passed, check);
+        asked.update(|asked| asked - 1);
+    }
+}
+
+fn request(target: &CompiledTarget, check: &HealthCheck) -> Request<RequestBody> {
+    let mut request = Request::new(RequestBody::nothing(Instant::now()));
+    let path = format!("{}{}", target.base.path(), check.path);
+    // The model has looked at both parts.
+    let path = path.parse().unwrap_or(PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, HeaderValue::from_static("requestrocket-health-check"));
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    request
+}
+
+#[cfg(test)]
+mod tests;
