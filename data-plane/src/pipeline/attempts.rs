@@ -70,7 +70,10 @@ impl Attempts<'_> {
                 return came.map_err(Failure::Upstream);
             };
             let wait = wait(&retries.policy, came.as_ref(), done, worker.draw(), worker.clock.now());
-            let next = wait.filter(|_| spare.body().is_intact()).and_then(|wait| {
+            // Whoever has answered may still read the body that it was sent.
+            let body = spare.body();
+            let is_whole = if came.is_ok() { body.is_at_hand() } else { body.is_intact() };
+            let next = wait.filter(|_| is_whole).and_then(|wait| {
                 let is_too_long = until.is_some_and(|until| until <= now + wait);
                 let next = standing.map_or(0, |standing| standing.choose(now, tried, || worker.draw()));
                 let is_sealed_for = injection(route, route.target.at(next), worker.clock.now()).is_ok();
@@ -84,6 +87,9 @@ impl Attempts<'_> {
             }
             sleep(wait).await;
             now = Instant::now();
+            if !spare.body().is_intact() {
+                return came.map_err(Failure::Upstream);
+            }
             (before, request, endpoint) = (Some(came), spare, next);
             done += 1;
         }

@@ -210,9 +210,14 @@ impl RequestBody {
         Self { source: again, left: self.left, sent, passage, busy, permit: None }
     }
 
-    /// Whether all of it is there: it was read before, or the upstream took nothing of it.
+    /// Whether all of it is there whatever became of the one before: there is none, or it was read already.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        matches!(self.source, Source::Nothing | Source::Gathered(_))
+    }
+
+    /// Whether all of it is there: it is at hand, or the upstream took nothing of it.
     pub(crate) fn is_intact(&self) -> bool {
-        matches!(self.source, Source::Nothing | Source::Gathered(_)) || !self.passage.begun.get()
+        self.is_at_hand() || !self.passage.begun.get()
     }
 
     /// Holds a permit until the whole body has been sent, even if the response ends before.

@@ -272,3 +272,21 @@ async fn a_streamed_upload_of_which_nothing_was_taken_goes_on_with_the_retry() {
     second.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("the edge reads");
     assert_eq!(timeout(SOON, Answer::read_one(&mut caller)).await.expect("in time").status, 200);
 }
+
+#[tokio::test]
+async fn an_upload_is_not_sent_again_after_an_answer_whose_connection_may_still_read_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let edge = edge_to(&[url], Some(policy(1)), |_, _, _| {});
+    let upload = ask().replace("GET", "PUT").replacen("\r\n\r\n", "\r\ncontent-length: 4\r\n\r\n", 1);
+    let mut caller = edge.connect().await;
+    caller.write_all(upload.as_bytes()).await.expect("the edge reads");
+    let mut head = [0; 4096];
+    let (mut first, _) = timeout(SOON, listener.accept()).await.expect("in time").expect("it listens");
+    assert_ne!(first.read(&mut head).await.expect("the edge sends"), 0);
+    // Nothing of the body has come, and it answers already.
+    first.write_all(says(503, "").as_bytes()).await.expect("the edge reads");
+    let answer = timeout(SOON, Answer::read_one(&mut caller)).await.expect("in time");
+    assert_eq!(answer.status, 503);
+    assert_eq!(edge.checkouts().0, 1, "it went out once");
+}
