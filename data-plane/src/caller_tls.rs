@@ -91,10 +91,10 @@ impl ServerTls {
 struct Maker {
     provider: Arc<CryptoProvider>,
     versions: &'static [&'static SupportedProtocolVersion],
-    /// Rotated by the library, and the same for all workers: a caller comes back to any of them.
-    quiet_tickets: Arc<dyn ProducesTickets>,
-    /// A session that was begun without being asked for a certificate is not resumed where one is asked for.
-    asking_tickets: Arc<dyn ProducesTickets>,
+    /// Rotated by the library, and the same for all workers: a caller comes back to any of them. Only where nobody is
+    /// asked for a certificate: a ticket would carry the certificate, or that there was none, from session to session
+    /// without end.
+    tickets: Arc<dyn ProducesTickets>,
 }
 
 impl Maker {
@@ -103,8 +103,7 @@ impl Maker {
         Ok(Self {
             provider: Arc::new(aws_lc_rs::default_provider()),
             versions,
-            quiet_tickets: aws_lc_rs::Ticketer::new()?,
-            asking_tickets: aws_lc_rs::Ticketer::new()?,
+            tickets: aws_lc_rs::Ticketer::new()?,
         })
     }
 
@@ -117,16 +116,15 @@ impl Maker {
         let verifier = Arc::new(AnyCertificate::new(&self.provider));
         let quiet = builder()?.with_no_client_auth().with_cert_resolver(Arc::clone(&resolver));
         let asking = builder()?.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
-        Ok(ServerTls {
-            quiet: finish(quiet, &self.quiet_tickets),
-            asking: finish(asking, &self.asking_tickets),
-        })
+        Ok(ServerTls { quiet: finish(quiet, Some(&self.tickets)), asking: finish(asking, None) })
     }
 }
 
-fn finish(mut config: ServerConfig, tickets: &Arc<dyn ProducesTickets>) -> Arc<ServerConfig> {
+fn finish(mut config: ServerConfig, tickets: Option<&Arc<dyn ProducesTickets>>) -> Arc<ServerConfig> {
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    config.ticketer = Arc::clone(tickets);
+    if let Some(tickets) = tickets {
+        config.ticketer = Arc::clone(tickets);
+    }
     // Tickets do; the store would be a lock that all handshakes share.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // No 0-RTT.

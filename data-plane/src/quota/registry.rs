@@ -232,6 +232,7 @@ impl Quotas {
         // No other clone can be made of the last one meanwhile: they are made under this lock.
         proxies.retain(|_, proxy| {
             Arc::strong_count(proxy) > 1
+                || Arc::strong_count(&proxy.under_way) > 1
                 || proxy.counters().iter().any(|(_, counter)| counter.is_running(now))
         });
         meters.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.is_running(now));

@@ -60,6 +60,23 @@ mod tests {
         assert!(after.enter(higher).is_some());
     }
 
+    #[tokio::test]
+    async fn requests_that_outlive_the_limit_are_counted_when_it_comes_back() {
+        let quotas = Quotas::fleeting();
+        let id = ProxyId::from_random([1; 16]);
+        let one = NonZeroU32::MIN;
+        let held = quotas.proxy(id).enter(one).expect("there is room");
+        // No configuration names it for minutes.
+        let (wall, mono) = (std::time::SystemTime::now(), tokio::time::Instant::now());
+        for seconds in [0, 120, 240] {
+            let later = std::time::Duration::from_secs(seconds);
+            quotas.tick(wall + later, mono + later);
+        }
+        assert!(quotas.proxy(id).enter(one).is_none());
+        drop(held);
+        assert!(quotas.proxy(id).enter(one).is_some());
+    }
+
     #[test]
     fn however_many_come_at_once_no_more_than_the_limit_are_under_way() {
         let gauge = Arc::new(Gauge::default());
