@@ -113,11 +113,13 @@ async fn tls_has_in_one_read_what_it_asks_for_in_small_pieces() {
     let mut ours = Socket::under_tls(stream);
     let sent: Vec<u8> = (0..AHEAD).map(|n| n as u8).collect();
     theirs.write_all(&sent).await.expect("it is open");
-    let all_there = async {
-        let mut peeked = vec![0; AHEAD];
-        while ours.0.stream.borrow().peek(&mut peeked).await.expect("it is open") < AHEAD {}
+    let mut peeked = vec![0; AHEAD];
+    let mut peek = async || {
+        let peek =
+            |cx: &mut Context<'_>| ours.0.stream.borrow().poll_peek(cx, &mut ReadBuf::new(&mut peeked));
+        poll_fn(peek).await.expect("it is open")
     };
-    all_there.await;
+    while peek().await < AHEAD {}
     let mut seen = vec![0; 5];
     ours.read_exact(&mut seen).await.expect("it is there");
     // The system has nothing more for it, and it is not quiet for all that.
