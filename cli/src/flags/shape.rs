@@ -39,18 +39,21 @@ pub(crate) struct ShapeArgs {
     cors_headers: Vec<String>,
     /// What the upstream is told about callers.
     #[arg(long)]
-    forwarded: Option<Told>,
+    forwarded: Option<Telling>,
 }
 
 /// What an upstream is told about callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Told {
+enum Telling {
     /// Nothing.
-    None,
+    #[value(name = "none")]
+    Nothing,
     /// X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host.
-    XForwarded,
+    #[value(name = "x-forwarded")]
+    Lists,
     /// Forwarded (RFC 7239).
-    Forwarded,
+    #[value(name = "forwarded")]
+    Standard,
 }
 
 impl ShapeArgs {
@@ -104,9 +107,9 @@ impl ShapeArgs {
 
     pub(crate) fn forwarded(&self) -> Option<i32> {
         self.forwarded.map(|how| match how {
-            Told::None => ForwardedHeaders::Unspecified.into(),
-            Told::XForwarded => ForwardedHeaders::XForwarded.into(),
-            Told::Forwarded => ForwardedHeaders::Forwarded.into(),
+            Telling::Nothing => ForwardedHeaders::Unspecified.into(),
+            Telling::Lists => ForwardedHeaders::XForwarded.into(),
+            Telling::Standard => ForwardedHeaders::Forwarded.into(),
         })
     }
 }

@@ -115,12 +115,14 @@ impl Fetch {
     }
 }
 
+/// A worker, a page, whether it sends cookies, its method and headers, and whether the browser sends the request.
+type Row<'e> = (&'e Edge, &'static str, bool, &'static str, &'static [&'static str], bool);
+
 #[tokio::test]
 async fn a_browser_sends_what_the_proxy_takes_and_nothing_else() {
     let upstream = Upstream::echo().await;
     let (named, all) = (edge(&upstream, named()), edge(&upstream, open(&["*"])));
     let (simple, keyed) = (edge(&upstream, open(&[])), edge(&upstream, open(&["*", "authorization"])));
-    type Row<'r> = (&'r Edge, &'static str, bool, &'static str, &'static [&'static str], bool);
     let rows: &[Row<'_>] = &[
         (&named, APP, true, "PUT", &["authorization", "x-a"], true),
         (&named, APP, false, "GET", &["content-type"], true),
