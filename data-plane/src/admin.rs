@@ -37,6 +37,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
+use crate::caller_tls::{CertificateBoard, CertificateFacts};
 use crate::seats::{Bounds, CallerSocket, Seats};
 use crate::sync::{Board, FileFacts, Position};
 
@@ -49,6 +50,7 @@ pub(crate) struct Admin {
     pub(crate) observability: Observability,
     pub(crate) readiness: Readiness,
     pub(crate) board: Board,
+    pub(crate) certificates: CertificateBoard,
     /// Requested once the node drains.
     pub(crate) draining: Stop,
 }
@@ -123,9 +125,20 @@ impl Admin {
         }
         let pending = self.readiness.pending();
         if pending.is_empty() {
-            // The node stays ready: requests need no disk.
-            let stalled = self.board.read().is_disk_stalled;
-            return text(StatusCode::OK, if stalled { "ready (disk-stalled)\n" } else { "ready\n" });
+            // The node stays ready: requests need no disk, and the certificates before are served on.
+            let is_refused = |facts: &CertificateFacts| facts.refused_since.is_some();
+            let notes = [
+                ("disk-stalled", self.board.read().is_disk_stalled),
+                ("certificate-refused", self.certificates.read().iter().any(is_refused)),
+            ];
+            let notes: Vec<&str> =
+                notes.into_iter().filter_map(|(note, is_so)| is_so.then_some(note)).collect();
+            let ready = if notes.is_empty() {
+                "ready\n".to_owned()
+            } else {
+                format!("ready ({})\n", notes.join(", "))
+            };
+            return text(StatusCode::OK, ready);
         }
         text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", pending.join(", ")))
     }
@@ -146,6 +159,7 @@ impl Admin {
             "disk_stalled": facts.is_disk_stalled,
             "draining": facts.draining,
             "file": facts.file.map(file),
+            "certificates": self.certificates.read().iter().map(certificate).collect::<Vec<_>>(),
         })
         .to_string()
     }
@@ -209,6 +223,15 @@ fn file(facts: FileFacts) -> serde_json::Value {
         "loaded_at": facts.loaded_at.map(timestamp),
         "refused_since": facts.refused_since.map(timestamp),
         "refused_line": facts.refused_line,
+    })
+}
+
+/// How it stands with a certificate for callers.
+fn certificate(facts: &CertificateFacts) -> serde_json::Value {
+    json!({
+        "certificate": facts.certificate.display().to_string(),
+        "expires_at": timestamp(facts.expires),
+        "refused_since": facts.refused_since.map(timestamp),
     })
 }
 

@@ -27,6 +27,7 @@ use rr_contract::seam::Seams;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
+use crate::caller_tls::CertificateError;
 use crate::config::Config;
 use crate::control_plane::dial::{Dial, TcpDial};
 use crate::identity::{IdentityFileError, JoinError, NodeKeyError};
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The identity cannot be used.
     #[error("set up TLS with the certificate of this node")]
     Certificate(#[source] rustls::Error),
+    /// The certificates for callers.
+    #[error(transparent)]
+    CallerTls(#[from] CertificateError),
     /// The first start of a machine needs a token.
     #[error("this machine has not joined yet: pass a token from `rrctl node token` with --node-token-file")]
     NoToken,

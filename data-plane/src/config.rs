@@ -20,6 +20,10 @@ use crate::control_plane::{ControlPlaneAddress, InvalidControlPlaneAddress};
 use crate::standalone::Standalone;
 use crate::upstream::{TrustError, certificates};
 
+mod callers;
+
+pub use self::callers::Callers;
+
 /// The environment variable that may hold the node token itself.
 pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
 
@@ -58,6 +62,23 @@ pub struct Settings {
     /// than twice that [default: 20000]
     #[arg(long, env = "RR_EDGE_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
     pub connection_limit: Option<usize>,
+    /// PEM file with a certificate for callers, then those above it; with --tls-key, the port for callers speaks TLS
+    /// alone. May be repeated: callers get the certificate for the name that they ask for, or else the first one
+    #[arg(long, env = "RR_EDGE_TLS_CERTIFICATE", value_name = "FILE", value_delimiter = ',')]
+    pub tls_certificate: Option<Vec<PathBuf>>,
+    /// PEM file with the key of a certificate; as many as there are certificates, in the same order
+    #[arg(long, env = "RR_EDGE_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
+    pub tls_key: Option<Vec<PathBuf>>,
+    /// Oldest version of TLS for callers, 1.2 or 1.3 [default: 1.2]
+    #[arg(long, env = "RR_EDGE_TLS_MIN_VERSION", value_name = "VERSION")]
+    pub tls_min_version: Option<String>,
+    /// Network of a load balancer that begins each connection with a PROXY header of version 2; may be repeated. From
+    /// there a connection without the header is closed; from elsewhere none is read
+    #[arg(long, env = "RR_EDGE_PROXY_PROTOCOL_FROM", value_name = "CIDR", value_delimiter = ',')]
+    pub proxy_protocol_from: Option<Vec<String>>,
+    /// Network of proxies in front of this node whose X-Forwarded-For and Forwarded are believed; may be repeated
+    #[arg(long, env = "RR_EDGE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxies: Option<Vec<String>>,
     /// Non-public network that upstreams may be in; may be repeated
     #[arg(long, env = "RR_EDGE_ALLOW_UPSTREAM", value_name = "CIDR", value_delimiter = ',')]
     pub allow_upstream: Option<Vec<String>>,
@@ -117,6 +138,12 @@ impl Settings {
     /// These settings, with those of `other` where they are missing here.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
+        let is_said = self.tls_certificate.is_some() || self.tls_key.is_some();
+        let tls = if is_said {
+            (self.tls_certificate, self.tls_key)
+        } else {
+            (other.tls_certificate, other.tls_key)
+        };
         Self {
             state_dir: self.state_dir.or(other.state_dir),
             control_plane: self.control_plane.or(other.control_plane),
@@ -126,6 +153,12 @@ impl Settings {
             admin: self.admin.or(other.admin),
             workers: self.workers.or(other.workers),
             connection_limit: self.connection_limit.or(other.connection_limit),
+            // A pair is not made of two sources.
+            tls_certificate: tls.0,
+            tls_key: tls.1,
+            tls_min_version: self.tls_min_version.or(other.tls_min_version),
+            proxy_protocol_from: self.proxy_protocol_from.or(other.proxy_protocol_from),
+            trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             allow_upstream: self.allow_upstream.or(other.allow_upstream),
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
             drain: self.drain.or(other.drain),
@@ -159,6 +192,8 @@ pub struct Config {
     pub workers: usize,
     /// Connections of callers; at least one for each worker. `None`: the default.
     pub connections: Option<usize>,
+    /// How they are let in.
+    pub callers: Callers,
     /// Networks that the guard lets through.
     pub allow_upstream: Vec<IpNet>,
     /// Roots for upstreams, beside the system's.
@@ -194,11 +229,8 @@ impl Config {
             ),
             (None, None) => None,
         };
-        let mut allow_upstream = Vec::new();
-        for text in settings.allow_upstream.unwrap_or_default() {
-            let net = text.parse().map_err(|_| ConfigError::Network { text })?;
-            allow_upstream.push(net);
-        }
+        let callers = Callers::of(&settings)?;
+        let allow_upstream = callers::networks("--allow-upstream", settings.allow_upstream.as_deref())?;
         let workers = match settings.workers {
             Some(workers) if !(1..=WORKERS_MAX).contains(&workers) => {
                 return Err(ConfigError::Workers { workers });
@@ -222,6 +254,7 @@ impl Config {
             admin: settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into()),
             workers,
             connections: settings.connection_limit,
+            callers,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
@@ -356,9 +389,27 @@ pub enum ConfigError {
         #[source]
         source: InvalidNodeToken,
     },
+    /// Not as many keys as certificates.
+    #[error(
+        "--tls-certificate and --tls-key are needed in pairs, and {certificates} and {keys} of them are given: name a key for each certificate, in the same order"
+    )]
+    TlsPairs {
+        /// How many certificates are given.
+        certificates: usize,
+        /// How many keys are given.
+        keys: usize,
+    },
+    /// Not a version of TLS that can be the oldest one.
+    #[error("--tls-min-version {text:?} is not a version of TLS for callers: it is 1.2 or 1.3")]
+    TlsVersion {
+        /// The value given.
+        text: String,
+    },
     /// Not a network.
-    #[error("--allow-upstream {text:?} is not a network: write it as 10.0.0.0/8")]
+    #[error("{flag} {text:?} is not a network: write it as 10.0.0.0/8")]
     Network {
+        /// The flag.
+        flag: &'static str,
         /// The value given.
         text: String,
     },

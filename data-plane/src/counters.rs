@@ -24,10 +24,15 @@ pub(crate) enum Cut {
     Heads,
     /// Its caller did not read the response.
     Stalled,
+    /// It failed to agree on TLS.
+    Handshake,
+    /// A proxy in front of this node did not say whose connection it is.
+    ProxyHeader,
 }
 
 impl Cut {
-    const ALL: [Self; 5] = [Self::Full, Self::Shed, Self::Late, Self::Heads, Self::Stalled];
+    const ALL: [Self; 7] =
+        [Self::Full, Self::Shed, Self::Late, Self::Heads, Self::Stalled, Self::Handshake, Self::ProxyHeader];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +41,8 @@ impl Cut {
             Self::Late => "late",
             Self::Heads => "heads",
             Self::Stalled => "stalled",
+            Self::Handshake => "handshake",
+            Self::ProxyHeader => "proxy-header",
         }
     }
 }

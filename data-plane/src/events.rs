@@ -3,6 +3,7 @@
 //! Nothing is counted here. Workers count for themselves, and a scrape adds up, so a request pays for a plain
 //! store. Labels come from closed lists: a caller cannot make a new one.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use rr_contract::runtime::observe::Observability;
 
+use crate::caller_tls::CertificateBoard;
 use crate::counters::{Counters, Totals};
 use crate::quota::Quotas;
 use crate::report::Tally;
@@ -30,6 +32,37 @@ pub(crate) fn register(
     configuration(meter, board);
     limits(meter, quotas);
     records(meter, tally);
+}
+
+/// Of the certificates for callers.
+pub(crate) fn certificates(meter: &Meter, board: CertificateBoard) {
+    let label = |certificate: &Path| KeyValue::new("certificate", certificate.display().to_string());
+    let of = board.clone();
+    meter
+        .u64_observable_gauge("requestrocket_edge_tls_certificate_expires_timestamp_seconds")
+        .with_description("Until when the certificate that callers are shown is valid")
+        .with_callback(move |observer| {
+            for facts in of.read() {
+                observer.observe(seconds(Some(facts.expires)), &[label(&facts.certificate)]);
+            }
+        })
+        .build();
+    meter
+        .u64_observable_gauge("requestrocket_edge_tls_certificate_refused_timestamp_seconds")
+        .with_description(
+            "Since when the files of a certificate hold what cannot be served; 0 while they do not",
+        )
+        .with_callback(move |observer| {
+            for facts in board.read() {
+                observer.observe(seconds(facts.refused_since), &[label(&facts.certificate)]);
+            }
+        })
+        .build();
+}
+
+/// Since 1970; 0 for a time that there is not.
+fn seconds(at: Option<SystemTime>) -> u64 {
+    at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
 }
 
 /// Of the process, whichever plane wrote them.
@@ -187,9 +220,6 @@ fn configuration(meter: &Meter, board: Board) {
         )
         .with_callback(move |observer| {
             let Some(file) = of.read().file else { return };
-            let seconds = |at: Option<SystemTime>| {
-                at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
-            };
             observer.observe(seconds(file.loaded_at), &[KeyValue::new("state", "loaded")]);
             observer.observe(seconds(file.refused_since), &[KeyValue::new("state", "refused")]);
         })

@@ -337,6 +337,8 @@ pub(crate) fn log_of(work: impl FnOnce()) -> String {
     String::from_utf8(bytes).expect("logs are text")
 }
 
+pub(crate) mod certificates;
+
 #[path = "../../integration/src/bench/lkg_faults/disk.rs"]
 pub(crate) mod disk;
 

@@ -13,7 +13,7 @@
 //! * [`standalone`]: a file in the place of the stream;
 //! * `sync`: the stream of configuration, checked, compiled, kept on disk;
 //! * `report`: records of requests, on disk until the control plane has them;
-//! * `upstream`: connections to upstreams;
+//! * `upstream`: connections to upstreams; [`caller_tls`]: certificates that callers are shown;
 //! * `current`, `snapshot`: the configuration in force, and what it is compiled to;
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
 //! * `body`: bodies that a stage looks at, gathered and decoded;
@@ -26,6 +26,7 @@ mod backoff;
 #[doc(hidden)]
 pub mod bench;
 mod body;
+pub mod caller_tls;
 pub mod config;
 pub mod control_plane;
 mod counters;

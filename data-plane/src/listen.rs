@@ -3,10 +3,13 @@
 //! The kernel spreads connections over the listeners (SO_REUSEPORT); after that nothing is shared but the
 //! snapshot, which is only read. Decides nothing about requests: that is `pipeline`.
 
+mod arrive;
 mod descriptors;
+mod proxy_header;
 mod serve;
 mod socket;
 
+pub(crate) use self::arrive::{Door, Neighbours};
 pub(crate) use self::descriptors::{Descriptors, Notices};
 pub(crate) use self::serve::{Limits, run};
 pub use self::socket::BindError;

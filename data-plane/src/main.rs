@@ -79,6 +79,9 @@ fn checked(config: &Config) -> ExitCode {
         },
         None => String::new(),
     };
+    if let Some(Err(error)) = config.callers.tls.as_ref().map(|tls| tls.check(&Seams::real())) {
+        return refuse(&error, 1);
+    }
     // If stdout is closed, the exit code still tells.
     writeln!(stdout(), "{file}settings are valid; callers would be served on {}", config.listen).ok();
     ExitCode::SUCCESS

@@ -6,6 +6,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     Granted,
+    HttpOnTlsPort,
     NotFound,
     MethodRefused,
     NotReady,
@@ -31,8 +32,9 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Granted,
+        Self::HttpOnTlsPort,
         Self::NotFound,
         Self::MethodRefused,
         Self::NotReady,
@@ -60,6 +62,7 @@ impl Code {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Granted => "proxy-access-granted",
+            Self::HttpOnTlsPort => "http-on-tls-port",
             Self::NotFound => "not-found",
             Self::MethodRefused => "method-refused",
             Self::NotReady => "not-ready",

@@ -24,6 +24,8 @@ mod charges;
 mod clean;
 mod filter;
 mod forward;
+mod forwarded;
+mod hop;
 mod inject;
 mod query;
 mod reply_body;
@@ -34,7 +36,6 @@ mod tee;
 mod tests;
 mod upstream_body;
 
-use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
@@ -47,7 +48,7 @@ use rr_contract::runtime::observe::TRACE;
 
 use crate::body::Coding;
 use crate::outcome::Code;
-use crate::reply::{self, Refused};
+use crate::reply::{self, Denial, Refused};
 use crate::seats::Busy;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
@@ -58,6 +59,7 @@ use self::caller_body::CallerBody;
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
 
+pub(crate) use self::hop::{Hop, HopTls, Networks, holds};
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
 
@@ -68,10 +70,11 @@ const WELL_KNOWN: &str = "/.well-known/requestrocket";
 pub(crate) async fn handle(
     worker: Rc<Worker>,
     request: Request<Incoming>,
-    peer: IpAddr,
+    hop: Rc<Hop>,
     busy: Busy,
 ) -> Response<ReplyBody> {
     if request.uri().path() == WELL_KNOWN
+        && !hop.is_out_of_place
         && let Some(statement) = worker.statement.get()
     {
         return reply::statement(statement).map(ReplyBody::unrecorded);
@@ -79,8 +82,8 @@ pub(crate) async fn handle(
     let view = worker.view();
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
-    let span = span(&request, &draft);
-    let passing = pass(&worker, &view, request, peer, &mut draft);
+    let span = span(&request, &hop, &draft);
+    let passing = pass(&worker, &view, request, &hop, &mut draft);
     // A future that is wrapped is moved, and boxed so that this one stays small.
     let passed =
         if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
@@ -113,13 +116,14 @@ pub(crate) async fn handle(
 
 /// The request as a trace shows it, until the response's head; no span at all where no collector takes traces. The
 /// path is in the record alone: traces leave the installation for the collector.
-fn span(request: &Request<Incoming>, draft: &Draft) -> Span {
+fn span(request: &Request<Incoming>, hop: &Hop, draft: &Draft) -> Span {
     trace_span!(
         target: TRACE,
         "request",
         otel.kind = "server",
         http.request.method = %request.method(),
         http.response.status_code = field::Empty,
+        url.scheme = forwarded::sender(hop, request.headers()).scheme(),
         request.id = %draft.id(),
         revision = draft.revision(),
         proxy.id = field::Empty,
@@ -142,10 +146,13 @@ async fn pass(
     worker: &Rc<Worker>,
     snapshot: &Snapshot,
     request: Request<Incoming>,
-    peer: IpAddr,
+    hop: &Hop,
     draft: &mut Draft,
 ) -> Result<Filtered, Refused> {
     let (parts, body) = request.into_parts();
+    if hop.is_out_of_place {
+        return Err(Denial::OutOfPlace.into());
+    }
     let now = draft.received_at();
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
@@ -156,15 +163,17 @@ async fn pass(
     let active = activate::activate(authenticated)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
-    let cleaned = clean::clean(parts)?;
+    // `Connection` could take out what tells it.
+    let caller = forwarded::sender(hop, &parts.headers).address;
+    let cleaned = clean::clean(parts, hop)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let authorized = match authorize::authorize(active, cleaned, body, draft)? {
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,
     };
-    let admitted = match admit::admit(authorized, peer, draft)? {
+    let admitted = match admit::admit(authorized, caller, draft)? {
         Counted::Admitted(admitted) => admitted,
-        Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, peer, draft)).await?,
+        Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
     let mut injected = inject::inject(admitted, now)?;

@@ -37,7 +37,7 @@ impl Code {
             // Not an upstream's fault and not for good: a caller may try again, here or elsewhere.
             Self::NotReady | Self::Closed | Self::UpstreamBusy => Some(StatusCode::SERVICE_UNAVAILABLE),
             // A caller that is gone reads no status, unless it only closed its sending side.
-            Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
+            Self::HttpOnTlsPort | Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
             Self::HeadersTooMany => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::RequestTimeout => Some(StatusCode::REQUEST_TIMEOUT),
             Self::AccessDenied => Some(StatusCode::UNAUTHORIZED),
@@ -59,6 +59,7 @@ impl Code {
         match self {
             Self::Granted => "granted",
             Self::NotFound => "nothing is served here; requests go to /api/{proxy}/{path}",
+            Self::HttpOnTlsPort => "this port speaks TLS: use https",
             Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
             Self::Malformed => "the path, the host or the body's framing cannot be read in one way only",

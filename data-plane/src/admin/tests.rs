@@ -19,6 +19,7 @@ async fn connections_that_ask_for_nothing_keep_no_operator_out() {
         observability: Observability::quiet("rr-edge"),
         readiness: Readiness::new(),
         board: Board::default(),
+        certificates: CertificateBoard::default(),
         draining: shutdown.stop(),
     };
     let attack = async {

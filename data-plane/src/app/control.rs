@@ -16,13 +16,14 @@ use tokio::time::{Instant, interval};
 use tracing::warn;
 
 use crate::admin::Admin;
-use crate::config::Config;
+use crate::caller_tls::CertificateBoard;
+use crate::config::{Callers, Config};
 use crate::control_plane::ControlPlane;
 use crate::counters::Counters;
 use crate::current;
 use crate::events;
 use crate::identity::{self, IdentityFile};
-use crate::listen::{Descriptors, Limits, Notices};
+use crate::listen::{Descriptors, Limits, Neighbours, Notices};
 use crate::quota::{QuotaLog, QuotaSaver};
 use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
@@ -190,6 +191,10 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             None
         }
     };
+    let certificates = CertificateBoard::default();
+    let Callers { tls, proxy_protocol_from, trusted_proxies } = config.callers;
+    let tls = tls.map(|tls| tls.start(listeners.len(), &seams, certificates.clone())).transpose()?;
+    let (tls_readers, tls_watch) = tls.unzip();
     seams
         .disk
         .create_dir_all(&config.state_dir)
@@ -226,7 +231,9 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     };
     let (activator, readers) = current::cell(first, listeners.len());
     events::log_lines(&observability);
-    events::register(&observability.meter("rr-edge"), counters.clone(), board.clone(), quotas.clone(), tally);
+    let meter = observability.meter("rr-edge");
+    events::register(&meter, counters.clone(), board.clone(), quotas.clone(), tally);
+    events::certificates(&meter, certificates.clone());
 
     let saver = QuotaSaver::start(quota_log)
         .map_err(|source| StartError::System { what: "start the thread of counts", source })?;
@@ -237,6 +244,9 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             counted.tick(clock.now(), Instant::now());
         }
     });
+    if let Some(watch) = tls_watch {
+        tasks.spawn_local("certificates", watch.run(late.stop()));
+    }
     let traffic = Shutdown::new();
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
@@ -246,6 +256,10 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         seams: seams.clone(),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
+        neighbours: Neighbours {
+            proxy_protocol_from: proxy_protocol_from.into(),
+            trusted_proxies: trusted_proxies.into(),
+        },
         limits: Limits { drain: config.drain, bounds: Bounds::of(callers.a_worker), notices: Notices::new() },
         stop: traffic.stop(),
         probe: hooks.probe,
@@ -253,17 +267,19 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let mut watchdog = Watchdog::default();
     let pulse = watchdog.watch("control", watchdog::CONTROL);
     let mut workers = Vec::with_capacity(listeners.len());
+    let mut tls_readers = tls_readers.unwrap_or_default().into_iter();
     let setups = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
     for (index, ((((listener, reader), records), counters), up)) in setups.enumerate() {
+        let tls = tls_readers.next();
         let worker_pulse = watchdog.watch(format!("worker-{index}"), watchdog::WORKER);
-        let setup = WorkerSetup { index, listener, reader, records, counters, up, pulse: worker_pulse };
+        let setup = WorkerSetup { index, listener, reader, tls, records, counters, up, pulse: worker_pulse };
         let worker = traffic::start(setup, shared.clone());
         workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
     }
     let health = watchdog.health();
     let watch =
         watchdog.start().map_err(|source| StartError::System { what: "start the watchdog", source })?;
-    let admin_port = Admin { observability, readiness, board: board.clone(), draining: stop };
+    let admin_port = Admin { observability, readiness, board: board.clone(), certificates, draining: stop };
     tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
     let (state_dir, prove_for) = (config.state_dir, hooks.prove_for);
     let side = match memory {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::config::Callers;
 use crate::fixture::{self, Region, caller, caller_key, org, proxy, target};
 
 use super::*;
@@ -33,6 +34,7 @@ fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
         admin: ([127, 0, 0, 1], 0).into(),
         workers: 2,
         connections: Some(100),
+        callers: Callers::default(),
         allow_upstream: vec!["127.0.0.0/8".parse().expect("a network")],
         upstream_ca: None,
         drain: Duration::from_millis(200),

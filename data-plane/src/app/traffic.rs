@@ -11,9 +11,10 @@ use rr_contract::seam::Seams;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tracing::error;
 
+use crate::caller_tls::ServerTls;
 use crate::counters::Counters;
 use crate::current::{Follower, PendingReader};
-use crate::listen::{self, Limits};
+use crate::listen::{self, Door, Limits, Neighbours};
 use crate::quota::QuotaClock;
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) seams: Seams,
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
+    pub(super) neighbours: Neighbours,
     pub(super) limits: Limits,
     pub(super) stop: Stop,
     pub(super) probe: Arc<dyn Probe>,
@@ -48,6 +50,8 @@ pub(super) struct WorkerSetup {
     pub(super) index: usize,
     pub(super) listener: TcpListener,
     pub(super) reader: PendingReader<Snapshot>,
+    /// `None`: no TLS.
+    pub(super) tls: Option<PendingReader<ServerTls>>,
     pub(super) records: Ring,
     pub(super) counters: Arc<Counters>,
     pub(super) up: Gate,
@@ -93,7 +97,8 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { guard, resolver, trust, seams, quota_clock, statement, limits, stop, probe } = shared;
+    let Shared { guard, resolver, trust, seams, quota_clock, statement, neighbours, limits, stop, probe } =
+        shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
         let connections =
@@ -108,7 +113,8 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             setup.counters,
             Common { seams, quota_clock, statement, silence },
         );
+        let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();
-        listen::run(Rc::new(worker), setup.listener, tasks, limits, stop).await
+        listen::run(Rc::new(worker), setup.listener, door, tasks, limits, stop).await
     })
 }

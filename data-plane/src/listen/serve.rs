@@ -1,4 +1,4 @@
-//! The loop of one worker: accept, tell HTTP/1.1 from HTTP/2, serve, drain.
+//! The loop of one worker: accept, serve HTTP/1.1 and HTTP/2, drain.
 //!
 //! Bounds what a caller can hold, whether it sends a request or not: connections, heads, buffers; `seats` decides
 //! how long and how many. The invariant: after a stop nothing new is accepted, and what is under way may end within
@@ -30,6 +30,7 @@ use crate::pipeline::{self, HEADERS_MAX, ReplyBody};
 use crate::seats::{Bounds, CallerSocket, SeatPermit, Seats, Stream};
 use crate::worker::Worker;
 
+use super::arrive::{Arrived, Door};
 use super::descriptors::Notices;
 
 /// How often a worker reports what it runs on.
@@ -78,6 +79,7 @@ pub(crate) struct Limits {
 pub(crate) async fn run(
     worker: Rc<Worker>,
     listener: StdListener,
+    door: Door,
     tasks: Tasks,
     limits: Limits,
     stop: Stop,
@@ -85,8 +87,10 @@ pub(crate) async fn run(
     let listener = TcpListener::from_std(listener)?;
     let graceful = GracefulShutdown::new();
     let seats = Seats::new(limits.bounds, Arc::clone(&worker.counters));
-    let ticker = tasks.spawn_local("tick", tick(Rc::clone(&worker), seats.clone()));
-    let callers = Callers { worker, seats, tasks: tasks.clone(), graceful, notices: limits.notices, stop };
+    let door = Rc::new(door);
+    let ticker = tasks.spawn_local("tick", tick(Rc::clone(&worker), Rc::clone(&door), seats.clone()));
+    let callers =
+        Callers { worker, door, seats, tasks: tasks.clone(), graceful, notices: limits.notices, stop };
     callers.stop.cut(callers.accept(&listener)).await;
     drop(listener);
     if timeout(limits.drain, callers.graceful.shutdown()).await.is_err() {
@@ -97,13 +101,14 @@ pub(crate) async fn run(
     Ok(())
 }
 
-async fn tick(worker: Rc<Worker>, seats: Seats) {
+async fn tick(worker: Rc<Worker>, door: Rc<Door>, seats: Seats) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u32;
     loop {
         ticks.tick().await;
         worker.tick();
+        door.tick();
         count = count.wrapping_add(1);
         if count.is_multiple_of(LOOK) {
             seats.sweep();
@@ -117,6 +122,7 @@ async fn tick(worker: Rc<Worker>, seats: Seats) {
 /// Accepts the connections of callers.
 struct Callers {
     worker: Rc<Worker>,
+    door: Rc<Door>,
     seats: Seats,
     tasks: Tasks,
     graceful: GracefulShutdown,
@@ -152,6 +158,7 @@ impl Callers {
         let seat = Rc::clone(permit.seat());
         let connection = connection(
             Rc::clone(&self.worker),
+            Rc::clone(&self.door),
             stream,
             peer,
             permit,
@@ -170,6 +177,7 @@ impl Callers {
 
 async fn connection(
     worker: Rc<Worker>,
+    door: Rc<Door>,
     stream: TcpStream,
     peer: IpAddr,
     permit: SeatPermit,
@@ -181,21 +189,25 @@ async fn connection(
         debug!(%error, "connection ended at once");
         return;
     }
-    // Nothing is under way before the first byte, so a drain does not wait for it.
-    let Some(Ok(is_http2)) = stop.cut(speaks_http2(&stream)).await else { return };
     let seat = Rc::clone(permit.seat());
-    let io = TokioIo::new(CallerSocket::new(stream, patience, Rc::clone(&seat)));
+    let socket = CallerSocket::new(stream, patience, Rc::clone(&seat));
+    // Nothing is under way before the first request, so a drain does not wait for it. Boxed: an idle connection does
+    // not hold the room that a handshake takes.
+    let arriving = Box::pin(door.arrive(socket, peer, &seat, &worker));
+    let Some(Some(Arrived { stream, hop, is_http2 })) = stop.cut(arriving).await else { return };
+    let io = TokioIo::new(stream);
     if is_http2 {
         seat.speaks_http2();
         let answers = AnswerExec::default();
         let next = answers.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let (worker, busy, stream) = (Rc::clone(&worker), seat.begin(), seat.stream());
+            let (worker, hop) = (Rc::clone(&worker), Rc::clone(&hop));
+            let (busy, stream) = (seat.begin(), seat.stream());
             next.0.replace(Some(Rc::clone(&stream)));
             // Boxed, here and below: while a response goes out, or the connection is idle, the state of the handler
             // takes no memory.
             Box::pin(async move {
-                let answer = pipeline::handle(worker, request, peer, busy).await.map(Watched::new);
+                let answer = pipeline::handle(worker, request, hop, busy).await.map(Watched::new);
                 stream.answers(Arc::clone(answer.body().asked()));
                 Ok::<Response<Watched<ReplyBody>>, Infallible>(answer)
             })
@@ -210,9 +222,9 @@ async fn connection(
         ended(watch(watcher, connection).await);
     } else {
         let service = service_fn(move |request: Request<Incoming>| {
-            let (worker, busy) = (Rc::clone(&worker), seat.begin());
+            let (worker, hop, busy) = (Rc::clone(&worker), Rc::clone(&hop), seat.begin());
             Box::pin(async move {
-                Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request, peer, busy).await)
+                Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request, hop, busy).await)
             })
         });
         // Without a timer of the library's for heads: it would be set anew with each request. `seats` looks for
@@ -235,12 +247,4 @@ fn ended(outcome: Result<(), hyper::Error>) {
     if let Err(error) = outcome {
         debug!(%error, "caller's connection ended");
     }
-}
-
-/// Looks at the first bytes without taking them. An HTTP/2 client without TLS opens with `PRI * HTTP/2.0`,
-/// in one piece; no method of HTTP/1.1 that we take begins so.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut first = [0; 4];
-    let seen = stream.peek(&mut first).await?;
-    Ok(first[..seen] == *b"PRI ")
 }

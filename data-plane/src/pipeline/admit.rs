@@ -37,7 +37,7 @@ pub(super) enum Counted<'s> {
 
 pub(super) fn admit<'s>(
     authorized: Authorized<'s>,
-    peer: IpAddr,
+    address: IpAddr,
     draft: &mut Draft,
 ) -> Result<Counted<'s>, Denial> {
     let Authorized { request, cleaned, body } = authorized;
@@ -48,32 +48,32 @@ pub(super) fn admit<'s>(
     let Some(applying) = about(meters, &request, &cleaned, &body)? else {
         return Ok(Counted::NeedsBody(Authorized { request, cleaned, body }));
     };
-    charge(&request, &applying, peer, draft)?;
+    charge(&request, &applying, address, draft)?;
     Ok(Counted::Admitted(Admitted { request, cleaned, body }))
 }
 
 /// Reads the body, and has the meters look again.
 pub(super) async fn with_body<'s>(
     waiting: Authorized<'s>,
-    peer: IpAddr,
+    address: IpAddr,
     draft: &mut Draft,
 ) -> Result<Admitted<'s>, Denial> {
     let Authorized { request, cleaned, body } = waiting;
     let body = body.read(&cleaned.parts.headers, draft).await?;
     let applying = about_body(&request.route.policy.meters, &request, &cleaned, &body).await?;
-    charge(&request, &applying, peer, draft)?;
+    charge(&request, &applying, address, draft)?;
     Ok(Admitted { request, cleaned, body })
 }
 
 fn charge(
     request: &Active<'_>,
     applying: &[&RunningMeter],
-    peer: IpAddr,
+    address: IpAddr,
     draft: &mut Draft,
 ) -> Result<(), Denial> {
     let at = draft.moment();
     let mut charges = Charges::begin(at);
-    charge_limits(request, peer, &at, &mut charges)?;
+    charge_limits(request, address, &at, &mut charges)?;
     for running in applying {
         charges.meter(running, &at)?;
     }
@@ -143,7 +143,7 @@ fn query<'c>(meters: &[RunningMeter], cleaned: &'c Cleaned) -> Vec<QueryPair<'c>
 
 fn charge_limits(
     request: &Active<'_>,
-    peer: IpAddr,
+    address: IpAddr,
     at: &Moment,
     charges: &mut Charges,
 ) -> Result<(), Denial> {
@@ -156,7 +156,7 @@ fn charge_limits(
         charges.caller(quota, request.caller.credential, &model.limits_per_caller, at)?;
     }
     if !model.limits_per_address.is_none() {
-        charges.address(quota, peer, &model.limits_per_address, at)?;
+        charges.address(quota, address, &model.limits_per_address, at)?;
     }
     Ok(())
 }

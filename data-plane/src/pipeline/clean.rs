@@ -9,6 +9,8 @@ use http::request::Parts;
 
 use crate::reply::{Denial, OURS};
 
+use super::forwarded::is_forwarded;
+use super::hop::Hop;
 use super::query;
 
 /// A request without the credential and the headers of its hop.
@@ -20,13 +22,16 @@ pub(crate) struct Cleaned {
     pub(super) trailers: bool,
 }
 
-pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
+pub(super) fn clean(mut parts: Parts, hop: &Hop) -> Result<Cleaned, Denial> {
     if is_coded(&parts.headers) {
         return Err(Denial::Coded);
     }
     let trailers = wants_trailers(&parts.headers);
+    // What only a trusted proxy may say would otherwise look to the upstream like its word, or ours.
+    let is_said_by_anybody = |name: &HeaderName| hop.trusted.is_none() && is_forwarded(name);
     strip(&mut parts.headers, |name| {
         [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION].contains(name)
+            || is_said_by_anybody(name)
     });
     let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
     Ok(Cleaned { parts, query, trailers })

@@ -1,6 +1,8 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
+mod arrivals;
 mod bounds;
+mod callers_tls;
 mod closed;
 mod edge;
 mod filters;
@@ -17,7 +19,6 @@ mod settling;
 mod streams;
 mod uploads;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::fixture::{self, Region, caller, caller_key, org, proxy, proxy_id, target};
+use crate::pipeline::Hop;
 use crate::seats::Busy;
 use crate::worker::Worker;
 
@@ -86,7 +88,7 @@ fn with_key(n: u8) -> String {
 
 #[test]
 fn the_state_of_a_request_is_small() {
-    fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, IpAddr, Busy) -> F) -> usize {
+    fn state<F>(_: impl Fn(Rc<Worker>, Request<Incoming>, Rc<Hop>, Busy) -> F) -> usize {
         size_of::<F>()
     }
     // All of it is moved to the heap when a request begins. Whether bodies are read is boxed apart.

@@ -27,6 +27,9 @@ pub(crate) enum Denial {
     /// Not a path of this node.
     #[error("path is not below /api/")]
     NotFound,
+    /// It came without TLS to a port that has TLS.
+    #[error("request without TLS to a port with TLS")]
+    OutOfPlace,
     /// CONNECT, TRACE, and what is not in upper case or too long.
     #[error("method is refused")]
     Method,
@@ -162,6 +165,7 @@ impl Denial {
     fn code(&self) -> Code {
         match self {
             Self::NotFound => Code::NotFound,
+            Self::OutOfPlace => Code::HttpOnTlsPort,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
             Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,

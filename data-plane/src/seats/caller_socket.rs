@@ -27,6 +27,11 @@ impl CallerSocket {
         Self { socket: Socket::new(stream, Some(patience)), seat }
     }
 
+    /// Looks at the first bytes without taking them.
+    pub(crate) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.get_ref().peek(buffer).await
+    }
+
     fn wrote<T>(&self, polled: T) -> T {
         self.seat.waits(self.socket.is_waiting());
         polled

@@ -134,6 +134,12 @@ impl Seat {
         }
     }
 
+    /// Notes that all that was read so far came before the first head: a handshake, or the word of a proxy in front.
+    pub(crate) fn has_arrived(&self) {
+        self.forget(usize::MAX);
+        self.head_since.set(None);
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.get() > 0
     }

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::counters::{Counters, Cut, Totals};
 use crate::current;
-use crate::listen::{self, Limits, Notices};
+use crate::listen::{self, Door, Limits, Neighbours, Notices};
 use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
@@ -82,6 +82,24 @@ impl Edge {
         Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), bounds, Seams::real())
     }
 
+    /// A worker that lets callers in as said.
+    pub(super) fn start_behind(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        door: impl FnOnce() -> Door + Send + 'static,
+        bounds: Bounds,
+    ) -> Self {
+        Self::start_all(
+            snapshot,
+            allowed,
+            Trust::new(None),
+            Arc::new(SystemNames),
+            bounds,
+            Seams::real(),
+            door,
+        )
+    }
+
     fn start_with(
         snapshot: Snapshot,
         allowed: &[&str],
@@ -89,6 +107,19 @@ impl Edge {
         names: Arc<dyn Names>,
         bounds: Bounds,
         seams: Seams,
+    ) -> Self {
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        Self::start_all(snapshot, allowed, trust, names, bounds, seams, door)
+    }
+
+    fn start_all(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        names: Arc<dyn Names>,
+        bounds: Bounds,
+        seams: Seams,
+        door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
@@ -137,7 +168,7 @@ impl Edge {
                         question(&asked);
                     }
                 });
-                listen::run(worker, listener, tasks, limits, stop).await.expect("it serves");
+                listen::run(worker, listener, door(), tasks, limits, stop).await.expect("it serves");
             });
         };
         let thread = Builder::new().spawn(work).expect("a thread");
@@ -250,7 +281,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
         let mut lines = head.lines();

@@ -1,0 +1,178 @@
+//! What happens between a connection's first byte and its first request: the PROXY header, TLS, which HTTP it speaks.
+//!
+//! Serves no request. The invariant: from an address that has to say whose connection it is, nothing else is read
+//! before it has; and on a port with TLS nothing is served without.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+use crate::caller_tls::{BUFFER_MAX, ServerTls};
+use crate::counters::Cut;
+use crate::current::Reader;
+use crate::pipeline::{Hop, HopTls, Networks, holds};
+use crate::seats::{CallerSocket, Seat};
+use crate::worker::Worker;
+
+use super::proxy_header;
+
+/// A record of TLS that begins a handshake.
+const HANDSHAKE: u8 = 0x16;
+/// An HTTP/2 client without TLS opens with `PRI * HTTP/2.0`, in one piece; no method of HTTP/1.1 that we take begins
+/// so.
+const HTTP2: [u8; 4] = *b"PRI ";
+
+/// How one worker lets connections in.
+pub(crate) struct Door {
+    /// `None`: no TLS.
+    pub(crate) tls: Option<Reader<ServerTls>>,
+    pub(crate) neighbours: Neighbours,
+}
+
+/// Whose word counts, on all workers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Neighbours {
+    /// Whoever has to begin with a PROXY header.
+    pub(crate) proxy_protocol_from: Networks,
+    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
+    pub(crate) trusted_proxies: Networks,
+}
+
+/// A connection that is ready for requests.
+pub(super) struct Arrived {
+    pub(super) stream: CallerStream,
+    pub(super) hop: Rc<Hop>,
+    pub(super) is_http2: bool,
+}
+
+impl Door {
+    /// `None`: nothing can be served on it, and why is counted.
+    pub(super) async fn arrive(
+        &self,
+        mut socket: CallerSocket,
+        peer: IpAddr,
+        seat: &Seat,
+        worker: &Worker,
+    ) -> Option<Arrived> {
+        let failed = |why, error: &dyn std::error::Error| {
+            // What the node itself ends is counted where it does.
+            worker.counters.cut(why);
+            debug!(%error, "connection ended before its first request");
+        };
+        let Neighbours { proxy_protocol_from, trusted_proxies } = &self.neighbours;
+        let mut peer = peer.to_canonical();
+        if !proxy_protocol_from.is_empty() && holds(proxy_protocol_from, peer) {
+            let said = proxy_header::read(&mut socket).await;
+            let said = said.inspect_err(|error| failed(Cut::ProxyHeader, error)).ok()?;
+            peer = said.unwrap_or(peer);
+            seat.has_arrived();
+        }
+        let mut hop = Hop::new(peer, trusted_proxies);
+        let mut first = [0; HTTP2.len()];
+        let seen = match socket.peek(&mut first).await {
+            Ok(seen) => &first[..seen],
+            Err(error) => {
+                debug!(%error, "connection ended before its first byte");
+                return None;
+            }
+        };
+        let is_http2 = *seen == HTTP2;
+        let Some(tls) = &self.tls else {
+            return Some(Arrived { stream: CallerStream::Plain(socket), hop: Rc::new(hop), is_http2 });
+        };
+        if seen.first().is_some_and(u8::is_ascii_uppercase) {
+            hop.is_out_of_place = true;
+            return Some(Arrived { stream: CallerStream::Plain(socket), hop: Rc::new(hop), is_http2 });
+        }
+        if seen.first() != Some(&HANDSHAKE) {
+            if !seen.is_empty() {
+                failed(Cut::Handshake, &io::Error::from(io::ErrorKind::InvalidData));
+            }
+            return None;
+        }
+        let config = tls.view().config(false);
+        let handshake = TlsAcceptor::from(config)
+            .accept_with(socket, |connection| connection.set_buffer_limit(Some(BUFFER_MAX)));
+        let stream = handshake.await.inspect_err(|error| failed(Cut::Handshake, error)).ok()?;
+        seat.has_arrived();
+        let (_, shaken) = stream.get_ref();
+        let is_http2 = shaken.alpn_protocol() == Some(b"h2");
+        let name = shaken.server_name().map(|name| name.to_ascii_lowercase().into());
+        hop.tls = Some(HopTls { name });
+        Some(Arrived { stream: CallerStream::Tls(Box::new(stream)), hop: Rc::new(hop), is_http2 })
+    }
+
+    /// Lets go of certificates that are no longer served.
+    pub(super) fn tick(&self) {
+        if let Some(tls) = &self.tls {
+            tls.tick();
+        }
+    }
+}
+
+/// A caller's connection, with or without TLS.
+pub(super) enum CallerStream {
+    Plain(CallerSocket),
+    Tls(Box<TlsStream<CallerSocket>>),
+}
+
+macro_rules! either {
+    ($stream:expr, $inner:ident => $do:expr) => {
+        match $stream.get_mut() {
+            CallerStream::Plain(socket) => {
+                let $inner = Pin::new(socket);
+                $do
+            }
+            CallerStream::Tls(stream) => {
+                let $inner = Pin::new(&mut **stream);
+                $do
+            }
+        }
+    };
+}
+
+impl AsyncRead for CallerStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, inner => inner.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for CallerStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, inner => inner.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, inner => inner.poll_write_vectored(context, buffers))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, inner => inner.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, inner => inner.poll_shutdown(context))
+    }
+}

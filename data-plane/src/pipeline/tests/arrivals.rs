@@ -1,0 +1,126 @@
+//! Who a caller is, where programs in front of this node say so.
+
+use prost::Message as _;
+use rr_contract::wire::fleet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::counters::Cut;
+use crate::fixture::{self, Region};
+use crate::listen::{Door, Neighbours};
+use crate::seats::Bounds;
+
+use super::edge::{Answer, Edge};
+use super::origin::Upstream;
+use super::{get, resources, with_key};
+
+/// A worker whose proxy takes one request a minute of each address.
+async fn limited(proxy_protocol_from: &[&str], trusted_proxies: &[&str]) -> (Edge, Upstream) {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    let limits = fleet::Limits { per_minute_per_node: 1, ..fleet::Limits::default() };
+    let proxy =
+        fleet::ProxyResource { limits_per_address: Some(limits), ..fixture::proxy_message(1, &[1], 1, 2) };
+    all.push(fixture::resource(fixture::proxy_key(1), proxy.encode_to_vec()));
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
+    let neighbours = Neighbours {
+        proxy_protocol_from: networks(proxy_protocol_from),
+        trusted_proxies: networks(trusted_proxies),
+    };
+    let door = move || Door { tls: None, neighbours };
+    (Edge::start_behind(region.snapshot(&all), &["127.0.0.0/8"], door, Bounds::of(100)), upstream)
+}
+
+fn request(headers: &str) -> String {
+    get("/api/acme.proxy-1/x", &format!("{}{headers}", with_key(1)))
+}
+
+/// A PROXY header for a caller at 198.51.100.`last`.
+fn header(last: u8) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    header.extend_from_slice(&[198, 51, 100, last, 127, 0, 0, 1, 0x10, 0, 0x20, 0]);
+    header
+}
+
+async fn send(edge: &Edge, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut stream = edge.connect().await;
+    stream.set_nodelay(true).expect("a socket");
+    for piece in pieces {
+        stream.write_all(piece).await.expect("the edge reads");
+        tokio::task::yield_now().await;
+    }
+    let mut bytes = Vec::new();
+    // It may be reset: not all was read.
+    stream.read_to_end(&mut bytes).await.ok();
+    bytes
+}
+
+async fn status_behind(edge: &Edge, header: &[u8]) -> u16 {
+    Answer::parse(&send(edge, &[header, request("").as_bytes()]).await).status
+}
+
+#[tokio::test]
+async fn a_forged_header_changes_no_limit_and_reaches_no_upstream() {
+    let (edge, upstream) = limited(&[], &["192.0.2.0/24"]).await;
+    let forged =
+        "X-Forwarded-For: 6.6.6.6\r\nforwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nx-forwarded-host: a\r\n";
+    assert_eq!(edge.send(&request(forged)).await.status, 200);
+    assert!(!upstream.last().text().contains("forwarded") && !upstream.last().text().contains("6.6.6.6"));
+    assert_eq!(edge.send(&request(&forged.replace("6.6.6.6", "7.7.7.7"))).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_whose_request_it_is() {
+    let (edge, upstream) = limited(&[], &["127.0.0.0/8"]).await;
+    let from = |list: &str| request(&format!("X-Forwarded-For: {list}\r\nX-Forwarded-Proto: https\r\n"));
+    assert_eq!(edge.send(&from("6.6.6.6, 198.51.100.1")).await.status, 200);
+    assert_eq!(upstream.last().header("x-forwarded-for"), Some("6.6.6.6, 198.51.100.1"));
+    assert_eq!(edge.send(&from("7.7.7.7, 198.51.100.1, 127.0.0.9")).await.status, 429);
+    assert_eq!(edge.send(&from("6.6.6.6, 198.51.100.2")).await.status, 200);
+    // `Connection` takes headers out of a request, and must not take out who sent it.
+    let hidden = format!("{}connection: x-forwarded-for\r\n\r\n", from("198.51.100.1").trim_end());
+    let hidden = hidden.replacen("\r\nconnection: close", "", 1).replace("https", "https\r\nx-end: 1");
+    assert_eq!(status_closing(&edge, &hidden).await, 429);
+}
+
+/// Sends a request on a connection that is closed from this side.
+async fn status_closing(edge: &Edge, request: &str) -> u16 {
+    let mut stream = edge.connect().await;
+    stream.write_all(request.as_bytes()).await.expect("the edge reads");
+    Answer::read_one(&mut stream).await.status
+}
+
+#[tokio::test]
+async fn a_load_balancer_says_whose_connection_it_is_before_anything_else() {
+    let (edge, _upstream) = limited(&["127.0.0.1/32"], &["198.51.100.9/32"]).await;
+    assert_eq!(status_behind(&edge, &header(1)).await, 200);
+    assert_eq!(status_behind(&edge, &header(1)).await, 429);
+    assert_eq!(status_behind(&edge, &header(2)).await, 200);
+    // Torn anywhere.
+    let whole = header(3);
+    let mut pieces: Vec<&[u8]> = whole.chunks(1).collect();
+    let text = request("");
+    pieces.push(text.as_bytes());
+    assert_eq!(Answer::parse(&send(&edge, &pieces).await).status, 200);
+    // A caller that it names may be a trusted proxy.
+    let behind = request("x-forwarded-for: 198.51.100.1\r\n");
+    assert_eq!(Answer::parse(&send(&edge, &[&header(9), behind.as_bytes()]).await).status, 429);
+    // A health check of its own.
+    assert_eq!(status_behind(&edge, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0").await, 200);
+    assert_eq!(edge.cut(Cut::ProxyHeader), 0);
+    let mut oversized = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".to_vec();
+    oversized.extend_from_slice(&[0; 4096]);
+    for begin in [&b""[..], &header(4)[1..], &oversized, b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"] {
+        assert!(send(&edge, &[begin, request("").as_bytes()]).await.is_empty(), "it is closed");
+    }
+    assert_eq!(edge.cut(Cut::ProxyHeader), 4);
+}
+
+#[tokio::test]
+async fn a_proxy_header_from_anybody_else_is_no_request() {
+    let (edge, upstream) = limited(&["192.0.2.0/24"], &[]).await;
+    assert_eq!(edge.send(&request("")).await.status, 200, "nothing is expected of it");
+    let answer = send(&edge, &[&header(1), request("").as_bytes()]).await;
+    assert!(answer.is_empty() || Answer::parse(&answer).status == 400, "{answer:?}");
+    assert_eq!(upstream.count(), 1);
+}
