@@ -57,6 +57,8 @@ pub(crate) struct Counters {
     nanoseconds: Count,
     connections_opened: Count,
     connections_reused: Count,
+    tunnels_opened: Count,
+    tunnels_closed: Count,
     records_dropped: Count,
     accepted: Count,
     cut: [Count; Cut::ALL.len()],
@@ -97,6 +99,14 @@ impl Counters {
         self.connections_reused.add(1);
     }
 
+    pub(crate) fn tunnel_opened(&self) {
+        self.tunnels_opened.add(1);
+    }
+
+    pub(crate) fn tunnel_closed(&self) {
+        self.tunnels_closed.add(1);
+    }
+
     pub(crate) fn record_dropped(&self) {
         self.records_dropped.add(1);
     }
@@ -130,6 +140,8 @@ pub(crate) struct Totals {
     pub(crate) seconds_sum: f64,
     pub(crate) connections_opened: u64,
     pub(crate) connections_reused: u64,
+    pub(crate) tunnels_opened: u64,
+    pub(crate) tunnels_open: u64,
     pub(crate) records_dropped: u64,
     pub(crate) accepted: u64,
     pub(crate) cut: Vec<(&'static str, u64)>,
@@ -159,6 +171,9 @@ impl Totals {
             seconds_sum: Duration::from_nanos(sum(|worker| &worker.nanoseconds)).as_secs_f64(),
             connections_opened: sum(|worker| &worker.connections_opened),
             connections_reused: sum(|worker| &worker.connections_reused),
+            tunnels_opened: sum(|worker| &worker.tunnels_opened),
+            tunnels_open: sum(|worker| &worker.tunnels_opened)
+                .saturating_sub(sum(|worker| &worker.tunnels_closed)),
             records_dropped: sum(|worker| &worker.records_dropped),
             accepted: sum(|worker| &worker.accepted),
             cut: Cut::ALL

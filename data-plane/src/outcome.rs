@@ -29,10 +29,16 @@ pub(crate) enum Code {
     UpstreamTimeout,
     RequestTimeout,
     CallerGone,
+    UpgradeMalformed,
+    UpgradeNotAllowed,
+    TunnelUnread,
+    ProtocolUnknown,
+    UpgradeRefused,
+    Stopping,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -57,6 +63,12 @@ impl Code {
         Self::UpstreamTimeout,
         Self::RequestTimeout,
         Self::CallerGone,
+        Self::UpgradeMalformed,
+        Self::UpgradeNotAllowed,
+        Self::TunnelUnread,
+        Self::ProtocolUnknown,
+        Self::UpgradeRefused,
+        Self::Stopping,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -85,6 +97,12 @@ impl Code {
             Self::UpstreamTimeout => "upstream-timeout",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
+            Self::UpgradeMalformed => "malformed-upgrade",
+            Self::UpgradeNotAllowed => "upgrade-not-allowed",
+            Self::TunnelUnread => "tunnel-unread",
+            Self::ProtocolUnknown => "protocol-unknown",
+            Self::UpgradeRefused => "upgrade-refused",
+            Self::Stopping => "node-stopping",
         }
     }
 }

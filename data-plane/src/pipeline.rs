@@ -13,6 +13,9 @@
 //! settle        meters, and the record               –
 //! ```
 //!
+//! A request that wants a WebSocket goes through the same stages; `tunnel` judges it before `clean`, and sends it in the
+//! place of `forward`.
+//!
 //! Waits for nothing but caller and upstream. Leaving a stage out does not compile.
 
 mod activate;
@@ -34,12 +37,14 @@ mod settle;
 mod tee;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod upstream_body;
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use http::{Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::{Instrument as _, Span, debug, field, trace_span};
 
@@ -58,13 +63,21 @@ use self::authorize::Looked;
 use self::caller_body::CallerBody;
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
+use self::tunnel::{OpenTunnel, Opened};
 
 pub(crate) use self::hop::{Hop, HopTls, Networks, holds};
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
+pub(crate) use self::tunnel::Tunnel;
 
 /// Answers to anybody which region this node serves, for comparison with what is published elsewhere.
 const WELL_KNOWN: &str = "/.well-known/requestrocket";
+
+/// What comes behind the head of an answer.
+enum Behind {
+    Body(FilteredBody),
+    Tunnel(Box<OpenTunnel>),
+}
 
 /// Answers one request.
 pub(crate) async fn handle(
@@ -88,14 +101,15 @@ pub(crate) async fn handle(
     let passed =
         if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
     match passed {
-        Ok(Filtered { mut head, body }) => {
+        Ok((mut head, body)) => {
             traced(&span, &draft, Code::Granted, head.status());
             draft.charges().put_fields(head.headers_mut());
             reply::sign(head.headers_mut(), Code::Granted, request_id);
             draft.answered(Code::Granted, head.status());
             head.map(|()| match body {
-                FilteredBody::Passing(body, tee) => ReplyBody::upstream(body, tee, draft),
-                FilteredBody::Whole(bytes) => ReplyBody::own(bytes, draft),
+                Behind::Body(FilteredBody::Passing(body, tee)) => ReplyBody::upstream(body, tee, draft),
+                Behind::Body(FilteredBody::Whole(bytes)) => ReplyBody::own(bytes, draft),
+                Behind::Tunnel(open) => ReplyBody::tunnel(Tunnel::new(*open, draft)),
             })
         }
         Err(refused) => {
@@ -148,24 +162,33 @@ async fn pass(
     request: Request<Incoming>,
     hop: &Hop,
     draft: &mut Draft,
-) -> Result<Filtered, Refused> {
-    let (parts, body) = request.into_parts();
+) -> Result<(Response<()>, Behind), Refused> {
+    let (mut parts, body) = request.into_parts();
     if hop.is_out_of_place {
         return Err(Denial::OutOfPlace.into());
     }
     let now = draft.received_at();
+    let wish = tunnel::wish(&mut parts);
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
+    let wish = wish?;
     let resolved = resolve::resolve(addressed, &parts)?;
     draft.resolved(&resolved);
     let authenticated = authenticate::authenticate(resolved, snapshot, &parts, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
+    let mut tunnel = match wish {
+        None => None,
+        Some(wish) => Some(Box::new(tunnel::judge(wish, &active, &parts, !body.is_end_stream(), worker)?)),
+    };
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
-    let cleaned = clean::clean(parts, hop)?;
+    let mut cleaned = clean::clean(parts, hop)?;
+    if let Some(tunnel) = &tunnel {
+        tunnel.clean(&mut cleaned);
+    }
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let authorized = match authorize::authorize(active, cleaned, body, draft)? {
         Looked::Passes(authorized) => authorized,
@@ -176,18 +199,28 @@ async fn pass(
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
+    if let Some(tunnel) = &mut tunnel {
+        tunnel.admitted(&admitted, snapshot);
+    }
     let mut injected = inject::inject(admitted, now)?;
     let takes = if chain.is_empty() {
         Coding::Identity
     } else {
         filter::ask_for_readable(&mut injected.parts.headers)
     };
-    let forwarded = forward::forward(injected, worker, draft).await?;
+    let forwarded = match tunnel {
+        None => forward::forward(injected, worker, draft).await?,
+        Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {
+            Opened::Tunnel(head, open) => return Ok((head, Behind::Tunnel(open))),
+            Opened::Answered(forwarded) => forwarded,
+        },
+    };
     let passed = filter::pass(forwarded, &chain, most_back, draft)?;
-    match passed {
-        Passed::As(filtered) => Ok(filtered),
-        Passed::ToFilter(waiting) => Ok(Box::pin(filter::filter(waiting, &chain, takes, draft)).await?),
-    }
+    let Filtered { head, body } = match passed {
+        Passed::As(filtered) => filtered,
+        Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
+    };
+    Ok((head, Behind::Body(body)))
 }
 
 /// A bound on bytes.

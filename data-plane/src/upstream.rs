@@ -12,6 +12,7 @@ mod resolve;
 mod socket;
 mod streams;
 mod tls;
+mod upgrade;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
 pub(crate) use self::resolve::Names;
 pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
+pub(crate) use self::upgrade::{Switch, Switched};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
 const IDLE_MAX: Duration = Duration::from_secs(50);

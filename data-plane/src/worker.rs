@@ -1,11 +1,12 @@
 //! The state of one worker, so that a request meets no lock and no other core.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
+use tokio::sync::watch;
 
 use crate::counters::Counters;
 use crate::current::{Reader, View};
@@ -13,6 +14,11 @@ use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring};
 use crate::snapshot::Snapshot;
 use crate::upstream::Connections;
+
+/// What tunnels read at once.
+const PIECE: usize = 16 * 1024;
+/// Ticks between two looks at tunnels when the configuration changes.
+const LOOK: u32 = 10;
 
 /// The state of one worker.
 pub(crate) struct Worker {
@@ -29,6 +35,12 @@ pub(crate) struct Worker {
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     /// How long an upstream may send nothing in the middle of a body.
     pub(crate) silence: Duration,
+    /// What tunnels read into, one after the other; empty before the first one.
+    piece: RefCell<Vec<u8>>,
+    /// Tells tunnels that the configuration has changed.
+    revisions: watch::Sender<u64>,
+    ticks: Cell<u32>,
+    stopping: Cell<bool>,
 }
 
 /// What a worker has in common with the others.
@@ -51,7 +63,23 @@ impl Worker {
         let ids = RefCell::new(IdSource::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
-        Self { reader, connections, records, refusals, counters, clock, quota_clock, ids, statement, silence }
+        let revisions = watch::Sender::new(reader.generation());
+        Self {
+            reader,
+            connections,
+            records,
+            refusals,
+            counters,
+            clock,
+            quota_clock,
+            ids,
+            statement,
+            silence,
+            piece: RefCell::default(),
+            revisions,
+            ticks: Cell::default(),
+            stopping: Cell::default(),
+        }
     }
 
     /// The snapshot in force, for one request.
@@ -63,6 +91,32 @@ impl Worker {
     pub(crate) fn tick(&self) {
         self.reader.tick();
         self.refusals.tick(self.clock.now(), |record| self.records.push(record));
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+        if self.ticks.get().is_multiple_of(LOOK) {
+            let newest = self.reader.generation();
+            self.revisions.send_if_modified(|told| std::mem::replace(told, newest) != newest);
+        }
+    }
+
+    /// Changes with the configuration, at most once a second.
+    pub(crate) fn revisions(&self) -> watch::Receiver<u64> {
+        self.revisions.subscribe()
+    }
+
+    /// Lends what tunnels read into.
+    pub(crate) fn with_piece<T>(&self, work: impl FnOnce(&mut [u8]) -> T) -> T {
+        let mut piece = self.piece.borrow_mut();
+        piece.resize(PIECE, 0);
+        work(&mut piece)
+    }
+
+    /// Nothing new begins from now on.
+    pub(crate) fn stops(&self) {
+        self.stopping.set(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// Takes the record of a request that has ended. One that names no proxy of this node is counted, and not kept.
@@ -73,6 +127,11 @@ impl Worker {
     }
 
     pub(crate) fn next_request_id(&self) -> RequestId {
+        RequestId::from_random(self.draw())
+    }
+
+    /// Random bytes.
+    pub(crate) fn draw(&self) -> [u8; 16] {
         self.ids.borrow_mut().next()
     }
 }
@@ -83,7 +142,7 @@ impl Drop for Worker {
     }
 }
 
-/// Random ids without a system call for each.
+/// Random bytes without a system call for each id.
 struct IdSource {
     entropy: Arc<dyn Entropy>,
     drawn: Box<[u8; Self::BYTES]>,
@@ -97,7 +156,7 @@ impl IdSource {
         Self { entropy, drawn: Box::new([0; Self::BYTES]), used: Self::BYTES }
     }
 
-    fn next(&mut self) -> RequestId {
+    fn next(&mut self) -> [u8; 16] {
         if self.used == Self::BYTES {
             self.entropy.fill(&mut *self.drawn);
             self.used = 0;
@@ -105,6 +164,6 @@ impl IdSource {
         let mut id = [0; 16];
         id.copy_from_slice(&self.drawn[self.used..self.used + 16]);
         self.used += 16;
-        RequestId::from_random(id)
+        id
     }
 }

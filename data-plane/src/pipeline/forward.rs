@@ -37,9 +37,14 @@ pub(super) async fn forward(
     draft.asks();
     let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
     draft.upstream_took(asked_at.elapsed());
-    let Reply { mut response, lease } = reply.map_err(Failure::Upstream)?;
+    receive(reply.map_err(Failure::Upstream)?, draft)
+}
+
+/// Cleans an answer.
+pub(super) fn receive(reply: Reply, draft: &mut Draft) -> Result<Forwarded, Failure> {
+    let Reply { mut response, lease } = reply;
     draft.upstream_answered(response.status());
-    // We never ask for another protocol, so a switch is refused.
+    // Nobody has asked for another protocol.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Upstream(SendError::Switched));
     }

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rr_contract::model::id::{ProxyId, RequestId};
 use rr_contract::policy::filter::Filtered;
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
-use rr_contract::wire::fleet::Effect;
+use rr_contract::wire::fleet::{Effect, TunnelEnd};
 use tokio::time::Instant;
 
 use crate::outcome::Code;
@@ -49,6 +49,8 @@ pub(crate) struct Draft {
     is_asked: bool,
     /// It had all of the request, and did not answer in time.
     is_unheard: bool,
+    /// It became a tunnel.
+    is_tunnel: bool,
 }
 
 impl Draft {
@@ -66,6 +68,7 @@ impl Draft {
             is_deciding: false,
             is_asked: false,
             is_unheard: false,
+            is_tunnel: false,
         }
     }
 
@@ -242,6 +245,26 @@ impl Draft {
         self.record().upstream_status = Some(status);
     }
 
+    /// It becomes a tunnel, of which meters learn no more than they know now.
+    pub(super) fn opened(&mut self) {
+        self.is_tunnel = true;
+        self.worker.counters.tunnel_opened();
+        let mut charges = std::mem::take(&mut self.charges);
+        charges.read_document(None);
+        charges.settle(Done::All, self.record());
+    }
+
+    /// The tunnel has ended; `is_whole`: in the ordinary course.
+    pub(super) fn tunnel_ended(&mut self, by: TunnelEnd, is_whole: bool) {
+        let record = self.record();
+        record.tunnel_end = Some(by);
+        record.aborted = !is_whole;
+    }
+
+    pub(super) fn worker(&self) -> Rc<Worker> {
+        Rc::clone(&self.worker)
+    }
+
     pub(super) fn answered(&mut self, code: Code, status: StatusCode) {
         let record = self.record();
         record.code = Some(code);
@@ -258,6 +281,12 @@ impl Drop for Draft {
         let Some(mut record) = self.record.take() else { return };
         record.duration = self.started.elapsed();
         record.request_bytes = self.request_bytes.get();
+        if self.is_tunnel {
+            self.worker.counters.tunnel_closed();
+            // One that was ended from outside: with the node, or because its caller did not read.
+            let by = if self.worker.is_stopping() { TunnelEnd::Stop } else { TunnelEnd::Caller };
+            record.tunnel_end.get_or_insert(by);
+        }
         let done = match record.upstream_status {
             Some(status) if !status.is_success() => Done::Nothing,
             Some(_) if record.aborted => Done::Perhaps,

@@ -18,6 +18,10 @@ mod rules;
 mod settling;
 mod streams;
 mod uploads;
+mod websockets;
+mod websockets_http2;
+mod websockets_refused;
+mod withdrawn;
 
 use std::rc::Rc;
 use std::time::Duration;

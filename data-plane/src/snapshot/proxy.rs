@@ -92,6 +92,7 @@ pub(crate) struct CompiledTarget {
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     pub(crate) default_effect: Effect,
     /// How it is spoken to.
     pub(crate) wire: Wire,
@@ -117,6 +118,7 @@ impl CompiledTarget {
             host,
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
+            idle_timeout: target.idle_timeout,
             default_effect: target.default_effect,
             wire: target.wire,
             base,

@@ -32,22 +32,22 @@ use super::address_guard::AddressGuard;
 use super::pool::{Connection, Http1, Origin, StreamPermit};
 use super::request_body::RequestBody;
 use super::resolve::Resolver;
-use super::socket::{Socket, Watch};
+use super::socket::{Duplex, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
 /// Finds a dead peer under requests that wait for it.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// The same limit as for callers.
-const HEADERS_MAX: usize = 128;
-const HEAD_BYTES_MAX: u32 = 64 * 1024;
+pub(super) const HEADERS_MAX: usize = 128;
+pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Buffer for an upload inside the HTTP library.
 const SEND_BUFFER: usize = 256 * 1024;
 
 type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamExec>;
 
 /// Bytes of a response that are read ahead; also the longest head.
-const READ_AHEAD: usize = 64 * 1024;
+pub(super) const READ_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
     guard: Arc<AddressGuard>,
@@ -86,6 +86,21 @@ impl Dialer {
         }
         origin.streams().not_spoken();
         self.http1(stream, watch).await
+    }
+
+    /// Opens a connection that will not be shared, and on which nothing but HTTP/1.1 was agreed.
+    pub(super) async fn dial_http1(
+        &self,
+        target: &CompiledTarget,
+    ) -> Result<(Box<dyn Duplex>, Watch), SendError> {
+        let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
+        stream.set_nodelay(true).map_err(SendError::Connect)?;
+        let socket = Socket::new(stream);
+        let watch = socket.watch();
+        if !target.is_tls() {
+            return Ok((Box::new(socket), watch));
+        }
+        Ok((Box::new(self.tls.connect_http1(target.base.host(), socket).await?), watch))
     }
 
     /// The addresses of a target that may be connected to.
@@ -167,7 +182,11 @@ impl Dialer {
         Ok(Connection::Http2(StreamPermit::take(&channel, origin)))
     }
 
-    fn drive(&self, name: &'static str, connection: impl Future<Output = hyper::Result<()>> + 'static) {
+    pub(super) fn drive(
+        &self,
+        name: &'static str,
+        connection: impl Future<Output = hyper::Result<()>> + 'static,
+    ) {
         self.tasks.spawn_local(name, async move {
             // A request that waits on it gets the error itself; this is for an idle connection.
             if let Err(error) = connection.await {

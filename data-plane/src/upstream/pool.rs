@@ -228,6 +228,11 @@ enum Held {
 }
 
 impl Lease {
+    /// Of a connection that is closed when it is given back.
+    pub(super) fn last(http1: Http1) -> Self {
+        Self(Held::Http1(http1, None))
+    }
+
     /// Takes the timer for the connection's next answer.
     pub(super) fn keep(&mut self, deadline: Deadline) {
         if let Held::Http1(connection, _) = &mut self.0 {

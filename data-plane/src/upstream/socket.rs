@@ -22,6 +22,11 @@ const BEFORE_HEAD: usize = 128 * 1024;
 /// After this many successful reads in a row, other tasks have their turn.
 const READS_IN_A_ROW: u32 = 16;
 
+/// Bytes both ways, with or without TLS.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
 /// What the HTTP library, or TLS below it, reads and writes.
 pub(super) struct Socket(Rc<Wire>);
 

@@ -112,14 +112,20 @@ impl WorkerTls {
     }
 
     pub(super) async fn connect(&self, host: &Host, stream: Socket) -> Result<TlsStream<Socket>, SendError> {
-        let name = match host {
-            Host::Domain(name) => ServerName::try_from(name.clone())
-                .map_err(|error| SendError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
-            Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
-            Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
-        };
         let connector = self.connector.get_or_try_init(|| self.connector()).await?;
-        connector.connect(name, stream).await.map_err(SendError::Tls)
+        handshake(connector, host, stream).await
+    }
+
+    /// The same, offering HTTP/1.1 alone. Too seldom to keep sessions for.
+    pub(super) async fn connect_http1(
+        &self,
+        host: &Host,
+        stream: Socket,
+    ) -> Result<TlsStream<Socket>, SendError> {
+        let mut config = (*self.trust.config().await.map_err(SendError::Trust)?).clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        handshake(&TlsConnector::from(Arc::new(config)), host, stream).await
     }
 
     async fn connector(&self) -> Result<TlsConnector, SendError> {
@@ -127,6 +133,20 @@ impl WorkerTls {
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(TlsConnector::from(Arc::new(config)))
     }
+}
+
+async fn handshake(
+    connector: &TlsConnector,
+    host: &Host,
+    stream: Socket,
+) -> Result<TlsStream<Socket>, SendError> {
+    let name = match host {
+        Host::Domain(name) => ServerName::try_from(name.clone())
+            .map_err(|error| SendError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
+        Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
+        Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
+    };
+    connector.connect(name, stream).await.map_err(SendError::Tls)
 }
 
 pub(super) fn agreed_on_http2(stream: &TlsStream<Socket>) -> bool {

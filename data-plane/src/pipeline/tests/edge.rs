@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use crate::counters::{Counters, Cut, Totals};
-use crate::current;
+use crate::current::{self, Activator};
 use crate::listen::{self, Door, Limits, Neighbours, Notices};
 use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
@@ -45,6 +45,7 @@ pub(super) struct Edge {
     records: Mutex<Receiver<Box<RawRecord>>>,
     counters: Arc<Counters>,
     ask: Sender<Question>,
+    activator: std::sync::Mutex<Activator<Snapshot>>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
@@ -130,6 +131,8 @@ impl Edge {
         let stop = shutdown.stop();
         let counted = Arc::clone(&counters);
         let (ask, mut questions) = channel::<Question>(1);
+        let (activator, mut readers) = current::cell(snapshot, 1);
+        let activator = std::sync::Mutex::new(activator);
         let work = move || {
             let runtime = RuntimeBuilder::new_current_thread()
                 .enable_all()
@@ -137,7 +140,6 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let (_activator, mut readers) = current::cell(snapshot, 1);
                 let guard = Arc::new(AddressGuard::new(allowed));
                 let connections = Connections::new(
                     guard,
@@ -172,7 +174,29 @@ impl Edge {
             });
         };
         let thread = Builder::new().spawn(work).expect("a thread");
-        Self { address, records: Mutex::new(entries), counters: counted, ask, shutdown, thread: Some(thread) }
+        let (records, thread) = (Mutex::new(entries), Some(thread));
+        Self { address, records, counters: counted, ask, activator, shutdown, thread }
+    }
+
+    /// Puts another configuration in force.
+    pub(super) fn activate(&self, snapshot: Snapshot) -> u64 {
+        self.activator.lock().expect("no test panics with it").activate(snapshot)
+    }
+
+    /// Waits until tunnels were told of a generation.
+    pub(super) async fn tells(&self, generation: u64) {
+        let mut told = self.asks(|worker| worker.revisions()).await;
+        told.wait_for(|told| *told >= generation).await.expect("the worker lives");
+    }
+
+    /// Has the worker begin no more tunnels.
+    pub(super) async fn stops(&self) {
+        self.asks(|worker| worker.stops()).await;
+    }
+
+    /// How many tunnels are open.
+    pub(super) fn tunnels(&self) -> u64 {
+        Totals::of(std::iter::once(&*self.counters)).tunnels_open
     }
 
     pub(super) async fn connect(&self) -> TcpStream {

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 10] = [
+pub(crate) const FEATURES: [&str; 11] = [
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -44,6 +44,7 @@ pub(crate) const FEATURES: [&str; 10] = [
     feature::RULE_OBSERVE,
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
+    feature::WEBSOCKET,
 ];
 
 /// The result of parsing.

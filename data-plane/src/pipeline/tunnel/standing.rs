@@ -1,0 +1,97 @@
+//! Whether a tunnel would be opened again: asked when the configuration has changed, and when a credential ends.
+//!
+//! Charges nothing, and waits for nobody. The invariant: who may not open a tunnel by now keeps none for longer than it
+//! takes a worker to look (a second, and its tick).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rr_contract::api_key::KeyHash;
+use rr_contract::model::id::CredentialId;
+
+use crate::snapshot::{CompiledProxy, Policy, Snapshot};
+
+use super::super::activate::{Active, activate};
+use super::super::authenticate::{self, Authenticated};
+use super::super::authorize;
+use super::super::clean::Cleaned;
+use super::super::resolve::Path;
+use super::permits;
+
+/// What a tunnel was opened on.
+pub(crate) struct Standing {
+    key: KeyHash,
+    credential: CredentialId,
+    /// Of the credential, when it was looked at last.
+    policy: Arc<Policy>,
+    /// As it was when it was looked at last.
+    proxy: Arc<CompiledProxy>,
+    not_after: Option<SystemTime>,
+    /// What rules saw of the request.
+    path: Box<str>,
+    cleaned: Box<Cleaned>,
+}
+
+impl Standing {
+    /// `None` where the snapshot does not hold what the request was let in by.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        key: KeyHash,
+        request: &Active<'_>,
+        cleaned: &Cleaned,
+    ) -> Option<Self> {
+        let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
+        Some(Self {
+            key,
+            credential: request.caller.credential,
+            policy: Arc::clone(&request.caller.policy),
+            proxy,
+            not_after: request.caller.not_after,
+            path: request.path.clone(),
+            cleaned: Box::new(cleaned.clone()),
+        })
+    }
+
+    /// When the credential ends.
+    pub(super) fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
+    }
+
+    /// Whether the request would be let in now.
+    pub(super) async fn holds(&mut self, snapshot: &Snapshot, now: SystemTime) -> bool {
+        let (Some(proxy), Some(caller)) = (snapshot.proxy_by_id(&self.proxy.id), snapshot.caller(&self.key))
+        else {
+            return false;
+        };
+        if caller.refused.is_some() || authenticate::admit(caller, proxy, now).is_err() {
+            return false;
+        }
+        self.not_after = caller.not_after;
+        let is_same = Arc::ptr_eq(proxy, &self.proxy)
+            && Arc::ptr_eq(&caller.policy, &self.policy)
+            && caller.credential == self.credential;
+        if is_same {
+            return true;
+        }
+        let path = Path::Plain(self.path.clone());
+        let Ok(active) = activate(Authenticated { proxy, caller, path }) else { return false };
+        if permits(&active).is_err() || !self.leads_there(&active) {
+            return false;
+        }
+        if !authorize::allows_still(&active, &self.cleaned).await {
+            return false;
+        }
+        self.credential = caller.credential;
+        self.policy = Arc::clone(&caller.policy);
+        self.proxy = Arc::clone(proxy);
+        true
+    }
+
+    /// Whether the proxy still leads to where the tunnel ends.
+    fn leads_there(&self, active: &Active<'_>) -> bool {
+        self.proxy.route.as_ref().is_some_and(|route| {
+            let (then, now) = (&route.target, &active.route.target);
+            Arc::ptr_eq(then, now) || (then.id == now.id && then.pool == now.pool)
+        })
+    }
+}
