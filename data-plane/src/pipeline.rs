@@ -185,10 +185,10 @@ async fn pass(
     let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
-    let mut cleaned = clean::clean(parts, hop)?;
-    if let Some(tunnel) = &tunnel {
-        tunnel.clean(&mut cleaned);
-    }
+    let cleaned = match &tunnel {
+        None => clean::clean(parts, hop)?,
+        Some(_) => tunnel::clean(parts, hop)?,
+    };
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let authorized = match authorize::authorize(active, cleaned, body, draft)? {
         Looked::Passes(authorized) => authorized,

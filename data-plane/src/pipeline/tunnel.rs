@@ -33,8 +33,9 @@ use crate::worker::Worker;
 use super::activate::Active;
 use super::admit::Admitted;
 use super::authenticate;
-use super::clean::{Cleaned, strip};
+use super::clean::{self, Cleaned, strip};
 use super::forward::{self, Forwarded};
+use super::hop::Hop;
 use super::inject::Injected;
 use super::settle::Draft;
 
@@ -108,13 +109,15 @@ pub(super) fn judge(
     Ok(Candidate { stream: wish.stream, accept, key, standing: None })
 }
 
-impl Candidate {
-    /// Takes out what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no other request
-    /// has.
-    pub(super) fn clean(&self, cleaned: &mut Cleaned) {
-        handshake::clean(&mut cleaned.parts.headers);
-    }
+/// Takes out of such a request what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no
+/// other request has.
+pub(super) fn clean(parts: Parts, hop: &Hop) -> Result<Cleaned, Denial> {
+    let mut cleaned = clean::clean(parts, hop)?;
+    handshake::clean(&mut cleaned.parts.headers);
+    Ok(cleaned)
+}
 
+impl Candidate {
     /// Keeps what the request was let in by.
     pub(super) fn admitted(&mut self, admitted: &Admitted<'_>, snapshot: &Snapshot) {
         self.standing = Standing::new(snapshot, self.key, &admitted.request, &admitted.cleaned);
