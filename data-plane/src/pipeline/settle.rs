@@ -249,9 +249,7 @@ impl Draft {
     pub(super) fn opened(&mut self) {
         self.is_tunnel = true;
         self.worker.counters.tunnel_opened();
-        let mut charges = std::mem::take(&mut self.charges);
-        charges.read_document(None);
-        charges.settle(Done::All, self.record());
+        std::mem::take(&mut self.charges).settle(Done::All, self.record());
     }
 
     /// The tunnel has ended; `is_whole`: in the ordinary course.

@@ -209,3 +209,23 @@ async fn a_caller_that_gives_its_stream_no_window_is_bounded_and_cut_off() {
     assert_eq!(edge.cut(Cut::Stalled), 1);
     drop(from);
 }
+
+#[tokio::test]
+async fn the_last_words_of_an_upstream_arrive_before_the_end_of_its_direction() {
+    let upstream = Raw::new().await;
+    let edge = edge_of(&upstream.url(), []);
+    let mut sender = connect(&edge).await;
+    for _ in 0..20 {
+        let ((mut to, mut from), mut came) = tunnel(&mut sender, &upstream, "").await;
+        to.send_data(Bytes::from_static(b"bye"), false).expect("it is open");
+        read_text(&mut came.stream, "bye").await;
+        came.stream.write_all(b"good bye").await.expect("the edge reads");
+        came.stream.shutdown().await.expect("it is ours");
+        read(&mut from, "good bye").await;
+        while let Some(data) = timeout(FAILED, from.data()).await.expect("it ends") {
+            assert!(data.expect("it is not reset").is_empty());
+        }
+        to.send_data(Bytes::from_static(b"and good bye"), true).expect("it is open");
+        assert_eq!(came.rest().await, "and good bye");
+    }
+}
