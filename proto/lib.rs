@@ -10,17 +10,20 @@
 //! * [`api_key`]: the keys that we make, and how they are looked up;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
 //! * `file` (feature of that name): documents in files, and the line of what is wrong with them;
+//! * `outbound` (feature of that name): which addresses may be connected to;
 //! * [`seam`]: time, randomness and files as traits, so that a simulation can take their place;
 //! * `runtime` (feature of that name): start-up, logging and OpenTelemetry of the programs.
 //!
 //! It holds no code: each part is a package of its own below this one, so that an edit compiles what depends on it and
-//! no more. None does I/O or reads a clock outside `seam` and `runtime`, and none names a plane.
+//! no more. None does I/O or reads a clock outside `outbound`, `seam` and `runtime`, and none names a plane.
 
 #[cfg(feature = "management")]
 pub use rr_domain::audit;
 pub use rr_domain::{api_key, digest, model, seal, secret};
 #[cfg(feature = "file")]
 pub use rr_file as file;
+#[cfg(feature = "outbound")]
+pub use rr_outbound as outbound;
 pub use rr_policy as policy;
 #[cfg(feature = "runtime")]
 pub use rr_runtime as runtime;

@@ -14,6 +14,9 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("caller.jwt_verify.required_claims", &["subject", "scopes"]),
     ("caller_credentials", &["callers"]),
     ("cascade", &["users"]),
+    ("cors.headers", &["cors_headers"]),
+    ("cors.methods", &["cors_methods"]),
+    ("cors.origins", &["cors_origins"]),
     ("counts", &["requests", "value_path", "value_header"]),
     ("credential", &["on"]),
     ("default_limits.per_day_per_node", &["per_day"]),
@@ -50,6 +53,8 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("proxy", &["on"]),
     ("resource", &["name"]),
     ("revision", &["at"]),
+    ("rewrite.request_headers.remove", &["remove_headers"]),
+    ("rewrite.request_headers.set", &["set_headers"]),
     ("sharing", &["share"]),
     ("target", &["on"]),
     ("upstream_credential", &["upstream"]),
@@ -68,8 +73,8 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
 ];
 
 /// Messages within a resource whose fields have flags of their own.
-pub(crate) const FLAT: [&str; 6] =
-    ["caller", "caller.bearer", "caller.jwt_verify", "only_when", "upstream", "when"];
+pub(crate) const FLAT: [&str; 7] =
+    ["caller", "caller.bearer", "caller.jwt_verify", "only_when", "rewrite", "upstream", "when"];
 
 /// The flags and arguments of the command that was typed.
 #[derive(Default)]

@@ -12,5 +12,6 @@ pub(crate) mod page;
 pub(crate) mod parent;
 pub(crate) mod plan;
 pub(crate) mod role;
+pub(crate) mod shape;
 pub(crate) mod size;
 pub(crate) mod trust;

@@ -1,10 +1,11 @@
 //! `rrctl`: the command line of RequestRocket.
 //!
 //! Modules, top to bottom: `command` (the tree and every command), `session`, `flags`, `connect`, `once`, `prompt`,
-//! `fault`, `print`, `field`. None imports from above.
+//! `fault`, `print`, `field`, `authority`. None imports from above.
 //! Speaks only the contract, except `command::dev`, which starts both planes in this process.
 //! Exit codes: 0 done, 1 refused or failed, 2 used wrongly.
 
+mod authority;
 mod command;
 mod connect;
 mod fault;

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use rr_contract::model::id::InstallationId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{FolderLock, LockError, Readiness, Shutdown, Tasks, descriptors};
+use rr_contract::runtime::{
+    AdminToken, AdminTokenError, FolderLock, LockError, Readiness, Shutdown, Tasks, descriptors,
+};
 use rr_contract::seam::Seams;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
@@ -51,6 +53,9 @@ pub enum StartError {
     /// A port is taken.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The token of the admin port.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
     /// The state folder cannot be made.
     #[error("cannot make the state folder {}; choose another with --state-dir", path.display())]
     StateDir {
@@ -127,6 +132,8 @@ pub async fn start(
     let admin = Bound::bind("admin", config.admin)?;
     let brought =
         config.management_tls.as_ref().map(|tls| server_tls(&tls.certificate, &tls.key)).transpose()?;
+    let admin_token = config.admin_token_file.as_deref();
+    let admin_token = admin_token.map(|path| AdminToken::open(path, Arc::clone(&seams.disk))).transpose()?;
     let (front, back, watch) = (parts(), parts(), parts());
     // A database on a server is tried before anything is written; one in a file needs its folder.
     let folder = || make_folder(&config, &seams);
@@ -231,7 +238,7 @@ pub async fn start(
         ..base.clone()
     };
     let admin_serving = Serving {
-        router: admin::router(readiness.clone(), observability.clone()),
+        router: admin::router(readiness.clone(), observability.clone(), admin_token.clone()),
         tls: None,
         tasks: watch.1.clone(),
         stop: watch.0.stop(),
@@ -263,6 +270,9 @@ pub async fn start(
     });
     front.1.spawn("management port", management.serve(base));
     front.1.spawn("fleet port", fleet.serve(fleet_serving));
+    if let Some(token) = admin_token {
+        watch.1.spawn("admin token", token.follow(watch.0.stop()));
+    }
     watch.1.spawn("admin port", admin.serve(admin_serving));
     serving.done();
     readiness.wait().await;

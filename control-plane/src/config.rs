@@ -67,6 +67,10 @@ pub struct Settings {
     /// Address of health, readiness and metrics [default: 127.0.0.1:7422]
     #[arg(long, env = "RR_CONTROL_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
+    /// File with a token of 32 or more characters, which then every request to the admin port but /healthz has to show as
+    /// `Authorization: Bearer`; needed where the admin port is not on loopback
+    #[arg(long, env = "RR_CONTROL_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// How many seconds a stop waits for open calls to finish [default: 30]
     #[arg(long, env = "RR_CONTROL_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u64>,
@@ -148,6 +152,14 @@ pub enum ConfigError {
         /// What both say.
         address: SocketAddr,
     },
+    /// Anybody could read metrics.
+    #[error(
+        "--admin {admin} is not on loopback, and whoever reaches it would be answered: pass --admin-token-file FILE, or an address of 127.0.0.0/8"
+    )]
+    AdminOpen {
+        /// What was said.
+        admin: SocketAddr,
+    },
     /// A name that no certificate can hold.
     #[error("--management-name {name:?} is not a host name or an address")]
     Name {
@@ -205,6 +217,8 @@ pub struct Config {
     pub fleet_patience: Duration,
     /// Health, readiness, metrics.
     pub admin: SocketAddr,
+    /// Holds the token of that port; there is one unless the port is on loopback.
+    pub admin_token_file: Option<PathBuf>,
     /// How long a stop waits for open calls.
     pub drain: Duration,
     /// How far back history can be gone.
@@ -271,6 +285,7 @@ impl Settings {
             fleet: self.fleet.or(other.fleet),
             fleet_stream_rate: self.fleet_stream_rate.or(other.fleet_stream_rate),
             admin: self.admin.or(other.admin),
+            admin_token_file: self.admin_token_file.or(other.admin_token_file),
             drain: self.drain.or(other.drain),
             keep_history_days: self.keep_history_days.or(other.keep_history_days),
             limit_ceiling_per_minute: self.limit_ceiling_per_minute.or(other.limit_ceiling_per_minute),
@@ -318,6 +333,7 @@ impl Config {
             fleet_stream_rate: settings.fleet_stream_rate.unwrap_or(FLEET_STREAM_RATE),
             fleet_patience: FLEET_PATIENCE,
             admin: settings.admin.unwrap_or_else(|| local(7422)),
+            admin_token_file: settings.admin_token_file,
             keep_history: DAY * keep_history_days(settings.keep_history_days.unwrap_or(KEEP_HISTORY_DAYS))?,
             limit_ceilings: fleet::Limits {
                 per_minute_per_node: settings.limit_ceiling_per_minute.unwrap_or_default(),
@@ -343,6 +359,9 @@ impl Config {
                     return Err(ConfigError::SamePort { one, two, address: *address });
                 }
             }
+        }
+        if !self.admin.ip().to_canonical().is_loopback() && self.admin_token_file.is_none() {
+            return Err(ConfigError::AdminOpen { admin: self.admin });
         }
         for name in &self.management_names {
             let host = name.split('.').all(|label| {

@@ -8,6 +8,8 @@
 //! | `/config` | JSON: positions running, serving and on disk, and how it stands with the control plane or the file |
 //! | `/position` | JSON: the running position with its audit head, and whether exactly that is on disk, or the disk stalls; 503 before there is one |
 //!
+//! With a token, all of them but the first answer 401 to whoever does not show it.
+//!
 //! `rrctl audit verify --edge` compares the audit chain with `/position`: the node keeps its own copy of the audit
 //! head, which an attacker on the control plane's database cannot rewrite. Changes nothing and shows no secret, no
 //! resource and no name. Runs on the control thread, so that a flood of callers cannot hide a node's state, nor a
@@ -21,8 +23,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -30,7 +32,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rr_contract::model::time::timestamp;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{Readiness, Stop, Tasks, patience};
+use rr_contract::runtime::{AdminToken, Readiness, Stop, Tasks, patience};
 use rr_contract::wire::fleet;
 use serde::Serialize;
 use serde_json::json;
@@ -51,6 +53,8 @@ pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) board: Board,
     pub(crate) certificates: CertificateBoard,
+    /// `None`: whoever reaches the port is answered.
+    pub(crate) token: Option<AdminToken>,
     /// Requested once the node drains.
     pub(crate) draining: Stop,
 }
@@ -80,7 +84,7 @@ impl Admin {
             let (admin, asked) = (Rc::clone(&admin), Rc::clone(&seat));
             let service = service_fn(move |request: Request<Incoming>| {
                 let _busy = asked.begin();
-                let reply = admin.answer(request.method(), request.uri().path());
+                let reply = admin.answer(request.method(), request.uri().path(), request.headers());
                 async move { Ok::<_, Infallible>(reply) }
             });
             let connection = http1::Builder::new()
@@ -100,10 +104,15 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if method != Method::GET && method != Method::HEAD {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        if path != "/healthz" && !self.lets_in(headers) {
+            let mut reply = text(StatusCode::UNAUTHORIZED, "Authorization: Bearer TOKEN is needed here\n");
+            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return reply;
         }
         match path {
@@ -114,6 +123,13 @@ impl Admin {
             "/position" => self.position(),
             _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz, /metrics, /config or /position\n"),
         }
+    }
+
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let first = shown.next().filter(|_| shown.next().is_none());
+        token.admits(first.map(HeaderValue::as_bytes))
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use rr_contract::model::id::NodeId;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{LockError, Readiness, Shutdown, descriptors, logging_alike};
+use rr_contract::runtime::{AdminTokenError, LockError, Readiness, Shutdown, descriptors, logging_alike};
 use rr_contract::seam::Seams;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -65,6 +65,9 @@ pub enum StartError {
     /// The identity cannot be used.
     #[error("set up TLS with the certificate of this node")]
     Certificate(#[source] rustls::Error),
+    /// The token of the admin port.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
     /// The certificates for callers.
     #[error(transparent)]
     CallerTls(#[from] CertificateError),

@@ -25,6 +25,7 @@ use self::choose::ByName;
 use self::client::AnyCertificate;
 use self::pair::{Content, Loaded};
 
+pub(crate) use self::client::ClientKey;
 pub use self::pair::{CertificateError, Pair};
 pub(crate) use self::watch::Watch;
 

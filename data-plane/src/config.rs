@@ -6,23 +6,24 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io, thread};
+use std::{fs, thread};
 
 use ipnet::IpNet;
-use rr_contract::model::id::InvalidId;
-use rr_contract::model::name::InvalidName;
+use rr_contract::outbound::NextHop;
 use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
 use rr_contract::secret::Secret;
 use serde::Deserialize;
 
-use crate::control_plane::{ControlPlaneAddress, InvalidControlPlaneAddress};
+use crate::control_plane::ControlPlaneAddress;
 use crate::standalone::Standalone;
 use crate::upstream::{TrustError, certificates};
 
 mod callers;
+mod error;
 
 pub use self::callers::Callers;
+pub use self::error::ConfigError;
 
 /// The environment variable that may hold the node token itself.
 pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
@@ -55,6 +56,10 @@ pub struct Settings {
     /// Address for health, metrics and the position of the configuration [default: 127.0.0.1:7431]
     #[arg(long, env = "RR_EDGE_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
+    /// File with a token of 32 or more characters, which then every request to the admin port but /healthz has to show as
+    /// `Authorization: Bearer`; needed where the admin port is not on loopback
+    #[arg(long, env = "RR_EDGE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// Number of traffic threads [default: one for each core]
     #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
     pub workers: Option<usize>,
@@ -85,6 +90,25 @@ pub struct Settings {
     /// PEM file with root certificates for upstreams, in addition to those of the system
     #[arg(long, env = "RR_EDGE_UPSTREAM_CA", value_name = "FILE")]
     pub upstream_ca: Option<PathBuf>,
+    /// HTTP proxy that connections to upstreams go through, such as `http://proxy.example.com:3128`
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY", value_name = "URL")]
+    pub upstream_proxy: Option<String>,
+    /// With --upstream-proxy: file with `user:password` for it
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
+    pub upstream_proxy_credentials_file: Option<PathBuf>,
+    /// With --upstream-proxy: the proxy resolves names and decides which addresses may be reached [default: false]
+    #[arg(
+        long,
+        env = "RR_EDGE_UPSTREAM_PROXY_JUDGES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub upstream_proxy_judges: Option<bool>,
+    /// With --upstream-proxy: network, address, host, or `.suffix` of hosts that is connected to without it; may be
+    /// repeated
+    #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_EXCEPT", value_name = "WHERE", value_delimiter = ',')]
+    pub upstream_proxy_except: Option<Vec<String>>,
     /// Time that requests in progress get to finish at a stop [default: 30]
     #[arg(long, env = "RR_EDGE_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u64>,
@@ -151,6 +175,7 @@ impl Settings {
             node_key_file: self.node_key_file.or(other.node_key_file),
             listen: self.listen.or(other.listen),
             admin: self.admin.or(other.admin),
+            admin_token_file: self.admin_token_file.or(other.admin_token_file),
             workers: self.workers.or(other.workers),
             connection_limit: self.connection_limit.or(other.connection_limit),
             // A pair is not made of two sources.
@@ -161,6 +186,12 @@ impl Settings {
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             allow_upstream: self.allow_upstream.or(other.allow_upstream),
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
+            upstream_proxy: self.upstream_proxy.or(other.upstream_proxy),
+            upstream_proxy_credentials_file: self
+                .upstream_proxy_credentials_file
+                .or(other.upstream_proxy_credentials_file),
+            upstream_proxy_judges: self.upstream_proxy_judges.or(other.upstream_proxy_judges),
+            upstream_proxy_except: self.upstream_proxy_except.or(other.upstream_proxy_except),
             drain: self.drain.or(other.drain),
             spool_quota_mib: self.spool_quota_mib.or(other.spool_quota_mib),
             standalone: self.standalone.or(other.standalone),
@@ -188,6 +219,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
+    /// Holds the token of that port; there is one unless the port is on loopback.
+    pub admin_token_file: Option<PathBuf>,
     /// Traffic threads; at least one.
     pub workers: usize,
     /// Connections of callers; at least one for each worker. `None`: the default.
@@ -198,6 +231,8 @@ pub struct Config {
     pub allow_upstream: Vec<IpNet>,
     /// Roots for upstreams, beside the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// The proxy on the way to upstreams.
+    pub next_hop: Option<NextHop>,
     /// How long requests under way may take at a stop.
     pub drain: Duration,
     /// Bytes that records may take on disk.
@@ -229,6 +264,11 @@ impl Config {
             ),
             (None, None) => None,
         };
+        let admin = settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into());
+        if !admin.ip().to_canonical().is_loopback() && settings.admin_token_file.is_none() {
+            return Err(ConfigError::AdminOpen { admin });
+        }
+        let next_hop = next_hop(&settings)?;
         let callers = Callers::of(&settings)?;
         let allow_upstream = callers::networks("--allow-upstream", settings.allow_upstream.as_deref())?;
         let workers = match settings.workers {
@@ -251,12 +291,14 @@ impl Config {
             node_token,
             node_key_file: settings.node_key_file,
             listen: settings.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7430).into()),
-            admin: settings.admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 7431).into()),
+            admin,
+            admin_token_file: settings.admin_token_file,
             workers,
             connections: settings.connection_limit,
             callers,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
+            next_hop,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
             spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),
             standalone,
@@ -294,6 +336,33 @@ fn standalone(settings: &Settings) -> Result<Option<Standalone>, ConfigError> {
     }))
 }
 
+/// The proxy on the way to upstreams, which nothing but --upstream-proxy names: no proxy is taken from the environment.
+fn next_hop(settings: &Settings) -> Result<Option<NextHop>, ConfigError> {
+    let Some(url) = &settings.upstream_proxy else {
+        let given = [
+            ("--upstream-proxy-credentials-file", settings.upstream_proxy_credentials_file.is_some()),
+            ("--upstream-proxy-judges", settings.upstream_proxy_judges == Some(true)),
+            ("--upstream-proxy-except", settings.upstream_proxy_except.is_some()),
+        ];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(ConfigError::NoUpstreamProxy { flag }),
+            None => Ok(None),
+        };
+    };
+    let read = |path: &PathBuf| match fs::read(path) {
+        Ok(bytes) => Ok(Secret::new(bytes)),
+        Err(source) => {
+            let flag = "--upstream-proxy-credentials-file";
+            Err(ConfigError::Read { flag, path: path.to_owned(), source })
+        }
+    };
+    let credentials = settings.upstream_proxy_credentials_file.as_ref().map(read).transpose()?;
+    let judges = settings.upstream_proxy_judges.unwrap_or_default();
+    let except = settings.upstream_proxy_except.as_deref().unwrap_or_default();
+    let hop = NextHop::new(url, credentials.as_ref(), judges, except);
+    hop.map(Some).map_err(|source| ConfigError::UpstreamProxy { source })
+}
+
 fn addresses(text: &str) -> Result<Vec<ControlPlaneAddress>, ConfigError> {
     let address = |url: &str| {
         let url = url.trim();
@@ -310,130 +379,6 @@ fn token_file(path: &Path) -> Result<NodeToken, ConfigError> {
 
 fn parse_token(text: &Secret) -> Result<NodeToken, InvalidNodeToken> {
     std::str::from_utf8(text.expose()).map_err(|_| InvalidNodeToken)?.parse()
-}
-
-/// Settings that cannot be started with. Each prints as one line that names what to change.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file cannot be read.
-    #[error("read {flag} {path}", path = path.display())]
-    Read {
-        /// The flag that names it.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is not TOML, or has an unknown key.
-    #[error("{path}:{line}: {reason}", path = path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Counts from 1.
-        line: usize,
-        /// Names the key.
-        reason: String,
-    },
-    /// No control plane is configured.
-    #[error(
-        "no control plane is configured: pass --control-plane https://host:7421, or --standalone FILE to serve without one"
-    )]
-    NoControlPlane,
-    /// A setting of a node that joins.
-    #[error("--standalone serves without a control plane: leave out {flag}")]
-    Standalone {
-        /// The flag.
-        flag: &'static str,
-    },
-    /// A setting of a node without a control plane.
-    #[error("{flag} is for a node without a control plane: pass --standalone FILE with it, or leave it out")]
-    NotStandalone {
-        /// The flag.
-        flag: &'static str,
-    },
-    /// Not the name of an organization.
-    #[error("--org {text:?}")]
-    Org {
-        /// The value given.
-        text: String,
-        /// The cause.
-        #[source]
-        source: InvalidName,
-    },
-    /// Not the id of an installation.
-    #[error("--installation {text:?}")]
-    Installation {
-        /// The value given.
-        text: String,
-        /// The cause.
-        #[source]
-        source: InvalidId,
-    },
-    /// The URL is not the address of a fleet port.
-    #[error("--control-plane {url:?} is not a valid address")]
-    ControlPlane {
-        /// The value given.
-        url: String,
-        /// The cause.
-        #[source]
-        source: InvalidControlPlaneAddress,
-    },
-    /// The text is not a node token. It is not repeated.
-    #[error("node token from {place}")]
-    Token {
-        /// File or variable.
-        place: String,
-        /// The cause.
-        #[source]
-        source: InvalidNodeToken,
-    },
-    /// Not as many keys as certificates.
-    #[error(
-        "--tls-certificate and --tls-key are needed in pairs, and {certificates} and {keys} of them are given: name a key for each certificate, in the same order"
-    )]
-    TlsPairs {
-        /// How many certificates are given.
-        certificates: usize,
-        /// How many keys are given.
-        keys: usize,
-    },
-    /// Not a version of TLS that can be the oldest one.
-    #[error("--tls-min-version {text:?} is not a version of TLS for callers: it is 1.2 or 1.3")]
-    TlsVersion {
-        /// The value given.
-        text: String,
-    },
-    /// Not a network.
-    #[error("{flag} {text:?} is not a network: write it as 10.0.0.0/8")]
-    Network {
-        /// The flag.
-        flag: &'static str,
-        /// The value given.
-        text: String,
-    },
-    /// No or too many threads.
-    #[error("--workers {workers} is out of range: it must be 1 to {WORKERS_MAX}")]
-    Workers {
-        /// The number given.
-        workers: usize,
-    },
-    /// Fewer connections than threads.
-    #[error("--connection-limit {connections} is too low: it must be at least --workers, which is {workers}")]
-    ConnectionLimit {
-        /// The number given.
-        connections: usize,
-        /// How many threads there are.
-        workers: usize,
-    },
-    /// Roots that cannot be read.
-    #[error("load --upstream-ca")]
-    UpstreamCa {
-        /// The cause.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
 }
 
 #[cfg(test)]

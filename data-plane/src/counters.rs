@@ -52,7 +52,7 @@ impl Cut {
 pub(crate) struct Counters {
     began: Count,
     ended: Count,
-    by_code: [Count; Code::ALL.len()],
+    by_code: ByCode,
     seconds: [Count; BUCKETS],
     nanoseconds: Count,
     connections_opened: Count,
@@ -66,6 +66,15 @@ pub(crate) struct Counters {
 
 #[derive(Default)]
 struct Count(AtomicU64);
+
+/// One of each code.
+struct ByCode([Count; Code::ALL.len()]);
+
+impl Default for ByCode {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Count::default()))
+    }
+}
 
 impl Count {
     fn add(&self, n: u64) {
@@ -84,7 +93,7 @@ impl Counters {
 
     pub(crate) fn request_ended(&self, code: Option<Code>, duration: Duration) {
         self.ended.add(1);
-        self.by_code[code.unwrap_or(Code::CallerGone) as usize].add(1);
+        self.by_code.0[code.unwrap_or(Code::CallerGone) as usize].add(1);
         let seconds = duration.as_secs_f64();
         let bucket = LATENCY_SECONDS.partition_point(|bound| *bound < seconds);
         self.seconds[bucket].add(1);
@@ -163,7 +172,7 @@ impl Totals {
             by_code: Code::ALL
                 .into_iter()
                 .map(|code| {
-                    let count = workers.clone().map(|worker| worker.by_code[code as usize].get()).sum();
+                    let count = workers.clone().map(|worker| worker.by_code.0[code as usize].get()).sum();
                     (code.as_str(), count)
                 })
                 .collect(),

@@ -74,20 +74,40 @@ pub(crate) fn open_upstream(n: u8) -> fleet::Resource {
     resource(credential_key(n), message.encode_to_vec())
 }
 
+/// A credential for an upstream, with its secret.
+pub(crate) fn sealed_upstream(n: u8, version: u64, sealed: &SealedSecret) -> fleet::Resource {
+    let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
+    let usage = fleet::UpstreamCredential { kind: Some(kind) };
+    let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
+    resource(credential_key(n), message.encode_to_vec())
+}
+
 pub(crate) fn target(n: u8, base_url: &str) -> fleet::Resource {
     target_with_timeouts(n, base_url, 2_000, 5_000)
 }
 
 pub(crate) fn target_with_timeouts(n: u8, base_url: &str, connect: u64, response: u64) -> fleet::Resource {
-    let millis = |millis| Some(wire_duration(std::time::Duration::from_millis(millis)));
-    let payload = fleet::TargetResource {
+    let mut payload = target_message(n, base_url);
+    (payload.connect_timeout, payload.response_timeout) = (millis(connect), millis(response));
+    target_of(n, &payload)
+}
+
+pub(crate) fn target_message(n: u8, base_url: &str) -> fleet::TargetResource {
+    fleet::TargetResource {
         name: format!("target-{n}"),
         base_url: base_url.to_owned(),
-        connect_timeout: millis(connect),
-        response_timeout: millis(response),
         ..fleet::TargetResource::default()
-    };
-    resource(target_key(n), payload.encode_to_vec())
+    }
+}
+
+pub(crate) fn target_of(n: u8, message: &fleet::TargetResource) -> fleet::Resource {
+    resource(target_key(n), message.encode_to_vec())
+}
+
+/// A duration as resources have it.
+#[expect(clippy::unnecessary_wraps, reason = "fields of messages are optional")]
+pub(crate) fn millis(millis: u64) -> Option<pbjson_types::Duration> {
+    Some(wire_duration(std::time::Duration::from_millis(millis)))
 }
 
 fn credential(n: u8, version: u64, usage: fleet::credential_resource::Usage) -> fleet::CredentialResource {
@@ -237,11 +257,7 @@ impl Region {
         header: &str,
         origins: &[&str],
     ) -> fleet::Resource {
-        let sealed = self.seal(n, version, value, header, origins, None);
-        let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
-        let usage = fleet::UpstreamCredential { kind: Some(kind) };
-        let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
-        resource(credential_key(n), message.encode_to_vec())
+        sealed_upstream(n, version, &self.seal(n, version, value, header, origins, None))
     }
 
     /// Only the sealed secret of such a credential.

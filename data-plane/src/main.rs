@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use rr_contract::runtime::{Shutdown, chain, observe};
+use rr_contract::runtime::{AdminToken, Shutdown, chain, observe};
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
@@ -82,6 +82,10 @@ fn checked(config: &Config) -> ExitCode {
     if let Some(Err(error)) = config.callers.tls.as_ref().map(|tls| tls.check(&Seams::real())) {
         return refuse(&error, 1);
     }
+    let token = |path: &PathBuf| AdminToken::open(path, Seams::real().disk);
+    if let Some(Err(error)) = config.admin_token_file.as_ref().map(token) {
+        return refuse(&error, 1);
+    }
     // If stdout is closed, the exit code still tells.
     writeln!(stdout(), "{file}settings are valid; callers would be served on {}", config.listen).ok();
     ExitCode::SUCCESS
@@ -99,12 +103,13 @@ async fn run(config: Config, observe: &observe::ObserveArgs) -> anyhow::Result<(
     let observability = observe::start("rr-edge", observe)?;
     let shutdown = Shutdown::on_signals()?;
     let settings = config.standalone.clone();
+    let scheme = if config.callers.tls.is_some() { "https" } else { "http" };
     let start = rr_data_plane::start(config, Seams::real(), observability.clone());
     let Some(running) = shutdown.stop().cut(start).await else { return Ok(()) };
     let mut running = running?;
     tracing::info!(listen = %running.listen(), admin = %running.admin(), "started");
     if let Some(settings) = settings {
-        announce(&settings, &running);
+        announce(&settings, &running, scheme);
     }
     let failed = shutdown.stop().cut(running.failed()).await;
     running.stop().await;
@@ -113,9 +118,10 @@ async fn run(config: Config, observe: &observe::ObserveArgs) -> anyhow::Result<(
 }
 
 /// Says to the person who started a node without a control plane what it serves, and how to call it.
-fn announce(settings: &Standalone, running: &Running) {
+fn announce(settings: &Standalone, running: &Running, scheme: &str) {
     let Some(overview) = running.overview() else { return };
-    let text = served(settings, overview, running.listen(), running.admin());
+    let callers = format!("{scheme}://{}", running.listen());
+    let text = served(settings, overview, &callers, running.admin());
     // Records have standard output for themselves. A reader that is gone is no error.
     let is_taken = settings.records.as_deref() == Some(Path::new("-"));
     let said =
@@ -123,7 +129,7 @@ fn announce(settings: &Standalone, running: &Running) {
     said.ok();
 }
 
-fn served(settings: &Standalone, overview: &Overview, listen: SocketAddr, admin: SocketAddr) -> String {
+fn served(settings: &Standalone, overview: &Overview, callers: &str, admin: SocketAddr) -> String {
     let mut text = String::new();
     let org = &settings.org;
     let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a text takes all of it");
@@ -132,7 +138,7 @@ fn served(settings: &Standalone, overview: &Overview, listen: SocketAddr, admin:
     } else {
         line(format_args!("{} is served without a control plane:\n", overview.file.display()));
         for address in overview.addresses.iter().take(SHOWN) {
-            line(format_args!("  http://{listen}/api/{org}.{}  ->  {}", address.proxy, address.target));
+            line(format_args!("  {callers}/api/{org}.{}  ->  {}", address.proxy, address.target));
         }
         if let Some(more @ 1..) = overview.addresses.len().checked_sub(SHOWN) {
             line(format_args!("  and {more} more"));
@@ -143,7 +149,7 @@ fn served(settings: &Standalone, overview: &Overview, listen: SocketAddr, admin:
                 line(format_args!("  KEY=the key whose hash stands in the file"));
             }
             line(format_args!(
-                "  curl -H \"Authorization: {}\" http://{listen}/api/{org}.{}/\n",
+                "  curl -H \"Authorization: {}\" {callers}/api/{org}.{}/\n",
                 first.key, first.proxy
             ));
         }

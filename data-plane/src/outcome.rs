@@ -8,6 +8,7 @@ pub(crate) enum Code {
     Granted,
     HttpOnTlsPort,
     NotFound,
+    Misdirected,
     MethodRefused,
     NotReady,
     Malformed,
@@ -17,6 +18,7 @@ pub(crate) enum Code {
     RequestUnreadable,
     RequestTooLarge,
     RateLimited,
+    TooManyConcurrent,
     ResponseTooLarge,
     ResponseUnreadable,
     Inactive,
@@ -27,6 +29,8 @@ pub(crate) enum Code {
     UpstreamBusy,
     UpstreamUnreachable,
     UpstreamTimeout,
+    UpstreamTotalTimeout,
+    UpstreamIdle,
     RequestTimeout,
     CallerGone,
     UpgradeMalformed,
@@ -35,13 +39,17 @@ pub(crate) enum Code {
     ProtocolUnknown,
     UpgradeRefused,
     Stopping,
+    LoopDetected,
+    Preflight,
+    PreflightRefused,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
+        Self::Misdirected,
         Self::MethodRefused,
         Self::NotReady,
         Self::Malformed,
@@ -51,6 +59,7 @@ impl Code {
         Self::RequestUnreadable,
         Self::RequestTooLarge,
         Self::RateLimited,
+        Self::TooManyConcurrent,
         Self::ResponseTooLarge,
         Self::ResponseUnreadable,
         Self::Inactive,
@@ -61,6 +70,8 @@ impl Code {
         Self::UpstreamBusy,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamTotalTimeout,
+        Self::UpstreamIdle,
         Self::RequestTimeout,
         Self::CallerGone,
         Self::UpgradeMalformed,
@@ -69,6 +80,9 @@ impl Code {
         Self::ProtocolUnknown,
         Self::UpgradeRefused,
         Self::Stopping,
+        Self::LoopDetected,
+        Self::Preflight,
+        Self::PreflightRefused,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -76,6 +90,7 @@ impl Code {
             Self::Granted => "proxy-access-granted",
             Self::HttpOnTlsPort => "http-on-tls-port",
             Self::NotFound => "not-found",
+            Self::Misdirected => "misdirected",
             Self::MethodRefused => "method-refused",
             Self::NotReady => "not-ready",
             Self::Malformed => "malformed-request",
@@ -85,6 +100,7 @@ impl Code {
             Self::RequestUnreadable => "request-unreadable",
             Self::RequestTooLarge => "request-too-large",
             Self::RateLimited => "rate-limited",
+            Self::TooManyConcurrent => "too-many-concurrent",
             Self::ResponseTooLarge => "response-too-large",
             Self::ResponseUnreadable => "response-not-json",
             Self::Inactive => "proxy-inactive",
@@ -95,6 +111,8 @@ impl Code {
             Self::UpstreamBusy => "upstream-busy",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamTotalTimeout => "upstream-total-timeout",
+            Self::UpstreamIdle => "upstream-idle",
             Self::RequestTimeout => "request-timeout",
             Self::CallerGone => "caller-gone",
             Self::UpgradeMalformed => "malformed-upgrade",
@@ -103,6 +121,9 @@ impl Code {
             Self::ProtocolUnknown => "protocol-unknown",
             Self::UpgradeRefused => "upgrade-refused",
             Self::Stopping => "node-stopping",
+            Self::LoopDetected => "loop-detected",
+            Self::Preflight => "preflight",
+            Self::PreflightRefused => "preflight-refused",
         }
     }
 }

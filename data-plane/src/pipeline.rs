@@ -5,6 +5,7 @@
 //! authenticate  whose key is it                      Authenticated
 //! activate      switched on, paid for, open          Active
 //! clean         the caller's credential and hop out  Cleaned
+//! rewrite       what the proxy changes               Rewritten
 //! authorize     what the rules say                   Authorized
 //! admit         limits and meters                    Admitted
 //! inject        the upstream's secret in             Injected
@@ -25,6 +26,7 @@ mod authorize;
 mod caller_body;
 mod charges;
 mod clean;
+mod cors;
 mod filter;
 mod forward;
 mod forwarded;
@@ -33,17 +35,19 @@ mod inject;
 mod query;
 mod reply_body;
 mod resolve;
+mod rewrite;
 mod settle;
 mod tee;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod upstream_body;
+mod via;
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::{Instrument as _, Span, debug, field, trace_span};
@@ -61,6 +65,7 @@ use crate::worker::Worker;
 use self::admit::Counted;
 use self::authorize::Looked;
 use self::caller_body::CallerBody;
+use self::cors::Page;
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
 use self::tunnel::{OpenTunnel, Opened};
@@ -96,7 +101,8 @@ pub(crate) async fn handle(
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
     let span = span(&request, &hop, &draft);
-    let passing = pass(&worker, &view, request, &hop, &mut draft);
+    let mut page = None;
+    let passing = pass(&worker, &view, request, &hop, &mut draft, &mut page);
     // A future that is wrapped is moved, and boxed so that this one stays small.
     let passed =
         if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
@@ -116,7 +122,10 @@ pub(crate) async fn handle(
             let code = refused.code();
             draft.refused(&refused);
             debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
-            let response = reply::refused(&refused, request_id);
+            let mut response = reply::refused(&refused, request_id);
+            if let Some(page) = &page {
+                page.put(code, response.headers_mut());
+            }
             traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {
                 // No caller is left to answer; the record already says so.
@@ -156,12 +165,13 @@ fn traced(span: &Span, draft: &Draft, code: Code, status: StatusCode) {
     }
 }
 
-async fn pass(
+async fn pass<'s>(
     worker: &Rc<Worker>,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     request: Request<Incoming>,
     hop: &Hop,
     draft: &mut Draft,
+    page: &mut Option<Box<Page<'s>>>,
 ) -> Result<(Response<()>, Behind), Refused> {
     let (mut parts, body) = request.into_parts();
     if hop.is_out_of_place {
@@ -171,26 +181,35 @@ async fn pass(
     let wish = tunnel::wish(&mut parts);
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
+    draft.came_over(hop);
     let wish = wish?;
-    let resolved = resolve::resolve(addressed, &parts)?;
+    *page = cors::page(addressed.proxy, &parts);
+    let resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
-    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, now)?;
+    cors::preflight(resolved.proxy, &parts, page.as_deref_mut())?;
+    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
     let mut tunnel = match wish {
         None => None,
-        Some(wish) => Some(Box::new(tunnel::judge(wish, &active, &parts, !body.is_end_stream(), worker)?)),
+        Some(wish) => {
+            Some(Box::new(tunnel::judge(wish, &active, &parts, hop, !body.is_end_stream(), worker)?))
+        }
     };
+    admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
-    let (chain, most_back) = (filter::chain(&active), most(active.model.max_response_bytes));
+    // What is needed behind the upstream is found again by these: the state of a request is small.
+    let (route, model, credential) = (active.route, active.model, active.caller);
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
+    let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
     let cleaned = match &tunnel {
-        None => clean::clean(parts, hop)?,
-        Some(_) => tunnel::clean(parts, hop)?,
+        None => clean::clean(parts)?,
+        Some(_) => tunnel::clean(parts)?,
     };
+    let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
-    let authorized = match authorize::authorize(active, cleaned, body, draft)? {
+    let authorized = match authorize::authorize(rewritten, body, draft)? {
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,
     };
@@ -203,7 +222,7 @@ async fn pass(
         tunnel.admitted(&admitted, snapshot);
     }
     let mut injected = inject::inject(admitted, now)?;
-    let takes = if chain.is_empty() {
+    let takes = if filter::chain(route, credential).is_empty() {
         Coding::Identity
     } else {
         filter::ask_for_readable(&mut injected.parts.headers)
@@ -211,15 +230,26 @@ async fn pass(
     let forwarded = match tunnel {
         None => forward::forward(injected, worker, draft).await?,
         Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {
-            Opened::Tunnel(head, open) => return Ok((head, Behind::Tunnel(open))),
+            Opened::Tunnel(mut head, open) => {
+                if let Some(shape) = &route.shape {
+                    rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
+                }
+                return Ok((head, Behind::Tunnel(open)));
+            }
             Opened::Answered(forwarded) => forwarded,
         },
     };
-    let passed = filter::pass(forwarded, &chain, most_back, draft)?;
-    let Filtered { head, body } = match passed {
+    let version = forwarded.version;
+    let chain = filter::chain(route, credential);
+    let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
+    let Filtered { mut head, body } = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
     };
+    if let Some(shape) = &route.shape {
+        rewrite::response(shape, head.headers_mut(), version, &worker.pseudonym);
+        cors::answer(shape, page.as_deref(), head.headers_mut());
+    }
     Ok((head, Behind::Body(body)))
 }
 

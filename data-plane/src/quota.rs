@@ -28,6 +28,7 @@ mod moment;
 mod registry;
 mod saver;
 mod standard;
+mod under_way;
 
 use rr_contract::model::meter::Windows;
 
@@ -39,6 +40,7 @@ pub(crate) use self::moment::{Moment, Window};
 pub(crate) use self::registry::{ProxyQuota, Quotas};
 pub(crate) use self::saver::QuotaSaver;
 pub(crate) use self::standard::{Policy, StandardLimits, State, retry_after};
+pub(crate) use self::under_way::UnderWay;
 
 /// How much there may be of what is counted. The seam for quotas that more than one node shares.
 ///

@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Response, StatusCode};
 
@@ -42,23 +43,29 @@ impl Code {
             Self::HttpOnTlsPort | Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
             Self::HeadersTooMany => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::RequestTimeout => Some(StatusCode::REQUEST_TIMEOUT),
+            Self::Misdirected => Some(StatusCode::MISDIRECTED_REQUEST),
             Self::AccessDenied => Some(StatusCode::UNAUTHORIZED),
             Self::Inactive => Some(StatusCode::FORBIDDEN),
             Self::Suspended => Some(StatusCode::PAYMENT_REQUIRED),
             // A proxy may ask for 403 where rules deny.
             Self::RuleDenied | Self::RequestUnreadable => Some(StatusCode::BAD_REQUEST),
             Self::RequestTooLarge | Self::ResponseTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
-            Self::RateLimited => Some(StatusCode::TOO_MANY_REQUESTS),
+            Self::RateLimited | Self::TooManyConcurrent => Some(StatusCode::TOO_MANY_REQUESTS),
             Self::ResponseUnreadable => Some(StatusCode::UNPROCESSABLE_ENTITY),
             Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
                 Some(StatusCode::BAD_GATEWAY)
             }
-            Self::UpstreamTimeout => Some(StatusCode::GATEWAY_TIMEOUT),
             Self::UpgradeMalformed => Some(StatusCode::BAD_REQUEST),
             Self::UpgradeNotAllowed | Self::TunnelUnread => Some(StatusCode::FORBIDDEN),
             Self::ProtocolUnknown => Some(StatusCode::NOT_IMPLEMENTED),
             Self::UpgradeRefused => Some(StatusCode::BAD_GATEWAY),
             Self::Stopping => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Self::UpstreamTimeout | Self::UpstreamTotalTimeout | Self::UpstreamIdle => {
+                Some(StatusCode::GATEWAY_TIMEOUT)
+            }
+            Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
+            Self::Preflight => Some(StatusCode::NO_CONTENT),
+            Self::PreflightRefused => Some(StatusCode::FORBIDDEN),
         }
     }
 
@@ -67,6 +74,7 @@ impl Code {
             Self::Granted => "granted",
             Self::NotFound => "nothing is served here; requests go to /api/{proxy}/{path}",
             Self::HttpOnTlsPort => "this port speaks TLS: use https",
+            Self::Misdirected => "the request belongs on a connection of its own to the host that it names",
             Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
             Self::Malformed => "the path, the host or the body's framing cannot be read in one way only",
@@ -79,6 +87,7 @@ impl Code {
             }
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
+            Self::TooManyConcurrent => "as many requests of the proxy are under way as it may have",
             Self::ResponseTooLarge => "the body of the response is longer than the proxy lets through",
             Self::ResponseUnreadable => {
                 "the response must be filtered, and is not JSON in a known content coding, or has too many values"
@@ -90,6 +99,8 @@ impl Code {
             Self::UpstreamBusy => "too many requests to the upstream are under way",
             Self::UpstreamUnreachable => "the upstream could not be reached or broke the connection",
             Self::UpstreamTimeout => "the upstream did not answer in time",
+            Self::UpstreamTotalTimeout => "the request took longer than the target allows",
+            Self::UpstreamIdle => "the upstream sent nothing more of its response",
             Self::RequestTimeout => "the rest of the request did not come in time",
             Self::CallerGone => "the request ended before all of it had come",
             Self::UpgradeMalformed => {
@@ -102,6 +113,9 @@ impl Code {
             Self::ProtocolUnknown => "the one protocol that CONNECT can ask for is websocket",
             Self::UpgradeRefused => "the upstream switched protocols in another way than it was asked to",
             Self::Stopping => "this node is being stopped",
+            Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
+            Self::Preflight => "the web page may send what it asks for",
+            Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
         }
     }
 }
@@ -121,6 +135,18 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             if let Some((policy, limit)) = &limited.fields {
                 put_limits(headers, policy.clone(), limit.clone());
             }
+            response
+        }
+        Refused::Denial(Denial::Preflight) => {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            sign(response.headers_mut(), code, request_id);
+            response
+        }
+        Refused::Denial(Denial::Coded) => {
+            let mut response = problem(code, None, "", request_id);
+            // Where such a body ends is read in more than one way, and with it where the next request begins.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response
         }
         Refused::Denial(_) | Refused::Failure(_) => problem(code, None, "", request_id),
@@ -148,6 +174,9 @@ fn problem(code: Code, status: Option<StatusCode>, more: &str, request_id: Heade
     }
     if code == Code::UpgradeMalformed {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    if code == Code::TooManyConcurrent {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if code == Code::MethodRefused {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));

@@ -50,8 +50,6 @@ pub(crate) struct Bounds {
     pub(crate) stalled: usize,
     /// Open HTTP/2 responses beyond which those that nobody reads are ended at once.
     pub(crate) streams: usize,
-    /// How long an upstream may send nothing in the middle of a body.
-    pub(crate) silence: Duration,
 }
 
 impl Bounds {
@@ -66,7 +64,6 @@ impl Bounds {
             patience: Duration::from_secs(30),
             stalled: 512,
             streams: 4096,
-            silence: Duration::from_secs(300),
         }
     }
 }

@@ -3,9 +3,12 @@
 //! Built by `sync` off the traffic workers; parses nothing and opens no file. The invariant: whatever a
 //! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
 
+mod cors;
 mod policy;
 pub(crate) mod prepared;
 pub(crate) mod proxy;
+mod query_edits;
+mod shape;
 pub(crate) mod shards;
 pub(crate) mod upstream;
 
@@ -19,8 +22,10 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 
 use self::shards::Shards;
 
+pub(crate) use self::cors::{CompiledCors, list};
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
-pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, Route};
+pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Route};
+pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
 
 /// A caller credential, found by the hash of what was presented.
@@ -65,6 +70,8 @@ pub(crate) struct Snapshot {
     callers: Shards<KeyHash, CompiledCaller>,
     /// How many of them are refused.
     refused_callers: usize,
+    /// How many proxies want client certificates.
+    asking_proxies: usize,
 }
 
 impl Snapshot {
@@ -102,12 +109,15 @@ impl Snapshot {
         {
             self.by_name.insert(address.clone(), Arc::clone(&proxy));
         }
+        self.asking_proxies += usize::from(proxy.wants_certificate());
         self.by_id.insert(proxy.id, proxy);
     }
 
     /// Takes a proxy out.
     pub(crate) fn remove_proxy(&mut self, id: &ProxyId) {
-        let Some(address) = self.by_id.get(id).map(|proxy| proxy.address.clone()) else { return };
+        let Some(proxy) = self.by_id.get(id) else { return };
+        self.asking_proxies -= usize::from(proxy.wants_certificate());
+        let address = proxy.address.clone();
         // Another proxy may have been given the name since.
         if let Some(address) = address
             && self.by_name.get(&*address).is_some_and(|named| named.id == *id)
@@ -115,6 +125,11 @@ impl Snapshot {
             self.by_name.remove(&*address);
         }
         self.by_id.remove(id);
+    }
+
+    /// Whether callers are asked for client certificates: some proxy wants them.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.asking_proxies > 0
     }
 
     /// Accepts a key.
@@ -147,7 +162,12 @@ impl Snapshot {
         let line = |proxy: &CompiledProxy| {
             let route = proxy.route.as_ref().map(|route| {
                 let target = &route.target;
-                let timeouts = (target.connect_timeout, target.response_timeout);
+                let timeouts = (
+                    target.connect_timeout,
+                    target.response_timeout,
+                    target.idle_timeout,
+                    target.total_timeout,
+                );
                 let policies = [&route.upstream_policy, &route.target_policy, &route.policy];
                 let policies = policies.map(|policy| policy.describe());
                 format!(
@@ -159,12 +179,15 @@ impl Snapshot {
                     route.upstream.is_some()
                 )
             });
-            let (callers, upstream) = match &proxy.model {
-                Known::Whole(model) => (&*model.caller_credentials, proxy.upstream_credential()),
-                Known::Callers(callers) => (&**callers, None),
+            let (callers, upstream, shape) = match &proxy.model {
+                Known::Whole(model) => {
+                    let shape = Some((&model.rewrite, &model.cors, model.forwarded));
+                    (&*model.caller_credentials, proxy.upstream_credential(), shape)
+                }
+                Known::Callers(callers) => (&**callers, None, None),
             };
             format!(
-                "{} {:?} {} {callers:?} {upstream:?} {route:?}",
+                "{} {:?} {} {callers:?} {upstream:?} {shape:?} {route:?}",
                 proxy.id,
                 proxy.address,
                 proxy.is_active()

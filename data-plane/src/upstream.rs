@@ -1,14 +1,14 @@
 //! Connections to upstreams: each worker has its own, and shares none; nor do two organizations.
 //!
-//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it; knows nothing of proxies and credentials. The invariants: an
+//! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it or the target says so; knows nothing of proxies and credentials. The invariants: an
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
-pub(crate) mod address_guard;
 mod dial;
+mod interim;
 mod pool;
+mod queue;
 mod request_body;
-mod resolve;
 mod socket;
 mod streams;
 mod tls;
@@ -28,25 +28,22 @@ use http::header::{HOST, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
+use rr_contract::model::tls::HttpVersion;
+use rr_contract::outbound::{LookupError, Outbound};
 use rr_contract::runtime::Tasks;
 
 use crate::counters::Counters;
 use crate::deadline::Deadline;
-use crate::snapshot::CompiledTarget;
-use crate::snapshot::prepared::{HashedText, Prepared};
+use crate::snapshot::prepared::{Hashed, Prepared};
+use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
-use self::address_guard::AddressGuard;
-use self::pool::{Connection, Origin};
-use self::request_body::{Passage, Turn};
+use self::pool::{Connection, News, Origin, Spoken};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::pool::Lease;
-pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, RequestBody};
-#[cfg(test)]
-pub(crate) use self::resolve::Names;
-pub(crate) use self::resolve::{LookupError, Resolver, SystemNames};
+pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 pub(crate) use self::upgrade::{Switch, Switched};
 
@@ -68,12 +65,19 @@ pub(crate) enum SendError {
     Tls(#[source] io::Error),
     #[error("load the root certificates for upstreams")]
     Trust(#[source] Arc<TrustError>),
+    #[error("upstream does not agree over TLS on HTTP/{0}, which its target asks for (`http_version`)")]
+    Version(&'static str),
     #[error("no connection to the upstream had a free stream in time")]
     Busy,
     #[error("connection to the upstream was not established in time")]
     ConnectTimeout,
     #[error("upstream did not begin its response in time")]
     ResponseTimeout,
+    #[error("request took longer than the total timeout of the target")]
+    TotalTimeout {
+        /// The upstream may have begun to work for it.
+        is_asked: bool,
+    },
     #[error("connection to the upstream broke before the response")]
     Broken(#[source] hyper::Error),
     #[error("caller did not send the whole request")]
@@ -92,8 +96,8 @@ pub(crate) struct Reply {
 
 /// The connections of one worker.
 pub(crate) struct Connections {
-    origins: RefCell<HashMap<HashedText, Rc<Origin>, Prepared>>,
-    dialer: dial::Dialer,
+    origins: RefCell<HashMap<Hashed<PoolKey>, Rc<Origin>, Prepared>>,
+    dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
     /// How many connections lie idle.
     kept: Rc<Cell<usize>>,
@@ -101,35 +105,38 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(
-        guard: Arc<AddressGuard>,
-        resolver: Arc<Resolver>,
+        outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
     ) -> Self {
-        let dialer = dial::Dialer::new(guard, resolver, trust, tasks);
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks));
         Self { origins: RefCell::default(), dialer, counters, kept: Rc::default() }
     }
 
-    /// Sends to a target at this time and waits for the head of its answer.
+    /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
     pub(crate) async fn send(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         mut request: Request<RequestBody>,
         mut now: Instant,
+        until: Option<Instant>,
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
         let wants_trailers = request.headers().contains_key(TE);
         let mut untouched = 0;
         loop {
-            let (mut connection, fresh) = match origin.checkout(false) {
+            if until.is_some_and(|until| until <= now) {
+                return Err(SendError::TotalTimeout { is_asked: untouched > 0 });
+            }
+            let (mut connection, fresh) = match origin.checkout() {
                 Some(connection) => {
                     self.counters.connection_reused();
                     (connection, false)
                 }
                 None => {
                     // Boxed, because opening takes much more state than sending, and happens rarely.
-                    let opened = Box::pin(self.connection(target, &origin)).await?;
+                    let opened = Box::pin(self.connection(target, &origin, until)).await?;
                     now = Instant::now();
                     opened
                 }
@@ -141,7 +148,7 @@ impl Connections {
             passage.begin(now);
             let mut deadline = connection.deadline();
             let answer = pin!(connection.send(request, &passage, &origin));
-            match in_turn(&passage, target.response_timeout, &mut deadline, answer).await? {
+            match in_turn(&passage, target.response_timeout, until, &mut deadline, answer).await? {
                 Ok(mut reply) => {
                     reply.lease.keep(deadline);
                     return Ok(reply);
@@ -165,30 +172,50 @@ impl Connections {
         }
     }
 
-    /// Opens a connection, or waits for a stream where there are enough of them.
+    /// Waits for a connection: one that is opened, here or for another, or one that is given back. Says whether it was
+    /// just opened.
     async fn connection(
         &self,
-        target: &CompiledTarget,
+        target: &Arc<CompiledTarget>,
         origin: &Rc<Origin>,
+        until: Option<Instant>,
     ) -> Result<(Connection, bool), SendError> {
-        let streams = origin.streams();
-        let until = Instant::now() + STREAM_WAIT;
-        while !streams.may_dial() {
-            if !streams.wait(until).await {
-                return Err(if streams.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
-            }
-            if let Some(connection) = origin.checkout(true) {
-                self.counters.connection_reused();
-                return Ok((connection, false));
+        let began = Instant::now();
+        let end = || {
+            let end = began + if origin.is_up() { STREAM_WAIT } else { target.connect_timeout };
+            until.map_or(end, |until| until.min(end))
+        };
+        let waiter = origin.wait().ok_or(SendError::Busy)?;
+        loop {
+            match timeout_at(end(), waiter.news()).await {
+                Ok(News::Connection(connection, fresh)) => {
+                    if !fresh {
+                        self.counters.connection_reused();
+                    }
+                    return Ok((connection, fresh));
+                }
+                Ok(News::Failed(error)) => return Err(error),
+                Ok(News::Dial(slot)) => {
+                    self.counters.connection_opened();
+                    self.dialer.start(target, slot);
+                }
+                Err(_) => {
+                    let now = Instant::now();
+                    if until.is_some_and(|until| until <= now) {
+                        return Err(SendError::TotalTimeout { is_asked: false });
+                    }
+                    if end() <= now {
+                        return Err(if origin.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
+                    }
+                    // A connection came up meanwhile, and has no stream yet.
+                }
             }
         }
-        self.counters.connection_opened();
-        let dialed = timeout(target.connect_timeout, self.dialer.dial(target, origin)).await;
-        Ok((dialed.map_err(|_| SendError::ConnectTimeout)??, true))
     }
 
     /// Lets go of connections that are closed or were idle too long.
     pub(crate) fn sweep(&self) {
+        self.dialer.sweep();
         self.origins.borrow_mut().retain(|_, origin| origin.sweep() || Rc::strong_count(origin) > 1);
     }
 
@@ -202,17 +229,24 @@ impl Connections {
         if let Some(origin) = self.origins.borrow().get(&target.pool) {
             return Rc::clone(origin);
         }
-        let origin = Rc::new(Origin::new(Rc::clone(&self.kept)));
+        let spoken = match target.wire.http {
+            HttpVersion::V1_1 => Spoken::Http1,
+            HttpVersion::V2 => Spoken::Http2,
+            HttpVersion::Agreed if target.is_tls() => Spoken::Unknown,
+            HttpVersion::Agreed => Spoken::Http1,
+        };
+        let origin = Rc::new(Origin::new(Rc::clone(&self.kept), spoken));
         self.origins.borrow_mut().insert(target.pool.clone(), Rc::clone(&origin));
         origin
     }
 }
 
 /// Waits for a response for as long as one side makes progress: `response_timeout` once the upstream has all that
-/// it takes, [`CALLER_IDLE`] for more of the body.
+/// it takes, [`CALLER_IDLE`] for more of the body. No longer than `until`.
 async fn in_turn<T>(
     passage: &Passage,
     response_timeout: Duration,
+    until: Option<Instant>,
     deadline: &mut Deadline,
     mut answer: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, SendError> {
@@ -233,6 +267,13 @@ async fn in_turn<T>(
                 // The turn may change while this sleeps, but then the other has no less than this from then on.
                 end.min(Instant::now() + response_timeout.min(CALLER_IDLE))
             };
+            if let Some(until) = until
+                && until <= look
+            {
+                let is_over = deadline.is_over(until, cx);
+                let late = SendError::TotalTimeout { is_asked: true };
+                return if is_over { Poll::Ready(Err(late)) } else { Poll::Pending };
+            }
             if !deadline.is_over(look, cx) {
                 return Poll::Pending;
             }
@@ -250,6 +291,9 @@ fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
+    if let Some(host) = request.extensions().get::<SentHost>() {
+        again.extensions_mut().insert(host.clone());
+    }
     Some(again)
 }
 
@@ -261,7 +305,9 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         if request.uri().authority().is_some() {
             *request.uri_mut() = Uri::from(path(request.uri()));
         }
-        request.headers_mut().insert(HOST, target.host.clone());
+        let sent = request.extensions().get::<SentHost>();
+        let host = sent.map_or(&target.host, |sent| &sent.value).clone();
+        request.headers_mut().insert(HOST, host);
         if wants_trailers {
             // On HTTP/1.1 it would have to be named in `Connection`, and callers do not need it.
             request.headers_mut().remove(TE);
@@ -272,9 +318,9 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
     if request.uri().authority().is_none() {
         let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
-        // It is spoken over TLS alone.
-        parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = Some(target.authority.clone());
+        parts.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
+        let sent = request.extensions().get::<SentHost>();
+        parts.authority = Some(sent.map_or(&target.authority, |sent| &sent.authority).clone());
         parts.path_and_query = Some(path);
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }

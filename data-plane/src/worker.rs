@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
@@ -33,8 +32,8 @@ pub(crate) struct Worker {
     ids: RefCell<IdSource>,
     /// The body of `/.well-known/requestrocket`.
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
-    /// How long an upstream may send nothing in the middle of a body.
-    pub(crate) silence: Duration,
+    /// The name of this node in `Via` headers.
+    pub(crate) pseudonym: Arc<str>,
     /// What tunnels read into, one after the other; empty before the first one.
     piece: RefCell<Vec<u8>>,
     /// Tells tunnels that the configuration has changed.
@@ -48,7 +47,7 @@ pub(crate) struct Common {
     pub(crate) seams: Seams,
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
-    pub(crate) silence: Duration,
+    pub(crate) pseudonym: Arc<str>,
 }
 
 impl Worker {
@@ -59,7 +58,7 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, quota_clock, statement, silence } = common;
+        let Common { seams, quota_clock, statement, pseudonym } = common;
         let ids = RefCell::new(IdSource::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
@@ -74,7 +73,7 @@ impl Worker {
             quota_clock,
             ids,
             statement,
-            silence,
+            pseudonym,
             piece: RefCell::default(),
             revisions,
             ticks: Cell::default(),

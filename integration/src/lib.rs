@@ -6,9 +6,14 @@
 //! * [`process`]: the programs as processes, for `kill -9`;
 //! * [`api`]: the management API as a test uses it;
 //! * [`caller`], [`upstream`]: both ends of a proxied request;
+//! * [`plain`]: a caller that speaks HTTP/1.1 in bytes of its own;
+//! * [`frames`]: HTTP/2 frame by frame;
 //! * [`fleet`]: thousands of light nodes, with faults by script;
 //! * [`relay`]: what stands between a control plane and its nodes, honest or not;
 //! * [`sample`]: a control plane as a process, with something to configure;
+//! * [`secure`]: TLS with an authority of a test's own;
+//! * [`standalone`]: a node without a control plane, in front of what a test names;
+//! * [`strict`]: an upstream that counts what it reads byte by byte;
 //! * [`wait`]: `eventually`, instead of sleeping;
 //! * [`fleet_100k`]: the standard load.
 //!
@@ -18,11 +23,16 @@ pub mod api;
 pub mod caller;
 pub mod fleet;
 pub mod fleet_100k;
+pub mod frames;
 pub mod logs;
+pub mod plain;
 pub mod postgres;
 pub mod process;
 pub mod relay;
 pub mod sample;
+pub mod secure;
+pub mod standalone;
+pub mod strict;
 pub mod upstream;
 pub mod wait;
 pub mod world;

@@ -11,6 +11,7 @@ use rr_wire::fleet::{self, Balance, Effect, FilterAction, ForwardedHeaders};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::part::part;
 use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, spelled};
 use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, RetryPolicy, Rewrite};
 
@@ -38,19 +39,6 @@ macro_rules! document {
         }
     };
 }
-
-/// A part of a document: a message of the schemas.
-macro_rules! part {
-    ($(#[doc = $doc:literal])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[doc = $doc])*
-        #[derive(Default, Deserialize)]
-        #[serde(default, deny_unknown_fields, expecting = "fields, as { … }")]
-        pub struct $name {
-            $($(#[$meta])* pub $field: $type,)*
-        }
-    };
-}
-pub(super) use part;
 
 document! {
     /// An upstream API.
@@ -168,6 +156,7 @@ part! {
         file: Option<PathBuf>,
         origins: Vec<String>,
         targets: Vec<String>,
+        ca: Option<PathBuf>,
         header: Option<String>,
         prefix: Option<String>,
     }

@@ -10,6 +10,7 @@
 #[expect(missing_docs, reason = "the schemas describe the fields")]
 pub mod document;
 pub mod node;
+mod part;
 #[expect(missing_docs, reason = "the schemas describe the values")]
 pub mod spelling;
 #[expect(missing_docs, reason = "the schemas describe the fields")]

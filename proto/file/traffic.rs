@@ -7,7 +7,7 @@ use pbjson_types::Duration;
 use rr_wire::fleet;
 use serde::Deserialize;
 
-use super::document::part;
+use super::part::part;
 use super::spelling::number;
 
 part! {

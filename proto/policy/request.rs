@@ -46,7 +46,8 @@ pub fn decode_query(query: &str) -> Vec<QueryPair<'_>> {
     pairs.collect()
 }
 
-fn decode(text: &str) -> Cow<'_, [u8]> {
+/// A name or a value of such a pair, decoded.
+pub fn decode(text: &str) -> Cow<'_, [u8]> {
     if !text.bytes().any(|b| matches!(b, b'%' | b'+')) {
         return Cow::Borrowed(text.as_bytes());
     }

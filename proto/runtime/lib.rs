@@ -1,13 +1,14 @@
-//! What every program of ours does alike: logs and metrics, readiness, stopping, named tasks, and what bounds peers.
+//! What every program of ours does alike: logs and metrics, readiness, the token of admin ports, stopping, named tasks, and what bounds peers.
 //!
 //! Knows nothing of configuration, requests or either plane, opens no port, and writes no log line of
-//! its own but about a task that panicked or telemetry that could not be flushed.
+//! its own but about a task that panicked, telemetry that could not be flushed, or an admin token that changed.
 //! There is one copy of this, so that both planes are watched and stopped in the same way.
 
 pub mod descriptors;
 pub mod observe;
 pub mod patience;
 
+mod admin_token;
 mod chain;
 mod folder_lock;
 mod ready;
@@ -15,6 +16,7 @@ mod seldom;
 mod stop;
 mod task;
 
+pub use admin_token::{AdminToken, AdminTokenError};
 pub use chain::chain;
 pub use folder_lock::{FolderLock, LockError};
 pub use ready::{Gate, Readiness};

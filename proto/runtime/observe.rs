@@ -207,12 +207,15 @@ where
     Ok((subscriber, Observability { meters, registry, export, lines: None }))
 }
 
-/// OpenTelemetry's own chatter is held at `warn`, unless a directive names it. Spans of [`TRACE`] are on
+/// OpenTelemetry's own chatter is held at `warn`, and that of the resolver, whose lines name servers and whoever spoofs
+/// them can fill at will, is off, unless a directive names it. Spans of [`TRACE`] are on
 /// exactly when somebody takes them.
 fn log_filter(directives: &str, exported: bool) -> Result<EnvFilter, ObserveError> {
     let trace = if exported { "trace" } else { "off" };
     EnvFilter::builder()
-        .parse(format!("opentelemetry=warn,{TRACE}={trace},{directives}"))
+        .parse(format!(
+            "opentelemetry=warn,hickory_net=off,hickory_resolver=off,{TRACE}={trace},{directives}"
+        ))
         .map_err(|source| ObserveError::LogLevel { directives: directives.to_owned(), source })
 }
 

@@ -10,6 +10,7 @@ use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owne
 use crate::flags::count;
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
+use crate::flags::shape::{self, ShapeArgs};
 use crate::flags::size;
 use crate::print::{Row, time};
 use crate::session::Session;
@@ -101,6 +102,8 @@ pub(crate) struct Settings {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     observe: Option<bool>,
     #[command(flatten)]
+    shape: ShapeArgs,
+    #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
@@ -135,6 +138,11 @@ impl Settings {
         mask.put("max_request_bytes", &mut proxy.max_request_bytes, self.max_request_bytes);
         mask.put("max_response_bytes", &mut proxy.max_response_bytes, self.max_response_bytes);
         mask.put("observe", &mut proxy.observe, self.observe);
+        let rewrite = self.shape.over_rewrite(proxy.rewrite.take());
+        mask.put("rewrite", &mut proxy.rewrite, rewrite.map(Some));
+        let cors = self.shape.over_cors(proxy.cors.take());
+        mask.put("cors", &mut proxy.cors, cors.map(Some));
+        mask.put("forwarded", &mut proxy.forwarded, self.shape.forwarded());
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
         mask.put("owner", &mut proxy.owner, self.owner.owner);
@@ -162,8 +170,8 @@ impl Verb {
             }
             Self::Update { proxy: name, settings, condition, consent } => {
                 let mut proxy = mg::Proxy::default();
-                // A limit is a part of a field: the other limit is read, so that it stays.
-                if settings.limits.is_given() || settings.keyed.is_given() {
+                // A limit is a part of a field, and so is a change: the other parts are read, so that they stay.
+                if settings.limits.is_given() || settings.keyed.is_given() || settings.shape.is_given() {
                     let ask = mg::GetProxyRequest { org: org.clone(), proxy: name.clone(), revision: 0 };
                     proxy = stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default();
                 }
@@ -208,10 +216,27 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 
 impl Row for mg::Proxy {
     const COLUMNS: &'static [&'static str] = &[
-        "name", "id", "active", "target", "upstream", "callers", "regions", "limits", "bodies", "nodes",
-        "default", "observe", "deny", "owner", "urls", "updated",
+        "name",
+        "id",
+        "active",
+        "target",
+        "upstream",
+        "callers",
+        "regions",
+        "limits",
+        "bodies",
+        "nodes",
+        "default",
+        "observe",
+        "deny",
+        "rewrite",
+        "cors",
+        "forwarded",
+        "owner",
+        "urls",
+        "updated",
     ];
-    const WIDE: &'static [&'static str] = &["id"];
+    const WIDE: &'static [&'static str] = &["id", "rewrite", "cors", "forwarded"];
 
     fn cells(&self) -> Vec<String> {
         let bodies = [("request", self.max_request_bytes), ("response", self.max_response_bytes)];
@@ -230,6 +255,9 @@ impl Row for mg::Proxy {
             default_effect(self.default_effect()),
             if self.observe { "observe" } else { "" }.to_owned(),
             if self.deny_status == 0 { 400 } else { self.deny_status }.to_string(),
+            shape::rewrite_of(self),
+            shape::cors_of(self),
+            shape::forwarded_of(self),
             self.owner.clone(),
             self.urls.join(" "),
             time(self.updated_at.as_ref()),

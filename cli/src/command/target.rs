@@ -6,12 +6,13 @@ use rr_contract::model::time::wire_duration;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
+use crate::authority;
 use crate::connect::Connection;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
-use crate::print::{Row, time};
+use crate::print::{Row, note, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -81,6 +82,15 @@ pub(crate) struct Settings {
     /// Path below the base URL that is requested when the target is tested.
     #[arg(long, value_name = "PATH")]
     test_path: Option<String>,
+    /// File with the certificates (PEM) that alone vouch for the upstream; `none`: those that nodes trust.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<authority::Source>,
+    /// Lowest version of TLS; 1.2 when never given.
+    #[arg(long, value_name = "VERSION", value_parser = ["1.2", "1.3"])]
+    min_tls: Option<String>,
+    /// Version of HTTP; what TLS agrees on when never given. 2 over http is spoken without asking.
+    #[arg(long, value_name = "VERSION", value_parser = ["1.1", "2", "agreed"])]
+    http_version: Option<String>,
     #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
@@ -94,16 +104,21 @@ fn seconds(text: &str) -> Result<std::time::Duration, String> {
 }
 
 impl Settings {
-    fn put(self, target: &mut mg::Target, mask: &mut Mask) {
+    fn put(self, target: &mut mg::Target, mask: &mut Mask) -> Result<()> {
         let duration =
             |given: Option<std::time::Duration>| given.map(|duration| Some(wire_duration(duration)));
         mask.put("danger_plaintext", &mut target.danger_plaintext, self.danger_plaintext);
         mask.put("connect_timeout", &mut target.connect_timeout, duration(self.connect_timeout));
         mask.put("response_timeout", &mut target.response_timeout, duration(self.response_timeout));
         mask.put("test_path", &mut target.test_path, self.test_path);
+        mask.put("ca", &mut target.ca, self.ca.map(|ca| ca.text()).transpose()?);
+        mask.put("min_tls", &mut target.min_tls, self.min_tls);
+        let http_version = self.http_version.map(|said| if said == "agreed" { String::new() } else { said });
+        mask.put("http_version", &mut target.http_version, http_version);
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut target.default_effect, effect);
         mask.put("owner", &mut target.owner, self.owner.owner);
+        Ok(())
     }
 }
 
@@ -116,7 +131,7 @@ impl Verb {
         match self {
             Self::Create { name, base_url, settings, consent } => {
                 let mut target = mg::Target { name, base_url, ..mg::Target::default() };
-                settings.put(&mut target, &mut Mask::default());
+                settings.put(&mut target, &mut Mask::default())?;
                 let ask =
                     consent.with(mg::CreateTargetRequest { org, target: Some(target), ..Default::default() });
                 print.one(&stub.create_target(ask).await?.into_inner().target.unwrap_or_default())
@@ -130,7 +145,8 @@ impl Verb {
                 let mut target = mg::Target { etag: condition.etag, ..mg::Target::default() };
                 let mut mask = Mask::default();
                 mask.put("base_url", &mut target.base_url, base_url);
-                settings.put(&mut target, &mut mask);
+                let has_ca = settings.ca.is_some();
+                settings.put(&mut target, &mut mask)?;
                 let update_mask = mask.finish()?;
                 let ask = consent.with(mg::UpdateTargetRequest {
                     org,
@@ -139,7 +155,15 @@ impl Verb {
                     update_mask,
                     ..Default::default()
                 });
-                print.one(&stub.update_target(ask).await?.into_inner().target.unwrap_or_default())
+                let updated = stub.update_target(ask).await?.into_inner().target.unwrap_or_default();
+                if has_ca {
+                    note(&format!(
+                        "a secret goes there only if it was sealed for these certificates; `rrctl credential \
+                         replace-secret NAME --target {}` seals it anew",
+                        updated.name
+                    ));
+                }
+                print.one(&updated)
             }
             Self::Delete { target, condition, cascade, agreement, consent } => {
                 let ask = consent.with(mg::DeleteTargetRequest {
@@ -172,9 +196,17 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
     .await
 }
 
+fn certificates(text: &str) -> String {
+    match authority::of(text) {
+        Ok(certificates) => certificates.iter().flat_map(authority::lines).collect::<Vec<_>>().join("; "),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
 impl Row for mg::Target {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "base url", "default", "owner", "updated"];
-    const WIDE: &'static [&'static str] = &["id"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "base url", "default", "certificates", "min tls", "http", "owner", "updated"];
+    const WIDE: &'static [&'static str] = &["id", "certificates", "min tls", "http"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -182,6 +214,9 @@ impl Row for mg::Target {
             self.id.clone(),
             self.base_url.clone(),
             default_effect(self.default_effect()),
+            certificates(&self.ca),
+            self.min_tls.clone(),
+            self.http_version.clone(),
             self.owner.clone(),
             time(self.updated_at.as_ref()),
         ]

@@ -18,6 +18,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "dir",
     "edge_admin_port",
     "edge_port",
+    "edge_token_file",
     "edges",
     "endpoint",
     "ephemeral",
@@ -75,6 +76,20 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ),
         ("rrctl proxy create p --max-request-bytes 8MiB", "proxy.max_request_bytes", "--max-request-bytes"),
         ("rrctl proxy create p --observe --per-day 3", "proxy.observe", "--observe"),
+        ("rrctl proxy create p --strip-prefix v1", "proxy.rewrite.strip_prefix", "--strip-prefix"),
+        ("rrctl proxy create p --host a@b", "proxy.rewrite.host", "--host"),
+        (
+            "rrctl proxy update p --set-header host:a",
+            "proxy.rewrite.request_headers.set[0].name",
+            "--set-header",
+        ),
+        (
+            "rrctl proxy update p --remove-header te",
+            "proxy.rewrite.request_headers.remove[0]",
+            "--remove-header",
+        ),
+        ("rrctl proxy update p --cors-origin a", "proxy.cors.origins[0]", "--cors-origin"),
+        ("rrctl proxy update p --forwarded none", "proxy.forwarded", "--forwarded"),
         (
             "rrctl org update acme --ceiling-per-day 3",
             "org.limit_ceilings.per_day_per_node",

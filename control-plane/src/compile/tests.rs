@@ -55,8 +55,18 @@ fn when() -> fleet::RequestMatch {
     }
 }
 
-/// Certificates by their form alone.
-const CA: &str = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+/// A certificate that can be a root.
+const CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBMDCB46ADAgECAhQAhdq0YrugO2gx1UISdfifcsOYUjAFBgMrZXAwDTELMAkG
+A1UEAwwCY2EwIBcNMjYxMTI2MTYyOTQ2WhgPMjEyNjExMDIxNjI5NDZaMA0xCzAJ
+BgNVBAMMAmNhMCowBQYDK2VwAyEA2oYrxQWIf79blGVENNGbo0Xq7PWBipn9t/UA
+szKSTwmjUzBRMB0GA1UdDgQWBBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAfBgNVHSME
+GDAWgBR6AjLU8CNc9qKP0TrJJpNlwCf/DTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
+cANBANBiYhA3vcahOhhNg0FbnzjXWmSI7L4RAWR4Hvb9/ppQbgXbY/WeLIekOOPm
+tdGF0CPS2rrTKqII8qh8ZFI0TwU=
+-----END CERTIFICATE-----
+";
 
 fn seconds(seconds: u64) -> Option<pbjson_types::Duration> {
     Some(rr_contract::model::time::wire_duration(std::time::Duration::from_secs(seconds)))

@@ -56,6 +56,19 @@ fn bounds_are_said_by_flags_and_refused_by_name_out_of_their_range() {
 }
 
 #[test]
+fn an_admin_port_that_others_reach_needs_a_token() {
+    for address in ["0.0.0.0:7422", "[::]:7422", "192.0.2.1:7422"] {
+        let admin = Some(address.parse().expect("an address"));
+        let open = Settings { admin, ..Settings::default() };
+        let refused = Config::resolve(open.clone()).expect_err("refused").to_string();
+        assert!(refused.contains(address) && refused.contains("--admin-token-file"), "{refused}");
+        Config::resolve(Settings { admin_token_file: Some("token".into()), ..open }).expect("good");
+    }
+    let loopback = Some("[::1]:7422".parse().expect("an address"));
+    Config::resolve(Settings { admin: loopback, ..Settings::default() }).expect("good");
+}
+
+#[test]
 fn a_certificate_without_its_key_is_refused_by_the_name_of_what_is_missing() {
     let said = Settings { management_tls_certificate: Some("a.pem".into()), ..Settings::default() };
     let refused = Config::resolve(said).expect_err("refused").to_string();

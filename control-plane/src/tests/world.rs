@@ -75,6 +75,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
         limits: crate::Limits { token_rate: 0, ..crate::Limits::default() },
         fleet: anywhere,
         admin: anywhere,
+        admin_token_file: None,
         new_bootstrap_token: false,
         accept_clock: false,
         drain: Duration::from_secs(5),

@@ -10,6 +10,38 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
 
+#[test]
+fn with_a_token_only_liveness_is_answered_to_everybody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("token");
+    let disk = rr_contract::seam::Seams::real().disk;
+    disk.replace(&path, b"0123456789abcdef0123456789abcdef\n").expect("it is ours");
+    let (board, certificates) = (Board::default(), CertificateBoard::default());
+    let admin = Admin {
+        observability: Observability::quiet("rr-edge"),
+        readiness: Readiness::new(),
+        board,
+        certificates,
+        token: Some(AdminToken::open(&path, disk).expect("it is good")),
+        draining: Shutdown::new().stop(),
+    };
+    let ask = |path: &str, shown: &[&'static str]| {
+        let mut headers = HeaderMap::new();
+        for value in shown {
+            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        admin.answer(&Method::GET, path, &headers).status().as_u16()
+    };
+    let good = "Bearer 0123456789abcdef0123456789abcdef";
+    assert_eq!(ask("/healthz", &[]), 200);
+    for path in ["/readyz", "/metrics", "/config", "/position", "/nothing", "/healthz/"] {
+        for shown in [&[][..], &["Bearer 0123456789abcdef0123456789abcdeX"], &[good, good]] {
+            assert_eq!(ask(path, shown), 401, "{path}");
+        }
+        assert_ne!(ask(path, &[good]), 401, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn connections_that_ask_for_nothing_keep_no_operator_out() {
     let listener = crate::listen::admin(([127, 0, 0, 1], 0).into()).expect("a free port");
@@ -20,6 +52,7 @@ async fn connections_that_ask_for_nothing_keep_no_operator_out() {
         readiness: Readiness::new(),
         board: Board::default(),
         certificates: CertificateBoard::default(),
+        token: None,
         draining: shutdown.stop(),
     };
     let attack = async {

@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::NodeId;
+use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
 use rr_contract::runtime::observe::Observability;
-use rr_contract::runtime::{FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
-use rr_contract::seam::Seams;
+use rr_contract::runtime::{AdminToken, FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
+use rr_contract::seam::{Entropy, Seams};
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval};
@@ -29,8 +31,7 @@ use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
-use crate::upstream::address_guard::AddressGuard;
-use crate::upstream::{Resolver, SystemNames, Trust};
+use crate::upstream::Trust;
 
 use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Pulse, Watch, Watchdog};
@@ -191,6 +192,9 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             None
         }
     };
+    let token =
+        config.admin_token_file.as_deref().map(|path| AdminToken::open(path, Arc::clone(&seams.disk)));
+    let token = token.transpose()?;
     let certificates = CertificateBoard::default();
     let Callers { tls, proxy_protocol_from, trusted_proxies } = config.callers;
     let tls = tls.map(|tls| tls.start(listeners.len(), &seams, certificates.clone())).transpose()?;
@@ -250,12 +254,16 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let traffic = Shutdown::new();
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
-        guard: Arc::new(AddressGuard::new(config.allow_upstream)),
-        resolver: Resolver::new(Arc::new(SystemNames)),
+        outbound: Outbound::new(
+            AddressGuard::new(config.allow_upstream),
+            Resolver::new(Arc::new(DnsNames::system())),
+            config.next_hop,
+        ),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
+        pseudonym: pseudonym(&*seams.entropy),
         neighbours: Neighbours {
             proxy_protocol_from: proxy_protocol_from.into(),
             trusted_proxies: trusted_proxies.into(),
@@ -279,7 +287,11 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let health = watchdog.health();
     let watch =
         watchdog.start().map_err(|source| StartError::System { what: "start the watchdog", source })?;
-    let admin_port = Admin { observability, readiness, board: board.clone(), certificates, draining: stop };
+    if let Some(token) = token.clone() {
+        tasks.spawn_local("admin token", token.follow(late.stop()));
+    }
+    let admin_port =
+        Admin { observability, readiness, board: board.clone(), certificates, token, draining: stop };
     tasks.spawn_local("admin", admin_port.run(admin, tasks.clone(), late.stop()));
     let (state_dir, prove_for) = (config.state_dir, hooks.prove_for);
     let side = match memory {
@@ -319,6 +331,14 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         })),
     };
     Ok((side, Standing { lock, workers, sink, saver, traffic, pulse, watch }))
+}
+
+/// How this node calls itself in `Via` headers until it ends. Drawn, so that it says nothing of the machine; the node's
+/// id is not known before it has joined, and requests may be served before that.
+fn pseudonym(entropy: &dyn Entropy) -> Arc<str> {
+    let mut bytes = [0; 4];
+    entropy.fill(&mut bytes);
+    format!("rr-{}", HEXLOWER.encode(&bytes)).into()
 }
 
 /// What is on disk, and where records go.

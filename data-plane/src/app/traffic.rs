@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
+use rr_contract::outbound::Outbound;
 use rr_contract::runtime::{Gate, Stop, Tasks, logging_alike};
 use rr_contract::seam::Seams;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
@@ -18,8 +19,7 @@ use crate::listen::{self, Door, Limits, Neighbours};
 use crate::quota::QuotaClock;
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
-use crate::upstream::address_guard::AddressGuard;
-use crate::upstream::{Connections, Resolver, Trust};
+use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
 
 use super::Probe;
@@ -33,12 +33,12 @@ const BLOCKING_THREADS: usize = 1;
 /// What all workers have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) guard: Arc<AddressGuard>,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) outbound: Arc<Outbound>,
     pub(super) trust: Arc<Trust>,
     pub(super) seams: Seams,
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
+    pub(super) pseudonym: Arc<str>,
     pub(super) neighbours: Neighbours,
     pub(super) limits: Limits,
     pub(super) stop: Stop,
@@ -97,21 +97,19 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { guard, resolver, trust, seams, quota_clock, statement, neighbours, limits, stop, probe } =
+    let Shared { outbound, trust, seams, quota_clock, statement, pseudonym, neighbours, limits, stop, probe } =
         shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
-        let connections =
-            Connections::new(guard, resolver, trust, Arc::clone(&setup.counters), tasks.clone());
+        let connections = Connections::new(outbound, trust, Arc::clone(&setup.counters), tasks.clone());
         let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
         let reader = setup.reader.start_with(Box::new(observer));
-        let silence = limits.bounds.silence;
         let worker = Worker::new(
             reader,
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement, silence },
+            Common { seams, quota_clock, statement, pseudonym },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

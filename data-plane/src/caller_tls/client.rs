@@ -25,7 +25,7 @@ pub(crate) type ClientKey = [u8; 32];
 pub(crate) fn key(certificate: &CertificateDer<'_>) -> Option<ClientKey> {
     // Read by the code that checked the signature, so that both see one key.
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    Some(Sha256::digest(&parsed.subject_public_key_info()).into())
+    Some(Sha256::digest(parsed.subject_public_key_info()).into())
 }
 
 /// Takes any certificate, and none.

@@ -39,6 +39,24 @@ fn flags_win_over_the_file_and_defaults_fill_the_rest() {
 }
 
 #[test]
+fn certificates_and_keys_stand_in_pairs_that_come_from_one_place() {
+    let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let of_file = file("tls-certificate = [\"a.crt\", \"b.crt\"]\ntls-key = [\"a.key\", \"b.key\"]\n");
+    let of_file = of_file.expect("good");
+    let here = ["--control-plane=https://cp:7421"];
+    let resolve = |settings: Settings| {
+        let config = Config::resolve(settings, None).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let pairs = config.callers.tls.expect("it has TLS").pairs;
+        pairs.into_iter().map(|pair| (pair.certificate, pair.key)).unzip::<_, _, Vec<_>, Vec<_>>()
+    };
+    let both = (paths(&["a.crt", "b.crt"]), paths(&["a.key", "b.key"]));
+    assert_eq!(resolve(flags(&here).or(of_file.clone())), both);
+    let said = ["--tls-certificate=c.crt", "--tls-key=c.key", here[0]];
+    assert_eq!(resolve(flags(&said).or(of_file.clone())), (paths(&["c.crt"]), paths(&["c.key"])));
+    assert!(refusal(flags(&said[1..]).or(of_file)).contains("0 and 1 of them"));
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_file_line_and_key() {
     let error = file("workers = 3\nlisen = \"0.0.0.0:80\"\n").expect_err("misspelt").to_string();
     assert!(error.contains("edge.toml:2: ") && error.contains("`lisen`"), "{error}");
@@ -68,10 +86,48 @@ fn each_refusal_names_the_flag() {
     assert!(refusal(flags(&[])).contains("--control-plane"));
     let with = |more: &str| refusal(flags(&["--control-plane=https://cp:7421", more]));
     assert!(with("--allow-upstream=10.0.0.0/99").contains("--allow-upstream \"10.0.0.0/99\""));
+    let error = with("--admin=0.0.0.0:7431");
+    assert!(error.contains("--admin 0.0.0.0:7431") && error.contains("--admin-token-file"), "{error}");
+    assert!(with("--proxy-protocol-from=here").contains("--proxy-protocol-from \"here\""));
+    assert!(with("--trusted-proxies=10.0.0.0/33").contains("--trusted-proxies \"10.0.0.0/33\""));
+    assert!(with("--tls-certificate=a.crt").contains("--tls-key"));
+    assert!(with("--tls-key=a.key").contains("--tls-certificate"));
+    assert!(with("--tls-min-version=1.3").contains("--tls-certificate"));
+    assert!(with("--tls-min-version=1.1").contains("--tls-min-version \"1.1\""));
     assert!(with("--workers=0").contains("--workers 0"));
     assert!(with("--connection-limit=0").contains("--connection-limit 0"));
     assert!(with("--upstream-ca=/nowhere").contains("--upstream-ca"));
     assert!(with("--node-token-file=/nowhere").contains("/nowhere"));
+}
+
+#[test]
+fn a_proxy_on_the_way_to_upstreams_is_checked_and_its_other_settings_need_it() {
+    let with = |more: &[&str]| flags(&[&["--control-plane=https://cp:7421"], more].concat());
+    let proxy = "--upstream-proxy=http://proxy.example:3128";
+    let config = Config::resolve(with(&[proxy, "--upstream-proxy-judges"]), None);
+    assert!(config.unwrap_or_else(|error| panic!("{}", chain(&error))).next_hop.is_some());
+    for flag in [
+        "--upstream-proxy-judges",
+        "--upstream-proxy-except=10.0.0.0/8",
+        "--upstream-proxy-credentials-file=f",
+    ] {
+        let error = refusal(with(&[flag]));
+        assert!(error.starts_with(flag.split('=').next().expect("a flag")), "{error}");
+    }
+    assert!(Config::resolve(with(&["--upstream-proxy-judges=false"]), None).is_ok());
+    for (flag, why) in [
+        ("--upstream-proxy-except=10.0.0.0/99", "10.0.0.0/99"),
+        ("--upstream-proxy-credentials-file=/nowhere", "/nowhere"),
+    ] {
+        let error = refusal(with(&[proxy, flag]));
+        assert!(error.contains(why), "{error}");
+    }
+    for bad in ["https://proxy:3128", "http://user:hunter2@proxy:3128"] {
+        let error = refusal(with(&["--upstream-proxy", bad]));
+        assert!(error.contains("--upstream-proxy") && !error.contains("hunter2"), "{error}");
+    }
+    let file = file("upstream-proxy = \"http://proxy:3128\"\nupstream-proxy-judges = true\n").expect("good");
+    assert_eq!(with(&[]).or(file).upstream_proxy_judges, Some(true));
 }
 
 #[test]

@@ -14,14 +14,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use crate::caller_tls::{BUFFER_MAX, ServerTls};
+use crate::caller_tls::{BUFFER_MAX, ServerTls, client};
 use crate::counters::Cut;
 use crate::current::Reader;
 use crate::pipeline::{Hop, HopTls, Networks, holds};
 use crate::seats::{CallerSocket, Seat};
 use crate::worker::Worker;
 
-use super::proxy_header;
+use super::proxy_header::{self, ProxyHeaderError};
 
 /// A record of TLS that begins a handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -70,6 +70,9 @@ impl Door {
         let mut peer = peer.to_canonical();
         if !proxy_protocol_from.is_empty() && holds(proxy_protocol_from, peer) {
             let said = proxy_header::read(&mut socket).await;
+            if matches!(said, Err(ProxyHeaderError::Nothing)) {
+                return None;
+            }
             let said = said.inspect_err(|error| failed(Cut::ProxyHeader, error)).ok()?;
             peer = said.unwrap_or(peer);
             seat.has_arrived();
@@ -97,15 +100,21 @@ impl Door {
             }
             return None;
         }
-        let config = tls.view().config(false);
-        let handshake = TlsAcceptor::from(config)
-            .accept_with(socket, |connection| connection.set_buffer_limit(Some(BUFFER_MAX)));
+        let was_asked = worker.view().asks_for_certificates();
+        let config = tls.view().config(was_asked);
+        // Boxed, so that a connection without TLS, or that has not begun it, does not hold the room for it.
+        let handshake = Box::pin(
+            TlsAcceptor::from(config)
+                .accept_with(socket, |connection| connection.set_buffer_limit(Some(BUFFER_MAX))),
+        );
         let stream = handshake.await.inspect_err(|error| failed(Cut::Handshake, error)).ok()?;
         seat.has_arrived();
         let (_, shaken) = stream.get_ref();
         let is_http2 = shaken.alpn_protocol() == Some(b"h2");
         let name = shaken.server_name().map(|name| name.to_ascii_lowercase().into());
-        hop.tls = Some(HopTls { name });
+        let shown = shaken.peer_certificates().and_then(<[_]>::first);
+        let client_key = shown.and_then(client::key);
+        hop.tls = Some(HopTls { name, client_key, was_asked });
         Some(Arrived { stream: CallerStream::Tls(Box::new(stream)), hop: Rc::new(hop), is_http2 })
     }
 

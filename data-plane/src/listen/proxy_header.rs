@@ -15,6 +15,9 @@ const LENGTH_MAX: u16 = 4096;
 /// Why a connection does not begin as it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyHeaderError {
+    /// As for a health check that only connects.
+    #[error("connection ended without a byte")]
+    Nothing,
     #[error("connection ended in the PROXY header")]
     Read(#[source] io::Error),
     #[error("connection does not begin with a PROXY header of version 2")]
@@ -33,6 +36,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<
     let mut read = 0;
     while read < signature.len() {
         match stream.read(&mut signature[read..]).await.map_err(ProxyHeaderError::Read)? {
+            0 if read == 0 => return Err(ProxyHeaderError::Nothing),
             0 => return Err(ProxyHeaderError::Read(io::ErrorKind::UnexpectedEof.into())),
             more => read += more,
         }
@@ -160,7 +164,8 @@ mod tests {
         let long = header(0x21, 0x11, &[0; LENGTH_MAX as usize + 1]);
         assert_eq!(of(&long).await.0, Err("PROXY header of 4097 bytes is too long".to_owned()));
         let whole = header(0x21, 0x11, &IPV4);
-        for cut in [0, 5, 12, 15, 16, whole.len() - 1] {
+        assert_eq!(of(b"").await.0, Err("connection ended without a byte".to_owned()));
+        for cut in [1, 5, 12, 15, 16, whole.len() - 1] {
             let ended = Err("connection ended in the PROXY header".to_owned());
             assert_eq!(of(&whole[..cut]).await.0, ended, "{cut}");
         }

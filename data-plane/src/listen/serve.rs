@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +26,11 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::pipeline::{self, HEADERS_MAX, ReplyBody, Tunnel};
-use crate::seats::{Bounds, CallerSocket, SeatPermit, Seats, Stream};
+use crate::pipeline::{self, HEADERS_MAX, Hop, ReplyBody, Tunnel};
+use crate::seats::{Bounds, CallerSocket, Seat, SeatPermit, Seats, Stream};
 use crate::worker::Worker;
 
-use super::arrive::{Arrived, Door};
+use super::arrive::{Arrived, CallerStream, Door};
 use super::descriptors::Notices;
 use super::drain::{Drain, Drained};
 
@@ -160,12 +160,10 @@ impl Callers {
         let connection = connection(
             Rc::clone(&self.worker),
             Rc::clone(&self.door),
-            stream,
-            peer,
+            (stream, peer),
             permit,
             self.seats.bounds().patience,
-            self.drain.connection(),
-            self.tasks.clone(),
+            (self.drain.connection(), self.tasks.clone()),
             self.stop.clone(),
         );
         let task = self.tasks.spawn_local("connection", connection);
@@ -180,12 +178,10 @@ impl Callers {
 async fn connection(
     worker: Rc<Worker>,
     door: Rc<Door>,
-    stream: TcpStream,
-    peer: IpAddr,
+    (stream, peer): (TcpStream, IpAddr),
     permit: SeatPermit,
     patience: Duration,
-    mut drained: Drained,
-    tasks: Tasks,
+    (drained, tasks): (Drained, Tasks),
     stop: Stop,
 ) {
     if let Err(error) = patience::prepare(&stream) {
@@ -198,8 +194,28 @@ async fn connection(
     // not hold the room that a handshake takes.
     let arriving = Box::pin(door.arrive(socket, peer, &seat, &worker));
     let Some(Some(Arrived { stream, hop, is_http2 })) = stop.cut(arriving).await else { return };
-    let io = TokioIo::new(stream);
-    if is_http2 {
+    let (answers, io) = (Answers { worker, hop, seat, tasks }, TokioIo::new(stream));
+    // What serves it is made and boxed outside of this future, whose room is that of all of its parts together.
+    let served = if is_http2 { answers.over_http2(io, drained) } else { answers.over_http1(io, drained) };
+    if let Err(error) = served.await {
+        debug!(%error, "caller's connection ended");
+    }
+    drop(permit);
+}
+
+type Served = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
+
+/// Answers the requests of one connection.
+struct Answers {
+    worker: Rc<Worker>,
+    hop: Rc<Hop>,
+    seat: Rc<Seat>,
+    tasks: Tasks,
+}
+
+impl Answers {
+    fn over_http2(self, io: TokioIo<CallerStream>, mut drained: Drained) -> Served {
+        let Self { worker, hop, seat, tasks } = self;
         seat.speaks_http2();
         let answers = AnswerExec::default();
         let (next, tasks) = (answers.clone(), Rc::new(tasks));
@@ -228,17 +244,21 @@ async fn connection(
             .max_send_buf_size(BUFFER_MAX)
             .enable_connect_protocol()
             .serve_connection(io, service);
-        let mut connection = pin!(connection);
-        let outcome = tokio::select! {
-            biased;
-            outcome = connection.as_mut() => outcome,
-            () = drained.begins() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        Box::pin(async move {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                biased;
+                outcome = connection.as_mut() => outcome,
+                () = drained.begins() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
-        };
-        ended(&outcome);
-    } else {
+        })
+    }
+
+    fn over_http1(self, io: TokioIo<CallerStream>, mut drained: Drained) -> Served {
+        let Self { worker, hop, seat, tasks: _ } = self;
         // What begins behind the answer that is going out.
         let tunnel: Rc<Cell<Option<Box<Tunnel>>>> = Rc::default();
         let begins = Rc::clone(&tunnel);
@@ -260,23 +280,24 @@ async fn connection(
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_MAX)
             .serve_connection(io, service);
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut connection => outcome,
-            () = drained.begins() => {
-                Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
+        Box::pin(async move {
+            let outcome = tokio::select! {
+                biased;
+                outcome = &mut connection => outcome,
+                () = drained.begins() => {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
+                }
+            };
+            if let (Ok(()), Some(tunnel)) = (&outcome, tunnel.take()) {
+                // The library is done with the connection, and has not closed it.
+                let parts = connection.into_parts();
+                // Boxed: other connections do not hold the room for it.
+                Box::pin(tunnel.carry(parts.io.into_inner(), parts.read_buf)).await;
             }
-        };
-        ended(&outcome);
-        if let (Ok(()), Some(tunnel)) = (outcome, tunnel.take()) {
-            // The library is done with the connection, and has not closed it.
-            let parts = connection.into_parts();
-            // Boxed: other connections do not hold the room for it.
-            Box::pin(tunnel.carry(parts.io.into_inner(), parts.read_buf)).await;
-        }
+            outcome
+        })
     }
-    drop(permit);
 }
 
 /// Carries a tunnel on a stream, which is ended like an answer when its caller does not read.
@@ -289,10 +310,4 @@ fn carry_stream(tunnel: Box<Tunnel>, stream: &Rc<Stream>, tasks: &Tasks) {
         drop(running);
     });
     stream.runs_as(task.abort_handle());
-}
-
-fn ended(outcome: &Result<(), hyper::Error>) {
-    if let Err(error) = outcome {
-        debug!(%error, "caller's connection ended");
-    }
 }

@@ -35,6 +35,15 @@ pub(super) enum Counted<'s> {
     NeedsBody(Authorized<'s>),
 }
 
+/// Counts a request among those that the proxy has under way, from here to its end. Before its body is read for rules:
+/// that is held meanwhile.
+pub(super) fn enter(request: &Active<'_>, draft: &mut Draft) -> Result<(), Denial> {
+    if let (Some(most), Some(quota)) = (request.model.max_concurrent, &request.route.quota) {
+        draft.is_under_way(quota.enter(most).ok_or(Denial::TooManyConcurrent)?);
+    }
+    Ok(())
+}
+
 pub(super) fn admit<'s>(
     authorized: Authorized<'s>,
     address: IpAddr,
@@ -42,7 +51,7 @@ pub(super) fn admit<'s>(
 ) -> Result<Counted<'s>, Denial> {
     let Authorized { request, cleaned, body } = authorized;
     let meters = &request.route.policy.meters;
-    if request.route.quota.is_none() && meters.is_empty() {
+    if !request.model.is_limited() && meters.is_empty() {
         return Ok(Counted::Admitted(Admitted { request, cleaned, body }));
     }
     let Some(applying) = about(meters, &request, &cleaned, &body)? else {

@@ -14,6 +14,7 @@ use crate::reply::Denial;
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 
+use super::hop::Hop;
 use super::query;
 use super::resolve::{Path, Resolved};
 
@@ -29,6 +30,7 @@ pub(super) fn authenticate<'s>(
     resolved: Resolved<'s>,
     snapshot: &'s Snapshot,
     parts: &Parts,
+    hop: &Hop,
     now: SystemTime,
 ) -> Result<Authenticated<'s>, Denial> {
     let presented = presented(parts);
@@ -41,6 +43,12 @@ pub(super) fn authenticate<'s>(
         return bad(presented.err().unwrap_or(Reason::Unknown));
     };
     admit(caller, proxy, now).map_err(Denial::BadCredential)?;
+    // Only now: nobody without a good key learns what the proxy wants.
+    if proxy.wants_certificate() && hop.client_key().is_none() {
+        let can_show_elsewhere =
+            hop.tls.as_ref().is_some_and(|tls| !tls.was_asked || tls.is_of_another_host(parts));
+        return if can_show_elsewhere { Err(Denial::Misdirected) } else { bad(Reason::NoCertificate) };
+    }
     Ok(Authenticated { proxy, caller, path: resolved.path })
 }
 

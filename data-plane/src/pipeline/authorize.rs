@@ -14,6 +14,7 @@ use crate::reply::{Denial, RuleDenial};
 use super::activate::Active;
 use super::caller_body::CallerBody;
 use super::clean::Cleaned;
+use super::rewrite::Rewritten;
 use super::settle::Draft;
 
 /// A request that the rules let pass.
@@ -38,11 +39,11 @@ pub(super) struct Authorizing<'s> {
 }
 
 pub(super) fn authorize<'s>(
-    request: Active<'s>,
-    cleaned: Cleaned,
+    rewritten: Rewritten<'s>,
     body: CallerBody,
     draft: &mut Draft,
 ) -> Result<Looked<'s>, Denial> {
+    let Rewritten { request, cleaned } = rewritten;
     let scopes = scopes(&request);
     if scopes.allows_all() {
         draft.allowed();

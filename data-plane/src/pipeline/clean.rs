@@ -10,7 +10,6 @@ use http::request::Parts;
 use crate::reply::{Denial, OURS};
 
 use super::forwarded::is_forwarded;
-use super::hop::Hop;
 use super::query;
 
 /// A request without the credential and the headers of its hop.
@@ -23,16 +22,15 @@ pub(crate) struct Cleaned {
     pub(super) trailers: bool,
 }
 
-pub(super) fn clean(mut parts: Parts, hop: &Hop) -> Result<Cleaned, Denial> {
+pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
     if is_coded(&parts.headers) {
         return Err(Denial::Coded);
     }
     let trailers = wants_trailers(&parts.headers);
-    // What only a trusted proxy may say would otherwise look to the upstream like its word, or ours.
-    let is_said_by_anybody = |name: &HeaderName| hop.trusted.is_none() && is_forwarded(name);
     strip(&mut parts.headers, |name| {
+        // What the upstream is told about the caller is the proxy's to say, whoever says it here.
         [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION].contains(name)
-            || is_said_by_anybody(name)
+            || is_forwarded(name)
     });
     let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
     Ok(Cleaned { parts, query, trailers })
@@ -85,6 +83,7 @@ fn is_for_one_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-authenticate"
             | "proxy-connection"

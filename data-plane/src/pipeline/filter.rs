@@ -17,9 +17,9 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::body::{Coding, DecodeError, GatherError, decode, gather, gzip};
-use crate::reply::{BodyBroken, Failure, Unreadable};
+use crate::reply::{Failure, Unreadable};
+use crate::snapshot::{CompiledCaller, Route};
 
-use super::activate::Active;
 use super::forward::Forwarded;
 use super::settle::Draft;
 use super::tee::{Tee, may_be_json};
@@ -53,12 +53,12 @@ pub(crate) enum FilteredBody {
 }
 
 /// The filters of a request's response, in their order.
-pub(super) fn chain<'s>(request: &Active<'s>) -> FilterChain<'s> {
+pub(super) fn chain<'s>(route: &'s Route, caller: &'s CompiledCaller) -> FilterChain<'s> {
     FilterChain {
-        upstream: &request.route.upstream_policy.filters,
-        target: &request.route.target_policy.filters,
-        caller: &request.caller.policy.filters,
-        proxy: &request.route.policy.filters,
+        upstream: &route.upstream_policy.filters,
+        target: &route.target_policy.filters,
+        caller: &caller.policy.filters,
+        proxy: &route.policy.filters,
     }
 }
 
@@ -102,12 +102,12 @@ pub(super) fn pass(
     most: u64,
     draft: &mut Draft,
 ) -> Result<Passed, Failure> {
-    let Forwarded { response, lease } = forwarded;
+    let Forwarded { response, lease, waits, .. } = forwarded;
     let (parts, body) = response.into_parts();
     // A status without a body is not trusted to have none: whatever body there is, filters go over it.
     let is_filtered = !chain.is_empty() && parts.status.is_success() && draft.method() != Method::HEAD;
     let most = if is_filtered { most.min(GATHERED_MAX) } else { most };
-    let body = UpstreamBody::new(body, lease, draft.silence(), most).map_err(broken)?;
+    let body = UpstreamBody::new(body, lease, waits, most).map_err(broken)?;
     draft.read_headers(&parts.headers);
     if is_filtered && !body.is_end_stream() {
         return Ok(Passed::ToFilter(Unfiltered { parts, body }));
@@ -178,8 +178,7 @@ fn coding(headers: &HeaderMap) -> Result<Coding, Failure> {
 fn broken(error: BodyError) -> Failure {
     match error {
         BodyError::TooLong => Failure::ResponseTooLarge,
-        BodyError::Broken(error) => Failure::Response(BodyBroken::Broken(error)),
-        BodyError::Silent => Failure::Response(BodyBroken::Silent),
+        BodyError::Broken(broken) => Failure::Response(broken),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Follows no redirect and repeats nothing that may have been received: `upstream` tries again only what
 //! certainly was not taken. Bodies stream both ways and are never gathered.
 
+use std::mem;
 use std::rc::Rc;
 
 use http::header::CONTENT_LENGTH;
@@ -17,12 +18,16 @@ use crate::worker::Worker;
 use super::clean::{is_coded, strip};
 use super::inject::Injected;
 use super::settle::Draft;
+use super::upstream_body::Waits;
 
 /// The upstream's answer, cleaned, its body still to come.
 pub(crate) struct Forwarded {
     pub(super) response: Response<Incoming>,
+    /// The version in which it came.
+    pub(super) version: Version,
     /// Gives the connection back once the body has been read.
     pub(super) lease: Lease,
+    pub(super) waits: Waits,
 }
 
 pub(super) async fn forward(
@@ -34,14 +39,19 @@ pub(super) async fn forward(
     let asked_at = tokio::time::Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
+    let until = target.total_timeout.map(|total| draft.started() + total);
+    let passage = body.passage();
     draft.asks();
-    let reply = worker.connections.send(target, Request::from_parts(parts, body), asked_at).await;
-    draft.upstream_took(asked_at.elapsed());
-    receive(reply.map_err(Failure::Upstream)?, draft)
+    let request = Request::from_parts(parts, body);
+    let reply = worker.connections.send(target, request, asked_at, until).await;
+    draft.upstream_took(asked_at.elapsed(), passage.interim());
+    let upload = Some(passage).filter(|passage| !passage.is_whole());
+    let waits = Waits { idle: target.idle_timeout, until, upload };
+    receive(reply.map_err(Failure::Upstream)?, waits, draft)
 }
 
 /// Cleans an answer.
-pub(super) fn receive(reply: Reply, draft: &mut Draft) -> Result<Forwarded, Failure> {
+pub(super) fn receive(reply: Reply, waits: Waits, draft: &mut Draft) -> Result<Forwarded, Failure> {
     let Reply { mut response, lease } = reply;
     draft.upstream_answered(response.status());
     // Nobody has asked for another protocol.
@@ -54,9 +64,8 @@ pub(super) fn receive(reply: Reply, draft: &mut Draft) -> Result<Forwarded, Fail
     strip(response.headers_mut(), |_| false);
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
-    let mut response = Response::from_parts(head, body);
-    *response.version_mut() = Version::HTTP_11;
-    Ok(Forwarded { response, lease })
+    let version = mem::replace(&mut head.version, Version::HTTP_11);
+    Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
 }
 
 /// Removes a content length that does not belong to the body: a second one, or one beside chunks, would let two

@@ -1,8 +1,10 @@
 //! Who sent a request, where a proxy in front of this node says so: `X-Forwarded-For`, `X-Forwarded-Proto` and
 //! `Forwarded` (RFC 7239).
 //!
-//! Adds nothing to a request. The invariant: these headers decide nothing unless the connection's peer is a trusted
+//! Adds nothing to a request: `tell` says what the upstream is told. The invariant: these headers decide nothing unless the connection's peer is a trusted
 //! proxy, and then no entry does that stands left of an address which is not trusted: anybody could have written it.
+
+pub(super) mod tell;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,8 +36,8 @@ impl Sender {
 pub(super) fn sender(hop: &Hop, headers: &HeaderMap) -> Sender {
     let peer = Sender { address: hop.peer, is_https: hop.tls.is_some() };
     let Some(trusted) = &hop.trusted else { return peer };
-    let by_list = headers.contains_key(FOR).then(|| listed(headers, trusted, peer));
-    let by_elements = headers.contains_key(FORWARDED).then(|| elements(headers, trusted, peer));
+    let by_list = headers.contains_key(FOR).then(|| listed(headers, trusted, peer, &mut |_| {}));
+    let by_elements = headers.contains_key(FORWARDED).then(|| elements(headers, trusted, peer, &mut |_| {}));
     match (by_list, by_elements) {
         (None, None) => peer,
         (Some(said), None) | (None, Some(said)) => said.unwrap_or(peer),
@@ -52,13 +54,19 @@ pub(super) fn is_forwarded(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || matches!(name.as_str(), "forwarded" | "x-real-ip")
 }
 
-/// What `X-Forwarded-For` says.
-fn listed(headers: &HeaderMap, trusted: &[IpNet], peer: Sender) -> Option<Sender> {
+/// What `X-Forwarded-For` says. `note` gets each address that counts, from the right.
+fn listed(
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    peer: Sender,
+    note: &mut impl FnMut(IpAddr),
+) -> Option<Sender> {
     let mut first = None;
     for value in headers.get_all(FOR).iter().rev() {
         for entry in value.to_str().ok()?.rsplit(',') {
             let address = node(entry.trim())?;
             first = Some(address);
+            note(address);
             if !holds(trusted, address) {
                 return Some(Sender { address, ..scheme(headers, peer) });
             }
@@ -74,13 +82,19 @@ fn scheme(headers: &HeaderMap, peer: Sender) -> Sender {
     Sender { is_https: said.map_or(peer.is_https, is_https), ..peer }
 }
 
-/// What `Forwarded` says.
-fn elements(headers: &HeaderMap, trusted: &[IpNet], peer: Sender) -> Option<Sender> {
+/// What `Forwarded` says. `note` gets each address that counts, from the right.
+fn elements(
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    peer: Sender,
+    note: &mut impl FnMut(IpAddr),
+) -> Option<Sender> {
     let mut first = None;
     for value in headers.get_all(FORWARDED).iter().rev() {
         for element in split(value.to_str().ok()?, b',')?.into_iter().rev() {
             let sender = element_sender(element, peer)?;
             first = Some(sender);
+            note(sender.address);
             if !holds(trusted, sender.address) {
                 return first;
             }

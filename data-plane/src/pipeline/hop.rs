@@ -1,11 +1,16 @@
 //! What is known of the connection that a request came on.
 //!
-//! Made once a connection, by `listen`; decides nothing. The invariant: nothing in here was said in a request.
+//! Made once a connection, by `listen`. The invariant: nothing in here was said in a request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Authority;
 use ipnet::IpNet;
+
+use crate::caller_tls::ClientKey;
 
 /// Networks of programs that stand in front of this node.
 pub(crate) type Networks = Arc<[IpNet]>;
@@ -28,6 +33,10 @@ pub(crate) struct Hop {
 pub(crate) struct HopTls {
     /// The name that the caller asked for, in lower case.
     pub(crate) name: Option<Box<str>>,
+    /// Of the client certificate that was shown.
+    pub(crate) client_key: Option<ClientKey>,
+    /// Whether a client certificate was asked for.
+    pub(crate) was_asked: bool,
 }
 
 impl Hop {
@@ -36,6 +45,32 @@ impl Hop {
         let peer = peer.to_canonical();
         let is_trusted = !trusted.is_empty() && holds(trusted, peer);
         Self { peer, tls: None, trusted: is_trusted.then(|| Arc::clone(trusted)), is_out_of_place: false }
+    }
+}
+
+impl Hop {
+    pub(super) fn client_key(&self) -> Option<ClientKey> {
+        self.tls.as_ref()?.client_key
+    }
+}
+
+impl HopTls {
+    /// Whether a request names another host than the handshake did: what was shown there was shown to that host alone
+    /// (RFC 9110, 15.5.20).
+    pub(super) fn is_of_another_host(&self, parts: &Parts) -> bool {
+        let headers = parts.headers.get_all(HOST).iter();
+        let mut named = headers.map(|host| Authority::try_from(host.as_bytes()).ok());
+        let is_named = |authority: &Authority| self.is_host(authority.host());
+        parts.uri.authority().is_some_and(|authority| !is_named(authority))
+            || named.any(|host| !host.as_ref().is_some_and(is_named))
+    }
+
+    /// Callers ask for no name where they go to an address.
+    fn is_host(&self, host: &str) -> bool {
+        match &self.name {
+            Some(name) => host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(name),
+            None => host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok(),
+        }
     }
 }
 

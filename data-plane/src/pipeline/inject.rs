@@ -2,6 +2,7 @@
 //!
 //! Sends nothing. The invariant: the secret stands in one header, in a request to an origin that it was sealed for.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header;
@@ -21,18 +22,21 @@ use super::clean::Cleaned;
 pub(crate) struct Injected<'s> {
     pub(super) parts: Parts,
     pub(super) body: CallerBody,
-    pub(super) target: &'s CompiledTarget,
+    pub(super) target: &'s Arc<CompiledTarget>,
 }
 
 pub(super) fn inject<'s>(request: Admitted<'s>, now: SystemTime) -> Result<Injected<'s>, Refused> {
     let Admitted { request, cleaned, body } = request;
     let Cleaned { mut parts, query, trailers } = cleaned;
-    let target = &*request.route.target;
+    let target = &request.route.target;
     let credential = request.route.upstream.as_deref().ok_or(Failure::Credential(Unusable::Missing))?;
     let injection = credential.injection(&target.base, target.ca_hash(), now).map_err(Failure::Credential)?;
 
     parts.uri = uri(target, &request.path, query.as_deref())?;
     parts.version = Version::HTTP_11;
+    if let Some(host) = request.route.shape.as_deref().and_then(|shape| shape.host.as_ref()) {
+        parts.extensions.insert(host.clone());
+    }
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -118,7 +118,13 @@ impl Body for ReplyBody {
                 }
                 this.settle_at_end();
             }
-            Some(Err(_)) => {}
+            Some(Err(error)) => {
+                if let (BodyError::Broken(broken), Some(draft)) = (error, &mut this.draft)
+                    && let Some(code) = broken.code()
+                {
+                    draft.broken_off(code);
+                }
+            }
             None => this.settle(),
         }
         Poll::Ready(frame)

@@ -5,12 +5,14 @@
 
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use rr_contract::model::path::{self, InvalidPath};
 
 use crate::reply::Denial;
 use crate::report::METHOD_MAX;
 use crate::snapshot::{CompiledProxy, Snapshot};
+
+use super::hop::Hop;
 
 /// Maximum of one request. hyper counts on HTTP/1.1, this file on HTTP/2.
 pub(crate) const HEADERS_MAX: usize = 128;
@@ -58,9 +60,16 @@ pub(super) fn address<'s, 'p>(snapshot: &'s Snapshot, parts: &'p Parts) -> Resul
 }
 
 /// Reads the rest of the request's head in the one way in which it can be read.
-pub(super) fn resolve<'s>(addressed: Addressed<'s, '_>, parts: &Parts) -> Result<Resolved<'s>, Denial> {
+pub(super) fn resolve<'s>(
+    addressed: Addressed<'s, '_>,
+    parts: &Parts,
+    hop: &Hop,
+) -> Result<Resolved<'s>, Denial> {
     if !names_one_host(parts) {
         return Err(Denial::Host);
+    }
+    if hop.client_key().is_some() && hop.tls.as_ref().is_some_and(|tls| tls.is_of_another_host(parts)) {
+        return Err(Denial::Misdirected);
     }
     if parts.headers.len() > HEADERS_MAX {
         return Err(Denial::Headers);
@@ -87,17 +96,19 @@ fn is_forwarded(method: &Method) -> bool {
         && !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
-/// Whether exactly one host is named. A proxy in front of this node may have routed by another one.
+/// Whether exactly one host is named, and in the form of one. A proxy in front of this node may have routed by another
+/// one.
 fn names_one_host(parts: &Parts) -> bool {
-    let named = parts.headers.get_all(HOST).iter().count();
-    match parts.version {
-        Version::HTTP_11 => named == 1,
-        // HTTP/2 names the host in the request target; a different `Host` header beside it is a second claim.
-        Version::HTTP_2 => {
-            parts.uri.authority().is_none_or(|authority| {
-                parts.headers.get(HOST).is_none_or(|host| host.as_bytes() == authority.as_str().as_bytes())
-            }) && named <= 1
-        }
-        _ => named <= 1,
-    }
+    let mut named = parts.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+    let (host, is_second) = (named.next(), named.next().is_some());
+    // A request target that names a host leaves no room for another claim.
+    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let agree = target.is_none_or(|target| is_host(target) && host.is_none_or(|host| host == target));
+    let is_there = parts.version != Version::HTTP_11 || host.is_some();
+    !is_second && is_there && agree && host.is_none_or(is_host)
+}
+
+/// Whether this is a host with its port and nothing else: no user, no path, no list. Empty where there is none.
+fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }

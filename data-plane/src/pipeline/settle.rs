@@ -17,7 +17,7 @@ use rr_contract::wire::fleet::{Effect, TunnelEnd};
 use tokio::time::Instant;
 
 use crate::outcome::Code;
-use crate::quota::Moment;
+use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, RuleOutcome};
 use crate::seats::Busy;
@@ -28,6 +28,7 @@ use crate::worker::Worker;
 use super::activate::Active;
 use super::authenticate::Authenticated;
 use super::charges::{Charges, Done};
+use super::hop::Hop;
 use super::resolve::Resolved;
 
 /// Bytes of a path that go into a record.
@@ -43,6 +44,8 @@ pub(crate) struct Draft {
     record: Option<Box<RawRecord>>,
     /// What was charged for it.
     charges: Charges,
+    /// Where its proxy counts them.
+    under_way: Option<UnderWay>,
     /// Rules or limits decide about it, and are not done.
     is_deciding: bool,
     /// The upstream may have begun to work for it.
@@ -65,6 +68,7 @@ impl Draft {
             request_bytes: Rc::default(),
             record: Some(record),
             charges: Charges::default(),
+            under_way: None,
             is_deciding: false,
             is_asked: false,
             is_unheard: false,
@@ -109,6 +113,18 @@ impl Draft {
         self.busy.clone()
     }
 
+    /// What the connection has shown.
+    pub(super) fn came_over(&mut self, hop: &Hop) {
+        if let Some(key) = hop.client_key() {
+            self.record().client_key = Some(key);
+        }
+    }
+
+    /// It is one of the requests that a proxy has under way, until its end.
+    pub(super) fn is_under_way(&mut self, under_way: UnderWay) {
+        self.under_way = Some(under_way);
+    }
+
     /// Which proxy the request names.
     pub(super) fn addressed(&mut self, proxy: Option<&CompiledProxy>) {
         if let Some(proxy) = proxy {
@@ -119,14 +135,23 @@ impl Draft {
     }
 
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
-        let path = request.path.as_str();
+        self.goes_on_as(request.path.as_str());
+    }
+
+    /// The proxy changes its path.
+    pub(super) fn goes_on_as(&mut self, path: &str) {
         self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
     }
 
     /// What is told of a refusal to operators alone.
     pub(super) fn refused(&mut self, refused: &Refused) {
         self.decision_ended();
-        self.is_unheard = matches!(refused, Refused::Failure(Failure::Upstream(SendError::ResponseTimeout)));
+        self.is_unheard = matches!(
+            refused,
+            Refused::Failure(Failure::Upstream(
+                SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
+            ))
+        );
         let Refused::Denial(denial) = refused else { return };
         let record = self.record();
         match denial {
@@ -223,8 +248,9 @@ impl Draft {
         &self.kept().method
     }
 
-    pub(super) fn silence(&self) -> Duration {
-        self.worker.silence
+    /// When the request's head had come.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// More bytes went to the caller.
@@ -237,8 +263,10 @@ impl Draft {
         self.is_asked = true;
     }
 
-    pub(super) fn upstream_took(&mut self, duration: Duration) {
-        self.record().upstream_duration = Some(duration);
+    /// It took so long until the answer began, or none came; so many interim answers came before.
+    pub(super) fn upstream_took(&mut self, duration: Duration, interim: u32) {
+        let record = self.record();
+        (record.upstream_duration, record.interim_responses) = (Some(duration), interim);
     }
 
     pub(super) fn upstream_answered(&mut self, status: StatusCode) {
@@ -267,6 +295,11 @@ impl Draft {
         let record = self.record();
         record.code = Some(code);
         record.status = Some(status);
+    }
+
+    /// The response was broken off for this.
+    pub(super) fn broken_off(&mut self, code: Code) {
+        self.record().code = Some(code);
     }
 
     pub(super) fn delivered(&mut self) {

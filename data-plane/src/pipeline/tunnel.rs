@@ -38,6 +38,7 @@ use super::forward::{self, Forwarded};
 use super::hop::Hop;
 use super::inject::Injected;
 use super::settle::Draft;
+use super::upstream_body::Waits;
 
 use self::carry::{Carrying, Ended};
 use self::handshake::Wish;
@@ -54,6 +55,7 @@ pub(super) struct Candidate {
     /// What the caller is to be told; `None` where it gave no key.
     accept: Option<HeaderValue>,
     key: KeyHash,
+    has_certificate: bool,
     standing: Option<Standing>,
 }
 
@@ -86,7 +88,7 @@ fn permits(active: &Active<'_>) -> Result<(), Denial> {
     let mut meters = meters.filter(|meter| meter.active);
     let is_read = model.max_request_bytes.is_some()
         || model.max_response_bytes.is_some()
-        || !super::filter::chain(active).is_empty()
+        || !super::filter::chain(route, active.caller).is_empty()
         || super::authorize::scopes(active).reads_body()
         || meters.any(|meter| meter.condition().reads_body() || meter.reads_response_body());
     if is_read { Err(Denial::TunnelUnread) } else { Ok(()) }
@@ -97,6 +99,7 @@ pub(super) fn judge(
     wish: Wish,
     active: &Active<'_>,
     parts: &Parts,
+    hop: &Hop,
     has_body: bool,
     worker: &Worker,
 ) -> Result<Candidate, Denial> {
@@ -106,13 +109,14 @@ pub(super) fn judge(
         return Err(Denial::Stopping);
     }
     let key = authenticate::key_of(parts).ok_or(Denial::BadUpgrade)?;
-    Ok(Candidate { stream: wish.stream, accept, key, standing: None })
+    let has_certificate = hop.client_key().is_some();
+    Ok(Candidate { stream: wish.stream, accept, key, has_certificate, standing: None })
 }
 
 /// Takes out of such a request what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no
 /// other request has.
-pub(super) fn clean(parts: Parts, hop: &Hop) -> Result<Cleaned, Denial> {
-    let mut cleaned = clean::clean(parts, hop)?;
+pub(super) fn clean(parts: Parts) -> Result<Cleaned, Denial> {
+    let mut cleaned = clean::clean(parts)?;
     handshake::clean(&mut cleaned.parts.headers);
     Ok(cleaned)
 }
@@ -120,7 +124,8 @@ pub(super) fn clean(parts: Parts, hop: &Hop) -> Result<Cleaned, Denial> {
 impl Candidate {
     /// Keeps what the request was let in by.
     pub(super) fn admitted(&mut self, admitted: &Admitted<'_>, snapshot: &Snapshot) {
-        self.standing = Standing::new(snapshot, self.key, &admitted.request, &admitted.cleaned);
+        self.standing =
+            Standing::new(snapshot, self.key, self.has_certificate, &admitted.request, &admitted.cleaned);
     }
 
     /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed.
@@ -136,10 +141,16 @@ impl Candidate {
         let asked_at = Instant::now();
         let body = body.into_sent(draft, asked_at);
         draft.asks();
-        let switch = worker.connections.switch(target, Request::from_parts(parts, body)).await;
-        draft.upstream_took(asked_at.elapsed());
+        // It bounds the opening, and an answer that opens nothing.
+        let until = target.total_timeout.map(|total| draft.started() + total);
+        let passage = body.passage();
+        let switch = worker.connections.switch(target, Request::from_parts(parts, body), until).await;
+        draft.upstream_took(asked_at.elapsed(), passage.interim());
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
-            Switch::Answered(reply) => return Ok(Opened::Answered(forward::receive(reply, draft)?)),
+            Switch::Answered(reply) => {
+                let waits = Waits { idle: target.idle_timeout, until, upload: None };
+                return Ok(Opened::Answered(forward::receive(reply, waits, draft)?));
+            }
             Switch::Done(answer, switched) => (answer, switched),
         };
         draft.upstream_answered(answer.status());

@@ -1,8 +1,10 @@
 //! The body of an upstream's response: watched, bounded, and its connection given back at the end.
 //!
-//! Looks at no byte of it. The invariant: a connection is used again only when its response was read to the end.
+//! Looks at no byte of it. The invariants: a connection is used again only when its response was read to the end, and
+//! an upstream that waits for more of the request is not taken for a silent one.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,17 +14,16 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
-use crate::upstream::Lease;
+use crate::reply::BodyBroken;
+use crate::upstream::{CALLER_IDLE, Lease, Passage, Turn};
 
 use super::clean::strip;
 
 /// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("upstream broke off its response")]
-    Broken(#[source] hyper::Error),
-    #[error("upstream sent nothing more of its response")]
-    Silent,
+    #[error("response broke off")]
+    Broken(#[source] BodyBroken),
     #[error("response body is longer than the proxy lets through")]
     TooLong,
 }
@@ -39,11 +40,11 @@ pub(crate) struct UpstreamBody {
 
 impl UpstreamBody {
     /// A body of at most `most` bytes, if it does not say of itself that it is longer.
-    pub(super) fn new(body: Incoming, lease: Lease, silence: Duration, most: u64) -> Result<Self, BodyError> {
+    pub(super) fn new(body: Incoming, mut lease: Lease, waits: Waits, most: u64) -> Result<Self, BodyError> {
         if body.size_hint().lower() > most {
             return Err(BodyError::TooLong);
         }
-        let silence = Silence::new(silence);
+        let silence = Silence { waits, since: None, deadline: lease.deadline() };
         let mut body = Self { body, lease: Some(lease), silence, left: most };
         body.settle_at_end();
         Ok(body)
@@ -58,7 +59,8 @@ impl UpstreamBody {
     }
 
     fn settle(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(mut lease) = self.lease.take() {
+            lease.keep(std::mem::take(&mut self.silence.deadline));
             lease.give_back();
         }
     }
@@ -73,6 +75,9 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this.silence.is_late() {
+            return Poll::Ready(Some(Err(BodyError::Broken(BodyBroken::Late))));
+        }
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(mut frame) => {
                 this.silence.is_broken();
@@ -83,8 +88,10 @@ impl Body for UpstreamBody {
                 }
                 frame
             }
-            Poll::Pending if this.silence.is_over(cx) => return Poll::Ready(Some(Err(BodyError::Silent))),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => match this.silence.end(cx) {
+                Some(broken) => return Poll::Ready(Some(Err(BodyError::Broken(broken)))),
+                None => return Poll::Pending,
+            },
         };
         match &frame {
             Some(Ok(frame)) => {
@@ -98,7 +105,7 @@ impl Body for UpstreamBody {
             Some(Err(_)) => {}
             None => this.settle(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Broken(BodyBroken::Broken(error)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -110,25 +117,64 @@ impl Body for UpstreamBody {
     }
 }
 
+/// How long more of a response is waited for.
+pub(crate) struct Waits {
+    /// For each part.
+    pub(super) idle: Duration,
+    /// For all of it.
+    pub(super) until: Option<Instant>,
+    /// The body of the request, where it had not been sent whole before the response began.
+    pub(super) upload: Option<Rc<Passage>>,
+}
+
 /// Timer for an upstream that sends nothing in the middle of a body.
 struct Silence {
-    limit: Duration,
+    waits: Waits,
     since: Option<Instant>,
+    /// The connection's.
     deadline: Deadline,
 }
 
 impl Silence {
-    fn new(limit: Duration) -> Self {
-        Self { limit, since: None, deadline: Deadline::default() }
-    }
-
     fn is_broken(&mut self) {
         self.since = None;
     }
 
-    /// Whether it has lasted too long. Wakes the task at the deadline.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let end = *self.since.get_or_insert_with(Instant::now) + self.limit;
-        self.deadline.is_over(end, cx)
+    /// Whether the time for all of it is over.
+    fn is_late(&self) -> bool {
+        self.waits.until.is_some_and(|until| until <= Instant::now())
+    }
+
+    /// Why it is not waited for any longer, if so. Wakes the task when that may have changed.
+    fn end(&mut self, cx: &mut Context<'_>) -> Option<BodyBroken> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let idle = self.waits.idle;
+        loop {
+            let mut look = since + idle;
+            let (mut end, mut broken) = (look, BodyBroken::Silent);
+            if let Some(upload) = &self.waits.upload {
+                let (turn, moved) = upload.turn();
+                end = since.max(moved) + idle;
+                look = end;
+                if !upload.is_whole() {
+                    if turn == Turn::Caller {
+                        (end, broken) = (since.max(moved) + idle.max(CALLER_IDLE), BodyBroken::Stalled);
+                    }
+                    // The turn may change while this sleeps, but then the other has no less than this from then on.
+                    look = end.min(Instant::now() + idle);
+                }
+            }
+            if let Some(until) = self.waits.until
+                && until <= look
+            {
+                return self.deadline.is_over(until, cx).then_some(BodyBroken::Late);
+            }
+            if !self.deadline.is_over(look, cx) {
+                return None;
+            }
+            if look == end {
+                return Some(broken);
+            }
+        }
     }
 }

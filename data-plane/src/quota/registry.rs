@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -19,6 +20,7 @@ use super::clock::{ClockEvent, QuotaClock};
 use super::counter::{Counter, Exceeded};
 use super::keyed::{KeyCharge, Keyed};
 use super::moment::{Moment, Window};
+use super::under_way::{Gauge, UnderWay};
 
 /// How many addresses of callers a node counts apart.
 const ADDRESSES: usize = 100_000;
@@ -33,12 +35,18 @@ pub(crate) struct ProxyQuota {
     other_callers: Counter<2>,
     other_addresses: Counter<2>,
     keys: Arc<Keys>,
+    under_way: Arc<Gauge>,
 }
 
 impl ProxyQuota {
     /// Of all its requests, by minute and day: a proxy has no limits of other windows.
     pub(crate) const fn all(&self) -> &Counter<2> {
         &self.all
+    }
+
+    /// Counts a request among those that are under way; `None` where there are as many as there may be.
+    pub(crate) fn enter(&self, most: NonZeroU32) -> Option<UnderWay> {
+        self.under_way.enter(most)
     }
 
     /// Charges a request to a caller credential.
@@ -178,6 +186,7 @@ impl Quotas {
                 other_callers: counter(Id::OtherCallers(id)),
                 other_addresses: counter(Id::OtherAddresses(id)),
                 keys: Arc::clone(&self.0.keys),
+                under_way: Arc::default(),
             })
         };
         Arc::clone(proxies.entry(id).or_insert_with(make))

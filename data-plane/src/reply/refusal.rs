@@ -8,6 +8,7 @@ use rr_contract::model::id::{MeterId, RuleId};
 use rr_contract::model::name::Name;
 use rr_contract::model::path::InvalidPath;
 use rr_contract::model::proxy::DenyStatus;
+use rr_contract::outbound::LookupError;
 use rr_contract::policy::json::JsonError;
 use rr_contract::policy::meter::Amount;
 use rr_contract::policy::verdict::Scope;
@@ -19,7 +20,7 @@ use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
 use crate::snapshot::upstream::Unusable;
-use crate::upstream::{CallerFault, LookupError, SendError};
+use crate::upstream::{CallerFault, SendError};
 
 /// A decision of this node, not a fault.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub(crate) enum Denial {
     /// It came without TLS to a port that has TLS.
     #[error("request without TLS to a port with TLS")]
     OutOfPlace,
+    /// Its connection was made to another host, or can show no client certificate where one is wanted.
+    #[error("request for another host than its connection was made to")]
+    Misdirected,
     /// CONNECT, TRACE, and what is not in upper case or too long.
     #[error("method is refused")]
     Method,
@@ -69,6 +73,15 @@ pub(crate) enum Denial {
     /// The body is longer than the proxy takes, or than rules and meters may look at.
     #[error("request body is too long")]
     RequestTooLarge,
+    /// A web page asks what it may send, and may.
+    #[error("preflight request is answered by this node")]
+    Preflight,
+    /// A web page asks for more than it may send.
+    #[error("preflight request asks for a method or headers that the proxy does not take")]
+    PreflightRefused,
+    /// It has passed this node before.
+    #[error("request comes back to this node")]
+    Loop,
     /// The rules of a scope.
     #[error("rules deny the request")]
     Rule(Box<RuleDenial>),
@@ -93,6 +106,9 @@ pub(crate) enum Denial {
     /// The node is being stopped, and begins no tunnel.
     #[error("node is stopping")]
     Stopping,
+    /// The proxy has as many requests under way as it may have.
+    #[error("too many requests of the proxy are under way")]
+    TooManyConcurrent,
     /// The caller, while its body was read for a rule or a meter.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -153,6 +169,22 @@ pub(crate) enum BodyBroken {
     Broken(#[source] hyper::Error),
     #[error("upstream sent nothing more of its response")]
     Silent,
+    #[error("request took longer than the total timeout of the target")]
+    Late,
+    #[error("caller sent nothing more of the request body")]
+    Stalled,
+}
+
+impl BodyBroken {
+    /// `None`: it ended by itself.
+    pub(crate) fn code(&self) -> Option<Code> {
+        match self {
+            Self::Broken(_) => None,
+            Self::Silent => Some(Code::UpstreamIdle),
+            Self::Late => Some(Code::UpstreamTotalTimeout),
+            Self::Stalled => Some(Code::RequestTimeout),
+        }
+    }
 }
 
 /// How an answer that switches protocols does not fit its request.
@@ -199,6 +231,7 @@ impl Denial {
         match self {
             Self::NotFound => Code::NotFound,
             Self::OutOfPlace => Code::HttpOnTlsPort,
+            Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
             Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
@@ -209,6 +242,9 @@ impl Denial {
             Self::Suspended => Code::Suspended,
             Self::Closed => Code::Closed,
             Self::RequestTooLarge => Code::RequestTooLarge,
+            Self::Preflight => Code::Preflight,
+            Self::PreflightRefused => Code::PreflightRefused,
+            Self::Loop => Code::LoopDetected,
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,
             Self::Limited(_) => Code::RateLimited,
@@ -217,6 +253,7 @@ impl Denial {
             Self::TunnelUnread => Code::TunnelUnread,
             Self::Protocol => Code::ProtocolUnknown,
             Self::Stopping => Code::Stopping,
+            Self::TooManyConcurrent => Code::TooManyConcurrent,
             Self::Caller(fault) => of_caller(*fault),
         }
     }
@@ -237,8 +274,7 @@ impl Failure {
             Self::Credential(_) => Code::CredentialUnusable,
             Self::Switch(_) => Code::UpgradeRefused,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
-            Self::Response(BodyBroken::Broken(_)) => Code::UpstreamUnreachable,
-            Self::Response(BodyBroken::Silent) => Code::UpstreamTimeout,
+            Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
             Self::Upstream(error) => match error {
                 SendError::Guarded => Code::UpstreamRefused,
@@ -246,11 +282,13 @@ impl Failure {
                 SendError::ConnectTimeout
                 | SendError::ResponseTimeout
                 | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
+                SendError::TotalTimeout { .. } => Code::UpstreamTotalTimeout,
                 SendError::Caller(fault) => of_caller(*fault),
-                SendError::Resolve(LookupError::Failed(_))
+                SendError::Resolve(LookupError::Failed(_) | LookupError::CutOff)
                 | SendError::Connect(_)
                 | SendError::Tls(_)
                 | SendError::Trust(_)
+                | SendError::Version(_)
                 | SendError::Broken(_)
                 | SendError::Switched
                 | SendError::Coded => Code::UpstreamUnreachable,

@@ -78,6 +78,10 @@ pub(crate) enum Reason {
     Expired,
     /// The proxy does not take it.
     NotAdmitted,
+    /// It is good, and the proxy wants a client certificate beside it.
+    NoCertificate,
+    /// None was looked for: a web page asks whether it can call, whose origin the proxy does not name.
+    Origin,
 }
 
 impl Reason {
@@ -88,6 +92,8 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::NotAdmitted => "not-admitted",
+            Self::NoCertificate => "no-certificate",
+            Self::Origin => "origin",
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Records of refused credentials: each by itself up to a rate, and beyond it one for each proxy, reason and minute.
+//! Records of what anybody can cause without a credential, refusals of credentials and preflight requests: each by itself
+//! up to a rate, and beyond it one for each proxy, reason or code, and minute.
 //!
-//! Belongs to one worker. The invariant: each refusal is in one record, as itself or as one of its `count`.
+//! Belongs to one worker. The invariant: each is in one record, as itself or as one of its `count`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,10 +10,12 @@ use std::time::SystemTime;
 
 use rr_contract::model::id::ProxyId;
 
+use crate::outcome::Code;
+
 use super::RawRecord;
 use super::raw_record::Reason;
 
-/// A minute's refusals of one proxy for one reason that have records of their own, on each worker.
+/// A minute's refusals of one proxy for one reason, or its preflight requests, that have records of their own, on each worker.
 const EACH: u32 = 10;
 /// Proxies and reasons that are counted at once.
 const KEYS: usize = 1024;
@@ -20,8 +23,26 @@ const KEYS: usize = 1024;
 /// What one worker has refused in the present minute.
 #[derive(Default)]
 pub(crate) struct Refusals {
-    by: RefCell<HashMap<(ProxyId, Reason), Refused>>,
+    by: RefCell<HashMap<(ProxyId, Kind), Refused>>,
     minute: Cell<u64>,
+}
+
+/// What is counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Credential(Reason),
+    Preflight,
+    PreflightRefused,
+}
+
+impl Kind {
+    fn of(record: &RawRecord) -> Option<Self> {
+        match record.code {
+            Some(Code::Preflight) => Some(Self::Preflight),
+            Some(Code::PreflightRefused) => Some(Self::PreflightRefused),
+            _ => record.reason.map(Self::Credential),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -34,13 +55,13 @@ struct Refused {
 impl Refusals {
     /// Takes a record, and pushes those that are due.
     pub(crate) fn take(&self, record: Box<RawRecord>, mut push: impl FnMut(Box<RawRecord>)) {
-        let (Some(proxy), Some(reason)) = (record.proxy, record.reason) else { return push(record) };
+        let (Some(proxy), Some(kind)) = (record.proxy, Kind::of(&record)) else { return push(record) };
         self.tick(record.received_at, &mut push);
-        if self.by.borrow().len() >= KEYS && !self.by.borrow().contains_key(&(proxy, reason)) {
+        if self.by.borrow().len() >= KEYS && !self.by.borrow().contains_key(&(proxy, kind)) {
             self.flush(&mut push);
         }
         let mut by = self.by.borrow_mut();
-        let refused = by.entry((proxy, reason)).or_default();
+        let refused = by.entry((proxy, kind)).or_default();
         refused.seen = refused.seen.saturating_add(1);
         if refused.seen <= EACH {
             return push(record);

@@ -34,28 +34,34 @@ impl Hasher for PreparedHasher {
     }
 }
 
-/// A text that knows its hash.
-#[derive(Debug, Clone)]
-pub(crate) struct HashedText {
+/// A key that knows its hash.
+#[derive(Debug)]
+pub(crate) struct Hashed<T> {
     hash: u64,
-    text: Arc<str>,
+    key: Arc<T>,
 }
 
-impl From<String> for HashedText {
-    fn from(text: String) -> Self {
-        Self { hash: hash(&*text), text: text.into() }
+impl<T: Hash> From<T> for Hashed<T> {
+    fn from(key: T) -> Self {
+        Self { hash: hash(&key), key: key.into() }
     }
 }
 
-impl PartialEq for HashedText {
+impl<T> Clone for Hashed<T> {
+    fn clone(&self) -> Self {
+        Self { hash: self.hash, key: Arc::clone(&self.key) }
+    }
+}
+
+impl<T: PartialEq> PartialEq for Hashed<T> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.text, &other.text) || (self.hash == other.hash && self.text == other.text)
+        Arc::ptr_eq(&self.key, &other.key) || (self.hash == other.hash && self.key == other.key)
     }
 }
 
-impl Eq for HashedText {}
+impl<T: Eq> Eq for Hashed<T> {}
 
-impl Hash for HashedText {
+impl<T> Hash for Hashed<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
@@ -68,15 +74,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_texts_are_one_key_wherever_they_lie() {
-        let text = |text: &str| HashedText::from(text.to_owned());
-        let mut map: HashMap<HashedText, u8, Prepared> = HashMap::default();
-        map.insert(text("a"), 1);
-        map.insert(text("a"), 2);
-        map.insert(text("b"), 3);
-        assert_eq!(
-            (map.get(&text("a")), map.get(&text("b")), map.get(&text("c"))),
-            (Some(&2), Some(&3), None)
-        );
+    fn equal_keys_are_one_wherever_they_lie() {
+        let key = |text: &str| Hashed::from(text.to_owned());
+        let mut map: HashMap<Hashed<String>, u8, Prepared> = HashMap::default();
+        map.insert(key("a"), 1);
+        map.insert(key("a"), 2);
+        map.insert(key("b"), 3);
+        assert_eq!((map.get(&key("a")), map.get(&key("b")), map.get(&key("c"))), (Some(&2), Some(&3), None));
     }
 }

@@ -13,12 +13,13 @@ use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::target::Target;
-use rr_contract::model::tls::{CaBundle, CaHash, Wire};
+use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
+use url::Host;
 
 use crate::quota::ProxyQuota;
 
-use super::prepared::HashedText;
-use super::{Policy, UpstreamCredential};
+use super::prepared::Hashed;
+use super::{Policy, Shape, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -56,6 +57,14 @@ impl CompiledProxy {
         }
     }
 
+    /// Whether it refuses callers that show no client certificate. One that cannot be read is closed.
+    pub(crate) fn wants_certificate(&self) -> bool {
+        match &self.model {
+            Known::Whole(proxy) => proxy.client_certificates,
+            Known::Callers(_) => false,
+        }
+    }
+
     pub(crate) fn upstream_credential(&self) -> Option<CredentialId> {
         match &self.model {
             Known::Whole(proxy) => Some(proxy.upstream_credential),
@@ -77,6 +86,8 @@ pub(crate) struct Route {
     pub(crate) policy: Arc<Policy>,
     /// The counts of its limits; `None` where it has none.
     pub(crate) quota: Option<Arc<ProxyQuota>>,
+    /// `None`: what passes is not changed.
+    pub(crate) shape: Option<Arc<Shape>>,
 }
 
 /// A target with its URI parts at hand.
@@ -85,17 +96,45 @@ pub(crate) struct CompiledTarget {
     /// Whose it is.
     pub(crate) org: OrgId,
     pub(crate) base: BaseUrl,
-    /// Names connections that can serve this target, by all that decides who is at both ends:
-    /// `org https://host:port`.
-    pub(crate) pool: HashedText,
+    pub(crate) pool: Hashed<PoolKey>,
     pub(crate) authority: Authority,
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
+    /// Between two parts of a response.
     pub(crate) idle_timeout: Duration,
+    /// For the whole of a request.
+    pub(crate) total_timeout: Option<Duration>,
     pub(crate) default_effect: Effect,
     /// How it is spoken to.
     pub(crate) wire: Wire,
+}
+
+/// Names the connections that can serve a target, by all that decides who is at both ends and how they speak. A secret
+/// that is part of a connection belongs in here too, with its version.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    org: OrgId,
+    scheme: Scheme,
+    host: Host,
+    port: u16,
+    ca: Option<CaHash>,
+    min_tls: MinTls,
+    http: HttpVersion,
+}
+
+impl PoolKey {
+    pub(crate) fn new(org: OrgId, base: &BaseUrl, wire: &Wire) -> Self {
+        Self {
+            org,
+            scheme: base.scheme(),
+            host: base.host().clone(),
+            port: base.port(),
+            ca: wire.ca.as_ref().map(|ca| *ca.hash()),
+            min_tls: wire.min_tls,
+            http: wire.http,
+        }
+    }
 }
 
 /// A base URL whose host cannot be sent in a request.
@@ -109,16 +148,16 @@ impl CompiledTarget {
         let host = HeaderValue::from_str(&text).map_err(|_| Unsendable)?;
         let authority: Authority = text.parse().map_err(|_| Unsendable)?;
         let base = target.base_url;
-        let pool = format!("{org} {}://{}:{}", base.scheme().as_str(), base.host(), base.port());
         Ok(Self {
             id,
             org,
-            pool: pool.into(),
+            pool: PoolKey::new(org, &base, &target.wire).into(),
             authority,
             host,
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
             idle_timeout: target.idle_timeout,
+            total_timeout: target.total_timeout,
             default_effect: target.default_effect,
             wire: target.wire,
             base,

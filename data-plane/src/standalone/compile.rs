@@ -17,7 +17,7 @@ use super::fault::Faults;
 use super::message::{self, Body};
 use super::name::{Names, derive};
 use super::node::Node;
-use super::secret::Place;
+use super::secret::{Lives, Place};
 
 const KINDS: &str = "target, credential, proxy, rule, filter or meter";
 
@@ -179,8 +179,8 @@ impl Counts {
 
 /// What documents say of each other.
 struct Known {
-    /// Base URLs by the name of the target.
-    urls: HashMap<String, String>,
+    /// Targets by their name.
+    targets: HashMap<String, Lives>,
     /// Credentials by name, and by the id that they bring: whether they are for upstreams.
     is_upstream: HashMap<String, bool>,
     addresses: Vec<Address>,
@@ -188,11 +188,14 @@ struct Known {
 
 impl Known {
     fn of(said: &[(Node, Said)], folder: &Path) -> Self {
-        let mut known = Self { urls: HashMap::new(), is_upstream: HashMap::new(), addresses: Vec::new() };
+        let mut known = Self { targets: HashMap::new(), is_upstream: HashMap::new(), addresses: Vec::new() };
         let mut keys = HashMap::new();
         for (_, said) in said {
             match said {
-                Said::Target(it) => _ = known.urls.insert(it.name.clone(), it.base_url.clone()),
+                Said::Target(it) => {
+                    let urls = std::iter::once(&it.base_url).chain(&it.more_base_urls).cloned().collect();
+                    known.targets.insert(it.name.clone(), Lives { urls, ca: it.ca.clone() });
+                }
                 Said::Credential(it) => {
                     known.is_upstream.insert(it.name.clone(), it.upstream.is_some());
                     known.is_upstream.insert(it.id.clone(), it.upstream.is_some());
@@ -204,9 +207,10 @@ impl Known {
         for (_, said) in said {
             if let Said::Proxy(proxy) = said {
                 let key = proxy.caller_credentials.first().and_then(|name| keys.get(name.as_str()));
+                let target = known.targets.get(&proxy.target);
                 known.addresses.push(Address {
                     proxy: proxy.name.clone(),
-                    target: known.urls.get(&proxy.target).cloned().unwrap_or_default(),
+                    target: target.and_then(|lives| lives.urls.first()).cloned().unwrap_or_default(),
                     key: key.cloned().unwrap_or_else(|| in_shell(None, folder)),
                 });
             }
@@ -236,7 +240,7 @@ impl Compiler<'_> {
         Some(match said {
             Said::Target(it) => (key?, payload(message::target(*it, node, self.faults)?.encode_to_vec())),
             Said::Credential(it) => {
-                (key?, message::credential(*it, node, self.place, &known.urls, self.faults)?)
+                (key?, message::credential(*it, node, self.place, &known.targets, self.faults)?)
             }
             Said::Proxy(it) => (key?, payload(self.proxy(*it, node, known)?.encode_to_vec())),
             Said::Rule(it) => {

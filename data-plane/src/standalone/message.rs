@@ -18,7 +18,7 @@ use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credenti
 use super::document::{Caller, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream};
 use super::fault::Faults;
 use super::node::Node;
-use super::secret::{Place, Wrong};
+use super::secret::{Lives, Place, Wrong};
 use super::spelling::{CallerKind, UpstreamKind};
 
 /// What a document becomes.
@@ -64,7 +64,7 @@ pub(super) fn credential(
     said: Credential,
     node: &Node,
     place: &Place<'_>,
-    targets: &HashMap<String, String>,
+    targets: &HashMap<String, Lives>,
     faults: &mut Faults,
 ) -> Option<Body> {
     let mut message = fleet::CredentialResource {
@@ -139,7 +139,7 @@ fn upstream(
     said: Credential,
     mut message: fleet::CredentialResource,
     place: &Place<'_>,
-    targets: &HashMap<String, String>,
+    targets: &HashMap<String, Lives>,
 ) -> Result<Body, Wrong> {
     let Upstream { kind, sealed, .. } = said.upstream.unwrap_or_default();
     if !said.key_hashes.is_empty() {

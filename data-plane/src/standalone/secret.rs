@@ -1,7 +1,7 @@
 //! Values that documents name: read from the environment or a file, and sealed in memory.
 //!
 //! A value is sealed to a key of this node's own as soon as it is read, together with the origins that it may be sent
-//! to. From there on it goes the way of every sealed secret, so nothing but the check of the origin lets it out, in
+//! to and the certificates that vouch for them. From there on it goes the way of every sealed secret, so nothing but the check of the origin lets it out, in
 //! memory and on disk alike. A value that is already held under the same seal is not sealed again: what did not
 //! change keeps its hash.
 
@@ -10,7 +10,8 @@ use std::path::Path;
 
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
-use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::model::origin::Origin;
+use rr_contract::model::tls::{CaBundle, CaHash, InvalidCa};
 use rr_contract::runtime::chain;
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
 use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
@@ -25,6 +26,12 @@ use super::spelling::{CallerKind, UpstreamKind};
 
 /// A fault of a field.
 pub(super) type Wrong = (&'static str, String);
+
+/// Where a target lives, as its document says, and the certificates that vouch for it.
+pub(super) struct Lives {
+    pub(super) urls: Vec<String>,
+    pub(super) ca: String,
+}
 
 /// The place of values: files are looked for from the folder of the document.
 pub(super) struct Place<'a> {
@@ -63,6 +70,7 @@ impl Place<'_> {
     pub(super) fn hash(&self, from: &ValueFrom, kind: CallerKind) -> Result<KeyHash, Wrong> {
         let is_bare = from.origins.is_empty()
             && from.targets.is_empty()
+            && from.ca.is_none()
             && from.header.is_none()
             && from.prefix.is_none();
         if !is_bare {
@@ -86,7 +94,7 @@ impl Place<'_> {
         &self,
         from: &ValueFrom,
         kind: UpstreamKind,
-        targets: &HashMap<String, String>,
+        targets: &HashMap<String, Lives>,
     ) -> Result<SecretSpec, Wrong> {
         let default = match kind {
             UpstreamKind::Bearer => Slot::bearer(),
@@ -116,13 +124,31 @@ impl Place<'_> {
                 text.parse().map_err(|error| ("value_from.origins", format!("{text:?}: {error}")))?;
             origins.push(origin);
         }
+        // Who named them first, and which; those that the node trusts have no hash.
+        let mut ca: Option<(String, Option<CaHash>)> = None;
+        if let Some(file) = &from.ca {
+            ca = Some(("value_from.ca".to_owned(), Some(*self.certificates(file)?.hash())));
+        }
         for name in &from.targets {
-            let url = targets.get(name);
-            let url =
-                url.ok_or_else(|| ("value_from.targets", format!("no target {name:?} stands in the file")))?;
-            // A base URL that is none is a fault of its target.
-            if let Ok(url) = url.parse::<BaseUrl>() {
-                origins.push(Origin::of(&url));
+            let lives = targets.get(name);
+            let lives = lives
+                .ok_or_else(|| ("value_from.targets", format!("no target {name:?} stands in the file")))?;
+            // A base URL or certificate that is none is a fault of its target.
+            origins.extend(lives.urls.iter().filter_map(|url| Some(Origin::of(&url.parse().ok()?))));
+            let its = if lives.ca.is_empty() {
+                None
+            } else {
+                let Ok(certificates) = lives.ca.parse::<CaBundle>() else { continue };
+                Some(*certificates.hash())
+            };
+            match &ca {
+                None => ca = Some((format!("target {name:?}"), its)),
+                Some((_, before)) if *before == its => {}
+                Some((whose, _)) => {
+                    let what = "have different certificates (`ca`), and a value is sealed for one `ca`";
+                    let remedy = "make a credential for each";
+                    return Err(("value_from", format!("{whose} and target {name:?} {what}: {remedy}")));
+                }
             }
         }
         if origins.is_empty() {
@@ -131,7 +157,17 @@ impl Place<'_> {
                 "names no origin that the value may be sent to; add origins or targets".to_owned(),
             ));
         }
-        Ok(SecretSpec { value: self.read(from)?, origins, slot, not_after: None, ca: None })
+        let ca = ca.and_then(|(_, hash)| hash);
+        Ok(SecretSpec { value: self.read(from)?, origins, slot, not_after: None, ca })
+    }
+
+    fn certificates(&self, file: &Path) -> Result<CaBundle, Wrong> {
+        let path = self.folder.join(file);
+        let bytes = self.disk.read(&path);
+        let bytes = bytes
+            .map_err(|error| ("value_from.ca", format!("read {}: {}", path.display(), chain(&error))))?;
+        let read = str::from_utf8(&bytes).map_err(|_| InvalidCa::Syntax).and_then(str::parse);
+        read.map_err(|error| ("value_from.ca", format!("{} {error}", path.display())))
     }
 }
 
@@ -162,7 +198,7 @@ impl Sealer<'_> {
             && let Ok(opened) = held.open(context, self.keys)
             && opened.value().expose() == spec.value.expose()
             && (opened.origins(), opened.slot()) == (spec.origins.as_slice(), &spec.slot)
-            && opened.not_after() == spec.not_after
+            && (opened.not_after(), opened.ca()) == (spec.not_after, spec.ca.as_ref())
         {
             return Ok(held.to_wire());
         }

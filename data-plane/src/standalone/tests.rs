@@ -54,6 +54,7 @@ impl Place {
         let place = Self { folder: tempfile::tempdir().expect("a folder") };
         place.write(text);
         fs::write(place.path("value"), "s3cr3t\n").expect("a file");
+        fs::write(place.path("ca.pem"), fields::CA).expect("a file");
         make_key(&place.path("app.key"), &Seams::real()).expect("a key");
         place
     }
@@ -133,6 +134,7 @@ fn ids_follow_from_names_and_a_value_that_did_not_change_keeps_its_seal() {
     for (to, value) in [
         ("value_from: {file: value, targets: [echo], prefix: 'Token '}", "s3cr3t\n"),
         ("value_from: {file: value, origins: ['https://other.example']}", "s3cr3t\n"),
+        ("value_from: {file: value, origins: ['https://echo.example'], ca: ca.pem}", "s3cr3t\n"),
         (from, "other"),
         (from, "s3cr3t"),
     ] {
@@ -168,6 +170,9 @@ fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there(
         ("kind: bearer", "kind: basic", ":8: value_from: needs kind bearer or api-key"),
         ("targets: [echo]", "origins: ['https://a/b']", ":8: value_from.origins: "),
         (", targets: [echo]", "", ":8: value_from: names no origin"),
+        ("targets: [echo]", "targets: [echo], ca: gone", "gone: "),
+        ("targets: [echo]", "targets: [echo], ca: value", "value holds no certificate"),
+        ("targets: [echo]", "targets: [echo], ca: ca.pem", "make a credential for each"),
         ("{file: value,", "{file: gone,", "gone: "),
         ("{file: value,", "{env: RR_TEST_NEVER_SET,", "RR_TEST_NEVER_SET is not set"),
         ("{file: value,", "{file: value, env: X,", ":8: value_from: names one place"),

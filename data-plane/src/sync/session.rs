@@ -121,7 +121,7 @@ impl<'a> Session<'a> {
             protocol: PROTOCOL,
             build: crate::BUILD.to_owned(),
             boot_id: self.sync.boot_id.to_vec(),
-            features: FEATURES.map(str::to_owned).to_vec(),
+            features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
             resume: self.sync.applier.running().map(super::Position::to_wire),
             standing: self.sync.applier.standing(),
             crash: self.sync.applier.crash(),

@@ -1,12 +1,11 @@
 //! From a target to a connection: name, guard, TCP, TLS, HTTP.
 //!
-//! The caller bounds the time. Addresses are tried one after the other, and only those that the guard let
-//! through: there is no second look-up between the check and the connection.
+//! A dial is no request's own: it goes on when the one that it was begun for has another connection, or left. Only
+//! addresses that the guard let through are connected to: there is no second look-up
+//! between the check and the connection.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -15,24 +14,22 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rr_contract::model::tls::{HttpVersion, Wire};
+use rr_contract::outbound::{Judged, Outbound, OutboundError};
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 use tracing::debug;
-use url::Host;
 
 use crate::deadline::Deadline;
 use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
-use super::address_guard::AddressGuard;
-use super::pool::{Connection, Http1, Origin, StreamPermit};
+use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
-use super::resolve::Resolver;
-use super::socket::{Duplex, Socket, Watch};
+use super::socket::{Counted, Duplex, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
@@ -44,47 +41,47 @@ pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Buffer for an upload inside the HTTP library.
 const SEND_BUFFER: usize = 256 * 1024;
 
-type Http2 = http2::Connection<TokioIo<TlsStream<Socket>>, RequestBody, StreamExec>;
+type Http2<S> = http2::Connection<TokioIo<S>, RequestBody, StreamExec>;
 
 /// Bytes of a response that are read ahead; also the longest head.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
-    guard: Arc<AddressGuard>,
-    resolver: Arc<Resolver>,
+    outbound: Arc<Outbound>,
     tls: WorkerTls,
     tasks: Tasks,
 }
 
 impl Dialer {
-    pub(super) fn new(
-        guard: Arc<AddressGuard>,
-        resolver: Arc<Resolver>,
-        trust: Arc<Trust>,
-        tasks: Tasks,
-    ) -> Self {
-        Self { guard, resolver, tls: WorkerTls::new(trust), tasks }
+    pub(super) fn new(outbound: Arc<Outbound>, trust: Arc<Trust>, tasks: Tasks) -> Self {
+        Self { outbound, tls: WorkerTls::new(trust), tasks }
     }
 
-    /// Opens a connection. One that speaks HTTP/2 is shared from now on.
-    pub(super) async fn dial(
-        &self,
-        target: &CompiledTarget,
-        origin: &Rc<Origin>,
-    ) -> Result<Connection, SendError> {
-        let _dialing = origin.streams().dial();
+    /// Opens a connection for those who wait at the origin.
+    pub(super) fn start(self: &Rc<Self>, target: &Arc<CompiledTarget>, slot: Slot) {
+        let (dialer, target) = (Rc::clone(self), Arc::clone(target));
+        self.tasks.spawn_local("upstream dial", async move {
+            let dialed = timeout(target.connect_timeout, dialer.dial(&target, slot.origin())).await;
+            slot.end(dialed.unwrap_or(Err(SendError::ConnectTimeout)));
+        });
+    }
+
+    async fn dial(&self, target: &CompiledTarget, origin: &Rc<Origin>) -> Result<Connection, SendError> {
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
-        let socket = Socket::new(stream);
+        let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
         let watch = socket.watch();
         if !target.is_tls() {
-            return self.http1(socket, watch).await;
+            return match target.wire.http {
+                HttpVersion::V2 => self.http2(socket, origin).await,
+                HttpVersion::V1_1 | HttpVersion::Agreed => self.http1(socket, watch).await,
+            };
         }
-        let stream = self.tls.connect(target.base.host(), socket).await?;
+        let stream = self.tls.connect(target.base.host(), &target.wire, socket).await?;
         if tls::agreed_on_http2(&stream) {
             return self.http2(stream, origin).await;
         }
-        origin.streams().not_spoken();
+        origin.speaks_http1();
         self.http1(stream, watch).await
     }
 
@@ -95,47 +92,30 @@ impl Dialer {
     ) -> Result<(Box<dyn Duplex>, Watch), SendError> {
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
-        let socket = Socket::new(stream);
+        let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
         let watch = socket.watch();
         if !target.is_tls() {
-            return Ok((Box::new(socket), watch));
+            return Ok((Box::new(Counted::new(socket, watch.clone())), watch));
         }
-        Ok((Box::new(self.tls.connect_http1(target.base.host(), socket).await?), watch))
+        let wire = Wire { http: HttpVersion::V1_1, ..target.wire.clone() };
+        let stream = self.tls.connect(target.base.host(), &wire, socket).await?;
+        Ok((Box::new(Counted::new(stream, watch.clone())), watch))
     }
 
-    /// The addresses of a target that may be connected to.
-    async fn addresses(&self, target: &CompiledTarget) -> Result<Vec<SocketAddr>, SendError> {
-        let allowed = |ip: &IpAddr| self.guard.allows(*ip);
-        let allowed: Vec<IpAddr> = match target.base.host() {
-            Host::Ipv4(ip) => Some(IpAddr::from(*ip)).into_iter().filter(allowed).collect(),
-            Host::Ipv6(ip) => Some(IpAddr::from(*ip)).into_iter().filter(allowed).collect(),
-            Host::Domain(name) => {
-                let found = self.resolver.addresses(target.org, name).await.map_err(SendError::Resolve)?;
-                found.iter().copied().filter(allowed).collect()
-            }
-        };
-        if allowed.is_empty() {
-            return Err(SendError::Guarded);
-        }
-        Ok(allowed.into_iter().map(|ip| (ip, target.base.port()).into()).collect())
+    /// Lets go of TLS sessions that were not used for long.
+    pub(super) fn sweep(&self) {
+        self.tls.sweep();
     }
 
-    async fn connect(&self, addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, SendError> {
-        // One address that swallows packets must not use up the time of the others.
-        let share = within / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        if last.kind() == io::ErrorKind::TimedOut {
-            Err(SendError::ConnectTimeout)
-        } else {
-            Err(SendError::Connect(last))
-        }
+    /// A target, resolved, and each of its addresses judged.
+    async fn addresses(&self, target: &CompiledTarget) -> Result<Judged, SendError> {
+        let judged = self.outbound.judge(target.org, target.base.host(), target.base.port());
+        judged.await.map_err(SendError::from)
+    }
+
+    /// Connects to an address that was judged.
+    async fn connect(&self, judged: &Judged, within: Duration) -> Result<TcpStream, SendError> {
+        self.outbound.connect(judged, within).await.map_err(SendError::from)
     }
 
     async fn http1<S>(&self, stream: S, watch: Watch) -> Result<Connection, SendError>
@@ -146,15 +126,18 @@ impl Dialer {
             .max_buf_size(READ_AHEAD)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX as usize)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Counted::new(stream, watch.clone())))
             .await
             .map_err(SendError::Broken)?;
         self.drive("upstream h1", connection);
         Ok(Connection::Http1(Http1 { sender, watch, deadline: Deadline::default() }))
     }
 
-    async fn http2(&self, stream: TlsStream<Socket>, origin: &Rc<Origin>) -> Result<Connection, SendError> {
-        let (sender, connection): (_, Http2) = http2::Builder::new(StreamExec(Rc::downgrade(origin)))
+    async fn http2<S>(&self, stream: S, origin: &Rc<Origin>) -> Result<Connection, SendError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let (sender, connection): (_, Http2<S>) = http2::Builder::new(StreamExec(Rc::downgrade(origin)))
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .initial_max_send_streams(UNSAID)
@@ -178,8 +161,7 @@ impl Dialer {
         };
         self.drive("upstream h2", poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
         let channel = Channel::new(sender, Box::new(limit));
-        origin.streams().adopt(&channel);
-        Ok(Connection::Http2(StreamPermit::take(&channel, origin)))
+        Ok(origin.adopt(&channel))
     }
 
     pub(super) fn drive(
@@ -196,7 +178,18 @@ impl Dialer {
     }
 }
 
-/// Runs the tasks of an HTTP/2 connection, and wakes waiting requests after each poll, because the peer may have
+impl From<OutboundError> for SendError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Guarded => Self::Guarded,
+            OutboundError::Resolve(error) => Self::Resolve(error),
+            OutboundError::Connect(error) => Self::Connect(error),
+            OutboundError::TimedOut => Self::ConnectTimeout,
+        }
+    }
+}
+
+/// Runs the tasks of an HTTP/2 connection, and looks after those who wait after each poll, because the peer may have
 /// raised its limit.
 #[derive(Clone)]
 struct StreamExec(Weak<Origin>);
@@ -209,7 +202,7 @@ impl<F: Future + 'static> Executor<F> for StreamExec {
             poll_fn(move |cx| {
                 let polled = future.as_mut().poll(cx);
                 if let Some(origin) = origin.upgrade() {
-                    origin.streams().wake();
+                    origin.serve();
                 }
                 polled
             })

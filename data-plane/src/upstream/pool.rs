@@ -1,8 +1,12 @@
 //! Connections of one organization to one origin, on one worker.
 //!
 //! Idle HTTP/1.1 connections lie on a stack, so that a burst leaves the oldest to age out; HTTP/2
-//! connections are in `streams`. The invariant: a connection is used again only when its last response was
-//! read to its end, could be read in one way alone, and nothing has come behind it.
+//! connections are in `streams`. Who finds none waits in a queue, and is given what comes first: a connection that is
+//! given back, a stream, or the right to dial. Opens nothing itself. The invariants: a connection is used again only
+//! when its last response was read to its end, could be read in one way alone, and nothing has come behind it; a
+//! connection that was dialed for somebody who left is another's; and nobody waits for a dial that has failed.
+
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
@@ -12,14 +16,19 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor as _;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
+use crate::executor::LocalExec;
 
+use super::queue::Queue;
 use super::request_body::{Passage, RequestBody};
 use super::socket::Watch;
-use super::streams::{Channel, Streams};
+use super::streams::{CONNECTIONS_MAX, Channel, Streams};
 use super::{IDLE_MAX, Reply};
+
+pub(super) use self::waiting::{News, Slot, Spoken, Waiter};
 
 /// What one worker keeps to one origin, for one organization.
 const IDLE_COUNT: usize = 256;
@@ -29,12 +38,22 @@ const IDLE_PLENTY: usize = 2048;
 const IDLE_FEW: usize = 4;
 const IDLE_ALL: usize = 4096;
 
-/// What is open to one scheme, host and port.
+/// Connections that one worker dials to one origin at a time.
+const DIALS_MAX: usize = 64;
+/// Requests that may wait for a stream of connections that are up; one more is refused at once.
+const WAITING_MAX: usize = 1024;
+
+/// What is open to one origin, and who waits for it.
 pub(crate) struct Origin {
     idle: RefCell<Vec<Idle>>,
     streams: Streams,
     /// How many connections lie idle on the whole worker.
     kept: Rc<Cell<usize>>,
+    spoken: Cell<Spoken>,
+    queue: Queue<News>,
+    dialing: Cell<usize>,
+    /// Dials that have failed since one came through.
+    failures: Cell<u32>,
 }
 
 struct Idle {
@@ -65,8 +84,6 @@ pub(super) struct StreamPermit {
 impl StreamPermit {
     pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
         channel.take();
-        // The next waiting request may take the remaining room.
-        origin.streams().wake();
         Rc::new(Self { channel: Rc::clone(channel), origin: Rc::clone(origin) })
     }
 
@@ -83,7 +100,7 @@ impl StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.channel.give_back();
-        self.origin.streams().wake();
+        self.origin.serve();
     }
 }
 
@@ -107,17 +124,95 @@ impl Unanswered {
 }
 
 impl Origin {
-    pub(super) fn new(kept: Rc<Cell<usize>>) -> Self {
-        Self { idle: RefCell::default(), streams: Streams::default(), kept }
+    pub(super) fn new(kept: Rc<Cell<usize>>, spoken: Spoken) -> Self {
+        Self {
+            idle: RefCell::default(),
+            streams: Streams::default(),
+            kept,
+            spoken: Cell::new(spoken),
+            queue: Queue::default(),
+            dialing: Cell::default(),
+            failures: Cell::default(),
+        }
     }
 
-    pub(super) fn streams(&self) -> &Streams {
-        &self.streams
+    /// A connection that is open and free. A new request does not pass those that wait.
+    pub(super) fn checkout(self: &Rc<Self>) -> Option<Connection> {
+        if self.queue.is_empty() { self.free() } else { None }
     }
 
-    /// A connection that is open and free. A new request does not pass those that `waited`.
-    pub(super) fn checkout(self: &Rc<Self>, waited: bool) -> Option<Connection> {
-        if let Some(channel) = self.streams.find(waited) {
+    /// Waits for a connection; `None` where too many do.
+    pub(super) fn wait(self: &Rc<Self>) -> Option<Waiter> {
+        if self.queue.len() >= WAITING_MAX && self.is_up() {
+            return None;
+        }
+        let waiter = Waiter { origin: Rc::clone(self), place: self.queue.enter() };
+        self.serve();
+        Some(waiter)
+    }
+
+    /// Whether HTTP/2 is up: then it is streams that are short.
+    pub(super) fn is_up(&self) -> bool {
+        self.streams.is_up()
+    }
+
+    /// TLS agreed on HTTP/1.1.
+    pub(super) fn speaks_http1(&self) {
+        self.spoken.set(Spoken::Http1);
+    }
+
+    /// A connection of HTTP/2 was opened. It is shared, if there are not enough; otherwise it serves its own request.
+    pub(super) fn adopt(self: &Rc<Self>, channel: &Rc<Channel>) -> Connection {
+        self.spoken.set(Spoken::Http2);
+        self.streams.adopt(channel);
+        Connection::Http2(StreamPermit::take(channel, self))
+    }
+
+    /// Gives those who wait what there is, and the right to dial where that is not enough.
+    pub(super) fn serve(self: &Rc<Self>) {
+        while !self.queue.is_empty()
+            && let Some(connection) = self.free()
+        {
+            self.offer(connection, false);
+        }
+        while !self.queue.is_empty()
+            && self.may_dial()
+            && let Some(place) = self.queue.without_dial()
+        {
+            drop(place.give(News::Dial(Slot::take(self, &place))));
+        }
+    }
+
+    /// Whether one more is to be dialed.
+    fn may_dial(&self) -> bool {
+        let dialing = self.dialing.get();
+        // The first goes alone while it is not known whether its connection can be shared. Where dials fail, those who
+        // wait must not learn it one after the other: with each failure, twice as many go.
+        let at_once = 1 << self.failures.get().min(DIALS_MAX.ilog2());
+        match self.spoken.get() {
+            Spoken::Unknown => dialing < at_once,
+            Spoken::Http1 => dialing < DIALS_MAX,
+            Spoken::Http2 => {
+                let waiting = self.queue.len().saturating_sub(dialing);
+                let failing = self.failures.get() > 0 && !self.is_up();
+                self.streams.want_more(waiting, dialing)
+                    || (failing && dialing < at_once.min(CONNECTIONS_MAX))
+            }
+        }
+    }
+
+    /// Gives a connection to the first who waits; it is kept where nobody does.
+    fn offer(&self, connection: Connection, fresh: bool) {
+        match (self.queue.pop(), connection) {
+            // The right to dial that was not used is free again.
+            (Some(place), connection) => drop(place.give(News::Connection(connection, fresh))),
+            (None, Connection::Http1(connection)) => self.keep(connection),
+            (None, Connection::Http2(_)) => {}
+        }
+    }
+
+    fn free(self: &Rc<Self>) -> Option<Connection> {
+        if let Some(channel) = self.streams.find() {
             return Some(Connection::Http2(StreamPermit::take(&channel, self)));
         }
         let mut idle = self.idle.borrow_mut();
@@ -132,7 +227,21 @@ impl Origin {
         None
     }
 
-    fn give_back(&self, connection: Http1) {
+    fn give_back(self: &Rc<Self>, mut connection: Http1) {
+        if self.queue.is_empty() {
+            return self.keep(connection);
+        }
+        let origin = Rc::clone(self);
+        // It ends with the connection at the latest.
+        LocalExec.execute(async move {
+            // It may not have come to rest.
+            if connection.sender.ready().await.is_ok() && connection.watch.is_quiet() {
+                origin.offer(Connection::Http1(connection), false);
+            }
+        });
+    }
+
+    fn keep(&self, connection: Http1) {
         let mut idle = self.idle.borrow_mut();
         let most = if self.kept.get() < IDLE_PLENTY { IDLE_COUNT } else { IDLE_FEW };
         if idle.len() < most && self.kept.get() < IDLE_ALL && !connection.sender.is_closed() {
@@ -170,14 +279,14 @@ impl Connection {
     pub(super) async fn send(
         self,
         mut request: Request<RequestBody>,
-        passage: &Passage,
+        passage: &Rc<Passage>,
         origin: &Rc<Origin>,
     ) -> Result<Reply, Unanswered> {
         let result = match self {
             Self::Http1(mut http1) => {
-                http1.watch.waits_for_head(true);
+                http1.watch.waits_for_head(passage);
                 http1.sender.try_send_request(request).await.map(|response| {
-                    http1.watch.waits_for_head(false);
+                    http1.watch.has_head();
                     let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
@@ -233,8 +342,16 @@ impl Lease {
         Self(Held::Http1(http1, None))
     }
 
+    /// Hands out the timer, for the rest of the answer.
+    pub(crate) fn deadline(&mut self) -> Deadline {
+        match &mut self.0 {
+            Held::Http1(connection, _) => std::mem::take(&mut connection.deadline),
+            Held::Http2(_) => Deadline::default(),
+        }
+    }
+
     /// Takes the timer for the connection's next answer.
-    pub(super) fn keep(&mut self, deadline: Deadline) {
+    pub(crate) fn keep(&mut self, deadline: Deadline) {
         if let Held::Http1(connection, _) = &mut self.0 {
             connection.deadline = deadline;
         }
@@ -247,3 +364,6 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,12 +54,13 @@ pub(crate) struct Passage {
     moved: Cell<Instant>,
     fault: Cell<Option<CallerFault>>,
     whole: Cell<bool>,
+    interim: Cell<u32>,
 }
 
 impl Passage {
     fn new(now: Instant) -> Rc<Self> {
-        let (fault, whole) = (Cell::default(), Cell::default());
-        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved: Cell::new(now), fault, whole })
+        let (fault, whole, interim) = (Cell::default(), Cell::default(), Cell::default());
+        Rc::new(Self { turn: Cell::new(Turn::Upstream), moved: Cell::new(now), fault, whole, interim })
     }
 
     /// A passage whose turn began that long ago.
@@ -90,6 +91,17 @@ impl Passage {
 
     pub(crate) fn fault(&self) -> Option<CallerFault> {
         self.fault.get()
+    }
+
+    /// So many interim answers more have come; says how many these are in all.
+    pub(super) fn heard(&self, more: u32) -> u32 {
+        self.interim.update(|interim| interim.saturating_add(more));
+        self.interim.get()
+    }
+
+    /// How many interim answers came before the answer. Those of HTTP/2 are not counted: the library tells nobody.
+    pub(crate) fn interim(&self) -> u32 {
+        self.interim.get()
     }
 
     /// Whether the whole body has been sent.
@@ -151,7 +163,8 @@ impl RequestBody {
         let passage = self.passage();
         passage.begin(Instant::now());
         let mut gathering = pin!(gather(self, most));
-        let gathered = in_turn(&passage, CALLER_IDLE, &mut Deadline::default(), gathering.as_mut()).await;
+        let gathered =
+            in_turn(&passage, CALLER_IDLE, None, &mut Deadline::default(), gathering.as_mut()).await;
         match gathered {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(GatherError::TooLarge(_))) => Err(CallerFault::TooLong),

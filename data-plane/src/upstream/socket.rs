@@ -1,4 +1,5 @@
-//! The socket under an upstream connection: looked at while it is idle, and bounded while it is read.
+//! The socket under an upstream connection: looked at while it is idle, and bounded while it is read, as is what the
+//! HTTP library reads of it above TLS.
 //!
 //! Understands nothing of what passes. The invariants: a connection that had received unsolicited bytes or its end
 //! when the loop last looked at its sockets is never reported as quiet; and no peer, however fast it sends, keeps a
@@ -16,6 +17,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::interim::{INTERIM_MAX, Place};
+use super::request_body::Passage;
+
 /// What may come before the end of an answer's head, interim answers included: twice what a head may be. The
 /// HTTP library passes over interim answers without a bound, and does not pause between two.
 const BEFORE_HEAD: usize = 128 * 1024;
@@ -27,23 +31,84 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
+/// What is read at a time under TLS, whose library asks for 4 KiB and would pay a system call for each.
+const AHEAD: usize = 32 * 1024;
+
 /// What the HTTP library, or TLS below it, reads and writes.
 pub(super) struct Socket(Rc<Wire>);
 
 /// Looks at a [`Socket`] without holding it open.
+#[derive(Clone)]
 pub(super) struct Watch(Weak<Wire>);
 
 struct Wire {
     stream: RefCell<TcpStream>,
     /// Bytes that may still come before a response head; `None` while no request waits for one.
     before_head: Cell<Option<usize>>,
+    /// Where in the head the next byte without TLS stands, and the request that waits for it.
+    place: Cell<Place>,
+    waits: RefCell<Option<Rc<Passage>>>,
     reads: Cell<u32>,
+    reads_ahead: bool,
+    ahead: RefCell<Ahead>,
+}
+
+/// Bytes that were read and not asked for yet. It takes up memory only while there are any.
+#[derive(Default)]
+struct Ahead {
+    bytes: Box<[u8]>,
+    from: usize,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Passes on what is asked for, and keeps the rest. Not inlined, since other reads must not pay for its stack.
+    #[inline(never)]
+    fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut space = [MaybeUninit::uninit(); AHEAD];
+        let mut space = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(stream).poll_read(cx, &mut space))?;
+        let (first, rest) = space.filled().split_at(space.filled().len().min(buf.remaining()));
+        buf.put_slice(first);
+        *self = Self { bytes: rest.into(), from: 0 };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on as many as are asked for.
+    fn pass(&mut self, buf: &mut ReadBuf<'_>) {
+        let left = &self.bytes[self.from..];
+        let count = left.len().min(buf.remaining());
+        buf.put_slice(&left[..count]);
+        self.from += count;
+        if self.from == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        let (before_head, reads) = (Cell::default(), Cell::default());
-        Self(Rc::new(Wire { stream: RefCell::new(stream), before_head, reads }))
+        Self::reading(stream, false)
+    }
+
+    /// For TLS.
+    pub(super) fn under_tls(stream: TcpStream) -> Self {
+        Self::reading(stream, true)
+    }
+
+    fn reading(stream: TcpStream, reads_ahead: bool) -> Self {
+        let (stream, before_head, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
+        let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
+        let ahead = RefCell::default();
+        Self(Rc::new(Wire { stream, before_head, place, waits, reads, reads_ahead, ahead }))
     }
 
     pub(super) fn watch(&self) -> Watch {
@@ -56,6 +121,9 @@ impl Watch {
     /// since something came; what it has not read yet would be taken for the answer to whatever is sent next.
     pub(super) fn is_quiet(&self) -> bool {
         let Some(wire) = self.0.upgrade() else { return false };
+        if !wire.ahead.borrow().is_empty() {
+            return false;
+        }
         let stream = wire.stream.borrow();
         let mut byte = [MaybeUninit::uninit()];
         // Asks the system only where the loop saw something that was not read since.
@@ -63,11 +131,36 @@ impl Watch {
         seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// An answer's head is waited for from now on, or no longer.
-    pub(super) fn waits_for_head(&self, waits: bool) {
+    /// The head of this request's answer is waited for from now on.
+    pub(super) fn waits_for_head(&self, request: &Rc<Passage>) {
         if let Some(wire) = self.0.upgrade() {
-            wire.before_head.set(waits.then_some(BEFORE_HEAD));
+            wire.before_head.set(Some(BEFORE_HEAD));
+            wire.place.set(Place::START);
+            wire.waits.replace(Some(Rc::clone(request)));
         }
+    }
+
+    /// The head has come.
+    pub(super) fn has_head(&self) {
+        if let Some(wire) = self.0.upgrade() {
+            wire.before_head.set(None);
+            wire.place.set(Place::Answer);
+            wire.waits.replace(None);
+        }
+    }
+
+    /// Notes bytes without TLS on their way to whoever reads them, and says how many interim answers the request that
+    /// waits has got.
+    pub(super) fn passes(&self, bytes: &[u8]) -> u32 {
+        let Some(wire) = self.0.upgrade() else { return 0 };
+        let mut place = wire.place.get();
+        if matches!(place, Place::Answer) {
+            return 0;
+        }
+        let found = place.pass(bytes);
+        wire.place.set(place);
+        let waits = wire.waits.borrow();
+        waits.as_ref().map_or(0, |request| if found > 0 { request.heard(found) } else { 0 })
     }
 }
 
@@ -83,11 +176,21 @@ impl AsyncRead for Socket {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let mut ahead = wire.ahead.borrow_mut();
+        if !ahead.is_empty() {
+            ahead.pass(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        let read = Pin::new(&mut *wire.stream.borrow_mut()).poll_read(cx, buf);
+        let mut stream = wire.stream.borrow_mut();
+        let read = if wire.reads_ahead && buf.remaining() < AHEAD {
+            ahead.read(&mut stream, cx, buf)
+        } else {
+            Pin::new(&mut *stream).poll_read(cx, buf)
+        };
         wire.reads.set(if read.is_ready() { wire.reads.get() + 1 } else { 0 });
         ready!(read)?;
-        let came = buf.filled().len() - before;
+        let came = buf.filled().len() - before + ahead.bytes.len();
         wire.before_head.update(|left| left.map(|left| left.saturating_sub(came)));
         Poll::Ready(Ok(()))
     }
@@ -116,6 +219,60 @@ impl AsyncWrite for Socket {
 
     fn is_write_vectored(&self) -> bool {
         self.0.stream.borrow().is_write_vectored()
+    }
+}
+
+/// What the HTTP library reads and writes: bytes without TLS.
+pub(super) struct Counted<S> {
+    stream: S,
+    watch: Watch,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(stream: S, watch: Watch) -> Self {
+        Self { stream, watch }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if self.watch.passes(&buf.filled()[before..]) > INTERIM_MAX {
+            let text = "upstream sent more than 64 interim answers before its answer";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 

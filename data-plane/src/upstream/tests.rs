@@ -2,11 +2,15 @@
 
 use std::future::pending;
 
+use bytes::Bytes;
+use http::uri::Authority;
 use rr_contract::model::id::{OrgId, TargetId};
 use rr_contract::model::target::Target;
+use rr_contract::model::tls::{HttpVersion, MinTls, Wire};
 use rr_contract::wire::fleet;
 
 use crate::fixture::ORG;
+use crate::seats::{Bounds, Seats};
 
 use super::*;
 
@@ -15,7 +19,7 @@ async fn a_caller_that_stops_in_the_middle_has_a_limit_of_its_own_and_the_blame(
     let wait = async |turn, ago| {
         let passage = Passage::since(turn, ago);
         let answer = pin!(pending::<()>());
-        in_turn(&passage, Duration::from_millis(10), &mut Deadline::default(), answer).await
+        in_turn(&passage, Duration::from_millis(10), None, &mut Deadline::default(), answer).await
     };
     let stalled = wait(Turn::Caller, CALLER_IDLE).await;
     assert!(matches!(stalled, Err(SendError::Caller(CallerFault::Stalled))));
@@ -23,19 +27,19 @@ async fn a_caller_that_stops_in_the_middle_has_a_limit_of_its_own_and_the_blame(
     assert!(matches!(late, Err(SendError::ResponseTimeout)));
 }
 
-fn target(org: OrgId, base_url: &str) -> CompiledTarget {
+fn target(base_url: &str) -> CompiledTarget {
     let wire = fleet::TargetResource {
         name: "target".to_owned(),
         base_url: base_url.to_owned(),
         ..fleet::TargetResource::default()
     };
     let target = Target::try_from(wire).expect("a target");
-    CompiledTarget::new(org, TargetId::from_random([1; 16]), target).expect("it can be sent to")
+    CompiledTarget::new(ORG, TargetId::from_random([1; 16]), target).expect("it can be sent to")
 }
 
 #[test]
 fn a_request_that_an_http1_connection_gave_back_is_whole_on_http2() {
-    let target = target(ORG, "https://api.example.com:8443/v1");
+    let target = target("https://api.example.com:8443/v1");
     let request = || {
         let mut request = Request::new(());
         *request.uri_mut() = "https://api.example.com:8443/v1/x?a=1".parse().expect("a URI");
@@ -56,10 +60,56 @@ fn a_request_that_an_http1_connection_gave_back_is_whole_on_http2() {
     assert!(!straight.headers().contains_key(HOST));
 }
 
+#[tokio::test]
+async fn a_host_of_the_proxys_own_stays_whichever_protocol_a_request_goes_in_and_when_it_goes_again() {
+    let target = target("https://api.example.com:8443/v1");
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let body = RequestBody::gathered(Bytes::new(), permit.seat().begin(), Instant::now());
+    let mut request = Request::new(body);
+    *request.uri_mut() = "/v1/x".parse().expect("a URI");
+    let authority: Authority = "own.example".parse().expect("an authority");
+    request.extensions_mut().insert(SentHost { authority, value: HeaderValue::from_static("own.example") });
+    for is_http2 in [true, false, true] {
+        fit(&mut request, is_http2, &target, false);
+        request = again(&request).expect("it has no body");
+        let (authority, host) = (request.uri().authority(), request.headers().get(HOST));
+        let host = host.map(HeaderValue::as_bytes);
+        let wanted = if is_http2 { (Some("own.example"), None) } else { (None, Some(&b"own.example"[..])) };
+        assert_eq!((authority.map(Authority::as_str), host), wanted);
+    }
+}
+
 #[test]
-fn two_organizations_never_share_a_connection() {
-    let pool = |org: u8, base_url: &str| target(OrgId::from_random([org; 16]), base_url).pool;
-    assert_eq!(pool(1, "https://a.example/v1"), pool(1, "https://a.example/v2"));
-    assert_ne!(pool(1, "https://a.example"), pool(2, "https://a.example"));
-    assert_ne!(pool(1, "https://a.example"), pool(1, "http://a.example:443"));
+fn what_differs_in_who_is_at_either_end_or_in_how_they_speak_never_shares_a_connection() {
+    let org = |n: u8| OrgId::from_random([n; 16]);
+    let key = |org, base_url: &str, wire: &Wire| {
+        Hashed::from(PoolKey::new(org, &base_url.parse().expect("a base URL"), wire))
+    };
+    let (plain, base) = (Wire::default(), "https://a.example");
+    assert_eq!(key(org(1), "https://a.example/v1", &plain), key(org(1), "https://a.example:443/v2", &plain));
+    let ca = |name| Some(certificate(name).parse().expect("a certificate"));
+    let others = [
+        key(org(1), base, &plain),
+        key(org(2), base, &plain),
+        key(org(1), "http://a.example:443", &plain),
+        key(org(1), "https://a.example:8443", &plain),
+        key(org(1), "https://b.example", &plain),
+        key(org(1), base, &Wire { ca: ca("one"), ..plain.clone() }),
+        key(org(1), base, &Wire { ca: ca("two"), ..plain.clone() }),
+        key(org(1), base, &Wire { min_tls: MinTls::V1_3, ..plain.clone() }),
+        key(org(1), base, &Wire { http: HttpVersion::V1_1, ..plain.clone() }),
+        key(org(1), base, &Wire { http: HttpVersion::V2, ..plain.clone() }),
+    ];
+    for (i, one) in others.iter().enumerate() {
+        assert!(others[i + 1..].iter().all(|other| one != other), "{one:?}");
+    }
+}
+
+/// PEM of a certificate that vouches for others.
+fn certificate(name: &str) -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.self_signed(&rcgen::KeyPair::generate().expect("a key")).expect("a certificate").pem()
 }

@@ -1,18 +1,25 @@
-//! TLS to upstreams: the system's roots, and those that the node was given.
+//! TLS to upstreams: the system's roots and those that the node was given, or the certificates of a target alone.
 //!
 //! Nothing is loaded before the first upstream needs it, because most of an idle node's memory would be
-//! certificates. Verification cannot be switched off. Sessions are kept by worker, so that no lock is shared.
+//! certificates. Verification cannot be switched off. The invariant: sessions are kept by worker, so that no lock is
+//! shared, and by all that was agreed on in them, so that a ticket never stands in for a check that it did not see.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
 use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::version::TLS13;
+use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::debug;
@@ -21,7 +28,13 @@ use url::Host;
 use super::SendError;
 use super::socket::Socket;
 
+/// Sessions of one worker, for each terms.
 const SESSIONS: usize = 64;
+/// Terms that one worker keeps sessions for. With more targets that each have an authority of their own, those that
+/// were not used for longest pay a full handshake again.
+const TERMS_MAX: usize = 128;
+/// Terms are kept this long for a connection.
+const UNUSED_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Roots that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,25 +61,25 @@ pub(crate) enum TrustError {
     CutOff,
 }
 
-/// What upstreams are checked against. One a process, loaded when first needed.
+/// What upstreams without certificates of their own are checked against. One a process, loaded when first needed.
 pub(crate) struct Trust {
     extra: Option<PathBuf>,
-    config: OnceCell<Result<Arc<ClientConfig>, Arc<TrustError>>>,
+    roots: OnceCell<Result<Arc<RootCertStore>, Arc<TrustError>>>,
 }
 
 impl Trust {
     pub(crate) fn new(extra: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { extra, config: OnceCell::new() })
+        Arc::new(Self { extra, roots: OnceCell::new() })
     }
 
-    async fn config(&self) -> Result<Arc<ClientConfig>, Arc<TrustError>> {
+    async fn roots(&self) -> Result<Arc<RootCertStore>, Arc<TrustError>> {
         let extra = self.extra.clone();
         let load = || async {
             // Some hundred files are read and parsed: not on a traffic worker.
             let loaded = tokio::task::spawn_blocking(move || load(extra.as_deref())).await;
             loaded.unwrap_or(Err(TrustError::CutOff)).map_err(Arc::new)
         };
-        self.config.get_or_init(load).await.clone()
+        self.roots.get_or_init(load).await.clone()
     }
 }
 
@@ -78,7 +91,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     if found.is_empty() { Err(TrustError::Empty { path: path.to_owned() }) } else { Ok(found) }
 }
 
-fn load(extra: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
+fn load(extra: Option<&Path>) -> Result<Arc<RootCertStore>, TrustError> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     let (taken, left) = roots.add_parsable_certificates(native.certs);
@@ -91,64 +104,145 @@ fn load(extra: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
     if roots.is_empty() {
         return Err(TrustError::NoRoots);
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(TrustError::Provider)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Arc::new(roots))
+}
+
+/// Nobody but these vouches for an upstream.
+fn only(ca: &CaBundle) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in ca.certificates() {
+        roots.add(certificate.clone()).expect("the model took it as a root with the same code");
+    }
+    Arc::new(roots)
+}
+
+/// What is agreed on before a session is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Terms {
+    ca: Option<CaHash>,
+    min_tls: MinTls,
+    http: HttpVersion,
+}
+
+impl Terms {
+    fn of(wire: &Wire) -> Self {
+        Self { ca: wire.ca.as_ref().map(|ca| *ca.hash()), min_tls: wire.min_tls, http: wire.http }
+    }
+
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        static ONLY_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
+        match self.min_tls {
+            MinTls::V1_2 => rustls::DEFAULT_VERSIONS,
+            MinTls::V1_3 => ONLY_1_3,
+        }
+    }
+
+    fn protocols(self) -> Vec<Vec<u8>> {
+        match self.http {
+            HttpVersion::Agreed => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            HttpVersion::V1_1 => vec![b"http/1.1".to_vec()],
+            HttpVersion::V2 => vec![b"h2".to_vec()],
+        }
+    }
+}
+
+struct Kept {
+    connector: TlsConnector,
+    used: Instant,
 }
 
 /// TLS as one worker does it.
 pub(super) struct WorkerTls {
     trust: Arc<Trust>,
-    connector: OnceCell<TlsConnector>,
+    provider: Arc<CryptoProvider>,
+    kept: RefCell<HashMap<Terms, Kept>>,
 }
 
 impl WorkerTls {
     pub(super) fn new(trust: Arc<Trust>) -> Self {
-        Self { trust, connector: OnceCell::new() }
+        Self { trust, provider: Arc::new(aws_lc_rs::default_provider()), kept: RefCell::default() }
     }
 
-    pub(super) async fn connect(&self, host: &Host, stream: Socket) -> Result<TlsStream<Socket>, SendError> {
-        let connector = self.connector.get_or_try_init(|| self.connector()).await?;
-        handshake(connector, host, stream).await
-    }
-
-    /// The same, offering HTTP/1.1 alone. Too seldom to keep sessions for.
-    pub(super) async fn connect_http1(
+    /// Shakes hands as `wire` says.
+    pub(super) async fn connect(
         &self,
         host: &Host,
+        wire: &Wire,
         stream: Socket,
     ) -> Result<TlsStream<Socket>, SendError> {
-        let mut config = (*self.trust.config().await.map_err(SendError::Trust)?).clone();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::disabled();
-        handshake(&TlsConnector::from(Arc::new(config)), host, stream).await
+        let name = match host {
+            Host::Domain(name) => ServerName::try_from(name.clone())
+                .map_err(|error| SendError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
+            Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
+            Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
+        };
+        let connector = self.connector(wire).await?;
+        let stream = connector.connect(name, stream).await.map_err(|error| {
+            if no_protocol(&error) { SendError::Version(version(wire.http)) } else { SendError::Tls(error) }
+        })?;
+        if wire.http == HttpVersion::V2 && !agreed_on_http2(&stream) {
+            return Err(SendError::Version(version(wire.http)));
+        }
+        Ok(stream)
     }
 
-    async fn connector(&self) -> Result<TlsConnector, SendError> {
-        let mut config = (*self.trust.config().await.map_err(SendError::Trust)?).clone();
+    async fn connector(&self, wire: &Wire) -> Result<TlsConnector, SendError> {
+        let terms = Terms::of(wire);
+        if let Some(kept) = self.kept.borrow_mut().get_mut(&terms) {
+            kept.used = Instant::now();
+            return Ok(kept.connector.clone());
+        }
+        let roots = match &wire.ca {
+            Some(ca) => Ok(only(ca)),
+            None => self.trust.roots().await,
+        };
+        let connector = roots.and_then(|roots| self.make(terms, roots).map_err(Arc::new));
+        let connector = connector.map_err(SendError::Trust)?;
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() >= TERMS_MAX
+            && let Some(oldest) = kept.iter().min_by_key(|(_, kept)| kept.used).map(|(terms, _)| *terms)
+        {
+            kept.remove(&oldest);
+        }
+        // Another may have made it meanwhile: one of them keeps the sessions of both.
+        let kept = kept.entry(terms).or_insert(Kept { connector, used: Instant::now() });
+        Ok(kept.connector.clone())
+    }
+
+    fn make(&self, terms: Terms, roots: Arc<RootCertStore>) -> Result<TlsConnector, TrustError> {
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(terms.versions())
+            .map_err(TrustError::Provider)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = terms.protocols();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(TlsConnector::from(Arc::new(config)))
     }
+
+    /// Lets go of what was not used for long.
+    pub(super) fn sweep(&self) {
+        self.kept.borrow_mut().retain(|_, kept| kept.used.elapsed() < UNUSED_MAX);
+    }
 }
 
-async fn handshake(
-    connector: &TlsConnector,
-    host: &Host,
-    stream: Socket,
-) -> Result<TlsStream<Socket>, SendError> {
-    let name = match host {
-        Host::Domain(name) => ServerName::try_from(name.clone())
-            .map_err(|error| SendError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
-        Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
-        Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
-    };
-    connector.connect(name, stream).await.map_err(SendError::Tls)
+fn version(http: HttpVersion) -> &'static str {
+    match http {
+        HttpVersion::Agreed => "1.1 or 2",
+        HttpVersion::V1_1 => "1.1",
+        HttpVersion::V2 => "2",
+    }
+}
+
+/// Whether the peer speaks nothing of what it was offered.
+fn no_protocol(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
 }
 
 pub(super) fn agreed_on_http2(stream: &TlsStream<Socket>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
+
+#[cfg(test)]
+mod tests;

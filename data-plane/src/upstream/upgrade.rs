@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::deadline::Deadline;
 use crate::snapshot::CompiledTarget;
@@ -35,8 +35,21 @@ pub(crate) enum Switch {
 }
 
 impl Connections {
-    /// Sends a request that asks for another protocol, and waits for the head of the answer. It has no body.
+    /// Sends a request that asks for another protocol, and waits for the head of the answer, until that time at the
+    /// most. It has no body.
     pub(crate) async fn switch(
+        &self,
+        target: &CompiledTarget,
+        request: Request<RequestBody>,
+        until: Option<Instant>,
+    ) -> Result<Switch, SendError> {
+        let switching = self.switch_unbounded(target, request);
+        let Some(until) = until else { return switching.await };
+        let bounded = timeout_at(until, switching).await;
+        bounded.unwrap_or(Err(SendError::TotalTimeout { is_asked: true }))
+    }
+
+    async fn switch_unbounded(
         &self,
         target: &CompiledTarget,
         mut request: Request<RequestBody>,
@@ -52,7 +65,7 @@ impl Connections {
             .await
             .map_err(SendError::Broken)?;
         fit(&mut request, false, target, true);
-        watch.waits_for_head(true);
+        watch.waits_for_head(&request.body().passage());
         let mut is_over = false;
         let mut answer = pin!(sender.send_request(request));
         let answering = async {
@@ -70,11 +83,11 @@ impl Connections {
                 // The library is done with it after the head.
                 Pin::new(&mut connection).await.map_err(SendError::Broken)?;
             }
-            Ok(response)
+            Ok::<_, SendError>(response)
         };
         let answered = timeout(target.response_timeout, answering).await;
         let response = answered.map_err(|_| SendError::ResponseTimeout)??;
-        watch.waits_for_head(false);
+        watch.has_head();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let parts = connection.into_parts();
             let switched = Switched { stream: parts.io.into_inner(), early: parts.read_buf };

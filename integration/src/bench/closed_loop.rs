@@ -1,6 +1,5 @@
 //! A closed loop of callers: each connection asks again as soon as it is answered. `wrk` where it is installed.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,7 +42,8 @@ impl ClosedLoop {
         for header in &peer.headers {
             wrk.args(["-H", header]);
         }
-        wrk.arg(format!("http://{}{}", peer.address, peer.path));
+        let scheme = if peer.tls.is_some() { "https" } else { "http" };
+        wrk.arg(format!("{scheme}://{}{}", peer.address, peer.path));
         let output = machine::on(self.processor, || wrk.output())?.context("run wrk")?;
         let text = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr));
@@ -58,7 +58,7 @@ impl ClosedLoop {
         let until = Instant::now() + time;
         thread::scope(|scope| {
             let callers: Vec<_> = (0..self.connections)
-                .map(|_| scope.spawn(|| caller(self.processor, peer.address, &request, until)))
+                .map(|_| scope.spawn(|| caller(self.processor, peer, &request, until)))
                 .collect();
             let counts = callers.into_iter().map(|caller| caller.join().expect("a caller does not panic"));
             counts.sum()
@@ -66,9 +66,9 @@ impl ClosedLoop {
     }
 }
 
-fn caller(processor: usize, address: SocketAddr, request: &[u8], until: Instant) -> anyhow::Result<u64> {
+fn caller(processor: usize, peer: &Peer, request: &[u8], until: Instant) -> anyhow::Result<u64> {
     machine::pin(processor)?;
-    let (mut line, mut count) = (Line::connect(address)?, 0);
+    let (mut line, mut count) = (Line::connect(peer.address, peer.tls.as_ref())?, 0);
     while Instant::now() < until {
         let status = line.ask(request)?;
         ensure!(status == 200, "answered {status}");

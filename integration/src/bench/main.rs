@@ -4,6 +4,7 @@
 //! one object a line instead: `{"bench":…,"metric":…,"value":…,"unit":…,"n":…,"spread":…,"note":…}`.
 
 mod apply;
+mod carriers;
 mod churn;
 mod closed_loop;
 mod coldstart;
@@ -11,6 +12,7 @@ mod configured;
 mod fixtures;
 mod generate;
 mod herd;
+mod idle;
 mod latency;
 mod line;
 mod lkg_faults;
@@ -26,7 +28,11 @@ mod reconnect;
 mod report;
 mod revisions;
 mod routes;
+mod slow;
+mod source;
+mod sse;
 mod stages;
+mod stream;
 
 use clap::{Parser, Subcommand};
 
@@ -60,6 +66,8 @@ enum Bench {
     Coldstart(coldstart::Args),
     /// Resident memory of a connected edge node without proxies.
     Memory(memory::Args),
+    /// What an idle connection of a caller takes of a node's memory, with and without TLS.
+    Idle(idle::Args),
     /// Measures nothing: an installation for tests from outside, held until standard input ends.
     Fixtures(fixtures::Args),
     /// Size of the standard load, and how long it takes to make and to parse.
@@ -72,6 +80,12 @@ enum Bench {
     Rules(stages::Args),
     /// How fast filters go over a document, decoding included.
     Filter(stages::Args),
+    /// Very many bytes through one connection, and the memory of it, beside nginx.
+    Stream(stream::Args),
+    /// How long a server-sent event takes through the edge, beside no proxy.
+    Sse(sse::Args),
+    /// What callers cost that do not read or send a byte a second, and how others fare meanwhile.
+    Slow(slow::Args),
     /// How long requests take at a moderate load, beside the same.
     Latency(latency::Args),
     /// Faults on the disk under last-known-good.
@@ -94,11 +108,15 @@ async fn main() -> anyhow::Result<()> {
         // The node in it waits for its disk, on a runtime of its own.
         Bench::Apply(args) => block_in_place(|| apply::run(&args, &mut report))?,
         Bench::Coldstart(args) => coldstart::run(args, &mut report).await?,
+        Bench::Idle(args) => idle::run(args, &mut report).await?,
         Bench::Memory(args) => memory::run(args, &mut report).await?,
         Bench::Proxy(args) => proxy::run(args, &mut report).await?,
         Bench::Routes(args) => block_in_place(|| routes::run(&args, &mut report))?,
         Bench::Rules(args) => stages::rules(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
+        Bench::Stream(args) => stream::run(args, &mut report).await?,
+        Bench::Sse(args) => sse::run(args, &mut report).await?,
+        Bench::Slow(args) => slow::run(args, &mut report).await?,
         Bench::Latency(args) => latency::run(args, &mut report).await?,
         Bench::LkgFaults(args) => block_in_place(|| lkg_faults::run(&args, &mut report))?,
         Bench::Management(args) => management::run(args, &mut report).await?,

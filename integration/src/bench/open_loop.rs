@@ -73,7 +73,7 @@ impl OpenLoop {
         machine::pin(self.processor)?;
         // The system would otherwise wake it up to 50 µs late.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1000))?;
-        let (mut line, mut micros) = (Line::connect(peer.address)?, Vec::new());
+        let (mut line, mut micros) = (Line::connect(peer.address, peer.tls.as_ref())?, Vec::new());
         while let Some(due) = due.get(next.fetch_add(1, Ordering::Relaxed)) {
             let at = start + *due;
             thread::sleep(at.saturating_duration_since(Instant::now()));

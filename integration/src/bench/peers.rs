@@ -18,9 +18,12 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use rr_integration::process::{Port, Process};
+use rr_integration::secure::Secure;
 use rr_integration::wait::eventually;
+use rustls::ClientConfig;
 
 use crate::line::Line;
 use crate::machine;
@@ -56,6 +59,48 @@ pub(crate) struct Place {
     /// For the edge alone; `None`: all peers, as gateways.
     #[arg(skip)]
     pub(crate) job: Option<Job>,
+    /// Where TLS is spoken; `None`: nowhere.
+    #[arg(skip)]
+    pub(crate) tls: Option<Tls>,
+}
+
+/// Where TLS is spoken: version 1.3, with keys of ECDSA P-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tls {
+    /// Between proxy and upstream.
+    Upstream,
+    /// Between caller and proxy.
+    Caller,
+    /// On both sides.
+    Both,
+}
+
+impl Tls {
+    fn is_to_upstream(self) -> bool {
+        self != Self::Caller
+    }
+
+    fn is_from_caller(self) -> bool {
+        self != Self::Upstream
+    }
+}
+
+/// What both sides of it are told.
+struct Secured {
+    files: Secure,
+    tls: Tls,
+}
+
+impl Secured {
+    /// The folder of the files, where the upstream speaks TLS.
+    fn upstream(&self) -> Option<&Secure> {
+        self.tls.is_to_upstream().then_some(&self.files)
+    }
+
+    /// The same, where callers do.
+    fn caller(&self) -> Option<&Secure> {
+        self.tls.is_from_caller().then_some(&self.files)
+    }
 }
 
 /// A proxy that is up.
@@ -69,6 +114,8 @@ pub(crate) struct Peer {
     pub(crate) headers: Vec<String>,
     /// The first of its processes.
     pub(crate) process: u32,
+    /// How callers speak TLS to it; `None`: not at all.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     _held: Box<dyn Any + Send + Sync>,
 }
 
@@ -85,7 +132,7 @@ impl Peer {
     async fn ready(self) -> anyhow::Result<Self> {
         let ask = |key: &str| {
             let request = String::from_utf8_lossy(&self.request()).replace(&self.key, key).into_bytes();
-            Line::connect(self.address).and_then(|mut line| line.ask(&request)).ok()
+            Line::connect(self.address, self.tls.as_ref()).and_then(|mut line| line.ask(&request)).ok()
         };
         eventually(&format!("{} answers", self.name), || {
             let answer = ask(&self.key);
@@ -108,13 +155,19 @@ pub(crate) struct Peers {
 impl Peers {
     /// Starts them, with configuration and logs in a folder.
     pub(crate) async fn start(folder: &Path, place: &Place) -> anyhow::Result<Self> {
-        let upstream = Upstream::start(folder, place.load_processor)?;
+        let secured = place.tls.map(|tls| Secured { files: Secure::new(), tls });
+        let behind = secured.as_ref().and_then(Secured::upstream);
+        let upstream = Upstream::start(folder, place.load_processor, behind)?;
         let keys = Keys::make(place.callers);
-        let stage =
-            Stage { folder, processor: place.proxy_processor, upstream: upstream.address(), keys: &keys };
+        let (processor, address, tls) = (place.proxy_processor, upstream.address(), secured.as_ref());
+        let stage = Stage { folder, processor, upstream: address, keys: &keys, tls };
         let wanted = |name: &str| {
             if place.job.is_some() {
                 return name.contains("edge");
+            }
+            // The others would be compared with by other keys and versions.
+            if place.tls.is_some() && ["haproxy", "envoy", lean::NAME].contains(&name) {
+                return false;
             }
             place.only.is_empty() || place.only.iter().any(|only| name.starts_with(only.as_str()))
         };
@@ -152,6 +205,7 @@ struct Stage<'a> {
     processor: usize,
     upstream: SocketAddr,
     keys: &'a Keys,
+    tls: Option<&'a Secured>,
 }
 
 impl Stage<'_> {
@@ -160,6 +214,11 @@ impl Stage<'_> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder)?;
         Ok(folder)
+    }
+
+    /// How callers speak TLS to a peer.
+    fn caller_tls(&self) -> Option<Arc<ClientConfig>> {
+        self.tls.and_then(Secured::caller).map(Secure::client)
     }
 
     /// Starts a program that listens on a port.
@@ -173,6 +232,7 @@ impl Stage<'_> {
             key: self.keys.one().to_owned(),
             process: process.id(),
             headers: Vec::new(),
+            tls: self.caller_tls(),
             _held: Box::new((process, port)),
         })
     }

@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 
 use crate::closed_loop::ClosedLoop;
 use crate::machine::{self, Spent};
-use crate::peers::{Peer, Peers, Place};
+use crate::peers::{Peer, Peers, Place, Tls};
 use crate::report::Report;
 
 /// The part of both processors that others may have worked during a sample.
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Connections of callers.
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Speak TLS 1.3 there; beside nginx alone, which does the same.
+    #[arg(long)]
+    tls: Option<Tls>,
     /// Count system calls, too, if `strace` is installed.
     #[arg(long)]
     syscalls: bool,
@@ -65,7 +68,8 @@ struct Series {
     others: Vec<f64>,
 }
 
-pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) async fn run(mut args: Args, report: &mut Report) -> anyhow::Result<()> {
+    args.place.tls = args.tls;
     ensure!(args.rounds > 0 && args.seconds > 0, "at least one round of one second");
     let folder = tempfile::tempdir()?;
     let Peers { peers, missing, upstream } = Peers::start(folder.path(), &args.place).await?;

@@ -13,14 +13,14 @@ use rr_integration::wait::eventually;
 use serde_json::Value;
 
 /// A folder with a file, a value and a key, and the ports of a node.
-struct Place {
+pub(super) struct Place {
     folder: tempfile::TempDir,
     upstream: Upstream,
     ports: [Port; 2],
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let place =
             Self { folder, upstream: Upstream::start().await, ports: [Port::reserve(), Port::reserve()] };
@@ -32,7 +32,7 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -70,7 +70,7 @@ upstream_credential: token
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
     }
 
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         std::fs::read_to_string(self.path("app.key")).expect("a key").trim().to_owned()
     }
 
@@ -87,22 +87,28 @@ upstream_credential: token
 
     /// Starts a node on the file, and waits until it serves something.
     async fn start(&self) -> Process {
+        self.start_with(&[]).await
+    }
+
+    pub(super) async fn start_with(&self, more: &[&str]) -> Process {
         let [listen, admin] = self.ports.each_ref().map(|port| port.address().to_string());
         let mut command = self.command(&["--standalone", "gateway.yaml", "--records", "records"]);
-        command.args(["--listen", &listen, "--admin", &admin, "--allow-upstream", "127.0.0.0/8"]);
+        command.args(["--listen", &listen, "--admin", &admin, "--allow-upstream", "127.0.0.0/8"]).args(more);
         let process = Process::start(&mut command, &self.path("log"));
         eventually("it is ready", || async {
-            (self::admin(self.admin(), "/readyz").await.ok()?.status == 200).then_some(())
+            // With a token for the admin port, it does not say.
+            let status = self::admin(self.admin(), "/readyz").await.ok()?.status;
+            (status == 200 || status == 401).then_some(())
         })
         .await;
         process
     }
 
-    fn listen(&self) -> SocketAddr {
+    pub(super) fn listen(&self) -> SocketAddr {
         self.ports[0].address()
     }
 
-    fn admin(&self) -> SocketAddr {
+    pub(super) fn admin(&self) -> SocketAddr {
         self.ports[1].address()
     }
 

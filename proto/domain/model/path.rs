@@ -95,6 +95,26 @@ pub fn for_rules(path: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8(out).expect("every byte that is not ASCII was escaped"))
 }
 
+/// What stands behind a prefix of whole segments, empty or from a slash on; `None` where the path does not begin with
+/// them. The prefix is spelled as rules see a path, and any spelling of it is found. A slash that was escaped separates
+/// no segments here either.
+pub fn behind<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let mut rest = path.as_bytes();
+    for wanted in prefix.bytes() {
+        let (byte, length) = match escaped(rest) {
+            Some(byte) => (byte, 3),
+            None => (*rest.first()?, 1),
+        };
+        if byte != wanted || (length > 1 && byte == b'/') {
+            return None;
+        }
+        rest = &rest[length..];
+    }
+    // The prefix is ASCII, so this is no place within a character.
+    let rest = &path[path.len() - rest.len()..];
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
 /// What rules see as it is.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
@@ -245,6 +265,28 @@ mod tests {
             assert_eq!(normalise_opaque(raw), Err(InvalidPath::Ambiguous), "{raw}");
         }
         assert_eq!(normalise_opaque("/%zz"), Err(InvalidPath::Escape));
+    }
+
+    #[test]
+    fn a_prefix_ends_where_a_segment_does_however_it_is_spelled() {
+        for (path, rest) in [
+            ("/v1", Some("")),
+            ("/v1/", Some("/")),
+            ("/v1/a/v1", Some("/a/v1")),
+            ("/%76%31/a", Some("/a")),
+            ("/v1%2Fa", None),
+            ("/v10/a", None),
+            ("/v", None),
+            ("/", None),
+            ("/V1/a", None),
+            ("/v1\u{e4}", None),
+        ] {
+            assert_eq!(behind(path, "/v1"), rest, "{path}");
+        }
+        assert_eq!(behind("/a/%40b%3A/c", "/a/@b:"), Some("/c"));
+        assert_eq!(behind("/a%2Fb/c", "/a/b"), None, "it is one segment");
+        assert_eq!(behind("/\u{e4}/c", "/a"), None);
+        assert_eq!(behind("/a", ""), Some("/a"));
     }
 
     #[test]

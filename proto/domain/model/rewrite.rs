@@ -9,6 +9,7 @@ use rr_wire::fleet;
 
 use super::header;
 use super::invalid::Violations;
+use super::path;
 
 /// Edits of one kind.
 const EDITS_MAX: usize = 32;
@@ -68,7 +69,7 @@ impl Rewrite {
         let host = match wire.host.as_str() {
             "" => None,
             text => match text.parse::<Authority>() {
-                Ok(host) if text.len() <= NAME_MAX && !text.contains('@') => Some(host),
+                Ok(host) if text.len() <= NAME_MAX && !text.contains('@') && is_whole(&host) => Some(host),
                 _ => {
                     faults.add("rewrite.host", "is a host, with a port if there is one");
                     None
@@ -87,12 +88,20 @@ impl Rewrite {
     }
 }
 
+/// Whether there is a host, and a port if there is a colon for it.
+fn is_whole(host: &Authority) -> bool {
+    let name = host.host();
+    let port = host.as_str().get(name.len()..).unwrap_or_default();
+    !name.is_empty() && (port.is_empty() || host.port_u16().is_some())
+}
+
 fn prefix(faults: &mut Violations, field: &str, text: String) -> Box<str> {
     // As rules see a path: no second spelling of a byte, no segment that another server would resolve.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
     let is_path = text.starts_with('/') && !text.ends_with('/') && !text.contains("//");
-    let is_dotted = text.split('/').any(|segment| segment == "." || segment == "..");
-    if !text.is_empty() && (!is_path || is_dotted || text.len() > PREFIX_MAX || !text.bytes().all(is_plain)) {
+    let is_normal = || path::normalise(&text).as_deref() == Ok(&*text);
+    let is_one = is_path && text.len() <= PREFIX_MAX && text.bytes().all(is_plain) && is_normal();
+    if !text.is_empty() && !is_one {
         faults.add(
             field,
             format!(

@@ -1,9 +1,10 @@
 //! How a target is spoken to: whose certificates vouch for it, from which TLS version on, in which HTTP version.
 //!
-//! Checks the form of certificates, not what they say. The invariant: equal certificates have an equal hash, so that a
-//! seal can name them.
+//! Checks that certificates can be roots, with the code by which nodes use them; not what they say, nor whether their
+//! time is over. The invariant: equal certificates have an equal hash, so that a seal can name them.
 
 use rr_wire::fleet;
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -42,6 +43,14 @@ pub enum InvalidCa {
     /// It holds too many.
     #[error("holds more than {CERTIFICATES_MAX} certificates")]
     TooMany,
+    /// One of them is no certificate, or none that can vouch for others.
+    #[error("certificate {number} cannot be used as a root: {why}")]
+    Root {
+        /// Which one, from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 impl CaBundle {
@@ -73,6 +82,11 @@ impl std::str::FromStr for CaBundle {
         }
         if certificates.len() > CERTIFICATES_MAX {
             return Err(InvalidCa::TooMany);
+        }
+        let mut roots = RootCertStore::empty();
+        for (number, certificate) in (1..).zip(&certificates) {
+            let why = |error: rustls::Error| InvalidCa::Root { number, why: error.to_string() };
+            roots.add(certificate.clone()).map_err(why)?;
         }
         let mut hasher = blake3::Hasher::new_derive_key("requestrocket ca bundle 1");
         for certificate in &certificates {

@@ -52,6 +52,8 @@ pub(super) struct ValueFrom {
     /// Targets in the same files whose origins the secret may be sent to.
     #[serde(default)]
     pub(super) targets: Vec<String>,
+    /// File with the certificates that alone vouch for `origins`; a path starts at the folder of the document.
+    pub(super) ca: Option<PathBuf>,
     pub(super) header: Option<String>,
     pub(super) prefix: Option<String>,
 }
@@ -207,8 +209,9 @@ fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serd
 
 #[cfg(test)]
 mod tests {
-    use rr_contract::wire::fleet;
+    use rr_contract::model::invalid::Violation;
     use rr_contract::wire::management::document::Resource;
+    use rr_contract::wire::{fleet, management as mg};
 
     use super::*;
 
@@ -234,21 +237,34 @@ mod tests {
         let manual = include_str!("../../../../docs/apply.md");
         let examples: Vec<&str> =
             manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(examples.len(), 4);
-        let mut conditions = 0;
+        assert_eq!(examples.len(), 5);
+        let (mut conditions, mut shapes) = (0, 0);
         for example in examples {
             for one in parse(Path::new("example.yaml"), example).expect("documents") {
-                let Some(Resource::Rule(rule)) = one.document.resource else { continue };
-                conditions += usize::from(rule.when.is_some());
-                // Alone it has no parent, which is a fault of another field.
-                let wire = fleet::RuleResource { when: rule.when, ..fleet::RuleResource::default() };
-                let invalid = rr_contract::model::rule::Rule::try_from(wire).expect_err("it has no parent");
-                let wrong: Vec<_> =
-                    invalid.violations().iter().filter(|it| it.field.starts_with("when")).collect();
+                // Alone, a rule has no parent and a proxy no target, which are faults of other fields.
+                let invalid = match one.document.resource {
+                    Some(Resource::Rule(rule)) => {
+                        conditions += usize::from(rule.when.is_some());
+                        let wire = fleet::RuleResource { when: rule.when, ..fleet::RuleResource::default() };
+                        rr_contract::model::rule::Rule::try_from(wire).expect_err("it has no parent")
+                    }
+                    Some(Resource::Proxy(proxy)) => {
+                        let mg::Proxy { rewrite, cors, forwarded, .. } = proxy;
+                        shapes += usize::from(rewrite.is_some() && cors.is_some() && forwarded == 1);
+                        let default = fleet::ProxyResource::default();
+                        let wire = fleet::ProxyResource { rewrite, cors, forwarded, ..default };
+                        rr_contract::model::proxy::Proxy::try_from(wire).expect_err("it has no target")
+                    }
+                    _ => continue,
+                };
+                let is_shown = |it: &&Violation| {
+                    ["when", "rewrite", "cors", "forwarded"].iter().any(|field| it.field.starts_with(field))
+                };
+                let wrong: Vec<_> = invalid.violations().iter().filter(is_shown).collect();
                 assert!(wrong.is_empty(), "{}: {wrong:?}", one.location);
             }
         }
-        assert_eq!(conditions, 11);
+        assert_eq!((conditions, shapes), (11, 1));
     }
 
     #[test]

@@ -6,17 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail};
 use rr_contract::model::id::CredentialId;
-use rr_contract::model::origin::Origin;
-use rr_contract::seal::{SecretSpec, Slot};
+use rr_contract::seal::Slot;
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
+use super::super::credential::sealing::Destination;
 use super::file::{FileDocument, Location, ValueFrom};
+use crate::authority;
 use crate::command::credential::{self, sealing};
-use crate::command::region;
+use crate::command::{region, target};
 use crate::connect::Connection;
 use crate::flags::page::Listing;
 use crate::flags::trust::TrustArgs;
@@ -33,16 +34,18 @@ pub(super) async fn seal(
     if written.iter().all(|one| one.value_from.is_none()) {
         return Ok(());
     }
-    // Targets in the files name the origins of secrets: the user wrote them. Those of the control plane are not trusted.
-    let targets: BTreeMap<String, String> = written
+    // Targets in the files name the origins of secrets, and who vouches for them: the user wrote them. Those of the
+    // control plane are not trusted.
+    let targets: BTreeMap<String, mg::Target> = written
         .iter()
         .filter_map(|one| match &one.document.resource {
-            Some(Resource::Target(target)) => Some((target.name.clone(), target.base_url.clone())),
+            Some(Resource::Target(target)) => Some((target.name.clone(), target.clone())),
             _ => None,
         })
         .collect();
     let there = credential::list(connection.clone(), org, &Listing::default()).await?;
     let there: BTreeSet<String> = there.into_iter().map(|credential| credential.name).collect();
+    let mut targets_there = None;
     let mut statements = None;
     for one in written {
         let Some(from) = one.value_from.take() else { continue };
@@ -55,16 +58,30 @@ pub(super) async fn seal(
                 "the secret of {} is not changed; `rrctl credential replace-secret` replaces it",
                 credential.name
             ));
+            if targets_there.is_none() {
+                targets_there = Some(target::list(connection.clone(), org, &Listing::default()).await?);
+            }
+            for name in changed_ca(&from, &targets, targets_there.as_deref().unwrap_or_default()) {
+                note(&format!(
+                    "  the certificates (`ca`) of target {name} change: the secret goes there only when it has been \
+                     sealed for them, with `rrctl credential replace-secret {} --target {name}` after the apply",
+                    credential.name
+                ));
+            }
             continue;
         }
-        let spec = spec(credential, &from, &targets, &location).with_context(|| location.to_string())?;
+        let (destination, slot) =
+            destination(credential, &from, &targets, &location).with_context(|| location.to_string())?;
         if statements.is_none() {
             statements = Some(trust.choose(&region::list(connection.clone()).await?)?);
         }
         let id = CredentialId::from_random(draw(&SystemEntropy));
         let context = sealing::context(connection, org, id, 1).await?;
         note(&format!("credential {}:", credential.name));
-        sealing::announce(&spec.origins);
+        destination.announce().with_context(|| location.to_string())?;
+        destination.warn(targets.values());
+        let value = read(&from, &location).with_context(|| location.to_string())?;
+        let spec = destination.spec(value, slot);
         let sealed = sealing::seal(&context, &spec, statements.as_deref().unwrap_or_default())?;
         credential.id = id.to_string();
         if let Some(Usage::Upstream(upstream)) = &mut credential.usage {
@@ -87,28 +104,53 @@ fn upstream(document: &mut mg::Document) -> Option<&mut mg::Credential> {
     }
 }
 
-fn spec(
+/// The targets that a secret goes to and whose certificates are others than those that are there.
+fn changed_ca<'f>(
+    from: &'f ValueFrom,
+    written: &BTreeMap<String, mg::Target>,
+    there: &[mg::Target],
+) -> Vec<&'f str> {
+    let changes = |name: &&str| {
+        let written = written.get(*name);
+        let there = there.iter().find(|target| target.name == **name);
+        written.zip(there).is_some_and(|(written, there)| {
+            // Texts that cannot be read are refused elsewhere.
+            let hash = |text: &str| authority::of(text).ok().flatten().map(|ca| *ca.hash());
+            hash(&written.ca) != hash(&there.ca)
+        })
+    };
+    from.targets.iter().map(String::as_str).filter(changes).collect()
+}
+
+fn destination(
     credential: &mg::Credential,
     from: &ValueFrom,
-    targets: &BTreeMap<String, String>,
+    targets: &BTreeMap<String, mg::Target>,
     location: &Location,
-) -> Result<SecretSpec> {
+) -> Result<(Destination, Slot)> {
     let bearer = matches!(&credential.usage, Some(Usage::Upstream(upstream)) if upstream.kind() == mg::UpstreamKind::Bearer);
     if !bearer && from.header.is_none() {
         bail!("kind api-key needs the header that the secret goes into; add `header` to value_from");
     }
     let slot = sealing::slot(from.header.as_deref(), from.prefix.as_deref(), Slot::bearer())?;
-    let mut origins: Vec<Origin> = sealing::parse_origins(&from.origins)?;
+    let ca = match &from.ca {
+        Some(file) => {
+            let (_, ca) = authority::read(&location.folder().join(file))?;
+            Some((format!("value_from.ca ({})", file.display()), ca))
+        }
+        None => None,
+    };
+    let mut destination = Destination::new(sealing::parse_origins(&from.origins)?, ca);
     for name in &from.targets {
-        let base_url = targets
+        let target = targets
             .get(name)
             .with_context(|| format!("target {name} is not in the files; write its origin into `origins`"))?;
-        origins.push(sealing::origin_of(base_url).with_context(|| format!("base URL of target {name}"))?);
+        destination.add(target)?;
     }
-    if origins.is_empty() {
+    if destination.is_nowhere() {
         bail!("no origin was given that the secret may be sent to; add `origins` or `targets` to value_from");
     }
-    Ok(SecretSpec { value: read(from, location)?, origins, slot, not_after: None, ca: None })
+    Ok((destination, slot))
 }
 
 fn read(from: &ValueFrom, location: &Location) -> Result<Secret> {
@@ -126,10 +168,12 @@ fn read(from: &ValueFrom, location: &Location) -> Result<Secret> {
 
 #[cfg(test)]
 mod tests {
+    use rr_contract::seal::SecretSpec;
+
     use super::super::file;
     use super::*;
 
-    /// Reads one credential, and targets beside it, from a file in a folder that holds a value.
+    /// Reads one credential, and targets beside it, from a file in a folder that holds a value and certificates.
     fn spec_of(value_from: &str) -> Result<SecretSpec> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("value"), "s3cr3t\n").expect("a file");
@@ -140,8 +184,65 @@ mod tests {
         let mut written = file::read(&[path]).expect("a document").remove(0);
         let from = written.value_from.take().expect("a value");
         let location = written.location.clone();
-        let targets = BTreeMap::from([("echo".to_owned(), "https://echo.example/base".to_owned())]);
-        spec(upstream(&mut written.document).expect("an upstream credential"), &from, &targets, &location)
+        std::fs::write(folder.path().join("ca.pem"), authority::OURS).expect("a file");
+        let target = |name: &str, ca: &str| {
+            let base_url = format!("https://{name}.example/base");
+            let target =
+                mg::Target { name: name.to_owned(), base_url, ca: ca.to_owned(), ..mg::Target::default() };
+            (name.to_owned(), target)
+        };
+        let mut several = target("several", "");
+        several.1.more_base_urls = vec!["https://second.example/base".to_owned()];
+        let targets = BTreeMap::from([target("echo", ""), target("private", authority::OURS), several]);
+        let credential = upstream(&mut written.document).expect("an upstream credential");
+        let (destination, slot) = destination(credential, &from, &targets, &location)?;
+        destination.announce()?;
+        Ok(destination.spec(read(&from, &location)?, slot))
+    }
+
+    #[test]
+    fn a_value_is_sealed_for_the_certificates_of_its_targets_or_of_a_file() {
+        let ca: rr_contract::model::tls::CaBundle = authority::OURS.parse().expect("a certificate");
+        for (value_from, wanted) in [
+            ("{file: value, targets: [echo]}", None),
+            ("{file: value, targets: [private]}", Some(*ca.hash())),
+            ("{file: value, ca: ca.pem, origins: ['https://a.example']}", Some(*ca.hash())),
+            ("{file: value, ca: ca.pem, targets: [private]}", Some(*ca.hash())),
+        ] {
+            assert_eq!(spec_of(value_from).expect("a spec").ca, wanted, "{value_from}");
+        }
+        for (value_from, part) in [
+            ("{file: value, targets: [echo, private]}", "make a credential for each"),
+            ("{file: value, ca: ca.pem, targets: [echo]}", "make a credential for each"),
+            ("{file: value, ca: value, origins: ['https://a.example']}", "no certificate"),
+            ("{file: value, ca: ca.pem, origins: ['http://a.example']}", "no certificate vouches"),
+        ] {
+            let error = spec_of(value_from).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(error.contains(part), "{value_from}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_goes_wherever_its_target_lives() {
+        let spec = spec_of("{file: value, targets: [several]}").expect("a spec");
+        let origins: Vec<String> = spec.origins.iter().map(ToString::to_string).collect();
+        assert!(origins.len() == 2 && origins[1].contains("second.example"), "{origins:?}");
+    }
+
+    #[test]
+    fn a_target_whose_certificates_change_is_named() {
+        let target =
+            |ca: &str| mg::Target { name: "a".to_owned(), ca: ca.to_owned(), ..mg::Target::default() };
+        let from: ValueFrom = serde_json::from_str(r#"{"targets": ["a", "b"]}"#).expect("a value");
+        for (written, there, changes) in [
+            ("", "", false),
+            (authority::OURS, "", true),
+            ("", authority::OURS, true),
+            (authority::OURS, authority::OURS, false),
+        ] {
+            let written = BTreeMap::from([("a".to_owned(), target(written))]);
+            assert_eq!(!changed_ca(&from, &written, &[target(there)]).is_empty(), changes);
+        }
     }
 
     #[test]

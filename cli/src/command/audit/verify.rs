@@ -3,6 +3,7 @@
 //! Trusts no number of the export: heads are computed here, from the first revision on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -23,6 +24,9 @@ pub(crate) struct VerifyArgs {
     /// URL of the admin port of an edge node, which is asked without the control plane; can be repeated.
     #[arg(long = "edge", value_name = "URL")]
     edges: Vec<String>,
+    /// File with the token of those admin ports, if they have one
+    #[arg(long, value_name = "FILE", requires = "edges")]
+    edge_token_file: Option<PathBuf>,
 }
 
 /// A comparison and its result.
@@ -48,8 +52,9 @@ impl VerifyArgs {
         let connection = session.endpoint.connect().await?;
         // Claims are read first, so that the exported history is at least as long as each of them.
         let mut claims = Vec::new();
+        let token = self.edge_token_file.as_deref().map(super::edge::token).transpose()?;
         for url in &self.edges {
-            claims.push(super::edge::position(url).await?);
+            claims.push(super::edge::position(url, token.as_ref()).await?);
         }
         let nodes = node::list(connection.clone(), "", false, false).await?;
         claims.extend(of_nodes(&nodes));

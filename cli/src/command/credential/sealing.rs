@@ -1,25 +1,29 @@
-//! Sealing a secret for an upstream: the origins it may be sent to, the regions it is sealed to, and the credential it
-//! is bound to.
+//! Sealing a secret for an upstream: the origins it may be sent to, the certificates that vouch for them, the regions it
+//! is sealed to, and the credential it is bound to.
 //!
 //! The secret leaves this process only sealed.
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::model::tls::CaBundle;
 use rr_contract::seal::region_key::RegionStatement;
 use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::SystemEntropy;
+use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 
-use crate::command::region;
+use crate::authority;
+use crate::command::{region, target};
 use crate::connect::Connection;
+use crate::flags::page::Listing;
 use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::{fault, prompt};
@@ -27,15 +31,18 @@ use crate::{fault, prompt};
 /// The contents of a seal.
 #[derive(Args)]
 pub(crate) struct SealingArgs {
-    /// Target whose origin the secret may be sent to, by name or id; can be repeated.
+    /// Target whose origins the secret may be sent to, by name or id; can be repeated.
     #[arg(long, value_name = "TARGET")]
     target: Vec<String>,
-    /// Accepts the origins that the control plane names for --target, without asking.
+    /// Accepts the origins and certificates that the control plane names for --target, without asking.
     #[arg(long)]
     accept_target: bool,
     /// Origin that the secret may be sent to: scheme, host or `*.suffix`, and port; can be repeated.
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
+    /// File with the certificates (PEM) that alone vouch for these origins, as the target has them in `ca`.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Header that the secret goes into.
     #[arg(long, value_name = "NAME")]
     pub(super) header: Option<String>,
@@ -59,32 +66,41 @@ impl SealingArgs {
         default_slot: Slot,
     ) -> Result<fleet::SealedSecret> {
         let slot = slot(self.header.as_deref(), self.prefix.as_deref(), default_slot)?;
-        let mut origins = parse_origins(&self.origins)?;
+        let ca = match &self.ca {
+            Some(path) => Some((format!("--ca {}", path.display()), authority::read(path)?.1)),
+            None => None,
+        };
+        let mut destination = Destination::new(parse_origins(&self.origins)?, ca);
         let mut targets = TargetServiceClient::new(connection.clone());
         for target in &self.target {
             let ask = mg::GetTargetRequest { org: org.to_owned(), target: target.clone(), revision: 0 };
             let found = targets.get_target(ask).await?.into_inner().target.unwrap_or_default();
-            origins.push(origin_of(&found.base_url).context("base URL in the answer")?);
+            destination.add(&found)?;
         }
-        if origins.is_empty() {
+        if destination.is_nowhere() {
             return Err(fault::usage(
                 "no origin was given that the secret may be sent to",
                 "give --target NAME or --origin https://…",
             ));
         }
-        announce(&origins);
-        // The control plane names the origin of a target: a hostile one would name its own host.
+        destination.announce()?;
+        if !self.origins.is_empty() {
+            // Only for a word to the user: who may not see targets seals without it.
+            let there = target::list(connection.clone(), org, &Listing::default()).await;
+            destination.warn(&there.unwrap_or_default());
+        }
+        // The control plane names the origins of a target, and its certificates: a hostile one would name its own.
         if !self.target.is_empty() && !self.accept_target {
             prompt::confirm(
                 "may the secret be sent there?",
-                "the origins of --target come from the control plane, and without a terminal they cannot be confirmed",
-                "give --origin, or --accept-target if you know that they are right",
+                "the origins and certificates of --target come from the control plane, and without a terminal they cannot be confirmed",
+                "give --origin and, for certificates, --ca; or --accept-target if you know that they are right",
             )?;
         }
         let statements = self.trust.choose(&region::list(connection.clone()).await?)?;
         let context = context(connection, org, credential, version).await?;
         let value = prompt::read_new("value", self.value_file.as_deref(), "--value-file")?;
-        seal(&context, &SecretSpec { value, origins, slot, not_after: None, ca: None }, &statements)
+        seal(&context, &destination.spec(value, slot), &statements)
     }
 }
 
@@ -113,18 +129,91 @@ pub(crate) fn parse_origins(texts: &[String]) -> Result<Vec<Origin>> {
     texts.iter().map(|text| text.parse().with_context(|| format!("origin {text:?}"))).collect()
 }
 
-/// The origin of a target.
-pub(crate) fn origin_of(base_url: &str) -> Result<Origin> {
-    Ok(Origin::of(&base_url.parse::<BaseUrl>()?))
+/// Where a secret may be sent, and whose certificates vouch for it there.
+pub(crate) struct Destination {
+    origins: Vec<Origin>,
+    /// Who named the certificates first, and which; `None`: nobody has named any, or that there are none.
+    ca: Option<(String, Option<CaBundle>)>,
 }
 
-/// Prints the origins that a secret is sealed for.
-pub(crate) fn announce(origins: &[Origin]) {
-    for origin in origins {
-        note(&format!("sealing for {origin}"));
-        if origin.is_plaintext() {
-            note("  over http the secret is sent in the clear");
+impl Destination {
+    /// Origins, and certificates with the name of who gave them.
+    pub(crate) fn new(origins: Vec<Origin>, ca: Option<(String, CaBundle)>) -> Self {
+        Self { origins, ca: ca.map(|(whose, ca)| (whose, Some(ca))) }
+    }
+
+    /// Everywhere that a target lives, with its certificates.
+    pub(crate) fn add(&mut self, target: &mg::Target) -> Result<()> {
+        let name = &target.name;
+        for url in std::iter::once(&target.base_url).chain(&target.more_base_urls) {
+            let url: BaseUrl = url.parse().with_context(|| format!("base URL of target {name}"))?;
+            let origin = Origin::of(&url);
+            if !self.origins.contains(&origin) {
+                self.origins.push(origin);
+            }
         }
+        let ca =
+            authority::of(&target.ca).with_context(|| format!("certificates (`ca`) of target {name}"))?;
+        let Some((whose, before)) = &self.ca else {
+            self.ca = Some((format!("target {name}"), ca));
+            return Ok(());
+        };
+        if before != &ca {
+            bail!(
+                "{whose} and target {name} have different certificates (`ca`), and a secret is sealed for one `ca`; \
+                 make a credential for each"
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// Names targets that live where the secret may be sent, and that it does not go to.
+    pub(crate) fn warn<'t>(&self, targets: impl IntoIterator<Item = &'t mg::Target>) {
+        for target in targets.into_iter().filter(|target| self.misses(target)) {
+            note(&format!(
+                "the secret does not go to target {}, which has other certificates (`ca`)",
+                target.name
+            ));
+        }
+    }
+
+    fn misses(&self, target: &mg::Target) -> bool {
+        let mut urls = std::iter::once(&target.base_url).chain(&target.more_base_urls);
+        let covered = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
+        let is_here = urls.any(|url| url.parse().is_ok_and(|url| covered(&url)));
+        // Certificates that cannot be read are refused elsewhere.
+        is_here && authority::of(&target.ca).is_ok_and(|ca| ca.as_ref() != self.certificates())
+    }
+
+    fn certificates(&self) -> Option<&CaBundle> {
+        self.ca.as_ref()?.1.as_ref()
+    }
+
+    /// Prints where a secret may be sent; an error where it could be sent to none of these.
+    pub(crate) fn announce(&self) -> Result<()> {
+        for origin in &self.origins {
+            note(&format!("sealing for {origin}"));
+            if origin.is_plaintext() && self.certificates().is_some() {
+                bail!("no certificate vouches for {origin}; give an origin of https, or no `ca`");
+            }
+            if origin.is_plaintext() {
+                note("  over http the secret is sent in the clear");
+            }
+        }
+        if let Some(certificates) = self.certificates() {
+            note("if one of these certificates vouches for it, and nobody else:");
+            authority::lines(certificates).iter().for_each(|line| note(&format!("  {line}")));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn spec(self, value: Secret, slot: Slot) -> SecretSpec {
+        let ca = self.certificates().map(|ca| *ca.hash());
+        SecretSpec { value, origins: self.origins, slot, not_after: None, ca }
     }
 }
 
@@ -143,4 +232,32 @@ pub(crate) async fn context(
         OrgServiceClient::new(connection.clone()).get_org(ask).await?.into_inner().org.unwrap_or_default();
     let org: OrgId = org.id.parse().context("org id in the answer")?;
     Ok(SealContext { installation, org, credential, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_the_secret_would_not_go_to_is_named() {
+        let target = |base_url: &str, ca: &str| mg::Target {
+            base_url: base_url.to_owned(),
+            ca: ca.to_owned(),
+            ..mg::Target::default()
+        };
+        let to = |ca: Option<&str>| {
+            let ca = ca.map(|ca| ("--ca".to_owned(), ca.parse().expect("a certificate")));
+            Destination::new(vec!["https://a.example".parse().expect("an origin")], ca)
+        };
+        let ours = authority::OURS;
+        for (destination, target, wanted) in [
+            (to(None), target("https://a.example/v1", ""), false),
+            (to(None), target("https://a.example/v1", ours), true),
+            (to(None), target("https://b.example/v1", ours), false),
+            (to(Some(ours)), target("https://a.example/v1", ours), false),
+            (to(Some(ours)), target("https://a.example/v1", ""), true),
+        ] {
+            assert_eq!(destination.misses(&target), wanted, "{target:?}");
+        }
+    }
 }

@@ -7,6 +7,9 @@ use crate::api::schema::Field;
 
 type Make = fn() -> Value;
 
+/// Segments in front of a path, in one spelling.
+const PREFIX: &str = r"^((/\.?[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+)?$";
+
 /// `*` stands for every message. The first row that fits counts.
 const TABLE: &[(&str, &str, Make)] = &[
     ("*", "page_size", || json!({"minimum": 0, "maximum": 1000})),
@@ -31,6 +34,27 @@ const TABLE: &[(&str, &str, Make)] = &[
         "base_url",
         || json!({"maxLength": 2048, "pattern": "^https?://.", "examples": ["https://edge.example.com"]}),
     ),
+    ("Target", "more_base_urls", || json!({"maxItems": 31})),
+    ("Target", "min_tls", || json!({"enum": ["", "1.2", "1.3"]})),
+    ("Target", "http_version", || json!({"enum": ["", "1.1", "2"]})),
+    ("*", "consecutive_failures", || json!({"minimum": 0, "maximum": 1000})),
+    ("*", "max_ejected_percent", || json!({"minimum": 0, "maximum": 100})),
+    ("*", "unhealthy_after", || json!({"minimum": 0, "maximum": 100})),
+    ("*", "healthy_after", || json!({"minimum": 0, "maximum": 100})),
+    ("RetryPolicy", "attempts", || json!({"minimum": 1, "maximum": 5})),
+    ("*", "budget_percent", || json!({"minimum": 0, "maximum": 100})),
+    ("*", "strip_prefix", || json!({"maxLength": 1024, "pattern": PREFIX, "examples": ["/v1"]})),
+    ("*", "add_prefix", || json!({"maxLength": 1024, "pattern": PREFIX, "examples": ["/api/v2"]})),
+    ("Rewrite", "host", || json!({"maxLength": 256, "examples": ["api.example.com"]})),
+    ("PairEdits", "remove", || json!({"maxItems": 32})),
+    ("PairEdits", "rename", || json!({"maxItems": 32})),
+    ("PairEdits", "set", || json!({"maxItems": 32})),
+    ("PairEdits", "add", || json!({"maxItems": 32})),
+    ("Pair", "value", || json!({"maxLength": 4096})),
+    ("Cors", "origins", || json!({"minItems": 1, "maxItems": 64, "examples": [["https://app.example.com"]]})),
+    ("Cors", "methods", || json!({"maxItems": 64})),
+    ("Cors", "headers", || json!({"maxItems": 64})),
+    ("Cors", "exposed_headers", || json!({"maxItems": 64})),
     ("Proxy", "caller_credentials", || json!({"maxItems": 100})),
     // 0 is taken as what was never given, which means 400.
     ("Proxy", "deny_status", || json!({"enum": [0, 400, 403]})),
@@ -97,11 +121,11 @@ mod tests {
     #[test]
     fn every_row_is_about_a_field_that_there_is_or_about_all() {
         for (message, field, _) in TABLE.iter().filter(|(message, ..)| *message != "*") {
-            let full = format!("requestrocket.management.v1.{message}");
-            assert!(
-                SCHEMA.messages.get(&full).is_some_and(|it| it.field(field).is_some()),
-                "{message}.{field}"
-            );
+            let has = |package: &str| {
+                let full = format!("requestrocket.{package}.v1.{message}");
+                SCHEMA.messages.get(&full).is_some_and(|it| it.field(field).is_some())
+            };
+            assert!(has("management") || has("fleet"), "{message}.{field}");
         }
     }
 

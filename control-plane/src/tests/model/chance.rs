@@ -1,6 +1,10 @@
 //! What is called next: names, etags and resources, by the dice.
 
-use rr_contract::wire::fleet::{Effect, Limits};
+use pbjson_types::Duration;
+use rr_contract::wire::fleet::{
+    Balance, CircuitBreaker, Cors, Effect, ForwardedHeaders, HealthCheck, Limits, OutlierEjection, Pair,
+    PairEdits, RetryPolicy, Rewrite,
+};
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::rule::Parent;
 use rr_contract::wire::management::{self as wire, Document, document};
@@ -11,6 +15,10 @@ use crate::noun::Noun;
 
 /// Names that sort otherwise by letters than by bytes.
 const NAMES: [&str; 4] = ["a", "a-b", "ab", "b"];
+
+/// A further base URL of a target without a path.
+const MORE: &str = "https://m.example.com";
+const SECOND: Duration = Duration { seconds: 1, nanos: 0 };
 
 /// Chance, by a seed.
 pub(super) struct Dice(pub(super) u64);
@@ -87,6 +95,15 @@ impl Run {
                 test_path: self.dice.of(&["", "", "", "/ping", "/ping", "ping"]).to_owned(),
                 default_effect,
                 owner,
+                more_base_urls: self.dice.of(&[vec![], vec![], vec![], vec![MORE.to_owned()]]),
+                balance: self.dice.of(&[0, 0, Balance::LeastRequests.into()]),
+                idle_timeout: self.now_and_then(SECOND),
+                total_timeout: self.now_and_then(SECOND),
+                outlier_ejection: self.now_and_then(OutlierEjection::default()),
+                circuit_breaker: self.now_and_then(CircuitBreaker::default()),
+                health_check: self.now_and_then(HealthCheck::default()),
+                min_tls: self.dice.of(&["", "", "", "1.3"]).to_owned(),
+                http_version: self.dice.of(&["", "", "1.1", "2"]).to_owned(),
                 ..Default::default()
             }
             .wrap(),
@@ -119,6 +136,14 @@ impl Run {
                     max_response_bytes: self.dice.of(&[0, 0, 1, u64::MAX]),
                     limits_per_caller: self.limits(),
                     limits_per_address: self.limits(),
+                    retry: self.now_and_then(RetryPolicy { attempts: 1, ..Default::default() }),
+                    max_concurrent_requests_per_node: self.dice.of(&[0, 0, 9]),
+                    websocket: self.dice.chance(80),
+                    tunnels_unread: self.dice.chance(30),
+                    client_certificates: self.dice.chance(30),
+                    rewrite: self.rewrite(),
+                    cors: self.cors(),
+                    forwarded: self.dice.of(&[0, 0, ForwardedHeaders::XForwarded.into()]),
                     owner,
                     ..Default::default()
                 }
@@ -143,6 +168,28 @@ impl Run {
                 .wrap()
             }
         }
+    }
+
+    /// A value, or none.
+    fn now_and_then<T>(&mut self, value: T) -> Option<T> {
+        self.dice.chance(30).then_some(value)
+    }
+
+    fn rewrite(&mut self) -> Option<Rewrite> {
+        let pair = Pair { name: "x-a".to_owned(), value: "b".to_owned() };
+        let edits = PairEdits { set: vec![pair], ..Default::default() };
+        let rewrite = Rewrite {
+            strip_prefix: self.dice.of(&["", "/v1"]).to_owned(),
+            request_headers: Some(edits),
+            via: self.dice.chance(50),
+            ..Default::default()
+        };
+        self.now_and_then(rewrite)
+    }
+
+    fn cors(&mut self) -> Option<Cors> {
+        let origin = self.dice.of(&["*", "https://*.example.com"]).to_owned();
+        self.now_and_then(Cors { origins: vec![origin], max_age: Some(SECOND), ..Default::default() })
     }
 
     fn limits(&mut self) -> Option<Limits> {

@@ -60,7 +60,11 @@ impl Model {
                     _ => false,
                 };
                 let path = target.test_path.is_empty() || target.test_path.starts_with('/');
-                (url && path && good_owner(&target.owner)).then_some(())?;
+                let is_plain = target.base_url.starts_with("http:");
+                // The one that chance draws has no path.
+                let more = target.more_base_urls.is_empty() || target.base_url == "https://a.example.com";
+                let wire = more && (target.min_tls.is_empty() || !is_plain);
+                (url && path && wire && good_owner(&target.owner)).then_some(())?;
             }
             document::Resource::Credential(credential) => {
                 settle_effect(&mut credential.default_effect);
@@ -89,6 +93,7 @@ impl Model {
                     && !proxy.regions.is_empty()
                     && !twice(&proxy.regions)
                     && matches!(proxy.deny_status, 400 | 403)
+                    && (proxy.websocket || !proxy.tunnels_unread)
                     && good_owner(&proxy.owner);
                 (good && !proxy.caller_credentials.is_empty()).then_some(())?;
             }
@@ -231,6 +236,15 @@ pub(super) fn said(document: &Document) -> Mask {
             ("danger_plaintext", it.danger_plaintext),
             ("test_path", !it.test_path.is_empty()),
             ("default_effect", it.default_effect != 0),
+            ("more_base_urls", !it.more_base_urls.is_empty()),
+            ("balance", it.balance != 0),
+            ("idle_timeout", it.idle_timeout.is_some()),
+            ("total_timeout", it.total_timeout.is_some()),
+            ("outlier_ejection", it.outlier_ejection.is_some()),
+            ("circuit_breaker", it.circuit_breaker.is_some()),
+            ("health_check", it.health_check.is_some()),
+            ("min_tls", !it.min_tls.is_empty()),
+            ("http_version", !it.http_version.is_empty()),
             ("owner", !it.owner.is_empty()),
         ],
         document::Resource::Credential(it) => vec![
@@ -252,6 +266,14 @@ pub(super) fn said(document: &Document) -> Mask {
             ("max_response_bytes", it.max_response_bytes != 0),
             ("limits_per_caller", it.limits_per_caller.is_some()),
             ("limits_per_address", it.limits_per_address.is_some()),
+            ("retry", it.retry.is_some()),
+            ("max_concurrent_requests_per_node", it.max_concurrent_requests_per_node != 0),
+            ("websocket", it.websocket),
+            ("tunnels_unread", it.tunnels_unread),
+            ("client_certificates", it.client_certificates),
+            ("rewrite", it.rewrite.is_some()),
+            ("cors", it.cors.is_some()),
+            ("forwarded", it.forwarded != 0),
             ("owner", !it.owner.is_empty()),
         ],
         document::Resource::Rule(it) => vec![
@@ -269,7 +291,22 @@ pub(super) fn said(document: &Document) -> Mask {
 /// Every field that an update may name, of those that are modelled.
 pub(super) const fn fields_of(noun: Noun) -> &'static [&'static str] {
     match noun {
-        Noun::Target => &["base_url", "danger_plaintext", "test_path", "default_effect", "owner"],
+        Noun::Target => &[
+            "base_url",
+            "danger_plaintext",
+            "test_path",
+            "default_effect",
+            "more_base_urls",
+            "balance",
+            "idle_timeout",
+            "total_timeout",
+            "outlier_ejection",
+            "circuit_breaker",
+            "health_check",
+            "min_tls",
+            "http_version",
+            "owner",
+        ],
         Noun::Credential => &["default_effect", "caller.header", "owner"],
         Noun::Proxy => &[
             "active",
@@ -285,6 +322,14 @@ pub(super) const fn fields_of(noun: Noun) -> &'static [&'static str] {
             "max_response_bytes",
             "limits_per_caller",
             "limits_per_address",
+            "retry",
+            "max_concurrent_requests_per_node",
+            "websocket",
+            "tunnels_unread",
+            "client_certificates",
+            "rewrite",
+            "cors",
+            "forwarded",
             "owner",
         ],
         _ => &["effect", "priority", "notes", "observe", "owner"],
@@ -300,6 +345,15 @@ fn take(into: &mut Document, from: &Document, field: &str) {
             "danger_plaintext" => into.danger_plaintext = from.danger_plaintext,
             "test_path" => into.test_path = from.test_path,
             "default_effect" => into.default_effect = from.default_effect,
+            "more_base_urls" => into.more_base_urls = from.more_base_urls,
+            "balance" => into.balance = from.balance,
+            "idle_timeout" => into.idle_timeout = from.idle_timeout,
+            "total_timeout" => into.total_timeout = from.total_timeout,
+            "outlier_ejection" => into.outlier_ejection = from.outlier_ejection,
+            "circuit_breaker" => into.circuit_breaker = from.circuit_breaker,
+            "health_check" => into.health_check = from.health_check,
+            "min_tls" => into.min_tls = from.min_tls,
+            "http_version" => into.http_version = from.http_version,
             _ => into.owner = from.owner,
         },
         (Credential(into), Credential(from)) => match field {
@@ -328,6 +382,16 @@ fn take(into: &mut Document, from: &Document, field: &str) {
             "max_response_bytes" => into.max_response_bytes = from.max_response_bytes,
             "limits_per_caller" => into.limits_per_caller = from.limits_per_caller,
             "limits_per_address" => into.limits_per_address = from.limits_per_address,
+            "retry" => into.retry = from.retry,
+            "max_concurrent_requests_per_node" => {
+                into.max_concurrent_requests_per_node = from.max_concurrent_requests_per_node;
+            }
+            "websocket" => into.websocket = from.websocket,
+            "tunnels_unread" => into.tunnels_unread = from.tunnels_unread,
+            "client_certificates" => into.client_certificates = from.client_certificates,
+            "rewrite" => into.rewrite = from.rewrite,
+            "cors" => into.cors = from.cors,
+            "forwarded" => into.forwarded = from.forwarded,
             _ => into.owner = from.owner,
         },
         (Rule(into), Rule(from)) => match field {

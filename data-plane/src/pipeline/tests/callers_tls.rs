@@ -136,7 +136,7 @@ async fn callers_over_tls_are_served_in_both_protocols_and_told_of_the_end() {
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         assert_eq!(http2(stream, "https").await.status(), 200);
     }
-    assert_eq!(secured.edge.cut(Cut::Handshake), 0);
+    assert_eq!(secured.edge.cut(Cut::Handshake).await, 0);
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn whoever_does_not_agree_on_tls_is_closed_and_counted() {
     let error = odd.connect(&secured.edge, "edge.example").await.expect_err("no protocol in common");
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
     assert_eq!(Client::trusting(&[&pair]).send(&secured.edge, "edge.example", &request()).await.status, 200);
-    assert_eq!(secured.edge.cut(Cut::Handshake), 7);
+    assert_eq!(secured.edge.cut(Cut::Handshake).await, 7);
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_handshake_that_takes_too_long_is_a_late_head() {
         let read = timeout(SOON, stream.read(&mut [0; 16])).await.expect("it is closed");
         assert_eq!(read.unwrap_or(0), 0);
     }
-    assert_eq!(secured.edge.cut(Cut::Late), 2);
+    assert_eq!(secured.edge.cut(Cut::Late).await, 2);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rr_contract::outbound::{AddressGuard, DnsNames, Names, NextHop, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
 use rr_contract::wire::fleet;
@@ -27,9 +28,11 @@ use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
-use crate::upstream::address_guard::AddressGuard;
-use crate::upstream::{Connections, Names, Resolver, SystemNames, Trust};
+use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
+
+/// Of the node, in `Via` headers.
+pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -45,7 +48,7 @@ pub(super) struct Edge {
     records: Mutex<Receiver<Box<RawRecord>>>,
     counters: Arc<Counters>,
     ask: Sender<Question>,
-    activator: std::sync::Mutex<Activator<Snapshot>>,
+    activator: Activator<Snapshot>,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,13 +59,20 @@ impl Edge {
     }
 
     pub(super) fn start_trusting(snapshot: Snapshot, allowed: &[&str], trust: Arc<Trust>) -> Self {
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000), Seams::real())
+        Self::start_with(
+            snapshot,
+            allowed,
+            trust,
+            Arc::new(DnsNames::system()),
+            Bounds::of(1_000),
+            Seams::real(),
+        )
     }
 
     /// A worker whose wall clock is the test's.
     pub(super) fn start_at(snapshot: Snapshot, allowed: &[&str], clock: Arc<dyn Clock>) -> Self {
         let (trust, seams) = (Trust::new(None), Seams { clock, ..Seams::real() });
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), Bounds::of(1_000), seams)
+        Self::start_with(snapshot, allowed, trust, Arc::new(DnsNames::system()), Bounds::of(1_000), seams)
     }
 
     pub(super) fn start_asking(
@@ -74,13 +84,19 @@ impl Edge {
         Self::start_with(snapshot, allowed, trust, names, Bounds::of(1_000), Seams::real())
     }
 
+    /// A worker whose upstreams are behind a proxy.
+    pub(super) fn start_over(snapshot: Snapshot, allowed: &[&str], next_hop: NextHop) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), Some(next_hop));
+        Self::start_out_by(snapshot, outbound, Trust::new(None), Bounds::of(1_000), Seams::real())
+    }
+
     pub(super) fn start_bounded(
         snapshot: Snapshot,
         allowed: &[&str],
         trust: Arc<Trust>,
         bounds: Bounds,
     ) -> Self {
-        Self::start_with(snapshot, allowed, trust, Arc::new(SystemNames), bounds, Seams::real())
+        Self::start_with(snapshot, allowed, trust, Arc::new(DnsNames::system()), bounds, Seams::real())
     }
 
     /// A worker that lets callers in as said.
@@ -90,15 +106,8 @@ impl Edge {
         door: impl FnOnce() -> Door + Send + 'static,
         bounds: Bounds,
     ) -> Self {
-        Self::start_all(
-            snapshot,
-            allowed,
-            Trust::new(None),
-            Arc::new(SystemNames),
-            bounds,
-            Seams::real(),
-            door,
-        )
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door)
     }
 
     fn start_with(
@@ -109,22 +118,30 @@ impl Edge {
         bounds: Bounds,
         seams: Seams,
     ) -> Self {
+        Self::start_out_by(snapshot, outbound(allowed, names, None), trust, bounds, seams)
+    }
+
+    fn start_out_by(
+        snapshot: Snapshot,
+        outbound: Arc<Outbound>,
+        trust: Arc<Trust>,
+        bounds: Bounds,
+        seams: Seams,
+    ) -> Self {
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, allowed, trust, names, bounds, seams, door)
+        Self::start_all(snapshot, outbound, trust, bounds, seams, door)
     }
 
     fn start_all(
         snapshot: Snapshot,
-        allowed: &[&str],
+        outbound: Arc<Outbound>,
         trust: Arc<Trust>,
-        names: Arc<dyn Names>,
         bounds: Bounds,
         seams: Seams,
         door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
-        let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
         let counters: Arc<Counters> = Arc::default();
         let (records, entries) = ring(Arc::clone(&counters));
         let shutdown = Shutdown::new();
@@ -132,7 +149,7 @@ impl Edge {
         let counted = Arc::clone(&counters);
         let (ask, mut questions) = channel::<Question>(1);
         let (activator, mut readers) = current::cell(snapshot, 1);
-        let activator = std::sync::Mutex::new(activator);
+        let reader = readers.remove(0);
         let work = move || {
             let runtime = RuntimeBuilder::new_current_thread()
                 .enable_all()
@@ -140,15 +157,8 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let guard = Arc::new(AddressGuard::new(allowed));
-                let connections = Connections::new(
-                    guard,
-                    Resolver::new(names),
-                    trust,
-                    Arc::clone(&counters),
-                    tasks.clone(),
-                );
-                let reader = readers.remove(0).start();
+                let connections = Connections::new(outbound, trust, Arc::clone(&counters), tasks.clone());
+                let reader = reader.start();
                 let worker = Worker::new(
                     reader,
                     connections,
@@ -158,7 +168,7 @@ impl Edge {
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
-                        silence: bounds.silence,
+                        pseudonym: PSEUDONYM.into(),
                     },
                 );
                 let drain = Duration::from_millis(100);
@@ -179,8 +189,8 @@ impl Edge {
     }
 
     /// Puts another configuration in force.
-    pub(super) fn activate(&self, snapshot: Snapshot) -> u64 {
-        self.activator.lock().expect("no test panics with it").activate(snapshot)
+    pub(super) fn activate(&mut self, snapshot: Snapshot) -> u64 {
+        self.activator.activate(snapshot)
     }
 
     /// Waits until tunnels were told of a generation.
@@ -207,9 +217,7 @@ impl Edge {
     pub(super) async fn send(&self, request: &str) -> Answer {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.expect("the worker reads");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.expect("the worker answers");
-        Answer::parse(&bytes)
+        Answer::read(stream).await
     }
 
     pub(super) async fn send_http2(&self, path: &str, key: &str) -> u16 {
@@ -260,9 +268,10 @@ impl Edge {
         (totals.connections_opened, totals.connections_reused)
     }
 
-    /// How many connections and answers were ended for this.
-    pub(super) fn cut(&self, why: Cut) -> u64 {
-        self.counters.cut_for(why)
+    /// How many connections and answers were ended for this, when the worker is through with what a caller has seen of
+    /// it.
+    pub(super) async fn cut(&self, why: Cut) -> u64 {
+        self.asks(move |worker| worker.counters.cut_for(why)).await
     }
 
     /// Ends the worker, and hands over the records that nobody has asked for.
@@ -281,6 +290,11 @@ impl Edge {
     pub(super) async fn record(&self) -> fleet::Record {
         self.records.lock().await.recv().await.expect("the worker lives").into_record()
     }
+}
+
+fn outbound(allowed: &[&str], names: Arc<dyn Names>, next_hop: Option<NextHop>) -> Arc<Outbound> {
+    let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
+    Outbound::new(AddressGuard::new(allowed), Resolver::new(names), next_hop)
 }
 
 impl Drop for Edge {
@@ -317,6 +331,13 @@ impl Answer {
         };
         let headers = lines.map(header).collect();
         Self { status, headers, body: body.to_owned(), text }
+    }
+
+    /// Reads all that comes until the connection is closed.
+    pub(super) async fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("the worker answers");
+        Self::parse(&bytes)
     }
 
     /// Reads one response with a length from a connection that stays open.

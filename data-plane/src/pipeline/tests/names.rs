@@ -1,17 +1,17 @@
 //! Upstreams that are names: good and bad addresses, and name servers that are silent.
 
-use std::io;
+use std::future::pending;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rr_contract::outbound::{Found, Lookup, Names};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::fixture::{self, Region, caller, org, proxy, target_with_timeouts};
-use crate::upstream::{Names, Trust};
+use crate::upstream::Trust;
 
 use super::edge::Edge;
 use super::origin::Upstream;
@@ -20,26 +20,22 @@ use super::{get, resources, resources_of_another, with_key};
 /// Long for whatever has to happen; a test that waits for it has failed.
 const FAILED: Duration = Duration::from_secs(20);
 
-/// Knows the same addresses for every name, but for those that begin with `dead`.
-struct Zone {
-    addresses: Vec<IpAddr>,
-    silence: Mutex<Receiver<()>>,
-}
+/// Knows the same addresses for every name, and never answers for those that begin with `dead`.
+struct Zone(Vec<IpAddr>);
 
 impl Names for Zone {
-    fn look_up(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        if name.starts_with("dead") {
-            // One waits for the end of the test, and the others for the one.
-            self.silence.lock().expect("nobody panics with it").recv().expect_err("nothing is ever sent");
-        }
-        Ok(self.addresses.clone())
+    fn look_up<'n>(&'n self, name: &'n str) -> Lookup<'n> {
+        Box::pin(async move {
+            if name.starts_with("dead") {
+                pending::<()>().await;
+            }
+            Ok(Found { addresses: self.0.clone(), good_for: FAILED })
+        })
     }
 }
 
-fn zone(addresses: &[[u8; 4]]) -> (Arc<Zone>, SyncSender<()>) {
-    let (end, silence) = sync_channel::<()>(0);
-    let addresses = addresses.iter().map(|octets| IpAddr::from(*octets)).collect();
-    (Arc::new(Zone { addresses, silence: Mutex::new(silence) }), end)
+fn zone(addresses: &[[u8; 4]]) -> Arc<Zone> {
+    Arc::new(Zone(addresses.iter().map(|octets| IpAddr::from(*octets)).collect()))
 }
 
 #[tokio::test]
@@ -49,7 +45,7 @@ async fn of_a_names_addresses_only_those_are_tried_that_the_guard_lets_through()
         upstream.authority().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     // The same port of another address that this node does not open.
     let bad = TcpListener::bind(("127.0.0.2", port)).await.expect("nobody else is there");
-    let (zone, _end) = zone(&[[127, 0, 0, 2], [127, 0, 0, 1], [127, 0, 0, 2]]);
+    let zone = zone(&[[127, 0, 0, 2], [127, 0, 0, 1], [127, 0, 0, 2]]);
     let region = Region::new();
     let snapshot = region.snapshot(&resources(&region, &format!("http://mixed.example:{port}")));
     let edge = Edge::start_asking(snapshot, &["127.0.0.1/32"], Trust::new(None), zone);
@@ -75,7 +71,7 @@ async fn name_servers_of_one_organization_that_are_silent_stop_no_other() {
         all.push(proxy(n, &[1], n, 2));
     }
     all.extend(resources_of_another(&format!("http://good.example:{port}")));
-    let (zone, _end) = zone(&[[127, 0, 0, 1]]);
+    let zone = zone(&[[127, 0, 0, 1]]);
     let edge = Edge::start_asking(region.snapshot(&all), &["127.0.0.0/8"], Trust::new(None), zone);
     let mut waiting = Vec::new();
     for n in 100..100 + DEAD {

@@ -26,6 +26,18 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// A head in one piece.
+    fn parse(head: &[u8]) -> Self {
+        let head = std::str::from_utf8(head).expect("text");
+        let mut lines = head.lines();
+        let target = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a target").to_owned();
+        let pair = |line: &str| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value")))
+        };
+        Self { target, headers: lines.filter_map(pair).collect() }
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
@@ -120,7 +132,8 @@ impl Upstream {
                 let (mut stream, _) = listener.accept().await.expect("it listens");
                 noted.connections.fetch_add(1, Ordering::Relaxed);
                 let mut head = [0; 4096];
-                assert_ne!(stream.read(&mut head).await.expect("the edge sends"), 0);
+                let count = stream.read(&mut head).await.expect("the edge sends");
+                noted.seen.lock().expect("no test panics with it").push(Seen::parse(&head[..count]));
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
                 stream.write_all(answer).await.expect("the edge reads");
             }
@@ -169,6 +182,10 @@ impl Upstream {
 
     pub(super) fn last(&self) -> Seen {
         self.log.seen.lock().expect("no test panics with it").last().expect("a request came").clone()
+    }
+
+    pub(super) fn all(&self) -> Vec<Seen> {
+        self.log.seen.lock().expect("no test panics with it").clone()
     }
 
     pub(super) fn count(&self) -> usize {

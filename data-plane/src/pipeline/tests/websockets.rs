@@ -310,6 +310,6 @@ async fn a_caller_that_does_not_read_is_bounded_and_cut_off() {
     }
     let record = edge.record().await;
     assert_eq!((record.tunnel_end(), record.aborted), (fleet::TunnelEnd::Caller, true));
-    assert_eq!(edge.cut(crate::counters::Cut::Stalled), 1);
+    assert_eq!(edge.cut(crate::counters::Cut::Stalled).await, 1);
     drop(caller);
 }

@@ -206,7 +206,7 @@ async fn a_caller_that_gives_its_stream_no_window_is_bounded_and_cut_off() {
         }
     };
     assert_eq!((record.tunnel_end(), record.aborted), (fleet::TunnelEnd::Caller, true));
-    assert_eq!(edge.cut(Cut::Stalled), 1);
+    assert_eq!(edge.cut(Cut::Stalled).await, 1);
     drop(from);
 }
 

@@ -23,7 +23,7 @@ async fn ends(change: Change, case: &str) {
     let upstream = Raw::new().await;
     let region = Region::new();
     let all = open(&region, &upstream.url());
-    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let (mut near, mut far) = tunnel(&edge, &upstream).await;
     let mut changed = all.clone();
     change(&mut changed);
@@ -80,7 +80,7 @@ async fn a_tunnel_outlives_changes_that_do_not_concern_whether_it_may_be_there()
     let upstream = Raw::new().await;
     let region = Region::new();
     let mut all = open(&region, &upstream.url());
-    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let (mut near, mut far) = tunnel(&edge, &upstream).await;
     let (mut doomed, _far) = tunnel(&edge, &upstream).await;
     let changes: [fleet::Resource; 5] = [
@@ -99,7 +99,8 @@ async fn a_tunnel_outlives_changes_that_do_not_concern_whether_it_may_be_there()
         region.upstream(2, 2, "another secret", super::HEADER, &[&upstream.url()]),
     ];
     all.extend(changes);
-    edge.tells(edge.activate(region.snapshot(&all))).await;
+    let generation = edge.activate(region.snapshot(&all));
+    edge.tells(generation).await;
     // With the first it looks, and with the second it has looked.
     for text in ["still", "there"] {
         near.write_all(text.as_bytes()).await.expect("it is open");

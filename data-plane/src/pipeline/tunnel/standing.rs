@@ -22,6 +22,7 @@ use super::permits;
 pub(crate) struct Standing {
     key: KeyHash,
     credential: CredentialId,
+    has_certificate: bool,
     /// Of the credential, when it was looked at last.
     policy: Arc<Policy>,
     /// As it was when it was looked at last.
@@ -37,12 +38,14 @@ impl Standing {
     pub(super) fn new(
         snapshot: &Snapshot,
         key: KeyHash,
+        has_certificate: bool,
         request: &Active<'_>,
         cleaned: &Cleaned,
     ) -> Option<Self> {
         let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
         Some(Self {
             key,
+            has_certificate,
             credential: request.caller.credential,
             policy: Arc::clone(&request.caller.policy),
             proxy,
@@ -64,6 +67,9 @@ impl Standing {
             return false;
         };
         if caller.refused.is_some() || authenticate::admit(caller, proxy, now).is_err() {
+            return false;
+        }
+        if proxy.wants_certificate() && !self.has_certificate {
             return false;
         }
         self.not_after = caller.not_after;

@@ -33,7 +33,7 @@ use super::versions::Versions;
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
-pub(crate) const FEATURES: [&str; 11] = [
+pub(crate) const FEATURES: &[&str] = &[
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
@@ -45,6 +45,13 @@ pub(crate) const FEATURES: [&str; 11] = [
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
     feature::WEBSOCKET,
+    feature::REWRITE,
+    feature::CORS,
+    feature::FORWARDED,
+    feature::CONCURRENCY,
+    feature::CLIENT_CERTIFICATES,
+    feature::TARGET_TLS,
+    feature::TARGET_TIMEOUTS,
 ];
 
 /// The result of parsing.

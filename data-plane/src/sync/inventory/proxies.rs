@@ -13,7 +13,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledProxy, Known, Policy, Route, Snapshot};
+use crate::snapshot::{CompiledProxy, Known, Policy, Route, Shape, Snapshot};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -165,7 +165,8 @@ impl Inventory {
                 },
                 target_policy: self.policy(&target_key, (target.default_effect, false)),
                 policy: self.policy(key, (proxy.default_effect, proxy.observe)),
-                quota: proxy.is_limited().then(|| self.quotas.proxy(id)),
+                quota: (proxy.is_limited() || proxy.max_concurrent.is_some()).then(|| self.quotas.proxy(id)),
+                shape: Shape::of(proxy),
                 upstream: match self.running(&upstream) {
                     Some(Part::Upstream(credential)) => Some(Arc::clone(credential)),
                     _ => None,

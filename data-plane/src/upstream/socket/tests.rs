@@ -1,11 +1,13 @@
 //! What has come on an idle connection is seen before anybody has read it.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::upstream::request_body::Turn;
 
 async fn pair() -> (Socket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -63,15 +65,67 @@ async fn what_may_come_before_an_answer_is_bounded_and_what_comes_after_it_is_no
     let (mut ours, mut theirs) = pair().await;
     let watch = ours.watch();
     let mut buffer = vec![0; BEFORE_HEAD];
-    watch.waits_for_head(true);
+    watch.waits_for_head(&Passage::since(Turn::Upstream, Duration::ZERO));
     // More than the system may hold at a time, so both at once.
     let (sent, came) = tokio::join!(theirs.write_all(&[0; BEFORE_HEAD + 1]), ours.read_exact(&mut buffer));
     sent.expect("it is open");
     came.expect("so much may come");
     let more = ours.read_u8().await;
     assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
-    watch.waits_for_head(false);
+    watch.has_head();
     theirs.write_all(b"body").await.expect("it is open");
     let mut body = [0; 4];
     ours.read_exact(&mut body).await.expect("it is no head");
+}
+
+#[tokio::test]
+async fn interim_answers_are_counted_for_the_request_that_waits_and_bounded() {
+    let (ours, mut theirs) = pair().await;
+    let watch = ours.watch();
+    let mut ours = Counted::new(ours, watch.clone());
+    let mut read = async |theirs: &mut TcpStream, bytes: &str| {
+        let mut buffer = vec![0; bytes.len()];
+        theirs.write_all(bytes.as_bytes()).await.expect("it is open");
+        ours.read_exact(&mut buffer).await.map(|_| ())
+    };
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    for _ in 0..2 {
+        // Bytes of a body look like anything.
+        read(&mut theirs, interim).await.expect("nothing is waited for");
+        let request = Passage::since(Turn::Upstream, Duration::ZERO);
+        watch.waits_for_head(&request);
+        read(&mut theirs, &interim.repeat(3)).await.expect("so many may come");
+        read(&mut theirs, "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 ").await.expect("that is the answer");
+        watch.has_head();
+        assert_eq!(request.interim(), 3);
+    }
+    let request = Passage::since(Turn::Upstream, Duration::ZERO);
+    watch.waits_for_head(&request);
+    read(&mut theirs, &interim.repeat(INTERIM_MAX as usize)).await.expect("so many may come");
+    let more = read(&mut theirs, interim).await;
+    assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn tls_has_in_one_read_what_it_asks_for_in_small_pieces() {
+    let (ours, mut theirs) = pair().await;
+    let stream = Rc::into_inner(ours.0).expect("nobody watches it").stream.into_inner();
+    let mut ours = Socket::under_tls(stream);
+    let sent: Vec<u8> = (0..AHEAD).map(|n| n as u8).collect();
+    theirs.write_all(&sent).await.expect("it is open");
+    let all_there = async {
+        let mut peeked = vec![0; AHEAD];
+        while ours.0.stream.borrow().peek(&mut peeked).await.expect("it is open") < AHEAD {}
+    };
+    all_there.await;
+    let mut seen = vec![0; 5];
+    ours.read_exact(&mut seen).await.expect("it is there");
+    // The system has nothing more for it, and it is not quiet for all that.
+    let left = SockRef::from(&*ours.0.stream.borrow()).peek(&mut [MaybeUninit::uninit()]);
+    assert!(left.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+    assert!(!ours.watch().is_quiet());
+    let mut rest = vec![0; AHEAD - 5];
+    ours.read_exact(&mut rest).await.expect("it is there");
+    seen.append(&mut rest);
+    assert!(seen == sent && ours.0.ahead.borrow().is_empty());
 }

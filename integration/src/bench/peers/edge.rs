@@ -13,7 +13,7 @@ use rr_integration::sample::{ORG, REGION, Sample, apply_for_keys};
 use crate::machine;
 
 use super::variants::{self, Job};
-use super::{PATH, Peer, SECRET, Stage};
+use super::{PATH, Peer, SECRET, Secured, Stage};
 
 /// As many as one proxy may admit.
 const CALLERS: usize = 100;
@@ -27,7 +27,17 @@ pub(super) async fn start(
     if builds.is_empty() {
         return Ok(Vec::new());
     }
-    let origin = format!("http://{}", stage.upstream);
+    let mut origin = format!("http://{}", stage.upstream);
+    let mut variables =
+        vec![("RR_EDGE_WORKERS", "1".to_owned()), ("RR_EDGE_SPOOL_QUOTA_MIB", "256".to_owned())];
+    if let Some(tls) = stage.tls.and_then(Secured::upstream) {
+        origin = format!("https://localhost:{}", stage.upstream.port());
+        variables.push(("RR_EDGE_UPSTREAM_CA", tls.file("ca.pem")));
+    }
+    if let Some(tls) = stage.tls.and_then(Secured::caller) {
+        variables.push(("RR_EDGE_TLS_CERTIFICATE", tls.file("server.pem")));
+        variables.push(("RR_EDGE_TLS_KEY", tls.file("server.key")));
+    }
     let folder = stage.folder("sample")?;
     let sample = Sample::start(&folder, &origin, &[]).await?;
     sample.api.upstream(ORG, "bench", &sample.keys, &origin, SECRET).await?;
@@ -35,7 +45,6 @@ pub(super) async fn start(
     let key = configure(&sample, callers).await?;
     let variants = variants::configure(&sample, &origin, job.unwrap_or(Job::Gateway)).await?;
     let token = sample.api.node_token(REGION, &sample.keys, u32::try_from(builds.len())?).await?;
-    let variables = [("RR_EDGE_WORKERS", "1".to_owned()), ("RR_EDGE_SPOOL_QUOTA_MIB", "256".to_owned())];
     let path = format!("/api/{ORG}.gate-{}{PATH}", proxies(callers) / 2);
     let mut peers = Vec::new();
     for (name, program) in builds {
@@ -53,6 +62,7 @@ pub(super) async fn start(
             key: key.clone(),
             process: edge.process.id(),
             headers: Vec::new(),
+            tls: stage.caller_tls(),
             _held: Box::new(edge),
         };
         let (address, process) = (peer.address, peer.process);
@@ -66,6 +76,7 @@ pub(super) async fn start(
                 key: variant.key.clone(),
                 process,
                 headers: variant.headers.clone(),
+                tls: stage.caller_tls(),
                 // The first of the same process holds it.
                 _held: Box::new(()),
             };

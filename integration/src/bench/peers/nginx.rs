@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use rr_integration::process::Port;
+use rr_integration::secure::Secure;
 
-use super::{Peer, SECRET, Stage};
+use super::{Peer, SECRET, Secured, Stage};
 
 pub(super) fn start(stage: &Stage<'_>, program: &Path) -> anyhow::Result<Peer> {
     let (folder, port) = (stage.folder("nginx")?, Port::reserve());
@@ -14,6 +15,19 @@ pub(super) fn start(stage: &Stage<'_>, program: &Path) -> anyhow::Result<Peer> {
         folder.join("keys.map"),
         stage.keys.lines(|key, consumer| format!("\"Bearer {key}\" {consumer};\n")),
     )?;
+    let (mut secured, mut scheme) = (String::new(), "http");
+    let mut listens = format!("listen {listen} backlog=4096;");
+    if let Some(tls) = stage.tls.and_then(Secured::caller) {
+        listens = format!("listen {listen} ssl backlog=4096; {}", offers(tls));
+    }
+    if let Some(tls) = stage.tls.and_then(Secured::upstream) {
+        scheme = "https";
+        secured = format!(
+            "proxy_ssl_trusted_certificate {}; proxy_ssl_verify on; proxy_ssl_name localhost; \
+             proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;",
+            tls.file("ca.pem")
+        );
+    }
     let text = format!(
         r#"{head}
 http {{
@@ -25,11 +39,11 @@ http {{
   limit_req_zone $consumer zone=rl:10m rate=1000000r/s;
   log_format j escape=json '{{"ts":"$msec","method":"$request_method","path":"$uri","status":$status,"bytes":$body_bytes_sent,"rt":"$request_time","consumer":"$consumer","client":"$remote_addr"}}';
   server {{
-    listen {listen} backlog=4096; access_log {here}/access.log j buffer=64k flush=1s;
+    {listens} access_log {here}/access.log j buffer=64k flush=1s;
     location / {{
       if ($consumer = "") {{ return 401; }}
       limit_req zone=rl burst=100000 nodelay;
-      proxy_set_header Authorization "Bearer {SECRET}"; proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Authorization "Bearer {SECRET}"; proxy_pass {scheme}://up; {secured} proxy_http_version 1.1; proxy_set_header Connection "";
     }}
   }}
 }}
@@ -40,6 +54,12 @@ http {{
     let file = folder.join("nginx.conf");
     std::fs::write(&file, text)?;
     stage.start("nginx", Command::new(program).arg("-p").arg(&folder).arg("-c").arg(&file), port)
+}
+
+/// What a server of nginx says to speak TLS.
+pub(super) fn offers(tls: &Secure) -> String {
+    let (certificate, key) = (tls.file("server.pem"), tls.file("server.key"));
+    format!("ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;")
 }
 
 /// One process, in the foreground: a worker would outlive a master that is killed.

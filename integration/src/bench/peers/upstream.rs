@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::ensure;
 use rr_integration::process::{Port, Process};
+use rr_integration::secure::Secure;
 
 use crate::machine;
 
@@ -22,8 +24,9 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(crate) const NAME: &str = "direct";
 
-    pub(super) fn start(folder: &Path, processor: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(folder: &Path, processor: usize, tls: Option<&Secure>) -> anyhow::Result<Self> {
         let Some(program) = machine::installed("nginx") else {
+            ensure!(tls.is_none(), "an upstream with TLS needs nginx");
             let listener = TcpListener::bind("127.0.0.1:0")?;
             let address = listener.local_addr()?;
             // Ends with the bench.
@@ -32,14 +35,17 @@ impl Upstream {
         };
         let (folder, port) = (folder.join("upstream"), Port::reserve());
         std::fs::create_dir_all(&folder)?;
+        let listens = match tls {
+            None => format!("listen {} backlog=4096;", port.address()),
+            Some(tls) => format!("listen {} ssl backlog=4096; {}", port.address(), nginx::offers(tls)),
+        };
         let text = format!(
             "{}\nhttp {{ {} access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;\n  \
-             server {{ listen {} backlog=4096; root {}; location / {{ default_type application/json; return 200 '{}'; }}\n  \
+             server {{ {listens} root {}; location / {{ default_type application/json; return 200 '{}'; }}\n  \
              location = /document {{ default_type application/json; }}\n  \
              location = /document-gzip {{ default_type application/json; add_header Content-Encoding gzip; }} }}\n}}\n",
             nginx::head(&folder),
             nginx::paths(&folder),
-            port.address(),
             folder.display(),
             BODY,
         );
@@ -67,7 +73,16 @@ impl Upstream {
     pub(crate) fn direct(&self) -> Peer {
         let process = self.process().unwrap_or_else(std::process::id);
         let (name, path, key) = (Self::NAME.to_owned(), super::PATH.to_owned(), "none".to_owned());
-        Peer { name, address: self.address, path, key, process, headers: Vec::new(), _held: Box::new(()) }
+        Peer {
+            name,
+            address: self.address,
+            path,
+            key,
+            process,
+            headers: Vec::new(),
+            tls: None,
+            _held: Box::new(()),
+        }
     }
 }
 

@@ -99,7 +99,9 @@ fn no_value_holds_a_line_end() {
 
 #[test]
 fn a_prefix_has_one_spelling() {
-    for prefix in ["v1", "/v1/", "//v1", "/a/../b", "/.", "/%41", "/a b", "/a?b", "/a#b", "/a\\b", "/"] {
+    for prefix in
+        ["v1", "/v1/", "//v1", "/a/../b", "/.", "/..;x", "/%41", "/a b", "/a?b", "/a#b", "/a\\b", "/"]
+    {
         let wire = fleet::Rewrite { add_prefix: prefix.to_owned(), ..fleet::Rewrite::default() };
         assert_eq!(read(wire), Err(vec!["rewrite.add_prefix".to_owned()]), "{prefix}");
         let wire = fleet::Rewrite { strip_prefix: prefix.to_owned(), ..fleet::Rewrite::default() };
@@ -109,9 +111,13 @@ fn a_prefix_has_one_spelling() {
 
 #[test]
 fn a_host_is_a_host_and_a_parameter_is_not_the_one_with_the_credential() {
-    for host in ["a@b", "a/b", "a b", "http://a"] {
+    for host in ["a@b", "a/b", "a b", "http://a", ":80", "a:", "a:b", "a:99999", "a:1:2", "\u{e4}", "[::1"] {
         let wire = fleet::Rewrite { host: host.to_owned(), ..fleet::Rewrite::default() };
         assert_eq!(read(wire), Err(vec!["rewrite.host".to_owned()]), "{host}");
+    }
+    for host in ["a", "a.example:8443", "[::1]:80", "127.0.0.1"] {
+        let wire = fleet::Rewrite { host: host.to_owned(), ..fleet::Rewrite::default() };
+        assert!(read(wire).is_ok(), "{host}");
     }
     let edits = fleet::PairEdits { remove: vec!["Authorization".to_owned()], ..fleet::PairEdits::default() };
     let wire = fleet::Rewrite { query: Some(edits), ..fleet::Rewrite::default() };

@@ -2,7 +2,8 @@
 //!
 //! On by default: whatever is not a global unicast address is refused, unless this node's own configuration
 //! opens it. Configuration from the control plane cannot. Resolves nothing: it judges the very address that
-//! is connected to.
+//! is connected to. As of the IANA registries of special-purpose addresses in November 2026; of those that these call
+//! global, it refuses what the nearest of many answers, and what contains the address of another protocol.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,17 +11,18 @@ use ipnet::IpNet;
 
 /// The node's own exceptions.
 #[derive(Debug, Default)]
-pub(crate) struct AddressGuard {
+pub struct AddressGuard {
     allowed: Vec<IpNet>,
 }
 
 impl AddressGuard {
-    pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
+    /// Lets these networks through although they are not public.
+    pub fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
 
     /// Whether this address may be connected to.
-    pub(crate) fn allows(&self, address: IpAddr) -> bool {
+    pub fn allows(&self, address: IpAddr) -> bool {
         let opened = |address| self.allowed.iter().any(|net| net.contains(&address));
         match address {
             IpAddr::V4(v4) => is_global_v4(v4) || opened(address),
@@ -33,7 +35,7 @@ impl AddressGuard {
 }
 
 fn is_global_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     let special = match a {
         // This network, private, loopback, multicast, reserved and broadcast.
         0 | 10 | 127 | 224..=255 => true,
@@ -42,8 +44,14 @@ fn is_global_v4(address: Ipv4Addr) -> bool {
         // Link-local, where clouds keep their metadata.
         169 => b == 254,
         172 => (16..=31).contains(&b),
-        // Private; protocol assignments; documentation; the old 6to4 relays.
-        192 => b == 168 || (b == 0 && (c == 0 || c == 2)) || (b == 88 && c == 99),
+        // Public by its number, but the host of each virtual machine in Azure, and what it tells of it.
+        168 => b == 63 && c == 129 && d == 16,
+        192 => {
+            // Private; protocol assignments; documentation.
+            let is_none = b == 168 || (b == 0 && (c == 0 || c == 2));
+            // The nearest of many, which may be in this network: relays of 6to4 and multicast, sinks of DNS (AS112).
+            is_none || matches!((b, c), (88, 99) | (52, 193) | (31, 196) | (175, 48))
+        }
         // Benchmarks (RFC 2544); documentation.
         198 => b == 18 || b == 19 || (b == 51 && c == 100),
         203 => b == 0 && c == 113,
@@ -53,7 +61,7 @@ fn is_global_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_global_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
+    let [a, b, c, _, e, f, ..] = address.segments();
     // Global unicast is 2000::/3. All else is refused by that alone: loopback, unspecified, IPv4-mapped,
     // NAT64 (64:ff9b::/96 and 64:ff9b:1::/48), unique local, link-local, multicast.
     let unicast = a & 0xe000 == 0x2000;
@@ -62,11 +70,15 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
         0x2001 => b < 0x0200 || b == 0x0db8,
         // 6to4: contains an arbitrary IPv4 address.
         0x2002 => true,
+        // The sinks of DNS (AS112).
+        0x2620 => b == 0x004f && c == 0x8000,
         // Documentation (RFC 9637).
         0x3fff => b < 0x1000,
         _ => false,
     };
-    unicast && !special
+    // ISATAP: contains an arbitrary IPv4 address, whatever it begins with.
+    let isatap = (e == 0 || e == 0x0200) && f == 0x5efe;
+    unicast && !special && !isatap
 }
 
 #[cfg(test)]
@@ -92,6 +104,11 @@ mod tests {
             "172.31.255.255",
             "192.0.0.1",
             "192.0.2.1",
+            "168.63.129.16",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.175.48.1",
+            "192.0.0.192",
             "192.88.99.1",
             "192.168.1.1",
             "198.18.0.1",
@@ -111,7 +128,15 @@ mod tests {
             "64:ff9b:1::1",
             "100::1",
             "2001::1",
+            "2001:1::1",
+            "2001:3::1",
+            "2001:4:112::1",
+            "2001:20::1",
             "2001:db8::1",
+            "2620:4f:8000::1",
+            "2606:4700::5efe:a00:1",
+            "2606:4700::200:5efe:a00:1",
+            "100:0:0:1::1",
             "2002:7f00:1::",
             "3fff::1",
             "5f00::1",
@@ -134,12 +159,21 @@ mod tests {
             "100.63.255.255",
             "100.128.0.1",
             "172.15.0.1",
+            "168.63.129.15",
+            "168.63.129.17",
             "172.32.0.1",
+            "192.31.195.1",
+            "192.52.194.1",
+            "192.175.47.1",
             "192.0.1.1",
             "198.17.0.1",
             "223.255.255.255",
             "2606:4700::1111",
             "2001:4860:4860::8888",
+            "2001:200::1",
+            "2620:4f:8001::1",
+            "2606:4700::400:5efe:a00:1",
+            "2606:4700::5eff:a00:1",
             "2a00::1",
         ] {
             assert!(allows(&guard, address), "{address}");

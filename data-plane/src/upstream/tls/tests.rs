@@ -1,0 +1,60 @@
+//! What sessions are kept for, and for how long.
+
+use super::*;
+
+fn worker() -> WorkerTls {
+    WorkerTls::new(Trust::new(None))
+}
+
+fn wire(number: usize) -> Wire {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("authority {number}"));
+    let authority = params.self_signed(&rcgen::KeyPair::generate().expect("a key")).expect("a certificate");
+    Wire { ca: Some(authority.pem().parse().expect("a certificate")), ..Wire::default() }
+}
+
+async fn config(worker: &WorkerTls, wire: &Wire) -> Arc<ClientConfig> {
+    let connector = worker.connector(wire).await;
+    Arc::clone(connector.unwrap_or_else(|error| panic!("{error}")).config())
+}
+
+#[tokio::test]
+async fn what_differs_in_terms_shares_no_sessions() {
+    let worker = worker();
+    let ours = wire(0);
+    let all = [
+        ours.clone(),
+        wire(1),
+        Wire { min_tls: MinTls::V1_3, ..ours.clone() },
+        Wire { http: HttpVersion::V1_1, ..ours.clone() },
+        Wire { http: HttpVersion::V2, ..ours.clone() },
+    ];
+    let mut configs = Vec::new();
+    for wire in &all {
+        configs.push(config(&worker, wire).await);
+    }
+    for (i, (one, wire)) in configs.iter().zip(&all).enumerate() {
+        assert!(configs[i + 1..].iter().all(|other| !Arc::ptr_eq(one, other)));
+        assert!(Arc::ptr_eq(one, &config(&worker, wire).await), "the same terms do share them");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_go_when_nobody_used_them_for_long_and_when_there_are_too_many() {
+    let worker = worker();
+    let first = wire(0);
+    let kept = config(&worker, &first).await;
+    tokio::time::advance(UNUSED_MAX / 2).await;
+    worker.sweep();
+    assert!(Arc::ptr_eq(&kept, &config(&worker, &first).await));
+    tokio::time::advance(UNUSED_MAX).await;
+    worker.sweep();
+    assert_eq!(worker.kept.borrow().len(), 0);
+    for number in 0..=TERMS_MAX {
+        config(&worker, &if number == 0 { first.clone() } else { wire(number) }).await;
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    assert_eq!(worker.kept.borrow().len(), TERMS_MAX);
+    assert!(!worker.kept.borrow().contains_key(&Terms::of(&first)), "the oldest went");
+}

@@ -1,0 +1,110 @@
+//! The way out: a destination is judged, and then connected to.
+//!
+//! Speaks neither TLS nor HTTP with it. The invariant: the addresses that a [`Judged`] destination holds are those that
+//! the guard let through, and nothing else is connected to; there is no second look-up in between.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rr_domain::model::id::OrgId;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::Host;
+
+use super::address_guard::AddressGuard;
+use super::eyeballs::{NEXT_AFTER, in_turn, race};
+use super::next_hop::NextHop;
+use super::resolver::{LookupError, Resolver};
+
+/// How a process connects to addresses that others choose. One for all threads.
+pub struct Outbound {
+    guard: AddressGuard,
+    resolver: Arc<Resolver>,
+    next_hop: Option<NextHop>,
+}
+
+/// A destination that may be connected to.
+#[derive(Debug)]
+pub struct Judged(Way);
+
+#[derive(Debug)]
+enum Way {
+    /// To these addresses, in this order.
+    Addresses(Vec<SocketAddr>),
+    /// The next hop resolves and judges this name and port.
+    Name { org: OrgId, authority: String },
+    /// Through the next hop to these addresses.
+    Through { org: OrgId, addresses: Vec<SocketAddr> },
+}
+
+/// No connection.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// The guard refuses every address.
+    #[error("every address is non-public and not opened by the settings of this process")]
+    Guarded,
+    /// The host name has no address.
+    #[error("resolve the host name")]
+    Resolve(#[source] LookupError),
+    /// No address could be connected to.
+    #[error("connect")]
+    Connect(#[source] io::Error),
+    /// No address could be connected to in time.
+    #[error("connection was not established in time")]
+    TimedOut,
+}
+
+impl Outbound {
+    /// A way out through this guard, by these names, and over the next hop if there is one.
+    pub fn new(guard: AddressGuard, resolver: Arc<Resolver>, next_hop: Option<NextHop>) -> Arc<Self> {
+        Arc::new(Self { guard, resolver, next_hop })
+    }
+
+    /// Resolves a destination for an organization, and judges each of its addresses. The caller bounds the time.
+    pub async fn judge(&self, org: OrgId, host: &Host, port: u16) -> Result<Judged, OutboundError> {
+        let hop = self.next_hop.as_ref().filter(|hop| !hop.excepts_host(host));
+        let found: Arc<[IpAddr]> = match host {
+            Host::Ipv4(ip) => Arc::new([IpAddr::from(*ip)]),
+            Host::Ipv6(ip) => Arc::new([IpAddr::from(*ip)]),
+            Host::Domain(name) if hop.is_some_and(NextHop::judges) => {
+                return Ok(Judged(Way::Name { org, authority: format!("{name}:{port}") }));
+            }
+            Host::Domain(name) => self.resolver.addresses(org, name).await.map_err(OutboundError::Resolve)?,
+        };
+        let allowed = in_turn(found.iter().copied().filter(|ip| self.guard.allows(*ip)), port);
+        let Some(first) = allowed.first() else { return Err(OutboundError::Guarded) };
+        match hop {
+            Some(hop) if !hop.excepts(first.ip()) => {
+                let through = allowed.iter().copied().filter(|address| !hop.excepts(address.ip()));
+                Ok(Judged(Way::Through { org, addresses: through.collect() }))
+            }
+            Some(hop) => {
+                Ok(Judged(Way::Addresses(allowed.iter().copied().filter(|a| hop.excepts(a.ip())).collect())))
+            }
+            None => Ok(Judged(Way::Addresses(allowed))),
+        }
+    }
+
+    /// Connects to the destination that was judged.
+    pub async fn connect(&self, judged: &Judged, within: Duration) -> Result<TcpStream, OutboundError> {
+        match timeout(within, self.connected(judged)).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(OutboundError::TimedOut),
+            Ok(connected) => connected.map_err(OutboundError::Connect),
+            Err(_) => Err(OutboundError::TimedOut),
+        }
+    }
+
+    async fn connected(&self, judged: &Judged) -> io::Result<TcpStream> {
+        let hop = || self.next_hop.as_ref().expect("only a way out with a next hop judges so");
+        match &judged.0 {
+            Way::Addresses(addresses) => race(addresses, NEXT_AFTER, TcpStream::connect).await,
+            Way::Through { org, addresses } => Box::pin(hop().reach(&self.resolver, *org, addresses)).await,
+            Way::Name { org, authority } => Box::pin(hop().reach_name(&self.resolver, *org, authority)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

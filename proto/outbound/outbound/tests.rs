@@ -1,0 +1,85 @@
+//! What is judged is what is connected to.
+
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+
+use tokio::net::TcpListener;
+
+use super::super::names::{Found, Lookup, Names};
+use super::*;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Gives one answer after the other, whatever the name, and the last from then on. None is good for longer than the
+/// resolver insists on.
+struct Turns(Mutex<Vec<Vec<IpAddr>>>);
+
+impl Names for Turns {
+    fn look_up<'n>(&'n self, _: &'n str) -> Lookup<'n> {
+        let mut turns = self.0.lock().expect("no panic");
+        let addresses = if turns.len() > 1 { turns.remove(0) } else { turns[0].clone() };
+        Box::pin(async move { Ok(Found { addresses, good_for: Duration::ZERO }) })
+    }
+}
+
+fn outbound(allowed: &[&str], turns: &[&[[u8; 4]]]) -> Arc<Outbound> {
+    let allowed = allowed.iter().map(|net| net.parse().expect("a network")).collect();
+    let turn = |turn: &&[[u8; 4]]| turn.iter().copied().map(IpAddr::from).collect();
+    let turns = Turns(Mutex::new(turns.iter().map(turn).collect()));
+    Outbound::new(AddressGuard::new(allowed), Resolver::new(Arc::new(turns)), None)
+}
+
+fn name() -> Host {
+    Host::Domain("api.example".to_owned())
+}
+
+fn org() -> OrgId {
+    OrgId::from_random([1; 16])
+}
+
+fn addresses(judged: &Judged) -> &[SocketAddr] {
+    match &judged.0 {
+        Way::Addresses(addresses) => addresses,
+        other => panic!("it is no list of addresses: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn of_a_names_addresses_those_are_left_that_the_guard_lets_through() {
+    let out = outbound(&[], &[&[[127, 0, 0, 1], [8, 8, 8, 8], [10, 0, 0, 1], [1, 1, 1, 1]]]);
+    let judged = out.judge(org(), &name(), 443).await.expect("two are public");
+    assert_eq!(addresses(&judged), [([8, 8, 8, 8], 443).into(), ([1, 1, 1, 1], 443).into()]);
+    let out = outbound(&[], &[&[[127, 0, 0, 1], [10, 0, 0, 1]]]);
+    let refused = out.judge(org(), &name(), 443).await;
+    assert!(matches!(refused, Err(OutboundError::Guarded)), "{refused:?}");
+    for literal in [Host::Ipv4(Ipv4Addr::LOCALHOST), Host::Ipv6("::1".parse().expect("an address"))] {
+        let refused = out.judge(org(), &literal, 443).await;
+        assert!(matches!(refused, Err(OutboundError::Guarded)), "{literal}: {refused:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_moves_inwards_after_it_was_judged_is_not_followed() {
+    // First public, then loopback: what was judged is connected to, and the next connection is judged anew.
+    let out = outbound(&["127.0.0.2/32"], &[&[[127, 0, 0, 2]], &[[127, 0, 0, 1]]]);
+    let good = TcpListener::bind("127.0.0.2:0").await.expect("a free port");
+    let port = good.local_addr().expect("it is bound").port();
+    let inward = TcpListener::bind(("127.0.0.1", port)).await.expect("nobody else is there");
+    let first = out.judge(org(), &name(), port).await.expect("it is opened");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let second = out.judge(org(), &name(), port).await;
+    assert!(matches!(second, Err(OutboundError::Guarded)), "{second:?}");
+    let stream = out.connect(&first, LONG).await.expect("somebody listens");
+    assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from([127, 0, 0, 2]));
+    assert!(timeout(Duration::ZERO, inward.accept()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_address_that_refuses_makes_way_for_the_next() {
+    let listener = TcpListener::bind("127.0.0.2:0").await.expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let out = outbound(&["127.0.0.0/8"], &[&[[127, 0, 0, 1], [127, 0, 0, 2]]]);
+    let judged = out.judge(org(), &name(), port).await.expect("it is opened");
+    let stream = out.connect(&judged, LONG).await.expect("one of them listens");
+    assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from([127, 0, 0, 2]));
+}
