@@ -52,11 +52,13 @@ impl Cut {
 pub(crate) struct Counters {
     began: Count,
     ended: Count,
-    by_code: [Count; Code::ALL.len()],
+    by_code: ByCode,
     seconds: [Count; BUCKETS],
     nanoseconds: Count,
     connections_opened: Count,
     connections_reused: Count,
+    tunnels_opened: Count,
+    tunnels_closed: Count,
     records_dropped: Count,
     accepted: Count,
     cut: [Count; Cut::ALL.len()],
@@ -64,6 +66,15 @@ pub(crate) struct Counters {
 
 #[derive(Default)]
 struct Count(AtomicU64);
+
+/// One of each code.
+struct ByCode([Count; Code::ALL.len()]);
+
+impl Default for ByCode {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Count::default()))
+    }
+}
 
 impl Count {
     fn add(&self, n: u64) {
@@ -82,7 +93,7 @@ impl Counters {
 
     pub(crate) fn request_ended(&self, code: Option<Code>, duration: Duration) {
         self.ended.add(1);
-        self.by_code[code.unwrap_or(Code::CallerGone) as usize].add(1);
+        self.by_code.0[code.unwrap_or(Code::CallerGone) as usize].add(1);
         let seconds = duration.as_secs_f64();
         let bucket = LATENCY_SECONDS.partition_point(|bound| *bound < seconds);
         self.seconds[bucket].add(1);
@@ -95,6 +106,14 @@ impl Counters {
 
     pub(crate) fn connection_reused(&self) {
         self.connections_reused.add(1);
+    }
+
+    pub(crate) fn tunnel_opened(&self) {
+        self.tunnels_opened.add(1);
+    }
+
+    pub(crate) fn tunnel_closed(&self) {
+        self.tunnels_closed.add(1);
     }
 
     pub(crate) fn record_dropped(&self) {
@@ -130,6 +149,8 @@ pub(crate) struct Totals {
     pub(crate) seconds_sum: f64,
     pub(crate) connections_opened: u64,
     pub(crate) connections_reused: u64,
+    pub(crate) tunnels_opened: u64,
+    pub(crate) tunnels_open: u64,
     pub(crate) records_dropped: u64,
     pub(crate) accepted: u64,
     pub(crate) cut: Vec<(&'static str, u64)>,
@@ -151,7 +172,7 @@ impl Totals {
             by_code: Code::ALL
                 .into_iter()
                 .map(|code| {
-                    let count = workers.clone().map(|worker| worker.by_code[code as usize].get()).sum();
+                    let count = workers.clone().map(|worker| worker.by_code.0[code as usize].get()).sum();
                     (code.as_str(), count)
                 })
                 .collect(),
@@ -159,6 +180,9 @@ impl Totals {
             seconds_sum: Duration::from_nanos(sum(|worker| &worker.nanoseconds)).as_secs_f64(),
             connections_opened: sum(|worker| &worker.connections_opened),
             connections_reused: sum(|worker| &worker.connections_reused),
+            tunnels_opened: sum(|worker| &worker.tunnels_opened),
+            tunnels_open: sum(|worker| &worker.tunnels_opened)
+                .saturating_sub(sum(|worker| &worker.tunnels_closed)),
             records_dropped: sum(|worker| &worker.records_dropped),
             accepted: sum(|worker| &worker.accepted),
             cut: Cut::ALL

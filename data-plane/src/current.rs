@@ -146,6 +146,11 @@ impl<T> Reader<T> {
         self.held.borrow().clone()
     }
 
+    /// The generation that this worker has seen last.
+    pub(crate) fn generation(&self) -> u64 {
+        self.seen.get()
+    }
+
     /// Releases an old version on an idle worker, and reports which one the worker runs on.
     pub(crate) fn tick(&self) {
         drop(self.view());

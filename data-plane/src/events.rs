@@ -151,6 +151,18 @@ fn connections(meter: &Meter, workers: &Workers) {
             observer.observe(totals.connections_reused, &[KeyValue::new("connection", "reused")]);
         })
         .build();
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_tunnels_total")
+        .with_description("WebSockets opened")
+        .with_callback(move |observer| observer.observe(totals(&of).tunnels_opened, &[]))
+        .build();
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_gauge("requestrocket_edge_tunnels_open")
+        .with_description("WebSockets open")
+        .with_callback(move |observer| observer.observe(totals(&of).tunnels_open, &[]))
+        .build();
 }
 
 fn configuration(meter: &Meter, board: Board) {

@@ -5,6 +5,7 @@
 
 mod arrive;
 mod descriptors;
+mod drain;
 mod proxy_header;
 mod serve;
 mod socket;

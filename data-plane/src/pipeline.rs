@@ -14,6 +14,9 @@
 //! settle        meters, and the record               –
 //! ```
 //!
+//! A request that wants a WebSocket goes through the same stages; `tunnel` judges it before `clean`, and sends it in the
+//! place of `forward`.
+//!
 //! Waits for nothing but caller and upstream. Leaving a stage out does not compile.
 
 mod activate;
@@ -38,13 +41,15 @@ mod settle;
 mod tee;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod upstream_body;
 mod via;
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::{Instrument as _, Span, debug, field, trace_span};
 
@@ -64,13 +69,21 @@ use self::caller_body::CallerBody;
 use self::cors::Page;
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
+use self::tunnel::{OpenTunnel, Opened};
 
 pub(crate) use self::hop::{Hop, HopTls, Networks, holds};
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
+pub(crate) use self::tunnel::Tunnel;
 
 /// Answers to anybody which region this node serves, for comparison with what is published elsewhere.
 const WELL_KNOWN: &str = "/.well-known/requestrocket";
+
+/// What comes behind the head of an answer.
+enum Behind {
+    Body(FilteredBody),
+    Tunnel(Box<OpenTunnel>),
+}
 
 /// Answers one request.
 pub(crate) async fn handle(
@@ -95,14 +108,15 @@ pub(crate) async fn handle(
     let passed =
         if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
     match passed {
-        Ok(Filtered { mut head, body }) => {
+        Ok((mut head, body)) => {
             traced(&span, &draft, Code::Granted, head.status());
             draft.charges().put_fields(head.headers_mut());
             reply::sign(head.headers_mut(), Code::Granted, request_id);
             draft.answered(Code::Granted, head.status());
             head.map(|()| match body {
-                FilteredBody::Passing(body, tee) => ReplyBody::upstream(body, tee, draft),
-                FilteredBody::Whole(bytes) => ReplyBody::own(bytes, draft),
+                Behind::Body(FilteredBody::Passing(body, tee)) => ReplyBody::upstream(body, tee, draft),
+                Behind::Body(FilteredBody::Whole(bytes)) => ReplyBody::own(bytes, draft),
+                Behind::Tunnel(open) => ReplyBody::tunnel(Tunnel::new(*open, draft)),
             })
         }
         Err(refused) => {
@@ -159,15 +173,17 @@ async fn pass<'s>(
     hop: &Hop,
     draft: &mut Draft,
     page: &mut Option<Box<Page<'s>>>,
-) -> Result<Filtered, Refused> {
-    let (parts, body) = request.into_parts();
+) -> Result<(Response<()>, Behind), Refused> {
+    let (mut parts, body) = request.into_parts();
     if hop.is_out_of_place {
         return Err(Denial::OutOfPlace.into());
     }
     let now = draft.received_at();
+    let wish = tunnel::wish(&mut parts);
     let addressed = resolve::address(snapshot, &parts)?;
     draft.addressed(addressed.proxy);
     draft.came_over(hop);
+    let wish = wish?;
     *page = cors::page(addressed.proxy, &parts);
     let resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
@@ -175,6 +191,12 @@ async fn pass<'s>(
     let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
+    let mut tunnel = match wish {
+        None => None,
+        Some(wish) => {
+            Some(Box::new(tunnel::judge(wish, &active, &parts, hop, !body.is_end_stream(), worker)?))
+        }
+    };
     admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     // What is needed behind the upstream is found again by these: the state of a request is small.
@@ -182,7 +204,10 @@ async fn pass<'s>(
     // `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers).address;
     let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
-    let cleaned = clean::clean(parts)?;
+    let cleaned = match &tunnel {
+        None => clean::clean(parts)?,
+        Some(_) => tunnel::clean(parts)?,
+    };
     let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let authorized = match authorize::authorize(rewritten, body, draft)? {
@@ -194,26 +219,39 @@ async fn pass<'s>(
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
+    if let Some(tunnel) = &mut tunnel {
+        tunnel.admitted(&admitted, snapshot);
+    }
     let mut injected = inject::inject(admitted, worker, now)?;
     let takes = if filter::chain(route, credential).is_empty() {
         Coding::Identity
     } else {
         filter::ask_for_readable(&mut injected.parts.headers)
     };
-    let forwarded = forward::forward(injected, worker, draft).await?;
+    let forwarded = match tunnel {
+        None => forward::forward(injected, worker, draft).await?,
+        Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {
+            Opened::Tunnel(mut head, open) => {
+                if let Some(shape) = &route.shape {
+                    rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
+                }
+                return Ok((head, Behind::Tunnel(open)));
+            }
+            Opened::Answered(forwarded) => forwarded,
+        },
+    };
     let version = forwarded.version;
     let chain = filter::chain(route, credential);
     let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
-    let mut filtered = match passed {
+    let Filtered { mut head, body } = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
     };
     if let Some(shape) = &route.shape {
-        let headers = filtered.head.headers_mut();
-        rewrite::response(shape, headers, version, &worker.pseudonym);
-        cors::answer(shape, page.as_deref(), headers);
+        rewrite::response(shape, head.headers_mut(), version, &worker.pseudonym);
+        cors::answer(shape, page.as_deref(), head.headers_mut());
     }
-    Ok(filtered)
+    Ok((head, Behind::Body(body)))
 }
 
 /// A bound on bytes.

@@ -5,7 +5,10 @@
 //! but for request id and date.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::outcome::Code;
@@ -14,7 +17,7 @@ use crate::quota::retry_after;
 mod refusal;
 
 pub(crate) use self::refusal::{
-    BodyBroken, Denial, Failure, Limited, Refused, RuleDenial, Unreadable, Whose,
+    BadSwitch, BodyBroken, Denial, Failure, Limited, Refused, RuleDenial, Unreadable, Whose,
 };
 
 const PROXY_CODE: HeaderName = HeaderName::from_static("requestrocket-proxy-code");
@@ -54,6 +57,11 @@ impl Code {
             Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
                 Some(StatusCode::BAD_GATEWAY)
             }
+            Self::UpgradeMalformed => Some(StatusCode::BAD_REQUEST),
+            Self::UpgradeNotAllowed | Self::TunnelUnread => Some(StatusCode::FORBIDDEN),
+            Self::ProtocolUnknown => Some(StatusCode::NOT_IMPLEMENTED),
+            Self::UpgradeRefused => Some(StatusCode::BAD_GATEWAY),
+            Self::Stopping => Some(StatusCode::SERVICE_UNAVAILABLE),
             Self::UpstreamTimeout | Self::UpstreamTotalTimeout | Self::UpstreamIdle => {
                 Some(StatusCode::GATEWAY_TIMEOUT)
             }
@@ -100,6 +108,16 @@ impl Code {
             Self::UpstreamIdle => "the upstream sent nothing more of its response",
             Self::RequestTimeout => "the rest of the request did not come in time",
             Self::CallerGone => "the request ended before all of it had come",
+            Self::UpgradeMalformed => {
+                "the request asks for a WebSocket, and is not a GET without a body, of version 13, with a key"
+            }
+            Self::UpgradeNotAllowed => "the proxy takes no WebSockets",
+            Self::TunnelUnread => {
+                "the proxy looks at bodies, which a WebSocket would pass by; tunnels_unread would accept that"
+            }
+            Self::ProtocolUnknown => "the one protocol that CONNECT can ask for is websocket",
+            Self::UpgradeRefused => "the upstream switched protocols in another way than it was asked to",
+            Self::Stopping => "this node is being stopped",
             Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
             Self::Preflight => "the web page may send what it asks for",
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
@@ -164,6 +182,9 @@ fn problem(code: Code, status: Option<StatusCode>, more: &str, request_id: Heade
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if code == Code::AccessDenied {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if code == Code::UpgradeMalformed {
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     if code == Code::TooManyConcurrent {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -86,6 +86,11 @@ impl Snapshot {
         self.by_name.get(address).map(|proxy| &**proxy)
     }
 
+    /// Finds a proxy that was found before.
+    pub(crate) fn proxy_by_id(&self, id: &ProxyId) -> Option<&Arc<CompiledProxy>> {
+        self.by_id.get(id)
+    }
+
     /// Addresses of all proxies that have one.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
         self.by_name.iter().map(|(address, _)| &**address)

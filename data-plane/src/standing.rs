@@ -111,12 +111,22 @@ impl Standing {
 
     /// Whether a request may be sent now.
     pub(crate) fn admit(&self, now: Instant) -> Result<Option<Pass<'_>>, StillOpen> {
-        self.circuit.as_ref().map(|(_, circuit)| circuit.admit(millis(now))).transpose()
+        self.circuit
+            .as_ref()
+            .map(|(breaker, circuit)| circuit.admit(breaker.open_for, millis(now)))
+            .transpose()
     }
 
-    /// A request that `pass` let through to a base URL came to this.
-    pub(crate) fn ended(&self, index: u8, pass: Option<Pass<'_>>, outcome: Outcome, now: Instant) {
-        let now = millis(now);
+    /// A request that `pass` let through to a base URL, and that `begun` then, came to this.
+    pub(crate) fn ended(
+        &self,
+        index: u8,
+        pass: Option<Pass<'_>>,
+        outcome: Outcome,
+        begun: Instant,
+        now: Instant,
+    ) {
+        let (begun, now) = (millis(begun), millis(now));
         if let (Some(pass), Some((breaker, _))) = (pass, &self.circuit)
             && pass.ended(outcome, breaker, now)
         {
@@ -125,8 +135,8 @@ impl Standing {
         let endpoint = self.endpoint(index);
         let Some(ejection) = &self.ejection else { return };
         match outcome {
-            Outcome::Success => endpoint.succeeded(),
-            Outcome::Failure if endpoint.failed() >= ejection.consecutive_failures => {
+            Outcome::Success => endpoint.succeeded(now),
+            Outcome::Failure if endpoint.failed(begun) >= ejection.consecutive_failures => {
                 self.eject(endpoint, ejection, now);
             }
             Outcome::Failure => {}

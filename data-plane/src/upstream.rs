@@ -14,6 +14,7 @@ pub(crate) mod retry;
 mod socket;
 mod streams;
 mod tls;
+mod upgrade;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ use self::streams::STREAM_WAIT;
 pub(crate) use self::pool::Lease;
 pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
+pub(crate) use self::upgrade::{Switch, Switched};
 
 /// How long a connection may be idle. Shorter than what servers commonly allow, so that we let go first.
 const IDLE_MAX: Duration = Duration::from_secs(50);

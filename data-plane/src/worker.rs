@@ -1,10 +1,11 @@
 //! The state of one worker, so that a request meets no lock and no other core.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
+use tokio::sync::watch;
 
 use crate::counters::Counters;
 use crate::current::{Reader, View};
@@ -12,6 +13,11 @@ use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring};
 use crate::snapshot::Snapshot;
 use crate::upstream::Connections;
+
+/// What tunnels read at once.
+const PIECE: usize = 16 * 1024;
+/// Ticks between two looks at tunnels when the configuration changes.
+const LOOK: u32 = 10;
 
 /// The state of one worker.
 pub(crate) struct Worker {
@@ -28,6 +34,12 @@ pub(crate) struct Worker {
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     /// The name of this node in `Via` headers.
     pub(crate) pseudonym: Arc<str>,
+    /// What tunnels read into, one after the other; empty before the first one.
+    piece: RefCell<Vec<u8>>,
+    /// Tells tunnels that the configuration has changed.
+    revisions: watch::Sender<u64>,
+    ticks: Cell<u32>,
+    stopping: Cell<bool>,
 }
 
 /// What a worker has in common with the others.
@@ -50,6 +62,7 @@ impl Worker {
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
+        let revisions = watch::Sender::new(reader.generation());
         Self {
             reader,
             connections,
@@ -61,6 +74,10 @@ impl Worker {
             random,
             statement,
             pseudonym,
+            piece: RefCell::default(),
+            revisions,
+            ticks: Cell::default(),
+            stopping: Cell::default(),
         }
     }
 
@@ -73,6 +90,32 @@ impl Worker {
     pub(crate) fn tick(&self) {
         self.reader.tick();
         self.refusals.tick(self.clock.now(), |record| self.records.push(record));
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+        if self.ticks.get().is_multiple_of(LOOK) {
+            let newest = self.reader.generation();
+            self.revisions.send_if_modified(|told| std::mem::replace(told, newest) != newest);
+        }
+    }
+
+    /// Changes with the configuration, at most once a second.
+    pub(crate) fn revisions(&self) -> watch::Receiver<u64> {
+        self.revisions.subscribe()
+    }
+
+    /// Lends what tunnels read into.
+    pub(crate) fn with_piece<T>(&self, work: impl FnOnce(&mut [u8]) -> T) -> T {
+        let mut piece = self.piece.borrow_mut();
+        piece.resize(PIECE, 0);
+        work(&mut piece)
+    }
+
+    /// Nothing new begins from now on.
+    pub(crate) fn stops(&self) {
+        self.stopping.set(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// Takes the record of a request that has ended. One that names no proxy of this node is counted, and not kept.
@@ -83,12 +126,12 @@ impl Worker {
     }
 
     pub(crate) fn next_request_id(&self) -> RequestId {
-        RequestId::from_random(self.random.borrow_mut().draw())
+        RequestId::from_random(self.draw())
     }
 
-    /// A number that nobody foresees.
-    pub(crate) fn draw(&self) -> u32 {
-        u32::from_ne_bytes(self.random.borrow_mut().draw())
+    /// Bytes that nobody foresees.
+    pub(crate) fn draw<const N: usize>(&self) -> [u8; N] {
+        self.random.borrow_mut().draw()
     }
 }
 

@@ -117,6 +117,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 pub struct Asked(Mutex<Option<Instant>>);
 
 impl Asked {
+    /// For something other than a body.
+    pub fn unwatched() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(None)))
+    }
+
+    /// Notes since when there is something that nobody takes.
+    pub fn waits(&self, since: Option<Instant>) {
+        self.mark(since);
+    }
+
     fn mark(&self, since: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }

@@ -83,6 +83,12 @@ pub(crate) struct Settings {
     /// Whether paths may contain encoded slashes, backslashes and NUL.
     #[arg(long)]
     opaque_paths: Option<bool>,
+    /// Whether requests can become WebSockets. If the proxy looks at bodies, --tunnels-unread is needed too.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    websocket: Option<bool>,
+    /// Whether it is accepted that no rule, filter, meter or body limit sees what passes through WebSockets.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    tunnels_unread: Option<bool>,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -127,6 +133,8 @@ impl Settings {
         mask.put("active", &mut proxy.active, self.active.map(Some));
         mask.put("deny_status", &mut proxy.deny_status, self.deny_status);
         mask.put("opaque_paths", &mut proxy.opaque_paths, self.opaque_paths);
+        mask.put("websocket", &mut proxy.websocket, self.websocket);
+        mask.put("tunnels_unread", &mut proxy.tunnels_unread, self.tunnels_unread);
         let limits = self.limits.over(proxy.limits);
         mask.put("limits", &mut proxy.limits, limits.map(Some));
         let limits = self.keyed.over_callers(proxy.limits_per_caller);

@@ -4,12 +4,12 @@
 //! how long and how many. The invariant: after a stop nothing new is accepted, and what is under way may end within
 //! the drain.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rr_contract::runtime::patience::{self, Watched};
+use rr_contract::runtime::patience::{self, Asked, Watched};
 use rr_contract::runtime::{Stop, Tasks};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::pipeline::{self, HEADERS_MAX, Hop, ReplyBody};
+use crate::pipeline::{self, HEADERS_MAX, Hop, ReplyBody, Tunnel};
 use crate::seats::{Bounds, CallerSocket, Seat, SeatPermit, Seats, Stream};
 use crate::worker::Worker;
 
 use super::arrive::{Arrived, CallerStream, Door};
 use super::descriptors::Notices;
+use super::drain::{Drain, Drained};
 
 /// How often a worker reports what it runs on.
 const TICK: Duration = Duration::from_millis(100);
@@ -86,15 +86,15 @@ pub(crate) async fn run(
     stop: Stop,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let graceful = GracefulShutdown::new();
+    let drain = Drain::new();
     let seats = Seats::new(limits.bounds, Arc::clone(&worker.counters));
     let door = Rc::new(door);
     let ticker = tasks.spawn_local("tick", tick(Rc::clone(&worker), Rc::clone(&door), seats.clone()));
-    let callers =
-        Callers { worker, door, seats, tasks: tasks.clone(), graceful, notices: limits.notices, stop };
+    let callers = Callers { worker, door, seats, tasks: tasks.clone(), drain, notices: limits.notices, stop };
     callers.stop.cut(callers.accept(&listener)).await;
+    callers.worker.stops();
     drop(listener);
-    if timeout(limits.drain, callers.graceful.shutdown()).await.is_err() {
+    if timeout(limits.drain, callers.drain.finish()).await.is_err() {
         warn!(drain = ?limits.drain, "requests were still in progress at the end of the drain and were cut off");
     }
     ticker.abort();
@@ -126,7 +126,7 @@ struct Callers {
     door: Rc<Door>,
     seats: Seats,
     tasks: Tasks,
-    graceful: GracefulShutdown,
+    drain: Drain,
     notices: Arc<Notices>,
     stop: Stop,
 }
@@ -163,7 +163,7 @@ impl Callers {
             (stream, peer),
             permit,
             self.seats.bounds().patience,
-            self.graceful.watcher(),
+            (self.drain.connection(), self.tasks.clone()),
             self.stop.clone(),
         );
         let task = self.tasks.spawn_local("connection", connection);
@@ -181,7 +181,7 @@ async fn connection(
     (stream, peer): (TcpStream, IpAddr),
     permit: SeatPermit,
     patience: Duration,
-    watcher: Watcher,
+    (drained, tasks): (Drained, Tasks),
     stop: Stop,
 ) {
     if let Err(error) = patience::prepare(&stream) {
@@ -194,9 +194,9 @@ async fn connection(
     // not hold the room that a handshake takes.
     let arriving = Box::pin(door.arrive(socket, peer, &seat, &worker));
     let Some(Some(Arrived { stream, hop, is_http2 })) = stop.cut(arriving).await else { return };
-    let (answers, io) = (Answers { worker, hop, seat }, TokioIo::new(stream));
+    let (answers, io) = (Answers { worker, hop, seat, tasks }, TokioIo::new(stream));
     // What serves it is made and boxed outside of this future, whose room is that of all of its parts together.
-    let served = if is_http2 { answers.over_http2(io, watcher) } else { answers.over_http1(io, watcher) };
+    let served = if is_http2 { answers.over_http2(io, drained) } else { answers.over_http1(io, drained) };
     if let Err(error) = served.await {
         debug!(%error, "caller's connection ended");
     }
@@ -210,23 +210,29 @@ struct Answers {
     worker: Rc<Worker>,
     hop: Rc<Hop>,
     seat: Rc<Seat>,
+    tasks: Tasks,
 }
 
 impl Answers {
-    fn over_http2(self, io: TokioIo<CallerStream>, watcher: Watcher) -> Served {
-        let Self { worker, hop, seat } = self;
+    fn over_http2(self, io: TokioIo<CallerStream>, mut drained: Drained) -> Served {
+        let Self { worker, hop, seat, tasks } = self;
         seat.speaks_http2();
         let answers = AnswerExec::default();
-        let next = answers.clone();
+        let (next, tasks) = (answers.clone(), Rc::new(tasks));
         let service = service_fn(move |request: Request<Incoming>| {
-            let (worker, hop) = (Rc::clone(&worker), Rc::clone(&hop));
+            let (worker, hop, tasks) = (Rc::clone(&worker), Rc::clone(&hop), Rc::clone(&tasks));
             let (busy, stream) = (seat.begin(), seat.stream());
             next.0.replace(Some(Rc::clone(&stream)));
             // Boxed, here and below: while a response goes out, or the connection is idle, the state of the handler
             // takes no memory.
             Box::pin(async move {
-                let answer = pipeline::handle(worker, request, hop, busy).await.map(Watched::new);
-                stream.answers(Arc::clone(answer.body().asked()));
+                let mut answer = pipeline::handle(worker, request, hop, busy).await;
+                let tunnel = answer.body_mut().take_tunnel();
+                let answer = answer.map(Watched::new);
+                match tunnel {
+                    None => stream.answers(Arc::clone(answer.body().asked())),
+                    Some(tunnel) => carry_stream(tunnel, &stream, &tasks),
+                }
                 Ok::<Response<Watched<ReplyBody>>, Infallible>(answer)
             })
         });
@@ -236,25 +242,72 @@ impl Answers {
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .max_send_buf_size(BUFFER_MAX)
+            .enable_connect_protocol()
             .serve_connection(io, service);
-        Box::pin(watcher.watch(connection))
+        Box::pin(async move {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                biased;
+                outcome = connection.as_mut() => outcome,
+                () = drained.begins() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        })
     }
 
-    fn over_http1(self, io: TokioIo<CallerStream>, watcher: Watcher) -> Served {
-        let Self { worker, hop, seat } = self;
+    fn over_http1(self, io: TokioIo<CallerStream>, mut drained: Drained) -> Served {
+        let Self { worker, hop, seat, tasks: _ } = self;
+        // What begins behind the answer that is going out.
+        let tunnel: Rc<Cell<Option<Box<Tunnel>>>> = Rc::default();
+        let begins = Rc::clone(&tunnel);
         let service = service_fn(move |request: Request<Incoming>| {
             let (worker, hop, busy) = (Rc::clone(&worker), Rc::clone(&hop), seat.begin());
+            let begins = Rc::clone(&begins);
             Box::pin(async move {
-                Ok::<Response<ReplyBody>, Infallible>(pipeline::handle(worker, request, hop, busy).await)
+                let mut answer = pipeline::handle(worker, request, hop, busy).await;
+                if let Some(tunnel) = answer.body_mut().take_tunnel() {
+                    begins.set(Some(tunnel));
+                }
+                Ok::<Response<ReplyBody>, Infallible>(answer)
             })
         });
         // Without a timer of the library's for heads: it would be set anew with each request. `seats` looks for
         // connections that are idle, and for heads that come late.
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_MAX)
             .serve_connection(io, service);
-        Box::pin(watcher.watch(connection))
+        Box::pin(async move {
+            let outcome = tokio::select! {
+                biased;
+                outcome = &mut connection => outcome,
+                () = drained.begins() => {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
+                }
+            };
+            if let (Ok(()), Some(tunnel)) = (&outcome, tunnel.take()) {
+                // The library is done with the connection, and has not closed it.
+                let parts = connection.into_parts();
+                // Boxed: other connections do not hold the room for it.
+                Box::pin(tunnel.carry(parts.io.into_inner(), parts.read_buf)).await;
+            }
+            outcome
+        })
     }
+}
+
+/// Carries a tunnel on a stream, which is ended like an answer when its caller does not read.
+fn carry_stream(tunnel: Box<Tunnel>, stream: &Rc<Stream>, tasks: &Tasks) {
+    let asked = Asked::unwatched();
+    stream.answers(Arc::clone(&asked));
+    let running = Rc::clone(stream);
+    let task = tasks.spawn_local("tunnel", async move {
+        tunnel.carry_stream(asked).await;
+        drop(running);
+    });
+    stream.runs_as(task.abort_handle());
 }

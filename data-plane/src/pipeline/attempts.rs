@@ -61,21 +61,29 @@ impl Attempts<'_> {
             draft.attempts(target.endpoint.as_ref(), at_endpoint);
             tried |= 1 << endpoint;
             let passage = request.body().passage();
+            let begun = now;
             let came = worker.connections.send(target, request, now, until).await;
             now = Instant::now();
             if let (Some(standing), Some(outcome)) = (standing, outcome(&came, &passage)) {
-                standing.ended(endpoint, pass, outcome, now);
+                standing.ended(endpoint, pass, outcome, begun, now);
             }
             let (Some(retries), Some(spare)) = (retries, spare) else {
                 return came.map_err(Failure::Upstream);
             };
-            let wait = wait(&retries.policy, came.as_ref(), done, worker.draw(), worker.clock.now());
+            let wait = wait(
+                &retries.policy,
+                came.as_ref(),
+                done,
+                u32::from_ne_bytes(worker.draw()),
+                worker.clock.now(),
+            );
             // Whoever has answered may still read the body that it was sent.
             let body = spare.body();
             let is_whole = if came.is_ok() { body.is_at_hand() } else { body.is_intact() };
             let next = wait.filter(|_| is_whole).and_then(|wait| {
                 let is_too_long = until.is_some_and(|until| until <= now + wait);
-                let next = standing.map_or(0, |standing| standing.choose(now, tried, || worker.draw()));
+                let next = standing
+                    .map_or(0, |standing| standing.choose(now, tried, || u32::from_ne_bytes(worker.draw())));
                 let is_sealed_for = injection(route, route.target.at(next), worker.clock.now()).is_ok();
                 (!is_too_long && is_sealed_for).then_some((wait, next))
             });

@@ -42,12 +42,7 @@ pub(super) fn authenticate<'s>(
     let Some(caller) = caller else {
         return bad(presented.err().unwrap_or(Reason::Unknown));
     };
-    if caller.not_after.is_some_and(|end| now > end) {
-        return bad(Reason::Expired);
-    }
-    if caller.org != proxy.org_id || !proxy.admits(&caller.credential) {
-        return bad(Reason::NotAdmitted);
-    }
+    admit(caller, proxy, now).map_err(Denial::BadCredential)?;
     // Only now: nobody without a good key learns what the proxy wants.
     if proxy.wants_certificate() && hop.client_key().is_none() {
         let can_show_elsewhere =
@@ -55,6 +50,22 @@ pub(super) fn authenticate<'s>(
         return if can_show_elsewhere { Err(Denial::Misdirected) } else { bad(Reason::NoCertificate) };
     }
     Ok(Authenticated { proxy, caller, path: resolved.path })
+}
+
+/// Whether the holder of a credential may call a proxy at this time.
+pub(super) fn admit(caller: &CompiledCaller, proxy: &CompiledProxy, now: SystemTime) -> Result<(), Reason> {
+    if caller.not_after.is_some_and(|end| now > end) {
+        return Err(Reason::Expired);
+    }
+    if caller.org != proxy.org_id || !proxy.admits(&caller.credential) {
+        return Err(Reason::NotAdmitted);
+    }
+    Ok(())
+}
+
+/// What a request that was let in is found by again.
+pub(super) fn key_of(parts: &Parts) -> Option<KeyHash> {
+    presented(parts).ok().flatten()
 }
 
 /// The owner of a presented credential that this node cannot run, as far as a hash identifies it: passwords and

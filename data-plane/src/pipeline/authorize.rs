@@ -5,7 +5,7 @@
 
 use rr_contract::model::path;
 use rr_contract::policy::pace::Pace;
-use rr_contract::policy::request::{QueryPair, RequestView, decode_query};
+use rr_contract::policy::request::{QueryPair, RequestBody, RequestView, decode_query};
 use rr_contract::policy::verdict::{CompiledRule, Decision, Scope, Scopes, Verdict};
 use tokio::task::yield_now;
 
@@ -77,13 +77,27 @@ pub(super) async fn with_body<'s>(
     Ok(Authorized { request, cleaned, body })
 }
 
-fn scopes<'s>(request: &Active<'s>) -> Scopes<'s> {
+/// The rules that are about a request.
+pub(super) fn scopes<'s>(request: &Active<'s>) -> Scopes<'s> {
     Scopes {
         caller: &request.caller.policy.rules,
         upstream: &request.route.upstream_policy.rules,
         proxy: &request.route.policy.rules,
         target: &request.route.target_policy.rules,
     }
+}
+
+/// Whether the rules let a request pass that they let pass before, and that has no body.
+pub(super) async fn allows_still(request: &Active<'_>, cleaned: &Cleaned) -> bool {
+    let scopes = scopes(request);
+    if scopes.allows_all() {
+        return true;
+    }
+    let (path, query) = (path::for_rules(&request.path), query(&scopes, cleaned));
+    let (method, headers) = (cleaned.parts.method.as_str(), &cleaned.parts.headers);
+    let view = RequestView { method, path: &path, query: &query, headers, body: RequestBody::Read(&[]) };
+    let decision = scopes.decide_at(&mut Pace::new(yield_now), &view).await;
+    matches!(decision.verdict, Verdict::Allow { .. })
 }
 
 fn conclude(decision: &Decision<'_>, request: &Active<'_>, draft: &mut Draft) -> Result<(), Denial> {

@@ -13,6 +13,7 @@ use super::forwarded::is_forwarded;
 use super::query;
 
 /// A request without the credential and the headers of its hop.
+#[derive(Clone)]
 pub(crate) struct Cleaned {
     pub(super) parts: Parts,
     /// Without the credential; `None` when nothing is left of it.

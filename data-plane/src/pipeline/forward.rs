@@ -54,9 +54,16 @@ pub(super) async fn forward(
         Box::pin(attempts.send(request, endpoint, asked_at, worker, draft)).await
     };
     draft.upstream_took(asked_at.elapsed(), passage.interim());
-    let Reply { mut response, lease } = reply?;
+    let upload = Some(passage).filter(|passage| !passage.is_whole());
+    let waits = Waits { idle: route.target.idle_timeout, until: end, upload };
+    receive(reply?, waits, draft)
+}
+
+/// Cleans an answer.
+pub(super) fn receive(reply: Reply, waits: Waits, draft: &mut Draft) -> Result<Forwarded, Failure> {
+    let Reply { mut response, lease } = reply;
     draft.upstream_answered(response.status());
-    // We never ask for another protocol, so a switch is refused.
+    // Nobody has asked for another protocol.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Upstream(SendError::Switched));
     }
@@ -67,8 +74,6 @@ pub(super) async fn forward(
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
     let version = mem::replace(&mut head.version, Version::HTTP_11);
-    let upload = Some(passage).filter(|passage| !passage.is_whole());
-    let waits = Waits { idle: route.target.idle_timeout, until: until(route, draft), upload };
     Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
 }
 

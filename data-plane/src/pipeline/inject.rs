@@ -2,6 +2,7 @@
 //!
 //! Sends nothing. The invariant: the secret stands in one header, in a request to an origin that it was sealed for.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header;
@@ -28,6 +29,13 @@ pub(crate) struct Injected<'s> {
     pub(super) endpoint: u8,
 }
 
+impl<'s> Injected<'s> {
+    /// The target at the base URL that the secret was judged for.
+    pub(super) fn target(&self) -> &'s Arc<CompiledTarget> {
+        self.route.target.at(self.endpoint)
+    }
+}
+
 pub(super) fn inject<'s>(
     request: Admitted<'s>,
     worker: &Worker,
@@ -38,7 +46,7 @@ pub(super) fn inject<'s>(
     let route = request.route;
     // Chosen before the secret goes in, since its seal names where it may go.
     let endpoint = match &route.target.standing {
-        Some(standing) => standing.choose(Instant::now(), 0, || worker.draw()),
+        Some(standing) => standing.choose(Instant::now(), 0, || u32::from_ne_bytes(worker.draw())),
         None => 0,
     };
     let target = route.target.at(endpoint);
@@ -69,7 +77,8 @@ pub(super) fn injection<'s>(
     now: SystemTime,
 ) -> Result<Injection<'s>, Unusable> {
     let credential = route.upstream.as_deref().ok_or(Unusable::Missing)?;
-    credential.injection(&target.base, target.ca_hash(), now)
+    let host = route.shape.as_deref().and_then(|shape| shape.host.as_ref());
+    credential.injection(&target.base, target.ca_hash(), host, now)
 }
 
 /// The base path, the rest, and the query. Scheme and host are added where a connection wants them.

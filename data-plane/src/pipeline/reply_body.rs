@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::settle::Draft;
 use super::tee::Tee;
+use super::tunnel::Tunnel;
 use super::upstream_body::{BodyError, UpstreamBody};
 
 /// The response body for the caller.
@@ -26,9 +27,23 @@ pub(crate) struct ReplyBody {
 enum Inner {
     Upstream(UpstreamBody),
     Own(Option<Bytes>),
+    /// None; whoever sends the head takes the tunnel, which begins behind it.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 impl ReplyBody {
+    pub(super) fn tunnel(tunnel: Tunnel) -> Self {
+        Self { inner: Inner::Tunnel(Some(Box::new(tunnel))), draft: None, tee: None }
+    }
+
+    /// The tunnel that begins behind the head, if one does.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.inner {
+            Inner::Tunnel(tunnel) => tunnel.take(),
+            Inner::Upstream(_) | Inner::Own(_) => None,
+        }
+    }
+
     pub(super) fn upstream(body: UpstreamBody, tee: Option<Tee>, draft: Draft) -> Self {
         let mut reply = Self { inner: Inner::Upstream(body), draft: Some(draft), tee };
         reply.settle_at_end();
@@ -91,6 +106,7 @@ impl Body for ReplyBody {
                 Poll::Pending => return Poll::Pending,
             },
             Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
+            Inner::Tunnel(_) => None,
         };
         match &frame {
             Some(Ok(frame)) => {
@@ -118,6 +134,7 @@ impl Body for ReplyBody {
         match &self.inner {
             Inner::Upstream(body) => body.is_end_stream(),
             Inner::Own(body) => body.is_none(),
+            Inner::Tunnel(_) => true,
         }
     }
 
@@ -125,6 +142,7 @@ impl Body for ReplyBody {
         match &self.inner {
             Inner::Upstream(body) => body.size_hint(),
             Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Inner::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

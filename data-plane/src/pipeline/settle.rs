@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rr_contract::model::id::{ProxyId, RequestId};
 use rr_contract::policy::filter::Filtered;
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
-use rr_contract::wire::fleet::Effect;
+use rr_contract::wire::fleet::{Effect, TunnelEnd};
 use tokio::time::Instant;
 
 use crate::outcome::Code;
@@ -56,6 +56,8 @@ pub(crate) struct Draft {
     is_unheard: bool,
     /// Where it is under way, if that is counted.
     at_endpoint: Option<AtEndpoint>,
+    /// It became a tunnel.
+    is_tunnel: bool,
 }
 
 impl Draft {
@@ -75,6 +77,7 @@ impl Draft {
             is_asked: false,
             is_unheard: false,
             at_endpoint: None,
+            is_tunnel: false,
         }
     }
 
@@ -284,6 +287,24 @@ impl Draft {
         self.record().upstream_status = Some(status);
     }
 
+    /// It becomes a tunnel, of which meters learn no more than they know now.
+    pub(super) fn opened(&mut self) {
+        self.is_tunnel = true;
+        self.worker.counters.tunnel_opened();
+        std::mem::take(&mut self.charges).settle(Done::All, self.record());
+    }
+
+    /// The tunnel has ended; `is_whole`: in the ordinary course.
+    pub(super) fn tunnel_ended(&mut self, by: TunnelEnd, is_whole: bool) {
+        let record = self.record();
+        record.tunnel_end = Some(by);
+        record.aborted = !is_whole;
+    }
+
+    pub(super) fn worker(&self) -> Rc<Worker> {
+        Rc::clone(&self.worker)
+    }
+
     pub(super) fn answered(&mut self, code: Code, status: StatusCode) {
         let record = self.record();
         record.code = Some(code);
@@ -305,6 +326,12 @@ impl Drop for Draft {
         let Some(mut record) = self.record.take() else { return };
         record.duration = self.started.elapsed();
         record.request_bytes = self.request_bytes.get();
+        if self.is_tunnel {
+            self.worker.counters.tunnel_closed();
+            // One that was ended from outside: with the node, or because its caller did not read.
+            let by = if self.worker.is_stopping() { TunnelEnd::Stop } else { TunnelEnd::Caller };
+            record.tunnel_end.get_or_insert(by);
+        }
         let done = match record.upstream_status {
             Some(status) if !status.is_success() => Done::Nothing,
             Some(_) if record.aborted => Done::Perhaps,

@@ -30,7 +30,11 @@ mod streams;
 mod timeouts;
 mod under_way;
 mod uploads;
+mod websockets;
+mod websockets_http2;
+mod websockets_refused;
 mod wires;
+mod withdrawn;
 
 use std::rc::Rc;
 use std::time::Duration;

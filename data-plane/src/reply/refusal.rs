@@ -93,6 +93,21 @@ pub(crate) enum Denial {
     /// A limit or a meter has no room.
     #[error("limit is exceeded")]
     Limited(Box<Limited>),
+    /// It asks for a WebSocket as none can begin.
+    #[error("malformed request for a WebSocket")]
+    BadUpgrade,
+    /// The proxy takes no WebSockets.
+    #[error("proxy takes no WebSockets")]
+    UpgradeNotAllowed,
+    /// The proxy looks at bodies, and a tunnel would pass it by.
+    #[error("proxy looks at bodies, and nobody has accepted that tunnels pass unread")]
+    TunnelUnread,
+    /// It asks for a protocol that is not carried.
+    #[error("unknown protocol in CONNECT")]
+    Protocol,
+    /// The node is being stopped, and begins no tunnel.
+    #[error("node is stopping")]
+    Stopping,
     /// The proxy has as many requests under way as it may have.
     #[error("too many requests of the proxy are under way")]
     TooManyConcurrent,
@@ -138,6 +153,9 @@ pub(crate) enum Failure {
     /// The upstream's side, or the caller's during its body.
     #[error("upstream did not answer the request")]
     Upstream(#[source] SendError),
+    /// The upstream's side: it switched protocols, and not as it was asked to.
+    #[error("upstream's answer does not open the WebSocket that was asked for")]
+    Switch(#[source] BadSwitch),
     /// The upstream's side: its response is longer than the proxy lets through, or than filters may go over.
     #[error("response body is too long")]
     ResponseTooLarge,
@@ -172,6 +190,23 @@ impl BodyBroken {
             Self::Stalled => Some(Code::RequestTimeout),
         }
     }
+}
+
+/// How an answer that switches protocols does not fit its request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadSwitch {
+    #[error("`Upgrade` does not name websocket alone")]
+    Upgrade,
+    #[error("`Connection` does not name upgrade")]
+    Connection,
+    #[error("`Sec-WebSocket-Accept` does not fit the key")]
+    Accept,
+    #[error("subprotocol was not offered")]
+    Protocol,
+    #[error("extension was not offered")]
+    Extension,
+    #[error("answer is a success that does not switch")]
+    Unswitched,
 }
 
 /// Why filters cannot go over a response.
@@ -220,6 +255,11 @@ impl Denial {
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,
             Self::Limited(_) => Code::RateLimited,
+            Self::BadUpgrade => Code::UpgradeMalformed,
+            Self::UpgradeNotAllowed => Code::UpgradeNotAllowed,
+            Self::TunnelUnread => Code::TunnelUnread,
+            Self::Protocol => Code::ProtocolUnknown,
+            Self::Stopping => Code::Stopping,
             Self::TooManyConcurrent => Code::TooManyConcurrent,
             Self::Caller(fault) => of_caller(*fault),
         }
@@ -240,6 +280,7 @@ impl Failure {
         match self {
             Self::Credential(_) => Code::CredentialUnusable,
             Self::CircuitOpen(_) => Code::CircuitOpen,
+            Self::Switch(_) => Code::UpgradeRefused,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
             Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,

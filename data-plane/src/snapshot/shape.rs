@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::Authority;
+use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::rewrite::Rewrite;
 
@@ -26,6 +27,9 @@ pub(crate) struct Shape {
 pub(crate) struct SentHost {
     pub(crate) authority: Authority,
     pub(crate) value: HeaderValue,
+    /// Where it leads over TLS, and without, as a seal would have to name it; `None`: no seal can.
+    https: Option<BaseUrl>,
+    http: Option<BaseUrl>,
 }
 
 impl Shape {
@@ -48,9 +52,19 @@ impl Shape {
 }
 
 impl SentHost {
-    fn new(authority: &Authority) -> Self {
+    pub(crate) fn new(authority: &Authority) -> Self {
         let value = HeaderValue::from_bytes(authority.as_str().as_bytes())
             .expect("an authority has no control characters");
-        Self { authority: authority.clone(), value }
+        let named = |scheme: Scheme| format!("{}://{authority}", scheme.as_str()).parse().ok();
+        let (https, http) = (named(Scheme::Https), named(Scheme::Http));
+        Self { authority: authority.clone(), value, https, http }
+    }
+
+    /// Where a front that many share would take a request with this host.
+    pub(crate) fn leads_to(&self, scheme: Scheme) -> Option<&BaseUrl> {
+        match scheme {
+            Scheme::Https => self.https.as_ref(),
+            Scheme::Http => self.http.as_ref(),
+        }
     }
 }

@@ -16,6 +16,8 @@ use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::{OpenError, SealContext, SealedSecret};
 
+use super::SentHost;
+
 /// The keys that open what is sealed to this node's region.
 pub(crate) struct Vault {
     installation: InstallationId,
@@ -81,6 +83,9 @@ pub(crate) enum Unusable {
     /// It was not sealed for where the request goes.
     #[error("secret is not sealed for the origin of the target")]
     Origin,
+    /// It was not sealed for the `Host` that the proxy sends.
+    #[error("secret is not sealed for the origin that the proxy names in `rewrite.host`")]
+    Host,
     /// It was not sealed for the certificates of the target.
     #[error("secret is not sealed for the certificates (`ca`) of the target")]
     Ca,
@@ -124,11 +129,13 @@ impl UpstreamCredential {
         Ok(())
     }
 
-    /// What goes into a request to `target` at `now`, whose certificates `ca` alone can vouch for, if it is given.
+    /// What goes into a request to `target` at `now`, whose certificates `ca` alone can vouch for, if it is given, and
+    /// which bears another `host`, if that is.
     pub(crate) fn injection(
         &self,
         target: &BaseUrl,
         ca: Option<&CaHash>,
+        host: Option<&SentHost>,
         now: SystemTime,
     ) -> Result<Injection<'_>, Unusable> {
         if self.not_after.is_some_and(|end| now > end) {
@@ -142,8 +149,13 @@ impl UpstreamCredential {
             return Err(Unusable::Expired);
         }
         // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
-        if !ready.origins.iter().any(|origin| origin.covers(target)) {
+        let covers = |url: &BaseUrl| ready.origins.iter().any(|origin| origin.covers(url));
+        if !covers(target) {
             return Err(Unusable::Origin);
+        }
+        // A front that many share sends a request where its `Host` says, whoever the certificate names.
+        if host.is_some_and(|host| !host.leads_to(target.scheme()).is_some_and(covers)) {
+            return Err(Unusable::Host);
         }
         // Both ways: a private authority must not get a secret that was meant for a public one.
         if ready.ca.as_ref() != ca {

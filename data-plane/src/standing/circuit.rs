@@ -3,7 +3,7 @@
 //! Knows no threshold: it is handed in, as it may change. The invariant: while it is open, nobody passes; once its time
 //! is over, one at a time does, and one that ends without a verdict makes room for the next.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
@@ -22,12 +22,16 @@ pub(crate) struct Circuit {
     failures: AtomicU32,
     /// 0: it is closed.
     open_until: AtomicU64,
-    is_probed: AtomicBool,
+    /// Since when a request finds out; 0: none does.
+    probed_since: AtomicU64,
+    /// When a request succeeded last.
+    succeeded_at: AtomicU64,
 }
 
 /// The right to send one request.
 pub(crate) struct Pass<'c> {
     circuit: &'c Circuit,
+    begun: u64,
     is_probe: bool,
 }
 
@@ -38,15 +42,17 @@ pub(crate) struct StillOpen(pub(crate) Duration);
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.is_probe {
-            self.circuit.is_probed.store(false, Ordering::Release);
+            // Another one finds out by now, where this one took too long.
+            let since = &self.circuit.probed_since;
+            since.compare_exchange(self.begun, 0, Ordering::AcqRel, Ordering::Relaxed).ok();
         }
     }
 }
 
 impl Circuit {
     pub(crate) fn new(target: TargetId) -> Self {
-        let (failures, open_until, is_probed) = Default::default();
-        Self { target, failures, open_until, is_probed }
+        let (failures, open_until, probed_since, succeeded_at) = Default::default();
+        Self { target, failures, open_until, probed_since, succeeded_at }
     }
 
     /// Whether requests are held back, but for those that find out.
@@ -54,19 +60,26 @@ impl Circuit {
         self.open_until.load(Ordering::Relaxed) != 0
     }
 
-    pub(super) fn admit(&self, now: u64) -> Result<Pass<'_>, StillOpen> {
+    /// `patience` is how long a request can take to find out before another one does: no caller keeps a circuit open
+    /// by being slow.
+    pub(super) fn admit(&self, patience: Duration, now: u64) -> Result<Pass<'_>, StillOpen> {
+        let passes = |is_probe| Pass { circuit: self, begun: now, is_probe };
         match self.rest(now) {
-            None => return Ok(Pass { circuit: self, is_probe: false }),
+            None => return Ok(passes(false)),
             Some(Duration::ZERO) => {}
             Some(rest) => return Err(StillOpen(rest)),
         }
-        if self.is_probed.swap(true, Ordering::AcqRel) {
+        let since = self.probed_since.load(Ordering::Acquire);
+        let is_patient = since != 0 && u128::from(now.saturating_sub(since)) < patience.as_millis();
+        if is_patient
+            || self.probed_since.compare_exchange(since, now, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
             return Err(StillOpen(FINDING_OUT));
         }
         // From here on dropping it makes room again. Somebody may have found out in between.
-        let probe = Pass { circuit: self, is_probe: true };
+        let probe = passes(true);
         match self.rest(now) {
-            None => Ok(Pass { circuit: self, is_probe: false }),
+            None => Ok(passes(false)),
             Some(Duration::ZERO) => Ok(probe),
             Some(rest) => Err(StillOpen(rest)),
         }
@@ -82,7 +95,11 @@ impl Circuit {
 impl Pass<'_> {
     /// Says whether it opened the circuit.
     pub(super) fn ended(self, outcome: Outcome, breaker: &CircuitBreaker, now: u64) -> bool {
-        let Circuit { target, failures, open_until, .. } = self.circuit;
+        let Circuit { target, failures, open_until, succeeded_at, .. } = self.circuit;
+        // Written where it changes something: all workers read it.
+        if outcome == Outcome::Success && succeeded_at.load(Ordering::Relaxed) != now {
+            succeeded_at.store(now, Ordering::Relaxed);
+        }
         let until = now.saturating_add(u64::try_from(breaker.open_for.as_millis()).unwrap_or(u64::MAX));
         match (outcome, self.is_probe) {
             (Outcome::Success, true) => {
@@ -102,6 +119,9 @@ impl Pass<'_> {
                 open_until.store(until, Ordering::Release);
                 true
             }
+            // Others have succeeded meanwhile: what fails is this request, and not the target. Otherwise requests to one
+            // slow path that end together would be failures in a row.
+            (Outcome::Failure, false) if succeeded_at.load(Ordering::Relaxed) > self.begun => false,
             (Outcome::Failure, false) => {
                 let in_a_row = failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
                 if in_a_row < breaker.consecutive_failures {

@@ -21,6 +21,8 @@ pub(crate) struct Endpoint {
     under_way: AtomicU32,
     /// Failures in a row.
     failures: AtomicU32,
+    /// When a request to it succeeded last.
+    succeeded_at: AtomicU64,
     /// 0: never was.
     ejected_until: AtomicU64,
     /// Ejections without a success between them.
@@ -49,6 +51,7 @@ impl Endpoint {
             name,
             under_way: AtomicU32::default(),
             failures: AtomicU32::default(),
+            succeeded_at: AtomicU64::default(),
             ejected_until: AtomicU64::default(),
             ejections: AtomicU32::default(),
             is_unhealthy: AtomicBool::default(),
@@ -88,8 +91,11 @@ impl Endpoint {
         self.is_unhealthy.load(Ordering::Relaxed)
     }
 
-    pub(super) fn succeeded(&self) {
+    pub(super) fn succeeded(&self, now: u64) {
         // Written where it changes something: all workers read it.
+        if self.succeeded_at.load(Ordering::Relaxed) != now {
+            self.succeeded_at.store(now, Ordering::Relaxed);
+        }
         for count in [&self.failures, &self.ejections] {
             if count.load(Ordering::Relaxed) != 0 {
                 count.store(0, Ordering::Relaxed);
@@ -97,8 +103,11 @@ impl Endpoint {
         }
     }
 
-    /// How many in a row failed now.
-    pub(super) fn failed(&self) -> u32 {
+    /// How many in a row failed now. A request that began before another one succeeded is none of them.
+    pub(super) fn failed(&self, begun: u64) -> u32 {
+        if self.succeeded_at.load(Ordering::Relaxed) > begun {
+            return 0;
+        }
         self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 

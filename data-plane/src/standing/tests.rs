@@ -40,7 +40,7 @@ fn chosen(standing: &Standing, now: Instant, times: usize) -> Vec<u8> {
 
 fn fails(standing: &Standing, index: u8, times: usize, now: Instant) {
     for _ in 0..times {
-        standing.ended(index, None, Outcome::Failure, now);
+        standing.ended(index, None, Outcome::Failure, now, now);
     }
 }
 
@@ -80,7 +80,7 @@ fn what_fails_in_a_row_is_out_for_a_time_that_grows_and_a_success_ends_the_row()
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     fails(&standing, 0, 1, start);
-    standing.ended(0, None, Outcome::Success, start);
+    standing.ended(0, None, Outcome::Success, start, start);
     fails(&standing, 0, 1, start);
     assert!(chosen(&standing, start, 4).contains(&0), "not in a row");
     fails(&standing, 0, 1, start);
@@ -91,7 +91,7 @@ fn what_fails_in_a_row_is_out_for_a_time_that_grows_and_a_success_ends_the_row()
     assert_eq!(chosen(&standing, at(29), 4), [1; 4]);
     assert!(chosen(&standing, at(30), 4).contains(&0));
     // After a success the first time comes again.
-    standing.ended(0, None, Outcome::Success, at(30));
+    standing.ended(0, None, Outcome::Success, at(30), at(30));
     fails(&standing, 0, 2, at(30));
     assert!(chosen(&standing, at(40), 4).contains(&0));
     assert_eq!(standing.tally().ejections.load(Ordering::Relaxed), 3);
@@ -195,7 +195,7 @@ fn with_breaker() -> Standing {
 /// Sends a request that comes to this.
 fn sends(standing: &Standing, outcome: Outcome, now: Instant) -> Result<(), StillOpen> {
     let pass = standing.admit(now)?;
-    standing.ended(0, pass, outcome, now);
+    standing.ended(0, pass, outcome, now, now);
     Ok(())
 }
 
@@ -241,8 +241,50 @@ fn a_late_answer_from_before_it_opened_does_not_close_it() {
     let (standing, start) = (with_breaker(), Instant::now());
     let early = standing.admit(start).expect("it is closed");
     (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
-    standing.ended(0, early, Outcome::Success, start);
+    standing.ended(0, early, Outcome::Success, start, start);
     assert!(standing.admit(start).is_err());
+}
+
+#[test]
+fn a_request_that_finds_out_for_too_long_does_not_keep_others_from_it() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    let half = start + Duration::from_secs(10);
+    let slow = standing.admit(half).expect("one is let through");
+    let later = half + Duration::from_secs(9);
+    assert!(standing.admit(later).is_err(), "it has its time");
+    let next = standing.admit(half + Duration::from_secs(10)).expect("another one finds out");
+    // Going away late makes no room: somebody else is at it.
+    drop(slow);
+    assert!(standing.admit(half + Duration::from_secs(11)).is_err());
+    drop(next);
+    assert!(standing.admit(half + Duration::from_secs(11)).is_ok());
+}
+
+#[test]
+fn requests_that_fail_while_others_succeed_are_no_failures_of_the_target() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    let end = start + Duration::from_secs(30);
+    let slow: Vec<_> = (0..9).map(|_| standing.admit(start).expect("it is closed")).collect();
+    assert_eq!(sends(&standing, Outcome::Success, start + Duration::from_secs(29)), Ok(()));
+    for pass in slow {
+        standing.ended(0, pass, Outcome::Failure, start, end);
+    }
+    assert!(standing.admit(end).is_ok(), "it is closed");
+    // Those that began behind the last success count.
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, end).expect("it is closed"));
+    assert!(standing.admit(end).is_err());
+
+    let standing = standing_of_two();
+    standing.ended(0, None, Outcome::Success, start, start + Duration::from_secs(29));
+    (0..9).for_each(|_| standing.ended(0, None, Outcome::Failure, start, end));
+    assert!(chosen(&standing, end, 4).contains(&0), "it is not ejected");
+    fails(&standing, 0, 2, end);
+    assert_eq!(chosen(&standing, end, 4), [1; 4]);
+}
+
+fn standing_of_two() -> Standing {
+    standing(2, Balance::RoundRobin, Some(ejection()))
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rr_contract::model::tls::HttpVersion;
+use rr_contract::model::tls::{HttpVersion, Wire};
 use rr_contract::outbound::{Judged, Outbound, OutboundError};
 use rr_contract::runtime::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,22 +29,22 @@ use crate::snapshot::CompiledTarget;
 use super::SendError;
 use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
-use super::socket::{Counted, Socket, Watch};
+use super::socket::{Counted, Duplex, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
 
 /// Finds a dead peer under requests that wait for it.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// The same limit as for callers.
-const HEADERS_MAX: usize = 128;
-const HEAD_BYTES_MAX: u32 = 64 * 1024;
+pub(super) const HEADERS_MAX: usize = 128;
+pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Buffer for an upload inside the HTTP library.
 const SEND_BUFFER: usize = 256 * 1024;
 
 type Http2<S> = http2::Connection<TokioIo<S>, RequestBody, StreamExec>;
 
 /// Bytes of a response that are read ahead; also the longest head.
-const READ_AHEAD: usize = 64 * 1024;
+pub(super) const READ_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Dialer {
     outbound: Arc<Outbound>,
@@ -83,6 +83,23 @@ impl Dialer {
         }
         origin.speaks_http1();
         self.http1(stream, watch).await
+    }
+
+    /// Opens a connection that will not be shared, and on which nothing but HTTP/1.1 was agreed.
+    pub(super) async fn dial_http1(
+        &self,
+        target: &CompiledTarget,
+    ) -> Result<(Box<dyn Duplex>, Watch), SendError> {
+        let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
+        stream.set_nodelay(true).map_err(SendError::Connect)?;
+        let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
+        let watch = socket.watch();
+        if !target.is_tls() {
+            return Ok((Box::new(Counted::new(socket, watch.clone())), watch));
+        }
+        let wire = Wire { http: HttpVersion::V1_1, ..target.wire.clone() };
+        let stream = self.tls.connect(target.base.host(), &wire, socket).await?;
+        Ok((Box::new(Counted::new(stream, watch.clone())), watch))
     }
 
     /// Lets go of TLS sessions that were not used for long.
@@ -147,7 +164,11 @@ impl Dialer {
         Ok(origin.adopt(&channel))
     }
 
-    fn drive(&self, name: &'static str, connection: impl Future<Output = hyper::Result<()>> + 'static) {
+    pub(super) fn drive(
+        &self,
+        name: &'static str,
+        connection: impl Future<Output = hyper::Result<()>> + 'static,
+    ) {
         self.tasks.spawn_local(name, async move {
             // A request that waits on it gets the error itself; this is for an idle connection.
             if let Err(error) = connection.await {

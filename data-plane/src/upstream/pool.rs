@@ -337,6 +337,11 @@ enum Held {
 }
 
 impl Lease {
+    /// Of a connection that is closed when it is given back.
+    pub(super) fn last(http1: Http1) -> Self {
+        Self(Held::Http1(http1, None))
+    }
+
     /// Hands out the timer, for the rest of the answer.
     pub(crate) fn deadline(&mut self) -> Deadline {
         match &mut self.0 {

@@ -26,6 +26,11 @@ const BEFORE_HEAD: usize = 128 * 1024;
 /// After this many successful reads in a row, other tasks have their turn.
 const READS_IN_A_ROW: u32 = 16;
 
+/// Bytes both ways, with or without TLS.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
 /// What is read at a time under TLS, whose library asks for 4 KiB and would pay a system call for each.
 const AHEAD: usize = 32 * 1024;
 

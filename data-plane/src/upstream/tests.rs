@@ -69,7 +69,7 @@ async fn a_host_of_the_proxys_own_stays_whichever_protocol_a_request_goes_in_and
     let mut request = Request::new(body);
     *request.uri_mut() = "/v1/x".parse().expect("a URI");
     let authority: Authority = "own.example".parse().expect("an authority");
-    request.extensions_mut().insert(SentHost { authority, value: HeaderValue::from_static("own.example") });
+    request.extensions_mut().insert(SentHost::new(&authority));
     for is_http2 in [true, false, true] {
         fit(&mut request, is_http2, &target, false);
         request = again(&mut request);

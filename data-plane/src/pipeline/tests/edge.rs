@@ -189,8 +189,24 @@ impl Edge {
     }
 
     /// Puts another configuration in force.
-    pub(super) fn activate(&mut self, snapshot: Snapshot) {
-        self.activator.activate(snapshot);
+    pub(super) fn activate(&mut self, snapshot: Snapshot) -> u64 {
+        self.activator.activate(snapshot)
+    }
+
+    /// Waits until tunnels were told of a generation.
+    pub(super) async fn tells(&self, generation: u64) {
+        let mut told = self.asks(|worker| worker.revisions()).await;
+        told.wait_for(|told| *told >= generation).await.expect("the worker lives");
+    }
+
+    /// Has the worker begin no more tunnels.
+    pub(super) async fn stops(&self) {
+        self.asks(|worker| worker.stops()).await;
+    }
+
+    /// How many tunnels are open.
+    pub(super) fn tunnels(&self) -> u64 {
+        Totals::of(std::iter::once(&*self.counters)).tunnels_open
     }
 
     pub(super) async fn connect(&self) -> TcpStream {

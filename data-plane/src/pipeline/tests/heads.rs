@@ -161,7 +161,7 @@ async fn a_length_goes_on_if_it_is_one_and_no_connection_header_takes_it_away() 
 #[tokio::test]
 async fn a_switch_to_another_protocol_that_nobody_asked_for_is_a_bad_gateway() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-    let headers = format!("{}upgrade: websocket\r\n", with_key(1));
+    let headers = format!("{}upgrade: h2c\r\n", with_key(1));
     let request = get(PATH, &headers).replace("connection: close", "connection: close, upgrade");
     let answer = answered(&request, switch).await;
     assert_eq!((answer.status, answer.json()["code"].clone()), (502, "upstream-unreachable".into()));

@@ -22,7 +22,7 @@ fn credential(
 }
 
 fn used(credential: &UpstreamCredential, target: &str, now: SystemTime) -> Result<(), Unusable> {
-    credential.injection(&target.parse().expect("a base URL"), None, now).map(|_| ())
+    credential.injection(&target.parse().expect("a base URL"), None, None, now).map(|_| ())
 }
 
 #[test]
@@ -84,6 +84,33 @@ fn a_secret_goes_only_where_the_certificates_of_its_seal_vouch() {
             Upstream::Sealed(secret),
             &region.vault(),
         );
-        assert_eq!(credential.injection(&base, given.as_ref(), now).map(|_| ()), wanted);
+        assert_eq!(credential.injection(&base, given.as_ref(), None, now).map(|_| ()), wanted);
+    }
+}
+
+#[test]
+fn a_secret_goes_out_under_no_host_that_its_seal_does_not_name() {
+    let region = Region::new();
+    let base = "https://ours.front.example/v1".parse().expect("a base URL");
+    let origins = ["https://ours.front.example", "https://also.example:8443", "http://plain.example"];
+    let secret = region.seal(2, 1, "sk", "x-api-key", &origins, None);
+    let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+    let vault = region.vault();
+    let credential =
+        UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, Upstream::Sealed(secret), &vault);
+    let open = UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, Upstream::None, &vault);
+    for (host, wanted) in [
+        ("ours.front.example", Ok(())),
+        ("also.example:8443", Ok(())),
+        ("theirs.front.example", Err(Unusable::Host)),
+        ("also.example", Err(Unusable::Host)),
+        ("ours.front.example:8443", Err(Unusable::Host)),
+        // Sealed for plain HTTP alone.
+        ("plain.example", Err(Unusable::Host)),
+    ] {
+        let sent = SentHost::new(&host.parse().expect("an authority"));
+        let injected = credential.injection(&base, None, Some(&sent), UNIX_EPOCH).map(|_| ());
+        assert_eq!(injected, wanted, "{host}");
+        assert!(open.injection(&base, None, Some(&sent), UNIX_EPOCH).is_ok(), "there is no secret");
     }
 }

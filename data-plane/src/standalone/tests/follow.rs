@@ -64,7 +64,7 @@ impl Node {
         let view = self.reader.view();
         let route = view.proxy("local.echo")?.route.as_ref()?;
         let base = to.map_or_else(|| route.target.base.clone(), |to| to.parse().expect("a URL"));
-        match route.upstream.as_ref()?.injection(&base, None, SystemClock.now()).ok()? {
+        match route.upstream.as_ref()?.injection(&base, None, None, SystemClock.now()).ok()? {
             Injection::Header(name, value) => {
                 Some(format!("{name}: {}", value.to_str().expect("it is text")))
             }

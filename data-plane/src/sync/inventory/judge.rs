@@ -44,6 +44,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::RULE_OBSERVE,
     feature::KEYED_LIMITS,
     feature::BODY_LIMITS,
+    feature::WEBSOCKET,
     feature::REWRITE,
     feature::CORS,
     feature::FORWARDED,

@@ -1,5 +1,6 @@
 //! What has come on an idle connection is seen before anybody has read it.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,0 +1,130 @@
+//! Tunnels that could not be opened any more end, and others do not.
+
+use std::time::{Duration, SystemTime};
+
+use prost::Message as _;
+use rr_contract::model::time::timestamp;
+use rr_contract::wire::fleet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::fixture::{self, Region, caller_message, credential_key, proxy_key, target};
+
+use super::edge::Edge;
+use super::websockets::{Raw, open, proxy, read_rest, read_text, tunnel};
+
+/// A look a second, and what a slow machine takes.
+const SOON: Duration = Duration::from_secs(10);
+
+/// What the configuration becomes; `None` removes a resource of the usual ones.
+type Change = fn(&mut Vec<fleet::Resource>);
+
+async fn ends(change: Change, case: &str) {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let all = open(&region, &upstream.url());
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, mut far) = tunnel(&edge, &upstream).await;
+    let mut changed = all.clone();
+    change(&mut changed);
+    edge.activate(region.snapshot(&changed));
+    timeout(SOON, async {
+        assert_eq!(read_rest(&mut near).await, "", "{case}");
+        assert_eq!(read_rest(&mut far).await, "", "{case}");
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{case}: the tunnel goes on"));
+    let record = edge.record().await;
+    assert_eq!((record.tunnel_end(), record.aborted), (fleet::TunnelEnd::Withdrawn, true), "{case}");
+}
+
+fn without(all: &mut Vec<fleet::Resource>, key: &rr_contract::model::resource::Key) {
+    all.retain(|resource| resource.key.as_ref() != Some(&key.to_wire()));
+}
+
+fn expired() -> fleet::Resource {
+    let not_after = Some(timestamp(SystemTime::UNIX_EPOCH));
+    let message = fleet::CredentialResource { not_after, ..caller_message(1, 1, &[1]) };
+    fixture::resource(credential_key(1), message.encode_to_vec())
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_soon_after_it_could_not_be_opened_any_more() {
+    let cases: [(&str, Change); 14] = [
+        ("the proxy is gone", |all| without(all, &proxy_key(1))),
+        ("the proxy is off", |all| all.push(proxy(|proxy| proxy.active = false))),
+        ("the proxy takes no WebSockets", |all| all.push(proxy(|proxy| proxy.websocket = false))),
+        ("the proxy bounds bodies", |all| all.push(proxy(|proxy| proxy.max_response_bytes = 1))),
+        ("the proxy admits somebody else", |all| {
+            all.push(fixture::caller(3, 1, &[3]));
+            all.push(proxy(|proxy| proxy.caller_credentials = vec![credential_key(3).id_text()]));
+        }),
+        ("the proxy is closed", |all| all.push(fixture::future_rule(1, proxy_key(1)))),
+        ("the proxy leads elsewhere", |all| all.push(target(1, "http://127.0.0.1:1"))),
+        ("a rule denies it", |all| all.push(fixture::deny_path(1, proxy_key(1), "^/chat$"))),
+        ("a rule of the caller denies it", |all| all.push(fixture::deny_path(1, credential_key(1), "^/c"))),
+        ("a filter would look at it", |all| {
+            all.push(fixture::filter(1, fixture::target_key(1), fleet::FilterAction::Destroy, &["a"]));
+        }),
+        ("the credential is gone", |all| without(all, &credential_key(1))),
+        ("the key is another one", |all| all.push(fixture::caller(1, 2, &[2]))),
+        ("the credential has expired", |all| all.push(expired())),
+        ("the organization is suspended", |all| all.push(fixture::org(true))),
+    ];
+    let all = cases.map(|(case, change)| ends(change, case));
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_changes_that_do_not_concern_whether_it_may_be_there() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, mut far) = tunnel(&edge, &upstream).await;
+    let (mut doomed, _far) = tunnel(&edge, &upstream).await;
+    let changes: [fleet::Resource; 5] = [
+        fixture::deny_path(1, proxy_key(1), "^/other$"),
+        proxy(|proxy| proxy.name = "renamed".to_owned()),
+        fixture::caller(1, 2, &[1, 2]),
+        fixture::resource(
+            fixture::target_key(1),
+            fleet::TargetResource {
+                name: "renamed".to_owned(),
+                base_url: upstream.url(),
+                ..fleet::TargetResource::default()
+            }
+            .encode_to_vec(),
+        ),
+        region.upstream(2, 2, "another secret", super::HEADER, &[&upstream.url()]),
+    ];
+    all.extend(changes);
+    let generation = edge.activate(region.snapshot(&all));
+    edge.tells(generation).await;
+    // With the first it looks, and with the second it has looked.
+    for text in ["still", "there"] {
+        near.write_all(text.as_bytes()).await.expect("it is open");
+        read_text(&mut far, text).await;
+    }
+    all.push(fixture::org(true));
+    edge.activate(region.snapshot(&all));
+    let mut byte = [0];
+    for caller in [&mut near, &mut doomed] {
+        let read = timeout(SOON, caller.read(&mut byte)).await.expect("it ends");
+        assert!(matches!(read, Ok(0) | Err(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let not_after = Some(timestamp(SystemTime::now() + Duration::from_millis(1500)));
+    let message = fleet::CredentialResource { not_after, ..caller_message(1, 2, &[1]) };
+    all.push(fixture::resource(credential_key(1), message.encode_to_vec()));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, _far) = tunnel(&edge, &upstream).await;
+    assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}

@@ -1,0 +1,116 @@
+//! Whether a tunnel would be opened again: asked when the configuration has changed, and when a credential ends.
+//!
+//! Charges nothing, and waits for nobody. The invariant: who may not open a tunnel by now keeps none for longer than it
+//! takes a worker to look (a second, and its tick).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rr_contract::api_key::KeyHash;
+use rr_contract::model::id::CredentialId;
+use rr_contract::model::path::{self, InvalidPath};
+
+use crate::snapshot::{CompiledProxy, CompiledTarget, Policy, Snapshot};
+
+use super::super::activate::{Active, activate};
+use super::super::authenticate::{self, Authenticated};
+use super::super::authorize;
+use super::super::clean::Cleaned;
+use super::super::inject::injection;
+use super::super::resolve::Path;
+use super::permits;
+
+/// What a tunnel was opened on.
+pub(crate) struct Standing {
+    key: KeyHash,
+    credential: CredentialId,
+    has_certificate: bool,
+    /// Of the credential, when it was looked at last.
+    policy: Arc<Policy>,
+    /// As it was when it was looked at last.
+    proxy: Arc<CompiledProxy>,
+    not_after: Option<SystemTime>,
+    /// Where it ends; `None` before it is open.
+    upstream: Option<Arc<CompiledTarget>>,
+    /// What rules saw of the request.
+    path: Box<str>,
+    cleaned: Box<Cleaned>,
+}
+
+impl Standing {
+    /// `None` where the snapshot does not hold what the request was let in by.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        key: KeyHash,
+        has_certificate: bool,
+        request: &Active<'_>,
+        cleaned: &Cleaned,
+    ) -> Option<Self> {
+        let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
+        Some(Self {
+            key,
+            has_certificate,
+            credential: request.caller.credential,
+            policy: Arc::clone(&request.caller.policy),
+            proxy,
+            not_after: request.caller.not_after,
+            upstream: None,
+            path: request.path.clone(),
+            cleaned: Box::new(cleaned.clone()),
+        })
+    }
+
+    /// The same, of a tunnel that ends there.
+    pub(super) fn ending_at(self, upstream: Arc<CompiledTarget>) -> Self {
+        Self { upstream: Some(upstream), ..self }
+    }
+
+    /// When the credential ends.
+    pub(super) fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
+    }
+
+    /// Whether the request would be let in now.
+    pub(super) async fn holds(&mut self, snapshot: &Snapshot, now: SystemTime) -> bool {
+        let (Some(proxy), Some(caller)) = (snapshot.proxy_by_id(&self.proxy.id), snapshot.caller(&self.key))
+        else {
+            return false;
+        };
+        if caller.refused.is_some() || authenticate::admit(caller, proxy, now).is_err() {
+            return false;
+        }
+        if proxy.wants_certificate() && !self.has_certificate {
+            return false;
+        }
+        self.not_after = caller.not_after;
+        let is_same = Arc::ptr_eq(proxy, &self.proxy)
+            && Arc::ptr_eq(&caller.policy, &self.policy)
+            && caller.credential == self.credential;
+        if is_same {
+            return true;
+        }
+        let path = match path::normalise(&self.path) {
+            Err(InvalidPath::Ambiguous) => Path::Opaque(self.path.clone()),
+            _ => Path::Plain(self.path.clone()),
+        };
+        let Ok(active) = activate(Authenticated { proxy, caller, path }) else { return false };
+        if permits(&active).is_err() || !self.leads_there(&active, now) {
+            return false;
+        }
+        if !authorize::allows_still(&active, &self.cleaned).await {
+            return false;
+        }
+        self.credential = caller.credential;
+        self.policy = Arc::clone(&caller.policy);
+        self.proxy = Arc::clone(proxy);
+        true
+    }
+
+    /// Whether the proxy still leads to where the tunnel ends, with a secret that may go there.
+    fn leads_there(&self, active: &Active<'_>, now: SystemTime) -> bool {
+        let Some(then) = &self.upstream else { return false };
+        let mut endpoints = active.route.target.endpoints();
+        endpoints.any(|now| then.id == now.id && then.pool == now.pool)
+            && injection(active.route, then, now).is_ok()
+    }
+}
