@@ -30,5 +30,5 @@ pub use fetch::Fetch;
 pub use names::{Found, Lookup, NameError, Names};
 pub use next_hop::{InvalidNextHop, NextHop};
 pub use outbound::{Judged, Outbound, OutboundError};
-pub use resolver::{LookupError, Resolver};
+pub use resolver::{LOOK_UPS, LookupError, Resolver};
 pub use single_flight::SingleFlight;

@@ -87,21 +87,31 @@ impl Outbound {
         }
     }
 
-    /// Connects to the destination that was judged.
-    pub async fn connect(&self, judged: &Judged, within: Duration) -> Result<TcpStream, OutboundError> {
-        match timeout(within, self.connected(judged)).await {
+    /// Connects to the destination that was judged. The caller has room for one attempt; `spare` says whether there is
+    /// a place for one more beside it, which is given back when that attempt ends.
+    pub async fn connect<P>(
+        &self,
+        judged: &Judged,
+        within: Duration,
+        spare: impl Fn() -> Option<P>,
+    ) -> Result<TcpStream, OutboundError> {
+        match timeout(within, self.connected(judged, &spare)).await {
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(OutboundError::TimedOut),
             Ok(connected) => connected.map_err(OutboundError::Connect),
             Err(_) => Err(OutboundError::TimedOut),
         }
     }
 
-    async fn connected(&self, judged: &Judged) -> io::Result<TcpStream> {
+    async fn connected<P>(&self, judged: &Judged, spare: &impl Fn() -> Option<P>) -> io::Result<TcpStream> {
         let hop = || self.next_hop.as_ref().expect("only a way out with a next hop judges so");
         match &judged.0 {
-            Way::Addresses(addresses) => race(addresses, NEXT_AFTER, TcpStream::connect).await,
-            Way::Through { org, addresses } => Box::pin(hop().reach(&self.resolver, *org, addresses)).await,
-            Way::Name { org, authority } => Box::pin(hop().reach_name(&self.resolver, *org, authority)).await,
+            Way::Addresses(addresses) => race(addresses, NEXT_AFTER, spare, TcpStream::connect).await,
+            Way::Through { org, addresses } => {
+                Box::pin(hop().reach(&self.resolver, *org, addresses, spare)).await
+            }
+            Way::Name { org, authority } => {
+                Box::pin(hop().reach_name(&self.resolver, *org, authority, spare)).await
+            }
         }
     }
 }

@@ -37,6 +37,8 @@ const BY_ORG: usize = 8;
 /// Look-ups of all organizations, for any of them; and those kept for organizations that have none under way.
 const IN_ALL: usize = 96;
 const FOR_FIRST: usize = 64;
+/// Look-ups of a process that may be under way.
+pub const LOOK_UPS: usize = IN_ALL + FOR_FIRST;
 /// Requests of one organization that may wait until it may ask for another name.
 const WAITING_BY_ORG: usize = 256;
 /// Names whose answers are kept.

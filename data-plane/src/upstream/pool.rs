@@ -4,7 +4,8 @@
 //! connections are in `streams`. Who finds none waits in a queue, and is given what comes first: a connection that is
 //! given back, a stream, or the right to dial. Opens nothing itself. The invariants: a connection is used again only
 //! when its last response was read to its end, could be read in one way alone, and nothing has come behind it; a
-//! connection that was dialed for somebody who left is another's; and nobody waits for a dial that has failed.
+//! connection that was dialed for somebody who left is another's; nobody waits for a dial that has failed; and of dials
+//! that nobody waits for, one goes on at the most.
 
 mod waiting;
 
@@ -17,6 +18,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
@@ -52,6 +54,10 @@ pub(crate) struct Origin {
     spoken: Cell<Spoken>,
     queue: Queue<News>,
     dialing: Cell<usize>,
+    /// Of these, those that have their turn.
+    connecting: Cell<usize>,
+    /// Tells those who dial that one less waits.
+    fewer: Notify,
     /// Dials that have failed since one came through.
     failures: Cell<u32>,
 }
@@ -132,6 +138,8 @@ impl Origin {
             spoken: Cell::new(spoken),
             queue: Queue::default(),
             dialing: Cell::default(),
+            connecting: Cell::default(),
+            fewer: Notify::new(),
             failures: Cell::default(),
         }
     }
@@ -154,6 +162,11 @@ impl Origin {
     /// Whether HTTP/2 is up: then it is streams that are short.
     pub(super) fn is_up(&self) -> bool {
         self.streams.is_up()
+    }
+
+    /// Whether a dial has its turn.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connecting.get() > 0
     }
 
     /// TLS agreed on HTTP/1.1.

@@ -69,7 +69,7 @@ async fn a_name_that_moves_inwards_after_it_was_judged_is_not_followed() {
     tokio::time::advance(Duration::from_secs(2)).await;
     let second = out.judge(org(), &name(), port).await;
     assert!(matches!(second, Err(OutboundError::Guarded)), "{second:?}");
-    let stream = out.connect(&first, LONG).await.expect("somebody listens");
+    let stream = out.connect(&first, LONG, || Some(())).await.expect("somebody listens");
     assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from([127, 0, 0, 2]));
     assert!(timeout(Duration::ZERO, inward.accept()).await.is_err());
 }
@@ -80,6 +80,6 @@ async fn an_address_that_refuses_makes_way_for_the_next() {
     let port = listener.local_addr().expect("it is bound").port();
     let out = outbound(&["127.0.0.0/8"], &[&[[127, 0, 0, 1], [127, 0, 0, 2]]]);
     let judged = out.judge(org(), &name(), port).await.expect("it is opened");
-    let stream = out.connect(&judged, LONG).await.expect("one of them listens");
+    let stream = out.connect(&judged, LONG, || Some(())).await.expect("one of them listens");
     assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from([127, 0, 0, 2]));
 }

@@ -107,6 +107,36 @@ fn a_right_to_dial_that_was_not_used_is_anothers_and_a_dial_goes_on_without_who_
     assert_eq!(origin.dialing.get(), 0);
 }
 
+#[test]
+fn of_dials_that_nobody_is_left_for_one_goes_on_and_those_that_others_need() {
+    let origin = origin(Spoken::Http1);
+    let mut waiters: Vec<_> = (0..DIALS_MAX).map(|_| wait(&origin)).collect();
+    let mut slots: Vec<_> = waiters.iter().filter_map(slot).collect();
+    slots.iter().for_each(Slot::connects);
+    let is_over =
+        |slot: &Slot| pin!(slot.is_surplus()).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    let last = waiters.pop().expect("one waits");
+    assert!(!slots.iter().any(is_over));
+    // All but one are reset.
+    drop(waiters);
+    while let Some(at) = slots.iter().position(is_over) {
+        drop(slots.remove(at));
+    }
+    assert_eq!((slots.len(), origin.dialing.get()), (1, 1), "it is for the one who waits");
+    drop(last);
+    assert!(!is_over(&slots[0]), "the next will want it");
+    // A dial that has not had its turn is nobody's spare.
+    slots.clear();
+    let waiter = wait(&origin);
+    let begun = slot(&waiter).expect("it dials");
+    drop(waiter);
+    assert!(is_over(&begun) && !origin.is_connecting());
+    begun.connects();
+    assert!(!is_over(&begun) && origin.is_connecting());
+    drop(begun);
+    assert!(!origin.is_connecting());
+}
+
 #[tokio::test]
 async fn a_stream_that_comes_free_is_the_firsts_who_waits_and_no_newcomer_passes_it() {
     LocalSet::new().run_until(a_stream_that_comes_free()).await;
