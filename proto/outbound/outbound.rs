@@ -1,7 +1,8 @@
 //! The way out: a destination is judged, and then connected to.
 //!
 //! Speaks neither TLS nor HTTP with it. The invariant: the addresses that a [`Judged`] destination holds are those that
-//! the guard let through, and nothing else is connected to; there is no second look-up in between.
+//! the guard let through, and nothing else is connected to; there is no second look-up in between; and no connection leads
+//! back to this machine unless the guard's exceptions say so.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -96,6 +97,9 @@ impl Outbound {
         spare: impl Fn() -> Option<P>,
     ) -> Result<TcpStream, OutboundError> {
         match timeout(within, self.connected(judged, &spare)).await {
+            Ok(Err(error)) if error.get_ref().is_some_and(|cause| cause.is::<LeadsBack>()) => {
+                Err(OutboundError::Guarded)
+            }
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(OutboundError::TimedOut),
             Ok(connected) => connected.map_err(OutboundError::Connect),
             Err(_) => Err(OutboundError::TimedOut),
@@ -105,7 +109,9 @@ impl Outbound {
     async fn connected<P>(&self, judged: &Judged, spare: &impl Fn() -> Option<P>) -> io::Result<TcpStream> {
         let hop = || self.next_hop.as_ref().expect("only a way out with a next hop judges so");
         match &judged.0 {
-            Way::Addresses(addresses) => race(addresses, NEXT_AFTER, spare, TcpStream::connect).await,
+            Way::Addresses(addresses) => {
+                race(addresses, NEXT_AFTER, spare, |address| self.open(address)).await
+            }
             Way::Through { org, addresses } => {
                 Box::pin(hop().reach(&self.resolver, *org, addresses, spare)).await
             }
@@ -114,7 +120,19 @@ impl Outbound {
             }
         }
     }
+
+    async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        // A public number may be the machine's own, and behind it is what listens for no stranger.
+        let is_good = self.guard.allows_between(stream.local_addr()?.ip(), address.ip());
+        if is_good { Ok(stream) } else { Err(io::Error::other(LeadsBack)) }
+    }
 }
+
+/// A connection to this very machine, which nobody opened.
+#[derive(Debug, thiserror::Error)]
+#[error("address is this machine's own")]
+struct LeadsBack;
 
 #[cfg(test)]
 mod tests;

@@ -83,3 +83,14 @@ async fn an_address_that_refuses_makes_way_for_the_next() {
     let stream = out.connect(&judged, LONG, || Some(())).await.expect("one of them listens");
     assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from([127, 0, 0, 2]));
 }
+
+#[tokio::test]
+async fn a_connection_that_leads_back_to_this_machine_is_refused_unless_it_is_opened() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    // As if it had been judged by its number alone.
+    let judged = Judged(Way::Addresses(vec![address]));
+    let refused = outbound(&[], &[&[]]).connect(&judged, LONG, || Some(())).await;
+    assert!(matches!(refused, Err(OutboundError::Guarded)), "{refused:?}");
+    assert!(outbound(&["127.0.0.1/32"], &[&[]]).connect(&judged, LONG, || Some(())).await.is_ok());
+}
