@@ -187,7 +187,8 @@ impl Connections {
         };
         let waiter = origin.wait().ok_or(SendError::Busy)?;
         loop {
-            match timeout_at(end(), waiter.news()).await {
+            let look = origin.look_again().map_or_else(end, |look| look.min(end()));
+            match timeout_at(look, waiter.news()).await {
                 Ok(News::Connection(connection, fresh)) => {
                     if !fresh {
                         self.counters.connection_reused();
@@ -208,7 +209,8 @@ impl Connections {
                         let is_ours = origin.is_up() || !origin.is_connecting();
                         return Err(if is_ours { SendError::Busy } else { SendError::ConnectTimeout });
                     }
-                    // A connection came up meanwhile, and has no stream yet.
+                    // A connection came up meanwhile and has no stream yet, or those that are dialed take long.
+                    origin.serve();
                 }
             }
         }

@@ -12,6 +12,7 @@ mod waiting;
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
@@ -42,6 +43,9 @@ const IDLE_ALL: usize = 4096;
 
 /// Connections that one worker dials to one origin at a time.
 const DIALS_MAX: usize = 64;
+/// How long the dials to an origin of which nothing is up have, until one more goes beside them; from then on, each time
+/// that it has doubled, twice as many.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Requests that may wait for a stream of connections that are up; one more is refused at once.
 const WAITING_MAX: usize = 1024;
 
@@ -54,6 +58,8 @@ pub(crate) struct Origin {
     spoken: Cell<Spoken>,
     queue: Queue<News>,
     dialing: Cell<usize>,
+    /// Since when there is at least one.
+    dialing_since: Cell<Instant>,
     /// Of these, those that have their turn.
     connecting: Cell<usize>,
     /// Tells those who dial that one less waits.
@@ -138,6 +144,7 @@ impl Origin {
             spoken: Cell::new(spoken),
             queue: Queue::default(),
             dialing: Cell::default(),
+            dialing_since: Cell::new(Instant::now()),
             connecting: Cell::default(),
             fewer: Notify::new(),
             failures: Cell::default(),
@@ -199,19 +206,36 @@ impl Origin {
     /// Whether one more is to be dialed.
     fn may_dial(&self) -> bool {
         let dialing = self.dialing.get();
-        // The first goes alone while it is not known whether its connection can be shared. Where dials fail, those who
-        // wait must not learn it one after the other: with each failure, twice as many go.
-        let at_once = 1 << self.failures.get().min(DIALS_MAX.ilog2());
+        // The first goes alone while it is not known whether its connection can be shared. Where dials fail or hang,
+        // those who wait must not learn it one after the other: twice as many go with each failure, and with time.
+        let at_once = 1 << self.failures.get().max(self.doublings()).min(DIALS_MAX.ilog2());
         match self.spoken.get() {
             Spoken::Unknown => dialing < at_once,
             Spoken::Http1 => dialing < DIALS_MAX,
             Spoken::Http2 => {
                 let waiting = self.queue.len().saturating_sub(dialing);
-                let failing = self.failures.get() > 0 && !self.is_up();
+                let failing = at_once > 1 && !self.is_up();
                 self.streams.want_more(waiting, dialing)
                     || (failing && dialing < at_once.min(CONNECTIONS_MAX))
             }
         }
+    }
+
+    /// How often the patience with the dials under way has doubled.
+    fn doublings(&self) -> u32 {
+        if self.dialing.get() == 0 {
+            return 0;
+        }
+        let over = self.dialing_since.get().elapsed().as_millis() / PATIENCE.as_millis();
+        over.checked_ilog2().map_or(0, |doublings| doublings + 1)
+    }
+
+    /// When more may dial although none has ended.
+    pub(super) fn look_again(&self) -> Option<Instant> {
+        let is_open = self.spoken.get() == Spoken::Http1 || self.is_up();
+        let (dialing, doublings) = (self.dialing.get(), self.doublings());
+        let may_grow = !is_open && dialing > 0 && doublings < DIALS_MAX.ilog2();
+        may_grow.then(|| self.dialing_since.get() + PATIENCE * (1 << doublings))
     }
 
     /// Gives a connection to the first who waits; it is kept where nobody does.

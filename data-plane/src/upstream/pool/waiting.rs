@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::super::SendError;
@@ -66,7 +67,9 @@ pub(in crate::upstream) struct Slot {
 
 impl Slot {
     pub(super) fn take(origin: &Rc<Origin>, place: &Rc<Place<News>>) -> Self {
-        origin.dialing.update(|dialing| dialing + 1);
+        if origin.dialing.replace(origin.dialing.get() + 1) == 0 {
+            origin.dialing_since.set(Instant::now());
+        }
         place.set_dials(true);
         Self { origin: Rc::clone(origin), place: Rc::clone(place), connects: Cell::new(false) }
     }
