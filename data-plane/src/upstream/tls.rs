@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
+use rr_contract::outbound::LoadOnce;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::TLS13;
 use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -61,15 +61,16 @@ pub(crate) enum TrustError {
     CutOff,
 }
 
-/// What upstreams without certificates of their own are checked against. One a process, loaded when first needed.
+/// What upstreams without certificates of their own are checked against. One a process, loaded when first
+/// needed.
 pub(crate) struct Trust {
     extra: Option<PathBuf>,
-    roots: OnceCell<Result<Arc<RootCertStore>, Arc<TrustError>>>,
+    roots: LoadOnce<Arc<RootCertStore>, TrustError>,
 }
 
 impl Trust {
     pub(crate) fn new(extra: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { extra, roots: OnceCell::new() })
+        Arc::new(Self { extra, roots: LoadOnce::default() })
     }
 
     async fn roots(&self) -> Result<Arc<RootCertStore>, Arc<TrustError>> {
@@ -77,9 +78,9 @@ impl Trust {
         let load = || async {
             // Some hundred files are read and parsed: not on a traffic worker.
             let loaded = tokio::task::spawn_blocking(move || load(extra.as_deref())).await;
-            loaded.unwrap_or(Err(TrustError::CutOff)).map_err(Arc::new)
+            loaded.unwrap_or(Err(TrustError::CutOff))
         };
-        self.roots.get_or_init(load).await.clone()
+        self.roots.get(load).await.cloned()
     }
 }
 

@@ -58,3 +58,19 @@ async fn sessions_go_when_nobody_used_them_for_long_and_when_there_are_too_many(
     assert_eq!(worker.kept.borrow().len(), TERMS_MAX);
     assert!(!worker.kept.borrow().contains_key(&Terms::of(&first)), "the oldest went");
 }
+
+#[tokio::test]
+async fn roots_that_could_not_be_loaded_are_loaded_once_they_can_be() {
+    tokio::time::pause();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("roots.pem");
+    let trust = Trust::new(Some(path.clone()));
+    assert!(
+        matches!(trust.roots().await.as_deref(), Err(error) if matches!(**error, TrustError::Read { .. }))
+    );
+    let authority = rcgen::generate_simple_self_signed(["authority.test".to_owned()]).expect("a certificate");
+    std::fs::write(&path, authority.cert.pem()).expect("it is ours");
+    assert!(trust.roots().await.is_err(), "not at once");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(trust.roots().await.is_ok());
+}
