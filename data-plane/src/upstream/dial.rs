@@ -96,7 +96,7 @@ impl Dialer {
                 HttpVersion::V1_1 | HttpVersion::Agreed => self.http1(socket, watch).await,
             };
         }
-        let stream = self.tls.connect(target.base.host(), &target.wire, socket).await?;
+        let stream = self.tls.connect(target.org, target.base.host(), &target.wire, socket).await?;
         if tls::agreed_on_http2(&stream) {
             return self.http2(stream, origin).await;
         }
