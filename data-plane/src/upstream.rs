@@ -5,6 +5,7 @@
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
 mod dial;
+mod dials;
 pub(crate) mod health;
 mod interim;
 mod pool;
@@ -46,6 +47,7 @@ use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 use self::pool::{Connection, News, Origin, Spoken};
 use self::streams::STREAM_WAIT;
 
+pub(crate) use self::dials::DIALS_A_WORKER;
 pub(crate) use self::pool::Lease;
 pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
@@ -74,7 +76,7 @@ pub(crate) enum SendError {
     Trust(#[source] Arc<TrustError>),
     #[error("upstream does not agree over TLS on HTTP/{0}, which its target asks for (`http_version`)")]
     Version(&'static str),
-    #[error("no connection to the upstream had a free stream in time")]
+    #[error("node had no room to connect to the upstream, or no connection a free stream, in time")]
     Busy,
     #[error("connection to the upstream was not established in time")]
     ConnectTimeout,
@@ -195,7 +197,8 @@ impl Connections {
         };
         let waiter = origin.wait().ok_or(SendError::Busy)?;
         loop {
-            match timeout_at(end(), waiter.news()).await {
+            let look = origin.look_again().map_or_else(end, |look| look.min(end()));
+            match timeout_at(look, waiter.news()).await {
                 Ok(News::Connection(connection, fresh)) => {
                     if !fresh {
                         self.counters.connection_reused();
@@ -213,9 +216,11 @@ impl Connections {
                         return Err(SendError::TotalTimeout { is_asked: false });
                     }
                     if end() <= now {
-                        return Err(if origin.is_up() { SendError::Busy } else { SendError::ConnectTimeout });
+                        let is_ours = origin.is_up() || !origin.is_connecting();
+                        return Err(if is_ours { SendError::Busy } else { SendError::ConnectTimeout });
                     }
-                    // A connection came up meanwhile, and has no stream yet.
+                    // A connection came up meanwhile and has no stream yet, or those that are dialed take long.
+                    origin.serve();
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! On by default: whatever is not a global unicast address is refused, unless this node's own configuration
 //! opens it. Configuration from the control plane cannot. Resolves nothing: it judges the very address that
-//! is connected to. As of the IANA registries of special-purpose addresses in November 2026; of those that these call
+//! is connected to, and of an open connection whether it leads back to this machine. As of the IANA registries of special-purpose addresses in November 2026; of those that these call
 //! global, it refuses what the nearest of many answers, and what contains the address of another protocol.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,14 +23,24 @@ impl AddressGuard {
 
     /// Whether this address may be connected to.
     pub fn allows(&self, address: IpAddr) -> bool {
-        let opened = |address| self.allowed.iter().any(|net| net.contains(&address));
-        match address {
-            IpAddr::V4(v4) => is_global_v4(v4) || opened(address),
-            // A mapped address reaches the IPv4 one, so an exception for that one counts; nothing else does.
-            IpAddr::V6(v6) => {
-                is_global_v6(v6) || opened(address) || v6.to_ipv4_mapped().is_some_and(|v4| opened(v4.into()))
-            }
-        }
+        let is_global = match address {
+            IpAddr::V4(v4) => is_global_v4(v4),
+            IpAddr::V6(v6) => is_global_v6(v6),
+        };
+        is_global || self.opens(address)
+    }
+
+    /// Whether a connection between these addresses may be used: one that leads back to this machine, by whichever of
+    /// its addresses, may not unless an exception covers it.
+    pub fn allows_between(&self, local: IpAddr, peer: IpAddr) -> bool {
+        local.to_canonical() != peer.to_canonical() || self.opens(peer)
+    }
+
+    /// Whether an exception covers this address.
+    fn opens(&self, address: IpAddr) -> bool {
+        // A mapped address reaches the IPv4 one, so an exception for that one counts; nothing else does.
+        let reached = address.to_canonical();
+        self.allowed.iter().any(|net| net.contains(&address) || net.contains(&reached))
     }
 }
 
@@ -178,6 +188,21 @@ mod tests {
         ] {
             assert!(allows(&guard, address), "{address}");
         }
+    }
+
+    #[test]
+    fn a_public_address_of_this_machine_is_not_reached_unless_it_is_opened() {
+        let between = |guard: &AddressGuard, local: &str, peer: &str| {
+            let [local, peer] = [local, peer].map(|address| address.parse().expect("an address"));
+            guard.allows_between(local, peer)
+        };
+        let (guard, open) =
+            (AddressGuard::default(), AddressGuard::new(vec!["8.8.8.8/32".parse().expect("a network")]));
+        for local in ["8.8.8.8", "::ffff:8.8.8.8"] {
+            assert!(!between(&guard, local, "8.8.8.8") && between(&open, local, "8.8.8.8"));
+        }
+        assert!(between(&guard, "8.8.4.4", "8.8.8.8"));
+        assert!(!between(&open, "2606:4700::1111", "2606:4700::1111"));
     }
 
     #[test]

@@ -325,6 +325,8 @@ fn build(servers: Vec<NameServerConfig>, mut options: ResolverOpts) -> Option<To
     // The file counts attempts, the library those after the first.
     options.attempts = options.attempts.saturating_sub(1);
     options.cache_size = 0;
+    // An answer in another case than the question was asked in is forged: some bits more to guess.
+    options.case_randomization = true;
     options.use_hosts_file = ResolveHosts::Never;
     // Search domains stay behind: every name is whole.
     let config = ResolverConfig::from_parts(None, Vec::new(), servers);

@@ -11,14 +11,21 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// How long an attempt has before the next begins beside it.
 pub(crate) const NEXT_AFTER: Duration = Duration::from_millis(250);
 
 /// Attempts that go on at once. A zone with many silent addresses must not open a socket for each of them in every
-/// connection; the oldest attempt gives way, after some seconds.
-const AT_ONCE: usize = 8;
+/// connection.
+const AT_ONCE: u32 = 8;
+
+/// An attempt that goes on, and its place among all that do. The first needs none: its caller has one for it.
+struct Attempt<F, P> {
+    future: Pin<Box<F>>,
+    since: Instant,
+    place: Option<P>,
+}
 
 /// Addresses in the order of attempts: the families take turns, IPv6 first.
 pub(crate) fn in_turn(addresses: impl IntoIterator<Item = IpAddr>, port: u16) -> Vec<SocketAddr> {
@@ -35,10 +42,12 @@ pub(crate) fn in_turn(addresses: impl IntoIterator<Item = IpAddr>, port: u16) ->
 }
 
 /// Attempts one address after the other, the next when one failed or took `next_after`. The first that succeeds ends
-/// the others; if all fail, the last failure is told.
-pub(crate) async fn race<T, F>(
+/// the others; if all fail, the last failure is told. An attempt beside others begins where `spare` has a place for it,
+/// or else when the oldest gives way, after some seconds.
+pub(crate) async fn race<T, F, P>(
     addresses: &[SocketAddr],
     next_after: Duration,
+    spare: &impl Fn() -> Option<P>,
     attempt: impl Fn(SocketAddr) -> F,
 ) -> io::Result<T>
 where
@@ -48,17 +57,17 @@ where
     let mut running = VecDeque::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        let next = left.next();
-        if let Some(address) = next {
-            if running.len() == AT_ONCE {
-                running.pop_front();
-            }
-            running.push_back(Box::pin(attempt(*address)));
+        if left.len() > 0
+            && let Some(place) = place(&mut running, next_after, spare)
+            && let Some(address) = left.next()
+        {
+            let future = Box::pin(attempt(*address));
+            running.push_back(Attempt { future, since: Instant::now(), place });
         }
         if running.is_empty() {
             return Err(last);
         }
-        let is_last = next.is_none() || left.len() == 0;
+        let is_last = left.len() == 0;
         tokio::select! {
             biased;
             ended = first_to_end(&mut running) => match ended {
@@ -70,11 +79,27 @@ where
     }
 }
 
+/// What one more attempt goes on with, if it may begin now.
+fn place<F, P>(
+    running: &mut VecDeque<Attempt<F, P>>,
+    next_after: Duration,
+    spare: &impl Fn() -> Option<P>,
+) -> Option<Option<P>> {
+    let Some(oldest) = running.front() else { return Some(None) };
+    let had_time = oldest.since.elapsed() >= AT_ONCE * next_after;
+    if running.len() < AT_ONCE as usize
+        && let Some(place) = spare()
+    {
+        return Some(Some(place));
+    }
+    if had_time { running.pop_front().map(|oldest| oldest.place) } else { None }
+}
+
 /// The outcome of the first attempt that ends, which is taken out.
-async fn first_to_end<F: Future>(running: &mut VecDeque<Pin<Box<F>>>) -> F::Output {
+async fn first_to_end<F: Future, P>(running: &mut VecDeque<Attempt<F, P>>) -> F::Output {
     poll_fn(|cx| {
         for index in 0..running.len() {
-            if let Poll::Ready(outcome) = running[index].as_mut().poll(cx) {
+            if let Poll::Ready(outcome) = running[index].future.as_mut().poll(cx) {
                 running.remove(index);
                 return Poll::Ready(outcome);
             }

@@ -173,7 +173,7 @@ impl Fetch {
         bounds: Bounds,
     ) -> Result<Fetched, FetchError> {
         let judged = self.outbound.judge(org, url.host(), url.port()).await?;
-        let stream = self.outbound.connect(&judged, bounds.time).await?;
+        let stream = self.outbound.connect(&judged, bounds.time, || Some(())).await?;
         stream.set_nodelay(true).map_err(OutboundError::Connect)?;
         match url.scheme() {
             Scheme::Http => over(stream, url, request, bounds).await,

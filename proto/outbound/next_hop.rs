@@ -125,26 +125,29 @@ impl NextHop {
     }
 
     /// Connects through it to the first of these addresses that it reaches.
-    pub(crate) async fn reach(
+    pub(crate) async fn reach<P>(
         &self,
         resolver: &Resolver,
         org: OrgId,
         addresses: &[SocketAddr],
+        spare: &impl Fn() -> Option<P>,
     ) -> io::Result<TcpStream> {
         let proxy = self.addresses(resolver, org).await?;
         let few = &addresses[..addresses.len().min(DESTINATIONS)];
-        race(few, NEXT_DESTINATION_AFTER, |address| self.open(&proxy, address.to_string())).await
+        race(few, NEXT_DESTINATION_AFTER, spare, |address| self.open(&proxy, address.to_string(), spare))
+            .await
     }
 
     /// Connects through it to a name that it resolves.
-    pub(crate) async fn reach_name(
+    pub(crate) async fn reach_name<P>(
         &self,
         resolver: &Resolver,
         org: OrgId,
         authority: &str,
+        spare: &impl Fn() -> Option<P>,
     ) -> io::Result<TcpStream> {
         let proxy = self.addresses(resolver, org).await?;
-        self.open(&proxy, authority.to_owned()).await
+        self.open(&proxy, authority.to_owned(), spare).await
     }
 
     async fn addresses(&self, resolver: &Resolver, org: OrgId) -> io::Result<Vec<SocketAddr>> {
@@ -159,9 +162,14 @@ impl NextHop {
         Ok(in_turn(found.iter().copied(), self.url.port()))
     }
 
-    async fn open(&self, proxy: &[SocketAddr], authority: String) -> io::Result<TcpStream> {
+    async fn open<P>(
+        &self,
+        proxy: &[SocketAddr],
+        authority: String,
+        spare: &impl Fn() -> Option<P>,
+    ) -> io::Result<TcpStream> {
         let opened = async {
-            let mut stream = race(proxy, NEXT_AFTER, TcpStream::connect)
+            let mut stream = race(proxy, NEXT_AFTER, spare, TcpStream::connect)
                 .await
                 .map_err(|error| NextHopError::Connect(self.url.clone(), error))?;
             let broken = |error| NextHopError::Exchange(self.url.clone(), error);

@@ -1,7 +1,8 @@
 //! The way out: a destination is judged, and then connected to.
 //!
 //! Speaks neither TLS nor HTTP with it. The invariant: the addresses that a [`Judged`] destination holds are those that
-//! the guard let through, and nothing else is connected to; there is no second look-up in between.
+//! the guard let through, and nothing else is connected to; there is no second look-up in between; and no connection leads
+//! back to this machine unless the guard's exceptions say so.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -87,24 +88,51 @@ impl Outbound {
         }
     }
 
-    /// Connects to the destination that was judged.
-    pub async fn connect(&self, judged: &Judged, within: Duration) -> Result<TcpStream, OutboundError> {
-        match timeout(within, self.connected(judged)).await {
+    /// Connects to the destination that was judged. The caller has room for one attempt; `spare` says whether there is
+    /// a place for one more beside it, which is given back when that attempt ends.
+    pub async fn connect<P>(
+        &self,
+        judged: &Judged,
+        within: Duration,
+        spare: impl Fn() -> Option<P>,
+    ) -> Result<TcpStream, OutboundError> {
+        match timeout(within, self.connected(judged, &spare)).await {
+            Ok(Err(error)) if error.get_ref().is_some_and(|cause| cause.is::<LeadsBack>()) => {
+                Err(OutboundError::Guarded)
+            }
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(OutboundError::TimedOut),
             Ok(connected) => connected.map_err(OutboundError::Connect),
             Err(_) => Err(OutboundError::TimedOut),
         }
     }
 
-    async fn connected(&self, judged: &Judged) -> io::Result<TcpStream> {
+    async fn connected<P>(&self, judged: &Judged, spare: &impl Fn() -> Option<P>) -> io::Result<TcpStream> {
         let hop = || self.next_hop.as_ref().expect("only a way out with a next hop judges so");
         match &judged.0 {
-            Way::Addresses(addresses) => race(addresses, NEXT_AFTER, TcpStream::connect).await,
-            Way::Through { org, addresses } => Box::pin(hop().reach(&self.resolver, *org, addresses)).await,
-            Way::Name { org, authority } => Box::pin(hop().reach_name(&self.resolver, *org, authority)).await,
+            Way::Addresses(addresses) => {
+                race(addresses, NEXT_AFTER, spare, |address| self.open(address)).await
+            }
+            Way::Through { org, addresses } => {
+                Box::pin(hop().reach(&self.resolver, *org, addresses, spare)).await
+            }
+            Way::Name { org, authority } => {
+                Box::pin(hop().reach_name(&self.resolver, *org, authority, spare)).await
+            }
         }
     }
+
+    async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        // A public number may be the machine's own, and behind it is what listens for no stranger.
+        let is_good = self.guard.allows_between(stream.local_addr()?.ip(), address.ip());
+        if is_good { Ok(stream) } else { Err(io::Error::other(LeadsBack)) }
+    }
 }
+
+/// A connection to this very machine, which nobody opened.
+#[derive(Debug, thiserror::Error)]
+#[error("address is this machine's own")]
+struct LeadsBack;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! From names to addresses: bounded by organization, joined by name, kept for as long as the zone's owner lets them be.
 //!
 //! Judges no address: the guard does, each time one is used, so an answer that is kept opens nothing. A look-up goes on
-//! when its waiter leaves, for the next who asks. The invariant: what one organization's name servers do takes nothing
-//! that another's look-ups need.
+//! when its waiter leaves, for the next who asks. The invariant: what one organization's name servers do, and how many
+//! names it asks for, takes nothing that another's look-ups need.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -37,9 +37,11 @@ const BY_ORG: usize = 8;
 /// Look-ups of all organizations, for any of them; and those kept for organizations that have none under way.
 const IN_ALL: usize = 96;
 const FOR_FIRST: usize = 64;
+/// Look-ups of a process that may be under way.
+pub const LOOK_UPS: usize = IN_ALL + FOR_FIRST;
 /// Requests of one organization that may wait until it may ask for another name.
 const WAITING_BY_ORG: usize = 256;
-/// Names whose answers are kept.
+/// Names whose answers are kept. With more, the organization that most are kept for loses one.
 const KEPT: usize = 4096;
 /// Addresses of one name and family that are kept: a zone may have thousands.
 const BY_FAMILY: usize = 16;
@@ -82,6 +84,8 @@ struct Known {
 
 /// What is known of a name.
 struct Answer {
+    /// Who first asked for it.
+    org: OrgId,
     /// `None`: it has none, or none was found.
     addresses: Option<Addresses>,
     good_until: Instant,
@@ -159,7 +163,7 @@ impl Resolver {
         match self.kept(name) {
             Kept::Good(addresses) => Ok(addresses),
             Kept::Refused(error) => Err(error),
-            Kept::Stale(..) | Kept::Nothing => self.start(name, slot).await,
+            Kept::Stale(..) | Kept::Nothing => self.start(org, name, slot).await,
         }
     }
 
@@ -217,7 +221,7 @@ impl Resolver {
         share
     }
 
-    async fn start(&self, name: &str, slot: Slot) -> Outcome {
+    async fn start(&self, org: OrgId, name: &str, slot: Slot) -> Outcome {
         let name: Arc<str> = name.into();
         let (tell, told) = watch::channel(None);
         let asked = Asked { outcome: told.clone(), since: Instant::now() };
@@ -236,7 +240,7 @@ impl Resolver {
                 Ok(Ok(Found { addresses, good_for })) if !addresses.is_empty() => {
                     let addresses = few(addresses);
                     let good_for = good_for.clamp(GOOD_FOR.0, GOOD_FOR.1);
-                    lock(&landing.known).keep(&name, Arc::clone(&addresses), good_for);
+                    lock(&landing.known).keep(org, &name, Arc::clone(&addresses), good_for);
                     Ok(addresses)
                 }
                 Ok(Ok(Found { good_for, .. })) => {
@@ -246,7 +250,7 @@ impl Resolver {
                 Err(_) => Err(LookupError::Silent),
             };
             if let Err(error) = &outcome {
-                lock(&landing.known).refuse(&name, error.clone());
+                lock(&landing.known).refuse(org, &name, error.clone());
             }
             // Only now may another look-up of the name begin: it would not find what this one found.
             drop(landing);
@@ -301,12 +305,12 @@ impl Known {
         None
     }
 
-    fn keep(&mut self, name: &Arc<str>, addresses: Addresses, good_for: Duration) {
+    fn keep(&mut self, org: OrgId, name: &Arc<str>, addresses: Addresses, good_for: Duration) {
         let good_until = Instant::now() + good_for;
-        self.put(name, Answer { addresses: Some(addresses), good_until, refused: None });
+        self.put(name, Answer { org, addresses: Some(addresses), good_until, refused: None });
     }
 
-    fn refuse(&mut self, name: &Arc<str>, error: LookupError) {
+    fn refuse(&mut self, org: OrgId, name: &Arc<str>, error: LookupError) {
         let now = Instant::now();
         let until = now + error.keeps_for();
         let old = self.answers.get_mut(name).filter(|_| !error.is_final());
@@ -314,27 +318,45 @@ impl Known {
             Some(old) => old.refused = Some((error, until)),
             None => {
                 let refused = Some((error, until));
-                self.put(name, Answer { addresses: None, good_until: now, refused });
+                self.put(name, Answer { org, addresses: None, good_until: now, refused });
             }
         }
     }
 
-    fn put(&mut self, name: &Arc<str>, answer: Answer) {
-        if self.answers.len() >= KEPT && !self.answers.contains_key(name) {
-            let now = Instant::now();
-            self.answers.retain(|_, answer| answer.ends() > now);
-            let first = self.answers.iter().min_by_key(|(_, answer)| answer.ends());
-            if let Some(first) =
-                first.map(|(name, _)| Arc::clone(name)).filter(|_| self.answers.len() >= KEPT)
-            {
-                self.answers.remove(&first);
-            }
+    fn put(&mut self, name: &Arc<str>, mut answer: Answer) {
+        match self.answers.get(name) {
+            // Otherwise whoever asks when it has expired could let it go with its own.
+            Some(old) => answer.org = old.org,
+            None if self.answers.len() >= KEPT => self.make_room(),
+            None => {}
         }
         self.answers.insert(Arc::clone(name), answer);
+    }
+
+    /// Drops what is of no use any more, or else what soonest saves no look-up of the organization that has most.
+    fn make_room(&mut self) {
+        let now = Instant::now();
+        self.answers.retain(|_, answer| answer.is_of_use(now));
+        if self.answers.len() < KEPT {
+            return;
+        }
+        let mut counts: HashMap<OrgId, usize> = HashMap::new();
+        self.answers.values().for_each(|answer| *counts.entry(answer.org).or_default() += 1);
+        let most = counts.values().max().copied().unwrap_or_default();
+        let of_most = self.answers.iter().filter(|(_, answer)| counts[&answer.org] == most);
+        if let Some(name) = of_most.min_by_key(|(_, answer)| answer.ends()).map(|(name, _)| Arc::clone(name))
+        {
+            self.answers.remove(&name);
+        }
     }
 }
 
 impl Answer {
+    /// Whether it still saves a look-up, or is better than none.
+    fn is_of_use(&self, now: Instant) -> bool {
+        self.ends() > now || (self.addresses.is_some() && self.good_until + STALE > now)
+    }
+
     /// Until when it saves a look-up.
     fn ends(&self) -> Instant {
         self.refused.as_ref().map_or(self.good_until, |(_, until)| self.good_until.max(*until))

@@ -1,21 +1,27 @@
 //! How file descriptors are divided between callers and the node itself, and the log lines when they run out.
 //!
 //! Opens nothing. The invariant: however many callers come, some are left for what this node lives on: records
-//! and configuration on disk, the way to the control plane, the admin port.
+//! and configuration on disk, the way to the control plane, the admin port; and for dials and look-ups, of which there
+//! may be so many at once whatever organizations do.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rr_contract::outbound::LOOK_UPS;
 use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
+
+use crate::upstream::DIALS_A_WORKER;
 
 /// Default limit of caller connections.
 const CONNECTIONS: usize = 20_000;
 /// Files, the admin port, the stream, the upload, and what the program came with.
 const RESERVE: usize = 128;
-/// A worker's own: its runtime, its listener, look-ups of names.
-const RESERVE_A_WORKER: usize = 16;
+/// Look-ups of names, of all workers: each asks for two families, again and again, of two servers.
+const RESERVE_LOOK_UPS: usize = LOOK_UPS * 12;
+/// A worker's own: its runtime, its listener, connections that it dials.
+const RESERVE_A_WORKER: usize = 16 + DIALS_A_WORKER;
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// How many connections there may be.
@@ -43,7 +49,8 @@ impl Descriptors {
     pub(crate) fn share(limit: u64, workers: usize, said: Option<usize>) -> Self {
         let connections = said.unwrap_or(CONNECTIONS);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let reserve = RESERVE.saturating_add(RESERVE_A_WORKER.saturating_mul(workers));
+        let fixed = RESERVE + RESERVE_LOOK_UPS;
+        let reserve = fixed.saturating_add(RESERVE_A_WORKER.saturating_mul(workers));
         // A limit that the reserve would use up is divided all the same: a node without callers is useless.
         let open = limit.saturating_sub(reserve).max(limit / 4);
         let callers = connections.min(open / 2).max(workers);
@@ -126,7 +133,8 @@ mod tests {
         let share = |limit, workers, said| Descriptors::share(limit, workers, said).callers;
         assert_eq!(share(1 << 20, 2, None), 20_000);
         assert_eq!(share(1 << 20, 2, Some(100_000)), 100_000);
-        assert_eq!(share(1024, 2, None), (1024 - 160) / 2);
+        assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 2 * (16 + 512)) / 2);
+        assert_eq!(share(1024, 2, None), 128);
         assert_eq!(share(1024, 2, Some(100)), 100);
         assert_eq!(share(64, 2, None), 8);
         assert_eq!(share(1, 4, None), 4);

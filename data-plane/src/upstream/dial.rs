@@ -1,8 +1,8 @@
 //! From a target to a connection: name, guard, TCP, TLS, HTTP.
 //!
-//! A dial is no request's own: it goes on when the one that it was begun for has another connection, or left. Only
-//! addresses that the guard let through are connected to: there is no second look-up
-//! between the check and the connection.
+//! A dial is no request's own: it goes on when the one that it was begun for has another connection, or left to others
+//! that wait. It waits in turn within the time for connecting. Only addresses that the guard let through are connected
+//! to: there is no second look-up between the check and the connection.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -27,6 +27,7 @@ use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
+use super::dials::{DialPermit, Dials};
 use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
 use super::socket::{Counted, Duplex, Socket, Watch};
@@ -49,25 +50,43 @@ pub(super) const READ_AHEAD: usize = 64 * 1024;
 pub(super) struct Dialer {
     outbound: Arc<Outbound>,
     tls: WorkerTls,
+    dials: Dials,
     tasks: Tasks,
 }
 
 impl Dialer {
     pub(super) fn new(outbound: Arc<Outbound>, trust: Arc<Trust>, tasks: Tasks) -> Self {
-        Self { outbound, tls: WorkerTls::new(trust), tasks }
+        Self { outbound, tls: WorkerTls::new(trust), dials: Dials::new(), tasks }
     }
 
     /// Opens a connection for those who wait at the origin.
     pub(super) fn start(self: &Rc<Self>, target: &Arc<CompiledTarget>, slot: Slot) {
         let (dialer, target) = (Rc::clone(self), Arc::clone(target));
         self.tasks.spawn_local("upstream dial", async move {
-            let dialed = timeout(target.connect_timeout, dialer.dial(&target, slot.origin())).await;
-            slot.end(dialed.unwrap_or(Err(SendError::ConnectTimeout)));
+            let dialed = async {
+                let permit = dialer.dials.take(target.org).await;
+                slot.connects();
+                dialer.dial(&target, slot.origin(), &permit).await
+            };
+            let dialed = tokio::select! {
+                dialed = timeout(target.connect_timeout, dialed) => dialed,
+                // Nobody is left for it: its socket is another's.
+                () = slot.is_surplus() => return,
+            };
+            let late = || Err(if slot.is_connecting() { SendError::ConnectTimeout } else { SendError::Busy });
+            let dialed = dialed.unwrap_or_else(|_| late());
+            slot.end(dialed);
         });
     }
 
-    async fn dial(&self, target: &CompiledTarget, origin: &Rc<Origin>) -> Result<Connection, SendError> {
-        let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
+    async fn dial(
+        &self,
+        target: &CompiledTarget,
+        origin: &Rc<Origin>,
+        permit: &DialPermit,
+    ) -> Result<Connection, SendError> {
+        let judged = self.addresses(target).await?;
+        let stream = self.connect(&judged, target.connect_timeout, permit).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
         let watch = socket.watch();
@@ -77,7 +96,7 @@ impl Dialer {
                 HttpVersion::V1_1 | HttpVersion::Agreed => self.http1(socket, watch).await,
             };
         }
-        let stream = self.tls.connect(target.base.host(), &target.wire, socket).await?;
+        let stream = self.tls.connect(target.org, target.base.host(), &target.wire, socket).await?;
         if tls::agreed_on_http2(&stream) {
             return self.http2(stream, origin).await;
         }
@@ -90,7 +109,8 @@ impl Dialer {
         &self,
         target: &CompiledTarget,
     ) -> Result<(Box<dyn Duplex>, Watch), SendError> {
-        let stream = self.connect(&self.addresses(target).await?, target.connect_timeout).await?;
+        let permit = self.dials.take(target.org).await;
+        let stream = self.connect(&self.addresses(target).await?, target.connect_timeout, &permit).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
         let watch = socket.watch();
@@ -98,12 +118,13 @@ impl Dialer {
             return Ok((Box::new(Counted::new(socket, watch.clone())), watch));
         }
         let wire = Wire { http: HttpVersion::V1_1, ..target.wire.clone() };
-        let stream = self.tls.connect(target.base.host(), &wire, socket).await?;
+        let stream = self.tls.connect(target.org, target.base.host(), &wire, socket).await?;
         Ok((Box::new(Counted::new(stream, watch.clone())), watch))
     }
 
-    /// Lets go of TLS sessions that were not used for long.
+    /// Lets go of TLS sessions that were not used for long, and of organizations that dial nothing.
     pub(super) fn sweep(&self) {
+        self.dials.sweep();
         self.tls.sweep();
     }
 
@@ -114,8 +135,13 @@ impl Dialer {
     }
 
     /// Connects to an address that was judged.
-    async fn connect(&self, judged: &Judged, within: Duration) -> Result<TcpStream, SendError> {
-        self.outbound.connect(judged, within).await.map_err(SendError::from)
+    async fn connect(
+        &self,
+        judged: &Judged,
+        within: Duration,
+        permit: &DialPermit,
+    ) -> Result<TcpStream, SendError> {
+        self.outbound.connect(judged, within, || permit.spare()).await.map_err(SendError::from)
     }
 
     async fn http1<S>(&self, stream: S, watch: Watch) -> Result<Connection, SendError>

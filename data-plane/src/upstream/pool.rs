@@ -4,19 +4,22 @@
 //! connections are in `streams`. Who finds none waits in a queue, and is given what comes first: a connection that is
 //! given back, a stream, or the right to dial. Opens nothing itself. The invariants: a connection is used again only
 //! when its last response was read to its end, could be read in one way alone, and nothing has come behind it; a
-//! connection that was dialed for somebody who left is another's; and nobody waits for a dial that has failed.
+//! connection that was dialed for somebody who left is another's; nobody waits for a dial that has failed; and of dials
+//! that nobody waits for, one goes on at the most.
 
 mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
@@ -40,6 +43,9 @@ const IDLE_ALL: usize = 4096;
 
 /// Connections that one worker dials to one origin at a time.
 const DIALS_MAX: usize = 64;
+/// How long the dials to an origin of which nothing is up have, until one more goes beside them; from then on, each time
+/// that it has doubled, twice as many.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Requests that may wait for a stream of connections that are up; one more is refused at once.
 const WAITING_MAX: usize = 1024;
 
@@ -52,6 +58,12 @@ pub(crate) struct Origin {
     spoken: Cell<Spoken>,
     queue: Queue<News>,
     dialing: Cell<usize>,
+    /// Since when there is at least one.
+    dialing_since: Cell<Instant>,
+    /// Of these, those that have their turn.
+    connecting: Cell<usize>,
+    /// Tells those who dial that one less waits.
+    fewer: Notify,
     /// Dials that have failed since one came through.
     failures: Cell<u32>,
 }
@@ -132,6 +144,9 @@ impl Origin {
             spoken: Cell::new(spoken),
             queue: Queue::default(),
             dialing: Cell::default(),
+            dialing_since: Cell::new(Instant::now()),
+            connecting: Cell::default(),
+            fewer: Notify::new(),
             failures: Cell::default(),
         }
     }
@@ -154,6 +169,11 @@ impl Origin {
     /// Whether HTTP/2 is up: then it is streams that are short.
     pub(super) fn is_up(&self) -> bool {
         self.streams.is_up()
+    }
+
+    /// Whether a dial has its turn.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connecting.get() > 0
     }
 
     /// TLS agreed on HTTP/1.1.
@@ -186,19 +206,36 @@ impl Origin {
     /// Whether one more is to be dialed.
     fn may_dial(&self) -> bool {
         let dialing = self.dialing.get();
-        // The first goes alone while it is not known whether its connection can be shared. Where dials fail, those who
-        // wait must not learn it one after the other: with each failure, twice as many go.
-        let at_once = 1 << self.failures.get().min(DIALS_MAX.ilog2());
+        // The first goes alone while it is not known whether its connection can be shared. Where dials fail or hang,
+        // those who wait must not learn it one after the other: twice as many go with each failure, and with time.
+        let at_once = 1 << self.failures.get().max(self.doublings()).min(DIALS_MAX.ilog2());
         match self.spoken.get() {
             Spoken::Unknown => dialing < at_once,
             Spoken::Http1 => dialing < DIALS_MAX,
             Spoken::Http2 => {
                 let waiting = self.queue.len().saturating_sub(dialing);
-                let failing = self.failures.get() > 0 && !self.is_up();
+                let failing = at_once > 1 && !self.is_up();
                 self.streams.want_more(waiting, dialing)
                     || (failing && dialing < at_once.min(CONNECTIONS_MAX))
             }
         }
+    }
+
+    /// How often the patience with the dials under way has doubled.
+    fn doublings(&self) -> u32 {
+        if self.dialing.get() == 0 {
+            return 0;
+        }
+        let over = self.dialing_since.get().elapsed().as_millis() / PATIENCE.as_millis();
+        over.checked_ilog2().map_or(0, |doublings| doublings + 1)
+    }
+
+    /// When more may dial although none has ended.
+    pub(super) fn look_again(&self) -> Option<Instant> {
+        let is_open = self.spoken.get() == Spoken::Http1 || self.is_up();
+        let (dialing, doublings) = (self.dialing.get(), self.doublings());
+        let may_grow = !is_open && dialing > 0 && doublings < DIALS_MAX.ilog2();
+        may_grow.then(|| self.dialing_since.get() + PATIENCE * (1 << doublings))
     }
 
     /// Gives a connection to the first who waits; it is kept where nobody does.

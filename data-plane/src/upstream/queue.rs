@@ -19,6 +19,8 @@ pub(super) struct Place<T> {
     /// Whether who waits here dials.
     dials: Cell<bool>,
     is_out: Cell<bool>,
+    /// Whether who waited here has left with nothing.
+    is_left: Cell<bool>,
 }
 
 impl<T> Default for Queue<T> {
@@ -30,9 +32,9 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// A place at the end.
     pub(super) fn enter(&self) -> Rc<Place<T>> {
-        let (given, waker, dials, is_out) =
-            (Cell::new(None), Cell::default(), Cell::default(), Cell::default());
-        let place = Rc::new(Place { given, waker, dials, is_out });
+        let (given, waker) = (Cell::new(None), Cell::default());
+        let [dials, is_out, is_left] = Default::default();
+        let place = Rc::new(Place { given, waker, dials, is_out, is_left });
         self.0.borrow_mut().push_back(Rc::clone(&place));
         place
     }
@@ -90,6 +92,15 @@ impl<T> Place<T> {
             }
         })
         .await
+    }
+
+    /// Who waits here leaves with nothing.
+    pub(super) fn leave(&self) {
+        self.is_left.set(true);
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left.get()
     }
 
     /// What was given and not taken.

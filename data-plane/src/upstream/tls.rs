@@ -2,7 +2,8 @@
 //!
 //! Nothing is loaded before the first upstream needs it, because most of an idle node's memory would be
 //! certificates. Verification cannot be switched off. The invariant: sessions are kept by worker, so that no lock is
-//! shared, and by all that was agreed on in them, so that a ticket never stands in for a check that it did not see.
+//! shared, by organization, so that none is recognized by another's ticket, and by all that was agreed on in them, so that
+//! a ticket never stands in for a check that it did not see.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,14 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rr_contract::model::id::OrgId;
 use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
+use rr_contract::outbound::LoadOnce;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::TLS13;
 use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -30,9 +32,9 @@ use super::socket::Socket;
 
 /// Sessions of one worker, for each terms.
 const SESSIONS: usize = 64;
-/// Terms that one worker keeps sessions for. With more targets that each have an authority of their own, those that
-/// were not used for longest pay a full handshake again.
-const TERMS_MAX: usize = 128;
+/// Terms that one worker keeps sessions for. With more, the organization that has most pays a full handshake again for
+/// those that it did not use for longest.
+const TERMS_MAX: usize = 256;
 /// Terms are kept this long for a connection.
 const UNUSED_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -61,15 +63,16 @@ pub(crate) enum TrustError {
     CutOff,
 }
 
-/// What upstreams without certificates of their own are checked against. One a process, loaded when first needed.
+/// What upstreams without certificates of their own are checked against. One a process, loaded when first
+/// needed.
 pub(crate) struct Trust {
     extra: Option<PathBuf>,
-    roots: OnceCell<Result<Arc<RootCertStore>, Arc<TrustError>>>,
+    roots: LoadOnce<Arc<RootCertStore>, TrustError>,
 }
 
 impl Trust {
     pub(crate) fn new(extra: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { extra, roots: OnceCell::new() })
+        Arc::new(Self { extra, roots: LoadOnce::default() })
     }
 
     async fn roots(&self) -> Result<Arc<RootCertStore>, Arc<TrustError>> {
@@ -77,9 +80,9 @@ impl Trust {
         let load = || async {
             // Some hundred files are read and parsed: not on a traffic worker.
             let loaded = tokio::task::spawn_blocking(move || load(extra.as_deref())).await;
-            loaded.unwrap_or(Err(TrustError::CutOff)).map_err(Arc::new)
+            loaded.unwrap_or(Err(TrustError::CutOff))
         };
-        self.roots.get_or_init(load).await.clone()
+        self.roots.get(load).await.cloned()
     }
 }
 
@@ -116,17 +119,18 @@ fn only(ca: &CaBundle) -> Arc<RootCertStore> {
     Arc::new(roots)
 }
 
-/// What is agreed on before a session is made.
+/// Whose a session is, and what is agreed on before it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Terms {
+    org: OrgId,
     ca: Option<CaHash>,
     min_tls: MinTls,
     http: HttpVersion,
 }
 
 impl Terms {
-    fn of(wire: &Wire) -> Self {
-        Self { ca: wire.ca.as_ref().map(|ca| *ca.hash()), min_tls: wire.min_tls, http: wire.http }
+    fn of(org: OrgId, wire: &Wire) -> Self {
+        Self { org, ca: wire.ca.as_ref().map(|ca| *ca.hash()), min_tls: wire.min_tls, http: wire.http }
     }
 
     fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
@@ -163,9 +167,10 @@ impl WorkerTls {
         Self { trust, provider: Arc::new(aws_lc_rs::default_provider()), kept: RefCell::default() }
     }
 
-    /// Shakes hands as `wire` says.
+    /// Shakes hands as `wire` says, for an organization.
     pub(super) async fn connect(
         &self,
+        org: OrgId,
         host: &Host,
         wire: &Wire,
         stream: Socket,
@@ -176,7 +181,7 @@ impl WorkerTls {
             Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
             Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
         };
-        let connector = self.connector(wire).await?;
+        let connector = self.connector(org, wire).await?;
         let stream = connector.connect(name, stream).await.map_err(|error| {
             if no_protocol(&error) { SendError::Version(version(wire.http)) } else { SendError::Tls(error) }
         })?;
@@ -186,8 +191,8 @@ impl WorkerTls {
         Ok(stream)
     }
 
-    async fn connector(&self, wire: &Wire) -> Result<TlsConnector, SendError> {
-        let terms = Terms::of(wire);
+    async fn connector(&self, org: OrgId, wire: &Wire) -> Result<TlsConnector, SendError> {
+        let terms = Terms::of(org, wire);
         if let Some(kept) = self.kept.borrow_mut().get_mut(&terms) {
             kept.used = Instant::now();
             return Ok(kept.connector.clone());
@@ -200,7 +205,8 @@ impl WorkerTls {
         let connector = connector.map_err(SendError::Trust)?;
         let mut kept = self.kept.borrow_mut();
         if kept.len() >= TERMS_MAX
-            && let Some(oldest) = kept.iter().min_by_key(|(_, kept)| kept.used).map(|(terms, _)| *terms)
+            && !kept.contains_key(&terms)
+            && let Some(oldest) = oldest_of_most(&kept)
         {
             kept.remove(&oldest);
         }
@@ -224,6 +230,15 @@ impl WorkerTls {
     pub(super) fn sweep(&self) {
         self.kept.borrow_mut().retain(|_, kept| kept.used.elapsed() < UNUSED_MAX);
     }
+}
+
+/// What the organization that has most did not use for longest.
+fn oldest_of_most(kept: &HashMap<Terms, Kept>) -> Option<Terms> {
+    let mut counts: HashMap<OrgId, usize> = HashMap::new();
+    kept.keys().for_each(|terms| *counts.entry(terms.org).or_default() += 1);
+    let most = counts.values().max()?;
+    let of_most = kept.iter().filter(|(terms, _)| counts[&terms.org] == *most);
+    of_most.min_by_key(|(_, kept)| kept.used).map(|(terms, _)| *terms)
 }
 
 fn version(http: HttpVersion) -> &'static str {

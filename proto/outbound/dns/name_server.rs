@@ -46,8 +46,10 @@ struct Zone {
     replies: Mutex<HashMap<String, Vec<Reply>>>,
     /// What it says of a name when it is asked for IPv6 addresses, if that is another thing.
     of_ipv6: Mutex<HashMap<String, Reply>>,
-    /// Name and type, as they came.
+    /// Name, in lower case, and type.
     asked: Mutex<Vec<(String, u16)>>,
+    /// Names in the case that they came in.
+    written: Mutex<Vec<String>>,
 }
 
 impl NameServer {
@@ -104,6 +106,11 @@ impl NameServer {
         self.zone.asked.lock().expect("no panic").iter().filter(|(asked, _)| asked == name).count()
     }
 
+    /// The same in the case in which they came.
+    pub(crate) fn written(&self) -> Vec<String> {
+        self.zone.written.lock().expect("no panic").clone()
+    }
+
     /// All names that it was asked for, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         self.zone.asked.lock().expect("no panic").iter().map(|(asked, _)| asked.clone()).collect()
@@ -129,7 +136,9 @@ async fn serve(mut stream: TcpStream, zone: Arc<Zone>) {
 
 impl Zone {
     fn answer(&self, question: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
-        let (name, end) = read_name(question);
+        let (written, end) = read_name(question);
+        let name = written.to_ascii_lowercase();
+        self.written.lock().expect("no panic").push(written);
         let family = u16::from_be_bytes([question[end], question[end + 1]]);
         let turn = {
             let mut asked = self.asked.lock().expect("no panic");

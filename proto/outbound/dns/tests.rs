@@ -34,6 +34,19 @@ async fn both_families_are_asked_for_at_once_and_the_shorter_time_counts() {
 }
 
 #[tokio::test]
+async fn letters_of_a_name_go_out_in_random_case() {
+    let (server, names) = server().await;
+    let name = "a-name-of-so-many-letters-that-they-are-not-all-small.test";
+    server.says(name, &[Reply::Addresses(vec![V4, V6], 60)]);
+    assert_eq!(names.look_up(name).await.expect("addresses").addresses, [V6, V4]);
+    let written = server.written();
+    assert!(
+        written.iter().all(|written| written != name && written.eq_ignore_ascii_case(name)),
+        "{written:?}"
+    );
+}
+
+#[tokio::test]
 async fn no_answer_is_kept_here() {
     let (server, names) = server().await;
     server.says("moves.test", &[Reply::Addresses(vec![V4], 300), Reply::Addresses(vec![V6], 300)]);

@@ -25,6 +25,12 @@ fn socket(n: u8) -> SocketAddr {
     ([192, 0, 2, n], 443).into()
 }
 
+/// There is a place for every attempt.
+#[expect(clippy::unnecessary_wraps, reason = "others have none")]
+fn free() -> Option<()> {
+    Some(())
+}
+
 #[test]
 fn families_take_turns_and_ipv6_begins() {
     let turns = in_turn(addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.3"]), 443);
@@ -48,7 +54,7 @@ async fn the_next_attempt_begins_after_a_quarter_of_a_second_or_at_a_failure() {
         }
     };
     let all = [socket(1), socket(2), socket(3), socket(4)];
-    let won = race(&all, NEXT_AFTER, attempt).await.expect("the third is good");
+    let won = race(&all, NEXT_AFTER, &free, attempt).await.expect("the third is good");
     assert_eq!(won, socket(3));
     assert_eq!(*attempts.borrow(), [(socket(1), 0), (socket(2), 250), (socket(3), 250)]);
 }
@@ -65,7 +71,7 @@ async fn an_attempt_that_was_overtaken_may_still_win_and_the_others_end() {
             Ok(address)
         }
     };
-    let won = race(&[socket(1), socket(2), socket(3)], NEXT_AFTER, attempt).await;
+    let won = race(&[socket(1), socket(2), socket(3)], NEXT_AFTER, &free, attempt).await;
     assert_eq!(won.expect("the first is slow"), socket(1));
     assert_eq!(open.get(), 0);
 }
@@ -81,9 +87,9 @@ async fn when_all_fail_the_last_failure_is_told() {
         };
         Err::<(), _>(io::Error::from(kind))
     };
-    let error = race(&[socket(1), socket(2)], NEXT_AFTER, attempt).await.expect_err("none is good");
+    let error = race(&[socket(1), socket(2)], NEXT_AFTER, &free, attempt).await.expect_err("none is good");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    let none = race(&[], NEXT_AFTER, attempt).await.expect_err("there is none");
+    let none = race(&[], NEXT_AFTER, &free, attempt).await.expect_err("there is none");
     assert_eq!(none.kind(), io::ErrorKind::AddrNotAvailable);
 }
 
@@ -102,7 +108,28 @@ async fn however_many_addresses_are_silent_few_attempts_go_on_at_once() {
         }
     };
     let all: Vec<SocketAddr> = (0..40).map(socket).collect();
-    assert_eq!(race(&all, NEXT_AFTER, attempt).await.expect("one is good"), socket(30));
+    assert_eq!(race(&all, NEXT_AFTER, &free, attempt).await.expect("one is good"), socket(30));
     assert_eq!((*begun.borrow(), open.get()), (31, 0));
-    assert_eq!(most.get(), AT_ONCE);
+    assert_eq!(most.get(), AT_ONCE as usize);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_place_for_more_one_attempt_goes_on_and_gives_way_after_some_seconds() {
+    let (begun, open) = (RefCell::new(Vec::new()), Rc::new(Cell::new(0)));
+    let (start, places) = (Instant::now(), Cell::new(1_u32));
+    let attempt = |address: SocketAddr| {
+        begun.borrow_mut().push(start.elapsed().as_millis());
+        open.set(open.get() + 1);
+        let (held, open) = (Held(Rc::clone(&open)), open.get());
+        async move {
+            let _held = held;
+            assert!(open <= 2, "{open}");
+            if address == socket(3) { Ok(address) } else { pending().await }
+        }
+    };
+    // One place beside the first, which is kept by whoever begins when the oldest gives way.
+    let spare = || places.replace(0).checked_sub(1);
+    let all = [socket(0), socket(1), socket(2), socket(3)];
+    assert_eq!(race(&all, NEXT_AFTER, &spare, attempt).await.expect("one is good"), socket(3));
+    assert_eq!(*begun.borrow(), [0, 250, 2000, 2250]);
 }

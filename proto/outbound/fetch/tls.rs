@@ -10,12 +10,12 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::debug;
 use url::Host;
 
+use super::super::load_once::LoadOnce;
 use super::FetchError;
 
 /// Roots that cannot be used.
@@ -37,12 +37,12 @@ pub enum RootsError {
 
 pub(super) struct Tls {
     roots: Vec<CertificateDer<'static>>,
-    connector: OnceCell<Result<TlsConnector, Arc<RootsError>>>,
+    connector: LoadOnce<TlsConnector, RootsError>,
 }
 
 impl Tls {
     pub(super) fn new(roots: Vec<CertificateDer<'static>>) -> Self {
-        Self { roots, connector: OnceCell::new() }
+        Self { roots, connector: LoadOnce::default() }
     }
 
     /// A connection to a peer that showed a certificate for this host.
@@ -58,16 +58,15 @@ impl Tls {
             Host::Ipv4(ip) => ServerName::from(IpAddr::from(*ip)),
             Host::Ipv6(ip) => ServerName::from(IpAddr::from(*ip)),
         };
-        let connector = self.connector.get_or_init(|| self.load()).await;
-        let connector = connector.as_ref().map_err(|error| FetchError::Roots(Arc::clone(error)))?;
+        let connector = self.connector.get(|| self.load()).await.map_err(FetchError::Roots)?;
         connector.connect(name, stream).await.map_err(FetchError::Tls)
     }
 
-    async fn load(&self) -> Result<TlsConnector, Arc<RootsError>> {
+    async fn load(&self) -> Result<TlsConnector, RootsError> {
         let roots = self.roots.clone();
         // Some hundred files are read and parsed.
         let loaded = tokio::task::spawn_blocking(move || load(roots)).await;
-        loaded.unwrap_or(Err(RootsError::CutOff)).map_err(Arc::new)
+        loaded.unwrap_or(Err(RootsError::CutOff))
     }
 }
 

@@ -81,7 +81,7 @@ fn over(hop: NextHop) -> Arc<Outbound> {
 
 async fn open(out: &Outbound, host: &str) -> Result<TcpStream, OutboundError> {
     let judged = out.judge(OrgId::from_random([1; 16]), &Host::parse(host).expect("a host"), 443).await?;
-    out.connect(&judged, LONG).await
+    out.connect(&judged, LONG, || Some(())).await
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn exceptions_are_connected_to_without_the_proxy_and_judged_all_the_same()
         let hop = proxy.hop(true, &[except]);
         let out = Outbound::new(guard(), Resolver::new(Arc::new(Zone)), Some(hop));
         let judged = out.judge(org, &Host::parse(host).expect("a host"), port).await.expect("it is opened");
-        let stream = out.connect(&judged, LONG).await.expect("it listens");
+        let stream = out.connect(&judged, LONG, || Some(())).await.expect("it listens");
         assert_eq!(stream.peer_addr().expect("it is connected").port(), port);
     }
     let out = over(proxy.hop(true, &["inward.example", "10.0.0.0/8"]));

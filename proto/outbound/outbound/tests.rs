@@ -69,7 +69,7 @@ async fn a_name_that_moves_inwards_after_it_was_judged_is_not_followed() {
     tokio::time::advance(Duration::from_secs(2)).await;
     let second = out.judge(org(), &name(), port).await;
     assert!(matches!(second, Err(OutboundError::Guarded)), "{second:?}");
-    let stream = out.connect(&first, LONG).await.expect("somebody listens");
+    let stream = out.connect(&first, LONG, || Some(())).await.expect("somebody listens");
     assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from([127, 0, 0, 2]));
     assert!(timeout(Duration::ZERO, inward.accept()).await.is_err());
 }
@@ -80,6 +80,17 @@ async fn an_address_that_refuses_makes_way_for_the_next() {
     let port = listener.local_addr().expect("it is bound").port();
     let out = outbound(&["127.0.0.0/8"], &[&[[127, 0, 0, 1], [127, 0, 0, 2]]]);
     let judged = out.judge(org(), &name(), port).await.expect("it is opened");
-    let stream = out.connect(&judged, LONG).await.expect("one of them listens");
+    let stream = out.connect(&judged, LONG, || Some(())).await.expect("one of them listens");
     assert_eq!(stream.peer_addr().expect("it is connected").ip(), IpAddr::from([127, 0, 0, 2]));
+}
+
+#[tokio::test]
+async fn a_connection_that_leads_back_to_this_machine_is_refused_unless_it_is_opened() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    // As if it had been judged by its number alone.
+    let judged = Judged(Way::Addresses(vec![address]));
+    let refused = outbound(&[], &[&[]]).connect(&judged, LONG, || Some(())).await;
+    assert!(matches!(refused, Err(OutboundError::Guarded)), "{refused:?}");
+    assert!(outbound(&["127.0.0.1/32"], &[&[]]).connect(&judged, LONG, || Some(())).await.is_ok());
 }

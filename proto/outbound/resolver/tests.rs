@@ -176,7 +176,7 @@ async fn an_answer_is_good_for_as_long_as_its_zone_says_within_bounds() {
         let name: Arc<str> = "good.example".into();
         let mut known = Known::default();
         let good_for = Duration::from_secs(said).clamp(GOOD_FOR.0, GOOD_FOR.1);
-        known.keep(&name, Arc::new([]), good_for);
+        known.keep(org(1), &name, Arc::new([]), good_for);
         assert_eq!(known.answers[&name].good_until, Instant::now() + Duration::from_secs(kept));
     }
     let (zones, resolver) = resolver();
@@ -237,7 +237,7 @@ async fn no_more_answers_are_kept_than_there_is_room_for() {
     let mut known = Known::default();
     for n in 0..KEPT + 10 {
         let good_for = GOOD_FOR.1 + Duration::from_millis(n as u64);
-        known.keep(&format!("{n}.example").into(), Arc::new([]), good_for);
+        known.keep(org(1), &format!("{n}.example").into(), Arc::new([]), good_for);
     }
     assert_eq!(known.answers.len(), KEPT);
     assert!(!known.answers.contains_key("9.example") && known.answers.contains_key("10.example"));
@@ -250,4 +250,21 @@ fn of_a_zone_with_thousands_of_addresses_few_of_each_family_are_kept() {
     let kept = few(v6.chain(v4).collect());
     assert_eq!(kept.len(), 2 * BY_FAMILY);
     assert_eq!(kept.iter().filter(|ip| ip.is_ipv4()).count(), BY_FAMILY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_organization_that_asks_for_many_names_loses_its_own_answers_and_no_others() {
+    let mut known = Known::default();
+    // Soonest over, and then only better than none.
+    known.keep(org(2), &"good.example".into(), Arc::new([]), GOOD_FOR.0);
+    tokio::time::advance(GOOD_FOR.0 * 2).await;
+    for n in 0..KEPT + 10 {
+        known.keep(org(1), &format!("{n}.example").into(), Arc::new([]), GOOD_FOR.1);
+        known.refuse(org(1), &format!("none-{n}.example").into(), LookupError::Silent);
+    }
+    // Nor by asking for it.
+    known.keep(org(1), &"good.example".into(), Arc::new([]), GOOD_FOR.0);
+    known.keep(org(1), &"more.example".into(), Arc::new([]), GOOD_FOR.1);
+    assert_eq!(known.answers.len(), KEPT);
+    assert!(known.answers.contains_key("good.example"));
 }

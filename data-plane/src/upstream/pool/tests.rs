@@ -59,6 +59,34 @@ fn the_first_dial_goes_alone_while_it_is_not_known_whether_its_connection_can_be
     assert_eq!(slots.len(), DIALS_MAX);
 }
 
+#[tokio::test(start_paused = true)]
+async fn dials_that_hang_let_one_more_of_those_who_wait_go_and_then_twice_as_many() {
+    for spoken in [Spoken::Unknown, Spoken::Http2] {
+        let origin = origin(spoken);
+        let waiters: Vec<_> = (0..10).map(|_| wait(&origin)).collect();
+        let mut slots: Vec<_> = waiters.iter().filter_map(slot).collect();
+        assert_eq!(slots.len(), 1);
+        for (after, count) in [(250, 2), (250, 4), (500, 8)] {
+            let look = origin.look_again().expect("it is not known yet");
+            assert_eq!(look - Instant::now(), Duration::from_millis(after));
+            tokio::time::advance(Duration::from_millis(after - 1)).await;
+            origin.serve();
+            assert!(waiters.iter().all(|waiter| told(waiter).is_none()));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            origin.serve();
+            slots.extend(waiters.iter().filter_map(slot));
+            assert_eq!(slots.len(), count);
+        }
+        // The next begin anew.
+        drop((waiters, slots));
+        let waiters = [wait(&origin), wait(&origin)];
+        let slots: Vec<_> = waiters.iter().filter_map(slot).collect();
+        assert_eq!((slots.len(), origin.look_again()), (1, Some(Instant::now() + PATIENCE)));
+        origin.speaks_http1();
+        assert_eq!(origin.look_again(), None);
+    }
+}
+
 #[test]
 fn each_failure_is_told_to_the_one_that_dialed_and_lets_twice_as_many_of_the_others_go() {
     let origin = origin(Spoken::Unknown);
@@ -105,6 +133,36 @@ fn a_right_to_dial_that_was_not_used_is_anothers_and_a_dial_goes_on_without_who_
     let third = slot(&last).expect("there is room for one more");
     drop((last, second_last, waiters, second, third));
     assert_eq!(origin.dialing.get(), 0);
+}
+
+#[test]
+fn of_dials_that_nobody_is_left_for_one_goes_on_and_those_that_others_need() {
+    let origin = origin(Spoken::Http1);
+    let mut waiters: Vec<_> = (0..DIALS_MAX).map(|_| wait(&origin)).collect();
+    let mut slots: Vec<_> = waiters.iter().filter_map(slot).collect();
+    slots.iter().for_each(Slot::connects);
+    let is_over =
+        |slot: &Slot| pin!(slot.is_surplus()).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    let last = waiters.pop().expect("one waits");
+    assert!(!slots.iter().any(is_over));
+    // All but one are reset.
+    drop(waiters);
+    while let Some(at) = slots.iter().position(is_over) {
+        drop(slots.remove(at));
+    }
+    assert_eq!((slots.len(), origin.dialing.get()), (1, 1), "it is for the one who waits");
+    drop(last);
+    assert!(!is_over(&slots[0]), "the next will want it");
+    // A dial that has not had its turn is nobody's spare.
+    slots.clear();
+    let waiter = wait(&origin);
+    let begun = slot(&waiter).expect("it dials");
+    drop(waiter);
+    assert!(is_over(&begun) && !origin.is_connecting());
+    begun.connects();
+    assert!(!is_over(&begun) && origin.is_connecting());
+    drop(begun);
+    assert!(!origin.is_connecting());
 }
 
 #[tokio::test]

@@ -2,8 +2,10 @@
 //!
 //! Decides nothing: the origin gives. The invariant: what somebody was given and did not take is another's.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::super::SendError;
@@ -43,7 +45,10 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.origin.queue.remove(&self.place);
+        if self.origin.queue.remove(&self.place) {
+            self.place.leave();
+        }
+        self.origin.fewer.notify_waiters();
         if let Some(News::Connection(connection, fresh)) = self.place.left() {
             self.origin.offer(connection, fresh);
         }
@@ -57,17 +62,44 @@ pub(in crate::upstream) struct Slot {
     origin: Rc<Origin>,
     /// Who is told if it fails.
     place: Rc<Place<News>>,
+    connects: Cell<bool>,
 }
 
 impl Slot {
     pub(super) fn take(origin: &Rc<Origin>, place: &Rc<Place<News>>) -> Self {
-        origin.dialing.update(|dialing| dialing + 1);
+        if origin.dialing.replace(origin.dialing.get() + 1) == 0 {
+            origin.dialing_since.set(Instant::now());
+        }
         place.set_dials(true);
-        Self { origin: Rc::clone(origin), place: Rc::clone(place) }
+        Self { origin: Rc::clone(origin), place: Rc::clone(place), connects: Cell::new(false) }
     }
 
     pub(in crate::upstream) fn origin(&self) -> &Rc<Origin> {
         &self.origin
+    }
+
+    /// The dial has its turn.
+    pub(in crate::upstream) fn connects(&self) {
+        if !self.connects.replace(true) {
+            self.origin.connecting.update(|connecting| connecting + 1);
+        }
+    }
+
+    pub(in crate::upstream) fn is_connecting(&self) -> bool {
+        self.connects.get()
+    }
+
+    /// Waits until whoever it was begun for has left with nothing, and others do not need it: for each who waits there
+    /// is another dial, and one is spare. A dial that still waits for its turn is not kept as a spare.
+    pub(in crate::upstream) async fn is_surplus(&self) {
+        loop {
+            let fewer = self.origin.fewer.notified();
+            let needed = self.origin.queue.len().max(usize::from(self.connects.get()));
+            if self.place.is_left() && self.origin.dialing.get() > needed {
+                return;
+            }
+            fewer.await;
+        }
     }
 
     /// What became of it: the first who waits has the connection, and who dialed has the error.
@@ -93,6 +125,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.place.set_dials(false);
         self.origin.dialing.update(|dialing| dialing - 1);
+        if self.connects.get() {
+            self.origin.connecting.update(|connecting| connecting - 1);
+        }
         self.origin.serve();
     }
 }

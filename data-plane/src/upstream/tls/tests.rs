@@ -6,6 +6,10 @@ fn worker() -> WorkerTls {
     WorkerTls::new(Trust::new(None))
 }
 
+fn org(n: u8) -> OrgId {
+    OrgId::from_random([n; 16])
+}
+
 fn wire(number: usize) -> Wire {
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -15,7 +19,7 @@ fn wire(number: usize) -> Wire {
 }
 
 async fn config(worker: &WorkerTls, wire: &Wire) -> Arc<ClientConfig> {
-    let connector = worker.connector(wire).await;
+    let connector = worker.connector(org(1), wire).await;
     Arc::clone(connector.unwrap_or_else(|error| panic!("{error}")).config())
 }
 
@@ -56,5 +60,35 @@ async fn sessions_go_when_nobody_used_them_for_long_and_when_there_are_too_many(
         tokio::time::advance(Duration::from_millis(1)).await;
     }
     assert_eq!(worker.kept.borrow().len(), TERMS_MAX);
-    assert!(!worker.kept.borrow().contains_key(&Terms::of(&first)), "the oldest went");
+    assert!(!worker.kept.borrow().contains_key(&Terms::of(org(1), &first)), "the oldest went");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_organization_shares_sessions_with_another_or_takes_their_room() {
+    let (worker, shared) = (worker(), wire(0));
+    let of = async |n| Arc::clone(worker.connector(org(n), &shared).await.expect("a connector").config());
+    let ours = of(2).await;
+    assert!(!Arc::ptr_eq(&ours, &of(1).await));
+    for number in 0..=TERMS_MAX {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        config(&worker, &wire(number)).await;
+    }
+    assert_eq!(worker.kept.borrow().len(), TERMS_MAX);
+    assert!(Arc::ptr_eq(&ours, &of(2).await), "who has many makes room");
+}
+
+#[tokio::test]
+async fn roots_that_could_not_be_loaded_are_loaded_once_they_can_be() {
+    tokio::time::pause();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("roots.pem");
+    let trust = Trust::new(Some(path.clone()));
+    assert!(
+        matches!(trust.roots().await.as_deref(), Err(error) if matches!(**error, TrustError::Read { .. }))
+    );
+    let authority = rcgen::generate_simple_self_signed(["authority.test".to_owned()]).expect("a certificate");
+    std::fs::write(&path, authority.cert.pem()).expect("it is ours");
+    assert!(trust.roots().await.is_err(), "not at once");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(trust.roots().await.is_ok());
 }
