@@ -71,7 +71,7 @@ pub async fn converse(to: SocketAddr, pieces: &[&[u8]]) -> Said {
 /// Reads until the end, or for so long.
 pub async fn listen(stream: &mut TcpStream, within: Duration) -> Said {
     let mut bytes = Vec::new();
-    let mut part = [0; 16 * 1024];
+    let mut part = vec![0; 16 * 1024];
     // An end is an end, however abrupt.
     let read = async {
         while let Ok(count @ 1..) = stream.read(&mut part).await {

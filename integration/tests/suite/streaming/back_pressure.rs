@@ -105,6 +105,7 @@ async fn an_upload_that_the_upstream_does_not_read_stops_its_caller() {
                 assert!(grown < MEMORY, "{target}, HTTP/2: {is_http2}: {grown}");
                 gate.send_replace(true);
             });
+            #[expect(clippy::disallowed_methods, reason = "it is a number")]
             let whole = answer.into_body().collect().await.expect("a body").to_bytes();
             assert_eq!(whole, WHOLE.to_string().as_bytes(), "{target}, HTTP/2: {is_http2}");
         }

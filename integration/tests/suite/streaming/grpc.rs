@@ -77,7 +77,7 @@ async fn serve(request: Request<Incoming>, given_up: Arc<Notify>) -> Response<Bo
         b"deadline" => Ok(deadline.clone()),
         _ => Ok(message),
     };
-    let response = match &path[..] {
+    match &path[..] {
         "/test.Echo/Unary" => {
             let answer = service_fn(move |request: tonic::Request<Bytes>| {
                 let answer = judge(request.into_inner()).map(tonic::Response::new);
@@ -130,8 +130,7 @@ async fn serve(request: Request<Incoming>, given_up: Arc<Notify>) -> Response<Bo
             grpc.streaming(answer, request).await
         }
         _ => Status::unimplemented("no such call").into_http(),
-    };
-    response
+    }
 }
 
 struct Called {
