@@ -17,6 +17,9 @@ const UNREAD: usize = 16 * 1024 * 1024;
 /// What a flood may add to the memory of the node, of which each connection may hold some hundred KiB.
 const MEMORY: u64 = 24 * 1024 * 1024;
 
+/// Its name, what goes first, and what goes on and on: the number of each differs.
+type Flood<'a> = (&'a str, &'a [u8], &'a dyn Fn(u32) -> Vec<u8>);
+
 /// Sends the same again and again without reading, until the node has had enough or this much has gone.
 async fn flood(bench: &Bench, name: &str, first: &[u8], again: &dyn Fn(u32) -> Vec<u8>) {
     let before = bench.node.process.resident().expect("it runs");
@@ -72,7 +75,6 @@ async fn frames_without_end_cost_neither_memory_nor_other_callers() {
     };
     let get = block(&bench.fields());
     let head = |n: u32, fields: &[u8]| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 3, fields);
-    type Flood<'f> = (&'f str, &'f [u8], &'f dyn Fn(u32) -> Vec<u8>);
     let floods: [Flood<'_>; 11] = [
         ("rapid reset", &empty, &|n| {
             [head(n, &get), frame(RST_STREAM, 0, 2 * n + 3, &[0, 0, 0, 8])].concat()
