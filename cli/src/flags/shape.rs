@@ -27,7 +27,7 @@ pub(crate) struct ShapeArgs {
     /// Whether requests and responses bear a `Via` header, by which requests that come back are refused.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     via: Option<bool>,
-    /// Origin of web pages that can call, as https://app.example.com, https://*.example.com or '*'; can be repeated.
+    /// Origin of web pages that can call, as `https://app.example.com`, `https://*.example.com` or '*'; can be repeated.
     /// Replaces the old list.
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     cors_origins: Vec<String>,
