@@ -31,6 +31,7 @@ mod cors;
 mod filter;
 mod forward;
 mod forwarded;
+mod header_name;
 mod hop;
 mod inject;
 mod query;
@@ -48,6 +49,7 @@ mod via;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
+use http::header::CONNECTION;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -98,6 +100,7 @@ pub(crate) async fn handle(
     {
         return reply::statement(statement).map(ReplyBody::unrecorded);
     }
+    let is_http2 = request.version() == Version::HTTP_2;
     let view = worker.view();
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
@@ -124,6 +127,10 @@ pub(crate) async fn handle(
             draft.refused(&refused);
             debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
             let mut response = reply::refused(&refused, request_id);
+            if is_http2 {
+                // It has no such header: there, a caller is free to open another connection beside this one.
+                response.headers_mut().remove(CONNECTION);
+            }
             if let Some(page) = &page {
                 page.put(code, response.headers_mut());
             }

@@ -154,9 +154,10 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             sign(response.headers_mut(), code, request_id);
             response
         }
-        Refused::Denial(Denial::Coded) => {
+        Refused::Denial(Denial::Coded | Denial::Misdirected) => {
             let mut response = problem(code, None, "", request_id);
-            // Where such a body ends is read in more than one way, and with it where the next request begins.
+            // Where such a body ends is read in more than one way, and with it where the next request begins; and a
+            // caller that keeps to a connection which was opened for another host would never get off it.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response
         }

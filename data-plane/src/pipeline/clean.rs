@@ -10,6 +10,7 @@ use http::request::Parts;
 use crate::reply::{Denial, OURS};
 
 use super::forwarded::is_forwarded;
+use super::header_name::begins;
 use super::query;
 
 /// A request without the credential and the headers of its hop.
@@ -73,7 +74,7 @@ pub(super) fn strip(headers: &mut HeaderMap, goes_too: impl Fn(&HeaderName) -> b
         }
     }
     // Few messages have more than one of them, so nothing is collected, and looking again is cheap.
-    let goes = |name: &&HeaderName| is_for_one_hop(name) || name.as_str().starts_with(OURS) || goes_too(name);
+    let goes = |name: &&HeaderName| is_for_one_hop(name) || begins(name, OURS) || goes_too(name);
     while let Some(name) = headers.keys().find(goes).cloned() {
         headers.remove(name);
     }

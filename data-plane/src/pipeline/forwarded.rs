@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 
+use super::header_name::begins;
 use super::hop::{Hop, holds};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -51,7 +52,7 @@ pub(super) fn sender(hop: &Hop, headers: &HeaderMap) -> Sender {
 
 /// Whether only proxies in front of this node may set a header.
 pub(super) fn is_forwarded(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-") || matches!(name.as_str(), "forwarded" | "x-real-ip")
+    begins(name, "x-forwarded-") || begins(name, "x-real-ip") || *name == FORWARDED
 }
 
 /// What `X-Forwarded-For` says. `note` gets each address that counts, from the right.

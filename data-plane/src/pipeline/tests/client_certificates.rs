@@ -169,12 +169,10 @@ async fn whoever_was_not_asked_is_sent_to_a_connection_on_which_it_is() {
     let mut open = connecting.await.expect("the edge shakes hands");
     let next = snapshot(&asking.region, &asking.upstream, true);
     asking.edge.activate(next);
-    let head = format!(
-        "GET /api/acme.proxy-2/x HTTP/1.1\r\nhost: {EDGE}\r\nconnection: close\r\n{}\r\n",
-        with_key(1)
-    );
+    let head = format!("GET /api/acme.proxy-2/x HTTP/1.1\r\nhost: {EDGE}\r\n{}\r\n", with_key(1));
     open.write_all(head.as_bytes()).await.expect("the edge reads");
     let mut bytes = Vec::new();
+    // It is closed: its caller would never get off it.
     open.read_to_end(&mut bytes).await.expect("the edge answers");
     let answer = Answer::parse(&bytes);
     assert_eq!((answer.status, answer.json()["code"].clone()), (421, "misdirected".into()));

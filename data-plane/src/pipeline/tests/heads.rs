@@ -59,7 +59,7 @@ async fn what_concerns_one_hop_only_is_not_passed_on() {
     let edge = edge_to(&upstream.url("")).await;
     let headers = format!(
         "{}connection: x-secret-hop\r\nx-secret-hop: 1\r\nkeep-alive: timeout=5\r\nte: gzip\r\nexpect: 100-continue\r\n\
-         proxy-authenticate: x\r\nproxy-connection: keep-alive\r\ntrailer: x-end\r\nproxy-authorization: x\r\nupgrade: websocket\r\nrequestrocket-request-id: forged\r\nx-kept: 1\r\n",
+         proxy-authenticate: x\r\nproxy-connection: keep-alive\r\ntrailer: x-end\r\nproxy-authorization: x\r\nupgrade: websocket\r\nrequestrocket-request-id: forged\r\nrequestrocket_request_id: forged\r\nx_forwarded_for: 6.6.6.6\r\nx-kept: 1\r\n",
         with_key(1)
     );
     let answer = edge.send(&get("/api/acme.proxy-1/hop", &headers)).await;
@@ -77,6 +77,8 @@ async fn what_concerns_one_hop_only_is_not_passed_on() {
         "proxy-connection",
         "upgrade",
         "requestrocket-request-id",
+        "requestrocket_request_id",
+        "x_forwarded_for",
     ] {
         assert_eq!(seen.header(name), None, "{name}");
     }
