@@ -4,7 +4,8 @@
 //! The invariants: only targets of the configuration in force are asked, through the same guard, names and certificates
 //! as requests; what is sent carries no credential; one base URL is asked once at a time.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
+use rr_contract::model::id::OrgId;
 use rr_contract::model::resilience::HealthCheck;
 use rr_contract::runtime::{Stop, Tasks};
 use rr_contract::seam::{Entropy, draw};
@@ -29,6 +31,8 @@ const TICK: Duration = Duration::from_millis(250);
 const FIRST_MAX: Duration = Duration::from_secs(10);
 /// How many are asked at a time; the others wait for a tick.
 const AT_ONCE: usize = 64;
+/// Of these, how many of one organization: its silent base URLs keep nobody else's from being asked.
+const BY_ORG: usize = 8;
 
 /// Asks until `stop`.
 pub(crate) async fn run(
@@ -38,30 +42,73 @@ pub(crate) async fn run(
     tasks: Tasks,
     stop: Stop,
 ) {
-    let (connections, asked) = (Rc::new(connections), Rc::new(Cell::new(0)));
+    let (connections, places) = (Rc::new(connections), Rc::new(Places::default()));
     let mut ticks = interval(TICK);
+    // Who was left for a tick is first at the next.
+    let mut left = 0;
     while stop.cut(ticks.tick()).await.is_some() {
         connections.sweep();
-        for target in standings.watched() {
+        let mut watched = standings.watched();
+        let turn = left % watched.len().max(1);
+        watched.rotate_left(turn);
+        left = turn;
+        for (passed, target) in watched.into_iter().enumerate() {
+            if places.are_taken() {
+                left = turn + passed;
+                break;
+            }
             let (Some(check), Some(standing)) = (&target.health_check, &target.standing) else { continue };
             for (index, endpoint) in (0_u8..).zip(standing.endpoints()) {
-                if asked.get() >= AT_ONCE {
-                    break;
-                }
+                let Some(place) = Places::take(&places, target.org) else { break };
                 let (first, next) = waits(check, &*entropy);
                 if !endpoint.is_due(millis(Instant::now()), first, next) {
                     continue;
                 }
-                asked.update(|asked| asked + 1);
                 let ask = Ask {
                     target: Arc::clone(&target),
                     endpoint: Arc::clone(endpoint),
                     index,
                     connections: Rc::clone(&connections),
                     tally: Arc::clone(standings.tally()),
-                    asked: Rc::clone(&asked),
+                    _place: place,
                 };
                 tasks.spawn_local("health check", ask.run());
+            }
+        }
+    }
+}
+
+/// Who is being asked.
+#[derive(Default)]
+struct Places(RefCell<HashMap<OrgId, usize>>);
+
+/// The right to ask, until it is dropped.
+struct Place {
+    places: Rc<Places>,
+    org: OrgId,
+}
+
+impl Places {
+    fn are_taken(&self) -> bool {
+        self.0.borrow().values().sum::<usize>() >= AT_ONCE
+    }
+
+    fn take(places: &Rc<Self>, org: OrgId) -> Option<Place> {
+        let is_full = places.are_taken() || places.0.borrow().get(&org).is_some_and(|taken| *taken >= BY_ORG);
+        (!is_full).then(|| {
+            *places.0.borrow_mut().entry(org).or_default() += 1;
+            Place { places: Rc::clone(places), org }
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.borrow_mut();
+        if let Some(own) = taken.get_mut(&self.org) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.org);
             }
         }
     }
@@ -80,12 +127,12 @@ struct Ask {
     index: u8,
     connections: Rc<Connections>,
     tally: Arc<Tally>,
-    asked: Rc<Cell<usize>>,
+    _place: Place,
 }
 
 impl Ask {
     async fn run(self) {
-        let Self { target, endpoint, index, connections, tally, asked } = self;
+        let Self { target, endpoint, index, connections, tally, _place } = self;
         let Some(check) = &target.health_check else { return };
         let at = target.at(index);
         let passed = match timeout(
@@ -107,7 +154,6 @@ impl Ask {
         };
         Tally::count(if passed { &tally.checks_passed } else { &tally.checks_failed });
         endpoint.checked(passed, check);
-        asked.update(|asked| asked - 1);
     }
 }
 

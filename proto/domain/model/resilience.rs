@@ -15,6 +15,8 @@ pub const ATTEMPTS_MAX: u32 = 5;
 const FAILURES_MAX: u32 = 1000;
 /// Results in a row that a health check can wait for.
 const RESULTS_MAX: u32 = 100;
+/// The longest that a base URL can take to say that it works.
+const CHECK_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Statuses that can be retried: the upstream may answer otherwise the next time.
 const RETRIED: [u16; 7] = [408, 425, 429, 500, 502, 503, 504];
@@ -222,7 +224,8 @@ impl HealthCheck {
             wire.timeout.as_ref(),
             Duration::from_secs(2).min(interval),
             Duration::from_millis(1),
-            interval,
+            // A node has so many at a time, for all organizations.
+            CHECK_TIMEOUT_MAX.min(interval),
         );
         let max_status = match u16::try_from(wire.max_status) {
             Ok(0) => 499,

@@ -169,3 +169,16 @@ async fn a_check_that_is_taken_away_leaves_nothing_behind() {
     };
     LocalSet::new().run_until(test).await;
 }
+
+#[test]
+fn one_organization_leaves_places_to_the_others() {
+    let (places, org) = (Rc::new(Places::default()), |n| OrgId::from_random([n; 16]));
+    let own: Vec<_> = (0..100).filter_map(|_| Places::take(&places, org(1))).collect();
+    assert_eq!(own.len(), BY_ORG);
+    let others: Vec<_> = (2..200).filter_map(|n| Places::take(&places, org(n))).collect();
+    assert_eq!(own.len() + others.len(), AT_ONCE);
+    drop(own);
+    assert!(Places::take(&places, org(1)).is_some() && !places.are_taken());
+    drop(others);
+    assert!(places.0.borrow().is_empty(), "nothing stays of who is not asked");
+}

@@ -82,6 +82,9 @@ fn every_value_out_of_bounds_is_named() {
         let health = fleet::HealthCheck { path: path.to_owned(), ..fleet::HealthCheck::default() };
         assert_eq!(fields(read(|faults| HealthCheck::read(faults, health))), ["health_check.path"], "{path}");
     }
+    let patient =
+        fleet::HealthCheck { interval: wire(60_000), timeout: wire(10_001), ..fleet::HealthCheck::default() };
+    assert_eq!(fields(read(|faults| HealthCheck::read(faults, patient))), ["health_check.timeout"]);
     let health = fleet::HealthCheck {
         interval: wire(999),
         timeout: wire(20_000),
