@@ -100,7 +100,6 @@ pub(crate) async fn handle(
     {
         return reply::statement(statement).map(ReplyBody::unrecorded);
     }
-    let is_http2 = request.version() == Version::HTTP_2;
     let view = worker.view();
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
@@ -127,7 +126,7 @@ pub(crate) async fn handle(
             draft.refused(&refused);
             debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
             let mut response = reply::refused(&refused, request_id);
-            if is_http2 {
+            if hop.is_http2 {
                 // It has no such header: there, a caller is free to open another connection beside this one.
                 response.headers_mut().remove(CONNECTION);
             }

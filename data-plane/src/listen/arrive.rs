@@ -49,7 +49,6 @@ pub(crate) struct Neighbours {
 pub(super) struct Arrived {
     pub(super) stream: CallerStream,
     pub(super) hop: Rc<Hop>,
-    pub(super) is_http2: bool,
 }
 
 impl Door {
@@ -86,13 +85,13 @@ impl Door {
                 return None;
             }
         };
-        let is_http2 = *seen == HTTP2;
+        hop.is_http2 = *seen == HTTP2;
         let Some(tls) = &self.tls else {
-            return Some(Arrived { stream: CallerStream::Plain(socket), hop: Rc::new(hop), is_http2 });
+            return Some(Arrived { stream: CallerStream::Plain(socket), hop: Rc::new(hop) });
         };
         if seen.first().is_some_and(u8::is_ascii_uppercase) {
             hop.is_out_of_place = true;
-            return Some(Arrived { stream: CallerStream::Plain(socket), hop: Rc::new(hop), is_http2 });
+            return Some(Arrived { stream: CallerStream::Plain(socket), hop: Rc::new(hop) });
         }
         if seen.first() != Some(&HANDSHAKE) {
             if !seen.is_empty() {
@@ -110,12 +109,12 @@ impl Door {
         let stream = handshake.await.inspect_err(|error| failed(Cut::Handshake, error)).ok()?;
         seat.has_arrived();
         let (_, shaken) = stream.get_ref();
-        let is_http2 = shaken.alpn_protocol() == Some(b"h2");
+        hop.is_http2 = shaken.alpn_protocol() == Some(b"h2");
         let name = shaken.server_name().map(|name| name.to_ascii_lowercase().into());
         let shown = shaken.peer_certificates().and_then(<[_]>::first);
         let client_key = shown.and_then(client::key);
         hop.tls = Some(HopTls { name, client_key, was_asked });
-        Some(Arrived { stream: CallerStream::Tls(Box::new(stream)), hop: Rc::new(hop), is_http2 })
+        Some(Arrived { stream: CallerStream::Tls(Box::new(stream)), hop: Rc::new(hop) })
     }
 
     /// Lets go of certificates that are no longer served.

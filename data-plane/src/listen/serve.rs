@@ -193,7 +193,8 @@ async fn connection(
     // Nothing is under way before the first request, so a drain does not wait for it. Boxed: an idle connection does
     // not hold the room that a handshake takes.
     let arriving = Box::pin(door.arrive(socket, peer, &seat, &worker));
-    let Some(Some(Arrived { stream, hop, is_http2 })) = stop.cut(arriving).await else { return };
+    let Some(Some(Arrived { stream, hop })) = stop.cut(arriving).await else { return };
+    let is_http2 = hop.is_http2;
     let (answers, io) = (Answers { worker, hop, seat, tasks }, TokioIo::new(stream));
     // What serves it is made and boxed outside of this future, whose room is that of all of its parts together.
     let served = if is_http2 { answers.over_http2(io, drained) } else { answers.over_http1(io, drained) };

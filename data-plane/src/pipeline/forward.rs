@@ -55,7 +55,8 @@ pub(super) async fn forward(
     };
     draft.upstream_took(asked_at.elapsed(), passage.interim());
     let upload = Some(passage).filter(|passage| !passage.is_whole());
-    let waits = Waits { idle: route.target.idle_timeout, until: end, upload };
+    // Found again, so that the state of a request need not hold it.
+    let waits = Waits { idle: route.target.idle_timeout, until: until(route, draft), upload };
     receive(reply?, waits, draft)
 }
 

@@ -26,6 +26,7 @@ pub(crate) struct Hop {
     pub(crate) trusted: Option<Networks>,
     /// It speaks without TLS to a port that has TLS.
     pub(crate) is_out_of_place: bool,
+    pub(crate) is_http2: bool,
 }
 
 /// What the handshake has shown.
@@ -44,7 +45,8 @@ impl Hop {
     pub(crate) fn new(peer: IpAddr, trusted: &Networks) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = !trusted.is_empty() && holds(trusted, peer);
-        Self { peer, tls: None, trusted: is_trusted.then(|| Arc::clone(trusted)), is_out_of_place: false }
+        let trusted = is_trusted.then(|| Arc::clone(trusted));
+        Self { peer, tls: None, trusted, is_out_of_place: false, is_http2: false }
     }
 }
 

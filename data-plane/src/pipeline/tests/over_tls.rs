@@ -27,7 +27,7 @@ use crate::fixture::{self, Region};
 use crate::upstream::Trust;
 
 use super::edge::Edge;
-use super::{get, resources, with_key};
+use super::{HEADER, SECRET, get, resources, with_key};
 
 pub(super) struct Secure {
     port: u16,
@@ -184,6 +184,8 @@ async fn a_host_of_the_proxys_own_goes_in_either_protocol_and_the_certificate_st
         let rewrite = fleet::Rewrite { host: "api.example:8443".to_owned(), ..fleet::Rewrite::default() };
         let proxy = fleet::ProxyResource { rewrite: Some(rewrite), ..fixture::proxy_message(1, &[1], 1, 2) };
         all.push(fixture::resource(fixture::proxy_key(1), proxy.encode_to_vec()));
+        let origin = format!("https://localhost:{}", upstream.port);
+        all.push(region.upstream(2, 1, SECRET, HEADER, &[&origin, "https://api.example:8443"]));
         // Another one to the same upstream, over the same connection.
         all.push(fixture::proxy(2, &[1], 1, 2));
         let snapshot = region.snapshot(&all);

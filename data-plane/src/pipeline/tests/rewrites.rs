@@ -1,6 +1,7 @@
 //! What proxies change, as rules, records and both sides see it.
 
 use prost::Message as _;
+use rr_contract::model::origin::Origin;
 use rr_contract::wire::fleet;
 
 use crate::fixture::{self, Region, caller_key, deny_path, proxy_key};
@@ -24,6 +25,11 @@ fn edge_with(upstream: &str, proxy: &fleet::ProxyResource, more: Vec<fleet::Reso
     let region = Region::new();
     let mut all = resources(&region, upstream);
     all.push(fixture::resource(proxy_key(1), proxy.encode_to_vec()));
+    let host = proxy.rewrite.as_ref().map_or("", |rewrite| &rewrite.host);
+    if !host.is_empty() {
+        let own = Origin::of(&upstream.parse().expect("a base URL")).to_string();
+        all.push(region.upstream(2, 1, SECRET, HEADER, &[&own, &format!("http://{host}")]));
+    }
     all.extend(more);
     Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
 }
