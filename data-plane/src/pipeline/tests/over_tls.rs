@@ -156,7 +156,7 @@ pub(super) async fn answer(request: Request<Incoming>) -> Result<Response<Full<B
         Version::HTTP_2 => request.uri().authority().map(ToString::to_string),
         _ => request.headers().get("host").and_then(|host| host.to_str().ok()).map(str::to_owned),
     };
-    let secret = request.headers().contains_key(super::HEADER);
+    let secret = request.headers().contains_key(HEADER);
     let text = format!("{:?} {} {secret}", request.version(), authority.unwrap_or_default());
     Ok(Response::new(Full::new(Bytes::from(text))))
 }
