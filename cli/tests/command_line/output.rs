@@ -36,12 +36,13 @@ async fn a_table_shows_names_and_a_wide_one_ids_too() {
         ("AuditService.ListAuditEntries", Ok(entries.encode_to_vec())),
         ("FleetService.ListRegionStates", Ok(states.encode_to_vec())),
     ]);
-    for (args, name, ids) in [
-        (&["target", "list"] as &[&str], "echo", &["tg_1"] as &[&str]),
-        (&["member", "list"], "ada", &["me_1", "us_1"]),
-        (&["revision", "list"], "ada", &["tk_1"]),
-        (&["audit", "list"], "ada", &["tk_1", "us_1"]),
-        (&["fleet"], "eu", &["rg_1"]),
+    for (args, name, ids, others) in [
+        // A wide one also says how a target is spoken to.
+        (&["target", "list"] as &[&str], "echo", &["tg_1"] as &[&str], 3),
+        (&["member", "list"], "ada", &["me_1", "us_1"], 0),
+        (&["revision", "list"], "ada", &["tk_1"], 0),
+        (&["audit", "list"], "ada", &["tk_1", "us_1"], 0),
+        (&["fleet"], "eu", &["rg_1"], 0),
     ] {
         let table = printed(args, "table", &answers).await;
         let wide = printed(args, "wide", &answers).await;
@@ -53,7 +54,7 @@ async fn a_table_shows_names_and_a_wide_one_ids_too() {
         let columns = |text: &str| {
             text.lines().next().unwrap_or_default().split("  ").filter(|it| !it.is_empty()).count()
         };
-        assert_eq!(columns(&wide), columns(&table) + ids.len(), "{table}{wide}");
+        assert_eq!(columns(&wide), columns(&table) + ids.len() + others, "{table}{wide}");
     }
 }
 
