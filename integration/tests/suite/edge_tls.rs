@@ -89,7 +89,7 @@ async fn certificates_are_replaced_under_load_without_a_failed_request() {
     let (place, authority) = (Place::new().await, Authority::new());
     let first = authority.issue(&place);
     let mut edge = place.start_with(&["--tls-certificate", "edge.crt", "--tls-key", "edge.key"]).await;
-    assert!(edge.log().contains("https://"), "{}", edge.log());
+    eventually("it says where it is", || async { edge.log().contains("https://").then_some(()) }).await;
     let (caller, key, listen) = (authority.caller(), place.key(), place.listen());
     let (status, shown) = get(listen, &caller, &key).await.expect("it answers");
     assert_eq!((status, &shown), (200, &first));
