@@ -178,6 +178,8 @@ impl AsyncRead for Socket {
         }
         let mut ahead = wire.ahead.borrow_mut();
         if !ahead.is_empty() {
+            // It counts like a read of the socket: what a peer makes a worker do in one go is bounded by bytes.
+            wire.reads.update(|reads| reads + 1);
             ahead.pass(buf);
             return Poll::Ready(Ok(()));
         }

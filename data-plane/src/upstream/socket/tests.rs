@@ -40,24 +40,30 @@ async fn a_connection_is_quiet_until_a_byte_or_its_end_comes() {
 
 #[tokio::test]
 async fn a_peer_that_sends_on_and_on_leaves_others_their_turn() {
-    let (mut ours, mut theirs) = pair().await;
-    theirs.write_all(&[0; 100]).await.expect("it is open");
-    // With the first byte the loop knows that there is something.
-    ours.read_u8().await.expect("it is open");
-    ours.0.reads.set(0);
-    let mut in_a_row = 0;
-    poll_fn(|cx| {
-        let mut byte = [0];
-        while Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready() {
-            in_a_row += 1;
+    for reads_ahead in [false, true] {
+        let (mut ours, mut theirs) = pair().await;
+        if reads_ahead {
+            let stream = Rc::into_inner(ours.0).expect("nobody watches it").stream.into_inner();
+            ours = Socket::under_tls(stream);
         }
-        Poll::Ready(())
-    })
-    .await;
-    assert_eq!(in_a_row, READS_IN_A_ROW);
-    // What is left comes when it is its turn again.
-    let mut rest = vec![0; 99 - in_a_row as usize];
-    ours.read_exact(&mut rest).await.expect("it is still there");
+        theirs.write_all(&[0; 100]).await.expect("it is open");
+        // With the first byte the loop knows that there is something.
+        ours.read_u8().await.expect("it is open");
+        ours.0.reads.set(0);
+        let mut in_a_row = 0;
+        poll_fn(|cx| {
+            let mut byte = [0];
+            while Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready() {
+                in_a_row += 1;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(in_a_row, READS_IN_A_ROW);
+        // What is left comes when it is its turn again.
+        let mut rest = vec![0; 99 - in_a_row as usize];
+        ours.read_exact(&mut rest).await.expect("it is still there");
+    }
 }
 
 #[tokio::test]
