@@ -130,6 +130,7 @@ impl Standalone {
     /// Its first records, once there are that many.
     pub async fn records(&self, count: usize) -> Vec<Value> {
         eventually(&format!("there are {count} records"), || async {
+            assert!(self.is_up(), "the node ended: {}", self.process.log());
             let text = std::fs::read_to_string(self.folder.path().join("records")).ok()?;
             // The last line may not be whole yet.
             let (lines, _) = text.rsplit_once('\n')?;

@@ -15,6 +15,7 @@ mod ready;
 mod seldom;
 mod stop;
 mod task;
+mod way;
 
 pub use admin_token::{AdminToken, AdminTokenError};
 pub use chain::chain;
@@ -23,3 +24,4 @@ pub use ready::{Gate, Readiness};
 pub use seldom::Seldom;
 pub use stop::{Shutdown, Stop};
 pub use task::{Tasks, logging_alike};
+pub use way::give_way;

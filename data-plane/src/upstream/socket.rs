@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
+use rr_contract::runtime::give_way;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -173,7 +174,7 @@ impl AsyncRead for Socket {
         }
         if wire.reads.get() >= READS_IN_A_ROW {
             wire.reads.set(0);
-            cx.waker().wake_by_ref();
+            give_way(cx);
             return Poll::Pending;
         }
         let mut ahead = wire.ahead.borrow_mut();

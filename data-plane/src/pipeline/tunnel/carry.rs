@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use rr_contract::runtime::give_way;
 use rr_contract::runtime::patience::Asked;
 use rr_contract::wire::fleet::TunnelEnd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -106,7 +107,7 @@ impl Way {
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
     }
 
