@@ -157,8 +157,13 @@ impl Connections {
             let passage = request.body().passage();
             request.body().begin(now);
             let mut deadline = connection.deadline();
+            let stream = connection.stream();
             let answer = pin!(connection.send(request, &passage, &origin));
-            match in_turn(&passage, target.response_timeout, until, &mut deadline, answer).await? {
+            let answered = in_turn(&passage, target.response_timeout, until, &mut deadline, answer).await;
+            if let (Err(SendError::ResponseTimeout), Some(stream)) = (&answered, stream) {
+                stream.was_late();
+            }
+            match answered? {
                 Ok(mut reply) => {
                     reply.lease.keep(deadline);
                     return Ok(reply);
@@ -170,7 +175,7 @@ impl Connections {
                 Err(failed) => {
                     match (failed.is_untouched(), spare, failed.unsent) {
                         (_, _, Some(unsent)) if !fresh => request = *unsent,
-                        (true, Some(spare), None) if spare.body().is_intact() => {
+                        (true, Some(spare), None) if spare.body().claim() => {
                             untouched += 1;
                             request = spare;
                         }

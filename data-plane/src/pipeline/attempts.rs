@@ -77,10 +77,7 @@ impl Attempts<'_> {
                 u32::from_ne_bytes(worker.draw()),
                 worker.clock.now(),
             );
-            // Whoever has answered may still read the body that it was sent.
-            let body = spare.body();
-            let is_whole = if came.is_ok() { body.is_at_hand() } else { body.is_intact() };
-            let next = wait.filter(|_| is_whole).and_then(|wait| {
+            let next = wait.and_then(|wait| {
                 let is_too_long = until.is_some_and(|until| until <= now + wait);
                 let next = standing
                     .map_or(0, |standing| standing.choose(now, tried, || u32::from_ne_bytes(worker.draw())));
@@ -90,14 +87,14 @@ impl Attempts<'_> {
             let Some((wait, next)) = next else {
                 return came.map_err(Failure::Upstream);
             };
-            if !retries.budget.take(retries.policy.budget_percent, now) {
+            // Whoever has answered goes on with the body that it reads: an upstream may answer before it has all of it.
+            let body = spare.body();
+            let is_whole = if came.is_ok() { body.is_at_hand() } else { body.claim() };
+            if !is_whole || !retries.budget.take(retries.policy.budget_percent, now) {
                 return came.map_err(Failure::Upstream);
             }
             sleep(wait).await;
             now = Instant::now();
-            if !spare.body().is_intact() {
-                return came.map_err(Failure::Upstream);
-            }
             (before, request, endpoint) = (Some(came), spare, next);
             done += 1;
         }

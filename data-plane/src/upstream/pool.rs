@@ -107,6 +107,11 @@ impl StreamPermit {
     pub(super) fn answered(&self) {
         self.channel.answered();
     }
+
+    /// A request on the connection was not answered in time. Whatever its peer does instead, the next goes elsewhere.
+    pub(super) fn was_late(&self) {
+        self.origin.streams.retire(&self.channel);
+    }
 }
 
 impl Drop for StreamPermit {
@@ -310,6 +315,14 @@ impl Connection {
         match self {
             Self::Http1(http1) => std::mem::take(&mut http1.deadline),
             Self::Http2(_) => Deadline::default(),
+        }
+    }
+
+    /// Its stream, where it is one.
+    pub(super) fn stream(&self) -> Option<Rc<StreamPermit>> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(permit) => Some(Rc::clone(permit)),
         }
     }
 

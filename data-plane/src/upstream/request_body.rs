@@ -127,9 +127,18 @@ enum Source {
     Nothing,
     Caller(Incoming),
     /// The caller's, of a request that may be sent again.
-    Shared(Rc<RefCell<Incoming>>),
+    Shared(Rc<Shared>, u32),
     /// It was read before, for rules or meters.
     Gathered(Bytes),
+}
+
+/// A body that several attempts have in turn.
+struct Shared {
+    inner: RefCell<Incoming>,
+    /// The one attempt that reads it. What belongs to an earlier one may be polled for longer than its request lasts.
+    reader: Cell<u32>,
+    /// How many attempts there are.
+    attempts: Cell<u32>,
 }
 
 /// Why a request body broke off.
@@ -139,6 +148,8 @@ pub(crate) enum RequestBodyError {
     Broken(#[source] hyper::Error),
     #[error("caller sends more than the proxy takes")]
     TooLong,
+    #[error("a later attempt sends the body")]
+    Superseded,
 }
 
 impl RequestBody {
@@ -194,14 +205,20 @@ impl RequestBody {
         self.passage.whole.set(self.is_end_stream());
     }
 
-    /// The same body, to be sent after it, if it [is intact](Self::is_intact) then.
+    /// The same body, to be sent after it, if it can be [claimed](Self::claim) then.
     pub(crate) fn again(&mut self) -> Self {
         let source = match std::mem::replace(&mut self.source, Source::Nothing) {
-            Source::Caller(inner) => Source::Shared(Rc::new(RefCell::new(inner))),
+            Source::Caller(inner) => {
+                let (inner, reader, attempts) = (RefCell::new(inner), Cell::new(0), Cell::new(1));
+                Source::Shared(Rc::new(Shared { inner, reader, attempts }), 0)
+            }
             other => other,
         };
         let again = match &source {
-            Source::Shared(inner) => Source::Shared(Rc::clone(inner)),
+            Source::Shared(shared, _) => {
+                let attempt = shared.attempts.replace(shared.attempts.get() + 1);
+                Source::Shared(Rc::clone(shared), attempt)
+            }
             Source::Gathered(bytes) => Source::Gathered(bytes.clone()),
             Source::Nothing | Source::Caller(_) => Source::Nothing,
         };
@@ -215,9 +232,22 @@ impl RequestBody {
         matches!(self.source, Source::Nothing | Source::Gathered(_))
     }
 
-    /// Whether all of it is there: it is at hand, or the upstream took nothing of it.
-    pub(crate) fn is_intact(&self) -> bool {
-        self.is_at_hand() || !self.passage.begun.get()
+    /// Takes the body over from the attempt before, if all of it is there: it is at hand, or nothing of it was taken.
+    /// From then on that attempt gets nothing of it, however long its connection goes on.
+    pub(crate) fn claim(&self) -> bool {
+        match &self.source {
+            Source::Shared(_, _) if self.passage.begun.get() => false,
+            Source::Shared(shared, attempt) => {
+                shared.reader.set(*attempt);
+                true
+            }
+            Source::Nothing | Source::Gathered(_) => true,
+            Source::Caller(_) => false,
+        }
+    }
+
+    fn is_superseded(&self) -> bool {
+        matches!(&self.source, Source::Shared(shared, attempt) if shared.reader.get() != *attempt)
     }
 
     /// Holds a permit until the whole body has been sent, even if the response ends before.
@@ -238,9 +268,12 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if self.is_superseded() {
+            return Poll::Ready(Some(Err(RequestBodyError::Superseded)));
+        }
         let polled = match &mut self.source {
             Source::Caller(inner) => Pin::new(inner).poll_frame(cx),
-            Source::Shared(inner) => Pin::new(&mut *inner.borrow_mut()).poll_frame(cx),
+            Source::Shared(shared, _) => Pin::new(&mut *shared.inner.borrow_mut()).poll_frame(cx),
             Source::Nothing => return Poll::Ready(None),
             Source::Gathered(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -284,7 +317,7 @@ impl Body for RequestBody {
         match &self.source {
             Source::Nothing => true,
             Source::Caller(inner) => inner.is_end_stream(),
-            Source::Shared(inner) => inner.borrow().is_end_stream(),
+            Source::Shared(shared, _) => shared.inner.borrow().is_end_stream(),
             Source::Gathered(bytes) => bytes.is_empty(),
         }
     }
@@ -293,7 +326,7 @@ impl Body for RequestBody {
         match &self.source {
             Source::Nothing => SizeHint::with_exact(0),
             Source::Caller(inner) => inner.size_hint(),
-            Source::Shared(inner) => inner.borrow().size_hint(),
+            Source::Shared(shared, _) => shared.inner.borrow().size_hint(),
             Source::Gathered(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
@@ -301,8 +334,8 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // A sender of a body of known length does not poll it for its end.
-        if self.passage.turn.get() == Turn::Caller {
+        // A sender of a body of known length does not poll it for its end. Whose turn it is, is the last attempt's to say.
+        if self.passage.turn.get() == Turn::Caller && !self.is_superseded() {
             self.passage.note(Turn::Upstream);
         }
     }

@@ -118,6 +118,11 @@ impl Streams {
         }
     }
 
+    /// Gives a connection no further stream. It closes when those that it has are through.
+    pub(super) fn retire(&self, channel: &Rc<Channel>) {
+        self.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, channel));
+    }
+
     /// Whether a connection is up: then it is streams that are short.
     pub(super) fn is_up(&self) -> bool {
         self.open.borrow().iter().any(|channel| channel.sender.is_ready())

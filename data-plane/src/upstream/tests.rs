@@ -1,13 +1,21 @@
 //! Whose time it is, and what form a request has.
 
+use std::convert::Infallible;
 use std::future::pending;
 
 use bytes::Bytes;
 use http::uri::Authority;
+use http_body_util::BodyExt as _;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use rr_contract::model::id::{OrgId, TargetId};
 use rr_contract::model::target::Target;
 use rr_contract::model::tls::{HttpVersion, MinTls, Wire};
+use rr_contract::runtime::Tasks;
 use rr_contract::wire::fleet;
+use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::mpsc;
 
 use crate::fixture::ORG;
 use crate::seats::{Bounds, Seats};
@@ -125,5 +133,52 @@ async fn a_body_that_is_sent_again_is_not_whole_before_it_was_sent_again() {
     assert!(passage.is_whole());
     // Its connection must not be used again if it is answered before.
     again.begin(Instant::now());
-    assert!(!passage.is_whole() && again.is_intact());
+    assert!(!passage.is_whole() && again.claim());
+}
+
+/// The body of an upload as it comes, and the caller that sends it.
+async fn upload(tasks: &Tasks) -> (Incoming, DuplexStream) {
+    let (mut caller, edge) = duplex(1024);
+    let (tell, mut told) = mpsc::channel(1);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let tell = tell.clone();
+        async move {
+            tell.send(request.into_body()).await.ok();
+            pending::<()>().await;
+            Ok::<_, Infallible>(Response::new(String::new()))
+        }
+    });
+    tasks.spawn("caller", http1::Builder::new().serve_connection(TokioIo::new(edge), service));
+    caller.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n").await.expect("it reads");
+    (told.recv().await.expect("a request"), caller)
+}
+
+#[tokio::test]
+async fn one_attempt_reads_an_upload_and_it_is_the_last_that_claimed_it() {
+    let tasks = Tasks::new();
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let body = |incoming| RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
+    let (incoming, mut caller) = upload(&tasks).await;
+    let mut first = body(incoming);
+    let mut second = first.again();
+    // Two ways to send the second again, of which one is taken.
+    let (inner, outer) = (second.again(), second.again());
+    assert!(second.claim() && inner.claim() && outer.claim(), "nothing of it has come");
+    caller.write_all(b"body").await.expect("it reads");
+    for superseded in [&mut first, &mut second] {
+        let frame = superseded.frame().await.expect("it breaks off");
+        assert!(frame.is_err(), "it belongs to another attempt");
+    }
+    drop((first, second, inner));
+    assert_eq!(outer.read(9).await.as_deref(), Ok(&b"body"[..]));
+
+    let (incoming, mut caller) = upload(&tasks).await;
+    let mut first = body(incoming);
+    let second = first.again();
+    caller.write_all(b"bo").await.expect("it reads");
+    assert!(first.frame().await.expect("a frame").is_ok());
+    assert!(!second.claim(), "a part of it is gone");
+    assert!(second.passage().fault().is_none());
+    tasks.abort();
 }

@@ -60,23 +60,28 @@ struct Case {
     code: &'static str,
     /// Whether the next request goes out on the same connection.
     reused: bool,
-    /// Whether the next request is answered.
-    goes_on: bool,
 }
 
 /// A case whose connection is not used again, of a GET.
 fn case(name: &'static str, steps: Vec<Step>, gets: Gets, code: &'static str) -> Case {
-    Case { name, method: "GET", more: "\r\n", steps, gets, code, reused: false, goes_on: true }
+    Case { name, method: "GET", more: "\r\n", steps, gets, code, reused: false }
+}
+
+fn unreachable(name: &'static str, steps: Vec<Step>) -> Case {
+    case(name, steps, Whole(502, ""), UNREACHABLE)
+}
+
+fn cut(name: &'static str, steps: Vec<Step>) -> Case {
+    case(name, steps, Cut(200), GRANTED)
+}
+
+fn whole(name: &'static str, steps: Vec<Step>) -> Case {
+    case(name, steps, Whole(200, "ok"), GRANTED)
 }
 
 impl Case {
     fn reused(self) -> Self {
         Self { reused: true, ..self }
-    }
-
-    /// The connection is kept, and what it does not answer is not answered: the upstream harms its own callers.
-    fn hanging(self) -> Self {
-        Self { goes_on: false, ..self }
     }
 
     fn asking(self, method: &'static str, more: &'static str) -> Self {
@@ -166,7 +171,7 @@ async fn judge(node: &Standalone, at: usize, case: &Case, log: &Log) -> Result<(
     }
     let on_first = log.on_first.load(Ordering::Relaxed);
     let next = gets(&ask_once(node, &format!("{}\r\n", head("GET", "/next"))).await, false);
-    if case.goes_on != (next == Some((200, Some(b"honest".to_vec())))) {
+    if next != Some((200, Some(b"honest".to_vec()))) {
         wrong.push(format!("the next request got {next:?}"));
     }
     let reused = log.on_first.load(Ordering::Relaxed) > on_first;

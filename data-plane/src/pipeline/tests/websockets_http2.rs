@@ -185,6 +185,22 @@ async fn a_proxy_without_websockets_refuses_the_stream_and_an_upstream_that_does
 }
 
 #[tokio::test]
+async fn a_success_of_an_upstream_that_did_not_switch_opens_no_stream() {
+    let upstream = Raw::new().await;
+    let edge = edge_of(&upstream.url(), []);
+    for status in ["200 OK", "204 No Content"] {
+        let (answer, _to) = ask(&mut connect(&edge).await, connect_request(Some("websocket")));
+        let mut came = upstream.next().await;
+        let text = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n");
+        came.stream.write_all(text.as_bytes()).await.expect("the edge reads");
+        let answer = answer.await.expect("an answer");
+        // Any success would say that the tunnel is open (RFC 8441, 5).
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{status}");
+        assert_eq!(answer.headers()["requestrocket-proxy-code"], "upgrade-refused");
+    }
+}
+
+#[tokio::test]
 async fn a_caller_that_gives_its_stream_no_window_is_bounded_and_cut_off() {
     let upstream = Raw::new().await;
     let region = Region::new();

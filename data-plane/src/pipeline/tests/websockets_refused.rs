@@ -112,6 +112,9 @@ async fn a_request_that_no_websocket_can_begin_with_is_refused() {
         assert_eq!((answer.status, code), (400, Some("malformed-upgrade")), "{from} to {to}");
         assert_eq!(answer.header("sec-websocket-version"), Some("13"));
     }
+    // A tunnel keeps its head for as long as it lasts.
+    let long = format!("{}x-long: {}\r\nconnection: close\r\n", with_key(1), "x".repeat(8 * 1024));
+    assert_eq!(edge.send(&good.replace(&with_key(1), &long)).await.status, 431);
     assert_eq!(edge.send(&good.replace(&with_key(1), "connection: close\r\n")).await.status, 401);
     assert_eq!(upstream.count(), 0);
 }

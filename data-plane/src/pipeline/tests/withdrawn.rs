@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use crate::fixture::{self, Region, caller_message, credential_key, proxy_key, target};
 
 use super::edge::Edge;
-use super::websockets::{Raw, open, proxy, read_rest, read_text, tunnel};
+use super::websockets::{Raw, open, proxy, read_head, read_rest, read_text, tunnel, upgrade};
+use super::with_key;
 
 /// A look a second, and what a slow machine takes.
 const SOON: Duration = Duration::from_secs(10);
@@ -126,5 +127,45 @@ async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let (mut near, _far) = tunnel(&edge, &upstream).await;
     assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_the_upstream_switches_gets_no_byte_through() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut caller = edge.connect().await;
+    let request = upgrade("/api/acme.proxy-1/chat", &with_key(1));
+    caller.write_all(request.as_bytes()).await.expect("the edge reads");
+    let mut came = upstream.next().await;
+    without(&mut all, &credential_key(1));
+    let generation = edge.activate(region.snapshot(&all));
+    edge.tells(generation).await;
+    came.switch("", "welcome").await;
+    let answer = read_head(&mut caller).await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    caller.write_all(b"hello").await.ok();
+    assert_eq!((read_rest(&mut caller).await, came.rest().await), (String::new(), String::new()));
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
+async fn a_tunnel_on_an_opaque_path_ends_when_its_proxy_takes_none_any_more() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    all.push(proxy(|proxy| proxy.opaque_paths = true));
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut caller = edge.connect().await;
+    let request = upgrade("/api/acme.proxy-1/a%2Fb", &with_key(1));
+    caller.write_all(request.as_bytes()).await.expect("the edge reads");
+    let mut came = upstream.next().await;
+    came.switch("", "").await;
+    read_head(&mut caller).await;
+    all.push(proxy(|proxy| proxy.max_concurrent_requests_per_node = 9));
+    edge.activate(region.snapshot(&all));
+    assert_eq!(timeout(SOON, read_rest(&mut caller)).await.expect("it ends"), "");
     assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
 }

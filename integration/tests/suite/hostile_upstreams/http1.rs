@@ -1,8 +1,8 @@
 //! Over HTTP/1.1.
 
 use super::{
-    Case, Close, Cut, Flood, GRANTED, Reset, Send, Step, TIMEOUT, Trickle, UNREACHABLE, Whole, case, table,
-    text,
+    Close, Cut, Flood, GRANTED, Reset, Send, Step, TIMEOUT, Trickle, Whole, case, cut, table, text,
+    unreachable, whole,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\n";
@@ -13,18 +13,6 @@ fn ok(rest: &str) -> Step {
 
 fn chunked(chunks: &str) -> Step {
     ok(&format!("transfer-encoding: chunked\r\n\r\n{chunks}"))
-}
-
-fn unreachable(name: &'static str, steps: Vec<Step>) -> Case {
-    case(name, steps, Whole(502, ""), UNREACHABLE)
-}
-
-fn cut(name: &'static str, steps: Vec<Step>) -> Case {
-    case(name, steps, Cut(200), GRANTED)
-}
-
-fn whole(name: &'static str, steps: Vec<Step>) -> Case {
-    case(name, steps, Whole(200, "ok"), GRANTED)
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use rr_integration::frames::{
     frame, headers, settings, window_update,
 };
 
-use super::{Case, Close, Cut, Flood, GRANTED, Send, Step, TIMEOUT, UNREACHABLE, Whole, case, table};
+use super::{Close, Flood, Send, Step, TIMEOUT, Whole, case, cut, table, unreachable, whole};
 
 /// The stream of the first request of a connection.
 const CASE: u32 = 1;
@@ -30,18 +30,6 @@ fn row(frames: &[Vec<u8>]) -> Vec<Step> {
     vec![Send(frames.concat())]
 }
 
-fn unreachable(name: &'static str, steps: Vec<Step>) -> Case {
-    case(name, steps, Whole(502, ""), UNREACHABLE)
-}
-
-fn cut(name: &'static str, steps: Vec<Step>) -> Case {
-    case(name, steps, Cut(200), GRANTED)
-}
-
-fn whole(name: &'static str, steps: Vec<Step>) -> Case {
-    case(name, steps, Whole(200, "ok"), GRANTED)
-}
-
 #[tokio::test]
 async fn streams_and_connections_that_break_off_do_so_for_their_callers() {
     let ok = || row(&[head(&[]), data(true, b"ok")]);
@@ -59,7 +47,7 @@ async fn streams_and_connections_that_break_off_do_so_for_their_callers() {
                 "goes away with an error behind its head",
                 [row(&[head(&[]), go_away(CASE, 2)]), vec![Close]].concat(),
             ),
-            case("says nothing", row(&[]), Whole(504, ""), TIMEOUT).reused(),
+            case("says nothing", row(&[]), Whole(504, ""), TIMEOUT),
         ],
         Some("h2"),
     )
@@ -138,22 +126,19 @@ async fn floods_of_http2_frames_end_with_the_time_for_an_answer_or_sooner() {
                 vec![Flood(settings(&[(3, 100)]).repeat(100))],
                 Whole(504, ""),
                 TIMEOUT,
-            )
-            .hanging(),
+            ),
             case(
                 "PING without end",
                 vec![Flood(frame(PING, 0, 0, &[1; 8]).repeat(100))],
                 Whole(504, ""),
                 TIMEOUT,
-            )
-            .hanging(),
+            ),
             case(
                 "interim answers without end",
                 vec![Flood(headers(CASE, false, &name).repeat(100))],
                 Whole(504, ""),
                 TIMEOUT,
-            )
-            .hanging(),
+            ),
         ],
         Some("h2"),
     )
@@ -166,7 +151,7 @@ async fn an_upstream_that_opens_no_window_does_not_hold_a_request_with_a_body() 
     let upload = "content-length: 5\r\n\r\nhello";
     table(
         vec![
-            case("never reads", row(&[]), Whole(504, ""), TIMEOUT).asking("POST", upload).reused(),
+            case("never reads", row(&[]), Whole(504, ""), TIMEOUT).asking("POST", upload),
             whole("answers without reading", row(&[head(&[]), data(true, b"ok")]))
                 .asking("POST", upload)
                 .reused(),
