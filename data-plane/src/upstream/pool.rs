@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
@@ -375,6 +375,8 @@ fn is_clear(response: &Response<Incoming>, passage: &Passage) -> bool {
         || (!is_coded && length.is_none_or(|length| length == b"0"));
     // An upstream that answers before it has the whole body may take the rest for the next request.
     one_end && empty && passage.is_whole()
+        // The library would speak HTTP/1.0 from now on, in which a body of unknown length is left out without a word.
+        && response.version() != Version::HTTP_10
 }
 
 /// Holds a connection while its response is read. Dropped instead of given back, it closes it.
