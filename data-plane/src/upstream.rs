@@ -28,7 +28,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue, TE};
+use http::header::{HOST, HeaderValue, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::Body as _;
@@ -153,6 +153,9 @@ impl Connections {
             };
             let is_http2 = matches!(connection, Connection::Http2(_));
             fit(&mut request, is_http2, target, wants_trailers);
+            if !is_http2 {
+                frame(&mut request);
+            }
             let spare = (is_http2 && untouched < UNTOUCHED_MAX).then(|| again(&mut request));
             let passage = request.body().passage();
             request.body().begin(now);
@@ -365,8 +368,18 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }
     request.headers_mut().remove(HOST);
+    request.headers_mut().remove(TRANSFER_ENCODING);
     if wants_trailers {
         request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Has a body of unknown length go in chunks on HTTP/1.1, whatever the method: without a word about it, the library
+/// leaves that of a GET or HEAD out.
+fn frame(request: &mut Request<RequestBody>) {
+    let body = request.body();
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -60,6 +60,7 @@ fn a_request_that_an_http1_connection_gave_back_is_whole_on_http2() {
     let mut over_http1 = request();
     fit(&mut over_http1, false, &target, true);
     assert_eq!((over_http1.uri().to_string(), over_http1.headers().get(TE)), ("/v1/x?a=1".to_owned(), None));
+    over_http1.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     fit(&mut over_http1, true, &target, true);
     assert_eq!(over_http1.uri(), straight.uri());
     assert_eq!(over_http1.uri().to_string(), "https://api.example.com:8443/v1/x?a=1");
