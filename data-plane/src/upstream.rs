@@ -12,12 +12,13 @@ mod pool;
 mod queue;
 mod request_body;
 pub(crate) mod retry;
+mod room;
 mod socket;
 mod streams;
 mod tls;
 mod upgrade;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
@@ -45,6 +46,7 @@ use crate::snapshot::prepared::{Hashed, Prepared};
 use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
 use self::pool::{Connection, News, Origin, Spoken};
+use self::room::{Kept, Room};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::dials::DIALS_A_WORKER;
@@ -109,19 +111,23 @@ pub(crate) struct Connections {
     dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
     tasks: Tasks,
-    /// How many connections lie idle.
-    kept: Rc<Cell<usize>>,
+    room: Rc<Room>,
+    kept: Rc<Kept>,
 }
 
 impl Connections {
+    /// No more than `sockets` at a time.
     pub(crate) fn new(
         outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
+        sockets: usize,
     ) -> Self {
-        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks.clone()));
-        Self { origins: RefCell::default(), dialer, counters, tasks, kept: Rc::default() }
+        let room = Rc::new(Room::new(sockets));
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, Rc::clone(&room), tasks.clone()));
+        let kept = Rc::new(Kept::new(Rc::clone(&room)));
+        Self { origins: RefCell::default(), dialer, counters, tasks, room, kept }
     }
 
     /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
@@ -216,6 +222,7 @@ impl Connections {
                 Ok(News::Failed(error)) => return Err(error),
                 Ok(News::Dial(slot)) => {
                     self.counters.connection_opened();
+                    self.make_room();
                     self.dialer.start(target, slot);
                 }
                 Err(_) => {
@@ -231,6 +238,13 @@ impl Connections {
                     origin.serve();
                 }
             }
+        }
+    }
+
+    /// Closes a connection that lies idle, where there is room for no more.
+    fn make_room(&self) {
+        if self.room.is_full() {
+            self.origins.borrow().values().any(|origin| origin.shed());
         }
     }
 

@@ -31,7 +31,9 @@ const TICK: Duration = Duration::from_millis(250);
 const FIRST_MAX: Duration = Duration::from_secs(10);
 /// How many are asked at a time; the others wait for a tick.
 const AT_ONCE: usize = 64;
-/// Of these, how many of one organization: its silent base URLs keep nobody else's from being asked.
+/// Sockets of the checker: one for each that is asked, and one for each whose answer is being read to its end.
+pub(crate) const SOCKETS: usize = 2 * AT_ONCE;
+/// Of those that are asked, how many of one organization: its silent base URLs keep nobody else's from being asked.
 const BY_ORG: usize = 8;
 
 /// Asks until `stop`.

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 
 use super::interim::{INTERIM_MAX, Place};
 use super::request_body::Passage;
+use super::room;
 
 /// What may come before the end of an answer's head, interim answers included: twice what a head may be. The
 /// HTTP library passes over interim answers without a bound, and does not pause between two.
@@ -52,6 +53,8 @@ struct Wire {
     reads: Cell<u32>,
     reads_ahead: bool,
     ahead: RefCell<Ahead>,
+    /// Its right to be open.
+    holds: RefCell<Option<room::Place>>,
 }
 
 /// Bytes that were read and not asked for yet. It takes up memory only while there are any.
@@ -108,8 +111,13 @@ impl Socket {
     fn reading(stream: TcpStream, reads_ahead: bool) -> Self {
         let (stream, before_head, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
         let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
-        let ahead = RefCell::default();
-        Self(Rc::new(Wire { stream, before_head, place, waits, reads, reads_ahead, ahead }))
+        let (ahead, holds) = (RefCell::default(), RefCell::default());
+        Self(Rc::new(Wire { stream, before_head, place, waits, reads, reads_ahead, ahead, holds }))
+    }
+
+    /// Holds a place for as long as it is open.
+    pub(super) fn hold(&self, place: room::Place) {
+        self.0.holds.replace(Some(place));
     }
 
     pub(super) fn watch(&self) -> Watch {

@@ -92,6 +92,7 @@ async fn beside(allowed: &str, region: &Region, tasks: Tasks, test: impl Future<
         Trust::new(None),
         Arc::default(),
         tasks.clone(),
+        SOCKETS,
     );
     let shutdown = Shutdown::new();
     let checks =

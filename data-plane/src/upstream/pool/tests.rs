@@ -9,12 +9,14 @@ use tokio::io::DuplexStream;
 use tokio::task::LocalSet;
 
 use super::super::SendError;
+use super::super::room::Room;
 use super::*;
 
 type Driver = http2::Connection<TokioIo<DuplexStream>, RequestBody, LocalExec>;
 
 fn origin(spoken: Spoken) -> Rc<Origin> {
-    Rc::new(Origin::new(Rc::default(), spoken))
+    let kept = Kept::new(Rc::new(Room::new(1_000)));
+    Rc::new(Origin::new(Rc::new(kept), spoken))
 }
 
 fn wait(origin: &Rc<Origin>) -> Waiter {
