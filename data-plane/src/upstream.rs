@@ -270,6 +270,13 @@ impl Connections {
         });
     }
 
+    /// Keeps no connection to a target. One that is in use goes when it is through.
+    pub(crate) fn let_go(&self, target: &CompiledTarget) {
+        let origin = self.origins.borrow_mut().remove(&target.pool);
+        // Outside of the borrow.
+        drop(origin);
+    }
+
     /// Lets go of connections that are closed or were idle too long.
     pub(crate) fn sweep(&self) {
         self.dialer.sweep();

@@ -2,7 +2,8 @@
 //!
 //! Runs on the control thread, over connections of its own, so no request waits for it. What it finds is in `standing`.
 //! The invariants: only targets of the configuration in force are asked, through the same guard, names and certificates
-//! as requests; what is sent carries no credential; one base URL is asked once at a time.
+//! as requests; what is sent carries no credential; one base URL is asked once at a time, on a connection that is closed
+//! behind it, so that no upstream keeps this thread busy between two questions.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -154,6 +155,8 @@ impl Ask {
             }
             Err(_) => false,
         };
+        // Its upstream does with it as it likes, and nothing that it does goes on between two checks.
+        connections.let_go(at);
         Tally::count(if passed { &tally.checks_passed } else { &tally.checks_failed });
         endpoint.checked(passed, check);
     }

@@ -325,6 +325,13 @@ impl Origin {
     }
 }
 
+impl Drop for Origin {
+    fn drop(&mut self) {
+        let idle = self.idle.get_mut().len();
+        self.kept.count.update(|kept| kept - idle);
+    }
+}
+
 impl Connection {
     /// The timer for its answers.
     pub(super) fn deadline(&mut self) -> Deadline {
