@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
 use rr_contract::model::resilience::HealthCheck;
+use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
+
+use super::SAID_EVERY;
 
 /// How often an ejection is the first one over, at the most.
 const LONGEST: u32 = 10;
@@ -33,6 +36,8 @@ pub(crate) struct Endpoint {
     /// 0: it was not asked yet.
     next_check: AtomicU64,
     is_asked: AtomicBool,
+    /// Of its ejections, and of its health: what fails and succeeds in turn must not fill the log.
+    said: [Seldom; 2],
 }
 
 /// A request that is under way to it, until its response has ended.
@@ -58,7 +63,13 @@ impl Endpoint {
             results: AtomicI32::default(),
             next_check: AtomicU64::default(),
             is_asked: AtomicBool::default(),
+            said: [Seldom::every(SAID_EVERY), Seldom::every(SAID_EVERY)],
         }
+    }
+
+    /// Whether its ejection may be logged now, and how many were not.
+    pub(super) fn may_tell(&self) -> Option<u64> {
+        self.said[0].may()
     }
 
     pub(crate) fn target(&self) -> TargetId {
@@ -163,11 +174,15 @@ impl Endpoint {
         let (target_id, endpoint) = (self.target, &*self.name);
         if passed && self.is_unhealthy() && results.unsigned_abs() >= check.healthy_after {
             self.is_unhealthy.store(false, Ordering::Relaxed);
-            info!(%target_id, endpoint, "base URL is healthy again");
+            if let Some(held) = self.said[1].may() {
+                info!(%target_id, endpoint, held, "base URL is healthy again");
+            }
         }
         if !passed && !self.is_unhealthy() && results.unsigned_abs() >= check.unhealthy_after {
             self.is_unhealthy.store(true, Ordering::Relaxed);
-            warn!(%target_id, endpoint, "base URL is unhealthy: its health checks failed in a row");
+            if let Some(held) = self.said[1].may() {
+                warn!(%target_id, endpoint, held, "base URL is unhealthy: its health checks failed in a row");
+            }
         }
     }
 }

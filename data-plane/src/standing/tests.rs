@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
+use rr_contract::model::resilience::HealthCheck;
+
+use crate::fixture::log_of;
 
 use super::*;
 
@@ -140,8 +143,8 @@ fn where_none_is_left_all_are_tried() {
     assert_eq!(chosen(&standing, Instant::now(), 4), [0, 1, 0, 1]);
 }
 
-fn check() -> rr_contract::model::resilience::HealthCheck {
-    rr_contract::model::resilience::HealthCheck {
+fn check() -> HealthCheck {
+    HealthCheck {
         path: "/up".into(),
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(1),
@@ -296,4 +299,29 @@ fn a_budget_affords_its_share_of_ten_seconds_and_a_few_in_any_case() {
     assert_eq!(taken(start), 17, "twenty in all");
     assert_eq!(taken(start + Duration::from_secs(8)), 0, "they are still of the last ten seconds");
     assert_eq!(taken(start + Duration::from_secs(11)), 3, "all is forgotten");
+}
+
+#[test]
+fn what_fails_and_succeeds_again_and_again_is_in_the_log_every_ten_seconds() {
+    let check = HealthCheck { unhealthy_after: 1, healthy_after: 1, ..check() };
+    let (ejecting, breaking, mut now) = (standing_of_two(), with_breaker(), Instant::now());
+    let log = log_of(|| {
+        for _ in 0..50 {
+            now += Duration::from_secs(500);
+            fails(&ejecting, 0, 2, now);
+            (0..3).for_each(|_| sends(&breaking, Outcome::Failure, now).expect("it is closed"));
+            now += Duration::from_secs(60);
+            sends(&breaking, Outcome::Success, now).expect("it finds out");
+            // It is watched from now on.
+            ejecting.endpoint(1).is_due(millis(now), Duration::ZERO, Duration::ZERO);
+            ejecting.endpoint(1).checked(false, &check);
+            ejecting.endpoint(1).checked(true, &check);
+        }
+    });
+    for line in ["ejected", "opened", "closed", "unhealthy"] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+    assert_eq!(log.lines().count(), 4, "{log}");
+    let tally = |standing: &Standing| standing.tally().ejections.load(Ordering::Relaxed);
+    assert_eq!(tally(&ejecting), 50);
 }
