@@ -64,6 +64,12 @@ impl Circuit {
         self.open_until.load(Ordering::Relaxed) != 0
     }
 
+    /// Its breaker opens it for so long by now: it stays open for no longer, whatever it was opened for.
+    pub(crate) fn opens_for(&self, open_for: Duration, now: u64) {
+        let latest = until(open_for, now);
+        self.open_until.fetch_min(latest, Ordering::AcqRel);
+    }
+
     /// `patience` is how long a request can take to find out before another one does: no caller keeps a circuit open
     /// by being slow.
     pub(super) fn admit(&self, patience: Duration, now: u64) -> Result<Pass<'_>, StillOpen> {
@@ -96,6 +102,10 @@ impl Circuit {
     }
 }
 
+fn until(open_for: Duration, now: u64) -> u64 {
+    now.saturating_add(u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX))
+}
+
 impl Pass<'_> {
     /// Says whether it opened the circuit.
     pub(super) fn ended(self, outcome: Outcome, breaker: &CircuitBreaker, now: u64) -> bool {
@@ -104,7 +114,7 @@ impl Pass<'_> {
         if outcome == Outcome::Success && succeeded_at.load(Ordering::Relaxed) != now {
             succeeded_at.store(now, Ordering::Relaxed);
         }
-        let until = now.saturating_add(u64::try_from(breaker.open_for.as_millis()).unwrap_or(u64::MAX));
+        let until = until(breaker.open_for, now);
         match (outcome, self.is_probe) {
             (Outcome::Success, true) => {
                 failures.store(0, Ordering::Relaxed);

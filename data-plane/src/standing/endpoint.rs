@@ -125,11 +125,15 @@ impl Endpoint {
     /// Takes it out. Each time in a row is once more as long.
     pub(super) fn eject(&self, first: Duration, now: u64) -> Duration {
         let times = self.ejections.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let lasts = first * times.min(LONGEST);
-        let until = now.saturating_add(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
         self.failures.store(0, Ordering::Relaxed);
-        self.ejected_until.store(until, Ordering::Relaxed);
-        lasts
+        self.ejected_until.store(until(first, times, now), Ordering::Relaxed);
+        first * times.clamp(1, LONGEST)
+    }
+
+    /// Its target ejects it for so long by now, the first time: it stays out for no longer than that would have come to.
+    pub(crate) fn is_ejected_for(&self, first: Duration, now: u64) {
+        let times = self.ejections.load(Ordering::Relaxed);
+        self.ejected_until.fetch_min(until(first, times, now), Ordering::Relaxed);
     }
 
     /// Forgets what its target does not ask for any longer.
@@ -185,4 +189,10 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// When an ejection ends that is the one of so many in a row.
+fn until(first: Duration, times: u32, now: u64) -> u64 {
+    let lasts = first * times.clamp(1, LONGEST);
+    now.saturating_add(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
 }

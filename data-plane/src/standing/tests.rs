@@ -112,6 +112,20 @@ fn the_time_out_grows_ten_times_at_the_most() {
 }
 
 #[test]
+fn a_base_url_stays_out_for_no_longer_than_its_target_says_by_now() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    fails(&standing, 0, 2, start);
+    fails(&standing, 0, 2, at(10));
+    // Twice in a row; by now that is four seconds, and no longer time takes the place of what is left of this one.
+    standing.endpoint(0).is_ejected_for(Duration::from_secs(60), millis(at(11)));
+    standing.endpoint(0).is_ejected_for(Duration::from_secs(2), millis(at(11)));
+    assert_eq!(chosen(&standing, at(14), 4), [1; 4]);
+    assert!(chosen(&standing, at(15), 4).contains(&0));
+}
+
+#[test]
 fn one_base_url_always_stays_and_no_more_are_out_than_may_be() {
     let now = Instant::now();
     let all = standing(3, Balance::RoundRobin, Some(ejection()));

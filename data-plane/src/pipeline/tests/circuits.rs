@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 use crate::fixture::{self, Region, millis};
+use crate::snapshot::Snapshot;
 
 use super::edge::Edge;
 use super::script::{Script, says};
@@ -17,18 +18,27 @@ use super::{get, resources, with_key};
 
 const SOON: Duration = Duration::from_secs(20);
 
+fn snapshot_to(
+    region: &Region,
+    url: &str,
+    open_for: u64,
+    change: impl FnOnce(&mut Vec<fleet::Resource>),
+) -> Snapshot {
+    let mut all = resources(region, url);
+    let breaker = fleet::CircuitBreaker { consecutive_failures: 3, open_for: millis(open_for) };
+    let target = fleet::TargetResource { circuit_breaker: Some(breaker), ..fixture::target_message(1, url) };
+    all.push(fixture::target_of(1, &target));
+    change(&mut all);
+    region.snapshot(&all)
+}
+
 fn edge_to(
     region: &Region,
     url: &str,
     open_for: u64,
     change: impl FnOnce(&mut Vec<fleet::Resource>),
 ) -> Edge {
-    let mut all = resources(region, url);
-    let breaker = fleet::CircuitBreaker { consecutive_failures: 3, open_for: millis(open_for) };
-    let target = fleet::TargetResource { circuit_breaker: Some(breaker), ..fixture::target_message(1, url) };
-    all.push(fixture::target_of(1, &target));
-    change(&mut all);
-    Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
+    Edge::start(snapshot_to(region, url, open_for, change), &["127.0.0.0/8"])
 }
 
 fn ask() -> String {
@@ -66,6 +76,22 @@ async fn an_open_circuit_answers_for_the_upstream_and_closes_once_that_works() {
     }
     let numbers = region.standings.numbers();
     assert_eq!((numbers.circuits_open, numbers.openings), (0, 2));
+}
+
+#[tokio::test]
+async fn a_circuit_stays_open_for_no_longer_than_the_configuration_in_force_says() {
+    let upstream = Script::start(|n| says(if n < 3 { 503 } else { 200 }, "")).await;
+    let region = Region::new();
+    let mut edge = edge_to(&region, &upstream.url(), 3_600_000, |_| {});
+    for _ in 0..3 {
+        edge.send(&ask()).await;
+    }
+    assert_eq!(edge.send(&ask()).await.json()["code"], "circuit-open");
+    // An hour was too long, and whoever says so waits for no hour.
+    edge.activate(snapshot_to(&region, &upstream.url(), 1, |_| {}));
+    let closes = async { while edge.send(&ask()).await.status != 200 {} };
+    timeout(SOON, closes).await.expect("it is tried again");
+    assert_eq!(region.standings.numbers().circuits_open, 0);
 }
 
 #[tokio::test]
