@@ -60,6 +60,8 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 /// How much is read of a response that nobody gets, so that its connection can be used again.
 const DISCARDED_MAX: usize = 64 * 1024;
 const DISCARDED_FOR: Duration = Duration::from_secs(1);
+/// How long a wait sleeps at least before it looks again whose turn it is, however little time either side has.
+pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// How often a request is sent again because the peer reported that it was not processed.
 const UNTOUCHED_MAX: u32 = 2;
 
@@ -329,8 +331,8 @@ fn in_turn<T>(
             let look = if passage.is_whole() {
                 end
             } else {
-                // The turn may change while this sleeps, but then the other has no less than this from then on.
-                end.min(Instant::now() + response_timeout.min(CALLER_IDLE))
+                // The turn may change while this sleeps: the other has as much from then on, and is looked at a little late.
+                end.min(Instant::now() + response_timeout.clamp(LOOK_AFTER, CALLER_IDLE))
             };
             if let Some(until) = until
                 && until <= look

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 use crate::reply::BodyBroken;
-use crate::upstream::{CALLER_IDLE, Lease, Passage, Turn};
+use crate::upstream::{CALLER_IDLE, LOOK_AFTER, Lease, Passage, Turn};
 
 use super::clean::strip;
 
@@ -160,8 +160,9 @@ impl Silence {
                     if turn == Turn::Caller {
                         (end, broken) = (since.max(moved) + idle.max(CALLER_IDLE), BodyBroken::Stalled);
                     }
-                    // The turn may change while this sleeps, but then the other has no less than this from then on.
-                    look = end.min(Instant::now() + idle);
+                    // The turn may change while this sleeps: the other has as much from then on, and is looked at a
+                    // little late.
+                    look = end.min(Instant::now() + idle.max(LOOK_AFTER));
                 }
             }
             if let Some(until) = self.waits.until

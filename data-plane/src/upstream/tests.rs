@@ -1,5 +1,6 @@
 //! Whose time it is, and what form a request has.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 
@@ -33,6 +34,20 @@ async fn a_caller_that_stops_in_the_middle_has_a_limit_of_its_own_and_the_blame(
     assert!(matches!(stalled, Err(SendError::Caller(CallerFault::Stalled))));
     let late = wait(Turn::Upstream, Duration::ZERO).await;
     assert!(matches!(late, Err(SendError::ResponseTimeout)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_upload_to_an_upstream_with_little_time_costs_few_looks() {
+    let looks = Cell::new(0);
+    let answer = pin!(poll_fn(|_| -> Poll<()> {
+        looks.set(looks.get() + 1);
+        Poll::Pending
+    }));
+    let passage = Passage::since(Turn::Caller, Duration::ZERO);
+    let (little, mut deadline) = (Duration::from_millis(1), Deadline::default());
+    let wait = in_turn(&passage, little, None, &mut deadline, answer);
+    assert!(timeout(Duration::from_secs(10), wait).await.is_err(), "it is the caller's turn");
+    assert!(looks.get() <= 102, "{}", looks.get());
 }
 
 fn target(base_url: &str) -> CompiledTarget {
