@@ -12,8 +12,9 @@ use tokio::time::{sleep, timeout};
 use crate::fixture::{self, Region, millis};
 use crate::snapshot::Snapshot;
 
-use super::edge::Edge;
+use super::edge::{Answer, Edge};
 use super::script::{Script, says};
+use super::websockets::{self, upgrade};
 use super::{get, resources, with_key};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -92,6 +93,30 @@ async fn a_circuit_stays_open_for_no_longer_than_the_configuration_in_force_says
     let closes = async { while edge.send(&ask()).await.status != 200 {} };
     timeout(SOON, closes).await.expect("it is tried again");
     assert_eq!(region.standings.numbers().circuits_open, 0);
+}
+
+#[tokio::test]
+async fn a_websocket_that_cannot_be_opened_counts_and_an_open_circuit_stops_the_next() {
+    let upstream = Script::always(503).await;
+    let region = Region::new();
+    let edge = edge_to(&region, &upstream.url(), 60_000, |all| all.push(websockets::proxy(|_| {})));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let mut caller = edge.connect().await;
+        let request = upgrade("/api/acme.proxy-1/chat", &with_key(1));
+        caller.write_all(request.as_bytes()).await.expect("the edge reads");
+        seen.push(timeout(SOON, Answer::read_one(&mut caller)).await.expect("it is answered").status);
+    }
+    assert_eq!((seen, upstream.count()), (vec![503; 5], 3));
+    let mut codes = Vec::new();
+    for _ in 0..5 {
+        codes.push(edge.record().await.code);
+    }
+    assert_eq!(
+        (&*codes[2], &*codes[3], &*codes[4]),
+        ("proxy-access-granted", "circuit-open", "circuit-open")
+    );
+    assert_eq!(edge.send(&ask()).await.json()["code"], "circuit-open");
 }
 
 #[tokio::test]
