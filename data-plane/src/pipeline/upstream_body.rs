@@ -41,7 +41,8 @@ pub(crate) struct UpstreamBody {
 impl UpstreamBody {
     /// A body of at most `most` bytes, if it does not say of itself that it is longer.
     pub(super) fn new(body: Incoming, mut lease: Lease, waits: Waits, most: u64) -> Result<Self, BodyError> {
-        if body.size_hint().lower() > most {
+        // Of one that has ended, its head may say how long another would be: that of a GET, for a HEAD.
+        if !body.is_end_stream() && body.size_hint().lower() > most {
             return Err(BodyError::TooLong);
         }
         let silence = Silence { waits, since: None, deadline: lease.deadline() };
