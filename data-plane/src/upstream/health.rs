@@ -165,7 +165,7 @@ impl Ask {
 fn request(target: &CompiledTarget, check: &HealthCheck) -> Request<RequestBody> {
     let mut request = Request::new(RequestBody::nothing(Instant::now()));
     let path = format!("{}{}", target.base.path(), check.path);
-    // The model has looked at both parts.
+    // The model has looked at both parts; together they may be nothing.
     let path = path.parse().unwrap_or(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
     let headers = request.headers_mut();
