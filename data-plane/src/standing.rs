@@ -20,7 +20,8 @@ pub(crate) use self::budget::Budget;
 pub(crate) use self::circuit::{Circuit, Pass, StillOpen};
 pub(crate) use self::endpoint::{AtEndpoint, Endpoint};
 
-/// How often the log says the same of one base URL or circuit, at the most: an organization decides how soon they change.
+/// How often the log says the same of one base URL or circuit, at the most: an organization decides how soon they
+/// change.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// What an upstream made of a request.
