@@ -31,19 +31,22 @@ impl Attempts<'_> {
     /// Sends it to a base URL of the target, and waits for the head of the last answer.
     pub(super) async fn send(
         self,
-        mut request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         mut endpoint: u8,
         mut now: Instant,
         worker: &Rc<Worker>,
         draft: &mut Draft,
     ) -> Result<Reply, Failure> {
         let Self { route, until } = self;
-        let standing = route.target.standing.as_ref();
+        let standing = route.target.standing.as_deref();
         if let Some(retries) = &route.retries {
             retries.budget.request(now);
         }
-        let retries = route.retries.as_ref().filter(|_| is_idempotent(request.method()));
+        let is_idempotent = request.as_ref().is_some_and(|request| is_idempotent(request.method()));
+        let retries = route.retries.as_ref().filter(|_| is_idempotent);
         let (mut done, mut tried, mut before) = (0, 0_u32, None::<Result<Reply, SendError>>);
+        // Until when a request that finds no way at one base URL is taken to the next; from its second one on.
+        let (goes_on_until, mut has_gone_on) = (now + route.target.connect_timeout, false);
         loop {
             let pass = match standing.map(|standing| standing.admit(now)).transpose() {
                 Ok(pass) => pass.flatten(),
@@ -55,17 +58,38 @@ impl Attempts<'_> {
             if let Some(Ok(reply)) = before.take() {
                 worker.connections.discard(reply);
             }
-            let spare = retries.filter(|retries| done < retries.policy.attempts).map(|_| again(&mut request));
+            let retried = retries.filter(|retries| done < retries.policy.attempts);
+            let spare = retried.and(request.as_mut()).map(again);
             let target = route.target.at(endpoint);
             let at_endpoint = standing.map(|standing| standing.endpoint(endpoint).begin());
             draft.attempts(target.endpoint.as_ref(), at_endpoint);
             tried |= 1 << endpoint;
-            let passage = request.body().passage();
+            let passage = request.as_ref().expect("it was not sent, or there is a spare").body().passage();
             let begun = now;
             let came = worker.connections.send(target, request, now, until).await;
             now = Instant::now();
-            if let (Some(standing), Some(outcome)) = (standing, outcome(&came, &passage)) {
-                standing.ended(endpoint, pass, outcome, begun, now);
+            if let Some(standing) = standing {
+                match outcome(&came, &passage) {
+                    Some(outcome) => standing.ended(endpoint, pass, outcome, begun, now),
+                    None if matches!(came, Err(SendError::Guarded)) => standing.guarded(endpoint, begun, now),
+                    None => {}
+                }
+            }
+            let choose = |tried| {
+                let draw = || u32::from_ne_bytes(worker.draw());
+                let next =
+                    standing.map_or(0, |standing| standing.choose(now, tried, route.sealed_for(), draw));
+                let is_sealed_for = injection(route, route.target.at(next), worker.clock.now()).is_ok();
+                is_sealed_for.then_some(next)
+            };
+            if request.is_some()
+                && came.as_ref().is_err_and(is_passed_over)
+                && (!has_gone_on || now < goes_on_until)
+                && let Some(next) = choose(tried).filter(|next| tried & (1 << next) == 0)
+            {
+                has_gone_on = true;
+                (before, endpoint) = (Some(came), next);
+                continue;
             }
             let (Some(retries), Some(spare)) = (retries, spare) else {
                 return came.map_err(Failure::Upstream);
@@ -79,10 +103,7 @@ impl Attempts<'_> {
             );
             let next = wait.and_then(|wait| {
                 let is_too_long = until.is_some_and(|until| until <= now + wait);
-                let next = standing
-                    .map_or(0, |standing| standing.choose(now, tried, || u32::from_ne_bytes(worker.draw())));
-                let is_sealed_for = injection(route, route.target.at(next), worker.clock.now()).is_ok();
-                (!is_too_long && is_sealed_for).then_some((wait, next))
+                if is_too_long { None } else { choose(tried).map(|next| (wait, next)) }
             });
             let Some((wait, next)) = next else {
                 return came.map_err(Failure::Upstream);
@@ -95,10 +116,17 @@ impl Attempts<'_> {
             }
             sleep(wait).await;
             now = Instant::now();
-            (before, request, endpoint) = (Some(came), spare, next);
+            *request = Some(spare);
+            (before, endpoint) = (Some(came), next);
             done += 1;
         }
     }
+}
+
+/// Whether an attempt says nothing of the other base URLs: the guard refuses where one leads, or this node has no room
+/// for it.
+fn is_passed_over(error: &SendError) -> bool {
+    matches!(error, SendError::Guarded | SendError::Busy | SendError::Resolve(LookupError::Crowded))
 }
 
 /// What the upstream made of a request; `None` where it is not its doing how it ended.

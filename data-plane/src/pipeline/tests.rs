@@ -11,6 +11,7 @@ mod dials;
 mod edge;
 mod endpoints;
 mod filters;
+mod full;
 mod heads;
 mod hostile;
 mod inward;

@@ -6,6 +6,8 @@ use rr_contract::model::id::TargetId;
 
 use super::*;
 
+/// A secret may go to all of them.
+const ANY: u32 = u32::MAX;
 const TARGET: TargetId = TargetId::from_random([1; 16]);
 
 fn ejection() -> OutlierEjection {
@@ -35,7 +37,7 @@ fn draws() -> impl FnMut() -> u32 {
 
 fn chosen(standing: &Standing, now: Instant, times: usize) -> Vec<u8> {
     let mut draw = draws();
-    (0..times).map(|_| standing.choose(now, 0, &mut draw)).collect()
+    (0..times).map(|_| standing.choose(now, 0, ANY, &mut draw)).collect()
 }
 
 fn fails(standing: &Standing, index: u8, times: usize, now: Instant) {
@@ -69,9 +71,41 @@ fn a_retry_goes_elsewhere_while_there_is_an_elsewhere() {
     let standing = standing(3, Balance::RoundRobin, None);
     let (now, mut draw) = (Instant::now(), draws());
     for _ in 0..6 {
-        assert_eq!(standing.choose(now, 0b011, &mut draw), 2);
+        assert_eq!(standing.choose(now, 0b011, ANY, &mut draw), 2);
     }
-    assert!((0..6).map(|_| standing.choose(now, 0b111, &mut draw)).any(|index| index == 0));
+    assert!((0..6).map(|_| standing.choose(now, 0b111, ANY, &mut draw)).any(|index| index == 0));
+}
+
+#[test]
+fn a_base_url_that_the_secret_is_not_sealed_for_is_chosen_where_no_other_is_left_and_not_before() {
+    let standing = standing(3, Balance::RoundRobin, Some(ejection()));
+    let (now, mut draw) = (Instant::now(), draws());
+    let mut chosen = |tried, sealed| -> Vec<u8> {
+        (0..4).map(|_| standing.choose(now, tried, sealed, &mut draw)).collect()
+    };
+    assert_eq!(chosen(0, 0b101), [0, 2, 0, 2], "they take turns without it");
+    assert_eq!(chosen(0b001, 0b101), [2; 4]);
+    assert_eq!(chosen(0b101, 0b101), [0; 4], "a retry does not go there either");
+    fails(&standing, 0, 2, now);
+    assert_eq!(chosen(0, 0b101), [2; 4]);
+    fails(&standing, 2, 2, now);
+    assert_eq!(chosen(0, 0b101), [0, 2, 0, 2], "both are out, and the one that works is neither");
+    assert_eq!(chosen(0, 0b1000), [1; 4], "one that is sealed for none is refused at any");
+}
+
+#[test]
+fn a_base_url_that_the_guard_refuses_is_ejected_and_opens_no_circuit() {
+    let endpoint = |n: usize| Arc::new(Endpoint::new(TARGET, format!("{n}:80").into()));
+    let circuit = Some((breaker(), Arc::new(Circuit::new(TARGET))));
+    let endpoints = (0..2).map(endpoint).collect();
+    let standing = Standing::new(endpoints, Balance::RoundRobin, Some(ejection()), circuit, Arc::default());
+    let now = Instant::now();
+    for _ in 0..9 {
+        let _pass = standing.admit(now).expect("it stays closed");
+        standing.guarded(0, now, now);
+    }
+    assert_eq!(chosen(&standing, now, 4), [1; 4]);
+    assert!(standing.admit(now).is_ok());
 }
 
 #[test]
