@@ -2,7 +2,7 @@
 //!
 //! Counts and judges, and sends nothing. All workers share it through atomics, and a target that changes keeps it. The
 //! invariants: whatever fails, there is a base URL to choose; a request that ends without a verdict, because its caller
-//! went away or this node could not send it, counts for nothing and holds nothing.
+//! went away soon or this node could not send it, counts for nothing and holds nothing.
 
 mod budget;
 mod circuit;

@@ -124,7 +124,8 @@ impl Connections {
         Self { origins: RefCell::default(), dialer, counters, tasks, kept: Rc::default() }
     }
 
-    /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
+    /// Sends to a target at this time and waits for the head of its answer, until that time at the most. Takes the
+    /// request when it goes out: one that is still there afterwards was not sent, or certainly not taken.
     pub(crate) async fn send(
         &self,
         target: &Arc<CompiledTarget>,
@@ -230,6 +231,12 @@ impl Connections {
                 }
             }
         }
+    }
+
+    /// Whether those who wait for a connection to a target wait for the upstream, and not for room at this node.
+    pub(crate) fn waits_for_upstream(&self, target: &CompiledTarget) -> bool {
+        let origins = self.origins.borrow();
+        origins.get(&target.pool).is_some_and(|origin| !origin.is_up() && origin.is_connecting())
     }
 
     /// Does without a response. Its connection can be used again if the rest of it is short.

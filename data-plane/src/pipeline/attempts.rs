@@ -1,8 +1,9 @@
 //! Sends a request whose target has several base URLs or a circuit breaker, or whose proxy retries.
 //!
 //! Decides by what others know: `standing` which base URL and whether at all, `upstream::retry` whether again. Rules,
-//! limits and meters have decided before, once for all attempts. The invariant: each attempt goes to an origin that the
-//! secret was sealed for, judged anew, and the whole of them takes no longer than one request may.
+//! limits and meters have decided before, once for all attempts. The invariants: each attempt goes to an origin that the
+//! secret was sealed for, judged anew, and the whole of them takes no longer than one request may; a caller that leaves
+//! counts for nothing unless the upstream had let it wait for long.
 
 use std::rc::Rc;
 
@@ -11,14 +12,18 @@ use rr_contract::outbound::LookupError;
 use tokio::time::{Instant, sleep};
 
 use crate::reply::Failure;
-use crate::snapshot::Route;
-use crate::standing::Outcome;
+use crate::snapshot::{CompiledTarget, Route};
+use crate::standing::{Outcome, Pass, Standing};
 use crate::upstream::retry::{is_failure, is_idempotent, wait};
 use crate::upstream::{Passage, Reply, RequestBody, SendError, Turn, again};
 use crate::worker::Worker;
 
 use super::inject::injection;
 use super::settle::Draft;
+
+/// A caller's leaving says something of the upstream once that has let it wait for this part of its time, and nothing
+/// before: nobody opens a circuit by leaving at once.
+const PART_OF_TIME: u32 = 2;
 
 /// What all attempts of a request have in common.
 pub(super) struct Attempts<'s> {
@@ -65,16 +70,19 @@ impl Attempts<'_> {
             draft.attempts(target.endpoint.as_ref(), at_endpoint);
             tried |= 1 << endpoint;
             let passage = request.as_ref().expect("it was not sent, or there is a spare").body().passage();
-            let begun = now;
-            let came = worker.connections.send(target, request, now, until).await;
+            let attempt = Attempt {
+                worker,
+                target,
+                standing,
+                endpoint,
+                pass,
+                begun: now,
+                passage,
+                request: &mut *request,
+            };
+            let came = worker.connections.send(target, attempt.request, now, until).await;
             now = Instant::now();
-            if let Some(standing) = standing {
-                match outcome(&came, &passage) {
-                    Some(outcome) => standing.ended(endpoint, pass, outcome, begun, now),
-                    None if matches!(came, Err(SendError::Guarded)) => standing.guarded(endpoint, begun, now),
-                    None => {}
-                }
-            }
+            attempt.ended(&came, now);
             let choose = |tried| {
                 let draw = || u32::from_ne_bytes(worker.draw());
                 let next =
@@ -119,6 +127,53 @@ impl Attempts<'_> {
             *request = Some(spare);
             (before, endpoint) = (Some(came), next);
             done += 1;
+        }
+    }
+}
+
+/// An attempt that is under way. Dropped before it has ended, its caller has left.
+struct Attempt<'a> {
+    worker: &'a Worker,
+    target: &'a CompiledTarget,
+    /// `None` where nothing hangs on how it ends, or it has ended.
+    standing: Option<&'a Standing>,
+    endpoint: u8,
+    pass: Option<Pass<'a>>,
+    begun: Instant,
+    passage: Rc<Passage>,
+    /// There until it goes out.
+    request: &'a mut Option<Request<RequestBody>>,
+}
+
+impl Attempt<'_> {
+    fn ended(mut self, came: &Result<Reply, SendError>, now: Instant) {
+        let Some(standing) = self.standing.take() else { return };
+        match outcome(came, &self.passage) {
+            Some(outcome) => standing.ended(self.endpoint, self.pass.take(), outcome, self.begun, now),
+            None if matches!(came, Err(SendError::Guarded)) => {
+                standing.guarded(self.endpoint, self.begun, now);
+            }
+            None => {}
+        }
+    }
+
+    /// Whether the upstream has let it wait for a good part of the time that it has.
+    fn has_waited(&self, now: Instant) -> bool {
+        if self.request.is_some() {
+            let is_long = now - self.begun >= self.target.connect_timeout / PART_OF_TIME;
+            return is_long && self.worker.connections.waits_for_upstream(self.target);
+        }
+        let (turn, since) = self.passage.turn();
+        turn == Turn::Upstream && now - since >= self.target.response_timeout / PART_OF_TIME
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let Some(standing) = self.standing else { return };
+        let now = Instant::now();
+        if self.has_waited(now) {
+            standing.ended(self.endpoint, self.pass.take(), Outcome::Failure, self.begun, now);
         }
     }
 }

@@ -15,6 +15,7 @@ mod full;
 mod heads;
 mod hostile;
 mod inward;
+mod leaving;
 mod limits;
 mod names;
 mod next_hop;

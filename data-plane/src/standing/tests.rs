@@ -322,6 +322,18 @@ fn standing_of_two() -> Standing {
 }
 
 #[test]
+fn a_request_that_finds_out_for_too_long_does_not_open_what_another_has_closed() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    let half = start + Duration::from_secs(10);
+    let slow = standing.admit(half).expect("one is let through");
+    let later = half + Duration::from_secs(10);
+    assert_eq!(sends(&standing, Outcome::Success, later), Ok(()), "another one finds out");
+    standing.ended(0, slow, Outcome::Failure, half, later + Duration::from_secs(1));
+    assert!(standing.admit(later + Duration::from_secs(1)).is_ok(), "it is closed");
+}
+
+#[test]
 fn a_budget_affords_its_share_of_ten_seconds_and_a_few_in_any_case() {
     let (budget, start) = (Budget::new(Arc::default()), Instant::now());
     let taken = |now| (0..50).filter(|_| budget.take(20, now)).count();
