@@ -1,5 +1,7 @@
 //! What gets requests, and what does not, by a clock that the test moves.
 
+mod at_once;
+
 use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
@@ -143,6 +145,17 @@ fn the_time_out_grows_ten_times_at_the_most() {
 }
 
 #[test]
+fn what_fails_while_it_is_out_does_not_stay_out_for_longer() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let start = Instant::now();
+    // Some were under way to it already.
+    fails(&standing, 0, 2, start);
+    fails(&standing, 0, 9, start + Duration::from_secs(9));
+    assert!(chosen(&standing, start + Duration::from_secs(10), 4).contains(&0));
+    assert_eq!(standing.tally().ejections.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn one_base_url_always_stays_and_no_more_are_out_than_may_be() {
     let now = Instant::now();
     let all = standing(3, Balance::RoundRobin, Some(ejection()));
@@ -248,6 +261,16 @@ fn a_circuit_opens_after_failures_in_a_row_and_says_for_how_long() {
 }
 
 #[test]
+fn what_was_under_way_when_it_opened_does_not_keep_it_open_for_longer() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    let late = standing.admit(start).expect("it is closed");
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    standing.ended(0, late, Outcome::Failure, start, start + Duration::from_secs(9));
+    assert_eq!(sends(&standing, Outcome::Success, start + Duration::from_secs(10)), Ok(()));
+    assert_eq!(standing.tally().openings.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn once_its_time_is_over_one_request_at_a_time_finds_out() {
     let (standing, start) = (with_breaker(), Instant::now());
     (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
@@ -296,6 +319,18 @@ fn a_request_that_finds_out_for_too_long_does_not_keep_others_from_it() {
 }
 
 #[test]
+fn a_request_that_finds_out_for_too_long_does_not_open_what_another_has_closed() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    let half = start + Duration::from_secs(10);
+    let slow = standing.admit(half).expect("one is let through");
+    let later = half + Duration::from_secs(10);
+    assert_eq!(sends(&standing, Outcome::Success, later), Ok(()), "another one finds out");
+    standing.ended(0, slow, Outcome::Failure, half, later + Duration::from_secs(1));
+    assert!(standing.admit(later + Duration::from_secs(1)).is_ok(), "it is closed");
+}
+
+#[test]
 fn requests_that_fail_while_others_succeed_are_no_failures_of_the_target() {
     let (standing, start) = (with_breaker(), Instant::now());
     let end = start + Duration::from_secs(30);
@@ -319,18 +354,6 @@ fn requests_that_fail_while_others_succeed_are_no_failures_of_the_target() {
 
 fn standing_of_two() -> Standing {
     standing(2, Balance::RoundRobin, Some(ejection()))
-}
-
-#[test]
-fn a_request_that_finds_out_for_too_long_does_not_open_what_another_has_closed() {
-    let (standing, start) = (with_breaker(), Instant::now());
-    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
-    let half = start + Duration::from_secs(10);
-    let slow = standing.admit(half).expect("one is let through");
-    let later = half + Duration::from_secs(10);
-    assert_eq!(sends(&standing, Outcome::Success, later), Ok(()), "another one finds out");
-    standing.ended(0, slow, Outcome::Failure, half, later + Duration::from_secs(1));
-    assert!(standing.admit(later + Duration::from_secs(1)).is_ok(), "it is closed");
 }
 
 #[test]
