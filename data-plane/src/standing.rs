@@ -101,9 +101,10 @@ impl Standing {
         let among = if among & !tried == 0 { among } else { among & !tried };
         let count = among.count_ones() as usize;
         if self.balance == Balance::RoundRobin || count == 1 {
-            // A request that was tried already has had its turn.
-            let step = usize::from(tried == 0);
-            return nth(among, self.turn.fetch_add(step, Ordering::Relaxed) % count);
+            // A retry takes no turn: of two base URLs, the turn of the one that works would lead the next request to the
+            // one that does not.
+            let turn = if tried == 0 { self.turn.fetch_add(1, Ordering::Relaxed) } else { draw() as usize };
+            return nth(among, turn % count);
         }
         let first = draw() as usize % count;
         // Another one, each as likely.

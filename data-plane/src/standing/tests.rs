@@ -110,6 +110,22 @@ fn a_base_url_that_the_guard_refuses_is_ejected_and_opens_no_circuit() {
     assert!(standing.admit(now).is_ok());
 }
 
+/// Each request whose first attempt had failed led the next one to the same base URL.
+#[test]
+fn a_retry_takes_no_turn() {
+    let standing = standing(2, Balance::RoundRobin, None);
+    let (now, mut draw) = (Instant::now(), draws());
+    let mut firsts = Vec::new();
+    for _ in 0..6 {
+        let first = standing.choose(now, 0, &mut draw);
+        firsts.push(first);
+        if first == 1 {
+            assert_eq!(standing.choose(now, 0b10, &mut draw), 0);
+        }
+    }
+    assert_eq!(firsts, [0, 1, 0, 1, 0, 1]);
+}
+
 #[test]
 fn what_fails_in_a_row_is_out_for_a_time_that_grows_and_a_success_ends_the_row() {
     let standing = standing(2, Balance::RoundRobin, Some(ejection()));
