@@ -17,7 +17,7 @@ use tracing::debug;
 use crate::caller_tls::{BUFFER_MAX, ServerTls, client};
 use crate::counters::Cut;
 use crate::current::Reader;
-use crate::pipeline::{Hop, HopTls, Networks, holds};
+use crate::pipeline::{Hop, HopTls, Networks, Trusted, holds};
 use crate::seats::{CallerSocket, Seat};
 use crate::worker::Worker;
 
@@ -41,8 +41,8 @@ pub(crate) struct Door {
 pub(crate) struct Neighbours {
     /// Whoever has to begin with a PROXY header.
     pub(crate) proxy_protocol_from: Networks,
-    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
-    pub(crate) trusted_proxies: Networks,
+    /// Who is believed about senders of requests.
+    pub(crate) trusted: Trusted,
 }
 
 /// A connection that is ready for requests.
@@ -56,7 +56,7 @@ impl Door {
     pub(super) async fn arrive(
         &self,
         mut socket: CallerSocket,
-        peer: IpAddr,
+        mut peer: IpAddr,
         seat: &Seat,
         worker: &Worker,
     ) -> Option<Arrived> {
@@ -65,8 +65,7 @@ impl Door {
             worker.counters.cut(why);
             debug!(%error, "connection ended before its first request");
         };
-        let Neighbours { proxy_protocol_from, trusted_proxies } = &self.neighbours;
-        let mut peer = peer.to_canonical();
+        let Neighbours { proxy_protocol_from, trusted } = &self.neighbours;
         if !proxy_protocol_from.is_empty() && holds(proxy_protocol_from, peer) {
             let said = proxy_header::read(&mut socket).await;
             if matches!(said, Err(ProxyHeaderError::Nothing)) {
@@ -76,7 +75,7 @@ impl Door {
             peer = said.unwrap_or(peer);
             seat.has_arrived();
         }
-        let mut hop = Hop::new(peer, trusted_proxies);
+        let mut hop = Hop::new(peer, trusted);
         let mut first = [0; HTTP2.len()];
         let seen = match socket.peek(&mut first).await {
             Ok(seen) => &first[..seen],
