@@ -256,6 +256,7 @@ async fn a_new_certificate_is_shown_to_the_next_caller_and_ends_no_connection() 
     let mut open = old.connect(&secured.edge, "edge.example").await.expect("the edge shakes hands");
     files.write("edge", &["edge.example"]);
     secured.watch.look().await;
+    secured.watch.look().await;
     let new = Client::trusting(&[&pair]);
     assert_eq!(new.send(&secured.edge, "edge.example", &request()).await.status, 200);
     assert!(Client(old.0.clone()).fresh().connect(&secured.edge, "edge.example").await.is_err());
