@@ -121,6 +121,17 @@ pub enum ConfigError {
         /// The value given.
         text: String,
     },
+    /// Not a header that says who sent a request.
+    #[error("--trusted-header {text:?} is not a header that is read: it is x-forwarded-for or forwarded")]
+    TrustedHeader {
+        /// The value given.
+        text: String,
+    },
+    /// A header, and nobody who is believed.
+    #[error(
+        "--trusted-header is about trusted proxies: pass --trusted-proxies CIDR with it, or leave it out"
+    )]
+    NoTrustedProxies,
     /// Not a network.
     #[error("{flag} {text:?} is not a network: write it as 10.0.0.0/8")]
     Network {
