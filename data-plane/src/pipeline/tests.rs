@@ -15,6 +15,7 @@ mod heads;
 mod hostile;
 mod inward;
 mod limits;
+mod lingering;
 mod names;
 mod next_hop;
 mod origin;

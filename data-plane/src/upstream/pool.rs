@@ -25,8 +25,9 @@ use tokio::time::Instant;
 use crate::deadline::Deadline;
 use crate::executor::LocalExec;
 
+use super::ending::Ending;
 use super::queue::Queue;
-use super::request_body::{Passage, RequestBody};
+use super::request_body::{Carrier, Passage, RequestBody};
 use super::socket::Watch;
 use super::streams::{CONNECTIONS_MAX, Channel, Streams};
 use super::{IDLE_MAX, Reply};
@@ -66,6 +67,8 @@ pub(crate) struct Origin {
     fewer: Notify,
     /// Dials that have failed since one came through.
     failures: Cell<u32>,
+    /// The stream whose body the library has just begun to ask for.
+    begun: RefCell<Option<Rc<StreamPermit>>>,
 }
 
 struct Idle {
@@ -81,6 +84,12 @@ pub(super) struct Http1 {
     pub(super) deadline: Deadline,
 }
 
+impl Drop for Http1 {
+    fn drop(&mut self) {
+        self.watch.is_left();
+    }
+}
+
 /// A connection that can take a request.
 pub(super) enum Connection {
     Http1(Http1),
@@ -91,12 +100,16 @@ pub(super) enum Connection {
 pub(super) struct StreamPermit {
     channel: Rc<Channel>,
     origin: Rc<Origin>,
+    /// The library has begun to ask for the body.
+    is_begun: Cell<bool>,
+    ending: Ending,
 }
 
 impl StreamPermit {
     pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
         channel.take();
-        Rc::new(Self { channel: Rc::clone(channel), origin: Rc::clone(origin) })
+        let (channel, origin) = (Rc::clone(channel), Rc::clone(origin));
+        Rc::new(Self { channel, origin, is_begun: Cell::default(), ending: Ending::default() })
     }
 
     pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
@@ -111,6 +124,20 @@ impl StreamPermit {
     /// A request on the connection was not answered in time. Whatever its peer does instead, the next goes elsewhere.
     pub(super) fn was_late(&self) {
         self.origin.streams.retire(&self.channel);
+    }
+
+    /// Of the task that sends the request's body.
+    pub(super) fn ending(&self) -> &Ending {
+        &self.ending
+    }
+}
+
+impl Carrier for StreamPermit {
+    fn is_asked(self: Rc<Self>) {
+        if !self.is_begun.replace(true) {
+            let origin = Rc::clone(&self.origin);
+            origin.begun.replace(Some(self));
+        }
     }
 }
 
@@ -153,7 +180,14 @@ impl Origin {
             connecting: Cell::default(),
             fewer: Notify::new(),
             failures: Cell::default(),
+            begun: RefCell::default(),
         }
+    }
+
+    /// The stream whose body a task goes on to send, which the library starts at this moment: it asks a body for its
+    /// beginning, and the next that it does is to start a task for the rest, if there is one.
+    pub(super) fn begun(&self) -> Option<Rc<StreamPermit>> {
+        self.begun.take()
     }
 
     /// A connection that is open and free. A new request does not pass those that wait.
@@ -337,18 +371,20 @@ impl Connection {
                 http1.watch.waits_for_head(passage);
                 http1.sender.try_send_request(request).await.map(|response| {
                     http1.watch.has_head();
-                    let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
+                    // An upstream that answers before it has the whole body may take the rest for the next request.
+                    let is_sent = passage.is_whole() && !http1.watch.is_stuck();
+                    let origin = (is_sent && is_clear(&response)).then(|| Rc::clone(origin));
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
             }
             Self::Http2(permit) => {
                 // An upload may outlast its answer, and takes up the stream as long.
-                let held: Rc<StreamPermit> = Rc::clone(&permit);
-                request.body_mut().hold(held);
+                let carrier: Rc<StreamPermit> = Rc::clone(&permit);
+                request.body_mut().hold(carrier);
                 // Boxed: on HTTP/1.1 it would be state for nothing.
                 Box::pin(permit.sender().try_send_request(request)).await.map(|response| {
                     permit.answered();
-                    Reply { lease: Lease(Held::Http2(permit)), response }
+                    Reply { lease: Lease(Held::Http2(Answer(permit))), response }
                 })
             }
         };
@@ -359,8 +395,8 @@ impl Connection {
     }
 }
 
-/// Whether two readers see the same end of a response, and of the request before it.
-fn is_clear(response: &Response<Incoming>, passage: &Passage) -> bool {
+/// Whether two readers see the same end of a response.
+fn is_clear(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
     let is_coded = headers.contains_key(TRANSFER_ENCODING);
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -373,8 +409,7 @@ fn is_clear(response: &Response<Incoming>, passage: &Passage) -> bool {
     // It has no body, but says that it has one.
     let empty = response.status() != StatusCode::NO_CONTENT
         || (!is_coded && length.is_none_or(|length| length == b"0"));
-    // An upstream that answers before it has the whole body may take the rest for the next request.
-    one_end && empty && passage.is_whole()
+    one_end && empty
 }
 
 /// Holds a connection while its response is read. Dropped instead of given back, it closes it.
@@ -383,7 +418,18 @@ pub(crate) struct Lease(Held);
 enum Held {
     /// Without an origin it is not to be used again.
     Http1(Http1, Option<Rc<Origin>>),
-    Http2(#[expect(dead_code, reason = "held for its drop")] Rc<StreamPermit>),
+    Http2(#[expect(dead_code, reason = "held for its drop")] Answer),
+}
+
+/// An answer on a stream, which its request may outlast for a while.
+struct Answer(Rc<StreamPermit>);
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if Rc::strong_count(&self.0) > 1 {
+            self.0.ending.begin();
+        }
+    }
 }
 
 impl Lease {

@@ -41,7 +41,7 @@ async fn up(origin: &Rc<Origin>, streams: usize) -> (Rc<Channel>, Driver, Duplex
     let (near, far) = tokio::io::duplex(1024);
     let handshake = http2::Builder::new(LocalExec).handshake(TokioIo::new(near));
     let (sender, connection) = handshake.await.expect("it is written into memory");
-    let channel = Channel::new(sender, Box::new(move || streams));
+    let channel = Channel::new(sender, Box::new(move || streams), Watch::default());
     drop(origin.adopt(&channel));
     (channel, connection, far)
 }
