@@ -6,6 +6,7 @@
 
 mod dial;
 mod dials;
+mod ending;
 pub(crate) mod health;
 mod interim;
 mod pool;

@@ -17,6 +17,7 @@ mod hostile;
 mod inward;
 mod leaving;
 mod limits;
+mod lingering;
 mod names;
 mod next_hop;
 mod origin;
