@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::reply::{BadSwitch, Denial, Failure, Refused};
 use crate::snapshot::Snapshot;
-use crate::upstream::{Switch, Switched};
+use crate::upstream::{SendError, Switch, Switched};
 use crate::worker::Worker;
 
 use super::activate::Active;
@@ -170,8 +170,15 @@ impl Candidate {
             Switch::Done(answer, _) => answer.status(),
             Switch::Answered(reply) => reply.response.status(),
         });
-        if let (Some(standing), Some(outcome)) = (standing, outcome(status, &passage)) {
-            standing.ended(endpoint, pass, outcome, asked_at, Instant::now());
+        if let Some(standing) = standing {
+            let now = Instant::now();
+            match outcome(status, &passage) {
+                Some(outcome) => standing.ended(endpoint, pass, outcome, asked_at, now),
+                None if matches!(status, Err(SendError::Guarded)) => {
+                    standing.guarded(endpoint, asked_at, now)
+                }
+                None => {}
+            }
         }
         draft.upstream_took(asked_at.elapsed(), passage.interim());
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
