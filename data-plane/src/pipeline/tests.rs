@@ -26,6 +26,7 @@ mod records;
 mod retries;
 mod reuse;
 mod rewrites;
+mod room;
 mod rules;
 mod script;
 mod settling;

@@ -27,11 +27,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::reply::{BadSwitch, Denial, Failure, Refused};
 use crate::snapshot::Snapshot;
-use crate::upstream::{Switch, Switched};
+use crate::upstream::{SendError, Switch, Switched};
 use crate::worker::Worker;
 
 use super::activate::Active;
 use super::admit::Admitted;
+use super::attempts::outcome;
 use super::authenticate;
 use super::clean::{self, Cleaned, strip};
 use super::forward::{self, Forwarded};
@@ -138,7 +139,8 @@ impl Candidate {
             Standing::new(snapshot, self.key, self.has_certificate, &admitted.request, &admitted.cleaned);
     }
 
-    /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed.
+    /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed. To how the target stands, it is
+    /// a request like others, until the tunnel is open; it is under way there until that ends.
     pub(super) async fn open(
         self,
         request: Injected<'_>,
@@ -147,16 +149,37 @@ impl Candidate {
     ) -> Result<Opened, Refused> {
         // The one that the secret was judged for.
         let target = Arc::clone(request.target());
-        let Injected { mut parts, body, .. } = request;
+        let Injected { mut parts, body, route, endpoint } = request;
+        let (standing, asked_at) = (route.target.standing.as_deref(), Instant::now());
+        let pass = standing.map(|standing| standing.admit(asked_at)).transpose();
+        let pass = pass.map_err(|open| Failure::CircuitOpen(open.0))?.flatten();
         let wanted = handshake::ask(&mut parts.headers, worker.draw());
         let asked = parts.headers.clone();
-        let asked_at = Instant::now();
         let body = body.into_sent(draft, asked_at);
-        draft.asks();
+        match standing {
+            None => draft.asks(),
+            Some(standing) => {
+                draft.attempts(target.endpoint.as_ref(), Some(standing.endpoint(endpoint).begin()));
+            }
+        }
         // It bounds the opening, and an answer that opens nothing.
         let until = target.total_timeout.map(|total| draft.started() + total);
         let passage = body.passage();
         let switch = worker.connections.switch(&target, Request::from_parts(parts, body), until).await;
+        let status = switch.as_ref().map(|switch| match switch {
+            Switch::Done(answer, _) => answer.status(),
+            Switch::Answered(reply) => reply.response.status(),
+        });
+        if let Some(standing) = standing {
+            let now = Instant::now();
+            match outcome(status, &passage) {
+                Some(outcome) => standing.ended(endpoint, pass, outcome, asked_at, now),
+                None if matches!(status, Err(SendError::Guarded)) => {
+                    standing.guarded(endpoint, asked_at, now)
+                }
+                None => {}
+            }
+        }
         draft.upstream_took(asked_at.elapsed(), passage.interim());
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
             // On HTTP/2 any success says that the tunnel is open.
