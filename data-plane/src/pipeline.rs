@@ -249,13 +249,14 @@ async fn pass<'s>(
     let version = forwarded.version;
     let chain = filter::chain(route, credential);
     let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
-    let Filtered { mut head, body } = match passed {
+    let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
     };
     if let Some(shape) = &route.shape {
         rewrite::response(shape, head.headers_mut(), version, &worker.pseudonym);
         cors::answer(shape, page.as_deref(), head.headers_mut());
+        body.is_shaped_by(shape);
     }
     Ok((head, Behind::Body(body)))
 }

@@ -80,6 +80,27 @@ pub(super) fn strip(headers: &mut HeaderMap, goes_too: impl Fn(&HeaderName) -> b
     }
 }
 
+/// Takes out of the trailers of a response what may not stand behind a body as well: whoever reads them into the head
+/// would frame, route or authenticate by them (RFC 9110, 6.5.1).
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers, is_for_a_head);
+}
+
+fn is_for_a_head(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "host"
+            | "set-cookie"
+            | "www-authenticate"
+    )
+}
+
 fn is_for_one_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),

@@ -66,14 +66,22 @@ pub(super) fn answer(shape: &Shape, page: Option<&Page<'_>>, headers: &mut Heade
     if shape.cors.is_none() {
         return;
     }
-    let is_theirs = |name: &&HeaderName| name.as_str().starts_with("access-control-");
-    while let Some(name) = headers.keys().find(is_theirs).cloned() {
-        headers.remove(name);
-    }
+    strip(shape, headers);
     match page {
         Some(page) => page.put_readable(headers),
         // A cache must not give this to a page that would be told more.
         None => vary(headers),
+    }
+}
+
+/// Takes out of a head, or out of trailers, what an upstream says of pages, where the proxy has a word.
+pub(super) fn strip(shape: &Shape, headers: &mut HeaderMap) {
+    if shape.cors.is_none() {
+        return;
+    }
+    let is_theirs = |name: &&HeaderName| name.as_str().starts_with("access-control-");
+    while let Some(name) = headers.keys().find(is_theirs).cloned() {
+        headers.remove(name);
     }
 }
 

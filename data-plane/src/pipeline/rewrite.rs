@@ -96,7 +96,29 @@ pub(super) fn response(shape: &Shape, headers: &mut HeaderMap, version: Version,
     }
 }
 
+/// Makes the proxy's changes to the trailers of a response: what is removed or renamed in its head is here, too. What is
+/// set or added stands in the head alone; a trailer of a name that is set would be a second value.
+pub(super) fn trailers(shape: &Shape, trailers: &mut HeaderMap) {
+    let Some(rewrite) = shape.rewrite() else { return };
+    let edits = &rewrite.response_headers;
+    take(edits, trailers);
+    for (name, _) in &edits.set {
+        trailers.remove(name);
+    }
+}
+
 fn edit(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
+    take(edits, headers);
+    for (name, value) in &edits.set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in &edits.add {
+        headers.append(name, value.clone());
+    }
+}
+
+/// Removes and renames.
+fn take(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
     for name in &edits.remove {
         headers.remove(name);
     }
@@ -109,11 +131,5 @@ fn edit(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
                 headers.append(to, value);
             }
         }
-    }
-    for (name, value) in &edits.set {
-        headers.insert(name, value.clone());
-    }
-    for (name, value) in &edits.add {
-        headers.append(name, value.clone());
     }
 }

@@ -28,6 +28,7 @@ mod script;
 mod settling;
 mod streams;
 mod timeouts;
+mod trailers;
 mod under_way;
 mod uploads;
 mod websockets;
