@@ -131,6 +131,38 @@ async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
 }
 
 #[tokio::test]
+async fn a_tunnel_ends_with_the_upstreams_credential_though_nothing_changes() {
+    // By the credential's own word, or by its seal's, whichever is sooner; one without an end ends nothing.
+    let ends = async |of_credential: Option<u64>, of_seal: Option<u64>| {
+        let upstream = Raw::new().await;
+        let region = Region::new();
+        let mut all = open(&region, &upstream.url());
+        let end =
+            |millis: Option<u64>| millis.map(|millis| SystemTime::now() + Duration::from_millis(millis));
+        let sealed = region.seal(2, 2, super::SECRET, super::HEADER, &[&upstream.url()], end(of_seal));
+        let resource = fixture::sealed_upstream(2, 2, &sealed);
+        let mut message = fleet::CredentialResource::decode(&*resource.payload).expect("it is one");
+        message.not_after = end(of_credential).map(timestamp);
+        all.push(fixture::resource(credential_key(2), message.encode_to_vec()));
+        let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+        let (mut near, mut far) = tunnel(&edge, &upstream).await;
+        far.write_all(b"before").await.expect("it is open");
+        read_text(&mut near, "before").await;
+        assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+        assert_eq!(read_rest(&mut far).await, "");
+        let record = edge.record().await;
+        assert_eq!((record.tunnel_end(), record.aborted), (fleet::TunnelEnd::Withdrawn, true));
+    };
+    let far = Some(3_600_000);
+    tokio::join!(
+        ends(Some(1500), None),
+        ends(None, Some(1500)),
+        ends(far, Some(1500)),
+        ends(Some(1500), far)
+    );
+}
+
+#[tokio::test]
 async fn a_key_that_is_revoked_while_the_upstream_switches_gets_no_byte_through() {
     let upstream = Raw::new().await;
     let region = Region::new();
