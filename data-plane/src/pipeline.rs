@@ -240,6 +240,7 @@ async fn pass<'s>(
             Opened::Tunnel(mut head, open) => {
                 if let Some(shape) = &route.shape {
                     rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
+                    cors::answer(shape, page.as_deref(), head.headers_mut());
                 }
                 return Ok((head, Behind::Tunnel(open)));
             }

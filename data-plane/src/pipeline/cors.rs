@@ -1,5 +1,5 @@
-//! Calls from web pages (CORS, of the Fetch standard): answers preflight requests, and tells browsers which pages can
-//! read a reply.
+//! Calls from web pages (CORS, of the Fetch standard): answers preflight requests, tells browsers which pages can read a
+//! reply, and says which can open a WebSocket.
 //!
 //! Authenticates nobody: a page needs a credential like everybody else. The invariant: to a page whose origin a proxy
 //! does not name, and to whoever says no origin, the proxy is not told from one that does not exist.
@@ -59,6 +59,18 @@ pub(super) fn preflight(
     // Where all are taken, those that were asked for are named: a star would not stand for all of them.
     page.headers = cors.allow_headers.clone().or_else(|| list(asked.iter().map(HeaderName::as_str)));
     Err(Denial::Preflight)
+}
+
+/// Whether a WebSocket may begin with a request that bears these origins: browsers ask nobody before they open one, and
+/// let the page read it. Without an origin it comes from no page.
+pub(super) fn takes_websocket(shape: Option<&Shape>, origins: &[HeaderValue]) -> bool {
+    let Some(cors) = shape.and_then(|shape| shape.cors.as_ref()) else { return true };
+    match origins {
+        [] => true,
+        [origin] => cors.allow_origin(origin).is_some(),
+        // Two are two claims.
+        _ => false,
+    }
 }
 
 /// Makes the proxy the one authority on who can read a response of its upstream.

@@ -33,6 +33,7 @@ mod under_way;
 mod uploads;
 mod websockets;
 mod websockets_http2;
+mod websockets_origin;
 mod websockets_refused;
 mod wires;
 mod withdrawn;

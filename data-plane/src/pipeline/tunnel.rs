@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::ORIGIN;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -34,6 +35,7 @@ use super::activate::Active;
 use super::admit::Admitted;
 use super::authenticate;
 use super::clean::{self, Cleaned, strip};
+use super::cors;
 use super::forward::{self, Forwarded};
 use super::hop::Hop;
 use super::inject::Injected;
@@ -58,6 +60,8 @@ pub(super) struct Candidate {
     accept: Option<HeaderValue>,
     key: KeyHash,
     has_certificate: bool,
+    /// All that it says of the page that it comes from.
+    origins: Box<[HeaderValue]>,
     standing: Option<Standing>,
 }
 
@@ -76,12 +80,15 @@ pub(crate) struct OpenTunnel {
     idle: Duration,
 }
 
-/// Whether requests to a proxy may become WebSockets.
-fn permits(active: &Active<'_>) -> Result<(), Denial> {
+/// Whether requests to a proxy that bear these origins may become WebSockets.
+fn permits(active: &Active<'_>, origins: &[HeaderValue]) -> Result<(), Denial> {
     let (model, route) = (active.model, active.route);
     // Upstreams that are spoken to in HTTP/2 alone cannot be asked.
     if !model.websocket || route.target.wire.http == HttpVersion::V2 {
         return Err(Denial::UpgradeNotAllowed);
+    }
+    if !cors::takes_websocket(route.shape.as_deref(), origins) {
+        return Err(Denial::Origin);
     }
     if model.tunnels_unread {
         return Ok(());
@@ -110,7 +117,9 @@ pub(super) fn judge(
     has_body: bool,
     worker: &Worker,
 ) -> Result<Candidate, Denial> {
-    permits(active)?;
+    // Before `Connection` could take them out.
+    let origins: Box<[HeaderValue]> = parts.headers.get_all(ORIGIN).iter().cloned().collect();
+    permits(active, &origins)?;
     let accept = handshake::check(&wish, parts, has_body)?;
     if head_bytes(parts) > HEAD_MAX {
         return Err(Denial::Headers);
@@ -120,7 +129,7 @@ pub(super) fn judge(
     }
     let key = authenticate::key_of(parts).ok_or(Denial::BadUpgrade)?;
     let has_certificate = hop.client_key().is_some();
-    Ok(Candidate { stream: wish.stream, accept, key, has_certificate, standing: None })
+    Ok(Candidate { stream: wish.stream, accept, key, has_certificate, origins, standing: None })
 }
 
 /// Takes out of such a request what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no
@@ -134,8 +143,9 @@ pub(super) fn clean(parts: Parts) -> Result<Cleaned, Denial> {
 impl Candidate {
     /// Keeps what the request was let in by.
     pub(super) fn admitted(&mut self, admitted: &Admitted<'_>, snapshot: &Snapshot) {
-        self.standing =
-            Standing::new(snapshot, self.key, self.has_certificate, &admitted.request, &admitted.cleaned);
+        let origins = std::mem::take(&mut self.origins);
+        let (request, cleaned) = (&admitted.request, &admitted.cleaned);
+        self.standing = Standing::new(snapshot, self.key, self.has_certificate, origins, request, cleaned);
     }
 
     /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed.

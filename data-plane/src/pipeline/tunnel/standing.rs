@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::HeaderValue;
 use rr_contract::api_key::KeyHash;
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::path::{self, InvalidPath};
@@ -26,6 +27,7 @@ pub(crate) struct Standing {
     key: KeyHash,
     credential: CredentialId,
     has_certificate: bool,
+    origins: Box<[HeaderValue]>,
     /// Of the credential, when it was looked at last.
     policy: Arc<Policy>,
     /// As it was when it was looked at last.
@@ -45,6 +47,7 @@ impl Standing {
         snapshot: &Snapshot,
         key: KeyHash,
         has_certificate: bool,
+        origins: Box<[HeaderValue]>,
         request: &Active<'_>,
         cleaned: &Cleaned,
     ) -> Option<Self> {
@@ -52,6 +55,7 @@ impl Standing {
         Some(Self {
             key,
             has_certificate,
+            origins,
             credential: request.caller.credential,
             policy: Arc::clone(&request.caller.policy),
             proxy,
@@ -108,7 +112,7 @@ impl Standing {
             _ => Path::Plain(self.path.clone()),
         };
         let Ok(active) = activate(Authenticated { proxy, caller, path }) else { return false };
-        if permits(&active).is_err() || !self.leads_there(&active, now) {
+        if permits(&active, &self.origins).is_err() || !self.leads_there(&active, now) {
             return false;
         }
         if !authorize::allows_still(&active, &self.cleaned).await {
