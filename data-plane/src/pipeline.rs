@@ -68,7 +68,7 @@ use crate::worker::Worker;
 use self::admit::Counted;
 use self::authorize::Looked;
 use self::caller_body::CallerBody;
-use self::cors::Page;
+use self::cors::{Goes, Page};
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
 use self::tunnel::{OpenTunnel, Opened};
@@ -191,9 +191,11 @@ async fn pass<'s>(
     draft.came_over(hop);
     let wish = wish?;
     *page = cors::page(addressed.proxy, &parts);
-    let resolved = resolve::resolve(addressed, &parts, hop)?;
+    let mut resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
-    cors::preflight(resolved.proxy, &parts, page.as_deref_mut())?;
+    if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
+        draft.is_of_another_page();
+    }
     let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
-use crate::report::{FilterEffect, RawRecord, RuleOutcome};
+use crate::report::{FilterEffect, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
 use crate::standing::AtEndpoint;
@@ -141,6 +141,11 @@ impl Draft {
 
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
         self.goes_on_as(request.path.as_str());
+    }
+
+    /// Why no credential of it counts.
+    pub(super) fn is_of_another_page(&mut self) {
+        self.record().reason = Some(Reason::Origin);
     }
 
     /// The proxy changes its path.
