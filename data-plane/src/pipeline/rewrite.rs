@@ -16,6 +16,7 @@ use crate::snapshot::Shape;
 use super::activate::Active;
 use super::clean::Cleaned;
 use super::forwarded::tell::Told;
+use super::header_name::remove_others;
 use super::resolve::HEADERS_MAX;
 use super::settle::Draft;
 use super::via;
@@ -65,7 +66,13 @@ fn change(
     if let Some(edits) = &shape.query {
         cleaned.query = edits.apply(cleaned.query.as_deref());
     }
-    edit(&rewrite.request_headers, headers);
+    let edits = &rewrite.request_headers;
+    // Of what the proxy says of a header a caller could send another spelling, and some upstreams take that for it.
+    let renamed = edits.rename.iter().flat_map(|(from, to)| [from, to]);
+    for name in edits.remove.iter().chain(renamed).chain(edits.set.iter().map(|(name, _)| name)) {
+        remove_others(headers, name);
+    }
+    edit(edits, headers);
     if headers.len() > HEADERS_MAX {
         return Err(Denial::Headers);
     }

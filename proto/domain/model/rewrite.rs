@@ -118,7 +118,7 @@ fn name(text: &str) -> Result<HeaderName, String> {
     let name = header::parse(text).map_err(|error| error.to_string())?;
     let is_fixed = header::is_framing(&name)
         || header::is_identity(&name)
-        || text.starts_with(OURS)
+        || header::hyphened(&name).starts_with(OURS)
         || text.len() > NAME_MAX;
     if is_fixed { Err(format!("{text:?} cannot be changed by a proxy")) } else { Ok(name) }
 }
