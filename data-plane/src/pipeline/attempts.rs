@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use http::Request;
+use http::{Request, StatusCode};
 use rr_contract::outbound::LookupError;
 use tokio::time::{Instant, sleep};
 
@@ -64,7 +64,8 @@ impl Attempts<'_> {
             let begun = now;
             let came = worker.connections.send(target, request, now, until).await;
             now = Instant::now();
-            if let (Some(standing), Some(outcome)) = (standing, outcome(&came, &passage)) {
+            let answered = came.as_ref().map(|reply| reply.response.status());
+            if let (Some(standing), Some(outcome)) = (standing, outcome(answered, &passage)) {
                 standing.ended(endpoint, pass, outcome, begun, now);
             }
             let (Some(retries), Some(spare)) = (retries, spare) else {
@@ -102,9 +103,9 @@ impl Attempts<'_> {
 }
 
 /// What the upstream made of a request; `None` where it is not its doing how it ended.
-fn outcome(came: &Result<Reply, SendError>, passage: &Passage) -> Option<Outcome> {
+pub(super) fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Outcome> {
     match came {
-        Ok(reply) if is_failure(reply.response.status()) => Some(Outcome::Failure),
+        Ok(status) if is_failure(status) => Some(Outcome::Failure),
         Ok(_) => Some(Outcome::Success),
         Err(error) => match error {
             // The caller, or this node.

@@ -32,6 +32,8 @@ mod trailers;
 mod under_way;
 mod uploads;
 mod websockets;
+mod websockets_cut;
+mod websockets_ends;
 mod websockets_http2;
 mod websockets_origin;
 mod websockets_refused;

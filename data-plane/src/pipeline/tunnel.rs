@@ -33,6 +33,7 @@ use crate::worker::Worker;
 
 use super::activate::Active;
 use super::admit::Admitted;
+use super::attempts::outcome;
 use super::authenticate;
 use super::clean::{self, Cleaned, strip};
 use super::cors;
@@ -157,17 +158,30 @@ impl Candidate {
     ) -> Result<Opened, Refused> {
         // The one that the secret was judged for.
         let target = Arc::clone(request.target());
-        let Injected { mut parts, body, .. } = request;
+        let Injected { mut parts, body, route, endpoint } = request;
         let wanted = handshake::ask(&mut parts.headers, worker.draw());
         let asked = parts.headers.clone();
         let asked_at = Instant::now();
+        let standing = route.target.standing.as_ref();
+        let pass = standing.map(|standing| standing.admit(asked_at)).transpose();
+        let pass = pass.map_err(|open| Failure::CircuitOpen(open.0))?.flatten();
         let body = body.into_sent(draft, asked_at);
-        draft.asks();
+        match standing {
+            None => draft.asks(),
+            // Under way there for as long as the tunnel lasts.
+            Some(standing) => {
+                draft.attempts(target.endpoint.as_ref(), Some(standing.endpoint(endpoint).begin()));
+            }
+        }
         // It bounds the opening, and an answer that opens nothing.
         let until = target.total_timeout.map(|total| draft.started() + total);
         let passage = body.passage();
         let switch = worker.connections.switch(&target, Request::from_parts(parts, body), until).await;
         draft.upstream_took(asked_at.elapsed(), passage.interim());
+        let came = switch.as_ref().map(Switch::status);
+        if let (Some(standing), Some(outcome)) = (standing, outcome(came, &passage)) {
+            standing.ended(endpoint, pass, outcome, asked_at, Instant::now());
+        }
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
             // On HTTP/2 any success says that the tunnel is open.
             Switch::Answered(reply) if self.stream.is_some() && reply.response.status().is_success() => {

@@ -117,6 +117,21 @@ async fn a_tunnel_outlives_changes_that_do_not_concern_whether_it_may_be_there()
 }
 
 #[tokio::test]
+async fn a_tunnel_ends_when_no_secret_may_go_where_it_leads_any_more() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, mut far) = tunnel(&edge, &upstream).await;
+    // Another version, whose seal names another place.
+    all.push(region.upstream(2, 2, super::SECRET, super::HEADER, &["https://elsewhere.example"]));
+    edge.activate(region.snapshot(&all));
+    assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+    assert_eq!(read_rest(&mut far).await, "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
 async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
     let upstream = Raw::new().await;
     let region = Region::new();
