@@ -195,7 +195,7 @@ mod tests {
     use crate::snapshot::Snapshot;
 
     use super::super::authenticate::authenticate;
-    use super::super::hop::{Hop, Networks};
+    use super::super::hop::{Hop, Trusted};
     use super::super::resolve::{address, resolve};
     use super::*;
 
@@ -225,7 +225,7 @@ mod tests {
 
     /// What preflight says, and what authenticate says of what it let pass.
     fn told(snapshot: &Snapshot, proxy: &str, origin: &str) -> Result<(Goes, Denial), Denial> {
-        let (parts, trusted) = (parts(proxy, origin), Networks::from([]));
+        let (parts, trusted) = (parts(proxy, origin), Trusted::default());
         let hop = Hop::new(IpAddr::from(Ipv4Addr::LOCALHOST), &trusted);
         let addressed = address(snapshot, &parts).expect("a path");
         let mut page = page(addressed.proxy, &parts);

@@ -166,6 +166,7 @@ impl Draft {
         let record = self.record();
         match denial {
             Denial::BadCredential(reason) => record.reason = Some(*reason),
+            Denial::Sender => record.reason = Some(Reason::Sender),
             Denial::Limited(limited) => {
                 let (state, meter) = limited.states();
                 record.limits.extend(state);

@@ -162,7 +162,7 @@ impl Candidate {
         let wanted = handshake::ask(&mut parts.headers, worker.draw());
         let asked = parts.headers.clone();
         let asked_at = Instant::now();
-        let standing = route.target.standing.as_ref();
+        let standing = route.target.standing.as_deref();
         let pass = standing.map(|standing| standing.admit(asked_at)).transpose();
         let pass = pass.map_err(|open| Failure::CircuitOpen(open.0))?.flatten();
         let body = body.into_sent(draft, asked_at);

@@ -51,6 +51,9 @@ pub(crate) enum Denial {
     /// The request names no host, or two.
     #[error("not exactly one Host header")]
     Host,
+    /// A trusted proxy does not say whose request it is, or says it in more than one way.
+    #[error("header of a trusted proxy does not say who sent the request")]
+    Sender,
     /// More headers than a request may have.
     #[error("too many headers")]
     Headers,
@@ -244,7 +247,7 @@ impl Denial {
             Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
-            Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
+            Self::Malformed(_) | Self::Coded | Self::Host | Self::Sender | Self::TooLong => Code::Malformed,
             Self::Headers => Code::HeadersTooMany,
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential(_) => Code::AccessDenied,
