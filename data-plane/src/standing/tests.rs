@@ -117,10 +117,10 @@ fn a_retry_takes_no_turn() {
     let (now, mut draw) = (Instant::now(), draws());
     let mut firsts = Vec::new();
     for _ in 0..6 {
-        let first = standing.choose(now, 0, &mut draw);
+        let first = standing.choose(now, 0, ANY, &mut draw);
         firsts.push(first);
         if first == 1 {
-            assert_eq!(standing.choose(now, 0b10, &mut draw), 0);
+            assert_eq!(standing.choose(now, 0b10, ANY, &mut draw), 0);
         }
     }
     assert_eq!(firsts, [0, 1, 0, 1, 0, 1]);
