@@ -67,7 +67,7 @@ impl Code {
             }
             Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
             Self::Preflight => Some(StatusCode::NO_CONTENT),
-            Self::PreflightRefused => Some(StatusCode::FORBIDDEN),
+            Self::PreflightRefused | Self::OriginRefused => Some(StatusCode::FORBIDDEN),
         }
     }
 
@@ -123,6 +123,7 @@ impl Code {
             Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
             Self::Preflight => "the web page may send what it asks for",
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
+            Self::OriginRefused => "the proxy takes no WebSockets from web pages of this origin",
         }
     }
 }

@@ -143,6 +143,11 @@ impl Draft {
         self.goes_on_as(request.path.as_str());
     }
 
+    /// Why no credential of it counts.
+    pub(super) fn is_of_another_page(&mut self) {
+        self.record().reason = Some(Reason::Origin);
+    }
+
     /// The proxy changes its path.
     pub(super) fn goes_on_as(&mut self, path: &str) {
         self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();

@@ -1,10 +1,11 @@
 //! The body of an upstream's response: watched, bounded, and its connection given back at the end.
 //!
-//! Looks at no byte of it. The invariants: a connection is used again only when its response was read to the end, and
+//! Looks at no byte of it but trailers. The invariants: a connection is used again only when its response was read to the end, and
 //! an upstream that waits for more of the request is not taken for a silent one.
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 use crate::reply::BodyBroken;
+use crate::snapshot::Shape;
 use crate::upstream::{CALLER_IDLE, LOOK_AFTER, Lease, Passage, Turn};
 
-use super::clean::strip;
+use super::clean::strip_trailers;
+use super::{cors, rewrite};
 
 /// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,8 @@ pub(crate) struct UpstreamBody {
     silence: Silence,
     /// Bytes that may still come.
     left: u64,
+    /// How its trailers are changed; `None`: not at all.
+    shape: Option<Arc<Shape>>,
 }
 
 impl UpstreamBody {
@@ -46,9 +51,14 @@ impl UpstreamBody {
             return Err(BodyError::TooLong);
         }
         let silence = Silence { waits, since: None, deadline: lease.deadline() };
-        let mut body = Self { body, lease: Some(lease), silence, left: most };
+        let mut body = Self { body, lease: Some(lease), silence, left: most, shape: None };
         body.settle_at_end();
         Ok(body)
+    }
+
+    /// Has its trailers changed.
+    pub(super) fn is_shaped_by(&mut self, shape: &Arc<Shape>) {
+        self.shape = Some(Arc::clone(shape));
     }
 
     /// Gives the connection back as soon as nothing more can come on it: the server does not ask a body of
@@ -85,7 +95,11 @@ impl Body for UpstreamBody {
                 if let Some(Ok(frame)) = &mut frame
                     && let Some(trailers) = frame.trailers_mut()
                 {
-                    strip(trailers, |_| false);
+                    strip_trailers(trailers);
+                    if let Some(shape) = &this.shape {
+                        rewrite::trailers(shape, trailers);
+                        cors::strip(shape, trailers);
+                    }
                 }
                 frame
             }

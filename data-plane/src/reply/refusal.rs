@@ -102,6 +102,9 @@ pub(crate) enum Denial {
     /// The proxy takes no WebSockets.
     #[error("proxy takes no WebSockets")]
     UpgradeNotAllowed,
+    /// It asks for a WebSocket for a web page that the proxy does not name.
+    #[error("proxy takes no WebSockets from web pages of this origin")]
+    Origin,
     /// The proxy looks at bodies, and a tunnel would pass it by.
     #[error("proxy looks at bodies, and nobody has accepted that tunnels pass unread")]
     TunnelUnread,
@@ -260,6 +263,7 @@ impl Denial {
             Self::Limited(_) => Code::RateLimited,
             Self::BadUpgrade => Code::UpgradeMalformed,
             Self::UpgradeNotAllowed => Code::UpgradeNotAllowed,
+            Self::Origin => Code::OriginRefused,
             Self::TunnelUnread => Code::TunnelUnread,
             Self::Protocol => Code::ProtocolUnknown,
             Self::Stopping => Code::Stopping,

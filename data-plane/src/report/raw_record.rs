@@ -80,7 +80,7 @@ pub(crate) enum Reason {
     NotAdmitted,
     /// It is good, and the proxy wants a client certificate beside it.
     NoCertificate,
-    /// None was looked for: a web page asks whether it can call, whose origin the proxy does not name.
+    /// None counts: a web page asks whether it can call, whose origin the proxy does not name.
     Origin,
     /// None was looked for: a trusted proxy does not say who sent the request.
     Sender,

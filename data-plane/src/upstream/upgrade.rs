@@ -34,6 +34,15 @@ pub(crate) enum Switch {
     Answered(Reply),
 }
 
+impl Switch {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Done(answer, _) => answer.status(),
+            Self::Answered(reply) => reply.response.status(),
+        }
+    }
+}
+
 impl Connections {
     /// Sends a request that asks for another protocol, and waits for the head of the answer, until that time at the
     /// most. It has no body.

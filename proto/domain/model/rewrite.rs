@@ -124,7 +124,7 @@ fn name(text: &str) -> Result<HeaderName, String> {
         "it says who somebody is"
     } else if header::is_framing(&name) {
         "it frames messages or belongs to one connection"
-    } else if text.starts_with(OURS) {
+    } else if header::hyphened(&name).starts_with(OURS) {
         "headers that begin so are the node's own"
     } else if text.len() > NAME_MAX {
         return Err(format!("is longer than {NAME_MAX} bytes"));
