@@ -336,16 +336,23 @@ impl Drop for Draft {
             Some(status) if !status.is_success() => Done::Nothing,
             Some(_) if record.aborted => Done::Perhaps,
             Some(_) => Done::All,
-            // A caller that leaves before the answer does not leave its cost behind, nor does one whose request takes
-            // longer than is waited for.
-            None if self.is_asked && self.is_unheard => Done::Perhaps,
-            None if self.is_asked && matches!(record.code, None | Some(Code::CallerGone)) => Done::Perhaps,
+            // A caller that leaves before the answer does not leave its cost behind, nor does one that breaks off its
+            // request in another way, or whose request takes longer than is waited for: the upstream may have begun.
+            None if self.is_asked && (self.is_unheard || is_callers_end(record.code)) => Done::Perhaps,
             None => Done::Nothing,
         };
         std::mem::take(&mut self.charges).settle(done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
         self.worker.record(record);
     }
+}
+
+/// Whether it was the caller that ended a request without an answer.
+fn is_callers_end(code: Option<Code>) -> bool {
+    let ends = |code| {
+        matches!(code, Code::CallerGone | Code::Malformed | Code::RequestTimeout | Code::RequestTooLarge)
+    };
+    code.is_none_or(ends)
 }
 
 fn outcome(verdict: &Verdict<'_>) -> RuleOutcome {

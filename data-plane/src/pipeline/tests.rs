@@ -17,6 +17,7 @@ mod inward;
 mod limits;
 mod names;
 mod next_hop;
+mod numbers;
 mod origin;
 mod over_tls;
 mod records;
