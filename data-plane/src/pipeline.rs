@@ -34,6 +34,7 @@ mod forwarded;
 mod header_name;
 mod hop;
 mod inject;
+mod numbers;
 mod query;
 mod reply_body;
 mod resolve;

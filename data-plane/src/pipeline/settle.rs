@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use rr_contract::model::id::{ProxyId, RequestId};
+use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 use rr_contract::policy::filter::Filtered;
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
 use rr_contract::wire::fleet::{Effect, TunnelEnd};
@@ -231,6 +231,25 @@ impl Draft {
     /// Has meters read their numbers from the response's document; `None` where there is none.
     pub(super) fn read_values(&mut self, document: Option<&[u8]>) {
         self.charges.read_document(document);
+    }
+
+    /// Whether meters read a document of this length in no time.
+    pub(super) fn reads_at_once(&self, length: usize) -> bool {
+        self.charges.reads_at_once(length)
+    }
+
+    /// Has meters read their numbers from a document of any length; `whole`: all of it has come.
+    pub(super) async fn read_in_turn(&mut self, document: &[u8], whole: bool) {
+        self.charges.read_in_turn(document, whole).await;
+    }
+
+    /// The numbers of meters stay unread.
+    pub(super) fn unread(&mut self) {
+        self.charges.unread();
+    }
+
+    pub(super) fn org(&self) -> Option<OrgId> {
+        self.kept().org
     }
 
     /// Has meters read their numbers from what came of the response's document.

@@ -338,3 +338,11 @@ async fn a_meter_that_reserves_nothing_has_no_room_once_its_limit_is_reached() {
     assert_eq!(edge.send(&request).await.status, 200);
     assert_eq!(edge.send(&request).await.status, 429);
 }
+
+#[tokio::test]
+async fn a_record_names_sixteen_meters_however_many_there_are() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_with(&upstream, (1..=20).map(|n| meter(n, &meter_message(n, 1))));
+    assert_eq!(edge.send(&get(PATH, &with_key(1))).await.status, 200);
+    assert_eq!(edge.record().await.meters.len(), 16);
+}

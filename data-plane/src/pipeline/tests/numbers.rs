@@ -7,7 +7,7 @@ use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::fixture::{self, Region};
+use crate::fixture::{self, ORG, Region};
 
 use super::edge::Edge;
 use super::limits::{PATH, by_body};
@@ -116,5 +116,36 @@ async fn where_a_number_is_read_from_bodies_no_caller_asks_for_a_part_or_a_codin
             asked.map(|(name, _)| upstream.last().header(name).map(str::to_owned)),
             wanted.map(|value| value.map(str::to_owned))
         );
+    }
+}
+
+/// Documents with a number each, as one body that the upstream sends back.
+fn batch(documents: usize) -> String {
+    let body = format!("[{}]", vec![r#"{"usage":{"total":1}}"#; documents].join(","));
+    let headers =
+        format!("{}content-type: application/json\r\ncontent-length: {}\r\n", with_key(1), body.len());
+    format!("{}{body}", get(PATH, &headers).replace("GET", "POST"))
+}
+
+#[tokio::test]
+async fn a_long_document_is_read_behind_its_response_while_others_pass() {
+    const DOCUMENTS: usize = 100_000;
+    let upstream = Upstream::mirror().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    all.push(by_body(9, 7, 1_000_000));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    assert_eq!(edge.send(&batch(DOCUMENTS)).await.status, 200);
+    assert_eq!(edge.send(&get(PATH, "")).await.status, 401);
+    assert_eq!(edge.record().await.status, 401, "it passed while the document was read");
+    let record = edge.record().await;
+    let charged = (record.meters[0].charged_millionths, record.meters[0].missing);
+    assert_eq!((record.status, record.aborted, charged), (200, false, (DOCUMENTS as u64 * 1_000_000, false)));
+    // Where too many wait, what was set aside is charged, and short ones are read as ever.
+    edge.reads_no_more(ORG).await;
+    for (documents, charged) in [(DOCUMENTS, (9_000_000, true)), (10, (10_000_000, false))] {
+        assert_eq!(edge.send(&batch(documents)).await.status, 200);
+        let record = edge.record().await;
+        assert_eq!((record.meters[0].charged_millionths, record.meters[0].missing), charged);
     }
 }

@@ -181,7 +181,7 @@ async fn a_compressed_body_is_decoded_for_rules_and_sent_on_compressed() {
     let upstream = Upstream::mirror().await;
     let edge = edge_with(&upstream, [about_body(7, Effect::Deny, "prompt", "previous")]);
     let send = async |text: &str| {
-        let body = crate::body::gzip(text.as_bytes());
+        let body = crate::body::gzipped(text.as_bytes());
         let head = format!("{}content-encoding: gzip\r\ncontent-length: {}\r\n", with_key(1), body.len());
         let head = get("/api/acme.proxy-1/", &head).replace("GET", "POST");
         let mut stream = edge.connect().await;
