@@ -194,6 +194,29 @@ async fn a_compressed_body_is_decoded_for_rules_and_sent_on_compressed() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_json_to_a_rule_and_a_form_to_the_upstream_is_refused() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_with(&upstream, [about_body(1, Effect::Deny, "tool", "^evil$")]);
+    let body = r#"{"tool":"good","x":"&tool=evil&"}"#;
+    for (kind, status) in [
+        ("content-type: application/x-www-form-urlencoded\r\n", 400),
+        ("content-type:  Application/X-WWW-Form-Urlencoded ; charset=utf-8\r\n", 400),
+        ("content-type: application/json\r\ncontent-type: application/x-www-form-urlencoded\r\n", 400),
+        ("content-type: application/json\r\n", 200),
+        ("", 200),
+    ] {
+        let answer = edge.send(&post("/api/acme.proxy-1/", kind, body)).await;
+        assert_eq!(answer.status, status, "{kind}");
+        if status == 400 {
+            assert_eq!(answer.json()["code"], "request-unreadable");
+        }
+    }
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    assert_eq!(edge.send(&post("/api/acme.proxy-1/", form, "")).await.status, 200, "there is nothing in it");
+    assert_eq!(upstream.count(), 3);
+}
+
+#[tokio::test]
 async fn rules_do_not_see_the_callers_credential() {
     let upstream = Upstream::echo().await;
     let pattern = |regex: &str| Some(fleet::Pattern { regex: regex.to_owned(), ..fleet::Pattern::default() });
