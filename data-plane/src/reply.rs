@@ -79,7 +79,9 @@ impl Code {
             Self::Misdirected => "the request belongs on a connection of its own to the host that it names",
             Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
-            Self::Malformed => "the path, the host or the body's framing cannot be read in one way only",
+            Self::Malformed => {
+                "the path, the host, a header or the body's framing cannot be read in one way only"
+            }
             Self::HeadersTooMany => "the request has more than 128 headers",
             Self::AccessDenied => "unknown proxy, or no valid credential for it",
             Self::Inactive => "the proxy is switched off",

@@ -1,8 +1,9 @@
 //! Takes out of a request what belongs to the caller's hop or identifies the caller, before any rule looks at it.
 //!
-//! Adds nothing: the upstream's secret comes with `inject`. The invariant: what leaves here is what rules, meters and
+//! Adds nothing, and makes one of pieces that are one: the upstream's secret comes with `inject`. The invariant: what leaves here is what rules, meters and
 //! the upstream see, and none of it holds the caller's credential.
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -33,8 +34,20 @@ pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
         [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION].contains(name)
             || is_forwarded(name)
     });
+    join_cookies(&mut parts.headers);
     let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
     Ok(Cleaned { parts, query, trailers })
+}
+
+/// Makes one of the pieces that HTTP/2 may cut a cookie header into (RFC 9113, 8.2.3), as upstreams do: rules look at
+/// each header by itself.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_maybe_shared(Bytes::from(pieces.join(&b"; "[..])));
+    headers.insert(header::COOKIE, joined.expect("values, put together with text, stay one"));
 }
 
 /// `TE: trailers` is the one hop-by-hop header that gRPC needs on every hop. The codings that may stand beside

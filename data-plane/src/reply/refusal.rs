@@ -51,6 +51,9 @@ pub(crate) enum Denial {
     /// The request names no host, or two.
     #[error("not exactly one Host header")]
     Host,
+    /// A value of a header has a space around it, over HTTP/2.
+    #[error("space around the value of a header")]
+    Spaced,
     /// More headers than a request may have.
     #[error("too many headers")]
     Headers,
@@ -241,7 +244,7 @@ impl Denial {
             Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
-            Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
+            Self::Malformed(_) | Self::Coded | Self::Host | Self::Spaced | Self::TooLong => Code::Malformed,
             Self::Headers => Code::HeadersTooMany,
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential(_) => Code::AccessDenied,
