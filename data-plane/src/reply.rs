@@ -120,7 +120,9 @@ impl Code {
             Self::ProtocolUnknown => "the one protocol that CONNECT can ask for is websocket",
             Self::UpgradeRefused => "the upstream switched protocols in another way than it was asked to",
             Self::Stopping => "this node is being stopped",
-            Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
+            Self::LoopDetected => {
+                "the request has passed this node before, or too many edges: the upstream leads back here"
+            }
             Self::Preflight => "the web page may send what it asks for",
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
         }

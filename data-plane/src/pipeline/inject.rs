@@ -18,7 +18,7 @@ use crate::worker::Worker;
 
 use super::admit::Admitted;
 use super::caller_body::CallerBody;
-use super::clean::Cleaned;
+use super::clean::{Cleaned, HOPS};
 
 /// A request as the upstream is to see it.
 pub(crate) struct Injected<'s> {
@@ -42,7 +42,7 @@ pub(super) fn inject<'s>(
     now: SystemTime,
 ) -> Result<Injected<'s>, Refused> {
     let Admitted { request, cleaned, body } = request;
-    let Cleaned { mut parts, query, trailers } = cleaned;
+    let Cleaned { mut parts, query, trailers, hops } = cleaned;
     let route = request.route;
     // Chosen before the secret goes in, since its seal names where it may go.
     let endpoint = match &route.target.standing {
@@ -65,6 +65,10 @@ pub(super) fn inject<'s>(
         // Replaces whatever the caller put there, however often.
         Injection::Header(name, value) => {
             parts.headers.insert(name.clone(), value.clone());
+        }
+        Injection::Key(name, value) => {
+            parts.headers.insert(name.clone(), value.clone());
+            parts.headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
         }
     }
     Ok(Injected { parts, body, route, endpoint })

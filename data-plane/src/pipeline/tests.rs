@@ -3,6 +3,7 @@
 mod arrivals;
 mod bounds;
 mod callers_tls;
+mod circles;
 mod circuits;
 mod client_certificates;
 mod closed;

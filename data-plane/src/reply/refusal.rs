@@ -84,8 +84,8 @@ pub(crate) enum Denial {
     /// A web page asks for more than it may send.
     #[error("preflight request asks for a method or headers that the proxy does not take")]
     PreflightRefused,
-    /// It has passed this node before.
-    #[error("request comes back to this node")]
+    /// It has passed this node before, or too many edges.
+    #[error("request comes back to this node, or has passed too many edges")]
     Loop,
     /// The rules of a scope.
     #[error("rules deny the request")]
