@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
 use rr_contract::model::resilience::CircuitBreaker;
+use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
 
-use super::Outcome;
+use super::{LINE_EVERY, Outcome};
 
 /// What is told to callers while somebody finds out.
 const FINDING_OUT: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub(crate) struct Circuit {
     probed_since: AtomicU64,
     /// When a request succeeded last.
     succeeded_at: AtomicU64,
+    opened_lines: Seldom,
+    closed_lines: Seldom,
 }
 
 /// The right to send one request.
@@ -52,7 +55,8 @@ impl Drop for Pass<'_> {
 impl Circuit {
     pub(crate) fn new(target: TargetId) -> Self {
         let (failures, open_until, probed_since, succeeded_at) = Default::default();
-        Self { target, failures, open_until, probed_since, succeeded_at }
+        let [opened_lines, closed_lines] = [Seldom::every(LINE_EVERY), Seldom::every(LINE_EVERY)];
+        Self { target, failures, open_until, probed_since, succeeded_at, opened_lines, closed_lines }
     }
 
     /// Whether requests are held back, but for those that find out.
@@ -105,7 +109,9 @@ impl Pass<'_> {
             (Outcome::Success, true) => {
                 failures.store(0, Ordering::Relaxed);
                 open_until.store(0, Ordering::Release);
-                info!(target_id = %target, "circuit closed: the target answers again");
+                if let Some(held) = self.circuit.closed_lines.may() {
+                    info!(target_id = %target, held, "circuit closed: the target answers again");
+                }
                 false
             }
             (Outcome::Success, false) => {
@@ -129,8 +135,8 @@ impl Pass<'_> {
                 }
                 let opened =
                     open_until.compare_exchange(0, until, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-                if opened {
-                    warn!(target_id = %target, in_a_row, "circuit opened: requests to the target failed in a row");
+                if opened && let Some(held) = self.circuit.opened_lines.may() {
+                    warn!(target_id = %target, in_a_row, held, "circuit opened: requests to the target failed in a row");
                 }
                 opened
             }

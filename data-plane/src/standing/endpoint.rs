@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
 use rr_contract::model::resilience::HealthCheck;
+use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
+
+use super::LINE_EVERY;
 
 /// How often an ejection is the first one over, at the most.
 const LONGEST: u32 = 10;
@@ -33,6 +36,7 @@ pub(crate) struct Endpoint {
     /// 0: it was not asked yet.
     next_check: AtomicU64,
     is_asked: AtomicBool,
+    ejected_lines: Seldom,
 }
 
 /// A request that is under way to it, until its response has ended.
@@ -58,7 +62,13 @@ impl Endpoint {
             results: AtomicI32::default(),
             next_check: AtomicU64::default(),
             is_asked: AtomicBool::default(),
+            ejected_lines: Seldom::every(LINE_EVERY),
         }
+    }
+
+    /// Whether the log is to say that it was ejected, and how often it did not since it last did.
+    pub(super) fn may_say_ejected(&self) -> Option<u64> {
+        self.ejected_lines.may()
     }
 
     pub(crate) fn target(&self) -> TargetId {

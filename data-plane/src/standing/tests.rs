@@ -297,3 +297,22 @@ fn a_budget_affords_its_share_of_ten_seconds_and_a_few_in_any_case() {
     assert_eq!(taken(start + Duration::from_secs(8)), 0, "they are still of the last ten seconds");
     assert_eq!(taken(start + Duration::from_secs(11)), 3, "all is forgotten");
 }
+
+#[test]
+fn a_target_that_fails_and_recovers_without_end_does_not_fill_the_log() {
+    let log = crate::fixture::log_of(|| {
+        let (breaks, ejects, mut now) = (with_breaker(), standing_of_two(), Instant::now());
+        for _ in 0..50 {
+            (0..3).for_each(|_| sends(&breaks, Outcome::Failure, now).expect("it is closed"));
+            fails(&ejects, 0, 2, now);
+            now += Duration::from_secs(100);
+            sends(&breaks, Outcome::Success, now).expect("it finds out");
+            ejects.ended(0, None, Outcome::Success, now, now);
+        }
+        assert_eq!(breaks.tally().openings.load(Ordering::Relaxed), 50);
+        assert_eq!(ejects.tally().ejections.load(Ordering::Relaxed), 50);
+    });
+    for line in ["circuit opened", "circuit closed", "base URL ejected"] {
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
+}
