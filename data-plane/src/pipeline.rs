@@ -51,7 +51,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use http::header::CONNECTION;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::{Instrument as _, Span, debug, field, trace_span};
@@ -71,10 +71,12 @@ use self::authorize::Looked;
 use self::caller_body::CallerBody;
 use self::cors::Page;
 use self::filter::{Filtered, FilteredBody, Passed};
+use self::forwarded::Sender;
 use self::settle::Draft;
 use self::tunnel::{OpenTunnel, Opened};
 
-pub(crate) use self::hop::{Hop, HopTls, Networks, holds};
+pub use self::hop::TrustedHeader;
+pub(crate) use self::hop::{Hop, HopTls, Networks, Trusted, holds};
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
 pub(crate) use self::tunnel::Tunnel;
@@ -154,12 +156,17 @@ fn span(request: &Request<Incoming>, hop: &Hop, draft: &Draft) -> Span {
         otel.kind = "server",
         http.request.method = %request.method(),
         http.response.status_code = field::Empty,
-        url.scheme = forwarded::sender(hop, request.headers()).scheme(),
+        url.scheme = scheme(hop, request.headers()),
         request.id = %draft.id(),
         revision = draft.revision(),
         proxy.id = field::Empty,
         code = field::Empty,
     )
+}
+
+fn scheme(hop: &Hop, headers: &HeaderMap) -> &'static str {
+    // One that is nobody's is refused, and shown as it came.
+    forwarded::sender(hop, headers).unwrap_or_else(|_| Sender::of_peer(hop)).scheme()
 }
 
 fn traced(span: &Span, draft: &Draft, code: Code, status: StatusCode) {
@@ -192,6 +199,8 @@ async fn pass<'s>(
     draft.came_over(hop);
     let wish = wish?;
     *page = cors::page(addressed.proxy, &parts);
+    // Here, because `Connection` could take out what tells it.
+    let caller = forwarded::sender(hop, &parts.headers)?.address;
     let resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
     cors::preflight(resolved.proxy, &parts, page.as_deref_mut())?;
@@ -208,9 +217,7 @@ async fn pass<'s>(
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     // What is needed behind the upstream is found again by these: the state of a request is small.
     let (route, model, credential) = (active.route, active.model, active.caller);
-    // `Connection` could take out what tells it.
-    let caller = forwarded::sender(hop, &parts.headers).address;
-    let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
+    let told = forwarded::tell::told(active.model.forwarded, hop, &parts)?;
     let cleaned = match &tunnel {
         None => clean::clean(parts)?,
         Some(_) => tunnel::clean(parts)?,

@@ -80,7 +80,7 @@ impl Code {
             Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
             Self::Malformed => {
-                "the path, the host, a header or the body's framing cannot be read in one way only"
+                "the path, the host, a header, the body's framing or who sent it cannot be read in one way only"
             }
             Self::HeadersTooMany => "the request has more than 128 headers",
             Self::AccessDenied => "unknown proxy, or no valid credential for it",

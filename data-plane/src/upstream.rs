@@ -6,6 +6,7 @@
 
 mod dial;
 mod dials;
+mod ending;
 pub(crate) mod health;
 mod interim;
 mod pool;
@@ -124,16 +125,17 @@ impl Connections {
         Self { origins: RefCell::default(), dialer, counters, tasks, kept: Rc::default() }
     }
 
-    /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
+    /// Sends to a target at this time and waits for the head of its answer, until that time at the most. Takes the
+    /// request when it goes out: one that is still there afterwards was not sent, or certainly not taken.
     pub(crate) async fn send(
         &self,
         target: &Arc<CompiledTarget>,
-        mut request: Request<RequestBody>,
+        held: &mut Option<Request<RequestBody>>,
         mut now: Instant,
         until: Option<Instant>,
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
-        let wants_trailers = request.headers().contains_key(TE);
+        let wants_trailers = held.as_ref().is_some_and(|request| request.headers().contains_key(TE));
         let mut untouched = 0;
         loop {
             if until.is_some_and(|until| until <= now) {
@@ -151,6 +153,7 @@ impl Connections {
                     opened
                 }
             };
+            let mut request = held.take().expect("it was put back where it was not sent");
             let is_http2 = matches!(connection, Connection::Http2(_));
             fit(&mut request, is_http2, target, wants_trailers);
             let spare = (is_http2 && untouched < UNTOUCHED_MAX).then(|| again(&mut request));
@@ -174,10 +177,10 @@ impl Connections {
                 // the upstream's fault.
                 Err(failed) => {
                     match (failed.is_untouched(), spare, failed.unsent) {
-                        (_, _, Some(unsent)) if !fresh => request = *unsent,
+                        (_, _, Some(unsent)) if !fresh => *held = Some(*unsent),
                         (true, Some(spare), None) if spare.body().claim() => {
                             untouched += 1;
-                            request = spare;
+                            *held = Some(spare);
                         }
                         _ => return Err(SendError::Broken(failed.error)),
                     }
@@ -229,6 +232,12 @@ impl Connections {
                 }
             }
         }
+    }
+
+    /// Whether those who wait for a connection to a target wait for the upstream, and not for room at this node.
+    pub(crate) fn waits_for_upstream(&self, target: &CompiledTarget) -> bool {
+        let origins = self.origins.borrow();
+        origins.get(&target.pool).is_some_and(|origin| !origin.is_up() && origin.is_connecting())
     }
 
     /// Does without a response. Its connection can be used again if the rest of it is short.
@@ -355,12 +364,15 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         return;
     }
     *request.version_mut() = Version::HTTP_2;
-    if request.uri().authority().is_none() {
+    let sent = request.extensions().get::<SentHost>();
+    let authority = sent.map_or(&target.authority, |sent| &sent.authority);
+    // It may bear that of another base URL, whose connection has returned it.
+    if request.uri().authority() != Some(authority) {
+        let authority = authority.clone();
         let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
-        let sent = request.extensions().get::<SentHost>();
-        parts.authority = Some(sent.map_or(&target.authority, |sent| &sent.authority).clone());
+        parts.authority = Some(authority);
         parts.path_and_query = Some(path);
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }

@@ -46,7 +46,10 @@ pub(super) fn inject<'s>(
     let route = request.route;
     // Chosen before the secret goes in, since its seal names where it may go.
     let endpoint = match &route.target.standing {
-        Some(standing) => standing.choose(Instant::now(), 0, || u32::from_ne_bytes(worker.draw())),
+        Some(standing) => {
+            let draw = || u32::from_ne_bytes(worker.draw());
+            standing.choose(Instant::now(), 0, route.sealed_for(), draw)
+        }
         None => 0,
     };
     let target = route.target.at(endpoint);

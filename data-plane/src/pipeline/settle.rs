@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
-use crate::report::{FilterEffect, RawRecord, RuleOutcome};
+use crate::report::{FilterEffect, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
 use crate::standing::AtEndpoint;
@@ -161,6 +161,7 @@ impl Draft {
         let record = self.record();
         match denial {
             Denial::BadCredential(reason) => record.reason = Some(*reason),
+            Denial::Sender => record.reason = Some(Reason::Sender),
             Denial::Limited(limited) => {
                 let (state, meter) = limited.states();
                 record.limits.extend(state);

@@ -54,6 +54,9 @@ pub(crate) enum Denial {
     /// A value of a header has a space around it, over HTTP/2.
     #[error("space around the value of a header")]
     Spaced,
+    /// A trusted proxy does not say whose request it is, or says it in more than one way.
+    #[error("header of a trusted proxy does not say who sent the request")]
+    Sender,
     /// More headers than a request may have.
     #[error("too many headers")]
     Headers,
@@ -244,7 +247,9 @@ impl Denial {
             Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
-            Self::Malformed(_) | Self::Coded | Self::Host | Self::Spaced | Self::TooLong => Code::Malformed,
+            Self::Malformed(_) | Self::Coded | Self::Host | Self::Spaced | Self::Sender | Self::TooLong => {
+                Code::Malformed
+            }
             Self::Headers => Code::HeadersTooMany,
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential(_) => Code::AccessDenied,

@@ -147,14 +147,35 @@ impl UpstreamCredential {
             return Err(Unusable::Expired);
         }
         let Kind::Sealed(sealed) = &self.kind else { return Ok(Injection::Nothing) };
-        // The first request after a start pays for opening, some 200 µs; each later one reads it.
-        let ready = sealed.opened.get_or_init(|| sealed.open().ok());
-        let ready = ready.as_ref().ok_or(Unusable::Sealed)?;
+        let ready = sealed.ready().ok_or(Unusable::Sealed)?;
         if ready.not_after.is_some_and(|end| now > end) {
             return Err(Unusable::Expired);
         }
+        ready.may_go(target, ca, host)?;
+        let inject = if ready.is_key { Injection::Key } else { Injection::Header };
+        Ok(inject(&ready.header, &ready.value))
+    }
+
+    /// Whether its secret may go to `target`, at whatever time; so may one that there is not.
+    pub(crate) fn is_sealed_for(
+        &self,
+        target: &BaseUrl,
+        ca: Option<&CaHash>,
+        host: Option<&SentHost>,
+    ) -> bool {
+        match &self.kind {
+            Kind::None => true,
+            Kind::Sealed(sealed) => {
+                sealed.ready().is_some_and(|ready| ready.may_go(target, ca, host).is_ok())
+            }
+        }
+    }
+}
+
+impl Ready {
+    fn may_go(&self, target: &BaseUrl, ca: Option<&CaHash>, host: Option<&SentHost>) -> Result<(), Unusable> {
         // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
-        let covers = |url: &BaseUrl| ready.origins.iter().any(|origin| origin.covers(url));
+        let covers = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
         if !covers(target) {
             return Err(Unusable::Origin);
         }
@@ -163,15 +184,17 @@ impl UpstreamCredential {
             return Err(Unusable::Host);
         }
         // Both ways: a private authority must not get a secret that was meant for a public one.
-        if ready.ca.as_ref() != ca {
-            return Err(Unusable::Ca);
-        }
-        let inject = if ready.is_key { Injection::Key } else { Injection::Header };
-        Ok(inject(&ready.header, &ready.value))
+        if self.ca.as_ref() == ca { Ok(()) } else { Err(Unusable::Ca) }
     }
 }
 
 impl Sealed {
+    /// `None`: it does not open.
+    fn ready(&self) -> Option<&Ready> {
+        // The first request after a start pays for opening, some 200 µs; each later one reads it.
+        self.opened.get_or_init(|| self.open().ok()).as_ref()
+    }
+
     fn open(&self) -> Result<Ready, OpenError> {
         let secret = self.secret.open(&self.context, &self.vault.keys)?;
         let slot = secret.slot();

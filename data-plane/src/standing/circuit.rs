@@ -121,13 +121,14 @@ impl Pass<'_> {
                 }
                 false
             }
+            // Others have succeeded meanwhile: what fails is this request, and not the target. Otherwise requests to one
+            // slow path that end together would be failures in a row, and one that found out for too long would open what
+            // the one after it has closed.
+            (Outcome::Failure, _) if succeeded_at.load(Ordering::Relaxed) > self.begun => false,
             (Outcome::Failure, true) => {
                 open_until.store(until, Ordering::Release);
                 true
             }
-            // Others have succeeded meanwhile: what fails is this request, and not the target. Otherwise requests to one
-            // slow path that end together would be failures in a row.
-            (Outcome::Failure, false) if succeeded_at.load(Ordering::Relaxed) > self.begun => false,
             (Outcome::Failure, false) => {
                 let in_a_row = failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
                 if in_a_row < breaker.consecutive_failures {

@@ -92,13 +92,13 @@ impl Dialer {
         let watch = socket.watch();
         if !target.is_tls() {
             return match target.wire.http {
-                HttpVersion::V2 => self.http2(socket, origin).await,
+                HttpVersion::V2 => self.http2(socket, watch, origin).await,
                 HttpVersion::V1_1 | HttpVersion::Agreed => self.http1(socket, watch).await,
             };
         }
         let stream = self.tls.connect(target.org, target.base.host(), &target.wire, socket).await?;
         if tls::agreed_on_http2(&stream) {
-            return self.http2(stream, origin).await;
+            return self.http2(stream, watch, origin).await;
         }
         origin.speaks_http1();
         self.http1(stream, watch).await
@@ -155,11 +155,11 @@ impl Dialer {
             .handshake(TokioIo::new(Counted::new(stream, watch.clone())))
             .await
             .map_err(SendError::Broken)?;
-        self.drive("upstream h1", connection);
+        self.drive("upstream h1", &watch, connection);
         Ok(Connection::Http1(Http1 { sender, watch, deadline: Deadline::default() }))
     }
 
-    async fn http2<S>(&self, stream: S, origin: &Rc<Origin>) -> Result<Connection, SendError>
+    async fn http2<S>(&self, stream: S, watch: Watch, origin: &Rc<Origin>) -> Result<Connection, SendError>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -185,20 +185,25 @@ impl Dialer {
             }
             last.get()
         };
-        self.drive("upstream h2", poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
-        let channel = Channel::new(sender, Box::new(limit));
+        let connection = poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx));
+        self.drive("upstream h2", &watch, connection);
+        let channel = Channel::new(sender, Box::new(limit), watch);
         Ok(origin.adopt(&channel))
     }
 
     pub(super) fn drive(
         &self,
         name: &'static str,
+        watch: &Watch,
         connection: impl Future<Output = hyper::Result<()>> + 'static,
     ) {
+        let ending = watch.ending();
         self.tasks.spawn_local(name, async move {
-            // A request that waits on it gets the error itself; this is for an idle connection.
-            if let Err(error) = connection.await {
-                debug!(%error, "upstream connection ended");
+            match ending.bound(pin!(connection)).await {
+                // A request that waits on it gets the error itself; this is for an idle connection.
+                Some(Err(error)) => debug!(%error, "upstream connection ended"),
+                Some(Ok(())) => {}
+                None => debug!("upstream connection still had something to send long after its last answer; it was closed"),
             }
         });
     }
@@ -216,23 +221,27 @@ impl From<OutboundError> for SendError {
 }
 
 /// Runs the tasks of an HTTP/2 connection, and looks after those who wait after each poll, because the peer may have
-/// raised its limit.
+/// raised its limit. A task that sends a body ends a while after the answer.
 #[derive(Clone)]
 struct StreamExec(Weak<Origin>);
 
 impl<F: Future + 'static> Executor<F> for StreamExec {
     fn execute(&self, future: F) {
         let origin = Weak::clone(&self.0);
+        let carries = origin.upgrade().and_then(|origin| origin.begun());
         LocalExec.execute(async move {
             let mut future = pin!(future);
-            poll_fn(move |cx| {
+            let mut serving = poll_fn(move |cx| {
                 let polled = future.as_mut().poll(cx);
                 if let Some(origin) = origin.upgrade() {
                     origin.serve();
                 }
                 polled
-            })
-            .await;
+            });
+            match carries {
+                Some(stream) => _ = stream.ending().bound(Pin::new(&mut serving)).await,
+                None => _ = serving.await,
+            }
         });
     }
 }

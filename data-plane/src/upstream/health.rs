@@ -135,12 +135,9 @@ impl Ask {
         let Self { target, endpoint, index, connections, tally, _place } = self;
         let Some(check) = &target.health_check else { return };
         let at = target.at(index);
-        let passed = match timeout(
-            check.timeout,
-            connections.send(at, request(at, check), Instant::now(), None),
-        )
-        .await
-        {
+        let mut request = Some(request(at, check));
+        let asked = connections.send(at, &mut request, Instant::now(), None);
+        let passed = match timeout(check.timeout, asked).await {
             Ok(Ok(reply)) => {
                 let status = reply.response.status().as_u16();
                 connections.discard(reply);

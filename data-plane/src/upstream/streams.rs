@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::IDLE_MAX;
 use super::request_body::RequestBody;
+use super::socket::Watch;
 
 /// Streams on one connection, whatever its peer allows.
 const STREAMS_MAX: usize = 64;
@@ -43,12 +44,23 @@ pub(super) struct Channel {
     taken: Cell<usize>,
     answered: Cell<bool>,
     since: Cell<Instant>,
+    watch: Watch,
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.watch.is_left();
+    }
 }
 
 impl Channel {
-    pub(super) fn new(sender: http2::SendRequest<RequestBody>, limit: Box<dyn Fn() -> usize>) -> Rc<Self> {
+    pub(super) fn new(
+        sender: http2::SendRequest<RequestBody>,
+        limit: Box<dyn Fn() -> usize>,
+        watch: Watch,
+    ) -> Rc<Self> {
         let (taken, answered, since) = (Cell::default(), Cell::default(), Cell::new(Instant::now()));
-        Rc::new(Self { sender, limit, taken, answered, since })
+        Rc::new(Self { sender, limit, taken, answered, since, watch })
     }
 
     /// How many streams it takes; `None` while the peer has not said.

@@ -94,7 +94,7 @@ impl Connections {
             return Ok(Switch::Done(response.map(drop), switched));
         }
         if !is_over {
-            self.dialer.drive("upstream h1", connection);
+            self.dialer.drive("upstream h1", &watch, connection);
         }
         let lease = Lease::last(Http1 { sender, watch, deadline: Deadline::default() });
         Ok(Switch::Answered(Reply { response, lease }))

@@ -127,14 +127,13 @@ impl Retry {
             most,
         );
         let (first, unless_said) = (wire.backoff.as_ref(), Duration::from_millis(25).min(max_backoff));
-        let backoff = span(
-            faults,
-            "retry.backoff",
-            first,
-            unless_said,
-            Duration::from_millis(1),
-            Duration::from_secs(10).min(max_backoff),
-        );
+        let least = Duration::from_millis(1);
+        let mut backoff = span(faults, "retry.backoff", first, unless_said, least, Duration::from_secs(10));
+        if backoff > max_backoff {
+            let longest = max_backoff.as_secs_f64();
+            faults.add("retry.backoff", format!("is longer than `max_backoff`, which is {longest} s"));
+            backoff = max_backoff;
+        }
         Self {
             attempts: wire.attempts,
             statuses: statuses.into(),
@@ -218,15 +217,20 @@ impl HealthCheck {
             Duration::from_secs(1),
             HOUR,
         );
-        let timeout = span(
+        let mut timeout = span(
             faults,
             &field("timeout"),
             wire.timeout.as_ref(),
             Duration::from_secs(2).min(interval),
             Duration::from_millis(1),
             // A node has so many at a time, for all organizations.
-            CHECK_TIMEOUT_MAX.min(interval),
+            CHECK_TIMEOUT_MAX,
         );
+        if timeout > interval {
+            let between = interval.as_secs_f64();
+            faults.add(field("timeout"), format!("is longer than `interval`, which is {between} s"));
+            timeout = interval;
+        }
         let max_status = match u16::try_from(wire.max_status) {
             Ok(0) => 499,
             Ok(status) if (200..=599).contains(&status) => status,

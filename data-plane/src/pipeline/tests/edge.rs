@@ -21,6 +21,7 @@ use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
+use tokio::time::{pause, resume, sleep};
 
 use crate::counters::{Counters, Cut, Totals};
 use crate::current::{self, Activator};
@@ -269,6 +270,18 @@ impl Edge {
         self.ask.send(stand_still).await.expect("the worker lives");
         arrived.await.expect("the worker stands still");
         Held { _release: release }
+    }
+
+    /// Has so much time pass for the worker, as fast as it can.
+    pub(super) async fn skips(&self, time: Duration) {
+        let passed = self.asks(move |_| {
+            pause();
+            Tasks::new().spawn_local("time", async move {
+                sleep(time).await;
+                resume();
+            })
+        });
+        passed.await.await.expect("time passes");
     }
 
     /// How many connections to upstreams were opened, and how many used again.

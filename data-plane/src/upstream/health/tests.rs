@@ -148,6 +148,22 @@ async fn no_check_goes_where_no_request_may() {
 }
 
 #[tokio::test]
+async fn a_base_url_that_does_not_answer_a_check_in_its_time_is_unhealthy() {
+    let (region, tasks) = (Region::new(), Tasks::new());
+    let test = async {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", silent.local_addr().expect("it is bound"));
+        let _snapshot = snapshot(&region, &[&url], fleet::HealthCheck { timeout: millis(50), ..check() });
+        let checks = async {
+            until("its time is over", || region.standings.numbers().unhealthy == 1).await;
+            assert_eq!(region.standings.numbers().checks_passed, 0);
+        };
+        beside("127.0.0.0/8", &region, tasks.clone(), checks).await;
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
 async fn a_check_that_is_taken_away_leaves_nothing_behind() {
     let (region, tasks) = (Region::new(), Tasks::new());
     let test = async {

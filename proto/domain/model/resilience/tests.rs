@@ -49,6 +49,20 @@ fn a_short_longest_wait_bounds_the_first_one_and_a_short_interval_the_timeout() 
 }
 
 #[test]
+fn a_wait_that_another_field_bounds_names_that_field() {
+    fn said<T: std::fmt::Debug>(result: Result<T, Invalid>) -> String {
+        result.expect_err("it is refused").violations()[0].reason.clone()
+    }
+    let retry = fleet::RetryPolicy { attempts: 1, backoff: wire(3000), ..fleet::RetryPolicy::default() };
+    let why = said(read(|faults| Retry::read(faults, retry)));
+    assert_eq!(why, "is longer than `max_backoff`, which is 2 s");
+    let health =
+        fleet::HealthCheck { interval: wire(1000), timeout: wire(1001), ..fleet::HealthCheck::default() };
+    let why = said(read(|faults| HealthCheck::read(faults, health)));
+    assert_eq!(why, "is longer than `interval`, which is 1 s");
+}
+
+#[test]
 fn every_value_out_of_bounds_is_named() {
     let retry = fleet::RetryPolicy {
         attempts: 6,

@@ -86,6 +86,22 @@ fn no_edit_names_a_header_that_frames_identifies_or_is_ours() {
 }
 
 #[test]
+fn a_name_that_cannot_be_changed_is_refused_with_the_reason() {
+    for (text, why) in [
+        ("host", "rewrite.host"),
+        ("authorization", "credentials"),
+        ("cookie", "who somebody is"),
+        ("content-length", "frames"),
+        ("requestrocket-region", "the node's own"),
+        ("X-A", "lower case"),
+    ] {
+        let said = name(text).expect_err(text);
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(name(&"a".repeat(NAME_MAX + 1)), Err("is longer than 256 bytes".to_owned()));
+}
+
+#[test]
 fn no_value_holds_a_line_end() {
     for value in ["a\r\nb", "a\nb", "a\0", "\u{e4}\u{7f}"] {
         let edits = fleet::PairEdits { set: vec![pair("x-a", value)], ..fleet::PairEdits::default() };
