@@ -3,6 +3,7 @@
 mod arrivals;
 mod bounds;
 mod callers_tls;
+mod circles;
 mod circuits;
 mod client_certificates;
 mod closed;
@@ -20,6 +21,7 @@ mod limits;
 mod lingering;
 mod names;
 mod next_hop;
+mod numbers;
 mod origin;
 mod over_tls;
 mod records;

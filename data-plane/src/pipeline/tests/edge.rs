@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rr_contract::model::id::OrgId;
 use rr_contract::outbound::{AddressGuard, DnsNames, Names, NextHop, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
@@ -220,6 +221,14 @@ impl Edge {
     /// Has the worker begin no more tunnels.
     pub(super) async fn stops(&self) {
         self.asks(|worker| worker.stops()).await;
+    }
+
+    /// Leaves an organization no room for documents that are read behind their responses.
+    pub(super) async fn reads_no_more(&self, org: OrgId) {
+        let fills = move |worker: &Worker| {
+            worker.readings.place(org, 64 * 1024 * 1024).map(Box::new).map(Box::leak).is_some()
+        };
+        assert!(self.asks(fills).await);
     }
 
     /// How many tunnels are open.
