@@ -273,7 +273,11 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             proxy_protocol_from: proxy_protocol_from.into(),
             trusted: Trusted { proxies: trusted_proxies.into(), header: trusted_header },
         },
-        limits: Limits { drain: config.drain, bounds: Bounds::of(callers.a_worker), notices: Notices::new() },
+        limits: Limits {
+            drain: config.drain,
+            bounds: Bounds::of(callers.a_worker),
+            notices: Notices::new(&callers),
+        },
         stop: traffic.stop(),
         probe: hooks.probe,
     };
