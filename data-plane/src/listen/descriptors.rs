@@ -33,22 +33,23 @@ pub(crate) struct Descriptors {
     pub(crate) a_worker: usize,
     /// To upstreams, of each worker.
     pub(crate) upstreams_a_worker: usize,
-    short: Option<Short>,
+    open_files: OpenFiles,
+    /// Whether so many callers were asked for as the limit of open files does not allow.
+    is_asked: bool,
 }
 
-/// The limit of open files does not allow as many as wanted.
+/// The limit of open files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Short {
+struct OpenFiles {
     limit: usize,
-    needed: usize,
-    /// The number was configured.
-    asked: bool,
+    /// What would do for as many callers as wanted, where the limit does not.
+    needed: Option<usize>,
 }
 
 impl Descriptors {
     /// Shares out `limit` descriptors: at most half of what is not reserved is for callers, since a request under
     /// way takes another one for its upstream; but one connection of HTTP/2 has many requests under way, so those to
-    /// upstreams are bounded by the rest. `said` is the configured limit.
+    /// upstreams are bounded by the rest. `said` is the configured limit of connections.
     pub(crate) fn share(limit: u64, workers: usize, said: Option<usize>) -> Self {
         let connections = said.unwrap_or(CONNECTIONS);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -57,32 +58,35 @@ impl Descriptors {
         // A limit that the reserve would use up is divided all the same: a node without callers is useless.
         let open = limit.saturating_sub(reserve).max(limit / 4);
         let callers = connections.min(open / 2).max(workers);
-        let needed = connections.saturating_mul(2).saturating_add(reserve);
-        let short = (callers < connections).then_some(Short { limit, needed, asked: said.is_some() });
         let upstreams_a_worker = (open.saturating_sub(callers) / workers).max(1);
-        Self { callers, a_worker: callers.div_ceil(workers), upstreams_a_worker, short }
+        let needed = (callers < connections).then_some(connections.saturating_mul(2).saturating_add(reserve));
+        let open_files = OpenFiles { limit, needed };
+        Self {
+            callers,
+            a_worker: callers.div_ceil(workers),
+            upstreams_a_worker,
+            open_files,
+            is_asked: said.is_some(),
+        }
     }
 
-    /// Logs that there are fewer than wanted. Called once the start has succeeded: a failed start logs its reason
-    /// and nothing else.
+    /// Logs how many there are. Called once the start has succeeded: a failed start logs its reason and nothing else.
     pub(crate) fn tell(&self) {
-        let connections = self.callers;
-        match self.short {
-            None => {}
-            Some(Short { limit, needed, asked: true }) => warn!(
+        let (connections, OpenFiles { limit: open_files, needed }) = (self.callers, self.open_files);
+        match (needed, self.is_asked) {
+            (None, _) => info!(connections, open_files, "the limit of open files is high enough for callers"),
+            (Some(needed), true) => warn!(
                 connections,
-                open_files = limit,
+                open_files,
                 needed,
                 "the limit of open files allows fewer caller connections than --connection-limit; raise it to `needed` (LimitNOFILE= of the service, or `ulimit -n`)"
             ),
-            Some(Short { limit, needed, asked: false }) => {
-                info!(
-                    connections,
-                    open_files = limit,
-                    needed,
-                    "the limit of open files allows fewer caller connections than the default"
-                );
-            }
+            (Some(needed), false) => info!(
+                connections,
+                open_files,
+                needed,
+                "the limit of open files allows fewer caller connections than the default; with `needed` of them all would fit (LimitNOFILE= of the service, or `ulimit -n`)"
+            ),
         }
     }
 }
@@ -90,37 +94,58 @@ impl Descriptors {
 /// Rate-limited log lines that a flood of callers would repeat. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Notices {
+    open_files: OpenFiles,
     full: Seldom,
     not_accepted: Seldom,
 }
 
 impl Notices {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { full: Seldom::every(LOG_EVERY), not_accepted: Seldom::every(LOG_EVERY) })
+    pub(crate) fn new(descriptors: &Descriptors) -> Arc<Self> {
+        Arc::new(Self {
+            open_files: descriptors.open_files,
+            full: Seldom::every(LOG_EVERY),
+            not_accepted: Seldom::every(LOG_EVERY),
+        })
     }
 
     /// A worker has reached its limit; either an idle connection was closed, or none was idle.
     pub(crate) fn full(&self, connections: usize, made_room: bool) {
         let Some(held) = self.full.may() else { return };
+        let OpenFiles { limit: open_files, needed } = self.open_files;
+        let remedy = match needed {
+            // A higher limit of connections would change nothing.
+            Some(_) => {
+                "raise the limit of open files to `needed` (LimitNOFILE= of the service, or `ulimit -n`) or add nodes"
+            }
+            None => "raise --connection-limit or add nodes",
+        };
         if made_room {
             warn!(
                 connections,
-                held, "a worker has reached its limit of caller connections; closing idle ones"
+                open_files,
+                needed,
+                held,
+                "a worker has reached its limit of caller connections; closing idle ones; {remedy}"
             );
         } else {
             warn!(
                 connections,
+                open_files,
+                needed,
                 held,
-                "a caller was refused: a worker has reached its limit of caller connections and none is idle; raise --connection-limit or add nodes"
+                "a caller was refused: a worker has reached its limit of caller connections and none is idle; {remedy}"
             );
         }
     }
 
     /// A connection could not be accepted.
     pub(crate) fn not_accepted(&self, error: &io::Error) {
+        let OpenFiles { limit: open_files, needed } = self.open_files;
         if let Some(held) = self.not_accepted.may() {
             warn!(
                 %error,
+                open_files,
+                needed,
                 held,
                 "cannot accept a connection; if the process is out of file descriptors, raise the limit of open files (LimitNOFILE= of the service, or `ulimit -n`)"
             );
@@ -131,6 +156,7 @@ impl Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::log_of;
 
     #[test]
     fn callers_get_at_most_half_of_what_is_not_reserved() {
@@ -152,5 +178,31 @@ mod tests {
         assert_eq!(share(1024, 2, Some(6)), 125);
         assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 128 - 2 * (16 + 512)) / 4);
         assert_eq!(share(1, 4, None), 1);
+    }
+
+    #[test]
+    fn the_log_says_how_many_files_may_be_open_and_how_many_would_do() {
+        let enough = Descriptors::share(1 << 20, 2, None);
+        let (few, asked) = (Descriptors::share(1024, 2, None), Descriptors::share(1024, 2, Some(1000)));
+        let needed = |connections| 2 * connections + 128 + 160 * 12 + 128 + 2 * (16 + 512);
+        // With as many, all fit.
+        assert_eq!(Descriptors::share(needed(20_000) as u64, 2, None).open_files.needed, None);
+        assert!(Descriptors::share(needed(20_000) as u64 - 2, 2, None).open_files.needed.is_some());
+        let log = log_of(|| enough.tell());
+        assert!(log.contains("INFO") && log.contains("connections=20000 open_files=1048576"), "{log}");
+        for (few, level, needed) in [(few, "INFO", needed(20_000)), (asked, "WARN", needed(1000))] {
+            let numbers = format!("open_files=1024 needed={needed}");
+            let log = log_of(|| few.tell());
+            assert!(log.contains(level) && log.contains(&format!("connections=128 {numbers}")), "{log}");
+            for made_room in [true, false] {
+                let log = log_of(|| Notices::new(&few).full(64, made_room));
+                assert!(log.contains(&numbers) && log.contains("raise the limit of open files"), "{log}");
+                assert!(!log.contains("--connection-limit"), "it would not help: {log}");
+            }
+            let error = io::Error::other("too many open files");
+            assert!(log_of(|| Notices::new(&few).not_accepted(&error)).contains(&numbers));
+        }
+        let log = log_of(|| Notices::new(&enough).full(64, false));
+        assert!(log.contains("raise --connection-limit") && !log.contains("needed"), "{log}");
     }
 }

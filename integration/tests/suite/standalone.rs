@@ -91,8 +91,14 @@ upstream_credential: token
     }
 
     pub(super) async fn start_with(&self, more: &[&str]) -> Process {
+        self.start_as(self.command(&[]), more).await
+    }
+
+    /// Starts a node by a command that has the program as its last word.
+    pub(super) async fn start_as(&self, mut command: Command, more: &[&str]) -> Process {
         let [listen, admin] = self.ports.each_ref().map(|port| port.address().to_string());
-        let mut command = self.command(&["--standalone", "gateway.yaml", "--records", "records"]);
+        command.current_dir(self.folder.path());
+        command.args(["--standalone", "gateway.yaml", "--records", "records"]);
         command.args(["--listen", &listen, "--admin", &admin, "--allow-upstream", "127.0.0.0/8"]).args(more);
         let process = Process::start(&mut command, &self.path("log"));
         eventually("it is ready", || async {

@@ -25,7 +25,7 @@ use tokio::time::{pause, resume, sleep};
 
 use crate::counters::{Counters, Cut, Totals};
 use crate::current::{self, Activator};
-use crate::listen::{self, Door, Limits, Neighbours, Notices};
+use crate::listen::{self, Descriptors, Door, Limits, Neighbours, Notices};
 use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
@@ -191,7 +191,8 @@ impl Edge {
                     },
                 );
                 let drain = Duration::from_millis(100);
-                let limits = Limits { drain, bounds, notices: Notices::new() };
+                let limits =
+                    Limits { drain, bounds, notices: Notices::new(&Descriptors::share(1 << 20, 1, None)) };
                 let worker = Rc::new(worker);
                 let asked = Rc::clone(&worker);
                 tasks.spawn_local("questions", async move {
