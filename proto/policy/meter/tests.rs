@@ -151,7 +151,6 @@ fn a_long_document_is_read_with_rests_and_one_that_takes_too_long_has_no_number(
         let reading = std::pin::pin!(meter.reading_at(&HeaderMap::new(), body.as_bytes(), &mut pace))
             .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         let std::task::Poll::Ready(reading) = reading else { panic!("nothing is waited for but rests") };
-        drop(pace);
         (reading, rests)
     };
     assert_eq!(read(10), (Ok(Amount::whole(10)), 0));
