@@ -34,6 +34,7 @@ mod forwarded;
 mod header_name;
 mod hop;
 mod inject;
+mod numbers;
 mod query;
 mod reply_body;
 mod resolve;
@@ -238,11 +239,10 @@ async fn pass<'s>(
         tunnel.admitted(&admitted, snapshot);
     }
     let mut injected = inject::inject(admitted, worker, now)?;
-    let takes = if filter::chain(route, credential).is_empty() {
-        Coding::Identity
-    } else {
-        filter::ask_for_readable(&mut injected.parts.headers)
-    };
+    // Whoever could choose what cannot be read would choose what a meter charges.
+    let is_read = draft.reads_bodies() || !filter::chain(route, credential).is_empty();
+    let takes =
+        if is_read { filter::ask_for_readable(&mut injected.parts.headers) } else { Coding::Identity };
     let forwarded = match tunnel {
         None => forward::forward(injected, worker, draft).await?,
         Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {

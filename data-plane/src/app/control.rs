@@ -274,6 +274,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             trusted: Trusted { proxies: trusted_proxies.into(), header: trusted_header },
         },
         limits: Limits { drain: config.drain, bounds: Bounds::of(callers.a_worker), notices: Notices::new() },
+        upstreams: callers.upstreams_a_worker,
         stop: traffic.stop(),
         probe: hooks.probe,
     };
@@ -282,6 +283,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         Arc::clone(&shared.trust),
         Arc::default(),
         tasks.clone(),
+        health::SOCKETS,
     );
     let entropy = Arc::clone(&seams.entropy);
     let checks = health::run(standings.clone(), checker, entropy, tasks.clone(), late.stop());

@@ -152,7 +152,7 @@ pub(super) async fn filter(
     let coding = coding?;
     let began = Instant::now();
     let document = decode(coding, bytes).await.map_err(undecodable)?;
-    draft.read_values(Some(&document));
+    draft.read_in_turn(&document, true).await;
     let json = |error| Failure::Unreadable(Unreadable::Json(error));
     let mut pass = chain.begin(&document).map_err(json)?;
     while !pass.advance().map_err(json)? {
@@ -171,7 +171,7 @@ pub(super) async fn filter(
     weaken(&mut parts.headers);
     // An upstream that compresses for this caller has a reason to.
     if coding != Coding::Identity && takes == Coding::Gzip {
-        left = gzip(&left);
+        left = gzip(&left).await;
         parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(left) })

@@ -18,7 +18,7 @@ use crate::worker::Worker;
 
 use super::admit::Admitted;
 use super::caller_body::CallerBody;
-use super::clean::Cleaned;
+use super::clean::{Cleaned, HOPS};
 use super::header_name::remove_others;
 
 /// A request as the upstream is to see it.
@@ -43,7 +43,7 @@ pub(super) fn inject<'s>(
     now: SystemTime,
 ) -> Result<Injected<'s>, Refused> {
     let Admitted { request, cleaned, body } = request;
-    let Cleaned { mut parts, query, trailers } = cleaned;
+    let Cleaned { mut parts, query, trailers, hops } = cleaned;
     let route = request.route;
     // Chosen before the secret goes in, since its seal names where it may go.
     let endpoint = match &route.target.standing {
@@ -70,6 +70,11 @@ pub(super) fn inject<'s>(
         Injection::Header(name, value) => {
             remove_others(&mut parts.headers, name);
             parts.headers.insert(name.clone(), value.clone());
+        }
+        Injection::Key(name, value) => {
+            remove_others(&mut parts.headers, name);
+            parts.headers.insert(name.clone(), value.clone());
+            parts.headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
         }
     }
     Ok(Injected { parts, body, route, endpoint })

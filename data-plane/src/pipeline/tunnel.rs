@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::reply::{BadSwitch, Denial, Failure, Refused};
 use crate::snapshot::Snapshot;
-use crate::upstream::{Switch, Switched};
+use crate::upstream::{SendError, Switch, Switched};
 use crate::worker::Worker;
 
 use super::activate::Active;
@@ -149,7 +149,8 @@ impl Candidate {
         self.standing = Standing::new(snapshot, self.key, self.has_certificate, origins, request, cleaned);
     }
 
-    /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed.
+    /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed. To how the target stands, it is
+    /// a request like others, until the tunnel is open; it is under way there until that ends.
     pub(super) async fn open(
         self,
         request: Injected<'_>,
@@ -177,11 +178,18 @@ impl Candidate {
         let until = target.total_timeout.map(|total| draft.started() + total);
         let passage = body.passage();
         let switch = worker.connections.switch(&target, Request::from_parts(parts, body), until).await;
-        draft.upstream_took(asked_at.elapsed(), passage.interim());
-        let came = switch.as_ref().map(Switch::status);
-        if let (Some(standing), Some(outcome)) = (standing, outcome(came, &passage)) {
-            standing.ended(endpoint, pass, outcome, asked_at, Instant::now());
+        let status = switch.as_ref().map(Switch::status);
+        if let Some(standing) = standing {
+            let now = Instant::now();
+            match outcome(status, &passage) {
+                Some(outcome) => standing.ended(endpoint, pass, outcome, asked_at, now),
+                None if matches!(status, Err(SendError::Guarded)) => {
+                    standing.guarded(endpoint, asked_at, now)
+                }
+                None => {}
+            }
         }
+        draft.upstream_took(asked_at.elapsed(), passage.interim());
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
             // On HTTP/2 any success says that the tunnel is open.
             Switch::Answered(reply) if self.stream.is_some() && reply.response.status().is_success() => {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::deadline::Deadline;
 use crate::reply::BodyBroken;
 use crate::snapshot::Shape;
-use crate::upstream::{CALLER_IDLE, Lease, Passage, Turn};
+use crate::upstream::{CALLER_IDLE, LOOK_AFTER, Lease, Passage, Turn};
 
 use super::clean::strip_trailers;
 use super::{cors, rewrite};
@@ -46,7 +46,8 @@ pub(crate) struct UpstreamBody {
 impl UpstreamBody {
     /// A body of at most `most` bytes, if it does not say of itself that it is longer.
     pub(super) fn new(body: Incoming, mut lease: Lease, waits: Waits, most: u64) -> Result<Self, BodyError> {
-        if body.size_hint().lower() > most {
+        // Of one that has ended, its head may say how long another would be: that of a GET, for a HEAD.
+        if !body.is_end_stream() && body.size_hint().lower() > most {
             return Err(BodyError::TooLong);
         }
         let silence = Silence { waits, since: None, deadline: lease.deadline() };
@@ -174,8 +175,9 @@ impl Silence {
                     if turn == Turn::Caller {
                         (end, broken) = (since.max(moved) + idle.max(CALLER_IDLE), BodyBroken::Stalled);
                     }
-                    // The turn may change while this sleeps, but then the other has no less than this from then on.
-                    look = end.min(Instant::now() + idle);
+                    // The turn may change while this sleeps: the other has as much from then on, and is looked at a
+                    // little late.
+                    look = end.min(Instant::now() + idle.max(LOOK_AFTER));
                 }
             }
             if let Some(until) = self.waits.until

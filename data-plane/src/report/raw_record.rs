@@ -18,6 +18,9 @@ use crate::outcome::Code;
 /// How long the method of a record may be, and so that of a request which goes on.
 pub(crate) const METHOD_MAX: usize = 32;
 
+/// How many meters a record names, however many there were: of records that wait to be sent there are thousands.
+pub(crate) const METERS_MAX: usize = 16;
+
 /// One request.
 pub(crate) struct RawRecord {
     pub(crate) id: RequestId,

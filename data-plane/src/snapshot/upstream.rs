@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue};
+use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::credential::Upstream;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
@@ -58,6 +59,8 @@ struct Ready {
     origins: Vec<Origin>,
     not_after: Option<SystemTime>,
     ca: Option<CaHash>,
+    /// It has the form of a caller's key.
+    is_key: bool,
 }
 
 /// What is to be put into a request.
@@ -66,6 +69,8 @@ pub(crate) enum Injection<'a> {
     Nothing,
     /// A header.
     Header(&'a HeaderName, &'a HeaderValue),
+    /// The same with a caller's key of an edge: the upstream is one, or wants to be taken for one.
+    Key(&'a HeaderName, &'a HeaderValue),
 }
 
 /// A credential that must not be used for this request.
@@ -158,7 +163,8 @@ impl UpstreamCredential {
             return Err(Unusable::Expired);
         }
         ready.may_go(target, ca, host)?;
-        Ok(Injection::Header(&ready.header, &ready.value))
+        let inject = if ready.is_key { Injection::Key } else { Injection::Header };
+        Ok(inject(&ready.header, &ready.value))
     }
 
     /// Whether its secret may go to `target`, at whatever time; so may one that there is not.
@@ -209,7 +215,12 @@ impl Sealed {
         text.extend_from_slice(secret.value().expose());
         let mut value = HeaderValue::from_bytes(&text).map_err(|_| OpenError::Content)?;
         value.set_sensitive(true);
+        // Behind whichever word, as the next edge would find it.
+        let is_key = text
+            .split(u8::is_ascii_whitespace)
+            .any(|word| api_key::hash_unsummed(KeyKind::Caller, word).is_some());
         Ok(Ready {
+            is_key,
             header: slot.name().clone(),
             value,
             origins: secret.origins().to_vec(),

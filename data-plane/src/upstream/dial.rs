@@ -14,6 +14,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rr_contract::model::id::OrgId;
 use rr_contract::model::tls::{HttpVersion, Wire};
 use rr_contract::outbound::{Judged, Outbound, OutboundError};
 use rr_contract::runtime::Tasks;
@@ -30,6 +31,7 @@ use super::SendError;
 use super::dials::{DialPermit, Dials};
 use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
+use super::room::{Place, Room};
 use super::socket::{Counted, Duplex, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
@@ -51,12 +53,13 @@ pub(super) struct Dialer {
     outbound: Arc<Outbound>,
     tls: WorkerTls,
     dials: Dials,
+    room: Rc<Room>,
     tasks: Tasks,
 }
 
 impl Dialer {
-    pub(super) fn new(outbound: Arc<Outbound>, trust: Arc<Trust>, tasks: Tasks) -> Self {
-        Self { outbound, tls: WorkerTls::new(trust), dials: Dials::new(), tasks }
+    pub(super) fn new(outbound: Arc<Outbound>, trust: Arc<Trust>, room: Rc<Room>, tasks: Tasks) -> Self {
+        Self { outbound, tls: WorkerTls::new(trust), dials: Dials::new(), room, tasks }
     }
 
     /// Opens a connection for those who wait at the origin.
@@ -64,9 +67,9 @@ impl Dialer {
         let (dialer, target) = (Rc::clone(self), Arc::clone(target));
         self.tasks.spawn_local("upstream dial", async move {
             let dialed = async {
-                let permit = dialer.dials.take(target.org).await;
+                let turn = dialer.turn(target.org).await;
                 slot.connects();
-                dialer.dial(&target, slot.origin(), &permit).await
+                dialer.dial(&target, slot.origin(), turn).await
             };
             let dialed = tokio::select! {
                 dialed = timeout(target.connect_timeout, dialed) => dialed,
@@ -79,16 +82,23 @@ impl Dialer {
         });
     }
 
+    /// Waits for an organization's turn to connect, and a place for the socket. The caller bounds the time.
+    pub(super) async fn turn(&self, org: OrgId) -> (DialPermit, Place) {
+        let permit = self.dials.take(org).await;
+        (permit, self.room.take(org).await)
+    }
+
     async fn dial(
         &self,
         target: &CompiledTarget,
         origin: &Rc<Origin>,
-        permit: &DialPermit,
+        (permit, place): (DialPermit, Place),
     ) -> Result<Connection, SendError> {
         let judged = self.addresses(target).await?;
-        let stream = self.connect(&judged, target.connect_timeout, permit).await?;
+        let stream = self.connect(&judged, target.connect_timeout, &permit).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
+        socket.hold(place);
         let watch = socket.watch();
         if !target.is_tls() {
             return match target.wire.http {
@@ -108,11 +118,12 @@ impl Dialer {
     pub(super) async fn dial_http1(
         &self,
         target: &CompiledTarget,
+        (permit, place): (DialPermit, Place),
     ) -> Result<(Box<dyn Duplex>, Watch), SendError> {
-        let permit = self.dials.take(target.org).await;
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout, &permit).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
+        socket.hold(place);
         let watch = socket.watch();
         if !target.is_tls() {
             return Ok((Box::new(Counted::new(socket, watch.clone())), watch));
@@ -122,9 +133,10 @@ impl Dialer {
         Ok((Box::new(Counted::new(stream, watch.clone())), watch))
     }
 
-    /// Lets go of TLS sessions that were not used for long, and of organizations that dial nothing.
+    /// Lets go of TLS sessions that were not used for long, and of organizations that dial nothing or have nothing open.
     pub(super) fn sweep(&self) {
         self.dials.sweep();
+        self.room.sweep();
         self.tls.sweep();
     }
 

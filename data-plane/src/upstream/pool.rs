@@ -22,6 +22,7 @@ use crate::executor::LocalExec;
 
 use super::IDLE_MAX;
 use super::queue::Queue;
+use super::room::Kept;
 use super::streams::{Channel, Streams};
 
 use self::dialing::Dialing;
@@ -45,8 +46,7 @@ const WAITING_MAX: usize = 1024;
 pub(crate) struct Origin {
     idle: RefCell<Vec<Idle>>,
     streams: Streams,
-    /// How many connections lie idle on the whole worker.
-    kept: Rc<Cell<usize>>,
+    kept: Rc<Kept>,
     spoken: Cell<Spoken>,
     queue: Queue<News>,
     dialing: Dialing,
@@ -62,7 +62,7 @@ struct Idle {
 }
 
 impl Origin {
-    pub(super) fn new(kept: Rc<Cell<usize>>, spoken: Spoken) -> Self {
+    pub(super) fn new(kept: Rc<Kept>, spoken: Spoken) -> Self {
         Self {
             idle: RefCell::default(),
             streams: Streams::default(),
@@ -156,7 +156,7 @@ impl Origin {
         let mut idle = self.idle.borrow_mut();
         // One that was just given back may not have come to rest; it stays for the next.
         while let Some(at) = idle.iter().rposition(|idle| idle.connection.sender.is_ready()) {
-            self.kept.update(|kept| kept - 1);
+            self.kept.count.update(|kept| kept - 1);
             let found = idle.swap_remove(at).connection;
             if found.watch.is_quiet() {
                 return Some(Connection::Http1(found));
@@ -181,11 +181,23 @@ impl Origin {
 
     fn keep(&self, connection: Http1) {
         let mut idle = self.idle.borrow_mut();
-        let most = if self.kept.get() < IDLE_PLENTY { IDLE_COUNT } else { IDLE_FEW };
-        if idle.len() < most && self.kept.get() < IDLE_ALL && !connection.sender.is_closed() {
-            self.kept.update(|kept| kept + 1);
+        let kept = self.kept.count.get();
+        let most = if kept < IDLE_PLENTY { IDLE_COUNT } else { IDLE_FEW };
+        let has_room = idle.len() < most && kept < IDLE_ALL && !self.kept.room.is_full();
+        if has_room && !connection.sender.is_closed() {
+            self.kept.count.set(kept + 1);
             idle.push(Idle { connection, since: Instant::now() });
         }
+    }
+
+    /// Closes a connection that lies idle; says whether there was one.
+    pub(super) fn shed(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = (0..idle.len()).min_by_key(|at| idle[*at].since);
+        let Some(oldest) = oldest else { return self.streams.shed() };
+        idle.swap_remove(oldest);
+        self.kept.count.update(|kept| kept - 1);
+        true
     }
 
     /// How many connections lie idle.
@@ -199,9 +211,16 @@ impl Origin {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < IDLE_MAX);
-        self.kept.update(|kept| kept - (before - idle.len()));
+        self.kept.count.update(|kept| kept - (before - idle.len()));
         let streams = self.streams.sweep();
         !idle.is_empty() || streams
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        let idle = self.idle.get_mut().len();
+        self.kept.count.update(|kept| kept - idle);
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use super::ending::Ending;
 use super::interim::{INTERIM_MAX, Place};
 use super::request_body::Passage;
+use super::room;
 
 /// What may come before the end of an answer's head, interim answers included: twice what a head may be. The
 /// HTTP library passes over interim answers without a bound, and does not pause between two.
@@ -55,6 +56,8 @@ struct Wire {
     is_stuck: Cell<bool>,
     reads_ahead: bool,
     ahead: RefCell<Ahead>,
+    /// Its right to be open.
+    holds: RefCell<Option<room::Place>>,
     /// Of the task that works on the connection.
     ending: Rc<Ending>,
 }
@@ -113,8 +116,24 @@ impl Socket {
     fn reading(stream: TcpStream, reads_ahead: bool) -> Self {
         let (stream, before_head, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
         let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
-        let (is_stuck, ahead, ending) = Default::default();
-        Self(Rc::new(Wire { stream, before_head, place, waits, reads, is_stuck, reads_ahead, ahead, ending }))
+        let (is_stuck, ahead, holds, ending) = Default::default();
+        Self(Rc::new(Wire {
+            stream,
+            before_head,
+            place,
+            waits,
+            reads,
+            is_stuck,
+            reads_ahead,
+            ahead,
+            holds,
+            ending,
+        }))
+    }
+
+    /// Holds a place for as long as it is open.
+    pub(super) fn hold(&self, place: room::Place) {
+        self.0.holds.replace(Some(place));
     }
 
     pub(super) fn watch(&self) -> Watch {

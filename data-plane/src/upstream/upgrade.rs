@@ -64,7 +64,10 @@ impl Connections {
         mut request: Request<RequestBody>,
     ) -> Result<Switch, SendError> {
         self.counters.connection_opened();
-        let dialing = timeout(target.connect_timeout, self.dialer.dial_http1(target));
+        self.make_room();
+        let end = Instant::now() + target.connect_timeout;
+        let turn = timeout_at(end, self.dialer.turn(target.org)).await.map_err(|_| SendError::Busy)?;
+        let dialing = timeout_at(end, self.dialer.dial_http1(target, turn));
         let (stream, watch) = dialing.await.map_err(|_| SendError::ConnectTimeout)??;
         let (mut sender, mut connection) = http1::Builder::new()
             .max_buf_size(READ_AHEAD)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rr_contract::model::id::OrgId;
 use rr_contract::outbound::{AddressGuard, DnsNames, Names, NextHop, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
@@ -34,6 +35,9 @@ use crate::worker::{Common, Worker};
 
 /// Of the node, in `Via` headers.
 pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
+
+/// Sockets to upstreams, where a test does not say.
+const SOCKETS: usize = 10_000;
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -108,7 +112,19 @@ impl Edge {
         bounds: Bounds,
     ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door)
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), SOCKETS, door)
+    }
+
+    /// A worker that has no more sockets to upstreams.
+    pub(super) fn start_narrow(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        sockets: usize,
+    ) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        Self::start_all(snapshot, outbound, trust, Bounds::of(1_000), Seams::real(), sockets, door)
     }
 
     fn start_with(
@@ -130,7 +146,7 @@ impl Edge {
         seams: Seams,
     ) -> Self {
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, outbound, trust, bounds, seams, door)
+        Self::start_all(snapshot, outbound, trust, bounds, seams, SOCKETS, door)
     }
 
     fn start_all(
@@ -139,6 +155,7 @@ impl Edge {
         trust: Arc<Trust>,
         bounds: Bounds,
         seams: Seams,
+        sockets: usize,
         door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
@@ -158,7 +175,8 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let connections = Connections::new(outbound, trust, Arc::clone(&counters), tasks.clone());
+                let counted = Arc::clone(&counters);
+                let connections = Connections::new(outbound, trust, counted, tasks.clone(), sockets);
                 let reader = reader.start();
                 let worker = Worker::new(
                     reader,
@@ -203,6 +221,14 @@ impl Edge {
     /// Has the worker begin no more tunnels.
     pub(super) async fn stops(&self) {
         self.asks(|worker| worker.stops()).await;
+    }
+
+    /// Leaves an organization no room for documents that are read behind their responses.
+    pub(super) async fn reads_no_more(&self, org: OrgId) {
+        let fills = move |worker: &Worker| {
+            worker.readings.place(org, 64 * 1024 * 1024).map(Box::new).map(Box::leak).is_some()
+        };
+        assert!(self.asks(fills).await);
     }
 
     /// How many tunnels are open.

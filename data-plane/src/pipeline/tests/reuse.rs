@@ -97,9 +97,46 @@ async fn a_response_that_can_be_read_in_two_ways_ends_its_connection() {
         "HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok",
         "HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n",
         "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok",
     ] {
         assert!(!is_used_again(&acme(), "", answer).await, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn an_upload_behind_an_answer_of_http_1_0_arrives_whole() {
+    let (edge, listener) = edge_to_the_test().await;
+    let old = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nclear";
+    let first = async {
+        let mut stream = accept(&listener).await;
+        read_request(&mut stream, b"").await;
+        say(&mut stream, old).await;
+        stream
+    };
+    let request = acme();
+    let (answer, mut stream) = tokio::join!(edge.send(&request), first);
+    assert_eq!(answer.status, 200);
+    let chunks = "5\r\nhello\r\n0\r\n\r\n";
+    let upload =
+        acme().replace("GET", "POST").replace("connection", "transfer-encoding: chunked\r\nconnection");
+    let second = async {
+        // Wherever it comes.
+        let mut byte = [0];
+        let again = async { stream.read(&mut byte).await.is_ok_and(|count| count > 0) };
+        tokio::select! {
+            true = again => {
+                read_request(&mut stream, chunks.as_bytes()).await;
+                say(&mut stream, CLEAR).await;
+            }
+            mut another = accept(&listener) => {
+                read_request(&mut another, chunks.as_bytes()).await;
+                say(&mut another, CLEAR).await;
+            }
+        }
+    };
+    let request = format!("{upload}{chunks}");
+    let (answer, ()) = tokio::join!(edge.send(&request), second);
+    assert!(answer.text.ends_with("clear"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::error::Error as _;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
@@ -90,6 +90,10 @@ impl Carrier for StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.channel.give_back();
+        // Others wait for what it takes up.
+        if self.channel.is_idle() && self.origin.kept.room.is_full() {
+            self.origin.streams.retire(&self.channel);
+        }
         self.origin.serve();
     }
 }
@@ -165,7 +169,7 @@ impl Connection {
     }
 }
 
-/// Whether two readers see the same end of a response.
+/// Whether two readers see the same end of a response, and the next request goes out as this one did.
 fn is_clear(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
     let is_coded = headers.contains_key(TRANSFER_ENCODING);
@@ -179,7 +183,8 @@ fn is_clear(response: &Response<Incoming>) -> bool {
     // It has no body, but says that it has one.
     let empty = response.status() != StatusCode::NO_CONTENT
         || (!is_coded && length.is_none_or(|length| length == b"0"));
-    one_end && empty
+    // The library would speak HTTP/1.0 from now on, in which a body of unknown length is left out without a word.
+    one_end && empty && response.version() != Version::HTTP_10
 }
 
 /// Holds a connection while its response is read. Dropped instead of given back, it closes it.

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 
 use super::super::SendError;
 use super::super::request_body::RequestBody;
+use super::super::room::Room;
 use super::super::socket::Watch;
 use super::dialing::{DIALS_MAX, PATIENCE};
 use super::*;
@@ -18,7 +19,8 @@ use super::*;
 type Driver = http2::Connection<TokioIo<DuplexStream>, RequestBody, LocalExec>;
 
 fn origin(spoken: Spoken) -> Rc<Origin> {
-    Rc::new(Origin::new(Rc::default(), spoken))
+    let kept = Kept::new(Rc::new(Room::new(1_000)));
+    Rc::new(Origin::new(Rc::new(kept), spoken))
 }
 
 fn wait(origin: &Rc<Origin>) -> Waiter {

@@ -82,6 +82,11 @@ fn every_value_out_of_bounds_is_named() {
             "retry.budget_percent"
         ]
     );
+    // However many there are, as many are looked at as there can be.
+    let endless =
+        fleet::RetryPolicy { attempts: 1, statuses: vec![1; 100_000], ..fleet::RetryPolicy::default() };
+    let seen = fields(read(|faults| Retry::read(faults, endless)));
+    assert_eq!((seen.len(), &*seen[0]), (1 + RETRIED.len(), "retry.statuses"));
     let none = fleet::RetryPolicy::default();
     assert_eq!(fields(read(|faults| Retry::read(faults, none))), ["retry.attempts"]);
     let ejection = fleet::OutlierEjection {
@@ -92,7 +97,7 @@ fn every_value_out_of_bounds_is_named() {
     assert_eq!(fields(read(|faults| OutlierEjection::read(faults, ejection))).len(), 3);
     let breaker = fleet::CircuitBreaker { consecutive_failures: 1001, open_for: wire(3_600_001) };
     assert_eq!(fields(read(|faults| CircuitBreaker::read(faults, breaker))).len(), 2);
-    for path in ["ping", "/a b", "/a#b", "/\u{e4}"] {
+    for path in ["ping", "*", "?a", "/a b", "/a#b", "/\u{e4}", "/<a>", "/a?<", "/`a`"] {
         let health = fleet::HealthCheck { path: path.to_owned(), ..fleet::HealthCheck::default() };
         assert_eq!(fields(read(|faults| HealthCheck::read(faults, health))), ["health_check.path"], "{path}");
     }
