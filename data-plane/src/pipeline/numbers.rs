@@ -13,7 +13,7 @@ use super::tee::Tee;
 
 /// Has meters read their numbers in a copy, if there is one: in a long one later, when the draft goes along. `whole`: all
 /// of the document has come.
-pub(super) fn read(draft: &mut Option<Draft>, tee: Option<Tee>, whole: bool) {
+pub(super) fn read(draft: &mut Option<Draft>, tee: Option<Box<Tee>>, whole: bool) {
     let (Some(known), Some(tee)) = (draft.as_mut(), tee) else { return };
     if tee.is_plain() && known.reads_at_once(tee.length()) {
         match (whole, tee.plain()) {
