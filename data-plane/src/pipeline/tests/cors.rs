@@ -170,6 +170,7 @@ async fn a_preflight_is_answered_before_anybody_is_asked_who_it_is() {
     let refused = edge.send(&preflight(PATH, APP, "DELETE", "")).await;
     assert_eq!((refused.status, refused.json()["code"].clone()), (403, "preflight-refused".into()));
     assert!(!refused.text.contains("access-control-allow"));
+    assert_eq!(refused.all("vary"), answer.all("vary"), "another page or another question is told otherwise");
     let many = (0..200).map(|n| format!("x-{n}")).collect::<Vec<_>>().join(",");
     for asked in ["x-a, b c", "x-a,\u{e4}", &many] {
         let everybody = self::edge(&upstream, open(&["*"]));
@@ -183,7 +184,9 @@ async fn a_preflight_is_answered_before_anybody_is_asked_who_it_is() {
         assert_eq!(edge.send(&ask("OPTIONS", PATH, &headers)).await.status, 401);
         assert_eq!(edge.send(&ask("OPTIONS", PATH, &format!("{headers}{}", with_key(1)))).await.status, 200);
     }
-    assert_eq!(upstream.count(), 2);
+    let signs = format!("origin: {APP}\r\naccess-control-request-method: GET\r\n");
+    assert_eq!(edge.send(&ask("GET", PATH, &format!("{signs}{}", with_key(1)))).await.status, 200);
+    assert_eq!(upstream.count(), 3);
 }
 
 #[tokio::test]
@@ -270,6 +273,11 @@ async fn what_an_upstream_says_of_pages_passes_where_the_proxy_has_no_word() {
     let answer = edge.send(&ask("GET", "/api/acme.proxy-2/x", &format!("{theirs}{}", with_key(1)))).await;
     assert_eq!(answer.all("access-control-allow-origin"), ["*"]);
     assert_eq!(answer.header("vary"), None);
+    // And what it says of caches is said once.
+    for vary in ["accept-encoding, ORIGIN", "*"] {
+        let theirs = format!("origin: {APP}\r\nx-answer-vary: {vary}\r\n{}", with_key(1));
+        assert_eq!(edge.send(&ask("GET", PATH, &theirs)).await.all("vary"), [vary]);
+    }
 }
 
 #[tokio::test]

@@ -100,6 +100,29 @@ async fn what_concerns_one_hop_only_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn a_second_host_is_refused_and_a_coding_of_the_hop_ends_the_connection() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_to(&upstream.url("")).await;
+    for host in ["host: edge\r\n", "host: other\r\n"] {
+        let answer = edge.send(&get(PATH, &format!("{}{host}", with_key(1)))).await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].clone()),
+            (400, "malformed-request".into()),
+            "{host}"
+        );
+    }
+    let coded = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: edge\r\n{}transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        with_key(1)
+    );
+    let mut caller = edge.connect().await;
+    caller.write_all(coded.as_bytes()).await.expect("the edge reads");
+    let answer = Answer::read_one(&mut caller).await;
+    assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{answer:?}");
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
 async fn a_connection_to_somewhere_else_is_not_made() {
     let upstream = Upstream::echo().await;
     let edge = edge_to(&upstream.url("")).await;
