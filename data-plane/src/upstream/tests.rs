@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::uri::Authority;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::fixture::ORG;
 use crate::seats::{Bounds, Seats};
 
+use super::request_body::Carrier;
 use super::*;
 
 #[tokio::test]
@@ -134,6 +136,44 @@ async fn a_body_that_is_sent_again_is_not_whole_before_it_was_sent_again() {
     // Its connection must not be used again if it is answered before.
     again.begin(Instant::now());
     assert!(!passage.is_whole() && again.claim());
+}
+
+/// Counts what a body says to its carrier.
+#[derive(Default)]
+struct Told {
+    asked: Cell<u32>,
+    moved: Cell<u32>,
+}
+
+impl Carrier for Told {
+    fn is_asked(self: Rc<Self>) {
+        self.asked.update(|asked| asked + 1);
+    }
+
+    fn moves(&self) {
+        self.moved.update(|moved| moved + 1);
+    }
+}
+
+#[tokio::test]
+async fn each_part_of_an_upload_moves_what_it_goes_out_on_and_waiting_for_one_does_not() {
+    let tasks = Tasks::new();
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let (incoming, mut caller) = upload(&tasks).await;
+    let mut body = RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
+    let told = Rc::<Told>::default();
+    let carrier: Rc<Told> = Rc::clone(&told);
+    body.hold(carrier);
+    let counts = || (told.asked.get(), told.moved.get());
+    assert!(pin!(body.frame()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(counts(), (1, 0));
+    for part in 1..=2 {
+        caller.write_all(b"bo").await.expect("it reads");
+        assert!(body.frame().await.expect("a part").is_ok());
+        assert_eq!(counts().1, part);
+    }
+    tasks.abort();
 }
 
 /// The body of an upload as it comes, and the caller that sends it.

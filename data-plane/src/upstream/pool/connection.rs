@@ -85,6 +85,10 @@ impl Carrier for StreamPermit {
             origin.begun.replace(Some(self));
         }
     }
+
+    fn moves(&self) {
+        self.channel.moves();
+    }
 }
 
 impl Drop for StreamPermit {
@@ -188,7 +192,7 @@ pub(crate) struct Lease(Held);
 enum Held {
     /// Without an origin it is not to be used again.
     Http1(Http1, Option<Rc<Origin>>),
-    Http2(#[expect(dead_code, reason = "held for its drop")] Answer),
+    Http2(Answer),
 }
 
 /// An answer on a stream, which its request may outlast for a while.
@@ -220,6 +224,13 @@ impl Lease {
     pub(crate) fn keep(&mut self, deadline: Deadline) {
         if let Held::Http1(connection, _) = &mut self.0 {
             connection.deadline = deadline;
+        }
+    }
+
+    /// A part of the response has come.
+    pub(crate) fn moves(&self) {
+        if let Held::Http2(Answer(permit)) = &self.0 {
+            permit.moves();
         }
     }
 

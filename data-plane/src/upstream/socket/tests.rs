@@ -85,6 +85,19 @@ async fn what_may_come_before_an_answer_is_bounded_and_what_comes_after_it_is_no
 }
 
 #[tokio::test]
+async fn what_may_come_while_nothing_moves_is_bounded_anew_with_each_move() {
+    let (mut ours, mut theirs) = pair().await;
+    let watch = ours.watch();
+    theirs.write_all(&[0; 16]).await.expect("it is open");
+    let mut some = [0; 4];
+    for _ in 0..3 {
+        watch.moves(some.len(), 0);
+        ours.read_exact(&mut some).await.expect("so much may come");
+    }
+    assert_eq!(ours.read_u8().await.expect_err("nothing moved").kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
 async fn interim_answers_are_counted_for_the_request_that_waits_and_bounded() {
     let (ours, mut theirs) = pair().await;
     let watch = ours.watch();
@@ -110,6 +123,38 @@ async fn interim_answers_are_counted_for_the_request_that_waits_and_bounded() {
     read(&mut theirs, &interim.repeat(INTERIM_MAX as usize)).await.expect("so many may come");
     let more = read(&mut theirs, interim).await;
     assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn heads_of_http2_are_bounded_anew_with_each_move_and_leave_others_their_turn() {
+    let (ours, mut theirs) = pair().await;
+    let watch = ours.watch();
+    let mut ours = Counted::framed(ours, watch.clone());
+    let heads = |count: u32| [0, 0, 0, 1, 4, 0, 0, 0, 1].repeat(count as usize);
+    let mut buffer = vec![0; 9 * HEADS_IN_A_ROW as usize];
+    watch.moves(1_000_000, HEADS_IN_A_ROW);
+    for _ in 0..2 {
+        theirs.write_all(&heads(HEADS_IN_A_ROW)).await.expect("it is open");
+        ours.read_exact(&mut buffer).await.expect("so many may come");
+        watch.moves(1_000_000, HEADS_IN_A_ROW);
+        // Those who wait for them go first.
+        theirs.write_all(&[0, 0, 1, 0, 0, 0, 0, 0, 1, b'x']).await.expect("it is open");
+        noticed_below(&ours).await;
+        let mut more = [0; 10];
+        let polled = poll_fn(|cx| {
+            Poll::Ready(Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut more)).is_pending())
+        });
+        assert!(polled.await);
+        ours.read_exact(&mut more).await.expect("it is still there");
+    }
+    theirs.write_all(&heads(HEADS_IN_A_ROW + 1)).await.expect("it is open");
+    let mut buffer = vec![0; 9 * (HEADS_IN_A_ROW as usize + 1)];
+    let more = ours.read_exact(&mut buffer).await;
+    assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
+}
+
+async fn noticed_below(counted: &Counted<Socket>) {
+    noticed(&counted.stream).await;
 }
 
 #[tokio::test]
