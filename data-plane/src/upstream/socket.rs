@@ -57,8 +57,6 @@ struct Wire {
     place: Cell<Place>,
     waits: RefCell<Option<Rc<Passage>>>,
     reads: Cell<u32>,
-    /// The peer takes nothing more at the moment of what is written.
-    is_stuck: Cell<bool>,
     reads_ahead: bool,
     ahead: RefCell<Ahead>,
     /// Of the task that works on the connection.
@@ -119,19 +117,8 @@ impl Socket {
     fn reading(stream: TcpStream, reads_ahead: bool) -> Self {
         let (stream, may_come, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
         let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
-        let (is_stuck, ahead, ending, heads) = Default::default();
-        Self(Rc::new(Wire {
-            stream,
-            may_come,
-            heads,
-            place,
-            waits,
-            reads,
-            is_stuck,
-            reads_ahead,
-            ahead,
-            ending,
-        }))
+        let (ahead, ending, heads) = Default::default();
+        Self(Rc::new(Wire { stream, may_come, heads, place, waits, reads, reads_ahead, ahead, ending }))
     }
 
     pub(super) fn watch(&self) -> Watch {
@@ -164,11 +151,6 @@ impl Watch {
     /// When the task has to have ended that works on the connection.
     pub(super) fn ending(&self) -> Rc<Ending> {
         self.0.upgrade().map_or_else(Rc::default, |wire| Rc::clone(&wire.ending))
-    }
-
-    /// Whether something waits to be written that the peer does not take.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.0.upgrade().is_some_and(|wire| wire.is_stuck.get())
     }
 
     /// The head of this request's answer is waited for from now on.
@@ -257,9 +239,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes);
-        self.0.is_stuck.set(wrote.is_pending());
-        wrote
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -275,9 +255,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, bytes);
-        self.0.is_stuck.set(wrote.is_pending());
-        wrote
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {

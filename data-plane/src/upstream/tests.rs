@@ -222,3 +222,22 @@ async fn one_attempt_reads_an_upload_and_it_is_the_last_that_claimed_it() {
     assert!(second.passage().fault().is_none());
     tasks.abort();
 }
+
+#[tokio::test]
+async fn an_attempt_that_is_over_does_not_say_whose_turn_it_is() {
+    let tasks = Tasks::new();
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let (incoming, _caller) = upload(&tasks).await;
+    let mut first = RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
+    let mut last = first.again();
+    assert!(last.claim());
+    assert!(pin!(last.frame()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let passage = last.passage();
+    assert_eq!(passage.turn().0, Turn::Caller);
+    drop(first);
+    assert_eq!(passage.turn().0, Turn::Caller);
+    drop(last);
+    assert_eq!(passage.turn().0, Turn::Upstream, "nobody asks the caller for more");
+    tasks.abort();
+}

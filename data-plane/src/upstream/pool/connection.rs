@@ -146,8 +146,9 @@ impl Connection {
                 http1.sender.try_send_request(request).await.map(|response| {
                     http1.watch.has_head();
                     // An upstream that answers before it has the whole body may take the rest for the next request.
-                    let is_sent = passage.is_whole() && !http1.watch.is_stuck();
-                    let origin = (is_sent && is_clear(&response)).then(|| Rc::clone(origin));
+                    // What the library has of it and has not written, it writes before it takes another.
+                    let is_clear = passage.is_whole() && is_clear(&response);
+                    let origin = is_clear.then(|| Rc::clone(origin));
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
             }

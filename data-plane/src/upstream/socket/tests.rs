@@ -1,6 +1,9 @@
 //! What has come on an idle connection is seen before anybody has read it.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,6 +11,16 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::upstream::request_body::Turn;
+
+/// Whether a task has woken itself.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 async fn pair() -> (Socket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -50,16 +63,14 @@ async fn a_peer_that_sends_on_and_on_leaves_others_their_turn() {
         // With the first byte the loop knows that there is something.
         ours.read_u8().await.expect("it is open");
         ours.0.reads.set(0);
-        let mut in_a_row = 0;
-        poll_fn(|cx| {
-            let mut byte = [0];
-            while Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready() {
-                in_a_row += 1;
-            }
-            Poll::Ready(())
-        })
-        .await;
+        let (mut in_a_row, mut byte, woken) = (0, [0], Arc::<Woken>::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        while Pin::new(&mut ours).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_ready() {
+            in_a_row += 1;
+        }
         assert_eq!(in_a_row, READS_IN_A_ROW);
+        assert!(!woken.0.load(Ordering::Relaxed), "the runtime looks at sockets and timers before");
         // What is left comes when it is its turn again.
         let mut rest = vec![0; 99 - in_a_row as usize];
         ours.read_exact(&mut rest).await.expect("it is still there");
@@ -140,11 +151,11 @@ async fn heads_of_http2_are_bounded_anew_with_each_move_and_leave_others_their_t
         // Those who wait for them go first.
         theirs.write_all(&[0, 0, 1, 0, 0, 0, 0, 0, 1, b'x']).await.expect("it is open");
         noticed_below(&ours).await;
-        let mut more = [0; 10];
-        let polled = poll_fn(|cx| {
-            Poll::Ready(Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut more)).is_pending())
-        });
-        assert!(polled.await);
+        let (mut more, woken) = ([0; 10], Arc::<Woken>::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut ours).poll_read(&mut context, &mut ReadBuf::new(&mut more)).is_pending());
+        assert!(!woken.0.load(Ordering::Relaxed), "the runtime looks at sockets and timers before");
         ours.read_exact(&mut more).await.expect("it is still there");
     }
     theirs.write_all(&heads(HEADS_IN_A_ROW + 1)).await.expect("it is open");
