@@ -7,6 +7,7 @@
 mod dial;
 mod dials;
 mod ending;
+mod frames;
 pub(crate) mod health;
 mod interim;
 mod pool;

@@ -110,6 +110,9 @@ impl Body for UpstreamBody {
         };
         match &frame {
             Some(Ok(frame)) => {
+                if let Some(lease) = &this.lease {
+                    lease.moves();
+                }
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 let Some(left) = this.left.checked_sub(bytes) else {
                     return Poll::Ready(Some(Err(BodyError::TooLong)));

@@ -44,7 +44,7 @@ pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Buffer for an upload inside the HTTP library.
 const SEND_BUFFER: usize = 256 * 1024;
 
-type Http2<S> = http2::Connection<TokioIo<S>, RequestBody, StreamExec>;
+type Http2<S> = http2::Connection<TokioIo<Counted<S>>, RequestBody, StreamExec>;
 
 /// Bytes of a response that are read ahead; also the longest head.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
@@ -183,7 +183,7 @@ impl Dialer {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEAD_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Counted::framed(stream, watch.clone())))
             .await
             .map_err(SendError::Broken)?;
         let connection = Rc::new(RefCell::new(connection));

@@ -96,7 +96,7 @@ impl Passage {
         self.interim.get()
     }
 
-    /// How many interim answers came before the answer. Those of HTTP/2 are not counted: the library tells nobody.
+    /// How many interim answers came before the answer. Those of HTTP/2 are bounded, and not counted: the library tells nobody.
     pub(crate) fn interim(&self) -> u32 {
         self.interim.get()
     }
@@ -124,6 +124,9 @@ pub(crate) struct RequestBody {
 pub(super) trait Carrier {
     /// More of the body is asked for.
     fn is_asked(self: Rc<Self>);
+
+    /// There is more of it.
+    fn moves(&self);
 }
 
 /// Where the bytes come from.
@@ -300,6 +303,9 @@ impl Body for RequestBody {
         };
         self.passage.note(Turn::Upstream);
         self.passage.begun.set(true);
+        if let Some(carrier) = &self.carrier {
+            carrier.moves();
+        }
         // Neither rules nor the stage that takes the caller's credential out have seen trailers.
         let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
         match &frame {

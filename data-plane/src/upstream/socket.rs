@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::ending::Ending;
+use super::frames::Frames;
 use super::interim::{INTERIM_MAX, Place};
 use super::request_body::Passage;
 use super::room;
@@ -28,6 +29,9 @@ use super::room;
 const BEFORE_HEAD: usize = 128 * 1024;
 /// After this many successful reads in a row, other tasks have their turn.
 const READS_IN_A_ROW: u32 = 16;
+/// And after this many heads of HTTP/2: each takes up memory, a hundred times its length at the worst, until whoever
+/// waits for the answer has had its turn.
+const HEADS_IN_A_ROW: u32 = 8;
 
 /// Bytes both ways, with or without TLS.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -46,14 +50,14 @@ pub(super) struct Watch(Weak<Wire>);
 
 struct Wire {
     stream: RefCell<TcpStream>,
-    /// Bytes that may still come before a response head; `None` while no request waits for one.
-    before_head: Cell<Option<usize>>,
+    /// Bytes that may still come before an answer goes on; `None` while no request waits for that.
+    may_come: Cell<Option<usize>>,
+    /// The same of heads, on a connection that requests share.
+    heads: Cell<u32>,
     /// Where in the head the next byte without TLS stands, and the request that waits for it.
     place: Cell<Place>,
     waits: RefCell<Option<Rc<Passage>>>,
     reads: Cell<u32>,
-    /// The peer takes nothing more at the moment of what is written.
-    is_stuck: Cell<bool>,
     reads_ahead: bool,
     ahead: RefCell<Ahead>,
     /// Its right to be open.
@@ -114,21 +118,10 @@ impl Socket {
     }
 
     fn reading(stream: TcpStream, reads_ahead: bool) -> Self {
-        let (stream, before_head, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
+        let (stream, may_come, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
         let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
-        let (is_stuck, ahead, holds, ending) = Default::default();
-        Self(Rc::new(Wire {
-            stream,
-            before_head,
-            place,
-            waits,
-            reads,
-            is_stuck,
-            reads_ahead,
-            ahead,
-            holds,
-            ending,
-        }))
+        let (ahead, holds, ending, heads) = Default::default();
+        Self(Rc::new(Wire { stream, may_come, heads, place, waits, reads, reads_ahead, ahead, holds, ending }))
     }
 
     /// Holds a place for as long as it is open.
@@ -168,15 +161,10 @@ impl Watch {
         self.0.upgrade().map_or_else(Rc::default, |wire| Rc::clone(&wire.ending))
     }
 
-    /// Whether something waits to be written that the peer does not take.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.0.upgrade().is_some_and(|wire| wire.is_stuck.get())
-    }
-
     /// The head of this request's answer is waited for from now on.
     pub(super) fn waits_for_head(&self, request: &Rc<Passage>) {
         if let Some(wire) = self.0.upgrade() {
-            wire.before_head.set(Some(BEFORE_HEAD));
+            wire.may_come.set(Some(BEFORE_HEAD));
             wire.place.set(Place::START);
             wire.waits.replace(Some(Rc::clone(request)));
         }
@@ -185,10 +173,27 @@ impl Watch {
     /// The head has come.
     pub(super) fn has_head(&self) {
         if let Some(wire) = self.0.upgrade() {
-            wire.before_head.set(None);
+            wire.may_come.set(None);
             wire.place.set(Place::Answer);
             wire.waits.replace(None);
         }
+    }
+
+    /// On a connection that requests share, something of one or of its answer has moved. So many bytes may come, of
+    /// whatever they are, and so many heads, until something moves again.
+    pub(super) fn moves(&self, may_come: usize, heads: u32) {
+        if let Some(wire) = self.0.upgrade() {
+            wire.may_come.set(Some(may_come));
+            wire.heads.set(heads);
+        }
+    }
+
+    /// Notes heads that have come on such a connection, and says whether they may.
+    fn had_heads(&self, count: u32) -> bool {
+        let Some(wire) = self.0.upgrade() else { return true };
+        let left = wire.heads.get().checked_sub(count);
+        wire.heads.set(left.unwrap_or_default());
+        left.is_some()
     }
 
     /// Notes bytes without TLS on their way to whoever reads them, and says how many interim answers the request that
@@ -209,8 +214,8 @@ impl Watch {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = &self.0;
-        if wire.before_head.get() == Some(0) {
-            let text = "upstream sent more than 128 KiB before the end of its answer's head";
+        if wire.may_come.get() == Some(0) {
+            let text = "upstream sent more than it may before it goes on with an answer";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
         }
         if wire.reads.get() >= READS_IN_A_ROW {
@@ -235,16 +240,14 @@ impl AsyncRead for Socket {
         wire.reads.set(if read.is_ready() { wire.reads.get() + 1 } else { 0 });
         ready!(read)?;
         let came = buf.filled().len() - before + ahead.bytes.len();
-        wire.before_head.update(|left| left.map(|left| left.saturating_sub(came)));
+        wire.may_come.update(|left| left.map(|left| left.saturating_sub(came)));
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes);
-        self.0.is_stuck.set(wrote.is_pending());
-        wrote
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -260,9 +263,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, bytes);
-        self.0.is_stuck.set(wrote.is_pending());
-        wrote
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -274,11 +275,36 @@ impl AsyncWrite for Socket {
 pub(super) struct Counted<S> {
     stream: S,
     watch: Watch,
+    /// Of HTTP/2.
+    frames: Option<Frames>,
+    heads: u32,
 }
 
 impl<S> Counted<S> {
+    /// Answers of HTTP/1.1.
     pub(super) fn new(stream: S, watch: Watch) -> Self {
-        Self { stream, watch }
+        Self { stream, watch, frames: None, heads: 0 }
+    }
+
+    /// Frames of HTTP/2.
+    pub(super) fn framed(stream: S, watch: Watch) -> Self {
+        Self { frames: Some(Frames::default()), ..Self::new(stream, watch) }
+    }
+
+    /// Looks at what has come; says what there is too much of.
+    fn count(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        match &mut self.frames {
+            None if self.watch.passes(bytes) > INTERIM_MAX => {
+                Err("upstream sent more than 64 interim answers before its answer")
+            }
+            None => Ok(()),
+            Some(frames) => {
+                let heads = frames.pass(bytes);
+                self.heads += heads;
+                let is_too_much = heads > 0 && !self.watch.had_heads(heads);
+                if is_too_much { Err("upstream sent more heads than its answers can have") } else { Ok(()) }
+            }
+        }
     }
 }
 
@@ -288,13 +314,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if self.watch.passes(&buf.filled()[before..]) > INTERIM_MAX {
-            let text = "upstream sent more than 64 interim answers before its answer";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+        if self.heads >= HEADS_IN_A_ROW {
+            self.heads = 0;
+            give_way(cx);
+            return Poll::Pending;
         }
-        Poll::Ready(Ok(()))
+        let before = buf.filled().len();
+        if Pin::new(&mut self.stream).poll_read(cx, buf)?.is_pending() {
+            self.heads = 0;
+            return Poll::Pending;
+        }
+        let counted = self.count(&buf.filled()[before..]);
+        Poll::Ready(counted.map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text)))
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::IDLE_MAX;
+use super::interim::INTERIM_MAX;
 use super::request_body::RequestBody;
 use super::socket::Watch;
 
@@ -21,6 +22,12 @@ const STREAMS_MAX: usize = 64;
 pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
 /// Has room for every stream's window, so that streams which nobody reads leave the others theirs.
 pub(super) const CONNECTION_WINDOW: u32 = STREAMS_MAX as u32 * STREAM_WINDOW;
+/// What a peer may send for each stream, and once for the connection, while nothing of any request or answer moves: what
+/// its reader has not taken, a head, and as much again for frames and TLS around small pieces. More of it is a flood of
+/// frames that belong to no answer, which would keep the worker until the requests have timed out.
+const UNMOVED: usize = 4 * STREAM_WINDOW as usize;
+/// The same of heads: interim answers, an answer, trailers.
+const HEADS: u32 = INTERIM_MAX + 2;
 /// Connections of one worker to one origin, for one organization.
 pub(super) const CONNECTIONS_MAX: usize = 32;
 /// How long a request waits for a stream.
@@ -83,6 +90,7 @@ impl Channel {
     /// One stream more is asked of it.
     pub(super) fn take(&self) {
         self.taken.update(|taken| taken + 1);
+        self.moves();
     }
 
     /// A stream has ended.
@@ -99,6 +107,12 @@ impl Channel {
     /// The peer has answered on the connection, so it has said by now what it allows.
     pub(super) fn answered(&self) {
         self.answered.set(true);
+    }
+
+    /// Something of a request or an answer has moved on one of its streams.
+    pub(super) fn moves(&self) {
+        let count = self.taken.get() + 1;
+        self.watch.moves(count * UNMOVED, count as u32 * HEADS);
     }
 }
 

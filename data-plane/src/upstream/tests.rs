@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::uri::Authority;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::fixture::ORG;
 use crate::seats::{Bounds, Seats};
 
+use super::request_body::Carrier;
 use super::*;
 
 #[tokio::test]
@@ -152,6 +154,44 @@ async fn a_body_that_is_sent_again_is_not_whole_before_it_was_sent_again() {
     assert!(!passage.is_whole() && again.claim());
 }
 
+/// Counts what a body says to its carrier.
+#[derive(Default)]
+struct Told {
+    asked: Cell<u32>,
+    moved: Cell<u32>,
+}
+
+impl Carrier for Told {
+    fn is_asked(self: Rc<Self>) {
+        self.asked.update(|asked| asked + 1);
+    }
+
+    fn moves(&self) {
+        self.moved.update(|moved| moved + 1);
+    }
+}
+
+#[tokio::test]
+async fn each_part_of_an_upload_moves_what_it_goes_out_on_and_waiting_for_one_does_not() {
+    let tasks = Tasks::new();
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let (incoming, mut caller) = upload(&tasks).await;
+    let mut body = RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
+    let told = Rc::<Told>::default();
+    let carrier: Rc<Told> = Rc::clone(&told);
+    body.hold(carrier);
+    let counts = || (told.asked.get(), told.moved.get());
+    assert!(pin!(body.frame()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(counts(), (1, 0));
+    for part in 1..=2 {
+        caller.write_all(b"bo").await.expect("it reads");
+        assert!(body.frame().await.expect("a part").is_ok());
+        assert_eq!(counts().1, part);
+    }
+    tasks.abort();
+}
+
 /// The body of an upload as it comes, and the caller that sends it.
 async fn upload(tasks: &Tasks) -> (Incoming, DuplexStream) {
     let (mut caller, edge) = duplex(1024);
@@ -196,5 +236,24 @@ async fn one_attempt_reads_an_upload_and_it_is_the_last_that_claimed_it() {
     assert!(first.frame().await.expect("a frame").is_ok());
     assert!(!second.claim(), "a part of it is gone");
     assert!(second.passage().fault().is_none());
+    tasks.abort();
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_over_does_not_say_whose_turn_it_is() {
+    let tasks = Tasks::new();
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let (incoming, _caller) = upload(&tasks).await;
+    let mut first = RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
+    let mut last = first.again();
+    assert!(last.claim());
+    assert!(pin!(last.frame()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let passage = last.passage();
+    assert_eq!(passage.turn().0, Turn::Caller);
+    drop(first);
+    assert_eq!(passage.turn().0, Turn::Caller);
+    drop(last);
+    assert_eq!(passage.turn().0, Turn::Upstream, "nobody asks the caller for more");
     tasks.abort();
 }

@@ -4,6 +4,7 @@
 //! Each case has a target and a connection of its own. It reads a request, does what the case says, and answers any other
 //! request as it should.
 
+mod floods;
 mod http1;
 mod http2;
 
@@ -60,11 +61,13 @@ struct Case {
     code: &'static str,
     /// Whether the next request goes out on the same connection.
     reused: bool,
+    /// How long its target has for the head of an answer, in seconds.
+    patience: u64,
 }
 
 /// A case whose connection is not used again, of a GET.
 fn case(name: &'static str, steps: Vec<Step>, gets: Gets, code: &'static str) -> Case {
-    Case { name, method: "GET", more: "\r\n", steps, gets, code, reused: false }
+    Case { name, method: "GET", more: "\r\n", steps, gets, code, reused: false, patience: 1 }
 }
 
 fn unreachable(name: &'static str, steps: Vec<Step>) -> Case {
@@ -82,6 +85,11 @@ fn whole(name: &'static str, steps: Vec<Step>) -> Case {
 impl Case {
     fn reused(self) -> Self {
         Self { reused: true, ..self }
+    }
+
+    /// However slow the machine is, no clock ends it.
+    fn patiently(self) -> Self {
+        Self { patience: 60, ..self }
     }
 
     fn asking(self, method: &'static str, more: &'static str) -> Self {
@@ -109,8 +117,9 @@ async fn table(cases: Vec<Case>, secure: Option<&'static str>) {
         let port = listener.local_addr().expect("it is bound").port();
         let scheme = if secure.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{port}");
-        let target = Behind::new(&format!("c{at}"), &url).target("response_timeout: 1s");
-        behind.push(target.target("idle_timeout: 1s").target("total_timeout: 3s"));
+        let target = Behind::new(&format!("c{at}"), &url).target("idle_timeout: 1s");
+        let target = target.target(&format!("response_timeout: {}s", case.patience));
+        behind.push(target.target(&format!("total_timeout: {}s", 3 * case.patience)));
         let (log, steps) = (Arc::<Log>::default(), case.steps.clone());
         logs.push(Arc::clone(&log));
         let acceptor = secure.map(|protocol| (tls.acceptor(&[protocol]), protocol == "h2"));

@@ -199,6 +199,34 @@ async fn callers_that_do_not_read_stop_nobody_elses_requests_to_their_upstream()
 }
 
 #[tokio::test]
+async fn an_answer_that_goes_on_has_no_bound() {
+    let (_gate, open) = watch::channel(true);
+    let (_script, upstream) = Script::start(250, open).await;
+    let edge = edge_to(&upstream);
+    let mut caller = edge.connect().await;
+    let request = get("/api/acme.proxy-1/flood", &with_key(1));
+    caller.write_all(request.as_bytes()).await.expect("the edge reads");
+    // More than may come while nothing moves.
+    let mut part = vec![0; 8 * 1024 * 1024];
+    timeout(FAILED, caller.read_exact(&mut part)).await.expect("in time").expect("the edge answers");
+}
+
+#[tokio::test]
+async fn a_connection_on_which_a_request_was_late_gets_no_other() {
+    let (_gate, open) = watch::channel(false);
+    let (_script, upstream) = Script::start(250, open).await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url());
+    all.push(fixture::target_with_timeouts(1, &upstream.url(), 10_000, 200));
+    let snapshot = region.snapshot(&all);
+    let edge = Edge::start_trusting(snapshot, &["127.0.0.0/8", "::1/128"], upstream.trust());
+    for count in 1..=2 {
+        assert_eq!(edge.send(&get("/api/acme.proxy-1/x", &with_key(1))).await.status, 504);
+        assert_eq!(upstream.connections(), count);
+    }
+}
+
+#[tokio::test]
 async fn more_requests_than_the_peer_takes_at_a_time_are_all_answered() {
     const CALLERS: usize = 60;
     for (streams, at_once) in [(1, 32), (4, CALLERS)] {

@@ -85,6 +85,10 @@ impl Carrier for StreamPermit {
             origin.begun.replace(Some(self));
         }
     }
+
+    fn moves(&self) {
+        self.channel.moves();
+    }
 }
 
 impl Drop for StreamPermit {
@@ -146,8 +150,9 @@ impl Connection {
                 http1.sender.try_send_request(request).await.map(|response| {
                     http1.watch.has_head();
                     // An upstream that answers before it has the whole body may take the rest for the next request.
-                    let is_sent = passage.is_whole() && !http1.watch.is_stuck();
-                    let origin = (is_sent && is_clear(&response)).then(|| Rc::clone(origin));
+                    // What the library has of it and has not written, it writes before it takes another.
+                    let is_clear = passage.is_whole() && is_clear(&response);
+                    let origin = is_clear.then(|| Rc::clone(origin));
                     Reply { lease: Lease(Held::Http1(http1, origin)), response }
                 })
             }
@@ -193,7 +198,7 @@ pub(crate) struct Lease(Held);
 enum Held {
     /// Without an origin it is not to be used again.
     Http1(Http1, Option<Rc<Origin>>),
-    Http2(#[expect(dead_code, reason = "held for its drop")] Answer),
+    Http2(Answer),
 }
 
 /// An answer on a stream, which its request may outlast for a while.
@@ -225,6 +230,13 @@ impl Lease {
     pub(crate) fn keep(&mut self, deadline: Deadline) {
         if let Held::Http1(connection, _) = &mut self.0 {
             connection.deadline = deadline;
+        }
+    }
+
+    /// A part of the response has come.
+    pub(crate) fn moves(&self) {
+        if let Held::Http2(Answer(permit)) = &self.0 {
+            permit.moves();
         }
     }
 

@@ -209,3 +209,17 @@ async fn one_more_than_may_wait() {
     drop(waiting);
     assert!(origin.wait().is_some());
 }
+
+#[tokio::test]
+async fn a_connection_on_which_a_request_was_late_gets_no_further_stream() {
+    LocalSet::new().run_until(one_that_was_late()).await;
+}
+
+async fn one_that_was_late() {
+    let origin = origin(Spoken::Http2);
+    let (_channel, _connection, _far) = up(&origin, 4).await;
+    let Some(Connection::Http2(late)) = origin.checkout() else { panic!("it has a free stream") };
+    assert!(origin.checkout().is_some());
+    late.was_late();
+    assert!(origin.checkout().is_none() && !origin.is_up());
+}

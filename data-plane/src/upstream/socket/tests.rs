@@ -1,6 +1,9 @@
 //! What has come on an idle connection is seen before anybody has read it.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,6 +11,16 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::upstream::request_body::Turn;
+
+/// Whether a task has woken itself.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 async fn pair() -> (Socket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -50,16 +63,14 @@ async fn a_peer_that_sends_on_and_on_leaves_others_their_turn() {
         // With the first byte the loop knows that there is something.
         ours.read_u8().await.expect("it is open");
         ours.0.reads.set(0);
-        let mut in_a_row = 0;
-        poll_fn(|cx| {
-            let mut byte = [0];
-            while Pin::new(&mut ours).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready() {
-                in_a_row += 1;
-            }
-            Poll::Ready(())
-        })
-        .await;
+        let (mut in_a_row, mut byte, woken) = (0, [0], Arc::<Woken>::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        while Pin::new(&mut ours).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_ready() {
+            in_a_row += 1;
+        }
         assert_eq!(in_a_row, READS_IN_A_ROW);
+        assert!(!woken.0.load(Ordering::Relaxed), "the runtime looks at sockets and timers before");
         // What is left comes when it is its turn again.
         let mut rest = vec![0; 99 - in_a_row as usize];
         ours.read_exact(&mut rest).await.expect("it is still there");
@@ -82,6 +93,19 @@ async fn what_may_come_before_an_answer_is_bounded_and_what_comes_after_it_is_no
     theirs.write_all(b"body").await.expect("it is open");
     let mut body = [0; 4];
     ours.read_exact(&mut body).await.expect("it is no head");
+}
+
+#[tokio::test]
+async fn what_may_come_while_nothing_moves_is_bounded_anew_with_each_move() {
+    let (mut ours, mut theirs) = pair().await;
+    let watch = ours.watch();
+    theirs.write_all(&[0; 16]).await.expect("it is open");
+    let mut some = [0; 4];
+    for _ in 0..3 {
+        watch.moves(some.len(), 0);
+        ours.read_exact(&mut some).await.expect("so much may come");
+    }
+    assert_eq!(ours.read_u8().await.expect_err("nothing moved").kind(), io::ErrorKind::InvalidData);
 }
 
 #[tokio::test]
@@ -110,6 +134,38 @@ async fn interim_answers_are_counted_for_the_request_that_waits_and_bounded() {
     read(&mut theirs, &interim.repeat(INTERIM_MAX as usize)).await.expect("so many may come");
     let more = read(&mut theirs, interim).await;
     assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn heads_of_http2_are_bounded_anew_with_each_move_and_leave_others_their_turn() {
+    let (ours, mut theirs) = pair().await;
+    let watch = ours.watch();
+    let mut ours = Counted::framed(ours, watch.clone());
+    let heads = |count: u32| [0, 0, 0, 1, 4, 0, 0, 0, 1].repeat(count as usize);
+    let mut buffer = vec![0; 9 * HEADS_IN_A_ROW as usize];
+    watch.moves(1_000_000, HEADS_IN_A_ROW);
+    for _ in 0..2 {
+        theirs.write_all(&heads(HEADS_IN_A_ROW)).await.expect("it is open");
+        ours.read_exact(&mut buffer).await.expect("so many may come");
+        watch.moves(1_000_000, HEADS_IN_A_ROW);
+        // Those who wait for them go first.
+        theirs.write_all(&[0, 0, 1, 0, 0, 0, 0, 0, 1, b'x']).await.expect("it is open");
+        noticed_below(&ours).await;
+        let (mut more, woken) = ([0; 10], Arc::<Woken>::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut ours).poll_read(&mut context, &mut ReadBuf::new(&mut more)).is_pending());
+        assert!(!woken.0.load(Ordering::Relaxed), "the runtime looks at sockets and timers before");
+        ours.read_exact(&mut more).await.expect("it is still there");
+    }
+    theirs.write_all(&heads(HEADS_IN_A_ROW + 1)).await.expect("it is open");
+    let mut buffer = vec![0; 9 * (HEADS_IN_A_ROW as usize + 1)];
+    let more = ours.read_exact(&mut buffer).await;
+    assert_eq!(more.expect_err("no more than that").kind(), io::ErrorKind::InvalidData);
+}
+
+async fn noticed_below(counted: &Counted<Socket>) {
+    noticed(&counted.stream).await;
 }
 
 #[tokio::test]

@@ -121,6 +121,7 @@ async fn floods_of_http2_frames_end_with_the_time_for_an_answer_or_sooner() {
                     Flood(more(0)),
                 ],
             ),
+            // It does not read what they are answered with, so they soon are not read either.
             case(
                 "SETTINGS without end",
                 vec![Flood(settings(&[(3, 100)]).repeat(100))],
@@ -133,12 +134,8 @@ async fn floods_of_http2_frames_end_with_the_time_for_an_answer_or_sooner() {
                 Whole(504, ""),
                 TIMEOUT,
             ),
-            case(
-                "interim answers without end",
-                vec![Flood(headers(CASE, false, &name).repeat(100))],
-                Whole(504, ""),
-                TIMEOUT,
-            ),
+            unreachable("interim answers without end", vec![Flood(headers(CASE, false, &name).repeat(100))])
+                .patiently(),
         ],
         Some("h2"),
     )
