@@ -35,6 +35,9 @@ const SESSIONS: usize = 64;
 /// Terms that one worker keeps sessions for. With more, the organization that has most pays a full handshake again for
 /// those that it did not use for longest.
 const TERMS_MAX: usize = 256;
+/// Of these, those of one organization. An upstream decides how much a session takes up: a ticket and certificates of up to
+/// 64 KiB each.
+const TERMS_BY_ORG: usize = 16;
 /// Terms are kept this long for a connection.
 const UNUSED_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -204,9 +207,8 @@ impl WorkerTls {
         let connector = roots.and_then(|roots| self.make(terms, roots).map_err(Arc::new));
         let connector = connector.map_err(SendError::Trust)?;
         let mut kept = self.kept.borrow_mut();
-        if kept.len() >= TERMS_MAX
-            && !kept.contains_key(&terms)
-            && let Some(oldest) = oldest_of_most(&kept)
+        if !kept.contains_key(&terms)
+            && let Some(oldest) = in_the_way(&kept, org)
         {
             kept.remove(&oldest);
         }
@@ -232,13 +234,20 @@ impl WorkerTls {
     }
 }
 
-/// What the organization that has most did not use for longest.
-fn oldest_of_most(kept: &HashMap<Terms, Kept>) -> Option<Terms> {
+/// What has to go before further terms of an organization are kept: what it did not use for longest itself, where it has as
+/// many as it may; the same of the organization that has most, where there are too many in all.
+fn in_the_way(kept: &HashMap<Terms, Kept>, org: OrgId) -> Option<Terms> {
     let mut counts: HashMap<OrgId, usize> = HashMap::new();
     kept.keys().for_each(|terms| *counts.entry(terms.org).or_default() += 1);
-    let most = counts.values().max()?;
-    let of_most = kept.iter().filter(|(terms, _)| counts[&terms.org] == *most);
-    of_most.min_by_key(|(_, kept)| kept.used).map(|(terms, _)| *terms)
+    let own = counts.get(&org).copied().unwrap_or_default();
+    let most = match own {
+        own if own >= TERMS_BY_ORG => None,
+        _ if kept.len() >= TERMS_MAX => counts.values().max().copied(),
+        _ => return None,
+    };
+    let goes = |terms: &Terms| most.map_or(terms.org == org, |most| counts[&terms.org] == most);
+    let oldest = kept.iter().filter(|(terms, _)| goes(terms)).min_by_key(|(_, kept)| kept.used);
+    oldest.map(|(terms, _)| *terms)
 }
 
 fn version(http: HttpVersion) -> &'static str {

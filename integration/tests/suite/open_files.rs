@@ -30,7 +30,9 @@ async fn many_requests_on_few_connections_leave_a_node_the_descriptors_that_it_l
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let node = Standalone::start_with_files(1024, &[Behind::new("silent", &url)]).await;
+    // What is held is held for longer than the test waits.
+    let behind = Behind::new("silent", &url).target("response_timeout: 900s");
+    let node = Standalone::start_with_files(1024, &[behind]).await;
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
         let mut caller = node.connect().await;
