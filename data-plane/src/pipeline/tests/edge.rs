@@ -31,6 +31,8 @@ use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
 
+/// How long the end of a worker may take.
+const DRAIN: Duration = Duration::from_millis(100);
 /// Of the node, in `Via` headers.
 pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
 
@@ -107,7 +109,19 @@ impl Edge {
         bounds: Bounds,
     ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door)
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door, DRAIN)
+    }
+
+    /// A worker whose end may take so long.
+    pub(super) fn start_draining(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        bounds: Bounds,
+        drain: Duration,
+    ) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door, drain)
     }
 
     fn start_with(
@@ -129,7 +143,7 @@ impl Edge {
         seams: Seams,
     ) -> Self {
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, outbound, trust, bounds, seams, door)
+        Self::start_all(snapshot, outbound, trust, bounds, seams, door, DRAIN)
     }
 
     fn start_all(
@@ -139,6 +153,7 @@ impl Edge {
         bounds: Bounds,
         seams: Seams,
         door: impl FnOnce() -> Door + Send + 'static,
+        drain: Duration,
     ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
@@ -171,7 +186,6 @@ impl Edge {
                         pseudonym: PSEUDONYM.into(),
                     },
                 );
-                let drain = Duration::from_millis(100);
                 let limits =
                     Limits { drain, bounds, notices: Notices::new(&Descriptors::share(1 << 20, 1, None)) };
                 let worker = Rc::new(worker);
