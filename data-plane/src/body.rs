@@ -15,8 +15,10 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body::Body;
 
-pub(crate) use decode::{DecodeError, decode, decode_at_once};
+pub(crate) use decode::{DecodeError, decode};
 pub(crate) use gzip::gzip;
+#[cfg(test)]
+pub(crate) use gzip::gzipped;
 
 /// How much is reserved for bytes that did not come yet, whatever length was announced.
 const AHEAD_MAX: usize = 64 * 1024;

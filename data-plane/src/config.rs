@@ -64,8 +64,8 @@ pub struct Settings {
     /// Number of traffic threads [default: one for each core]
     #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
     pub workers: Option<usize>,
-    /// Maximum number of open caller connections on all threads together; fewer if the limit of open files is less
-    /// than twice that [default: 20000]
+    /// Maximum number of open caller connections on all threads together; fewer if the limit of open files is too low
+    /// for twice that, and about 2,050 and 528 for each thread [default: 20000]
     #[arg(long, env = "RR_EDGE_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
     pub connection_limit: Option<usize>,
     /// PEM file with a certificate for callers, then those above it; with --tls-key, the port for callers speaks TLS

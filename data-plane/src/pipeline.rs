@@ -34,6 +34,7 @@ mod forwarded;
 mod header_name;
 mod hop;
 mod inject;
+mod numbers;
 mod query;
 mod reply_body;
 mod resolve;
@@ -68,7 +69,7 @@ use crate::worker::Worker;
 use self::admit::Counted;
 use self::authorize::Looked;
 use self::caller_body::CallerBody;
-use self::cors::Page;
+use self::cors::{Goes, Page};
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::forwarded::Sender;
 use self::settle::Draft;
@@ -200,9 +201,11 @@ async fn pass<'s>(
     *page = cors::page(addressed.proxy, &parts);
     // Here, because `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers)?.address;
-    let resolved = resolve::resolve(addressed, &parts, hop)?;
+    let mut resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
-    cors::preflight(resolved.proxy, &parts, page.as_deref_mut())?;
+    if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
+        draft.is_of_another_page();
+    }
     let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
@@ -236,17 +239,17 @@ async fn pass<'s>(
         tunnel.admitted(&admitted, snapshot);
     }
     let mut injected = inject::inject(admitted, worker, now)?;
-    let takes = if filter::chain(route, credential).is_empty() {
-        Coding::Identity
-    } else {
-        filter::ask_for_readable(&mut injected.parts.headers)
-    };
+    // Whoever could choose what cannot be read would choose what a meter charges.
+    let is_read = draft.reads_bodies() || !filter::chain(route, credential).is_empty();
+    let takes =
+        if is_read { filter::ask_for_readable(&mut injected.parts.headers) } else { Coding::Identity };
     let forwarded = match tunnel {
         None => forward::forward(injected, worker, draft).await?,
         Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {
             Opened::Tunnel(mut head, open) => {
                 if let Some(shape) = &route.shape {
                     rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
+                    cors::answer(shape, page.as_deref(), head.headers_mut());
                 }
                 return Ok((head, Behind::Tunnel(open)));
             }
@@ -256,13 +259,14 @@ async fn pass<'s>(
     let version = forwarded.version;
     let chain = filter::chain(route, credential);
     let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
-    let Filtered { mut head, body } = match passed {
+    let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
     };
     if let Some(shape) = &route.shape {
         rewrite::response(shape, head.headers_mut(), version, &worker.pseudonym);
         cors::answer(shape, page.as_deref(), head.headers_mut());
+        body.is_shaped_by(shape);
     }
     Ok((head, Behind::Body(body)))
 }

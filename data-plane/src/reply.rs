@@ -67,7 +67,7 @@ impl Code {
             }
             Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
             Self::Preflight => Some(StatusCode::NO_CONTENT),
-            Self::PreflightRefused => Some(StatusCode::FORBIDDEN),
+            Self::PreflightRefused | Self::OriginRefused => Some(StatusCode::FORBIDDEN),
         }
     }
 
@@ -80,7 +80,7 @@ impl Code {
             Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
             Self::Malformed => {
-                "the path, the host, the body's framing or who sent it cannot be read in one way only"
+                "the path, the host, a header, the body's framing or who sent it cannot be read in one way only"
             }
             Self::HeadersTooMany => "the request has more than 128 headers",
             Self::AccessDenied => "unknown proxy, or no valid credential for it",
@@ -120,9 +120,12 @@ impl Code {
             Self::ProtocolUnknown => "the one protocol that CONNECT can ask for is websocket",
             Self::UpgradeRefused => "the upstream switched protocols in another way than it was asked to",
             Self::Stopping => "this node is being stopped",
-            Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
+            Self::LoopDetected => {
+                "the request has passed this node before, or too many edges: the upstream leads back here"
+            }
             Self::Preflight => "the web page may send what it asks for",
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
+            Self::OriginRefused => "the proxy takes no WebSockets from web pages of this origin",
         }
     }
 }

@@ -14,7 +14,7 @@ mod upload;
 pub use self::lines::RecordsError;
 pub(crate) use self::lines::{Lines, LinesHandle};
 pub(crate) use self::raw_record::{
-    FilterEffect, LimitState, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
+    FilterEffect, LimitState, METERS_MAX, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
 };
 pub(crate) use self::refusals::Refusals;
 pub(crate) use self::ring::{Ring, ring};

@@ -9,6 +9,7 @@ mod caller_socket;
 mod seat;
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -50,7 +51,8 @@ pub(crate) struct Bounds {
     pub(crate) patience: Duration,
     /// How many may stall at once.
     pub(crate) stalled: usize,
-    /// Open HTTP/2 responses beyond which those that nobody reads are ended at once.
+    /// HTTP/2 responses beyond which those that nobody asks for are ended at once, those first that wait for longest.
+    /// Of those that are asked for there may be any number.
     pub(crate) streams: usize,
 }
 
@@ -88,6 +90,8 @@ struct Table {
     heads: Cell<usize>,
     /// Open HTTP/2 responses.
     streams: Cell<usize>,
+    /// With how many of them it is looked for those that nobody asks for.
+    look_at: Cell<usize>,
     /// Connections to close next, the last one first.
     chosen: RefCell<Vec<Choice>>,
 }
@@ -123,6 +127,7 @@ impl Seats {
             rests: Cell::default(),
             heads: Cell::default(),
             streams: Cell::default(),
+            look_at: Cell::new(bounds.streams),
             chosen: RefCell::default(),
         }))
     }
@@ -205,7 +210,8 @@ impl Seats {
         let now = Instant::now();
         let seats: Vec<Rc<Seat>> =
             seats.borrow().values().filter(|seat| !seat.leaves.get()).cloned().collect();
-        let mut slow: Vec<(Instant, Slow)> = Vec::new();
+        // How many of one connection are slow, since when one is, and which.
+        let mut slow: Vec<(usize, Instant, Slow)> = Vec::new();
         for seat in &seats {
             if seat.is_late(now, bounds.head) {
                 seat.leave(Cut::Late);
@@ -216,28 +222,34 @@ impl Seats {
                 continue;
             }
             let is_slow = |since: &Instant| now - *since >= SLOW.min(bounds.patience);
+            let before = slow.len();
             if let Some(since) = seat.stuck_since.get().filter(is_slow) {
-                slow.push((since, Slow::Connection(Rc::clone(seat))));
+                slow.push((0, since, Slow::Connection(Rc::clone(seat))));
             }
-            if !seat.is_http2.get() {
-                continue;
+            if seat.is_http2.get() {
+                seat.forget(CHATTER);
+                seat.streams.borrow_mut().retain(|stream| stream.strong_count() > 0);
             }
-            seat.forget(CHATTER);
-            seat.streams.borrow_mut().retain(|stream| stream.strong_count() > 0);
             for stream in seat.streams.borrow().iter().filter_map(Weak::upgrade) {
                 if let Some(since) = stream.unasked().filter(is_slow) {
-                    slow.push((since, Slow::Stream(stream)));
+                    slow.push((0, since, Slow::Stream(stream)));
                 }
             }
+            let of_one = slow.len() - before;
+            slow[before..].iter_mut().for_each(|(of, ..)| *of = of_one);
         }
-        // Each holds a part of its response: without a limit, callers could fill the memory this way.
+        // Each holds a part of its response: without a limit, callers could fill the memory this way. Those of connections
+        // with many go first, or else a few connections would take their time from all who read slowly.
         let over = slow.len().saturating_sub(bounds.stalled);
-        slow.sort_unstable_by_key(|(since, _)| *since);
-        for (at, (since, slow)) in slow.into_iter().enumerate() {
+        slow.sort_unstable_by_key(|(of_one, since, _)| (Reverse(*of_one), *since));
+        for (at, (_, since, slow)) in slow.into_iter().enumerate() {
             if at < over || now - since >= bounds.patience {
                 slow.end(&self.0.counters);
             }
         }
+        // Answers may have begun since it was last looked.
+        self.0.look_at.set(bounds.streams);
+        self.0.streams_are(self.0.streams.get());
     }
 }
 
@@ -248,17 +260,23 @@ impl Table {
         rests
     }
 
-    /// Ends responses that nobody reads, those first that wait for longest. Many at once, so that a flood does not
-    /// cost a pass for each.
-    fn shed_streams(&self) {
+    /// So many HTTP/2 responses are open. Ends what is too much of those that nobody asks for, those first that wait for
+    /// longest: one that was written a moment ago waits for its caller to take it. Many at once, and the next time only
+    /// with some more, so that a flood does not cost a pass over all of them for each.
+    fn streams_are(&self, open: usize) {
+        if open <= self.look_at.get() {
+            return;
+        }
         let mut unasked = Vec::new();
         for seat in self.seats.borrow().values().filter(|seat| seat.is_http2.get()) {
             let streams = seat.streams.borrow();
             let since = |stream: Rc<Stream>| Some((stream.unasked()?, stream));
             unasked.extend(streams.iter().filter_map(Weak::upgrade).filter_map(since));
         }
+        let some = (self.bounds.streams / 8).max(1);
+        self.look_at.set(open + some);
         unasked.sort_unstable_by_key(|(since, _)| *since);
-        unasked.truncate((self.bounds.streams / 8).max(1));
+        unasked.truncate(unasked.len().saturating_sub(self.bounds.streams - some));
         for (_, stream) in unasked {
             Slow::Stream(stream).end(&self.counters);
         }

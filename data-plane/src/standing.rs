@@ -2,7 +2,7 @@
 //!
 //! Counts and judges, and sends nothing. All workers share it through atomics, and a target that changes keeps it. The
 //! invariants: whatever fails, there is a base URL to choose; a request that ends without a verdict, because its caller
-//! went away or this node could not send it, counts for nothing and holds nothing.
+//! went away soon or this node could not send it, counts for nothing and holds nothing.
 
 mod budget;
 mod circuit;
@@ -10,6 +10,7 @@ mod endpoint;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use rr_contract::model::resilience::{Balance, CircuitBreaker, OutlierEjection};
 use tokio::time::Instant;
@@ -18,6 +19,10 @@ use tracing::warn;
 pub(crate) use self::budget::Budget;
 pub(crate) use self::circuit::{Circuit, Pass, StillOpen};
 pub(crate) use self::endpoint::{AtEndpoint, Endpoint};
+
+/// How often the log says the same of one base URL or circuit, at the most: an organization decides how soon they
+/// change.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// What an upstream made of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +89,10 @@ impl Standing {
         &self.tally
     }
 
-    /// Which base URL the next request goes to: one that is neither ejected nor unhealthy, or any, where all are; and
-    /// one that was not `tried`, as bits, where there is one.
-    pub(crate) fn choose(&self, now: Instant, tried: u32, mut draw: impl FnMut() -> u32) -> u8 {
+    /// Which base URL the next request goes to: one of those that its secret is `sealed` for, as bits, where there is
+    /// one; of these one that is neither ejected nor unhealthy, or any, where all are; and one that was not `tried`, as
+    /// bits, where there is one.
+    pub(crate) fn choose(&self, now: Instant, tried: u32, sealed: u32, mut draw: impl FnMut() -> u32) -> u8 {
         if self.endpoints.len() == 1 {
             return 0;
         }
@@ -95,11 +101,15 @@ impl Standing {
             all |= 1 << index;
             good |= u32::from(endpoint.is_available(now)) << index;
         }
-        let among = if good == 0 { all } else { good };
+        let all = if all & sealed == 0 { all } else { all & sealed };
+        let among = if good & all == 0 { all } else { good & all };
         let among = if among & !tried == 0 { among } else { among & !tried };
         let count = among.count_ones() as usize;
         if self.balance == Balance::RoundRobin || count == 1 {
-            return nth(among, self.turn.fetch_add(1, Ordering::Relaxed) % count);
+            // A retry takes no turn: of two base URLs, the turn of the one that works would lead the next request to the
+            // one that does not.
+            let turn = if tried == 0 { self.turn.fetch_add(1, Ordering::Relaxed) } else { draw() as usize };
+            return nth(among, turn % count);
         }
         let first = draw() as usize % count;
         // Another one, each as likely.
@@ -132,14 +142,25 @@ impl Standing {
         {
             Tally::count(&self.tally.openings);
         }
-        let endpoint = self.endpoint(index);
         let Some(ejection) = &self.ejection else { return };
         match outcome {
-            Outcome::Success => endpoint.succeeded(now),
-            Outcome::Failure if endpoint.failed(begun) >= ejection.consecutive_failures => {
-                self.eject(endpoint, ejection, now);
-            }
-            Outcome::Failure => {}
+            Outcome::Success => self.endpoint(index).succeeded(now),
+            Outcome::Failure => self.failed(index, ejection, begun, now),
+        }
+    }
+
+    /// The address guard has refused where a base URL leads. That is a failure of the base URL; the circuit breaker
+    /// learns nothing of it, so that callers go on to be told why.
+    pub(crate) fn guarded(&self, index: u8, begun: Instant, now: Instant) {
+        if let Some(ejection) = &self.ejection {
+            self.failed(index, ejection, millis(begun), millis(now));
+        }
+    }
+
+    fn failed(&self, index: u8, ejection: &OutlierEjection, begun: u64, now: u64) {
+        let endpoint = self.endpoint(index);
+        if endpoint.failed(begun) >= ejection.consecutive_failures {
+            self.eject(endpoint, ejection, now);
         }
     }
 
@@ -157,7 +178,9 @@ impl Standing {
         }
         let lasts = endpoint.eject(ejection.ejection_time, now);
         Tally::count(&self.tally.ejections);
-        warn!(target_id = %endpoint.target(), endpoint = endpoint.name(), ?lasts, "base URL ejected: requests to it failed in a row");
+        if let Some(held) = endpoint.may_tell() {
+            warn!(target_id = %endpoint.target(), endpoint = endpoint.name(), ?lasts, held, "base URL ejected: requests to it failed in a row");
+        }
     }
 }
 

@@ -6,18 +6,20 @@
 
 mod dial;
 mod dials;
+mod ending;
 pub(crate) mod health;
 mod interim;
 mod pool;
 mod queue;
 mod request_body;
 pub(crate) mod retry;
+mod room;
 mod socket;
 mod streams;
 mod tls;
 mod upgrade;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
@@ -28,7 +30,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue, TE};
+use http::header::{HOST, HeaderValue, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::Body as _;
@@ -45,6 +47,7 @@ use crate::snapshot::prepared::{Hashed, Prepared};
 use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
 use self::pool::{Connection, News, Origin, Spoken};
+use self::room::{Kept, Room};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::dials::DIALS_A_WORKER;
@@ -58,6 +61,8 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 /// How much is read of a response that nobody gets, so that its connection can be used again.
 const DISCARDED_MAX: usize = 64 * 1024;
 const DISCARDED_FOR: Duration = Duration::from_secs(1);
+/// How long a wait sleeps at least before it looks again whose turn it is, however little time either side has.
+pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// How often a request is sent again because the peer reported that it was not processed.
 const UNTOUCHED_MAX: u32 = 2;
 
@@ -109,31 +114,36 @@ pub(crate) struct Connections {
     dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
     tasks: Tasks,
-    /// How many connections lie idle.
-    kept: Rc<Cell<usize>>,
+    room: Rc<Room>,
+    kept: Rc<Kept>,
 }
 
 impl Connections {
+    /// No more than `sockets` at a time.
     pub(crate) fn new(
         outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
+        sockets: usize,
     ) -> Self {
-        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks.clone()));
-        Self { origins: RefCell::default(), dialer, counters, tasks, kept: Rc::default() }
+        let room = Rc::new(Room::new(sockets));
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, Rc::clone(&room), tasks.clone()));
+        let kept = Rc::new(Kept::new(Rc::clone(&room)));
+        Self { origins: RefCell::default(), dialer, counters, tasks, room, kept }
     }
 
-    /// Sends to a target at this time and waits for the head of its answer, until that time at the most.
+    /// Sends to a target at this time and waits for the head of its answer, until that time at the most. Takes the
+    /// request when it goes out: one that is still there afterwards was not sent, or certainly not taken.
     pub(crate) async fn send(
         &self,
         target: &Arc<CompiledTarget>,
-        mut request: Request<RequestBody>,
+        held: &mut Option<Request<RequestBody>>,
         mut now: Instant,
         until: Option<Instant>,
     ) -> Result<Reply, SendError> {
         let origin = self.origin(target);
-        let wants_trailers = request.headers().contains_key(TE);
+        let wants_trailers = held.as_ref().is_some_and(|request| request.headers().contains_key(TE));
         let mut untouched = 0;
         loop {
             if until.is_some_and(|until| until <= now) {
@@ -151,8 +161,12 @@ impl Connections {
                     opened
                 }
             };
+            let mut request = held.take().expect("it was put back where it was not sent");
             let is_http2 = matches!(connection, Connection::Http2(_));
             fit(&mut request, is_http2, target, wants_trailers);
+            if !is_http2 {
+                frame(&mut request);
+            }
             let spare = (is_http2 && untouched < UNTOUCHED_MAX).then(|| again(&mut request));
             let passage = request.body().passage();
             request.body().begin(now);
@@ -174,10 +188,10 @@ impl Connections {
                 // the upstream's fault.
                 Err(failed) => {
                     match (failed.is_untouched(), spare, failed.unsent) {
-                        (_, _, Some(unsent)) if !fresh => request = *unsent,
+                        (_, _, Some(unsent)) if !fresh => *held = Some(*unsent),
                         (true, Some(spare), None) if spare.body().claim() => {
                             untouched += 1;
-                            request = spare;
+                            *held = Some(spare);
                         }
                         _ => return Err(SendError::Broken(failed.error)),
                     }
@@ -213,6 +227,7 @@ impl Connections {
                 Ok(News::Failed(error)) => return Err(error),
                 Ok(News::Dial(slot)) => {
                     self.counters.connection_opened();
+                    self.make_room();
                     self.dialer.start(target, slot);
                 }
                 Err(_) => {
@@ -229,6 +244,19 @@ impl Connections {
                 }
             }
         }
+    }
+
+    /// Closes a connection that lies idle, where there is room for no more.
+    fn make_room(&self) {
+        if self.room.is_full() {
+            self.origins.borrow().values().any(|origin| origin.shed());
+        }
+    }
+
+    /// Whether those who wait for a connection to a target wait for the upstream, and not for room at this node.
+    pub(crate) fn waits_for_upstream(&self, target: &CompiledTarget) -> bool {
+        let origins = self.origins.borrow();
+        origins.get(&target.pool).is_some_and(|origin| !origin.is_up() && origin.is_connecting())
     }
 
     /// Does without a response. Its connection can be used again if the rest of it is short.
@@ -251,6 +279,13 @@ impl Connections {
                 lease.give_back();
             }
         });
+    }
+
+    /// Keeps no connection to a target. One that is in use goes when it is through.
+    pub(crate) fn let_go(&self, target: &CompiledTarget) {
+        let origin = self.origins.borrow_mut().remove(&target.pool);
+        // Outside of the borrow.
+        drop(origin);
     }
 
     /// Lets go of connections that are closed or were idle too long.
@@ -305,8 +340,8 @@ fn in_turn<T>(
             let look = if passage.is_whole() {
                 end
             } else {
-                // The turn may change while this sleeps, but then the other has no less than this from then on.
-                end.min(Instant::now() + response_timeout.min(CALLER_IDLE))
+                // The turn may change while this sleeps: the other has as much from then on, and is looked at a little late.
+                end.min(Instant::now() + response_timeout.clamp(LOOK_AFTER, CALLER_IDLE))
             };
             if let Some(until) = until
                 && until <= look
@@ -355,18 +390,31 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         return;
     }
     *request.version_mut() = Version::HTTP_2;
-    if request.uri().authority().is_none() {
+    let sent = request.extensions().get::<SentHost>();
+    let authority = sent.map_or(&target.authority, |sent| &sent.authority);
+    // It may bear that of another base URL, whose connection has returned it.
+    if request.uri().authority() != Some(authority) {
+        let authority = authority.clone();
         let path = path(request.uri());
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if target.is_tls() { Scheme::HTTPS } else { Scheme::HTTP });
-        let sent = request.extensions().get::<SentHost>();
-        parts.authority = Some(sent.map_or(&target.authority, |sent| &sent.authority).clone());
+        parts.authority = Some(authority);
         parts.path_and_query = Some(path);
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }
     request.headers_mut().remove(HOST);
+    request.headers_mut().remove(TRANSFER_ENCODING);
     if wants_trailers {
         request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Has a body of unknown length go in chunks on HTTP/1.1, whatever the method: without a word about it, the library
+/// leaves that of a GET or HEAD out.
+fn frame(request: &mut Request<RequestBody>) {
+    let body = request.body();
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -1,5 +1,7 @@
 //! The state of one worker, so that a request meets no lock and no other core.
 
+mod readings;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use crate::report::{RawRecord, Refusals, Ring};
 use crate::snapshot::Snapshot;
 use crate::upstream::Connections;
 
+use self::readings::Readings;
+
 /// What tunnels read at once.
 const PIECE: usize = 16 * 1024;
 /// Ticks between two looks at tunnels when the configuration changes.
@@ -25,6 +29,8 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     records: Ring,
     refusals: Refusals,
+    /// Long documents that meters read behind their responses.
+    pub(crate) readings: Readings,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
@@ -68,6 +74,7 @@ impl Worker {
             connections,
             records,
             refusals,
+            readings: Readings::default(),
             counters,
             clock,
             quota_clock,

@@ -20,6 +20,20 @@ pub(crate) const NEXT_AFTER: Duration = Duration::from_millis(250);
 /// connection.
 const AT_ONCE: u32 = 8;
 
+/// Of addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    #[default]
+    V6,
+}
+
+impl Family {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        if address.is_ipv6() { Self::V6 } else { Self::V4 }
+    }
+}
+
 /// An attempt that goes on, and its place among all that do. The first needs none: its caller has one for it.
 struct Attempt<F, P> {
     future: Pin<Box<F>>,
@@ -27,14 +41,19 @@ struct Attempt<F, P> {
     place: Option<P>,
 }
 
-/// Addresses in the order of attempts: the families take turns, IPv6 first.
-pub(crate) fn in_turn(addresses: impl IntoIterator<Item = IpAddr>, port: u16) -> Vec<SocketAddr> {
-    let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(IpAddr::is_ipv6);
-    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
-    let mut turns = Vec::with_capacity(v6.len() + v4.len());
+/// Addresses in the order of attempts: the families take turns, IPv4 first where that is `preferred`.
+pub(crate) fn in_turn(
+    addresses: impl IntoIterator<Item = IpAddr>,
+    port: u16,
+    preferred: Family,
+) -> Vec<SocketAddr> {
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.into_iter().partition(|ip| Family::of(*ip) == preferred);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut turns = Vec::with_capacity(first.len() + second.len());
     loop {
         let before = turns.len();
-        turns.extend(v6.next().into_iter().chain(v4.next()).map(|ip| SocketAddr::from((ip, port))));
+        turns.extend(first.next().into_iter().chain(second.next()).map(|ip| SocketAddr::from((ip, port))));
         if turns.len() == before {
             return turns;
         }

@@ -17,8 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Host;
 
-use super::eyeballs::{NEXT_AFTER, in_turn, race};
-use super::resolver::{LookupError, Resolver};
+use super::eyeballs::{Family, NEXT_AFTER, in_turn, race};
+use super::resolver::{LookupError, Order, Resolver};
 
 /// The longest head of an answer to `CONNECT`.
 const HEAD: usize = 8 * 1024;
@@ -124,18 +124,21 @@ impl NextHop {
         self.networks.iter().any(|net| net.contains(&address))
     }
 
-    /// Connects through it to the first of these addresses that it reaches.
+    /// Connects through it to the first of these addresses that it reaches, and says which one that is.
     pub(crate) async fn reach<P>(
         &self,
         resolver: &Resolver,
         org: OrgId,
         addresses: &[SocketAddr],
         spare: &impl Fn() -> Option<P>,
-    ) -> io::Result<TcpStream> {
-        let proxy = self.addresses(resolver, org).await?;
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        let proxy = &self.addresses(resolver, org).await?;
         let few = &addresses[..addresses.len().min(DESTINATIONS)];
-        race(few, NEXT_DESTINATION_AFTER, spare, |address| self.open(&proxy, address.to_string(), spare))
-            .await
+        let open = |address: SocketAddr| async move {
+            let opened = self.open(resolver, proxy, address.to_string(), spare).await;
+            opened.map(|stream| (stream, address))
+        };
+        race(few, NEXT_DESTINATION_AFTER, spare, open).await
     }
 
     /// Connects through it to a name that it resolves.
@@ -147,11 +150,13 @@ impl NextHop {
         spare: &impl Fn() -> Option<P>,
     ) -> io::Result<TcpStream> {
         let proxy = self.addresses(resolver, org).await?;
-        self.open(&proxy, authority.to_owned(), spare).await
+        self.open(resolver, &proxy, authority.to_owned(), spare).await
     }
 
-    async fn addresses(&self, resolver: &Resolver, org: OrgId) -> io::Result<Vec<SocketAddr>> {
-        let found: Arc<[IpAddr]> = match self.url.host() {
+    /// Its own.
+    async fn addresses(&self, resolver: &Resolver, org: OrgId) -> io::Result<Order> {
+        let host = self.url.host();
+        let found: Arc<[IpAddr]> = match host {
             Host::Ipv4(ip) => Arc::new([IpAddr::from(*ip)]),
             Host::Ipv6(ip) => Arc::new([IpAddr::from(*ip)]),
             Host::Domain(name) => resolver
@@ -159,19 +164,22 @@ impl NextHop {
                 .await
                 .map_err(|error| io::Error::other(NextHopError::Resolve(self.url.clone(), error)))?,
         };
-        Ok(in_turn(found.iter().copied(), self.url.port()))
+        let found = in_turn(found.iter().copied(), self.url.port(), Family::default());
+        Ok(resolver.order(host, found))
     }
 
     async fn open<P>(
         &self,
-        proxy: &[SocketAddr],
+        resolver: &Resolver,
+        proxy: &Order,
         authority: String,
         spare: &impl Fn() -> Option<P>,
     ) -> io::Result<TcpStream> {
         let opened = async {
-            let mut stream = race(proxy, NEXT_AFTER, spare, TcpStream::connect)
-                .await
-                .map_err(|error| NextHopError::Connect(self.url.clone(), error))?;
+            let raced = race(proxy.addresses(), NEXT_AFTER, spare, TcpStream::connect).await;
+            let peer = raced.as_ref().ok().and_then(|stream| stream.peer_addr().ok());
+            resolver.learn(proxy, peer);
+            let mut stream = raced.map_err(|error| NextHopError::Connect(self.url.clone(), error))?;
             let broken = |error| NextHopError::Exchange(self.url.clone(), error);
             stream.write_all(&self.request(&authority)).await.map_err(broken)?;
             self.read_head(&mut stream).await?;

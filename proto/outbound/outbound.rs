@@ -15,9 +15,9 @@ use tokio::time::timeout;
 use url::Host;
 
 use super::address_guard::AddressGuard;
-use super::eyeballs::{NEXT_AFTER, in_turn, race};
+use super::eyeballs::{Family, NEXT_AFTER, in_turn, race};
 use super::next_hop::NextHop;
-use super::resolver::{LookupError, Resolver};
+use super::resolver::{LookupError, Order, Resolver};
 
 /// How a process connects to addresses that others choose. One for all threads.
 pub struct Outbound {
@@ -32,12 +32,12 @@ pub struct Judged(Way);
 
 #[derive(Debug)]
 enum Way {
-    /// To these addresses, in this order.
-    Addresses(Vec<SocketAddr>),
+    /// To these addresses.
+    Addresses(Order),
     /// The next hop resolves and judges this name and port.
     Name { org: OrgId, authority: String },
     /// Through the next hop to these addresses.
-    Through { org: OrgId, addresses: Vec<SocketAddr> },
+    Through { org: OrgId, addresses: Order },
 }
 
 /// No connection.
@@ -74,17 +74,21 @@ impl Outbound {
             }
             Host::Domain(name) => self.resolver.addresses(org, name).await.map_err(OutboundError::Resolve)?,
         };
-        let allowed = in_turn(found.iter().copied().filter(|ip| self.guard.allows(*ip)), port);
+        let allowed = found.iter().copied().filter(|ip| self.guard.allows(*ip));
+        let allowed = in_turn(allowed, port, Family::default());
+        // Whether the next hop is gone over is not to change with what is learned of families.
         let Some(first) = allowed.first() else { return Err(OutboundError::Guarded) };
+        let order = |addresses| self.resolver.order(host, addresses);
         match hop {
             Some(hop) if !hop.excepts(first.ip()) => {
                 let through = allowed.iter().copied().filter(|address| !hop.excepts(address.ip()));
-                Ok(Judged(Way::Through { org, addresses: through.collect() }))
+                Ok(Judged(Way::Through { org, addresses: order(through.collect()) }))
             }
             Some(hop) => {
-                Ok(Judged(Way::Addresses(allowed.iter().copied().filter(|a| hop.excepts(a.ip())).collect())))
+                let direct = allowed.iter().copied().filter(|address| hop.excepts(address.ip()));
+                Ok(Judged(Way::Addresses(order(direct.collect()))))
             }
-            None => Ok(Judged(Way::Addresses(allowed))),
+            None => Ok(Judged(Way::Addresses(order(allowed)))),
         }
     }
 
@@ -96,27 +100,41 @@ impl Outbound {
         within: Duration,
         spare: impl Fn() -> Option<P>,
     ) -> Result<TcpStream, OutboundError> {
-        match timeout(within, self.connected(judged, &spare)).await {
+        let connected = timeout(within, self.connected(judged, &spare)).await;
+        if let Way::Addresses(order) | Way::Through { addresses: order, .. } = &judged.0 {
+            let won = connected.as_ref().ok().and_then(|connected| connected.as_ref().ok());
+            self.resolver.learn(order, won.and_then(|(_, won)| *won));
+        }
+        match connected {
             Ok(Err(error)) if error.get_ref().is_some_and(|cause| cause.is::<LeadsBack>()) => {
                 Err(OutboundError::Guarded)
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(OutboundError::TimedOut),
-            Ok(connected) => connected.map_err(OutboundError::Connect),
+            Ok(connected) => connected.map(|(stream, _)| stream).map_err(OutboundError::Connect),
             Err(_) => Err(OutboundError::TimedOut),
         }
     }
 
-    async fn connected<P>(&self, judged: &Judged, spare: &impl Fn() -> Option<P>) -> io::Result<TcpStream> {
+    /// The connection, and the address that it leads to, if that is known.
+    async fn connected<P>(
+        &self,
+        judged: &Judged,
+        spare: &impl Fn() -> Option<P>,
+    ) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         let hop = || self.next_hop.as_ref().expect("only a way out with a next hop judges so");
         match &judged.0 {
-            Way::Addresses(addresses) => {
-                race(addresses, NEXT_AFTER, spare, |address| self.open(address)).await
+            Way::Addresses(order) => {
+                let open =
+                    |address| async move { self.open(address).await.map(|stream| (stream, Some(address))) };
+                race(order.addresses(), NEXT_AFTER, spare, open).await
             }
             Way::Through { org, addresses } => {
-                Box::pin(hop().reach(&self.resolver, *org, addresses, spare)).await
+                let reached = hop().reach(&self.resolver, *org, addresses.addresses(), spare);
+                Box::pin(reached).await.map(|(stream, address)| (stream, Some(address)))
             }
             Way::Name { org, authority } => {
-                Box::pin(hop().reach_name(&self.resolver, *org, authority, spare)).await
+                let reached = hop().reach_name(&self.resolver, *org, authority, spare);
+                Box::pin(reached).await.map(|stream| (stream, None))
             }
         }
     }

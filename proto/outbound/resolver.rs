@@ -4,6 +4,8 @@
 //! when its waiter leaves, for the next who asks. The invariant: what one organization's name servers do, and how many
 //! names it asks for, takes nothing that another's look-ups need.
 
+mod order;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::names::{Found, NameError, Names};
+
+pub(crate) use self::order::Order;
 
 /// For how long an answer is good, whatever the zone says: so short a time would be a look-up for each connection, so
 /// long a time would keep an upstream that has moved.
@@ -91,6 +95,8 @@ struct Answer {
     good_until: Instant,
     /// Why the last look-up brought none, and how long nobody asks again.
     refused: Option<(LookupError, Instant)>,
+    /// How long IPv4 begins, because it was faster.
+    v4_first_until: Option<Instant>,
 }
 
 /// A look-up under way.
@@ -136,7 +142,7 @@ impl Resolver {
 
     /// The addresses of a name, for an organization. The caller bounds the time.
     pub async fn addresses(&self, org: OrgId, name: &str) -> Outcome {
-        let name = name.strip_suffix('.').unwrap_or(name);
+        let name = whole(name);
         let old = match self.kept(name) {
             Kept::Good(addresses) | Kept::Stale(addresses, true) => return Ok(addresses),
             Kept::Refused(error) => return Err(error),
@@ -278,6 +284,11 @@ impl LookupError {
     }
 }
 
+/// A name without the dot at its end.
+fn whole(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
 fn few(mut addresses: Vec<IpAddr>) -> Addresses {
     let (mut v4, mut v6) = (0, 0);
     addresses.retain(|address| {
@@ -307,7 +318,8 @@ impl Known {
 
     fn keep(&mut self, org: OrgId, name: &Arc<str>, addresses: Addresses, good_for: Duration) {
         let good_until = Instant::now() + good_for;
-        self.put(name, Answer { org, addresses: Some(addresses), good_until, refused: None });
+        let addresses = Some(addresses);
+        self.put(name, Answer { org, addresses, good_until, refused: None, v4_first_until: None });
     }
 
     fn refuse(&mut self, org: OrgId, name: &Arc<str>, error: LookupError) {
@@ -318,7 +330,8 @@ impl Known {
             Some(old) => old.refused = Some((error, until)),
             None => {
                 let refused = Some((error, until));
-                self.put(name, Answer { org, addresses: None, good_until: now, refused });
+                let answer = Answer { org, addresses: None, good_until: now, refused, v4_first_until: None };
+                self.put(name, answer);
             }
         }
     }
@@ -326,7 +339,7 @@ impl Known {
     fn put(&mut self, name: &Arc<str>, mut answer: Answer) {
         match self.answers.get(name) {
             // Otherwise whoever asks when it has expired could let it go with its own.
-            Some(old) => answer.org = old.org,
+            Some(old) => (answer.org, answer.v4_first_until) = (old.org, old.v4_first_until),
             None if self.answers.len() >= KEPT => self.make_room(),
             None => {}
         }

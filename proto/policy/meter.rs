@@ -12,13 +12,15 @@ use rr_domain::model::name::Name;
 
 use super::condition::{BodyIndex, Condition, Found, Purpose, Seen};
 use super::json::{JsonError, Value};
-use super::pace::Pace;
+use super::pace::{Pace, at_once};
 use super::path::{Batch, Event, Paths, Search};
 use super::pattern::{Patterns, Uncompilable};
 use super::request::RequestView;
 
 /// Millionths in one.
 const SCALE: u64 = 1_000_000;
+/// What it is worth as work to find a number and to add it.
+const NUMBER: u64 = 4;
 
 /// A meter that can be run.
 #[derive(Debug)]
@@ -147,9 +149,19 @@ impl CompiledMeter {
         matches!(self.counts, CompiledCounts::Body(_))
     }
 
-    /// What a response adds: one for a meter of requests, else the sum of the numbers at its place. `body` is not
-    /// looked at unless [`Self::reads_response_body`].
+    /// What a response adds, read in one go: for what is short.
     pub fn reading(&self, headers: &HeaderMap, body: &[u8]) -> Result<Amount, ReadingError> {
+        at_once(async |pace| self.reading_at(headers, body, pace).await)
+    }
+
+    /// What a response adds: one for a meter of requests, else the sum of the numbers at its place. `body` is not
+    /// looked at unless [`Self::reads_response_body`]. Rests as `pace` says, which bounds the work for all meters.
+    pub async fn reading_at<R: AsyncFnMut()>(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        pace: &mut Pace<R>,
+    ) -> Result<Amount, ReadingError> {
         let mut sum: Option<Result<Amount, ReadingError>> = None;
         let mut add = |number: Option<&str>| {
             let number = number.ok_or(ReadingError::NotANumber).and_then(Amount::parse);
@@ -166,8 +178,11 @@ impl CompiledMeter {
                 }
             }
             CompiledCounts::Body(paths) => {
+                // Whatever is at the place, all of it is gone over.
+                pace.spend(1 + body.len() as u64 / 16).await.map_err(ReadingError::Body)?;
                 let mut search = Search::new(body, paths, Batch::Values).map_err(ReadingError::Body)?;
                 while let Some(event) = search.next().map_err(ReadingError::Body)? {
+                    pace.spend(NUMBER).await.map_err(ReadingError::Body)?;
                     match event {
                         Event::Found(Value::Number(raw), _) => add(Some(raw)),
                         Event::Found(..) => add(None),

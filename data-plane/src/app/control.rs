@@ -278,6 +278,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             bounds: Bounds::of(callers.a_worker),
             notices: Notices::new(&callers),
         },
+        upstreams: callers.upstreams_a_worker,
         stop: traffic.stop(),
         probe: hooks.probe,
     };
@@ -286,6 +287,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         Arc::clone(&shared.trust),
         Arc::default(),
         tasks.clone(),
+        health::SOCKETS,
     );
     let entropy = Arc::clone(&seams.entropy);
     let checks = health::run(standings.clone(), checker, entropy, tasks.clone(), late.stop());

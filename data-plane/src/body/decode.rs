@@ -74,16 +74,6 @@ pub(crate) async fn decode(coding: Coding, encoded: Bytes) -> Result<Bytes, Deco
     }
 }
 
-/// As [`decode`], without giving way: for the end of a body, where nothing can wait.
-pub(crate) fn decode_at_once(coding: Coding, encoded: Bytes) -> Result<Bytes, DecodeError> {
-    let mut decoder = Decoder::new(coding, encoded);
-    loop {
-        if let Some(decoded) = decoder.step()? {
-            return Ok(decoded);
-        }
-    }
-}
-
 impl Decoder {
     fn new(coding: Coding, encoded: Bytes) -> Self {
         let engine = match coding {

@@ -1,14 +1,63 @@
-//! Compresses a body for a caller that takes it so.
+//! Compresses a body for a caller that takes it so, piece by piece: others have their turn in between.
 
 use std::io::Write as _;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tokio::task::yield_now;
+
+/// What is compressed without a rest: less than a millisecond.
+const PIECE: usize = 64 * 1024;
 
 /// Compresses a whole body, quickly rather than well.
-pub(crate) fn gzip(body: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4 + 64), Compression::fast());
+pub(crate) async fn gzip(body: &[u8]) -> Bytes {
+    let mut encoder = encoder(body);
+    let mut pieces = body.chunks(PIECE).peekable();
+    while let Some(piece) = pieces.next() {
+        encoder.write_all(piece).expect("memory takes every write");
+        if pieces.peek().is_some() {
+            yield_now().await;
+        }
+    }
+    encoder.finish().expect("memory takes every write").into()
+}
+
+/// The same at once.
+#[cfg(test)]
+pub(crate) fn gzipped(body: &[u8]) -> Bytes {
+    let mut encoder = encoder(body);
     encoder.write_all(body).expect("memory takes every write");
     encoder.finish().expect("memory takes every write").into()
+}
+
+fn encoder(body: &[u8]) -> GzEncoder<Vec<u8>> {
+    GzEncoder::new(Vec::with_capacity(body.len() / 4 + 64), Compression::fast())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_long_body_rests_after_each_piece_and_a_short_one_does_not() {
+        for (length, rests) in [(0, 0), (PIECE, 0), (3 * PIECE + 1, 3)] {
+            let body: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
+            let (mut compressing, mut seen) = (pin!(gzip(&body)), 0);
+            let compressed = loop {
+                match compressing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(compressed) => break compressed,
+                    Poll::Pending => seen += 1,
+                }
+            };
+            let mut decoded = Vec::new();
+            let mut decoder = flate2::write::GzDecoder::new(&mut decoded);
+            decoder.write_all(&compressed).and_then(|()| decoder.try_finish()).expect("it is gzip");
+            drop(decoder);
+            assert_eq!((decoded == body, seen), (true, rests));
+        }
+    }
 }

@@ -60,7 +60,7 @@ fn tls(settings: &Settings) -> Result<Option<CallerTls>, ConfigError> {
     };
     if certificates.is_empty() {
         return match settings.tls_min_version {
-            Some(_) => Err(ConfigError::TlsPairs { certificates: 0, keys: 0 }),
+            Some(_) => Err(ConfigError::NoTls),
             None => Ok(None),
         };
     }

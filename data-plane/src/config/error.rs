@@ -110,6 +110,11 @@ pub enum ConfigError {
         /// How many keys are given.
         keys: usize,
     },
+    /// A version of TLS for callers that are spoken to without.
+    #[error(
+        "--tls-min-version is about callers that are spoken to over TLS: pass --tls-certificate FILE and --tls-key FILE with it, or leave it out"
+    )]
+    NoTls,
     /// Not a version of TLS that can be the oldest one.
     #[error("--tls-min-version {text:?} is not a version of TLS for callers: it is 1.2 or 1.3")]
     TlsVersion {

@@ -1,8 +1,8 @@
 //! How file descriptors are divided between callers and the node itself, and the log lines when they run out.
 //!
 //! Opens nothing. The invariant: however many callers come, some are left for what this node lives on: records
-//! and configuration on disk, the way to the control plane, the admin port; and for dials and look-ups, of which there
-//! may be so many at once whatever organizations do.
+//! and configuration on disk, the way to the control plane, the admin port; and for dials, look-ups and health checks, of
+//! which there may be so many at once whatever organizations do.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rr_contract::outbound::LOOK_UPS;
 use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
 
-use crate::upstream::DIALS_A_WORKER;
+use crate::upstream::{DIALS_A_WORKER, health};
 
 /// Default limit of caller connections.
 const CONNECTIONS: usize = 20_000;
@@ -31,6 +31,8 @@ pub(crate) struct Descriptors {
     pub(crate) callers: usize,
     /// Of callers on each worker.
     pub(crate) a_worker: usize,
+    /// To upstreams, of each worker.
+    pub(crate) upstreams_a_worker: usize,
     open_files: OpenFiles,
     /// Whether so many callers were asked for as the limit of open files does not allow.
     is_asked: bool,
@@ -46,18 +48,26 @@ struct OpenFiles {
 
 impl Descriptors {
     /// Shares out `limit` descriptors: at most half of what is not reserved is for callers, since a request under
-    /// way takes another one for its upstream. `said` is the configured limit of connections.
+    /// way takes another one for its upstream; but one connection of HTTP/2 has many requests under way, so those to
+    /// upstreams are bounded by the rest. `said` is the configured limit of connections.
     pub(crate) fn share(limit: u64, workers: usize, said: Option<usize>) -> Self {
         let connections = said.unwrap_or(CONNECTIONS);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let fixed = RESERVE + RESERVE_LOOK_UPS;
+        let fixed = RESERVE + RESERVE_LOOK_UPS + health::SOCKETS;
         let reserve = fixed.saturating_add(RESERVE_A_WORKER.saturating_mul(workers));
         // A limit that the reserve would use up is divided all the same: a node without callers is useless.
         let open = limit.saturating_sub(reserve).max(limit / 4);
         let callers = connections.min(open / 2).max(workers);
+        let upstreams_a_worker = (open.saturating_sub(callers) / workers).max(1);
         let needed = (callers < connections).then_some(connections.saturating_mul(2).saturating_add(reserve));
         let open_files = OpenFiles { limit, needed };
-        Self { callers, a_worker: callers.div_ceil(workers), open_files, is_asked: said.is_some() }
+        Self {
+            callers,
+            a_worker: callers.div_ceil(workers),
+            upstreams_a_worker,
+            open_files,
+            is_asked: said.is_some(),
+        }
     }
 
     /// Logs how many there are. Called once the start has succeeded: a failed start logs its reason and nothing else.
@@ -153,7 +163,7 @@ mod tests {
         let share = |limit, workers, said| Descriptors::share(limit, workers, said).callers;
         assert_eq!(share(1 << 20, 2, None), 20_000);
         assert_eq!(share(1 << 20, 2, Some(100_000)), 100_000);
-        assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 2 * (16 + 512)) / 2);
+        assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 128 - 2 * (16 + 512)) / 2);
         assert_eq!(share(1024, 2, None), 128);
         assert_eq!(share(1024, 2, Some(100)), 100);
         assert_eq!(share(64, 2, None), 8);
@@ -162,10 +172,19 @@ mod tests {
     }
 
     #[test]
+    fn what_callers_leave_is_for_upstreams() {
+        let share = |limit, workers, said| Descriptors::share(limit, workers, said).upstreams_a_worker;
+        assert_eq!(share(1024, 1, None), 128);
+        assert_eq!(share(1024, 2, Some(6)), 125);
+        assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 128 - 2 * (16 + 512)) / 4);
+        assert_eq!(share(1, 4, None), 1);
+    }
+
+    #[test]
     fn the_log_says_how_many_files_may_be_open_and_how_many_would_do() {
         let enough = Descriptors::share(1 << 20, 2, None);
         let (few, asked) = (Descriptors::share(1024, 2, None), Descriptors::share(1024, 2, Some(1000)));
-        let needed = |connections| 2 * connections + 128 + 160 * 12 + 2 * (16 + 512);
+        let needed = |connections| 2 * connections + 128 + 160 * 12 + 128 + 2 * (16 + 512);
         // With as many, all fit.
         assert_eq!(Descriptors::share(needed(20_000) as u64, 2, None).open_files.needed, None);
         assert!(Descriptors::share(needed(20_000) as u64 - 2, 2, None).open_files.needed.is_some());

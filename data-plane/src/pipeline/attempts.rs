@@ -1,24 +1,29 @@
 //! Sends a request whose target has several base URLs or a circuit breaker, or whose proxy retries.
 //!
 //! Decides by what others know: `standing` which base URL and whether at all, `upstream::retry` whether again. Rules,
-//! limits and meters have decided before, once for all attempts. The invariant: each attempt goes to an origin that the
-//! secret was sealed for, judged anew, and the whole of them takes no longer than one request may.
+//! limits and meters have decided before, once for all attempts. The invariants: each attempt goes to an origin that the
+//! secret was sealed for, judged anew, and the whole of them takes no longer than one request may; a caller that leaves
+//! counts for nothing unless the upstream had let it wait for long.
 
 use std::rc::Rc;
 
-use http::Request;
+use http::{Request, StatusCode};
 use rr_contract::outbound::LookupError;
 use tokio::time::{Instant, sleep};
 
 use crate::reply::Failure;
-use crate::snapshot::Route;
-use crate::standing::Outcome;
+use crate::snapshot::{CompiledTarget, Route};
+use crate::standing::{Outcome, Pass, Standing};
 use crate::upstream::retry::{is_failure, is_idempotent, wait};
 use crate::upstream::{Passage, Reply, RequestBody, SendError, Turn, again};
 use crate::worker::Worker;
 
 use super::inject::injection;
 use super::settle::Draft;
+
+/// A caller's leaving says something of the upstream once that has let it wait for this part of its time, and nothing
+/// before: nobody opens a circuit by leaving at once.
+const PART_OF_TIME: u32 = 2;
 
 /// What all attempts of a request have in common.
 pub(super) struct Attempts<'s> {
@@ -31,19 +36,22 @@ impl Attempts<'_> {
     /// Sends it to a base URL of the target, and waits for the head of the last answer.
     pub(super) async fn send(
         self,
-        mut request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         mut endpoint: u8,
         mut now: Instant,
         worker: &Rc<Worker>,
         draft: &mut Draft,
     ) -> Result<Reply, Failure> {
         let Self { route, until } = self;
-        let standing = route.target.standing.as_ref();
+        let standing = route.target.standing.as_deref();
         if let Some(retries) = &route.retries {
             retries.budget.request(now);
         }
-        let retries = route.retries.as_ref().filter(|_| is_idempotent(request.method()));
+        let is_idempotent = request.as_ref().is_some_and(|request| is_idempotent(request.method()));
+        let retries = route.retries.as_ref().filter(|_| is_idempotent);
         let (mut done, mut tried, mut before) = (0, 0_u32, None::<Result<Reply, SendError>>);
+        // Until when a request that finds no way at one base URL is taken to the next; from its second one on.
+        let (goes_on_until, mut has_gone_on) = (now + route.target.connect_timeout, false);
         loop {
             let pass = match standing.map(|standing| standing.admit(now)).transpose() {
                 Ok(pass) => pass.flatten(),
@@ -55,17 +63,41 @@ impl Attempts<'_> {
             if let Some(Ok(reply)) = before.take() {
                 worker.connections.discard(reply);
             }
-            let spare = retries.filter(|retries| done < retries.policy.attempts).map(|_| again(&mut request));
+            let retried = retries.filter(|retries| done < retries.policy.attempts);
+            let spare = retried.and(request.as_mut()).map(again);
             let target = route.target.at(endpoint);
             let at_endpoint = standing.map(|standing| standing.endpoint(endpoint).begin());
             draft.attempts(target.endpoint.as_ref(), at_endpoint);
             tried |= 1 << endpoint;
-            let passage = request.body().passage();
-            let begun = now;
-            let came = worker.connections.send(target, request, now, until).await;
+            let passage = request.as_ref().expect("it was not sent, or there is a spare").body().passage();
+            let attempt = Attempt {
+                worker,
+                target,
+                standing,
+                endpoint,
+                pass,
+                begun: now,
+                passage,
+                request: &mut *request,
+            };
+            let came = worker.connections.send(target, attempt.request, now, until).await;
             now = Instant::now();
-            if let (Some(standing), Some(outcome)) = (standing, outcome(&came, &passage)) {
-                standing.ended(endpoint, pass, outcome, begun, now);
+            attempt.ended(&came, now);
+            let choose = |tried| {
+                let draw = || u32::from_ne_bytes(worker.draw());
+                let next =
+                    standing.map_or(0, |standing| standing.choose(now, tried, route.sealed_for(), draw));
+                let is_sealed_for = injection(route, route.target.at(next), worker.clock.now()).is_ok();
+                is_sealed_for.then_some(next)
+            };
+            if request.is_some()
+                && came.as_ref().is_err_and(is_passed_over)
+                && (!has_gone_on || now < goes_on_until)
+                && let Some(next) = choose(tried).filter(|next| tried & (1 << next) == 0)
+            {
+                has_gone_on = true;
+                (before, endpoint) = (Some(came), next);
+                continue;
             }
             let (Some(retries), Some(spare)) = (retries, spare) else {
                 return came.map_err(Failure::Upstream);
@@ -79,10 +111,7 @@ impl Attempts<'_> {
             );
             let next = wait.and_then(|wait| {
                 let is_too_long = until.is_some_and(|until| until <= now + wait);
-                let next = standing
-                    .map_or(0, |standing| standing.choose(now, tried, || u32::from_ne_bytes(worker.draw())));
-                let is_sealed_for = injection(route, route.target.at(next), worker.clock.now()).is_ok();
-                (!is_too_long && is_sealed_for).then_some((wait, next))
+                if is_too_long { None } else { choose(tried).map(|next| (wait, next)) }
             });
             let Some((wait, next)) = next else {
                 return came.map_err(Failure::Upstream);
@@ -95,16 +124,70 @@ impl Attempts<'_> {
             }
             sleep(wait).await;
             now = Instant::now();
-            (before, request, endpoint) = (Some(came), spare, next);
+            *request = Some(spare);
+            (before, endpoint) = (Some(came), next);
             done += 1;
         }
     }
 }
 
+/// An attempt that is under way. Dropped before it has ended, its caller has left.
+struct Attempt<'a> {
+    worker: &'a Worker,
+    target: &'a CompiledTarget,
+    /// `None` where nothing hangs on how it ends, or it has ended.
+    standing: Option<&'a Standing>,
+    endpoint: u8,
+    pass: Option<Pass<'a>>,
+    begun: Instant,
+    passage: Rc<Passage>,
+    /// There until it goes out.
+    request: &'a mut Option<Request<RequestBody>>,
+}
+
+impl Attempt<'_> {
+    fn ended(mut self, came: &Result<Reply, SendError>, now: Instant) {
+        let Some(standing) = self.standing.take() else { return };
+        match outcome(came.as_ref().map(|reply| reply.response.status()), &self.passage) {
+            Some(outcome) => standing.ended(self.endpoint, self.pass.take(), outcome, self.begun, now),
+            None if matches!(came, Err(SendError::Guarded)) => {
+                standing.guarded(self.endpoint, self.begun, now);
+            }
+            None => {}
+        }
+    }
+
+    /// Whether the upstream has let it wait for a good part of the time that it has.
+    fn has_waited(&self, now: Instant) -> bool {
+        if self.request.is_some() {
+            let is_long = now - self.begun >= self.target.connect_timeout / PART_OF_TIME;
+            return is_long && self.worker.connections.waits_for_upstream(self.target);
+        }
+        let (turn, since) = self.passage.turn();
+        turn == Turn::Upstream && now - since >= self.target.response_timeout / PART_OF_TIME
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let Some(standing) = self.standing else { return };
+        let now = Instant::now();
+        if self.has_waited(now) {
+            standing.ended(self.endpoint, self.pass.take(), Outcome::Failure, self.begun, now);
+        }
+    }
+}
+
+/// Whether an attempt says nothing of the other base URLs: the guard refuses where one leads, or this node has no room
+/// for it.
+fn is_passed_over(error: &SendError) -> bool {
+    matches!(error, SendError::Guarded | SendError::Busy | SendError::Resolve(LookupError::Crowded))
+}
+
 /// What the upstream made of a request; `None` where it is not its doing how it ended.
-fn outcome(came: &Result<Reply, SendError>, passage: &Passage) -> Option<Outcome> {
+pub(super) fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Outcome> {
     match came {
-        Ok(reply) if is_failure(reply.response.status()) => Some(Outcome::Failure),
+        Ok(status) if is_failure(status) => Some(Outcome::Failure),
         Ok(_) => Some(Outcome::Success),
         Err(error) => match error {
             // The caller, or this node.

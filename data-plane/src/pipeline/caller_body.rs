@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use rr_contract::policy::request::RequestBody as BodyView;
@@ -33,7 +34,7 @@ pub(crate) enum CallerBody {
 pub(crate) struct ReadBody {
     /// As it came.
     bytes: Bytes,
-    /// `None`: it cannot be decoded.
+    /// `None`: it cannot be decoded, or is no document to its upstream.
     decoded: Option<Bytes>,
 }
 
@@ -65,8 +66,8 @@ impl CallerBody {
             other => Denial::Caller(other),
         })?;
         let decoded = match Coding::of(headers) {
-            Ok(coding) => decode(coding, bytes.clone()).await.ok(),
-            Err(_) => None,
+            Ok(coding) if bytes.is_empty() || !is_form(headers) => decode(coding, bytes.clone()).await.ok(),
+            Ok(_) | Err(_) => None,
         };
         Ok(Self::Read(ReadBody { bytes, decoded }))
     }
@@ -80,4 +81,12 @@ impl CallerBody {
             Self::Read(read) => RequestBody::gathered(read.bytes, draft.busy(), now),
         }
     }
+}
+
+/// Whether a body is said to be a form. One text can be JSON and a form with other fields: `{"a":"&b=1&"}`.
+fn is_form(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_TYPE).iter().any(|value| {
+        let kind = value.as_bytes().split(|byte| matches!(byte, b';' | b',')).next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    })
 }

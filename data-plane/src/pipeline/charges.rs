@@ -12,15 +12,20 @@ use rr_contract::model::id::CredentialId;
 use rr_contract::model::meter::Windows;
 use rr_contract::model::proxy::Limits;
 use rr_contract::policy::meter::{Amount, ReadingError};
+use rr_contract::policy::pace::Pace;
 use rr_contract::wire::fleet::LimitKind;
+use tokio::task::yield_now;
 
 use crate::quota::{
     Charge, Exceeded, KeyCharge, Moment, Policy as LimitPolicy, ProxyQuota, Quota as _, StandardLimits,
     State, Window,
 };
 use crate::reply::{Denial, Limited, Whose, put_limits, warn};
-use crate::report::{LimitState, MeterState, RawRecord};
+use crate::report::{LimitState, METERS_MAX, MeterState, RawRecord};
 use crate::snapshot::RunningMeter;
+
+/// So much is read in one go, by all meters together: a moment, however many responses end at once.
+const AT_ONCE: usize = 32 * 1024;
 
 /// All that one request was charged.
 #[derive(Default)]
@@ -30,6 +35,8 @@ pub(crate) struct Charges {
     meters: Vec<ChargedMeter>,
     /// Handed to a draft, which settles them.
     is_kept: bool,
+    /// There was no room to look for a number.
+    is_unread: bool,
 }
 
 /// What the upstream did of what was asked.
@@ -80,7 +87,8 @@ impl LimitCharge {
 
 impl Charges {
     pub(super) fn begin(at: Moment) -> Self {
-        Self { at: Some(at), limits: Vec::new(), meters: Vec::new(), is_kept: false }
+        let (limits, meters) = Default::default();
+        Self { at: Some(at), limits, meters, is_kept: false, is_unread: false }
     }
 
     /// Charges one request to all of a proxy.
@@ -170,6 +178,29 @@ impl Charges {
         }
     }
 
+    /// Whether a document of this length is read in no time.
+    pub(super) fn reads_at_once(&self, length: usize) -> bool {
+        let readers = self.meters.iter().filter(|one| one.running.meter.reads_response_body());
+        length.saturating_mul(readers.count()) <= AT_ONCE
+    }
+
+    /// Has meters read their numbers from a document of any length, and lets others go on meanwhile. Where it is not
+    /// `whole`, only what is a document all the same has a number.
+    pub(super) async fn read_in_turn(&mut self, document: &[u8], whole: bool) {
+        let (headers, mut pace) = (HeaderMap::new(), Pace::new(yield_now));
+        for one in &mut self.meters {
+            if one.found.is_none() && one.running.meter.reads_response_body() {
+                let read = one.running.meter.reading_at(&headers, document, &mut pace).await;
+                one.found = if whole { Some(read) } else { read.ok().map(Ok) };
+            }
+        }
+    }
+
+    /// What was to be read is not: it costs no less than was set aside for it.
+    pub(super) fn unread(&mut self) {
+        self.is_unread = true;
+    }
+
     /// Tells a caller how far limits are used.
     pub(super) fn put_fields(&self, headers: &mut HeaderMap) {
         let Some(at) = &self.at else { return };
@@ -212,6 +243,7 @@ impl Charges {
     /// Settles all of it.
     pub(super) fn settle(mut self, done: Done, record: &mut RawRecord) {
         self.is_kept = true;
+        let done = if self.is_unread && done == Done::All { Done::Perhaps } else { done };
         for one in &self.limits {
             for (window, limit) in limits_of(&one.limits) {
                 let (kind, used) = (one.charge.kind(), one.charge.used(window));
@@ -229,6 +261,9 @@ impl Charges {
                 (Some(Ok(amount)), _) => amount,
             };
             one.running.counter.settle(one.charge, amount.millionths());
+            if record.meters.len() >= METERS_MAX {
+                continue;
+            }
             record.meters.push(MeterState {
                 meter: one.running.meter.id,
                 charged: amount.millionths(),

@@ -1,8 +1,9 @@
 //! Takes out of a request what belongs to the caller's hop or identifies the caller, before any rule looks at it.
 //!
-//! Adds nothing: the upstream's secret comes with `inject`. The invariant: what leaves here is what rules, meters and
+//! Adds nothing, and makes one of pieces that are one: the upstream's secret comes with `inject`. The invariant: what leaves here is what rules, meters and
 //! the upstream see, and none of it holds the caller's credential.
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -13,6 +14,12 @@ use super::forwarded::is_forwarded;
 use super::header_name::begins;
 use super::query;
 
+/// Says how many edges a request has passed. Only between edges: an upstream that is none is not told.
+pub(super) const HOPS: HeaderName = HeaderName::from_static("requestrocket-hops");
+/// A request passes no more edges than this. Where edges lead to each other in a circle, one request would otherwise take
+/// up all connections of all of them.
+const HOPS_MAX: u8 = 4;
+
 /// A request without the credential and the headers of its hop.
 #[derive(Clone)]
 pub(crate) struct Cleaned {
@@ -21,6 +28,8 @@ pub(crate) struct Cleaned {
     pub(super) query: Option<Box<str>>,
     /// Whether the caller takes trailers.
     pub(super) trailers: bool,
+    /// How many edges it has passed one after the other, each by the key of a caller at the next.
+    pub(super) hops: u8,
 }
 
 pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
@@ -28,13 +37,36 @@ pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
         return Err(Denial::Coded);
     }
     let trailers = wants_trailers(&parts.headers);
+    let hops = hops(&parts.headers);
+    if hops >= HOPS_MAX {
+        return Err(Denial::Loop);
+    }
     strip(&mut parts.headers, |name| {
         // What the upstream is told about the caller is the proxy's to say, whoever says it here.
-        [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION].contains(name)
+        [header::AUTHORIZATION, header::EXPECT].contains(name)
+            || begins(name, "proxy-authorization")
             || is_forwarded(name)
     });
+    join_cookies(&mut parts.headers);
     let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
-    Ok(Cleaned { parts, query, trailers })
+    Ok(Cleaned { parts, query, trailers, hops })
+}
+
+/// Makes one of the pieces that HTTP/2 may cut a cookie header into (RFC 9113, 8.2.3), as upstreams do: rules look at
+/// each header by itself.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_maybe_shared(Bytes::from(pieces.join(&b"; "[..])));
+    headers.insert(header::COOKIE, joined.expect("values, put together with text, stay one"));
+}
+
+/// Who writes it without need gets no further with it.
+fn hops(headers: &HeaderMap) -> u8 {
+    let said = headers.get_all(HOPS).iter().filter_map(|value| value.to_str().ok()?.parse().ok());
+    said.max().unwrap_or(0)
 }
 
 /// `TE: trailers` is the one hop-by-hop header that gRPC needs on every hop. The codings that may stand beside
@@ -80,17 +112,46 @@ pub(super) fn strip(headers: &mut HeaderMap, goes_too: impl Fn(&HeaderName) -> b
     }
 }
 
+/// Takes out of the trailers of a response what may not stand behind a body as well: whoever reads them into the head
+/// would frame, route or authenticate by them (RFC 9110, 6.5.1).
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers, is_for_a_head);
+}
+
+fn is_for_a_head(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "host"
+            | "set-cookie"
+            | "www-authenticate"
+    )
+}
+
+/// Also as some servers read it, which have one variable for both spellings: to them a second length would end a body
+/// elsewhere.
 fn is_for_one_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
+            | "content_length"
             | "http2-settings"
+            | "http2_settings"
             | "keep-alive"
+            | "keep_alive"
             | "proxy-authenticate"
+            | "proxy_authenticate"
             | "proxy-connection"
+            | "proxy_connection"
             | "te"
             | "trailer"
             | "transfer-encoding"
+            | "transfer_encoding"
             | "upgrade"
     )
 }

@@ -33,31 +33,35 @@ pub(crate) struct Forwarded {
     pub(super) waits: Waits,
 }
 
-pub(super) async fn forward(
+/// Not an `async fn`: that would hold each argument a second time while it waits.
+pub(super) fn forward(
     request: Injected<'_>,
     worker: &Rc<Worker>,
     draft: &mut Draft,
-) -> Result<Forwarded, Failure> {
+) -> impl Future<Output = Result<Forwarded, Failure>> {
     let Injected { mut parts, body, route, endpoint } = request;
     let asked_at = Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
     let end = until(route, draft);
     let passage = body.passage();
-    let request = Request::from_parts(parts, body);
-    let reply = if route.target.standing.is_none() && route.retries.is_none() {
-        draft.asks();
-        worker.connections.send(&route.target, request, asked_at, end).await.map_err(Failure::Upstream)
-    } else {
-        // Boxed: all other requests would carry the state of it.
-        let attempts = Attempts { route, until: end };
-        Box::pin(attempts.send(request, endpoint, asked_at, worker, draft)).await
-    };
-    draft.upstream_took(asked_at.elapsed(), passage.interim());
-    let upload = Some(passage).filter(|passage| !passage.is_whole());
-    // Found again, so that the state of a request need not hold it.
-    let waits = Waits { idle: route.target.idle_timeout, until: until(route, draft), upload };
-    receive(reply?, waits, draft)
+    let mut request = Some(Request::from_parts(parts, body));
+    async move {
+        let reply = if route.target.standing.is_none() && route.retries.is_none() {
+            draft.asks();
+            let sent = worker.connections.send(&route.target, &mut request, asked_at, end);
+            sent.await.map_err(Failure::Upstream)
+        } else {
+            // Boxed: all other requests would carry the state of it.
+            let attempts = Attempts { route, until: end };
+            Box::pin(attempts.send(&mut request, endpoint, asked_at, worker, draft)).await
+        };
+        draft.upstream_took(asked_at.elapsed(), passage.interim());
+        let upload = Some(passage).filter(|passage| !passage.is_whole());
+        // Found again, so that the state of a request need not hold it.
+        let waits = Waits { idle: route.target.idle_timeout, until: until(route, draft), upload };
+        receive(reply?, waits, draft)
+    }
 }
 
 /// Cleans an answer.

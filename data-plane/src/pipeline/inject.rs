@@ -18,7 +18,8 @@ use crate::worker::Worker;
 
 use super::admit::Admitted;
 use super::caller_body::CallerBody;
-use super::clean::Cleaned;
+use super::clean::{Cleaned, HOPS};
+use super::header_name::remove_others;
 
 /// A request as the upstream is to see it.
 pub(crate) struct Injected<'s> {
@@ -42,11 +43,14 @@ pub(super) fn inject<'s>(
     now: SystemTime,
 ) -> Result<Injected<'s>, Refused> {
     let Admitted { request, cleaned, body } = request;
-    let Cleaned { mut parts, query, trailers } = cleaned;
+    let Cleaned { mut parts, query, trailers, hops } = cleaned;
     let route = request.route;
     // Chosen before the secret goes in, since its seal names where it may go.
     let endpoint = match &route.target.standing {
-        Some(standing) => standing.choose(Instant::now(), 0, || u32::from_ne_bytes(worker.draw())),
+        Some(standing) => {
+            let draw = || u32::from_ne_bytes(worker.draw());
+            standing.choose(Instant::now(), 0, route.sealed_for(), draw)
+        }
         None => 0,
     };
     let target = route.target.at(endpoint);
@@ -62,9 +66,15 @@ pub(super) fn inject<'s>(
     }
     match injection {
         Injection::Nothing => {}
-        // Replaces whatever the caller put there, however often.
+        // Replaces whatever the caller put there, however often and however spelled.
         Injection::Header(name, value) => {
+            remove_others(&mut parts.headers, name);
             parts.headers.insert(name.clone(), value.clone());
+        }
+        Injection::Key(name, value) => {
+            remove_others(&mut parts.headers, name);
+            parts.headers.insert(name.clone(), value.clone());
+            parts.headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
         }
     }
     Ok(Injected { parts, body, route, endpoint })

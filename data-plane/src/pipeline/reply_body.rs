@@ -1,7 +1,7 @@
 //! The body of a reply on its way to the caller, and the end of its request.
 //!
-//! Changes no byte. A number that a meter reads is looked for in a copy, so nothing is delayed. The invariant: a
-//! record says that a response was delivered only if the caller's side took all of it.
+//! Changes no byte. A number that a meter reads is looked for in a copy, so nothing is delayed; in a long one, by
+//! `numbers`. The invariant: a record says that a response was delivered only if the caller's side took all of it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,6 +10,7 @@ use bytes::{Buf as _, Bytes};
 use http::Method;
 use http_body::{Body, Frame, SizeHint};
 
+use super::numbers;
 use super::settle::Draft;
 use super::tee::Tee;
 use super::tunnel::Tunnel;
@@ -20,8 +21,8 @@ pub(crate) struct ReplyBody {
     inner: Inner,
     /// `None`: not a proxied request.
     draft: Option<Draft>,
-    /// What meters read their numbers from.
-    tee: Option<Tee>,
+    /// What meters read their numbers from. Boxed: few replies have one, and all would carry it.
+    tee: Option<Box<Tee>>,
 }
 
 enum Inner {
@@ -44,7 +45,7 @@ impl ReplyBody {
         }
     }
 
-    pub(super) fn upstream(body: UpstreamBody, tee: Option<Tee>, draft: Draft) -> Self {
+    pub(super) fn upstream(body: UpstreamBody, tee: Option<Box<Tee>>, draft: Draft) -> Self {
         let mut reply = Self { inner: Inner::Upstream(body), draft: Some(draft), tee };
         reply.settle_at_end();
         reply
@@ -73,9 +74,7 @@ impl ReplyBody {
     fn settle(&mut self) {
         if let Some(draft) = &mut self.draft {
             draft.delivered();
-            if let Some(tee) = self.tee.take() {
-                draft.read_values(tee.document().as_deref());
-            }
+            numbers::read(&mut self.draft, self.tee.take(), true);
         }
     }
 }
@@ -83,11 +82,7 @@ impl ReplyBody {
 impl Drop for ReplyBody {
     /// A caller that has the number does not leave without it.
     fn drop(&mut self) {
-        if let (Some(draft), Some(tee)) = (&mut self.draft, self.tee.take())
-            && let Some(document) = tee.document()
-        {
-            draft.read_broken(&document);
-        }
+        numbers::read(&mut self.draft, self.tee.take(), false);
     }
 }
 

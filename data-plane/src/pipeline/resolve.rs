@@ -74,6 +74,9 @@ pub(super) fn resolve<'s>(
     if parts.headers.len() > HEADERS_MAX {
         return Err(Denial::Headers);
     }
+    if parts.version == Version::HTTP_2 && parts.headers.values().any(is_spaced) {
+        return Err(Denial::Spaced);
+    }
     if !is_forwarded(&parts.method) {
         return Err(Denial::Method);
     }
@@ -94,6 +97,13 @@ fn is_forwarded(method: &Method) -> bool {
     ![Method::CONNECT, Method::TRACE].contains(method)
         && name.len() <= METHOD_MAX
         && !name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+/// Whether a value has a space around it. HTTP/2 allows none (RFC 9113, 8.2.1), its library lets them pass, and whoever
+/// reads the value over HTTP/1.1 takes them off: rules would have looked at another one.
+fn is_spaced(value: &HeaderValue) -> bool {
+    let ends = [value.as_bytes().first(), value.as_bytes().last()];
+    ends.iter().any(|end| matches!(end, Some(b' ' | b'\t')))
 }
 
 /// Whether exactly one host is named, and in the form of one. A proxy in front of this node may have routed by another

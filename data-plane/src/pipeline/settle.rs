@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use rr_contract::model::id::{ProxyId, RequestId};
+use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 use rr_contract::policy::filter::Filtered;
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
 use rr_contract::wire::fleet::{Effect, TunnelEnd};
@@ -143,6 +143,11 @@ impl Draft {
         self.goes_on_as(request.path.as_str());
     }
 
+    /// Why no credential of it counts.
+    pub(super) fn is_of_another_page(&mut self) {
+        self.record().reason = Some(Reason::Origin);
+    }
+
     /// The proxy changes its path.
     pub(super) fn goes_on_as(&mut self, path: &str) {
         self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
@@ -232,6 +237,25 @@ impl Draft {
     /// Has meters read their numbers from the response's document; `None` where there is none.
     pub(super) fn read_values(&mut self, document: Option<&[u8]>) {
         self.charges.read_document(document);
+    }
+
+    /// Whether meters read a document of this length in no time.
+    pub(super) fn reads_at_once(&self, length: usize) -> bool {
+        self.charges.reads_at_once(length)
+    }
+
+    /// Has meters read their numbers from a document of any length; `whole`: all of it has come.
+    pub(super) async fn read_in_turn(&mut self, document: &[u8], whole: bool) {
+        self.charges.read_in_turn(document, whole).await;
+    }
+
+    /// The numbers of meters stay unread.
+    pub(super) fn unread(&mut self) {
+        self.charges.unread();
+    }
+
+    pub(super) fn org(&self) -> Option<OrgId> {
+        self.kept().org
     }
 
     /// Has meters read their numbers from what came of the response's document.
@@ -337,16 +361,23 @@ impl Drop for Draft {
             Some(status) if !status.is_success() => Done::Nothing,
             Some(_) if record.aborted => Done::Perhaps,
             Some(_) => Done::All,
-            // A caller that leaves before the answer does not leave its cost behind, nor does one whose request takes
-            // longer than is waited for.
-            None if self.is_asked && self.is_unheard => Done::Perhaps,
-            None if self.is_asked && matches!(record.code, None | Some(Code::CallerGone)) => Done::Perhaps,
+            // A caller that leaves before the answer does not leave its cost behind, nor does one that breaks off its
+            // request in another way, or whose request takes longer than is waited for: the upstream may have begun.
+            None if self.is_asked && (self.is_unheard || is_callers_end(record.code)) => Done::Perhaps,
             None => Done::Nothing,
         };
         std::mem::take(&mut self.charges).settle(done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
         self.worker.record(record);
     }
+}
+
+/// Whether it was the caller that ended a request without an answer.
+fn is_callers_end(code: Option<Code>) -> bool {
+    let ends = |code| {
+        matches!(code, Code::CallerGone | Code::Malformed | Code::RequestTimeout | Code::RequestTooLarge)
+    };
+    code.is_none_or(ends)
 }
 
 fn outcome(verdict: &Verdict<'_>) -> RuleOutcome {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::body::{Coding, decode_at_once};
+use crate::body::{Coding, decode};
 
 /// How much is copied of a body, in bytes as it comes. A longer one has no number.
 const COPY_MAX: usize = 8 * 1024 * 1024;
@@ -42,13 +42,36 @@ impl Tee {
         };
     }
 
-    /// The whole document, decoded, once it has ended.
-    pub(super) fn document(self) -> Option<Bytes> {
-        let bytes = match self.copy? {
-            Copy::One(bytes) => bytes,
-            Copy::Many(bytes) => bytes.into(),
-        };
-        decode_at_once(self.coding, bytes).ok()
+    /// How long it is, as it came.
+    pub(super) fn length(&self) -> usize {
+        match &self.copy {
+            None => 0,
+            Some(Copy::One(bytes)) => bytes.len(),
+            Some(Copy::Many(bytes)) => bytes.len(),
+        }
+    }
+
+    /// Whether nothing has to be decoded.
+    pub(super) fn is_plain(&self) -> bool {
+        self.copy.is_none() || self.coding == Coding::Identity
+    }
+
+    /// The whole document, decoded, once it has ended. Others go on meanwhile.
+    pub(super) async fn document(self) -> Option<Bytes> {
+        let coding = self.coding;
+        decode(coding, self.bytes()?).await.ok()
+    }
+
+    /// The whole of one that is [plain](Self::is_plain).
+    pub(super) fn plain(self) -> Option<Bytes> {
+        self.bytes()
+    }
+
+    fn bytes(self) -> Option<Bytes> {
+        match self.copy? {
+            Copy::One(bytes) => Some(bytes),
+            Copy::Many(bytes) => Some(bytes.into()),
+        }
     }
 }
 
@@ -95,12 +118,13 @@ mod tests {
         let mut two = tee();
         two.copy(&Bytes::from_static(b"[1,"));
         two.copy(&Bytes::from_static(b"2]"));
-        assert_eq!(two.document().as_deref(), Some(&b"[1,2]"[..]));
+        assert_eq!((two.length(), two.is_plain()), (5, true));
+        assert_eq!(two.plain().as_deref(), Some(&b"[1,2]"[..]));
         let mut long = tee();
         long.copy(&Bytes::from(vec![b' '; COPY_MAX]));
         long.copy(&Bytes::from_static(b"1"));
         assert!(long.copy.is_none(), "nothing of it is kept");
         long.copy(&Bytes::from_static(b"1"));
-        assert!(long.document().is_none());
+        assert!(long.length() == 0 && long.plain().is_none());
     }
 }

@@ -51,6 +51,9 @@ pub(crate) enum Denial {
     /// The request names no host, or two.
     #[error("not exactly one Host header")]
     Host,
+    /// A value of a header has a space around it, over HTTP/2.
+    #[error("space around the value of a header")]
+    Spaced,
     /// A trusted proxy does not say whose request it is, or says it in more than one way.
     #[error("header of a trusted proxy does not say who sent the request")]
     Sender,
@@ -84,8 +87,8 @@ pub(crate) enum Denial {
     /// A web page asks for more than it may send.
     #[error("preflight request asks for a method or headers that the proxy does not take")]
     PreflightRefused,
-    /// It has passed this node before.
-    #[error("request comes back to this node")]
+    /// It has passed this node before, or too many edges.
+    #[error("request comes back to this node, or has passed too many edges")]
     Loop,
     /// The rules of a scope.
     #[error("rules deny the request")]
@@ -102,6 +105,9 @@ pub(crate) enum Denial {
     /// The proxy takes no WebSockets.
     #[error("proxy takes no WebSockets")]
     UpgradeNotAllowed,
+    /// It asks for a WebSocket for a web page that the proxy does not name.
+    #[error("proxy takes no WebSockets from web pages of this origin")]
+    Origin,
     /// The proxy looks at bodies, and a tunnel would pass it by.
     #[error("proxy looks at bodies, and nobody has accepted that tunnels pass unread")]
     TunnelUnread,
@@ -244,7 +250,9 @@ impl Denial {
             Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
-            Self::Malformed(_) | Self::Coded | Self::Host | Self::Sender | Self::TooLong => Code::Malformed,
+            Self::Malformed(_) | Self::Coded | Self::Host | Self::Spaced | Self::Sender | Self::TooLong => {
+                Code::Malformed
+            }
             Self::Headers => Code::HeadersTooMany,
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential(_) => Code::AccessDenied,
@@ -260,6 +268,7 @@ impl Denial {
             Self::Limited(_) => Code::RateLimited,
             Self::BadUpgrade => Code::UpgradeMalformed,
             Self::UpgradeNotAllowed => Code::UpgradeNotAllowed,
+            Self::Origin => Code::OriginRefused,
             Self::TunnelUnread => Code::TunnelUnread,
             Self::Protocol => Code::ProtocolUnknown,
             Self::Stopping => Code::Stopping,

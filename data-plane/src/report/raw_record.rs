@@ -18,6 +18,9 @@ use crate::outcome::Code;
 /// How long the method of a record may be, and so that of a request which goes on.
 pub(crate) const METHOD_MAX: usize = 32;
 
+/// How many meters a record names, however many there were: of records that wait to be sent there are thousands.
+pub(crate) const METERS_MAX: usize = 16;
+
 /// One request.
 pub(crate) struct RawRecord {
     pub(crate) id: RequestId,
@@ -80,7 +83,7 @@ pub(crate) enum Reason {
     NotAdmitted,
     /// It is good, and the proxy wants a client certificate beside it.
     NoCertificate,
-    /// None was looked for: a web page asks whether it can call, whose origin the proxy does not name.
+    /// None counts: a web page asks whether it can call, whose origin the proxy does not name.
     Origin,
     /// None was looked for: a trusted proxy does not say who sent the request.
     Sender,

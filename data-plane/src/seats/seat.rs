@@ -187,9 +187,7 @@ impl Seat {
     pub(crate) fn stream(&self) -> Rc<Stream> {
         let open = self.table.streams.get() + 1;
         self.table.streams.set(open);
-        if open > self.table.bounds.streams {
-            self.table.shed_streams();
-        }
+        self.table.streams_are(open);
         let table = Rc::clone(&self.table);
         let stream = Rc::new(Stream { table, asked: RefCell::default(), task: RefCell::default() });
         let mut streams = self.streams.borrow_mut();

@@ -221,6 +221,30 @@ async fn of_those_who_do_not_read_the_longest_go_when_there_are_too_many() {
     assert_eq!(counters.cut_for(Cut::Stalled), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_many_unread_answers_takes_no_time_from_one_that_reads_slowly() {
+    let (seats, counters) = seats(Bounds { stalled: 4, ..of(10) });
+    let (many, slow, first) = (take(&seats), take(&seats), take(&seats));
+    let all = [&many, &slow, &first];
+    all.iter().for_each(|permit| permit.seat().speaks_http2());
+    let _under_way = all.map(|permit| permit.seat().begin());
+    let oldest = unasked(&first, 1);
+    let reads = unasked(&slow, 1);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let unread = unasked(&many, 8);
+    tokio::time::advance(Duration::from_secs(6)).await;
+    seats.sweep();
+    assert_eq!(counters.cut_for(Cut::Stalled), 6);
+    let is_left = |(stream, _): &(Rc<Stream>, Watched<Full<Bytes>>)| stream.asked.borrow().is_some();
+    assert!(
+        oldest.iter().chain(&reads).all(is_left) && unread.iter().filter(|one| is_left(one)).count() == 2
+    );
+    // Their patience is the same.
+    tokio::time::advance(Duration::from_secs(21)).await;
+    seats.sweep();
+    assert!(!oldest.iter().chain(&reads).any(is_left));
+}
+
 #[tokio::test]
 async fn an_idle_http2_connection_that_answers_pings_is_not_held_to_send_a_head() {
     let (seats, _) = seats(Bounds { head: Duration::ZERO, ..of(10) });
@@ -234,19 +258,23 @@ async fn an_idle_http2_connection_that_answers_pings_is_not_held_to_send_a_head(
     assert_eq!((left(&[&permit]), seats.0.heads.get()), (vec![false], 0));
 }
 
+/// Streams whose answers nobody asks for.
+fn unasked(permit: &SeatPermit, count: usize) -> Vec<(Rc<Stream>, Watched<Full<Bytes>>)> {
+    let open = |_| {
+        let body = Watched::new(Full::new(Bytes::from_static(b"denied")));
+        let stream = permit.seat().stream();
+        stream.answers(Arc::clone(body.asked()));
+        (stream, body)
+    };
+    (0..count).map(open).collect()
+}
+
 #[tokio::test]
-async fn answers_that_are_not_asked_for_go_when_too_many_are_open() {
+async fn answers_that_are_not_asked_for_go_when_there_are_too_many() {
     let (seats, counters) = seats(Bounds { streams: 16, ..of(10) });
     let permit = take(&seats);
     permit.seat().speaks_http2();
-    let open: Vec<_> = (0..16)
-        .map(|_| {
-            let body = Watched::new(Full::new(Bytes::from_static(b"denied")));
-            let stream = permit.seat().stream();
-            stream.answers(Arc::clone(body.asked()));
-            (stream, body)
-        })
-        .collect();
+    let open = unasked(&permit, 16);
     assert_eq!((seats.0.streams.get(), counters.cut_for(Cut::Stalled)), (16, 0));
     let _next = permit.seat().stream();
     assert_eq!(counters.cut_for(Cut::Stalled), 2);
@@ -271,6 +299,41 @@ async fn of_the_answers_that_are_not_asked_for_those_go_that_wait_for_longest() 
     let _next = permit.seat().stream();
     let ended: Vec<bool> = open.iter().map(|stream| stream.asked.borrow().is_none()).collect();
     assert_eq!(ended, [vec![false; 14], vec![true; 2]].concat());
+}
+
+#[tokio::test]
+async fn however_many_streams_wait_for_upstreams_no_answer_on_its_way_is_ended_for_them() {
+    let (seats, counters) = seats(Bounds { streams: 16, ..of(10) });
+    let (many, other) = (take(&seats), take(&seats));
+    many.seat().speaks_http2();
+    other.seat().speaks_http2();
+    // A piece of each was written, and its caller's window is full for a moment.
+    let downloads = unasked(&other, 13);
+    let _waiting: Vec<_> = (0..100).map(|_| many.seat().stream()).collect();
+    seats.sweep();
+    assert_eq!(counters.cut_for(Cut::Stalled), 0);
+    // Beyond the bound those go that wait for longest.
+    let _unread = unasked(&many, 5);
+    seats.sweep();
+    assert_eq!(counters.cut_for(Cut::Stalled), 4);
+    assert!(downloads[..4].iter().all(|(stream, _)| stream.asked.borrow().is_none()));
+}
+
+#[tokio::test]
+async fn a_pass_over_all_streams_is_not_made_for_each_that_is_opened() {
+    let (seats, _) = seats(Bounds { streams: 16, ..of(10) });
+    let permit = take(&seats);
+    permit.seat().speaks_http2();
+    let (mut open, mut passes, mut before) = (Vec::new(), 0, seats.0.look_at.get());
+    for _ in 0..1000 {
+        open.push(permit.seat().stream());
+        passes += usize::from(std::mem::replace(&mut before, seats.0.look_at.get()) != before);
+    }
+    assert!((1..=1000 / 2).contains(&passes), "{passes}");
+    // However few they are, the sweep looks.
+    drop(open.split_off(20));
+    seats.sweep();
+    assert_eq!(seats.0.look_at.get(), 20 + 2);
 }
 
 #[tokio::test]

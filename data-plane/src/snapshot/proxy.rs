@@ -2,7 +2,7 @@
 //!
 //! What a header or a URI needs is made once, here, and cloned by reference afterwards.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -15,6 +15,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resilience::{HealthCheck, Retry};
 use rr_contract::model::target::Target;
 use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
+use tracing::warn;
 use url::Host;
 
 use crate::quota::ProxyQuota;
@@ -92,6 +93,35 @@ pub(crate) struct Route {
     pub(crate) retries: Option<Arc<Retries>>,
     /// `None`: what passes is not changed.
     pub(crate) shape: Option<Arc<Shape>>,
+    /// Which base URLs of the target the upstream's secret may go to, as bits; found out with the first request.
+    pub(crate) sealed_for: OnceLock<u32>,
+}
+
+impl Route {
+    /// The base URLs that a request can be sent to, as bits: all, where its secret may go to none.
+    pub(crate) fn sealed_for(&self) -> u32 {
+        *self.sealed_for.get_or_init(|| {
+            let Some(credential) = &self.upstream else { return u32::MAX };
+            let host = self.shape.as_deref().and_then(|shape| shape.host.as_ref());
+            let (mut sealed, mut others) = (0, Vec::new());
+            for (index, at) in self.target.endpoints().enumerate() {
+                if credential.is_sealed_for(&at.base, at.ca_hash(), host) {
+                    sealed |= 1 << index;
+                } else {
+                    others.push(at.authority.as_str());
+                }
+            }
+            if sealed == 0 {
+                // Each request says why.
+                return u32::MAX;
+            }
+            if !others.is_empty() {
+                let target_id = self.target.id;
+                warn!(%target_id, endpoints = ?others, "base URLs get no requests: the upstream credential of a proxy is not sealed for them");
+            }
+            sealed
+        })
+    }
 }
 
 /// The retries of a proxy.

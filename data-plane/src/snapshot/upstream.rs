@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue};
+use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::credential::Upstream;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
@@ -58,6 +59,8 @@ struct Ready {
     origins: Vec<Origin>,
     not_after: Option<SystemTime>,
     ca: Option<CaHash>,
+    /// It has the form of a caller's key.
+    is_key: bool,
 }
 
 /// What is to be put into a request.
@@ -66,6 +69,8 @@ pub(crate) enum Injection<'a> {
     Nothing,
     /// A header.
     Header(&'a HeaderName, &'a HeaderValue),
+    /// The same with a caller's key of an edge: the upstream is one, or wants to be taken for one.
+    Key(&'a HeaderName, &'a HeaderValue),
 }
 
 /// A credential that must not be used for this request.
@@ -129,6 +134,17 @@ impl UpstreamCredential {
         Ok(())
     }
 
+    /// When it must not be used any longer, by its own word or by its seal's, if that is open.
+    pub(crate) fn ends(&self) -> Option<SystemTime> {
+        let sealed = match &self.kind {
+            Kind::None => None,
+            Kind::Sealed(sealed) => {
+                sealed.opened.get().and_then(Option::as_ref).and_then(|ready| ready.not_after)
+            }
+        };
+        self.not_after.into_iter().chain(sealed).min()
+    }
+
     /// What goes into a request to `target` at `now`, whose certificates `ca` alone can vouch for, if it is given, and
     /// which bears another `host`, if that is.
     pub(crate) fn injection(
@@ -142,14 +158,35 @@ impl UpstreamCredential {
             return Err(Unusable::Expired);
         }
         let Kind::Sealed(sealed) = &self.kind else { return Ok(Injection::Nothing) };
-        // The first request after a start pays for opening, some 200 µs; each later one reads it.
-        let ready = sealed.opened.get_or_init(|| sealed.open().ok());
-        let ready = ready.as_ref().ok_or(Unusable::Sealed)?;
+        let ready = sealed.ready().ok_or(Unusable::Sealed)?;
         if ready.not_after.is_some_and(|end| now > end) {
             return Err(Unusable::Expired);
         }
+        ready.may_go(target, ca, host)?;
+        let inject = if ready.is_key { Injection::Key } else { Injection::Header };
+        Ok(inject(&ready.header, &ready.value))
+    }
+
+    /// Whether its secret may go to `target`, at whatever time; so may one that there is not.
+    pub(crate) fn is_sealed_for(
+        &self,
+        target: &BaseUrl,
+        ca: Option<&CaHash>,
+        host: Option<&SentHost>,
+    ) -> bool {
+        match &self.kind {
+            Kind::None => true,
+            Kind::Sealed(sealed) => {
+                sealed.ready().is_some_and(|ready| ready.may_go(target, ca, host).is_ok())
+            }
+        }
+    }
+}
+
+impl Ready {
+    fn may_go(&self, target: &BaseUrl, ca: Option<&CaHash>, host: Option<&SentHost>) -> Result<(), Unusable> {
         // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
-        let covers = |url: &BaseUrl| ready.origins.iter().any(|origin| origin.covers(url));
+        let covers = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
         if !covers(target) {
             return Err(Unusable::Origin);
         }
@@ -158,14 +195,17 @@ impl UpstreamCredential {
             return Err(Unusable::Host);
         }
         // Both ways: a private authority must not get a secret that was meant for a public one.
-        if ready.ca.as_ref() != ca {
-            return Err(Unusable::Ca);
-        }
-        Ok(Injection::Header(&ready.header, &ready.value))
+        if self.ca.as_ref() == ca { Ok(()) } else { Err(Unusable::Ca) }
     }
 }
 
 impl Sealed {
+    /// `None`: it does not open.
+    fn ready(&self) -> Option<&Ready> {
+        // The first request after a start pays for opening, some 200 µs; each later one reads it.
+        self.opened.get_or_init(|| self.open().ok()).as_ref()
+    }
+
     fn open(&self) -> Result<Ready, OpenError> {
         let secret = self.secret.open(&self.context, &self.vault.keys)?;
         let slot = secret.slot();
@@ -175,7 +215,12 @@ impl Sealed {
         text.extend_from_slice(secret.value().expose());
         let mut value = HeaderValue::from_bytes(&text).map_err(|_| OpenError::Content)?;
         value.set_sensitive(true);
+        // Behind whichever word, as the next edge would find it.
+        let is_key = text
+            .split(u8::is_ascii_whitespace)
+            .any(|word| api_key::hash_unsummed(KeyKind::Caller, word).is_some());
         Ok(Ready {
+            is_key,
             header: slot.name().clone(),
             value,
             origins: secret.origins().to_vec(),

@@ -1,11 +1,18 @@
 //! What gets requests, and what does not, by a clock that the test moves.
 
+mod at_once;
+
 use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
+use rr_contract::model::resilience::HealthCheck;
+
+use crate::fixture::log_of;
 
 use super::*;
 
+/// A secret may go to all of them.
+const ANY: u32 = u32::MAX;
 const TARGET: TargetId = TargetId::from_random([1; 16]);
 
 fn ejection() -> OutlierEjection {
@@ -35,7 +42,7 @@ fn draws() -> impl FnMut() -> u32 {
 
 fn chosen(standing: &Standing, now: Instant, times: usize) -> Vec<u8> {
     let mut draw = draws();
-    (0..times).map(|_| standing.choose(now, 0, &mut draw)).collect()
+    (0..times).map(|_| standing.choose(now, 0, ANY, &mut draw)).collect()
 }
 
 fn fails(standing: &Standing, index: u8, times: usize, now: Instant) {
@@ -69,9 +76,57 @@ fn a_retry_goes_elsewhere_while_there_is_an_elsewhere() {
     let standing = standing(3, Balance::RoundRobin, None);
     let (now, mut draw) = (Instant::now(), draws());
     for _ in 0..6 {
-        assert_eq!(standing.choose(now, 0b011, &mut draw), 2);
+        assert_eq!(standing.choose(now, 0b011, ANY, &mut draw), 2);
     }
-    assert!((0..6).map(|_| standing.choose(now, 0b111, &mut draw)).any(|index| index == 0));
+    assert!((0..6).map(|_| standing.choose(now, 0b111, ANY, &mut draw)).any(|index| index == 0));
+}
+
+#[test]
+fn a_base_url_that_the_secret_is_not_sealed_for_is_chosen_where_no_other_is_left_and_not_before() {
+    let standing = standing(3, Balance::RoundRobin, Some(ejection()));
+    let (now, mut draw) = (Instant::now(), draws());
+    let mut chosen = |tried, sealed| -> Vec<u8> {
+        (0..4).map(|_| standing.choose(now, tried, sealed, &mut draw)).collect()
+    };
+    assert_eq!(chosen(0, 0b101), [0, 2, 0, 2], "they take turns without it");
+    assert_eq!(chosen(0b001, 0b101), [2; 4]);
+    assert!(!chosen(0b101, 0b101).contains(&1), "a retry does not go there either");
+    fails(&standing, 0, 2, now);
+    assert_eq!(chosen(0, 0b101), [2; 4]);
+    fails(&standing, 2, 2, now);
+    assert_eq!(chosen(0, 0b101), [0, 2, 0, 2], "both are out, and the one that works is neither");
+    assert_eq!(chosen(0, 0b1000), [1; 4], "one that is sealed for none is refused at any");
+}
+
+#[test]
+fn a_base_url_that_the_guard_refuses_is_ejected_and_opens_no_circuit() {
+    let endpoint = |n: usize| Arc::new(Endpoint::new(TARGET, format!("{n}:80").into()));
+    let circuit = Some((breaker(), Arc::new(Circuit::new(TARGET))));
+    let endpoints = (0..2).map(endpoint).collect();
+    let standing = Standing::new(endpoints, Balance::RoundRobin, Some(ejection()), circuit, Arc::default());
+    let now = Instant::now();
+    for _ in 0..9 {
+        let _pass = standing.admit(now).expect("it stays closed");
+        standing.guarded(0, now, now);
+    }
+    assert_eq!(chosen(&standing, now, 4), [1; 4]);
+    assert!(standing.admit(now).is_ok());
+}
+
+/// Each request whose first attempt had failed led the next one to the same base URL.
+#[test]
+fn a_retry_takes_no_turn() {
+    let standing = standing(2, Balance::RoundRobin, None);
+    let (now, mut draw) = (Instant::now(), draws());
+    let mut firsts = Vec::new();
+    for _ in 0..6 {
+        let first = standing.choose(now, 0, ANY, &mut draw);
+        firsts.push(first);
+        if first == 1 {
+            assert_eq!(standing.choose(now, 0b10, ANY, &mut draw), 0);
+        }
+    }
+    assert_eq!(firsts, [0, 1, 0, 1, 0, 1]);
 }
 
 #[test]
@@ -109,6 +164,31 @@ fn the_time_out_grows_ten_times_at_the_most() {
 }
 
 #[test]
+fn a_base_url_stays_out_for_no_longer_than_its_target_says_by_now() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    fails(&standing, 0, 2, start);
+    fails(&standing, 0, 2, at(10));
+    // Twice in a row; by now that is four seconds, and no longer time takes the place of what is left of this one.
+    standing.endpoint(0).is_ejected_for(Duration::from_secs(60), millis(at(11)));
+    standing.endpoint(0).is_ejected_for(Duration::from_secs(2), millis(at(11)));
+    assert_eq!(chosen(&standing, at(14), 4), [1; 4]);
+    assert!(chosen(&standing, at(15), 4).contains(&0));
+}
+
+#[test]
+fn what_fails_while_it_is_out_does_not_stay_out_for_longer() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let start = Instant::now();
+    // Some were under way to it already.
+    fails(&standing, 0, 2, start);
+    fails(&standing, 0, 9, start + Duration::from_secs(9));
+    assert!(chosen(&standing, start + Duration::from_secs(10), 4).contains(&0));
+    assert_eq!(standing.tally().ejections.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn one_base_url_always_stays_and_no_more_are_out_than_may_be() {
     let now = Instant::now();
     let all = standing(3, Balance::RoundRobin, Some(ejection()));
@@ -140,8 +220,8 @@ fn where_none_is_left_all_are_tried() {
     assert_eq!(chosen(&standing, Instant::now(), 4), [0, 1, 0, 1]);
 }
 
-fn check() -> rr_contract::model::resilience::HealthCheck {
-    rr_contract::model::resilience::HealthCheck {
+fn check() -> HealthCheck {
+    HealthCheck {
         path: "/up".into(),
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(1),
@@ -214,6 +294,16 @@ fn a_circuit_opens_after_failures_in_a_row_and_says_for_how_long() {
 }
 
 #[test]
+fn what_was_under_way_when_it_opened_does_not_keep_it_open_for_longer() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    let late = standing.admit(start).expect("it is closed");
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    standing.ended(0, late, Outcome::Failure, start, start + Duration::from_secs(9));
+    assert_eq!(sends(&standing, Outcome::Success, start + Duration::from_secs(10)), Ok(()));
+    assert_eq!(standing.tally().openings.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn once_its_time_is_over_one_request_at_a_time_finds_out() {
     let (standing, start) = (with_breaker(), Instant::now());
     (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
@@ -262,6 +352,18 @@ fn a_request_that_finds_out_for_too_long_does_not_keep_others_from_it() {
 }
 
 #[test]
+fn a_request_that_finds_out_for_too_long_does_not_open_what_another_has_closed() {
+    let (standing, start) = (with_breaker(), Instant::now());
+    (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
+    let half = start + Duration::from_secs(10);
+    let slow = standing.admit(half).expect("one is let through");
+    let later = half + Duration::from_secs(10);
+    assert_eq!(sends(&standing, Outcome::Success, later), Ok(()), "another one finds out");
+    standing.ended(0, slow, Outcome::Failure, half, later + Duration::from_secs(1));
+    assert!(standing.admit(later + Duration::from_secs(1)).is_ok(), "it is closed");
+}
+
+#[test]
 fn requests_that_fail_while_others_succeed_are_no_failures_of_the_target() {
     let (standing, start) = (with_breaker(), Instant::now());
     let end = start + Duration::from_secs(30);
@@ -296,4 +398,29 @@ fn a_budget_affords_its_share_of_ten_seconds_and_a_few_in_any_case() {
     assert_eq!(taken(start), 17, "twenty in all");
     assert_eq!(taken(start + Duration::from_secs(8)), 0, "they are still of the last ten seconds");
     assert_eq!(taken(start + Duration::from_secs(11)), 3, "all is forgotten");
+}
+
+#[test]
+fn what_fails_and_succeeds_again_and_again_is_in_the_log_every_ten_seconds() {
+    let check = HealthCheck { unhealthy_after: 1, healthy_after: 1, ..check() };
+    let (ejecting, breaking, mut now) = (standing_of_two(), with_breaker(), Instant::now());
+    let log = log_of(|| {
+        for _ in 0..50 {
+            now += Duration::from_secs(500);
+            fails(&ejecting, 0, 2, now);
+            (0..3).for_each(|_| sends(&breaking, Outcome::Failure, now).expect("it is closed"));
+            now += Duration::from_secs(60);
+            sends(&breaking, Outcome::Success, now).expect("it finds out");
+            // It is watched from now on.
+            ejecting.endpoint(1).is_due(millis(now), Duration::ZERO, Duration::ZERO);
+            ejecting.endpoint(1).checked(false, &check);
+            ejecting.endpoint(1).checked(true, &check);
+        }
+    });
+    for line in ["ejected", "opened", "closed", "unhealthy"] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+    assert_eq!(log.lines().count(), 4, "{log}");
+    let tally = |standing: &Standing| standing.tally().ejections.load(Ordering::Relaxed);
+    assert_eq!(tally(&ejecting), 50);
 }

@@ -29,6 +29,7 @@ mod rest;
 mod restore;
 mod security_page;
 mod smuggling;
+mod soft_limit;
 mod stalled_disk;
 mod standalone;
 mod standalone_schema;

@@ -1,62 +1,64 @@
-//! The limit of open files of a real program: what it makes of the limit that it is started with.
+//! A node that may have few files open: what it lives on is left to it, however much its callers ask for.
 
-use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rr_integration::process::program;
-use rr_integration::wait::eventually;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use rr_contract::runtime::Tasks;
+use rr_integration::caller::Caller;
+use rr_integration::frames::{self, PREFACE};
+use rr_integration::process::admin;
+use rr_integration::standalone::{Behind, Standalone};
+use rr_integration::wait::{DEADLINE, eventually};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::standalone::Place;
+/// Connections of callers, and requests on each.
+const CALLERS: usize = 6;
+const STREAMS: usize = 200;
 
-/// Soft and hard.
-const LIMITS: [usize; 2] = [256, 3000];
-/// More than the soft limit has room for.
-const CALLERS: usize = 300;
-
-/// Sends a request on a connection that stays open, and reads the head of the answer.
-async fn ask(stream: &mut TcpStream, key: &str) -> String {
-    let request = format!("GET /api/local.echo/hello HTTP/1.1\r\nhost: edge\r\nauthorization: {key}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("the node reads");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await.expect("the node answers"));
+#[tokio::test]
+async fn many_requests_on_few_connections_leave_a_node_the_descriptors_that_it_lives_on() {
+    let (tasks, held) = (Tasks::new(), Arc::<AtomicUsize>::default());
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", silent.local_addr().expect("it is bound"));
+    let counted = Arc::clone(&held);
+    tasks.spawn("silent upstream", async move {
+        let mut open = Vec::new();
+        loop {
+            open.push(silent.accept().await.expect("it listens"));
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let node = Standalone::start_with_files(1024, &[Behind::new("silent", &url)]).await;
+    let mut callers = Vec::new();
+    for _ in 0..CALLERS {
+        let mut caller = node.connect().await;
+        let mut bytes = [&PREFACE[..], &frames::settings(&[])].concat();
+        for n in 0..STREAMS {
+            let fields = [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/api/local.silent/"),
+                (":authority", "edge"),
+                ("authorization", node.key()),
+            ];
+            let stream = u32::try_from(2 * n + 1).expect("a small number");
+            bytes.extend(frames::headers(stream, true, &fields));
+        }
+        caller.write_all(&bytes).await.expect("the node reads");
+        callers.push(caller);
     }
-    let head = String::from_utf8(answer).expect("text");
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a number"))];
-    stream.read_exact(&mut body).await.expect("the node answers");
-    head
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_takes_the_whole_hard_limit_of_open_files_and_says_what_it_has_and_needs() {
-    let place = Place::new().await;
-    let [soft, hard] = LIMITS;
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\""));
-    command.arg(program("rr-edge"));
-    let mut edge = place.start_as(command, &["--workers", "1"]).await;
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", edge.id())).expect("it runs");
-    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("there is one");
-    let limit: Vec<&str> = limit.split_whitespace().take(2).collect();
-    assert_eq!(limit, [hard.to_string(), hard.to_string()]);
-    // 2 x 20,000 connections, and what a node of one worker keeps for itself.
-    eventually("it says so", || async {
-        let log = edge.log();
-        let says = |name: &str, number: usize| log.contains(&format!("\"{name}\":{number}"));
-        (says("open_files", hard) && says("needed", 42_576) && says("connections", 375)).then_some(())
+    // Each has a connection to the upstream, or was told that there is none.
+    eventually("all of them have come to that", || async {
+        let told = node.records(0).await.len();
+        (told + held.load(Ordering::Relaxed) >= CALLERS * STREAMS).then_some(())
     })
     .await;
-
-    let mut open = Vec::new();
-    for _ in 0..CALLERS {
-        let mut stream = TcpStream::connect(place.listen()).await.expect("it listens");
-        assert!(ask(&mut stream, &place.key()).await.starts_with("HTTP/1.1 200"));
-        open.push(stream);
-    }
-    for stream in &mut open {
-        assert!(ask(stream, &place.key()).await.starts_with("HTTP/1.1 200"), "it was kept");
-    }
-    assert_eq!(edge.terminate().await.code(), Some(0));
+    let alive = timeout(DEADLINE, admin(node.admin(), "/healthz")).await.expect("the port answers");
+    assert_eq!(alive.expect("an answer").status, 200);
+    let stranger = Caller::new(node.listen(), "local.silent", "nobody");
+    let answer = timeout(DEADLINE, stranger.get("/")).await.expect("a further caller is let in");
+    assert_eq!(answer.status, 401);
+    tasks.abort();
 }

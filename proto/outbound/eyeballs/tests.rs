@@ -32,11 +32,15 @@ fn free() -> Option<()> {
 }
 
 #[test]
-fn families_take_turns_and_ipv6_begins() {
-    let turns = in_turn(addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.3"]), 443);
-    let texts: Vec<String> = turns.iter().map(ToString::to_string).collect();
-    assert_eq!(texts, ["[2001:db8::1]:443", "192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443"]);
-    assert!(in_turn([], 443).is_empty());
+fn families_take_turns_and_ipv6_begins_unless_ipv4_was_faster() {
+    let all = || addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.3"]);
+    let texts = |first| in_turn(all(), 443, first).iter().map(ToString::to_string).collect::<Vec<String>>();
+    assert_eq!(
+        texts(Family::default()),
+        ["[2001:db8::1]:443", "192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443"]
+    );
+    assert_eq!(texts(Family::V4), ["192.0.2.1:443", "[2001:db8::1]:443", "192.0.2.2:443", "192.0.2.3:443"]);
+    assert!(in_turn([], 443, Family::V4).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -231,6 +231,10 @@ async fn an_answer_that_is_longer_than_the_caller_takes_is_refused() {
             "{answer}: {error:?}"
         );
     }
+    // One that says so is not waited for.
+    let said = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+    let refused = plainly(&Server::start(said, None, true).await, BOUNDS).await;
+    assert!(matches!(refused, Err(FetchError::TooLong { limit: 1024 })), "{refused:?}");
     let fits = format!("HTTP/1.1 200 OK\r\n\r\n{}", &body[1..]);
     assert_eq!(plainly(&Server::plain(fits).await, BOUNDS).await.expect("it fits").body.len(), BOUNDS.bytes);
 }
@@ -259,7 +263,8 @@ async fn answers_that_are_not_plain_documents_are_refused() {
     // Nor does anybody read interim answers, or a head, without an end.
     let interim = "HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n".repeat(10_000);
     let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(HEAD));
-    for answer in [interim, long] {
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(HEADERS + 1));
+    for answer in [interim, long, many] {
         let broken = plainly(&Server::start(answer, None, true).await, BOUNDS).await;
         assert!(matches!(broken, Err(FetchError::Broken(_))));
     }

@@ -20,7 +20,10 @@ impl Names for Zone {
     fn look_up<'n>(&'n self, name: &'n str) -> Lookup<'n> {
         let addresses = match name {
             "proxy.example" => vec![[127, 0, 0, 1].into()],
+            "both-proxy.example" => vec![std::net::Ipv6Addr::LOCALHOST.into(), [127, 0, 0, 1].into()],
+            "both.example" => vec!["2606:4700::1111".parse().expect("an address"), [1, 1, 1, 1].into()],
             "api.example" => vec![[8, 8, 8, 8].into(), [10, 0, 0, 1].into(), [1, 1, 1, 1].into()],
+            "many.example" => (1..=9).map(|n| [1, 1, 1, n].into()).collect(),
             "inward.example" => vec![[10, 0, 0, 1].into()],
             _ => Vec::new(),
         };
@@ -116,6 +119,36 @@ async fn the_next_address_is_asked_for_when_one_fails() {
     let proxy = Proxy::answering(answers).await;
     open(&over(proxy.hop(false, &[])), "api.example").await.expect("the proxy opens the second");
     assert_eq!(proxy.asked(), ["8.8.8.8:443", "1.1.1.1:443"]);
+}
+
+#[tokio::test]
+async fn of_a_destination_with_many_addresses_the_proxy_is_asked_for_few() {
+    const BAD: &str = "HTTP/1.1 502 Bad Gateway\r\n\r\n";
+    let proxy = Proxy::answering(&[BAD; 9]).await;
+    let refused = open(&over(proxy.hop(false, &[])), "many.example").await;
+    assert!(matches!(refused, Err(OutboundError::Connect(_))), "{refused:?}");
+    assert_eq!(proxy.asked().len(), DESTINATIONS);
+}
+
+#[tokio::test]
+async fn what_the_proxy_reaches_over_ipv4_alone_it_is_asked_for_over_ipv4_the_next_time() {
+    const BAD: &str = "HTTP/1.1 502 Bad Gateway\r\n\r\n";
+    const GOOD: &str = "HTTP/1.1 200 OK\r\n\r\n";
+    let proxy = Proxy::answering(&[BAD, GOOD, GOOD, BAD]).await;
+    // Nor does anybody listen at its own IPv6 address.
+    let url = proxy.url.replace("proxy.example", "both-proxy.example");
+    let out = over(NextHop::new(&url, None, false, &[]).expect("a next hop"));
+    for _ in 0..2 {
+        open(&out, "both.example").await.expect("the proxy reaches it");
+    }
+    assert_eq!(proxy.asked(), ["[2606:4700::1111]:443", "1.1.1.1:443", "1.1.1.1:443"]);
+    let resolver = Resolver::new(Arc::new(Zone));
+    let hop = NextHop::new(&url, None, true, &[]).expect("a next hop");
+    let org = OrgId::from_random([1; 16]);
+    let first = async || hop.addresses(&resolver, org).await.expect("it has two").addresses()[0].is_ipv6();
+    assert!(first().await);
+    hop.reach_name(&resolver, org, "a:1", &|| Some(())).await.expect_err("it says no");
+    assert!(!first().await);
 }
 
 #[tokio::test]

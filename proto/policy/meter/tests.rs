@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use rr_domain::model::id::ProxyId;
 use rr_domain::model::request_match::{BodyCheck, RequestMatch};
 
-use super::super::pace::at_once;
 use super::super::request::RequestBody;
 use super::*;
 
@@ -140,6 +139,26 @@ fn for_a_meter_one_occurrence_is_enough_and_of_a_batch_one_element() {
     ] {
         assert_eq!((said(false, body), said(true, body)), (here, gone), "{body}");
     }
+}
+
+#[test]
+fn a_long_document_is_read_with_rests_and_one_that_takes_too_long_has_no_number() {
+    let read = |values: usize| {
+        let meter = meter(value(Place::Body("n".parse().expect("a path"))), RequestMatch::default());
+        let body = format!("[{}]", vec![r#"{"n":1}"#; values].join(","));
+        let mut rests = 0;
+        let mut pace = Pace::new(async || rests += 1);
+        let reading = std::pin::pin!(meter.reading_at(&HeaderMap::new(), body.as_bytes(), &mut pace))
+            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        let std::task::Poll::Ready(reading) = reading else { panic!("nothing is waited for but rests") };
+        drop(pace);
+        (reading, rests)
+    };
+    assert_eq!(read(10), (Ok(Amount::whole(10)), 0));
+    let (reading, rests) = read(10_000);
+    assert_eq!(reading, Ok(Amount::whole(10_000)));
+    assert!(rests >= 3, "{rests}");
+    assert_eq!(read(4_000_000).0, Err(ReadingError::Body(JsonError::TooMuch)));
 }
 
 proptest! {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rr_contract::model::id::OrgId;
 use rr_contract::outbound::{AddressGuard, DnsNames, Names, NextHop, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
@@ -20,6 +21,7 @@ use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
+use tokio::time::{pause, resume, sleep};
 
 use crate::counters::{Counters, Cut, Totals};
 use crate::current::{self, Activator};
@@ -31,10 +33,19 @@ use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
 
-/// How long the end of a worker may take.
-const DRAIN: Duration = Duration::from_millis(100);
 /// Of the node, in `Via` headers.
 pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
+
+/// What a worker has, where a test does not say.
+const ROOM: Room = Room { sockets: 10_000, drain: Duration::from_millis(100) };
+
+/// What a worker has.
+struct Room {
+    /// To upstreams.
+    sockets: usize,
+    /// For its end.
+    drain: Duration,
+}
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -109,7 +120,7 @@ impl Edge {
         bounds: Bounds,
     ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door, DRAIN)
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), ROOM, door)
     }
 
     /// A worker whose end may take so long.
@@ -121,7 +132,35 @@ impl Edge {
     ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door, drain)
+        Self::start_all(
+            snapshot,
+            outbound,
+            Trust::new(None),
+            bounds,
+            Seams::real(),
+            Room { drain, ..ROOM },
+            door,
+        )
+    }
+
+    /// A worker that has no more sockets to upstreams.
+    pub(super) fn start_narrow(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        sockets: usize,
+    ) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        Self::start_all(
+            snapshot,
+            outbound,
+            trust,
+            Bounds::of(1_000),
+            Seams::real(),
+            Room { sockets, ..ROOM },
+            door,
+        )
     }
 
     fn start_with(
@@ -143,7 +182,7 @@ impl Edge {
         seams: Seams,
     ) -> Self {
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, outbound, trust, bounds, seams, door, DRAIN)
+        Self::start_all(snapshot, outbound, trust, bounds, seams, ROOM, door)
     }
 
     fn start_all(
@@ -152,9 +191,10 @@ impl Edge {
         trust: Arc<Trust>,
         bounds: Bounds,
         seams: Seams,
+        room: Room,
         door: impl FnOnce() -> Door + Send + 'static,
-        drain: Duration,
     ) -> Self {
+        let Room { sockets, drain } = room;
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
         let counters: Arc<Counters> = Arc::default();
@@ -172,7 +212,8 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let connections = Connections::new(outbound, trust, Arc::clone(&counters), tasks.clone());
+                let counted = Arc::clone(&counters);
+                let connections = Connections::new(outbound, trust, counted, tasks.clone(), sockets);
                 let reader = reader.start();
                 let worker = Worker::new(
                     reader,
@@ -217,6 +258,14 @@ impl Edge {
     /// Has the worker begin no more tunnels.
     pub(super) async fn stops(&self) {
         self.asks(|worker| worker.stops()).await;
+    }
+
+    /// Leaves an organization no room for documents that are read behind their responses.
+    pub(super) async fn reads_no_more(&self, org: OrgId) {
+        let fills = move |worker: &Worker| {
+            worker.readings.place(org, 64 * 1024 * 1024).map(Box::new).map(Box::leak).is_some()
+        };
+        assert!(self.asks(fills).await);
     }
 
     /// How many tunnels are open.
@@ -275,6 +324,18 @@ impl Edge {
         self.ask.send(stand_still).await.expect("the worker lives");
         arrived.await.expect("the worker stands still");
         Held { _release: release }
+    }
+
+    /// Has so much time pass for the worker, as fast as it can.
+    pub(super) async fn skips(&self, time: Duration) {
+        let passed = self.asks(move |_| {
+            pause();
+            Tasks::new().spawn_local("time", async move {
+                sleep(time).await;
+                resume();
+            })
+        });
+        passed.await.await.expect("time passes");
     }
 
     /// How many connections to upstreams were opened, and how many used again.

@@ -1,29 +1,48 @@
 //! Targets with several base URLs: which one gets a request, and with what.
 
+use std::pin::pin;
+
 use rr_contract::wire::fleet;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 
 use crate::fixture::{self, Region, millis};
 
-use super::edge::Edge;
-use super::script::Script;
+use super::edge::{Answer, Edge};
+use super::full;
+use super::script::{Script, says};
+use super::websockets::{self, Raw, upgrade};
 use super::{HEADER, SECRET, get, resources, with_key};
 
-/// An edge to a target that lives at all of these, and whose secret is sealed for `sealed`.
+/// No node of a test opens this address.
+const INWARD: &str = "http://10.1.2.3:9";
+
+/// A target that lives at all of these, and whose secret is sealed for `sealed`.
+fn resources_at(
+    region: &Region,
+    urls: &[String],
+    sealed: &[String],
+    change: impl FnOnce(&mut fleet::TargetResource),
+) -> Vec<fleet::Resource> {
+    let mut all = resources(region, &urls[0]);
+    let mut target = fixture::target_message(1, &urls[0]);
+    target.more_base_urls = urls[1..].to_vec();
+    change(&mut target);
+    all.push(fixture::target_of(1, &target));
+    let origins: Vec<&str> = sealed.iter().map(|origin| &**origin).collect();
+    all.push(region.upstream(2, 1, SECRET, HEADER, &origins));
+    all
+}
+
+/// An edge to such a target.
 fn edge_to(
     region: &Region,
     upstreams: &[&Script],
     sealed: &[&Script],
     change: impl FnOnce(&mut fleet::TargetResource),
 ) -> Edge {
-    let mut all = resources(region, &upstreams[0].url());
-    let mut target = fixture::target_message(1, &upstreams[0].url());
-    target.more_base_urls = upstreams[1..].iter().map(|upstream| upstream.url()).collect();
-    change(&mut target);
-    all.push(fixture::target_of(1, &target));
-    let origins: Vec<String> = sealed.iter().map(|upstream| upstream.url()).collect();
-    let origins: Vec<&str> = origins.iter().map(|origin| &**origin).collect();
-    all.push(region.upstream(2, 1, SECRET, HEADER, &origins));
-    Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
+    let [urls, sealed] = [upstreams, sealed].map(|all| all.iter().map(|one| one.url()).collect::<Vec<_>>());
+    Edge::start(region.snapshot(&resources_at(region, &urls, &sealed, change)), &["127.0.0.0/8"])
 }
 
 fn ask() -> String {
@@ -58,15 +77,123 @@ async fn a_target_with_one_base_url_names_none_in_its_records() {
 }
 
 #[tokio::test]
-async fn a_secret_goes_to_none_of_the_base_urls_that_it_was_not_sealed_for() {
+async fn a_base_url_that_the_secret_was_not_sealed_for_gets_no_requests_while_there_is_another() {
     let (meant, other) = (Script::always(200).await, Script::always(200).await);
-    let edge = edge_to(&Region::new(), &[&meant, &other], &[&meant], |_| {});
-    let mut statuses = Vec::new();
+    let edge = edge_to(&Region::new(), &[&other, &meant], &[&meant], |_| {});
     for _ in 0..4 {
-        statuses.push(edge.send(&ask()).await.status);
+        assert_eq!(edge.send(&ask()).await.status, 200);
+        assert_eq!(edge.record().await.endpoint, meant.authority());
     }
-    assert_eq!(statuses, [200, 502, 200, 502]);
-    assert_eq!((meant.count(), other.count()), (2, 0));
+    assert_eq!((meant.count(), other.count()), (4, 0));
+}
+
+#[tokio::test]
+async fn a_secret_goes_to_none_of_the_base_urls_where_it_was_sealed_for_none() {
+    let (one, two, elsewhere) =
+        (Script::always(200).await, Script::always(200).await, Script::always(200).await);
+    let edge = edge_to(&Region::new(), &[&one, &two], &[&elsewhere], |_| {});
+    for _ in 0..4 {
+        let answer = edge.send(&ask()).await;
+        assert_eq!((answer.status, answer.json()["code"].clone()), (502, "credential-unusable".into()));
+    }
+    assert_eq!((one.count(), two.count(), elsewhere.count()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_request_goes_past_a_base_url_that_the_guard_refuses_until_that_is_ejected() {
+    let good = Script::always(200).await;
+    let region = Region::new();
+    let urls = [INWARD.to_owned(), good.url()];
+    let edge = Edge::start(region.snapshot(&resources_at(&region, &urls, &urls, ejects)), &["127.0.0.0/8"]);
+    // It was not sent, so it may change something, and its body is whole.
+    let upload = ask().replace("GET", "POST").replacen("\r\n\r\n", "\r\ncontent-length: 4\r\n\r\nbody", 1);
+    let mut attempts = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(edge.send(&upload).await.status, 200);
+        let record = edge.record().await;
+        assert_eq!(record.endpoint, good.authority());
+        attempts.push(record.attempts);
+    }
+    assert_eq!(attempts, [2, 0, 2, 0, 0, 0], "after two failures in a row it has no turn");
+    assert_eq!(region.standings.numbers().ejected, 1);
+    assert!(good.seen().iter().all(|seen| seen.ends_with("body")), "{:?}", good.seen());
+}
+
+#[tokio::test]
+async fn where_the_guard_refuses_all_base_urls_the_caller_is_told_so() {
+    let region = Region::new();
+    let urls = [INWARD.to_owned(), "http://10.1.2.4:9".to_owned()];
+    let snapshot = region.snapshot(&resources_at(&region, &urls, &urls, ejects));
+    let edge = Edge::start(snapshot, &["127.0.0.0/8"]);
+    for _ in 0..6 {
+        let answer = edge.send(&ask()).await;
+        assert_eq!((answer.status, answer.json()["code"].clone()), (502, "upstream-refused".into()));
+    }
+    assert_eq!(edge.record().await.attempts, 2);
+}
+
+#[tokio::test]
+async fn a_request_that_finds_no_room_to_dial_goes_to_another_base_url_and_ejects_none() {
+    // One closes each connection, the other leaves it for the next request.
+    let closing = Script::start(|_| says(200, "connection: close\r\n")).await;
+    let open = Script::always(200).await;
+    let region = Region::new();
+    let urls = [closing.url(), open.url()];
+    let all = resources_at(&region, &urls, &urls, |target| {
+        ejects(target);
+        target.connect_timeout = millis(300);
+    });
+    let edge = full::edge(&region, all);
+    for upstream in [&closing, &open] {
+        assert_eq!(edge.send(&ask()).await.status, 200);
+        assert_eq!(edge.record().await.endpoint, upstream.authority());
+    }
+    let _taken = full::take(&edge).await;
+    for attempts in [2, 0, 2, 0, 2, 0] {
+        assert_eq!(edge.send(&ask()).await.status, 200);
+        let record = edge.record().await;
+        assert_eq!((record.endpoint, record.attempts), (open.authority(), attempts));
+    }
+    assert_eq!(region.standings.numbers().ejected, 0);
+}
+
+#[tokio::test]
+async fn a_websocket_is_under_way_at_a_base_url_that_its_record_names_and_leaves_one_that_is_gone() {
+    let (here, gone) = (Raw::new().await, TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
+    let address = gone.local_addr().expect("it is bound");
+    drop(gone);
+    let region = Region::new();
+    let mut all = websockets::open(&region, &here.url());
+    let mut target = fixture::target_message(1, &here.url());
+    target.more_base_urls = vec![format!("http://{address}")];
+    ejects(&mut target);
+    all.push(fixture::target_of(1, &target));
+    all.push(fixture::open_upstream(2));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut refused = 0;
+    // Twice at the most it is tried where nobody is.
+    for _ in 0..6 {
+        let mut caller = edge.connect().await;
+        let request = upgrade("/api/acme.proxy-1/chat", &with_key(1));
+        caller.write_all(request.as_bytes()).await.expect("the edge reads");
+        let status = {
+            let open = async {
+                here.next().await.switch("", "").await;
+            };
+            let mut answered = pin!(async { Answer::read_one(&mut caller).await.status });
+            tokio::select! {
+                biased;
+                status = &mut answered => status,
+                () = open => answered.await,
+            }
+        };
+        drop(caller);
+        let record = edge.record().await;
+        refused += usize::from(status == 502);
+        let at = if status == 101 { here.url().replace("http://", "") } else { address.to_string() };
+        assert_eq!((i64::from(record.status), record.endpoint), (i64::from(status), at));
+    }
+    assert_eq!((refused, region.standings.numbers().ejected), (2, 1));
 }
 
 fn ejects(target: &mut fleet::TargetResource) {

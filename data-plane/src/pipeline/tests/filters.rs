@@ -96,7 +96,7 @@ async fn a_body_under_a_status_that_has_none_is_filtered_all_the_same() {
 async fn a_compressed_response_is_filtered_and_goes_out_compressed_to_a_caller_that_takes_it() {
     let upstream = Upstream::mirror().await;
     let edge = edge_with(&upstream, [filter(1, proxy_key(1), FilterAction::Destroy, &["secret"])]);
-    let coded = crate::body::gzip(br#"{"secret":1,"kept":2}"#);
+    let coded = crate::body::gzipped(br#"{"secret":1,"kept":2}"#);
     let got = answer(&edge, "content-type: application/json\r\ncontent-encoding: gzip\r\n", &coded).await;
     assert_eq!((got.status, body(&got), got.header("content-encoding")), (200, r#"{"kept":2}"#, None));
     assert_eq!(upstream.last().header("accept-encoding"), Some("identity"));
@@ -190,7 +190,7 @@ async fn the_upstream_is_asked_for_what_can_be_read_and_compressed_only_where_it
 #[tokio::test]
 async fn a_response_that_decodes_to_far_more_than_came_is_too_large() {
     let (_upstream, edge) = filtering().await;
-    let coded = |length| crate::body::gzip(format!("{}1", " ".repeat(length)).as_bytes());
+    let coded = |length| crate::body::gzipped(format!("{}1", " ".repeat(length)).as_bytes());
     for (length, status) in [(1_000_000, 200), (3_000_000, 413)] {
         let got = answer(&edge, "x-answer-content-encoding: gzip\r\n", &coded(length)).await;
         assert_eq!(got.status, status, "{length}");

@@ -1,15 +1,17 @@
 //! Heads of requests that are too long, or that could be read in two ways.
 
+use prost::Message as _;
 use rr_contract::runtime::Tasks;
+use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::fixture::caller_key;
+use crate::fixture::{self, Region, caller_key};
 
 use super::bounds::{ask, http2_to};
 use super::edge::{Answer, Edge};
 use super::origin::Upstream;
-use super::{edge_to, get, with_key};
+use super::{edge_to, get, resources, with_key};
 
 const PATH: &str = "/api/acme.proxy-1/";
 
@@ -59,7 +61,9 @@ async fn what_concerns_one_hop_only_is_not_passed_on() {
     let edge = edge_to(&upstream.url("")).await;
     let headers = format!(
         "{}connection: x-secret-hop\r\nx-secret-hop: 1\r\nkeep-alive: timeout=5\r\nte: gzip\r\nexpect: 100-continue\r\n\
-         proxy-authenticate: x\r\nproxy-connection: keep-alive\r\ntrailer: x-end\r\nproxy-authorization: x\r\nupgrade: websocket\r\nrequestrocket-request-id: forged\r\nrequestrocket_request_id: forged\r\nx_forwarded_for: 6.6.6.6\r\nx-kept: 1\r\n",
+         proxy-authenticate: x\r\nproxy-connection: keep-alive\r\ntrailer: x-end\r\nproxy-authorization: x\r\nupgrade: websocket\r\nrequestrocket-request-id: forged\r\nrequestrocket_request_id: forged\r\nx_forwarded_for: 6.6.6.6\r\nx-kept: 1\r\n\
+         content_length: 7\r\ntransfer_encoding: chunked\r\nkeep_alive: x\r\nproxy_connection: x\r\n\
+         proxy_authorization: x\r\nproxy_authenticate: x\r\nhttp2_settings: x\r\nx_kept: 2\r\n",
         with_key(1)
     );
     let answer = edge.send(&get("/api/acme.proxy-1/hop", &headers)).await;
@@ -79,10 +83,17 @@ async fn what_concerns_one_hop_only_is_not_passed_on() {
         "requestrocket-request-id",
         "requestrocket_request_id",
         "x_forwarded_for",
+        "content_length",
+        "transfer_encoding",
+        "keep_alive",
+        "proxy_connection",
+        "proxy_authorization",
+        "proxy_authenticate",
+        "http2_settings",
     ] {
         assert_eq!(seen.header(name), None, "{name}");
     }
-    assert_eq!(seen.header("x-kept"), Some("1"));
+    assert_eq!((seen.header("x-kept"), seen.header("x_kept")), (Some("1"), Some("2")));
     // The upstream sends the same kinds back.
     assert_eq!(answer.all("set-cookie"), ["a=1", "b=2"]);
     assert_eq!((answer.header("x-hop"), answer.header("requestrocket-forged")), (None, None));
@@ -190,4 +201,56 @@ async fn a_request_goes_on_with_one_length_or_in_chunks() {
     }
     assert_eq!(sender.send_request(request).await.expect("an answer").status(), 200);
     assert!(upstream.last().all("content-length").is_empty());
+}
+
+/// An edge that denies requests with a header of this name and value.
+fn edge_that_denies(upstream: &Upstream, name: &str, value: &str) -> Edge {
+    let region = Region::new();
+    let pattern = |text: &str| Some(fleet::Pattern { regex: format!("^{text}$"), ..Default::default() });
+    let check = fleet::PairCheck { name: pattern(name), value: pattern(value), absent: false };
+    let denies = fleet::RuleResource {
+        effect: fleet::Effect::Deny.into(),
+        when: Some(fleet::RequestMatch { headers: vec![check], ..Default::default() }),
+        ..fixture::rule_message(1, fixture::proxy_key(1))
+    };
+    let mut all = resources(&region, &upstream.url(""));
+    all.push(fixture::resource(fixture::rule_key(1), denies.encode_to_vec()));
+    Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
+}
+
+#[tokio::test]
+async fn a_space_around_a_value_hides_it_from_no_rule() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_that_denies(&upstream, "x-role", "admin");
+    let tasks = Tasks::new();
+    let mut sender = http2_to(&edge, &tasks).await;
+    for (value, status) in [("admin", 400), (" admin", 400), ("admin ", 400), ("admin\t", 400), ("user", 200)]
+    {
+        let mut request = ask("proxy-1");
+        request.headers_mut().append("x-role", http::HeaderValue::from_static(value));
+        assert_eq!(sender.send_request(request).await.expect("an answer").status(), status, "{value:?}");
+        let answer = edge.send(&get(PATH, &format!("{}x-role: {value}\r\n", with_key(1)))).await;
+        assert_eq!(answer.status, status, "{value:?}");
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn pieces_of_a_cookie_header_are_one_header_to_rules_and_to_the_upstream() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_that_denies(&upstream, "cookie", "a=1; admin=1");
+    let tasks = Tasks::new();
+    let mut sender = http2_to(&edge, &tasks).await;
+    for (pieces, status) in [(["a=1", "admin=1"], 400), (["a=1", "admin=0"], 200)] {
+        let mut request = ask("proxy-1");
+        let lines: String = pieces.iter().map(|piece| format!("cookie: {piece}\r\n")).collect();
+        for piece in pieces {
+            request.headers_mut().append("cookie", http::HeaderValue::from_static(piece));
+        }
+        assert_eq!(sender.send_request(request).await.expect("an answer").status(), status, "{pieces:?}");
+        let answer = edge.send(&get(PATH, &format!("{}{lines}", with_key(1)))).await;
+        assert_eq!(answer.status, status, "{pieces:?}");
+    }
+    assert!(upstream.all().iter().all(|seen| seen.all("cookie") == ["a=1; admin=0"]));
+    assert_eq!(upstream.count(), 2);
 }

@@ -181,7 +181,7 @@ async fn a_compressed_body_is_decoded_for_rules_and_sent_on_compressed() {
     let upstream = Upstream::mirror().await;
     let edge = edge_with(&upstream, [about_body(7, Effect::Deny, "prompt", "previous")]);
     let send = async |text: &str| {
-        let body = crate::body::gzip(text.as_bytes());
+        let body = crate::body::gzipped(text.as_bytes());
         let head = format!("{}content-encoding: gzip\r\ncontent-length: {}\r\n", with_key(1), body.len());
         let head = get("/api/acme.proxy-1/", &head).replace("GET", "POST");
         let mut stream = edge.connect().await;
@@ -191,6 +191,29 @@ async fn a_compressed_body_is_decoded_for_rules_and_sent_on_compressed() {
     assert_eq!(send(r#"{"prompt":"previous"}"#).await.status, 400);
     assert_eq!(send(r#"{"prompt":"hello"}"#).await.status, 200);
     assert_eq!(upstream.last().header("content-encoding"), Some("gzip"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_json_to_a_rule_and_a_form_to_the_upstream_is_refused() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_with(&upstream, [about_body(1, Effect::Deny, "tool", "^evil$")]);
+    let body = r#"{"tool":"good","x":"&tool=evil&"}"#;
+    for (kind, status) in [
+        ("content-type: application/x-www-form-urlencoded\r\n", 400),
+        ("content-type:  Application/X-WWW-Form-Urlencoded ; charset=utf-8\r\n", 400),
+        ("content-type: application/json\r\ncontent-type: application/x-www-form-urlencoded\r\n", 400),
+        ("content-type: application/json\r\n", 200),
+        ("", 200),
+    ] {
+        let answer = edge.send(&post("/api/acme.proxy-1/", kind, body)).await;
+        assert_eq!(answer.status, status, "{kind}");
+        if status == 400 {
+            assert_eq!(answer.json()["code"], "request-unreadable");
+        }
+    }
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    assert_eq!(edge.send(&post("/api/acme.proxy-1/", form, "")).await.status, 200, "there is nothing in it");
+    assert_eq!(upstream.count(), 3);
 }
 
 #[tokio::test]

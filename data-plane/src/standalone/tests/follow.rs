@@ -65,7 +65,7 @@ impl Node {
         let route = view.proxy("local.echo")?.route.as_ref()?;
         let base = to.map_or_else(|| route.target.base.clone(), |to| to.parse().expect("a URL"));
         match route.upstream.as_ref()?.injection(&base, None, None, SystemClock.now()).ok()? {
-            Injection::Header(name, value) => {
+            Injection::Header(name, value) | Injection::Key(name, value) => {
                 Some(format!("{name}: {}", value.to_str().expect("it is text")))
             }
             Injection::Nothing => None,

@@ -3,7 +3,7 @@
 //! Runs at the end of a transaction, when all that a proxy names is there or will not come. The invariant: a proxy
 //! that is here is found by requests, open or closed; whether one exists never hangs on what this build can run.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::ProxyId;
@@ -175,6 +175,7 @@ impl Inventory {
                     Some(Part::Upstream(credential)) => Some(Arc::clone(credential)),
                     _ => None,
                 },
+                sealed_for: OnceLock::new(),
             }),
             _ => None,
         };

@@ -54,7 +54,7 @@ fn waits_double_around_a_mean_up_to_the_longest() {
     };
     assert_eq!((wait(0, 0), wait(0, u32::MAX)), (50, 150));
     assert_eq!((wait(1, 0), wait(2, 0)), (100, 200));
-    assert_eq!((wait(9, u32::MAX), wait(99, u32::MAX)), (2000, 2000));
+    assert_eq!((wait(9, u32::MAX), wait(99, u32::MAX), wait(99, 0)), (2000, 2000, 1000));
 }
 
 #[test]
@@ -63,6 +63,19 @@ fn a_response_that_was_too_late_is_not_asked_for_again() {
     assert!(wait(SendError::ResponseTimeout).is_none());
     assert!(wait(SendError::TotalTimeout { is_asked: true }).is_none());
     assert!(wait(SendError::Caller(crate::upstream::CallerFault::Stalled)).is_none());
+    // Nor is what would come to the same again, or what this node had no room for.
+    for error in [
+        SendError::Guarded,
+        SendError::Busy,
+        SendError::Version("2"),
+        SendError::Resolve(LookupError::Crowded),
+        SendError::Switched,
+        SendError::Coded,
+    ] {
+        let text = error.to_string();
+        assert!(wait(error).is_none(), "{text}");
+    }
+    assert!(wait(SendError::Resolve(LookupError::Silent)).is_some());
     assert!(wait(SendError::Connect(std::io::ErrorKind::ConnectionRefused.into())).is_some());
 }
 

@@ -1,0 +1,40 @@
+//! Numbers that meters read in the documents of responses, once these have ended.
+//!
+//! A short one is read at once. A long one is read behind its response, which is delayed by nothing, while others go on.
+//! The invariant: whatever an upstream answers, and however many answers end at once, no worker stands still for it, and
+//! what waits to be read is bounded for each organization.
+
+use hyper::rt::Executor as _;
+
+use crate::executor::LocalExec;
+
+use super::settle::Draft;
+use super::tee::Tee;
+
+/// Has meters read their numbers in a copy, if there is one: in a long one later, when the draft goes along. `whole`: all
+/// of the document has come.
+pub(super) fn read(draft: &mut Option<Draft>, tee: Option<Box<Tee>>, whole: bool) {
+    let (Some(known), Some(tee)) = (draft.as_mut(), tee) else { return };
+    if tee.is_plain() && known.reads_at_once(tee.length()) {
+        match (whole, tee.plain()) {
+            (true, document) => known.read_values(document.as_deref()),
+            (false, Some(document)) => known.read_broken(&document),
+            (false, None) => {}
+        }
+        return;
+    }
+    let worker = known.worker();
+    let place = known.org().and_then(|org| worker.readings.place(org, tee.length()));
+    // Nothing is begun on a worker that ends.
+    let (Some(place), false) = (place, worker.is_stopping()) else { return known.unread() };
+    let Some(mut draft) = draft.take() else { return };
+    LocalExec.execute(async move {
+        let place = place.turn().await;
+        match tee.document().await {
+            Some(document) => draft.read_in_turn(&document, whole).await,
+            None if whole => draft.read_values(None),
+            None => {}
+        }
+        drop(place);
+    });
+}
