@@ -45,6 +45,8 @@ pub(crate) struct Bounds {
     pub(crate) head: Duration,
     /// Bytes of incomplete heads, of all connections together.
     pub(crate) heads: usize,
+    /// How often a caller over HTTP/2 is asked for a sign of life, and how long it may take for one.
+    pub(crate) pings: Duration,
     /// How long a caller may take nothing of its response.
     pub(crate) patience: Duration,
     /// How many may stall at once.
@@ -63,6 +65,7 @@ impl Bounds {
             idle: Duration::from_secs(60),
             head: Duration::from_secs(15),
             heads: 8 * 1024 * 1024,
+            pings: Duration::from_secs(20),
             patience: Duration::from_secs(30),
             stalled: 512,
             streams: 4096,
@@ -282,8 +285,8 @@ impl Table {
     /// Closes the connection with the largest incomplete head.
     fn shed_head(&self) {
         let seats = self.seats.borrow();
-        let holds = seats.values().filter(|seat| !seat.leaves.get());
-        if let Some(seat) = holds.max_by_key(|seat| seat.head.get()) {
+        // One that leaves has none.
+        if let Some(seat) = seats.values().max_by_key(|seat| seat.head.get()) {
             seat.leave(Cut::Heads);
         }
     }

@@ -218,6 +218,7 @@ impl Answers {
     fn over_http2(self, io: TokioIo<CallerStream>, mut drained: Drained) -> Served {
         let Self { worker, hop, seat, tasks } = self;
         seat.speaks_http2();
+        let pings = seat.bounds().pings;
         let answers = AnswerExec::default();
         let (next, tasks) = (answers.clone(), Rc::new(tasks));
         let service = service_fn(move |request: Request<Incoming>| {
@@ -239,7 +240,8 @@ impl Answers {
         });
         let connection = http2::Builder::new(answers)
             .timer(TokioTimer::new())
-            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_interval(pings)
+            .keep_alive_timeout(pings)
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .max_send_buf_size(BUFFER_MAX)

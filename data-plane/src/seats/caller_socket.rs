@@ -121,3 +121,76 @@ impl Drop for CallerSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use crate::counters::{Counters, Cut};
+    use crate::seats::{Bounds, SeatPermit, Seats};
+
+    use super::*;
+
+    /// A caller, and this side of its connection.
+    async fn pair(counters: &Arc<Counters>) -> (TcpStream, CallerSocket, SeatPermit) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (caller, taken) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let seats = Seats::new(Bounds::of(1), Arc::clone(counters));
+        let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+        let stream = taken.expect("it is taken").0;
+        let socket = CallerSocket::new(stream, Duration::from_secs(3600), Rc::clone(permit.seat()));
+        (caller.expect("it is connected"), socket, permit)
+    }
+
+    #[tokio::test]
+    async fn no_more_than_a_head_is_read_at_once_between_two_requests() {
+        let (mut caller, mut socket, _permit) = pair(&Arc::default()).await;
+        caller.write_all(&[0; 3 * HEAD_AT_ONCE]).await.expect("it is open");
+        let mut bytes = vec![0; 8 * HEAD_AT_ONCE];
+        let (mut read, mut most) = (0, 0);
+        while read < 3 * HEAD_AT_ONCE {
+            let some = socket.read(&mut bytes).await.expect("it is open");
+            (read, most) = (read + some, most.max(some));
+        }
+        assert!(most <= HEAD_AT_ONCE, "{most}");
+    }
+
+    #[tokio::test]
+    async fn a_run_of_reads_begins_behind_what_was_written() {
+        let (mut caller, mut socket, _permit) = pair(&Arc::default()).await;
+        let mut bytes = [0; 64];
+        for (sent, last) in [(10, 10), (20, 30)] {
+            caller.write_all(&bytes[..sent]).await.expect("it is open");
+            socket.read_exact(&mut bytes[..sent]).await.expect("it is open");
+            assert_eq!(socket.last_run(), last);
+        }
+        socket.write_all(&bytes).await.expect("it is open");
+        assert_eq!(socket.last_run(), 30, "until the next is read");
+        caller.write_all(&bytes[..5]).await.expect("it is open");
+        socket.read_exact(&mut bytes[..5]).await.expect("it is open");
+        assert_eq!(socket.last_run(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_caller_does_not_read_is_reset_and_leaves_the_kernel_nothing() {
+        let counters = Arc::default();
+        let (mut caller, mut socket, permit) = pair(&counters).await;
+        let bytes = vec![0; 1 << 20];
+        let fills = |context: &mut Context<'_>| {
+            while let Poll::Ready(wrote) = Pin::new(&mut socket).poll_write(context, &bytes) {
+                wrote.expect("it is open");
+            }
+            Poll::Ready(())
+        };
+        poll_fn(fills).await;
+        drop((socket, permit));
+        let error = caller.read_to_end(&mut Vec::new()).await.expect_err("it has no end");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(counters.cut_for(Cut::Stalled), 1);
+    }
+}

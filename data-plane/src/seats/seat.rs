@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::counters::Cut;
 
-use super::{SLOW, Table};
+use super::{Bounds, SLOW, Table};
 
 /// One connection.
 pub(crate) struct Seat {
@@ -118,9 +118,14 @@ impl Seat {
         }
     }
 
-    /// Notes bytes that were read. Outside of a request they are a head, or a part of one.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.table.bounds
+    }
+
+    /// Notes bytes that were read. Outside of a request they are a head, or a part of one; of a connection that leaves
+    /// they are nothing any more.
     pub(crate) fn read(&self, bytes: usize) {
-        if bytes == 0 || self.busy.get() > 0 {
+        if bytes == 0 || self.busy.get() > 0 || self.leaves.get() {
             return;
         }
         self.head.set(self.head.get() + bytes);
@@ -249,7 +254,6 @@ impl Drop for SeatPermit {
         if seat.leaves.get() {
             seat.table.leaving.set(seat.table.leaving.get() - 1);
         } else {
-            // Bytes that are still read meanwhile are not counted.
             seat.leaves.set(true);
         }
         seat.table.seats.borrow_mut().remove(&seat.id);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use rr_contract::runtime::patience::Watched;
+use rr_contract::runtime::patience::{Asked, Watched};
 
 use super::*;
 
@@ -94,6 +94,84 @@ async fn who_has_asked_may_be_idle_for_a_while_between_two_requests() {
     drop(under_way);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_over_http2_may_be_idle_for_as_long_as_it_answers_pings() {
+    let (seats, _) = seats(of(4));
+    let (over_http2, over_http1) = (take(&seats), take(&seats));
+    over_http2.seat().speaks_http2();
+    drop((over_http2.seat().begin(), over_http1.seat().begin()));
+    for _ in 0..2 {
+        seats.sweep();
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    seats.sweep();
+    assert_eq!(left(&[&over_http2, &over_http1]), [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_head_ends_with_its_request() {
+    let (seats, _) = seats(of(4));
+    let permit = take(&seats);
+    drop(permit.seat().begin());
+    permit.seat().read(100);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    drop(permit.seat().begin());
+    tokio::time::advance(Duration::from_secs(10)).await;
+    seats.sweep();
+    assert_eq!(left(&[&permit]), [false], "it is idle for ten seconds, and has sent nothing of a next head");
+}
+
+#[tokio::test]
+async fn a_connection_that_leaves_makes_room_and_counts_once_and_its_bytes_no_more() {
+    let (seats, counters) = seats(Bounds { heads: 1000, ..of(2) });
+    let (leaves, stays) = (take(&seats), take(&seats));
+    leaves.seat().read(900);
+    leaves.seat().leave(Cut::Stalled);
+    leaves.seat().leave(Cut::Stalled);
+    leaves.seat().gave_up();
+    assert_eq!(counters.cut_for(Cut::Stalled), 1);
+    leaves.seat().read(900);
+    stays.seat().read(900);
+    let _next = take(&seats);
+    assert_eq!(left(&[&stays]), [false]);
+    let seat = Rc::clone(stays.seat());
+    drop((leaves, stays));
+    seat.read(900);
+    assert_eq!((seats.0.heads.get(), counters.cut_for(Cut::Heads), counters.cut_for(Cut::Shed)), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn who_was_chosen_to_give_way_and_asks_meanwhile_is_idle_for_shorter_than_others() {
+    let (seats, _) = seats(of(3));
+    let (first, second, third) = (take(&seats), take(&seats), take(&seats));
+    for permit in [&first, &second, &third] {
+        drop(permit.seat().begin());
+    }
+    let next = take(&seats);
+    drop(next.seat().begin());
+    assert_eq!(left(&[&first, &second, &third]), [true, false, false]);
+    // It was next.
+    drop(second.seat().begin());
+    let _last = take(&seats);
+    assert_eq!(left(&[&second, &third]), [false, true]);
+}
+
+#[tokio::test]
+async fn who_was_chosen_because_it_does_not_read_and_reads_meanwhile_stays() {
+    let (seats, _) = seats(Bounds { patience: Duration::ZERO, ..of(2) });
+    let (first, second) = (take(&seats), take(&seats));
+    let _under_way = [first.seat().begin(), second.seat().begin()];
+    first.seat().waits(true);
+    second.seat().waits(true);
+    let next = take(&seats);
+    let _asks = next.seat().begin();
+    let stuck = if first.seat().leaves.get() { &second } else { &first };
+    assert!(!stuck.seat().leaves.get());
+    stuck.seat().waits(false);
+    assert_eq!(seats.take().err(), Some(Full));
+    assert_eq!(left(&[stuck]), [false]);
+}
+
 #[tokio::test]
 async fn a_place_is_free_again_once_its_connection_is_gone() {
     let (seats, counters) = seats(of(1));
@@ -130,7 +208,7 @@ async fn of_those_who_do_not_read_the_longest_go_when_there_are_too_many() {
     let (seats, counters) = seats(Bounds { stalled: 1, patience: HOUR, ..of(10) });
     let (first, second, reads) = (take(&seats), take(&seats), take(&seats));
     let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
-    for (permit, seconds) in [(&first, 20), (&second, 10)] {
+    for (permit, seconds) in [(&first, 10), (&second, 20)] {
         permit.seat().stuck_since.set(ago(seconds));
     }
     reads.seat().waits(true);
@@ -139,7 +217,7 @@ async fn of_those_who_do_not_read_the_longest_go_when_there_are_too_many() {
         return;
     }
     seats.sweep();
-    assert_eq!(left(&[&first, &second, &reads]), [true, false, false]);
+    assert_eq!(left(&[&first, &second, &reads]), [false, true, false]);
     assert_eq!(counters.cut_for(Cut::Stalled), 1);
 }
 
@@ -202,6 +280,25 @@ async fn answers_that_are_not_asked_for_go_when_there_are_too_many() {
     assert_eq!(counters.cut_for(Cut::Stalled), 2);
     drop(open);
     assert_eq!(seats.0.streams.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_answers_that_are_not_asked_for_those_go_that_wait_for_longest() {
+    let (seats, _) = seats(Bounds { streams: 16, ..of(10) });
+    let permit = take(&seats);
+    permit.seat().speaks_http2();
+    let now = Instant::now();
+    let open: Vec<_> = (0..16_u32)
+        .map(|n| {
+            let (stream, asked) = (permit.seat().stream(), Asked::unwatched());
+            asked.waits(Some(now + Duration::from_secs(1) * (16 - n)));
+            stream.answers(asked);
+            stream
+        })
+        .collect();
+    let _next = permit.seat().stream();
+    let ended: Vec<bool> = open.iter().map(|stream| stream.asked.borrow().is_none()).collect();
+    assert_eq!(ended, [vec![false; 14], vec![true; 2]].concat());
 }
 
 #[tokio::test]

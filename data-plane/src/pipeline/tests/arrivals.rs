@@ -223,6 +223,10 @@ async fn a_load_balancer_says_whose_connection_it_is_before_anything_else() {
     assert_eq!(Answer::parse(&send(&edge, &[&header(9), behind.as_bytes()]).await).status, 429);
     // A health check of its own.
     assert_eq!(status_behind(&edge, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0").await, 200);
+    // One that only connects.
+    let mut stream = edge.connect().await;
+    stream.shutdown().await.expect("it is open");
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.expect("it is closed"), 0);
     assert_eq!(edge.cut(Cut::ProxyHeader).await, 0);
     let mut oversized = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".to_vec();
     oversized.extend_from_slice(&[0; 4096]);
@@ -230,6 +234,22 @@ async fn a_load_balancer_says_whose_connection_it_is_before_anything_else() {
         assert!(send(&edge, &[begin, request("").as_bytes()]).await.is_empty(), "it is closed");
     }
     assert_eq!(edge.cut(Cut::ProxyHeader).await, 4);
+}
+
+#[tokio::test]
+async fn a_proxy_header_is_no_part_of_the_first_head() {
+    let (upstream, region) = (Upstream::echo().await, Region::new());
+    let snapshot = region.snapshot(&resources(&region, &upstream.url("")));
+    let proxy_protocol_from = ["127.0.0.1/32".parse().expect("a network")].into();
+    let neighbours = Neighbours { proxy_protocol_from, trusted: Trusted::default() };
+    // Fewer bytes than both have together.
+    let bounds = Bounds { heads: 4_100, ..Bounds::of(10) };
+    let edge = Edge::start_behind(snapshot, &["127.0.0.0/8"], || Door { tls: None, neighbours }, bounds);
+    let mut long = header(1);
+    long[14..16].copy_from_slice(&4_000_u16.to_be_bytes());
+    long.resize(16 + 4_000, 0);
+    assert_eq!(status_behind(&edge, &long).await, 200);
+    assert_eq!(edge.cut(Cut::Heads).await, 0);
 }
 
 #[tokio::test]

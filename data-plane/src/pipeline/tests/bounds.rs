@@ -215,6 +215,34 @@ async fn an_http2_answer_that_is_not_read_ends_alone_and_its_neighbours_go_on() 
 }
 
 #[tokio::test]
+async fn a_caller_over_http2_that_answers_no_ping_is_closed() {
+    let bounds = Bounds { pings: BRIEF, head: 2 * SOON, ..Bounds::of(100) };
+    let edge = edge_within("http://127.0.0.1:1", bounds);
+    let mut silent = says(&edge, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    timeout(SOON, closed(&mut silent)).await.expect("it is closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_for_no_connection_without_a_request() {
+    let (upstream, region) = (Upstream::echo().await, Region::new());
+    let snapshot = region.snapshot(&resources(&region, &upstream.url("")));
+    // Whoever has not asked is not ended for that.
+    let bounds = Bounds { head: 2 * SOON, ..Bounds::of(100) };
+    let edge = Edge::start_draining(snapshot, &["127.0.0.0/8"], bounds, SOON);
+    let tasks = Tasks::new();
+    let _silent = edge.connect().await;
+    let mut over_http1 = edge.connect().await;
+    over_http1.write_all(keep_alive("/api/acme.proxy-1/").as_bytes()).await.expect("the edge reads");
+    assert_eq!(Answer::read_one(&mut over_http1).await.status, 200);
+    let mut over_http2 = http2_to(&edge, &tasks).await;
+    let answer = over_http2.send_request(ask("proxy-1")).await.expect("an answer");
+    read_to_end(answer.into_body()).await.expect("it is whole");
+    let began = std::time::Instant::now();
+    edge.end().await;
+    assert!(began.elapsed() < SOON, "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_host_is_named_once() {
     let upstream = Upstream::echo().await;
     let edge = super::edge_to(&upstream.url("")).await;

@@ -7,13 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use rr_contract::runtime::Tasks;
 use rr_contract::seam::Seams;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
-    ALL_VERSIONS, ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion,
-    version,
+    ALL_VERSIONS, ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion, version,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -23,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::caller_tls::{CallerTls, CertificateBoard, Pair, Watch};
 use crate::counters::Cut;
-use crate::fixture::certificates::{Certificates, tls};
+use crate::fixture::certificates::{Certificates, put, tls};
 use crate::fixture::{Region, caller_key};
 use crate::listen::{Door, Neighbours};
 use crate::seats::Bounds;
@@ -161,6 +163,31 @@ async fn callers_get_the_certificate_for_the_name_that_they_ask_for() {
 }
 
 #[tokio::test]
+async fn of_two_certificates_of_a_name_a_caller_gets_the_one_whose_key_it_can_verify() {
+    let files = Certificates::new();
+    let (first, second) = (files.write("first", &["edge.example"]), files.pair("second"));
+    let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+    let params = CertificateParams::new(vec!["edge.example".to_owned()]).expect("a name");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    put(&second.key, key.serialize_pem().as_bytes(), 0o600);
+    put(&second.certificate, certificate.pem().as_bytes(), 0o644);
+    let secured = Secured::start(tls(&[&first, &second])).await;
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let known = provider.signature_verification_algorithms;
+    let mapping = known.mapping.iter().filter(|(scheme, _)| *scheme == SignatureScheme::ED25519);
+    let mapping: &[_] = Vec::leak(mapping.copied().collect());
+    provider.signature_verification_algorithms = WebPkiSupportedAlgorithms { mapping, ..known };
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).expect("a root");
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions");
+    let picky = Client(builder.with_root_certificates(roots).with_no_client_auth());
+    assert_eq!(picky.send(&secured.edge, "edge.example", &request()).await.status, 200);
+    let any = Client::trusting(&[&first]);
+    assert_eq!(any.send(&secured.edge, "edge.example", &request()).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_request_without_tls_is_told_so_and_decides_nothing() {
     let files = Certificates::new();
     let secured = Secured::start(tls(&[&files.write("edge", &["edge.example"])])).await;
@@ -209,6 +236,10 @@ async fn whoever_does_not_agree_on_tls_is_closed_and_counted() {
     let error = odd.connect(&secured.edge, "edge.example").await.expect_err("no protocol in common");
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
     assert_eq!(Client::trusting(&[&pair]).send(&secured.edge, "edge.example", &request()).await.status, 200);
+    // One that only connects has not tried.
+    let mut stream = secured.edge.connect().await;
+    stream.shutdown().await.expect("it is open");
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.expect("it is closed"), 0);
     assert_eq!(secured.edge.cut(Cut::Handshake).await, 7);
 }
 

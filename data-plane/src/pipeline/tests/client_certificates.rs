@@ -3,9 +3,13 @@
 use std::fs;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use rr_contract::model::resource::Key;
+use rr_contract::runtime::Tasks;
 use rr_contract::seam::Seams;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Mode;
@@ -20,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use crate::caller_tls::{CertificateBoard, Pair};
 use crate::counters::Cut;
 use crate::fixture::certificates::{Certificates, tls};
-use crate::fixture::{self, Region, caller, proxy_id};
+use crate::fixture::{self, Region, caller, caller_key, proxy_id};
 use crate::listen::{Door, Neighbours};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
@@ -324,5 +328,27 @@ async fn a_connection_that_showed_a_certificate_to_one_host_carries_no_request_f
         let wanted = if status == 421 { 421 } else { 401 };
         assert_eq!(ask(&asking, &bare, 2, 1, name, host).await.status, wanted);
         assert_eq!(ask(&asking, &bare, 2, 9, name, host).await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn over_http2_it_carries_none_either() {
+    let asking = Asking::start(true).await;
+    let identity = Identity::new();
+    let mut known = ClientConfig::clone(&client(&asking, ALL_VERSIONS, Some(&identity)));
+    known.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from(EDGE).expect("a name");
+    let connecting = TlsConnector::from(Arc::new(known)).connect(name, asking.edge.connect().await);
+    let io = TokioIo::new(connecting.await.expect("the edge shakes hands"));
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("it speaks h2");
+    let _driven = Tasks::new().spawn("h2", connection);
+    for (host, status) in [(EDGE, 200), ("other.example", 421), ("127.0.0.1", 421), (EDGE, 200)] {
+        let request = http::Request::get(format!("https://{host}/api/acme.proxy-2/x"))
+            .header("authorization", caller_key(1))
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{host}");
     }
 }

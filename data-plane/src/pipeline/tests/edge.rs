@@ -36,8 +36,16 @@ use crate::worker::{Common, Worker};
 /// Of the node, in `Via` headers.
 pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
 
-/// Sockets to upstreams, where a test does not say.
-const SOCKETS: usize = 10_000;
+/// What a worker has, where a test does not say.
+const ROOM: Room = Room { sockets: 10_000, drain: Duration::from_millis(100) };
+
+/// What a worker has.
+struct Room {
+    /// To upstreams.
+    sockets: usize,
+    /// For its end.
+    drain: Duration,
+}
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -112,7 +120,27 @@ impl Edge {
         bounds: Bounds,
     ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), SOCKETS, door)
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), ROOM, door)
+    }
+
+    /// A worker whose end may take so long.
+    pub(super) fn start_draining(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        bounds: Bounds,
+        drain: Duration,
+    ) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        Self::start_all(
+            snapshot,
+            outbound,
+            Trust::new(None),
+            bounds,
+            Seams::real(),
+            Room { drain, ..ROOM },
+            door,
+        )
     }
 
     /// A worker that has no more sockets to upstreams.
@@ -124,7 +152,15 @@ impl Edge {
     ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, outbound, trust, Bounds::of(1_000), Seams::real(), sockets, door)
+        Self::start_all(
+            snapshot,
+            outbound,
+            trust,
+            Bounds::of(1_000),
+            Seams::real(),
+            Room { sockets, ..ROOM },
+            door,
+        )
     }
 
     fn start_with(
@@ -146,7 +182,7 @@ impl Edge {
         seams: Seams,
     ) -> Self {
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, outbound, trust, bounds, seams, SOCKETS, door)
+        Self::start_all(snapshot, outbound, trust, bounds, seams, ROOM, door)
     }
 
     fn start_all(
@@ -155,9 +191,10 @@ impl Edge {
         trust: Arc<Trust>,
         bounds: Bounds,
         seams: Seams,
-        sockets: usize,
+        room: Room,
         door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
+        let Room { sockets, drain } = room;
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
         let counters: Arc<Counters> = Arc::default();
@@ -190,7 +227,6 @@ impl Edge {
                         pseudonym: PSEUDONYM.into(),
                     },
                 );
-                let drain = Duration::from_millis(100);
                 let limits =
                     Limits { drain, bounds, notices: Notices::new(&Descriptors::share(1 << 20, 1, None)) };
                 let worker = Rc::new(worker);

@@ -295,6 +295,15 @@ async fn a_node_that_is_being_stopped_opens_no_tunnel_and_cuts_the_others_at_the
 }
 
 #[tokio::test]
+async fn the_record_of_a_tunnel_that_ends_with_its_node_says_so() {
+    let upstream = Raw::new().await;
+    let edge = edge_of(&upstream.url(), []);
+    let _open = tunnel(&edge, &upstream).await;
+    let records = edge.end().await;
+    assert_eq!((records[0].status, records[0].tunnel_end()), (101, fleet::TunnelEnd::Stop));
+}
+
+#[tokio::test]
 async fn a_caller_that_does_not_read_is_bounded_and_cut_off() {
     let upstream = Raw::new().await;
     let region = Region::new();
