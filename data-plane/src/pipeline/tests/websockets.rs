@@ -160,7 +160,9 @@ async fn each_side_gets_a_handshake_of_its_own_and_the_bytes_of_the_other() {
     assert!(ours != KEY && BASE64.decode(ours.as_bytes()).is_ok_and(|key| key.len() == 16), "{ours}");
     assert!(!came.head.text.contains(&caller_key(1)));
 
-    came.switch("sec-websocket-protocol: b\r\nset-cookie: a=1\r\ncontent-length: 0\r\n", "welcome").await;
+    let of_the_hop = "keep-alive: timeout=5\r\nproxy-authenticate: x\r\nrequestrocket-forged: 1\r\n";
+    let theirs = format!("sec-websocket-protocol: b\r\nset-cookie: a=1\r\ncontent-length: 0\r\n{of_the_hop}");
+    came.switch(&theirs, "welcome").await;
     let answer = Answer::parse(read_head(&mut caller).await.as_bytes());
     assert_eq!(answer.status, 101);
     for (name, value) in [
@@ -173,7 +175,11 @@ async fn each_side_gets_a_handshake_of_its_own_and_the_bytes_of_the_other() {
     ] {
         assert_eq!(answer.all(name), [value], "{name}: {}", answer.text);
     }
-    assert!(answer.all("content-length").is_empty() && answer.all("transfer-encoding").is_empty());
+    for name in
+        ["content-length", "transfer-encoding", "keep-alive", "proxy-authenticate", "requestrocket-forged"]
+    {
+        assert_eq!(answer.header(name), None, "{name}");
+    }
     read_text(&mut caller, "welcome").await;
     assert_eq!(edge.tunnels(), 1);
 

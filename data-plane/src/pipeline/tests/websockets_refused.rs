@@ -127,6 +127,12 @@ async fn a_proxy_that_takes_no_websockets_says_so_to_its_callers_only() {
     let answer = edge.send(&request(&with_key(1))).await;
     assert_eq!((answer.status, answer.json()["code"].clone()), (403, "upgrade-not-allowed".into()));
     assert_eq!(edge.send(&request("")).await.status, 401);
+    // Nor can an upstream be asked that is spoken to in HTTP/2 alone.
+    let message = fixture::target_message(1, &upstream.url(""));
+    let target = fleet::TargetResource { http_version: "2".to_owned(), ..message };
+    let answer =
+        edge_of(&upstream.url(""), [fixture::target_of(1, &target)]).send(&request(&with_key(1))).await;
+    assert_eq!((answer.status, answer.json()["code"].clone()), (403, "upgrade-not-allowed".into()));
     assert_eq!(upstream.count(), 0);
 }
 

@@ -51,10 +51,13 @@ fn expired() -> fleet::Resource {
 
 #[tokio::test]
 async fn a_tunnel_ends_soon_after_it_could_not_be_opened_any_more() {
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 15] = [
         ("the proxy is gone", |all| without(all, &proxy_key(1))),
         ("the proxy is off", |all| all.push(proxy(|proxy| proxy.active = false))),
         ("the proxy takes no WebSockets", |all| all.push(proxy(|proxy| proxy.websocket = false))),
+        ("the proxy wants client certificates", |all| {
+            all.push(proxy(|proxy| proxy.client_certificates = true))
+        }),
         ("the proxy bounds bodies", |all| all.push(proxy(|proxy| proxy.max_response_bytes = 1))),
         ("the proxy admits somebody else", |all| {
             all.push(fixture::caller(3, 1, &[3]));
