@@ -257,3 +257,18 @@ async fn an_attempt_that_is_over_does_not_say_whose_turn_it_is() {
     assert_eq!(passage.turn().0, Turn::Upstream, "nobody asks the caller for more");
     tasks.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_read_before_it_is_sent_is_not_waited_for_any_longer() {
+    let tasks = Tasks::new();
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let (incoming, mut caller) = upload(&tasks).await;
+    caller.write_all(b"bo").await.expect("it reads");
+    let body = RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
+    let start = Instant::now();
+    let read = timeout(10 * CALLER_IDLE, body.read(9)).await.expect("it has a bound");
+    assert_eq!(read, Err(CallerFault::Stalled));
+    assert!(start.elapsed() >= CALLER_IDLE);
+    tasks.abort();
+}

@@ -124,6 +124,7 @@ fn edge_to(url: &str, trust: Arc<Trust>) -> Edge {
 }
 
 /// Uploads until the whole answer is there.
+#[expect(clippy::disallowed_methods, reason = "an answer of this test, which ends")]
 async fn upload(edge: &Edge, is_http2: bool, body: Upload) -> String {
     let request = |uri: &str| {
         let request = Request::post(uri).header("authorization", caller_key(1)).header("host", "edge");

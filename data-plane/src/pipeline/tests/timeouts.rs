@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::fixture::{self, Region, millis};
+use crate::upstream::CALLER_IDLE;
 
 use super::edge::{Answer, Edge};
 use super::{get, resources, with_key};
@@ -107,6 +108,29 @@ async fn the_silence_of_an_upstream_that_waits_for_the_caller_is_not_its_own() {
     let answer = timeout(SOON, Answer::read_one(&mut caller)).await.expect("it is whole");
     assert!(answer.text.ends_with("data"), "{answer:?}");
     assert!(!edge.record().await.aborted);
+}
+
+#[tokio::test]
+async fn a_caller_that_stops_in_its_upload_is_not_waited_for_long_while_its_answer_waits_for_it() {
+    let (edge, listener) = edge_to_the_test(idle).await;
+    let upload = keep_alive().replace("GET", "POST").replacen("\r\n\r\n", "\r\ncontent-length: 6\r\n\r\n", 1);
+    let mut caller = ask(&edge, &format!("{upload}up")).await;
+    let mut upstream = asked(&listener, b"up").await;
+    say(&mut upstream, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nda").await;
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\r\n\r\nda") {
+        seen.push(timeout(SOON, caller.read_u8()).await.expect("in time").expect("the edge answers"));
+    }
+    edge.skips(CALLER_IDLE - Duration::from_secs(2)).await;
+    assert!(caller.try_read(&mut [0]).is_err(), "it is still open");
+    edge.skips(Duration::from_secs(4)).await;
+    closed(&mut caller).await;
+    let record = edge.record().await;
+    assert_eq!(
+        (record.aborted, &*record.code),
+        (true, "request-timeout"),
+        "it is not the upstream's silence"
+    );
 }
 
 #[tokio::test]
