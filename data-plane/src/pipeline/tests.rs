@@ -31,6 +31,7 @@ mod settling;
 mod streams;
 mod timeouts;
 mod under_way;
+mod untouched;
 mod uploads;
 mod websockets;
 mod websockets_http2;
