@@ -14,7 +14,10 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("caller.jwt_verify.required_claims", &["subject", "scopes"]),
     ("caller_credentials", &["callers"]),
     ("cascade", &["users"]),
+    ("cors.credentials", &["cors_credentials"]),
+    ("cors.exposed_headers", &["cors_exposed_headers"]),
     ("cors.headers", &["cors_headers"]),
+    ("cors.max_age", &["cors_max_age"]),
     ("cors.methods", &["cors_methods"]),
     ("cors.origins", &["cors_origins"]),
     ("counts", &["requests", "value_path", "value_header"]),
@@ -34,6 +37,7 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("limits_per_caller.per_day_per_node", &["per_day_per_caller"]),
     ("limits_per_caller.per_minute_per_node", &["per_minute_per_caller"]),
     ("mask", &["mask_with"]),
+    ("max_concurrent_requests_per_node", &["max_concurrent_requests"]),
     ("only_unhealthy", &["unhealthy"]),
     ("only_when.body.value.flags", &["only_flags"]),
     ("only_when.headers.name.flags", &["only_flags"]),
@@ -70,6 +74,26 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("when.path.flags", &["flags"]),
     ("when.query.name.flags", &["flags"]),
     ("when.query.value.flags", &["flags"]),
+];
+
+/// Fields of messages that one flag holds whole, by the words that the flag has for them.
+pub(crate) const WITHIN: &[(&str, &str)] = &[
+    ("circuit_breaker.consecutive_failures", "failures"),
+    ("circuit_breaker.open_for", "open"),
+    ("health_check.healthy_after", "healthy"),
+    ("health_check.interval", "interval"),
+    ("health_check.max_status", "max-status"),
+    ("health_check.path", "path"),
+    ("health_check.timeout", "timeout"),
+    ("health_check.unhealthy_after", "unhealthy"),
+    ("outlier_ejection.consecutive_failures", "failures"),
+    ("outlier_ejection.ejection_time", "time"),
+    ("outlier_ejection.max_ejected_percent", "percent"),
+    ("retry.attempts", "attempts"),
+    ("retry.backoff", "backoff"),
+    ("retry.budget_percent", "budget"),
+    ("retry.max_backoff", "max-backoff"),
+    ("retry.statuses", "on"),
 ];
 
 /// Messages within a resource whose fields have flags of their own.
@@ -115,6 +139,10 @@ impl Flags {
         (1..=steps.len()).rev().find_map(|end| {
             let names: Vec<&str> = steps[..end].iter().map(|(name, _)| *name).collect();
             let flag = self.of_field(&names.join("."))?;
+            let whole: Vec<&str> = steps.iter().map(|(name, _)| *name).collect();
+            if let Some((_, word)) = WITHIN.iter().find(|(field, _)| *field == whole.join(".")) {
+                return Some(format!("{}: {word}", flag.name));
+            }
             let value = steps[end - 1].1.filter(|_| flag.values.len() > 1).and_then(|at| flag.values.get(at));
             Some(value.map_or_else(|| flag.name.clone(), |value| format!("{} {value}", flag.name)))
         })

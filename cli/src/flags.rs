@@ -15,4 +15,5 @@ pub(crate) mod resilience;
 pub(crate) mod role;
 pub(crate) mod shape;
 pub(crate) mod size;
+pub(crate) mod span;
 pub(crate) mod trust;

@@ -74,7 +74,9 @@ impl Authority {
         seams: &Seams,
     ) -> Result<Self, AuthorityError> {
         let (key_path, certificate_path) = (folder.join(KEY_FILE), folder.join(CERTIFICATE_FILE));
-        let (key, certificate) = (read(seams, &key_path)?, read(seams, &certificate_path)?);
+        let key = found(&key_path, seams.disk.read_private(&key_path))?;
+        let key = key.transpose().map_err(AuthorityError::Public)?;
+        let certificate = found(&certificate_path, seams.disk.read(&certificate_path))?;
         let Some(key) = key else {
             if trusted.is_some() {
                 return Err(AuthorityError::Gone { folder: folder.to_owned() });
@@ -87,21 +89,16 @@ impl Authority {
             write(seams, &key_path, &key.serialize_pem())?;
             return Self::certify(key, &certificate_path, installation, seams);
         };
-        match seams.disk.is_private(&key_path) {
-            Ok(true) => {}
-            Ok(false) => return Err(AuthorityError::Public { path: key_path }),
-            Err(source) => return Err(AuthorityError::File { action: "read", path: key_path, source }),
-        }
         let content = |path: &Path| {
             let path = path.to_owned();
             move |source| AuthorityError::Content { path, source }
         };
-        let key = KeyPair::from_pem(&key).map_err(content(&key_path))?;
+        let key = KeyPair::from_pem(&String::from_utf8_lossy(&key)).map_err(content(&key_path))?;
         let pin = sha256(&key.subject_public_key_info());
         let certificate = match certificate {
-            Some(text) => {
+            Some(pem) => {
                 let damaged = || content(&certificate_path)(rcgen::Error::CouldNotParseCertificate);
-                let certificate = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| damaged())?;
+                let certificate = CertificateDer::from_pem_slice(&pem).map_err(|_| damaged())?;
                 if spki_pin(&certificate).ok_or_else(damaged)? != pin {
                     return Err(AuthorityError::Unlike { key: key_path, certificate: certificate_path });
                 }
@@ -312,9 +309,10 @@ fn write(seams: &Seams, path: &Path, pem: &str) -> Result<(), AuthorityError> {
     })
 }
 
-fn read(seams: &Seams, path: &Path) -> Result<Option<String>, AuthorityError> {
-    match seams.disk.read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+/// What was read; `None`: there is no such file.
+fn found<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>, AuthorityError> {
+    match read {
+        Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(AuthorityError::File { action: "read", path: path.to_owned(), source }),
     }

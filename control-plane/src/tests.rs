@@ -22,6 +22,7 @@ mod management;
 mod members;
 mod model;
 mod orgs;
+mod outbound;
 mod policy;
 mod records;
 mod rehearsal;

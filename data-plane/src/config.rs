@@ -24,6 +24,7 @@ mod error;
 
 pub use self::callers::Callers;
 pub use self::error::ConfigError;
+pub use crate::pipeline::TrustedHeader;
 
 /// The environment variable that may hold the node token itself.
 pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
@@ -63,8 +64,8 @@ pub struct Settings {
     /// Number of traffic threads [default: one for each core]
     #[arg(long, env = "RR_EDGE_WORKERS", value_name = "COUNT")]
     pub workers: Option<usize>,
-    /// Maximum number of open caller connections on all threads together; fewer if the limit of open files is less
-    /// than twice that [default: 20000]
+    /// Maximum number of open caller connections on all threads together; fewer if the limit of open files is too low
+    /// for twice that, and about 2,050 and 528 for each thread [default: 20000]
     #[arg(long, env = "RR_EDGE_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
     pub connection_limit: Option<usize>,
     /// PEM file with a certificate for callers, then those above it; with --tls-key, the port for callers speaks TLS
@@ -81,9 +82,13 @@ pub struct Settings {
     /// there a connection without the header is closed; from elsewhere none is read
     #[arg(long, env = "RR_EDGE_PROXY_PROTOCOL_FROM", value_name = "CIDR", value_delimiter = ',')]
     pub proxy_protocol_from: Option<Vec<String>>,
-    /// Network of proxies in front of this node whose X-Forwarded-For and Forwarded are believed; may be repeated
+    /// Network of proxies in front of this node that are believed about who sent a request; may be repeated
     #[arg(long, env = "RR_EDGE_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxies: Option<Vec<String>>,
+    /// With --trusted-proxies: the header that is read, x-forwarded-for (with -proto and -host) or forwarded; the proxies
+    /// have to set it, and nothing is read of the other [default: x-forwarded-for]
+    #[arg(long, env = "RR_EDGE_TRUSTED_HEADER", value_name = "HEADER")]
+    pub trusted_header: Option<String>,
     /// Non-public network that upstreams may be in; may be repeated
     #[arg(long, env = "RR_EDGE_ALLOW_UPSTREAM", value_name = "CIDR", value_delimiter = ',')]
     pub allow_upstream: Option<Vec<String>>,
@@ -184,6 +189,7 @@ impl Settings {
             tls_min_version: self.tls_min_version.or(other.tls_min_version),
             proxy_protocol_from: self.proxy_protocol_from.or(other.proxy_protocol_from),
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
+            trusted_header: self.trusted_header.or(other.trusted_header),
             allow_upstream: self.allow_upstream.or(other.allow_upstream),
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
             upstream_proxy: self.upstream_proxy.or(other.upstream_proxy),

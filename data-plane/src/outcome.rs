@@ -43,10 +43,11 @@ pub(crate) enum Code {
     LoopDetected,
     Preflight,
     PreflightRefused,
+    OriginRefused,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -85,6 +86,7 @@ impl Code {
         Self::LoopDetected,
         Self::Preflight,
         Self::PreflightRefused,
+        Self::OriginRefused,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -127,6 +129,7 @@ impl Code {
             Self::LoopDetected => "loop-detected",
             Self::Preflight => "preflight",
             Self::PreflightRefused => "preflight-refused",
+            Self::OriginRefused => "origin-refused",
         }
     }
 }

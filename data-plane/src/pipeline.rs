@@ -50,7 +50,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use http::header::CONNECTION;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::{Instrument as _, Span, debug, field, trace_span};
@@ -68,12 +68,14 @@ use crate::worker::Worker;
 use self::admit::Counted;
 use self::authorize::Looked;
 use self::caller_body::CallerBody;
-use self::cors::Page;
+use self::cors::{Goes, Page};
 use self::filter::{Filtered, FilteredBody, Passed};
+use self::forwarded::Sender;
 use self::settle::Draft;
 use self::tunnel::{OpenTunnel, Opened};
 
-pub(crate) use self::hop::{Hop, HopTls, Networks, holds};
+pub use self::hop::TrustedHeader;
+pub(crate) use self::hop::{Hop, HopTls, Networks, Trusted, holds};
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
 pub(crate) use self::tunnel::Tunnel;
@@ -153,12 +155,17 @@ fn span(request: &Request<Incoming>, hop: &Hop, draft: &Draft) -> Span {
         otel.kind = "server",
         http.request.method = %request.method(),
         http.response.status_code = field::Empty,
-        url.scheme = forwarded::sender(hop, request.headers()).scheme(),
+        url.scheme = scheme(hop, request.headers()),
         request.id = %draft.id(),
         revision = draft.revision(),
         proxy.id = field::Empty,
         code = field::Empty,
     )
+}
+
+fn scheme(hop: &Hop, headers: &HeaderMap) -> &'static str {
+    // One that is nobody's is refused, and shown as it came.
+    forwarded::sender(hop, headers).unwrap_or_else(|_| Sender::of_peer(hop)).scheme()
 }
 
 fn traced(span: &Span, draft: &Draft, code: Code, status: StatusCode) {
@@ -191,9 +198,13 @@ async fn pass<'s>(
     draft.came_over(hop);
     let wish = wish?;
     *page = cors::page(addressed.proxy, &parts);
-    let resolved = resolve::resolve(addressed, &parts, hop)?;
+    // Here, because `Connection` could take out what tells it.
+    let caller = forwarded::sender(hop, &parts.headers)?.address;
+    let mut resolved = resolve::resolve(addressed, &parts, hop)?;
     draft.resolved(&resolved);
-    cors::preflight(resolved.proxy, &parts, page.as_deref_mut())?;
+    if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
+        draft.is_of_another_page();
+    }
     let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
@@ -207,9 +218,7 @@ async fn pass<'s>(
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     // What is needed behind the upstream is found again by these: the state of a request is small.
     let (route, model, credential) = (active.route, active.model, active.caller);
-    // `Connection` could take out what tells it.
-    let caller = forwarded::sender(hop, &parts.headers).address;
-    let told = forwarded::tell::told(active.model.forwarded, hop, &parts);
+    let told = forwarded::tell::told(active.model.forwarded, hop, &parts)?;
     let cleaned = match &tunnel {
         None => clean::clean(parts)?,
         Some(_) => tunnel::clean(parts)?,
@@ -240,6 +249,7 @@ async fn pass<'s>(
             Opened::Tunnel(mut head, open) => {
                 if let Some(shape) = &route.shape {
                     rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
+                    cors::answer(shape, page.as_deref(), head.headers_mut());
                 }
                 return Ok((head, Behind::Tunnel(open)));
             }
@@ -249,13 +259,14 @@ async fn pass<'s>(
     let version = forwarded.version;
     let chain = filter::chain(route, credential);
     let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
-    let Filtered { mut head, body } = match passed {
+    let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
     };
     if let Some(shape) = &route.shape {
         rewrite::response(shape, head.headers_mut(), version, &worker.pseudonym);
         cors::answer(shape, page.as_deref(), head.headers_mut());
+        body.is_shaped_by(shape);
     }
     Ok((head, Behind::Body(body)))
 }

@@ -67,7 +67,7 @@ impl Code {
             }
             Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
             Self::Preflight => Some(StatusCode::NO_CONTENT),
-            Self::PreflightRefused => Some(StatusCode::FORBIDDEN),
+            Self::PreflightRefused | Self::OriginRefused => Some(StatusCode::FORBIDDEN),
         }
     }
 
@@ -79,7 +79,9 @@ impl Code {
             Self::Misdirected => "the request belongs on a connection of its own to the host that it names",
             Self::MethodRefused => "CONNECT, TRACE and methods that are not in upper case are not forwarded",
             Self::NotReady => "this node has no configuration yet",
-            Self::Malformed => "the path, the host or the body's framing cannot be read in one way only",
+            Self::Malformed => {
+                "the path, the host, the body's framing or who sent it cannot be read in one way only"
+            }
             Self::HeadersTooMany => "the request has more than 128 headers",
             Self::AccessDenied => "unknown proxy, or no valid credential for it",
             Self::Inactive => "the proxy is switched off",
@@ -121,6 +123,7 @@ impl Code {
             Self::LoopDetected => "the request has passed this node before: the upstream leads back here",
             Self::Preflight => "the web page may send what it asks for",
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
+            Self::OriginRefused => "the proxy takes no WebSockets from web pages of this origin",
         }
     }
 }

@@ -10,6 +10,7 @@ mod endpoint;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use rr_contract::model::resilience::{Balance, CircuitBreaker, OutlierEjection};
 use tokio::time::Instant;
@@ -18,6 +19,10 @@ use tracing::warn;
 pub(crate) use self::budget::Budget;
 pub(crate) use self::circuit::{Circuit, Pass, StillOpen};
 pub(crate) use self::endpoint::{AtEndpoint, Endpoint};
+
+/// How often the log says the same of one base URL or circuit, at the most: an organization decides how soon they
+/// change.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// What an upstream made of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,9 +106,10 @@ impl Standing {
         let among = if among & !tried == 0 { among } else { among & !tried };
         let count = among.count_ones() as usize;
         if self.balance == Balance::RoundRobin || count == 1 {
-            // A request that was tried already has had its turn.
-            let step = usize::from(tried == 0);
-            return nth(among, self.turn.fetch_add(step, Ordering::Relaxed) % count);
+            // A retry takes no turn: of two base URLs, the turn of the one that works would lead the next request to the
+            // one that does not.
+            let turn = if tried == 0 { self.turn.fetch_add(1, Ordering::Relaxed) } else { draw() as usize };
+            return nth(among, turn % count);
         }
         let first = draw() as usize % count;
         // Another one, each as likely.
@@ -172,7 +178,9 @@ impl Standing {
         }
         let lasts = endpoint.eject(ejection.ejection_time, now);
         Tally::count(&self.tally.ejections);
-        warn!(target_id = %endpoint.target(), endpoint = endpoint.name(), ?lasts, "base URL ejected: requests to it failed in a row");
+        if let Some(held) = endpoint.may_tell() {
+            warn!(target_id = %endpoint.target(), endpoint = endpoint.name(), ?lasts, held, "base URL ejected: requests to it failed in a row");
+        }
     }
 }
 

@@ -6,18 +6,20 @@
 
 mod dial;
 mod dials;
+mod ending;
 pub(crate) mod health;
 mod interim;
 mod pool;
 mod queue;
 mod request_body;
 pub(crate) mod retry;
+mod room;
 mod socket;
 mod streams;
 mod tls;
 mod upgrade;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
@@ -28,7 +30,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue, TE};
+use http::header::{HOST, HeaderValue, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::Body as _;
@@ -45,6 +47,7 @@ use crate::snapshot::prepared::{Hashed, Prepared};
 use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
 
 use self::pool::{Connection, News, Origin, Spoken};
+use self::room::{Kept, Room};
 use self::streams::STREAM_WAIT;
 
 pub(crate) use self::dials::DIALS_A_WORKER;
@@ -58,6 +61,8 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 /// How much is read of a response that nobody gets, so that its connection can be used again.
 const DISCARDED_MAX: usize = 64 * 1024;
 const DISCARDED_FOR: Duration = Duration::from_secs(1);
+/// How long a wait sleeps at least before it looks again whose turn it is, however little time either side has.
+pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// How often a request is sent again because the peer reported that it was not processed.
 const UNTOUCHED_MAX: u32 = 2;
 
@@ -109,19 +114,23 @@ pub(crate) struct Connections {
     dialer: Rc<dial::Dialer>,
     counters: Arc<Counters>,
     tasks: Tasks,
-    /// How many connections lie idle.
-    kept: Rc<Cell<usize>>,
+    room: Rc<Room>,
+    kept: Rc<Kept>,
 }
 
 impl Connections {
+    /// No more than `sockets` at a time.
     pub(crate) fn new(
         outbound: Arc<Outbound>,
         trust: Arc<Trust>,
         counters: Arc<Counters>,
         tasks: Tasks,
+        sockets: usize,
     ) -> Self {
-        let dialer = Rc::new(dial::Dialer::new(outbound, trust, tasks.clone()));
-        Self { origins: RefCell::default(), dialer, counters, tasks, kept: Rc::default() }
+        let room = Rc::new(Room::new(sockets));
+        let dialer = Rc::new(dial::Dialer::new(outbound, trust, Rc::clone(&room), tasks.clone()));
+        let kept = Rc::new(Kept::new(Rc::clone(&room)));
+        Self { origins: RefCell::default(), dialer, counters, tasks, room, kept }
     }
 
     /// Sends to a target at this time and waits for the head of its answer, until that time at the most. Takes the
@@ -155,6 +164,9 @@ impl Connections {
             let mut request = held.take().expect("it was put back where it was not sent");
             let is_http2 = matches!(connection, Connection::Http2(_));
             fit(&mut request, is_http2, target, wants_trailers);
+            if !is_http2 {
+                frame(&mut request);
+            }
             let spare = (is_http2 && untouched < UNTOUCHED_MAX).then(|| again(&mut request));
             let passage = request.body().passage();
             request.body().begin(now);
@@ -215,6 +227,7 @@ impl Connections {
                 Ok(News::Failed(error)) => return Err(error),
                 Ok(News::Dial(slot)) => {
                     self.counters.connection_opened();
+                    self.make_room();
                     self.dialer.start(target, slot);
                 }
                 Err(_) => {
@@ -230,6 +243,13 @@ impl Connections {
                     origin.serve();
                 }
             }
+        }
+    }
+
+    /// Closes a connection that lies idle, where there is room for no more.
+    fn make_room(&self) {
+        if self.room.is_full() {
+            self.origins.borrow().values().any(|origin| origin.shed());
         }
     }
 
@@ -259,6 +279,13 @@ impl Connections {
                 lease.give_back();
             }
         });
+    }
+
+    /// Keeps no connection to a target. One that is in use goes when it is through.
+    pub(crate) fn let_go(&self, target: &CompiledTarget) {
+        let origin = self.origins.borrow_mut().remove(&target.pool);
+        // Outside of the borrow.
+        drop(origin);
     }
 
     /// Lets go of connections that are closed or were idle too long.
@@ -313,8 +340,8 @@ fn in_turn<T>(
             let look = if passage.is_whole() {
                 end
             } else {
-                // The turn may change while this sleeps, but then the other has no less than this from then on.
-                end.min(Instant::now() + response_timeout.min(CALLER_IDLE))
+                // The turn may change while this sleeps: the other has as much from then on, and is looked at a little late.
+                end.min(Instant::now() + response_timeout.clamp(LOOK_AFTER, CALLER_IDLE))
             };
             if let Some(until) = until
                 && until <= look
@@ -376,8 +403,18 @@ fn fit<B>(request: &mut Request<B>, is_http2: bool, target: &CompiledTarget, wan
         *request.uri_mut() = Uri::from_parts(parts).expect("it has all three");
     }
     request.headers_mut().remove(HOST);
+    request.headers_mut().remove(TRANSFER_ENCODING);
     if wants_trailers {
         request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Has a body of unknown length go in chunks on HTTP/1.1, whatever the method: without a word about it, the library
+/// leaves that of a GET or HEAD out.
+fn frame(request: &mut Request<RequestBody>) {
+    let body = request.body();
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -71,6 +71,17 @@ impl Standalone {
 
     /// The same with more documents in its file.
     pub async fn start_with(behind: &[Behind], more: &str, flags: &[&str]) -> Self {
+        Self::start_as(Command::new(program("rr-edge")), behind, more, flags).await
+    }
+
+    /// The same for a process that may have no more files open.
+    pub async fn start_with_files(files: usize, behind: &[Behind]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]).arg(program("rr-edge"));
+        Self::start_as(command, behind, "", &[]).await
+    }
+
+    async fn start_as(mut command: Command, behind: &[Behind], more: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.yaml");
         let key = folder.path().join("app.key");
@@ -85,7 +96,6 @@ impl Standalone {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
         let ports = [Port::reserve(), Port::reserve()];
         let [listen, operators] = ports.each_ref().map(|port| port.address().to_string());
-        let mut command = Command::new(program("rr-edge"));
         command.current_dir(folder.path()).args(["--standalone", "gateway.yaml", "--records", "records"]);
         command.args(["--listen", &listen, "--admin", &operators, "--workers", "1"]);
         command.args(["--allow-upstream", "127.0.0.0/8,::1/128"]).args(flags);

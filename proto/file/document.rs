@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::part::part;
-use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, spelled};
+use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, seconds, spelled};
 use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, RetryPolicy, Rewrite};
 
 /// A document with the fields that all kinds have.
@@ -45,7 +45,9 @@ document! {
     Target {
         base_url: String,
         danger_plaintext: bool,
+        #[serde(deserialize_with = "seconds")]
         connect_timeout: Option<Duration>,
+        #[serde(deserialize_with = "seconds")]
         response_timeout: Option<Duration>,
         #[serde(rename = "test_path")]
         _test_path: IgnoredAny,
@@ -54,7 +56,9 @@ document! {
         more_base_urls: Vec<String>,
         #[serde(deserialize_with = "spelled")]
         balance: Balance,
+        #[serde(deserialize_with = "seconds")]
         idle_timeout: Option<Duration>,
+        #[serde(deserialize_with = "seconds")]
         total_timeout: Option<Duration>,
         outlier_ejection: Option<OutlierEjection>,
         circuit_breaker: Option<CircuitBreaker>,
@@ -100,6 +104,7 @@ part! {
         issuer: String,
         audiences: Vec<String>,
         algorithms: Vec<String>,
+        #[serde(deserialize_with = "seconds")]
         leeway: Option<Duration>,
         subject: String,
         scopes: Vec<String>,

@@ -72,8 +72,20 @@ impl de::Error for Mistake {
         Self { line: None, path: String::new(), what: what.to_string() }
     }
 
-    fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format_args!("must be {expected}"))
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let what = format!("must be {expected}");
+        let is_bare = matches!(
+            found,
+            de::Unexpected::Unsigned(_)
+                | de::Unexpected::Signed(_)
+                | de::Unexpected::Float(_)
+                | de::Unexpected::Bool(_)
+        );
+        // YAML takes 1.3 for a number.
+        if is_bare && what == "must be a string" {
+            return Self::custom("must be a string: put it in quotes");
+        }
+        Self::custom(what)
     }
 
     fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {

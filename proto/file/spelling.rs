@@ -7,8 +7,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD};
+use pbjson_types::Duration;
 use rr_wire::fleet;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, IntoDeserializer, Visitor};
 use serde::{Deserialize, de};
 
 /// The values of an enum of the schemas.
@@ -82,6 +83,34 @@ pub fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
     struct Some64(#[serde(deserialize_with = "number")] u64);
 
     Ok(Option::<Some64>::deserialize(deserializer)?.map(|number| number.0))
+}
+
+/// Reads a duration that may be missing.
+pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    struct Seconds(Duration);
+
+    impl<'de> Deserialize<'de> for Seconds {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(Spelling).map(Self)
+        }
+    }
+
+    struct Spelling;
+
+    impl Visitor<'_> for Spelling {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration in seconds, like 1.5s")
+        }
+
+        fn visit_str<X: Error>(self, text: &str) -> Result<Duration, X> {
+            let read = Duration::deserialize(IntoDeserializer::<de::value::Error>::into_deserializer(text));
+            read.map_err(|_| X::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+
+    Ok(Option::<Seconds>::deserialize(deserializer)?.map(|seconds| seconds.0))
 }
 
 /// Reads bytes in either alphabet of base64, with padding or without.

@@ -8,7 +8,7 @@ use rr_wire::fleet;
 use serde::Deserialize;
 
 use super::part::part;
-use super::spelling::number;
+use super::spelling::{number, seconds};
 
 part! {
     /// When a request that failed is sent again.
@@ -18,7 +18,9 @@ part! {
         statuses: Vec<u32>,
         #[serde(deserialize_with = "number")]
         budget_percent: u32,
+        #[serde(deserialize_with = "seconds")]
         backoff: Option<Duration>,
+        #[serde(deserialize_with = "seconds")]
         max_backoff: Option<Duration>,
     }
 }
@@ -28,6 +30,7 @@ part! {
     OutlierEjection {
         #[serde(deserialize_with = "number")]
         consecutive_failures: u32,
+        #[serde(deserialize_with = "seconds")]
         ejection_time: Option<Duration>,
         #[serde(deserialize_with = "number")]
         max_ejected_percent: u32,
@@ -39,6 +42,7 @@ part! {
     CircuitBreaker {
         #[serde(deserialize_with = "number")]
         consecutive_failures: u32,
+        #[serde(deserialize_with = "seconds")]
         open_for: Option<Duration>,
     }
 }
@@ -47,7 +51,9 @@ part! {
     /// How base URLs are asked whether they work.
     HealthCheck {
         path: String,
+        #[serde(deserialize_with = "seconds")]
         interval: Option<Duration>,
+        #[serde(deserialize_with = "seconds")]
         timeout: Option<Duration>,
         #[serde(deserialize_with = "number")]
         unhealthy_after: u32,
@@ -105,6 +111,7 @@ part! {
         headers: Vec<String>,
         exposed_headers: Vec<String>,
         credentials: bool,
+        #[serde(deserialize_with = "seconds")]
         max_age: Option<Duration>,
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rr_seam::Disk;
+use rr_seam::{Disk, Exposure};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -32,12 +32,9 @@ pub enum AdminTokenError {
         #[source]
         source: io::Error,
     },
-    /// Others can read it.
-    #[error("--admin-token-file {path} is readable by other users: run `chmod 600` on it", path = path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Others can get at it.
+    #[error("--admin-token-file {0}")]
+    Open(Exposure),
     /// It does not hold what it should.
     #[error(
         "--admin-token-file {path} holds no token: write one line of {LENGTH_MIN} to {LENGTH_MAX} letters and digits, such as `openssl rand -hex 32` makes",
@@ -114,10 +111,8 @@ impl AdminToken {
 
 fn read(path: &Path, disk: &dyn Disk) -> Result<blake3::Hash, AdminTokenError> {
     let failed = |source| AdminTokenError::Read { path: path.to_owned(), source };
-    if !disk.is_private(path).map_err(failed)? {
-        return Err(AdminTokenError::Open { path: path.to_owned() });
-    }
-    let text = Zeroizing::new(disk.read(path).map_err(failed)?);
+    let read = disk.read_private(path).map_err(failed)?;
+    let text = Zeroizing::new(read.map_err(AdminTokenError::Open)?);
     let token = text.trim_ascii();
     let fits = (LENGTH_MIN..=LENGTH_MAX).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
     if fits { Ok(blake3::hash(token)) } else { Err(AdminTokenError::NoToken { path: path.to_owned() }) }

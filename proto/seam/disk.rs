@@ -13,6 +13,8 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::SIGABRT;
 use signal_hook::{SigId, flag, low_level};
 
+use crate::Exposure;
+
 /// A file system.
 pub trait Disk: Send + Sync + 'static {
     /// Makes a folder and those above it, readable by the owner alone where it makes one.
@@ -47,9 +49,9 @@ pub trait Disk: Send + Sync + 'static {
         bytes.truncate(length);
         Ok(bytes)
     }
-    /// Whether only the owner of a file may read it. A file system without modes says yes.
-    fn is_private(&self, _path: &Path) -> io::Result<bool> {
-        Ok(true)
+    /// The whole of a file with a secret, unless others can get at it. A file system without modes hands out each.
+    fn read_private(&self, path: &Path) -> io::Result<Result<Vec<u8>, Exposure>> {
+        self.read(path).map(Ok)
     }
     /// Has a byte added to a file when this process ends itself by an abort, until the mark is dropped: a watchdog, a
     /// stack that overflows, memory that is not to be had, an assertion in C. A kill from outside, SIGKILL above all, and a
@@ -176,8 +178,15 @@ impl Disk for RealDisk {
         Ok(bytes)
     }
 
-    fn is_private(&self, path: &Path) -> io::Result<bool> {
-        Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
+    fn read_private(&self, path: &Path) -> io::Result<Result<Vec<u8>, Exposure>> {
+        // One file is judged and read, whatever takes its place meanwhile.
+        let mut file = File::open(path)?;
+        if let Some(exposure) = Exposure::of(path, &file.metadata()?) {
+            return Ok(Err(exposure));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Ok(bytes))
     }
 
     fn mark_abort(&self, path: &Path) -> io::Result<AbortMark> {

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub mod disk;
+mod exposure;
 mod volatile;
 
 pub use disk::{AbortMark, Disk, DiskFile, RealDisk};
+pub use exposure::Exposure;
 pub use volatile::Volatile;
 
 /// The wall clock.

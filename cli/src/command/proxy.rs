@@ -89,6 +89,13 @@ pub(crate) struct Settings {
     /// Whether it is accepted that no rule, filter, meter or body limit sees what passes through WebSockets.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     tunnels_unread: Option<bool>,
+    /// Whether callers have to show a client certificate, too. No authority is asked who they are: that they have its key is
+    /// all that counts, and records name the key. Nodes have to speak TLS.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    client_certificates: Option<bool>,
+    /// Limit of requests under way at a time at each node, WebSockets included; a further one gets 429. 0 means no limit.
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..))]
+    max_concurrent_requests: Option<u32>,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -135,6 +142,9 @@ impl Settings {
         mask.put("opaque_paths", &mut proxy.opaque_paths, self.opaque_paths);
         mask.put("websocket", &mut proxy.websocket, self.websocket);
         mask.put("tunnels_unread", &mut proxy.tunnels_unread, self.tunnels_unread);
+        mask.put("client_certificates", &mut proxy.client_certificates, self.client_certificates);
+        let most = &mut proxy.max_concurrent_requests_per_node;
+        mask.put("max_concurrent_requests_per_node", most, self.max_concurrent_requests);
         let limits = self.limits.over(proxy.limits);
         mask.put("limits", &mut proxy.limits, limits.map(Some));
         let limits = self.keyed.over_callers(proxy.limits_per_caller);
@@ -148,7 +158,7 @@ impl Settings {
         let rewrite = self.shape.over_rewrite(proxy.rewrite.take());
         mask.put("rewrite", &mut proxy.rewrite, rewrite.map(Some));
         let cors = self.shape.over_cors(proxy.cors.take());
-        mask.put("cors", &mut proxy.cors, cors.map(Some));
+        mask.put("cors", &mut proxy.cors, cors);
         mask.put("forwarded", &mut proxy.forwarded, self.shape.forwarded());
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
@@ -236,6 +246,10 @@ impl Row for mg::Proxy {
         "default",
         "observe",
         "deny",
+        "opaque paths",
+        "websocket",
+        "client certificates",
+        "retry",
         "rewrite",
         "cors",
         "forwarded",
@@ -243,7 +257,8 @@ impl Row for mg::Proxy {
         "urls",
         "updated",
     ];
-    const WIDE: &'static [&'static str] = &["id", "rewrite", "cors", "forwarded"];
+    const WIDE: &'static [&'static str] =
+        &["id", "opaque paths", "websocket", "client certificates", "retry", "rewrite", "cors", "forwarded"];
 
     fn cells(&self) -> Vec<String> {
         let bodies = [("request", self.max_request_bytes), ("response", self.max_response_bytes)];
@@ -262,6 +277,15 @@ impl Row for mg::Proxy {
             default_effect(self.default_effect()),
             if self.observe { "observe" } else { "" }.to_owned(),
             if self.deny_status == 0 { 400 } else { self.deny_status }.to_string(),
+            if self.opaque_paths { "taken" } else { "" }.to_owned(),
+            match (self.websocket, self.tunnels_unread) {
+                (false, false) => "",
+                (true, false) => "taken",
+                (_, true) => "taken unread",
+            }
+            .to_owned(),
+            if self.client_certificates { "wanted" } else { "" }.to_owned(),
+            self.retry.as_ref().map(resilience::retry_of).unwrap_or_default(),
             shape::rewrite_of(self),
             shape::cors_of(self),
             shape::forwarded_of(self),

@@ -14,6 +14,7 @@ use crate::flags::count;
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
 use crate::flags::resilience::{self, Balance, Setting};
+use crate::flags::span;
 use crate::print::{Row, note, time};
 use crate::session::Session;
 
@@ -75,17 +76,18 @@ pub(crate) struct Settings {
     /// Allows a base URL of http: secrets are sent in the clear over the network.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     danger_plaintext: Option<bool>,
-    /// Longest time for a connection, in seconds; 5 when never given.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Longest time for a connection, as 500ms or 5s; 5s when never given, 1m at most.
+    #[arg(long, value_name = "DURATION", value_parser = span::or_seconds)]
     connect_timeout: Option<std::time::Duration>,
-    /// Longest time until the head of the response, in seconds; 30 when never given.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Longest time from the end of the request's body until the head of the response, as 30s or 2m; 30s when never given,
+    /// 15m at most.
+    #[arg(long, value_name = "DURATION", value_parser = span::or_seconds)]
     response_timeout: Option<std::time::Duration>,
-    /// Longest time between two parts of a response, in seconds; 300 when never given.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Longest time between two parts of a response, or of a WebSocket without traffic; 5m when never given, 24h at most.
+    #[arg(long, value_name = "DURATION", value_parser = span::or_seconds)]
     idle_timeout: Option<std::time::Duration>,
-    /// Longest time for a request in all, its retries and the response included, in seconds; 0 means no limit.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Longest time for a request in all, its retries and the response included; 0 means no limit, 24h at most.
+    #[arg(long, value_name = "DURATION", value_parser = span::or_seconds)]
     total_timeout: Option<std::time::Duration>,
     /// Further base URL of the same API, with the scheme and path of the first; can be repeated. Replaces the old list;
     /// `none` empties it. Secrets have to be sealed for the origin of each.
@@ -112,8 +114,8 @@ pub(crate) struct Settings {
     /// File with the certificates (PEM) that alone vouch for the upstream; `none`: those that nodes trust.
     #[arg(long, value_name = "FILE")]
     ca: Option<authority::Source>,
-    /// Lowest version of TLS; 1.2 when never given.
-    #[arg(long, value_name = "VERSION", value_parser = ["1.2", "1.3"])]
+    /// Lowest version of TLS; `none`: the lowest that there is, which is 1.2.
+    #[arg(long, value_name = "VERSION", value_parser = ["1.2", "1.3", "none"])]
     min_tls: Option<String>,
     /// Version of HTTP; what TLS agrees on when never given. 2 over http is spoken without asking.
     #[arg(long, value_name = "VERSION", value_parser = ["1.1", "2", "agreed"])]
@@ -122,12 +124,6 @@ pub(crate) struct Settings {
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
-}
-
-fn seconds(text: &str) -> Result<std::time::Duration, String> {
-    let wrong = || "write a positive number of seconds".to_owned();
-    let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }
 
 impl Settings {
@@ -154,9 +150,10 @@ impl Settings {
         mask.put("health_check", &mut target.health_check, self.health_check.map(|setting| setting.0));
         mask.put("test_path", &mut target.test_path, self.test_path);
         mask.put("ca", &mut target.ca, self.ca.map(|ca| ca.text()).transpose()?);
-        mask.put("min_tls", &mut target.min_tls, self.min_tls);
-        let http_version = self.http_version.map(|said| if said == "agreed" { String::new() } else { said });
-        mask.put("http_version", &mut target.http_version, http_version);
+        let unless =
+            |said: Option<String>, unset| said.map(|said| if said == unset { String::new() } else { said });
+        mask.put("min_tls", &mut target.min_tls, unless(self.min_tls, "none"));
+        mask.put("http_version", &mut target.http_version, unless(self.http_version, "agreed"));
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut target.default_effect, effect);
         mask.put("owner", &mut target.owner, self.owner.owner);
@@ -245,10 +242,52 @@ fn certificates(text: &str) -> String {
     }
 }
 
+fn timeouts(target: &mg::Target) -> String {
+    let said = [
+        ("connect", &target.connect_timeout),
+        ("response", &target.response_timeout),
+        ("idle", &target.idle_timeout),
+        ("total", &target.total_timeout),
+    ];
+    let said =
+        said.into_iter().filter_map(|(what, time)| Some(format!("{what} {}", span::text(time.as_ref()?))));
+    said.collect::<Vec<_>>().join(", ")
+}
+
 impl Row for mg::Target {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "id", "base url", "default", "certificates", "min tls", "http", "owner", "updated"];
-    const WIDE: &'static [&'static str] = &["id", "certificates", "min tls", "http"];
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "id",
+        "base url",
+        "more base urls",
+        "balance",
+        "plaintext",
+        "timeouts",
+        "outlier ejection",
+        "circuit breaker",
+        "health check",
+        "test path",
+        "default",
+        "certificates",
+        "min tls",
+        "http",
+        "owner",
+        "updated",
+    ];
+    const WIDE: &'static [&'static str] = &[
+        "id",
+        "more base urls",
+        "balance",
+        "plaintext",
+        "timeouts",
+        "outlier ejection",
+        "circuit breaker",
+        "health check",
+        "test path",
+        "certificates",
+        "min tls",
+        "http",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -258,6 +297,14 @@ impl Row for mg::Target {
                 0 => self.base_url.clone(),
                 more => format!("{} +{more}", self.base_url),
             },
+            self.more_base_urls.join(" "),
+            resilience::balance_of(self.balance()),
+            if self.danger_plaintext { "plaintext" } else { "" }.to_owned(),
+            timeouts(self),
+            self.outlier_ejection.as_ref().map(resilience::outlier_ejection_of).unwrap_or_default(),
+            self.circuit_breaker.as_ref().map(resilience::circuit_breaker_of).unwrap_or_default(),
+            self.health_check.as_ref().map(resilience::health_check_of).unwrap_or_default(),
+            self.test_path.clone(),
             default_effect(self.default_effect()),
             certificates(&self.ca),
             self.min_tls.clone(),

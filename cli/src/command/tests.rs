@@ -6,7 +6,9 @@ use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
 use super::*;
-use crate::field::{FLAT, RENAMED};
+use crate::field::{FLAT, RENAMED, WITHIN};
+
+mod shown;
 
 /// Flags that no fault of a request is about: they concern this machine, or clear or negate what another flag sets.
 const WITHOUT_FIELD: &[&str] = &[
@@ -90,6 +92,13 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ),
         ("rrctl proxy update p --cors-origin a", "proxy.cors.origins[0]", "--cors-origin"),
         ("rrctl proxy update p --forwarded none", "proxy.forwarded", "--forwarded"),
+        ("rrctl proxy update p --cors-max-age 9h", "proxy.cors.max_age", "--cors-max-age"),
+        ("rrctl proxy update p --retry on=404", "proxy.retry.statuses[0]", "--retry: on"),
+        (
+            "rrctl target update t --circuit-breaker open=2h",
+            "target.circuit_breaker.open_for",
+            "--circuit-breaker: open",
+        ),
         (
             "rrctl org update acme --ceiling-per-day 3",
             "org.limit_ceilings.per_day_per_node",
@@ -187,6 +196,9 @@ fn every_field_of_the_table_is_in_the_schemas_and_every_flag_in_the_tree() {
             assert!(ids.contains(*flag), "no flag with the id {flag}");
         }
     }
+    for (field, _) in WITHIN {
+        assert!(messages.values().any(|it| has(&messages, it, field)), "no field {field}");
+    }
     for within in FLAT {
         assert!(messages.values().any(|it| has(&messages, it, within)), "no message at {within}");
     }
@@ -209,6 +221,30 @@ fn every_flag_fills_a_field_or_is_known_to_fill_none() {
         }
     }
     assert!(missing.is_empty(), "add these to field.rs, or to the list of this file: {missing:#?}");
+}
+
+/// Fields that the control plane sets, and the name, which is an argument.
+const NOT_TYPED: &[&str] =
+    &["id", "org", "name", "urls", "nodes", "over_ceiling", "etag", "created_at", "updated_at", "created_by"];
+
+/// A field that only files and the API can set would be one that nobody finds in `--help`.
+#[test]
+fn every_field_of_a_target_and_of_a_proxy_has_a_flag() {
+    let messages = messages();
+    let mut missing = Vec::new();
+    for (message, path) in [("Target", "rrctl target update"), ("Proxy", "rrctl proxy update")] {
+        let (_, ids) = leaves().into_iter().find(|(it, _)| it == path).expect(path);
+        let has = |name: &str| ids.iter().any(|id| id == name);
+        for field in &messages[&format!(".requestrocket.management.v1.{message}")].field {
+            let is_of = |renamed: &str| renamed.split('.').next() == Some(field.name());
+            let is_renamed =
+                RENAMED.iter().any(|(name, flags)| is_of(name) && flags.iter().any(|flag| has(flag)));
+            if !NOT_TYPED.contains(&field.name()) && !has(field.name()) && !is_renamed {
+                missing.push(format!("{path}: {}", field.name()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 /// Every command that does something, and the ids of its flags and arguments.

@@ -111,7 +111,7 @@ pub(crate) fn of(limits: Option<&Limits>) -> String {
         .unwrap_or_default()
 }
 
-/// The limits of a proxy as text: of all its requests, of each caller and of each address.
+/// The limits of a proxy as text: of all its requests, of each caller, of each address, and of those under way.
 pub(crate) fn of_proxy(proxy: &Proxy) -> String {
     let mut all = of(proxy.limits.as_ref());
     if proxy.over_ceiling {
@@ -123,7 +123,9 @@ pub(crate) fn of_proxy(proxy: &Proxy) -> String {
     let keyed = keyed.into_iter().filter(|(_, text)| !text.is_empty());
     let keyed = keyed.map(|(key, text)| format!("each {key} {text}"));
     let all = Some(all).filter(|text| !text.is_empty());
-    all.into_iter().chain(keyed).collect::<Vec<_>>().join(", ")
+    let under_way = proxy.max_concurrent_requests_per_node;
+    let under_way = (under_way > 0).then(|| format!("{under_way} at a time"));
+    all.into_iter().chain(keyed).chain(under_way).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -160,6 +162,10 @@ mod tests {
                 "60/minute (over the ceiling), each caller 5/minute",
             ),
             (proxy(none, none, none, true), "no limit (over the ceiling)"),
+            (
+                Proxy { max_concurrent_requests_per_node: 9, ..proxy(limits(60, 0), none, none, false) },
+                "60/minute, 9 at a time",
+            ),
             (Proxy::default(), ""),
         ] {
             assert_eq!(of_proxy(&proxy), shown);

@@ -3,12 +3,13 @@
 //! Reads text; the API knows the bounds. A value takes the place of the whole setting: what it does not name has its
 //! default.
 
-use std::time::Duration;
-
 use clap::ValueEnum;
 use pbjson_types::Duration as WireDuration;
 use rr_contract::model::time::wire_duration;
 use rr_contract::wire::fleet;
+
+use super::span;
+use crate::print::plain;
 
 /// How requests are spread over base URLs.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -128,26 +129,69 @@ fn number(text: &str) -> Option<u32> {
 }
 
 fn span(text: &str) -> Option<WireDuration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    // The longest that any setting takes is a day.
-    number
-        .checked_mul(millis)
-        .filter(|millis| *millis <= 86_400_000)
-        .map(Duration::from_millis)
-        .map(wire_duration)
+    span::of(text).map(wire_duration)
+}
+
+/// A circuit breaker as the flag is typed.
+pub(crate) fn circuit_breaker_of(breaker: &fleet::CircuitBreaker) -> String {
+    typed([numbered("failures", breaker.consecutive_failures), lasting("open", breaker.open_for.as_ref())])
+}
+
+/// An ejection as the flag is typed.
+pub(crate) fn outlier_ejection_of(ejection: &fleet::OutlierEjection) -> String {
+    typed([
+        numbered("failures", ejection.consecutive_failures),
+        lasting("time", ejection.ejection_time.as_ref()),
+        numbered("percent", ejection.max_ejected_percent),
+    ])
+}
+
+/// A health check as the flag is typed.
+pub(crate) fn health_check_of(check: &fleet::HealthCheck) -> String {
+    typed([
+        Some(format!("path={}", check.path)).filter(|_| !check.path.is_empty()),
+        lasting("interval", check.interval.as_ref()),
+        lasting("timeout", check.timeout.as_ref()),
+        numbered("unhealthy", check.unhealthy_after),
+        numbered("healthy", check.healthy_after),
+        numbered("max-status", check.max_status),
+    ])
+}
+
+/// A policy of retries as the flag is typed.
+pub(crate) fn retry_of(retry: &fleet::RetryPolicy) -> String {
+    let statuses = retry.statuses.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
+    typed([
+        numbered("attempts", retry.attempts),
+        Some(format!("on={statuses}")).filter(|_| !statuses.is_empty()),
+        numbered("budget", retry.budget_percent),
+        lasting("backoff", retry.backoff.as_ref()),
+        lasting("max-backoff", retry.max_backoff.as_ref()),
+    ])
+}
+
+/// How requests are spread, as the flag is typed.
+pub(crate) fn balance_of(balance: fleet::Balance) -> String {
+    plain(balance.as_str_name(), "BALANCE_")
+}
+
+fn typed<const N: usize>(pairs: [Option<String>; N]) -> String {
+    let said = pairs.into_iter().flatten().collect::<Vec<_>>();
+    if said.is_empty() { "default".to_owned() } else { said.join(",") }
+}
+
+fn numbered(key: &str, number: u32) -> Option<String> {
+    (number > 0).then(|| format!("{key}={number}"))
+}
+
+fn lasting(key: &str, span: Option<&WireDuration>) -> Option<String> {
+    span.map(|span| format!("{key}={}", span::text(span)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn millis(millis: u64) -> Option<WireDuration> {
@@ -187,6 +231,26 @@ mod tests {
         assert_eq!(retry(text), Ok(Setting(Some(policy))));
         let once = fleet::RetryPolicy { attempts: 1, ..fleet::RetryPolicy::default() };
         assert_eq!(retry("default"), Ok(Setting(Some(once))));
+    }
+
+    #[test]
+    fn a_setting_is_shown_as_it_is_typed() {
+        fn shown<T>(read: Result<Setting<T>, String>, write: impl Fn(&T) -> String) -> String {
+            write(&read.expect("a setting").0.expect("one that is there"))
+        }
+        for text in ["failures=7,open=2m", "default"] {
+            assert_eq!(shown(circuit_breaker(text), circuit_breaker_of), text);
+        }
+        for text in ["failures=3,time=500ms,percent=30", "default"] {
+            assert_eq!(shown(outlier_ejection(text), outlier_ejection_of), text);
+        }
+        for text in ["path=/up?a=b,interval=10s,timeout=1s,unhealthy=2,healthy=1,max-status=299", "default"] {
+            assert_eq!(shown(health_check(text), health_check_of), text);
+        }
+        let text = "attempts=2,on=502+503,budget=10,backoff=50ms,max-backoff=1h";
+        assert_eq!(shown(retry(text), retry_of), text);
+        assert_eq!(balance_of(fleet::Balance::LeastRequests), "least-requests");
+        assert_eq!(balance_of(fleet::Balance::Unspecified), "");
     }
 
     #[test]

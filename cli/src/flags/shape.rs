@@ -1,10 +1,16 @@
 //! What a proxy changes in requests, which web pages it takes, and what it tells upstreams of callers: flags and text.
 //!
-//! The common part of it alone; the rest is for files that `rrctl apply` reads.
+//! All of the web pages, and the common part of the changes; the rest of these is for files that `rrctl apply` reads.
+
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rr_contract::model::time::wire_duration;
 use rr_contract::wire::fleet::{Cors, ForwardedHeaders, Pair, PairEdits, Rewrite};
 use rr_contract::wire::management::Proxy;
+
+use super::resilience::Setting;
+use super::span;
 
 /// How a proxy shapes requests.
 #[derive(Args)]
@@ -15,12 +21,14 @@ pub(crate) struct ShapeArgs {
     /// Segments that are put in front of paths after that, as /api/v2; '' for none.
     #[arg(long, value_name = "PATH")]
     add_prefix: Option<String>,
-    /// Header of requests in the place of what callers send, as 'name: value'; can be repeated. Replaces the old list.
+    /// Header of requests in the place of what callers send, as 'name: value'; can be repeated. Replaces the old list;
+    /// `none` empties it. Headers that are renamed or added, and changes of queries and of responses, are for files that
+    /// `rrctl apply` reads.
     #[arg(long = "set-header", value_name = "HEADER", value_parser = header)]
-    set_headers: Vec<Pair>,
-    /// Name of a header that is removed from requests; can be repeated. Replaces the old list.
+    set_headers: Vec<Setting<Pair>>,
+    /// Name of a header that is removed from requests; can be repeated. Replaces the old list; `none` empties it.
     #[arg(long = "remove-header", value_name = "NAME", value_parser = name)]
-    remove_headers: Vec<String>,
+    remove_headers: Vec<Setting<String>>,
     /// Host that is sent to the upstream, with a port if there is one; '' for that of the base URL. TLS is not concerned.
     #[arg(long)]
     host: Option<String>,
@@ -28,15 +36,26 @@ pub(crate) struct ShapeArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     via: Option<bool>,
     /// Origin of web pages that can call, as `https://app.example.com`, `https://*.example.com` or '*'; can be repeated.
-    /// Replaces the old list.
-    #[arg(long = "cors-origin", value_name = "ORIGIN")]
-    cors_origins: Vec<String>,
-    /// Method that web pages can use, where it is more than GET, HEAD and POST; can be repeated. Replaces the old list.
-    #[arg(long = "cors-method", value_name = "METHOD")]
-    cors_methods: Vec<String>,
-    /// Header that web pages can send, as authorization; can be repeated. Replaces the old list.
+    /// Replaces the old list; `none`: no page can, and all that is said of pages is forgotten.
+    #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = entry)]
+    cors_origins: Vec<Setting<String>>,
+    /// Method that web pages can use; can be repeated. Replaces the old list; `none` empties it, which means GET, HEAD and
+    /// POST.
+    #[arg(long = "cors-method", value_name = "METHOD", value_parser = entry)]
+    cors_methods: Vec<Setting<String>>,
+    /// Header that web pages can send, as authorization, or '*' for all others; can be repeated. Replaces the old list;
+    /// `none` empties it.
     #[arg(long = "cors-header", value_name = "NAME", value_parser = name)]
-    cors_headers: Vec<String>,
+    cors_headers: Vec<Setting<String>>,
+    /// Header of responses that web pages can read; can be repeated. Replaces the old list; `none` empties it.
+    #[arg(long = "cors-exposed-header", value_name = "NAME", value_parser = name)]
+    cors_exposed_headers: Vec<Setting<String>>,
+    /// Whether web pages can send cookies and the like.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    cors_credentials: Option<bool>,
+    /// Longest time that browsers keep what a preflight request was answered, as 10m; 10m when never given, 24h at most.
+    #[arg(long, value_name = "DURATION", value_parser = span::or_seconds)]
+    cors_max_age: Option<Duration>,
     /// What the upstream is told about callers.
     #[arg(long)]
     forwarded: Option<Telling>,
@@ -72,7 +91,12 @@ impl ShapeArgs {
     }
 
     fn takes_pages(&self) -> bool {
-        !self.cors_origins.is_empty() || !self.cors_methods.is_empty() || !self.cors_headers.is_empty()
+        !self.cors_origins.is_empty()
+            || !self.cors_methods.is_empty()
+            || !self.cors_headers.is_empty()
+            || !self.cors_exposed_headers.is_empty()
+            || self.cors_credentials.is_some()
+            || self.cors_max_age.is_some()
     }
 
     /// The old changes with the given ones in place. `None` when no flag was given.
@@ -93,16 +117,23 @@ impl ShapeArgs {
         Some(rewrite)
     }
 
-    /// The old web pages with the given ones in place. `None` when no flag was given.
-    pub(crate) fn over_cors(&self, there: Option<Cors>) -> Option<Cors> {
+    /// The old web pages with the given ones in place; an inner `None`: none any more. `None` when no flag was given.
+    #[expect(clippy::option_option, reason = "a flag that was not given is not one that clears the field")]
+    pub(crate) fn over_cors(&self, there: Option<Cors>) -> Option<Option<Cors>> {
         if !self.takes_pages() {
             return None;
+        }
+        if !self.cors_origins.is_empty() && self.cors_origins.iter().all(|it| it.0.is_none()) {
+            return Some(None);
         }
         let mut cors = there.unwrap_or_default();
         put_all(&mut cors.origins, &self.cors_origins);
         put_all(&mut cors.methods, &self.cors_methods);
         put_all(&mut cors.headers, &self.cors_headers);
-        Some(cors)
+        put_all(&mut cors.exposed_headers, &self.cors_exposed_headers);
+        put(&mut cors.credentials, &self.cors_credentials);
+        put(&mut cors.max_age, &self.cors_max_age.map(|age| Some(wire_duration(age))));
+        Some(Some(cors))
     }
 
     pub(crate) fn forwarded(&self) -> Option<i32> {
@@ -120,25 +151,33 @@ fn put<T: Clone>(place: &mut T, given: &Option<T>) {
     }
 }
 
-fn put_all<T: Clone>(place: &mut Vec<T>, given: &[T]) {
+/// Nothing given leaves the list as it is; `none` adds nothing to it.
+fn put_all<T: Clone>(place: &mut Vec<T>, given: &[Setting<T>]) {
     if !given.is_empty() {
-        *place = given.to_vec();
+        *place = given.iter().filter_map(|it| it.0.clone()).collect();
     }
 }
 
-fn header(text: &str) -> Result<Pair, String> {
+fn header(text: &str) -> Result<Setting<Pair>, String> {
+    if text == "none" {
+        return Ok(Setting(None));
+    }
     let (name, value) =
         text.split_once(':').ok_or_else(|| format!("{text:?} is not a header; write 'name: value'"))?;
-    Ok(Pair { name: name.trim().to_ascii_lowercase(), value: value.trim().to_owned() })
+    Ok(Setting(Some(Pair { name: name.trim().to_ascii_lowercase(), value: value.trim().to_owned() })))
 }
 
 /// Names of headers are compared without regard to case, and written in lower case.
-#[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that can fail")]
-fn name(text: &str) -> Result<String, String> {
-    Ok(text.trim().to_ascii_lowercase())
+fn name(text: &str) -> Result<Setting<String>, String> {
+    entry(&text.trim().to_ascii_lowercase())
 }
 
-/// What a proxy changes, in a few words.
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that can fail")]
+fn entry(text: &str) -> Result<Setting<String>, String> {
+    Ok(Setting(Some(text.to_owned()).filter(|text| text != "none")))
+}
+
+/// What a proxy changes, in words.
 pub(crate) fn rewrite_of(proxy: &Proxy) -> String {
     let Some(rewrite) = &proxy.rewrite else { return String::new() };
     let mut words = Vec::new();
@@ -149,16 +188,13 @@ pub(crate) fn rewrite_of(proxy: &Proxy) -> String {
             words.push(format!("{word} {value}"));
         }
     }
-    for (word, edits) in [
+    for (what, edits) in [
         ("query", &rewrite.query),
-        ("request headers", &rewrite.request_headers),
-        ("response headers", &rewrite.response_headers),
+        ("request", &rewrite.request_headers),
+        ("response", &rewrite.response_headers),
     ] {
-        let count =
-            |edits: &PairEdits| edits.remove.len() + edits.rename.len() + edits.set.len() + edits.add.len();
-        if let Some(count) = edits.as_ref().map(count).filter(|count| *count > 0) {
-            words.push(format!("{count} of {word}"));
-        }
+        let changes = edits.iter().flat_map(changes);
+        words.extend(changes.map(|change| format!("{what} {change}")));
     }
     if rewrite.via {
         words.push("via".to_owned());
@@ -166,9 +202,30 @@ pub(crate) fn rewrite_of(proxy: &Proxy) -> String {
     words.join(", ")
 }
 
-/// The origins of the web pages that a proxy takes.
+fn changes(edits: &PairEdits) -> Vec<String> {
+    let removed = edits.remove.iter().map(|name| format!("remove {name}"));
+    let renamed = edits.rename.iter().map(|it| format!("rename {} to {}", it.from, it.to));
+    let set = edits.set.iter().map(|pair| format!("set {}: {}", pair.name, pair.value));
+    let added = edits.add.iter().map(|pair| format!("add {}: {}", pair.name, pair.value));
+    removed.chain(renamed).chain(set).chain(added).collect()
+}
+
+/// Which web pages a proxy takes, and what they can do, in words.
 pub(crate) fn cors_of(proxy: &Proxy) -> String {
-    proxy.cors.as_ref().map(|cors| cors.origins.join(" ")).unwrap_or_default()
+    let Some(cors) = &proxy.cors else { return String::new() };
+    let mut words = vec![cors.origins.join(" ")];
+    for (what, names) in
+        [("methods", &cors.methods), ("headers", &cors.headers), ("exposed", &cors.exposed_headers)]
+    {
+        if !names.is_empty() {
+            words.push(format!("{what} {}", names.join(" ")));
+        }
+    }
+    if cors.credentials {
+        words.push("credentials".to_owned());
+    }
+    words.extend(cors.max_age.as_ref().map(|age| format!("max age {}", span::text(age))));
+    words.join(", ")
 }
 
 /// What a proxy tells its upstream about callers.
@@ -182,66 +239,4 @@ pub(crate) fn forwarded_of(proxy: &Proxy) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        shape: ShapeArgs,
-    }
-
-    fn typed(flags: &[&str]) -> ShapeArgs {
-        Line::try_parse_from([&["rrctl"], flags].concat()).expect("it is typed well").shape
-    }
-
-    #[test]
-    fn what_is_given_takes_the_place_of_what_was_there_and_the_rest_stays() {
-        let add = vec![Pair { name: "x-a".to_owned(), value: "1".to_owned() }];
-        let edits = PairEdits { remove: vec!["x-old".to_owned()], add: add.clone(), ..PairEdits::default() };
-        let there = Rewrite {
-            strip_prefix: "/v1".to_owned(),
-            host: "a.example".to_owned(),
-            request_headers: Some(edits),
-            ..Rewrite::default()
-        };
-        let given = typed(&["--add-prefix", "/v2", "--set-header", "X-B:  c: d ", "--host", "", "--via"]);
-        let rewrite = given.over_rewrite(Some(there)).expect("it is given");
-        let set = vec![Pair { name: "x-b".to_owned(), value: "c: d".to_owned() }];
-        let edits = PairEdits { remove: vec!["x-old".to_owned()], set, add, ..PairEdits::default() };
-        assert_eq!(
-            rewrite,
-            Rewrite {
-                strip_prefix: "/v1".to_owned(),
-                add_prefix: "/v2".to_owned(),
-                request_headers: Some(edits),
-                via: true,
-                ..Rewrite::default()
-            }
-        );
-        assert_eq!(given.over_cors(None), None);
-        let proxy = Proxy { rewrite: Some(rewrite), ..Proxy::default() };
-        assert_eq!(rewrite_of(&proxy), "strip /v1, add /v2, 3 of request headers, via");
-    }
-
-    #[test]
-    fn pages_are_named_by_their_origins() {
-        let given = typed(&["--cors-origin", "https://a.example", "--cors-header", "Authorization"]);
-        let there = Cors { credentials: true, methods: vec!["PUT".to_owned()], ..Cors::default() };
-        let cors = given.over_cors(Some(there)).expect("it is given");
-        assert_eq!(
-            (cors.origins, cors.headers),
-            (vec!["https://a.example".to_owned()], vec!["authorization".to_owned()])
-        );
-        assert_eq!((cors.credentials, cors.methods), (true, vec!["PUT".to_owned()]));
-        assert!(given.over_rewrite(None).is_none() && given.is_given() && !typed(&[]).is_given());
-        assert_eq!(typed(&["--forwarded", "none"]).forwarded(), Some(0));
-    }
-
-    #[test]
-    fn a_header_without_a_value_is_no_header() {
-        assert!(Line::try_parse_from(["rrctl", "--set-header", "x-a"]).is_err());
-    }
-}
+mod tests;

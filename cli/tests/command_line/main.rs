@@ -159,6 +159,11 @@ fn what_makes_no_sense_is_refused_before_anybody_is_called() {
         (&["meter", "create", "--on", "echo"], ["--requests", "--value-path"]),
         (&["proxy", "update", "echo", "--deny-status", "404"], ["--deny-status", "403"]),
         (&["target", "update", "echo", "--connect-timeout", "-1"], ["-1", "--connect-timeout"]),
+        (&["target", "update", "echo", "--idle-timeout", "5 minutes"], ["--idle-timeout", "10s, 2m"]),
+        (
+            &["proxy", "update", "echo", "--max-concurrent-requests", "-1"],
+            ["--max-concurrent-requests", "0..=4294967295"],
+        ),
         (
             &["proxy", "update", "echo", "--per-minute", "-1"],
             ["--per-minute", "from 0 to 18446744073709551615"],

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rr_contract::seam::Exposure;
+
 use super::KEY_FILE;
 
 /// Why there is no authority.
@@ -57,12 +59,9 @@ pub enum AuthorityError {
         /// The certificate's file.
         certificate: PathBuf,
     },
-    /// Its key can be read by others, who could then be any node.
-    #[error("{path} can be read by others: run `chmod 600 {path}`", path = path.display())]
-    Public {
-        /// The key.
-        path: PathBuf,
-    },
+    /// Others can get at its key, who could then be any node.
+    #[error("{0}")]
+    Public(Exposure),
     /// Its files do not hold what they should.
     #[error("{path} holds no usable authority", path = path.display())]
     Content {

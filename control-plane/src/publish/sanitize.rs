@@ -1,9 +1,11 @@
 //! Reduces what a node reports about itself to what may be kept and shown: it reaches the database, other replicas and
 //! terminals.
 //!
-//! Trusts nothing. A position that cannot be one is left out, and control characters in texts become spaces.
+//! Trusts nothing. A position that cannot be one is left out, control characters in texts become spaces, and a value
+//! that has no form in JSON, which a node of a later version may say too, becomes none: it would break every list that
+//! holds it.
 
-use rr_contract::wire::fleet::{Position, Refusal, Status, Verdict};
+use rr_contract::wire::fleet::{Key, Kind, Position, Refusal, Status, Verdict, Why};
 
 /// How many refusals are kept of one node; it reports no more at once.
 pub(crate) const STANDING_MOST: usize = 500;
@@ -47,11 +49,20 @@ pub(super) fn verdict(said: Verdict) -> Verdict {
 pub(super) fn refusals(said: Vec<Refusal>) -> Vec<Refusal> {
     let kept = said.into_iter().filter(|refusal| {
         let hash = |hash: &[u8]| hash.is_empty() || hash.len() == HASH;
-        let short = |key: &rr_contract::wire::fleet::Key| key.org.len() <= 64 && key.id.len() <= 64;
+        let is_id = |id: &str| id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let short = |key: &Key| is_id(&key.org) && is_id(&key.id);
         hash(&refusal.wanted) && hash(&refusal.running) && refusal.key.as_ref().is_none_or(short)
     });
+    let known = |key: Key| Key { kind: Kind::try_from(key.kind).unwrap_or_default().into(), ..key };
     kept.take(STANDING_MOST)
-        .map(|refusal| Refusal { detail: text(&refusal.detail, TEXT_MOST), ..refusal })
+        .map(|refusal| Refusal {
+            key: refusal.key.map(known),
+            wanted: refusal.wanted,
+            running: refusal.running,
+            why: Why::try_from(refusal.why).unwrap_or_default().into(),
+            detail: text(&refusal.detail, TEXT_MOST),
+            fails_closed: refusal.fails_closed,
+        })
         .collect()
 }
 
@@ -97,5 +108,17 @@ mod tests {
         let said = refusals(std::iter::once(huge).chain(vec![long; 2_000]).collect());
         assert_eq!((said.len(), said[0].detail.len()), (STANDING_MOST, TEXT_MOST));
         assert!(!said[0].detail.contains('\x07'));
+    }
+
+    #[test]
+    fn a_refusal_has_a_form_in_json_whatever_a_node_says() {
+        let key = |kind, id: &str| Some(Key { kind, org: "org_1".to_owned(), id: id.to_owned() });
+        let odd = Refusal { key: key(77, "px_1"), why: 999, ..Refusal::default() };
+        assert!(serde_json::to_string(&odd).is_err(), "or there is nothing to guard against");
+        let spoken = Refusal { key: key(1, "px\x1b[2J"), ..Refusal::default() };
+        let said = refusals(vec![odd, spoken]);
+        assert_eq!(said.len(), 1, "no id is one that speaks to a terminal");
+        assert_eq!(said[0].key, key(0, "px_1"));
+        serde_json::to_string(&said).expect("it has a form");
     }
 }

@@ -26,6 +26,7 @@ use crate::current;
 use crate::events::{self, Shown};
 use crate::identity::{self, IdentityFile};
 use crate::listen::{Descriptors, Limits, Neighbours, Notices};
+use crate::pipeline::Trusted;
 use crate::quota::{QuotaLog, QuotaSaver};
 use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
@@ -197,7 +198,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         config.admin_token_file.as_deref().map(|path| AdminToken::open(path, Arc::clone(&seams.disk)));
     let token = token.transpose()?;
     let certificates = CertificateBoard::default();
-    let Callers { tls, proxy_protocol_from, trusted_proxies } = config.callers;
+    let Callers { tls, proxy_protocol_from, trusted_proxies, trusted_header } = config.callers;
     let tls = tls.map(|tls| tls.start(listeners.len(), &seams, certificates.clone())).transpose()?;
     let (tls_readers, tls_watch) = tls.unzip();
     seams
@@ -270,9 +271,10 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         pseudonym: pseudonym(&*seams.entropy),
         neighbours: Neighbours {
             proxy_protocol_from: proxy_protocol_from.into(),
-            trusted_proxies: trusted_proxies.into(),
+            trusted: Trusted { proxies: trusted_proxies.into(), header: trusted_header },
         },
         limits: Limits { drain: config.drain, bounds: Bounds::of(callers.a_worker), notices: Notices::new() },
+        upstreams: callers.upstreams_a_worker,
         stop: traffic.stop(),
         probe: hooks.probe,
     };
@@ -281,6 +283,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         Arc::clone(&shared.trust),
         Arc::default(),
         tasks.clone(),
+        health::SOCKETS,
     );
     let entropy = Arc::clone(&seams.entropy);
     let checks = health::run(standings.clone(), checker, entropy, tasks.clone(), late.stop());

@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub(super) pseudonym: Arc<str>,
     pub(super) neighbours: Neighbours,
     pub(super) limits: Limits,
+    /// Sockets of each to upstreams.
+    pub(super) upstreams: usize,
     pub(super) stop: Stop,
     pub(super) probe: Arc<dyn Probe>,
 }
@@ -97,11 +99,23 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .build_local(LocalOptions::default())?;
-    let Shared { outbound, trust, seams, quota_clock, statement, pseudonym, neighbours, limits, stop, probe } =
-        shared;
+    let Shared {
+        outbound,
+        trust,
+        seams,
+        quota_clock,
+        statement,
+        pseudonym,
+        neighbours,
+        limits,
+        upstreams,
+        stop,
+        probe,
+    } = shared;
     runtime.block_on(async move {
         let tasks = Tasks::new();
-        let connections = Connections::new(outbound, trust, Arc::clone(&setup.counters), tasks.clone());
+        let counters = Arc::clone(&setup.counters);
+        let connections = Connections::new(outbound, trust, counters, tasks.clone(), upstreams);
         let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
         let reader = setup.reader.start_with(Box::new(observer));
         let worker = Worker::new(

@@ -1,14 +1,14 @@
 //! A certificate and its key, from two files.
 //!
 //! Serves nothing. The invariant: what is loaded is a certificate that is valid now, with the key that belongs to it,
-//! which nobody but the owner of the file can read.
+//! at which nobody can get but this program, root and a group that root has chosen.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rr_contract::seam::Disk;
+use rr_contract::seam::{Disk, Exposure};
 use rr_contract::secret::Secret;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
@@ -39,12 +39,9 @@ pub enum CertificateError {
         #[source]
         source: io::Error,
     },
-    /// Others can read the key.
-    #[error("--tls-key {path} is readable by other users: run `chmod 600` on it", path = path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Others can get at the key.
+    #[error("--tls-key {0}")]
+    Open(Exposure),
     /// A file is not in PEM form, or holds something else.
     #[error("{flag} {path} holds no {what} in PEM form", path = path.display())]
     Pem {
@@ -123,10 +120,8 @@ impl Content {
             move |source| CertificateError::Read { flag, path, source }
         };
         let certificate = disk.read(&pair.certificate).map_err(failed(CERTIFICATE, &pair.certificate))?;
-        if !disk.is_private(&pair.key).map_err(failed(KEY, &pair.key))? {
-            return Err(CertificateError::Open { path: pair.key.clone() });
-        }
-        let key = Secret::new(disk.read(&pair.key).map_err(failed(KEY, &pair.key))?);
+        let key = disk.read_private(&pair.key).map_err(failed(KEY, &pair.key))?;
+        let key = Secret::new(key.map_err(CertificateError::Open)?);
         Ok(Self { certificate, key })
     }
 

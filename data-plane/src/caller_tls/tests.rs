@@ -115,6 +115,12 @@ impl Follows {
         self.watch.look().await;
     }
 
+    /// As often as it takes until what is in the files counts.
+    async fn look_twice(&mut self) {
+        self.look().await;
+        self.look().await;
+    }
+
     /// Whether something else is served than before.
     fn is_other(&self, before: &Arc<ServerConfig>) -> bool {
         !Arc::ptr_eq(&self.reader.view().config(false), before)
@@ -130,17 +136,64 @@ fn rt() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn a_new_pair_is_served_from_the_next_look_on() {
+fn a_new_pair_is_served_once_two_looks_in_turn_have_found_it() {
     let files = Certificates::new();
     let pair = files.write("edge", &["edge.example"]);
     let mut follows = Follows::start(&[&pair]);
     let before = follows.served();
-    rt().block_on(follows.look());
+    rt().block_on(follows.look_twice());
     assert!(!follows.is_other(&before), "nothing has changed");
-    files.write("edge", &["edge.example"]);
+    for _ in 0..3 {
+        files.write("edge", &["edge.example"]);
+        rt().block_on(follows.look());
+        assert!(!follows.is_other(&before), "it may be half written");
+    }
     rt().block_on(follows.look());
     assert!(follows.is_other(&before));
     assert_eq!(follows.board.read()[0].refused_since, None);
+}
+
+#[test]
+fn looks_with_another_one_between_are_not_in_turn() {
+    let files = Certificates::new();
+    let pair = files.write("edge", &["edge.example"]);
+    let first = [&pair.certificate, &pair.key].map(|path| fs::read(path).expect("it is there"));
+    let mut follows = Follows::start(&[&pair]);
+    let before = follows.served();
+    files.write("edge", &["edge.example"]);
+    let second = [&pair.certificate, &pair.key].map(|path| fs::read(path).expect("it is there"));
+    let restore = |[certificate, key]: &[Vec<u8>; 2]| {
+        put(&pair.certificate, certificate, 0o644);
+        put(&pair.key, key, 0o600);
+    };
+    rt().block_on(follows.look());
+    for between in [&first, &[b"nonsense".to_vec(), second[1].clone()]] {
+        restore(between);
+        rt().block_on(follows.look());
+        restore(&second);
+        rt().block_on(follows.look());
+        assert!(!follows.is_other(&before));
+    }
+    rt().block_on(follows.look());
+    assert!(follows.is_other(&before));
+}
+
+#[test]
+fn a_chain_that_is_written_in_two_goes_is_never_served_without_its_end() {
+    let files = Certificates::new();
+    let pair = files.write("edge", &["edge.example"]);
+    let above = fs::read(&files.write("above", &["above.example"]).certificate).expect("it is there");
+    let mut follows = Follows::start(&[&pair]);
+    let before = follows.served();
+    files.write("edge", &["edge.example"]);
+    rt().block_on(follows.look());
+    let mut chain = fs::OpenOptions::new().append(true).open(&pair.certificate).expect("it is ours");
+    std::io::Write::write_all(&mut chain, &above).expect("it is ours");
+    rt().block_on(follows.look());
+    assert!(!follows.is_other(&before), "its first certificate alone was found before");
+    rt().block_on(follows.look());
+    assert!(follows.is_other(&before));
+    assert_eq!(follows.watch.chain(0).len(), 2);
 }
 
 #[test]
@@ -166,7 +219,7 @@ fn a_pair_that_is_half_written_is_waited_for_and_one_that_stays_broken_is_refuse
 
     // The other one goes on meanwhile.
     files.write("other", &["other.example"]);
-    rt().block_on(follows.look());
+    rt().block_on(follows.look_twice());
     assert!(follows.is_other(&before));
     // A key that does not belong to it is another fault, and is told.
     files.write("edge", &["edge.example"]);
@@ -179,7 +232,7 @@ fn a_pair_that_is_half_written_is_waited_for_and_one_that_stays_broken_is_refuse
     assert!(log.contains("issued for"), "{log}");
     let second = follows.served();
     files.write("edge", &["edge.example"]);
-    rt().block_on(follows.look());
+    rt().block_on(follows.look_twice());
     assert!(follows.is_other(&second));
     assert_eq!(follows.board.read()[0].refused_since, None);
 }

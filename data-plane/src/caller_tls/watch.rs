@@ -1,7 +1,8 @@
 //! Follows the files of certificates: looks at them each second, and has the workers serve what is new.
 //!
-//! Runs beside the workers. A pair that cannot be served is refused once it was found so twice: whoever writes two
-//! files writes one of them first. The invariant: a refused pair changes nothing, and the other pairs go on without it.
+//! Runs beside the workers. What is new is served, or refused, once two looks in turn have found the same in both files:
+//! whoever writes two files, or a chain of certificates, writes one part first. The invariants: what one look alone has
+//! found changes nothing; a refused pair changes nothing, and the other pairs go on without it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ struct Watched {
     served: Arc<Loaded>,
     /// Of what is served.
     content: blake3::Hash,
-    /// Of what was found last and cannot be served; inside, `None`: it cannot even be read.
+    /// Of what was found last and is not served; inside, `None`: it cannot even be read.
     found: Option<Option<blake3::Hash>>,
     /// The one of those that the log has told of.
     told: Option<Option<blake3::Hash>>,
@@ -120,6 +121,14 @@ impl Watch {
     }
 }
 
+#[cfg(test)]
+impl Watch {
+    /// The certificates of a pair that are served.
+    pub(super) fn chain(&self, pair: usize) -> &[rustls::pki_types::CertificateDer<'static>] {
+        &self.pairs[pair].served.key.cert
+    }
+}
+
 impl Watched {
     /// Takes note of what was found. Returns whether there is another certificate to serve.
     fn take(&mut self, look: Look, now: SystemTime) -> bool {
@@ -133,6 +142,9 @@ impl Watched {
                 false
             }
             Look::New(content, loaded) => {
+                if self.found.replace(Some(content)) != Some(Some(content)) {
+                    return false;
+                }
                 info!(%certificate, "serving the new certificate");
                 (self.served, self.content) = (Arc::new(loaded), content);
                 (self.found, self.told, self.refused_since) = (None, None, None);

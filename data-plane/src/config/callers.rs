@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::caller_tls::{CallerTls, Pair};
+use crate::pipeline::TrustedHeader;
 
 use super::{ConfigError, Settings};
 
@@ -16,8 +17,10 @@ pub struct Callers {
     pub tls: Option<CallerTls>,
     /// From where each connection begins with a PROXY header.
     pub proxy_protocol_from: Vec<IpNet>,
-    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
+    /// Who is believed about senders of requests.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where they say it.
+    pub trusted_header: TrustedHeader,
 }
 
 impl Callers {
@@ -26,8 +29,22 @@ impl Callers {
             tls: tls(settings)?,
             proxy_protocol_from: networks("--proxy-protocol-from", settings.proxy_protocol_from.as_deref())?,
             trusted_proxies: networks("--trusted-proxies", settings.trusted_proxies.as_deref())?,
+            trusted_header: trusted_header(settings)?,
         })
     }
+}
+
+fn trusted_header(settings: &Settings) -> Result<TrustedHeader, ConfigError> {
+    let header = match settings.trusted_header.as_deref() {
+        None => return Ok(TrustedHeader::default()),
+        Some("x-forwarded-for") => TrustedHeader::XForwardedFor,
+        Some("forwarded") => TrustedHeader::Forwarded,
+        Some(text) => return Err(ConfigError::TrustedHeader { text: text.to_owned() }),
+    };
+    if settings.trusted_proxies.is_none() {
+        return Err(ConfigError::NoTrustedProxies);
+    }
+    Ok(header)
 }
 
 fn tls(settings: &Settings) -> Result<Option<CallerTls>, ConfigError> {
@@ -43,7 +60,7 @@ fn tls(settings: &Settings) -> Result<Option<CallerTls>, ConfigError> {
     };
     if certificates.is_empty() {
         return match settings.tls_min_version {
-            Some(_) => Err(ConfigError::TlsPairs { certificates: 0, keys: 0 }),
+            Some(_) => Err(ConfigError::NoTls),
             None => Ok(None),
         };
     }

@@ -110,12 +110,28 @@ pub enum ConfigError {
         /// How many keys are given.
         keys: usize,
     },
+    /// A version of TLS for callers that are spoken to without.
+    #[error(
+        "--tls-min-version is about callers that are spoken to over TLS: pass --tls-certificate FILE and --tls-key FILE with it, or leave it out"
+    )]
+    NoTls,
     /// Not a version of TLS that can be the oldest one.
     #[error("--tls-min-version {text:?} is not a version of TLS for callers: it is 1.2 or 1.3")]
     TlsVersion {
         /// The value given.
         text: String,
     },
+    /// Not a header that says who sent a request.
+    #[error("--trusted-header {text:?} is not a header that is read: it is x-forwarded-for or forwarded")]
+    TrustedHeader {
+        /// The value given.
+        text: String,
+    },
+    /// A header, and nobody who is believed.
+    #[error(
+        "--trusted-header is about trusted proxies: pass --trusted-proxies CIDR with it, or leave it out"
+    )]
+    NoTrustedProxies,
     /// Not a network.
     #[error("{flag} {text:?} is not a network: write it as 10.0.0.0/8")]
     Network {

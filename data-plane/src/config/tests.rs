@@ -57,6 +57,21 @@ fn certificates_and_keys_stand_in_pairs_that_come_from_one_place() {
 }
 
 #[test]
+fn trusted_proxies_are_read_in_one_header_which_flag_and_file_name() {
+    let header = |flag: &[&str], text: &str| {
+        let here = ["--control-plane=https://cp:7421", "--trusted-proxies=10.0.0.0/8"];
+        let settings = flags(&[&here, flag].concat()).or(file(text).expect("good"));
+        let config = Config::resolve(settings, None).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        config.callers.trusted_header
+    };
+    let (list, elements) = (TrustedHeader::XForwardedFor, TrustedHeader::Forwarded);
+    assert_eq!(header(&[], ""), list);
+    assert_eq!(header(&[], "trusted-header = \"forwarded\"\n"), elements);
+    assert_eq!(header(&["--trusted-header=x-forwarded-for"], "trusted-header = \"forwarded\"\n"), list);
+    assert_eq!(header(&["--trusted-header=forwarded"], ""), elements);
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_file_line_and_key() {
     let error = file("workers = 3\nlisen = \"0.0.0.0:80\"\n").expect_err("misspelt").to_string();
     assert!(error.contains("edge.toml:2: ") && error.contains("`lisen`"), "{error}");
@@ -90,9 +105,12 @@ fn each_refusal_names_the_flag() {
     assert!(error.contains("--admin 0.0.0.0:7431") && error.contains("--admin-token-file"), "{error}");
     assert!(with("--proxy-protocol-from=here").contains("--proxy-protocol-from \"here\""));
     assert!(with("--trusted-proxies=10.0.0.0/33").contains("--trusted-proxies \"10.0.0.0/33\""));
+    assert!(with("--trusted-header=x-real-ip").contains("--trusted-header \"x-real-ip\""));
+    assert!(with("--trusted-header=forwarded").contains("--trusted-proxies"));
     assert!(with("--tls-certificate=a.crt").contains("--tls-key"));
     assert!(with("--tls-key=a.key").contains("--tls-certificate"));
-    assert!(with("--tls-min-version=1.3").contains("--tls-certificate"));
+    let without = with("--tls-min-version=1.3");
+    assert!(without.starts_with("--tls-min-version") && without.contains("--tls-certificate"), "{without}");
     assert!(with("--tls-min-version=1.1").contains("--tls-min-version \"1.1\""));
     assert!(with("--workers=0").contains("--workers 0"));
     assert!(with("--connection-limit=0").contains("--connection-limit 0"));

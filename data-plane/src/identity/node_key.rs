@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rr_contract::seam::{Seams, draw};
+use rr_contract::seam::{Exposure, Seams, draw};
 use rr_contract::secret::Secret;
 use zeroize::Zeroizing;
 
@@ -42,12 +42,9 @@ pub enum NodeKeyError {
         #[source]
         source: io::Error,
     },
-    /// Others can read it.
-    #[error("node key {path} is readable by other users: run `chmod 600` on it", path = path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Others can get at it.
+    #[error("node key {0}")]
+    Open(Exposure),
     /// It has the wrong length.
     #[error("node key {path} has {length} bytes, but must have {LENGTH}", path = path.display())]
     Length {
@@ -100,10 +97,8 @@ pub(crate) fn load(
 
 fn read(path: &Path, seams: &Seams) -> Result<Secret, NodeKeyError> {
     let failed = |source| NodeKeyError::Read { path: path.to_owned(), source };
-    if !seams.disk.is_private(path).map_err(failed)? {
-        return Err(NodeKeyError::Open { path: path.to_owned() });
-    }
-    let key = Secret::new(seams.disk.read(path).map_err(failed)?);
+    let key = seams.disk.read_private(path).map_err(failed)?;
+    let key = Secret::new(key.map_err(NodeKeyError::Open)?);
     if key.len() != LENGTH {
         return Err(NodeKeyError::Length { path: path.to_owned(), length: key.len() });
     }

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -17,7 +18,7 @@ use tracing::debug;
 use crate::caller_tls::{BUFFER_MAX, ServerTls, client};
 use crate::counters::Cut;
 use crate::current::Reader;
-use crate::pipeline::{Hop, HopTls, Networks, holds};
+use crate::pipeline::{Hop, HopTls, Networks, Trusted, holds};
 use crate::seats::{CallerSocket, Seat};
 use crate::worker::Worker;
 
@@ -25,6 +26,13 @@ use super::proxy_header::{self, ProxyHeaderError};
 
 /// A record of TLS that begins a handshake.
 const HANDSHAKE: u8 = 0x16;
+/// A key, a proof that the handshake is that of both sides, and the heads of their records: 158 bytes of TLS 1.2 with
+/// P-384, fewer of TLS 1.3.
+const LAST_FLIGHT: usize = 192;
+/// Before each certificate, and behind it.
+const CERTIFICATE_HEAD: usize = 8;
+/// By RSA with 4096 bits, and the heads of a message and a record more.
+const SIGNATURE: usize = 640;
 /// An HTTP/2 client without TLS opens with `PRI * HTTP/2.0`, in one piece; no method of HTTP/1.1 that we take begins
 /// so.
 const HTTP2: [u8; 4] = *b"PRI ";
@@ -41,8 +49,8 @@ pub(crate) struct Door {
 pub(crate) struct Neighbours {
     /// Whoever has to begin with a PROXY header.
     pub(crate) proxy_protocol_from: Networks,
-    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
-    pub(crate) trusted_proxies: Networks,
+    /// Who is believed about senders of requests.
+    pub(crate) trusted: Trusted,
 }
 
 /// A connection that is ready for requests.
@@ -56,7 +64,7 @@ impl Door {
     pub(super) async fn arrive(
         &self,
         mut socket: CallerSocket,
-        peer: IpAddr,
+        mut peer: IpAddr,
         seat: &Seat,
         worker: &Worker,
     ) -> Option<Arrived> {
@@ -65,8 +73,7 @@ impl Door {
             worker.counters.cut(why);
             debug!(%error, "connection ended before its first request");
         };
-        let Neighbours { proxy_protocol_from, trusted_proxies } = &self.neighbours;
-        let mut peer = peer.to_canonical();
+        let Neighbours { proxy_protocol_from, trusted } = &self.neighbours;
         if !proxy_protocol_from.is_empty() && holds(proxy_protocol_from, peer) {
             let said = proxy_header::read(&mut socket).await;
             if matches!(said, Err(ProxyHeaderError::Nothing)) {
@@ -76,7 +83,7 @@ impl Door {
             peer = said.unwrap_or(peer);
             seat.has_arrived();
         }
-        let mut hop = Hop::new(peer, trusted_proxies);
+        let mut hop = Hop::new(peer, trusted);
         let mut first = [0; HTTP2.len()];
         let seen = match socket.peek(&mut first).await {
             Ok(seen) => &first[..seen],
@@ -108,11 +115,13 @@ impl Door {
         );
         let stream = handshake.await.inspect_err(|error| failed(Cut::Handshake, error)).ok()?;
         seat.has_arrived();
-        let (_, shaken) = stream.get_ref();
+        let (socket, shaken) = stream.get_ref();
+        let shown = shaken.peer_certificates().unwrap_or_default();
+        // What came behind the handshake with its end lies in the library, and does not pass the socket again.
+        seat.read(socket.last_run().saturating_sub(last_flight_max(shown)));
         hop.is_http2 = shaken.alpn_protocol() == Some(b"h2");
         let name = shaken.server_name().map(|name| name.to_ascii_lowercase().into());
-        let shown = shaken.peer_certificates().and_then(<[_]>::first);
-        let client_key = shown.and_then(client::key);
+        let client_key = shown.first().and_then(client::key);
         hop.tls = Some(HopTls { name, client_key, was_asked });
         Some(Arrived { stream: CallerStream::Tls(Box::new(stream)), hop: Rc::new(hop) })
     }
@@ -123,6 +132,12 @@ impl Door {
             tls.tick();
         }
     }
+}
+
+/// The most that a caller sends behind the last word of this node and still belongs to the handshake.
+fn last_flight_max(shown: &[CertificateDer<'_>]) -> usize {
+    let certificates = shown.iter().map(|certificate| certificate.len() + CERTIFICATE_HEAD);
+    LAST_FLIGHT + certificates.sum::<usize>() + if shown.is_empty() { 0 } else { SIGNATURE }
 }
 
 /// A caller's connection, with or without TLS.

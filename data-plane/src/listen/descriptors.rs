@@ -1,8 +1,8 @@
 //! How file descriptors are divided between callers and the node itself, and the log lines when they run out.
 //!
 //! Opens nothing. The invariant: however many callers come, some are left for what this node lives on: records
-//! and configuration on disk, the way to the control plane, the admin port; and for dials and look-ups, of which there
-//! may be so many at once whatever organizations do.
+//! and configuration on disk, the way to the control plane, the admin port; and for dials, look-ups and health checks, of
+//! which there may be so many at once whatever organizations do.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rr_contract::outbound::LOOK_UPS;
 use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
 
-use crate::upstream::DIALS_A_WORKER;
+use crate::upstream::{DIALS_A_WORKER, health};
 
 /// Default limit of caller connections.
 const CONNECTIONS: usize = 20_000;
@@ -31,6 +31,8 @@ pub(crate) struct Descriptors {
     pub(crate) callers: usize,
     /// Of callers on each worker.
     pub(crate) a_worker: usize,
+    /// To upstreams, of each worker.
+    pub(crate) upstreams_a_worker: usize,
     short: Option<Short>,
 }
 
@@ -45,18 +47,20 @@ struct Short {
 
 impl Descriptors {
     /// Shares out `limit` descriptors: at most half of what is not reserved is for callers, since a request under
-    /// way takes another one for its upstream. `said` is the configured limit.
+    /// way takes another one for its upstream; but one connection of HTTP/2 has many requests under way, so those to
+    /// upstreams are bounded by the rest. `said` is the configured limit.
     pub(crate) fn share(limit: u64, workers: usize, said: Option<usize>) -> Self {
         let connections = said.unwrap_or(CONNECTIONS);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let fixed = RESERVE + RESERVE_LOOK_UPS;
+        let fixed = RESERVE + RESERVE_LOOK_UPS + health::SOCKETS;
         let reserve = fixed.saturating_add(RESERVE_A_WORKER.saturating_mul(workers));
         // A limit that the reserve would use up is divided all the same: a node without callers is useless.
         let open = limit.saturating_sub(reserve).max(limit / 4);
         let callers = connections.min(open / 2).max(workers);
         let needed = connections.saturating_mul(2).saturating_add(reserve);
         let short = (callers < connections).then_some(Short { limit, needed, asked: said.is_some() });
-        Self { callers, a_worker: callers.div_ceil(workers), short }
+        let upstreams_a_worker = (open.saturating_sub(callers) / workers).max(1);
+        Self { callers, a_worker: callers.div_ceil(workers), upstreams_a_worker, short }
     }
 
     /// Logs that there are fewer than wanted. Called once the start has succeeded: a failed start logs its reason
@@ -133,11 +137,20 @@ mod tests {
         let share = |limit, workers, said| Descriptors::share(limit, workers, said).callers;
         assert_eq!(share(1 << 20, 2, None), 20_000);
         assert_eq!(share(1 << 20, 2, Some(100_000)), 100_000);
-        assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 2 * (16 + 512)) / 2);
+        assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 128 - 2 * (16 + 512)) / 2);
         assert_eq!(share(1024, 2, None), 128);
         assert_eq!(share(1024, 2, Some(100)), 100);
         assert_eq!(share(64, 2, None), 8);
         assert_eq!(share(1, 4, None), 4);
         assert_eq!(Descriptors::share(1024, 2, Some(101)).a_worker, 51);
+    }
+
+    #[test]
+    fn what_callers_leave_is_for_upstreams() {
+        let share = |limit, workers, said| Descriptors::share(limit, workers, said).upstreams_a_worker;
+        assert_eq!(share(1024, 1, None), 128);
+        assert_eq!(share(1024, 2, Some(6)), 125);
+        assert_eq!(share(16_384, 2, None), (16_384 - 128 - 160 * 12 - 128 - 2 * (16 + 512)) / 4);
+        assert_eq!(share(1, 4, None), 1);
     }
 }

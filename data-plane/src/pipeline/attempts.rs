@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use http::Request;
+use http::{Request, StatusCode};
 use rr_contract::outbound::LookupError;
 use tokio::time::{Instant, sleep};
 
@@ -148,7 +148,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn ended(mut self, came: &Result<Reply, SendError>, now: Instant) {
         let Some(standing) = self.standing.take() else { return };
-        match outcome(came, &self.passage) {
+        match outcome(came.as_ref().map(|reply| reply.response.status()), &self.passage) {
             Some(outcome) => standing.ended(self.endpoint, self.pass.take(), outcome, self.begun, now),
             None if matches!(came, Err(SendError::Guarded)) => {
                 standing.guarded(self.endpoint, self.begun, now);
@@ -185,9 +185,9 @@ fn is_passed_over(error: &SendError) -> bool {
 }
 
 /// What the upstream made of a request; `None` where it is not its doing how it ended.
-fn outcome(came: &Result<Reply, SendError>, passage: &Passage) -> Option<Outcome> {
+pub(super) fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Outcome> {
     match came {
-        Ok(reply) if is_failure(reply.response.status()) => Some(Outcome::Failure),
+        Ok(status) if is_failure(status) => Some(Outcome::Failure),
         Ok(_) => Some(Outcome::Success),
         Err(error) => match error {
             // The caller, or this node.
@@ -223,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_caller_or_this_node_did_is_no_failure_of_the_upstream() {
         let of = |error: SendError, turn: Turn| {
-            outcome(&Err(error), &Passage::since(turn, Duration::from_secs(1)))
+            outcome(Err(&error), &Passage::since(turn, Duration::from_secs(1)))
         };
         for error in [
             SendError::Guarded,

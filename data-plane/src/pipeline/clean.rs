@@ -30,7 +30,8 @@ pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
     let trailers = wants_trailers(&parts.headers);
     strip(&mut parts.headers, |name| {
         // What the upstream is told about the caller is the proxy's to say, whoever says it here.
-        [header::AUTHORIZATION, header::EXPECT, header::PROXY_AUTHORIZATION].contains(name)
+        [header::AUTHORIZATION, header::EXPECT].contains(name)
+            || begins(name, "proxy-authorization")
             || is_forwarded(name)
     });
     let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
@@ -80,17 +81,46 @@ pub(super) fn strip(headers: &mut HeaderMap, goes_too: impl Fn(&HeaderName) -> b
     }
 }
 
+/// Takes out of the trailers of a response what may not stand behind a body as well: whoever reads them into the head
+/// would frame, route or authenticate by them (RFC 9110, 6.5.1).
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers, is_for_a_head);
+}
+
+fn is_for_a_head(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "host"
+            | "set-cookie"
+            | "www-authenticate"
+    )
+}
+
+/// Also as some servers read it, which have one variable for both spellings: to them a second length would end a body
+/// elsewhere.
 fn is_for_one_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
+            | "content_length"
             | "http2-settings"
+            | "http2_settings"
             | "keep-alive"
+            | "keep_alive"
             | "proxy-authenticate"
+            | "proxy_authenticate"
             | "proxy-connection"
+            | "proxy_connection"
             | "te"
             | "trailer"
             | "transfer-encoding"
+            | "transfer_encoding"
             | "upgrade"
     )
 }

@@ -1,5 +1,5 @@
-//! Calls from web pages (CORS, of the Fetch standard): answers preflight requests, and tells browsers which pages can
-//! read a reply.
+//! Calls from web pages (CORS, of the Fetch standard): answers preflight requests, tells browsers which pages can read a
+//! reply, and says which can open a WebSocket.
 //!
 //! Authenticates nobody: a page needs a credential like everybody else. The invariant: to a page whose origin a proxy
 //! does not name, and to whoever says no origin, the proxy is not told from one that does not exist.
@@ -14,10 +14,9 @@ use http::{HeaderMap, Method};
 
 use crate::outcome::Code;
 use crate::reply::Denial;
-use crate::report::Reason;
 use crate::snapshot::{CompiledCors, CompiledProxy, Shape, list};
 
-use super::resolve::HEADERS_MAX;
+use super::resolve::{HEADERS_MAX, Resolved};
 
 /// A web page that can call the proxy.
 pub(super) struct Page<'s> {
@@ -35,22 +34,33 @@ pub(super) fn page<'s>(proxy: Option<&'s CompiledProxy>, parts: &Parts) -> Optio
     Some(Box::new(Page { cors, origin, headers: None }))
 }
 
-/// Answers a preflight request to a proxy that takes calls of web pages: with an `Err`, since nothing of it goes on.
-/// Any other request passes.
+/// How a request goes on that is not answered here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goes {
+    AsItIs,
+    /// As if there were none: it is a preflight request of a page that the proxy does not name.
+    WithoutProxy,
+}
+
+/// Answers a preflight request of a page that the proxy names: with an `Err`, since nothing of it goes on. One of another
+/// page goes on without its proxy, and is refused where one that does not exist is, after the same work.
 pub(super) fn preflight(
-    proxy: Option<&CompiledProxy>,
+    resolved: &mut Resolved<'_>,
     parts: &Parts,
     page: Option<&mut Page<'_>>,
-) -> Result<(), Denial> {
-    if proxy.and_then(cors).is_none() || parts.method != Method::OPTIONS {
-        return Ok(());
+) -> Result<Goes, Denial> {
+    if parts.method != Method::OPTIONS || resolved.proxy.and_then(cors).is_none() {
+        return Ok(Goes::AsItIs);
     }
     let headers = &parts.headers;
     let (true, Some(method)) = (headers.contains_key(ORIGIN), only(headers, &ACCESS_CONTROL_REQUEST_METHOD))
     else {
-        return Ok(());
+        return Ok(Goes::AsItIs);
     };
-    let Some(page) = page else { return Err(Denial::BadCredential(Reason::Origin)) };
+    let Some(page) = page else {
+        resolved.proxy = None;
+        return Ok(Goes::WithoutProxy);
+    };
     let Some(asked) = asked(headers) else { return Err(Denial::PreflightRefused) };
     let cors = page.cors;
     if !cors.takes_method(method.as_bytes()) || !asked.iter().all(|name| cors.takes_header(name)) {
@@ -61,19 +71,39 @@ pub(super) fn preflight(
     Err(Denial::Preflight)
 }
 
+/// Whether a WebSocket may begin with a request that bears these origins: browsers ask nobody before they open one, and
+/// let the page read it. Without an origin it comes from no page.
+pub(super) fn takes_websocket(shape: Option<&Shape>, origins: &[HeaderValue]) -> bool {
+    let Some(cors) = shape.and_then(|shape| shape.cors.as_ref()) else { return true };
+    match origins {
+        [] => true,
+        [origin] => cors.allow_origin(origin).is_some(),
+        // Two are two claims.
+        _ => false,
+    }
+}
+
 /// Makes the proxy the one authority on who can read a response of its upstream.
 pub(super) fn answer(shape: &Shape, page: Option<&Page<'_>>, headers: &mut HeaderMap) {
+    if shape.cors.is_none() {
+        return;
+    }
+    strip(shape, headers);
+    match page {
+        Some(page) => page.put_readable(headers),
+        // A cache must not give this to a page that would be told more.
+        None => vary(headers),
+    }
+}
+
+/// Takes out of a head, or out of trailers, what an upstream says of pages, where the proxy has a word.
+pub(super) fn strip(shape: &Shape, headers: &mut HeaderMap) {
     if shape.cors.is_none() {
         return;
     }
     let is_theirs = |name: &&HeaderName| name.as_str().starts_with("access-control-");
     while let Some(name) = headers.keys().find(is_theirs).cloned() {
         headers.remove(name);
-    }
-    match page {
-        Some(page) => page.put_readable(headers),
-        // A cache must not give this to a page that would be told more.
-        None => vary(headers),
     }
 }
 
@@ -149,5 +179,72 @@ fn vary(headers: &mut HeaderMap) {
     };
     if !members.any(says_so) {
         headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::SystemTime;
+
+    use http::Request;
+    use prost::Message as _;
+    use rr_contract::wire::fleet;
+
+    use crate::fixture::{self, Region, caller_key, proxy_key};
+    use crate::snapshot::Snapshot;
+
+    use super::super::authenticate::authenticate;
+    use super::super::hop::{Hop, Trusted};
+    use super::super::resolve::{address, resolve};
+    use super::*;
+
+    const APP: &str = "https://app.example.com";
+
+    fn snapshot() -> Snapshot {
+        let region = Region::new();
+        let cors = fleet::Cors { origins: vec![APP.to_owned()], ..fleet::Cors::default() };
+        let proxy = fleet::ProxyResource { cors: Some(cors), ..fixture::proxy_message(1, &[1], 1, 2) };
+        region.snapshot(&[
+            fixture::org(false),
+            fixture::target(1, "https://upstream.example"),
+            fixture::caller(1, 1, &[1]),
+            fixture::open_upstream(2),
+            fixture::resource(proxy_key(1), proxy.encode_to_vec()),
+        ])
+    }
+
+    fn parts(proxy: &str, origin: &str) -> Parts {
+        let request = Request::options(format!("/api/{proxy}/x"))
+            .header("host", "edge")
+            .header("origin", origin)
+            .header("access-control-request-method", "GET")
+            .header("authorization", format!("Bearer {}", caller_key(1)));
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    /// What preflight says, and what authenticate says of what it let pass.
+    fn told(snapshot: &Snapshot, proxy: &str, origin: &str) -> Result<(Goes, Denial), Denial> {
+        let (parts, trusted) = (parts(proxy, origin), Trusted::default());
+        let hop = Hop::new(IpAddr::from(Ipv4Addr::LOCALHOST), &trusted);
+        let addressed = address(snapshot, &parts).expect("a path");
+        let mut page = page(addressed.proxy, &parts);
+        let mut resolved = resolve(addressed, &parts, &hop).expect("a request");
+        let goes = preflight(&mut resolved, &parts, page.as_deref_mut())?;
+        let passed = authenticate(resolved, snapshot, &parts, &hop, SystemTime::now());
+        Ok((goes, passed.err().expect("it names no proxy that takes it")))
+    }
+
+    #[test]
+    fn a_page_that_is_not_named_is_refused_where_an_unknown_proxy_is_and_nowhere_before() {
+        let snapshot = snapshot();
+        assert!(matches!(told(&snapshot, "acme.proxy-1", APP), Err(Denial::Preflight)));
+        // With a good key, too: the proxy is not told from one that is not there.
+        for origin in ["https://evil.com", "null", ""] {
+            let (known, unknown) =
+                (told(&snapshot, "acme.proxy-1", origin), told(&snapshot, "acme.nobody", origin));
+            assert!(matches!(known, Ok((Goes::WithoutProxy, Denial::UnknownProxy))), "{origin}: {known:?}");
+            assert!(matches!(unknown, Ok((Goes::AsItIs, Denial::UnknownProxy))), "{origin}: {unknown:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! filters exist, no body of a successful response goes out that they did not go over.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::body::{Coding, DecodeError, GatherError, decode, gather, gzip};
 use crate::reply::{Failure, Unreadable};
-use crate::snapshot::{CompiledCaller, Route};
+use crate::snapshot::{CompiledCaller, Route, Shape};
 
 use super::forward::Forwarded;
 use super::settle::Draft;
@@ -47,9 +48,18 @@ pub(crate) struct Filtered {
 /// Its body.
 pub(crate) enum FilteredBody {
     /// As it comes; with a copy for meters.
-    Passing(UpstreamBody, Option<Tee>),
+    Passing(UpstreamBody, Option<Box<Tee>>),
     /// What filters left of it.
     Whole(Bytes),
+}
+
+impl FilteredBody {
+    /// Has its trailers changed as its head is. A body that filters have gone over has none.
+    pub(super) fn is_shaped_by(&mut self, shape: &Arc<Shape>) {
+        if let Self::Passing(body, _) = self {
+            body.is_shaped_by(shape);
+        }
+    }
 }
 
 /// The filters of a request's response, in their order.
@@ -112,7 +122,7 @@ pub(super) fn pass(
     if is_filtered && !body.is_end_stream() {
         return Ok(Passed::ToFilter(Unfiltered { parts, body }));
     }
-    let tee = if draft.reads_bodies() { Tee::of(&parts.headers) } else { None };
+    let tee = if draft.reads_bodies() { Tee::of(&parts.headers).map(Box::new) } else { None };
     let body = FilteredBody::Passing(body, tee);
     Ok(Passed::As(Filtered { head: Response::from_parts(parts, ()), body }))
 }

@@ -15,6 +15,23 @@ use crate::caller_tls::ClientKey;
 /// Networks of programs that stand in front of this node.
 pub(crate) type Networks = Arc<[IpNet]>;
 
+/// Whose word about the sender of a request counts, and in which header.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trusted {
+    pub(crate) proxies: Networks,
+    pub(crate) header: TrustedHeader,
+}
+
+/// The header in which trusted proxies say who sent a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`, and `X-Forwarded-Proto` and `-Host` beside it.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// The last stretch of a request's way to this node.
 #[derive(Debug)]
 pub(crate) struct Hop {
@@ -23,7 +40,7 @@ pub(crate) struct Hop {
     /// `None`: no TLS.
     pub(crate) tls: Option<HopTls>,
     /// All trusted proxies, where the peer is one of them.
-    pub(crate) trusted: Option<Networks>,
+    pub(crate) trusted: Option<Trusted>,
     /// It speaks without TLS to a port that has TLS.
     pub(crate) is_out_of_place: bool,
     pub(crate) is_http2: bool,
@@ -42,10 +59,10 @@ pub(crate) struct HopTls {
 
 impl Hop {
     /// A connection from `peer`, of which nothing else is known.
-    pub(crate) fn new(peer: IpAddr, trusted: &Networks) -> Self {
+    pub(crate) fn new(peer: IpAddr, trusted: &Trusted) -> Self {
         let peer = peer.to_canonical();
-        let is_trusted = !trusted.is_empty() && holds(trusted, peer);
-        let trusted = is_trusted.then(|| Arc::clone(trusted));
+        let is_trusted = !trusted.proxies.is_empty() && holds(&trusted.proxies, peer);
+        let trusted = is_trusted.then(|| trusted.clone());
         Self { peer, tls: None, trusted, is_out_of_place: false, is_http2: false }
     }
 }
@@ -78,5 +95,31 @@ impl HopTls {
 
 /// Whether an address is in one of these networks.
 pub(crate) fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+    // On a socket for both versions, one of version 4 comes as one of version 6.
+    let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_version_4_is_in_its_network_however_it_is_written() {
+        let networks = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network"));
+        for (address, is_in) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("fd00::1", true),
+            ("11.1.2.3", false),
+            ("::ffff:11.1.2.3", false),
+            ("::10.1.2.3", false),
+        ] {
+            assert_eq!(holds(&networks, address.parse().expect("an address")), is_in, "{address}");
+        }
+        let trusted = Trusted { proxies: Arc::from(networks), header: TrustedHeader::default() };
+        let hop = Hop::new("::ffff:10.1.2.3".parse().expect("an address"), &trusted);
+        assert_eq!((hop.peer.to_string(), hop.trusted.is_some()), ("10.1.2.3".to_owned(), true));
+        assert!(Hop::new(hop.peer, &Trusted::default()).trusted.is_none());
+    }
 }

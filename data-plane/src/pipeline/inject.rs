@@ -19,6 +19,7 @@ use crate::worker::Worker;
 use super::admit::Admitted;
 use super::caller_body::CallerBody;
 use super::clean::Cleaned;
+use super::header_name::remove_others;
 
 /// A request as the upstream is to see it.
 pub(crate) struct Injected<'s> {
@@ -65,8 +66,9 @@ pub(super) fn inject<'s>(
     }
     match injection {
         Injection::Nothing => {}
-        // Replaces whatever the caller put there, however often.
+        // Replaces whatever the caller put there, however often and however spelled.
         Injection::Header(name, value) => {
+            remove_others(&mut parts.headers, name);
             parts.headers.insert(name.clone(), value.clone());
         }
     }

@@ -20,8 +20,8 @@ pub(crate) struct ReplyBody {
     inner: Inner,
     /// `None`: not a proxied request.
     draft: Option<Draft>,
-    /// What meters read their numbers from.
-    tee: Option<Tee>,
+    /// What meters read their numbers from. Boxed: few replies have one, and all would carry it.
+    tee: Option<Box<Tee>>,
 }
 
 enum Inner {
@@ -44,7 +44,7 @@ impl ReplyBody {
         }
     }
 
-    pub(super) fn upstream(body: UpstreamBody, tee: Option<Tee>, draft: Draft) -> Self {
+    pub(super) fn upstream(body: UpstreamBody, tee: Option<Box<Tee>>, draft: Draft) -> Self {
         let mut reply = Self { inner: Inner::Upstream(body), draft: Some(draft), tee };
         reply.settle_at_end();
         reply

@@ -16,6 +16,7 @@ use crate::snapshot::Shape;
 use super::activate::Active;
 use super::clean::Cleaned;
 use super::forwarded::tell::Told;
+use super::header_name::remove_others;
 use super::resolve::HEADERS_MAX;
 use super::settle::Draft;
 use super::via;
@@ -65,7 +66,13 @@ fn change(
     if let Some(edits) = &shape.query {
         cleaned.query = edits.apply(cleaned.query.as_deref());
     }
-    edit(&rewrite.request_headers, headers);
+    let edits = &rewrite.request_headers;
+    // Of what the proxy says of a header a caller could send another spelling, and some upstreams take that for it.
+    let renamed = edits.rename.iter().flat_map(|(from, to)| [from, to]);
+    for name in edits.remove.iter().chain(renamed).chain(edits.set.iter().map(|(name, _)| name)) {
+        remove_others(headers, name);
+    }
+    edit(edits, headers);
     if headers.len() > HEADERS_MAX {
         return Err(Denial::Headers);
     }
@@ -96,7 +103,29 @@ pub(super) fn response(shape: &Shape, headers: &mut HeaderMap, version: Version,
     }
 }
 
+/// Makes the proxy's changes to the trailers of a response: what is removed or renamed in its head is here, too. What is
+/// set or added stands in the head alone; a trailer of a name that is set would be a second value.
+pub(super) fn trailers(shape: &Shape, trailers: &mut HeaderMap) {
+    let Some(rewrite) = shape.rewrite() else { return };
+    let edits = &rewrite.response_headers;
+    take(edits, trailers);
+    for (name, _) in &edits.set {
+        trailers.remove(name);
+    }
+}
+
 fn edit(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
+    take(edits, headers);
+    for (name, value) in &edits.set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in &edits.add {
+        headers.append(name, value.clone());
+    }
+}
+
+/// Removes and renames.
+fn take(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
     for name in &edits.remove {
         headers.remove(name);
     }
@@ -109,11 +138,5 @@ fn edit(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
                 headers.append(to, value);
             }
         }
-    }
-    for (name, value) in &edits.set {
-        headers.insert(name, value.clone());
-    }
-    for (name, value) in &edits.add {
-        headers.append(name, value.clone());
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
-use crate::report::{FilterEffect, RawRecord, RuleOutcome};
+use crate::report::{FilterEffect, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
 use crate::standing::AtEndpoint;
@@ -143,6 +143,11 @@ impl Draft {
         self.goes_on_as(request.path.as_str());
     }
 
+    /// Why no credential of it counts.
+    pub(super) fn is_of_another_page(&mut self) {
+        self.record().reason = Some(Reason::Origin);
+    }
+
     /// The proxy changes its path.
     pub(super) fn goes_on_as(&mut self, path: &str) {
         self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
@@ -161,6 +166,7 @@ impl Draft {
         let record = self.record();
         match denial {
             Denial::BadCredential(reason) => record.reason = Some(*reason),
+            Denial::Sender => record.reason = Some(Reason::Sender),
             Denial::Limited(limited) => {
                 let (state, meter) = limited.states();
                 record.limits.extend(state);

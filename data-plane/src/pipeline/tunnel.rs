@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::ORIGIN;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -27,13 +28,15 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::reply::{BadSwitch, Denial, Failure, Refused};
 use crate::snapshot::Snapshot;
-use crate::upstream::{Switch, Switched};
+use crate::upstream::{SendError, Switch, Switched};
 use crate::worker::Worker;
 
 use super::activate::Active;
 use super::admit::Admitted;
+use super::attempts::outcome;
 use super::authenticate;
 use super::clean::{self, Cleaned, strip};
+use super::cors;
 use super::forward::{self, Forwarded};
 use super::hop::Hop;
 use super::inject::Injected;
@@ -58,6 +61,8 @@ pub(super) struct Candidate {
     accept: Option<HeaderValue>,
     key: KeyHash,
     has_certificate: bool,
+    /// All that it says of the page that it comes from.
+    origins: Box<[HeaderValue]>,
     standing: Option<Standing>,
 }
 
@@ -76,12 +81,15 @@ pub(crate) struct OpenTunnel {
     idle: Duration,
 }
 
-/// Whether requests to a proxy may become WebSockets.
-fn permits(active: &Active<'_>) -> Result<(), Denial> {
+/// Whether requests to a proxy that bear these origins may become WebSockets.
+fn permits(active: &Active<'_>, origins: &[HeaderValue]) -> Result<(), Denial> {
     let (model, route) = (active.model, active.route);
     // Upstreams that are spoken to in HTTP/2 alone cannot be asked.
     if !model.websocket || route.target.wire.http == HttpVersion::V2 {
         return Err(Denial::UpgradeNotAllowed);
+    }
+    if !cors::takes_websocket(route.shape.as_deref(), origins) {
+        return Err(Denial::Origin);
     }
     if model.tunnels_unread {
         return Ok(());
@@ -110,7 +118,9 @@ pub(super) fn judge(
     has_body: bool,
     worker: &Worker,
 ) -> Result<Candidate, Denial> {
-    permits(active)?;
+    // Before `Connection` could take them out.
+    let origins: Box<[HeaderValue]> = parts.headers.get_all(ORIGIN).iter().cloned().collect();
+    permits(active, &origins)?;
     let accept = handshake::check(&wish, parts, has_body)?;
     if head_bytes(parts) > HEAD_MAX {
         return Err(Denial::Headers);
@@ -120,7 +130,7 @@ pub(super) fn judge(
     }
     let key = authenticate::key_of(parts).ok_or(Denial::BadUpgrade)?;
     let has_certificate = hop.client_key().is_some();
-    Ok(Candidate { stream: wish.stream, accept, key, has_certificate, standing: None })
+    Ok(Candidate { stream: wish.stream, accept, key, has_certificate, origins, standing: None })
 }
 
 /// Takes out of such a request what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no
@@ -134,11 +144,13 @@ pub(super) fn clean(parts: Parts) -> Result<Cleaned, Denial> {
 impl Candidate {
     /// Keeps what the request was let in by.
     pub(super) fn admitted(&mut self, admitted: &Admitted<'_>, snapshot: &Snapshot) {
-        self.standing =
-            Standing::new(snapshot, self.key, self.has_certificate, &admitted.request, &admitted.cleaned);
+        let origins = std::mem::take(&mut self.origins);
+        let (request, cleaned) = (&admitted.request, &admitted.cleaned);
+        self.standing = Standing::new(snapshot, self.key, self.has_certificate, origins, request, cleaned);
     }
 
-    /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed.
+    /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed. To how the target stands, it is
+    /// a request like others, until the tunnel is open; it is under way there until that ends.
     pub(super) async fn open(
         self,
         request: Injected<'_>,
@@ -147,16 +159,36 @@ impl Candidate {
     ) -> Result<Opened, Refused> {
         // The one that the secret was judged for.
         let target = Arc::clone(request.target());
-        let Injected { mut parts, body, .. } = request;
+        let Injected { mut parts, body, route, endpoint } = request;
         let wanted = handshake::ask(&mut parts.headers, worker.draw());
         let asked = parts.headers.clone();
         let asked_at = Instant::now();
+        let standing = route.target.standing.as_deref();
+        let pass = standing.map(|standing| standing.admit(asked_at)).transpose();
+        let pass = pass.map_err(|open| Failure::CircuitOpen(open.0))?.flatten();
         let body = body.into_sent(draft, asked_at);
-        draft.asks();
+        match standing {
+            None => draft.asks(),
+            // Under way there for as long as the tunnel lasts.
+            Some(standing) => {
+                draft.attempts(target.endpoint.as_ref(), Some(standing.endpoint(endpoint).begin()));
+            }
+        }
         // It bounds the opening, and an answer that opens nothing.
         let until = target.total_timeout.map(|total| draft.started() + total);
         let passage = body.passage();
         let switch = worker.connections.switch(&target, Request::from_parts(parts, body), until).await;
+        let status = switch.as_ref().map(Switch::status);
+        if let Some(standing) = standing {
+            let now = Instant::now();
+            match outcome(status, &passage) {
+                Some(outcome) => standing.ended(endpoint, pass, outcome, asked_at, now),
+                None if matches!(status, Err(SendError::Guarded)) => {
+                    standing.guarded(endpoint, asked_at, now)
+                }
+                None => {}
+            }
+        }
         draft.upstream_took(asked_at.elapsed(), passage.interim());
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
             // On HTTP/2 any success says that the tunnel is open.

@@ -1,10 +1,11 @@
 //! The body of an upstream's response: watched, bounded, and its connection given back at the end.
 //!
-//! Looks at no byte of it. The invariants: a connection is used again only when its response was read to the end, and
+//! Looks at no byte of it but trailers. The invariants: a connection is used again only when its response was read to the end, and
 //! an upstream that waits for more of the request is not taken for a silent one.
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 use crate::reply::BodyBroken;
-use crate::upstream::{CALLER_IDLE, Lease, Passage, Turn};
+use crate::snapshot::Shape;
+use crate::upstream::{CALLER_IDLE, LOOK_AFTER, Lease, Passage, Turn};
 
-use super::clean::strip;
+use super::clean::strip_trailers;
+use super::{cors, rewrite};
 
 /// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -36,18 +39,26 @@ pub(crate) struct UpstreamBody {
     silence: Silence,
     /// Bytes that may still come.
     left: u64,
+    /// How its trailers are changed; `None`: not at all.
+    shape: Option<Arc<Shape>>,
 }
 
 impl UpstreamBody {
     /// A body of at most `most` bytes, if it does not say of itself that it is longer.
     pub(super) fn new(body: Incoming, mut lease: Lease, waits: Waits, most: u64) -> Result<Self, BodyError> {
-        if body.size_hint().lower() > most {
+        // Of one that has ended, its head may say how long another would be: that of a GET, for a HEAD.
+        if !body.is_end_stream() && body.size_hint().lower() > most {
             return Err(BodyError::TooLong);
         }
         let silence = Silence { waits, since: None, deadline: lease.deadline() };
-        let mut body = Self { body, lease: Some(lease), silence, left: most };
+        let mut body = Self { body, lease: Some(lease), silence, left: most, shape: None };
         body.settle_at_end();
         Ok(body)
+    }
+
+    /// Has its trailers changed.
+    pub(super) fn is_shaped_by(&mut self, shape: &Arc<Shape>) {
+        self.shape = Some(Arc::clone(shape));
     }
 
     /// Gives the connection back as soon as nothing more can come on it: the server does not ask a body of
@@ -84,7 +95,11 @@ impl Body for UpstreamBody {
                 if let Some(Ok(frame)) = &mut frame
                     && let Some(trailers) = frame.trailers_mut()
                 {
-                    strip(trailers, |_| false);
+                    strip_trailers(trailers);
+                    if let Some(shape) = &this.shape {
+                        rewrite::trailers(shape, trailers);
+                        cors::strip(shape, trailers);
+                    }
                 }
                 frame
             }
@@ -160,8 +175,9 @@ impl Silence {
                     if turn == Turn::Caller {
                         (end, broken) = (since.max(moved) + idle.max(CALLER_IDLE), BodyBroken::Stalled);
                     }
-                    // The turn may change while this sleeps, but then the other has no less than this from then on.
-                    look = end.min(Instant::now() + idle);
+                    // The turn may change while this sleeps: the other has as much from then on, and is looked at a
+                    // little late.
+                    look = end.min(Instant::now() + idle.max(LOOK_AFTER));
                 }
             }
             if let Some(until) = self.waits.until

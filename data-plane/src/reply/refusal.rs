@@ -51,6 +51,9 @@ pub(crate) enum Denial {
     /// The request names no host, or two.
     #[error("not exactly one Host header")]
     Host,
+    /// A trusted proxy does not say whose request it is, or says it in more than one way.
+    #[error("header of a trusted proxy does not say who sent the request")]
+    Sender,
     /// More headers than a request may have.
     #[error("too many headers")]
     Headers,
@@ -99,6 +102,9 @@ pub(crate) enum Denial {
     /// The proxy takes no WebSockets.
     #[error("proxy takes no WebSockets")]
     UpgradeNotAllowed,
+    /// It asks for a WebSocket for a web page that the proxy does not name.
+    #[error("proxy takes no WebSockets from web pages of this origin")]
+    Origin,
     /// The proxy looks at bodies, and a tunnel would pass it by.
     #[error("proxy looks at bodies, and nobody has accepted that tunnels pass unread")]
     TunnelUnread,
@@ -241,7 +247,7 @@ impl Denial {
             Self::Misdirected => Code::Misdirected,
             Self::Method => Code::MethodRefused,
             Self::NotReady => Code::NotReady,
-            Self::Malformed(_) | Self::Coded | Self::Host | Self::TooLong => Code::Malformed,
+            Self::Malformed(_) | Self::Coded | Self::Host | Self::Sender | Self::TooLong => Code::Malformed,
             Self::Headers => Code::HeadersTooMany,
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential(_) => Code::AccessDenied,
@@ -257,6 +263,7 @@ impl Denial {
             Self::Limited(_) => Code::RateLimited,
             Self::BadUpgrade => Code::UpgradeMalformed,
             Self::UpgradeNotAllowed => Code::UpgradeNotAllowed,
+            Self::Origin => Code::OriginRefused,
             Self::TunnelUnread => Code::TunnelUnread,
             Self::Protocol => Code::ProtocolUnknown,
             Self::Stopping => Code::Stopping,

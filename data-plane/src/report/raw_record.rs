@@ -51,7 +51,7 @@ pub(crate) struct RawRecord {
     pub(crate) filter_duration: Option<Duration>,
     /// How many requests it stands for.
     pub(crate) count: u64,
-    /// Why the credential was refused.
+    /// Why the credential or the sender was refused.
     pub(crate) reason: Option<Reason>,
     /// How often it was sent to the upstream.
     pub(crate) attempts: u32,
@@ -65,7 +65,7 @@ pub(crate) struct RawRecord {
     pub(crate) client_key: Option<[u8; 32]>,
 }
 
-/// Why a credential was refused.
+/// Why a credential or a sender was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
     /// There is none.
@@ -80,8 +80,10 @@ pub(crate) enum Reason {
     NotAdmitted,
     /// It is good, and the proxy wants a client certificate beside it.
     NoCertificate,
-    /// None was looked for: a web page asks whether it can call, whose origin the proxy does not name.
+    /// None counts: a web page asks whether it can call, whose origin the proxy does not name.
     Origin,
+    /// None was looked for: a trusted proxy does not say who sent the request.
+    Sender,
 }
 
 impl Reason {
@@ -94,6 +96,7 @@ impl Reason {
             Self::NotAdmitted => "not-admitted",
             Self::NoCertificate => "no-certificate",
             Self::Origin => "origin",
+            Self::Sender => "sender",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Records of what anybody can cause without a credential, refusals of credentials and preflight requests: each by itself
-//! up to a rate, and beyond it one for each proxy, reason or code, and minute.
+//! Records of what anybody can cause without a credential, refusals of credentials and senders and preflight requests:
+//! each by itself up to a rate, and beyond it one for each proxy, reason or code, and minute.
 //!
 //! Belongs to one worker. The invariant: each is in one record, as itself or as one of its `count`.
 
@@ -30,7 +30,7 @@ pub(crate) struct Refusals {
 /// What is counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
-    Credential(Reason),
+    Reason(Reason),
     Preflight,
     PreflightRefused,
 }
@@ -40,7 +40,7 @@ impl Kind {
         match record.code {
             Some(Code::Preflight) => Some(Self::Preflight),
             Some(Code::PreflightRefused) => Some(Self::PreflightRefused),
-            _ => record.reason.map(Self::Credential),
+            _ => record.reason.map(Self::Reason),
         }
     }
 }

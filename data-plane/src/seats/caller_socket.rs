@@ -4,6 +4,7 @@
 //! that early bytes are bounded.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,11 +21,21 @@ const HEAD_AT_ONCE: usize = 8 * 1024;
 pub(crate) struct CallerSocket {
     socket: Socket<TcpStream>,
     seat: Rc<Seat>,
+    /// Bytes that were read in a row.
+    run: usize,
+    /// Whether something was written since.
+    has_written: bool,
 }
 
 impl CallerSocket {
     pub(crate) fn new(stream: TcpStream, patience: Duration, seat: Rc<Seat>) -> Self {
-        Self { socket: Socket::new(stream, Some(patience)), seat }
+        let socket = Socket::new(stream, Some(patience));
+        Self { socket, seat, run: 0, has_written: false }
+    }
+
+    /// Bytes that were read last with nothing written between them.
+    pub(crate) fn last_run(&self) -> usize {
+        self.run
     }
 
     /// Looks at the first bytes without taking them.
@@ -32,7 +43,8 @@ impl CallerSocket {
         self.socket.get_ref().peek(buffer).await
     }
 
-    fn wrote<T>(&self, polled: T) -> T {
+    fn wrote<T>(&mut self, polled: T) -> T {
+        self.has_written = true;
         self.seat.waits(self.socket.is_waiting());
         polled
     }
@@ -53,7 +65,12 @@ impl AsyncRead for CallerSocket {
             let read = some.filled().len();
             buffer.advance(read);
         }
-        self.seat.read(buffer.filled().len() - before);
+        let read = buffer.filled().len() - before;
+        if read > 0 && mem::take(&mut self.has_written) {
+            self.run = 0;
+        }
+        self.run = self.run.saturating_add(read);
+        self.seat.read(read);
         Poll::Ready(Ok(()))
     }
 }

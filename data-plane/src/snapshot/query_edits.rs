@@ -173,6 +173,13 @@ mod tests {
     }
 
     #[test]
+    fn a_plus_is_a_space_where_it_is_not_escaped_and_what_is_no_escape_is_a_name_like_any_other() {
+        let edits = edits(&["a b", "%"], &[("q", " q")], &[("a+b", "1")], &[]);
+        check(&edits, "a+b&a%2Bb=0&+q=2&q=&%20q&%=3&%25=4", Some("a%2Bb=1&%20q="));
+        check(&edits, "=x&%2=1&&%=&a+=2&=", Some("=x&%2=1&&a+=2&=&a%2Bb=1"));
+    }
+
+    #[test]
     fn edits_follow_one_another_remove_rename_set_add() {
         let all = edits(&["a"], &[("b", "a"), ("a", "c")], &[("c", "set")], &[("c", "add")]);
         check(&all, "a=1&b=2&c=3", Some("c=set&c=add"));

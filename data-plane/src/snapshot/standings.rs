@@ -106,7 +106,7 @@ impl Standings {
         let id = (target.org, target.id);
         let names: Vec<Arc<str>> =
             target.endpoints().map(|endpoint| endpoint.authority.as_str().into()).collect();
-        let is_checked = target.health_check.is_some();
+        let (is_checked, now) = (target.health_check.is_some(), millis(Instant::now()));
         let is_plain = names.len() == 1 && ejection.is_none() && breaker.is_none() && !is_checked;
         let mut named = self.named();
         if is_plain {
@@ -117,10 +117,17 @@ impl Standings {
             let make = || Endpoint::new(target.id, Arc::clone(name));
             let endpoint = named.endpoints.get((id, Arc::clone(name)), make);
             endpoint.forget(ejection.is_none(), !is_checked);
+            if let Some(ejection) = ejection {
+                endpoint.is_ejected_for(ejection.ejection_time, now);
+            }
             endpoint
         };
         let endpoints = names.iter().map(endpoint).collect();
-        let circuit = breaker.map(|breaker| (breaker, named.circuits.get(id, || Circuit::new(target.id))));
+        let circuit = breaker.map(|breaker| {
+            let circuit = named.circuits.get(id, || Circuit::new(target.id));
+            circuit.opens_for(breaker.open_for, now);
+            (breaker, circuit)
+        });
         let standing = Standing::new(endpoints, balance, ejection, circuit, Arc::clone(&self.0.tally));
         target.standing = Some(Box::new(standing));
         let target = Arc::new(target);

@@ -129,6 +129,17 @@ impl UpstreamCredential {
         Ok(())
     }
 
+    /// When it must not be used any longer, by its own word or by its seal's, if that is open.
+    pub(crate) fn ends(&self) -> Option<SystemTime> {
+        let sealed = match &self.kind {
+            Kind::None => None,
+            Kind::Sealed(sealed) => {
+                sealed.opened.get().and_then(Option::as_ref).and_then(|ready| ready.not_after)
+            }
+        };
+        self.not_after.into_iter().chain(sealed).min()
+    }
+
     /// What goes into a request to `target` at `now`, whose certificates `ca` alone can vouch for, if it is given, and
     /// which bears another `host`, if that is.
     pub(crate) fn injection(

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rr_contract::model::invalid::Invalid;
+use rr_contract::seam::Exposure;
 
 use super::node::{Mistake, Node};
 
@@ -25,12 +26,9 @@ pub enum FileFault {
         #[source]
         source: io::Error,
     },
-    /// Others may read or write it.
-    #[error("{path} is open to other users: run `chmod 600 {path}`", path = path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Others can get at it.
+    #[error("{0}")]
+    Open(Exposure),
     /// What stands in it cannot be served.
     #[error("{0}")]
     Content(Content),
@@ -65,7 +63,7 @@ impl FileFault {
     pub(crate) fn line(&self) -> Option<u64> {
         match self {
             Self::Content(content) => content.faults.first().map(|(line, _)| *line),
-            Self::Read { .. } | Self::Open { .. } | Self::Crashed { .. } | Self::Refused { .. } => None,
+            Self::Read { .. } | Self::Open(_) | Self::Crashed { .. } | Self::Refused { .. } => None,
         }
     }
 }

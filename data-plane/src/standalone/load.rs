@@ -16,7 +16,7 @@ use rr_contract::runtime::chain;
 use rr_contract::seal::key_file::{self, KeyFileError};
 use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::{SealContext, SealedSecret};
-use rr_contract::seam::Seams;
+use rr_contract::seam::{Exposure, Seams};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Mode;
@@ -50,12 +50,9 @@ pub enum RegionKeyError {
         #[source]
         source: std::io::Error,
     },
-    /// Others may read it.
-    #[error("--region-key {path} is open to other users: run `chmod 600 {path}`", path = path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Others can get at it.
+    #[error("--region-key {0}")]
+    Open(Exposure),
     /// It needs a passphrase, or another passphrase, or is none.
     #[error("open --region-key {path}; its passphrase comes from --region-passphrase-file", path = path.display())]
     File {
@@ -162,10 +159,8 @@ impl Loader {
     fn read(&self) -> Result<String, FileFault> {
         let path = || self.settings.file.clone();
         let failed = |source| FileFault::Read { path: path(), source };
-        if !self.seams.disk.is_private(&self.settings.file).map_err(failed)? {
-            return Err(FileFault::Open { path: path() });
-        }
-        let bytes = self.seams.disk.read(&self.settings.file).map_err(failed)?;
+        let bytes = self.seams.disk.read_private(&self.settings.file).map_err(failed)?;
+        let bytes = bytes.map_err(FileFault::Open)?;
         String::from_utf8(bytes)
             .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))
     }
@@ -253,19 +248,16 @@ fn note(fault: InvalidPayload, node: Option<&Node>, faults: &mut Faults) {
 
 fn region_key(settings: &Standalone, seams: &Seams) -> Result<Option<RegionOpeningKey>, RegionKeyError> {
     let Some(path) = &settings.region_key else { return Ok(None) };
-    let read = |flag, path: &PathBuf| {
-        let bytes = seams.disk.read(path);
-        bytes.map(Secret::new).map_err(|source| RegionKeyError::Read { flag, path: path.clone(), source })
+    let failed = |flag, path: &PathBuf| {
+        let path = path.clone();
+        move |source| RegionKeyError::Read { flag, path, source }
     };
-    let text = read("--region-key", path)?;
-    let is_private = seams.disk.is_private(path);
-    let failed = |source| RegionKeyError::Read { flag: "--region-key", path: path.clone(), source };
-    if !is_private.map_err(failed)? {
-        return Err(RegionKeyError::Open { path: path.clone() });
-    }
+    let text = seams.disk.read_private(path).map_err(failed("--region-key", path))?;
+    let text = Secret::new(text.map_err(RegionKeyError::Open)?);
     let passphrase = match &settings.region_passphrase {
         Some(path) => {
-            let text = read("--region-passphrase-file", path)?;
+            let text = seams.disk.read(path).map_err(failed("--region-passphrase-file", path))?;
+            let text = Secret::new(text);
             Some(Secret::new(text.expose().trim_ascii_end().to_vec()))
         }
         None => None,

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
 use rr_contract::model::resilience::CircuitBreaker;
+use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
 
-use super::Outcome;
+use super::{Outcome, SAID_EVERY};
 
 /// What is told to callers while somebody finds out.
 const FINDING_OUT: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub(crate) struct Circuit {
     probed_since: AtomicU64,
     /// When a request succeeded last.
     succeeded_at: AtomicU64,
+    /// That it opened, and that it closed: what does both in turn must not fill the log.
+    said: [Seldom; 2],
 }
 
 /// The right to send one request.
@@ -52,12 +55,19 @@ impl Drop for Pass<'_> {
 impl Circuit {
     pub(crate) fn new(target: TargetId) -> Self {
         let (failures, open_until, probed_since, succeeded_at) = Default::default();
-        Self { target, failures, open_until, probed_since, succeeded_at }
+        let said = [Seldom::every(SAID_EVERY), Seldom::every(SAID_EVERY)];
+        Self { target, failures, open_until, probed_since, succeeded_at, said }
     }
 
     /// Whether requests are held back, but for those that find out.
     pub(crate) fn is_open(&self) -> bool {
         self.open_until.load(Ordering::Relaxed) != 0
+    }
+
+    /// Its breaker opens it for so long by now: it stays open for no longer, whatever it was opened for.
+    pub(crate) fn opens_for(&self, open_for: Duration, now: u64) {
+        let latest = until(open_for, now);
+        self.open_until.fetch_min(latest, Ordering::AcqRel);
     }
 
     /// `patience` is how long a request can take to find out before another one does: no caller keeps a circuit open
@@ -92,20 +102,26 @@ impl Circuit {
     }
 }
 
+fn until(open_for: Duration, now: u64) -> u64 {
+    now.saturating_add(u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX))
+}
+
 impl Pass<'_> {
     /// Says whether it opened the circuit.
     pub(super) fn ended(self, outcome: Outcome, breaker: &CircuitBreaker, now: u64) -> bool {
-        let Circuit { target, failures, open_until, succeeded_at, .. } = self.circuit;
+        let Circuit { target, failures, open_until, succeeded_at, said, .. } = self.circuit;
         // Written where it changes something: all workers read it.
         if outcome == Outcome::Success && succeeded_at.load(Ordering::Relaxed) != now {
             succeeded_at.store(now, Ordering::Relaxed);
         }
-        let until = now.saturating_add(u64::try_from(breaker.open_for.as_millis()).unwrap_or(u64::MAX));
+        let until = until(breaker.open_for, now);
         match (outcome, self.is_probe) {
             (Outcome::Success, true) => {
                 failures.store(0, Ordering::Relaxed);
                 open_until.store(0, Ordering::Release);
-                info!(target_id = %target, "circuit closed: the target answers again");
+                if let Some(held) = said[1].may() {
+                    info!(target_id = %target, held, "circuit closed: the target answers again");
+                }
                 false
             }
             (Outcome::Success, false) => {
@@ -130,8 +146,8 @@ impl Pass<'_> {
                 }
                 let opened =
                     open_until.compare_exchange(0, until, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-                if opened {
-                    warn!(target_id = %target, in_a_row, "circuit opened: requests to the target failed in a row");
+                if opened && let Some(held) = said[0].may() {
+                    warn!(target_id = %target, in_a_row, held, "circuit opened: requests to the target failed in a row");
                 }
                 opened
             }

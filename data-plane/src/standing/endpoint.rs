@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
 use rr_contract::model::resilience::HealthCheck;
+use rr_contract::runtime::Seldom;
 use tracing::{info, warn};
+
+use super::SAID_EVERY;
 
 /// How often an ejection is the first one over, at the most.
 const LONGEST: u32 = 10;
@@ -33,6 +36,8 @@ pub(crate) struct Endpoint {
     /// 0: it was not asked yet.
     next_check: AtomicU64,
     is_asked: AtomicBool,
+    /// Of its ejections, and of its health: what fails and succeeds in turn must not fill the log.
+    said: [Seldom; 2],
 }
 
 /// A request that is under way to it, until its response has ended.
@@ -58,7 +63,13 @@ impl Endpoint {
             results: AtomicI32::default(),
             next_check: AtomicU64::default(),
             is_asked: AtomicBool::default(),
+            said: [Seldom::every(SAID_EVERY), Seldom::every(SAID_EVERY)],
         }
+    }
+
+    /// Whether its ejection may be logged now, and how many were not.
+    pub(super) fn may_tell(&self) -> Option<u64> {
+        self.said[0].may()
     }
 
     pub(crate) fn target(&self) -> TargetId {
@@ -114,11 +125,15 @@ impl Endpoint {
     /// Takes it out. Each time in a row is once more as long.
     pub(super) fn eject(&self, first: Duration, now: u64) -> Duration {
         let times = self.ejections.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let lasts = first * times.min(LONGEST);
-        let until = now.saturating_add(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
         self.failures.store(0, Ordering::Relaxed);
-        self.ejected_until.store(until, Ordering::Relaxed);
-        lasts
+        self.ejected_until.store(until(first, times, now), Ordering::Relaxed);
+        first * times.clamp(1, LONGEST)
+    }
+
+    /// Its target ejects it for so long by now, the first time: it stays out for no longer than that would have come to.
+    pub(crate) fn is_ejected_for(&self, first: Duration, now: u64) {
+        let times = self.ejections.load(Ordering::Relaxed);
+        self.ejected_until.fetch_min(until(first, times, now), Ordering::Relaxed);
     }
 
     /// Forgets what its target does not ask for any longer.
@@ -163,11 +178,21 @@ impl Endpoint {
         let (target_id, endpoint) = (self.target, &*self.name);
         if passed && self.is_unhealthy() && results.unsigned_abs() >= check.healthy_after {
             self.is_unhealthy.store(false, Ordering::Relaxed);
-            info!(%target_id, endpoint, "base URL is healthy again");
+            if let Some(held) = self.said[1].may() {
+                info!(%target_id, endpoint, held, "base URL is healthy again");
+            }
         }
         if !passed && !self.is_unhealthy() && results.unsigned_abs() >= check.unhealthy_after {
             self.is_unhealthy.store(true, Ordering::Relaxed);
-            warn!(%target_id, endpoint, "base URL is unhealthy: its health checks failed in a row");
+            if let Some(held) = self.said[1].may() {
+                warn!(%target_id, endpoint, held, "base URL is unhealthy: its health checks failed in a row");
+            }
         }
     }
+}
+
+/// When an ejection ends that is the one of so many in a row.
+fn until(first: Duration, times: u32, now: u64) -> u64 {
+    let lasts = first * times.clamp(1, LONGEST);
+    now.saturating_add(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
 }

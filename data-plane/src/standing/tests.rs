@@ -5,6 +5,9 @@ mod at_once;
 use std::time::Duration;
 
 use rr_contract::model::id::TargetId;
+use rr_contract::model::resilience::HealthCheck;
+
+use crate::fixture::log_of;
 
 use super::*;
 
@@ -87,7 +90,7 @@ fn a_base_url_that_the_secret_is_not_sealed_for_is_chosen_where_no_other_is_left
     };
     assert_eq!(chosen(0, 0b101), [0, 2, 0, 2], "they take turns without it");
     assert_eq!(chosen(0b001, 0b101), [2; 4]);
-    assert_eq!(chosen(0b101, 0b101), [0; 4], "a retry does not go there either");
+    assert!(!chosen(0b101, 0b101).contains(&1), "a retry does not go there either");
     fails(&standing, 0, 2, now);
     assert_eq!(chosen(0, 0b101), [2; 4]);
     fails(&standing, 2, 2, now);
@@ -108,6 +111,22 @@ fn a_base_url_that_the_guard_refuses_is_ejected_and_opens_no_circuit() {
     }
     assert_eq!(chosen(&standing, now, 4), [1; 4]);
     assert!(standing.admit(now).is_ok());
+}
+
+/// Each request whose first attempt had failed led the next one to the same base URL.
+#[test]
+fn a_retry_takes_no_turn() {
+    let standing = standing(2, Balance::RoundRobin, None);
+    let (now, mut draw) = (Instant::now(), draws());
+    let mut firsts = Vec::new();
+    for _ in 0..6 {
+        let first = standing.choose(now, 0, ANY, &mut draw);
+        firsts.push(first);
+        if first == 1 {
+            assert_eq!(standing.choose(now, 0b10, ANY, &mut draw), 0);
+        }
+    }
+    assert_eq!(firsts, [0, 1, 0, 1, 0, 1]);
 }
 
 #[test]
@@ -170,6 +189,20 @@ fn an_ejection_ends_with_the_wish_for_ejections() {
 }
 
 #[test]
+fn a_base_url_stays_out_for_no_longer_than_its_target_says_by_now() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    fails(&standing, 0, 2, start);
+    fails(&standing, 0, 2, at(10));
+    // Twice in a row; by now that is four seconds, and no longer time takes the place of what is left of this one.
+    standing.endpoint(0).is_ejected_for(Duration::from_secs(60), millis(at(11)));
+    standing.endpoint(0).is_ejected_for(Duration::from_secs(2), millis(at(11)));
+    assert_eq!(chosen(&standing, at(14), 4), [1; 4]);
+    assert!(chosen(&standing, at(15), 4).contains(&0));
+}
+
+#[test]
 fn what_fails_while_it_is_out_does_not_stay_out_for_longer() {
     let standing = standing(2, Balance::RoundRobin, Some(ejection()));
     let start = Instant::now();
@@ -219,8 +252,8 @@ fn where_none_is_left_all_are_tried() {
     assert_eq!(chosen(&standing, Instant::now(), 4), [0, 1, 0, 1]);
 }
 
-fn check() -> rr_contract::model::resilience::HealthCheck {
-    rr_contract::model::resilience::HealthCheck {
+fn check() -> HealthCheck {
+    HealthCheck {
         path: "/up".into(),
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(1),
@@ -397,4 +430,29 @@ fn a_budget_affords_its_share_of_ten_seconds_and_a_few_in_any_case() {
     assert_eq!(taken(start), 17, "twenty in all");
     assert_eq!(taken(start + Duration::from_secs(8)), 0, "they are still of the last ten seconds");
     assert_eq!(taken(start + Duration::from_secs(11)), 3, "all is forgotten");
+}
+
+#[test]
+fn what_fails_and_succeeds_again_and_again_is_in_the_log_every_ten_seconds() {
+    let check = HealthCheck { unhealthy_after: 1, healthy_after: 1, ..check() };
+    let (ejecting, breaking, mut now) = (standing_of_two(), with_breaker(), Instant::now());
+    let log = log_of(|| {
+        for _ in 0..50 {
+            now += Duration::from_secs(500);
+            fails(&ejecting, 0, 2, now);
+            (0..3).for_each(|_| sends(&breaking, Outcome::Failure, now).expect("it is closed"));
+            now += Duration::from_secs(60);
+            sends(&breaking, Outcome::Success, now).expect("it finds out");
+            // It is watched from now on.
+            ejecting.endpoint(1).is_due(millis(now), Duration::ZERO, Duration::ZERO);
+            ejecting.endpoint(1).checked(false, &check);
+            ejecting.endpoint(1).checked(true, &check);
+        }
+    });
+    for line in ["ejected", "opened", "closed", "unhealthy"] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+    assert_eq!(log.lines().count(), 4, "{log}");
+    let tally = |standing: &Standing| standing.tally().ejections.load(Ordering::Relaxed);
+    assert_eq!(tally(&ejecting), 50);
 }

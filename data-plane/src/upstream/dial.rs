@@ -14,6 +14,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rr_contract::model::id::OrgId;
 use rr_contract::model::tls::{HttpVersion, Wire};
 use rr_contract::outbound::{Judged, Outbound, OutboundError};
 use rr_contract::runtime::Tasks;
@@ -30,6 +31,7 @@ use super::SendError;
 use super::dials::{DialPermit, Dials};
 use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
+use super::room::{Place, Room};
 use super::socket::{Counted, Duplex, Socket, Watch};
 use super::streams::{CONNECTION_WINDOW, Channel, STREAM_WINDOW, UNSAID};
 use super::tls::{self, Trust, WorkerTls};
@@ -51,12 +53,13 @@ pub(super) struct Dialer {
     outbound: Arc<Outbound>,
     tls: WorkerTls,
     dials: Dials,
+    room: Rc<Room>,
     tasks: Tasks,
 }
 
 impl Dialer {
-    pub(super) fn new(outbound: Arc<Outbound>, trust: Arc<Trust>, tasks: Tasks) -> Self {
-        Self { outbound, tls: WorkerTls::new(trust), dials: Dials::new(), tasks }
+    pub(super) fn new(outbound: Arc<Outbound>, trust: Arc<Trust>, room: Rc<Room>, tasks: Tasks) -> Self {
+        Self { outbound, tls: WorkerTls::new(trust), dials: Dials::new(), room, tasks }
     }
 
     /// Opens a connection for those who wait at the origin.
@@ -64,9 +67,9 @@ impl Dialer {
         let (dialer, target) = (Rc::clone(self), Arc::clone(target));
         self.tasks.spawn_local("upstream dial", async move {
             let dialed = async {
-                let permit = dialer.dials.take(target.org).await;
+                let turn = dialer.turn(target.org).await;
                 slot.connects();
-                dialer.dial(&target, slot.origin(), &permit).await
+                dialer.dial(&target, slot.origin(), turn).await
             };
             let dialed = tokio::select! {
                 dialed = timeout(target.connect_timeout, dialed) => dialed,
@@ -79,26 +82,33 @@ impl Dialer {
         });
     }
 
+    /// Waits for an organization's turn to connect, and a place for the socket. The caller bounds the time.
+    pub(super) async fn turn(&self, org: OrgId) -> (DialPermit, Place) {
+        let permit = self.dials.take(org).await;
+        (permit, self.room.take(org).await)
+    }
+
     async fn dial(
         &self,
         target: &CompiledTarget,
         origin: &Rc<Origin>,
-        permit: &DialPermit,
+        (permit, place): (DialPermit, Place),
     ) -> Result<Connection, SendError> {
         let judged = self.addresses(target).await?;
-        let stream = self.connect(&judged, target.connect_timeout, permit).await?;
+        let stream = self.connect(&judged, target.connect_timeout, &permit).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
+        socket.hold(place);
         let watch = socket.watch();
         if !target.is_tls() {
             return match target.wire.http {
-                HttpVersion::V2 => self.http2(socket, origin).await,
+                HttpVersion::V2 => self.http2(socket, watch, origin).await,
                 HttpVersion::V1_1 | HttpVersion::Agreed => self.http1(socket, watch).await,
             };
         }
         let stream = self.tls.connect(target.org, target.base.host(), &target.wire, socket).await?;
         if tls::agreed_on_http2(&stream) {
-            return self.http2(stream, origin).await;
+            return self.http2(stream, watch, origin).await;
         }
         origin.speaks_http1();
         self.http1(stream, watch).await
@@ -108,11 +118,12 @@ impl Dialer {
     pub(super) async fn dial_http1(
         &self,
         target: &CompiledTarget,
+        (permit, place): (DialPermit, Place),
     ) -> Result<(Box<dyn Duplex>, Watch), SendError> {
-        let permit = self.dials.take(target.org).await;
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout, &permit).await?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
+        socket.hold(place);
         let watch = socket.watch();
         if !target.is_tls() {
             return Ok((Box::new(Counted::new(socket, watch.clone())), watch));
@@ -122,9 +133,10 @@ impl Dialer {
         Ok((Box::new(Counted::new(stream, watch.clone())), watch))
     }
 
-    /// Lets go of TLS sessions that were not used for long, and of organizations that dial nothing.
+    /// Lets go of TLS sessions that were not used for long, and of organizations that dial nothing or have nothing open.
     pub(super) fn sweep(&self) {
         self.dials.sweep();
+        self.room.sweep();
         self.tls.sweep();
     }
 
@@ -155,11 +167,11 @@ impl Dialer {
             .handshake(TokioIo::new(Counted::new(stream, watch.clone())))
             .await
             .map_err(SendError::Broken)?;
-        self.drive("upstream h1", connection);
+        self.drive("upstream h1", &watch, connection);
         Ok(Connection::Http1(Http1 { sender, watch, deadline: Deadline::default() }))
     }
 
-    async fn http2<S>(&self, stream: S, origin: &Rc<Origin>) -> Result<Connection, SendError>
+    async fn http2<S>(&self, stream: S, watch: Watch, origin: &Rc<Origin>) -> Result<Connection, SendError>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -185,20 +197,25 @@ impl Dialer {
             }
             last.get()
         };
-        self.drive("upstream h2", poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
-        let channel = Channel::new(sender, Box::new(limit));
+        let connection = poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx));
+        self.drive("upstream h2", &watch, connection);
+        let channel = Channel::new(sender, Box::new(limit), watch);
         Ok(origin.adopt(&channel))
     }
 
     pub(super) fn drive(
         &self,
         name: &'static str,
+        watch: &Watch,
         connection: impl Future<Output = hyper::Result<()>> + 'static,
     ) {
+        let ending = watch.ending();
         self.tasks.spawn_local(name, async move {
-            // A request that waits on it gets the error itself; this is for an idle connection.
-            if let Err(error) = connection.await {
-                debug!(%error, "upstream connection ended");
+            match ending.bound(pin!(connection)).await {
+                // A request that waits on it gets the error itself; this is for an idle connection.
+                Some(Err(error)) => debug!(%error, "upstream connection ended"),
+                Some(Ok(())) => {}
+                None => debug!("upstream connection still had something to send long after its last answer; it was closed"),
             }
         });
     }
@@ -216,23 +233,27 @@ impl From<OutboundError> for SendError {
 }
 
 /// Runs the tasks of an HTTP/2 connection, and looks after those who wait after each poll, because the peer may have
-/// raised its limit.
+/// raised its limit. A task that sends a body ends a while after the answer.
 #[derive(Clone)]
 struct StreamExec(Weak<Origin>);
 
 impl<F: Future + 'static> Executor<F> for StreamExec {
     fn execute(&self, future: F) {
         let origin = Weak::clone(&self.0);
+        let carries = origin.upgrade().and_then(|origin| origin.begun());
         LocalExec.execute(async move {
             let mut future = pin!(future);
-            poll_fn(move |cx| {
+            let mut serving = poll_fn(move |cx| {
                 let polled = future.as_mut().poll(cx);
                 if let Some(origin) = origin.upgrade() {
                     origin.serve();
                 }
                 polled
-            })
-            .await;
+            });
+            match carries {
+                Some(stream) => _ = stream.ending().bound(Pin::new(&mut serving)).await,
+                None => _ = serving.await,
+            }
         });
     }
 }

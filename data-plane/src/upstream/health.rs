@@ -2,7 +2,8 @@
 //!
 //! Runs on the control thread, over connections of its own, so no request waits for it. What it finds is in `standing`.
 //! The invariants: only targets of the configuration in force are asked, through the same guard, names and certificates
-//! as requests; what is sent carries no credential; one base URL is asked once at a time.
+//! as requests; what is sent carries no credential; one base URL is asked once at a time, on a connection that is closed
+//! behind it, so that no upstream keeps this thread busy between two questions.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -31,7 +32,9 @@ const TICK: Duration = Duration::from_millis(250);
 const FIRST_MAX: Duration = Duration::from_secs(10);
 /// How many are asked at a time; the others wait for a tick.
 const AT_ONCE: usize = 64;
-/// Of these, how many of one organization: its silent base URLs keep nobody else's from being asked.
+/// Sockets of the checker: one for each that is asked, and one for each whose answer is being read to its end.
+pub(crate) const SOCKETS: usize = 2 * AT_ONCE;
+/// Of those that are asked, how many of one organization: its silent base URLs keep nobody else's from being asked.
 const BY_ORG: usize = 8;
 
 /// Asks until `stop`.
@@ -149,6 +152,8 @@ impl Ask {
             }
             Err(_) => false,
         };
+        // Its upstream does with it as it likes, and nothing that it does goes on between two checks.
+        connections.let_go(at);
         Tally::count(if passed { &tally.checks_passed } else { &tally.checks_failed });
         endpoint.checked(passed, check);
     }
@@ -157,7 +162,7 @@ impl Ask {
 fn request(target: &CompiledTarget, check: &HealthCheck) -> Request<RequestBody> {
     let mut request = Request::new(RequestBody::nothing(Instant::now()));
     let path = format!("{}{}", target.base.path(), check.path);
-    // The model has looked at both parts.
+    // The model has looked at both parts; together they may be nothing.
     let path = path.parse().unwrap_or(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
     let headers = request.headers_mut();

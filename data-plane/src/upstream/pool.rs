@@ -7,30 +7,28 @@
 //! connection that was dialed for somebody who left is another's; nobody waits for a dial that has failed; and of dials
 //! that nobody waits for, one goes on at the most.
 
+mod connection;
+mod dialing;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
-use std::error::Error as _;
 use std::rc::Rc;
-use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::deadline::Deadline;
 use crate::executor::LocalExec;
 
+use super::IDLE_MAX;
 use super::queue::Queue;
-use super::request_body::{Passage, RequestBody};
-use super::socket::Watch;
-use super::streams::{CONNECTIONS_MAX, Channel, Streams};
-use super::{IDLE_MAX, Reply};
+use super::room::Kept;
+use super::streams::{Channel, Streams};
 
+use self::dialing::Dialing;
+
+pub(crate) use self::connection::Lease;
+pub(super) use self::connection::{Connection, Http1, StreamPermit};
 pub(super) use self::waiting::{News, Slot, Spoken, Waiter};
 
 /// What one worker keeps to one origin, for one organization.
@@ -41,11 +39,6 @@ const IDLE_PLENTY: usize = 2048;
 const IDLE_FEW: usize = 4;
 const IDLE_ALL: usize = 4096;
 
-/// Connections that one worker dials to one origin at a time.
-const DIALS_MAX: usize = 64;
-/// How long the dials to an origin of which nothing is up have, until one more goes beside them; from then on, each time
-/// that it has doubled, twice as many.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// Requests that may wait for a stream of connections that are up; one more is refused at once.
 const WAITING_MAX: usize = 1024;
 
@@ -53,19 +46,14 @@ const WAITING_MAX: usize = 1024;
 pub(crate) struct Origin {
     idle: RefCell<Vec<Idle>>,
     streams: Streams,
-    /// How many connections lie idle on the whole worker.
-    kept: Rc<Cell<usize>>,
+    kept: Rc<Kept>,
     spoken: Cell<Spoken>,
     queue: Queue<News>,
-    dialing: Cell<usize>,
-    /// Since when there is at least one.
-    dialing_since: Cell<Instant>,
-    /// Of these, those that have their turn.
-    connecting: Cell<usize>,
+    dialing: Dialing,
     /// Tells those who dial that one less waits.
     fewer: Notify,
-    /// Dials that have failed since one came through.
-    failures: Cell<u32>,
+    /// The stream whose body the library has just begun to ask for.
+    begun: RefCell<Option<Rc<StreamPermit>>>,
 }
 
 struct Idle {
@@ -73,87 +61,24 @@ struct Idle {
     since: Instant,
 }
 
-/// An HTTP/1.1 connection.
-pub(super) struct Http1 {
-    pub(super) sender: http1::SendRequest<RequestBody>,
-    pub(super) watch: Watch,
-    /// Of the answer that is waited for.
-    pub(super) deadline: Deadline,
-}
-
-/// A connection that can take a request.
-pub(super) enum Connection {
-    Http1(Http1),
-    Http2(Rc<StreamPermit>),
-}
-
-/// The right to one stream on a connection, from before it is opened until both its directions have ended.
-pub(super) struct StreamPermit {
-    channel: Rc<Channel>,
-    origin: Rc<Origin>,
-}
-
-impl StreamPermit {
-    pub(super) fn take(channel: &Rc<Channel>, origin: &Rc<Origin>) -> Rc<Self> {
-        channel.take();
-        Rc::new(Self { channel: Rc::clone(channel), origin: Rc::clone(origin) })
-    }
-
-    pub(super) fn sender(&self) -> http2::SendRequest<RequestBody> {
-        self.channel.sender()
-    }
-
-    /// The peer has answered on the connection, so it has said by now what it allows.
-    pub(super) fn answered(&self) {
-        self.channel.answered();
-    }
-
-    /// A request on the connection was not answered in time. Whatever its peer does instead, the next goes elsewhere.
-    pub(super) fn was_late(&self) {
-        self.origin.streams.retire(&self.channel);
-    }
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        self.channel.give_back();
-        self.origin.serve();
-    }
-}
-
-/// A request that was not answered.
-pub(super) struct Unanswered {
-    pub(super) error: hyper::Error,
-    /// The request itself, when not a byte of it has gone out.
-    pub(super) unsent: Option<Box<Request<RequestBody>>>,
-}
-
-impl Unanswered {
-    /// Whether the peer reports that it did not process the request: the stream was refused, or is behind the last
-    /// one that it took before it went away (RFC 9113, 8.7).
-    pub(super) fn is_untouched(&self) -> bool {
-        let cause = self.error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
-        cause.is_some_and(|cause| {
-            let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-            cause.is_remote() && (refused || cause.is_go_away())
-        })
-    }
-}
-
 impl Origin {
-    pub(super) fn new(kept: Rc<Cell<usize>>, spoken: Spoken) -> Self {
+    pub(super) fn new(kept: Rc<Kept>, spoken: Spoken) -> Self {
         Self {
             idle: RefCell::default(),
             streams: Streams::default(),
             kept,
             spoken: Cell::new(spoken),
             queue: Queue::default(),
-            dialing: Cell::default(),
-            dialing_since: Cell::new(Instant::now()),
-            connecting: Cell::default(),
+            dialing: Dialing::new(),
             fewer: Notify::new(),
-            failures: Cell::default(),
+            begun: RefCell::default(),
         }
+    }
+
+    /// The stream whose body a task goes on to send, which the library starts at this moment: it asks a body for its
+    /// beginning, and the next that it does is to start a task for the rest, if there is one.
+    pub(super) fn begun(&self) -> Option<Rc<StreamPermit>> {
+        self.begun.take()
     }
 
     /// A connection that is open and free. A new request does not pass those that wait.
@@ -178,7 +103,7 @@ impl Origin {
 
     /// Whether a dial has its turn.
     pub(super) fn is_connecting(&self) -> bool {
-        self.connecting.get() > 0
+        self.dialing.is_connecting()
     }
 
     /// TLS agreed on HTTP/1.1.
@@ -201,46 +126,17 @@ impl Origin {
             self.offer(connection, false);
         }
         while !self.queue.is_empty()
-            && self.may_dial()
+            && self.dialing.may_grow(self.spoken.get(), self.queue.len(), &self.streams)
             && let Some(place) = self.queue.without_dial()
         {
             drop(place.give(News::Dial(Slot::take(self, &place))));
         }
     }
 
-    /// Whether one more is to be dialed.
-    fn may_dial(&self) -> bool {
-        let dialing = self.dialing.get();
-        // The first goes alone while it is not known whether its connection can be shared. Where dials fail or hang,
-        // those who wait must not learn it one after the other: twice as many go with each failure, and with time.
-        let at_once = 1 << self.failures.get().max(self.doublings()).min(DIALS_MAX.ilog2());
-        match self.spoken.get() {
-            Spoken::Unknown => dialing < at_once,
-            Spoken::Http1 => dialing < DIALS_MAX,
-            Spoken::Http2 => {
-                let waiting = self.queue.len().saturating_sub(dialing);
-                let failing = at_once > 1 && !self.is_up();
-                self.streams.want_more(waiting, dialing)
-                    || (failing && dialing < at_once.min(CONNECTIONS_MAX))
-            }
-        }
-    }
-
-    /// How often the patience with the dials under way has doubled.
-    fn doublings(&self) -> u32 {
-        if self.dialing.get() == 0 {
-            return 0;
-        }
-        let over = self.dialing_since.get().elapsed().as_millis() / PATIENCE.as_millis();
-        over.checked_ilog2().map_or(0, |doublings| doublings + 1)
-    }
-
     /// When more may dial although none has ended.
     pub(super) fn look_again(&self) -> Option<Instant> {
         let is_open = self.spoken.get() == Spoken::Http1 || self.is_up();
-        let (dialing, doublings) = (self.dialing.get(), self.doublings());
-        let may_grow = !is_open && dialing > 0 && doublings < DIALS_MAX.ilog2();
-        may_grow.then(|| self.dialing_since.get() + PATIENCE * (1 << doublings))
+        if is_open { None } else { self.dialing.look_again() }
     }
 
     /// Gives a connection to the first who waits; it is kept where nobody does.
@@ -260,7 +156,7 @@ impl Origin {
         let mut idle = self.idle.borrow_mut();
         // One that was just given back may not have come to rest; it stays for the next.
         while let Some(at) = idle.iter().rposition(|idle| idle.connection.sender.is_ready()) {
-            self.kept.update(|kept| kept - 1);
+            self.kept.count.update(|kept| kept - 1);
             let found = idle.swap_remove(at).connection;
             if found.watch.is_quiet() {
                 return Some(Connection::Http1(found));
@@ -285,11 +181,23 @@ impl Origin {
 
     fn keep(&self, connection: Http1) {
         let mut idle = self.idle.borrow_mut();
-        let most = if self.kept.get() < IDLE_PLENTY { IDLE_COUNT } else { IDLE_FEW };
-        if idle.len() < most && self.kept.get() < IDLE_ALL && !connection.sender.is_closed() {
-            self.kept.update(|kept| kept + 1);
+        let kept = self.kept.count.get();
+        let most = if kept < IDLE_PLENTY { IDLE_COUNT } else { IDLE_FEW };
+        let has_room = idle.len() < most && kept < IDLE_ALL && !self.kept.room.is_full();
+        if has_room && !connection.sender.is_closed() {
+            self.kept.count.set(kept + 1);
             idle.push(Idle { connection, since: Instant::now() });
         }
+    }
+
+    /// Closes a connection that lies idle; says whether there was one.
+    pub(super) fn shed(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = (0..idle.len()).min_by_key(|at| idle[*at].since);
+        let Some(oldest) = oldest else { return self.streams.shed() };
+        idle.swap_remove(oldest);
+        self.kept.count.update(|kept| kept - 1);
+        true
     }
 
     /// How many connections lie idle.
@@ -303,115 +211,16 @@ impl Origin {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < IDLE_MAX);
-        self.kept.update(|kept| kept - (before - idle.len()));
+        self.kept.count.update(|kept| kept - (before - idle.len()));
         let streams = self.streams.sweep();
         !idle.is_empty() || streams
     }
 }
 
-impl Connection {
-    /// The timer for its answers.
-    pub(super) fn deadline(&mut self) -> Deadline {
-        match self {
-            Self::Http1(http1) => std::mem::take(&mut http1.deadline),
-            Self::Http2(_) => Deadline::default(),
-        }
-    }
-
-    /// Its stream, where it is one.
-    pub(super) fn stream(&self) -> Option<Rc<StreamPermit>> {
-        match self {
-            Self::Http1(_) => None,
-            Self::Http2(permit) => Some(Rc::clone(permit)),
-        }
-    }
-
-    pub(super) async fn send(
-        self,
-        mut request: Request<RequestBody>,
-        passage: &Rc<Passage>,
-        origin: &Rc<Origin>,
-    ) -> Result<Reply, Unanswered> {
-        let result = match self {
-            Self::Http1(mut http1) => {
-                http1.watch.waits_for_head(passage);
-                http1.sender.try_send_request(request).await.map(|response| {
-                    http1.watch.has_head();
-                    let origin = is_clear(&response, passage).then(|| Rc::clone(origin));
-                    Reply { lease: Lease(Held::Http1(http1, origin)), response }
-                })
-            }
-            Self::Http2(permit) => {
-                // An upload may outlast its answer, and takes up the stream as long.
-                let held: Rc<StreamPermit> = Rc::clone(&permit);
-                request.body_mut().hold(held);
-                // Boxed: on HTTP/1.1 it would be state for nothing.
-                Box::pin(permit.sender().try_send_request(request)).await.map(|response| {
-                    permit.answered();
-                    Reply { lease: Lease(Held::Http2(permit)), response }
-                })
-            }
-        };
-        result.map_err(|mut failed| {
-            let unsent = failed.take_message().map(Box::new);
-            Unanswered { error: failed.into_error(), unsent }
-        })
-    }
-}
-
-/// Whether two readers see the same end of a response, and of the request before it.
-fn is_clear(response: &Response<Incoming>, passage: &Passage) -> bool {
-    let headers = response.headers();
-    let is_coded = headers.contains_key(TRANSFER_ENCODING);
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next().map(http::HeaderValue::as_bytes);
-    let one_end = match length {
-        None => true,
-        // A list of equal numbers is read as one, by us.
-        Some(length) => !is_coded && lengths.next().is_none() && length.iter().all(u8::is_ascii_digit),
-    };
-    // It has no body, but says that it has one.
-    let empty = response.status() != StatusCode::NO_CONTENT
-        || (!is_coded && length.is_none_or(|length| length == b"0"));
-    // An upstream that answers before it has the whole body may take the rest for the next request.
-    one_end && empty && passage.is_whole()
-}
-
-/// Holds a connection while its response is read. Dropped instead of given back, it closes it.
-pub(crate) struct Lease(Held);
-
-enum Held {
-    /// Without an origin it is not to be used again.
-    Http1(Http1, Option<Rc<Origin>>),
-    Http2(#[expect(dead_code, reason = "held for its drop")] Rc<StreamPermit>),
-}
-
-impl Lease {
-    /// Of a connection that is closed when it is given back.
-    pub(super) fn last(http1: Http1) -> Self {
-        Self(Held::Http1(http1, None))
-    }
-
-    /// Hands out the timer, for the rest of the answer.
-    pub(crate) fn deadline(&mut self) -> Deadline {
-        match &mut self.0 {
-            Held::Http1(connection, _) => std::mem::take(&mut connection.deadline),
-            Held::Http2(_) => Deadline::default(),
-        }
-    }
-
-    /// Takes the timer for the connection's next answer.
-    pub(crate) fn keep(&mut self, deadline: Deadline) {
-        if let Held::Http1(connection, _) = &mut self.0 {
-            connection.deadline = deadline;
-        }
-    }
-
-    /// The response was read to its end: the connection may take another request.
-    pub(crate) fn give_back(self) {
-        if let Held::Http1(connection, Some(origin)) = self.0 {
-            origin.give_back(connection);
-        }
+impl Drop for Origin {
+    fn drop(&mut self) {
+        let idle = self.idle.get_mut().len();
+        self.kept.count.update(|kept| kept - idle);
     }
 }
 

@@ -3,7 +3,6 @@
 //! The wait for a response depends on whose turn it is. The invariant: a caller that stalls, disconnects or sends
 //! invalid framing is never blamed on the upstream, nor an upstream that does not read on the caller.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::io;
@@ -117,8 +116,14 @@ pub(crate) struct RequestBody {
     passage: Rc<Passage>,
     /// A response may end before the request body does.
     busy: Option<Busy>,
-    /// Kept until the body ends: its stream on a shared connection.
-    permit: Option<Rc<dyn Any>>,
+    /// Kept until the body ends.
+    carrier: Option<Rc<dyn Carrier>>,
+}
+
+/// What a body goes out on, where that is shared: its stream on a connection.
+pub(super) trait Carrier {
+    /// More of the body is asked for.
+    fn is_asked(self: Rc<Self>);
 }
 
 /// Where the bytes come from.
@@ -158,7 +163,7 @@ impl RequestBody {
         let passage = Passage::new(now);
         passage.whole.set(inner.is_end_stream());
         let source = if inner.is_end_stream() { Source::Nothing } else { Source::Caller(inner) };
-        Self { source, left: most, sent, passage, busy: Some(busy), permit: None }
+        Self { source, left: most, sent, passage, busy: Some(busy), carrier: None }
     }
 
     /// A body that was read already, and counted.
@@ -166,7 +171,7 @@ impl RequestBody {
         let passage = Passage::new(now);
         passage.whole.set(bytes.is_empty());
         let source = if bytes.is_empty() { Source::Nothing } else { Source::Gathered(bytes) };
-        Self { source, left: 0, sent: Rc::default(), passage, busy: Some(busy), permit: None }
+        Self { source, left: 0, sent: Rc::default(), passage, busy: Some(busy), carrier: None }
     }
 
     /// Reads all of it, into at most `most` bytes.
@@ -196,7 +201,7 @@ impl RequestBody {
     /// No body, of a request of this node's own.
     pub(crate) fn nothing(now: Instant) -> Self {
         let passage = Passage::new(now);
-        Self { source: Source::Nothing, left: 0, sent: Rc::default(), passage, busy: None, permit: None }
+        Self { source: Source::Nothing, left: 0, sent: Rc::default(), passage, busy: None, carrier: None }
     }
 
     /// It is sent at this time: time spent before does not count.
@@ -224,7 +229,7 @@ impl RequestBody {
         };
         self.source = source;
         let (sent, passage, busy) = (Rc::clone(&self.sent), Rc::clone(&self.passage), self.busy.clone());
-        Self { source: again, left: self.left, sent, passage, busy, permit: None }
+        Self { source: again, left: self.left, sent, passage, busy, carrier: None }
     }
 
     /// Whether all of it is there whatever became of the one before: there is none, or it was read already.
@@ -250,9 +255,9 @@ impl RequestBody {
         matches!(&self.source, Source::Shared(shared, attempt) if shared.reader.get() != *attempt)
     }
 
-    /// Holds a permit until the whole body has been sent, even if the response ends before.
-    pub(crate) fn hold(&mut self, permit: Rc<dyn Any>) {
-        self.permit = Some(permit);
+    /// Holds what it goes out on until the whole body has been sent, even if the response ends before.
+    pub(super) fn hold(&mut self, carrier: Rc<dyn Carrier>) {
+        self.carrier = Some(carrier);
     }
 
     pub(crate) fn passage(&self) -> Rc<Passage> {
@@ -268,6 +273,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if let Some(carrier) = &self.carrier {
+            Rc::clone(carrier).is_asked();
+        }
         if self.is_superseded() {
             return Poll::Ready(Some(Err(RequestBodyError::Superseded)));
         }

@@ -18,8 +18,10 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::ending::Ending;
 use super::interim::{INTERIM_MAX, Place};
 use super::request_body::Passage;
+use super::room;
 
 /// What may come before the end of an answer's head, interim answers included: twice what a head may be. The
 /// HTTP library passes over interim answers without a bound, and does not pause between two.
@@ -39,7 +41,7 @@ const AHEAD: usize = 32 * 1024;
 pub(super) struct Socket(Rc<Wire>);
 
 /// Looks at a [`Socket`] without holding it open.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Watch(Weak<Wire>);
 
 struct Wire {
@@ -50,8 +52,14 @@ struct Wire {
     place: Cell<Place>,
     waits: RefCell<Option<Rc<Passage>>>,
     reads: Cell<u32>,
+    /// The peer takes nothing more at the moment of what is written.
+    is_stuck: Cell<bool>,
     reads_ahead: bool,
     ahead: RefCell<Ahead>,
+    /// Its right to be open.
+    holds: RefCell<Option<room::Place>>,
+    /// Of the task that works on the connection.
+    ending: Rc<Ending>,
 }
 
 /// Bytes that were read and not asked for yet. It takes up memory only while there are any.
@@ -108,8 +116,24 @@ impl Socket {
     fn reading(stream: TcpStream, reads_ahead: bool) -> Self {
         let (stream, before_head, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
         let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
-        let ahead = RefCell::default();
-        Self(Rc::new(Wire { stream, before_head, place, waits, reads, reads_ahead, ahead }))
+        let (is_stuck, ahead, holds, ending) = Default::default();
+        Self(Rc::new(Wire {
+            stream,
+            before_head,
+            place,
+            waits,
+            reads,
+            is_stuck,
+            reads_ahead,
+            ahead,
+            holds,
+            ending,
+        }))
+    }
+
+    /// Holds a place for as long as it is open.
+    pub(super) fn hold(&self, place: room::Place) {
+        self.0.holds.replace(Some(place));
     }
 
     pub(super) fn watch(&self) -> Watch {
@@ -130,6 +154,23 @@ impl Watch {
         // Asks the system only where the loop saw something that was not read since.
         let seen = stream.try_io(Interest::READABLE, || SockRef::from(&*stream).peek(&mut byte));
         seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Nobody wants anything of the connection any more.
+    pub(super) fn is_left(&self) {
+        if let Some(wire) = self.0.upgrade() {
+            wire.ending.begin();
+        }
+    }
+
+    /// When the task has to have ended that works on the connection.
+    pub(super) fn ending(&self) -> Rc<Ending> {
+        self.0.upgrade().map_or_else(Rc::default, |wire| Rc::clone(&wire.ending))
+    }
+
+    /// Whether something waits to be written that the peer does not take.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.0.upgrade().is_some_and(|wire| wire.is_stuck.get())
     }
 
     /// The head of this request's answer is waited for from now on.
@@ -201,7 +242,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes)
+        let wrote = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes);
+        self.0.is_stuck.set(wrote.is_pending());
+        wrote
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -217,7 +260,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, bytes)
+        let wrote = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, bytes);
+        self.0.is_stuck.set(wrote.is_pending());
+        wrote
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::IDLE_MAX;
 use super::request_body::RequestBody;
+use super::socket::Watch;
 
 /// Streams on one connection, whatever its peer allows.
 const STREAMS_MAX: usize = 64;
@@ -43,12 +44,23 @@ pub(super) struct Channel {
     taken: Cell<usize>,
     answered: Cell<bool>,
     since: Cell<Instant>,
+    watch: Watch,
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.watch.is_left();
+    }
 }
 
 impl Channel {
-    pub(super) fn new(sender: http2::SendRequest<RequestBody>, limit: Box<dyn Fn() -> usize>) -> Rc<Self> {
+    pub(super) fn new(
+        sender: http2::SendRequest<RequestBody>,
+        limit: Box<dyn Fn() -> usize>,
+        watch: Watch,
+    ) -> Rc<Self> {
         let (taken, answered, since) = (Cell::default(), Cell::default(), Cell::new(Instant::now()));
-        Rc::new(Self { sender, limit, taken, answered, since })
+        Rc::new(Self { sender, limit, taken, answered, since, watch })
     }
 
     /// How many streams it takes; `None` while the peer has not said.
@@ -77,6 +89,11 @@ impl Channel {
     pub(super) fn give_back(&self) {
         self.taken.update(|taken| taken - 1);
         self.since.set(Instant::now());
+    }
+
+    /// Whether no stream is open on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.taken.get() == 0
     }
 
     /// The peer has answered on the connection, so it has said by now what it allows.
@@ -123,6 +140,16 @@ impl Streams {
         self.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, channel));
     }
 
+    /// Closes a connection on which no stream is open; says whether there was one.
+    pub(super) fn shed(&self) -> bool {
+        let mut open = self.open.borrow_mut();
+        let idle = open.iter().position(|channel| channel.is_idle());
+        idle.is_some_and(|idle| {
+            open.swap_remove(idle);
+            true
+        })
+    }
+
     /// Whether a connection is up: then it is streams that are short.
     pub(super) fn is_up(&self) -> bool {
         self.open.borrow().iter().any(|channel| channel.sender.is_ready())
@@ -131,7 +158,7 @@ impl Streams {
     /// Drops what is closed or was idle too long; says whether anything is left.
     pub(super) fn sweep(&self) -> bool {
         let stays = |channel: &Rc<Channel>| {
-            let idle = channel.taken.get() == 0 && channel.since.get().elapsed() >= IDLE_MAX;
+            let idle = channel.is_idle() && channel.since.get().elapsed() >= IDLE_MAX;
             channel.sender.is_ready() && !idle
         };
         let gone: Vec<_> = self.open.borrow_mut().extract_if(.., |channel| !stays(channel)).collect();

@@ -1,5 +1,6 @@
 //! Whose time it is, and what form a request has.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 
@@ -35,6 +36,20 @@ async fn a_caller_that_stops_in_the_middle_has_a_limit_of_its_own_and_the_blame(
     assert!(matches!(late, Err(SendError::ResponseTimeout)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_upload_to_an_upstream_with_little_time_costs_few_looks() {
+    let looks = Cell::new(0);
+    let answer = pin!(poll_fn(|_| -> Poll<()> {
+        looks.set(looks.get() + 1);
+        Poll::Pending
+    }));
+    let passage = Passage::since(Turn::Caller, Duration::ZERO);
+    let (little, mut deadline) = (Duration::from_millis(1), Deadline::default());
+    let wait = in_turn(&passage, little, None, &mut deadline, answer);
+    assert!(timeout(Duration::from_secs(10), wait).await.is_err(), "it is the caller's turn");
+    assert!(looks.get() <= 102, "{}", looks.get());
+}
+
 fn target(base_url: &str) -> CompiledTarget {
     let wire = fleet::TargetResource {
         name: "target".to_owned(),
@@ -60,6 +75,7 @@ fn a_request_that_an_http1_connection_gave_back_is_whole_on_http2() {
     let mut over_http1 = request();
     fit(&mut over_http1, false, &target, true);
     assert_eq!((over_http1.uri().to_string(), over_http1.headers().get(TE)), ("/v1/x?a=1".to_owned(), None));
+    over_http1.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     fit(&mut over_http1, true, &target, true);
     assert_eq!(over_http1.uri(), straight.uri());
     assert_eq!(over_http1.uri().to_string(), "https://api.example.com:8443/v1/x?a=1");

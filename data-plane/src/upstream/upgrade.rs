@@ -34,6 +34,15 @@ pub(crate) enum Switch {
     Answered(Reply),
 }
 
+impl Switch {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Done(answer, _) => answer.status(),
+            Self::Answered(reply) => reply.response.status(),
+        }
+    }
+}
+
 impl Connections {
     /// Sends a request that asks for another protocol, and waits for the head of the answer, until that time at the
     /// most. It has no body.
@@ -55,7 +64,10 @@ impl Connections {
         mut request: Request<RequestBody>,
     ) -> Result<Switch, SendError> {
         self.counters.connection_opened();
-        let dialing = timeout(target.connect_timeout, self.dialer.dial_http1(target));
+        self.make_room();
+        let end = Instant::now() + target.connect_timeout;
+        let turn = timeout_at(end, self.dialer.turn(target.org)).await.map_err(|_| SendError::Busy)?;
+        let dialing = timeout_at(end, self.dialer.dial_http1(target, turn));
         let (stream, watch) = dialing.await.map_err(|_| SendError::ConnectTimeout)??;
         let (mut sender, mut connection) = http1::Builder::new()
             .max_buf_size(READ_AHEAD)
@@ -94,7 +106,7 @@ impl Connections {
             return Ok(Switch::Done(response.map(drop), switched));
         }
         if !is_over {
-            self.dialer.drive("upstream h1", connection);
+            self.dialer.drive("upstream h1", &watch, connection);
         }
         let lease = Lease::last(Http1 { sender, watch, deadline: Deadline::default() });
         Ok(Switch::Answered(Reply { response, lease }))

@@ -18,6 +18,7 @@ mod http2;
 mod inspection;
 mod kill_nine;
 mod log_pipe;
+mod open_files;
 mod otlp;
 mod plane_outage;
 mod policy;

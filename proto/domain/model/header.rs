@@ -15,10 +15,15 @@ pub(crate) fn parse(text: &str) -> Result<HeaderName, InvalidHeaderName> {
     HeaderName::from_bytes(text.as_bytes()).map_err(|_| InvalidHeaderName)
 }
 
+/// A name as servers read it that have one variable for `x_name` and `x-name`.
+pub(crate) fn hyphened(name: &HeaderName) -> String {
+    name.as_str().replace('_', "-")
+}
+
 /// Headers that say who somebody is, or keep a session: a proxy does not change them.
 pub(crate) fn is_identity(name: &HeaderName) -> bool {
     matches!(
-        name.as_str(),
+        &*hyphened(name),
         "authorization"
             | "cookie"
             | "proxy-authenticate"
@@ -31,13 +36,17 @@ pub(crate) fn is_identity(name: &HeaderName) -> bool {
 /// Headers that decide how a message is framed, or belong to one hop: they cannot hold a credential.
 pub(crate) fn is_framing(name: &HeaderName) -> bool {
     matches!(
-        name.as_str(),
+        &*hyphened(name),
         "connection"
             | "content-length"
             | "expect"
             | "host"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-connection"
+            | "sec-websocket-accept"
+            | "sec-websocket-key"
+            | "sec-websocket-version"
             | "te"
             | "trailer"
             | "transfer-encoding"

@@ -169,8 +169,13 @@ fn decode(segment: &str) -> Result<Cow<'_, str>, InvalidPath> {
 
 fn decode_opaque(segment: &str) -> Result<Cow<'_, str>, InvalidPath> {
     let segment = unescaped(segment, true)?;
-    let parts = || segment.split("%2F").flat_map(|part| part.split("%5C")).flat_map(|part| part.split('\\'));
-    if parts().nth(1).is_some() && parts().any(|part| part == "." || part == "..") {
+    // Where a path ends at a NUL, what stands before it is a segment, too.
+    let parts = || {
+        let parts = segment.split("%2F").flat_map(|part| part.split("%5C"));
+        parts.flat_map(|part| part.split("%00")).flat_map(|part| part.split('\\'))
+    };
+    let is_dots = |part: &str| part == "." || part == ".." || has_dot_parameter(part.as_bytes());
+    if parts().nth(1).is_some() && parts().any(is_dots) {
         return Err(InvalidPath::Ambiguous);
     }
     Ok(segment)
@@ -261,7 +266,21 @@ mod tests {
         {
             assert_eq!(normalise_opaque(raw).as_deref(), Ok(wanted), "{raw}");
         }
-        for raw in ["/..%2fx", "/a%2f..%2fb", "/%2e%2e%5cx", "/a%2F.", "/..\\x"] {
+        for raw in [
+            "/..%2fx",
+            "/a%2f..%2fb",
+            "/%2e%2e%5cx",
+            "/a%2F.",
+            "/..\\x",
+            // With a parameter, as for plain paths, and cut off at a NUL.
+            "/a%2F..;x",
+            "/a%2F..;x%2Fb",
+            "/a%5c.%3bx",
+            "/a\\%2e%2e;",
+            "/..%00",
+            "/a/..%00/b",
+            "/a%2f..%00b",
+        ] {
             assert_eq!(normalise_opaque(raw), Err(InvalidPath::Ambiguous), "{raw}");
         }
         assert_eq!(normalise_opaque("/%zz"), Err(InvalidPath::Escape));

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use rr_wire::fleet;
 
 use super::invalid::Violations;
@@ -103,8 +104,11 @@ impl Retry {
         if !(1..=ATTEMPTS_MAX).contains(&wire.attempts) {
             faults.add("retry.attempts", format!("is 1 to {ATTEMPTS_MAX}"));
         }
+        if wire.statuses.len() > RETRIED.len() {
+            faults.add("retry.statuses", format!("has at most {}", RETRIED.len()));
+        }
         let mut statuses = Vec::with_capacity(wire.statuses.len().min(RETRIED.len()));
-        for (i, status) in wire.statuses.iter().enumerate() {
+        for (i, status) in wire.statuses.iter().enumerate().take(RETRIED.len()) {
             match RETRIED.into_iter().find(|known| u32::from(*known) == *status) {
                 Some(status) if statuses.contains(&status) => {
                     faults.add(format!("retry.statuses[{i}]"), "is there twice");
@@ -127,14 +131,13 @@ impl Retry {
             most,
         );
         let (first, unless_said) = (wire.backoff.as_ref(), Duration::from_millis(25).min(max_backoff));
-        let backoff = span(
-            faults,
-            "retry.backoff",
-            first,
-            unless_said,
-            Duration::from_millis(1),
-            Duration::from_secs(10).min(max_backoff),
-        );
+        let least = Duration::from_millis(1);
+        let mut backoff = span(faults, "retry.backoff", first, unless_said, least, Duration::from_secs(10));
+        if backoff > max_backoff {
+            let longest = max_backoff.as_secs_f64();
+            faults.add("retry.backoff", format!("is longer than `max_backoff`, which is {longest} s"));
+            backoff = max_backoff;
+        }
         Self {
             attempts: wire.attempts,
             statuses: statuses.into(),
@@ -202,12 +205,14 @@ impl HealthCheck {
     pub(crate) fn read(faults: &mut Violations, wire: fleet::HealthCheck) -> Self {
         let field = |name: &str| format!("health_check.{name}");
         let path = wire.path;
-        let is_path = path.is_empty() || path.starts_with('/');
         let is_printable = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        if !is_path || !is_printable || path.len() > 1024 {
+        // Whatever cannot be sent would be asked as something else.
+        let is_path = || path.starts_with('/') && path.parse::<PathAndQuery>().is_ok();
+        if !path.is_empty() && (!is_printable || path.len() > 1024 || !is_path()) {
             faults.add(
                 field("path"),
-                "must start with `/`, be at most 1024 bytes and hold only printable ASCII without spaces and `#`",
+                "must start with `/`, be at most 1024 bytes and hold only printable ASCII without spaces, `#`, `<` \
+                 and `>`, and no backtick before `?`",
             );
         }
         let interval = span(
@@ -218,15 +223,20 @@ impl HealthCheck {
             Duration::from_secs(1),
             HOUR,
         );
-        let timeout = span(
+        let mut timeout = span(
             faults,
             &field("timeout"),
             wire.timeout.as_ref(),
             Duration::from_secs(2).min(interval),
             Duration::from_millis(1),
             // A node has so many at a time, for all organizations.
-            CHECK_TIMEOUT_MAX.min(interval),
+            CHECK_TIMEOUT_MAX,
         );
+        if timeout > interval {
+            let between = interval.as_secs_f64();
+            faults.add(field("timeout"), format!("is longer than `interval`, which is {between} s"));
+            timeout = interval;
+        }
         let max_status = match u16::try_from(wire.max_status) {
             Ok(0) => 499,
             Ok(status) if (200..=599).contains(&status) => status,

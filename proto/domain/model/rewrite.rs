@@ -116,11 +116,22 @@ fn prefix(faults: &mut Violations, field: &str, text: String) -> Box<str> {
 /// A name of a header that a proxy can change.
 fn name(text: &str) -> Result<HeaderName, String> {
     let name = header::parse(text).map_err(|error| error.to_string())?;
-    let is_fixed = header::is_framing(&name)
-        || header::is_identity(&name)
-        || text.starts_with(OURS)
-        || text.len() > NAME_MAX;
-    if is_fixed { Err(format!("{text:?} cannot be changed by a proxy")) } else { Ok(name) }
+    let why = if name == http::header::HOST {
+        "set `rewrite.host`, which requests are sent with"
+    } else if name == http::header::AUTHORIZATION {
+        "it is for credentials: that of the upstream is put there by itself"
+    } else if header::is_identity(&name) {
+        "it says who somebody is"
+    } else if header::is_framing(&name) {
+        "it frames messages or belongs to one connection"
+    } else if header::hyphened(&name).starts_with(OURS) {
+        "headers that begin so are the node's own"
+    } else if text.len() > NAME_MAX {
+        return Err(format!("is longer than {NAME_MAX} bytes"));
+    } else {
+        return Ok(name);
+    };
+    Err(format!("{text:?} cannot be changed by a proxy: {why}"))
 }
 
 fn value(text: &str) -> Result<HeaderValue, String> {

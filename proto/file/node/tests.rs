@@ -32,6 +32,7 @@ fn both_spellings_of_a_field_are_read_and_documents_come_in_order_from_lists_too
 fn a_mistake_has_the_line_and_the_path_and_not_what_stands_there() {
     for (text, line, what) in [
         ("kind: a\nbase_url: [s3cret]\n", 2, "base_url: must be a string"),
+        ("kind: a\nbase_url: 1.3\n", 2, "base_url: must be a string: put it in quotes"),
         ("kind: a\n\ninner:\n  number: s3cret\n", 4, "inner.number: must be u32"),
         ("kind: a\nmany:\n- number: 1\n- number: -3\n", 4, "many[1].number: must be u32"),
         ("kind: a\ninner:\n  numbr:\n    x: s3cret\n", 3, "inner: there is no field numbr"),

@@ -237,8 +237,8 @@ mod tests {
         let manual = include_str!("../../../../docs/apply.md");
         let examples: Vec<&str> =
             manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(examples.len(), 5);
-        let (mut conditions, mut shapes) = (0, 0);
+        assert_eq!(examples.len(), 6);
+        let (mut conditions, mut shapes, mut targets) = (0, 0, 0);
         for example in examples {
             for one in parse(Path::new("example.yaml"), example).expect("documents") {
                 // Alone, a rule has no parent and a proxy no target, which are faults of other fields.
@@ -249,22 +249,38 @@ mod tests {
                         rr_contract::model::rule::Rule::try_from(wire).expect_err("it has no parent")
                     }
                     Some(Resource::Proxy(proxy)) => {
-                        let mg::Proxy { rewrite, cors, forwarded, .. } = proxy;
+                        let mg::Proxy { rewrite, cors, forwarded, retry, .. } = proxy;
                         shapes += usize::from(rewrite.is_some() && cors.is_some() && forwarded == 1);
                         let default = fleet::ProxyResource::default();
-                        let wire = fleet::ProxyResource { rewrite, cors, forwarded, ..default };
+                        let wire = fleet::ProxyResource { rewrite, cors, forwarded, retry, ..default };
                         rr_contract::model::proxy::Proxy::try_from(wire).expect_err("it has no target")
+                    }
+                    Some(Resource::Target(target)) => {
+                        targets += usize::from(target.health_check.is_some());
+                        let wire = fleet::TargetResource {
+                            base_url: target.base_url,
+                            more_base_urls: target.more_base_urls,
+                            balance: target.balance,
+                            total_timeout: target.total_timeout,
+                            outlier_ejection: target.outlier_ejection,
+                            health_check: target.health_check,
+                            circuit_breaker: target.circuit_breaker,
+                            ..fleet::TargetResource::default()
+                        };
+                        rr_contract::model::target::Target::try_from(wire).expect_err("it has no name")
                     }
                     _ => continue,
                 };
                 let is_shown = |it: &&Violation| {
-                    ["when", "rewrite", "cors", "forwarded"].iter().any(|field| it.field.starts_with(field))
+                    let elsewhere =
+                        ["parent", "name", "effect", "caller_credentials", "target", "upstream", "regions"];
+                    !elsewhere.iter().any(|field| it.field.starts_with(field))
                 };
                 let wrong: Vec<_> = invalid.violations().iter().filter(is_shown).collect();
                 assert!(wrong.is_empty(), "{}: {wrong:?}", one.location);
             }
         }
-        assert_eq!((conditions, shapes), (11, 1));
+        assert_eq!((conditions, shapes, targets), (11, 1, 1));
     }
 
     #[test]

@@ -97,6 +97,15 @@ mod tests {
                 "kind: meter\nvalue:\n  header: x\n  reserve: many\n",
                 "line 4: value.reserve: must be a whole number from 0 to",
             ),
+            (
+                "kind: target\nidle_timeout: 2m\n",
+                "line 2: idle_timeout: must be a duration in seconds, like 1.5s",
+            ),
+            (
+                "kind: target\nhealth_check:\n  interval: 5\n",
+                "line 3: health_check.interval: must be a duration in seconds, like 1.5s",
+            ),
+            ("kind: target\nhttp_version: 2\n", "line 2: http_version: must be a string: put it in quotes"),
             ("kind: rule\n\nwhen:\n  path: ^/admin\n", "line 4: when.path: must be fields, as { … }"),
             (
                 "kind: rule\nproxy: p\ntarget: t\n",

@@ -2,7 +2,7 @@
 
 use pbjson_types::Duration;
 use rr_contract::model::time::duration;
-use rr_contract::wire::fleet::{Effect, FilterEffect, LimitState, MeterState, RuleOutcome};
+use rr_contract::wire::fleet::{Effect, FilterEffect, LimitState, MeterState, Record, RuleOutcome};
 use rr_contract::wire::management as mg;
 
 use crate::print::{Row, plain, time};
@@ -32,6 +32,9 @@ impl Row for mg::Request {
         "ms upstream",
         "endpoint",
         "attempts",
+        "interim",
+        "ended",
+        "client key",
         "ms to filter",
         "revision",
         "node",
@@ -50,6 +53,9 @@ impl Row for mg::Request {
         "ms upstream",
         "endpoint",
         "attempts",
+        "interim",
+        "ended",
+        "client key",
         "ms to filter",
     ];
 
@@ -83,13 +89,32 @@ impl Row for mg::Request {
             millis(record.decide_duration.as_ref()),
             millis(record.upstream_duration.as_ref()),
             record.endpoint.clone(),
-            if record.attempts == 0 { String::new() } else { record.attempts.to_string() },
+            counted(record.attempts),
+            counted(record.interim_responses),
+            ended(&record),
+            hex(&record.client_key),
             millis(record.filter_duration.as_ref()),
             record.revision.to_string(),
             self.node.clone(),
             record.id,
         ]
     }
+}
+
+fn counted(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+/// `cut short`; of a tunnel also by whom, `by upstream`.
+fn ended(record: &Record) -> String {
+    let by = plain(record.tunnel_end().as_str_name(), "TUNNEL_END_");
+    let by = Some(by).filter(|by| !by.is_empty()).map(|by| format!("by {by}"));
+    let cut = record.aborted.then(|| "cut short".to_owned());
+    by.into_iter().chain(cut).collect::<Vec<_>>().join(", ")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn millis(took: Option<&Duration>) -> String {
@@ -150,7 +175,7 @@ fn filtered(effect: &FilterEffect) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rr_contract::wire::fleet::{LimitKind, Record, Scope, Window};
+    use rr_contract::wire::fleet::{LimitKind, Scope, TunnelEnd, Window};
 
     use super::*;
 
@@ -190,6 +215,10 @@ mod tests {
             count: 12,
             endpoint: "a.example:443".to_owned(),
             attempts: 2,
+            interim_responses: 3,
+            tunnel_end: TunnelEnd::Upstream.into(),
+            aborted: true,
+            client_key: vec![0xab, 0x01],
             reason: "not-admitted".to_owned(),
             ..Record::default()
         };
@@ -211,6 +240,9 @@ mod tests {
             ("count", "12"),
             ("endpoint", "a.example:443"),
             ("attempts", "2"),
+            ("interim", "3"),
+            ("ended", "by upstream, cut short"),
+            ("client key", "ab01"),
         ] {
             assert_eq!(cell(&request, column), text, "{column}");
         }

@@ -282,8 +282,15 @@ impl Check {
             (Kind::Int64 | Kind::Uint64, Value::Number(_)) => {
                 Some("must be in quotes: it is a number of 64 bits")
             }
-            (_, Value::String(text)) => of_text(self.schema, kind, text).err(),
-            (_, _) => Some("must be a text"),
+            (_, Value::String(text)) => {
+                if let Err(reason) = of_text(self.schema, kind, text) {
+                    self.refuse(path, reason);
+                }
+                return;
+            }
+            (Kind::Duration, _) => Some("must be a duration in seconds in quotes, like \"1.5s\""),
+            (Kind::Enum(_), _) => Some("must be the name of a value, in quotes"),
+            (_, _) => Some("must be a text: put it in quotes"),
         };
         if let Some(reason) = refused {
             self.refuse(path, reason);
@@ -308,9 +315,18 @@ impl Check {
 }
 
 /// Whether a text is one of this kind, in a query or as a JSON text.
-fn of_text(schema: &Schema, kind: &Kind, text: &str) -> Result<(), &'static str> {
+fn of_text(schema: &Schema, kind: &Kind, text: &str) -> Result<(), Cow<'static, str>> {
     if text.contains('\0') {
-        return Err("contains a NUL character");
+        return Err("contains a NUL character".into());
+    }
+    if let Kind::Enum(name) = kind {
+        let values = schema.enums.get(name).map(|it| it.values.iter().map(|(value, _)| value.as_str()));
+        let values: Vec<&str> = values.into_iter().flatten().collect();
+        return if values.contains(&text) {
+            Ok(())
+        } else {
+            Err(format!("is not one of {}", values.join(", ")).into())
+        };
     }
     let (good, reason) = match kind {
         Kind::Text => (true, ""),
@@ -336,13 +352,11 @@ fn of_text(schema: &Schema, kind: &Kind, text: &str) -> Result<(), &'static str>
                 }),
             "must be names of fields, separated by commas",
         ),
-        Kind::Enum(name) => (
-            schema.enums.get(name).is_some_and(|it| it.values.iter().any(|(value, _)| value == text)),
-            "is not a value of this enumeration",
-        ),
-        Kind::Object | Kind::Any | Kind::Message(_) | Kind::Map(_) => (false, "is not a text"),
+        Kind::Enum(_) | Kind::Object | Kind::Any | Kind::Message(_) | Kind::Map(_) => {
+            (false, "is not a text")
+        }
     };
-    if good { Ok(()) } else { Err(reason) }
+    if good { Ok(()) } else { Err(reason.into()) }
 }
 
 /// As JSON writes whole numbers.

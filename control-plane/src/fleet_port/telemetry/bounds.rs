@@ -7,7 +7,7 @@
 use pbjson_types::Duration;
 use rr_contract::model::time;
 use rr_contract::wire::fleet::{
-    Effect, LimitKind, LimitState, MeterState, Record, RuleOutcome, Scope, Window,
+    Effect, LimitKind, LimitState, MeterState, Record, RuleOutcome, Scope, TunnelEnd, Window,
 };
 
 use crate::publish::sanitize::text;
@@ -18,12 +18,17 @@ const ID: usize = 64;
 const CODE: usize = 64;
 const METHOD: usize = 64;
 const PATH: usize = 1024;
+/// A name of 253 characters, a colon, and a port.
+const ENDPOINT: usize = 259;
+/// Of a hash.
+const KEY: usize = 32;
 /// The most requests that one record may stand for: a sum of them stays a number for as many records as there can be.
 const COUNT: u64 = 1_000_000_000;
 
 /// The record, within bounds.
 pub(super) fn bounded(said: Record) -> Record {
     let id = |said: &str| text(said, ID);
+    // Each field by its name: one that is new does not compile before somebody has bounded it.
     Record {
         id: id(&said.id),
         org: id(&said.org),
@@ -45,7 +50,19 @@ pub(super) fn bounded(said: Record) -> Record {
         limits: said.limits.into_iter().take(LISTED).map(limit).collect(),
         meters: said.meters.into_iter().take(LISTED).map(meter).collect(),
         count: said.count.min(COUNT),
-        ..said
+        reason: text(&said.reason, CODE),
+        endpoint: text(&said.endpoint, ENDPOINT),
+        tunnel_end: TunnelEnd::try_from(said.tunnel_end).unwrap_or_default().into(),
+        client_key: said.client_key.iter().copied().take(KEY).collect(),
+        status: said.status,
+        upstream_status: said.upstream_status,
+        request_bytes: said.request_bytes,
+        response_bytes: said.response_bytes,
+        revision: said.revision,
+        aborted: said.aborted,
+        filters: said.filters,
+        attempts: said.attempts,
+        interim_responses: said.interim_responses,
     }
 }
 
@@ -112,6 +129,12 @@ mod tests {
             decide_duration: Some(Duration { seconds: 0, nanos: 2 }),
             filter_duration: Some(Duration { seconds: 1, nanos: 2 }),
             count: 9,
+            reason: "no-certificate".to_owned(),
+            endpoint: "a.example:443".to_owned(),
+            tunnel_end: 5,
+            client_key: vec![7; 32],
+            attempts: 2,
+            interim_responses: 64,
             ..Record::default()
         }
     }
@@ -137,9 +160,16 @@ mod tests {
             limits: vec![LimitState { kind: 9, window: 9, limit: u64::MAX, used: u64::MAX }; 5_000],
             meters: vec![MeterState { exceeded: i32::MIN, ..MeterState::default() }; 5_000],
             count: u64::MAX,
+            reason: "\u{9b}31m".repeat(10_000),
+            endpoint: "\0\x1b[2J".repeat(100_000),
+            tunnel_end: 77,
+            client_key: vec![7; 1_000_000],
             ..Record::default()
         };
         assert!(serde_json::to_string(&hostile).is_err(), "or there is nothing to guard against");
+        // What a node of a later version may say is no worse.
+        let later = bounded(Record { tunnel_end: 6, ..sound() });
+        assert_eq!(serde_json::to_value(&later).expect("has a form")["tunnelEnd"], serde_json::Value::Null);
         let kept = bounded(hostile);
         let text = serde_json::to_string(&kept).expect("has a form");
         assert!(text.len() < 8_000, "{}", text.len());

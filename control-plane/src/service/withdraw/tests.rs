@@ -12,8 +12,22 @@ fn proxy() -> Proxy {
         default_effect: Effect::Deny.into(),
         limits: Some(fleet::Limits { per_minute_per_node: 10, per_day_per_node: 0 }),
         regions: vec!["eu".to_owned()],
+        max_request_bytes: 10,
+        max_response_bytes: 10,
+        max_concurrent_requests_per_node: 10,
+        client_certificates: true,
+        rewrite: Some(host("ours")),
+        cors: Some(pages("https://ours.example")),
         ..Proxy::default()
     }
+}
+
+fn host(host: &str) -> fleet::Rewrite {
+    fleet::Rewrite { host: host.to_owned(), ..fleet::Rewrite::default() }
+}
+
+fn pages(origin: &str) -> fleet::Cors {
+    fleet::Cors { origins: vec![origin.to_owned()], ..fleet::Cors::default() }
 }
 
 fn more(older: &Proxy) -> bool {
@@ -28,6 +42,10 @@ fn an_older_proxy_that_gives_nobody_more_may_come_back() {
         caller_credentials: vec!["b".to_owned()],
         limits: Some(fleet::Limits { per_minute_per_node: 9, per_day_per_node: 5 }),
         deny_status: 403,
+        max_request_bytes: 9,
+        max_concurrent_requests_per_node: 9,
+        cors: None,
+        retry: Some(fleet::RetryPolicy { attempts: 1, ..fleet::RetryPolicy::default() }),
         ..proxy()
     };
     assert!(!more(&less));
@@ -46,6 +64,18 @@ fn an_older_proxy_that_gives_somebody_more_is_left_to_a_person() {
         Proxy { limits: Some(limits(11, 0)), ..proxy() },
         Proxy { limits: Some(limits(0, 0)), ..proxy() },
         Proxy { limits: None, ..proxy() },
+        Proxy { observe: true, ..proxy() },
+        Proxy { max_request_bytes: 11, ..proxy() },
+        Proxy { max_response_bytes: 0, ..proxy() },
+        Proxy { max_concurrent_requests_per_node: 11, ..proxy() },
+        Proxy { max_concurrent_requests_per_node: 0, ..proxy() },
+        Proxy { websocket: true, ..proxy() },
+        Proxy { tunnels_unread: true, ..proxy() },
+        Proxy { client_certificates: false, ..proxy() },
+        Proxy { rewrite: Some(host("theirs")), ..proxy() },
+        Proxy { rewrite: None, ..proxy() },
+        Proxy { cors: Some(pages("*")), ..proxy() },
+        Proxy { forwarded: fleet::ForwardedHeaders::XForwarded.into(), ..proxy() },
     ];
     for older in others {
         assert!(more(&older), "{older:?}");
@@ -75,4 +105,33 @@ fn an_older_target_in_the_clear_is_left_to_a_person() {
     assert!(gives_more(&target(plain), &target(closed)).is_some());
     assert!(gives_more(&target(closed), &target(plain)).is_none());
     assert!(gives_more(&target(plain), &target("http://b.example")).is_none());
+}
+
+#[test]
+fn an_older_target_that_trusts_or_reaches_more_is_left_to_a_person() {
+    let newer = Target {
+        base_url: "https://a.example".to_owned(),
+        more_base_urls: vec!["https://b.example".to_owned()],
+        ca: "ours".to_owned(),
+        min_tls: "1.3".to_owned(),
+        ..Target::default()
+    };
+    let more = |older: Target| {
+        gives_more(&document::Resource::Target(older), &document::Resource::Target(newer.clone())).is_some()
+    };
+    assert!(!more(newer.clone()));
+    // Where a target leads is what a withdrawal brings back.
+    assert!(!more(Target { base_url: "https://c.example".to_owned(), ..newer.clone() }));
+    let slower = Target { circuit_breaker: Some(fleet::CircuitBreaker::default()), ..newer.clone() };
+    let swapped = Target { more_base_urls: vec!["https://a.example".to_owned()], ..newer.clone() };
+    assert!(!more(Target { more_base_urls: Vec::new(), ..slower }) && !more(swapped));
+    for older in [
+        Target { more_base_urls: vec!["https://c.example".to_owned()], ..newer.clone() },
+        Target { ca: String::new(), ..newer.clone() },
+        Target { ca: "theirs".to_owned(), ..newer.clone() },
+        Target { min_tls: String::new(), ..newer.clone() },
+        Target { min_tls: "1.2".to_owned(), ..newer.clone() },
+    ] {
+        assert!(more(older.clone()), "{older:?}");
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::str;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,10 +14,11 @@ use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use rr_contract::model::proxy::Forwarded;
 
-use super::super::hop::Hop;
-use super::{FOR, PROTO, Sender, elements, listed, sender};
+use crate::reply::Denial;
 
-const ITS_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+use super::super::hop::Hop;
+use super::{FOR, ITS_HOST, PROTO, Said, Sender, said};
+
 /// The longest name of a host, and a port.
 const HOST_MAX: usize = 262;
 
@@ -32,14 +34,18 @@ impl Told {
 }
 
 /// Reads it from a request as it came. `None`: nothing is told.
-pub(in crate::pipeline) fn told(how: Forwarded, hop: &Hop, parts: &Parts) -> Option<Told> {
+pub(in crate::pipeline) fn told(how: Forwarded, hop: &Hop, parts: &Parts) -> Result<Option<Told>, Denial> {
     if how == Forwarded::Nothing {
-        return None;
+        return Ok(None);
     }
-    let sender = sender(hop, &parts.headers);
-    let (chain, host) = (chain(hop, sender, &parts.headers), host(hop, parts));
+    // The sender's first and the peer's last.
+    let mut chain = Vec::new();
+    let Said { sender, host } = said(hop, &parts.headers, &mut |address| chain.push(address))?;
+    chain.reverse();
+    chain.push(hop.peer);
+    let host = plain(host, parts);
     let told = match how {
-        Forwarded::Nothing => return None,
+        Forwarded::Nothing => return Ok(None),
         Forwarded::XForwarded => {
             let addresses: Vec<String> = chain.iter().map(ToString::to_string).collect();
             let mut told =
@@ -49,37 +55,18 @@ pub(in crate::pipeline) fn told(how: Forwarded, hop: &Hop, parts: &Parts) -> Opt
         }
         Forwarded::Standard => vec![(FORWARDED, value(list(&chain, sender, host)))],
     };
-    Some(Told(told))
+    Ok(Some(Told(told)))
 }
 
-/// The addresses by which a request came, the sender's first and the peer's last.
-fn chain(hop: &Hop, sender: Sender, headers: &HeaderMap) -> Vec<IpAddr> {
-    let mut chain = Vec::new();
-    if let Some(trusted) = &hop.trusted
-        && sender.address != hop.peer
-    {
-        let note = &mut |address| chain.push(address);
-        // It was read in one way, by whichever is there.
-        if headers.contains_key(FOR) {
-            listed(headers, trusted, sender, note);
-        } else {
-            elements(headers, trusted, sender, note);
-        }
-        chain.reverse();
-    }
-    chain.push(hop.peer);
-    chain
-}
-
-/// The host that the sender asked for: by the word of the nearest proxy if that is trusted. One that could be read in
-/// two ways is not told.
-fn host<'p>(hop: &Hop, parts: &'p Parts) -> Option<&'p str> {
-    let last = |name| parts.headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next();
-    let said = if hop.trusted.is_some() { last(ITS_HOST) } else { None };
-    let asked = || parts.uri.authority().map(|authority| authority.as_str());
-    let host = said.or_else(asked).or_else(|| last(HOST))?.trim();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
-    (!host.is_empty() && host.len() <= HOST_MAX && host.bytes().all(is_plain)).then_some(host)
+/// The host that the sender asked for: what a trusted proxy says, or else what the request does. One that could be read
+/// in two ways is not told.
+fn plain<'p>(said: Option<&'p [u8]>, parts: &'p Parts) -> Option<&'p str> {
+    let target = || parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let header = || parts.headers.get(HOST).map(HeaderValue::as_bytes);
+    let host = said.or_else(target).or_else(header)?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(byte);
+    let is_told = !host.is_empty() && host.len() <= HOST_MAX && host.iter().all(is_plain);
+    if is_told { str::from_utf8(host).ok() } else { None }
 }
 
 /// As RFC 7239 writes it.
@@ -110,14 +97,22 @@ fn value(text: String) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use super::super::tests::hop;
     use super::*;
+    use crate::pipeline::TrustedHeader;
 
-    /// What is told of a request to `edge.example:8443` from this address, where 10.0.0.0/8 and fd00::/8 are trusted.
+    /// What is told of a request to `edge.example:8443` from this address, where X-Forwarded-For is read.
     fn of(how: Forwarded, peer: &str, headers: &[(&str, &str)]) -> Vec<String> {
-        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a network"));
-        let hop = Hop::new(peer.parse().expect("an address"), &Arc::from(trusted));
+        of_reading(TrustedHeader::XForwardedFor, how, peer, headers)
+    }
+
+    fn of_reading(
+        header: TrustedHeader,
+        how: Forwarded,
+        peer: &str,
+        headers: &[(&str, &str)],
+    ) -> Vec<String> {
+        let hop = hop(header, peer);
         let mut request = http::Request::get("/").body(()).expect("a request");
         let is_named = headers.iter().any(|(name, _)| *name == "host");
         let default = [("host", "edge.example:8443")];
@@ -126,7 +121,7 @@ mod tests {
             request.headers_mut().append(name, value.parse().expect("a value"));
         }
         let (parts, ()) = request.into_parts();
-        let told = told(how, &hop, &parts).map_or_else(Vec::new, |told| told.0);
+        let told = told(how, &hop, &parts).expect("it is read").map_or_else(Vec::new, |told| told.0);
         told.iter().map(|(_, value)| value.to_str().expect("text").to_owned()).collect()
     }
 
@@ -164,17 +159,43 @@ mod tests {
                 ["for=198.51.100.7;proto=https;host=b, for=10.9.9.9, for=10.0.0.1"]
             );
         }
-        let said = [("forwarded", "for=6.6.6.6, for=\"[2001:db8::7]\";proto=https, for=\"[fd00::2]:80\"")];
+        let said = [
+            ("forwarded", "for=6.6.6.6;host=a, for=\"[2001:db8::7]\";host=\"b:1\";proto=https"),
+            ("forwarded", "for=\"[fd00::2]:80\";host=c"),
+            ("x-forwarded-host", "evil"),
+        ];
         assert_eq!(
-            of(Forwarded::XForwarded, "fd00::1", &said),
-            ["2001:db8::7, fd00::2, fd00::1", "https", "edge.example:8443"]
+            of_reading(TrustedHeader::Forwarded, Forwarded::XForwarded, "fd00::1", &said),
+            ["2001:db8::7, fd00::2, fd00::1", "https", "b:1"]
         );
     }
 
     #[test]
-    fn what_cannot_be_read_in_one_way_is_not_told() {
-        let two = [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=6.6.6.6")];
-        assert_eq!(of(Forwarded::XForwarded, "10.0.0.1", &two)[0], "10.0.0.1");
+    fn of_the_header_that_is_not_read_nothing_is_told() {
+        let said = [
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "a"),
+            ("forwarded", "for=198.51.100.8;host=b"),
+        ];
+        for (header, told) in [
+            (TrustedHeader::XForwardedFor, ["198.51.100.7, 10.0.0.1", "https", "a"]),
+            (TrustedHeader::Forwarded, ["198.51.100.8, 10.0.0.1", "http", "b"]),
+        ] {
+            assert_eq!(of_reading(header, Forwarded::XForwarded, "10.0.0.1", &said), told);
+        }
+        assert_eq!(
+            of_reading(TrustedHeader::Forwarded, Forwarded::XForwarded, "10.0.0.1", &said[..3]),
+            ["10.0.0.1", "http", "edge.example:8443"]
+        );
+    }
+
+    #[test]
+    fn a_host_that_could_be_read_in_two_ways_is_not_told() {
+        for host in ["a b", "", "a/b"] {
+            let said = [("x-forwarded-for", "198.51.100.7"), ("x-forwarded-host", host)];
+            assert_eq!(of(Forwarded::XForwarded, "10.0.0.1", &said).len(), 2, "{host}");
+        }
         for host in ["a b", "a\"", "a,b;proto=https", "", "a/b", &"a".repeat(300)] {
             assert_eq!(of(Forwarded::XForwarded, "192.0.2.1", &[("host", host)]).len(), 2, "{host}");
             assert_eq!(

@@ -7,11 +7,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::counters::Cut;
 use crate::fixture::{self, Region};
 use crate::listen::{Door, Neighbours};
+use crate::pipeline::{Trusted, TrustedHeader};
 use crate::seats::Bounds;
 
 use super::edge::{Answer, Edge};
 use super::origin::Upstream;
-use super::{get, resources, with_key};
+use super::{get, proxy_id, resources, with_key};
 
 /// A worker whose proxy takes one request a minute of each address.
 async fn limited(proxy_protocol_from: &[&str], trusted_proxies: &[&str]) -> (Edge, Upstream) {
@@ -31,10 +32,20 @@ fn behind(
     proxy_protocol_from: &[&str],
     trusted_proxies: &[&str],
 ) -> Edge {
+    behind_reading(TrustedHeader::XForwardedFor, region, all, proxy_protocol_from, trusted_proxies)
+}
+
+fn behind_reading(
+    header: TrustedHeader,
+    region: &Region,
+    all: &[fleet::Resource],
+    proxy_protocol_from: &[&str],
+    trusted_proxies: &[&str],
+) -> Edge {
     let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
     let neighbours = Neighbours {
         proxy_protocol_from: networks(proxy_protocol_from),
-        trusted_proxies: networks(trusted_proxies),
+        trusted: Trusted { proxies: networks(trusted_proxies), header },
     };
     let door = move || Door { tls: None, neighbours };
     Edge::start_behind(region.snapshot(all), &["127.0.0.0/8"], door, Bounds::of(100))
@@ -92,6 +103,55 @@ async fn a_trusted_proxy_says_whose_request_it_is() {
     let hidden = format!("{}connection: x-forwarded-for\r\n\r\n", from("198.51.100.1").trim_end());
     let hidden = hidden.replacen("\r\nconnection: close", "", 1).replace("https", "https\r\nx-end: 1");
     assert_eq!(status_closing(&edge, &hidden).await, 429);
+}
+
+/// The proxy passes on what a caller wrote into the header that it does not set itself.
+#[tokio::test]
+async fn a_caller_cannot_hide_behind_a_trusted_proxy_with_a_header_that_the_proxy_does_not_set() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    let limits = fleet::Limits { per_minute_per_node: 1, ..fleet::Limits::default() };
+    let proxy =
+        fleet::ProxyResource { limits_per_address: Some(limits), ..fixture::proxy_message(1, &[1], 1, 2) };
+    all.push(fixture::resource(fixture::proxy_key(1), proxy.encode_to_vec()));
+    for (header, set, passed) in [
+        (TrustedHeader::XForwardedFor, "x-forwarded-for: 198.51.100.1", "forwarded: for=6.6.6.N"),
+        (TrustedHeader::XForwardedFor, "x-forwarded-for: 198.51.100.1", "forwarded: for=\"N"),
+        (TrustedHeader::Forwarded, "forwarded: for=198.51.100.1", "x-forwarded-for: 6.6.6.N"),
+        (TrustedHeader::Forwarded, "forwarded: for=198.51.100.1", "x-forwarded-for: N"),
+    ] {
+        let edge = behind_reading(header, &region, &all, &[], &["127.0.0.0/8"]);
+        for (n, status) in [("1", 200), ("2", 429), ("3", 429)] {
+            let said = request(&format!("{}\r\n{set}\r\n", passed.replace('N', n)));
+            assert_eq!(edge.send(&said).await.status, status, "{said}");
+            assert!(!upstream.last().text().contains("forwarded"), "neither goes on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_sender_a_trusted_proxy_does_not_say_is_refused_and_the_record_says_why() {
+    let (edge, upstream) = limited(&[], &["127.0.0.0/8"]).await;
+    for said in
+        ["x-forwarded-for: unknown\r\n", "x-forwarded-for: 6.6.6.6\r\nx-forwarded-for: 127.0.0.2,\r\n"]
+    {
+        // Alike, whoever asks for whatever.
+        for request in
+            [request(said), request(said).replace("proxy-1", "proxy-9"), get("/api/acme.proxy-1/x", said)]
+        {
+            let answer = edge.send(&request).await;
+            assert_eq!((answer.status, &answer.json()["code"]), (400, &"malformed-request".into()));
+        }
+        // What names no proxy leaves no record.
+        for _ in 0..2 {
+            let record = edge.record().await;
+            assert_eq!((&*record.code, &*record.reason), ("malformed-request", "sender"));
+            assert_eq!(record.proxy, proxy_id(1).to_string());
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(edge.send(&request("x-forwarded-for: unknown, 6.6.6.6\r\n")).await.status, 200);
 }
 
 #[tokio::test]

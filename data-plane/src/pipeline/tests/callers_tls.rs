@@ -228,6 +228,92 @@ async fn a_handshake_that_takes_too_long_is_a_late_head() {
     assert_eq!(secured.edge.cut(Cut::Late).await, 2);
 }
 
+/// Sends the end of a handshake and what stands behind it in one piece, of which `left` bytes are held back.
+async fn end_with(edge: &Edge, client: &Client, early: &[u8], left: usize) -> (TcpStream, ClientConnection) {
+    let mut stream = edge.connect().await;
+    let name = ServerName::try_from("edge.example").expect("a name");
+    let mut client = ClientConnection::new(Arc::new(client.0.clone()), name).expect("a client");
+    let mut out = Vec::new();
+    while client.is_handshaking() {
+        while client.wants_write() {
+            client.write_tls(&mut out).expect("memory takes it");
+        }
+        stream.write_all(&std::mem::take(&mut out)).await.expect("the edge reads");
+        let mut bytes = [0; 4096];
+        let read = stream.read(&mut bytes).await.expect("the edge shakes hands");
+        let mut bytes = &bytes[..read];
+        while !bytes.is_empty() {
+            client.read_tls(&mut bytes).expect("memory gives it");
+            client.process_new_packets().expect("a handshake");
+        }
+    }
+    std::io::Write::write_all(&mut client.writer(), early).expect("memory takes it");
+    while client.wants_write() {
+        client.write_tls(&mut out).expect("memory takes it");
+    }
+    stream.write_all(&out[..out.len() - left]).await.expect("the edge reads");
+    (stream, client)
+}
+
+#[tokio::test]
+async fn a_head_that_begins_with_the_end_of_a_handshake_counts_like_any_other() {
+    let files = Certificates::new();
+    let pair = files.write("edge", &["edge.example"]);
+    let client = Client::speaking(&[&pair], &[&version::TLS13]);
+    let head = format!("GET /api/acme.proxy-1/x HTTP/1.1\r\nhost: edge\r\nx: {}", "a".repeat(6000));
+    // In a record that is whole, and in one that is not.
+    for left in [0, 1000] {
+        // Room for a handshake with such a head behind it, and not for two such heads.
+        let secured = Secured::start_bounded(tls(&[&pair]), Bounds { heads: 10_000, ..Bounds::of(10) }).await;
+        let (mut first, _) = end_with(&secured.edge, &client, head.as_bytes(), left).await;
+        // Tickets come when the handshake has ended.
+        assert_ne!(first.read(&mut [0]).await.expect("the edge shakes hands"), 0);
+        assert_eq!(secured.edge.cut(Cut::Heads).await, 0);
+        let (mut second, _) = end_with(&secured.edge, &client, head.as_bytes(), left).await;
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        timeout(SOON, async {
+            tokio::select! {
+                // It may be reset: not all was read.
+                closed = first.read_to_end(&mut one) => closed.ok(),
+                closed = second.read_to_end(&mut other) => closed.ok(),
+            }
+        })
+        .await
+        .expect("one of them is closed");
+        assert_eq!(secured.edge.cut(Cut::Heads).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_whole_with_the_end_of_a_handshake_is_answered_and_holds_nothing() {
+    let files = Certificates::new();
+    let pair = files.write("edge", &["edge.example"]);
+    let client = Client::speaking(&[&pair], &[&version::TLS13]);
+    let secured = Secured::start_bounded(tls(&[&pair]), Bounds { heads: 10_000, ..Bounds::of(10) }).await;
+    let long = format!("{}x: {}\r\n", with_key(1), "a".repeat(6000));
+    let request = get("/api/acme.proxy-1/x", &long).replace("connection: close\r\n", "");
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let (mut stream, mut client) = end_with(&secured.edge, &client, request.as_bytes(), 0).await;
+        let mut answer = Vec::new();
+        while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+            let mut bytes = [0; 4096];
+            let read = timeout(SOON, stream.read(&mut bytes)).await.expect("in time").expect("an answer");
+            assert_ne!(read, 0, "it is open");
+            let mut bytes = &bytes[..read];
+            while !bytes.is_empty() {
+                client.read_tls(&mut bytes).expect("memory gives it");
+                client.process_new_packets().expect("an answer");
+            }
+            // Ends where no more has come yet.
+            std::io::Read::read_to_end(&mut client.reader(), &mut answer).ok();
+        }
+        assert_eq!(Answer::parse(&answer).status, 200);
+        open.push(stream);
+    }
+    assert_eq!(secured.edge.cut(Cut::Heads).await, 0);
+}
+
 #[tokio::test]
 async fn a_caller_that_comes_back_shakes_hands_in_short_and_sends_nothing_before_the_end_of_it() {
     let files = Certificates::new();
@@ -255,6 +341,7 @@ async fn a_new_certificate_is_shown_to_the_next_caller_and_ends_no_connection() 
     let old = Client::trusting(&[&pair]);
     let mut open = old.connect(&secured.edge, "edge.example").await.expect("the edge shakes hands");
     files.write("edge", &["edge.example"]);
+    secured.watch.look().await;
     secured.watch.look().await;
     let new = Client::trusting(&[&pair]);
     assert_eq!(new.send(&secured.edge, "edge.example", &request()).await.status, 200);

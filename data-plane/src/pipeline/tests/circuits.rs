@@ -10,12 +10,28 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 use crate::fixture::{self, Region, millis};
+use crate::snapshot::Snapshot;
 
-use super::edge::Edge;
+use super::edge::{Answer, Edge};
 use super::script::{Script, says};
+use super::websockets::{self, upgrade};
 use super::{get, resources, with_key};
 
 const SOON: Duration = Duration::from_secs(20);
+
+fn snapshot_to(
+    region: &Region,
+    url: &str,
+    open_for: u64,
+    change: impl FnOnce(&mut Vec<fleet::Resource>),
+) -> Snapshot {
+    let mut all = resources(region, url);
+    let breaker = fleet::CircuitBreaker { consecutive_failures: 3, open_for: millis(open_for) };
+    let target = fleet::TargetResource { circuit_breaker: Some(breaker), ..fixture::target_message(1, url) };
+    all.push(fixture::target_of(1, &target));
+    change(&mut all);
+    region.snapshot(&all)
+}
 
 fn edge_to(
     region: &Region,
@@ -23,12 +39,7 @@ fn edge_to(
     open_for: u64,
     change: impl FnOnce(&mut Vec<fleet::Resource>),
 ) -> Edge {
-    let mut all = resources(region, url);
-    let breaker = fleet::CircuitBreaker { consecutive_failures: 3, open_for: millis(open_for) };
-    let target = fleet::TargetResource { circuit_breaker: Some(breaker), ..fixture::target_message(1, url) };
-    all.push(fixture::target_of(1, &target));
-    change(&mut all);
-    Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
+    Edge::start(snapshot_to(region, url, open_for, change), &["127.0.0.0/8"])
 }
 
 fn ask() -> String {
@@ -66,6 +77,46 @@ async fn an_open_circuit_answers_for_the_upstream_and_closes_once_that_works() {
     }
     let numbers = region.standings.numbers();
     assert_eq!((numbers.circuits_open, numbers.openings), (0, 2));
+}
+
+#[tokio::test]
+async fn a_circuit_stays_open_for_no_longer_than_the_configuration_in_force_says() {
+    let upstream = Script::start(|n| says(if n < 3 { 503 } else { 200 }, "")).await;
+    let region = Region::new();
+    let mut edge = edge_to(&region, &upstream.url(), 3_600_000, |_| {});
+    for _ in 0..3 {
+        edge.send(&ask()).await;
+    }
+    assert_eq!(edge.send(&ask()).await.json()["code"], "circuit-open");
+    // An hour was too long, and whoever says so waits for no hour.
+    edge.activate(snapshot_to(&region, &upstream.url(), 1, |_| {}));
+    let closes = async { while edge.send(&ask()).await.status != 200 {} };
+    timeout(SOON, closes).await.expect("it is tried again");
+    assert_eq!(region.standings.numbers().circuits_open, 0);
+}
+
+#[tokio::test]
+async fn a_websocket_that_cannot_be_opened_counts_and_an_open_circuit_stops_the_next() {
+    let upstream = Script::always(503).await;
+    let region = Region::new();
+    let edge = edge_to(&region, &upstream.url(), 60_000, |all| all.push(websockets::proxy(|_| {})));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let mut caller = edge.connect().await;
+        let request = upgrade("/api/acme.proxy-1/chat", &with_key(1));
+        caller.write_all(request.as_bytes()).await.expect("the edge reads");
+        seen.push(timeout(SOON, Answer::read_one(&mut caller)).await.expect("it is answered").status);
+    }
+    assert_eq!((seen, upstream.count()), (vec![503; 5], 3));
+    let mut codes = Vec::new();
+    for _ in 0..5 {
+        codes.push(edge.record().await.code);
+    }
+    assert_eq!(
+        (&*codes[2], &*codes[3], &*codes[4]),
+        ("proxy-access-granted", "circuit-open", "circuit-open")
+    );
+    assert_eq!(edge.send(&ask()).await.json()["code"], "circuit-open");
 }
 
 #[tokio::test]

@@ -70,6 +70,10 @@ fn callers_are_asked_as_long_as_one_proxy_wants_certificates() {
 
 impl Asking {
     async fn start(wants: bool) -> Self {
+        Self::start_bounded(wants, Bounds::of(100)).await
+    }
+
+    async fn start_bounded(wants: bool, bounds: Bounds) -> Self {
         let (upstream, region) = (Upstream::echo().await, Region::new());
         let files = Certificates::new();
         let pair = files.write("edge", &["edge.example", "other.example", "127.0.0.1"]);
@@ -77,8 +81,7 @@ impl Asking {
             tls(&[&pair]).start(1, &Seams::real(), CertificateBoard::default()).expect("they are good");
         let reader = readers.remove(0);
         let door = move || Door { tls: Some(reader.start()), neighbours: Neighbours::default() };
-        let edge =
-            Edge::start_behind(snapshot(&region, &upstream, wants), &["127.0.0.0/8"], door, Bounds::of(100));
+        let edge = Edge::start_behind(snapshot(&region, &upstream, wants), &["127.0.0.0/8"], door, bounds);
         Self { edge, region, upstream, pair, _files: files }
     }
 }
@@ -102,17 +105,21 @@ impl Identity {
     }
 }
 
+fn roots(asking: &Asking) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let pem = fs::read(&asking.pair.certificate).expect("it is there");
+    roots.add(CertificateDer::from_pem_slice(&pem).expect("a certificate")).expect("a root");
+    roots
+}
+
 fn client(
     asking: &Asking,
     versions: &[&'static SupportedProtocolVersion],
     identity: Option<&Identity>,
 ) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let pem = fs::read(&asking.pair.certificate).expect("it is there");
-    roots.add(CertificateDer::from_pem_slice(&pem).expect("a certificate")).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
-    let builder = builder.expect("versions").with_root_certificates(roots);
+    let builder = builder.expect("versions").with_root_certificates(roots(asking));
     Arc::new(match identity {
         None => builder.with_no_client_auth(),
         Some(Identity { key, certificate }) => {
@@ -211,6 +218,28 @@ async fn the_key_of_a_certificate_goes_into_the_record_and_opens_a_proxy_that_wa
         assert_eq!(answer.without_id_and_date(), refused.without_id_and_date(), "{proxy} {key}");
     }
     assert_eq!(asking.upstream.count(), shown + 1);
+}
+
+#[tokio::test]
+async fn certificates_that_callers_show_are_no_heads_that_wait_for_their_end() {
+    let bounds = Bounds { heads: 16 * 1024, ..Bounds::of(100) };
+    let asking = Asking::start_bounded(true, bounds).await;
+    let identity = Identity::new();
+    let key = PrivateKeyDer::try_from(identity.key.serialize_der()).expect("a key");
+    let chain = vec![identity.certificate.clone(); 8];
+    let length: usize = chain.iter().map(|certificate| certificate.len()).sum();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    // With TLS 1.2 the node's side ends before the caller's.
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS12]);
+    let builder = builder.expect("versions").with_root_certificates(roots(&asking));
+    let shows = builder.with_client_auth_cert(chain, key).expect("they go together");
+    let connector = TlsConnector::from(Arc::new(shows));
+    let mut open = Vec::new();
+    for _ in 0..=bounds.heads / length {
+        let name = ServerName::try_from(EDGE).expect("a name");
+        open.push(connector.connect(name, asking.edge.connect().await).await.expect("it is taken"));
+    }
+    assert_eq!(asking.edge.cut(Cut::Heads).await, 0);
 }
 
 #[tokio::test]

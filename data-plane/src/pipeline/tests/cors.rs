@@ -320,3 +320,36 @@ async fn preflights_count_against_no_limit_and_share_records_beyond_a_rate() {
     }
     assert_eq!(records.iter().filter(|record| record.code == "proxy-access-granted").count(), 1);
 }
+
+#[tokio::test]
+async fn a_preflight_of_another_page_is_one_of_an_unknown_proxy_where_the_node_refuses_credentials_too() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    // Credentials that this node cannot run are looked for in every header.
+    let refused =
+        |n: u8| fleet::Resource { needs: vec!["teleport".to_owned()], ..fixture::caller(n, 1, &[n]) };
+    all.extend([refused(3), refused(4)]);
+    let proxy = fleet::ProxyResource { cors: Some(named()), ..fixture::proxy_message(1, &[1, 3], 1, 2) };
+    all.push(fixture::resource(proxy_key(1), proxy.encode_to_vec()));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    // The credential of the proxy that is refused is told so, and with it that there is one.
+    assert_eq!(edge.send(&ask("GET", PATH, &with_key(3))).await.status, 503);
+    assert_eq!(edge.record().await.code, "proxy-closed");
+    // No more than have records of their own.
+    for key in [String::new(), with_key(1), with_key(3), with_key(4), with_key(3).repeat(2)] {
+        for origin in ["https://evil.com", "null"] {
+            let ask = |path: &str| {
+                preflight(path, origin, "GET", "x-a")
+                    .replace("host: edge\r\n", &format!("host: edge\r\n{key}"))
+            };
+            let known = edge.send(&ask(PATH)).await;
+            let record = edge.record().await;
+            assert_eq!((&*record.code, &*record.reason), ("proxy-access-denied", "origin"));
+            let unknown = edge.send(&ask("/api/acme.nobody/x")).await;
+            assert_eq!(known.status, 401);
+            assert_eq!(known.without_id_and_date(), unknown.without_id_and_date());
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+}

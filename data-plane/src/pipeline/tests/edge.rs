@@ -20,6 +20,7 @@ use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
+use tokio::time::{pause, resume, sleep};
 
 use crate::counters::{Counters, Cut, Totals};
 use crate::current::{self, Activator};
@@ -33,6 +34,9 @@ use crate::worker::{Common, Worker};
 
 /// Of the node, in `Via` headers.
 pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
+
+/// Sockets to upstreams, where a test does not say.
+const SOCKETS: usize = 10_000;
 
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
@@ -107,7 +111,19 @@ impl Edge {
         bounds: Bounds,
     ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), door)
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), SOCKETS, door)
+    }
+
+    /// A worker that has no more sockets to upstreams.
+    pub(super) fn start_narrow(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        sockets: usize,
+    ) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        Self::start_all(snapshot, outbound, trust, Bounds::of(1_000), Seams::real(), sockets, door)
     }
 
     fn start_with(
@@ -129,7 +145,7 @@ impl Edge {
         seams: Seams,
     ) -> Self {
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(snapshot, outbound, trust, bounds, seams, door)
+        Self::start_all(snapshot, outbound, trust, bounds, seams, SOCKETS, door)
     }
 
     fn start_all(
@@ -138,6 +154,7 @@ impl Edge {
         trust: Arc<Trust>,
         bounds: Bounds,
         seams: Seams,
+        sockets: usize,
         door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
@@ -157,7 +174,8 @@ impl Edge {
                 .expect("a runtime");
             runtime.block_on(async move {
                 let tasks = Tasks::new();
-                let connections = Connections::new(outbound, trust, Arc::clone(&counters), tasks.clone());
+                let counted = Arc::clone(&counters);
+                let connections = Connections::new(outbound, trust, counted, tasks.clone(), sockets);
                 let reader = reader.start();
                 let worker = Worker::new(
                     reader,
@@ -260,6 +278,18 @@ impl Edge {
         self.ask.send(stand_still).await.expect("the worker lives");
         arrived.await.expect("the worker stands still");
         Held { _release: release }
+    }
+
+    /// Has so much time pass for the worker, as fast as it can.
+    pub(super) async fn skips(&self, time: Duration) {
+        let passed = self.asks(move |_| {
+            pause();
+            Tasks::new().spawn_local("time", async move {
+                sleep(time).await;
+                resume();
+            })
+        });
+        passed.await.await.expect("time passes");
     }
 
     /// How many connections to upstreams were opened, and how many used again.

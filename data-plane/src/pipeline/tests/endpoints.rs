@@ -1,12 +1,17 @@
 //! Targets with several base URLs: which one gets a request, and with what.
 
+use std::pin::pin;
+
 use rr_contract::wire::fleet;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 
 use crate::fixture::{self, Region, millis};
 
-use super::edge::Edge;
+use super::edge::{Answer, Edge};
 use super::full;
 use super::script::{Script, says};
+use super::websockets::{self, Raw, upgrade};
 use super::{HEADER, SECRET, get, resources, with_key};
 
 /// No node of a test opens this address.
@@ -134,9 +139,9 @@ async fn where_the_guard_refuses_all_base_urls_the_caller_is_told_so() {
 #[tokio::test]
 async fn a_request_is_not_taken_from_one_base_url_to_the_next_for_ever() {
     let closing = async || Script::start(|_| says(200, "connection: close\r\n")).await;
-    let (one, two, open) = (closing().await, closing().await, Script::always(200).await);
+    let (one, two, three) = (closing().await, closing().await, closing().await);
     let region = Region::new();
-    let urls = [one.url(), two.url(), open.url()];
+    let urls = [one.url(), two.url(), three.url()];
     let all = resources_at(&region, &urls, &urls, |target| target.connect_timeout = millis(300));
     let edge = full::edge(&region, all);
     for _ in 0..3 {
@@ -146,8 +151,7 @@ async fn a_request_is_not_taken_from_one_base_url_to_the_next_for_ever() {
     let _taken = full::take(&edge).await;
     let answer = edge.send(&ask()).await;
     assert_eq!((answer.status, answer.json()["code"].clone()), (503, "upstream-busy".into()));
-    let record = edge.record().await;
-    assert_eq!((record.attempts, record.endpoint), (2, two.authority()), "it has waited twice");
+    assert_eq!(edge.record().await.attempts, 2, "it has waited twice");
 }
 
 #[tokio::test]
@@ -184,6 +188,45 @@ async fn a_request_that_finds_no_room_to_dial_goes_to_another_base_url_and_eject
         assert_eq!((record.endpoint, record.attempts), (open.authority(), attempts));
     }
     assert_eq!(region.standings.numbers().ejected, 0);
+}
+
+#[tokio::test]
+async fn a_websocket_is_under_way_at_a_base_url_that_its_record_names_and_leaves_one_that_is_gone() {
+    let (here, gone) = (Raw::new().await, TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
+    let address = gone.local_addr().expect("it is bound");
+    drop(gone);
+    let region = Region::new();
+    let mut all = websockets::open(&region, &here.url());
+    let mut target = fixture::target_message(1, &here.url());
+    target.more_base_urls = vec![format!("http://{address}")];
+    ejects(&mut target);
+    all.push(fixture::target_of(1, &target));
+    all.push(fixture::open_upstream(2));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut refused = 0;
+    // Twice at the most it is tried where nobody is.
+    for _ in 0..6 {
+        let mut caller = edge.connect().await;
+        let request = upgrade("/api/acme.proxy-1/chat", &with_key(1));
+        caller.write_all(request.as_bytes()).await.expect("the edge reads");
+        let status = {
+            let open = async {
+                here.next().await.switch("", "").await;
+            };
+            let mut answered = pin!(async { Answer::read_one(&mut caller).await.status });
+            tokio::select! {
+                biased;
+                status = &mut answered => status,
+                () = open => answered.await,
+            }
+        };
+        drop(caller);
+        let record = edge.record().await;
+        refused += usize::from(status == 502);
+        let at = if status == 101 { here.url().replace("http://", "") } else { address.to_string() };
+        assert_eq!((i64::from(record.status), record.endpoint), (i64::from(status), at));
+    }
+    assert_eq!((refused, region.standings.numbers().ejected), (2, 1));
 }
 
 fn ejects(target: &mut fleet::TargetResource) {

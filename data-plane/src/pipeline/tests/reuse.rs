@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::fixture::Region;
+use crate::fixture::{self, Region};
 
 use super::edge::{Answer, Edge};
 use super::{get, resources, resources_of_another, with_key};
@@ -95,9 +97,46 @@ async fn a_response_that_can_be_read_in_two_ways_ends_its_connection() {
         "HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok",
         "HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n",
         "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok",
     ] {
         assert!(!is_used_again(&acme(), "", answer).await, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn an_upload_behind_an_answer_of_http_1_0_arrives_whole() {
+    let (edge, listener) = edge_to_the_test().await;
+    let old = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nclear";
+    let first = async {
+        let mut stream = accept(&listener).await;
+        read_request(&mut stream, b"").await;
+        say(&mut stream, old).await;
+        stream
+    };
+    let request = acme();
+    let (answer, mut stream) = tokio::join!(edge.send(&request), first);
+    assert_eq!(answer.status, 200);
+    let chunks = "5\r\nhello\r\n0\r\n\r\n";
+    let upload =
+        acme().replace("GET", "POST").replace("connection", "transfer-encoding: chunked\r\nconnection");
+    let second = async {
+        // Wherever it comes.
+        let mut byte = [0];
+        let again = async { stream.read(&mut byte).await.is_ok_and(|count| count > 0) };
+        tokio::select! {
+            true = again => {
+                read_request(&mut stream, chunks.as_bytes()).await;
+                say(&mut stream, CLEAR).await;
+            }
+            mut another = accept(&listener) => {
+                read_request(&mut another, chunks.as_bytes()).await;
+                say(&mut another, CLEAR).await;
+            }
+        }
+    };
+    let request = format!("{upload}{chunks}");
+    let (answer, ()) = tokio::join!(edge.send(&request), second);
+    assert!(answer.text.ends_with("clear"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -131,6 +170,47 @@ async fn an_answer_before_the_request_was_whole_ends_its_connection() {
     let rest = timeout(FAILED, first.read_exact(&mut [0; 4])).await;
     // Passed on or not, it is no reason to use the connection again.
     drop(rest);
+    let second = async {
+        let mut another = accept(&listener).await;
+        read_request(&mut another, b"").await;
+        say(&mut another, CLEAR).await;
+    };
+    let request = acme();
+    let (answer, ()) = tokio::join!(edge.send(&request), second);
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_that_is_still_being_written_ends_its_connection() {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("it takes less");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let listener = socket.listen(8).expect("it is bound");
+    let base_url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    // A rule has the node read the body first.
+    let check = fleet::BodyCheck { path: "a".to_owned(), value: None, absent: false };
+    let when = fleet::RequestMatch { body: vec![check], ..fleet::RequestMatch::default() };
+    let rule = fixture::rule_message(7, fixture::proxy_key(1));
+    let rule = fleet::RuleResource { effect: fleet::Effect::Deny.into(), when: Some(when), ..rule };
+    let region = Region::new();
+    let mut all = resources(&region, &base_url);
+    all.push(fixture::resource(fixture::rule_key(7), rule.encode_to_vec()));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    // More than the system takes of it at once.
+    let body = format!("[\"{}\"]", "x".repeat(7 * 1024 * 1024));
+    let upload = acme().replace("GET", "POST").replacen(
+        "\r\n\r\n",
+        &format!("\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+        1,
+    );
+    let first = async {
+        let mut stream = accept(&listener).await;
+        while stream.read_u8().await.expect("the edge sends") != b'[' {}
+        say(&mut stream, CLEAR).await;
+        stream
+    };
+    let (answer, _first) = tokio::join!(edge.send(&upload), first);
+    assert_eq!(answer.status, 200, "{answer:?}");
     let second = async {
         let mut another = accept(&listener).await;
         read_request(&mut another, b"").await;

@@ -67,6 +67,50 @@ async fn a_prefix_goes_and_another_comes_within_the_base_path() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_a_path_leaves_the_prefix_that_is_put_in_front_of_it() {
+    let upstream = Upstream::echo().await;
+    let edge = edge(&upstream, prefixes("/v1", "/v2"));
+    for (path, wanted) in [
+        ("/v1//..//v1/./x", "/v2/x"),
+        ("/v1/%2e%2e/%2E%2E/..//x", "/v2/x"),
+        ("/v1/..", "/v2/"),
+        ("/v1//", "/v2/"),
+        ("/%2576%31/x", "/v2/%25761/x"),
+        ("/v1/%252e%252e/x", "/v2/%252e%252e/x"),
+        ("/v1/%252fx", "/v2/%252fx"),
+        // No segment of its own.
+        ("/v1;a=1/x", "/v2/v1;a=1/x"),
+        ("/v1%20/x", "/v2/v1%20/x"),
+        ("/V1/x", "/v2/V1/x"),
+        ("/v1/v1/x", "/v2/v1/x"),
+    ] {
+        assert_eq!(edge.send(&get(&format!("{PATH}{path}"), &with_key(1))).await.status, 200, "{path}");
+        assert_eq!(upstream.last().target, format!("/base{wanted}"), "{path}");
+    }
+    let count = upstream.count();
+    for path in [
+        "/v1/..;/x",
+        "/v1/.;/x",
+        "/v1/%2e%2e%3b/x",
+        "/v1/..%2f..%2fx",
+        "/v1%2f..",
+        "/v1\\..\\x",
+        "/v1/%5c..",
+        "/v1%00/x",
+        "/v1/%zz",
+        "/v1/%",
+    ] {
+        let answer = edge.send(&get(&format!("{PATH}{path}"), &with_key(1))).await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].clone()),
+            (400, "malformed-request".into()),
+            "{path}"
+        );
+    }
+    assert_eq!(upstream.count(), count);
+}
+
+#[tokio::test]
 async fn an_opaque_path_is_changed_in_its_opaque_form() {
     let upstream = Upstream::echo().await;
     let opaque = fleet::ProxyResource { opaque_paths: true, ..proxy(prefixes("/v1", "/v2")) };
@@ -75,8 +119,10 @@ async fn an_opaque_path_is_changed_in_its_opaque_form() {
         assert_eq!(edge.send(&get(&format!("{PATH}{path}"), &with_key(1))).await.status, 200);
         assert_eq!(upstream.last().target, format!("/base{wanted}"));
     }
-    let answer = edge.send(&get(&format!("{PATH}/v1/..%2f..%2fx"), &with_key(1))).await;
-    assert_eq!((answer.status, upstream.count()), (400, 3));
+    for path in ["/v1/..%2f..%2fx", "/v1/a%2f..;b%2fx", "/v1/..%00", "/v1/a\\..;"] {
+        let answer = edge.send(&get(&format!("{PATH}{path}"), &with_key(1))).await;
+        assert_eq!((answer.status, upstream.count()), (400, 3), "{path}");
+    }
     let closed = self::edge(&upstream, prefixes("/v1", "/v2"));
     assert_eq!(closed.send(&get(&format!("{PATH}/v1/a%2fb"), &with_key(1))).await.status, 400);
 }
@@ -162,6 +208,82 @@ async fn headers_are_removed_renamed_set_and_added_in_this_order() {
         assert_eq!(seen.all(name), wanted, "{name}");
         assert_eq!(answer.all(name), wanted, "{name}");
     }
+}
+
+#[tokio::test]
+async fn renames_follow_one_another_and_what_had_a_new_name_is_gone() {
+    let upstream = Upstream::told().await;
+    let renames = |pairs: &[(&str, &str)]| {
+        let renames: Vec<fleet::Rename> = pairs.iter().flat_map(|(from, to)| rename(from, to)).collect();
+        let edits = fleet::PairEdits { rename: renames, ..fleet::PairEdits::default() };
+        fleet::Rewrite {
+            request_headers: Some(edits.clone()),
+            response_headers: Some(edits),
+            ..prefixes("", "")
+        }
+    };
+    for (edits, wanted) in [
+        // From a over b to c; what b and c had goes.
+        (&[("x-a", "x-b"), ("x-b", "x-c")][..], [&[][..], &[], &["1", "2"]]),
+        // There and back.
+        (&[("x-a", "x-b"), ("x-b", "x-a")], [&["1", "2"], &[], &["4"]]),
+        (&[("x-b", "x-c"), ("x-a", "x-b")], [&[], &["1", "2"], &["3"]]),
+        // In a ring.
+        (&[("x-a", "x-b"), ("x-b", "x-c"), ("x-c", "x-a")], [&["1", "2"], &[], &[]]),
+    ] {
+        let edge = edge(&upstream, renames(edits));
+        let sent = "X-A: 1\r\nx-a: 2\r\nx-b: 3\r\nx-c: 4\r\n";
+        let back = sent.to_ascii_lowercase().replace("x-", "x-answer-x-");
+        let answer = edge.send(&get(PATH, &format!("{}{sent}{back}", with_key(1)))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for (name, wanted) in ["x-a", "x-b", "x-c"].into_iter().zip(wanted) {
+            assert_eq!(upstream.last().all(name), wanted, "{edits:?} {name}");
+            assert_eq!(answer.all(name), wanted, "{edits:?} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_puts_nothing_past_the_proxy_by_another_spelling_of_a_name() {
+    let upstream = Upstream::echo().await;
+    let edits = fleet::PairEdits {
+        remove: vec!["x-gone-too".to_owned(), "x_theirs".to_owned()],
+        rename: rename("x-old-name", "x-new-name"),
+        set: pairs(&[("x-role-name", "user")]),
+        add: pairs(&[("x-more-of", "1")]),
+    };
+    let edge = edge(&upstream, fleet::Rewrite { request_headers: Some(edits), ..prefixes("", "") });
+    let forged = "x_gone_too: 1\r\nx-gone_too: 1\r\nX-Theirs: 1\r\nx_old_name: 1\r\nX_New_Name: 1\r\n\
+                  x_role_name: admin\r\nx-role_name: admin\r\n";
+    let others = "x_more_of: 2\r\nx_other: 3\r\nx-old-name: mine\r\n";
+    // The secret's own header is nobody else's either, whatever the proxy changes.
+    let secrets = "x_api_key: forged\r\nx-api_key: forged\r\n";
+    let answer = edge.send(&get(PATH, &format!("{}{forged}{others}{secrets}", with_key(1)))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let seen = upstream.last();
+    for name in [
+        "x_gone_too",
+        "x-gone_too",
+        "x-theirs",
+        "x_old_name",
+        "x_new_name",
+        "x_role_name",
+        "x-role_name",
+        "x_api_key",
+        "x-api_key",
+    ] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+    for (name, value) in [
+        ("x-role-name", "user"),
+        ("x-new-name", "mine"),
+        ("x_more_of", "2"),
+        ("x-more-of", "1"),
+        ("x_other", "3"),
+    ] {
+        assert_eq!(seen.all(name), [value], "{name}");
+    }
+    assert_eq!(seen.all(HEADER), [SECRET]);
 }
 
 #[tokio::test]

@@ -15,12 +15,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
 use rr_contract::runtime::Tasks;
+use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Barrier, watch};
 use tokio::time::{interval, timeout};
 
-use crate::fixture::{Region, caller_key};
+use crate::fixture::{self, Region, caller_key};
 
 use super::edge::Edge;
 use super::over_tls::Secure;
@@ -136,6 +138,28 @@ async fn trailers_of_requests_do_not_go_out_and_those_of_responses_go_without_wh
     let whole = answer.into_body().collect().await.expect("a body");
     assert_eq!(whole.trailers(), Some(&trailers(&["grpc-status"])));
     driven.abort();
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_is_not_too_long_whatever_length_its_head_names() {
+    let upstream = Secure::serving(b"h2", |stream| async move {
+        let service = service_fn(|_: Request<Incoming>| async {
+            let mut answer = Response::new(Full::new(Bytes::new()));
+            answer.headers_mut().insert("content-length", HeaderValue::from_static("5000"));
+            Ok::<_, Infallible>(answer)
+        });
+        let server = http2::Builder::new(TokioExecutor::new());
+        // The test sees how it ended on the other side.
+        server.serve_connection(TokioIo::new(stream), service).await.ok();
+    })
+    .await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url());
+    let bounded = fleet::ProxyResource { max_response_bytes: 10, ..fixture::proxy_message(1, &[1], 1, 2) };
+    all.push(fixture::resource(fixture::proxy_key(1), bounded.encode_to_vec()));
+    let edge = Edge::start_trusting(region.snapshot(&all), &["127.0.0.0/8", "::1/128"], upstream.trust());
+    let answer = edge.send(&get("/api/acme.proxy-1/", &with_key(1)).replace("GET", "HEAD")).await;
+    assert_eq!((answer.status, answer.header("content-length")), (200, Some("5000")));
 }
 
 fn edge_to(upstream: &Secure) -> Edge {

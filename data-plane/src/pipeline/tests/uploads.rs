@@ -91,3 +91,21 @@ async fn a_body_that_is_framed_wrongly_is_a_malformed_request() {
     assert_eq!((answer.status, answer.json()["code"].clone()), (400, "malformed-request".into()));
     assert_eq!(&*edge.record().await.code, "malformed-request");
 }
+
+#[tokio::test]
+async fn a_body_of_unknown_length_goes_on_whatever_the_method() {
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE", "PUT", "POST"] {
+        let (edge, listener) = edge_to_the_test().await;
+        let take = async {
+            let (mut upstream, _) = listener.accept().await.expect("the edge connects");
+            let whole = async { read_until(&mut upstream, b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n").await };
+            let is_whole = tokio::time::timeout(Duration::from_millis(90), whole).await.is_ok();
+            upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("it reads");
+            is_whole
+        };
+        let request = format!("{}5\r\nhello\r\n0\r\n\r\n", post("transfer-encoding: chunked"));
+        let request = request.replace("POST", method);
+        let (answer, is_whole) = tokio::join!(edge.send(&request), take);
+        assert_eq!((answer.status, is_whole), (200, true), "{method}");
+    }
+}

@@ -25,7 +25,7 @@ const FAILED: Duration = Duration::from_secs(20);
 
 type Stream = (SendStream<Bytes>, RecvStream);
 
-async fn connect(edge: &Edge) -> SendRequest<Bytes> {
+pub(super) async fn connect(edge: &Edge) -> SendRequest<Bytes> {
     let (sender, connection) = client::handshake(edge.connect().await).await.expect("it speaks HTTP/2");
     Tasks::new().spawn("h2", connection);
     let mut sender = sender.ready().await.expect("it is open");
@@ -39,7 +39,7 @@ async fn connect(edge: &Edge) -> SendRequest<Bytes> {
     sender
 }
 
-fn connect_request(protocol: Option<&'static str>) -> Request<()> {
+pub(super) fn connect_request(protocol: Option<&'static str>) -> Request<()> {
     let mut request = Request::builder()
         .method(Method::CONNECT)
         .uri("https://edge/api/acme.proxy-1/chat?q=1")
@@ -54,7 +54,10 @@ fn connect_request(protocol: Option<&'static str>) -> Request<()> {
     request
 }
 
-fn ask(sender: &mut SendRequest<Bytes>, request: Request<()>) -> (ResponseFuture, SendStream<Bytes>) {
+pub(super) fn ask(
+    sender: &mut SendRequest<Bytes>,
+    request: Request<()>,
+) -> (ResponseFuture, SendStream<Bytes>) {
     sender.send_request(request, false).expect("it is open")
 }
 

@@ -117,6 +117,21 @@ async fn a_tunnel_outlives_changes_that_do_not_concern_whether_it_may_be_there()
 }
 
 #[tokio::test]
+async fn a_tunnel_ends_when_no_secret_may_go_where_it_leads_any_more() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, mut far) = tunnel(&edge, &upstream).await;
+    // Another version, whose seal names another place.
+    all.push(region.upstream(2, 2, super::SECRET, super::HEADER, &["https://elsewhere.example"]));
+    edge.activate(region.snapshot(&all));
+    assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+    assert_eq!(read_rest(&mut far).await, "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
 async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
     let upstream = Raw::new().await;
     let region = Region::new();
@@ -128,6 +143,38 @@ async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
     let (mut near, _far) = tunnel(&edge, &upstream).await;
     assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
     assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_the_upstreams_credential_though_nothing_changes() {
+    // By the credential's own word, or by its seal's, whichever is sooner; one without an end ends nothing.
+    let ends = async |of_credential: Option<u64>, of_seal: Option<u64>| {
+        let upstream = Raw::new().await;
+        let region = Region::new();
+        let mut all = open(&region, &upstream.url());
+        let end =
+            |millis: Option<u64>| millis.map(|millis| SystemTime::now() + Duration::from_millis(millis));
+        let sealed = region.seal(2, 2, super::SECRET, super::HEADER, &[&upstream.url()], end(of_seal));
+        let resource = fixture::sealed_upstream(2, 2, &sealed);
+        let mut message = fleet::CredentialResource::decode(&*resource.payload).expect("it is one");
+        message.not_after = end(of_credential).map(timestamp);
+        all.push(fixture::resource(credential_key(2), message.encode_to_vec()));
+        let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+        let (mut near, mut far) = tunnel(&edge, &upstream).await;
+        far.write_all(b"before").await.expect("it is open");
+        read_text(&mut near, "before").await;
+        assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+        assert_eq!(read_rest(&mut far).await, "");
+        let record = edge.record().await;
+        assert_eq!((record.tunnel_end(), record.aborted), (fleet::TunnelEnd::Withdrawn, true));
+    };
+    let far = Some(3_600_000);
+    tokio::join!(
+        ends(Some(1500), None),
+        ends(None, Some(1500)),
+        ends(far, Some(1500)),
+        ends(Some(1500), far)
+    );
 }
 
 #[tokio::test]

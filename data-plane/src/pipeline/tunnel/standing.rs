@@ -1,4 +1,5 @@
-//! Whether a tunnel would be opened again: asked when the configuration has changed, and when a credential ends.
+//! Whether a tunnel would be opened again: asked when the configuration has changed, and when a credential of either side
+//! ends.
 //!
 //! Charges nothing, and waits for nobody. The invariant: who may not open a tunnel by now keeps none for longer than it
 //! takes a worker to look (a second, and its tick).
@@ -6,11 +7,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::HeaderValue;
 use rr_contract::api_key::KeyHash;
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::path::{self, InvalidPath};
 
-use crate::snapshot::{CompiledProxy, CompiledTarget, Policy, Snapshot};
+use crate::snapshot::{CompiledCaller, CompiledProxy, CompiledTarget, Policy, Snapshot};
 
 use super::super::activate::{Active, activate};
 use super::super::authenticate::{self, Authenticated};
@@ -25,10 +27,12 @@ pub(crate) struct Standing {
     key: KeyHash,
     credential: CredentialId,
     has_certificate: bool,
+    origins: Box<[HeaderValue]>,
     /// Of the credential, when it was looked at last.
     policy: Arc<Policy>,
     /// As it was when it was looked at last.
     proxy: Arc<CompiledProxy>,
+    /// When one of its credentials ends, the caller's or the upstream's.
     not_after: Option<SystemTime>,
     /// Where it ends; `None` before it is open.
     upstream: Option<Arc<CompiledTarget>>,
@@ -43,6 +47,7 @@ impl Standing {
         snapshot: &Snapshot,
         key: KeyHash,
         has_certificate: bool,
+        origins: Box<[HeaderValue]>,
         request: &Active<'_>,
         cleaned: &Cleaned,
     ) -> Option<Self> {
@@ -50,6 +55,7 @@ impl Standing {
         Some(Self {
             key,
             has_certificate,
+            origins,
             credential: request.caller.credential,
             policy: Arc::clone(&request.caller.policy),
             proxy,
@@ -65,7 +71,7 @@ impl Standing {
         Self { upstream: Some(upstream), ..self }
     }
 
-    /// When the credential ends.
+    /// When it has to be asked again though nothing changes: a credential ends.
     pub(super) fn not_after(&self) -> Option<SystemTime> {
         self.not_after
     }
@@ -82,19 +88,31 @@ impl Standing {
         if proxy.wants_certificate() && !self.has_certificate {
             return false;
         }
-        self.not_after = caller.not_after;
         let is_same = Arc::ptr_eq(proxy, &self.proxy)
             && Arc::ptr_eq(&caller.policy, &self.policy)
             && caller.credential == self.credential;
-        if is_same {
-            return true;
+        if !is_same && !self.passes_anew(proxy, caller, now).await {
+            return false;
         }
+        let upstream = proxy.route.as_ref().and_then(|route| route.upstream.as_ref());
+        let upstream_ends = upstream.and_then(|credential| credential.ends());
+        self.not_after = caller.not_after.into_iter().chain(upstream_ends).min();
+        upstream_ends.is_none_or(|end| now <= end)
+    }
+
+    /// Whether it passes what comes behind its credential, where that or the proxy is another than it was.
+    async fn passes_anew(
+        &mut self,
+        proxy: &Arc<CompiledProxy>,
+        caller: &CompiledCaller,
+        now: SystemTime,
+    ) -> bool {
         let path = match path::normalise(&self.path) {
             Err(InvalidPath::Ambiguous) => Path::Opaque(self.path.clone()),
             _ => Path::Plain(self.path.clone()),
         };
         let Ok(active) = activate(Authenticated { proxy, caller, path }) else { return false };
-        if permits(&active).is_err() || !self.leads_there(&active, now) {
+        if permits(&active, &self.origins).is_err() || !self.leads_there(&active, now) {
             return false;
         }
         if !authorize::allows_still(&active, &self.cleaned).await {

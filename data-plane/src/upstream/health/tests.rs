@@ -92,6 +92,7 @@ async fn beside(allowed: &str, region: &Region, tasks: Tasks, test: impl Future<
         Trust::new(None),
         Arc::default(),
         tasks.clone(),
+        SOCKETS,
     );
     let shutdown = Shutdown::new();
     let checks =
@@ -184,6 +185,30 @@ async fn a_check_that_is_taken_away_leaves_nothing_behind() {
         drop(checked);
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_connection_on_which_a_base_url_was_asked_is_closed_whether_it_answered_or_not() {
+    for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""] {
+        let (region, tasks) = (Region::new(), Tasks::new());
+        let test = async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+            let _snapshot = snapshot(&region, &[&url], check());
+            let checks = async {
+                for _ in 0..2 {
+                    let (mut stream, _) = listener.accept().await.expect("it listens");
+                    let mut head = vec![0; 4096];
+                    assert!(stream.read(&mut head).await.expect("it is asked") > 0);
+                    stream.write_all(answer.as_bytes()).await.expect("it reads");
+                    assert_eq!(stream.read(&mut head).await.expect("it is closed"), 0);
+                }
+            };
+            let soon = async { timeout(SOON, checks).await.expect("it is asked again on another") };
+            beside("127.0.0.0/8", &region, tasks.clone(), soon).await;
+        };
+        LocalSet::new().run_until(test).await;
+    }
 }
 
 #[test]

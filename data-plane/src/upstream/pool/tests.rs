@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -9,12 +10,17 @@ use tokio::io::DuplexStream;
 use tokio::task::LocalSet;
 
 use super::super::SendError;
+use super::super::request_body::RequestBody;
+use super::super::room::Room;
+use super::super::socket::Watch;
+use super::dialing::{DIALS_MAX, PATIENCE};
 use super::*;
 
 type Driver = http2::Connection<TokioIo<DuplexStream>, RequestBody, LocalExec>;
 
 fn origin(spoken: Spoken) -> Rc<Origin> {
-    Rc::new(Origin::new(Rc::default(), spoken))
+    let kept = Kept::new(Rc::new(Room::new(1_000)));
+    Rc::new(Origin::new(Rc::new(kept), spoken))
 }
 
 fn wait(origin: &Rc<Origin>) -> Waiter {
@@ -41,7 +47,7 @@ async fn up(origin: &Rc<Origin>, streams: usize) -> (Rc<Channel>, Driver, Duplex
     let (near, far) = tokio::io::duplex(1024);
     let handshake = http2::Builder::new(LocalExec).handshake(TokioIo::new(near));
     let (sender, connection) = handshake.await.expect("it is written into memory");
-    let channel = Channel::new(sender, Box::new(move || streams));
+    let channel = Channel::new(sender, Box::new(move || streams), Watch::default());
     drop(origin.adopt(&channel));
     (channel, connection, far)
 }
@@ -112,7 +118,7 @@ fn each_failure_is_told_to_the_one_that_dialed_and_lets_twice_as_many_of_the_oth
         assert_eq!(waiters.len(), before - count);
     }
     assert!(rounds < 12, "{rounds}");
-    assert_eq!((origin.dialing.get(), origin.queue.len()), (0, 0));
+    assert_eq!((origin.dialing.count(), origin.queue.len()), (0, 0));
 }
 
 #[test]
@@ -128,11 +134,11 @@ fn a_right_to_dial_that_was_not_used_is_anothers_and_a_dial_goes_on_without_who_
     // It leaves after its dial has begun, which goes on.
     drop(waiters.remove(0));
     assert!(told(&last).is_none());
-    assert_eq!(origin.dialing.get(), DIALS_MAX);
+    assert_eq!(origin.dialing.count(), DIALS_MAX);
     begun.end(Err(SendError::ConnectTimeout));
     let third = slot(&last).expect("there is room for one more");
     drop((last, second_last, waiters, second, third));
-    assert_eq!(origin.dialing.get(), 0);
+    assert_eq!(origin.dialing.count(), 0);
 }
 
 #[test]
@@ -150,7 +156,7 @@ fn of_dials_that_nobody_is_left_for_one_goes_on_and_those_that_others_need() {
     while let Some(at) = slots.iter().position(is_over) {
         drop(slots.remove(at));
     }
-    assert_eq!((slots.len(), origin.dialing.get()), (1, 1), "it is for the one who waits");
+    assert_eq!((slots.len(), origin.dialing.count()), (1, 1), "it is for the one who waits");
     drop(last);
     assert!(!is_over(&slots[0]), "the next will want it");
     // A dial that has not had its turn is nobody's spare.

@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::time::Instant;
 use tracing::debug;
 
 use super::super::SendError;
@@ -67,9 +66,7 @@ pub(in crate::upstream) struct Slot {
 
 impl Slot {
     pub(super) fn take(origin: &Rc<Origin>, place: &Rc<Place<News>>) -> Self {
-        if origin.dialing.replace(origin.dialing.get() + 1) == 0 {
-            origin.dialing_since.set(Instant::now());
-        }
+        origin.dialing.begins();
         place.set_dials(true);
         Self { origin: Rc::clone(origin), place: Rc::clone(place), connects: Cell::new(false) }
     }
@@ -81,7 +78,7 @@ impl Slot {
     /// The dial has its turn.
     pub(in crate::upstream) fn connects(&self) {
         if !self.connects.replace(true) {
-            self.origin.connecting.update(|connecting| connecting + 1);
+            self.origin.dialing.connects();
         }
     }
 
@@ -95,7 +92,7 @@ impl Slot {
         loop {
             let fewer = self.origin.fewer.notified();
             let needed = self.origin.queue.len().max(usize::from(self.connects.get()));
-            if self.place.is_left() && self.origin.dialing.get() > needed {
+            if self.place.is_left() && self.origin.dialing.count() > needed {
                 return;
             }
             fewer.await;
@@ -106,11 +103,11 @@ impl Slot {
     pub(in crate::upstream) fn end(self, dialed: Result<Connection, SendError>) {
         match dialed {
             Ok(connection) => {
-                self.origin.failures.set(0);
+                self.origin.dialing.came_through();
                 self.origin.offer(connection, true);
             }
             Err(error) => {
-                self.origin.failures.update(|failures| failures.saturating_add(1));
+                self.origin.dialing.failed();
                 if self.origin.queue.remove(&self.place) {
                     drop(self.place.give(News::Failed(error)));
                 } else {
@@ -124,10 +121,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.place.set_dials(false);
-        self.origin.dialing.update(|dialing| dialing - 1);
-        if self.connects.get() {
-            self.origin.connecting.update(|connecting| connecting - 1);
-        }
+        self.origin.dialing.ends(self.connects.get());
         self.origin.serve();
     }
 }

@@ -246,6 +246,10 @@ async fn what_comes_behind_an_answer_is_nobodys() {
                 .reused(),
             whole("it says that it closes", vec![ok("connection: close\r\ncontent-length: 2\r\n\r\nok")]),
             whole("it is HTTP/1.0", vec![text("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok")]),
+            whole(
+                "it is HTTP/1.0, and kept alive",
+                vec![text("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok")],
+            ),
         ],
         None,
     )

@@ -180,6 +180,21 @@ async fn chunks_are_read_in_one_way_or_refused() {
                 Once("hello"),
             ),
             ("no chunk", chunks("0\r\n\r\n"), Once("")),
+            (
+                "chunks of a GET",
+                format!("{}5\r\nhello{end}", bench.get("/case", "transfer-encoding: chunked\r\n"))
+                    .into_bytes(),
+                Once("hello"),
+            ),
+            (
+                "chunks of a HEAD",
+                format!(
+                    "{}5\r\nhello{end}",
+                    bench.head("HEAD /api/local.strict/case HTTP/1.1", "transfer-encoding: chunked\r\n")
+                )
+                .into_bytes(),
+                Once("hello"),
+            ),
             ("several zeros", chunks("000\r\n\r\n"), Once("")),
             ("no size", chunks(&format!("\r\nhello{end}")), Refused(400)),
             ("only an extension", chunks(&format!(";a=b\r\nhello{end}")), Refused(400)),

@@ -49,6 +49,20 @@ fn a_short_longest_wait_bounds_the_first_one_and_a_short_interval_the_timeout() 
 }
 
 #[test]
+fn a_wait_that_another_field_bounds_names_that_field() {
+    fn said<T: std::fmt::Debug>(result: Result<T, Invalid>) -> String {
+        result.expect_err("it is refused").violations()[0].reason.clone()
+    }
+    let retry = fleet::RetryPolicy { attempts: 1, backoff: wire(3000), ..fleet::RetryPolicy::default() };
+    let why = said(read(|faults| Retry::read(faults, retry)));
+    assert_eq!(why, "is longer than `max_backoff`, which is 2 s");
+    let health =
+        fleet::HealthCheck { interval: wire(1000), timeout: wire(1001), ..fleet::HealthCheck::default() };
+    let why = said(read(|faults| HealthCheck::read(faults, health)));
+    assert_eq!(why, "is longer than `interval`, which is 1 s");
+}
+
+#[test]
 fn every_value_out_of_bounds_is_named() {
     let retry = fleet::RetryPolicy {
         attempts: 6,
@@ -68,6 +82,11 @@ fn every_value_out_of_bounds_is_named() {
             "retry.budget_percent"
         ]
     );
+    // However many there are, as many are looked at as there can be.
+    let endless =
+        fleet::RetryPolicy { attempts: 1, statuses: vec![1; 100_000], ..fleet::RetryPolicy::default() };
+    let seen = fields(read(|faults| Retry::read(faults, endless)));
+    assert_eq!((seen.len(), &*seen[0]), (1 + RETRIED.len(), "retry.statuses"));
     let none = fleet::RetryPolicy::default();
     assert_eq!(fields(read(|faults| Retry::read(faults, none))), ["retry.attempts"]);
     let ejection = fleet::OutlierEjection {
@@ -78,7 +97,7 @@ fn every_value_out_of_bounds_is_named() {
     assert_eq!(fields(read(|faults| OutlierEjection::read(faults, ejection))).len(), 3);
     let breaker = fleet::CircuitBreaker { consecutive_failures: 1001, open_for: wire(3_600_001) };
     assert_eq!(fields(read(|faults| CircuitBreaker::read(faults, breaker))).len(), 2);
-    for path in ["ping", "/a b", "/a#b", "/\u{e4}"] {
+    for path in ["ping", "*", "?a", "/a b", "/a#b", "/\u{e4}", "/<a>", "/a?<", "/`a`"] {
         let health = fleet::HealthCheck { path: path.to_owned(), ..fleet::HealthCheck::default() };
         assert_eq!(fields(read(|faults| HealthCheck::read(faults, health))), ["health_check.path"], "{path}");
     }

@@ -62,6 +62,16 @@ fn no_edit_names_a_header_that_frames_identifies_or_is_ours() {
         "cookie",
         "set-cookie",
         "requestrocket-request-id",
+        "requestrocket_request_id",
+        "content_length",
+        "transfer_encoding",
+        "set_cookie",
+        "http2-settings",
+        "sec-websocket-accept",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "proxy-authenticate",
+        "www-authenticate",
         "X-Upper",
         "x y",
         "",
@@ -83,6 +93,22 @@ fn no_edit_names_a_header_that_frames_identifies_or_is_ours() {
             field("rename[0].to")
         );
     }
+}
+
+#[test]
+fn a_name_that_cannot_be_changed_is_refused_with_the_reason() {
+    for (text, why) in [
+        ("host", "rewrite.host"),
+        ("authorization", "credentials"),
+        ("cookie", "who somebody is"),
+        ("content-length", "frames"),
+        ("requestrocket-region", "the node's own"),
+        ("X-A", "lower case"),
+    ] {
+        let said = name(text).expect_err(text);
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(name(&"a".repeat(NAME_MAX + 1)), Err("is longer than 256 bytes".to_owned()));
 }
 
 #[test]

@@ -126,6 +126,10 @@ fn a_body_is_refused_with_every_field_that_is_not_what_the_schema_says() {
         ("null", "the body is not a JSON object"),
         (r#"{"name": "a\u0000b"}"#, "contains a NUL character"),
         (r#"{"baseUrl": "a", "base_url": "b"}"#, "is given twice"),
+        (r#"{"balance": "random"}"#, "BALANCE_ROUND_ROBIN, BALANCE_LEAST_REQUESTS"),
+        (r#"{"balance": 1}"#, "the name of a value"),
+        (r#"{"idleTimeout": 30}"#, "in quotes, like \"1.5s\""),
+        (r#"{"minTls": 1.3}"#, "put it in quotes"),
     ] {
         let refused = refused(Method::POST, path, body);
         assert!(refused.len() == 1 && refused[0].1.contains(reason), "{body}: {refused:?}");

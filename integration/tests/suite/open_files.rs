@@ -1,0 +1,64 @@
+//! A node that may have few files open: what it lives on is left to it, however much its callers ask for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rr_contract::runtime::Tasks;
+use rr_integration::caller::Caller;
+use rr_integration::frames::{self, PREFACE};
+use rr_integration::process::admin;
+use rr_integration::standalone::{Behind, Standalone};
+use rr_integration::wait::{DEADLINE, eventually};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+/// Connections of callers, and requests on each.
+const CALLERS: usize = 6;
+const STREAMS: usize = 200;
+
+#[tokio::test]
+async fn many_requests_on_few_connections_leave_a_node_the_descriptors_that_it_lives_on() {
+    let (tasks, held) = (Tasks::new(), Arc::<AtomicUsize>::default());
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", silent.local_addr().expect("it is bound"));
+    let counted = Arc::clone(&held);
+    tasks.spawn("silent upstream", async move {
+        let mut open = Vec::new();
+        loop {
+            open.push(silent.accept().await.expect("it listens"));
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let node = Standalone::start_with_files(1024, &[Behind::new("silent", &url)]).await;
+    let mut callers = Vec::new();
+    for _ in 0..CALLERS {
+        let mut caller = node.connect().await;
+        let mut bytes = [&PREFACE[..], &frames::settings(&[])].concat();
+        for n in 0..STREAMS {
+            let fields = [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/api/local.silent/"),
+                (":authority", "edge"),
+                ("authorization", node.key()),
+            ];
+            let stream = u32::try_from(2 * n + 1).expect("a small number");
+            bytes.extend(frames::headers(stream, true, &fields));
+        }
+        caller.write_all(&bytes).await.expect("the node reads");
+        callers.push(caller);
+    }
+    // Each has a connection to the upstream, or was told that there is none.
+    eventually("all of them have come to that", || async {
+        let told = node.records(0).await.len();
+        (told + held.load(Ordering::Relaxed) >= CALLERS * STREAMS).then_some(())
+    })
+    .await;
+    let alive = timeout(DEADLINE, admin(node.admin(), "/healthz")).await.expect("the port answers");
+    assert_eq!(alive.expect("an answer").status, 200);
+    let stranger = Caller::new(node.listen(), "local.silent", "nobody");
+    let answer = timeout(DEADLINE, stranger.get("/")).await.expect("a further caller is let in");
+    assert_eq!(answer.status, 401);
+    tasks.abort();
+}
