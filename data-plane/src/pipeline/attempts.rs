@@ -211,3 +211,41 @@ pub(super) fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::upstream::CallerFault;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_caller_or_this_node_did_is_no_failure_of_the_upstream() {
+        let of = |error: SendError, turn: Turn| {
+            outcome(Err(&error), &Passage::since(turn, Duration::from_secs(1)))
+        };
+        for error in [
+            SendError::Guarded,
+            SendError::Busy,
+            SendError::Resolve(LookupError::Crowded),
+            SendError::Resolve(LookupError::CutOff),
+            SendError::Caller(CallerFault::Gone),
+            SendError::TotalTimeout { is_asked: false },
+        ] {
+            let text = error.to_string();
+            assert_eq!(of(error, Turn::Upstream), None, "{text}");
+        }
+        let late = |turn| of(SendError::TotalTimeout { is_asked: true }, turn);
+        assert_eq!((late(Turn::Caller), late(Turn::Upstream)), (None, Some(Outcome::Failure)));
+        for error in [
+            SendError::ConnectTimeout,
+            SendError::ResponseTimeout,
+            SendError::Resolve(LookupError::Silent),
+            SendError::Version("2"),
+        ] {
+            let text = error.to_string();
+            assert_eq!(of(error, Turn::Upstream), Some(Outcome::Failure), "{text}");
+        }
+    }
+}

@@ -36,6 +36,7 @@ mod streams;
 mod timeouts;
 mod trailers;
 mod under_way;
+mod untouched;
 mod uploads;
 mod websockets;
 mod websockets_cut;

@@ -186,3 +186,6 @@ impl Standings {
         self.0.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,6 +164,31 @@ fn the_time_out_grows_ten_times_at_the_most() {
 }
 
 #[test]
+fn once_its_time_is_over_failures_are_counted_from_the_beginning() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let start = Instant::now();
+    fails(&standing, 0, 2, start);
+    let again = start + Duration::from_secs(10);
+    fails(&standing, 0, 1, again);
+    assert!(chosen(&standing, again, 4).contains(&0));
+}
+
+#[test]
+fn an_ejection_ends_with_the_wish_for_ejections() {
+    let standing = standing(2, Balance::RoundRobin, Some(ejection()));
+    let now = Instant::now();
+    fails(&standing, 0, 2, now);
+    let ejected = standing.endpoint(0);
+    ejected.forget(false, true);
+    assert!(ejected.is_ejected(millis(now)), "checks are not wished for, and ejections are");
+    ejected.forget(true, false);
+    assert!(!ejected.is_ejected(millis(now)));
+    // Nor does it begin with what was counted before.
+    fails(&standing, 0, 1, now);
+    assert!(!ejected.is_ejected(millis(now)));
+}
+
+#[test]
 fn a_base_url_stays_out_for_no_longer_than_its_target_says_by_now() {
     let standing = standing(2, Balance::RoundRobin, Some(ejection()));
     let start = Instant::now();
@@ -207,6 +232,13 @@ fn one_base_url_always_stays_and_no_more_are_out_than_may_be() {
     }
     let out = half.endpoints().iter().filter(|endpoint| endpoint.is_ejected(millis(now))).count();
     assert_eq!(out, 2);
+    // One may be out, however small the share is.
+    let little = OutlierEjection { max_ejected_percent: 1, ..ejection() };
+    let little = standing(4, Balance::RoundRobin, Some(little));
+    for index in 0..4 {
+        fails(&little, index, 5, now);
+    }
+    assert!(!chosen(&little, now, 8).contains(&0) && chosen(&little, now, 8).contains(&1));
 }
 
 #[test]

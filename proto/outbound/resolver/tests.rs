@@ -19,6 +19,7 @@ struct Zones {
 const ANSWERS: u8 = 0;
 const FAILS: u8 = 1;
 const HAS_NONE: u8 = 2;
+const IS_SILENT: u8 = 3;
 
 impl Zones {
     fn asked(&self) -> usize {
@@ -41,6 +42,7 @@ impl Names for Zones {
             tokio::task::yield_now().await;
             match self.mood.load(Ordering::SeqCst) {
                 FAILS => Err(NameError::Failed("servers are away".into())),
+                IS_SILENT => pending().await,
                 HAS_NONE => Err(NameError::Missing { good_for: Duration::from_secs(3600) }),
                 _ => Ok(Found { addresses: vec![IpAddr::from([127, 0, 0, 1])], good_for: TTL }),
             }
@@ -164,10 +166,24 @@ async fn nobody_waits_for_a_look_up_that_was_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_look_up_of_silent_servers_ends_and_gives_its_place_back() {
     let (_, resolver) = resolver();
+    let begun = Instant::now();
     let answer = resolver.addresses(org(1), "dead.example").await;
     assert!(matches!(answer, Err(LookupError::Silent)), "{answer:?}");
+    assert_eq!(begun.elapsed().as_secs(), LONGEST.as_secs());
     assert!(lock(&resolver.known).asked.is_empty());
     assert_eq!(resolver.any.available_permits(), IN_ALL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_were_silent_are_not_asked_again_at_once() {
+    let (zones, resolver) = resolver();
+    for _ in 0..3 {
+        assert!(resolver.addresses(org(1), "dead.example").await.is_err());
+    }
+    assert_eq!(zones.asked(), 1);
+    tokio::time::advance(FAILED_FOR).await;
+    assert!(resolver.addresses(org(1), "dead.example").await.is_err());
+    assert_eq!(zones.asked(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,6 +218,39 @@ async fn that_a_name_has_no_address_is_kept_for_half_a_minute_at_most() {
     assert!(resolver.addresses(org(1), "none.example").await.is_ok());
 }
 
+/// Says the same of every name, for as long as its zone wants.
+struct For(Duration, bool, AtomicUsize);
+
+impl Names for For {
+    fn look_up<'n>(&'n self, _: &'n str) -> Lookup<'n> {
+        let Self(good_for, is_there, asked) = self;
+        asked.fetch_add(1, Ordering::SeqCst);
+        let good_for = *good_for;
+        let found = Found { addresses: vec![IpAddr::from([127, 0, 0, 1])], good_for };
+        let answer = if *is_there { Ok(found) } else { Err(NameError::Missing { good_for }) };
+        Box::pin(async { answer })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_zone_wants_answers_are_neither_asked_for_all_the_time_nor_kept_for_long() {
+    let (shortly, day) = (Duration::from_millis(1), Duration::from_secs(86_400));
+    for (said, is_there, kept) in
+        [(Duration::ZERO, true, 1), (day, true, 3600), (Duration::ZERO, false, 1), (day, false, 30)]
+    {
+        let zone = Arc::new(For(said, is_there, AtomicUsize::default()));
+        let resolver = Resolver::new(Arc::clone(&zone) as Arc<dyn Names>);
+        let ask = async || assert_eq!(resolver.addresses(org(1), "a.example").await.is_ok(), is_there);
+        ask().await;
+        tokio::time::advance(Duration::from_secs(kept) - shortly).await;
+        ask().await;
+        assert_eq!(zone.2.load(Ordering::SeqCst), 1, "{said:?} {is_there}");
+        tokio::time::advance(2 * shortly).await;
+        ask().await;
+        assert_eq!(zone.2.load(Ordering::SeqCst), 2, "{said:?} {is_there}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_old_answer_is_used_for_a_while_when_servers_are_away() {
     let (zones, resolver) = resolver();
@@ -218,6 +267,17 @@ async fn an_old_answer_is_used_for_a_while_when_servers_are_away() {
     assert_eq!(zones.asked(), 3);
     tokio::time::advance(STALE).await;
     assert!(resolver.addresses(org(1), "good.example").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_an_old_answer_waits_a_second_for_a_new_one() {
+    let (zones, resolver) = resolver();
+    assert!(resolver.addresses(org(1), "good.example").await.is_ok());
+    zones.be(IS_SILENT);
+    tokio::time::advance(TTL).await;
+    let begun = Instant::now();
+    assert!(resolver.addresses(org(1), "good.example").await.is_ok());
+    assert_eq!(begun.elapsed().as_secs(), STALE_AFTER.as_secs());
 }
 
 #[tokio::test(start_paused = true)]

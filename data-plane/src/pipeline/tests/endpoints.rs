@@ -123,13 +123,46 @@ async fn a_request_goes_past_a_base_url_that_the_guard_refuses_until_that_is_eje
 async fn where_the_guard_refuses_all_base_urls_the_caller_is_told_so() {
     let region = Region::new();
     let urls = [INWARD.to_owned(), "http://10.1.2.4:9".to_owned()];
-    let snapshot = region.snapshot(&resources_at(&region, &urls, &urls, ejects));
-    let edge = Edge::start(snapshot, &["127.0.0.0/8"]);
+    let all = resources_at(&region, &urls, &urls, |target| {
+        ejects(target);
+        let breaker = fleet::CircuitBreaker { consecutive_failures: 1, open_for: millis(60_000) };
+        target.circuit_breaker = Some(breaker);
+    });
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     for _ in 0..6 {
         let answer = edge.send(&ask()).await;
         assert_eq!((answer.status, answer.json()["code"].clone()), (502, "upstream-refused".into()));
     }
     assert_eq!(edge.record().await.attempts, 2);
+}
+
+#[tokio::test]
+async fn a_request_is_not_taken_from_one_base_url_to_the_next_for_ever() {
+    let closing = async || Script::start(|_| says(200, "connection: close\r\n")).await;
+    let (one, two, three) = (closing().await, closing().await, closing().await);
+    let region = Region::new();
+    let urls = [one.url(), two.url(), three.url()];
+    let all = resources_at(&region, &urls, &urls, |target| target.connect_timeout = millis(300));
+    let edge = full::edge(&region, all);
+    for _ in 0..3 {
+        assert_eq!(edge.send(&ask()).await.status, 200);
+        edge.record().await;
+    }
+    let _taken = full::take(&edge).await;
+    let answer = edge.send(&ask()).await;
+    assert_eq!((answer.status, answer.json()["code"].clone()), (503, "upstream-busy".into()));
+    assert_eq!(edge.record().await.attempts, 2, "it has waited twice");
+}
+
+#[tokio::test]
+async fn dials_of_callers_that_have_left_give_their_room_back() {
+    let upstream = Script::always(200).await;
+    let region = Region::new();
+    let urls = [upstream.url()];
+    let all = resources_at(&region, &urls, &urls, |target| target.connect_timeout = millis(2_000));
+    let edge = full::edge(&region, all);
+    drop(full::take(&edge).await);
+    assert_eq!(edge.send(&ask()).await.status, 200);
 }
 
 #[tokio::test]

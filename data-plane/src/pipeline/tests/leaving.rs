@@ -127,6 +127,26 @@ async fn an_upstream_that_takes_no_connection_is_found_out_in_the_same_way() {
 }
 
 #[tokio::test]
+async fn callers_that_do_not_wait_for_a_connection_open_no_circuit() {
+    let (_listener, address, _filled) = hanging();
+    let region = Region::new();
+    let edge = edge_to(&region, &[format!("http://{address}")]);
+    for n in 1..=4 {
+        let mut caller = edge.connect().await;
+        caller.write_all(ask().as_bytes()).await.expect("the edge reads");
+        let dials = async {
+            while edge.checkouts().0 < n {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, dials).await.expect("it is dialed");
+        drop(caller);
+        assert_eq!(edge.record().await.code, "caller-gone");
+    }
+    assert_eq!(region.standings.numbers().openings, 0);
+}
+
+#[tokio::test]
 async fn of_several_base_urls_the_one_that_hangs_is_ejected() {
     let (silent, url) = silent().await;
     let good = Script::always(200).await;

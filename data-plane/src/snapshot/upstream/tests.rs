@@ -52,6 +52,18 @@ fn a_credential_for_an_open_upstream_has_an_end_too() {
 }
 
 #[test]
+fn a_secret_that_is_put_into_a_header_is_not_printed_with_it() {
+    let region = Region::new();
+    let (credential, target) = (credential(&region, None, None), "https://api.example.com");
+    let target = target.parse().expect("a base URL");
+    let Ok(Injection::Header(_, value)) = credential.injection(&target, None, None, UNIX_EPOCH) else {
+        panic!("it is sealed for it")
+    };
+    assert_eq!((value.as_bytes(), value.is_sensitive()), (&b"sk"[..], true));
+    assert!(!format!("{value:?}").contains("sk"));
+}
+
+#[test]
 fn a_secret_sealed_for_tls_does_not_go_out_in_the_clear_on_the_same_port() {
     let region = Region::new();
     let credential = credential(&region, None, None);

@@ -223,3 +223,22 @@ fn one_organization_leaves_places_to_the_others() {
     drop(others);
     assert!(places.0.borrow().is_empty(), "nothing stays of who is not asked");
 }
+
+#[test]
+fn nodes_that_start_together_do_not_ask_together_and_none_waits_long_before_it_asks_first() {
+    let hourly = HealthCheck {
+        path: "/up".into(),
+        interval: Duration::from_secs(3600),
+        timeout: Duration::from_secs(1),
+        unhealthy_after: 1,
+        healthy_after: 1,
+        max_status: 399,
+    };
+    let all: Vec<_> = (0..100).map(|_| waits(&hourly, &SystemEntropy)).collect();
+    assert!(all.iter().all(|(first, _)| *first <= FIRST_MAX));
+    let (least, most) = (Duration::from_secs(3240), Duration::from_secs(3960));
+    assert!(all.iter().all(|(_, next)| (least..=most).contains(next)));
+    for n in 1..all.len() {
+        assert!(all[n].0 != all[0].0 && all[n].1 != all[0].1);
+    }
+}
