@@ -121,7 +121,18 @@ impl Socket {
         let (stream, may_come, reads) = (RefCell::new(stream), Cell::default(), Cell::default());
         let (place, waits) = (Cell::new(Place::Answer), RefCell::default());
         let (ahead, holds, ending, heads) = Default::default();
-        Self(Rc::new(Wire { stream, may_come, heads, place, waits, reads, reads_ahead, ahead, holds, ending }))
+        Self(Rc::new(Wire {
+            stream,
+            may_come,
+            heads,
+            place,
+            waits,
+            reads,
+            reads_ahead,
+            ahead,
+            holds,
+            ending,
+        }))
     }
 
     /// Holds a place for as long as it is open.
