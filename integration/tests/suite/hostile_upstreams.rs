@@ -325,7 +325,11 @@ async fn answer_http2<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, steps: V
 }
 
 /// Whether the connection goes on.
-async fn run<S: AsyncWrite + Unpin>(stream: &mut S, steps: Vec<Step>, reset: &impl Fn(&S) -> bool) -> bool {
+async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    steps: Vec<Step>,
+    reset: &impl Fn(&S) -> bool,
+) -> bool {
     for step in steps {
         match step {
             Send(bytes) => {
@@ -343,9 +347,18 @@ async fn run<S: AsyncWrite + Unpin>(stream: &mut S, steps: Vec<Step>, reset: &im
                 }
             }
             Flood(bytes) => {
-                let flood = async { while stream.write_all(&bytes).await.is_ok() {} };
+                let (mut reader, mut writer) = tokio::io::split(stream);
+                let flood = async { while writer.write_all(&bytes).await.is_ok() {} };
+                // What it is answered with is taken: how much the system buffers of that decides nothing.
+                let taken = async {
+                    drop(tokio::io::copy(&mut reader, &mut tokio::io::sink()).await);
+                    std::future::pending::<()>().await;
+                };
                 // Where it does not let go, it stops reading.
-                drop(timeout(DEADLINE, flood).await);
+                let both = async {
+                    tokio::select! { () = flood => {}, () = taken => {} }
+                };
+                drop(timeout(DEADLINE, both).await);
                 return false;
             }
             Close => return false,

@@ -93,7 +93,7 @@ async fn answers_that_break_the_rules_of_http2_are_a_bad_gateway_or_break_off() 
 }
 
 #[tokio::test]
-async fn floods_of_http2_frames_end_with_the_time_for_an_answer_or_sooner() {
+async fn floods_of_http2_frames_end_however_long_an_answer_may_take() {
     let name = [(":status", "103"), ("link", "</a>")];
     let large = block(&[("x", &"y".repeat(16_000))]);
     let begun = [block(&[(":status", "200")]), large.clone()].concat();
@@ -121,19 +121,9 @@ async fn floods_of_http2_frames_end_with_the_time_for_an_answer_or_sooner() {
                     Flood(more(0)),
                 ],
             ),
-            // It does not read what they are answered with, so they soon are not read either.
-            case(
-                "SETTINGS without end",
-                vec![Flood(settings(&[(3, 100)]).repeat(100))],
-                Whole(504, ""),
-                TIMEOUT,
-            ),
-            case(
-                "PING without end",
-                vec![Flood(frame(PING, 0, 0, &[1; 8]).repeat(100))],
-                Whole(504, ""),
-                TIMEOUT,
-            ),
+            // Answered or not, nothing of an answer moves meanwhile.
+            unreachable("SETTINGS without end", vec![Flood(settings(&[(3, 100)]).repeat(100))]).patiently(),
+            unreachable("PING without end", vec![Flood(frame(PING, 0, 0, &[1; 8]).repeat(100))]).patiently(),
             unreachable("interim answers without end", vec![Flood(headers(CASE, false, &name).repeat(100))])
                 .patiently(),
         ],
