@@ -148,13 +148,8 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn ended(mut self, came: &Result<Reply, SendError>, now: Instant) {
         let Some(standing) = self.standing.take() else { return };
-        match outcome(came.as_ref().map(|reply| reply.response.status()), &self.passage) {
-            Some(outcome) => standing.ended(self.endpoint, self.pass.take(), outcome, self.begun, now),
-            None if matches!(came, Err(SendError::Guarded)) => {
-                standing.guarded(self.endpoint, self.begun, now);
-            }
-            None => {}
-        }
+        let came = came.as_ref().map(|reply| reply.response.status());
+        count_ended(standing, self.endpoint, self.pass.take(), came, &self.passage, self.begun, now);
     }
 
     /// Whether the upstream has let it wait for a good part of the time that it has.
@@ -184,8 +179,25 @@ fn is_passed_over(error: &SendError) -> bool {
     matches!(error, SendError::Guarded | SendError::Busy | SendError::Resolve(LookupError::Crowded))
 }
 
+/// Counts at a base URL what came of a request that `begun` then.
+pub(super) fn count_ended(
+    standing: &Standing,
+    endpoint: u8,
+    pass: Option<Pass<'_>>,
+    came: Result<StatusCode, &SendError>,
+    passage: &Passage,
+    begun: Instant,
+    now: Instant,
+) {
+    match outcome(came, passage) {
+        Some(outcome) => standing.ended(endpoint, pass, outcome, begun, now),
+        None if matches!(came, Err(SendError::Guarded)) => standing.guarded(endpoint, begun, now),
+        None => {}
+    }
+}
+
 /// What the upstream made of a request; `None` where it is not its doing how it ended.
-pub(super) fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Outcome> {
+fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Outcome> {
     match came {
         Ok(status) if is_failure(status) => Some(Outcome::Failure),
         Ok(_) => Some(Outcome::Success),

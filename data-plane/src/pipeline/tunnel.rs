@@ -28,12 +28,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::reply::{BadSwitch, Denial, Failure, Refused};
 use crate::snapshot::Snapshot;
-use crate::upstream::{SendError, Switch, Switched};
+use crate::upstream::{Switch, Switched};
 use crate::worker::Worker;
 
 use super::activate::Active;
 use super::admit::Admitted;
-use super::attempts::outcome;
+use super::attempts::count_ended;
 use super::authenticate;
 use super::clean::{self, Cleaned, strip};
 use super::cors;
@@ -178,16 +178,9 @@ impl Candidate {
         let until = target.total_timeout.map(|total| draft.started() + total);
         let passage = body.passage();
         let switch = worker.connections.switch(&target, Request::from_parts(parts, body), until).await;
-        let status = switch.as_ref().map(Switch::status);
         if let Some(standing) = standing {
-            let now = Instant::now();
-            match outcome(status, &passage) {
-                Some(outcome) => standing.ended(endpoint, pass, outcome, asked_at, now),
-                None if matches!(status, Err(SendError::Guarded)) => {
-                    standing.guarded(endpoint, asked_at, now)
-                }
-                None => {}
-            }
+            let came = switch.as_ref().map(Switch::status);
+            count_ended(standing, endpoint, pass, came, &passage, asked_at, Instant::now());
         }
         draft.upstream_took(asked_at.elapsed(), passage.interim());
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
