@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::net::TcpSocket;
 
 use crate::api::Api;
@@ -122,6 +123,16 @@ impl Process {
             async move { ended }
         })
         .await
+    }
+
+    /// Lets it open no further file before it has closed one of those that it has.
+    pub fn opens_no_more(&self) {
+        let is_open =
+            |file: &u64| Path::new(&format!("/proc/{}/fd/{file}", self.id())).symlink_metadata().is_ok();
+        let free = (0..).find(|file| !is_open(file));
+        let most = Rlimit { current: free, maximum: free };
+        let id = Pid::from_child(&self.child);
+        prlimit(Some(id), Resource::Nofile, most).expect("limits of a child can be lowered");
     }
 
     /// Its exit status, once it ended by itself.

@@ -115,6 +115,11 @@ impl Standalone {
         status.is_ok_and(|status| !status.contains("(zombie)"))
     }
 
+    /// Lets it open no further file before it has closed one of those that it has.
+    pub fn opens_no_more(&self) {
+        self.process.opens_no_more();
+    }
+
     /// Where callers call.
     pub fn listen(&self) -> SocketAddr {
         self.ports[0].address()

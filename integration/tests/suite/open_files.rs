@@ -9,7 +9,7 @@ use rr_integration::frames::{self, PREFACE};
 use rr_integration::process::admin;
 use rr_integration::standalone::{Behind, Standalone};
 use rr_integration::wait::{DEADLINE, eventually};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -63,4 +63,21 @@ async fn many_requests_on_few_connections_leave_a_node_the_descriptors_that_it_l
     let answer = timeout(DEADLINE, stranger.get("/")).await.expect("a further caller is let in");
     assert_eq!(answer.status, 401);
     tasks.abort();
+}
+
+#[tokio::test]
+async fn where_no_further_file_can_be_opened_an_idle_caller_gives_way_to_one_that_comes() {
+    let node = Standalone::start(&[Behind::new("unused", "http://127.0.0.1:9")], &[]).await;
+    let mut idle = node.connect().await;
+    idle.write_all(b"GET /api/local.unused/ HTTP/1.1\r\nhost: edge\r\n\r\n").await.expect("the node reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert_ne!(idle.read_buf(&mut answer).await.expect("the node answers"), 0);
+    }
+    node.opens_no_more();
+    let stranger = Caller::new(node.listen(), "local.unused", "nobody");
+    let answer = timeout(DEADLINE, stranger.get("/")).await.expect("a further caller is let in");
+    assert_eq!(answer.status, 401);
+    let end = timeout(DEADLINE, idle.read_buf(&mut Vec::new())).await.expect("the other has given way");
+    assert_eq!(end.expect("it is closed in order"), 0);
 }
