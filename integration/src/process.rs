@@ -125,14 +125,18 @@ impl Process {
         .await
     }
 
-    /// Lets it open no further file before it has closed one of those that it has.
-    pub fn opens_no_more(&self) {
-        let is_open =
-            |file: &u64| Path::new(&format!("/proc/{}/fd/{file}", self.id())).symlink_metadata().is_ok();
-        let free = (0..).find(|file| !is_open(file));
-        let most = Rlimit { current: free, maximum: free };
+    /// Lets it open no file with this number or a higher one.
+    pub fn opens_below(&self, file: u64) {
+        let most = Rlimit { current: Some(file), maximum: Some(file) };
         let id = Pid::from_child(&self.child);
         prlimit(Some(id), Resource::Nofile, most).expect("limits of a child can be lowered");
+    }
+
+    /// The number that the next file gets which it opens.
+    pub fn next_file(&self) -> u64 {
+        let is_open =
+            |file: &u64| Path::new(&format!("/proc/{}/fd/{file}", self.id())).symlink_metadata().is_ok();
+        (0..).find(|file| !is_open(file)).expect("no process has as many files")
     }
 
     /// Its exit status, once it ended by itself.

@@ -115,9 +115,9 @@ impl Standalone {
         status.is_ok_and(|status| !status.contains("(zombie)"))
     }
 
-    /// Lets it open no further file before it has closed one of those that it has.
-    pub fn opens_no_more(&self) {
-        self.process.opens_no_more();
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Where callers call.
