@@ -24,6 +24,7 @@ mod next_hop;
 mod numbers;
 mod origin;
 mod over_tls;
+mod parameters;
 mod records;
 mod retries;
 mod reuse;
