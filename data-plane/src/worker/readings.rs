@@ -101,6 +101,10 @@ mod tests {
         assert!(turn(second.expect("there is room")).is_err());
         let beside = turn(other).expect("it waits for no other organization");
         drop((reads, beside));
+        let held = readings.place(org(1), 1);
+        drop(readings.place(org(1), BY_ORG - 1).expect("there is room"));
+        assert!(readings.place(org(1), BY_ORG - 1).is_some(), "what has left holds nothing");
+        drop(held);
         // Both have gone, and so has the one that left while it waited.
         assert!(readings.place(org(1), BY_ORG).is_some());
         assert!(readings.place(org(3), 0).is_some());
