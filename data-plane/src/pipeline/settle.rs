@@ -23,6 +23,7 @@ use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
+use crate::snapshot::upstream::Unusable;
 use crate::standing::AtEndpoint;
 use crate::upstream::SendError;
 use crate::worker::Worker;
@@ -162,8 +163,15 @@ impl Draft {
                 SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
             ))
         );
-        let Refused::Denial(denial) = refused else { return };
         let record = self.record();
+        let denial = match refused {
+            Refused::Denial(denial) => denial,
+            Refused::Failure(Failure::Credential(unusable)) => {
+                record.reason = Some(reason(*unusable));
+                return;
+            }
+            Refused::Failure(_) => return,
+        };
         match denial {
             Denial::BadCredential(reason) => record.reason = Some(*reason),
             Denial::Sender => record.reason = Some(Reason::Sender),
@@ -369,6 +377,18 @@ impl Drop for Draft {
         std::mem::take(&mut self.charges).settle(done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
         self.worker.record(record);
+    }
+}
+
+/// Why the upstream's credential could not be used.
+fn reason(unusable: Unusable) -> Reason {
+    match unusable {
+        Unusable::Missing => Reason::NoVersion,
+        Unusable::Sealed => Reason::Sealed,
+        Unusable::Expired => Reason::Ended,
+        Unusable::Origin => Reason::OtherOrigin,
+        Unusable::Host => Reason::OtherHost,
+        Unusable::Ca => Reason::OtherCa,
     }
 }
 
