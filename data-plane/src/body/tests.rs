@@ -78,7 +78,7 @@ fn pieces(texts: &[&'static str]) -> Pieces {
 }
 
 fn gathered(body: &mut Pieces, max: usize) -> Result<Bytes, GatherError<&'static str>> {
-    gather(body, max).now_or_never().expect("all of it is there")
+    gather(body, max, &mut Held::ample()).now_or_never().expect("all of it is there")
 }
 
 #[test]
@@ -133,7 +133,9 @@ fn a_body_that_breaks_off_says_why() {
 
 #[test]
 fn what_was_gathered_is_decoded_by_its_coding() {
-    let decoded = |coding| decode(coding, Bytes::from_static(b"{}")).now_or_never().expect("one step");
+    let decoded = |coding| {
+        decode(coding, Bytes::from_static(b"{}"), &mut Held::ample()).now_or_never().expect("one step")
+    };
     assert_eq!(decoded(Coding::Identity).as_deref(), Ok(&b"{}"[..]));
     assert_eq!(decoded(Coding::Gzip), Err(DecodeError::Malformed));
 }

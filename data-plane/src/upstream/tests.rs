@@ -19,6 +19,7 @@ use rr_contract::wire::fleet;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
+use crate::body::{Held, Whole};
 use crate::fixture::ORG;
 use crate::seats::{Bounds, Seats};
 
@@ -91,7 +92,8 @@ async fn a_host_of_the_proxys_own_stays_whichever_protocol_a_request_goes_in_and
     let target = target("https://api.example.com:8443/v1");
     let seats = Seats::new(Bounds::of(1), Arc::default());
     let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
-    let body = RequestBody::gathered(Bytes::new(), permit.seat().begin(), Instant::now());
+    let nothing = Whole::new(Bytes::new(), Held::ample());
+    let body = RequestBody::gathered(nothing, permit.seat().begin(), Instant::now());
     let mut request = Request::new(body);
     *request.uri_mut() = "/v1/x".parse().expect("a URI");
     let authority: Authority = "own.example".parse().expect("an authority");
@@ -147,7 +149,7 @@ async fn a_body_that_is_sent_again_is_not_whole_before_it_was_sent_again() {
     let passage = first.passage();
     first.begin(Instant::now());
     assert!(!passage.is_whole());
-    assert_eq!(first.read(9).await.as_deref(), Ok(&b"body"[..]));
+    assert_eq!(first.read(9, &mut Held::ample()).await.as_deref(), Ok(&b"body"[..]));
     assert!(passage.is_whole());
     // Its connection must not be used again if it is answered before.
     again.begin(Instant::now());
@@ -227,7 +229,7 @@ async fn one_attempt_reads_an_upload_and_it_is_the_last_that_claimed_it() {
         assert!(frame.is_err(), "it belongs to another attempt");
     }
     drop((first, second, inner));
-    assert_eq!(outer.read(9).await.as_deref(), Ok(&b"body"[..]));
+    assert_eq!(outer.read(9, &mut Held::ample()).await.as_deref(), Ok(&b"body"[..]));
 
     let (incoming, mut caller) = upload(&tasks).await;
     let mut first = body(incoming);
@@ -267,8 +269,9 @@ async fn a_body_that_is_read_before_it_is_sent_is_not_waited_for_any_longer() {
     caller.write_all(b"bo").await.expect("it reads");
     let body = RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
     let start = Instant::now();
-    let read = timeout(10 * CALLER_IDLE, body.read(9)).await.expect("it has a bound");
-    assert_eq!(read, Err(CallerFault::Stalled));
+    let mut held = Held::ample();
+    let read = timeout(10 * CALLER_IDLE, body.read(9, &mut held)).await.expect("it has a bound");
+    assert_eq!(read, Err(ReadFault::Caller(CallerFault::Stalled)));
     assert!(start.elapsed() >= CALLER_IDLE);
     tasks.abort();
 }
