@@ -164,6 +164,10 @@ impl Draft {
                 SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
             ))
         );
+        if let Refused::Failure(Failure::NoRoom(_)) = refused {
+            // The answer has come, and its caller may have seen to it that there is no room.
+            self.unread();
+        }
         let Refused::Denial(denial) = refused else { return };
         let record = self.record();
         match denial {

@@ -19,7 +19,8 @@ use rr_contract::wire::fleet;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
-use crate::body::{Held, Whole};
+use crate::body::{BodyBudget, Held, Whole};
+use crate::counters::Gathered;
 use crate::fixture::ORG;
 use crate::seats::{Bounds, Seats};
 
@@ -192,6 +193,39 @@ async fn each_part_of_an_upload_moves_what_it_goes_out_on_and_waiting_for_one_do
         assert_eq!(counts().1, part);
     }
     tasks.abort();
+}
+
+#[tokio::test]
+async fn a_body_that_was_gathered_goes_out_in_parts_and_is_let_go_with_the_last_one_of_the_last_attempt() {
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let budget = BodyBudget::new(usize::MAX, Arc::default());
+    let mut held = budget.hold(ORG, Gathered::Request);
+    let text: Vec<u8> = (0..200_000).map(|at| (at / 7) as u8).collect();
+    held.hold(text.len()).expect("there is room");
+    let whole = Whole::new(text.clone().into(), held);
+    let mut first = RequestBody::gathered(whole, permit.seat().begin(), Instant::now());
+    let again = first.again();
+    let (told, passage) = (Rc::<Told>::default(), first.passage());
+    let carrier: Rc<Told> = Rc::clone(&told);
+    first.hold(carrier);
+    first.frame().await.expect("a part").expect("it is there");
+    drop(first.again());
+    for mut body in [first, again] {
+        body.begin(Instant::now());
+        let mut sent = Vec::new();
+        while !body.is_end_stream() {
+            assert!(!passage.is_whole());
+            let rest = body.size_hint().exact().expect("its length is known");
+            let part = body.frame().await.expect("a part").expect("it is there");
+            let part = part.into_data().expect("it is data");
+            assert!(part.len() <= 64 * 1024 && rest - part.len() as u64 == body.size_hint().lower());
+            sent.extend_from_slice(&part);
+        }
+        assert!(text.ends_with(&sent) && passage.is_whole());
+        assert!(body.frame().await.is_none());
+    }
+    assert_eq!((told.moved.get(), budget.held()), (4, 0));
 }
 
 /// The body of an upload as it comes, and the caller that sends it.

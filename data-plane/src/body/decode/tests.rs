@@ -79,6 +79,29 @@ fn a_body_that_is_not_encoded_comes_back_as_it_is() {
 }
 
 #[test]
+fn what_a_body_decodes_to_is_held_and_no_more_than_that_at_the_end() {
+    for coding in ALL {
+        let encoded = Bytes::from(encode(coding, &noise(MIB)));
+        let decode = |most| {
+            let mut held = Held::of(most);
+            let mut decoder = Decoder::new(coding, encoded.clone());
+            let decoded = loop {
+                match decoder.step(&mut held) {
+                    Ok(None) => {}
+                    Ok(Some(decoded)) => break Ok(decoded),
+                    Err(error) => break Err(error),
+                }
+            };
+            decoded.map(|decoded| (decoded.len(), held.bytes()))
+        };
+        let (length, held) = decode(usize::MAX).expect("there is room");
+        assert_eq!(length, MIB);
+        assert!((MIB..MIB + 2 * STEP).contains(&held), "{coding:?}: {held}");
+        assert_eq!(decode(MIB), Err(DecodeError::NoRoom(NoRoom)), "{coding:?}");
+    }
+}
+
+#[test]
 fn a_long_body_gives_way_to_other_tasks_and_a_short_one_need_not() {
     for coding in ALL {
         let short = encode(coding, &noise(1000));

@@ -264,17 +264,22 @@ async fn answers_that_filters_went_over_are_bounded_and_held_until_their_callers
 #[tokio::test]
 async fn an_answer_that_its_caller_does_not_read_is_free_when_that_is_cut_off() {
     let (upstream, tasks) = (Upstream::long().await, Tasks::new());
-    let bounds = Bounds { patience: Duration::from_millis(200), ..Bounds::of(100) };
-    let edge = filtering(&upstream.url(""), ROOM, bounds);
-    let mut sender = http2_to(&edge, &tasks).await;
-    let mut request = ask("proxy-1");
-    request.headers_mut().insert("x-length", MIB.into());
-    let unread = sender.send_request(request).await.expect("an answer");
-    assert!(edge.held().await >= MIB - 100, "{}", edge.held().await);
-    is_free(&edge).await;
-    drop(unread);
-    let record = edge.record().await;
-    assert!(record.aborted && record.response_bytes < MIB as u64, "{record:?}");
+    // Of one that filters leave as it is there is no copy.
+    for taken in ["secret", "absent"] {
+        let bounds = Bounds { patience: Duration::from_millis(200), ..Bounds::of(100) };
+        let filter = filter(1, proxy_key(1), FilterAction::Destroy, &[taken]);
+        let edge = edge_with(&upstream.url(""), ROOM, bounds, [filter]);
+        let mut sender = http2_to(&edge, &tasks).await;
+        let mut request = ask("proxy-1");
+        request.headers_mut().insert("x-length", MIB.into());
+        let unread = sender.send_request(request).await.expect("an answer");
+        let held = edge.held().await;
+        assert!((MIB - 100..=MIB + 100).contains(&held), "{taken}: {held}");
+        is_free(&edge).await;
+        drop(unread);
+        let record = edge.record().await;
+        assert!(record.aborted && record.response_bytes < MIB as u64, "{record:?}");
+    }
     tasks.abort();
 }
 
@@ -369,4 +374,15 @@ async fn a_copy_for_meters_without_room_is_dropped_and_counted_and_the_answer_go
         assert_eq!(edge.totals().not_gathered[2], ("copy", missing));
         timeout(SOON, edge.holds_at_most(taken)).await.expect("it comes back");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_finds_no_room_for_filters_costs_no_less_than_was_set_aside() {
+    let upstream = Upstream::long().await;
+    let edge = edge_with(&upstream.url(""), ROOM, Bounds::of(100), [secret_filter(), by_body(9, 7, 1_000)]);
+    edge.leaves_room(ORG, 50).await;
+    is_refused(&edge.send(&get("/api/acme.proxy-1/", &with_key(1))).await);
+    let record = edge.record().await;
+    assert_eq!((record.status, record.upstream_status), (503, 200));
+    assert_eq!((record.meters[0].charged_millionths, record.meters[0].missing), (9_000_000, true));
 }
