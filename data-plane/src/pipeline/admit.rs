@@ -24,7 +24,7 @@ use super::settle::Draft;
 /// A request that may go to its target.
 pub(crate) struct Admitted<'s> {
     pub(super) request: Active<'s>,
-    pub(super) cleaned: Cleaned,
+    pub(super) cleaned: Box<Cleaned>,
     pub(super) body: CallerBody,
 }
 
