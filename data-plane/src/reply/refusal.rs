@@ -17,7 +17,7 @@ use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet::LimitKind;
 use serde_json::json;
 
-use crate::body::DecodeError;
+use crate::body::{DecodeError, NoRoom};
 use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
@@ -120,6 +120,9 @@ pub(crate) enum Denial {
     /// The proxy has as many requests under way as it may have.
     #[error("too many requests of the proxy are under way")]
     TooManyConcurrent,
+    /// A rule or a meter must look at the body, and this node holds as much of bodies as it may.
+    #[error("no room to hold the request body")]
+    NoRoom,
     /// The caller, while its body was read for a rule or a meter.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -171,6 +174,9 @@ pub(crate) enum Failure {
     /// The upstream's side, while its response was gathered for filters.
     #[error("response broke off before filters had all of it")]
     Response(#[source] BodyBroken),
+    /// This node's side: filters must go over the response, and it holds as much of bodies as it may.
+    #[error("no room to hold the response for filters")]
+    NoRoom(#[source] NoRoom),
     /// The upstream's side: filters cannot go over the response.
     #[error("filters cannot go over the response")]
     Unreadable(#[source] Unreadable),
@@ -273,6 +279,7 @@ impl Denial {
             Self::Protocol => Code::ProtocolUnknown,
             Self::Stopping => Code::Stopping,
             Self::TooManyConcurrent => Code::TooManyConcurrent,
+            Self::NoRoom => Code::TooManyBodies,
             Self::Caller(fault) => of_caller(*fault),
         }
     }
@@ -294,6 +301,7 @@ impl Failure {
             Self::CircuitOpen(_) => Code::CircuitOpen,
             Self::Switch(_) => Code::UpgradeRefused,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
+            Self::NoRoom(_) => Code::TooManyBodies,
             Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
             Self::Upstream(error) => match error {
