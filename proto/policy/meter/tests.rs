@@ -27,7 +27,10 @@ fn value(place: Place) -> Counts {
 /// What a meter says of a request, its body looked at where the head leaves it open.
 fn applies(meter: &CompiledMeter, method: &str, body: RequestBody<'_>) -> Applies {
     let headers = HeaderMap::new();
-    let head = meter.applies(&RequestView { method, path: "/", query: &[], headers: &headers, body });
+    let head = meter.applies(
+        &RequestView { method, path: "/", query: &[], headers: &headers, body },
+        &mut HeadWork::default(),
+    );
     match (head, body) {
         (Applies::NeedsBody, RequestBody::Read(body)) => {
             at_once(async |pace| meter.applies_to(body, pace).await)
