@@ -155,3 +155,35 @@ pub(super) fn at_once<T>(work: impl AsyncFnOnce(&mut Pace<fn() -> std::future::R
 fn no_rest() -> std::future::Ready<()> {
     std::future::ready(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_is_asked_for_no_more_than_a_look_and_a_request_may_take() {
+        let once = ENGINE_ONCE as usize;
+        for (weight, bytes) in [(1, once + 1), (80_000, 7), (u64::MAX, 2), (1, usize::MAX)] {
+            assert!(!Credit::new(u64::MAX).take(weight, bytes), "{weight}, {bytes}");
+        }
+        let mut of_head = HeadWork::default();
+        let looks = (0..).take_while(|_| of_head.credit().take(1, once)).count();
+        assert_eq!(looks as u64, ENGINE_HEAD / ENGINE_ONCE);
+        // Too much is not taken, and leaves what is left to others.
+        let mut credit = Credit::new(100);
+        assert!(!credit.take(101, 1) && credit.take(100, 1) && !credit.take(1, 1) && credit.take(1, 0));
+    }
+
+    #[test]
+    fn a_head_has_an_end_of_steps_and_nothing_comes_of_more() {
+        let mut work = HeadWork::default();
+        assert_eq!(work.walk(|left| Some(*left)), Some(HEAD_STEPS));
+        work.walk(|left| {
+            *left = -3;
+            Some(())
+        });
+        assert!(!work.is_over(), "its last character was done");
+        assert_eq!(work.walk(|left| (*left > 0).then_some(())), None);
+        assert!(work.is_over());
+    }
+}

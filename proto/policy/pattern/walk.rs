@@ -146,6 +146,7 @@ impl<'p, 't> Walk<'p, 't> {
         let automaton = self.automaton;
         let mark = self.at + 1;
         let mut last = (u32::MAX, false);
+        let mut place = Place { before: self.before, after, words: None };
         self.stack.append(&mut self.here);
         // A match may begin anywhere.
         self.stack.push(0);
@@ -173,7 +174,7 @@ impl<'p, 't> Walk<'p, 't> {
                     false
                 }
                 Step::Look(look) => {
-                    if holds(look, self.before, after) {
+                    if place.holds(look) {
                         self.stack.push(number as u32 + 1);
                     }
                     false
@@ -309,37 +310,53 @@ fn bit(c: char) -> u128 {
     1 << (c as u32 & 127)
 }
 
-/// Whether what a look-around asks for holds between two characters; at an end of the text there is none.
-fn holds(look: Look, before: Option<char>, after: Option<char>) -> bool {
-    let ascii = |c: Option<char>| c.is_some_and(|c| c.is_ascii() && is_word_byte(c as u8));
-    let word = |c: Option<char>| c.is_some_and(is_word_character);
-    match look {
-        Look::Start => before.is_none(),
-        Look::End => after.is_none(),
-        Look::StartLF => matches!(before, None | Some('\n')),
-        Look::EndLF => matches!(after, None | Some('\n')),
-        Look::StartCRLF => match before {
-            None | Some('\n') => true,
-            Some('\r') => after != Some('\n'),
-            Some(_) => false,
-        },
-        Look::EndCRLF => match after {
-            None | Some('\r') => true,
-            Some('\n') => before != Some('\r'),
-            Some(_) => false,
-        },
-        Look::WordAscii => ascii(before) != ascii(after),
-        Look::WordAsciiNegate => ascii(before) == ascii(after),
-        Look::WordUnicode => word(before) != word(after),
-        Look::WordUnicodeNegate => word(before) == word(after),
-        Look::WordStartAscii => !ascii(before) && ascii(after),
-        Look::WordEndAscii => ascii(before) && !ascii(after),
-        Look::WordStartUnicode => !word(before) && word(after),
-        Look::WordEndUnicode => word(before) && !word(after),
-        Look::WordStartHalfAscii => !ascii(before),
-        Look::WordEndHalfAscii => !ascii(after),
-        Look::WordStartHalfUnicode => !word(before),
-        Look::WordEndHalfUnicode => !word(after),
+/// A place between two characters; at an end of the text there is none on that side.
+struct Place {
+    before: Option<char>,
+    after: Option<char>,
+    /// Which of them are of words, once that was asked: it takes longer than a step.
+    words: Option<(bool, bool)>,
+}
+
+impl Place {
+    /// Whether what a look-around asks for holds.
+    fn holds(&mut self, look: Look) -> bool {
+        let (before, after) = (self.before, self.after);
+        let is_ascii = |c: Option<char>| c.is_some_and(|c| c.is_ascii() && is_word_byte(c as u8));
+        let ascii = (is_ascii(before), is_ascii(after));
+        match look {
+            Look::Start => before.is_none(),
+            Look::End => after.is_none(),
+            Look::StartLF => matches!(before, None | Some('\n')),
+            Look::EndLF => matches!(after, None | Some('\n')),
+            Look::StartCRLF => match before {
+                None | Some('\n') => true,
+                Some('\r') => after != Some('\n'),
+                Some(_) => false,
+            },
+            Look::EndCRLF => match after {
+                None | Some('\r') => true,
+                Some('\n') => before != Some('\r'),
+                Some(_) => false,
+            },
+            Look::WordAscii => ascii.0 != ascii.1,
+            Look::WordAsciiNegate => ascii.0 == ascii.1,
+            Look::WordUnicode => self.words().0 != self.words().1,
+            Look::WordUnicodeNegate => self.words().0 == self.words().1,
+            Look::WordStartAscii => !ascii.0 && ascii.1,
+            Look::WordEndAscii => ascii.0 && !ascii.1,
+            Look::WordStartUnicode => !self.words().0 && self.words().1,
+            Look::WordEndUnicode => self.words().0 && !self.words().1,
+            Look::WordStartHalfAscii => !ascii.0,
+            Look::WordEndHalfAscii => !ascii.1,
+            Look::WordStartHalfUnicode => !self.words().0,
+            Look::WordEndHalfUnicode => !self.words().1,
+        }
+    }
+
+    fn words(&mut self) -> (bool, bool) {
+        let is_word = |c: Option<char>| c.is_some_and(is_word_character);
+        *self.words.get_or_insert_with(|| (is_word(self.before), is_word(self.after)))
     }
 }
 

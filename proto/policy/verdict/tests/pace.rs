@@ -123,13 +123,22 @@ fn ordinary_patterns_look_at_long_texts_to_their_end() {
 
 /// What is said of a head, and what is observed.
 fn of_head(rules: &[Rule], default: Effect, path: &str, header: &str) -> (Said, Option<Said>) {
+    let (said, observed, _) = of_request(rules, default, path, header, RequestBody::Unread);
+    (said, observed)
+}
+
+fn of_request(
+    rules: &[Rule],
+    default: Effect,
+    path: &str,
+    header: &str,
+    body: RequestBody<'_>,
+) -> (Said, Option<Said>, Vec<RuleId>) {
     let mut headers = HeaderMap::new();
     headers.insert("x", HeaderValue::from_str(header).expect("a value"));
     let query = [QueryPair { name: b"x"[..].into(), value: header.as_bytes().into() }];
-    let view =
-        RequestView { method: "GET", path, query: &query, headers: &headers, body: RequestBody::Unread };
-    let (said, observed, _) = answer(&compiled(&in_scope(2, rules, default)), &view);
-    (said, observed)
+    let view = RequestView { method: "GET", path, query: &query, headers: &headers, body };
+    answer(&compiled(&in_scope(2, rules, default)), &view)
 }
 
 fn heavy(effect: Effect, part: usize, absent: bool) -> Rule {
@@ -176,10 +185,31 @@ fn a_head_is_looked_at_by_the_engine_only_so_often() {
 #[test]
 fn rules_that_only_observe_make_no_head_too_much_work() {
     let long = "a".repeat(60_000);
-    let mut rules = [heavy(Effect::Deny, 1, false), heavy(Effect::Deny, 0, false)];
+    let mut rules = [heavy(Effect::Deny, 1, true), heavy(Effect::Deny, 0, false)];
     rules[0].observe = true;
-    let (said, observed) = of_head(&rules, Effect::Allow, "/b!", &long);
-    assert_eq!((said, observed), (Said::Allow(None), Some(Said::Unreadable)));
+    let all = of_request(&rules, Effect::Allow, "/b!", &long, RequestBody::Unread);
+    // Nobody knows whether that one matches, so it is not said to.
+    assert_eq!(all, (Said::Allow(None), Some(Said::Unreadable), Vec::new()));
+}
+
+#[test]
+fn a_head_that_is_too_much_work_when_the_body_is_there_passes_by_no_rule_either() {
+    // More than half of what may be: with the body, heads are looked at again.
+    let half = "a".repeat(2_400);
+    let on_body = |observe: bool| {
+        let mut rule = heavy(Effect::Deny, 1, true);
+        rule.when.body.push(BodyCheck { path: "m".parse().expect("a path"), value: None, absent: false });
+        Rule { observe, ..rule }
+    };
+    let asked = |rules: &[Rule], body| {
+        let (said, observed, _) = of_request(rules, Effect::Allow, "/", &half, body);
+        (said, observed)
+    };
+    let body = || RequestBody::Read(b"{}");
+    assert_eq!(asked(&[on_body(false)], RequestBody::Unread), (Said::NeedsBody, None));
+    assert_eq!(asked(&[on_body(false)], body()), (Said::Unreadable, None));
+    let observing = [on_body(true)];
+    assert_eq!(asked(&observing, body()), (Said::Allow(None), Some(Said::Unreadable)));
 }
 
 #[test]
