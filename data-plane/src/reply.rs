@@ -87,7 +87,7 @@ impl Code {
             Self::Inactive => "the proxy is switched off",
             Self::RuleDenied => "the rules of the proxy deny the request",
             Self::RequestUnreadable => {
-                "the body must be looked at, and is not JSON in a known content coding, or has too many values"
+                "the body must be looked at, and is not JSON in a known content coding, or rules have too much to look at"
             }
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",

@@ -93,8 +93,10 @@ pub(crate) enum Denial {
     /// The rules of a scope.
     #[error("rules deny the request")]
     Rule(Box<RuleDenial>),
-    /// A rule or a meter must look at the body, and it cannot be read.
-    #[error("request body cannot be read by a rule or a meter that must look at it")]
+    /// A rule or a meter must look at the body, and it cannot be read, or at more than may be.
+    #[error(
+        "request body cannot be read by a rule or a meter that must look at it, or they have too much to look at"
+    )]
     Unreadable,
     /// A limit or a meter has no room.
     #[error("limit is exceeded")]
