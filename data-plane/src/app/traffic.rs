@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     /// Sockets of each to upstreams.
     pub(super) upstreams: usize,
+    /// Bytes of bodies that each holds whole.
+    pub(super) bodies: usize,
     pub(super) stop: Stop,
     pub(super) probe: Arc<dyn Probe>,
 }
@@ -115,6 +117,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         neighbours,
         limits,
         upstreams,
+        bodies,
         stop,
         probe,
     } = shared;
@@ -130,7 +133,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement, pseudonym },
+            Common { seams, quota_clock, statement, pseudonym, bodies },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

@@ -20,7 +20,7 @@ use super::settle::Draft;
 /// A request that the rules let pass.
 pub(crate) struct Authorized<'s> {
     pub(super) request: Active<'s>,
-    pub(super) cleaned: Cleaned,
+    pub(super) cleaned: Box<Cleaned>,
     pub(super) body: CallerBody,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Looked<'s> {
 /// A request that rules have to see more of.
 pub(super) struct Authorizing<'s> {
     request: Active<'s>,
-    cleaned: Cleaned,
+    cleaned: Box<Cleaned>,
     body: CallerBody,
 }
 

@@ -15,7 +15,8 @@ use super::header_name::begins;
 use super::query;
 
 /// Says how many edges a request has passed. Only between edges: an upstream that is none is not told.
-pub(super) const HOPS: HeaderName = HeaderName::from_static("requestrocket-hops");
+pub(super) const HOPS: HeaderName = HeaderName::from_static(HOPS_NAME);
+const HOPS_NAME: &str = "requestrocket-hops";
 /// A request passes no more edges than this. Where edges lead to each other in a circle, one request would otherwise take
 /// up all connections of all of them.
 const HOPS_MAX: u8 = 4;
@@ -32,12 +33,14 @@ pub(crate) struct Cleaned {
     pub(super) hops: u8,
 }
 
-pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
-    if is_coded(&parts.headers) {
+/// Boxed: the stages behind this one hand it on.
+pub(super) fn clean(mut parts: Parts) -> Result<Box<Cleaned>, Denial> {
+    let rare = Rare::in_headers(&parts.headers);
+    if rare.coding && is_coded(&parts.headers) {
         return Err(Denial::Coded);
     }
-    let trailers = wants_trailers(&parts.headers);
-    let hops = hops(&parts.headers);
+    let trailers = rare.te && wants_trailers(&parts.headers);
+    let hops = if rare.hops { hops(&parts.headers) } else { 0 };
     if hops >= HOPS_MAX {
         return Err(Denial::Loop);
     }
@@ -47,9 +50,37 @@ pub(super) fn clean(mut parts: Parts) -> Result<Cleaned, Denial> {
             || begins(name, "proxy-authorization")
             || is_forwarded(name)
     });
-    join_cookies(&mut parts.headers);
+    if rare.cookie {
+        join_cookies(&mut parts.headers);
+    }
     let query = parts.uri.query().and_then(query::without_credential).map(|query| query.into());
-    Ok(Cleaned { parts, query, trailers, hops })
+    Ok(Box::new(Cleaned { parts, query, trailers, hops }))
+}
+
+/// Which of the headers are there that few requests have. Looking at each name once is cheaper than looking for each of
+/// these.
+#[derive(Default)]
+struct Rare {
+    coding: bool,
+    te: bool,
+    hops: bool,
+    cookie: bool,
+}
+
+impl Rare {
+    fn in_headers(headers: &HeaderMap) -> Self {
+        let mut rare = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "transfer-encoding" => rare.coding = true,
+                "te" => rare.te = true,
+                "cookie" => rare.cookie = true,
+                HOPS_NAME => rare.hops = true,
+                _ => {}
+            }
+        }
+        rare
+    }
 }
 
 /// Makes one of the pieces that HTTP/2 may cut a cookie header into (RFC 9113, 8.2.3), as upstreams do: rules look at

@@ -43,7 +43,7 @@ pub(super) fn inject<'s>(
     now: SystemTime,
 ) -> Result<Injected<'s>, Refused> {
     let Admitted { request, cleaned, body } = request;
-    let Cleaned { mut parts, query, trailers, hops } = cleaned;
+    let Cleaned { mut parts, query, trailers, hops } = *cleaned;
     let route = request.route;
     // Chosen before the secret goes in, since its seal names where it may go.
     let endpoint = match &route.target.standing {

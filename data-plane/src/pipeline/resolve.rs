@@ -118,7 +118,24 @@ fn names_one_host(parts: &Parts) -> bool {
     !is_second && is_there && agree && host.is_none_or(is_host)
 }
 
+/// The bytes of a host with its port.
+const HOST_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let signs = b"-._~%!$&'()*+;=:[]";
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut sign = 0;
+    while sign < signs.len() {
+        table[signs[sign] as usize] = true;
+        sign += 1;
+    }
+    table
+};
+
 /// Whether this is a host with its port and nothing else: no user, no path, no list. Empty where there is none.
 fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
+    host.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
 }

@@ -24,13 +24,13 @@ use super::via;
 /// A request as rules, meters and the upstream see it, but for the upstream's secret.
 pub(super) struct Rewritten<'s> {
     pub(super) request: Active<'s>,
-    pub(super) cleaned: Cleaned,
+    pub(super) cleaned: Box<Cleaned>,
 }
 
 /// Makes the proxy's changes to a request, and has it tell the upstream of its sender. `pseudonym` is this node's in `Via`.
 pub(super) fn request<'s>(
     mut request: Active<'s>,
-    mut cleaned: Cleaned,
+    mut cleaned: Box<Cleaned>,
     told: Option<Told>,
     pseudonym: &str,
     draft: &mut Draft,

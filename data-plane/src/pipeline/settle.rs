@@ -17,6 +17,8 @@ use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verd
 use rr_contract::wire::fleet::{Effect, TunnelEnd};
 use tokio::time::Instant;
 
+use crate::body::Held;
+use crate::counters::Gathered;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
@@ -163,6 +165,10 @@ impl Draft {
                 SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
             ))
         );
+        if let Refused::Failure(Failure::NoRoom(_)) = refused {
+            // The answer has come, and its caller may have seen to it that there is no room.
+            self.unread();
+        }
         let record = self.record();
         let denial = match refused {
             Refused::Denial(denial) => denial,
@@ -260,6 +266,12 @@ impl Draft {
     /// The numbers of meters stay unread.
     pub(super) fn unread(&mut self) {
         self.charges.unread();
+    }
+
+    /// The right to hold a body of it, of which nothing has come.
+    pub(super) fn holds(&self, what: Gathered) -> Held {
+        let org = self.kept().org.expect("bodies are looked at for a proxy alone, which has one");
+        self.worker.bodies.hold(org, what)
     }
 
     pub(super) fn org(&self) -> Option<OrgId> {

@@ -13,6 +13,7 @@ mod edge;
 mod endpoints;
 mod filters;
 mod full;
+mod gathered;
 mod heads;
 mod hostile;
 mod inward;

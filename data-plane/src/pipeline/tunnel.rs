@@ -135,7 +135,7 @@ pub(super) fn judge(
 
 /// Takes out of such a request what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no
 /// other request has.
-pub(super) fn clean(parts: Parts) -> Result<Cleaned, Denial> {
+pub(super) fn clean(parts: Parts) -> Result<Box<Cleaned>, Denial> {
     let mut cleaned = clean::clean(parts)?;
     handshake::clean(&mut cleaned.parts.headers);
     Ok(cleaned)

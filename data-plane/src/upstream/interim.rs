@@ -25,6 +25,15 @@ impl Place {
 
     /// Goes over these bytes, and says how many interim answers begin in them.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> u32 {
+        // As nearly every answer comes: its status in one piece, and none before it.
+        if matches!(self, Self::Status(_, 0))
+            && let Some(status) = bytes.first_chunk()
+            && status.starts_with(b"HTTP/")
+            && !is_interim(*status)
+        {
+            *self = Self::Answer;
+            return 0;
+        }
         let mut found = 0;
         for byte in bytes {
             *self = match *self {

@@ -34,3 +34,4 @@ mod stalled_disk;
 mod standalone;
 mod standalone_schema;
 mod streaming;
+mod whole_bodies;

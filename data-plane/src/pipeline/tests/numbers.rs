@@ -163,7 +163,7 @@ async fn what_is_read_at_once_and_what_is_read_at_all_is_bounded_for_all_meters_
     for (meters, found) in [(3, vec![Some(400); 3]), (4, vec![None; 4])] {
         let edge = edge_with(&upstream, meters, "usage.total", None);
         // Nothing is read behind a response here.
-        edge.reads_no_more(ORG).await;
+        edge.stops().await;
         assert_eq!(edge.send(&batch(400)).await.status, 200);
         assert_eq!(charged(&edge).await, found);
     }
@@ -215,13 +215,16 @@ async fn a_long_document_is_read_behind_its_response_while_others_pass() {
     all.push(by_body(9, 7, 1_000_000));
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     assert_eq!(edge.send(&batch(DOCUMENTS)).await.status, 200);
+    let held = edge.held().await;
+    assert!(held > 20 * DOCUMENTS, "it is held while it is read: {held}");
     assert_eq!(edge.send(&get(PATH, "")).await.status, 401);
     assert_eq!(edge.record().await.status, 401, "it passed while the document was read");
     let record = edge.record().await;
+    edge.holds_at_most(0).await;
     let charged = (record.meters[0].charged_millionths, record.meters[0].missing);
     assert_eq!((record.status, record.aborted, charged), (200, false, (DOCUMENTS as u64 * 1_000_000, false)));
-    // Where too many wait, what was set aside is charged, and short ones are read as ever.
-    edge.reads_no_more(ORG).await;
+    // Where there is no room for a copy, what was set aside is charged, and short ones are read as ever.
+    edge.leaves_room(ORG, 1_000).await;
     for (documents, charged) in [(DOCUMENTS, (9_000_000, true)), (10, (10_000_000, false))] {
         assert_eq!(edge.send(&batch(documents)).await.status, 200);
         let record = edge.record().await;
