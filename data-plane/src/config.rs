@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use rr_contract::outbound::NextHop;
 use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
+use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
 use serde::Deserialize;
 
@@ -109,7 +110,7 @@ pub struct Settings {
     /// HTTP proxy that connections to upstreams go through, such as `http://proxy.example.com:3128`
     #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY", value_name = "URL")]
     pub upstream_proxy: Option<String>,
-    /// With --upstream-proxy: file with `user:password` for it
+    /// With --upstream-proxy: file with `user:password` for it, to which nobody else has access
     #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
     pub upstream_proxy_credentials_file: Option<PathBuf>,
     /// With --upstream-proxy: the proxy resolves names and decides which addresses may be reached [default: false]
@@ -376,12 +377,11 @@ fn next_hop(settings: &Settings) -> Result<Option<NextHop>, ConfigError> {
             None => Ok(None),
         };
     };
-    let read = |path: &PathBuf| match fs::read(path) {
-        Ok(bytes) => Ok(Secret::new(bytes)),
-        Err(source) => {
-            let flag = "--upstream-proxy-credentials-file";
-            Err(ConfigError::Read { flag, path: path.to_owned(), source })
-        }
+    let flag = "--upstream-proxy-credentials-file";
+    let read = |path: &PathBuf| match RealDisk.read_private(path) {
+        Ok(Ok(bytes)) => Ok(Secret::new(bytes)),
+        Ok(Err(exposure)) => Err(ConfigError::Open { flag, exposure }),
+        Err(source) => Err(ConfigError::Read { flag, path: path.to_owned(), source }),
     };
     let credentials = settings.upstream_proxy_credentials_file.as_ref().map(read).transpose()?;
     let judges = settings.upstream_proxy_judges.unwrap_or_default();

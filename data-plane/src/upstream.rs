@@ -53,6 +53,8 @@ use self::streams::STREAM_WAIT;
 
 pub(crate) use self::dials::DIALS_A_WORKER;
 pub(crate) use self::pool::Lease;
+#[cfg(test)]
+pub(crate) use self::request_body::CALLER_SLOW;
 pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, ReadFault, RequestBody, Turn};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 pub(crate) use self::upgrade::{Switch, Switched};

@@ -10,6 +10,7 @@ use rr_contract::model::id::InvalidId;
 use rr_contract::model::name::InvalidName;
 use rr_contract::outbound::InvalidNextHop;
 use rr_contract::seal::node_token::InvalidNodeToken;
+use rr_contract::seam::Exposure;
 
 use crate::control_plane::InvalidControlPlaneAddress;
 
@@ -28,6 +29,14 @@ pub enum ConfigError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// Others can get at a file with a secret.
+    #[error("{flag} {exposure}")]
+    Open {
+        /// The flag that names it.
+        flag: &'static str,
+        /// Why, and what helps.
+        exposure: Exposure,
     },
     /// The file is not TOML, or has an unknown key.
     #[error("{path}:{line}: {reason}", path = path.display())]

@@ -1,5 +1,7 @@
 //! Tests of settings and of the refusals that people read.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use clap::Parser;
 use rr_contract::runtime::chain;
 
@@ -167,6 +169,26 @@ fn a_proxy_on_the_way_to_upstreams_is_checked_and_its_other_settings_need_it() {
     }
     let file = file("upstream-proxy = \"http://proxy:3128\"\nupstream-proxy-judges = true\n").expect("good");
     assert_eq!(with(&[]).or(file).upstream_proxy_judges, Some(true));
+}
+
+#[test]
+fn credentials_of_a_proxy_are_not_read_from_a_file_that_others_can_get_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("credentials");
+    fs::write(&path, "user:hunter2").expect("it is ours");
+    let with = |mode| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let file = format!("--upstream-proxy-credentials-file={}", path.display());
+        flags(&["--control-plane=https://cp:7421", "--upstream-proxy=http://proxy:3128", &file])
+    };
+    let config = Config::resolve(with(0o600), None);
+    assert!(config.unwrap_or_else(|error| panic!("{}", chain(&error))).next_hop.is_some());
+    for mode in [0o640, 0o644] {
+        let error = refusal(with(mode));
+        let remedy = format!("chmod 600 {}", path.display());
+        assert!(error.starts_with("--upstream-proxy-credentials-file") && error.contains(&remedy), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]

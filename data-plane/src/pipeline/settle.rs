@@ -25,6 +25,7 @@ use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
+use crate::snapshot::upstream::Unusable;
 use crate::standing::AtEndpoint;
 use crate::upstream::SendError;
 use crate::worker::Worker;
@@ -168,8 +169,15 @@ impl Draft {
             // The answer has come, and its caller may have seen to it that there is no room.
             self.unread();
         }
-        let Refused::Denial(denial) = refused else { return };
         let record = self.record();
+        let denial = match refused {
+            Refused::Denial(denial) => denial,
+            Refused::Failure(Failure::Credential(unusable)) => {
+                record.reason = Some(reason(*unusable));
+                return;
+            }
+            Refused::Failure(_) => return,
+        };
         match denial {
             Denial::BadCredential(reason) => record.reason = Some(*reason),
             Denial::Sender => record.reason = Some(Reason::Sender),
@@ -381,6 +389,18 @@ impl Drop for Draft {
         std::mem::take(&mut self.charges).settle(done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
         self.worker.record(record);
+    }
+}
+
+/// Why the upstream's credential could not be used.
+fn reason(unusable: Unusable) -> Reason {
+    match unusable {
+        Unusable::Missing => Reason::NoVersion,
+        Unusable::Sealed => Reason::Sealed,
+        Unusable::Expired => Reason::Ended,
+        Unusable::Origin => Reason::OtherOrigin,
+        Unusable::Host => Reason::OtherHost,
+        Unusable::Ca => Reason::OtherCa,
     }
 }
 

@@ -25,6 +25,10 @@ use super::in_turn;
 /// How long a caller may send nothing in the middle of a body.
 pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
 
+/// A caller that has let its upstream wait this long for a body, however long at a time, may be what that gave up on. An
+/// upstream that breaks at a body's first bytes does so sooner.
+pub(crate) const CALLER_SLOW: Duration = Duration::from_secs(1);
+
 /// A fault of the caller in its own request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallerFault {
@@ -59,6 +63,8 @@ pub(crate) enum Turn {
 pub(crate) struct Passage {
     turn: Cell<Turn>,
     moved: Cell<Instant>,
+    /// How long the caller has let it wait, before the turn that goes on.
+    waited: Cell<Duration>,
     fault: Cell<Option<CallerFault>>,
     whole: Cell<bool>,
     interim: Cell<u32>,
@@ -69,8 +75,8 @@ pub(crate) struct Passage {
 impl Passage {
     fn new(now: Instant) -> Rc<Self> {
         let (fault, whole, interim, begun) = Default::default();
-        let (turn, moved) = (Cell::new(Turn::Upstream), Cell::new(now));
-        Rc::new(Self { turn, moved, fault, whole, interim, begun })
+        let (turn, moved, waited) = (Cell::new(Turn::Upstream), Cell::new(now), Cell::default());
+        Rc::new(Self { turn, moved, waited, fault, whole, interim, begun })
     }
 
     /// A passage whose turn began that long ago.
@@ -84,9 +90,23 @@ impl Passage {
     fn note(&self, turn: Turn) {
         // A second poll without data is no progress.
         if (turn, self.turn.get()) != (Turn::Caller, Turn::Caller) {
-            self.moved.set(Instant::now());
+            let now = Instant::now();
+            self.waited.set(self.waited(now));
+            self.moved.set(now);
         }
         self.turn.set(turn);
+    }
+
+    /// How long the caller has let the upstream wait in all.
+    fn waited(&self, now: Instant) -> Duration {
+        let turn = if self.turn.get() == Turn::Caller { now - self.moved.get() } else { Duration::ZERO };
+        self.waited.get() + turn
+    }
+
+    /// Whether the upstream may have given up for the caller's sake: it has not got the whole body, and had to wait for
+    /// what it has.
+    pub(crate) fn is_slow(&self, now: Instant) -> bool {
+        !self.is_whole() && self.waited(now) >= CALLER_SLOW
     }
 
     /// Whose turn it is, and since when.

@@ -162,9 +162,8 @@ fn for_a_meter_one_occurrence_is_enough_and_of_a_batch_one_element() {
 
 #[test]
 fn a_long_document_is_read_with_rests_and_one_that_takes_too_long_has_no_number() {
-    let read = |values: usize| {
+    let read_from = |body: String| {
         let meter = meter(value(Place::Body("n".parse().expect("a path"))), RequestMatch::default());
-        let body = format!("[{}]", vec![r#"{"n":1}"#; values].join(","));
         let mut rests = 0;
         let mut pace = Pace::new(async || rests += 1);
         let reading = std::pin::pin!(meter.reading_at(&HeaderMap::new(), body.as_bytes(), &mut pace))
@@ -172,6 +171,10 @@ fn a_long_document_is_read_with_rests_and_one_that_takes_too_long_has_no_number(
         let std::task::Poll::Ready(reading) = reading else { panic!("nothing is waited for but rests") };
         (reading, rests)
     };
+    let read = |values: usize| read_from(format!("[{}]", vec![r#"{"n":1}"#; values].join(",")));
+    // All of it is gone over, whatever it is.
+    let text = format!(r#"{{"m":"{}"}}"#, "x".repeat(200_000));
+    assert_eq!(read_from(text), (Err(ReadingError::Missing), 1));
     assert_eq!(read(10), (Ok(Amount::whole(10)), 0));
     let (reading, rests) = read(10_000);
     assert_eq!(reading, Ok(Amount::whole(10_000)));

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{pause, resume, sleep};
 
 use crate::counters::{Counters, Cut, Gathered, Totals};
@@ -53,7 +53,7 @@ struct Room {
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
 
-/// Holds a worker's thread until it is dropped.
+/// Holds a worker's thread, or its time, until it is dropped.
 pub(super) struct Held {
     _release: std::sync::mpsc::SyncSender<()>,
 }
@@ -356,6 +356,22 @@ impl Edge {
         });
         self.ask.send(stand_still).await.expect("the worker lives");
         arrived.await.expect("the worker stands still");
+        Held { _release: release }
+    }
+
+    /// Has no time pass for the worker, until this is dropped: however slowly it gets on, it is late for nothing.
+    pub(super) async fn timeless(&self) -> Held {
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+        let stand_still = move |_: &Worker| {
+            pause();
+            // A clock that was paused goes on once the worker has nothing to do, but for as long as this is there.
+            let waits = spawn_blocking(move || released.recv().ok());
+            Tasks::new().spawn_local("time", async move {
+                waits.await.expect("it does not panic");
+                resume();
+            });
+        };
+        self.asks(stand_still).await;
         Held { _release: release }
     }
 
