@@ -77,6 +77,12 @@ pub(crate) enum Reason {
     Ambiguous,
     /// It is nobody's.
     Unknown,
+    /// It is nobody's, and looks like user and password.
+    UnknownUser,
+    /// It is nobody's, and looks like a signed token.
+    UnknownToken,
+    /// It is good, and in another header or behind another word than its credential says.
+    Misplaced,
     /// Its time is over.
     Expired,
     /// The proxy does not take it.
@@ -95,6 +101,9 @@ impl Reason {
             Self::Missing => "missing",
             Self::Ambiguous => "ambiguous",
             Self::Unknown => "unknown",
+            Self::UnknownUser => "unknown-user",
+            Self::UnknownToken => "unknown-token",
+            Self::Misplaced => "misplaced",
             Self::Expired => "expired",
             Self::NotAdmitted => "not-admitted",
             Self::NoCertificate => "no-certificate",

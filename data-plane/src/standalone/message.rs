@@ -126,10 +126,10 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             None => return Err(("caller", "kind jwt-verify needs jwt_verify".to_owned())),
         },
         CallerKind::Basic => {
-            return Err(("caller.kind", "basic is not served: use api-key, bearer or jwt-verify".to_owned()));
+            return Err(("caller.kind", "basic is not served: use api-key, bearer or jwt".to_owned()));
         }
         CallerKind::Unspecified => {
-            return Err(("caller", "kind is missing: give api-key, bearer or jwt-verify".to_owned()));
+            return Err(("caller", "kind is missing: give api-key, bearer or jwt".to_owned()));
         }
     };
     Ok(fleet::CallerCredential { kind: Some(kind), header: header.to_ascii_lowercase() })

@@ -10,15 +10,19 @@ use http::HeaderName;
 use crate::api_key::KeyHash;
 use rr_wire::fleet;
 
-use super::header;
+use super::header::{self, OURS};
 use super::invalid::Violations;
 
 /// How many values of a caller credential may be live at once.
 pub const LIVE_MAX: usize = 2;
 /// The longest user name and the longest prefix, in bytes.
 pub const USER_MAX: usize = 128;
+/// The longest value that is compared by its hash, in bytes.
+pub const VALUE_MAX: usize = 8 * 1024;
 /// The word before a bearer's value when the credential does not say.
 pub const BEARER: &str = "Bearer";
+/// The word before user and password.
+const BASIC: &str = "Basic";
 
 /// What callers present.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,6 +122,11 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> O
                 faults.add("caller.header", "frames the message, and cannot hold a credential");
                 return None;
             }
+            // Browsers send cookies by themselves, so any web page could call with them.
+            if name == http::header::COOKIE || header::hyphened(&name).starts_with(OURS) {
+                faults.add("caller.header", "has a meaning of its own, and cannot hold a credential");
+                return None;
+            }
             // Said in one way: unset.
             Some((name != http::header::AUTHORIZATION).then_some(name))
         }),
@@ -164,6 +173,10 @@ fn parse_bearer(faults: &mut Violations, wire: fleet::CallerBearer) -> Option<Be
     let prefix = if wire.prefix.is_empty() { BEARER.to_owned() } else { wire.prefix };
     if prefix.len() > USER_MAX || !prefix.bytes().all(|b| b.is_ascii_graphic()) {
         faults.add("caller.bearer.prefix", format!("is no word of at most {USER_MAX} ASCII characters"));
+        return None;
+    }
+    if prefix.eq_ignore_ascii_case(BASIC) {
+        faults.add("caller.bearer.prefix", "stands before user and password: give another word");
         return None;
     }
     Some(Bearer { hashes: hashes?, prefix })

@@ -27,7 +27,7 @@ const KEY_ROOM: usize = 256;
 enum CallerKind {
     /// A key that RequestRocket makes, bare or after `Bearer`.
     ApiKey,
-    /// A key that RequestRocket makes, after a prefix. No edge runs it yet: callers are refused.
+    /// A key that RequestRocket makes, after a prefix.
     Bearer,
     /// A JWT of another issuer, whose signature and claims are verified. No edge runs it yet: callers are refused.
     JwtVerify,
@@ -55,7 +55,7 @@ pub(crate) struct CallerArgs {
 /// How the credential is presented, and what a signed token must contain.
 #[derive(Args)]
 struct Presented {
-    /// Header that carries the credential; `Authorization` when never given. No edge runs another header yet.
+    /// Header that carries the credential; `Authorization` when never given.
     #[arg(long, value_name = "NAME")]
     header: Option<String>,
     /// Prefix of the value in the header; `Bearer` when never given.

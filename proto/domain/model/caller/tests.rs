@@ -66,9 +66,26 @@ fn each_kind_is_read() {
 }
 
 #[test]
-fn a_header_that_frames_the_message_holds_no_credential() {
-    for header in ["host", "content-length", "connection", "X-Token", "a b"] {
+fn a_header_that_means_something_else_holds_no_credential() {
+    for header in [
+        "host",
+        "content-length",
+        "connection",
+        "cookie",
+        "requestrocket-hops",
+        "requestrocket_x",
+        "X-Token",
+        "a b",
+    ] {
         assert_eq!(read(jwt(1), header), Err(vec!["caller.header".to_owned()]), "{header}");
+    }
+}
+
+#[test]
+fn the_word_before_user_and_password_stands_before_nothing_else() {
+    for prefix in ["Basic", "bASIC"] {
+        let bearer = fleet::CallerBearer { hashes: vec![vec![1; 32]], prefix: prefix.to_owned() };
+        assert_eq!(read(Kind::Bearer(bearer), "x-own"), Err(vec!["caller.bearer.prefix".to_owned()]));
     }
 }
 
