@@ -405,7 +405,7 @@ impl Inventory {
         let own = (key.org, id);
         let header = after.as_ref().and_then(|part| part.caller.header()).cloned();
         if let Some(part) = after {
-            part.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, part.caller.clone()));
+            part.values().for_each(|(hash, caller)| snapshot.put_caller(hash, caller));
         }
         match header {
             Some(header) => self.own_headers.insert(own, header.clone()).is_some_and(|had| had == header),
