@@ -80,6 +80,10 @@ document! {
         #[serde(deserialize_with = "spelled")]
         default_effect: Effect,
         value_from: Option<ValueFrom>,
+        #[serde(rename = "tags")]
+        _tags: IgnoredAny,
+        #[serde(rename = "metadata")]
+        _metadata: IgnoredAny,
         /// Of each live key of a caller, in hexadecimal, the newest first. A node alone takes it, `rrctl apply` does not.
         key_hashes: Vec<String>,
     }

@@ -81,6 +81,24 @@ struct Common {
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
+    /// Word that the credential and its requests are found by; can be repeated. Replaces all of them.
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
+    /// Removes all tags.
+    #[arg(long, conflicts_with = "tags")]
+    no_tags: bool,
+    /// Something else that is known of the credential; can be repeated. Replaces all of it. Records show it, so it is no
+    /// place for secrets.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+    /// Removes all metadata.
+    #[arg(long, conflicts_with = "metadata")]
+    no_metadata: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as team=payments")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Kinds of upstream credential.
@@ -162,6 +180,11 @@ impl Common {
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut credential.default_effect, effect);
         mask.put("owner", &mut credential.owner, self.owner.owner);
+        mask.put_all("tags", &mut credential.tags, self.tags);
+        mask.put("tags", &mut credential.tags, self.no_tags.then(Vec::new));
+        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.into_iter().collect());
+        mask.put("metadata", &mut credential.metadata, metadata);
+        mask.put("metadata", &mut credential.metadata, self.no_metadata.then(Default::default));
     }
 }
 
@@ -265,6 +288,13 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
     .await
 }
 
+/// Metadata as tables show it.
+pub(crate) fn pairs<'m>(metadata: impl Iterator<Item = (&'m String, &'m String)>) -> String {
+    let mut pairs: Vec<String> = metadata.map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.sort();
+    pairs.join(" ")
+}
+
 impl Row for mg::Credential {
     const COLUMNS: &'static [&'static str] = &[
         "name",
@@ -279,9 +309,11 @@ impl Row for mg::Credential {
         "default",
         "ends",
         "owner",
+        "tags",
+        "metadata",
         "updated",
     ];
-    const WIDE: &'static [&'static str] = &["id", "presented in", "value since"];
+    const WIDE: &'static [&'static str] = &["id", "presented in", "value since", "tags", "metadata"];
 
     fn cells(&self) -> Vec<String> {
         let (usage, kind, regions) = match &self.usage {
@@ -312,6 +344,8 @@ impl Row for mg::Credential {
             default_effect(self.default_effect()),
             time(self.not_after.as_ref()),
             self.owner.clone(),
+            self.tags.join(" "),
+            pairs(self.metadata.iter()),
             time(self.updated_at.as_ref()),
         ]
     }

@@ -185,6 +185,65 @@ async fn a_set_brings_a_value_with_a_new_credential_and_replaces_none() {
 }
 
 #[tokio::test]
+async fn credentials_are_found_by_tags_and_metadata_which_hold_no_key() {
+    let (world, operator) = world().await;
+    let made = |name: &str, tags: Value, metadata: Value| {
+        let mut credential = caller(name, "API_KEY", "");
+        (credential["tags"], credential["metadata"]) = (tags, metadata);
+        operator.post(ALL, credential)
+    };
+    let gold =
+        made("gold", json!(["gold", "a", "gold"]), json!({"team": "pay ments", "tier": "1"})).await.good();
+    assert_eq!(gold["credential"]["tags"], json!(["a", "gold"]), "each once, in order");
+    made("silver", json!(["silver"]), json!({"team": "pay ments"})).await.good();
+    made("plain", json!([]), json!({})).await.good();
+    let listed = async |filter: &str| {
+        let filter = filter.replace(' ', "%20").replace('=', "%3D");
+        operator.names(&format!("{ALL}?filter={filter}"), "credentials").await
+    };
+    assert_eq!(listed("tags = gold").await, ["gold"]);
+    assert_eq!(listed("metadata.team = pay ments").await, ["gold", "silver"]);
+    assert_eq!(listed("metadata.team = pay ments AND tags = silver").await, ["silver"]);
+    assert!(listed("tags = nobody").await.is_empty());
+    // What is changed is found by what it is now; what is not named stays.
+    let body = json!({"tags": ["silver"]});
+    let changed = operator.patch(&format!("{ALL}/gold"), body).await.good();
+    assert_eq!(changed["credential"]["metadata"]["tier"], "1");
+    assert_eq!(listed("tags = silver").await, ["gold", "silver"]);
+    assert!(listed("tags = gold").await.is_empty());
+    let cleared = format!("{ALL}/gold?updateMask=tags,metadata");
+    operator.patch(&cleared, json!({})).await.good();
+    assert_eq!(listed("metadata.team = pay ments").await, ["silver"]);
+    operator.delete(&format!("{ALL}/silver")).await.good();
+    assert!(listed("metadata.team = pay ments").await.is_empty());
+    let seventeen: Vec<String> = (0..17).map(|n| format!("t{n}")).collect();
+    let pairs: serde_json::Map<String, Value> = (0..17).map(|n| (format!("t{n}"), "x".into())).collect();
+    let (key, _) = rr_contract::api_key::make(rr_contract::api_key::KeyKind::Caller, &[7; 32]);
+    let key = String::from_utf8_lossy(key.expose()).into_owned();
+    for (tags, metadata, field) in [
+        (json!(["Gold"]), json!({}), "credential.tags[0]"),
+        (json!([""]), json!({}), "credential.tags[0]"),
+        (json!(["x".repeat(64)]), json!({}), "credential.tags[0]"),
+        (json!(seventeen), json!({}), "credential.tags"),
+        (json!([]), Value::Object(pairs), "credential.metadata"),
+        (json!([]), json!({"Team": "x"}), "credential.metadata"),
+        (json!([]), json!({"team": ""}), "credential.metadata.team"),
+        (json!([]), json!({"team": "a\nb"}), "credential.metadata.team"),
+        (json!([]), json!({"team": "x".repeat(257)}), "credential.metadata.team"),
+        (json!([]), json!({"team": key}), "credential.metadata.team"),
+    ] {
+        assert_eq!(
+            made("wrong", tags.clone(), metadata.clone()).await.faults(),
+            [field],
+            "{tags} {metadata}"
+        );
+    }
+    operator.get(&format!("{ALL}?filter=tags%20!%3D%20a")).await.refused(400, "invalid");
+    operator.get("/v1/orgs/acme/proxies?filter=tags%20%3D%20a").await.refused(400, "invalid");
+    world.running.stop().await;
+}
+
+#[tokio::test]
 async fn a_rollback_leaves_the_live_values_as_they_are() {
     let (world, operator) = world().await;
     operator.post(ALL, caller("app", "API_KEY", "")).await.good();
