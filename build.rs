@@ -24,6 +24,9 @@ const EXTERN: [(&str, &str); 2] =
 const NEVER_SENT: [&str; 2] =
     [".requestrocket.fleet.v1.SecretPlaintext", ".requestrocket.fleet.v1.RegionKeyPlaintext"];
 
+/// The message whose map has its entries in order.
+const ORDERED: &str = ".requestrocket.management.v1.Credential";
+
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("Cargo sets OUT_DIR")?);
     // Not all of `proto/`: there is Rust in it.
@@ -48,6 +51,8 @@ fn main() -> Result<()> {
         .disable_comments([".google.rpc"])
         .bytes(".requestrocket.fleet.v1.Resource.payload")
         .bytes(".requestrocket.fleet.v1.Chunk.body")
+        // Its metadata is part of a document, and equal documents have equal bytes.
+        .btree_map(ORDERED)
         // What can hold a plaintext secret must not be printable. Those that a service sends have a
         // `Debug` of their own beside the generated types.
         .skip_debug(NEVER_SENT)
@@ -79,6 +84,7 @@ fn json(descriptors: &[u8]) -> Result<()> {
     }
     json.register_descriptors(descriptors)?;
     json.exclude(NEVER_SENT);
+    json.btree_map([ORDERED]);
     json.build(&[".requestrocket.management.v1", ".requestrocket.fleet.v1", ".google.rpc"])?;
     Ok(())
 }

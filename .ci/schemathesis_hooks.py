@@ -42,7 +42,8 @@ CHANGES = {
                      "outlierEjection": {"consecutiveFailures": 3, "ejectionTime": "10s"},
                      "circuitBreaker": {"openFor": "5s"}, "healthCheck": {"path": "/healthz", "interval": "5s"},
                      "httpVersion": "1.1"},
-    "UpdateCredential": {"notAfter": "2040-01-01T00:00:00Z", "defaultEffect": "EFFECT_DENY", "owner": "git"},
+    "UpdateCredential": {"notAfter": "2040-01-01T00:00:00Z", "defaultEffect": "EFFECT_DENY", "owner": "git",
+                         "tags": ["gold"], "metadata": {"team": "payments"}},
     "UpdateProxy": {"active": False, "denyStatus": 403, "opaquePaths": True, "limits": {"perMinutePerNode": "60"},
                     "observe": True, "maxRequestBytes": "1048576", "maxResponseBytes": "8388608",
                     "limitsPerCaller": {"perMinutePerNode": "6"}, "limitsPerAddress": {"perDayPerNode": "600"},
@@ -178,6 +179,7 @@ BODIES = {
     "CreateRegion": region,
     "CreateNodeToken": lambda: pool("node_tokens"),
     "ReplaceSecret": version,
+    "RollCredential": lambda: {"overlap": CHOICE.choice(["0s", "3600s"])},
     "ApplyOnce": apply,
     "RollbackOrg": rollback,
     "UndeleteOrg": dict,
@@ -243,6 +245,7 @@ THROWAWAYS = {
     "WatchNotifications": watched_org,
     "RollbackOrg": lambda: {"org": FIXTURES["mutable"]},
     "ReplaceSecret": lambda: {"org": ORG, "credential": "replaced"},
+    "RollCredential": made_in_org("credentials", "credential", caller),
 }
 
 

@@ -107,6 +107,11 @@ pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync +
     /// All references to other resources.
     fn links(&mut self) -> Vec<Link<'_>>;
 
+    /// The words that it and its records are found by: the field of a filter, and the value.
+    fn labels(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Clears fields that the control plane computes, and normalizes values that have several forms.
     fn settle(&mut self) {}
 

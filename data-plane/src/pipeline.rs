@@ -35,6 +35,7 @@ mod header_name;
 mod hop;
 mod inject;
 mod numbers;
+mod presented;
 mod query;
 mod reply_body;
 mod resolve;
@@ -221,8 +222,8 @@ async fn pass<'s>(
     let (route, model, credential) = (active.route, active.model, active.caller);
     let told = forwarded::tell::told(active.model.forwarded, hop, &parts)?;
     let cleaned = match &tunnel {
-        None => clean::clean(parts)?,
-        Some(_) => tunnel::clean(parts)?,
+        None => clean::clean(parts, credential.header())?,
+        Some(_) => tunnel::clean(parts, credential.header())?,
     };
     let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.

@@ -3,6 +3,7 @@
 //! Built by `sync` off the traffic workers; parses nothing and opens no file. The invariant: whatever a
 //! proxy needs hangs on it, so that a request makes two look-ups, one by proxy and one by key.
 
+mod caller;
 mod cors;
 mod policy;
 pub(crate) mod prepared;
@@ -14,51 +15,20 @@ mod standings;
 pub(crate) mod upstream;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use http::HeaderName;
-use http::header::AUTHORIZATION;
 use rr_contract::api_key::KeyHash;
-use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
+use rr_contract::model::id::{OrgId, ProxyId};
 
+use self::caller::CallerKey;
 use self::shards::Shards;
 
+pub(crate) use self::caller::{CallerHeaders, CompiledCaller, Place};
 pub(crate) use self::cors::{CompiledCors, list};
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
 pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Retries, Route};
 pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::standings::Standings;
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
-
-/// A caller credential, found by the hash of what was presented.
-#[derive(Debug, Clone)]
-pub(crate) struct CompiledCaller {
-    pub(crate) credential: CredentialId,
-    pub(crate) org: OrgId,
-    pub(crate) not_after: Option<SystemTime>,
-    pub(crate) policy: Arc<Policy>,
-    /// Set where this node refused the credential: its owner is known, and is denied.
-    pub(crate) refused: Option<Arc<RefusedCaller>>,
-}
-
-/// How a credential is presented that this node does not run.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RefusedCaller {
-    /// `None`: `Authorization`.
-    pub(crate) header: Option<HeaderName>,
-    /// The word before the value, where there has to be one.
-    pub(crate) scheme: Option<Box<str>>,
-}
-
-impl RefusedCaller {
-    /// Whether something in this header, behind this word, is presented as it should be.
-    pub(crate) fn fits(&self, header: &HeaderName, scheme: Option<&[u8]>) -> bool {
-        self.header.as_ref().unwrap_or(&AUTHORIZATION) == header
-            && self.scheme.as_ref().is_none_or(|wanted| {
-                scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(wanted.as_bytes()))
-            })
-    }
-}
 
 /// One version of the configuration. A clone shares nearly all of it.
 #[derive(Clone, Default)]
@@ -69,9 +39,7 @@ pub(crate) struct Snapshot {
     pub(crate) ready: bool,
     by_id: Shards<ProxyId, Arc<CompiledProxy>>,
     by_name: Shards<Box<str>, Arc<CompiledProxy>>,
-    callers: Shards<KeyHash, CompiledCaller>,
-    /// How many of them are refused.
-    refused_callers: usize,
+    callers: Shards<CallerKey, CompiledCaller>,
     /// How many proxies want client certificates.
     asking_proxies: usize,
 }
@@ -96,9 +64,9 @@ impl Snapshot {
         self.by_name.iter().map(|(address, _)| &**address)
     }
 
-    /// Finds the owner of a key.
-    pub(crate) fn caller(&self, hash: &KeyHash) -> Option<&CompiledCaller> {
-        self.callers.get(hash)
+    /// Finds the owner of a key, or of a value that others may have as well, in an organization.
+    pub(crate) fn caller(&self, org: OrgId, hash: &KeyHash) -> Option<&CompiledCaller> {
+        self.callers.get(&CallerKey::new(org, *hash))
     }
 
     /// Takes a proxy in, or puts a newer form in its place.
@@ -141,26 +109,14 @@ impl Snapshot {
 
     /// Accepts a key.
     pub(crate) fn put_caller(&mut self, hash: KeyHash, caller: CompiledCaller) {
-        let is_refused = caller.refused.is_some();
-        self.refused_callers -= usize::from(self.is_refused(&hash));
-        self.refused_callers += usize::from(is_refused);
-        self.callers.insert(hash, caller);
-    }
-
-    /// Whether there is any caller credential that this node knows and refuses.
-    pub(crate) fn refuses_callers(&self) -> bool {
-        self.refused_callers > 0
-    }
-
-    fn is_refused(&self, hash: &KeyHash) -> bool {
-        self.callers.get(hash).is_some_and(|caller| caller.refused.is_some())
+        self.callers.insert(CallerKey::new(caller.org, hash), caller);
     }
 
     /// Stops accepting a key, if it still belongs to this credential.
-    pub(crate) fn remove_caller(&mut self, hash: &KeyHash, credential: CredentialId) {
-        if self.callers.get(hash).is_some_and(|caller| caller.credential == credential) {
-            self.refused_callers -= usize::from(self.is_refused(hash));
-            self.callers.remove(hash);
+    pub(crate) fn remove_caller(&mut self, hash: KeyHash, caller: &CompiledCaller) {
+        let key = CallerKey::new(caller.org, hash);
+        if self.callers.get(&key).is_some_and(|held| held.credential == caller.credential) {
+            self.callers.remove(&key);
         }
     }
 
@@ -196,16 +152,17 @@ impl Snapshot {
                 Known::Callers(callers) => (&**callers, None, None),
             };
             format!(
-                "{} {:?} {} {callers:?} {upstream:?} {shape:?} {route:?}",
+                "{} {:?} {} {callers:?} in {:?} {upstream:?} {shape:?} {route:?}",
                 proxy.id,
                 proxy.address,
-                proxy.is_active()
+                proxy.is_active(),
+                proxy.caller_headers,
             )
         };
         let mut lines: Vec<String> =
             self.by_id.iter().map(|(id, proxy)| format!("{id}: {}", line(proxy))).collect();
         lines.extend(self.by_name.iter().map(|(name, proxy)| format!("{name}: {}", line(proxy))));
-        lines.extend(self.callers.iter().map(|(hash, caller)| format!("{:?}: {caller:?}", hash.as_bytes())));
+        lines.extend(self.callers.iter().map(|(key, caller)| format!("{:?}: {caller:?}", key.bytes())));
         lines.sort();
         lines.join("\n")
     }

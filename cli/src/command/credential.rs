@@ -1,9 +1,12 @@
 //! `rrctl credential`: keys of callers, and secrets for upstreams, which are sealed on this machine.
 //!
-//! A secret is read from a prompt, standard input or a file, never from an argument, and leaves this process only sealed.
+//! A secret is read from a prompt, standard input or a file, never from an argument, and leaves this process only sealed or,
+//! where callers present it, hashed.
 
 mod caller;
+mod roll;
 pub(crate) mod sealing;
+pub(crate) mod value;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -25,16 +28,19 @@ use crate::print::{Row, plain, time};
 use crate::session::Session;
 
 use self::caller::{CallerArgs, UpdateArgs};
+use self::roll::RollArgs;
 use self::sealing::SealingArgs;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Creates a credential for callers and shows its key, which is shown only this once.
+    /// Creates a credential for callers and shows its key, which is shown only this once, or takes a value of your own.
     CreateCaller(Box<CallerArgs>),
     /// Creates a credential for an upstream: seals a secret.
     CreateUpstream(Box<UpstreamArgs>),
     /// Replaces the secret of an upstream credential.
     ReplaceSecret(Box<ReplaceArgs>),
+    /// Gives a caller credential a new value; the value before is accepted for a time.
+    Roll(Box<RollArgs>),
     /// Lists the credentials of the organization, without secrets.
     List(Listing),
     /// Shows a credential, without its secret.
@@ -75,6 +81,24 @@ struct Common {
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
+    /// Word that the credential and its requests are found by; can be repeated. Replaces all of them.
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
+    /// Removes all tags.
+    #[arg(long, conflicts_with = "tags")]
+    no_tags: bool,
+    /// Something else that is known of the credential; can be repeated. Replaces all of it. Records show it, so it is no
+    /// place for secrets.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+    /// Removes all metadata.
+    #[arg(long, conflicts_with = "metadata")]
+    no_metadata: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as team=payments")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Kinds of upstream credential.
@@ -123,6 +147,7 @@ impl Verb {
             Self::CreateCaller(args) => args.run(connection, org, print).await,
             Self::CreateUpstream(args) => print.one(&args.run(connection, org).await?),
             Self::ReplaceSecret(args) => print.one(&args.run(connection, org).await?),
+            Self::Roll(args) => args.run(connection, org, print).await,
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
             Self::Show { credential, at } => {
                 let ask = mg::GetCredentialRequest { org, credential, revision: at };
@@ -155,6 +180,11 @@ impl Common {
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut credential.default_effect, effect);
         mask.put("owner", &mut credential.owner, self.owner.owner);
+        mask.put_all("tags", &mut credential.tags, self.tags);
+        mask.put("tags", &mut credential.tags, self.no_tags.then(Vec::new));
+        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.into_iter().collect());
+        mask.put("metadata", &mut credential.metadata, metadata);
+        mask.put("metadata", &mut credential.metadata, self.no_metadata.then(Default::default));
     }
 }
 
@@ -207,8 +237,8 @@ impl ReplaceArgs {
         let id: CredentialId = credential.id.parse().context("credential id in the answer")?;
         let Some(Usage::Upstream(upstream)) = &credential.usage else {
             return Err(fault::usage(
-                &format!("{} is a caller credential: its key cannot be replaced", credential.name),
-                "create another with `rrctl credential create-caller`",
+                &format!("{} is a caller credential: it has no sealed secret", credential.name),
+                "give it a new value with `rrctl credential roll`",
             ));
         };
         let bearer = upstream.kind() == mg::UpstreamKind::Bearer;
@@ -258,10 +288,32 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
     .await
 }
 
+/// Metadata as tables show it.
+pub(crate) fn pairs<'m>(metadata: impl Iterator<Item = (&'m String, &'m String)>) -> String {
+    let mut pairs: Vec<String> = metadata.map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.sort();
+    pairs.join(" ")
+}
+
 impl Row for mg::Credential {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "id", "use", "kind", "version", "sealed to", "default", "ends", "owner", "updated"];
-    const WIDE: &'static [&'static str] = &["id"];
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "id",
+        "use",
+        "kind",
+        "presented in",
+        "version",
+        "value since",
+        "older value until",
+        "sealed to",
+        "default",
+        "ends",
+        "owner",
+        "tags",
+        "metadata",
+        "updated",
+    ];
+    const WIDE: &'static [&'static str] = &["id", "presented in", "value since", "tags", "metadata"];
 
     fn cells(&self) -> Vec<String> {
         let (usage, kind, regions) = match &self.usage {
@@ -274,16 +326,26 @@ impl Row for mg::Credential {
             }
             None => ("", String::new(), String::new()),
         };
+        let caller = match &self.usage {
+            Some(Usage::Caller(caller)) => caller.clone(),
+            Some(Usage::Upstream(_)) | None => mg::Caller::default(),
+        };
+        let since = caller.rolled_at.as_ref().or(self.created_at.as_ref().filter(|_| usage == "caller"));
         vec![
             self.name.clone(),
             self.id.clone(),
             usage.to_owned(),
             kind,
+            [caller.header, caller.prefix].join(" ").trim().to_owned(),
             self.version.to_string(),
+            time(since),
+            time(caller.previous_not_after.as_ref()),
             regions,
             default_effect(self.default_effect()),
             time(self.not_after.as_ref()),
             self.owner.clone(),
+            self.tags.join(" "),
+            pairs(self.metadata.iter()),
             time(self.updated_at.as_ref()),
         ]
     }

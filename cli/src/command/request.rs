@@ -16,6 +16,10 @@ pub(crate) enum Verb {
         /// Lists only requests to this proxy, by name or id.
         #[arg(long, default_value = "", hide_default_value = true)]
         proxy: String,
+        /// Lists only requests of these callers: terms joined by ` AND `, as `caller = app`, `tags = gold` or
+        /// `metadata.team = payments`.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        filter: String,
         /// Lists at most this many.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=1000))]
         limit: i32,
@@ -32,10 +36,11 @@ impl Verb {
         let org = session.org()?;
         let mut stub = RequestServiceClient::new(session.endpoint.connect().await?);
         match self {
-            Self::List { proxy, limit } => {
+            Self::List { proxy, filter, limit } => {
                 let ask = mg::ListRequestsRequest {
                     org,
                     proxy,
+                    filter,
                     page_size: limit,
                     ..mg::ListRequestsRequest::default()
                 };

@@ -1,5 +1,6 @@
 //! Credentials. The value is never part of the document; its version is.
 
+use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::{Caller, Credential, credential::Usage};
@@ -25,6 +26,12 @@ macro_rules! caller_path {
     };
 }
 
+/// The most tags, and the most pairs of metadata.
+const LABELS_MAX: usize = 16;
+const LABEL_MAX: usize = 63;
+const METADATA_MAX: usize = 256;
+const LABEL: &str = "is not 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`";
+
 fn caller(credential: &Credential) -> Option<&Caller> {
     match &credential.usage {
         Some(Usage::Caller(caller)) => Some(caller),
@@ -42,6 +49,8 @@ impl Resource for Credential {
         caller_path!(prefix),
         caller_path!(jwt_verify),
         field_path!(Credential, owner),
+        field_path!(Credential, tags),
+        field_path!(Credential, metadata),
     ];
 
     owned_fields!();
@@ -50,6 +59,8 @@ impl Resource for Credential {
         if self.default_effect == 0 {
             self.default_effect = Effect::Allow.into();
         }
+        self.tags.sort();
+        self.tags.dedup();
     }
 
     fn links(&mut self) -> Vec<Link<'_>> {
@@ -64,8 +75,10 @@ impl Resource for Credential {
     }
 
     fn without_secrets(&mut self) {
-        if let Some(Usage::Upstream(upstream)) = &mut self.usage {
-            upstream.sealed = None;
+        match &mut self.usage {
+            Some(Usage::Upstream(upstream)) => upstream.sealed = None,
+            Some(Usage::Caller(caller)) => caller.value_hash.clear(),
+            None => {}
         }
     }
 
@@ -73,5 +86,45 @@ impl Resource for Credential {
         if self.usage.is_none() {
             faults.add("usage", "is missing: set `caller` or `upstream`");
         }
+        if self.tags.len() > LABELS_MAX {
+            faults.add("tags", format!("has more than {LABELS_MAX}"));
+        }
+        for (i, tag) in self.tags.iter().enumerate() {
+            if !is_label(tag) {
+                faults.add(format!("tags[{i}]"), LABEL);
+            }
+        }
+        if self.metadata.len() > LABELS_MAX {
+            faults.add("metadata", format!("has more than {LABELS_MAX}"));
+        }
+        for (name, value) in &self.metadata {
+            if !is_label(name) {
+                faults.add("metadata", format!("has a name that {LABEL}"));
+            } else if !is_metadata(value) {
+                let what =
+                    format!("is 1 to {METADATA_MAX} characters without control characters, and no key");
+                faults.add(format!("metadata.{name}"), what);
+            }
+        }
     }
+
+    fn labels(&self) -> Vec<(String, String)> {
+        let tags = self.tags.iter().map(|tag| ("tags".to_owned(), tag.clone()));
+        let metadata = self.metadata.iter().map(|(name, value)| (format!("metadata.{name}"), value.clone()));
+        tags.chain(metadata).collect()
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    let good = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(good)
+}
+
+/// Whoever reads records reads it, so it is no place for a key.
+fn is_metadata(text: &str) -> bool {
+    (1..=METADATA_MAX).contains(&text.chars().count())
+        && !text.chars().any(char::is_control)
+        && [KeyKind::Caller, KeyKind::Token]
+            .iter()
+            .all(|kind| api_key::hash(*kind, text.as_bytes()).is_none())
 }

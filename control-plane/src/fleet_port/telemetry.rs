@@ -146,6 +146,7 @@ impl FleetPort {
                 id: record.id.clone(),
                 org: record.org.clone(),
                 proxy: record.proxy.clone(),
+                caller: record.caller_credential.clone(),
                 received_at: at(&record.received_at),
                 stored_at,
                 node: identity.node.to_string(),

@@ -166,6 +166,7 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                 id: format!("rq_{sequence}_{n}"),
                 org: org(1),
                 proxy: proxy.to_owned(),
+                caller: String::new(),
                 received_at: store.now(),
                 stored_at: store.now(),
                 node: "nd".to_owned(),

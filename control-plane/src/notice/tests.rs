@@ -9,6 +9,7 @@ fn record(status: i32, code: &str) -> request_row::Model {
         id: "rq".to_owned(),
         org: "og_a".to_owned(),
         proxy: "px_a".to_owned(),
+        caller: String::new(),
         received_at: NOW,
         stored_at: NOW,
         node: String::new(),

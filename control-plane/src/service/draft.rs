@@ -121,6 +121,7 @@ pub(super) fn ready<R: Resource>(
         document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
     links.sort();
     links.dedup();
+    let labels = document.labels();
     let fields = document.fields();
     let id = fields.id.clone();
     let put = Put {
@@ -132,6 +133,7 @@ pub(super) fn ready<R: Resource>(
         document: encoded,
         payload,
         links,
+        labels,
         before: before.clone(),
         created_by: scope.principal.maker().to_owned(),
     };
@@ -195,6 +197,7 @@ pub(super) fn restage<R: Resource>(
 ) -> Result<Stored<R>, ServiceError> {
     let mut document = document::kept(document);
     let links = document.links().into_iter().map(|link| (link.part, link.noun, link.to.clone())).collect();
+    let labels = document.labels();
     let wrapped = document.clone().wrap();
     let payload = compile::payload(&wrapped, None)?;
     let encoded = document::encode(&wrapped);
@@ -208,6 +211,7 @@ pub(super) fn restage<R: Resource>(
         document: encoded,
         payload,
         links,
+        labels,
         created_by: row.created_by.clone(),
         before: Some(row.clone()),
     };

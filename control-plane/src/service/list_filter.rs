@@ -9,6 +9,8 @@ use crate::store::micros;
 use crate::store::resource::{Compare, Sort, Term};
 
 const TERMS_MOST: usize = 10;
+/// Of credentials, beside these.
+const LABELS: &str = "tags and metadata.NAME";
 const FIELDS: &str = "name, owner, uses, created_at and updated_at";
 
 /// A filter whose `uses` is still a name.
@@ -19,8 +21,8 @@ pub(super) struct Filter {
     pub(super) uses: Vec<String>,
 }
 
-/// The terms of a filter.
-pub(super) fn parse(text: &str) -> Result<Filter, ServiceError> {
+/// The terms of a filter on resources of a noun.
+pub(super) fn parse(text: &str, noun: Noun) -> Result<Filter, ServiceError> {
     let mut filter = Filter::default();
     if text.trim().is_empty() {
         return Ok(filter);
@@ -51,12 +53,56 @@ pub(super) fn parse(text: &str) -> Result<Filter, ServiceError> {
                 only_equal(how)?;
                 filter.uses.push(plain(value)?);
             }
+            field if noun == Noun::Credential && is_label(field) => {
+                only_equal(how)?;
+                filter.terms.push(Term::Label(field.to_owned(), value.to_owned()));
+            }
             "created_at" => filter.terms.push(Term::CreatedAt(how, at(value)?)),
             "updated_at" => filter.terms.push(Term::UpdatedAt(how, at(value)?)),
+            _ if noun == Noun::Credential => {
+                return Err(refused(format!("names field {field:?}: the fields are {FIELDS}, {LABELS}")));
+            }
             _ => return Err(refused(format!("names field {field:?}: the fields are {FIELDS}"))),
         }
     }
     Ok(filter)
+}
+
+/// A filter on records, by their callers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CallerFilter {
+    /// Names or ids.
+    pub(super) callers: Vec<String>,
+    /// Fields and values.
+    pub(super) labels: Vec<(String, String)>,
+}
+
+/// The terms of a filter on records.
+pub(super) fn callers(text: &str) -> Result<CallerFilter, ServiceError> {
+    let mut filter = CallerFilter::default();
+    if text.trim().is_empty() {
+        return Ok(filter);
+    }
+    for (i, term) in text.split(" AND ").enumerate() {
+        if i == TERMS_MOST {
+            return Err(refused(format!("must have at most {TERMS_MOST} terms")));
+        }
+        let (field, how, value) = split(term)?;
+        if how != Compare::Equal {
+            return Err(refused(format!("compares {field}, which takes only `=`")));
+        }
+        match field {
+            "caller" => filter.callers.push(plain(value)?),
+            field if is_label(field) => filter.labels.push((field.to_owned(), value.to_owned())),
+            _ => return Err(refused(format!("names field {field:?}: the fields are caller, {LABELS}"))),
+        }
+    }
+    Ok(filter)
+}
+
+/// Whether it is a field of words that credentials are found by.
+fn is_label(field: &str) -> bool {
+    field == "tags" || field.strip_prefix("metadata.").is_some_and(|name| !name.is_empty())
 }
 
 fn split(term: &str) -> Result<(&str, Compare, &str), ServiceError> {
@@ -142,7 +188,8 @@ mod tests {
     #[test]
     fn terms_are_read_with_and_without_spaces_and_quotes() {
         let filter =
-            parse("name = pay* AND owner=git:main AND uses = \"echo\" AND name!=payroll").expect("good");
+            parse("name = pay* AND owner=git:main AND uses = \"echo\" AND name!=payroll", Noun::Proxy)
+                .expect("good");
         assert_eq!(
             filter.terms,
             [
@@ -153,7 +200,7 @@ mod tests {
         );
         assert_eq!(filter.uses, ["echo"]);
         assert_eq!(
-            parse("created_at >= 1970-01-01T00:00:01Z").expect("good").terms,
+            parse("created_at >= 1970-01-01T00:00:01Z", Noun::Proxy).expect("good").terms,
             [Term::CreatedAt(Compare::GreaterOrEqual, 1_000_000)]
         );
     }
@@ -168,11 +215,27 @@ mod tests {
             ("uses != x", "only `=`"),
             ("name = a%b", "not a name"),
             ("name = a_*", "not a name"),
+            ("tags = gold", "fields are name"),
         ] {
-            let error = parse(text).err().map(|error| error.to_string()).unwrap_or_default();
+            let error = parse(text, Noun::Proxy).err().map(|error| error.to_string()).unwrap_or_default();
             // A name with an underscore would be a pattern of its own.
             assert!(error.contains(said), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn credentials_and_records_are_found_by_words() {
+        let label = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+        let filter = parse("tags = gold AND metadata.team = a b", Noun::Credential).expect("good");
+        let terms = [label("tags", "gold"), label("metadata.team", "a b")];
+        assert_eq!(filter.terms, terms.clone().map(|(field, value)| Term::Label(field, value)));
+        let filter = callers("caller = app AND tags=gold AND metadata.team = \"a b\"").expect("good");
+        assert_eq!(filter, CallerFilter { callers: vec!["app".to_owned()], labels: terms.to_vec() });
+        assert_eq!(callers(" ").expect("good"), CallerFilter::default());
+        for text in ["tags != gold", "metadata. = x", "status = 200", "caller = a%", "tags"] {
+            assert!(callers(text).is_err(), "{text}");
+        }
+        assert!(parse("tags > gold", Noun::Credential).is_err());
     }
 
     #[test]

@@ -296,6 +296,10 @@ async fn publish_all(txn: &mut Txn, org: &str, sent: bool) -> Result<(), Service
             } else {
                 None
             };
+            let labels = match document.resource.as_ref() {
+                Some(resource) => document::each!(resource, resource => resource.labels()),
+                None => Vec::new(),
+            };
             let links = match &mut document.resource {
                 Some(resource) => document::each!(resource, resource => resource
                     .links()
@@ -313,6 +317,7 @@ async fn publish_all(txn: &mut Txn, org: &str, sent: bool) -> Result<(), Service
                 document: Hashed::of(bytes.clone()),
                 payload,
                 links,
+                labels,
                 created_by: row.created_by.clone(),
                 before: Some(row),
             });

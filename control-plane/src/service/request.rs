@@ -9,7 +9,7 @@ use rr_contract::wire::fleet::Record;
 use rr_contract::wire::management;
 
 use super::directory::is_global;
-use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields};
+use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields, list_filter};
 use crate::noun::Noun;
 use crate::store::{self, StoreError, request::RequestFilter, request_row, time_of};
 
@@ -37,9 +37,17 @@ impl Services {
             "" => None,
             reference => Some(self.show::<management::Proxy>(at, reference, 0).await?.row.id),
         };
+        let wanted = list_filter::callers(&request.filter)?;
+        let callers = match wanted.callers.as_slice() {
+            [] => None,
+            [reference] => Some(self.named(&at.org.id, reference).await?),
+            _ => return Err(ServiceError::field("filter", "names two callers, and a record has one")),
+        };
         let filter = RequestFilter {
             org: at.org.id.clone(),
             proxy,
+            callers,
+            labels: wanted.labels,
             after: fields::time_row("after", request.after.as_ref())?,
             before: fields::time_row("before", request.before.as_ref())?,
             behind,
@@ -76,18 +84,31 @@ impl Services {
             }
             read.push((row, record));
         }
+        let callers: BTreeSet<&str> =
+            read.iter().map(|(_, record)| record.caller_credential.as_str()).collect();
+        let mut labels: HashMap<String, management::Credential> = HashMap::new();
         let mut names: HashMap<String, String> = HashMap::new();
         for (noun, ids) in wanted {
             // Whatever else a node wrote there would be looked up as a name.
             let ids: Vec<String> = ids.into_iter().filter(|id| id.starts_with(noun.prefix())).collect();
             let within = if is_global(noun) { "" } else { &at.org.id };
             let rows = store::resource::find_all(&self.store, noun, within, &ids).await?;
+            if noun == Noun::Credential {
+                let callers = rows.iter().filter(|row| callers.contains(row.id.as_str())).cloned().collect();
+                let found = store::resource::with_documents(&self.store, callers).await?;
+                labels.extend(found.into_iter().map(|stored| (stored.row.id, stored.document)));
+            }
             names.extend(rows.into_iter().map(|row| (row.id, row.name)));
         }
         let shown = |(row, record): (request_row::Model, Record)| management::Request {
             names: named(&record, &row.region)
                 .filter_map(|(_, id)| Some((id.to_owned(), names.get(id)?.clone())))
                 .collect(),
+            caller_tags: labels.get(&record.caller_credential).map(|it| it.tags.clone()).unwrap_or_default(),
+            caller_metadata: labels
+                .get(&record.caller_credential)
+                .map(|it| it.metadata.clone().into_iter().collect())
+                .unwrap_or_default(),
             record: Some(record),
             node: row.node,
             region: row.region,

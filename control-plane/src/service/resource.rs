@@ -83,7 +83,7 @@ impl Services {
     ) -> Result<Page<Stored<R>>, ServiceError> {
         let page = PageRequest::parse(request.page_size, &request.page_token)?;
         let (sort, descending) = list_filter::order(&request.order_by)?;
-        let filter = list_filter::parse(&request.filter)?;
+        let filter = list_filter::parse(&request.filter, R::NOUN)?;
         let mut terms = filter.terms;
         for reference in filter.uses {
             terms.push(Term::Uses(self.named(scope.org, &reference).await?));
@@ -124,7 +124,7 @@ impl Services {
     }
 
     /// The ids of the resources that a name or id may refer to.
-    async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
+    pub(super) async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
         let mut ids = Vec::new();
         for noun in list_filter::nouns_of(reference) {
             let within = if directory::is_global(noun) { "" } else { org };

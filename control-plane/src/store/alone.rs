@@ -90,6 +90,7 @@ impl StoreAlone {
             ),
             payload: Some(Payload::opaque(payload)),
             links: Vec::new(),
+            labels: Vec::new(),
             before: None,
             created_by: token.to_owned(),
         };

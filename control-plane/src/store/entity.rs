@@ -13,6 +13,7 @@ pub(crate) mod change;
 pub(crate) mod crash;
 pub(crate) mod divergence;
 pub(crate) mod head;
+pub(crate) mod label;
 pub(crate) mod link;
 pub(crate) mod node;
 pub(crate) mod node_clash;

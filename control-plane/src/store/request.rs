@@ -9,6 +9,7 @@ use sea_orm::{
 };
 
 use super::entity::{proxy_home, record_loss, request_record, telemetry_cursor};
+use super::resource::labelled;
 use super::row::Reader;
 use super::{StoreError, Txn};
 
@@ -61,6 +62,10 @@ pub(crate) enum Ingested {
 pub(crate) struct RequestFilter {
     pub(crate) org: String,
     pub(crate) proxy: Option<String>,
+    /// Ids of caller credentials, one of which it is of.
+    pub(crate) callers: Option<Vec<String>>,
+    /// Words that its caller credential has: fields and values.
+    pub(crate) labels: Vec<(String, String)>,
     /// Received at this time or later.
     pub(crate) after: Option<i64>,
     /// Received before this time.
@@ -185,6 +190,12 @@ pub(crate) async fn list(
     let mut query = request_record::Entity::find().filter(Column::Org.eq(filter.org));
     if let Some(proxy) = filter.proxy {
         query = query.filter(Column::Proxy.eq(proxy));
+    }
+    if let Some(callers) = filter.callers {
+        query = query.filter(Column::Caller.is_in(callers));
+    }
+    for (field, value) in &filter.labels {
+        query = query.filter(Column::Caller.in_subquery(labelled(field, value)));
     }
     if let Some(after) = filter.after {
         query = query.filter(Column::ReceivedAt.gte(after));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use prost::Message as _;
 use rr_contract::wire::management::Document;
+use sea_orm::sea_query::SelectStatement;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult, Order,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement,
@@ -11,7 +12,7 @@ use sea_orm::{
 
 use super::StoreError;
 use super::entity::resource::{Column, Entity, Model};
-use super::entity::{blob, link};
+use super::entity::{blob, label, link};
 use super::row::{Reader, is_text};
 use crate::document::{Part, Resource};
 use crate::noun::Noun;
@@ -47,6 +48,8 @@ pub(crate) enum Term {
     UpdatedAt(Compare, i64),
     /// It names one of these resources, by id.
     Uses(Vec<String>),
+    /// A credential that has this word: the field, and the value.
+    Label(String, String),
 }
 
 /// How a value is compared.
@@ -274,7 +277,18 @@ fn condition(noun: Noun, term: &Term) -> Condition {
                 .filter(link::Column::Kind.eq(noun.row()));
             Condition::all().add(Column::Id.in_subquery(sea_orm::QueryTrait::into_query(users)))
         }
+        Term::Label(field, value) => Condition::all().add(Column::Id.in_subquery(labelled(field, value))),
     }
+}
+
+/// The ids of the credentials that have a word.
+pub(super) fn labelled(field: &str, value: &str) -> SelectStatement {
+    let found = label::Entity::find()
+        .select_only()
+        .column(label::Column::Credential)
+        .filter(label::Column::Field.eq(field))
+        .filter(label::Column::Value.eq(value));
+    sea_orm::QueryTrait::into_query(found)
 }
 
 #[derive(FromQueryResult)]

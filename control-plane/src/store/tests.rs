@@ -95,6 +95,7 @@ fn put(n: u128, payload: Vec<u8>) -> Put {
         document: Hashed::of([&[0xff], payload.as_slice()].concat()),
         payload: Some(Payload::opaque(payload)),
         links: vec![(Part::Target, Noun::Target, self::id(Noun::Target, 1))],
+        labels: Vec::new(),
         before: None,
         created_by: "tk".into(),
         id,

@@ -147,6 +147,68 @@ async fn a_record_says_what_each_stage_decided_and_names_what_it_names() {
     world.running.stop().await;
 }
 
+#[tokio::test]
+async fn records_are_found_by_their_callers_and_by_what_callers_are_tagged_with() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let made = json!({"name": "other", "caller": {"kind": "CALLER_KIND_API_KEY"}, "tags": ["silver"],
+        "metadata": {"team": "b"}});
+    let other = operator.post("/v1/orgs/acme/credentials", made).await.good()["credential"]["id"].clone();
+    let tagged = json!({"tags": ["gold", "eu"], "metadata": {"team": "a"}});
+    let app =
+        operator.patch("/v1/orgs/acme/credentials/app", tagged).await.good()["credential"]["id"].clone();
+    let proxy = operator.get("/v1/orgs/acme/proxies/echo").await.good()["proxy"].clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let record = |id: &str, caller: &Value, second: i64| fleet::Record {
+        id: id.into(),
+        org: text(&proxy["org"]),
+        proxy: text(&proxy["id"]),
+        caller_credential: text(caller),
+        received_at: Some(pbjson_types::Timestamp { seconds: second, nanos: 0 }),
+        ..Default::default()
+    };
+    let gone = "cr_00000000000000000000000000".into();
+    let records = vec![
+        record("rq_1", &app, 100),
+        record("rq_2", &other, 200),
+        record("rq_3", &Value::Null, 300),
+        record("rq_4", &gone, 400),
+        record("rq_5", &app, 500),
+    ];
+    uploaded(&world, &node, records).await;
+    let listed = async |filter: &str| {
+        let filter = filter.replace(' ', "%20").replace('=', "%3D");
+        let listed = operator.get(&format!("/v1/orgs/acme/requests?filter={filter}")).await.good();
+        let requests = listed["requests"].as_array().cloned().unwrap_or_default();
+        requests.iter().map(|it| text(&it["record"]["id"])).collect::<Vec<_>>()
+    };
+    for (filter, found) in [
+        ("", &["rq_5", "rq_4", "rq_3", "rq_2", "rq_1"][..]),
+        ("caller = app", &["rq_5", "rq_1"]),
+        ("caller = nobody", &[]),
+        ("tags = gold", &["rq_5", "rq_1"]),
+        ("tags = gold AND tags = eu", &["rq_5", "rq_1"]),
+        ("tags = gold AND tags = silver", &[]),
+        ("metadata.team = b", &["rq_2"]),
+        ("caller = app AND metadata.team = b", &[]),
+    ] {
+        assert_eq!(listed(filter).await, found, "{filter}");
+    }
+    for filter in ["status%20%3D%20200", "tags%20!%3D%20gold", "caller%20%3D%20a%20AND%20caller%20%3D%20b"] {
+        let answer = operator.get(&format!("/v1/orgs/acme/requests?filter={filter}")).await;
+        assert_eq!(answer.faults(), ["filter"], "{filter}");
+    }
+    let shown = operator.get("/v1/orgs/acme/requests/rq_1").await.good()["request"].clone();
+    assert_eq!(
+        (&shown["callerTags"], &shown["callerMetadata"]),
+        (&json!(["eu", "gold"]), &json!({"team": "a"}))
+    );
+    let shown = operator.get("/v1/orgs/acme/requests/rq_4").await.good()["request"].clone();
+    assert_eq!(shown["callerTags"].as_array().map_or(0, Vec::len), 0, "what is gone has none");
+    world.running.stop().await;
+}
+
 /// One record that could not be written as JSON would break every list that holds it.
 #[tokio::test]
 async fn a_record_of_a_hostile_node_breaks_no_list_and_takes_no_room() {

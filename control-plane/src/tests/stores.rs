@@ -72,6 +72,7 @@ pub(crate) fn put<R: Resource>(org: &str, id: &str, name: &str, resource: R, pay
         document: document::encode(&resource.wrap()),
         payload: payload.map(|text| Payload::opaque(text.as_bytes().to_vec())),
         links: Vec::new(),
+        labels: Vec::new(),
         before: None,
         created_by: String::new(),
     }

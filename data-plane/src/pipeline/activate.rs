@@ -24,7 +24,7 @@ pub(super) fn activate(request: Authenticated<'_>) -> Result<Active<'_>, Denial>
     if !proxy.is_active() {
         return Err(Denial::Inactive);
     }
-    if caller.refused.is_some() {
+    if caller.is_refused {
         return Err(Denial::Closed);
     }
     let (Some(route), Known::Whole(model)) = (&proxy.route, &proxy.model) else {

@@ -34,7 +34,8 @@ pub(crate) struct Cleaned {
 }
 
 /// Boxed: the stages behind this one hand it on.
-pub(super) fn clean(mut parts: Parts) -> Result<Box<Cleaned>, Denial> {
+/// `carried_in`: the header that held the caller's credential, where that was not `Authorization`.
+pub(super) fn clean(mut parts: Parts, carried_in: Option<&HeaderName>) -> Result<Box<Cleaned>, Denial> {
     let rare = Rare::in_headers(&parts.headers);
     if rare.coding && is_coded(&parts.headers) {
         return Err(Denial::Coded);
@@ -50,6 +51,9 @@ pub(super) fn clean(mut parts: Parts) -> Result<Box<Cleaned>, Denial> {
             || begins(name, "proxy-authorization")
             || is_forwarded(name)
     });
+    if let Some(name) = carried_in {
+        parts.headers.remove(name);
+    }
     if rare.cookie {
         join_cookies(&mut parts.headers);
     }

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod bounds;
+mod callers;
 mod callers_tls;
 mod circles;
 mod circuits;

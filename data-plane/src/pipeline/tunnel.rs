@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::ORIGIN;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rr_contract::api_key::KeyHash;
@@ -128,15 +128,15 @@ pub(super) fn judge(
     if worker.is_stopping() {
         return Err(Denial::Stopping);
     }
-    let key = authenticate::key_of(parts).ok_or(Denial::BadUpgrade)?;
+    let key = authenticate::key_of(parts, active.proxy).ok_or(Denial::BadUpgrade)?;
     let has_certificate = hop.client_key().is_some();
     Ok(Candidate { stream: wish.stream, accept, key, has_certificate, origins, standing: None })
 }
 
 /// Takes out of such a request what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no
 /// other request has.
-pub(super) fn clean(parts: Parts) -> Result<Box<Cleaned>, Denial> {
-    let mut cleaned = clean::clean(parts)?;
+pub(super) fn clean(parts: Parts, carried_in: Option<&HeaderName>) -> Result<Box<Cleaned>, Denial> {
+    let mut cleaned = clean::clean(parts, carried_in)?;
     handshake::clean(&mut cleaned.parts.headers);
     Ok(cleaned)
 }

@@ -77,8 +77,16 @@ pub(crate) enum Reason {
     Ambiguous,
     /// It is nobody's.
     Unknown,
+    /// It is nobody's, and looks like user and password.
+    UnknownUser,
+    /// It is nobody's, and looks like a signed token.
+    UnknownToken,
+    /// It is good, and in another header or behind another word than its credential says.
+    Misplaced,
     /// Its time is over.
     Expired,
+    /// A newer value took its place, and the time of both is over.
+    Superseded,
     /// The proxy does not take it.
     NotAdmitted,
     /// It is good, and the proxy wants a client certificate beside it.
@@ -107,7 +115,11 @@ impl Reason {
             Self::Missing => "missing",
             Self::Ambiguous => "ambiguous",
             Self::Unknown => "unknown",
+            Self::UnknownUser => "unknown-user",
+            Self::UnknownToken => "unknown-token",
+            Self::Misplaced => "misplaced",
             Self::Expired => "expired",
+            Self::Superseded => "superseded",
             Self::NotAdmitted => "not-admitted",
             Self::NoCertificate => "no-certificate",
             Self::Origin => "origin",

@@ -22,7 +22,7 @@ use crate::quota::ProxyQuota;
 use crate::standing::{Budget, Standing};
 
 use super::prepared::Hashed;
-use super::{Policy, Shape, UpstreamCredential};
+use super::{CallerHeaders, Policy, Shape, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -31,6 +31,8 @@ pub(crate) struct CompiledProxy {
     /// `org.name`; `None` when the organization is not understood.
     pub(crate) address: Option<Box<str>>,
     pub(crate) model: Known,
+    /// `None`: its callers use `Authorization` alone.
+    pub(crate) caller_headers: Option<Box<CallerHeaders>>,
     /// `None`: closed, because it or something that it needs was refused by this node.
     pub(crate) route: Option<Route>,
 }

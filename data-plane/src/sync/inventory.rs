@@ -23,8 +23,9 @@ mod versions;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use http::HeaderName;
 use rr_contract::digest::{Digest, ViewDigest};
-use rr_contract::model::id::CredentialId;
+use rr_contract::model::id::{CredentialId, OrgId};
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::policy::pattern::Patterns;
 use rr_contract::wire::fleet::{Mode, Why};
@@ -66,6 +67,8 @@ pub(crate) struct Inventory {
     patterns: Patterns,
     quotas: Quotas,
     standings: Standings,
+    /// Of the caller credentials that are presented in a header of their own.
+    own_headers: HashMap<(OrgId, CredentialId), HeaderName>,
 }
 
 /// What the view would be after some changes.
@@ -117,6 +120,7 @@ impl Inventory {
             patterns: Patterns::default(),
             quotas,
             standings,
+            own_headers: HashMap::new(),
         }
     }
 
@@ -284,19 +288,19 @@ impl Inventory {
                 (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
-        // Proxies do not depend on the keys of a caller.
+        // Proxies do not depend on the keys of a caller, but for the header that carries them.
         let is_bare = |running: Option<&Running>| match running {
             None => matches!(key.id, ResourceId::Credential(_)),
             Some(running) => matches!(running.part, Part::Caller(_)),
         };
         let was_bare = before.as_ref().is_some_and(|before| is_bare(before.running.as_ref()));
-        let is_heard = !(was_bare && is_bare(running.as_ref()));
+        let is_bare = was_bare && is_bare(running.as_ref());
         let is_refused = refusal.is_some();
         let callers = before.as_ref().and_then(HeldResource::callers);
         self.policies.parent_changed(&key);
         self.put(key, offered, before, running, refusal);
-        swap_callers(callers, self.entries.get(&key).and_then(HeldResource::callers), snapshot);
-        Upserted { is_heard, is_refused }
+        let stays = self.swap_callers(&key, callers, snapshot);
+        Upserted { is_heard: !(is_bare && stays), is_refused }
     }
 
     /// Inserts a resource in place of its earlier version, which was taken out.
@@ -367,7 +371,7 @@ impl Inventory {
             self.policies.bear(*key, &parents, &[]);
         }
         self.index.leave(key, &entry.refs);
-        swap_callers(entry.callers(), None, snapshot);
+        self.swap_callers(key, entry.callers(), snapshot);
         if let ResourceId::Credential(id) = key.id {
             self.versions.leave(id);
         }
@@ -391,6 +395,24 @@ impl Inventory {
         after
     }
 
+    /// Has requests find what there is now of a caller credential. Returns whether its header is the same as before.
+    fn swap_callers(&mut self, key: &Key, before: Option<Arc<CallerPart>>, snapshot: &mut Snapshot) -> bool {
+        let after = self.entries.get(key).and_then(HeldResource::callers);
+        if let Some(part) = before {
+            part.hashes.iter().for_each(|hash| snapshot.remove_caller(*hash, &part.caller));
+        }
+        let ResourceId::Credential(id) = key.id else { return true };
+        let own = (key.org, id);
+        let header = after.as_ref().and_then(|part| part.caller.header()).cloned();
+        if let Some(part) = after {
+            part.values().for_each(|(hash, caller)| snapshot.put_caller(hash, caller));
+        }
+        match header {
+            Some(header) => self.own_headers.insert(own, header.clone()).is_some_and(|had| had == header),
+            None => self.own_headers.remove(&own).is_none(),
+        }
+    }
+
     fn running(&self, key: &Key) -> Option<&Part> {
         self.entries.get(key)?.running.as_ref().map(|running| &running.part)
     }
@@ -402,13 +424,4 @@ fn policy_parents(key: &Key, offered: &Offered) -> Option<Vec<Key>> {
         // If its parent cannot be read, it might concern anything of its organization.
         vec![judge::parent(key, offered).unwrap_or(Key::org(key.org))]
     })
-}
-
-fn swap_callers(before: Option<Arc<CallerPart>>, after: Option<Arc<CallerPart>>, snapshot: &mut Snapshot) {
-    if let Some(part) = before {
-        part.hashes.iter().for_each(|hash| snapshot.remove_caller(hash, part.caller.credential));
-    }
-    if let Some(part) = after {
-        part.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, part.caller.clone()));
-    }
 }

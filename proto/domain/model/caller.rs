@@ -3,6 +3,7 @@
 pub mod jwt;
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use argon2::password_hash::phc;
 use http::HeaderName;
@@ -10,15 +11,22 @@ use http::HeaderName;
 use crate::api_key::KeyHash;
 use rr_wire::fleet;
 
-use super::header;
+use super::header::{self, OURS};
 use super::invalid::Violations;
+use super::time;
 
 /// How many values of a caller credential may be live at once.
 pub const LIVE_MAX: usize = 2;
+/// How long a value may be taken beside a newer one, at most.
+pub const OVERLAP_MAX: Duration = Duration::from_hours(90 * 24);
 /// The longest user name and the longest prefix, in bytes.
 pub const USER_MAX: usize = 128;
+/// The longest value that is compared by its hash, in bytes.
+pub const VALUE_MAX: usize = 8 * 1024;
 /// The word before a bearer's value when the credential does not say.
 pub const BEARER: &str = "Bearer";
+/// The word before user and password.
+const BASIC: &str = "Basic";
 
 /// What callers present.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +35,8 @@ pub struct Caller {
     pub kind: CallerKind,
     /// The header that it is presented in. `None`: `Authorization`, or the query parameter of that name.
     pub header: Option<HeaderName>,
+    /// After this, the second of two live values is refused. `None`: it is taken as long as the credential.
+    pub previous_not_after: Option<SystemTime>,
 }
 
 /// Kinds of caller credential.
@@ -118,6 +128,11 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> O
                 faults.add("caller.header", "frames the message, and cannot hold a credential");
                 return None;
             }
+            // Browsers send cookies by themselves, so any web page could call with them.
+            if name == http::header::COOKIE || header::hyphened(&name).starts_with(OURS) {
+                faults.add("caller.header", "has a meaning of its own, and cannot hold a credential");
+                return None;
+            }
             // Said in one way: unset.
             Some((name != http::header::AUTHORIZATION).then_some(name))
         }),
@@ -137,7 +152,11 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> O
             None
         }
     };
-    Some(Caller { kind: kind?, header: header? })
+    let previous_not_after = match &wire.previous_not_after {
+        None => Some(None),
+        Some(end) => faults.take("caller.previous_not_after", time::system_time(end)).map(Some),
+    };
+    Some(Caller { kind: kind?, header: header?, previous_not_after: previous_not_after? })
 }
 
 fn hashes(faults: &mut Violations, field: &str, wire: &[Vec<u8>]) -> Option<Vec<KeyHash>> {
@@ -164,6 +183,10 @@ fn parse_bearer(faults: &mut Violations, wire: fleet::CallerBearer) -> Option<Be
     let prefix = if wire.prefix.is_empty() { BEARER.to_owned() } else { wire.prefix };
     if prefix.len() > USER_MAX || !prefix.bytes().all(|b| b.is_ascii_graphic()) {
         faults.add("caller.bearer.prefix", format!("is no word of at most {USER_MAX} ASCII characters"));
+        return None;
+    }
+    if prefix.eq_ignore_ascii_case(BASIC) {
+        faults.add("caller.bearer.prefix", "stands before user and password: give another word");
         return None;
     }
     Some(Bearer { hashes: hashes?, prefix })

@@ -2,6 +2,9 @@
 
 use http::HeaderName;
 
+/// Begins names that mean something between edges, and to callers.
+pub(crate) const OURS: &str = "requestrocket-";
+
 /// A text that is no such name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is no name of a header in lower case, like x-api-key")]

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 use rr_wire::fleet;
 
-use super::header;
+use super::header::{self, OURS};
 use super::invalid::Violations;
 use super::path;
 
@@ -16,8 +16,6 @@ const EDITS_MAX: usize = 32;
 const NAME_MAX: usize = 256;
 const VALUE_MAX: usize = 4096;
 const PREFIX_MAX: usize = 1024;
-/// Headers that begin so are set by the edge node alone.
-const OURS: &str = "requestrocket-";
 
 /// Changes of requests and responses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -27,6 +27,9 @@ const TIMES: [&str; 1] = ["not_after"];
 /// Numbers that the JSON form writes as texts, beside those that begin with `per_`.
 const NUMBERS: [&str; 4] = ["max_request_bytes", "max_response_bytes", "on_missing", "reserve"];
 
+/// The field whose names users choose.
+const METADATA: &str = "metadata";
+
 /// The kinds of document.
 pub(super) const KINDS: &str = "target, credential, proxy, rule, filter or meter";
 
@@ -136,18 +139,23 @@ fn shorten(fields: &mut Map<String, Value>, around: &str) {
                     *text = format!("{utc}Z");
                 }
             }
-            Value::Object(inner) => shorten(inner, key),
+            // What users wrote is not ours to spell.
+            Value::Object(inner) if key != METADATA => shorten(inner, key),
             _ => {}
         }
     }
 }
 
-/// Converts keys to snake case at every level. No message has keys that users choose.
+/// Converts keys to snake case at every level, but those that users choose.
 fn snake(value: Value) -> Value {
     match value {
-        Value::Object(fields) => {
-            fields.into_iter().map(|(key, value)| (snake_key(&key), snake(value))).collect()
-        }
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, value)| {
+                let value = if key == METADATA { value } else { snake(value) };
+                (snake_key(&key), value)
+            })
+            .collect(),
         Value::Array(items) => items.into_iter().map(snake).collect(),
         other => other,
     }
@@ -182,6 +190,7 @@ mod tests {
     fn what_is_written_is_read_as_the_same_document() {
         for value in [
             json!({"kind": "target", "name": "a", "base_url": "https://a", "connect_timeout": "5s", "default_effect": "deny"}),
+            json!({"kind": "credential", "name": "a", "caller": {"kind": "api-key"}, "tags": ["gold"], "metadata": {"team": "a", "per_seat": "7"}}),
             json!({"kind": "credential", "name": "a", "caller": {"kind": "jwt-verify", "jwt_verify": {"issuer": "i", "leeway": "30s"}}}),
             json!({"kind": "credential", "name": "a", "upstream": {"kind": "api-key"}, "not_after": "2027-01-31T00:00:00Z"}),
             json!({"kind": "proxy", "name": "a", "active": false, "deny_status": 403, "limits": {"per_day_per_node": 7}}),

@@ -5,6 +5,7 @@ use rr_contract::model::time::duration;
 use rr_contract::wire::fleet::{Effect, FilterEffect, LimitState, MeterState, Record, RuleOutcome};
 use rr_contract::wire::management as mg;
 
+use crate::command::credential::pairs;
 use crate::print::{Row, plain, time};
 
 impl Row for mg::Request {
@@ -20,6 +21,8 @@ impl Row for mg::Request {
         "ms",
         "proxy",
         "caller",
+        "caller tags",
+        "caller metadata",
         "count",
         "observed",
         "matched",
@@ -42,6 +45,8 @@ impl Row for mg::Request {
     ];
     const WIDE: &'static [&'static str] = &[
         "reason",
+        "caller tags",
+        "caller metadata",
         "observed",
         "matched",
         "limits",
@@ -78,6 +83,8 @@ impl Row for mg::Request {
             millis(record.duration.as_ref()),
             name(&record.proxy),
             name(&record.caller_credential),
+            self.caller_tags.join(" "),
+            pairs(self.caller_metadata.iter()),
             record.count.max(1).to_string(),
             said(&record.observed),
             each(record.matched_rules.iter().map(|id| name(id)).collect()),

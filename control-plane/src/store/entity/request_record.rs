@@ -11,6 +11,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub org: String,
     pub proxy: String,
+    /// Id of the caller credential; empty where there is none.
+    pub caller: String,
     pub received_at: i64,
     pub stored_at: i64,
     pub node: String,

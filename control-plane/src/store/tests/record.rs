@@ -12,6 +12,7 @@ pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
         id: (*id).to_owned(),
         org: "og_a".to_owned(),
         proxy: if id.starts_with("foreign") { "px_b" } else { "px_a" }.to_owned(),
+        caller: String::new(),
         received_at: 1,
         stored_at: 1,
         node: "nd".to_owned(),

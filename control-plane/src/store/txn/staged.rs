@@ -27,6 +27,8 @@ pub(crate) struct Put {
     /// What nodes are sent; none where they are sent nothing.
     pub(crate) payload: Option<Payload>,
     pub(crate) links: Vec<(Part, Noun, String)>,
+    /// The words that it is found by; of credentials alone.
+    pub(crate) labels: Vec<(String, String)>,
     /// The row that it replaces.
     pub(crate) before: Option<resource::Model>,
     pub(crate) created_by: String,

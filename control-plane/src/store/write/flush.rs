@@ -21,7 +21,7 @@ use super::{Author, Tip};
 use crate::document::Part;
 use crate::noun::Noun;
 use crate::store::admission::AgreedRemovals;
-use crate::store::entity::{blob, change, link, proxy_home, resource, revision};
+use crate::store::entity::{blob, change, label, link, proxy_home, resource, revision};
 use crate::store::txn::{Put, Staged, StagedChange, Txn};
 use crate::store::{StoreError, time_of};
 
@@ -122,6 +122,7 @@ struct Rows {
     removed: Vec<(Noun, String)>,
     unlinked: Vec<(Noun, String)>,
     links: Vec<link::Model>,
+    labels: Vec<label::Model>,
     /// Where proxies are served from now on: what was once is kept, for their records.
     homes: Vec<proxy_home::Model>,
     /// In the order of kinds and ids, as the audit has them.
@@ -178,6 +179,12 @@ impl Rows {
             to_id: id.clone(),
         });
         self.links.extend(links);
+        let labels = put.labels.into_iter().map(|(field, value)| label::Model {
+            credential: put.id.clone(),
+            field,
+            value,
+        });
+        self.labels.extend(labels);
         if put.noun == Noun::Proxy {
             let regions = put.links.iter().filter(|(part, ..)| *part == Part::Region);
             self.homes.extend(regions.map(|(_, _, region)| proxy_home::Model {
@@ -238,6 +245,14 @@ impl Rows {
                     .exec(txn.tx())
                     .await
                     .map_err(StoreError::statement("remove links"))?;
+                if noun != Noun::Credential {
+                    continue;
+                }
+                label::Entity::delete_many()
+                    .filter(label::Column::Credential.is_in(ids.iter().copied()))
+                    .exec(txn.tx())
+                    .await
+                    .map_err(StoreError::statement("remove labels"))?;
             }
         }
         Ok(())
@@ -264,6 +279,9 @@ impl Rows {
         for links in self.links.chunks(ROWS) {
             run(txn, "write links", insert_links(links)).await?;
         }
+        for labels in self.labels.chunks(ROWS) {
+            run(txn, "write labels", insert_labels(labels)).await?;
+        }
         for homes in self.homes.chunks(ROWS) {
             run(txn, "write homes of proxies", insert_homes(homes)).await?;
         }
@@ -281,6 +299,7 @@ impl Rows {
             ("new_blobs", (!blobs.is_empty()).then(|| insert_blobs(&blobs))),
             ("new_resources", (!self.resources.is_empty()).then(|| insert_resources(&self.resources))),
             ("new_links", (!self.links.is_empty()).then(|| insert_links(&self.links))),
+            ("new_labels", (!self.labels.is_empty()).then(|| insert_labels(&self.labels))),
             ("new_homes", (!self.homes.is_empty()).then(|| insert_homes(&self.homes))),
             ("new_changes", (!self.changes.is_empty()).then(|| insert_changes(&self.changes))),
         ];
@@ -321,6 +340,12 @@ fn insert_resources(resources: &[resource::Model]) -> InsertStatement {
         .to_owned();
     resource::Entity::insert_many(resources.iter().cloned().map(resource::Model::into_active_model))
         .on_conflict(known)
+        .into_query()
+}
+
+fn insert_labels(labels: &[label::Model]) -> InsertStatement {
+    label::Entity::insert_many(labels.iter().cloned().map(label::Model::into_active_model))
+        .on_conflict_do_nothing()
         .into_query()
 }
 

@@ -116,7 +116,13 @@ impl Run {
                     let kind = wire::UpstreamKind::None.into();
                     Usage::Upstream(wire::Upstream { kind, ..Default::default() })
                 };
-                wire::Credential { name, usage: Some(usage), default_effect, owner, ..Default::default() }
+                let tags: &[&str] = self.dice.of(&[&[][..], &["gold"], &["gold", "a.b-c"]]);
+                let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+                let team = self.dice.of(&["", "payments"]).to_owned();
+                let metadata = Some(("team".to_owned(), team)).filter(|(_, team)| !team.is_empty());
+                let metadata = metadata.into_iter().collect();
+                let usage = Some(usage);
+                wire::Credential { name, usage, default_effect, owner, tags, metadata, ..Default::default() }
                     .wrap()
             }
             Noun::Proxy => {

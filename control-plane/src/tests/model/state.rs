@@ -68,6 +68,8 @@ impl Model {
             }
             document::Resource::Credential(credential) => {
                 settle_effect(&mut credential.default_effect);
+                credential.tags.sort();
+                credential.tags.dedup();
                 good_owner(&credential.owner).then_some(())?;
             }
             document::Resource::Proxy(proxy) => {
@@ -251,6 +253,8 @@ pub(super) fn said(document: &Document) -> Mask {
             ("default_effect", it.default_effect != 0),
             ("caller.header", caller_header(&it.usage)),
             ("owner", !it.owner.is_empty()),
+            ("tags", !it.tags.is_empty()),
+            ("metadata", !it.metadata.is_empty()),
         ],
         document::Resource::Proxy(it) => vec![
             ("active", it.active.is_some()),
@@ -307,7 +311,7 @@ pub(super) const fn fields_of(noun: Noun) -> &'static [&'static str] {
             "http_version",
             "owner",
         ],
-        Noun::Credential => &["default_effect", "caller.header", "owner"],
+        Noun::Credential => &["default_effect", "caller.header", "owner", "tags", "metadata"],
         Noun::Proxy => &[
             "active",
             "caller_credentials",
@@ -366,6 +370,8 @@ fn take(into: &mut Document, from: &Document, field: &str) {
                     };
                 }
             }
+            "tags" => into.tags = from.tags,
+            "metadata" => into.metadata = from.metadata,
             _ => into.owner = from.owner,
         },
         (Proxy(into), Proxy(from)) => match field {

@@ -94,12 +94,16 @@ async fn a_caller_whose_credential_cannot_be_run_is_told_and_its_neighbours_are_
     let upstream = Upstream::echo().await;
     let region = Region::new();
     let future = needing("teleport", of_caller(3, |_| ()));
-    let elsewhere = of_caller(4, |message| presenting(message).header = "x-own".to_owned());
-    let bearer = of_caller(5, |message| {
-        let hash = api_key::hash_foreign(b"theirs").as_bytes().to_vec();
-        let bearer = fleet::CallerBearer { hashes: vec![hash], prefix: "Token".to_owned() };
-        presenting(message).kind = Some(fleet::caller_credential::Kind::Bearer(bearer));
-    });
+    let elsewhere =
+        needing("teleport", of_caller(4, |message| presenting(message).header = "x-own".to_owned()));
+    let bearer = needing(
+        "teleport",
+        of_caller(5, |message| {
+            let hash = api_key::hash_foreign(b"theirs").as_bytes().to_vec();
+            let bearer = fleet::CallerBearer { hashes: vec![hash], prefix: "Token".to_owned() };
+            presenting(message).kind = Some(fleet::caller_credential::Kind::Bearer(bearer));
+        }),
+    );
     let expired = needing(
         "teleport",
         of_caller(6, |message| {

@@ -43,6 +43,15 @@ fn without(all: &mut Vec<fleet::Resource>, key: &rr_contract::model::resource::K
     all.retain(|resource| resource.key.as_ref() != Some(&key.to_wire()));
 }
 
+fn in_own_header(version: u64) -> fleet::Resource {
+    let mut message = caller_message(1, version, &[1]);
+    let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage else {
+        unreachable!("it is a caller credential")
+    };
+    caller.header = "x-own".to_owned();
+    fixture::resource(credential_key(1), message.encode_to_vec())
+}
+
 fn expired() -> fleet::Resource {
     let not_after = Some(timestamp(SystemTime::UNIX_EPOCH));
     let message = fleet::CredentialResource { not_after, ..caller_message(1, 1, &[1]) };
@@ -51,7 +60,7 @@ fn expired() -> fleet::Resource {
 
 #[tokio::test]
 async fn a_tunnel_ends_soon_after_it_could_not_be_opened_any_more() {
-    let cases: [(&str, Change); 15] = [
+    let cases: [(&str, Change); 16] = [
         ("the proxy is gone", |all| without(all, &proxy_key(1))),
         ("the proxy is off", |all| all.push(proxy(|proxy| proxy.active = false))),
         ("the proxy takes no WebSockets", |all| all.push(proxy(|proxy| proxy.websocket = false))),
@@ -72,6 +81,7 @@ async fn a_tunnel_ends_soon_after_it_could_not_be_opened_any_more() {
         }),
         ("the credential is gone", |all| without(all, &credential_key(1))),
         ("the key is another one", |all| all.push(fixture::caller(1, 2, &[2]))),
+        ("the credential is presented elsewhere", |all| all.push(in_own_header(1))),
         ("the credential has expired", |all| all.push(expired())),
         ("the organization is suspended", |all| all.push(fixture::org(true))),
     ];
@@ -120,6 +130,37 @@ async fn a_tunnel_outlives_changes_that_do_not_concern_whether_it_may_be_there()
 }
 
 #[tokio::test]
+async fn a_tunnel_that_was_let_in_by_a_header_of_its_own_is_found_again_by_it() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    all.push(in_own_header(1));
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut near = edge.connect().await;
+    let headers = with_key(1).replace("authorization", "x-own");
+    near.write_all(upgrade("/api/acme.proxy-1/chat", &headers).as_bytes()).await.expect("the edge reads");
+    let mut far = upstream.next().await;
+    assert!(!far.head.text.contains("x-own"), "{}", far.head.text);
+    far.switch("", "").await;
+    assert!(read_head(&mut near).await.starts_with("HTTP/1.1 101 "));
+    all.push(fixture::deny_path(1, proxy_key(1), "^/other$"));
+    let generation = edge.activate(region.snapshot(&all));
+    edge.tells(generation).await;
+    for text in ["still", "there"] {
+        near.write_all(text.as_bytes()).await.expect("it is open");
+        read_text(&mut far.stream, text).await;
+    }
+    // The proxy admits somebody else.
+    all.extend([
+        fixture::caller(3, 1, &[3]),
+        proxy(|proxy| proxy.caller_credentials = vec![credential_key(3).id_text()]),
+    ]);
+    edge.activate(region.snapshot(&all));
+    assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
 async fn a_tunnel_ends_when_no_secret_may_go_where_it_leads_any_more() {
     let upstream = Raw::new().await;
     let region = Region::new();
@@ -141,6 +182,22 @@ async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
     let mut all = open(&region, &upstream.url());
     let not_after = Some(timestamp(SystemTime::now() + Duration::from_millis(1500)));
     let message = fleet::CredentialResource { not_after, ..caller_message(1, 2, &[1]) };
+    all.push(fixture::resource(credential_key(1), message.encode_to_vec()));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, _far) = tunnel(&edge, &upstream).await;
+    assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_the_older_value_that_let_it_in() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let mut message = caller_message(1, 2, &[2, 1]);
+    if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage {
+        caller.previous_not_after = Some(timestamp(SystemTime::now() + Duration::from_millis(1500)));
+    }
     all.push(fixture::resource(credential_key(1), message.encode_to_vec()));
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let (mut near, _far) = tunnel(&edge, &upstream).await;

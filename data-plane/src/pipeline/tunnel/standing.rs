@@ -12,7 +12,7 @@ use rr_contract::api_key::KeyHash;
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::path::{self, InvalidPath};
 
-use crate::snapshot::{CompiledCaller, CompiledProxy, CompiledTarget, Policy, Snapshot};
+use crate::snapshot::{CompiledCaller, CompiledProxy, CompiledTarget, Place, Policy, Snapshot};
 
 use super::super::activate::{Active, activate};
 use super::super::authenticate::{self, Authenticated};
@@ -25,6 +25,8 @@ use super::permits;
 /// What a tunnel was opened on.
 pub(crate) struct Standing {
     key: KeyHash,
+    /// Where the credential stood.
+    place: Option<Arc<Place>>,
     credential: CredentialId,
     has_certificate: bool,
     origins: Box<[HeaderValue]>,
@@ -54,12 +56,13 @@ impl Standing {
         let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
         Some(Self {
             key,
+            place: request.caller.place.clone(),
             has_certificate,
             origins,
             credential: request.caller.credential,
             policy: Arc::clone(&request.caller.policy),
             proxy,
-            not_after: request.caller.not_after,
+            not_after: request.caller.ends(),
             upstream: None,
             path: request.path.clone(),
             cleaned: Box::new(cleaned.clone()),
@@ -78,11 +81,10 @@ impl Standing {
 
     /// Whether the request would be let in now.
     pub(super) async fn holds(&mut self, snapshot: &Snapshot, now: SystemTime) -> bool {
-        let (Some(proxy), Some(caller)) = (snapshot.proxy_by_id(&self.proxy.id), snapshot.caller(&self.key))
-        else {
-            return false;
-        };
-        if caller.refused.is_some() || authenticate::admit(caller, proxy, now).is_err() {
+        let Some(proxy) = snapshot.proxy_by_id(&self.proxy.id) else { return false };
+        let Some(caller) = snapshot.caller(proxy.org_id, &self.key) else { return false };
+        if caller.is_refused || caller.place != self.place || authenticate::admit(caller, proxy, now).is_err()
+        {
             return false;
         }
         if proxy.wants_certificate() && !self.has_certificate {
@@ -96,7 +98,7 @@ impl Standing {
         }
         let upstream = proxy.route.as_ref().and_then(|route| route.upstream.as_ref());
         let upstream_ends = upstream.and_then(|credential| credential.ends());
-        self.not_after = caller.not_after.into_iter().chain(upstream_ends).min();
+        self.not_after = caller.ends().into_iter().chain(upstream_ends).min();
         upstream_ends.is_none_or(|end| now <= end)
     }
 

@@ -191,7 +191,9 @@ async fn a_credential_that_was_taken_out_can_come_back() {
         place.write(text);
         node.follower.look().await;
         node.follower.look().await;
-        assert_eq!(node.reader.view().caller(&hash).is_some(), text == more);
+        let view = node.reader.view();
+        let org = view.proxy(view.addresses().next().expect("a proxy")).expect("it is there").org_id;
+        assert_eq!(view.caller(org, &hash).is_some(), text == more);
     }
     let begun = Instant::now();
     node.follower.tend().await;

@@ -108,7 +108,7 @@ impl Node {
 
     fn accepts(&self, n: u8) -> bool {
         let hash = api_key::hash(KeyKind::Caller, fixture::caller_key(n).as_bytes()).expect("a key");
-        self.applier.activator.current().caller(&hash).is_some()
+        self.applier.activator.current().caller(fixture::ORG, &hash).is_some()
     }
 
     fn say(&mut self, begin: fleet::Begin, position: fleet::Position, body: Vec<u8>) -> fleet::Verdict {

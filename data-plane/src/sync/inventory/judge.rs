@@ -3,13 +3,14 @@
 //! Whatever the bytes are, the answer is a verdict on this resource and on no other.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prost::Message as _;
 use rr_contract::model::caller::{Caller, CallerKind};
 use rr_contract::model::credential::Usage;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
-use rr_contract::model::id::CredentialId;
+use rr_contract::model::id::{CredentialId, OrgId};
 use rr_contract::model::name::Name;
 use rr_contract::model::proxy::CALLERS_MAX;
 use rr_contract::model::resource::{InvalidPayload, Key, Model, PAYLOAD_MAX, ResourceId};
@@ -23,7 +24,7 @@ use rr_contract::wire::fleet::Why;
 
 use crate::quota::Quotas;
 use crate::snapshot::{
-    CompiledCaller, CompiledTarget, Policy, RefusedCaller, RunningMeter, Standings, UpstreamCredential, Vault,
+    CompiledCaller, CompiledTarget, Place, Policy, RunningMeter, Standings, UpstreamCredential, Vault,
 };
 
 use super::super::transaction::Offered;
@@ -55,6 +56,10 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::ENDPOINTS,
     feature::CIRCUIT_BREAKER,
     feature::RETRY,
+    feature::CALLER_BEARER,
+    feature::CALLER_JWT,
+    feature::CALLER_HEADER,
+    feature::CALLER_OVERLAP,
 ];
 
 /// The result of parsing.
@@ -131,22 +136,11 @@ impl Compiler<'_> {
                     return Err(Reason::new(Why::Stale, detail));
                 }
                 match credential.usage {
-                    Usage::Caller(Caller { kind: CallerKind::ApiKey(hashes), header: None }) => {
-                        let caller = CompiledCaller {
-                            credential: id,
-                            org: key.org,
-                            not_after: credential.not_after,
-                            policy: Policy::plain(credential.default_effect, false),
-                            refused: None,
-                        };
-                        let default_effect = credential.default_effect;
-                        Ok(Part::Caller(Arc::new(CallerPart {
-                            hashes: hashes.into(),
-                            default_effect,
-                            caller,
-                        })))
+                    Usage::Caller(caller) => {
+                        let (default_effect, not_after) = (credential.default_effect, credential.not_after);
+                        let part = caller_part(key.org, id, caller, not_after, default_effect);
+                        Ok(Part::Caller(Arc::new(part.ok_or_else(mismatch)?)))
                     }
-                    Usage::Caller(_) => Err(mismatch()),
                     Usage::Upstream(upstream) => {
                         let compiled = UpstreamCredential::new(
                             key.org,
@@ -223,22 +217,34 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     }
 }
 
+/// A caller credential that a hash identifies.
+fn caller_part(
+    org: OrgId,
+    credential: CredentialId,
+    caller: Caller,
+    not_after: Option<SystemTime>,
+    default_effect: Effect,
+) -> Option<CallerPart> {
+    let (place, previous_ends) = (Place::of(&caller), caller.previous_not_after);
+    let hashes = match caller.kind {
+        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => hashes,
+        CallerKind::Bearer(bearer) => bearer.hashes,
+        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => return None,
+    };
+    let policy = Policy::plain(default_effect, false);
+    let caller =
+        CompiledCaller { credential, org, not_after, value_ends: None, policy, place, is_refused: false };
+    Some(CallerPart { hashes: hashes.into(), previous_ends, default_effect, caller })
+}
+
 /// How the owner of a caller credential that cannot run is recognized, where a hash identifies it.
 fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     let (ResourceId::Credential(id), Model::Credential(credential)) = (key.id, model) else { return None };
-    let Usage::Caller(Caller { kind, header }) = credential.usage else { return None };
-    let (hashes, scheme) = match kind {
-        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => (hashes, None),
-        CallerKind::Bearer(bearer) => (bearer.hashes, Some(bearer.prefix.into())),
-        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => return None,
-    };
-    let refused = Some(Arc::new(RefusedCaller { header, scheme }));
-    let not_after = credential.not_after;
-    let default_effect = credential.default_effect;
+    let Usage::Caller(caller) = credential.usage else { return None };
+    let mut part = caller_part(key.org, id, caller, credential.not_after, credential.default_effect)?;
     // Nothing of it runs: its owner is denied.
-    let policy = Policy::plain(Effect::Deny, false);
-    let caller = CompiledCaller { credential: id, org: key.org, not_after, policy, refused };
-    Some(Arc::new(CallerPart { hashes: hashes.into(), default_effect, caller }))
+    (part.caller.policy, part.caller.is_refused) = (Policy::plain(Effect::Deny, false), true);
+    Some(Arc::new(part))
 }
 
 /// The readable part of a proxy that does not parse: its name, and who may call it.

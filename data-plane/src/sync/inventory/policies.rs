@@ -134,9 +134,8 @@ impl Inventory {
         let Some(running) = &mut entry.running else { return };
         let Part::Caller(part) = &running.part else { return };
         let caller = CompiledCaller { policy, ..part.caller.clone() };
-        let (hashes, default_effect) = (part.hashes.clone(), part.default_effect);
-        let part = Arc::new(CallerPart { hashes, default_effect, caller });
+        let part = Arc::new(CallerPart { hashes: part.hashes.clone(), caller, ..**part });
         running.part = Part::Caller(Arc::clone(&part));
-        part.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, part.caller.clone()));
+        part.values().for_each(|(hash, caller)| snapshot.put_caller(hash, caller));
     }
 }

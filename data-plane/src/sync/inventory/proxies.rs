@@ -6,14 +6,14 @@
 use std::sync::{Arc, OnceLock};
 
 use rr_contract::model::effect::Effect;
-use rr_contract::model::id::ProxyId;
+use rr_contract::model::id::{CredentialId, ProxyId};
 use rr_contract::model::name::Name;
 use rr_contract::model::org::Org;
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledProxy, Known, Policy, Retries, Route, Shape, Snapshot};
+use crate::snapshot::{CallerHeaders, CompiledProxy, Known, Policy, Retries, Route, Shape, Snapshot};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -180,7 +180,17 @@ impl Inventory {
             _ => None,
         };
         let address = org.map(|org| address(&org, &proxy.name));
-        CompiledProxy { id, org_id: key.org, address, model: Known::Whole(Arc::clone(proxy)), route }
+        let caller_headers = self.caller_headers(key, &proxy.caller_credentials);
+        let model = Known::Whole(Arc::clone(proxy));
+        CompiledProxy { id, org_id: key.org, address, model, caller_headers, route }
+    }
+
+    /// The headers that the callers of a proxy use.
+    fn caller_headers(&self, key: &Key, callers: &[CredentialId]) -> Option<Box<CallerHeaders>> {
+        if self.own_headers.is_empty() {
+            return None;
+        }
+        CallerHeaders::of(callers.iter().map(|caller| self.own_headers.get(&(key.org, *caller))))
     }
 
     /// A refused proxy: it answers its callers that it is closed, as far as they can be read.
@@ -196,7 +206,12 @@ impl Inventory {
             (Some(Part::Org(org)), Some(name)) => Some(address(org, &name)),
             _ => None,
         };
-        CompiledProxy { id, org_id: key.org, address, model, route: None }
+        let callers = match &model {
+            Known::Whole(proxy) => &*proxy.caller_credentials,
+            Known::Callers(callers) => &**callers,
+        };
+        let caller_headers = self.caller_headers(key, callers);
+        CompiledProxy { id, org_id: key.org, address, model, caller_headers, route: None }
     }
 }
 

@@ -67,7 +67,7 @@ impl Node {
 
     fn accepts(&self, n: u8) -> bool {
         let hash = api_key::hash(KeyKind::Caller, caller_key(n).as_bytes()).expect("a key");
-        self.snapshot.caller(&hash).is_some_and(|caller| caller.refused.is_none())
+        self.snapshot.caller(fixture::ORG, &hash).is_some_and(|caller| !caller.is_refused)
     }
 }
 
@@ -197,10 +197,12 @@ fn a_feature_that_is_not_had_refuses_the_resource_alone() {
 fn what_restricts_more_than_this_node_can_closes_and_the_version_before_goes_too() {
     let mut message = fixture::caller_message(1, 3, &[1]);
     if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage {
-        caller.header = "x-own".to_owned();
+        let hash = format!("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA${}", "A".repeat(43));
+        let basic = fleet::CallerBasic { user: "ann".to_owned(), password_hashes: vec![hash] };
+        caller.kind = Some(fleet::caller_credential::Kind::Basic(basic));
     }
     let said = fleet::Resource {
-        needs: vec!["caller.header.v1".to_owned()],
+        needs: vec!["caller.basic.v1".to_owned()],
         ..resource(credential_key(1), message.encode_to_vec())
     };
     // The control plane says what it needs, and whoever does not say it is found out.
@@ -327,7 +329,7 @@ fn rules_filters_and_meters_of_all_parents_run_and_end_with_them() {
         let proxy = node.snapshot.proxy("acme.proxy-1").expect("it is there");
         let route = proxy.route.as_ref().expect("it is open");
         let hash = api_key::hash(KeyKind::Caller, caller_key(1).as_bytes()).expect("a key");
-        let caller = node.snapshot.caller(&hash).expect("it is accepted");
+        let caller = node.snapshot.caller(fixture::ORG, &hash).expect("it is accepted");
         [&caller.policy, &route.upstream_policy, &route.policy, &route.target_policy].map(Arc::clone)
     };
     let parents = [credential_key(1), credential_key(2), proxy_key(1), target_key(1)];

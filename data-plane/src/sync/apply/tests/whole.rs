@@ -32,8 +32,8 @@ fn i3_whoever_reads_meanwhile_sees_each_transaction_whole() {
                         let route = route.expect("whatever it names is there");
                         assert_eq!(route.target.base.to_string(), format!("https://v{newest}.example"));
                         assert_eq!(route.org.suspended, newest % 2 == 1);
-                        assert!(view.caller(&hash(newest)).is_some());
-                        assert!(view.caller(&hash(newest - 1)).is_none());
+                        assert!(view.caller(fixture::ORG, &hash(newest)).is_some());
+                        assert!(view.caller(fixture::ORG, &hash(newest - 1)).is_none());
                     }
                 }
                 reader.tick();

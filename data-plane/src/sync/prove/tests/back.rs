@@ -68,7 +68,7 @@ fn crash((journal, _): &Started) -> Option<(u32, Option<u64>, Option<u64>)> {
 /// Whether a key is one of the proxy's callers in what was recovered.
 fn accepts(recovered: &Recovered, key: u8) -> bool {
     let hash = api_key::hash(KeyKind::Caller, caller_key(key).as_bytes()).expect("a good key");
-    recovered.snapshot.caller(&hash).is_some()
+    recovered.snapshot.caller(fixture::ORG, &hash).is_some()
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! Caller credentials as requests find them: by organization and hash, and how each has to be presented.
+//!
+//! Reads no request. The invariant: a value is a credential of one organization, whoever else has the same one, and
+//! nothing where it is presented in another way than its credential says.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderName;
+use rr_contract::api_key::KeyHash;
+use rr_contract::model::caller::{BEARER, Caller, CallerKind};
+use rr_contract::model::id::{CredentialId, OrgId};
+
+use super::Policy;
+
+/// A caller credential, found by the hash of what was presented.
+#[derive(Debug, Clone)]
+pub(crate) struct CompiledCaller {
+    pub(crate) credential: CredentialId,
+    pub(crate) org: OrgId,
+    pub(crate) not_after: Option<SystemTime>,
+    /// When this value ends, where a newer one takes its place.
+    pub(crate) value_ends: Option<SystemTime>,
+    pub(crate) policy: Arc<Policy>,
+    /// `None`: as keys that we made are, in `Authorization`, bare or behind `Bearer`.
+    pub(crate) place: Option<Arc<Place>>,
+    /// This node cannot run the credential: its owner is known, and is denied.
+    pub(crate) is_refused: bool,
+}
+
+/// Where a credential stands in a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// `None`: `Authorization`, or the parameter of the query of that name.
+    header: Option<HeaderName>,
+    /// The word that has to be before the value. `None`: the value is bare or behind `Bearer`.
+    word: Option<Box<str>>,
+}
+
+impl Place {
+    /// `None`: where keys that we made stand, or where no hash finds what is presented.
+    pub(crate) fn of(caller: &Caller) -> Option<Arc<Self>> {
+        let word = match &caller.kind {
+            // A header of one's own says enough: there, the usual word need not be there.
+            CallerKind::Bearer(bearer) => {
+                (caller.header.is_none() || bearer.prefix != BEARER).then(|| bearer.prefix.as_str().into())
+            }
+            CallerKind::ApiKey(_) | CallerKind::Jwt(_) | CallerKind::Basic(_) | CallerKind::JwtVerify(_) => {
+                None
+            }
+        };
+        let place = Self { header: caller.header.clone(), word };
+        (place.header.is_some() || place.word.is_some()).then(|| Arc::new(place))
+    }
+}
+
+impl CompiledCaller {
+    /// When it is not taken any more.
+    pub(crate) fn ends(&self) -> Option<SystemTime> {
+        self.not_after.into_iter().chain(self.value_ends).min()
+    }
+
+    /// The header of its own that carries it.
+    pub(crate) fn header(&self) -> Option<&HeaderName> {
+        self.place.as_ref()?.header.as_ref()
+    }
+
+    /// Whether it is presented as it has to be: in this header (`None`: `Authorization`), behind this word.
+    pub(crate) fn is_presented(&self, header: Option<&HeaderName>, word: Option<&[u8]>) -> bool {
+        let wanted = self.place.as_ref().and_then(|place| place.word.as_deref()).unwrap_or(BEARER);
+        let is_bare = self.place.as_ref().is_none_or(|place| place.word.is_none());
+        self.header() == header && word.map_or(is_bare, |word| word.eq_ignore_ascii_case(wanted.as_bytes()))
+    }
+}
+
+/// What a caller is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct CallerKey {
+    org: OrgId,
+    hash: KeyHash,
+}
+
+impl CallerKey {
+    pub(super) fn new(org: OrgId, hash: KeyHash) -> Self {
+        Self { org, hash }
+    }
+
+    /// All of it, for comparison.
+    pub(super) fn bytes(&self) -> (&[u8], &[u8]) {
+        (self.org.as_bytes(), self.hash.as_bytes())
+    }
+}
+
+/// The headers in which the callers of a proxy present their credentials, where there are others than `Authorization`.
+#[derive(Debug)]
+pub(crate) struct CallerHeaders {
+    pub(crate) own: Box<[HeaderName]>,
+    /// Whether some of them use `Authorization`.
+    pub(crate) authorization: bool,
+}
+
+impl CallerHeaders {
+    /// Of callers, each with the header of its own. `None`: all use `Authorization`.
+    pub(crate) fn of<'h>(callers: impl Iterator<Item = Option<&'h HeaderName>>) -> Option<Box<Self>> {
+        let (mut own, mut authorization) = (Vec::new(), false);
+        for header in callers {
+            match header {
+                Some(header) if !own.contains(header) => own.push(header.clone()),
+                Some(_) => {}
+                None => authorization = true,
+            }
+        }
+        (!own.is_empty()).then(|| Box::new(Self { own: own.into(), authorization }))
+    }
+}
