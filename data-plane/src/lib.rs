@@ -18,6 +18,7 @@
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
 //! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `quota`: what limits and meters count, in memory and on disk;
+//! * `passwords`: passwords checked, beside the traffic workers;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
@@ -39,6 +40,12 @@ mod fixture;
 mod identity;
 mod listen;
 mod outcome;
+// In force with the stage that asks it.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked by the stage that authenticates callers, which follows")
+)]
+mod passwords;
 mod pipeline;
 mod quota;
 mod reply;
