@@ -40,11 +40,6 @@ mod fixture;
 mod identity;
 mod listen;
 mod outcome;
-// In force with the stage that asks it.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked by the stage that authenticates callers, which follows")
-)]
 mod passwords;
 mod pipeline;
 mod quota;

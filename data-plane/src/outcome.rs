@@ -19,6 +19,7 @@ pub(crate) enum Code {
     RequestTooLarge,
     RateLimited,
     TooManyConcurrent,
+    TooManyPasswords,
     ResponseTooLarge,
     ResponseUnreadable,
     Inactive,
@@ -47,7 +48,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -62,6 +63,7 @@ impl Code {
         Self::RequestTooLarge,
         Self::RateLimited,
         Self::TooManyConcurrent,
+        Self::TooManyPasswords,
         Self::ResponseTooLarge,
         Self::ResponseUnreadable,
         Self::Inactive,
@@ -105,6 +107,7 @@ impl Code {
             Self::RequestTooLarge => "request-too-large",
             Self::RateLimited => "rate-limited",
             Self::TooManyConcurrent => "too-many-concurrent",
+            Self::TooManyPasswords => "too-many-passwords",
             Self::ResponseTooLarge => "response-too-large",
             Self::ResponseUnreadable => "response-not-json",
             Self::Inactive => "proxy-inactive",

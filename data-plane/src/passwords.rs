@@ -20,6 +20,7 @@ mod turns;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 use rr_contract::password::PasswordHash;
 use rr_contract::seam::{Entropy, draw};
@@ -46,6 +47,15 @@ impl Live {
             mark.update(hash.to_phc().as_bytes());
         }
         Arc::new(Self { mark: *mark.finalize().as_bytes(), hashes: hashes.into() })
+    }
+
+    /// Tells one from another.
+    pub(crate) fn mark_text(&self) -> String {
+        HEXLOWER.encode(&self.mark[..8])
+    }
+
+    pub(crate) fn hashes(&self) -> &[PasswordHash] {
+        &self.hashes
     }
 }
 
@@ -82,8 +92,8 @@ pub(crate) struct Passwords {
 }
 
 impl Passwords {
-    #[cfg_attr(test, expect(dead_code, reason = "tests say how many threads there are"))]
     pub(crate) fn new(entropy: &dyn Entropy) -> Arc<Self> {
+        // Whatever the number of traffic workers is.
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Self::with_threads(entropy, (cores / 2).max(1))
     }
@@ -122,8 +132,13 @@ impl Checker {
     }
 
     /// What this worker knows of an attempt.
-    pub(crate) fn known(&self, at: At, live: Option<&Live>, claimed: &Claimed) -> Result<Outcome, Attempt> {
-        let attempt = self.node.attempt(at, live, claimed);
+    pub(crate) fn known(
+        &self,
+        at: At,
+        live: Option<&Arc<Live>>,
+        claimed: &Claimed,
+    ) -> Result<Outcome, Attempt> {
+        let attempt = self.node.attempt(at, live.map(Arc::as_ref), claimed);
         self.known.borrow_mut().get(&attempt).ok_or(attempt)
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::counters::Counters;
 use crate::current::{Reader, View};
+use crate::passwords::{Checker, Passwords};
 use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring};
 use crate::snapshot::Snapshot;
@@ -31,6 +32,7 @@ pub(crate) struct Worker {
     refusals: Refusals,
     /// Long documents that meters read behind their responses.
     pub(crate) readings: Readings,
+    pub(crate) passwords: Checker,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
@@ -51,6 +53,7 @@ pub(crate) struct Worker {
 /// What a worker has in common with the others.
 pub(crate) struct Common {
     pub(crate) seams: Seams,
+    pub(crate) passwords: Arc<Passwords>,
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) pseudonym: Arc<str>,
@@ -64,7 +67,7 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, quota_clock, statement, pseudonym } = common;
+        let Common { seams, passwords, quota_clock, statement, pseudonym } = common;
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
@@ -75,6 +78,7 @@ impl Worker {
             records,
             refusals,
             readings: Readings::default(),
+            passwords: Checker::new(passwords),
             counters,
             clock,
             quota_clock,

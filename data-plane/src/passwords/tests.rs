@@ -45,7 +45,7 @@ async fn tries(
 ) -> (Result<Outcome, Crowded>, u64) {
     let before = node.shared.hashed();
     let claimed = claimed(text);
-    let outcome = match checker.known(at, live.map(Arc::as_ref), &claimed) {
+    let outcome = match checker.known(at, live, &claimed) {
         Ok(outcome) => Ok(outcome),
         Err(attempt) => checker.check(attempt, at, live.cloned(), claimed).await,
     };

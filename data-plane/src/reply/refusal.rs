@@ -120,6 +120,9 @@ pub(crate) enum Denial {
     /// The proxy has as many requests under way as it may have.
     #[error("too many requests of the proxy are under way")]
     TooManyConcurrent,
+    /// As many passwords wait to be checked as may, at the proxy or at all of them.
+    #[error("too many passwords wait to be checked")]
+    TooManyPasswords,
     /// The caller, while its body was read for a rule or a meter.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -273,6 +276,7 @@ impl Denial {
             Self::Protocol => Code::ProtocolUnknown,
             Self::Stopping => Code::Stopping,
             Self::TooManyConcurrent => Code::TooManyConcurrent,
+            Self::TooManyPasswords => Code::TooManyPasswords,
             Self::Caller(fault) => of_caller(*fault),
         }
     }

@@ -26,6 +26,7 @@ use tokio::time::{pause, resume, sleep};
 use crate::counters::{Counters, Cut, Totals};
 use crate::current::{self, Activator};
 use crate::listen::{self, Descriptors, Door, Limits, Neighbours, Notices};
+use crate::passwords::Passwords;
 use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
@@ -221,6 +222,7 @@ impl Edge {
                     records,
                     counters,
                     Common {
+                        passwords: Passwords::new(&*seams.entropy),
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),

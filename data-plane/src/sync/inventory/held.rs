@@ -12,7 +12,10 @@ use rr_contract::policy::filter::CompiledFilter;
 use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledCaller, CompiledTarget, RunningMeter, UpstreamCredential};
+use crate::passwords::Live;
+use crate::snapshot::{
+    CompiledCaller, CompiledTarget, CompiledUser, RunningMeter, Snapshot, UpstreamCredential,
+};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -47,11 +50,38 @@ pub(super) enum Part {
     Meter(RunningMeter),
 }
 
-/// A caller credential and the hashes that identify it.
+/// A caller credential and what it is found by.
 pub(super) struct CallerPart {
     pub(super) hashes: Box<[KeyHash]>,
+    /// The name of its user, and the passwords.
+    pub(super) user: Option<(Box<str>, Arc<Live>)>,
     pub(super) default_effect: Effect,
     pub(super) caller: CompiledCaller,
+}
+
+impl CallerPart {
+    /// Has requests find it.
+    pub(super) fn enter(&self, snapshot: &mut Snapshot) {
+        self.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, self.caller.clone()));
+        if let Some((name, live)) = &self.user {
+            let callers = live.hashes().iter().map(|_| self.caller.clone());
+            snapshot.put_user(name, CompiledUser::new(Arc::clone(live), callers.collect()));
+        }
+    }
+
+    /// Has requests find it no more.
+    pub(super) fn leave(&self, snapshot: &mut Snapshot) {
+        self.hashes.iter().for_each(|hash| snapshot.remove_caller(*hash, &self.caller));
+        if let Some((name, _)) = &self.user {
+            snapshot.remove_user(self.caller.org, name, self.caller.credential);
+        }
+    }
+
+    /// How many hashes a wrong password of it costs.
+    pub(super) fn rounds(&self) -> u8 {
+        let live = self.user.as_ref().map_or(0, |(_, live)| live.hashes().len());
+        u8::try_from(live).unwrap_or(u8::MAX)
+    }
 }
 
 /// Why a resource was not taken.

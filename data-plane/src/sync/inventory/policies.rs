@@ -134,9 +134,9 @@ impl Inventory {
         let Some(running) = &mut entry.running else { return };
         let Part::Caller(part) = &running.part else { return };
         let caller = CompiledCaller { policy, ..part.caller.clone() };
-        let (hashes, default_effect) = (part.hashes.clone(), part.default_effect);
-        let part = Arc::new(CallerPart { hashes, default_effect, caller });
+        let (hashes, user) = (part.hashes.clone(), part.user.clone());
+        let part = Arc::new(CallerPart { hashes, user, caller, ..**part });
         running.part = Part::Caller(Arc::clone(&part));
-        part.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, part.caller.clone()));
+        part.enter(snapshot);
     }
 }
