@@ -89,6 +89,8 @@ pub(crate) enum Reason {
     Misplaced,
     /// Its time is over.
     Expired,
+    /// A newer value took its place, and the time of both is over.
+    Superseded,
     /// The proxy does not take it.
     NotAdmitted,
     /// It is good, and the proxy wants a client certificate beside it.
@@ -111,6 +113,7 @@ impl Reason {
             Self::UnknownToken => "unknown-token",
             Self::Misplaced => "misplaced",
             Self::Expired => "expired",
+            Self::Superseded => "superseded",
             Self::NotAdmitted => "not-admitted",
             Self::NoCertificate => "no-certificate",
             Self::Origin => "origin",

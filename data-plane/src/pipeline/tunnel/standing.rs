@@ -61,7 +61,7 @@ impl Standing {
             credential: request.caller.credential,
             policy: Arc::clone(&request.caller.policy),
             proxy,
-            not_after: request.caller.not_after,
+            not_after: request.caller.ends(),
             upstream: None,
             path: request.path.clone(),
             cleaned: Box::new(cleaned.clone()),
@@ -97,7 +97,7 @@ impl Standing {
         }
         let upstream = proxy.route.as_ref().and_then(|route| route.upstream.as_ref());
         let upstream_ends = upstream.and_then(|credential| credential.ends());
-        self.not_after = caller.not_after.into_iter().chain(upstream_ends).min();
+        self.not_after = caller.ends().into_iter().chain(upstream_ends).min();
         upstream_ends.is_none_or(|end| now <= end)
     }
 

@@ -2,6 +2,7 @@
 //! difference.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rr_contract::api_key::KeyHash;
 use rr_contract::digest::ResourceHash;
@@ -52,9 +53,12 @@ pub(super) enum Part {
 
 /// A caller credential and what it is found by.
 pub(super) struct CallerPart {
+    /// The newest first.
     pub(super) hashes: Box<[KeyHash]>,
     /// The name of its user, and the passwords.
     pub(super) user: Option<(Box<str>, Arc<Live>)>,
+    /// When those behind the first end, where they do so before the credential.
+    pub(super) previous_ends: Option<SystemTime>,
     pub(super) default_effect: Effect,
     pub(super) caller: CompiledCaller,
 }
@@ -62,9 +66,11 @@ pub(super) struct CallerPart {
 impl CallerPart {
     /// Has requests find it.
     pub(super) fn enter(&self, snapshot: &mut Snapshot) {
-        self.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, self.caller.clone()));
+        for (at, hash) in self.hashes.iter().enumerate() {
+            snapshot.put_caller(*hash, self.value(at));
+        }
         if let Some((name, live)) = &self.user {
-            let callers = live.hashes().iter().map(|_| self.caller.clone());
+            let callers = (0..live.hashes().len()).map(|at| self.value(at));
             snapshot.put_user(name, CompiledUser::new(Arc::clone(live), callers.collect()));
         }
     }
@@ -75,6 +81,11 @@ impl CallerPart {
         if let Some((name, _)) = &self.user {
             snapshot.remove_user(self.caller.org, name, self.caller.credential);
         }
+    }
+
+    /// The live value with this number, as requests find it.
+    fn value(&self, at: usize) -> CompiledCaller {
+        CompiledCaller { value_ends: self.previous_ends.filter(|_| at > 0), ..self.caller.clone() }
     }
 
     /// How many hashes a wrong password of it costs.

@@ -61,6 +61,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_BEARER,
     feature::CALLER_JWT,
     feature::CALLER_HEADER,
+    feature::CALLER_OVERLAP,
 ];
 
 /// The result of parsing.
@@ -227,7 +228,7 @@ fn caller_part(
     not_after: Option<SystemTime>,
     default_effect: Effect,
 ) -> Option<CallerPart> {
-    let place = Place::of(&caller);
+    let (place, previous_ends) = (Place::of(&caller), caller.previous_not_after);
     let (hashes, user) = match caller.kind {
         CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => (hashes, None),
         CallerKind::Bearer(bearer) => (bearer.hashes, None),
@@ -237,8 +238,9 @@ fn caller_part(
         CallerKind::JwtVerify(_) => return None,
     };
     let policy = Policy::plain(default_effect, false);
-    let caller = CompiledCaller { credential, org, not_after, policy, place, is_refused: false };
-    Some(CallerPart { hashes: hashes.into(), user, default_effect, caller })
+    let caller =
+        CompiledCaller { credential, org, not_after, value_ends: None, policy, place, is_refused: false };
+    Some(CallerPart { hashes: hashes.into(), user, previous_ends, default_effect, caller })
 }
 
 /// How the owner of a caller credential that cannot run is recognized, where a hash or a user's name identifies it.
