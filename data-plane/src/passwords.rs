@@ -98,7 +98,7 @@ impl Passwords {
         Self::with_threads(entropy, (cores / 2).max(1))
     }
 
-    fn with_threads(entropy: &dyn Entropy, threads: usize) -> Arc<Self> {
+    pub(crate) fn with_threads(entropy: &dyn Entropy, threads: usize) -> Arc<Self> {
         Arc::new(Self { key: Zeroizing::new(draw(entropy)), shared: Arc::new(Shared::new(threads)) })
     }
 
@@ -140,6 +140,12 @@ impl Checker {
     ) -> Result<Outcome, Attempt> {
         let attempt = self.node.attempt(at, live.map(Arc::as_ref), claimed);
         self.known.borrow_mut().get(&attempt).ok_or(attempt)
+    }
+
+    /// How many passwords wait on the node.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.node.shared.counts().1
     }
 
     /// Has a password checked that this worker does not know. Whoever goes away leaves the queue.

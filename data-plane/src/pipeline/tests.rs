@@ -25,6 +25,7 @@ mod next_hop;
 mod numbers;
 mod origin;
 mod over_tls;
+mod passwords;
 mod records;
 mod retries;
 mod reuse;
