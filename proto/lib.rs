@@ -9,6 +9,7 @@
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
 //! * [`own_value`]: the values that callers bring themselves;
+//! * [`password`]: the hashes of callers' passwords;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
 //! * `file` (feature of that name): documents in files, and the line of what is wrong with them;
 //! * `outbound` (feature of that name): which addresses may be connected to;
@@ -20,7 +21,7 @@
 
 #[cfg(feature = "management")]
 pub use rr_domain::audit;
-pub use rr_domain::{api_key, digest, model, own_value, seal, secret};
+pub use rr_domain::{api_key, digest, model, own_value, password, seal, secret};
 #[cfg(feature = "file")]
 pub use rr_file as file;
 #[cfg(feature = "outbound")]

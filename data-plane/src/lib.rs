@@ -18,6 +18,7 @@
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
 //! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `quota`: what limits and meters count, in memory and on disk;
+//! * `passwords`: passwords checked, beside the traffic workers;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
@@ -39,6 +40,7 @@ mod fixture;
 mod identity;
 mod listen;
 mod outcome;
+mod passwords;
 mod pipeline;
 mod quota;
 mod reply;

@@ -207,13 +207,21 @@ async fn pass<'s>(
     if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
         draft.is_of_another_page();
     }
-    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
+    // Few requests wait for their passwords, once each of them is known.
+    let authenticated =
+        match authenticate::authenticate(resolved, snapshot, &parts, hop, &worker.passwords, now)? {
+            authenticate::Looked::Passes(authenticated) => authenticated,
+            authenticate::Looked::NeedsCheck(waiting) => {
+                Box::pin(authenticate::checked(waiting, &parts, hop, &worker.passwords, now)).await?
+            }
+        };
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
     let mut tunnel = match wish {
         None => None,
         Some(wish) => {
-            Some(Box::new(tunnel::judge(wish, &active, &parts, hop, !body.is_end_stream(), worker)?))
+            let has_body = !body.is_end_stream();
+            Some(Box::new(tunnel::judge(wish, &active, (&parts, has_body), hop, snapshot, worker)?))
         }
     };
     admit::enter(&active, draft)?;

@@ -52,7 +52,9 @@ impl Code {
             // A proxy may ask for 403 where rules deny.
             Self::RuleDenied | Self::RequestUnreadable => Some(StatusCode::BAD_REQUEST),
             Self::RequestTooLarge | Self::ResponseTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
-            Self::RateLimited | Self::TooManyConcurrent => Some(StatusCode::TOO_MANY_REQUESTS),
+            Self::RateLimited | Self::TooManyConcurrent | Self::TooManyPasswords => {
+                Some(StatusCode::TOO_MANY_REQUESTS)
+            }
             Self::ResponseUnreadable => Some(StatusCode::UNPROCESSABLE_ENTITY),
             Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
                 Some(StatusCode::BAD_GATEWAY)
@@ -92,6 +94,7 @@ impl Code {
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
             Self::TooManyConcurrent => "as many requests of the proxy are under way as it may have",
+            Self::TooManyPasswords => "as many passwords wait to be checked as may",
             Self::ResponseTooLarge => "the body of the response is longer than the proxy lets through",
             Self::ResponseUnreadable => {
                 "the response must be filtered, and is not JSON in a known content coding, or has too many values"
@@ -195,7 +198,7 @@ fn problem(code: Code, status: Option<StatusCode>, more: &str, request_id: Heade
     if code == Code::UpgradeMalformed {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
-    if matches!(code, Code::TooManyConcurrent | Code::TooManyBodies) {
+    if matches!(code, Code::TooManyConcurrent | Code::TooManyBodies | Code::TooManyPasswords) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if code == Code::MethodRefused {

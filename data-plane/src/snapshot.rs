@@ -13,14 +13,16 @@ mod shape;
 pub(crate) mod shards;
 mod standings;
 pub(crate) mod upstream;
+mod user;
 
 use std::sync::Arc;
 
 use rr_contract::api_key::KeyHash;
-use rr_contract::model::id::{OrgId, ProxyId};
+use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
 
 use self::caller::CallerKey;
 use self::shards::Shards;
+use self::user::{Spelled, UserKey};
 
 pub(crate) use self::caller::{CallerHeaders, CompiledCaller, Place};
 pub(crate) use self::cors::{CompiledCors, list};
@@ -29,6 +31,7 @@ pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Retr
 pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::standings::Standings;
 pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
+pub(crate) use self::user::CompiledUser;
 
 /// One version of the configuration. A clone shares nearly all of it.
 #[derive(Clone, Default)]
@@ -40,6 +43,8 @@ pub(crate) struct Snapshot {
     by_id: Shards<ProxyId, Arc<CompiledProxy>>,
     by_name: Shards<Box<str>, Arc<CompiledProxy>>,
     callers: Shards<CallerKey, CompiledCaller>,
+    /// Of one name, in the order of their ids.
+    users: Shards<UserKey, Box<[Arc<CompiledUser>]>>,
     /// How many proxies want client certificates.
     asking_proxies: usize,
 }
@@ -120,6 +125,35 @@ impl Snapshot {
         }
     }
 
+    /// The credentials of an organization that have this user.
+    pub(crate) fn users(&self, org: OrgId, name: &[u8]) -> &[Arc<CompiledUser>] {
+        let spelled = Spelled::new(org, name);
+        spelled.and_then(|spelled| self.users.get(spelled.as_key())).map_or(&[], |users| users)
+    }
+
+    /// Accepts a user, or puts a newer form of the same credential in its place.
+    pub(crate) fn put_user(&mut self, name: &str, user: Arc<CompiledUser>) {
+        let Some((org, id)) = user.any().map(|caller| (caller.org, caller.credential)) else { return };
+        let Some(spelled) = Spelled::new(org, name.as_bytes()) else { return };
+        let mut users: Vec<_> = self.users(org, name.as_bytes()).to_vec();
+        users.retain(|held| !held.is_of(id));
+        users.push(user);
+        users.sort_by_key(|user| user.any().map(|caller| caller.credential));
+        self.users.insert(spelled.as_key().into(), users.into());
+    }
+
+    /// Stops accepting a user of a credential.
+    pub(crate) fn remove_user(&mut self, org: OrgId, name: &str, credential: CredentialId) {
+        let Some(spelled) = Spelled::new(org, name.as_bytes()) else { return };
+        let mut users = self.users(org, name.as_bytes()).to_vec();
+        users.retain(|held| !held.is_of(credential));
+        if users.is_empty() {
+            self.users.remove(spelled.as_key());
+        } else {
+            self.users.insert(spelled.as_key().into(), users.into());
+        }
+    }
+
     /// Everything that decides requests, as sorted text.
     pub(crate) fn dump(&self) -> String {
         let line = |proxy: &CompiledProxy| {
@@ -152,17 +186,20 @@ impl Snapshot {
                 Known::Callers(callers) => (&**callers, None, None),
             };
             format!(
-                "{} {:?} {} {callers:?} in {:?} {upstream:?} {shape:?} {route:?}",
+                "{} {:?} {} {callers:?} in {:?} rounds {} {upstream:?} {shape:?} {route:?}",
                 proxy.id,
                 proxy.address,
                 proxy.is_active(),
                 proxy.caller_headers,
+                proxy.password_rounds,
             )
         };
         let mut lines: Vec<String> =
             self.by_id.iter().map(|(id, proxy)| format!("{id}: {}", line(proxy))).collect();
         lines.extend(self.by_name.iter().map(|(name, proxy)| format!("{name}: {}", line(proxy))));
         lines.extend(self.callers.iter().map(|(key, caller)| format!("{:?}: {caller:?}", key.bytes())));
+        let users = self.users.iter().flat_map(|(name, users)| users.iter().map(move |user| (name, user)));
+        lines.extend(users.map(|(name, user)| format!("{name:?}: {user:?}")));
         lines.sort();
         lines.join("\n")
     }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::body::BodyBudget;
 use crate::counters::Counters;
 use crate::current::{Reader, View};
+use crate::passwords::{Checker, Passwords};
 use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring};
 use crate::snapshot::Snapshot;
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) readings: Readings,
     /// Bodies that are held whole.
     pub(crate) bodies: Rc<BodyBudget>,
+    pub(crate) passwords: Checker,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
@@ -55,6 +57,7 @@ pub(crate) struct Worker {
 /// What a worker has in common with the others.
 pub(crate) struct Common {
     pub(crate) seams: Seams,
+    pub(crate) passwords: Arc<Passwords>,
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) pseudonym: Arc<str>,
@@ -70,7 +73,7 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, quota_clock, statement, pseudonym, bodies } = common;
+        let Common { seams, passwords, quota_clock, statement, pseudonym, bodies } = common;
         let bodies = BodyBudget::new(bodies, Arc::clone(&counters));
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
@@ -83,6 +86,7 @@ impl Worker {
             refusals,
             readings: Readings::default(),
             bodies,
+            passwords: Checker::new(passwords),
             counters,
             clock,
             quota_clock,

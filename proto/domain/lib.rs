@@ -7,6 +7,7 @@
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
 //! * [`own_value`]: the values that callers bring themselves;
+//! * [`password`]: the hashes of callers' passwords;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers.
 //!
 //! It does no I/O and reads no clock: time and randomness come through `rr-seam`.
@@ -17,5 +18,6 @@ pub mod audit;
 pub mod digest;
 pub mod model;
 pub mod own_value;
+pub mod password;
 pub mod seal;
 pub mod secret;

@@ -26,6 +26,7 @@ use crate::current;
 use crate::events::{self, Shown};
 use crate::identity::{self, IdentityFile};
 use crate::listen::{Descriptors, Limits, Neighbours, Notices};
+use crate::passwords::Passwords;
 use crate::pipeline::Trusted;
 use crate::quota::{QuotaLog, QuotaSaver};
 use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
@@ -266,6 +267,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         ),
         trust: Trust::new(config.upstream_ca),
         seams: seams.clone(),
+        passwords: Passwords::new(&*seams.entropy),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
         pseudonym: pseudonym(&*seams.entropy),

@@ -16,6 +16,7 @@ use crate::caller_tls::ServerTls;
 use crate::counters::Counters;
 use crate::current::{Follower, PendingReader};
 use crate::listen::{self, Door, Limits, Neighbours};
+use crate::passwords::Passwords;
 use crate::quota::QuotaClock;
 use crate::report::Ring;
 use crate::snapshot::Snapshot;
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) outbound: Arc<Outbound>,
     pub(super) trust: Arc<Trust>,
     pub(super) seams: Seams,
+    pub(super) passwords: Arc<Passwords>,
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) pseudonym: Arc<str>,
@@ -111,6 +113,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         outbound,
         trust,
         seams,
+        passwords,
         quota_clock,
         statement,
         pseudonym,
@@ -133,7 +136,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement, pseudonym, bodies },
+            Common { seams, passwords, quota_clock, statement, pseudonym, bodies },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

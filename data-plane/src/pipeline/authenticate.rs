@@ -1,8 +1,11 @@
 //! Whose credential is it, and may its holder call this proxy.
 //!
 //! `presented` reads the request's one claim; here it is looked up, once, in one map for all kinds that a hash
-//! identifies. Takes nothing away, which is `clean`'s work. An unknown proxy and a missing credential cost what a wrong
-//! key costs. Values are compared by their hashes alone, so there is nothing that timing could give away.
+//! identifies. What no hash finds is asked in a file of its kind below this one. Takes nothing away, which is `clean`'s
+//! work. An unknown proxy and a missing credential cost what a wrong key costs. Values are compared by their hashes
+//! alone, so there is nothing that timing could give away.
+
+mod password;
 
 use std::hint::black_box;
 use std::time::SystemTime;
@@ -11,6 +14,7 @@ use http::request::Parts;
 use rr_contract::api_key::{self, KeyHash};
 use rr_contract::model::id::OrgId;
 
+use crate::passwords::Checker;
 use crate::reply::Denial;
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
@@ -18,6 +22,10 @@ use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 use super::hop::Hop;
 use super::presented::{Form, Presented, claim};
 use super::resolve::{Path, Resolved};
+
+use self::password::Checking;
+
+pub(super) use self::password::UserKey;
 
 /// Where callers of a proxy are looked for that does not exist: there are none.
 const NOWHERE: OrgId = OrgId::from_random([0; 16]);
@@ -30,20 +38,75 @@ pub(crate) struct Authenticated<'s> {
     pub(super) path: Path,
 }
 
+/// What is known of a request once its claim was looked up.
+pub(super) enum Looked<'s> {
+    Passes(Authenticated<'s>),
+    /// Its password is to be checked beside the traffic workers.
+    NeedsCheck(Box<Waiting<'s>>),
+}
+
+/// A request whose password is not known to this worker.
+pub(super) struct Waiting<'s> {
+    resolved: Resolved<'s>,
+    checking: Checking<'s>,
+}
+
+/// What a look-up leads to.
+enum Found<'s> {
+    Caller(&'s CompiledCaller),
+    Password(Checking<'s>),
+}
+
 pub(super) fn authenticate<'s>(
     resolved: Resolved<'s>,
     snapshot: &'s Snapshot,
     parts: &Parts,
     hop: &Hop,
+    passwords: &Checker,
     now: SystemTime,
-) -> Result<Authenticated<'s>, Denial> {
+) -> Result<Looked<'s>, Denial> {
     let org = resolved.proxy.map_or(NOWHERE, |proxy| proxy.org_id);
     let found = match claim(parts, resolved.proxy) {
-        Ok(claim) => find(&claim.read(), org, snapshot),
+        Ok(claim) => {
+            let presented = claim.read();
+            match find(&presented, org, snapshot) {
+                Some(found) => found.map(Found::Caller),
+                None => unhashed(&presented, resolved.proxy, snapshot, passwords),
+            }
+        }
         Err(reason) => Err(unclaimed(reason, org, snapshot)),
     };
+    if resolved.proxy.is_none() {
+        return Err(Denial::UnknownProxy);
+    }
+    match found.map_err(Denial::BadCredential)? {
+        Found::Caller(caller) => Ok(Looked::Passes(let_in(resolved, caller, parts, hop, now)?)),
+        Found::Password(checking) => Ok(Looked::NeedsCheck(Box::new(Waiting { resolved, checking }))),
+    }
+}
+
+/// Waits until a password is checked. Whoever goes away waits no longer, and gives its place up.
+pub(super) async fn checked<'s>(
+    waiting: Box<Waiting<'s>>,
+    parts: &Parts,
+    hop: &Hop,
+    passwords: &Checker,
+    now: SystemTime,
+) -> Result<Authenticated<'s>, Denial> {
+    let Waiting { resolved, checking } = *waiting;
+    let caller = checking.check(passwords).await?;
+    let_in(resolved, caller, parts, hop, now)
+}
+
+/// Whether the holder of a good credential may call.
+fn let_in<'s>(
+    resolved: Resolved<'s>,
+    caller: &'s CompiledCaller,
+    parts: &Parts,
+    hop: &Hop,
+    now: SystemTime,
+) -> Result<Authenticated<'s>, Denial> {
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
-    let caller = found.map_err(Denial::BadCredential)?;
     admit(caller, proxy, now).map_err(Denial::BadCredential)?;
     // Only now: nobody without a good key learns what the proxy wants.
     if proxy.wants_certificate() && hop.client_key().is_none() {
@@ -70,33 +133,65 @@ pub(super) fn admit(caller: &CompiledCaller, proxy: &CompiledProxy, now: SystemT
 }
 
 /// What a request that was let in is found by again.
-pub(super) fn key_of(parts: &Parts, proxy: &CompiledProxy) -> Option<KeyHash> {
-    claim(parts, Some(proxy)).ok()?.read().hash
+#[derive(Clone)]
+pub(super) enum FoundBy {
+    Hash(KeyHash),
+    User(Box<UserKey>),
 }
 
-/// The credential that is presented, if it is presented as it has to be.
+impl FoundBy {
+    pub(super) fn of(
+        parts: &Parts,
+        proxy: &CompiledProxy,
+        snapshot: &Snapshot,
+        passwords: &Checker,
+    ) -> Option<Self> {
+        let claim = claim(parts, Some(proxy)).ok()?;
+        let presented = claim.read();
+        if presented.form() == Form::Password {
+            let user = UserKey::of(&presented, proxy, snapshot, passwords)?;
+            return Some(Self::User(Box::new(user)));
+        }
+        presented.hash.map(Self::Hash)
+    }
+
+    /// Who is found by it now.
+    pub(super) fn find<'s>(
+        &self,
+        proxy: &CompiledProxy,
+        snapshot: &'s Snapshot,
+    ) -> Option<&'s CompiledCaller> {
+        match self {
+            Self::Hash(hash) => snapshot.caller(proxy.org_id, hash),
+            Self::User(user) => user.find(proxy, snapshot),
+        }
+    }
+}
+
+/// The credential that is presented, if it is presented as it has to be. `None`: no hash finds one.
 fn find<'s>(
     presented: &Presented<'_>,
     org: OrgId,
     snapshot: &'s Snapshot,
-) -> Result<&'s CompiledCaller, Reason> {
-    let Some(caller) = presented.hash.and_then(|hash| snapshot.caller(org, &hash)) else {
-        return Err(unhashed(presented));
-    };
-    if !caller.is_presented(presented.header, presented.word) {
-        return Err(Reason::Misplaced);
-    }
-    Ok(caller)
+) -> Option<Result<&'s CompiledCaller, Reason>> {
+    let caller = snapshot.caller(org, presented.hash.as_ref()?)?;
+    let is_presented = caller.is_presented(presented.header, presented.word);
+    Some(if is_presented { Ok(caller) } else { Err(Reason::Misplaced) })
 }
 
 /// What no hash finds. Kinds that are found by other means (a user by name, a signed token by its issuer) are asked
 /// from here on, so that they cost nobody anything who presents something else.
 #[cold]
-fn unhashed(presented: &Presented<'_>) -> Reason {
+fn unhashed<'s>(
+    presented: &Presented<'_>,
+    proxy: Option<&'s CompiledProxy>,
+    snapshot: &'s Snapshot,
+    passwords: &Checker,
+) -> Result<Found<'s>, Reason> {
     match presented.form() {
-        Form::Password => Reason::UnknownUser,
-        Form::Token => Reason::UnknownToken,
-        Form::Value => Reason::Unknown,
+        Form::Password => password::ask(presented, proxy, snapshot, passwords),
+        Form::Token => Err(Reason::UnknownToken),
+        Form::Value => Err(Reason::Unknown),
     }
 }
 

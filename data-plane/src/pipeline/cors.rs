@@ -189,9 +189,11 @@ mod tests {
 
     use http::Request;
     use prost::Message as _;
+    use rr_contract::seam::SystemEntropy;
     use rr_contract::wire::fleet;
 
     use crate::fixture::{self, Region, caller_key, proxy_key};
+    use crate::passwords::{Checker, Passwords};
     use crate::snapshot::Snapshot;
 
     use super::super::authenticate::authenticate;
@@ -231,7 +233,8 @@ mod tests {
         let mut page = page(addressed.proxy, &parts);
         let mut resolved = resolve(addressed, &parts, &hop).expect("a request");
         let goes = preflight(&mut resolved, &parts, page.as_deref_mut())?;
-        let passed = authenticate(resolved, snapshot, &parts, &hop, SystemTime::now());
+        let passwords = Checker::new(Passwords::new(&SystemEntropy));
+        let passed = authenticate(resolved, snapshot, &parts, &hop, &passwords, SystemTime::now());
         Ok((goes, passed.err().expect("it names no proxy that takes it")))
     }
 

@@ -27,6 +27,7 @@ mod numbers;
 mod origin;
 mod over_tls;
 mod parameters;
+mod passwords;
 mod records;
 mod retries;
 mod reuse;

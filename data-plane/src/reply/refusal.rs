@@ -125,6 +125,9 @@ pub(crate) enum Denial {
     /// A rule or a meter must look at the body, and this node holds as much of bodies as it may.
     #[error("no room to hold the request body")]
     NoRoom,
+    /// As many passwords wait to be checked as may, at the proxy or at all of them.
+    #[error("too many passwords wait to be checked")]
+    TooManyPasswords,
     /// The caller, while its body was read for a rule or a meter.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -282,6 +285,7 @@ impl Denial {
             Self::Stopping => Code::Stopping,
             Self::TooManyConcurrent => Code::TooManyConcurrent,
             Self::NoRoom => Code::TooManyBodies,
+            Self::TooManyPasswords => Code::TooManyPasswords,
             Self::Caller(fault) => of_caller(*fault),
         }
     }

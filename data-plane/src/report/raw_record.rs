@@ -79,6 +79,10 @@ pub(crate) enum Reason {
     Unknown,
     /// It is nobody's, and looks like user and password.
     UnknownUser,
+    /// There is such a user, with another password.
+    WrongPassword,
+    /// It stands where user and password do, and is not in their form.
+    Malformed,
     /// It is nobody's, and looks like a signed token.
     UnknownToken,
     /// It is good, and in another header or behind another word than its credential says.
@@ -116,6 +120,8 @@ impl Reason {
             Self::Ambiguous => "ambiguous",
             Self::Unknown => "unknown",
             Self::UnknownUser => "unknown-user",
+            Self::WrongPassword => "wrong-password",
+            Self::Malformed => "malformed",
             Self::UnknownToken => "unknown-token",
             Self::Misplaced => "misplaced",
             Self::Expired => "expired",

@@ -33,6 +33,8 @@ pub(crate) struct CompiledProxy {
     pub(crate) model: Known,
     /// `None`: its callers use `Authorization` alone.
     pub(crate) caller_headers: Option<Box<CallerHeaders>>,
+    /// How many hashes a wrong password costs: as many as any of its users has. 0: its callers use no passwords.
+    pub(crate) password_rounds: u8,
     /// `None`: closed, because it or something that it needs was refused by this node.
     pub(crate) route: Option<Route>,
 }

@@ -69,6 +69,8 @@ pub(crate) struct Inventory {
     standings: Standings,
     /// Of the caller credentials that are presented in a header of their own.
     own_headers: HashMap<(OrgId, CredentialId), HeaderName>,
+    /// Of the caller credentials with user and password: how many hashes a wrong password of each costs.
+    rounds: HashMap<(OrgId, CredentialId), u8>,
 }
 
 /// What the view would be after some changes.
@@ -121,6 +123,7 @@ impl Inventory {
             quotas,
             standings,
             own_headers: HashMap::new(),
+            rounds: HashMap::new(),
         }
     }
 
@@ -288,7 +291,8 @@ impl Inventory {
                 (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
-        // Proxies do not depend on the keys of a caller, but for the header that carries them.
+        // Proxies do not depend on the keys of a caller, but for the header that carries them, and for what a wrong
+        // password costs.
         let is_bare = |running: Option<&Running>| match running {
             None => matches!(key.id, ResourceId::Credential(_)),
             Some(running) => matches!(running.part, Part::Caller(_)),
@@ -395,22 +399,29 @@ impl Inventory {
         after
     }
 
-    /// Has requests find what there is now of a caller credential. Returns whether its header is the same as before.
+    /// Has requests find what there is now of a caller credential. Returns whether what proxies know of it is the same as
+    /// before: its header, and what a wrong password costs.
     fn swap_callers(&mut self, key: &Key, before: Option<Arc<CallerPart>>, snapshot: &mut Snapshot) -> bool {
         let after = self.entries.get(key).and_then(HeldResource::callers);
         if let Some(part) = before {
-            part.hashes.iter().for_each(|hash| snapshot.remove_caller(*hash, &part.caller));
+            part.leave(snapshot);
         }
         let ResourceId::Credential(id) = key.id else { return true };
         let own = (key.org, id);
         let header = after.as_ref().and_then(|part| part.caller.header()).cloned();
+        let rounds = after.as_ref().map_or(0, |part| part.rounds());
         if let Some(part) = after {
-            part.values().for_each(|(hash, caller)| snapshot.put_caller(hash, caller));
+            part.enter(snapshot);
         }
-        match header {
+        let costs_the_same = match rounds {
+            0 => self.rounds.remove(&own).is_none(),
+            rounds => self.rounds.insert(own, rounds) == Some(rounds),
+        };
+        let is_in_the_same = match header {
             Some(header) => self.own_headers.insert(own, header.clone()).is_some_and(|had| had == header),
             None => self.own_headers.remove(&own).is_none(),
-        }
+        };
+        costs_the_same && is_in_the_same
     }
 
     fn running(&self, key: &Key) -> Option<&Part> {

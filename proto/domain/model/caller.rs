@@ -5,10 +5,10 @@ pub mod jwt;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use argon2::password_hash::phc;
 use http::HeaderName;
 
 use crate::api_key::KeyHash;
+use crate::password::PasswordHash;
 use rr_wire::fleet;
 
 use super::header::{self, OURS};
@@ -70,52 +70,6 @@ pub struct Basic {
     pub user: String,
     /// Of each live password.
     pub password_hashes: Vec<PasswordHash>,
-}
-
-/// Argon2id of a password, within what a node is willing to compute.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash(Box<str>);
-
-/// A text that is no hash that a node would compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no PHC string of Argon2id (v=19) with m up to 65536, t up to 10, p up to 4, a salt and 32 bytes")]
-pub struct InvalidPasswordHash;
-
-impl PasswordHash {
-    /// The PHC string.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<&str> for PasswordHash {
-    type Error = InvalidPasswordHash;
-
-    fn try_from(text: &str) -> Result<Self, InvalidPasswordHash> {
-        let hash = phc::PasswordHash::new(text).map_err(|_| InvalidPasswordHash)?;
-        let at_most = |name: &str, most: u32| {
-            hash.params
-                .get(name)
-                .and_then(|value| value.decimal().ok())
-                .is_some_and(|value| (1..=most).contains(&value))
-        };
-        let good = hash.algorithm.as_str() == "argon2id"
-            && hash.version == Some(19)
-            && at_most("m", 65_536)
-            && at_most("t", 10)
-            && at_most("p", 4)
-            && argon2::Params::try_from(&hash).is_ok()
-            && hash.salt.is_some()
-            && hash.hash.is_some_and(|output| output.as_bytes().len() == 32);
-        if good { Ok(Self(text.into())) } else { Err(InvalidPasswordHash) }
-    }
-}
-
-impl fmt::Debug for PasswordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Passwords are guessed from it.
-        f.write_str("PasswordHash")
-    }
 }
 
 pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> Option<Caller> {

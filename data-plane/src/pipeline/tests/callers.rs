@@ -20,7 +20,7 @@ use super::{get, resources, with_key};
 /// A token of the form that signed ones have.
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl";
 
-fn message(n: u8, header: &str, kind: Kind) -> fleet::CredentialResource {
+pub(super) fn message(n: u8, header: &str, kind: Kind) -> fleet::CredentialResource {
     let mut message = fixture::caller_message(n, 1, &[n]);
     let (kind, header) = (Some(kind), header.to_owned());
     message.usage = Some(Usage::Caller(fleet::CallerCredential { kind, header, previous_not_after: None }));
@@ -52,20 +52,20 @@ fn key_hash(n: u8) -> Vec<Vec<u8>> {
 }
 
 /// Asks a proxy with these headers.
-struct Ask<'e> {
+pub(super) struct Ask<'e> {
     edge: &'e Edge,
     upstream: &'e Upstream,
     unknown: String,
 }
 
 impl<'e> Ask<'e> {
-    async fn new(edge: &'e Edge, upstream: &'e Upstream) -> Self {
+    pub(super) async fn new(edge: &'e Edge, upstream: &'e Upstream) -> Self {
         let unknown = edge.send(&get("/api/acme.nobody/x", "")).await.without_id_and_date();
         Self { edge, upstream, unknown }
     }
 
     /// It is served as this caller's, and nothing of the value goes on.
-    async fn serves(&self, (path, headers): (&str, &str), caller: u8, value: &str) {
+    pub(super) async fn serves(&self, (path, headers): (&str, &str), caller: u8, value: &str) {
         let answer = self.edge.send(&get(path, headers)).await;
         assert_eq!(answer.status, 200, "{path} {headers}: {answer:?}");
         let record = self.edge.record().await;
@@ -76,7 +76,7 @@ impl<'e> Ask<'e> {
     }
 
     /// It is refused like everybody who is unknown, and the record says why.
-    async fn refuses(&self, (path, headers): (&str, &str), reason: &str) {
+    pub(super) async fn refuses(&self, (path, headers): (&str, &str), reason: &str) {
         let before = self.upstream.count();
         let answer = self.edge.send(&get(path, headers)).await.without_id_and_date();
         assert_eq!(answer, self.unknown, "{path} {headers}");

@@ -27,6 +27,7 @@ use tokio::time::{pause, resume, sleep};
 use crate::counters::{Counters, Cut, Gathered, Totals};
 use crate::current::{self, Activator};
 use crate::listen::{self, Descriptors, Door, Limits, Neighbours, Notices};
+use crate::passwords::Passwords;
 use crate::quota::Quotas;
 use crate::report::{RawRecord, ring};
 use crate::seats::Bounds;
@@ -38,7 +39,8 @@ use crate::worker::{Common, Worker};
 pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
 
 /// What a worker has, where a test does not say.
-const ROOM: Room = Room { sockets: 10_000, bodies: 256 << 20, drain: Duration::from_millis(100) };
+const ROOM: Room =
+    Room { sockets: 10_000, bodies: 256 << 20, drain: Duration::from_millis(100), checks_passwords: true };
 
 /// What a worker has.
 struct Room {
@@ -48,6 +50,8 @@ struct Room {
     bodies: usize,
     /// For its end.
     drain: Duration,
+    /// Whether there are threads that do.
+    checks_passwords: bool,
 }
 
 /// Something to be done on the worker's thread.
@@ -174,6 +178,14 @@ impl Edge {
         Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), room, door)
     }
 
+    /// A worker whose callers' passwords wait for ever.
+    pub(super) fn start_checking_no_password(snapshot: Snapshot, allowed: &[&str]) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        let room = Room { checks_passwords: false, ..ROOM };
+        Self::start_all(snapshot, outbound, Trust::new(None), Bounds::of(1_000), Seams::real(), room, door)
+    }
+
     fn start_with(
         snapshot: Snapshot,
         allowed: &[&str],
@@ -205,7 +217,7 @@ impl Edge {
         room: Room,
         door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
-        let Room { sockets, bodies, drain } = room;
+        let Room { sockets, bodies, drain, checks_passwords } = room;
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
         let counters: Arc<Counters> = Arc::default();
@@ -232,6 +244,11 @@ impl Edge {
                     records,
                     counters,
                     Common {
+                        passwords: if checks_passwords {
+                            Passwords::new(&*seams.entropy)
+                        } else {
+                            Passwords::with_threads(&*seams.entropy, 0)
+                        },
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
@@ -299,6 +316,13 @@ impl Edge {
     /// What its counters say.
     pub(super) fn totals(&self) -> Totals {
         Totals::of(std::iter::once(&*self.counters))
+    }
+
+    /// Waits until so many passwords wait.
+    pub(super) async fn has_passwords_waiting(&self, count: usize) {
+        while self.asks(|worker| worker.passwords.waiting()).await != count {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// How many tunnels are open.

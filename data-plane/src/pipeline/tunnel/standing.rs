@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::HeaderValue;
-use rr_contract::api_key::KeyHash;
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::path::{self, InvalidPath};
 
 use crate::snapshot::{CompiledCaller, CompiledProxy, CompiledTarget, Place, Policy, Snapshot};
 
 use super::super::activate::{Active, activate};
-use super::super::authenticate::{self, Authenticated};
+use super::super::authenticate::{self, Authenticated, FoundBy};
 use super::super::authorize;
 use super::super::clean::Cleaned;
 use super::super::inject::injection;
@@ -24,7 +23,7 @@ use super::permits;
 
 /// What a tunnel was opened on.
 pub(crate) struct Standing {
-    key: KeyHash,
+    found_by: FoundBy,
     /// Where the credential stood.
     place: Option<Arc<Place>>,
     credential: CredentialId,
@@ -47,7 +46,7 @@ impl Standing {
     /// `None` where the snapshot does not hold what the request was let in by.
     pub(super) fn new(
         snapshot: &Snapshot,
-        key: KeyHash,
+        found_by: FoundBy,
         has_certificate: bool,
         origins: Box<[HeaderValue]>,
         request: &Active<'_>,
@@ -55,7 +54,7 @@ impl Standing {
     ) -> Option<Self> {
         let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
         Some(Self {
-            key,
+            found_by,
             place: request.caller.place.clone(),
             has_certificate,
             origins,
@@ -82,7 +81,7 @@ impl Standing {
     /// Whether the request would be let in now.
     pub(super) async fn holds(&mut self, snapshot: &Snapshot, now: SystemTime) -> bool {
         let Some(proxy) = snapshot.proxy_by_id(&self.proxy.id) else { return false };
-        let Some(caller) = snapshot.caller(proxy.org_id, &self.key) else { return false };
+        let Some(caller) = self.found_by.find(proxy, snapshot) else { return false };
         if caller.is_refused || caller.place != self.place || authenticate::admit(caller, proxy, now).is_err()
         {
             return false;

@@ -13,7 +13,10 @@ use rr_contract::policy::filter::CompiledFilter;
 use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledCaller, CompiledTarget, RunningMeter, UpstreamCredential};
+use crate::passwords::Live;
+use crate::snapshot::{
+    CompiledCaller, CompiledTarget, CompiledUser, RunningMeter, Snapshot, UpstreamCredential,
+};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -48,10 +51,12 @@ pub(super) enum Part {
     Meter(RunningMeter),
 }
 
-/// A caller credential and the hashes that identify it.
+/// A caller credential and what it is found by.
 pub(super) struct CallerPart {
     /// The newest first.
     pub(super) hashes: Box<[KeyHash]>,
+    /// The name of its user, and the passwords.
+    pub(super) user: Option<(Box<str>, Arc<Live>)>,
     /// When those behind the first end, where they do so before the credential.
     pub(super) previous_ends: Option<SystemTime>,
     pub(super) default_effect: Effect,
@@ -59,12 +64,34 @@ pub(super) struct CallerPart {
 }
 
 impl CallerPart {
-    /// Each live value, as requests find it.
-    pub(super) fn values(&self) -> impl Iterator<Item = (KeyHash, CompiledCaller)> {
-        self.hashes.iter().enumerate().map(|(at, hash)| {
-            let value_ends = self.previous_ends.filter(|_| at > 0);
-            (*hash, CompiledCaller { value_ends, ..self.caller.clone() })
-        })
+    /// Has requests find it.
+    pub(super) fn enter(&self, snapshot: &mut Snapshot) {
+        for (at, hash) in self.hashes.iter().enumerate() {
+            snapshot.put_caller(*hash, self.value(at));
+        }
+        if let Some((name, live)) = &self.user {
+            let callers = (0..live.hashes().len()).map(|at| self.value(at));
+            snapshot.put_user(name, CompiledUser::new(Arc::clone(live), callers.collect()));
+        }
+    }
+
+    /// Has requests find it no more.
+    pub(super) fn leave(&self, snapshot: &mut Snapshot) {
+        self.hashes.iter().for_each(|hash| snapshot.remove_caller(*hash, &self.caller));
+        if let Some((name, _)) = &self.user {
+            snapshot.remove_user(self.caller.org, name, self.caller.credential);
+        }
+    }
+
+    /// The live value with this number, as requests find it.
+    fn value(&self, at: usize) -> CompiledCaller {
+        CompiledCaller { value_ends: self.previous_ends.filter(|_| at > 0), ..self.caller.clone() }
+    }
+
+    /// How many hashes a wrong password of it costs.
+    pub(super) fn rounds(&self) -> u8 {
+        let live = self.user.as_ref().map_or(0, |(_, live)| live.hashes().len());
+        u8::try_from(live).unwrap_or(u8::MAX)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost::Message as _;
-use rr_contract::model::caller::{Caller, CallerKind};
+use rr_contract::model::caller::{Basic, Caller, CallerKind};
 use rr_contract::model::credential::Usage;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
@@ -22,6 +22,7 @@ use rr_contract::runtime::chain;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Why;
 
+use crate::passwords::Live;
 use crate::quota::Quotas;
 use crate::snapshot::{
     CompiledCaller, CompiledTarget, Place, Policy, RunningMeter, Standings, UpstreamCredential, Vault,
@@ -56,6 +57,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::ENDPOINTS,
     feature::CIRCUIT_BREAKER,
     feature::RETRY,
+    feature::CALLER_BASIC,
     feature::CALLER_BEARER,
     feature::CALLER_JWT,
     feature::CALLER_HEADER,
@@ -138,6 +140,7 @@ impl Compiler<'_> {
                 match credential.usage {
                     Usage::Caller(caller) => {
                         let (default_effect, not_after) = (credential.default_effect, credential.not_after);
+                        let id = (id, credential.version);
                         let part = caller_part(key.org, id, caller, not_after, default_effect);
                         Ok(Part::Caller(Arc::new(part.ok_or_else(mismatch)?)))
                     }
@@ -217,30 +220,34 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     }
 }
 
-/// A caller credential that a hash identifies.
+/// A caller credential that a hash or a user's name identifies.
 fn caller_part(
     org: OrgId,
-    credential: CredentialId,
+    (credential, version): (CredentialId, u64),
     caller: Caller,
     not_after: Option<SystemTime>,
     default_effect: Effect,
 ) -> Option<CallerPart> {
     let (place, previous_ends) = (Place::of(&caller), caller.previous_not_after);
-    let hashes = match caller.kind {
-        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => hashes,
-        CallerKind::Bearer(bearer) => bearer.hashes,
-        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => return None,
+    let (hashes, user) = match caller.kind {
+        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => (hashes, None),
+        CallerKind::Bearer(bearer) => (bearer.hashes, None),
+        CallerKind::Basic(Basic { user, password_hashes }) => {
+            (Vec::new(), Some((user.into(), Live::new(credential, version, password_hashes))))
+        }
+        CallerKind::JwtVerify(_) => return None,
     };
     let policy = Policy::plain(default_effect, false);
     let caller =
         CompiledCaller { credential, org, not_after, value_ends: None, policy, place, is_refused: false };
-    Some(CallerPart { hashes: hashes.into(), previous_ends, default_effect, caller })
+    Some(CallerPart { hashes: hashes.into(), user, previous_ends, default_effect, caller })
 }
 
-/// How the owner of a caller credential that cannot run is recognized, where a hash identifies it.
+/// How the owner of a caller credential that cannot run is recognized, where a hash or a user's name identifies it.
 fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     let (ResourceId::Credential(id), Model::Credential(credential)) = (key.id, model) else { return None };
     let Usage::Caller(caller) = credential.usage else { return None };
+    let id = (id, credential.version);
     let mut part = caller_part(key.org, id, caller, credential.not_after, credential.default_effect)?;
     // Nothing of it runs: its owner is denied.
     (part.caller.policy, part.caller.is_refused) = (Policy::plain(Effect::Deny, false), true);

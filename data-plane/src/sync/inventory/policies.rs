@@ -134,8 +134,9 @@ impl Inventory {
         let Some(running) = &mut entry.running else { return };
         let Part::Caller(part) = &running.part else { return };
         let caller = CompiledCaller { policy, ..part.caller.clone() };
-        let part = Arc::new(CallerPart { hashes: part.hashes.clone(), caller, ..**part });
+        let (hashes, user) = (part.hashes.clone(), part.user.clone());
+        let part = Arc::new(CallerPart { hashes, user, caller, ..**part });
         running.part = Part::Caller(Arc::clone(&part));
-        part.values().for_each(|(hash, caller)| snapshot.put_caller(hash, caller));
+        part.enter(snapshot);
     }
 }

@@ -181,8 +181,9 @@ impl Inventory {
         };
         let address = org.map(|org| address(&org, &proxy.name));
         let caller_headers = self.caller_headers(key, &proxy.caller_credentials);
+        let password_rounds = self.password_rounds(key, &proxy.caller_credentials);
         let model = Known::Whole(Arc::clone(proxy));
-        CompiledProxy { id, org_id: key.org, address, model, caller_headers, route }
+        CompiledProxy { id, org_id: key.org, address, model, caller_headers, password_rounds, route }
     }
 
     /// The headers that the callers of a proxy use.
@@ -191,6 +192,14 @@ impl Inventory {
             return None;
         }
         CallerHeaders::of(callers.iter().map(|caller| self.own_headers.get(&(key.org, *caller))))
+    }
+
+    /// How many hashes a wrong password costs at a proxy, whoever it is for.
+    fn password_rounds(&self, key: &Key, callers: &[CredentialId]) -> u8 {
+        if self.rounds.is_empty() {
+            return 0;
+        }
+        callers.iter().filter_map(|caller| self.rounds.get(&(key.org, *caller))).max().copied().unwrap_or(0)
     }
 
     /// A refused proxy: it answers its callers that it is closed, as far as they can be read.
@@ -211,7 +220,8 @@ impl Inventory {
             Known::Callers(callers) => &**callers,
         };
         let caller_headers = self.caller_headers(key, callers);
-        CompiledProxy { id, org_id: key.org, address, model, caller_headers, route: None }
+        let password_rounds = self.password_rounds(key, callers);
+        CompiledProxy { id, org_id: key.org, address, model, caller_headers, password_rounds, route: None }
     }
 }
 

@@ -197,12 +197,17 @@ fn a_feature_that_is_not_had_refuses_the_resource_alone() {
 fn what_restricts_more_than_this_node_can_closes_and_the_version_before_goes_too() {
     let mut message = fixture::caller_message(1, 3, &[1]);
     if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage {
-        let hash = format!("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA${}", "A".repeat(43));
-        let basic = fleet::CallerBasic { user: "ann".to_owned(), password_hashes: vec![hash] };
-        caller.kind = Some(fleet::caller_credential::Kind::Basic(basic));
+        let verify = fleet::CallerJwtVerify {
+            issuer: "https://issuer.example".to_owned(),
+            audiences: vec!["api".to_owned()],
+            algorithms: vec!["ES256".to_owned()],
+            keys: Some(fleet::caller_jwt_verify::Keys::JwksUrl("https://issuer.example/jwks".to_owned())),
+            ..fleet::CallerJwtVerify::default()
+        };
+        caller.kind = Some(fleet::caller_credential::Kind::JwtVerify(verify));
     }
     let said = fleet::Resource {
-        needs: vec!["caller.basic.v1".to_owned()],
+        needs: vec!["caller.jwt-verify.v1".to_owned()],
         ..resource(credential_key(1), message.encode_to_vec())
     };
     // The control plane says what it needs, and whoever does not say it is found out.
