@@ -375,7 +375,12 @@ async fn a_content_on_which_the_process_ends_itself_is_given_up_until_the_file_c
         place.file().await.filter(|file| file["refused_since"].is_string())
     })
     .await;
-    assert!(edge.log().contains("has ended itself twice on this content"), "{}", edge.log());
+    // What is written of it comes behind what is shown.
+    eventually("it says why", || {
+        let says = edge.log().contains("has ended itself twice on this content");
+        async move { says.then_some(()) }
+    })
+    .await;
     place.write(&place.gateway("other"), 0o600);
     place.serves("other").await;
 }
