@@ -59,6 +59,8 @@ fn main() -> Result<()> {
         .skip_debug([
             ".requestrocket.fleet.v1.JoinRequest",
             ".requestrocket.fleet.v1.CallerBasic",
+            ".requestrocket.management.v1.Caller",
+            ".requestrocket.management.v1.RollCredentialRequest",
             ".requestrocket.management.v1.CreateCredentialResponse",
             ".requestrocket.management.v1.CreateTokenResponse",
             ".requestrocket.management.v1.CreatedKey",

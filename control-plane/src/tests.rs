@@ -23,6 +23,7 @@ mod members;
 mod model;
 mod orgs;
 mod outbound;
+mod passwords;
 mod policy;
 mod records;
 mod rehearsal;

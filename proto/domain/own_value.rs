@@ -2,7 +2,9 @@
 //!
 //! What is kept of a value is its plain hash, so whoever reads the hashes can try values as fast as a machine hashes. The
 //! invariant: a value whose hash leaves here is out of reach of that, as far as a value's looks can tell. Knows no words
-//! but a few; weaker values can be passwords, whose hashes are slow.
+//! but a few; weaker values can be passwords, whose hashes are slow and have a bound of their own.
+
+pub mod password;
 
 use zeroize::Zeroizing;
 

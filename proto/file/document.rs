@@ -101,6 +101,8 @@ part! {
         /// Of the newest value, where the document does not say where that lies.
         #[serde(deserialize_with = "bytes")]
         value_hash: Vec<u8>,
+        /// Of the newest password, as a PHC string.
+        password_hash: String,
         #[serde(rename = "rolled_at")]
         _rolled_at: IgnoredAny,
         /// A node alone takes it, for the second of two keys; `rrctl apply` leaves that to `rrctl credential roll`.

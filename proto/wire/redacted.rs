@@ -24,6 +24,34 @@ impl fmt::Debug for fleet::CallerBasic {
 }
 
 #[cfg(feature = "management")]
+impl fmt::Debug for management::Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the hash: passwords are guessed from it.
+        f.debug_struct("Caller")
+            .field("kind", &self.kind())
+            .field("header", &self.header)
+            .field("prefix", &self.prefix)
+            .field("username", &self.username)
+            .field("jwt_verify", &self.jwt_verify)
+            .field("rolled_at", &self.rolled_at)
+            .field("previous_not_after", &self.previous_not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "management")]
+impl fmt::Debug for management::RollCredentialRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RollCredentialRequest")
+            .field("org", &self.org)
+            .field("credential", &self.credential)
+            .field("overlap", &self.overlap)
+            .field("etag", &self.etag)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "management")]
 impl fmt::Debug for management::CreateCredentialResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateCredentialResponse")

@@ -77,7 +77,10 @@ impl Resource for Credential {
     fn without_secrets(&mut self) {
         match &mut self.usage {
             Some(Usage::Upstream(upstream)) => upstream.sealed = None,
-            Some(Usage::Caller(caller)) => caller.value_hash.clear(),
+            Some(Usage::Caller(caller)) => {
+                caller.value_hash.clear();
+                caller.password_hash.clear();
+            }
             None => {}
         }
     }

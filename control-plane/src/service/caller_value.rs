@@ -9,6 +9,7 @@ use std::time::Duration;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
 use rr_contract::model::caller::OVERLAP_MAX;
 use rr_contract::model::time;
+use rr_contract::password::PasswordHash;
 use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
@@ -22,6 +23,32 @@ use super::{OrgCaller, Reason, ServiceError, Services, rights};
 use crate::noun::Noun;
 use crate::store::{self, Reader, Written, secret_row, time_of};
 
+/// What a request says of a value that is not made here.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) value_hash: Vec<u8>,
+    pub(super) password_hash: String,
+}
+
+impl Given {
+    /// Takes it out of a message.
+    pub(super) fn out_of(caller: &mut wire::Caller) -> Self {
+        Self {
+            value_hash: std::mem::take(&mut caller.value_hash),
+            password_hash: std::mem::take(&mut caller.password_hash),
+        }
+    }
+
+    /// As it is kept, and the field that it came in; nothing, where none came.
+    pub(super) fn hash(&self) -> (&[u8], &'static str) {
+        if self.password_hash.is_empty() {
+            (&self.value_hash, "value_hash")
+        } else {
+            (self.password_hash.as_bytes(), "password_hash")
+        }
+    }
+}
+
 /// A value on its way in: the key, where it was made here, and the hash that is kept.
 pub(super) struct NewValue {
     pub(super) key: Option<Secret>,
@@ -29,17 +56,25 @@ pub(super) struct NewValue {
 }
 
 impl Services {
-    /// A new value of a kind, made here unless its hash is given. `None`: the kind has none.
+    /// A new value of a kind, made here unless its hash is given in fields below `under`. `None`: the kind has none.
     pub(super) fn new_value(
         &self,
         kind: wire::CallerKind,
-        given: &[u8],
-        field: &str,
+        given: &Given,
+        under: &str,
     ) -> Result<Option<NewValue>, ServiceError> {
+        let (password, field) = (format!("{under}password_hash"), format!("{under}value_hash"));
+        if kind == wire::CallerKind::Basic {
+            return new_password(given, &password, field).map(Some);
+        }
+        if !given.password_hash.is_empty() {
+            return Err(ServiceError::field(password, "must be empty: only a user of BASIC has a password"));
+        }
+        let given = &*given.value_hash;
         let is_made_here = match kind {
             wire::CallerKind::ApiKey | wire::CallerKind::Bearer => true,
             wire::CallerKind::Jwt => false,
-            wire::CallerKind::Unspecified | wire::CallerKind::Basic | wire::CallerKind::JwtVerify => {
+            wire::CallerKind::Basic | wire::CallerKind::Unspecified | wire::CallerKind::JwtVerify => {
                 if given.is_empty() {
                     return Ok(None);
                 }
@@ -71,6 +106,7 @@ impl Services {
         request: wire::RollCredentialRequest,
     ) -> Result<Written<CreatedCredential>, ServiceError> {
         let overlap = overlap(request.overlap.as_ref())?;
+        let given = Given { value_hash: request.value_hash, password_hash: request.password_hash };
         let services = self.clone();
         let written = self
             .store
@@ -92,7 +128,7 @@ impl Services {
                         ));
                     };
                     let NewValue { key, hash } =
-                        services.new_value(caller.kind(), &request.value_hash, "value_hash")?.ok_or_else(|| {
+                        services.new_value(caller.kind(), &given, "")?.ok_or_else(|| {
                             ServiceError::field(
                                 "credential",
                                 "has no value that could be replaced: what it takes is verified or asked for elsewhere",
@@ -106,7 +142,8 @@ impl Services {
                     let before = store::secret::of(txn, &found.row.id).await?;
                     let before = before.ok_or(store::StoreError::Damaged("secret"))?;
                     if [&before.key_hash, &before.previous_hash].contains(&&Some(hash.clone())) {
-                        return Err(ServiceError::field("value_hash", "is that of a value that is live already"));
+                        let (_, field) = given.hash();
+                        return Err(ServiceError::field(field, "is that of a value that is live already"));
                     }
                     if key.is_none() {
                         is_nobodys(txn, &org.id, std::slice::from_ref(&hash), "value_hash").await?;
@@ -131,6 +168,26 @@ impl Services {
             .await?;
         Ok(written)
     }
+}
+
+/// The hash of a password: none is made here.
+fn new_password(given: &Given, field: &str, value: String) -> Result<NewValue, ServiceError> {
+    if !given.value_hash.is_empty() {
+        return Err(ServiceError::field(
+            value,
+            "must be empty: give the hash of a password in password_hash",
+        ));
+    }
+    if given.password_hash.is_empty() {
+        return Err(ServiceError::field(
+            field,
+            "is missing: a password comes from you; `rrctl credential create-caller NAME --kind basic --user USER` and \
+             `rrctl credential roll` hash it",
+        ));
+    }
+    let hash = PasswordHash::try_from(&*given.password_hash)
+        .map_err(|error| ServiceError::field(field, error.to_string()))?;
+    Ok(NewValue { key: None, hash: hash.to_phc().into_bytes() })
 }
 
 /// How long two values are to be live.
@@ -163,6 +220,11 @@ fn shown(at: std::time::SystemTime) -> String {
         .unwrap_or_default()
 }
 
+/// Whether requests are looked up by a hash: not by that of a password, whose user is found by name.
+pub(super) fn finds_its_caller(hash: &[u8]) -> bool {
+    KeyHash::try_from(hash).is_ok()
+}
+
 /// Refuses hashes that other credentials of the organization have: whose request it was could not be told.
 pub(super) async fn is_nobodys(
     db: &impl Reader,
@@ -170,7 +232,8 @@ pub(super) async fn is_nobodys(
     hashes: &[Vec<u8>],
     field: &str,
 ) -> Result<(), ServiceError> {
-    for row in store::secret::holding(db, hashes).await? {
+    let hashes: Vec<Vec<u8>> = hashes.iter().filter(|hash| finds_its_caller(hash)).cloned().collect();
+    for row in store::secret::holding(db, &hashes).await? {
         let holder = store::resource::by_id(db, Noun::Credential, &row.credential).await?;
         if let Some(holder) = holder.filter(|holder| holder.org == org) {
             let text =

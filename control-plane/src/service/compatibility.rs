@@ -60,6 +60,9 @@ fn check_proxy(
         "is not shared in the organization: only its creator, an admin or an owner may put it into a proxy";
     for (i, id) in proxy.caller_credentials.iter().enumerate() {
         let field = format!("{prefix}.caller_credentials[{i}]");
+        if let Some(other) = same_user(directory, &proxy.caller_credentials[..i], id) {
+            faults.add(&field, other);
+        }
         match directory.credential(id) {
             Some(wire::Credential { usage: Some(Usage::Caller(_)), .. })
                 if shared(Noun::Credential, true, id) => {}
@@ -86,6 +89,21 @@ fn check_proxy(
     let fields =
         (0..).zip(&proxy.regions).map(|(i, region): (usize, _)| (format!("{prefix}.regions[{i}]"), region));
     check_regions(org, directory, fields, faults);
+}
+
+/// What is wrong with a caller of a proxy whose user another one of its callers has: whose password it is could not be told.
+fn same_user(directory: &Directory, others: &[String], id: &str) -> Option<String> {
+    let user = |id: &str| match directory.credential(id)?.usage.as_ref()? {
+        Usage::Caller(caller) if caller.kind() == wire::CallerKind::Basic => Some(caller.username.as_str()),
+        Usage::Caller(_) | Usage::Upstream(_) => None,
+    };
+    let name = user(id)?;
+    let other = others.iter().filter(|other| *other != id).find(|other| user(other) == Some(name))?;
+    let other = directory.credential(other).map_or("", |other| other.name.as_str());
+    Some(format!(
+        "has user {name:?}, as {other:?} has: leave one of them out, or make a credential with another user; a second \
+         password of one user comes with `rrctl credential roll {other} --overlap …`"
+    ))
 }
 
 /// Shared regions may be used as far as the organization is allowed to; its own always.

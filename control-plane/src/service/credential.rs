@@ -8,7 +8,7 @@ use rr_contract::seal::SealedSecret;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
-use super::caller_value::{NewValue, is_nobodys};
+use super::caller_value::{Given, NewValue, is_nobodys};
 use super::draft::{Draft, stage};
 use super::error::Precondition;
 use super::resource::show;
@@ -87,10 +87,16 @@ impl Services {
                     ));
                 }
                 wire.id = CredentialId::from_random(self.random()).to_string();
-                let given = std::mem::take(&mut caller.value_hash);
+                let given = Given::out_of(caller);
                 (caller.rolled_at, caller.previous_not_after) = (None, None);
-                let field = format!("{prefix}.caller.value_hash");
-                let Some(NewValue { key, hash }) = self.new_value(caller.kind(), &given, &field)? else {
+                if !caller.username.is_empty() && caller.kind() != wire::CallerKind::Basic {
+                    return Err(ServiceError::field(
+                        format!("{prefix}.caller.username"),
+                        "must be empty: only the kind BASIC has a user",
+                    ));
+                }
+                let under = format!("{prefix}.caller.");
+                let Some(NewValue { key, hash }) = self.new_value(caller.kind(), &given, &under)? else {
                     return Ok(NewSecret { row: None, key: None });
                 };
                 let row = secret_row::Model {

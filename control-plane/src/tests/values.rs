@@ -58,7 +58,7 @@ async fn an_own_value_comes_as_its_hash_and_a_key_is_made_where_none_comes() {
         ("JWT", Value::Null, "credential.caller.value_hash"),
         ("BEARER", "AAAA".into(), "credential.caller.value_hash"),
         ("JWT_VERIFY", hash("v").into(), "credential.caller.value_hash"),
-        ("BASIC", Value::Null, "credential.caller.kind"),
+        ("BASIC", hash("v").into(), "credential.caller.value_hash"),
     ] {
         let mut wrong = caller("wrong", kind, "");
         if !hash.is_null() {

@@ -99,8 +99,17 @@ pub(super) fn credential(
 fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential, Wrong> {
     use caller_credential::Kind;
 
-    let Caller { kind, header, prefix, jwt_verify, value_hash, previous_not_after, .. } =
-        said.caller.unwrap_or_default();
+    let Caller {
+        kind,
+        header,
+        prefix,
+        username,
+        jwt_verify,
+        value_hash,
+        password_hash,
+        previous_not_after,
+        ..
+    } = said.caller.unwrap_or_default();
     let mut hashes: Vec<Vec<u8>> = Some(value_hash).filter(|hash| !hash.is_empty()).into_iter().collect();
     for text in &said.key_hashes {
         let hash = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().filter(|hash| hash.len() == 32);
@@ -110,6 +119,9 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
     if let Some(from) = &said.value_from {
         // The value itself is the newest.
         hashes.insert(0, place.hash(from, kind)?.as_bytes().to_vec());
+    }
+    if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
+        return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
     }
     let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
     if is_known_by_hash && hashes.is_empty() {
@@ -127,8 +139,13 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             Some(verify) => Kind::JwtVerify(verify.into()),
             None => return Err(("caller", "kind jwt-verify needs jwt_verify".to_owned())),
         },
+        CallerKind::Basic if password_hash.is_empty() => {
+            let what =
+                "is missing: give the hash of the password, which `argon2` makes; see docs/standalone.md";
+            return Err(("caller.password_hash", what.to_owned()));
+        }
         CallerKind::Basic => {
-            return Err(("caller.kind", "basic is not served: use api-key, bearer or jwt".to_owned()));
+            Kind::Basic(fleet::CallerBasic { user: username, password_hashes: vec![password_hash] })
         }
         CallerKind::Unspecified => {
             return Err(("caller", "kind is missing: give api-key, bearer or jwt".to_owned()));

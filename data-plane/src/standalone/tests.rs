@@ -184,6 +184,16 @@ fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there(
         ("value_from: {file: app.key}", "key_hashes: [abcd]", ":13: key_hashes: a hash is 64"),
         ("upstream: {kind", "key_hashes: [abcd]\nupstream: {kind", ":7: key_hashes: belongs to a caller"),
         ("caller: {kind: api-key}", "caller: {kind: jwt-verify}", ":12: caller: this kind has no key"),
+        (
+            "caller: {kind: api-key}",
+            "caller: {kind: basic, username: ann}",
+            ":12: caller: this kind has no key",
+        ),
+        (
+            "caller: {kind: api-key}",
+            "caller: {kind: api-key, username: ann}",
+            ":12: caller: only the kind basic",
+        ),
         ("name: echo\nbase_url", "base_url", ":1: a target needs a name"),
         ("kind: proxy", "kind: org", ":15: kind: is none that can be served"),
         ("kind: proxy\n", "", ":15: kind is missing"),

@@ -21,6 +21,7 @@ mod log_pipe;
 mod open_files;
 mod otlp;
 mod own_values;
+mod passwords;
 mod plane_outage;
 mod policy;
 mod promises;

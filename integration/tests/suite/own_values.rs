@@ -22,17 +22,17 @@ const NEXT: &str = "3f2b8c1d-7e54-4a09-9c6b-d18e2f7a5b30";
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c";
 
 /// A fleet of one, and what tests do with it.
-struct Installation {
-    sample: Sample,
-    edge: Edge,
-    upstream: Upstream,
+pub(crate) struct Installation {
+    pub(crate) sample: Sample,
+    pub(crate) edge: Edge,
+    pub(crate) upstream: Upstream,
     folder: tempfile::TempDir,
     /// Where values lie that nothing else may hold.
-    values: tempfile::TempDir,
+    pub(crate) values: tempfile::TempDir,
 }
 
 impl Installation {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (folder, values) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let upstream = Upstream::start().await;
@@ -59,31 +59,31 @@ impl Installation {
     }
 
     /// What `rrctl` says when it succeeds.
-    async fn done(&self, args: &[&str], value: &str) -> String {
+    pub(crate) async fn done(&self, args: &[&str], value: &str) -> String {
         let output = self.rrctl(args, value).await;
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
 
     /// What it says when it fails.
-    async fn fails(&self, args: &[&str], value: &str) -> String {
+    pub(crate) async fn fails(&self, args: &[&str], value: &str) -> String {
         let output = self.rrctl(args, value).await;
         assert!(!output.status.success(), "{args:?}");
         String::from_utf8(output.stderr).expect("text")
     }
 
-    async fn get(&self, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn get(&self, headers: &[(&str, &str)]) -> Reply {
         get(self.edge.listen, headers).await
     }
 
     /// Waits until a request with these headers is answered so.
-    async fn answers(&self, headers: &[(&str, &str)], status: u16) {
+    pub(crate) async fn answers(&self, headers: &[(&str, &str)], status: u16) {
         let what = format!("{headers:?} is answered {status}");
         eventually(&what, || async { (self.get(headers).await.status == status).then_some(()) }).await;
     }
 
     /// The reason in a record of a refusal.
-    async fn reason(&self, wanted: &str) {
+    pub(crate) async fn reason(&self, wanted: &str) {
         let api = &self.sample.api;
         eventually(&format!("a record with the reason {wanted}"), || async {
             let requests = api.requests(ORG).await.ok()?;
@@ -93,7 +93,7 @@ impl Installation {
     }
 
     /// Nothing of the installation holds any of these.
-    async fn forgets(self, values: &[&str]) {
+    pub(crate) async fn forgets(self, values: &[&str]) {
         let answers = self.sample.api.everything(ORG).await.expect("it answers");
         let Self { sample, edge, folder, .. } = self;
         drop((sample, edge));

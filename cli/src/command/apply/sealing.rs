@@ -3,7 +3,8 @@
 //!
 //! A secret cannot be compared with the sealed one, so an existing one stays until `rrctl credential replace-secret`. The
 //! hash of a caller's value can: the control plane refuses another one than the credential has, because a file does not say
-//! how long the value before is to be accepted; `rrctl credential roll` does.
+//! how long the value before is to be accepted; `rrctl credential roll` does. A password has another hash each time, so an
+//! existing one stays like a sealed secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ use rr_contract::wire::management::document::Resource;
 use super::super::credential::sealing::Destination;
 use super::file::{FileDocument, Location, ValueFrom};
 use crate::authority;
+use crate::command::credential::value::Hashed;
 use crate::command::credential::{self, sealing, value};
 use crate::command::{region, target};
 use crate::connect::Connection;
@@ -34,11 +36,26 @@ pub(super) async fn seal(
     org: &str,
     trust: &TrustArgs,
 ) -> Result<()> {
+    let asks_what_is_there = written.iter_mut().any(|one| {
+        one.value_from.is_some()
+            && caller(&mut one.document).is_none_or(|(_, caller)| caller.kind() == mg::CallerKind::Basic)
+    });
+    let there = if asks_what_is_there {
+        credential::list(connection.clone(), org, &Listing::default()).await?
+    } else {
+        Vec::new()
+    };
+    let there: BTreeSet<String> = there.into_iter().map(|credential| credential.name).collect();
     for one in written.iter_mut() {
-        let Some(caller) = caller(&mut one.document) else { continue };
+        let Some((name, caller)) = caller(&mut one.document) else { continue };
         let Some(from) = one.value_from.take() else { continue };
         let location = &one.location;
-        caller.value_hash = hash(caller, &from, location).with_context(|| location.to_string())?;
+        if caller.kind() == mg::CallerKind::Basic && there.contains(name) {
+            note(&format!("the password of {name} is not changed; `rrctl credential roll` replaces it"));
+            continue;
+        }
+        let hashed = hash(caller, &from, location).with_context(|| location.to_string())?;
+        (caller.value_hash, caller.password_hash) = (hashed.value_hash, hashed.password_hash);
     }
     if written.iter().all(|one| one.value_from.is_none()) {
         return Ok(());
@@ -52,8 +69,6 @@ pub(super) async fn seal(
             _ => None,
         })
         .collect();
-    let there = credential::list(connection.clone(), org, &Listing::default()).await?;
-    let there: BTreeSet<String> = there.into_iter().map(|credential| credential.name).collect();
     let mut targets_there = None;
     let mut statements = None;
     for one in written {
@@ -62,7 +77,7 @@ pub(super) async fn seal(
         let credential = upstream(&mut one.document).with_context(|| {
             format!(
                 "{location}: value_from needs a credential with `upstream` of kind bearer or api-key, or with `caller` of \
-                 kind api-key, bearer or jwt"
+                 kind api-key, bearer, basic or jwt"
             )
         })?;
         if there.contains(&credential.name) {
@@ -103,18 +118,21 @@ pub(super) async fn seal(
     Ok(())
 }
 
-/// The caller credential of a document, if it has a value that is hashed.
-fn caller(document: &mut mg::Document) -> Option<&mut mg::Caller> {
+/// The caller credential of a document and its name, if it has a value that is hashed.
+fn caller(document: &mut mg::Document) -> Option<(&str, &mut mg::Caller)> {
     let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
     match &mut credential.usage {
-        Some(Usage::Caller(caller)) => Some(caller).filter(|caller| {
-            matches!(caller.kind(), mg::CallerKind::ApiKey | mg::CallerKind::Bearer | mg::CallerKind::Jwt)
+        Some(Usage::Caller(caller)) => Some((&*credential.name, caller)).filter(|(_, caller)| {
+            matches!(
+                caller.kind(),
+                mg::CallerKind::ApiKey | mg::CallerKind::Bearer | mg::CallerKind::Jwt | mg::CallerKind::Basic
+            )
         }),
         _ => None,
     }
 }
 
-fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Vec<u8>> {
+fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Hashed> {
     let is_bare = from.origins.is_empty()
         && from.targets.is_empty()
         && from.ca.is_none()
@@ -126,7 +144,7 @@ fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Ve
              sent nowhere"
         );
     }
-    value::hash(caller.kind(), &read(from, location)?)
+    value::hash(caller.kind(), &caller.username, &read(from, location)?)
 }
 
 /// The credential of a document, if a secret can be sealed for it.

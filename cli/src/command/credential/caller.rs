@@ -15,7 +15,7 @@ use rr_contract::wire::management::credential_service_client::CredentialServiceC
 use serde::Serialize;
 
 use super::Common;
-use super::value::OwnValue;
+use super::value::{Hashed, OwnValue};
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
@@ -34,6 +34,8 @@ enum CallerKind {
     Bearer,
     /// A fixed token of your own, compared as it is: its signature is not looked at. Bare or after `Bearer`.
     Jwt,
+    /// A user and a password of your own, as `curl -u` sends them.
+    Basic,
     /// A JWT of another issuer, whose signature and claims are verified. No edge runs it yet: callers are refused.
     JwtVerify,
 }
@@ -42,7 +44,9 @@ enum CallerKind {
 #[command(
     after_help = "Examples: a key that RequestRocket makes, and a value of your own in a header of your own:
   rrctl credential create-caller app --out app.key
-  rrctl credential create-caller partner --kind bearer --header x-partner-key --value-from partner.key"
+  rrctl credential create-caller partner --kind bearer --header x-partner-key --value-from partner.key
+A user with a password that is asked for:
+  rrctl credential create-caller reports --kind basic --user reports --prompt"
 )]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -50,6 +54,9 @@ pub(crate) struct CallerArgs {
     /// The kind of credential that callers present.
     #[arg(long, value_enum, default_value_t = CallerKind::ApiKey)]
     kind: CallerKind,
+    /// Name of the user, for --kind basic; no colon. Cannot be changed. Two callers of one proxy have two users.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
     #[command(flatten)]
     presented: Presented,
     #[command(flatten)]
@@ -101,7 +108,7 @@ struct Presented {
 impl CallerKind {
     /// Whether RequestRocket makes no key of it.
     const fn has_no_key(self) -> bool {
-        matches!(self, Self::Jwt | Self::JwtVerify)
+        matches!(self, Self::Jwt | Self::JwtVerify | Self::Basic)
     }
 }
 
@@ -212,6 +219,7 @@ impl CallerArgs {
             CallerKind::ApiKey => mg::CallerKind::ApiKey,
             CallerKind::Bearer => mg::CallerKind::Bearer,
             CallerKind::Jwt => mg::CallerKind::Jwt,
+            CallerKind::Basic => mg::CallerKind::Basic,
             CallerKind::JwtVerify => mg::CallerKind::JwtVerify,
         };
         let jwt = self.presented.is_jwt_given();
@@ -243,8 +251,23 @@ impl CallerArgs {
                 "leave it out, or give --kind jwt for one fixed token",
             ));
         }
-        let value_hash = self.value.hash(kind)?;
-        let mut caller = mg::Caller { kind: kind.into(), value_hash, ..mg::Caller::default() };
+        if self.user.is_some() != (self.kind == CallerKind::Basic) {
+            return Err(if self.user.is_some() {
+                fault::usage("--user needs --kind basic", "leave it out, or give --kind basic")
+            } else {
+                fault::usage("--kind basic needs the name of the user", "give --user USER")
+            });
+        }
+        if self.kind == CallerKind::Basic && !self.value.is_given() {
+            return Err(fault::usage(
+                "--kind basic needs the password of the user",
+                "give --prompt, --password-from FILE, or --password-from - for standard input",
+            ));
+        }
+        let username = self.user.unwrap_or_default();
+        let Hashed { value_hash, password_hash } = self.value.hash(kind, &username)?;
+        let mut caller =
+            mg::Caller { kind: kind.into(), username, value_hash, password_hash, ..mg::Caller::default() };
         let mut mask = Mask::default();
         self.presented.put(&mut caller, &mut mask);
         let mut credential = mg::Credential {

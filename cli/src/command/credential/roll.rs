@@ -14,7 +14,7 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
 use super::caller::{NewKey, show_new};
-use super::value::OwnValue;
+use super::value::{Hashed, OwnValue};
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent};
@@ -53,7 +53,7 @@ fn overlap(text: &str) -> Result<Duration, String> {
 impl RollArgs {
     pub(super) async fn run(self, connection: Connection, org: String, print: Printer) -> Result<()> {
         let mut stub = CredentialServiceClient::new(connection);
-        let value_hash = if self.value.is_given() {
+        let Hashed { value_hash, password_hash } = if self.value.is_given() {
             let (org, credential) = (org.clone(), self.credential.clone());
             let ask = mg::GetCredentialRequest { org, credential, revision: 0 };
             let found = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
@@ -63,9 +63,9 @@ impl RollArgs {
                     "use `rrctl credential replace-secret`",
                 ));
             };
-            self.value.hash(caller.kind())?
+            self.value.hash(caller.kind(), &caller.username)?
         } else {
-            Vec::new()
+            Hashed::default()
         };
         let key = NewKey::into(self.out.as_deref())?;
         let name = self.credential.clone();
@@ -74,6 +74,7 @@ impl RollArgs {
             credential: self.credential,
             overlap: Some(wire_duration(self.overlap)),
             value_hash,
+            password_hash,
             etag: self.condition.etag,
             ..Default::default()
         });

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
 use rr_contract::own_value;
+use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 
@@ -16,13 +17,22 @@ use crate::{fault, prompt};
 /// The place of a value that RequestRocket does not make.
 #[derive(Args)]
 pub(super) struct OwnValue {
-    /// File that holds a value of your own, instead of a key that RequestRocket makes; `-` is standard input. Only its hash
-    /// is sent. At least 32 visible ASCII characters that cannot be guessed.
-    #[arg(long, value_name = "FILE", alias = "value-file")]
+    /// File that holds a value of your own, instead of a key that RequestRocket makes, or the password of a user; `-` is
+    /// standard input. Only its hash is sent. A value has at least 32 visible ASCII characters that cannot be guessed, a
+    /// password at least 12.
+    #[arg(long, value_name = "FILE", visible_alias = "password-from", alias = "value-file")]
     value_from: Option<PathBuf>,
-    /// Asks for a value of your own, without showing it.
+    /// Asks for a value of your own or a password, without showing it.
     #[arg(long, conflicts_with = "value_from")]
     prompt: bool,
+}
+
+/// The hash of a value, as requests bring it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hashed {
+    pub(crate) value_hash: Vec<u8>,
+    /// In place of the other, for a user's password.
+    pub(crate) password_hash: String,
 }
 
 impl OwnValue {
@@ -30,13 +40,13 @@ impl OwnValue {
         self.prompt || self.value_from.is_some()
     }
 
-    /// The hash of the value, for a credential of this kind; nothing, where none is given.
-    pub(super) fn hash(&self, kind: mg::CallerKind) -> Result<Vec<u8>> {
+    /// The hash of the value, for a credential of this kind with this user; nothing, where none is given.
+    pub(super) fn hash(&self, kind: mg::CallerKind, user: &str) -> Result<Hashed> {
         if !self.is_given() {
-            return Ok(Vec::new());
+            return Ok(Hashed::default());
         }
-        let from = self.value_from.as_deref();
-        hash(kind, &prompt::read_new("value", from, "--value-from")?)
+        let what = if kind == mg::CallerKind::Basic { "password" } else { "value" };
+        hash(kind, user, &prompt::read_new(what, self.value_from.as_deref(), "--value-from")?)
     }
 
     /// How the value was given.
@@ -45,8 +55,8 @@ impl OwnValue {
     }
 }
 
-/// The hash of a value for a credential of this kind, as the control plane and nodes know it.
-pub(crate) fn hash(kind: mg::CallerKind, value: &Secret) -> Result<Vec<u8>> {
+/// The hash of a value for a credential of this kind with this user, as the control plane and nodes know it.
+pub(crate) fn hash(kind: mg::CallerKind, user: &str, value: &Secret) -> Result<Hashed> {
     let hash: KeyHash = match kind {
         mg::CallerKind::ApiKey => api_key::hash(KeyKind::Caller, value.expose()).ok_or_else(|| {
             fault::usage(
@@ -57,19 +67,27 @@ pub(crate) fn hash(kind: mg::CallerKind, value: &Secret) -> Result<Vec<u8>> {
         mg::CallerKind::Bearer | mg::CallerKind::Jwt => {
             own_value::hash(value.expose()).context("the value cannot be taken")?
         }
-        mg::CallerKind::JwtVerify | mg::CallerKind::Basic | mg::CallerKind::Unspecified => {
+        mg::CallerKind::Basic => {
+            let hash = own_value::password::hash(user, value, draw(&SystemEntropy));
+            let password_hash = hash.context("the password cannot be taken")?.to_phc();
+            return Ok(Hashed { value_hash: Vec::new(), password_hash });
+        }
+        mg::CallerKind::JwtVerify | mg::CallerKind::Unspecified => {
             return Err(fault::usage("this kind has no value that is hashed", "leave the value out"));
         }
     };
-    Ok(hash.as_bytes().to_vec())
+    Ok(Hashed { value_hash: hash.as_bytes().to_vec(), password_hash: String::new() })
 }
 
 #[cfg(test)]
 mod tests {
+    use rr_contract::password::{PasswordHash, Scratch};
+
     use super::*;
 
     fn of(kind: mg::CallerKind, value: &str) -> Result<Vec<u8>, String> {
-        hash(kind, &Secret::from(value.to_owned())).map_err(|error| format!("{error:#}"))
+        let value = Secret::from(value.to_owned());
+        hash(kind, "ann", &value).map(|hashed| hashed.value_hash).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -91,6 +109,8 @@ mod tests {
             (mg::CallerKind::Bearer, "hunter2-hunter2", "15 characters long: 32 at least"),
             (mg::CallerKind::Jwt, "changemechangemechangemechangeme", "bits to guess: 80 at least"),
             (mg::CallerKind::ApiKey, "9f86d081884c7d659a2feaa0c55ad015", "no key of RequestRocket"),
+            (mg::CallerKind::Basic, "hunter2", "7 characters long without the name of the user: 12 at least"),
+            (mg::CallerKind::Basic, "passwordpassword", "bits to guess"),
             (mg::CallerKind::JwtVerify, "9f86d081884c7d659a2feaa0c55ad015", "no value"),
         ] {
             let error = of(kind, value).expect_err("is refused");
@@ -105,7 +125,20 @@ mod tests {
         let own = "9f86d081884c7d659a2feaa0c55ad015";
         std::fs::write(&file, format!("{own}\r\n")).expect("is written");
         let value = OwnValue { value_from: Some(file), prompt: false };
-        let hash = value.hash(mg::CallerKind::Bearer).expect("a hash");
+        let hash = value.hash(mg::CallerKind::Bearer, "").expect("a hash").value_hash;
         assert_eq!(hash, api_key::hash_foreign(own.as_bytes()).as_bytes());
+    }
+
+    #[test]
+    fn a_password_becomes_another_hash_each_time_and_each_is_its_own() {
+        let password = Secret::from("k3V9-xq7L_2m".to_owned());
+        let of = || hash(mg::CallerKind::Basic, "ann", &password).expect("a hash");
+        let (one, other) = (of(), of());
+        assert_ne!(one, other);
+        assert!(one.value_hash.is_empty());
+        for hashed in [one, other] {
+            let hash = PasswordHash::try_from(&*hashed.password_hash).expect("as nodes take it");
+            assert!(hash.is_of(password.expose(), &mut Scratch::default()));
+        }
     }
 }

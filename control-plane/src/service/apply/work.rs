@@ -10,7 +10,7 @@ use rr_contract::wire::management::{self as wire, credential::Usage, document};
 use super::list;
 use super::set::Item;
 use crate::document::{Resource, each, kept};
-use crate::service::caller_value::is_nobodys;
+use crate::service::caller_value::{Given, finds_its_caller, is_nobodys};
 use crate::service::credential::{keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::directory::Directory;
 use crate::service::fields::{ANOTHER_ORG, is_same_org};
@@ -121,11 +121,18 @@ impl Work<'_> {
             }
             (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {
                 (said.rolled_at, said.previous_not_after) = (was.rolled_at, was.previous_not_after);
-                let given = std::mem::take(&mut said.value_hash);
+                let given = Given::out_of(said);
+                let (hash, field) = given.hash();
                 let present = self.secrets.there.get(&it.id).and_then(|row| row.key_hash.as_deref());
-                if !given.is_empty() && present != Some(&given) {
+                if said.username != was.username {
                     self.faults.add(
-                        format!("{prefix}.caller.value_hash"),
+                        format!("{prefix}.caller.username"),
+                        "cannot be changed: create another credential and delete this one",
+                    );
+                }
+                if !hash.is_empty() && present != Some(hash) {
+                    self.faults.add(
+                        format!("{prefix}.caller.{field}"),
                         format!(
                             "is of another value than the credential has: `rrctl credential roll {} --overlap …` replaces it",
                             it.item.name
@@ -218,7 +225,8 @@ impl Work<'_> {
     /// Each value of one's own is that of one credential, of those in the set, too.
     async fn own_values(&self, txn: &Txn) -> Result<(), ServiceError> {
         let new = self.secrets.rows.iter().filter(|(id, _)| !self.secrets.keys.contains_key(*id));
-        let hashes: Vec<Vec<u8>> = new.filter_map(|(_, row)| row.key_hash.clone()).collect();
+        let hashes = new.filter_map(|(_, row)| row.key_hash.clone());
+        let hashes: Vec<Vec<u8>> = hashes.filter(|hash| finds_its_caller(hash)).collect();
         let mut seen = HashSet::with_capacity(hashes.len());
         if !hashes.iter().all(|hash| seen.insert(hash)) {
             return Err(ServiceError::field(
