@@ -49,7 +49,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
