@@ -321,7 +321,7 @@ impl Edge {
     /// Waits until so many passwords wait.
     pub(super) async fn has_passwords_waiting(&self, count: usize) {
         while self.asks(|worker| worker.passwords.waiting()).await != count {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
 
