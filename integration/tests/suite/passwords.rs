@@ -43,7 +43,7 @@ async fn a_password_is_hashed_where_it_is_typed_rolled_with_an_overlap_and_found
     let (first, next) = (basic("ann", FIRST), basic("ann", NEXT));
     it.answers(&[("authorization", &first)], 200).await;
     let seen = it.upstream.seen().pop().expect("it was asked");
-    assert!(seen.headers.get("authorization").is_none(), "{seen:?}");
+    assert!(!format!("{seen:?}").contains("Basic"), "the upstream's secret is in the header alone: {seen:?}");
     let nobody = it.get(&[]).await;
     for (value, reason) in [
         (basic("ann", "wrong"), "wrong-password"),
