@@ -14,14 +14,19 @@ use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
-use super::credential::CreatedCredential;
 use super::draft::{Draft, stage};
 use super::etag::same_etag;
 use super::resource::show;
 use super::scope::live_org;
 use super::{OrgCaller, Reason, ServiceError, Services, rights};
 use crate::noun::Noun;
-use crate::store::{self, Reader, Written, secret_row, time_of};
+use crate::store::{self, Reader, Stored, Written, secret_row, time_of};
+
+/// A credential with a new value, and the key of a caller's, shown once.
+pub(crate) struct CreatedCredential {
+    pub(crate) stored: Stored<Credential>,
+    pub(crate) key: Option<Secret>,
+}
 
 /// What a request says of a value that is not made here.
 #[derive(Default)]

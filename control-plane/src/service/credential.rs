@@ -8,7 +8,7 @@ use rr_contract::seal::SealedSecret;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
-use super::caller_value::{Given, NewValue, is_nobodys};
+use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys};
 use super::draft::{Draft, stage};
 use super::error::Precondition;
 use super::resource::show;
@@ -18,12 +18,6 @@ use crate::compile::under;
 use crate::document::check_owner;
 use crate::noun::Noun;
 use crate::store::{self, Reader, Stored, Written, secret_row};
-
-/// A credential with a new value, and the key of a caller's, shown once.
-pub(crate) struct CreatedCredential {
-    pub(crate) stored: Stored<Credential>,
-    pub(crate) key: Option<Secret>,
-}
 
 /// A credential's secret on its way in.
 pub(super) struct NewSecret {

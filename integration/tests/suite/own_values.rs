@@ -52,7 +52,7 @@ impl Installation {
             use std::io::Write as _;
             let mut child = command.spawn().expect("rrctl runs");
             // It may end without reading.
-            let _ = child.stdin.take().expect("a pipe").write_all(value.as_bytes());
+            child.stdin.take().expect("a pipe").write_all(value.as_bytes()).ok();
             child.wait_with_output().expect("rrctl ends")
         };
         tokio::task::spawn_blocking(run).await.expect("joins")

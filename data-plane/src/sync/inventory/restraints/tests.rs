@@ -25,7 +25,10 @@ fn credential(
     }
 }
 
-const KINDS: [fn(Vec<Vec<u8>>) -> CallerKind; 3] = [
+/// A kind of credential with these hashes.
+type Kind = fn(Vec<Vec<u8>>) -> CallerKind;
+
+const KINDS: [Kind; 3] = [
     |hashes| CallerKind::ApiKey(fleet::CallerApiKey { hashes }),
     |hashes| CallerKind::Bearer(fleet::CallerBearer { hashes, prefix: "Key".to_owned() }),
     |hashes| CallerKind::Jwt(fleet::CallerJwt { hashes }),
