@@ -33,10 +33,10 @@ fn changed(
 fn cases() -> Vec<Case> {
     // What a node of this version cannot run; rules, filters and meters are judged alike.
     vec![changed(
-        ("credential", "app"),
-        "/v1/orgs/acme/credentials/app?updateMask=caller.header",
-        (json!({"caller": {"header": "x-own"}}), json!({"caller": {"header": ""}})),
-        401,
+        ("credential", "users"),
+        "/v1/orgs/acme/proxies/echo?updateMask=callerCredentials",
+        (json!({"callerCredentials": ["app", "users"]}), json!({"callerCredentials": ["app"]})),
+        200,
         "callers of proxy \"echo\" get 503 proxy-closed with that credential, or 401 where the node cannot tell whose \
          it is, on 1 of 1 connected nodes",
     )]
@@ -83,6 +83,12 @@ async fn explain_says_what_callers_get_and_names_what_causes_it_wherever_it_lies
     world.log.announce("refuses");
     let node = world.api.nodes().await.expect("lists").remove(0).id;
     let whole = "all 1 connected nodes run the published version of proxy \"echo\"";
+    let tokens = json!({
+        "jwksUrl": "https://id.example.com/keys", "issuer": "https://id.example.com", "audiences": ["api"],
+        "algorithms": ["RS256"],
+    });
+    let users = json!({"name": "users", "caller": {"kind": "CALLER_KIND_JWT_VERIFY", "jwtVerify": tokens}});
+    call(&world, &Method::POST, "/v1/orgs/acme/credentials", &users).await;
     for Case { write, undo, cause: (kind, name), status, says: words } in cases() {
         call(&world, &write.0, write.1, &write.2).await;
         world.in_step().await;
