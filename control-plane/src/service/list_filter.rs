@@ -24,18 +24,8 @@ pub(super) struct Filter {
 /// The terms of a filter on resources of a noun.
 pub(super) fn parse(text: &str, noun: Noun) -> Result<Filter, ServiceError> {
     let mut filter = Filter::default();
-    if text.trim().is_empty() {
-        return Ok(filter);
-    }
-    for (i, term) in text.split(" AND ").enumerate() {
-        if i == TERMS_MOST {
-            return Err(refused(format!("must have at most {TERMS_MOST} terms")));
-        }
-        let (field, how, value) = split(term)?;
-        let only_equal = |how| match how {
-            Compare::Equal => Ok(()),
-            _ => Err(refused(format!("compares {field}, which takes only `=`"))),
-        };
+    for (field, how, value) in terms(text)? {
+        let only_equal = |how| only_equal(field, how);
         match field {
             "name" => match value.strip_suffix('*') {
                 Some(prefix) => {
@@ -80,17 +70,8 @@ pub(super) struct CallerFilter {
 /// The terms of a filter on records.
 pub(super) fn callers(text: &str) -> Result<CallerFilter, ServiceError> {
     let mut filter = CallerFilter::default();
-    if text.trim().is_empty() {
-        return Ok(filter);
-    }
-    for (i, term) in text.split(" AND ").enumerate() {
-        if i == TERMS_MOST {
-            return Err(refused(format!("must have at most {TERMS_MOST} terms")));
-        }
-        let (field, how, value) = split(term)?;
-        if how != Compare::Equal {
-            return Err(refused(format!("compares {field}, which takes only `=`")));
-        }
+    for (field, how, value) in terms(text)? {
+        only_equal(field, how)?;
         match field {
             "caller" => filter.callers.push(plain(value)?),
             field if is_label(field) => filter.labels.push((field.to_owned(), value.to_owned())),
@@ -103,6 +84,25 @@ pub(super) fn callers(text: &str) -> Result<CallerFilter, ServiceError> {
 /// Whether it is a field of words that credentials are found by.
 fn is_label(field: &str) -> bool {
     field == "tags" || field.strip_prefix("metadata.").is_some_and(|name| !name.is_empty())
+}
+
+/// The terms of a text: none of an empty one, and a bounded number.
+fn terms(text: &str) -> Result<Vec<(&str, Compare, &str)>, ServiceError> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let terms: Vec<&str> = text.split(" AND ").take(TERMS_MOST + 1).collect();
+    if terms.len() > TERMS_MOST {
+        return Err(refused(format!("must have at most {TERMS_MOST} terms")));
+    }
+    terms.into_iter().map(split).collect()
+}
+
+fn only_equal(field: &str, how: Compare) -> Result<(), ServiceError> {
+    match how {
+        Compare::Equal => Ok(()),
+        _ => Err(refused(format!("compares {field}, which takes only `=`"))),
+    }
 }
 
 fn split(term: &str) -> Result<(&str, Compare, &str), ServiceError> {

@@ -137,17 +137,7 @@ impl Edge {
         bounds: Bounds,
         drain: Duration,
     ) -> Self {
-        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(
-            snapshot,
-            outbound,
-            Trust::new(None),
-            bounds,
-            Seams::real(),
-            Room { drain, ..ROOM },
-            door,
-        )
+        Self::start_roomy(snapshot, allowed, Trust::new(None), bounds, Room { drain, ..ROOM })
     }
 
     /// A worker that has no more sockets to upstreams.
@@ -157,33 +147,30 @@ impl Edge {
         trust: Arc<Trust>,
         sockets: usize,
     ) -> Self {
-        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        let door = || Door { tls: None, neighbours: Neighbours::default() };
-        Self::start_all(
-            snapshot,
-            outbound,
-            trust,
-            Bounds::of(1_000),
-            Seams::real(),
-            Room { sockets, ..ROOM },
-            door,
-        )
+        Self::start_roomy(snapshot, allowed, trust, Bounds::of(1_000), Room { sockets, ..ROOM })
     }
 
     /// A worker that holds so many bytes of bodies whole.
     pub(super) fn start_holding(snapshot: Snapshot, allowed: &[&str], bodies: usize, bounds: Bounds) -> Self {
-        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
-        let door = || Door { tls: None, neighbours: Neighbours::default() };
-        let room = Room { bodies, ..ROOM };
-        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), room, door)
+        Self::start_roomy(snapshot, allowed, Trust::new(None), bounds, Room { bodies, ..ROOM })
     }
 
     /// A worker whose callers' passwords wait for ever.
     pub(super) fn start_checking_no_password(snapshot: Snapshot, allowed: &[&str]) -> Self {
+        let room = Room { checks_passwords: false, ..ROOM };
+        Self::start_roomy(snapshot, allowed, Trust::new(None), Bounds::of(1_000), room)
+    }
+
+    fn start_roomy(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        trust: Arc<Trust>,
+        bounds: Bounds,
+        room: Room,
+    ) -> Self {
         let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
         let door = || Door { tls: None, neighbours: Neighbours::default() };
-        let room = Room { checks_passwords: false, ..ROOM };
-        Self::start_all(snapshot, outbound, Trust::new(None), Bounds::of(1_000), Seams::real(), room, door)
+        Self::start_all(snapshot, outbound, trust, bounds, Seams::real(), room, door)
     }
 
     fn start_with(
