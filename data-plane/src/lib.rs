@@ -17,7 +17,7 @@
 //! * `current`, `snapshot`: the configuration in force, and what it is compiled to;
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
 //! * `body`: bodies that a stage looks at, gathered and decoded;
-//! * `quota`: what limits and meters count, in memory and on disk;
+//! * `quota`: what limits and meters count, in memory and on disk; `jwt`: signed tokens of callers;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
@@ -37,6 +37,7 @@ mod executor;
 #[cfg(test)]
 mod fixture;
 mod identity;
+mod jwt;
 mod listen;
 mod outcome;
 mod pipeline;

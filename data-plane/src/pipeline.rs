@@ -41,6 +41,7 @@ mod reply_body;
 mod resolve;
 mod rewrite;
 mod settle;
+mod signed;
 mod tee;
 #[cfg(test)]
 mod tests;
@@ -207,13 +208,13 @@ async fn pass<'s>(
     if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
         draft.is_of_another_page();
     }
-    let authenticated = authenticate::authenticate(resolved, snapshot, &parts, hop, now)?;
+    let authenticated = authenticate::authenticate(resolved, snapshot, &worker.tokens, &parts, hop, now)?;
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
     let mut tunnel = match wish {
         None => None,
         Some(wish) => {
-            Some(Box::new(tunnel::judge(wish, &active, &parts, hop, !body.is_end_stream(), worker)?))
+            Some(Box::new(tunnel::judge(wish, &active, &parts, hop, !body.is_end_stream(), worker, now)?))
         }
     };
     admit::enter(&active, draft)?;

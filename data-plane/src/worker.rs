@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::counters::Counters;
 use crate::current::{Reader, View};
+use crate::jwt::Tokens;
 use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring};
 use crate::snapshot::Snapshot;
@@ -31,6 +32,8 @@ pub(crate) struct Worker {
     refusals: Refusals,
     /// Long documents that meters read behind their responses.
     pub(crate) readings: Readings,
+    /// Tokens of callers that were verified here.
+    pub(crate) tokens: Tokens,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
@@ -75,6 +78,7 @@ impl Worker {
             records,
             refusals,
             readings: Readings::default(),
+            tokens: Tokens::default(),
             counters,
             clock,
             quota_clock,

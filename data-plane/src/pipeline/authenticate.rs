@@ -2,7 +2,8 @@
 //!
 //! `presented` reads the request's one claim; here it is looked up, once, in one map for all kinds that a hash
 //! identifies. Takes nothing away, which is `clean`'s work. An unknown proxy and a missing credential cost what a wrong
-//! key costs. Values are compared by their hashes alone, so there is nothing that timing could give away.
+//! key costs. Values are compared by their hashes alone, so there is nothing that timing could give away. What is no
+//! hash's is asked of `signed`, if anybody takes tokens.
 
 use std::hint::black_box;
 use std::time::SystemTime;
@@ -11,6 +12,7 @@ use http::request::Parts;
 use rr_contract::api_key::{self, KeyHash};
 use rr_contract::model::id::OrgId;
 
+use crate::jwt::{Tokens, Verified};
 use crate::reply::Denial;
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
@@ -18,6 +20,7 @@ use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 use super::hop::Hop;
 use super::presented::{Form, Presented, claim};
 use super::resolve::{Path, Resolved};
+use super::signed;
 
 /// Where callers of a proxy are looked for that does not exist: there are none.
 const NOWHERE: OrgId = OrgId::from_random([0; 16]);
@@ -33,13 +36,14 @@ pub(crate) struct Authenticated<'s> {
 pub(super) fn authenticate<'s>(
     resolved: Resolved<'s>,
     snapshot: &'s Snapshot,
+    tokens: &Tokens,
     parts: &Parts,
     hop: &Hop,
     now: SystemTime,
 ) -> Result<Authenticated<'s>, Denial> {
     let org = resolved.proxy.map_or(NOWHERE, |proxy| proxy.org_id);
     let found = match claim(parts, resolved.proxy) {
-        Ok(claim) => find(&claim.read(), org, snapshot),
+        Ok(claim) => find(&claim.read(), resolved.proxy, snapshot, tokens, now),
         Err(reason) => Err(unclaimed(reason, org, snapshot)),
     };
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
@@ -67,18 +71,45 @@ pub(super) fn admit(caller: &CompiledCaller, proxy: &CompiledProxy, now: SystemT
 }
 
 /// What a request that was let in is found by again.
-pub(super) fn key_of(parts: &Parts, proxy: &CompiledProxy) -> Option<KeyHash> {
-    claim(parts, Some(proxy)).ok()?.read().hash
+pub(super) enum Proof {
+    /// A value by its hash.
+    Hash(KeyHash),
+    /// A token by what it passed, and until when it counts.
+    Token(Verified),
+}
+
+/// What a request was let in by.
+pub(super) fn proof_of(
+    parts: &Parts,
+    proxy: &CompiledProxy,
+    caller: &CompiledCaller,
+    tokens: &Tokens,
+    now: SystemTime,
+) -> Option<Proof> {
+    let hash = claim(parts, Some(proxy)).ok()?.read().hash?;
+    match caller.checks {
+        None => Some(Proof::Hash(hash)),
+        Some(_) => tokens.seen(proxy.id, hash, now).map(Proof::Token),
+    }
 }
 
 /// The credential that is presented, if it is presented as it has to be.
 fn find<'s>(
     presented: &Presented<'_>,
-    org: OrgId,
+    proxy: Option<&CompiledProxy>,
     snapshot: &'s Snapshot,
+    tokens: &Tokens,
+    now: SystemTime,
 ) -> Result<&'s CompiledCaller, Reason> {
+    let org = proxy.map_or(NOWHERE, |proxy| proxy.org_id);
     let Some(caller) = presented.hash.and_then(|hash| snapshot.caller(org, &hash)) else {
-        return Err(unhashed(presented));
+        return match proxy.filter(|_| snapshot.takes_tokens()) {
+            None => Err(unhashed(presented)),
+            Some(proxy) => match signed::find(presented, proxy, snapshot, tokens, now) {
+                Some(found) => found,
+                None => Err(unhashed(presented)),
+            },
+        };
     };
     if !caller.is_presented(presented.header, presented.word) {
         return Err(Reason::Misplaced);
@@ -86,8 +117,8 @@ fn find<'s>(
     Ok(caller)
 }
 
-/// What no hash finds. Kinds that are found by other means (a user by name, a signed token by its issuer) are asked
-/// from here on, so that they cost nobody anything who presents something else.
+/// What nobody presents by means of a hash, and no issuer has signed. Kinds that are found by other means (a user by
+/// name) are asked from here on, so that they cost nobody anything who presents something else.
 #[cold]
 fn unhashed(presented: &Presented<'_>) -> Reason {
     match presented.form() {

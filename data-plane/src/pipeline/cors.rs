@@ -192,6 +192,7 @@ mod tests {
     use rr_contract::wire::fleet;
 
     use crate::fixture::{self, Region, caller_key, proxy_key};
+    use crate::jwt::Tokens;
     use crate::snapshot::Snapshot;
 
     use super::super::authenticate::authenticate;
@@ -231,7 +232,7 @@ mod tests {
         let mut page = page(addressed.proxy, &parts);
         let mut resolved = resolve(addressed, &parts, &hop).expect("a request");
         let goes = preflight(&mut resolved, &parts, page.as_deref_mut())?;
-        let passed = authenticate(resolved, snapshot, &parts, &hop, SystemTime::now());
+        let passed = authenticate(resolved, snapshot, &Tokens::default(), &parts, &hop, SystemTime::now());
         Ok((goes, passed.err().expect("it names no proxy that takes it")))
     }
 

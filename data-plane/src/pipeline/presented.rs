@@ -46,7 +46,7 @@ pub(super) struct Presented<'c> {
     pub(super) header: Option<&'c HeaderName>,
     /// What stands before the value.
     pub(super) word: Option<&'c [u8]>,
-    value: &'c [u8],
+    pub(super) value: &'c [u8],
     /// `None`: longer than any value that a hash finds.
     pub(super) hash: Option<KeyHash>,
 }

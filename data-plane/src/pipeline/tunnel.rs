@@ -18,7 +18,6 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use rr_contract::api_key::KeyHash;
 use rr_contract::model::tls::HttpVersion;
 use rr_contract::runtime::patience::Asked;
 use rr_contract::wire::fleet::TunnelEnd;
@@ -34,7 +33,7 @@ use crate::worker::Worker;
 use super::activate::Active;
 use super::admit::Admitted;
 use super::attempts::count_ended;
-use super::authenticate;
+use super::authenticate::{self, Proof};
 use super::clean::{self, Cleaned, strip};
 use super::cors;
 use super::forward::{self, Forwarded};
@@ -59,7 +58,7 @@ pub(super) struct Candidate {
     stream: Option<OnUpgrade>,
     /// What the caller is to be told; `None` where it gave no key.
     accept: Option<HeaderValue>,
-    key: KeyHash,
+    proof: Option<Proof>,
     has_certificate: bool,
     /// All that it says of the page that it comes from.
     origins: Box<[HeaderValue]>,
@@ -117,6 +116,7 @@ pub(super) fn judge(
     hop: &Hop,
     has_body: bool,
     worker: &Worker,
+    now: SystemTime,
 ) -> Result<Candidate, Denial> {
     // Before `Connection` could take them out.
     let origins: Box<[HeaderValue]> = parts.headers.get_all(ORIGIN).iter().cloned().collect();
@@ -128,9 +128,10 @@ pub(super) fn judge(
     if worker.is_stopping() {
         return Err(Denial::Stopping);
     }
-    let key = authenticate::key_of(parts, active.proxy).ok_or(Denial::BadUpgrade)?;
+    let proof = authenticate::proof_of(parts, active.proxy, active.caller, &worker.tokens, now);
+    let proof = Some(proof.ok_or(Denial::BadUpgrade)?);
     let has_certificate = hop.client_key().is_some();
-    Ok(Candidate { stream: wish.stream, accept, key, has_certificate, origins, standing: None })
+    Ok(Candidate { stream: wish.stream, accept, proof, has_certificate, origins, standing: None })
 }
 
 /// Takes out of such a request what belongs to the caller's hop. Rules and meters see `upgrade: websocket`, which no
@@ -146,7 +147,9 @@ impl Candidate {
     pub(super) fn admitted(&mut self, admitted: &Admitted<'_>, snapshot: &Snapshot) {
         let origins = std::mem::take(&mut self.origins);
         let (request, cleaned) = (&admitted.request, &admitted.cleaned);
-        self.standing = Standing::new(snapshot, self.key, self.has_certificate, origins, request, cleaned);
+        self.standing = self.proof.take().and_then(|proof| {
+            Standing::new(snapshot, proof, self.has_certificate, origins, request, cleaned)
+        });
     }
 
     /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed. To how the target stands, it is

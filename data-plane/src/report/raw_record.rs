@@ -13,6 +13,7 @@ use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Effect, LimitKind, TunnelEnd, Window};
 
+use crate::jwt::Fault;
 use crate::outcome::Code;
 
 /// How long the method of a record may be, and so that of a request which goes on.
@@ -81,6 +82,8 @@ pub(crate) enum Reason {
     UnknownUser,
     /// It is nobody's, and looks like a signed token.
     UnknownToken,
+    /// It is a token of an issuer that the proxy takes tokens of, and not a good one.
+    Token(Fault),
     /// It is good, and in another header or behind another word than its credential says.
     Misplaced,
     /// Its time is over.
@@ -103,6 +106,7 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::UnknownUser => "unknown-user",
             Self::UnknownToken => "unknown-token",
+            Self::Token(fault) => fault.as_str(),
             Self::Misplaced => "misplaced",
             Self::Expired => "expired",
             Self::NotAdmitted => "not-admitted",

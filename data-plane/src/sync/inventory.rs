@@ -400,12 +400,13 @@ impl Inventory {
         let after = self.entries.get(key).and_then(HeldResource::callers);
         if let Some(part) = before {
             part.hashes.iter().for_each(|hash| snapshot.remove_caller(*hash, &part.caller));
+            snapshot.remove_token_caller(part.caller.org, part.caller.credential);
         }
         let ResourceId::Credential(id) = key.id else { return true };
         let own = (key.org, id);
         let header = after.as_ref().and_then(|part| part.caller.header()).cloned();
         if let Some(part) = after {
-            part.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, part.caller.clone()));
+            part.runs_in(snapshot);
         }
         match header {
             Some(header) => self.own_headers.insert(own, header.clone()).is_some_and(|had| had == header),

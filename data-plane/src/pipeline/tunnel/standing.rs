@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::HeaderValue;
-use rr_contract::api_key::KeyHash;
-use rr_contract::model::id::CredentialId;
+use rr_contract::model::id::{CredentialId, OrgId};
 use rr_contract::model::path::{self, InvalidPath};
 
 use crate::snapshot::{CompiledCaller, CompiledProxy, CompiledTarget, Place, Policy, Snapshot};
 
 use super::super::activate::{Active, activate};
-use super::super::authenticate::{self, Authenticated};
+use super::super::authenticate::{self, Authenticated, Proof};
 use super::super::authorize;
 use super::super::clean::Cleaned;
 use super::super::inject::injection;
@@ -24,7 +23,7 @@ use super::permits;
 
 /// What a tunnel was opened on.
 pub(crate) struct Standing {
-    key: KeyHash,
+    proof: Proof,
     /// Where the credential stood.
     place: Option<Arc<Place>>,
     credential: CredentialId,
@@ -47,7 +46,7 @@ impl Standing {
     /// `None` where the snapshot does not hold what the request was let in by.
     pub(super) fn new(
         snapshot: &Snapshot,
-        key: KeyHash,
+        proof: Proof,
         has_certificate: bool,
         origins: Box<[HeaderValue]>,
         request: &Active<'_>,
@@ -55,14 +54,14 @@ impl Standing {
     ) -> Option<Self> {
         let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
         Some(Self {
-            key,
+            not_after: earlier(request.caller.not_after, proof.ends()),
+            proof,
             place: request.caller.place.clone(),
             has_certificate,
             origins,
             credential: request.caller.credential,
             policy: Arc::clone(&request.caller.policy),
             proxy,
-            not_after: request.caller.not_after,
             upstream: None,
             path: request.path.clone(),
             cleaned: Box::new(cleaned.clone()),
@@ -82,7 +81,7 @@ impl Standing {
     /// Whether the request would be let in now.
     pub(super) async fn holds(&mut self, snapshot: &Snapshot, now: SystemTime) -> bool {
         let Some(proxy) = snapshot.proxy_by_id(&self.proxy.id) else { return false };
-        let Some(caller) = snapshot.caller(proxy.org_id, &self.key) else { return false };
+        let Some(caller) = self.proof.caller(snapshot, proxy.org_id, now) else { return false };
         if caller.is_refused || caller.place != self.place || authenticate::admit(caller, proxy, now).is_err()
         {
             return false;
@@ -98,7 +97,8 @@ impl Standing {
         }
         let upstream = proxy.route.as_ref().and_then(|route| route.upstream.as_ref());
         let upstream_ends = upstream.and_then(|credential| credential.ends());
-        self.not_after = caller.not_after.into_iter().chain(upstream_ends).min();
+        let own_end = earlier(caller.not_after, self.proof.ends());
+        self.not_after = earlier(own_end, upstream_ends);
         upstream_ends.is_none_or(|end| now <= end)
     }
 
@@ -133,4 +133,30 @@ impl Standing {
         endpoints.any(|now| then.id == now.id && then.pool == now.pool)
             && injection(active.route, then, now).is_ok()
     }
+}
+
+impl Proof {
+    /// When it counts no longer.
+    fn ends(&self) -> Option<SystemTime> {
+        match self {
+            Self::Hash(_) => None,
+            Self::Token(verified) => Some(verified.until),
+        }
+    }
+
+    /// Whose it is now. A token is not looked at again: it has to pass the very checks that it has passed.
+    fn caller<'s>(&self, snapshot: &'s Snapshot, org: OrgId, now: SystemTime) -> Option<&'s CompiledCaller> {
+        match self {
+            Self::Hash(hash) => snapshot.caller(org, hash),
+            Self::Token(verified) => {
+                let caller = snapshot.token_caller(org, verified.credential)?;
+                let is_same = caller.checks.as_ref()?.are(&verified.checks);
+                (is_same && now < verified.until).then_some(caller)
+            }
+        }
+    }
+}
+
+fn earlier(one: Option<SystemTime>, other: Option<SystemTime>) -> Option<SystemTime> {
+    one.into_iter().chain(other).min()
 }

@@ -12,7 +12,7 @@ use rr_contract::policy::filter::CompiledFilter;
 use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CompiledCaller, CompiledTarget, RunningMeter, UpstreamCredential};
+use crate::snapshot::{CompiledCaller, CompiledTarget, RunningMeter, Snapshot, UpstreamCredential};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -47,11 +47,21 @@ pub(super) enum Part {
     Meter(RunningMeter),
 }
 
-/// A caller credential and the hashes that identify it.
+/// A caller credential and the hashes that identify it; none, where it takes tokens.
 pub(super) struct CallerPart {
     pub(super) hashes: Box<[KeyHash]>,
     pub(super) default_effect: Effect,
     pub(super) caller: CompiledCaller,
+}
+
+impl CallerPart {
+    /// Has requests find it.
+    pub(super) fn runs_in(&self, snapshot: &mut Snapshot) {
+        if self.caller.checks.is_some() {
+            snapshot.put_token_caller(self.caller.clone());
+        }
+        self.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, self.caller.clone()));
+    }
 }
 
 /// Why a resource was not taken.

@@ -3,10 +3,11 @@
 //! Whatever the bytes are, the answer is a verdict on this resource and on no other.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use prost::Message as _;
-use rr_contract::model::caller::{Caller, CallerKind};
+use rr_contract::api_key::KeyHash;
+use rr_contract::model::caller::CallerKind;
+use rr_contract::model::caller::jwt::JwtVerify;
 use rr_contract::model::credential::Usage;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
@@ -19,9 +20,11 @@ use rr_contract::policy::meter::CompiledMeter;
 use rr_contract::policy::pattern::{Patterns, Uncompilable};
 use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::runtime::chain;
+use rr_contract::seal::SealedSecret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Why;
 
+use crate::jwt::{Checks, Open, UnusableKeys};
 use crate::quota::Quotas;
 use crate::snapshot::{
     CompiledCaller, CompiledTarget, Place, Policy, RunningMeter, Standings, UpstreamCredential, Vault,
@@ -58,6 +61,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::RETRY,
     feature::CALLER_BEARER,
     feature::CALLER_JWT,
+    feature::CALLER_JWT_VERIFY,
     feature::CALLER_HEADER,
 ];
 
@@ -137,8 +141,23 @@ impl Compiler<'_> {
                 match credential.usage {
                     Usage::Caller(caller) => {
                         let (default_effect, not_after) = (credential.default_effect, credential.not_after);
-                        let part = caller_part(key.org, id, caller, not_after, default_effect);
-                        Ok(Part::Caller(Arc::new(part.ok_or_else(mismatch)?)))
+                        let place = Place::of(&caller);
+                        let (hashes, checks) = match caller.kind {
+                            CallerKind::JwtVerify(verify) => {
+                                let checks = self.checks(key.org, id, credential.version, *verify, unseal)?;
+                                (Vec::new(), Some(Arc::new(checks)))
+                            }
+                            kind => (hashes(kind).ok_or_else(mismatch)?, None),
+                        };
+                        let policy = Policy::plain(default_effect, false);
+                        let (org, credential, is_refused) = (key.org, id, false);
+                        let caller =
+                            CompiledCaller { credential, org, not_after, policy, place, checks, is_refused };
+                        Ok(Part::Caller(Arc::new(CallerPart {
+                            hashes: hashes.into(),
+                            default_effect,
+                            caller,
+                        })))
                     }
                     Usage::Upstream(upstream) => {
                         let compiled = UpstreamCredential::new(
@@ -172,6 +191,32 @@ impl Compiler<'_> {
                 Ok(Part::Meter(RunningMeter::new(compiled, self.quotas.meter(id))))
             }
         }
+    }
+}
+
+impl Compiler<'_> {
+    /// What a credential that takes tokens wants of them.
+    fn checks(
+        &self,
+        org: OrgId,
+        id: CredentialId,
+        version: u64,
+        verify: JwtVerify,
+        unseal: bool,
+    ) -> Result<Checks, Reason> {
+        let opener = |secret: &SealedSecret| -> Open {
+            let (vault, secret) = (Arc::clone(self.vault), secret.clone());
+            Box::new(move || vault.open(&secret, org, id, version))
+        };
+        let unusable = |error: UnusableKeys| {
+            let why = if matches!(error, UnusableKeys::Sealed(_)) { Why::Unseal } else { Why::Invalid };
+            Reason::new(why, error.to_string())
+        };
+        let checks = Checks::new(verify, opener).map_err(unusable)?;
+        if unseal {
+            checks.unseal().map_err(unusable)?;
+        }
+        Ok(checks)
     }
 }
 
@@ -216,33 +261,33 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     }
 }
 
-/// A caller credential that a hash identifies.
-fn caller_part(
-    org: OrgId,
-    credential: CredentialId,
-    caller: Caller,
-    not_after: Option<SystemTime>,
-    default_effect: Effect,
-) -> Option<CallerPart> {
-    let place = Place::of(&caller);
-    let hashes = match caller.kind {
-        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => hashes,
-        CallerKind::Bearer(bearer) => bearer.hashes,
-        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => return None,
-    };
-    let policy = Policy::plain(default_effect, false);
-    let caller = CompiledCaller { credential, org, not_after, policy, place, is_refused: false };
-    Some(CallerPart { hashes: hashes.into(), default_effect, caller })
+/// The hashes that identify a caller credential, if hashes do.
+fn hashes(kind: CallerKind) -> Option<Vec<KeyHash>> {
+    match kind {
+        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => Some(hashes),
+        CallerKind::Bearer(bearer) => Some(bearer.hashes),
+        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => None,
+    }
 }
 
 /// How the owner of a caller credential that cannot run is recognized, where a hash identifies it.
 fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     let (ResourceId::Credential(id), Model::Credential(credential)) = (key.id, model) else { return None };
     let Usage::Caller(caller) = credential.usage else { return None };
-    let mut part = caller_part(key.org, id, caller, credential.not_after, credential.default_effect)?;
-    // Nothing of it runs: its owner is denied.
-    (part.caller.policy, part.caller.is_refused) = (Policy::plain(Effect::Deny, false), true);
-    Some(Arc::new(part))
+    let place = Place::of(&caller);
+    let hashes = hashes(caller.kind)?.into();
+    let default_effect = credential.default_effect;
+    let caller = CompiledCaller {
+        credential: id,
+        org: key.org,
+        not_after: credential.not_after,
+        // Nothing of it runs: its owner is denied.
+        policy: Policy::plain(Effect::Deny, false),
+        place,
+        checks: None,
+        is_refused: true,
+    };
+    Some(Arc::new(CallerPart { hashes, default_effect, caller }))
 }
 
 /// The readable part of a proxy that does not parse: its name, and who may call it.

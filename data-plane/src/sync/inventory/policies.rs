@@ -137,6 +137,6 @@ impl Inventory {
         let (hashes, default_effect) = (part.hashes.clone(), part.default_effect);
         let part = Arc::new(CallerPart { hashes, default_effect, caller });
         running.part = Part::Caller(Arc::clone(&part));
-        part.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, part.caller.clone()));
+        part.runs_in(snapshot);
     }
 }
