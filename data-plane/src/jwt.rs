@@ -7,12 +7,20 @@
 //! where that is busy. What a flood of wrong ones can take of a worker is bounded by proxy ([`Tokens`]).
 
 mod checks;
+mod issuer;
+mod issuers;
 mod keys;
+mod shelf;
 mod tokens;
 
 pub(crate) use self::checks::{Checks, Open, UnusableKeys};
+pub(crate) use self::issuer::Issuer;
+pub(crate) use self::issuers::{Issuers, Sources};
+pub(crate) use self::shelf::Shelf;
 pub(crate) use self::tokens::{Tokens, Verified};
 
+#[cfg(test)]
+pub(crate) use self::issuers::tests as issuers_tests;
 #[cfg(test)]
 pub(crate) mod mint;
 
@@ -34,6 +42,8 @@ pub(crate) enum Fault {
     Early,
     /// A claim is missing, or has another value.
     Claim,
+    /// The issuer's keys are too old, or were never there, and it cannot be asked for newer ones.
+    Stale,
     /// None of the keys has its name and family.
     Key,
     /// Too many signatures of the proxy were wrong just now for this one to be looked at.
@@ -53,6 +63,7 @@ impl Fault {
             Self::Expired => "token-expired",
             Self::Early => "token-early",
             Self::Claim => "token-claim",
+            Self::Stale => "issuer-stale",
             Self::Key => "token-key",
             Self::Flood => "token-flood",
             Self::Signature => "token-signature",

@@ -17,7 +17,8 @@
 //! A request that wants a WebSocket goes through the same stages; `tunnel` judges it before `clean`, and sends it in the
 //! place of `forward`.
 //!
-//! Waits for nothing but caller and upstream. Leaving a stage out does not compile.
+//! Waits for nothing but caller and upstream, and for the keys of an issuer where a token needs one that is not known yet.
+//! Leaving a stage out does not compile.
 
 mod activate;
 mod admit;
@@ -208,7 +209,13 @@ async fn pass<'s>(
     if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
         draft.is_of_another_page();
     }
-    let authenticated = authenticate::authenticate(resolved, snapshot, &worker.tokens, &parts, hop, now)?;
+    let tokens = &worker.tokens;
+    let authenticated = match authenticate::authenticate(resolved, snapshot, tokens, &parts, hop, now)? {
+        authenticate::Looked::Passes(authenticated) => authenticated,
+        authenticate::Looked::NeedsKeys(waiting) => {
+            Box::pin(authenticate::with_keys(waiting, snapshot, tokens, &parts, hop, now)).await?
+        }
+    };
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
     let mut tunnel = match wish {

@@ -3,15 +3,16 @@
 //! The invariant: the cheap checks come first, so that a signature is looked at only of a token that would be good.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use rr_contract::model::caller::jwt::{Algorithm, JwtVerify, VerifyingKeys};
+use rr_contract::model::caller::jwt::{Algorithm, JwksUrl, JwtVerify, VerifyingKeys};
 use rr_contract::policy::key_set::{KeySet, KeySetError};
 use rr_contract::policy::token::Token;
 use rr_contract::seal::{OpenError, OpenedSecret, SealedSecret};
 
 use super::Fault;
+use super::issuer::Issuer;
 use super::keys::{PublicKeys, SharedKey};
 
 /// Opens the secret of a credential.
@@ -25,6 +26,7 @@ pub(crate) struct Checks {
 
 enum Keys {
     Given(PublicKeys),
+    Fetched(Arc<Issuer>),
     Shared(Sealed),
 }
 
@@ -55,14 +57,12 @@ pub(crate) enum UnusableKeys {
     /// The secret is another's.
     #[error("secret is sealed to be sent to an upstream, or is too short to verify tokens")]
     NotShared,
-    /// This build gets no keys from there.
-    #[error("keys come from where this version gets none")]
-    Source,
 }
 
 impl Checks {
     pub(crate) fn new(
         model: JwtVerify,
+        issuer: impl FnOnce(&JwksUrl) -> Arc<Issuer>,
         open: impl FnOnce(&SealedSecret) -> Open,
     ) -> Result<Self, UnusableKeys> {
         let keys = match &model.keys {
@@ -73,7 +73,7 @@ impl Checks {
             VerifyingKeys::Shared(secret) => {
                 Keys::Shared(Sealed { open: open(secret), opened: OnceLock::new() })
             }
-            VerifyingKeys::Jwks(_) => return Err(UnusableKeys::Source),
+            VerifyingKeys::Jwks(url) => Keys::Fetched(issuer(url)),
         };
         Ok(Self { model, keys })
     }
@@ -89,6 +89,22 @@ impl Checks {
     /// `iss`.
     pub(crate) fn issuer(&self) -> &str {
         &self.model.issuer
+    }
+
+    /// Who may publish a key that a token needs.
+    pub(crate) fn fetched_from(&self) -> Option<&Arc<Issuer>> {
+        match &self.keys {
+            Keys::Fetched(issuer) => Some(issuer),
+            Keys::Given(_) | Keys::Shared(_) => None,
+        }
+    }
+
+    /// Tells the keys apart that these checks have one after the other. `None`: they count no longer.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        match &self.keys {
+            Keys::Fetched(issuer) => (!issuer.is_stale()).then(|| issuer.generation()),
+            Keys::Given(_) | Keys::Shared(_) => Some(0),
+        }
     }
 
     /// Whether they are the same checks, so that what passed those passes these.
@@ -138,6 +154,7 @@ impl Checks {
     ) -> Result<(), Fault> {
         match &self.keys {
             Keys::Given(keys) => keys.verify(token, algorithm),
+            Keys::Fetched(issuer) => issuer.keys().ok_or(Fault::Stale)?.verify(token, algorithm),
             Keys::Shared(sealed) => {
                 let opened = sealed.opened.get_or_init(|| sealed.open().ok()).as_ref();
                 let opened = opened.filter(|opened| opened.not_after.is_none_or(|end| now <= end));

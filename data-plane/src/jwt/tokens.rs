@@ -45,6 +45,8 @@ pub(crate) struct Verified {
     pub(crate) credential: CredentialId,
     /// What it passed.
     pub(crate) checks: Arc<Checks>,
+    /// Of their keys, when it was looked at.
+    pub(crate) generation: u64,
     /// When it ends.
     pub(crate) until: SystemTime,
 }

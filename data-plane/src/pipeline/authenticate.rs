@@ -6,13 +6,14 @@
 //! hash's is asked of `signed`, if anybody takes tokens.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
 use rr_contract::api_key::{self, KeyHash};
 use rr_contract::model::id::OrgId;
 
-use crate::jwt::{Tokens, Verified};
+use crate::jwt::{Fault, Issuer, Tokens, Verified};
 use crate::reply::Denial;
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
@@ -33,6 +34,27 @@ pub(crate) struct Authenticated<'s> {
     pub(super) path: Path,
 }
 
+/// What is known of a request once its claim was looked up.
+pub(super) enum Looked<'s> {
+    Passes(Authenticated<'s>),
+    /// Its token needs a key that its issuer may have published by now.
+    NeedsKeys(Box<Waiting<'s>>),
+}
+
+/// A request whose token no key at hand verifies.
+pub(super) struct Waiting<'s> {
+    resolved: Resolved<'s>,
+    issuer: Arc<Issuer>,
+    fault: Fault,
+}
+
+/// What a look-up leads to.
+pub(super) enum Found<'s> {
+    Caller(&'s CompiledCaller),
+    /// A token that is refused for this unless its issuer publishes another key.
+    Issuer(Arc<Issuer>, Fault),
+}
+
 pub(super) fn authenticate<'s>(
     resolved: Resolved<'s>,
     snapshot: &'s Snapshot,
@@ -40,14 +62,51 @@ pub(super) fn authenticate<'s>(
     parts: &Parts,
     hop: &Hop,
     now: SystemTime,
-) -> Result<Authenticated<'s>, Denial> {
+) -> Result<Looked<'s>, Denial> {
     let org = resolved.proxy.map_or(NOWHERE, |proxy| proxy.org_id);
     let found = match claim(parts, resolved.proxy) {
         Ok(claim) => find(&claim.read(), resolved.proxy, snapshot, tokens, now),
         Err(reason) => Err(unclaimed(reason, org, snapshot)),
     };
+    if resolved.proxy.is_none() {
+        return Err(Denial::UnknownProxy);
+    }
+    match found.map_err(Denial::BadCredential)? {
+        Found::Caller(caller) => Ok(Looked::Passes(let_in(resolved, caller, parts, hop, now)?)),
+        Found::Issuer(issuer, fault) => Ok(Looked::NeedsKeys(Box::new(Waiting { resolved, issuer, fault }))),
+    }
+}
+
+/// Waits until the issuer of a token was asked for its keys, unless it was just now, and looks again.
+pub(super) async fn with_keys<'s>(
+    waiting: Box<Waiting<'s>>,
+    snapshot: &'s Snapshot,
+    tokens: &Tokens,
+    parts: &Parts,
+    hop: &Hop,
+    now: SystemTime,
+) -> Result<Authenticated<'s>, Denial> {
+    let Waiting { resolved, issuer, fault } = *waiting;
+    let bad = |fault| Denial::BadCredential(Reason::Token(fault));
+    if !issuer.asked().await {
+        return Err(bad(fault));
+    }
+    let claim = claim(parts, resolved.proxy).map_err(Denial::BadCredential)?;
+    match find(&claim.read(), resolved.proxy, snapshot, tokens, now).map_err(Denial::BadCredential)? {
+        Found::Caller(caller) => let_in(resolved, caller, parts, hop, now),
+        Found::Issuer(_, fault) => Err(bad(fault)),
+    }
+}
+
+/// Whether the holder of a good credential may call.
+fn let_in<'s>(
+    resolved: Resolved<'s>,
+    caller: &'s CompiledCaller,
+    parts: &Parts,
+    hop: &Hop,
+    now: SystemTime,
+) -> Result<Authenticated<'s>, Denial> {
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
-    let caller = found.map_err(Denial::BadCredential)?;
     admit(caller, proxy, now).map_err(Denial::BadCredential)?;
     // Only now: nobody without a good key learns what the proxy wants.
     if proxy.wants_certificate() && hop.client_key().is_none() {
@@ -100,7 +159,7 @@ fn find<'s>(
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     now: SystemTime,
-) -> Result<&'s CompiledCaller, Reason> {
+) -> Result<Found<'s>, Reason> {
     let org = proxy.map_or(NOWHERE, |proxy| proxy.org_id);
     let Some(caller) = presented.hash.and_then(|hash| snapshot.caller(org, &hash)) else {
         return match proxy.filter(|_| snapshot.takes_tokens()) {
@@ -114,7 +173,7 @@ fn find<'s>(
     if !caller.is_presented(presented.header, presented.word) {
         return Err(Reason::Misplaced);
     }
-    Ok(caller)
+    Ok(Found::Caller(caller))
 }
 
 /// What nobody presents by means of a hash, and no issuer has signed. Kinds that are found by other means (a user by

@@ -1,6 +1,6 @@
 //! Whose token is it: found among those that this worker has verified, or verified now.
 //!
-//! Waits for nothing. The invariants: a signature is looked at only of a token that a credential of this proxy would take
+//! Waits for nothing: who needs a key that its issuer may publish is told whom to wait for. The invariants: a signature is looked at only of a token that a credential of this proxy would take
 //! otherwise; at most [`CANDIDATES`] credentials are asked, whoever's token it is.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::jwt::{Fault, Tokens, Verified};
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 
+use super::authenticate::Found;
 use super::presented::Presented;
 
 /// Credentials of one proxy that are asked for one issuer's token.
@@ -24,9 +25,9 @@ pub(super) fn find<'s>(
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     now: SystemTime,
-) -> Option<Result<&'s CompiledCaller, Reason>> {
+) -> Option<Result<Found<'s>, Reason>> {
     if let Some(caller) = seen(presented, proxy, snapshot, tokens, now) {
-        return Some(Ok(caller));
+        return Some(Ok(Found::Caller(caller)));
     }
     verify(presented, proxy, snapshot, tokens, now)
 }
@@ -43,6 +44,7 @@ fn seen<'s>(
     let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
     let checks = caller.checks.as_ref()?;
     let counts = Arc::ptr_eq(checks, &verified.checks)
+        && checks.generation() == Some(verified.generation)
         && proxy.admits(&caller.credential)
         && caller.is_presented(presented.header, presented.word);
     counts.then_some(caller)
@@ -55,7 +57,7 @@ fn verify<'s>(
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     now: SystemTime,
-) -> Option<Result<&'s CompiledCaller, Reason>> {
+) -> Option<Result<Found<'s>, Reason>> {
     if presented.value.iter().filter(|byte| **byte == b'.').count() != 2 {
         return None;
     }
@@ -68,7 +70,7 @@ fn verify<'s>(
     // Longer ones do not parse.
     let hash = presented.hash?;
     let issuer = token.claims.issuer.as_deref()?;
-    let (mut furthest, mut is_misplaced) = (None, false);
+    let (mut furthest, mut issuer_of, mut is_misplaced) = (None, None, false);
     for id in snapshot.takers(proxy, issuer).take(CANDIDATES) {
         let caller = snapshot.token_caller(proxy.org_id, id)?;
         if !caller.is_presented(presented.header, presented.word) {
@@ -76,6 +78,8 @@ fn verify<'s>(
             continue;
         }
         let checks = caller.checks.as_ref()?;
+        // Before the keys are looked at: they may become others meanwhile.
+        let generation = checks.generation();
         let passed = checks.claims(&token, now).and_then(|algorithm| {
             if !tokens.may_look(proxy.id, now) {
                 return Err(Fault::Flood);
@@ -87,19 +91,27 @@ fn verify<'s>(
                 let (credential, checks) = (caller.credential, Arc::clone(checks));
                 // It has an end, or it had not passed.
                 let until = checks.ends(&token)?;
-                tokens.remember(proxy.id, hash, Verified { credential, checks, until });
-                return Some(Ok(caller));
+                if let Some(generation) = generation {
+                    tokens.remember(proxy.id, hash, Verified { credential, checks, generation, until });
+                }
+                return Some(Ok(Found::Caller(caller)));
             }
             Err(fault) => {
                 if fault == Fault::Signature {
                     tokens.was_wrong(proxy.id, now);
                 }
-                furthest = furthest.max(Some(fault));
+                if furthest < Some(fault) {
+                    // It may have published another key by now.
+                    let needs_key = matches!(fault, Fault::Stale | Fault::Key);
+                    issuer_of = needs_key.then(|| checks.fetched_from().cloned()).flatten();
+                    furthest = Some(fault);
+                }
             }
         }
     }
-    match furthest {
-        Some(fault) => bad(fault),
-        None => is_misplaced.then_some(Err(Reason::Misplaced)),
+    match (furthest, issuer_of) {
+        (Some(fault), Some(issuer)) => Some(Ok(Found::Issuer(issuer, fault))),
+        (Some(fault), None) => bad(fault),
+        (None, _) => is_misplaced.then_some(Err(Reason::Misplaced)),
     }
 }

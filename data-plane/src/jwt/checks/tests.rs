@@ -44,7 +44,7 @@ fn checks_of(
     change: impl FnOnce(&mut fleet::CallerJwtVerify),
 ) -> Checks {
     let model = model(WireKeys::Jwks(document(keys)), algorithms, change);
-    Checks::new(model, |_| panic!("nothing is sealed")).expect("checks")
+    Checks::new(model, |_| panic!("nothing is fetched"), |_| panic!("nothing is sealed")).expect("checks")
 }
 
 fn pass(checks: &Checks, token: &str) -> Result<(), Fault> {
@@ -217,7 +217,11 @@ fn a_token_of_which_a_bit_is_bent_is_none() {
 #[test]
 fn a_document_of_keys_of_which_none_can_be_used_makes_no_checks() {
     let new = |document: String| {
-        let made = Checks::new(model(WireKeys::Jwks(document), &["ES256"], |_| {}), |_| panic!("no secret"));
+        let made = Checks::new(
+            model(WireKeys::Jwks(document), &["ES256"], |_| {}),
+            |_| panic!("nothing is fetched"),
+            |_| panic!("no secret"),
+        );
         made.map(drop).map_err(|error| error.to_string())
     };
     let secret = Key::Secret(vec![7; 32]).published("k");

@@ -24,8 +24,11 @@ fn verified(until: u64) -> Verified {
         leeway: Duration::ZERO,
         required_claims: Vec::new(),
     };
-    let checks = Arc::new(Checks::new(model, |_| panic!("nothing is sealed")).expect("checks"));
-    Verified { credential: CredentialId::from_random([1; 16]), checks, until: at(until) }
+    let checks = Arc::new(
+        Checks::new(model, |_| panic!("nothing is fetched"), |_| panic!("nothing is sealed"))
+            .expect("checks"),
+    );
+    Verified { credential: CredentialId::from_random([1; 16]), checks, generation: 0, until: at(until) }
 }
 
 fn proxy(n: u8) -> ProxyId {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use prost::Message as _;
 use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::seal::{SealContext, SealedSecret};
-use rr_contract::seam::{Clock, SystemEntropy};
+use rr_contract::seam::{Clock, Seams, SystemEntropy, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::caller_credential::Kind;
@@ -16,12 +16,19 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::fixture::{self, Region, credential_key, org, proxy, resource, target};
+use crate::jwt::issuers_tests::{Publisher, follow};
 use crate::jwt::mint::{self, Key, claims, document, verify};
 
 use super::edge::Edge;
 use super::origin::Upstream;
 use super::websockets::{self, Raw, read_rest};
 use super::{get, resources, with_key};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn in_memory() -> Seams {
+    Seams { disk: Arc::new(Volatile::default()), ..Seams::real() }
+}
 
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs()
@@ -322,4 +329,54 @@ async fn a_tunnel_ends_with_the_token_that_opened_it() {
     assert_eq!(record.tunnel_end(), fleet::TunnelEnd::Withdrawn);
     assert_eq!(record.caller_credential, credential_key(1).id_text());
     assert_eq!(mint::AUDIENCE, "api");
+}
+
+#[tokio::test]
+async fn keys_are_fetched_and_those_of_a_rotation_are_waited_for_once() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let (old, new) = (Key::ed25519(), Key::ed25519());
+    let publisher = Publisher::start(&document(&[old.published("old")])).await;
+    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend([of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})), proxy(1, &[3], 1, 2)]);
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let path = "/api/acme.proxy-1/x";
+    let token = |key: &Key, kid: &str, n: u32| {
+        bearer(&key.token(Algorithm::EdDSA, kid, &claims(now(), &json!({"n": n}))))
+    };
+    // Those that come before the keys wait for them.
+    let first: Vec<String> = (0..20).map(|n| token(&old, "old", n)).collect();
+    let first = first.iter().map(|headers| reason(&edge, path, headers));
+    for (status, said, _) in futures_util::future::join_all(first).await {
+        assert_eq!((status, &*said), (200, ""));
+    }
+    assert_eq!(publisher.count(), 1);
+    // A name that nobody has published asks for a fetch in half a minute, and is refused until then.
+    publisher.says(&document(&[old.published("old"), new.published("new")]));
+    for n in 0..5 {
+        assert_eq!(reason(&edge, path, &token(&new, "new", n)).await.1, "token-key");
+    }
+    assert_eq!(publisher.count(), 1);
+    assert_eq!(reason(&edge, path, &token(&old, "old", 99)).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_issuer_that_was_never_reached_refuses_its_tokens_and_nobody_elses() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let key = Key::ed25519();
+    let publisher = Publisher::start("").await;
+    publisher.breaks();
+    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend([
+        of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})),
+        proxy(1, &[1, 3], 1, 2),
+    ]);
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({}))));
+    let asked = reason(&edge, "/api/acme.proxy-1/x", &token).await;
+    assert_eq!((asked.0, &*asked.1), (401, "issuer-stale"));
+    assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &with_key(1)).await.0, 200);
 }

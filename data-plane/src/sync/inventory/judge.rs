@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use rr_contract::api_key::KeyHash;
 use rr_contract::model::caller::CallerKind;
-use rr_contract::model::caller::jwt::JwtVerify;
+use rr_contract::model::caller::jwt::{JwksUrl, JwtVerify};
 use rr_contract::model::credential::Usage;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
@@ -212,7 +212,8 @@ impl Compiler<'_> {
             let why = if matches!(error, UnusableKeys::Sealed(_)) { Why::Unseal } else { Why::Invalid };
             Reason::new(why, error.to_string())
         };
-        let checks = Checks::new(verify, opener).map_err(unusable)?;
+        let issuer = |url: &JwksUrl| self.standings.issuers().get(org, url);
+        let checks = Checks::new(verify, issuer, opener).map_err(unusable)?;
         if unseal {
             checks.unseal().map_err(unusable)?;
         }
