@@ -8,6 +8,7 @@
 //! * [`digest`]: the hash of a resource and the additive hash of a view;
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
+//! * [`own_value`]: the values that callers bring themselves;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
 //! * `file` (feature of that name): documents in files, and the line of what is wrong with them;
 //! * `outbound` (feature of that name): which addresses may be connected to;
@@ -19,7 +20,7 @@
 
 #[cfg(feature = "management")]
 pub use rr_domain::audit;
-pub use rr_domain::{api_key, digest, model, seal, secret};
+pub use rr_domain::{api_key, digest, model, own_value, seal, secret};
 #[cfg(feature = "file")]
 pub use rr_file as file;
 #[cfg(feature = "outbound")]

@@ -116,6 +116,7 @@ table! {
     LIST_CREDENTIALS = "CredentialService.ListCredentials", Org, InOrg(Viewer);
     UPDATE_CREDENTIAL = "CredentialService.UpdateCredential", Org, InOrg(Editor);
     REPLACE_SECRET = "CredentialService.ReplaceSecret", Org, InOrg(Editor);
+    ROLL_CREDENTIAL = "CredentialService.RollCredential", Org, InOrg(Editor);
     DELETE_CREDENTIAL = "CredentialService.DeleteCredential", Org, InOrg(Editor);
 
     CREATE_PROXY = "ProxyService.CreateProxy", Org, InOrg(Editor);

@@ -147,11 +147,16 @@ fn caller_credential(
 ) -> Result<fleet::CallerCredential, Invalid> {
     use fleet::caller_credential::Kind;
 
-    let hashes = || secret.and_then(|secret| secret.key_hash.clone()).into_iter().collect();
+    let (newest, previous) = match secret {
+        Some(secret) => (secret.key_hash.clone(), secret.previous_hash.clone()),
+        None => (None, None),
+    };
+    let previous_not_after = caller.previous_not_after.filter(|_| previous.is_some());
+    let hashes: Vec<Vec<u8>> = newest.into_iter().chain(previous).collect();
     let kind = match caller.kind() {
-        wire::CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes: hashes() }),
+        wire::CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes }),
         wire::CallerKind::Bearer => {
-            Kind::Bearer(fleet::CallerBearer { hashes: hashes(), prefix: caller.prefix.clone() })
+            Kind::Bearer(fleet::CallerBearer { hashes, prefix: caller.prefix.clone() })
         }
         wire::CallerKind::JwtVerify => {
             let Some(verify) = &caller.jwt_verify else {
@@ -159,17 +164,19 @@ fn caller_credential(
             };
             Kind::JwtVerify(jwt_verify(verify))
         }
-        wire::CallerKind::Basic | wire::CallerKind::Jwt => {
+        wire::CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
+        wire::CallerKind::Basic => {
             return Err(Invalid::field(
                 "caller.kind",
-                "needs a secret that the caller chose, which this version does not take: use API_KEY, BEARER or JWT_VERIFY",
+                "needs a password, which this version does not take: use API_KEY, BEARER, JWT or JWT_VERIFY",
             ));
         }
         wire::CallerKind::Unspecified => {
             return Err(Invalid::field("caller.kind", "is missing or not known"));
         }
     };
-    Ok(fleet::CallerCredential { kind: Some(kind), header: caller.header.to_ascii_lowercase() })
+    let header = caller.header.to_ascii_lowercase();
+    Ok(fleet::CallerCredential { kind: Some(kind), header, previous_not_after })
 }
 
 fn jwt_verify(wire: &wire::JwtVerify) -> fleet::CallerJwtVerify {

@@ -32,4 +32,5 @@ mod start;
 mod stream;
 mod tenants;
 mod tokens;
+mod values;
 mod world;

@@ -130,7 +130,7 @@ pub(crate) fn caller_message(n: u8, version: u64, keys: &[u8]) -> fleet::Credent
         version,
         fleet::credential_resource::Usage::Caller(fleet::CallerCredential {
             kind: Some(kind),
-            header: String::new(),
+            ..fleet::CallerCredential::default()
         }),
     )
 }

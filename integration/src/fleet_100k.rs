@@ -177,7 +177,7 @@ impl Maker {
         let key = fleet::CallerApiKey { hashes: vec![self.dice.bytes(32), self.dice.bytes(32)] };
         let caller = fleet::CallerCredential {
             kind: Some(fleet::caller_credential::Kind::ApiKey(key)),
-            header: String::new(),
+            ..fleet::CallerCredential::default()
         };
         self.credential(org, format!("caller-{n}"), fleet::credential_resource::Usage::Caller(caller))
     }

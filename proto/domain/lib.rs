@@ -6,6 +6,7 @@
 //! * [`digest`]: the hash of a resource and the additive hash of a view;
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
+//! * [`own_value`]: the values that callers bring themselves;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers.
 //!
 //! It does no I/O and reads no clock: time and randomness come through `rr-seam`.
@@ -15,5 +16,6 @@ pub mod api_key;
 pub mod audit;
 pub mod digest;
 pub mod model;
+pub mod own_value;
 pub mod seal;
 pub mod secret;

@@ -80,7 +80,7 @@ document! {
         #[serde(deserialize_with = "spelled")]
         default_effect: Effect,
         value_from: Option<ValueFrom>,
-        /// Of each live key of a caller, in hexadecimal. A node alone takes it, `rrctl apply` does not.
+        /// Of each live key of a caller, in hexadecimal, the newest first. A node alone takes it, `rrctl apply` does not.
         key_hashes: Vec<String>,
     }
 }
@@ -94,6 +94,13 @@ part! {
         prefix: String,
         username: String,
         jwt_verify: Option<JwtVerify>,
+        /// Of the newest value, where the document does not say where that lies.
+        #[serde(deserialize_with = "bytes")]
+        value_hash: Vec<u8>,
+        #[serde(rename = "rolled_at")]
+        _rolled_at: IgnoredAny,
+        /// A node alone takes it, for the second of two keys; `rrctl apply` leaves that to `rrctl credential roll`.
+        previous_not_after: Option<Timestamp>,
     }
 }
 

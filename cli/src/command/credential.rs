@@ -1,9 +1,12 @@
 //! `rrctl credential`: keys of callers, and secrets for upstreams, which are sealed on this machine.
 //!
-//! A secret is read from a prompt, standard input or a file, never from an argument, and leaves this process only sealed.
+//! A secret is read from a prompt, standard input or a file, never from an argument, and leaves this process only sealed or,
+//! where callers present it, hashed.
 
 mod caller;
+mod roll;
 pub(crate) mod sealing;
+pub(crate) mod value;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -25,16 +28,19 @@ use crate::print::{Row, plain, time};
 use crate::session::Session;
 
 use self::caller::{CallerArgs, UpdateArgs};
+use self::roll::RollArgs;
 use self::sealing::SealingArgs;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Creates a credential for callers and shows its key, which is shown only this once.
+    /// Creates a credential for callers and shows its key, which is shown only this once, or takes a value of your own.
     CreateCaller(Box<CallerArgs>),
     /// Creates a credential for an upstream: seals a secret.
     CreateUpstream(Box<UpstreamArgs>),
     /// Replaces the secret of an upstream credential.
     ReplaceSecret(Box<ReplaceArgs>),
+    /// Gives a caller credential a new value; the value before is accepted for a time.
+    Roll(Box<RollArgs>),
     /// Lists the credentials of the organization, without secrets.
     List(Listing),
     /// Shows a credential, without its secret.
@@ -123,6 +129,7 @@ impl Verb {
             Self::CreateCaller(args) => args.run(connection, org, print).await,
             Self::CreateUpstream(args) => print.one(&args.run(connection, org).await?),
             Self::ReplaceSecret(args) => print.one(&args.run(connection, org).await?),
+            Self::Roll(args) => args.run(connection, org, print).await,
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
             Self::Show { credential, at } => {
                 let ask = mg::GetCredentialRequest { org, credential, revision: at };
@@ -207,8 +214,8 @@ impl ReplaceArgs {
         let id: CredentialId = credential.id.parse().context("credential id in the answer")?;
         let Some(Usage::Upstream(upstream)) = &credential.usage else {
             return Err(fault::usage(
-                &format!("{} is a caller credential: its key cannot be replaced", credential.name),
-                "create another with `rrctl credential create-caller`",
+                &format!("{} is a caller credential: it has no sealed secret", credential.name),
+                "give it a new value with `rrctl credential roll`",
             ));
         };
         let bearer = upstream.kind() == mg::UpstreamKind::Bearer;
@@ -259,9 +266,22 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 }
 
 impl Row for mg::Credential {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "id", "use", "kind", "version", "sealed to", "default", "ends", "owner", "updated"];
-    const WIDE: &'static [&'static str] = &["id"];
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "id",
+        "use",
+        "kind",
+        "presented in",
+        "version",
+        "value since",
+        "older value until",
+        "sealed to",
+        "default",
+        "ends",
+        "owner",
+        "updated",
+    ];
+    const WIDE: &'static [&'static str] = &["id", "presented in", "value since"];
 
     fn cells(&self) -> Vec<String> {
         let (usage, kind, regions) = match &self.usage {
@@ -274,12 +294,20 @@ impl Row for mg::Credential {
             }
             None => ("", String::new(), String::new()),
         };
+        let caller = match &self.usage {
+            Some(Usage::Caller(caller)) => caller.clone(),
+            Some(Usage::Upstream(_)) | None => mg::Caller::default(),
+        };
+        let since = caller.rolled_at.as_ref().or(self.created_at.as_ref().filter(|_| usage == "caller"));
         vec![
             self.name.clone(),
             self.id.clone(),
             usage.to_owned(),
             kind,
+            [caller.header, caller.prefix].join(" ").trim().to_owned(),
             self.version.to_string(),
+            time(since),
+            time(caller.previous_not_after.as_ref()),
             regions,
             default_effect(self.default_effect()),
             time(self.not_after.as_ref()),

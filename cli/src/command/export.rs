@@ -98,8 +98,12 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
         Resource::Credential(mut one) => {
             clear([&mut one.id, &mut one.org, &mut one.etag, &mut one.created_by]);
             (one.created_at, one.updated_at, one.version) = (None, None, 0);
-            if let Some(Usage::Upstream(upstream)) = &mut one.usage {
-                (upstream.sealed, upstream.sealed_regions) = (None, Vec::new());
+            match &mut one.usage {
+                Some(Usage::Upstream(upstream)) => {
+                    (upstream.sealed, upstream.sealed_regions) = (None, Vec::new());
+                }
+                Some(Usage::Caller(caller)) => (caller.rolled_at, caller.previous_not_after) = (None, None),
+                None => {}
             }
             let owner = one.owner.clone();
             (Resource::Credential(one), owner)

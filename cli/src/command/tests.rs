@@ -39,6 +39,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "output",
     "passphrase_file",
     "path_absent",
+    "prompt",
     "recovery_copy",
     "region_key",
     "regions_file",

@@ -53,6 +53,7 @@ impl Verb {
             "ID" => return format!("{}some", rr_contract::model::id::OrgId::PREFIX),
             "NOTIFICATION" => "no_1",
             "REVISION" | "FROM" | "TO" => "7",
+            "DURATION" => "24h",
             "KIND" => "proxy",
             "KIND/NAME" => "proxy/some",
             "BASE_URL" | "URL" => "https://api.example.com",

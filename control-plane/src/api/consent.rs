@@ -33,7 +33,7 @@ consents! {
     UpdateFilterRequest UpdateMeterRequest DeleteOrgRequest
     DeleteTargetRequest DeleteCredentialRequest DeleteProxyRequest
     DeleteRuleRequest DeleteFilterRequest DeleteMeterRequest
-    ReplaceSecretRequest UndeleteOrgRequest ApplyHeader
+    ReplaceSecretRequest RollCredentialRequest UndeleteOrgRequest ApplyHeader
     ApplyOnceRequest RollbackOrgRequest
 }
 

@@ -104,6 +104,28 @@ impl wire::credential_service_server::CredentialService for Api {
         self.answer(authz::REPLACE_SECRET, result.await)
     }
 
+    async fn roll_credential(
+        &self,
+        request: Request<wire::RollCredentialRequest>,
+    ) -> Result<Response<wire::RollCredentialResponse>, Status> {
+        let result = async {
+            let at = self
+                .enter_org(&request, authz::ROLL_CREDENTIAL, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
+            let request = request.into_inner();
+            let rolled = self.services.credential_roll(at, request).await?;
+            let key = rolled.value.key.as_ref();
+            let key = key.map(|key| String::from_utf8_lossy(key.expose()).into_owned());
+            Ok(wire::RollCredentialResponse {
+                credential: Some(shown(rolled.value.stored)),
+                key: key.unwrap_or_default(),
+                revision: rolled.revision.unwrap_or_default(),
+            })
+        };
+        self.answer(authz::ROLL_CREDENTIAL, result.await)
+    }
+
     async fn delete_credential(
         &self,
         request: Request<wire::DeleteCredentialRequest>,

@@ -291,7 +291,11 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
     );
 
     let not_after = Some(timestamp(std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_105_036_800)));
-    let caller = wire::Caller { kind: wire::CallerKind::ApiKey.into(), ..wire::Caller::default() };
+    let caller = wire::Caller {
+        kind: wire::CallerKind::ApiKey.into(),
+        previous_not_after: not_after,
+        ..wire::Caller::default()
+    };
     let said = wire::Credential {
         id: credential_id(1),
         org: org(),
@@ -307,9 +311,12 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         version: 7,
         sealed: None,
         key_hash: Some(vec![9; 32]),
+        previous_hash: Some(vec![8; 32]),
     };
-    let key = fleet::caller_credential::Kind::ApiKey(fleet::CallerApiKey { hashes: vec![vec![9; 32]] });
-    let caller = fleet::CallerCredential { kind: Some(key), header: String::new() };
+    let hashes = vec![vec![9; 32], vec![8; 32]];
+    let key = fleet::caller_credential::Kind::ApiKey(fleet::CallerApiKey { hashes });
+    let caller =
+        fleet::CallerCredential { kind: Some(key), previous_not_after: not_after, ..Default::default() };
     let wanted = fleet::CredentialResource {
         name: "app".to_owned(),
         version: 7,
@@ -318,7 +325,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         default_effect: Effect::Deny.into(),
     };
     let found: (fleet::CredentialResource, _) = compiled_with(Resource::Credential(said), Some(&secret));
-    assert!(found.0 == wanted && found.1 == [feature::DEFAULT_DENY]);
+    assert!(found.0 == wanted && found.1 == [feature::DEFAULT_DENY, feature::CALLER_OVERLAP]);
 }
 
 #[test]

@@ -64,8 +64,10 @@ impl Resource for Credential {
     }
 
     fn without_secrets(&mut self) {
-        if let Some(Usage::Upstream(upstream)) = &mut self.usage {
-            upstream.sealed = None;
+        match &mut self.usage {
+            Some(Usage::Upstream(upstream)) => upstream.sealed = None,
+            Some(Usage::Caller(caller)) => caller.value_hash.clear(),
+            None => {}
         }
     }
 

@@ -1,15 +1,14 @@
-//! Credentials: keys that we make, and secrets that come sealed.
+//! Credentials: made with a key, with the hash of a value, or with a secret that comes sealed.
 
 use prost::Message as _;
-use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::invalid::{Invalid, Violations};
 use rr_contract::model::name::Name;
 use rr_contract::seal::SealedSecret;
-use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
+use super::caller_value::{NewValue, is_nobodys};
 use super::draft::{Draft, stage};
 use super::error::Precondition;
 use super::resource::show;
@@ -20,7 +19,7 @@ use crate::document::check_owner;
 use crate::noun::Noun;
 use crate::store::{self, Reader, Stored, Written, secret_row};
 
-/// A credential just made, and the key of a caller's, shown once.
+/// A credential with a new value, and the key of a caller's, shown once.
 pub(crate) struct CreatedCredential {
     pub(crate) stored: Stored<Credential>,
     pub(crate) key: Option<Secret>,
@@ -33,7 +32,7 @@ pub(super) struct NewSecret {
 }
 
 impl Services {
-    /// Makes a caller credential with a key, or takes a sealed upstream credential in.
+    /// Makes a caller credential, with a key or the hash of a value, or takes a sealed upstream credential in.
     pub(crate) async fn credential_create(
         &self,
         at: OrgCaller,
@@ -61,6 +60,11 @@ impl Services {
                         return Err(ServiceError::IdSpent(wire.id));
                     }
                     known_regions(txn, "credential.upstream.sealed", &org.id, row.as_ref()).await?;
+                    if key.is_none()
+                        && let Some(hash) = row.as_ref().and_then(|row| row.key_hash.clone())
+                    {
+                        is_nobodys(txn, &org.id, &[hash], "credential.caller.value_hash").await?;
+                    }
                     let draft = Draft { wire, secret: row.clone(), before: None };
                     let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
                     rights::may_make(&at, &mut stored)?;
@@ -83,24 +87,20 @@ impl Services {
                     ));
                 }
                 wire.id = CredentialId::from_random(self.random()).to_string();
-                let is_made_here = match caller.kind() {
-                    wire::CallerKind::ApiKey | wire::CallerKind::Bearer => true,
-                    wire::CallerKind::Unspecified
-                    | wire::CallerKind::Basic
-                    | wire::CallerKind::Jwt
-                    | wire::CallerKind::JwtVerify => false,
-                };
-                if !is_made_here {
+                let given = std::mem::take(&mut caller.value_hash);
+                (caller.rolled_at, caller.previous_not_after) = (None, None);
+                let field = format!("{prefix}.caller.value_hash");
+                let Some(NewValue { key, hash }) = self.new_value(caller.kind(), &given, &field)? else {
                     return Ok(NewSecret { row: None, key: None });
-                }
-                let (key, hash) = api_key::make(KeyKind::Caller, &draw(&*self.seams.entropy));
+                };
                 let row = secret_row::Model {
                     credential: wire.id.clone(),
                     version: 1,
                     sealed: None,
-                    key_hash: Some(hash.as_bytes().to_vec()),
+                    key_hash: Some(hash),
+                    previous_hash: None,
                 };
-                Ok(NewSecret { row: Some(row), key: Some(key) })
+                Ok(NewSecret { row: Some(row), key })
             }
             Some(Usage::Upstream(upstream)) => {
                 let sealed = upstream.sealed.take();
@@ -226,6 +226,7 @@ pub(super) fn sealed_row(id: &str, version: u64, sealed: &SealedSecret) -> secre
         version: i64::try_from(version).unwrap_or(i64::MAX),
         sealed: Some(sealed.to_wire().encode_to_vec()),
         key_hash: None,
+        previous_hash: None,
     }
 }
 

@@ -251,8 +251,10 @@ impl Back {
             };
             credential.version = current.version;
             match (&mut credential.usage, &current.usage) {
-                // How it is presented is no secret; to where it is sealed goes with the secret.
-                (Some(Usage::Caller(_)), Some(Usage::Caller(_))) => {}
+                // How it is presented is no secret; which values are live, and where it is sealed, goes with the secret.
+                (Some(Usage::Caller(caller)), Some(Usage::Caller(now))) if caller.kind == now.kind => {
+                    (caller.rolled_at, caller.previous_not_after) = (now.rolled_at, now.previous_not_after);
+                }
                 (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(now))) => upstream.clone_from(now),
                 _ => credential.usage.clone_from(&current.usage),
             }

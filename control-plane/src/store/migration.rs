@@ -8,6 +8,7 @@ mod m20261121_first;
 mod m20261121_second_fleet;
 mod m20261126_fifth_record_count;
 mod m20261126_fourth_clock;
+mod m20261126_sixth_caller_value;
 mod m20261126_third_node_clash;
 
 pub(super) struct Migrator;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_third_node_clash::Migration),
             Box::new(m20261126_fourth_clock::Migration),
             Box::new(m20261126_fifth_record_count::Migration),
+            Box::new(m20261126_sixth_caller_value::Migration),
         ]
     }
 }

@@ -1,8 +1,9 @@
-//! The newest secret of each credential, and the ids of credentials that are gone.
+//! The newest secret of each credential, the hash of a caller's value before it while both are live, and the ids of
+//! credentials that are gone.
 //!
 //! Older secrets are not kept: one that was replaced is never published again.
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 
 use super::entity::secret::{Column, Entity};
 use super::entity::{resource, retired_credential};
@@ -28,6 +29,26 @@ pub(crate) async fn of_all(
             .all(db.conn())
             .await
             .map_err(StoreError::statement("read secrets"))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// The credentials that have one of these hashes, in whatever organization.
+pub(crate) async fn holding(
+    db: &impl Reader,
+    hashes: &[Vec<u8>],
+) -> Result<Vec<secret_row::Model>, StoreError> {
+    let mut found = Vec::new();
+    for hashes in hashes.chunks(BIND / 2) {
+        let either = Condition::any()
+            .add(Column::KeyHash.is_in(hashes.to_vec()))
+            .add(Column::PreviousHash.is_in(hashes.to_vec()));
+        let rows = Entity::find()
+            .filter(either)
+            .all(db.conn())
+            .await
+            .map_err(StoreError::statement("look for values of callers"))?;
         found.extend(rows);
     }
     Ok(found)
@@ -68,7 +89,12 @@ pub(crate) fn put(txn: &mut Txn, secrets: Vec<secret_row::Model>) {
                 Entity::insert_many(rows)
                     .on_conflict(
                         OnConflict::column(Column::Credential)
-                            .update_columns([Column::Version, Column::Sealed, Column::KeyHash])
+                            .update_columns([
+                                Column::Version,
+                                Column::Sealed,
+                                Column::KeyHash,
+                                Column::PreviousHash,
+                            ])
                             .to_owned(),
                     )
                     .exec_without_returning(txn.tx())

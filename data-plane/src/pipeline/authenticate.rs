@@ -123,6 +123,9 @@ pub(super) fn admit(caller: &CompiledCaller, proxy: &CompiledProxy, now: SystemT
     if caller.not_after.is_some_and(|end| now > end) {
         return Err(Reason::Expired);
     }
+    if caller.value_ends.is_some_and(|end| now > end) {
+        return Err(Reason::Superseded);
+    }
     if !proxy.admits(&caller.credential) {
         return Err(Reason::NotAdmitted);
     }

@@ -88,6 +88,8 @@ pub(crate) enum Reason {
     Misplaced,
     /// Its time is over.
     Expired,
+    /// A newer value took its place, and the time of both is over.
+    Superseded,
     /// The proxy does not take it.
     NotAdmitted,
     /// It is good, and the proxy wants a client certificate beside it.
@@ -109,6 +111,7 @@ impl Reason {
             Self::Token(fault) => fault.as_str(),
             Self::Misplaced => "misplaced",
             Self::Expired => "expired",
+            Self::Superseded => "superseded",
             Self::NotAdmitted => "not-admitted",
             Self::NoCertificate => "no-certificate",
             Self::Origin => "origin",

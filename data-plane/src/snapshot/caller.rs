@@ -21,6 +21,8 @@ pub(crate) struct CompiledCaller {
     pub(crate) credential: CredentialId,
     pub(crate) org: OrgId,
     pub(crate) not_after: Option<SystemTime>,
+    /// When this value ends, where a newer one takes its place.
+    pub(crate) value_ends: Option<SystemTime>,
     pub(crate) policy: Arc<Policy>,
     /// `None`: as keys that we made are, in `Authorization`, bare or behind `Bearer`.
     pub(crate) place: Option<Arc<Place>>,
@@ -57,6 +59,11 @@ impl Place {
 }
 
 impl CompiledCaller {
+    /// When it is not taken any more.
+    pub(crate) fn ends(&self) -> Option<SystemTime> {
+        self.not_after.into_iter().chain(self.value_ends).min()
+    }
+
     /// The header of its own that carries it.
     pub(crate) fn header(&self) -> Option<&HeaderName> {
         self.place.as_ref()?.header.as_ref()

@@ -99,15 +99,17 @@ pub(super) fn credential(
 fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential, Wrong> {
     use caller_credential::Kind;
 
-    let Caller { kind, header, prefix, jwt_verify, .. } = said.caller.unwrap_or_default();
-    let mut hashes = Vec::new();
+    let Caller { kind, header, prefix, jwt_verify, value_hash, previous_not_after, .. } =
+        said.caller.unwrap_or_default();
+    let mut hashes: Vec<Vec<u8>> = Some(value_hash).filter(|hash| !hash.is_empty()).into_iter().collect();
     for text in &said.key_hashes {
         let hash = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().filter(|hash| hash.len() == 32);
         let hash = hash.ok_or_else(|| ("key_hashes", "a hash is 64 hexadecimal digits".to_owned()))?;
         hashes.push(hash);
     }
     if let Some(from) = &said.value_from {
-        hashes.push(place.hash(from, kind)?.as_bytes().to_vec());
+        // The value itself is the newest.
+        hashes.insert(0, place.hash(from, kind)?.as_bytes().to_vec());
     }
     let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
     if is_known_by_hash && hashes.is_empty() {
@@ -132,7 +134,8 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             return Err(("caller", "kind is missing: give api-key, bearer or jwt".to_owned()));
         }
     };
-    Ok(fleet::CallerCredential { kind: Some(kind), header: header.to_ascii_lowercase() })
+    let header = header.to_ascii_lowercase();
+    Ok(fleet::CallerCredential { kind: Some(kind), header, previous_not_after })
 }
 
 fn upstream(

@@ -12,6 +12,7 @@ use prost::Message as _;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
 use rr_contract::model::origin::Origin;
 use rr_contract::model::tls::{CaBundle, CaHash, InvalidCa};
+use rr_contract::own_value;
 use rr_contract::runtime::chain;
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
 use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
@@ -85,7 +86,7 @@ impl Place<'_> {
             CallerKind::ApiKey => api_key::hash(KeyKind::Caller, value.expose()).ok_or_else(|| {
                 ("value_from", "the value is no key; `rr-edge --make-key FILE` makes one".to_owned())
             }),
-            _ => Ok(api_key::hash_foreign(value.expose())),
+            _ => own_value::hash(value.expose()).map_err(|weak| ("value_from", format!("the value {weak}"))),
         }
     }
 

@@ -184,7 +184,7 @@ mod tests {
         let api_key = fleet::CallerApiKey { hashes: vec![vec![1; 32]] };
         let caller = fleet::CallerCredential {
             kind: Some(caller_credential::Kind::ApiKey(api_key)),
-            header: String::new(),
+            ..fleet::CallerCredential::default()
         };
         let credential = fleet::CredentialResource {
             name: "caller".to_owned(),

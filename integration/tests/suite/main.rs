@@ -20,6 +20,7 @@ mod kill_nine;
 mod log_pipe;
 mod open_files;
 mod otlp;
+mod own_values;
 mod plane_outage;
 mod policy;
 mod promises;

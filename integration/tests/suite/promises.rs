@@ -93,7 +93,7 @@ async fn the_control_plane_cannot_read_an_upstream_secret_that_was_sealed() {
 }
 
 /// The bytes themselves, or a text of them that somebody may have made: hexadecimal, or a list of numbers.
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+pub(crate) fn holds(bytes: &[u8], needle: &[u8]) -> bool {
     let hex: String = needle.iter().map(|byte| format!("{byte:02x}")).collect();
     let texts = [hex, format!("{needle:?}")];
     let forms = texts.iter().map(String::as_bytes).chain([needle]);
@@ -110,7 +110,7 @@ fn a_secret_is_found_in_whatever_form_it_is_written() {
 }
 
 /// No file of either plane holds `needle`.
-fn scan(folder: &Path, needle: &[u8], files: &mut usize) {
+pub(crate) fn scan(folder: &Path, needle: &[u8], files: &mut usize) {
     for entry in std::fs::read_dir(folder).expect("a folder of ours") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

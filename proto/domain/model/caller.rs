@@ -3,6 +3,7 @@
 pub mod jwt;
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use argon2::password_hash::phc;
 use http::HeaderName;
@@ -12,9 +13,12 @@ use rr_wire::fleet;
 
 use super::header::{self, OURS};
 use super::invalid::Violations;
+use super::time;
 
 /// How many values of a caller credential may be live at once.
 pub const LIVE_MAX: usize = 2;
+/// How long a value may be taken beside a newer one, at most.
+pub const OVERLAP_MAX: Duration = Duration::from_hours(90 * 24);
 /// The longest user name and the longest prefix, in bytes.
 pub const USER_MAX: usize = 128;
 /// The longest value that is compared by its hash, in bytes.
@@ -31,6 +35,8 @@ pub struct Caller {
     pub kind: CallerKind,
     /// The header that it is presented in. `None`: `Authorization`, or the query parameter of that name.
     pub header: Option<HeaderName>,
+    /// After this, the second of two live values is refused. `None`: it is taken as long as the credential.
+    pub previous_not_after: Option<SystemTime>,
 }
 
 /// Kinds of caller credential.
@@ -146,7 +152,11 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> O
             None
         }
     };
-    Some(Caller { kind: kind?, header: header? })
+    let previous_not_after = match &wire.previous_not_after {
+        None => Some(None),
+        Some(end) => faults.take("caller.previous_not_after", time::system_time(end)).map(Some),
+    };
+    Some(Caller { kind: kind?, header: header?, previous_not_after: previous_not_after? })
 }
 
 fn hashes(faults: &mut Violations, field: &str, wire: &[Vec<u8>]) -> Option<Vec<KeyHash>> {

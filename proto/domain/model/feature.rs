@@ -63,9 +63,11 @@ pub const CALLER_JWT: &str = "caller.jwt.v1";
 pub const CALLER_JWT_VERIFY: &str = "caller.jwt-verify.v1";
 /// Callers who present it in a header of their own.
 pub const CALLER_HEADER: &str = "caller.header.v1";
+/// Callers with two live values, of which the older one ends by itself.
+pub const CALLER_OVERLAP: &str = "caller.overlap.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 26] = [
+pub const ALL: [&str; 27] = [
     RULES,
     FILTERS,
     METERS,
@@ -92,6 +94,7 @@ pub const ALL: [&str; 26] = [
     CALLER_JWT,
     CALLER_JWT_VERIFY,
     CALLER_HEADER,
+    CALLER_OVERLAP,
 ];
 
 impl Model {
@@ -115,8 +118,9 @@ impl Model {
             }
             Self::Credential(credential) => {
                 note(credential.default_effect == Effect::Deny, DEFAULT_DENY);
-                if let Usage::Caller(Caller { kind, header }) = &credential.usage {
+                if let Usage::Caller(Caller { kind, header, previous_not_after }) = &credential.usage {
                     note(header.is_some(), CALLER_HEADER);
+                    note(previous_not_after.is_some(), CALLER_OVERLAP);
                     match kind {
                         CallerKind::ApiKey(_) => {}
                         CallerKind::Bearer(_) => note(true, CALLER_BEARER),
@@ -183,7 +187,8 @@ mod tests {
     }
 
     fn caller(kind: Kind, header: &str) -> fleet::CredentialResource {
-        let caller = fleet::CallerCredential { kind: Some(kind), header: header.to_owned() };
+        let caller =
+            fleet::CallerCredential { kind: Some(kind), header: header.to_owned(), previous_not_after: None };
         fleet::CredentialResource {
             name: "c".to_owned(),
             version: 1,
@@ -269,6 +274,11 @@ mod tests {
         let hashes = vec![vec![1; 32]];
         let bearer = fleet::CallerBearer { hashes: hashes.clone(), prefix: String::new() };
         assert_eq!(needs(id, &caller(Kind::Bearer(bearer), "x-key")), [CALLER_HEADER, CALLER_BEARER]);
+        let mut ends = caller(Kind::ApiKey(fleet::CallerApiKey { hashes: hashes.clone() }), "");
+        if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut ends.usage {
+            caller.previous_not_after = Some(pbjson_types::Timestamp::default());
+        }
+        assert_eq!(needs(id, &ends), [CALLER_OVERLAP]);
         let jwt = caller(Kind::Jwt(fleet::CallerJwt { hashes }), "");
         assert_eq!(needs(id, &jwt), [CALLER_JWT]);
         let denies = fleet::CredentialResource { default_effect: deny, ..jwt };

@@ -1,6 +1,9 @@
-//! Secrets of upstream credentials in an apply: sealed here when the credential is created, and not changed afterwards.
+//! Values of credentials in an apply: secrets for upstreams are sealed here when the credential is created, and not changed
+//! afterwards; values of callers are hashed.
 //!
-//! A secret cannot be compared with the sealed one, so an existing one stays until `rrctl credential replace-secret`.
+//! A secret cannot be compared with the sealed one, so an existing one stays until `rrctl credential replace-secret`. The
+//! hash of a caller's value can: the control plane refuses another one than the credential has, because a file does not say
+//! how long the value before is to be accepted; `rrctl credential roll` does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +19,7 @@ use rr_contract::wire::management::document::Resource;
 use super::super::credential::sealing::Destination;
 use super::file::{FileDocument, Location, ValueFrom};
 use crate::authority;
-use crate::command::credential::{self, sealing};
+use crate::command::credential::{self, sealing, value};
 use crate::command::{region, target};
 use crate::connect::Connection;
 use crate::flags::page::Listing;
@@ -24,13 +27,19 @@ use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::prompt;
 
-/// Seals the secrets of credentials that do not exist yet.
+/// Hashes the values of callers, and seals the secrets of upstream credentials that do not exist yet.
 pub(super) async fn seal(
     written: &mut [FileDocument],
     connection: &Connection,
     org: &str,
     trust: &TrustArgs,
 ) -> Result<()> {
+    for one in written.iter_mut() {
+        let Some(caller) = caller(&mut one.document) else { continue };
+        let Some(from) = one.value_from.take() else { continue };
+        let location = &one.location;
+        caller.value_hash = hash(caller, &from, location).with_context(|| location.to_string())?;
+    }
     if written.iter().all(|one| one.value_from.is_none()) {
         return Ok(());
     }
@@ -51,7 +60,10 @@ pub(super) async fn seal(
         let Some(from) = one.value_from.take() else { continue };
         let location = one.location.clone();
         let credential = upstream(&mut one.document).with_context(|| {
-            format!("{location}: value_from needs a credential with `upstream` of kind bearer or api-key")
+            format!(
+                "{location}: value_from needs a credential with `upstream` of kind bearer or api-key, or with `caller` of \
+                 kind api-key, bearer or jwt"
+            )
         })?;
         if there.contains(&credential.name) {
             note(&format!(
@@ -89,6 +101,32 @@ pub(super) async fn seal(
         }
     }
     Ok(())
+}
+
+/// The caller credential of a document, if it has a value that is hashed.
+fn caller(document: &mut mg::Document) -> Option<&mut mg::Caller> {
+    let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
+    match &mut credential.usage {
+        Some(Usage::Caller(caller)) => Some(caller).filter(|caller| {
+            matches!(caller.kind(), mg::CallerKind::ApiKey | mg::CallerKind::Bearer | mg::CallerKind::Jwt)
+        }),
+        _ => None,
+    }
+}
+
+fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Vec<u8>> {
+    let is_bare = from.origins.is_empty()
+        && from.targets.is_empty()
+        && from.ca.is_none()
+        && from.header.is_none()
+        && from.prefix.is_none();
+    if !is_bare {
+        bail!(
+            "value_from takes env or file for a caller; header and prefix belong into `caller`, and a caller's value is \
+             sent nowhere"
+        );
+    }
+    value::hash(caller.kind(), &read(from, location)?)
 }
 
 /// The credential of a document, if a secret can be sealed for it.

@@ -1,6 +1,7 @@
 //! `rrctl credential create-caller` and `update`: how callers present a credential, and what a signed token must contain.
+//! A value of one's own is read by `value`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,8 +12,10 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use serde::Serialize;
 
 use super::Common;
+use super::value::OwnValue;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
@@ -27,13 +30,20 @@ const KEY_ROOM: usize = 256;
 enum CallerKind {
     /// A key that RequestRocket makes, bare or after `Bearer`.
     ApiKey,
-    /// A key that RequestRocket makes, after a prefix.
+    /// A key that RequestRocket makes, or a value of your own, after a prefix.
     Bearer,
+    /// A fixed token of your own, compared as it is: its signature is not looked at. Bare or after `Bearer`.
+    Jwt,
     /// A JWT of another issuer, whose signature and claims are verified. No edge runs it yet: callers are refused.
     JwtVerify,
 }
 
 #[derive(Args)]
+#[command(
+    after_help = "Examples: a key that RequestRocket makes, and a value of your own in a header of your own:
+  rrctl credential create-caller app --out app.key
+  rrctl credential create-caller partner --kind bearer --header x-partner-key --value-from partner.key"
+)]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
     name: String,
@@ -42,6 +52,8 @@ pub(crate) struct CallerArgs {
     kind: CallerKind,
     #[command(flatten)]
     presented: Presented,
+    #[command(flatten)]
+    value: OwnValue,
     #[command(flatten)]
     common: Common,
     /// New file that the key is written to; it is made before the key. Without it, the key is the only line on standard
@@ -55,10 +67,12 @@ pub(crate) struct CallerArgs {
 /// How the credential is presented, and what a signed token must contain.
 #[derive(Args)]
 struct Presented {
-    /// Header that carries the credential; `Authorization` when never given.
+    /// Header that carries the credential; `Authorization` when never given. Where the callers of a proxy use several
+    /// headers, a request with something in two of them is refused.
     #[arg(long, value_name = "NAME")]
     header: Option<String>,
-    /// Prefix of the value in the header; `Bearer` when never given.
+    /// Word before the value in the header; `Bearer` when never given, which in a header other than `Authorization` need
+    /// not be there.
     #[arg(long)]
     prefix: Option<String>,
     /// URL of the key set of the issuer (https).
@@ -82,6 +96,45 @@ struct Presented {
     /// Required scope, in `scope` or `scp`; can be repeated, and all of them must be in the token.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+}
+
+impl CallerKind {
+    /// Whether RequestRocket makes no key of it.
+    const fn has_no_key(self) -> bool {
+        matches!(self, Self::Jwt | Self::JwtVerify)
+    }
+}
+
+/// A file for a key that is about to be made; none for standard output.
+pub(super) struct NewKey(Option<NewFile>);
+
+impl NewKey {
+    /// Makes the file.
+    pub(super) fn into(path: Option<&Path>) -> Result<Self> {
+        Ok(Self(path.map(|path| NewFile::make(path, KEY_ROOM)).transpose()?))
+    }
+}
+
+/// Shows a credential with a new value, and its key where one was made.
+pub(super) fn show_new(
+    print: Printer,
+    file: NewKey,
+    made: &mg::Credential,
+    key: &str,
+    whole: &impl Serialize,
+) -> Result<()> {
+    let key = Secret::from(key.to_owned());
+    if let Some(mut file) = file.0 {
+        // The key is not lost when the file cannot be written after all.
+        if let Err(error) = file.write(key.expose()) {
+            once::out_or_aside("caller key", key.expose(), key.expose())?;
+            return Err(error.context("it was done, and the key is on standard output"));
+        }
+        file.keep();
+        return print.one(made);
+    }
+    let secret = (!key.is_empty()).then_some(("caller key", &key));
+    once::show(print, made, secret, whole)
 }
 
 #[derive(Args)]
@@ -135,12 +188,12 @@ impl Presented {
 impl CallerArgs {
     pub(super) async fn run(mut self, connection: Connection, org: String, print: Printer) -> Result<()> {
         let (out, consent) = (self.out.take(), self.consent);
-        if out.is_some() && self.kind == CallerKind::JwtVerify {
-            return Err(fault::usage("--kind jwt-verify has no key to write to --out", "leave --out out"));
+        if out.is_some() && (self.kind.has_no_key() || self.value.is_given()) {
+            return Err(fault::usage("no key is made that could be written to --out", "leave --out out"));
         }
         let credential = self.into_message()?;
         let name = credential.name.clone();
-        let mut file = out.as_deref().map(|path| NewFile::make(path, KEY_ROOM)).transpose()?;
+        let key = NewKey::into(out.as_deref())?;
         let reply = super::create(connection, &org, credential, consent).await.map_err(|error| {
             if fault::is_certainly_undone(&error) {
                 return error;
@@ -151,24 +204,14 @@ impl CallerArgs {
             ))
         })?;
         let made = reply.credential.clone().unwrap_or_default();
-        let key = Secret::from(reply.key.clone());
-        if let Some(file) = &mut file {
-            // The key is not lost when the file cannot be written after all.
-            if let Err(error) = file.write(key.expose()) {
-                once::out_or_aside("caller key", key.expose(), key.expose())?;
-                return Err(error.context("the credential was created, and its key is on standard output"));
-            }
-            file.keep();
-            return print.one(&made);
-        }
-        let secret = (!key.is_empty()).then_some(("caller key", &key));
-        once::show(print, &made, secret, &reply)
+        show_new(print, key, &made, &reply.key, &reply)
     }
 
     fn into_message(self) -> Result<mg::Credential> {
         let kind = match self.kind {
             CallerKind::ApiKey => mg::CallerKind::ApiKey,
             CallerKind::Bearer => mg::CallerKind::Bearer,
+            CallerKind::Jwt => mg::CallerKind::Jwt,
             CallerKind::JwtVerify => mg::CallerKind::JwtVerify,
         };
         let jwt = self.presented.is_jwt_given();
@@ -185,7 +228,23 @@ impl CallerArgs {
                 )
             });
         }
-        let mut caller = mg::Caller { kind: kind.into(), ..mg::Caller::default() };
+        if self.kind == CallerKind::Jwt && !self.value.is_given() {
+            return Err(fault::usage(
+                "--kind jwt needs the token that callers present",
+                "give --value-from FILE, --value-from - for standard input, or --prompt",
+            ));
+        }
+        if self.kind == CallerKind::JwtVerify && self.value.is_given() {
+            let flag = self.value.flag();
+            return Err(fault::usage(
+                &format!(
+                    "--kind jwt-verify has no value: any token that passes its checks is accepted, and {flag} was given"
+                ),
+                "leave it out, or give --kind jwt for one fixed token",
+            ));
+        }
+        let value_hash = self.value.hash(kind)?;
+        let mut caller = mg::Caller { kind: kind.into(), value_hash, ..mg::Caller::default() };
         let mut mask = Mask::default();
         self.presented.put(&mut caller, &mut mask);
         let mut credential = mg::Credential {

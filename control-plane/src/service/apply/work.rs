@@ -1,7 +1,7 @@
 //! The work of applying one set: take its secrets, check its documents, list its changes. Nothing is staged before all
 //! of it is valid.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::secret::Secret;
@@ -10,6 +10,7 @@ use rr_contract::wire::management::{self as wire, credential::Usage, document};
 use super::list;
 use super::set::Item;
 use crate::document::{Resource, each, kept};
+use crate::service::caller_value::is_nobodys;
 use crate::service::credential::{keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::directory::Directory;
 use crate::service::fields::{ANOTHER_ORG, is_same_org};
@@ -118,7 +119,20 @@ impl Work<'_> {
                 let regions = upstream.sealed_regions.clone();
                 self.secrets.resealed.push((it.id.clone(), it.item.name.clone(), regions));
             }
-            (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {}
+            (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {
+                (said.rolled_at, said.previous_not_after) = (was.rolled_at, was.previous_not_after);
+                let given = std::mem::take(&mut said.value_hash);
+                let present = self.secrets.there.get(&it.id).and_then(|row| row.key_hash.as_deref());
+                if !given.is_empty() && present != Some(&given) {
+                    self.faults.add(
+                        format!("{prefix}.caller.value_hash"),
+                        format!(
+                            "is of another value than the credential has: `rrctl credential roll {} --overlap …` replaces it",
+                            it.item.name
+                        ),
+                    );
+                }
+            }
             _ => self.faults.add(
                 format!("{prefix}.usage"),
                 "differs in kind from the existing credential: create another credential and delete this one",
@@ -201,6 +215,20 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Each value of one's own is that of one credential, of those in the set, too.
+    async fn own_values(&self, txn: &Txn) -> Result<(), ServiceError> {
+        let new = self.secrets.rows.iter().filter(|(id, _)| !self.secrets.keys.contains_key(*id));
+        let hashes: Vec<Vec<u8>> = new.filter_map(|(_, row)| row.key_hash.clone()).collect();
+        let mut seen = HashSet::with_capacity(hashes.len());
+        if !hashes.iter().all(|hash| seen.insert(hash)) {
+            return Err(ServiceError::field(
+                "documents",
+                "give one value to two caller credentials: give each a value of its own",
+            ));
+        }
+        is_nobodys(txn, &self.org.id, &hashes, "documents").await
+    }
+
     pub(super) async fn finish(
         mut self,
         txn: &mut Txn,
@@ -214,6 +242,7 @@ impl Work<'_> {
             known_regions(txn, &format!("credentials[{id}].upstream.sealed"), &self.org.id, Some(row))
                 .await?;
         }
+        self.own_values(txn).await?;
         for (id, name, regions) in &self.secrets.resealed {
             keeps_regions(txn, id, name, regions, &self.org.name).await?;
         }

@@ -11,6 +11,8 @@ pub struct Model {
     pub version: i64,
     pub sealed: Option<Vec<u8>>,
     pub key_hash: Option<Vec<u8>>,
+    /// Of the value before, while it is live beside this one.
+    pub previous_hash: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -29,7 +29,7 @@ fn at(seconds: u64) -> SystemTime {
 fn model(keys: WireKeys, algorithms: &[&str], change: impl FnOnce(&mut fleet::CallerJwtVerify)) -> JwtVerify {
     let mut message = fixture::caller_message(1, 1, &[1]);
     let kind = Some(verify(keys, algorithms, change));
-    let caller = fleet::CallerCredential { kind, header: String::new() };
+    let caller = fleet::CallerCredential { kind, header: String::new(), ..Default::default() };
     message.usage = Some(fleet::credential_resource::Usage::Caller(caller));
     let model = Model::parse(&credential_key(1), &message.encode_to_vec()).expect("a credential");
     let Model::Credential(credential) = model else { panic!("a credential") };

@@ -1,6 +1,6 @@
 //! Kinds of caller credential that a hash identifies: each as it is meant to be presented, and each way to be wrong.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
@@ -22,8 +22,8 @@ const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl";
 
 fn message(n: u8, header: &str, kind: Kind) -> fleet::CredentialResource {
     let mut message = fixture::caller_message(n, 1, &[n]);
-    message.usage =
-        Some(Usage::Caller(fleet::CallerCredential { kind: Some(kind), header: header.to_owned() }));
+    let (kind, header) = (Some(kind), header.to_owned());
+    message.usage = Some(Usage::Caller(fleet::CallerCredential { kind, header, previous_not_after: None }));
     message
 }
 
@@ -183,6 +183,41 @@ async fn each_kind_is_taken_as_its_credential_says_and_in_no_other_way() {
     ask.refuses((&query, "x-own: own-value\r\n"), "ambiguous").await;
     ask.refuses((&format!("{path}?Authorization=own-value"), ""), "misplaced").await;
     ask.refuses((&format!("{path}?x-own=own-value"), ""), "missing").await;
+}
+
+#[tokio::test]
+async fn of_two_live_values_the_older_one_ends_by_itself() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    let later = SystemTime::now() + Duration::from_secs(3_600);
+    let two_keys = Kind::ApiKey(fleet::CallerApiKey { hashes: [key_hash(4), key_hash(5)].concat() });
+    let two_tokens = Kind::Jwt(fleet::CallerJwt { hashes: hashes(&["a.b.new", "a.b.old"]) });
+    let kinds = [(3, bearer("", &["new-value", "old-value"])), (4, two_keys), (5, two_tokens)];
+    let headers = |value: &str| format!("authorization: Bearer {value}\r\n");
+    for (end, is_over) in [(later, false), (UNIX_EPOCH, true)] {
+        for (n, kind) in &kinds {
+            let mut message = message(*n, "", kind.clone());
+            if let Some(Usage::Caller(caller)) = &mut message.usage {
+                caller.previous_not_after = Some(time::timestamp(end));
+            }
+            all.push(resource(credential_key(*n), message.encode_to_vec()));
+        }
+        all.push(proxy(1, &[3, 4, 5], 1, 2));
+        let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+        let ask = Ask::new(&edge, &upstream).await;
+        let (new_key, old_key) = (caller_key(4), caller_key(5));
+        for (n, new, old) in
+            [(3, "new-value", "old-value"), (4, &*new_key, &*old_key), (5, "a.b.new", "a.b.old")]
+        {
+            ask.serves(("/api/acme.proxy-1/x", &headers(new)), n, new).await;
+            if is_over {
+                ask.refuses(("/api/acme.proxy-1/x", &headers(old)), "superseded").await;
+            } else {
+                ask.serves(("/api/acme.proxy-1/x", &headers(old)), n, old).await;
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -36,8 +36,11 @@ pub(super) fn now() -> u64 {
 
 pub(super) fn of(n: u8, header: &str, kind: Kind) -> fleet::Resource {
     let mut message = fixture::caller_message(n, 1, &[n]);
-    message.usage =
-        Some(Usage::Caller(fleet::CallerCredential { kind: Some(kind), header: header.to_owned() }));
+    message.usage = Some(Usage::Caller(fleet::CallerCredential {
+        kind: Some(kind),
+        header: header.to_owned(),
+        ..Default::default()
+    }));
     resource(credential_key(n), message.encode_to_vec())
 }
 

@@ -190,6 +190,22 @@ async fn a_tunnel_ends_with_its_credential_though_nothing_changes() {
 }
 
 #[tokio::test]
+async fn a_tunnel_ends_with_the_older_value_that_let_it_in() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let mut message = caller_message(1, 2, &[2, 1]);
+    if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage {
+        caller.previous_not_after = Some(timestamp(SystemTime::now() + Duration::from_millis(1500)));
+    }
+    all.push(fixture::resource(credential_key(1), message.encode_to_vec()));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, _far) = tunnel(&edge, &upstream).await;
+    assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
 async fn a_tunnel_ends_with_the_upstreams_credential_though_nothing_changes() {
     // By the credential's own word, or by its seal's, whichever is sooner; one without an end ends nothing.
     let ends = async |of_credential: Option<u64>, of_seal: Option<u64>| {

@@ -54,7 +54,7 @@ impl Standing {
     ) -> Option<Self> {
         let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
         Some(Self {
-            not_after: earlier(request.caller.not_after, proof.ends()),
+            not_after: earlier(request.caller.ends(), proof.ends()),
             proof,
             place: request.caller.place.clone(),
             has_certificate,
@@ -97,7 +97,7 @@ impl Standing {
         }
         let upstream = proxy.route.as_ref().and_then(|route| route.upstream.as_ref());
         let upstream_ends = upstream.and_then(|credential| credential.ends());
-        let own_end = earlier(caller.not_after, self.proof.ends());
+        let own_end = earlier(caller.ends(), self.proof.ends());
         self.not_after = earlier(own_end, upstream_ends);
         upstream_ends.is_none_or(|end| now <= end)
     }

@@ -2,6 +2,7 @@
 //! difference.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rr_contract::api_key::KeyHash;
 use rr_contract::digest::ResourceHash;
@@ -49,7 +50,10 @@ pub(super) enum Part {
 
 /// A caller credential and the hashes that identify it; none, where it takes tokens.
 pub(super) struct CallerPart {
+    /// The newest first.
     pub(super) hashes: Box<[KeyHash]>,
+    /// When those behind the first end, where they do so before the credential.
+    pub(super) previous_ends: Option<SystemTime>,
     pub(super) default_effect: Effect,
     pub(super) caller: CompiledCaller,
 }
@@ -60,7 +64,15 @@ impl CallerPart {
         if self.caller.checks.is_some() {
             snapshot.put_token_caller(self.caller.clone());
         }
-        self.hashes.iter().for_each(|hash| snapshot.put_caller(*hash, self.caller.clone()));
+        self.values().for_each(|(hash, caller)| snapshot.put_caller(hash, caller));
+    }
+
+    /// Each live value, as requests find it.
+    fn values(&self) -> impl Iterator<Item = (KeyHash, CompiledCaller)> {
+        self.hashes.iter().enumerate().map(|(at, hash)| {
+            let value_ends = self.previous_ends.filter(|_| at > 0);
+            (*hash, CompiledCaller { value_ends, ..self.caller.clone() })
+        })
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_JWT,
     feature::CALLER_JWT_VERIFY,
     feature::CALLER_HEADER,
+    feature::CALLER_OVERLAP,
 ];
 
 /// The result of parsing.
@@ -141,7 +142,7 @@ impl Compiler<'_> {
                 match credential.usage {
                     Usage::Caller(caller) => {
                         let (default_effect, not_after) = (credential.default_effect, credential.not_after);
-                        let place = Place::of(&caller);
+                        let (place, previous_ends) = (Place::of(&caller), caller.previous_not_after);
                         let (hashes, checks) = match caller.kind {
                             CallerKind::JwtVerify(verify) => {
                                 let checks = self.checks(key.org, id, credential.version, *verify, unseal)?;
@@ -150,11 +151,19 @@ impl Compiler<'_> {
                             kind => (hashes(kind).ok_or_else(mismatch)?, None),
                         };
                         let policy = Policy::plain(default_effect, false);
-                        let (org, credential, is_refused) = (key.org, id, false);
-                        let caller =
-                            CompiledCaller { credential, org, not_after, policy, place, checks, is_refused };
+                        let caller = CompiledCaller {
+                            credential: id,
+                            org: key.org,
+                            not_after,
+                            value_ends: None,
+                            policy,
+                            place,
+                            checks,
+                            is_refused: false,
+                        };
                         Ok(Part::Caller(Arc::new(CallerPart {
                             hashes: hashes.into(),
+                            previous_ends,
                             default_effect,
                             caller,
                         })))
@@ -275,20 +284,21 @@ fn hashes(kind: CallerKind) -> Option<Vec<KeyHash>> {
 fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     let (ResourceId::Credential(id), Model::Credential(credential)) = (key.id, model) else { return None };
     let Usage::Caller(caller) = credential.usage else { return None };
-    let place = Place::of(&caller);
+    let (place, previous_ends) = (Place::of(&caller), caller.previous_not_after);
     let hashes = hashes(caller.kind)?.into();
     let default_effect = credential.default_effect;
     let caller = CompiledCaller {
         credential: id,
         org: key.org,
         not_after: credential.not_after,
+        value_ends: None,
         // Nothing of it runs: its owner is denied.
         policy: Policy::plain(Effect::Deny, false),
         place,
         checks: None,
         is_refused: true,
     };
-    Some(Arc::new(CallerPart { hashes, default_effect, caller }))
+    Some(Arc::new(CallerPart { hashes, previous_ends, default_effect, caller }))
 }
 
 /// The readable part of a proxy that does not parse: its name, and who may call it.

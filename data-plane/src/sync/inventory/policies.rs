@@ -134,8 +134,7 @@ impl Inventory {
         let Some(running) = &mut entry.running else { return };
         let Part::Caller(part) = &running.part else { return };
         let caller = CompiledCaller { policy, ..part.caller.clone() };
-        let (hashes, default_effect) = (part.hashes.clone(), part.default_effect);
-        let part = Arc::new(CallerPart { hashes, default_effect, caller });
+        let part = Arc::new(CallerPart { hashes: part.hashes.clone(), caller, ..**part });
         running.part = Part::Caller(Arc::clone(&part));
         part.runs_in(snapshot);
     }

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use pbjson_types::Timestamp;
 use prost::Message as _;
 use rr_contract::digest::{ResourceHash, resource_hash};
 use rr_contract::model::resource::{Key, ResourceId};
@@ -191,7 +192,7 @@ fn narrow(key: &Key, own: &Offered, theirs: Option<&Offered>) -> Narrowed {
             {
                 own.not_after = Some(end);
             }
-            keep_hashes(own, &theirs)
+            keep_values(own, &theirs)
         }),
         ResourceId::Target(_) | ResourceId::Rule(_) | ResourceId::Filter(_) | ResourceId::Meter(_) => {
             Narrowed::Same
@@ -230,22 +231,47 @@ where
     Narrowed::Less(Offered { hash: resource_hash(&payload), payload, ..own.clone() })
 }
 
-/// Keeps the keys that both know. Returns whether any is left.
-fn keep_hashes(own: &mut fleet::CredentialResource, theirs: &fleet::CredentialResource) -> bool {
-    let hashes = |usage: &Option<Usage>| match usage {
-        Some(Usage::Caller(fleet::CallerCredential { kind: Some(CallerKind::ApiKey(keys)), .. })) => {
-            Some(keys.hashes.clone())
-        }
-        _ => None,
-    };
-    let Some(left) = hashes(&theirs.usage) else { return false };
-    let Some(Usage::Caller(fleet::CallerCredential { kind: Some(CallerKind::ApiKey(keys)), .. })) =
-        &mut own.usage
+/// Keeps the values that both know, until they end there. Returns whether any is left.
+fn keep_values(own: &mut fleet::CredentialResource, theirs: &fleet::CredentialResource) -> bool {
+    let (Some(Usage::Caller(own_caller)), Some(Usage::Caller(their_caller))) =
+        (&mut own.usage, &theirs.usage)
     else {
         return false;
     };
-    keys.hashes.retain(|hash| left.contains(hash));
-    !keys.hashes.is_empty()
+    let mut theirs = their_caller.clone();
+    let (Some(ours), Some(left)) = (hashes(own_caller), hashes(&mut theirs)) else { return false };
+    let had_two = ours.len() > 1;
+    // The newer of what is left was the older one, or is the older one there.
+    let (first, newest) = (ours.first().cloned(), left.first().cloned());
+    ours.retain(|hash| left.contains(hash));
+    let Some(kept) = ours.first().cloned() else { return false };
+    let (has_two, own_end) = (ours.len() > 1, own_caller.previous_not_after);
+    let end_there = theirs.previous_not_after;
+    let mut ends = Vec::new();
+    if has_two {
+        own_caller.previous_not_after = earliest([own_end, end_there]);
+    } else {
+        own_caller.previous_not_after = None;
+        ends.push(own_end.filter(|_| had_two && Some(&kept) != first.as_ref()));
+    }
+    ends.push(end_there.filter(|_| Some(&kept) != newest.as_ref()));
+    ends.push(own.not_after);
+    own.not_after = earliest(ends);
+    true
+}
+
+/// The hashes of a kind that is known by them, the newest first.
+fn hashes(caller: &mut fleet::CallerCredential) -> Option<&mut Vec<Vec<u8>>> {
+    match caller.kind.as_mut()? {
+        CallerKind::ApiKey(key) => Some(&mut key.hashes),
+        CallerKind::Bearer(bearer) => Some(&mut bearer.hashes),
+        CallerKind::Jwt(jwt) => Some(&mut jwt.hashes),
+        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => None,
+    }
+}
+
+fn earliest(ends: impl IntoIterator<Item = Option<Timestamp>>) -> Option<Timestamp> {
+    ends.into_iter().flatten().reduce(|one, other| if is_earlier(&other, &one) { other } else { one })
 }
 
 /// Of a secret, the newer version is what runs: the one before may have been given up where it leads to.
@@ -260,9 +286,12 @@ fn newer(own: &Offered, theirs: &Offered) -> Narrowed {
     }
 }
 
-fn is_earlier(one: &pbjson_types::Timestamp, other: &pbjson_types::Timestamp) -> bool {
+fn is_earlier(one: &Timestamp, other: &Timestamp) -> bool {
     match (time::system_time(one), time::system_time(other)) {
         (Ok(one), Ok(other)) => one < other,
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ fn caller(n: u8, version: u64) -> fleet::Resource {
     let api_key = fleet::CallerApiKey { hashes: vec![[[n; 16], [version as u8; 16]].concat()] };
     let usage = fleet::credential_resource::Usage::Caller(fleet::CallerCredential {
         kind: Some(fleet::caller_credential::Kind::ApiKey(api_key)),
-        header: String::new(),
+        ..fleet::CallerCredential::default()
     });
     let payload = fleet::CredentialResource {
         name: format!("credential-{n}"),

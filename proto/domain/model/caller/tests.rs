@@ -19,7 +19,8 @@ fn phc() -> String {
 
 fn read(kind: Kind, header: &str) -> Result<Caller, Vec<String>> {
     let mut faults = Violations::default();
-    let wire = fleet::CallerCredential { kind: Some(kind), header: header.to_owned() };
+    let wire =
+        fleet::CallerCredential { kind: Some(kind), header: header.to_owned(), previous_not_after: None };
     let caller = parse(&mut faults, wire);
     faults
         .finish(|| caller)
@@ -49,13 +50,14 @@ fn verify(change: impl FnOnce(&mut fleet::CallerJwtVerify)) -> Result<Caller, Ve
 #[test]
 fn each_kind_is_read() {
     let bearer = fleet::CallerBearer { hashes: vec![vec![1; 32]], prefix: String::new() };
-    let Ok(Caller { kind: CallerKind::Bearer(bearer), header: None }) = read(Kind::Bearer(bearer), "") else {
+    let Ok(Caller { kind: CallerKind::Bearer(bearer), header: None, .. }) = read(Kind::Bearer(bearer), "")
+    else {
         panic!("a bearer");
     };
     assert_eq!(bearer.prefix, "Bearer");
     let basic = fleet::CallerBasic { user: "ann".to_owned(), password_hashes: vec![phc()] };
     assert!(matches!(read(Kind::Basic(basic), ""), Ok(Caller { kind: CallerKind::Basic(_), .. })));
-    let Ok(Caller { kind: CallerKind::Jwt(_), header: Some(header) }) = read(jwt(2), "x-token") else {
+    let Ok(Caller { kind: CallerKind::Jwt(_), header: Some(header), .. }) = read(jwt(2), "x-token") else {
         panic!("a token in a header of its own");
     };
     assert_eq!(header, "x-token");
