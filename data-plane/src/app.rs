@@ -11,6 +11,7 @@ mod joined;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod unasked;
 mod watchdog;
 
 use std::error::Error;

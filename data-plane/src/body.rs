@@ -1,11 +1,14 @@
-//! Bodies that a stage has to look at: gathered whole, and decoded, each within a bound.
+//! Bodies that a stage has to look at: gathered whole, and decoded, each within a bound and all within one.
 //!
-//! Knows neither JSON nor whose body it is; of codings it writes gzip alone. The invariant: what a peer sends decides neither
-//! how much memory a body takes nor how long a worker is kept: memory is in proportion to the bytes that came, up to
-//! a bound, and a long body is decoded in steps between which other requests have their turn.
+//! Knows no JSON; of codings it writes gzip alone. The invariant: what a peer sends decides neither how much memory a
+//! body takes nor how long a worker is kept: memory is in proportion to the bytes that came, up to a bound, and what
+//! is held of all bodies is within the [budget](BodyBudget); a long body is decoded in steps between which other
+//! requests have their turn.
 
+mod budget;
 mod decode;
 mod gzip;
+mod whole;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,10 +18,12 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body::Body;
 
+pub(crate) use budget::{BodyBudget, Held, NoRoom};
 pub(crate) use decode::{DecodeError, decode};
 pub(crate) use gzip::gzip;
 #[cfg(test)]
 pub(crate) use gzip::gzipped;
+pub(crate) use whole::Whole;
 
 /// How much is reserved for bytes that did not come yet, whatever length was announced.
 const AHEAD_MAX: usize = 64 * 1024;
@@ -46,6 +51,8 @@ pub(crate) enum GatherError<E> {
     TooLarge(usize),
     #[error("body broke off")]
     Body(#[source] E),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl Coding {
@@ -74,17 +81,19 @@ impl Coding {
     }
 }
 
-/// Gathers a body of at most `max` bytes, and stops where it is longer. A body of one frame is not copied. Trailers
-/// are dropped: after them there is no body to change.
-pub(crate) async fn gather<B>(body: B, max: usize) -> Result<Bytes, GatherError<B::Error>>
+/// Gathers a body of at most `max` bytes, and stops where it is longer, or where there is no room to hold more of it. A
+/// body of one frame is not copied. Trailers are dropped: after them there is no body to change.
+pub(crate) async fn gather<B>(body: B, max: usize, held: &mut Held) -> Result<Bytes, GatherError<B::Error>>
 where
     B: Body<Data = Bytes>,
 {
     let mut body = pin!(body);
-    let too_large = |size: u64| usize::try_from(size).map_or(true, |size| size > max);
-    if too_large(body.size_hint().lower()) {
+    let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let announced = size(body.size_hint().lower());
+    if announced > max {
         return Err(GatherError::TooLarge(max));
     }
+    held.check(announced)?;
     let mut first = Bytes::new();
     // Empty until there is a second frame.
     let mut whole = Vec::new();
@@ -98,18 +107,22 @@ where
             continue;
         }
         if came == 0 {
+            held.hold(data.len())?;
             first = data;
             continue;
         }
-        let more = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(AHEAD_MAX);
-        if whole.capacity() - whole.len() < first.len() + data.len() {
-            // Grows by as much again as has come, at least.
-            whole.reserve(first.len() + data.len() + more);
-        }
+        let hint = body.size_hint();
+        let (ahead, rest) = (size(hint.lower()).min(AHEAD_MAX), hint.upper().map_or(usize::MAX, size));
+        let most = (came + data.len()).saturating_add(rest).min(max);
+        held.grow(&mut whole, first.len() + data.len(), ahead, most)?;
         whole.extend_from_slice(&std::mem::take(&mut first));
         whole.extend_from_slice(&data);
     }
-    Ok(if whole.is_empty() { first } else { whole.into() })
+    if whole.is_empty() {
+        return Ok(first);
+    }
+    held.fit(&mut whole);
+    Ok(whole.into())
 }
 
 #[cfg(test)]

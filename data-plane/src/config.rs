@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use rr_contract::outbound::NextHop;
 use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::seal::node_token::{InvalidNodeToken, NodeToken};
+use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
 use serde::Deserialize;
 
@@ -33,6 +34,12 @@ pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
 const ORG: &str = "local";
 const WORKERS_MAX: usize = 256;
 const SPOOL_QUOTA: u64 = 1024 * 1024 * 1024;
+/// Memory for bodies that are held whole, in all.
+const GATHERED_MIB: usize = 256;
+/// The same of one thread, at least: half of it, which is what an organization may have, holds a body of 8 MiB beside its
+/// decoded copy.
+const GATHERED_MIB_LEAST: usize = 32;
+const MIB: usize = 1024 * 1024;
 
 /// Settings as given, not yet checked. Everything may be missing.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
@@ -68,6 +75,11 @@ pub struct Settings {
     /// for twice that, and about 2,050 and 528 for each thread [default: 20000]
     #[arg(long, env = "RR_EDGE_CONNECTION_LIMIT", value_name = "CONNECTIONS")]
     pub connection_limit: Option<usize>,
+    /// Memory for bodies that rules, filters and meters have to see whole, on all threads together; at least 32 for each
+    /// thread. One organization takes at most half of it; a request whose body finds no room gets 503 [default: 256, or
+    /// the least where that is more]
+    #[arg(long, env = "RR_EDGE_GATHERED_BODIES_MIB", value_name = "MIB")]
+    pub gathered_bodies_mib: Option<usize>,
     /// PEM file with a certificate for callers, then those above it; with --tls-key, the port for callers speaks TLS
     /// alone. May be repeated: callers get the certificate for the name that they ask for, or else the first one
     #[arg(long, env = "RR_EDGE_TLS_CERTIFICATE", value_name = "FILE", value_delimiter = ',')]
@@ -101,7 +113,7 @@ pub struct Settings {
     /// HTTP proxy that connections to upstreams go through, such as `http://proxy.example.com:3128`
     #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY", value_name = "URL")]
     pub upstream_proxy: Option<String>,
-    /// With --upstream-proxy: file with `user:password` for it
+    /// With --upstream-proxy: file with `user:password` for it, to which nobody else has access
     #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
     pub upstream_proxy_credentials_file: Option<PathBuf>,
     /// With --upstream-proxy: the proxy resolves names and decides which addresses may be reached [default: false]
@@ -186,6 +198,7 @@ impl Settings {
             admin_token_file: self.admin_token_file.or(other.admin_token_file),
             workers: self.workers.or(other.workers),
             connection_limit: self.connection_limit.or(other.connection_limit),
+            gathered_bodies_mib: self.gathered_bodies_mib.or(other.gathered_bodies_mib),
             // A pair is not made of two sources.
             tls_certificate: tls.0,
             tls_key: tls.1,
@@ -235,6 +248,8 @@ pub struct Config {
     pub workers: usize,
     /// Connections of callers; at least one for each worker. `None`: the default.
     pub connections: Option<usize>,
+    /// Bytes of bodies that each traffic thread holds whole at most.
+    pub gathered_bodies: usize,
     /// How they are let in.
     pub callers: Callers,
     /// Networks that the guard lets through.
@@ -293,6 +308,12 @@ impl Config {
         if let Some(connections) = settings.connection_limit.filter(|connections| *connections < workers) {
             return Err(ConfigError::ConnectionLimit { connections, workers });
         }
+        let least = workers * GATHERED_MIB_LEAST;
+        let gathered = match settings.gathered_bodies_mib {
+            Some(mib) if mib < least => return Err(ConfigError::GatheredBodies { mib, least, workers }),
+            Some(mib) => mib,
+            None => GATHERED_MIB.max(least),
+        };
         if let Some(path) = &settings.upstream_ca {
             certificates(path)
                 .map_err(|source| ConfigError::UpstreamCa { source: Box::<TrustError>::new(source) })?;
@@ -307,6 +328,7 @@ impl Config {
             admin_token_file: settings.admin_token_file,
             workers,
             connections: settings.connection_limit,
+            gathered_bodies: gathered.saturating_mul(MIB) / workers,
             callers,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
@@ -362,12 +384,11 @@ fn next_hop(settings: &Settings) -> Result<Option<NextHop>, ConfigError> {
             None => Ok(None),
         };
     };
-    let read = |path: &PathBuf| match fs::read(path) {
-        Ok(bytes) => Ok(Secret::new(bytes)),
-        Err(source) => {
-            let flag = "--upstream-proxy-credentials-file";
-            Err(ConfigError::Read { flag, path: path.to_owned(), source })
-        }
+    let flag = "--upstream-proxy-credentials-file";
+    let read = |path: &PathBuf| match RealDisk.read_private(path) {
+        Ok(Ok(bytes)) => Ok(Secret::new(bytes)),
+        Ok(Err(exposure)) => Err(ConfigError::Open { flag, exposure }),
+        Err(source) => Err(ConfigError::Read { flag, path: path.to_owned(), source }),
     };
     let credentials = settings.upstream_proxy_credentials_file.as_ref().map(read).transpose()?;
     let judges = settings.upstream_proxy_judges.unwrap_or_default();

@@ -47,6 +47,29 @@ impl Cut {
     }
 }
 
+/// Why a body is held whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gathered {
+    /// Rules or meters look at a request's.
+    Request,
+    /// Filters go over a response's.
+    Response,
+    /// Meters read a number in a copy of a response's.
+    Copy,
+}
+
+impl Gathered {
+    const ALL: [Self; 3] = [Self::Request, Self::Response, Self::Copy];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+            Self::Copy => "copy",
+        }
+    }
+}
+
 /// Counters of one worker.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -62,6 +85,8 @@ pub(crate) struct Counters {
     records_dropped: Count,
     accepted: Count,
     cut: [Count; Cut::ALL.len()],
+    gathered_bytes: Count,
+    not_gathered: [Count; Gathered::ALL.len()],
 }
 
 #[derive(Default)]
@@ -79,6 +104,10 @@ impl Default for ByCode {
 impl Count {
     fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -132,6 +161,16 @@ impl Counters {
         self.cut[why as usize].add(1);
     }
 
+    /// So many bytes of bodies are held whole.
+    pub(crate) fn gathered(&self, bytes: usize) {
+        self.gathered_bytes.set(bytes as u64);
+    }
+
+    /// There was no room to hold a body whole.
+    pub(crate) fn not_gathered(&self, what: Gathered) {
+        self.not_gathered[what as usize].add(1);
+    }
+
     /// How many were ended for this.
     #[cfg(test)]
     pub(crate) fn cut_for(&self, why: Cut) -> u64 {
@@ -154,6 +193,8 @@ pub(crate) struct Totals {
     pub(crate) records_dropped: u64,
     pub(crate) accepted: u64,
     pub(crate) cut: Vec<(&'static str, u64)>,
+    pub(crate) gathered_bytes: u64,
+    pub(crate) not_gathered: Vec<(&'static str, u64)>,
 }
 
 impl Totals {
@@ -190,6 +231,14 @@ impl Totals {
                 .map(|why| {
                     let count = workers.clone().map(|worker| worker.cut[why as usize].get()).sum();
                     (why.as_str(), count)
+                })
+                .collect(),
+            gathered_bytes: sum(|worker| &worker.gathered_bytes),
+            not_gathered: Gathered::ALL
+                .into_iter()
+                .map(|what| {
+                    let count = workers.clone().map(|worker| worker.not_gathered[what as usize].get()).sum();
+                    (what.as_str(), count)
                 })
                 .collect(),
         }

@@ -33,6 +33,7 @@ pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, shown: Shown)
     requests(meter, &workers);
     latency(meter, &workers);
     connections(meter, &workers);
+    bodies(meter, &workers);
     configuration(meter, board);
     limits(meter, quotas);
     upstreams(meter, standings);
@@ -162,6 +163,25 @@ fn connections(meter: &Meter, workers: &Workers) {
         .u64_observable_gauge("requestrocket_edge_tunnels_open")
         .with_description("WebSockets open")
         .with_callback(move |observer| observer.observe(totals(&of).tunnels_open, &[]))
+        .build();
+}
+
+fn bodies(meter: &Meter, workers: &Workers) {
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_gauge("requestrocket_edge_gathered_bytes")
+        .with_description("Bytes of bodies held because rules, filters or meters see them whole")
+        .with_callback(move |observer| observer.observe(totals(&of).gathered_bytes, &[]))
+        .build();
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_gathered_refused_total")
+        .with_description("Bodies that there was no room to hold whole, by what they are")
+        .with_callback(move |observer| {
+            for (what, count) in totals(&of).not_gathered {
+                observer.observe(count, &[KeyValue::new("what", what)]);
+            }
+        })
         .build();
 }
 

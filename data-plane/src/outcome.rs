@@ -44,10 +44,11 @@ pub(crate) enum Code {
     Preflight,
     PreflightRefused,
     OriginRefused,
+    TooManyBodies,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -87,6 +88,7 @@ impl Code {
         Self::Preflight,
         Self::PreflightRefused,
         Self::OriginRefused,
+        Self::TooManyBodies,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -130,6 +132,7 @@ impl Code {
             Self::Preflight => "preflight",
             Self::PreflightRefused => "preflight-refused",
             Self::OriginRefused => "origin-refused",
+            Self::TooManyBodies => "too-many-bodies",
         }
     }
 }

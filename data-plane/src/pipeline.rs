@@ -123,7 +123,7 @@ pub(crate) async fn handle(
             draft.answered(Code::Granted, head.status());
             head.map(|()| match body {
                 Behind::Body(FilteredBody::Passing(body, tee)) => ReplyBody::upstream(body, tee, draft),
-                Behind::Body(FilteredBody::Whole(bytes)) => ReplyBody::own(bytes, draft),
+                Behind::Body(FilteredBody::Whole(body)) => ReplyBody::whole(body, draft),
                 Behind::Tunnel(open) => ReplyBody::tunnel(Tunnel::new(*open, draft)),
             })
         }

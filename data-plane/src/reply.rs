@@ -38,7 +38,7 @@ impl Code {
             Self::NotFound => Some(StatusCode::NOT_FOUND),
             Self::MethodRefused => Some(StatusCode::METHOD_NOT_ALLOWED),
             // Not an upstream's fault and not for good: a caller may try again, here or elsewhere.
-            Self::NotReady | Self::Closed | Self::UpstreamBusy | Self::CircuitOpen => {
+            Self::NotReady | Self::Closed | Self::UpstreamBusy | Self::CircuitOpen | Self::TooManyBodies => {
                 Some(StatusCode::SERVICE_UNAVAILABLE)
             }
             // A caller that is gone reads no status, unless it only closed its sending side.
@@ -87,7 +87,7 @@ impl Code {
             Self::Inactive => "the proxy is switched off",
             Self::RuleDenied => "the rules of the proxy deny the request",
             Self::RequestUnreadable => {
-                "the body must be looked at, and is not JSON in a known content coding, or has too many values"
+                "the body must be looked at, and is not JSON in a known content coding, or rules have too much to look at"
             }
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
@@ -126,6 +126,9 @@ impl Code {
             Self::Preflight => "the web page may send what it asks for",
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
             Self::OriginRefused => "the proxy takes no WebSockets from web pages of this origin",
+            Self::TooManyBodies => {
+                "a body must be looked at whole, and this node holds as many as it may; retry-after says when to try again"
+            }
         }
     }
 }
@@ -192,7 +195,7 @@ fn problem(code: Code, status: Option<StatusCode>, more: &str, request_id: Heade
     if code == Code::UpgradeMalformed {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
-    if code == Code::TooManyConcurrent {
+    if matches!(code, Code::TooManyConcurrent | Code::TooManyBodies) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if code == Code::MethodRefused {

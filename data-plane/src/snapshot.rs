@@ -169,6 +169,11 @@ impl Snapshot {
         self.asking_proxies > 0
     }
 
+    /// How many proxies want client certificates.
+    pub(crate) fn asking_proxies(&self) -> usize {
+        self.asking_proxies
+    }
+
     /// Accepts a key.
     pub(crate) fn put_caller(&mut self, hash: KeyHash, caller: CompiledCaller) {
         self.callers.insert(CallerKey::new(caller.org, hash), caller);

@@ -53,7 +53,9 @@ use self::streams::STREAM_WAIT;
 
 pub(crate) use self::dials::DIALS_A_WORKER;
 pub(crate) use self::pool::Lease;
-pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, RequestBody, Turn};
+#[cfg(test)]
+pub(crate) use self::request_body::CALLER_SLOW;
+pub(crate) use self::request_body::{CALLER_IDLE, CallerFault, Passage, ReadFault, RequestBody, Turn};
 pub(crate) use self::tls::{Trust, TrustError, certificates};
 pub(crate) use self::upgrade::{Switch, Switched};
 

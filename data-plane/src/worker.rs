@@ -3,12 +3,14 @@
 mod readings;
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
 use tokio::sync::watch;
 
+use crate::body::BodyBudget;
 use crate::counters::Counters;
 use crate::current::{Reader, View};
 use crate::jwt::Tokens;
@@ -30,10 +32,12 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     records: Ring,
     refusals: Refusals,
-    /// Long documents that meters read behind their responses.
+    /// Who reads long documents for meters, behind their responses.
     pub(crate) readings: Readings,
     /// Tokens of callers that were verified here.
     pub(crate) tokens: Tokens,
+    /// Bodies that are held whole.
+    pub(crate) bodies: Rc<BodyBudget>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
@@ -57,6 +61,8 @@ pub(crate) struct Common {
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) pseudonym: Arc<str>,
+    /// How many bytes of bodies each of them holds whole.
+    pub(crate) bodies: usize,
 }
 
 impl Worker {
@@ -67,7 +73,8 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, quota_clock, statement, pseudonym } = common;
+        let Common { seams, quota_clock, statement, pseudonym, bodies } = common;
+        let bodies = BodyBudget::new(bodies, Arc::clone(&counters));
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
         let refusals = Refusals::default();
@@ -79,6 +86,7 @@ impl Worker {
             refusals,
             readings: Readings::default(),
             tokens: Tokens::default(),
+            bodies,
             counters,
             clock,
             quota_clock,

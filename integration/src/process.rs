@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::net::TcpSocket;
 
 use crate::api::Api;
@@ -122,6 +123,20 @@ impl Process {
             async move { ended }
         })
         .await
+    }
+
+    /// Lets it open no file with this number or a higher one.
+    pub fn opens_below(&self, file: u64) {
+        let most = Rlimit { current: Some(file), maximum: Some(file) };
+        let id = Pid::from_child(&self.child);
+        prlimit(Some(id), Resource::Nofile, most).expect("limits of a child can be lowered");
+    }
+
+    /// The number that the next file gets which it opens.
+    pub fn next_file(&self) -> u64 {
+        let is_open =
+            |file: &u64| Path::new(&format!("/proc/{}/fd/{file}", self.id())).symlink_metadata().is_ok();
+        (0..).find(|file| !is_open(file)).expect("no process has as many files")
     }
 
     /// Its exit status, once it ended by itself.

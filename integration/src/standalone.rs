@@ -115,6 +115,11 @@ impl Standalone {
         status.is_ok_and(|status| !status.contains("(zombie)"))
     }
 
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// Where callers call.
     pub fn listen(&self) -> SocketAddr {
         self.ports[0].address()

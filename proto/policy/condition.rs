@@ -3,12 +3,13 @@
 //! Where something occurs several times (header, query pair, key, element), the purpose of a condition says how
 //! many occurrences have to match, so that what one of them hides is never allowed. The head is looked at first,
 //! cheap checks before regular expressions; the body only when all of the head matches. Looking at a head
-//! allocates nothing.
+//! allocates nothing, but where a text is so long that a pattern has to be walked.
 
 use std::sync::Arc;
 
 use rr_domain::model::request_match::{PairCheck, RequestMatch};
 
+use super::pace::HeadWork;
 use super::pattern::{Matcher, Patterns, Uncompilable};
 use super::request::RequestView;
 
@@ -98,20 +99,22 @@ impl Condition {
         })
     }
 
-    /// Whether everything but the body matches.
-    pub(super) fn matches_head(&self, seen: &Seen<'_>) -> bool {
+    /// Whether everything but the body matches; void once the work is over.
+    pub(super) fn matches_head(&self, seen: &Seen<'_>, work: &mut HeadWork) -> bool {
         if !self.methods.has(seen.method, seen.request.method) {
             return false;
         }
-        let path = |regex: bool| match &self.path {
+        let path = |regex: bool, work: &mut HeadWork| match &self.path {
             Some(look) if look.matcher.is_regex() == regex => {
-                look.matcher.is_match_text(seen.request.path) != look.absent
+                look.matcher.is_in_text(seen.request.path, work) != look.absent
             }
             _ => true,
         };
         let (cheap, slow) = self.pairs.split_at(self.slow_from);
-        let pairs = |looks: &[PairLook]| looks.iter().all(|look| look.holds(&seen.request));
-        path(false) && pairs(cheap) && path(true) && pairs(slow)
+        let pairs = |looks: &[PairLook], work: &mut HeadWork| {
+            looks.iter().all(|look| look.holds(&seen.request, work))
+        };
+        path(false, work) && pairs(cheap, work) && path(true, work) && pairs(slow, work)
     }
 
     /// A pattern without which it does not match: that of the path.
@@ -162,10 +165,10 @@ impl PairLook {
         }
     }
 
-    fn holds(&self, request: &RequestView<'_>) -> bool {
+    fn holds(&self, request: &RequestView<'_>, work: &mut HeadWork) -> bool {
         match self {
-            Self::Header(look) => look.holds(request.headers),
-            Self::Query(look) => look.holds(request.query),
+            Self::Header(look) => look.holds(request.headers, work),
+            Self::Query(look) => look.holds(request.query, work),
         }
     }
 }

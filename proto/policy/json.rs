@@ -24,7 +24,7 @@ pub enum JsonError {
     #[error("nested deeper than {DEPTH_MAX}")]
     Depth,
     /// It makes more work than it may.
-    #[error("has more values than there is time to look at")]
+    #[error("makes more work than one request may")]
     TooMuch,
 }
 

@@ -2,9 +2,9 @@
 //!
 //! In reading order:
 //!
-//! * [`pattern`]: patterns as matchers, each compiled once and shared;
 //! * [`json`]: a reader of JSON that keeps every duplicate key and every digit;
-//! * [`pace`]: how much work a body may make;
+//! * [`pace`]: how much work a request may make;
+//! * [`pattern`]: patterns as matchers, each compiled once and shared;
 //! * [`path`]: many paths looked for in one pass over a document;
 //! * [`request`]: what of a request is looked at;
 //! * [`condition`]: which requests a rule or a meter is about;
@@ -15,7 +15,8 @@
 //! * [`key_set`]: published keys that verify them.
 //!
 //! The control plane checks every write with the model that is compiled here; an edge node only runs it. Pure: no
-//! I/O, no clock. Nothing but the look into a body allocates while a request waits.
+//! I/O, no clock. Nothing but the look into a body, and at a text that could keep a worker, allocates while a request
+//! waits.
 
 pub mod condition;
 pub mod filter;

@@ -12,7 +12,7 @@ use rr_domain::model::name::Name;
 
 use super::condition::{BodyIndex, Condition, Found, Purpose, Seen};
 use super::json::{JsonError, Value};
-use super::pace::{Pace, at_once};
+use super::pace::{HeadWork, Pace, at_once};
 use super::path::{Batch, Event, Paths, Search};
 use super::pattern::{Patterns, Uncompilable};
 use super::request::RequestView;
@@ -58,7 +58,7 @@ pub enum Applies {
     No,
     /// Give the body and ask again.
     NeedsBody,
-    /// The body must be looked at and cannot be read: the request is refused.
+    /// The body must be looked at and cannot be read, or it is too much work: the request is refused.
     Unreadable(JsonError),
 }
 
@@ -110,9 +110,12 @@ impl CompiledMeter {
         })
     }
 
-    /// Whether it is about a request, as far as the head says.
-    pub fn applies(&self, request: &RequestView<'_>) -> Applies {
-        if !self.condition.matches_head(&Seen::new(request)) {
+    /// Whether it is about a request, as far as the head says. `work` is that of all meters.
+    pub fn applies(&self, request: &RequestView<'_>, work: &mut HeadWork) -> Applies {
+        let matches = self.condition.matches_head(&Seen::new(request), work);
+        if work.is_over() {
+            Applies::Unreadable(JsonError::TooMuch)
+        } else if !matches {
             Applies::No
         } else if self.condition.reads_body() {
             Applies::NeedsBody

@@ -1,5 +1,7 @@
 //! Patterns as matchers. Texts, anchored texts and alternations of them never reach the regex engine.
 //!
+//! The engine is asked only where it cannot take long; elsewhere patterns are walked, with the same answer.
+//!
 //! Works on bytes: values of headers need not be UTF-8, and a value that could not be looked at would be a way
 //! around a rule. To the engine, what is no UTF-8 is U+FFFD, which `.` and negated classes match.
 
@@ -13,11 +15,16 @@ use regex_syntax::hir::{Hir, HirKind, Look};
 
 use rr_domain::model::pattern::{Flags, NESTING_MAX, Pattern};
 
+use super::json::JsonError;
+use super::pace::{Credit, HeadWork, Pace};
+
 use self::set::Sets;
 use self::texts::{joined, stands_for};
+use self::walk::{Automaton, Walk};
 
 mod set;
 mod texts;
+mod walk;
 
 pub(super) use self::set::{PatternSet, Screen};
 
@@ -50,32 +57,54 @@ enum Kind {
 struct Engine {
     regex: Regex,
     flags: Flags,
+    weight: u32,
+    /// For texts on which the engine could take long.
+    automaton: Automaton,
     sets: Sets,
 }
 
 impl Matcher {
-    /// Whether the pattern is found. Allocates only for what is no UTF-8.
-    pub fn is_match(&self, text: &[u8]) -> bool {
-        match &self.0 {
+    /// Whether the pattern is found in a part of a head. Once the work is over it says no, which is void. Allocates
+    /// only for what is no UTF-8, and where the engine could take long.
+    pub(super) fn is_in(&self, text: &[u8], work: &mut HeadWork) -> bool {
+        self.plainly(text).unwrap_or_else(|engine| match std::str::from_utf8(text) {
+            Ok(text) => engine.is_in(text, work),
+            Err(_) => engine.is_in(&String::from_utf8_lossy(text), work),
+        })
+    }
+
+    /// The same of what is known to be UTF-8.
+    pub(super) fn is_in_text(&self, text: &str, work: &mut HeadWork) -> bool {
+        self.plainly(text.as_bytes()).unwrap_or_else(|engine| engine.is_in(text, work))
+    }
+
+    /// Whether the pattern is found in a text of a body.
+    pub(super) async fn is_in_body<R: AsyncFnMut()>(
+        &self,
+        text: &str,
+        pace: &mut Pace<R>,
+    ) -> Result<bool, JsonError> {
+        match self.plainly(text.as_bytes()) {
+            Ok(found) => Ok(found),
+            Err(engine) => match engine.asked(text, pace.credit()) {
+                Some(found) => Ok(found),
+                // Apart, so that it takes no room where it does not come to that.
+                None => Box::pin(engine.walk(text, pace)).await,
+            },
+        }
+    }
+
+    /// Whether the pattern is found, if that takes no engine.
+    fn plainly(&self, text: &[u8]) -> Result<bool, &Engine> {
+        Ok(match &self.0 {
             Kind::Always => true,
             Kind::Exactly(texts) => texts.iter().any(|one| **one == *text),
             Kind::Starts(texts) => texts.iter().any(|one| text.starts_with(one)),
             Kind::Ends(texts) => texts.iter().any(|one| text.ends_with(one)),
             Kind::Holds(finder) => finder.find(text).is_some(),
             Kind::HoldsOne(finder) => finder.is_match(text),
-            Kind::Regex(engine) => match std::str::from_utf8(text) {
-                Ok(text) => engine.regex.is_match(text),
-                Err(_) => engine.regex.is_match(&String::from_utf8_lossy(text)),
-            },
-        }
-    }
-
-    /// Whether the pattern is found in what is known to be UTF-8. Never allocates.
-    pub fn is_match_text(&self, text: &str) -> bool {
-        match &self.0 {
-            Kind::Regex(engine) => engine.regex.is_match(text),
-            _ => self.is_match(text.as_bytes()),
-        }
+            Kind::Regex(engine) => return Err(engine),
+        })
     }
 
     /// The texts that it is exactly, if that is all it is.
@@ -95,7 +124,7 @@ impl Matcher {
     pub(super) fn set_of<'m>(matchers: impl Iterator<Item = &'m Self>) -> Option<Arc<PatternSet>> {
         let mut engines = matchers.filter_map(Self::engine).peekable();
         let sets = engines.peek()?.sets.clone();
-        sets.of(engines.map(Engine::source).collect())
+        sets.of(engines.map(|engine| (engine.source(), engine.weight)).collect())
     }
 
     /// Its slot in a set.
@@ -123,13 +152,32 @@ impl Matcher {
                 let flags =
                     Flags { ignore_case: flags.ignore_case || reading == Reading::HeaderName, ..flags };
                 let regex = engine(pattern, flags)?;
-                Ok(Self(Kind::Regex(Engine { regex, flags, sets: sets.clone() })))
+                let automaton = Automaton::new(&pattern.hir(flags));
+                let (weight, sets) = (pattern.weight(), sets.clone());
+                Ok(Self(Kind::Regex(Engine { regex, flags, weight, automaton, sets })))
             }
         }
     }
 }
 
 impl Engine {
+    /// What the regex engine says, if it may be asked.
+    fn asked(&self, text: &str, credit: &mut Credit) -> Option<bool> {
+        credit.take(self.weight.into(), text.len()).then(|| self.regex.is_match(text))
+    }
+
+    fn is_in(&self, text: &str, work: &mut HeadWork) -> bool {
+        let asked = self.asked(text, work.credit());
+        asked.or_else(|| work.walk(|steps| Walk::new(&self.automaton, text, steps).advance(steps)))
+            == Some(true)
+    }
+
+    async fn walk<R: AsyncFnMut()>(&self, text: &str, pace: &mut Pace<R>) -> Result<bool, JsonError> {
+        let mut walk = None;
+        pace.walk(|steps| walk.get_or_insert_with(|| Walk::new(&self.automaton, text, steps)).advance(steps))
+            .await
+    }
+
     /// The pattern with its flags.
     fn source(&self) -> Box<str> {
         match self.flags.to_string() {

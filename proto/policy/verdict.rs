@@ -9,10 +9,10 @@
 
 use super::condition::Seen;
 use super::json::JsonError;
-use super::pace::{Pace, at_once};
+use super::pace::{HeadWork, Pace, at_once};
 use super::request::{RequestBody, RequestView};
 
-use self::scope::{Answer, Said};
+use self::scope::{Answer, Said, Works};
 
 mod matched;
 mod rule;
@@ -76,7 +76,7 @@ pub enum Verdict<'r> {
     },
     /// Give the body and ask again.
     NeedsBody,
-    /// It is refused: a rule must look at the body, and it cannot be read.
+    /// It is refused: a rule must look at the body, and it cannot be read, or the rules are too much work.
     Unreadable(JsonError),
 }
 
@@ -95,7 +95,7 @@ pub enum Observed<'r> {
         /// As in [`Verdict::Deny`].
         by: Option<&'r CompiledRule>,
     },
-    /// It depends on a body that is not there, or cannot be read.
+    /// It depends on a body that is not there or cannot be read, or is too much work.
     Unreadable,
 }
 
@@ -138,7 +138,7 @@ impl<'r> Scopes<'r> {
     /// Looks at a request, and at its body in one go.
     pub fn decide(&self, request: &RequestView<'_>) -> Decision<'r> {
         match request.body {
-            RequestBody::Unread => self.look(&Seen::new(request)).decision(),
+            RequestBody::Unread => self.look(&Seen::new(request), &mut Works::default()).decision(),
             RequestBody::Read(_) => at_once(async |pace| self.decide_at(pace, request).await),
         }
     }
@@ -149,12 +149,13 @@ impl<'r> Scopes<'r> {
         pace: &mut Pace<R>,
         request: &RequestView<'_>,
     ) -> Decision<'r> {
-        let seen = Seen::new(request);
-        let mut look = self.look(&seen);
+        let (seen, mut works) = (Seen::new(request), Works::default());
+        let mut look = self.look(&seen, &mut works);
         if let RequestBody::Read(body) = request.body {
             let ask = (look.enforced.is_open(), look.observes && look.all.is_open());
             if ask.0 || ask.1 {
-                let settled = self.read(&seen, body, look.answers, ask, &mut look.matched, pace).await;
+                let work = (pace, &mut works);
+                let settled = self.read(&seen, body, look.answers, ask, &mut look.matched, work).await;
                 look.enforced = if ask.0 { settled.0 } else { look.enforced };
                 look.all = if ask.1 { settled.1 } else { look.all };
             }
@@ -163,7 +164,7 @@ impl<'r> Scopes<'r> {
     }
 
     /// Looks at the head.
-    fn look(&self, seen: &Seen<'_>) -> Look<'r> {
+    fn look(&self, seen: &Seen<'_>, works: &mut Works) -> Look<'r> {
         let scopes = self.in_order();
         let mut look = Look {
             answers: [Answer::ALLOW; 4],
@@ -176,10 +177,10 @@ impl<'r> Scopes<'r> {
             if rules.allows_all() {
                 continue;
             }
-            *answer = rules.head(seen, &mut look.matched);
-            look.enforced = look.enforced.and(scope, answer.enforced);
-            look.all = look.all.and(scope, answer.all);
-            if look.enforced.is_denied() && (look.all.is_denied() || !look.observes) {
+            *answer = rules.head(seen, &mut look.matched, works);
+            look.enforced = look.enforced.within(&works.enforced).and(scope, answer.enforced);
+            look.all = look.all.within(&works.enforced).within(&works.observed).and(scope, answer.all);
+            if look.enforced.is_refused() && (look.all.is_refused() || !look.observes) {
                 break;
             }
         }
@@ -194,21 +195,21 @@ impl<'r> Scopes<'r> {
         answers: [Answer<'r>; 4],
         ask: (bool, bool),
         matched: &mut Matched<'r>,
-        pace: &mut Pace<R>,
+        (pace, works): (&mut Pace<R>, &mut Works),
     ) -> (Course<'r>, Course<'r>) {
         let (mut enforced, mut all) = (Course::Allow(None), Course::Allow(None));
         for (mut answer, (scope, rules)) in answers.into_iter().zip(self.in_order()) {
             let open = (ask.0 && !enforced.is_denied() && answer.enforced.is_open())
                 || (ask.1 && !all.is_denied() && answer.all.is_open());
             if open {
-                match rules.body(seen, body, answer, matched, pace).await {
+                match rules.body(seen, body, answer, matched, (pace, works)).await {
                     Ok(settled) => answer = settled,
                     // No scope has denied, or this one would not be asked.
                     Err(error) => return (Course::Unreadable(error), Course::Unreadable(error)),
                 }
             }
             enforced = enforced.and(scope, answer.enforced);
-            all = all.and(scope, answer.all);
+            all = all.within(&works.observed).and(scope, answer.all);
         }
         (enforced, all)
     }
@@ -246,6 +247,18 @@ impl<'r> Course<'r> {
 
     fn is_denied(self) -> bool {
         matches!(self, Self::Deny(..))
+    }
+
+    fn is_refused(self) -> bool {
+        matches!(self, Self::Deny(..) | Self::Unreadable(_))
+    }
+
+    /// What is said stands only within the work that a head may make.
+    fn within(self, work: &HeadWork) -> Self {
+        match self {
+            Self::Allow(_) | Self::Open if work.is_over() => Self::Unreadable(JsonError::TooMuch),
+            _ => self,
+        }
     }
 
     fn verdict(self) -> Verdict<'r> {

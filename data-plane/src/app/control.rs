@@ -280,6 +280,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             notices: Notices::new(&callers),
         },
         upstreams: callers.upstreams_a_worker,
+        bodies: config.gathered_bodies,
         stop: traffic.stop(),
         probe: hooks.probe,
     };

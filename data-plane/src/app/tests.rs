@@ -35,6 +35,7 @@ fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
         admin_token_file: None,
         workers: 2,
         connections: Some(100),
+        gathered_bodies: 32 * 1024 * 1024,
         callers: Callers::default(),
         allow_upstream: vec!["127.0.0.0/8".parse().expect("a network")],
         upstream_ca: None,

@@ -23,6 +23,7 @@ use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
 
 use super::Probe;
+use super::unasked::Unasked;
 use super::watchdog::Pulse;
 
 /// Futures live on the heap; the stack holds one poll.
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     /// Sockets of each to upstreams.
     pub(super) upstreams: usize,
+    /// Bytes of bodies that each holds whole.
+    pub(super) bodies: usize,
     pub(super) stop: Stop,
     pub(super) probe: Arc<dyn Probe>,
 }
@@ -65,11 +68,16 @@ struct Observer {
     worker: usize,
     pulse: Pulse,
     probe: Arc<dyn Probe>,
+    /// There at one worker, where callers are spoken to without TLS.
+    unasked: Option<Unasked>,
 }
 
 impl Follower<Snapshot> for Observer {
     fn first_run(&self, snapshot: &Snapshot) {
         self.pulse.runs_on(snapshot.revision);
+        if let Some(unasked) = &self.unasked {
+            unasked.look(snapshot);
+        }
         let is_there = |text: &str| snapshot.addresses().any(|address| address.contains(text));
         self.probe.first_run(self.worker, snapshot.revision, &is_there);
     }
@@ -109,6 +117,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         neighbours,
         limits,
         upstreams,
+        bodies,
         stop,
         probe,
     } = shared;
@@ -116,14 +125,15 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         let tasks = Tasks::new();
         let counters = Arc::clone(&setup.counters);
         let connections = Connections::new(outbound, trust, counters, tasks.clone(), upstreams);
-        let observer = Observer { worker: setup.index, pulse: setup.pulse, probe };
+        let unasked = (setup.index == 0 && setup.tls.is_none()).then(Unasked::new);
+        let observer = Observer { worker: setup.index, pulse: setup.pulse, probe, unasked };
         let reader = setup.reader.start_with(Box::new(observer));
         let worker = Worker::new(
             reader,
             connections,
             setup.records,
             setup.counters,
-            Common { seams, quota_clock, statement, pseudonym },
+            Common { seams, quota_clock, statement, pseudonym, bodies },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

@@ -9,7 +9,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge as WINDOW_TOO_LARGE;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use super::Coding;
+use super::{Coding, Held, NoRoom};
 
 /// The most that a body may be decoded to.
 const DECODED_MAX: usize = 8 * 1024 * 1024;
@@ -35,6 +35,8 @@ pub(crate) enum DecodeError {
     /// Damaged, broken off, or with something behind its end.
     #[error("body is not what its content coding says")]
     Malformed,
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// A body that is being decoded.
@@ -63,11 +65,12 @@ struct Ran {
     ended: bool,
 }
 
-/// Decodes a whole body. A body that is not encoded comes back as it is. Gives way to other tasks between steps.
-pub(crate) async fn decode(coding: Coding, encoded: Bytes) -> Result<Bytes, DecodeError> {
+/// Decodes a whole body, as far as there is room to hold what it decodes to. A body that is not encoded comes back as it
+/// is, and nothing is held for it. Gives way to other tasks between steps.
+pub(crate) async fn decode(coding: Coding, encoded: Bytes, held: &mut Held) -> Result<Bytes, DecodeError> {
     let mut decoder = Decoder::new(coding, encoded);
     loop {
-        if let Some(decoded) = decoder.step()? {
+        if let Some(decoded) = decoder.step(held)? {
             return Ok(decoded);
         }
         tokio::task::yield_now().await;
@@ -97,7 +100,7 @@ impl Decoder {
     }
 
     /// Decodes some more. `None`: there is more to be done. Not to be called again after the end or an error.
-    fn step(&mut self) -> Result<Option<Bytes>, DecodeError> {
+    fn step(&mut self, held: &mut Held) -> Result<Option<Bytes>, DecodeError> {
         if let Engine::None = self.engine {
             let fits = self.encoded.len() <= DECODED_MAX;
             return if fits {
@@ -108,17 +111,20 @@ impl Decoder {
         }
         if self.decoded.capacity() == 0 {
             // In proportion to what came, so nothing is to be had by lying.
-            self.decoded.reserve(self.encoded.len().saturating_mul(4).clamp(LITTLE, self.max));
+            let most = self.max + 1;
+            let ahead = self.encoded.len().saturating_mul(4).clamp(LITTLE, most);
+            held.grow(&mut self.decoded, ahead, 0, most)?;
         }
         let (mut read, mut wrote) = (0, 0);
         // Small steps of the engine add up to one.
         while read < STEP && wrote < STEP {
-            let ran = self.run(STEP - read, STEP - wrote)?;
+            let ran = self.run(STEP - read, STEP - wrote, held)?;
             if self.decoded.len() > self.max {
                 return Err(DecodeError::TooLarge);
             }
             let all_read = self.at == self.encoded.len();
             if ran.ended && all_read {
+                held.fit(&mut self.decoded);
                 return Ok(Some(std::mem::take(&mut self.decoded).into()));
             }
             // No step goes on for ever, whatever an engine says.
@@ -136,14 +142,12 @@ impl Decoder {
         Ok(None)
     }
 
-    fn run(&mut self, read_max: usize, wrote_max: usize) -> Result<Ran, DecodeError> {
+    fn run(&mut self, read_max: usize, wrote_max: usize, held: &mut Held) -> Result<Ran, DecodeError> {
         let from = self.decoded.len();
-        let spare = match self.decoded.capacity() - from {
-            0 => from.max(LITTLE),
-            spare => spare,
-        };
         // One more than may be, to see that it is too much.
-        let room = spare.min(wrote_max).min(self.max + 1 - from);
+        let most = self.max + 1;
+        held.grow(&mut self.decoded, 1, LITTLE, most)?;
+        let room = (self.decoded.capacity() - from).min(wrote_max).min(most - from);
         self.decoded.resize(from + room, 0);
         let rest = &self.encoded[self.at..];
         let ran = self.engine.run(&rest[..rest.len().min(read_max)], &mut self.decoded[from..]);

@@ -7,11 +7,19 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::task::yield_now;
 
+use super::Held;
+
 /// What is compressed without a rest: less than a millisecond.
 const PIECE: usize = 64 * 1024;
 
-/// Compresses a whole body, quickly rather than well.
-pub(crate) async fn gzip(body: &[u8]) -> Bytes {
+/// Compresses a whole body, quickly rather than well; `None` where there is no room for what it could come to.
+pub(crate) async fn gzip(body: &[u8], held: &mut Held) -> Option<Bytes> {
+    // Blocks that do not get smaller are stored, each with a few bytes.
+    let most = body.len() + body.len() / 1024 + 64;
+    if !held.has_room(most) {
+        return None;
+    }
+    held.hold(most).ok()?;
     let mut encoder = encoder(body);
     let mut pieces = body.chunks(PIECE).peekable();
     while let Some(piece) = pieces.next() {
@@ -20,7 +28,9 @@ pub(crate) async fn gzip(body: &[u8]) -> Bytes {
             yield_now().await;
         }
     }
-    encoder.finish().expect("memory takes every write").into()
+    let mut compressed = encoder.finish().expect("memory takes every write");
+    held.fit(&mut compressed);
+    Some(compressed.into())
 }
 
 /// The same at once.
@@ -40,16 +50,19 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
     fn a_long_body_rests_after_each_piece_and_a_short_one_does_not() {
         for (length, rests) in [(0, 0), (PIECE, 0), (3 * PIECE + 1, 3)] {
             let body: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
-            let (mut compressing, mut seen) = (pin!(gzip(&body)), 0);
+            let mut held = Held::ample();
+            let (mut compressing, mut seen) = (pin!(gzip(&body, &mut held)), 0);
             let compressed = loop {
                 match compressing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(compressed) => break compressed,
+                    Poll::Ready(compressed) => break compressed.expect("there is room"),
                     Poll::Pending => seen += 1,
                 }
             };
@@ -59,5 +72,14 @@ mod tests {
             drop(decoder);
             assert_eq!((decoded == body, seen), (true, rests));
         }
+    }
+
+    #[test]
+    fn a_body_is_not_compressed_where_there_is_no_room_for_another() {
+        let mut held = Held::of(2_000);
+        assert_eq!(gzip(&[b'x'; 1_000], &mut held).now_or_never(), Some(None));
+        assert_eq!(held.bytes(), 0);
+        let compressed = gzip(&[b'x'; 500], &mut held).now_or_never().flatten().expect("there is room");
+        assert!((compressed.len()..500).contains(&held.bytes()), "{}", held.bytes());
     }
 }

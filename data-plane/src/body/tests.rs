@@ -78,7 +78,7 @@ fn pieces(texts: &[&'static str]) -> Pieces {
 }
 
 fn gathered(body: &mut Pieces, max: usize) -> Result<Bytes, GatherError<&'static str>> {
-    gather(body, max).now_or_never().expect("all of it is there")
+    gather(body, max, &mut Held::ample()).now_or_never().expect("all of it is there")
 }
 
 #[test]
@@ -125,6 +125,26 @@ fn what_is_announced_is_not_believed_until_it_comes() {
 }
 
 #[test]
+fn a_body_is_held_as_it_comes_and_as_long_as_it_is_once_all_of_it_has_come() {
+    let piece = &*"x".repeat(200_000).leak();
+    for count in 1..=9 {
+        let mut held = Held::ample();
+        let body = gather(pieces(&vec![piece; count]), usize::MAX, &mut held).now_or_never();
+        assert_eq!(body.expect("all of it is there").expect("it fits").len(), count * piece.len());
+        let spare = held.bytes().checked_sub(count * piece.len());
+        assert!(spare.is_some_and(|spare| spare <= AHEAD_MAX), "{count}: {}", held.bytes());
+    }
+    for (most, fits) in [(800_000, true), (799_998, false)] {
+        let mut held = Held::of(most);
+        let mut body = pieces(&[piece, piece]);
+        body.hint = if fits { 0 } else { 400_000 };
+        let gathered = gather(&mut body, 400_000, &mut held).now_or_never().expect("all of it is there");
+        assert_eq!(gathered.is_ok(), fits);
+        assert_eq!(body.frames.len(), if fits { 0 } else { 2 }, "nothing is read of what would find no room");
+    }
+}
+
+#[test]
 fn a_body_that_breaks_off_says_why() {
     let mut body = pieces(&["1"]);
     body.frames.push_back(Err("reset"));
@@ -133,7 +153,9 @@ fn a_body_that_breaks_off_says_why() {
 
 #[test]
 fn what_was_gathered_is_decoded_by_its_coding() {
-    let decoded = |coding| decode(coding, Bytes::from_static(b"{}")).now_or_never().expect("one step");
+    let decoded = |coding| {
+        decode(coding, Bytes::from_static(b"{}"), &mut Held::ample()).now_or_never().expect("one step")
+    };
     assert_eq!(decoded(Coding::Identity).as_deref(), Ok(&b"{}"[..]));
     assert_eq!(decoded(Coding::Gzip), Err(DecodeError::Malformed));
 }

@@ -10,10 +10,11 @@ use rr_contract::model::id::InvalidId;
 use rr_contract::model::name::InvalidName;
 use rr_contract::outbound::InvalidNextHop;
 use rr_contract::seal::node_token::InvalidNodeToken;
+use rr_contract::seam::Exposure;
 
 use crate::control_plane::InvalidControlPlaneAddress;
 
-use super::WORKERS_MAX;
+use super::{GATHERED_MIB_LEAST, WORKERS_MAX};
 
 /// Settings that cannot be started with. Each prints as one line that names what to change.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,14 @@ pub enum ConfigError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// Others can get at a file with a secret.
+    #[error("{flag} {exposure}")]
+    Open {
+        /// The flag that names it.
+        flag: &'static str,
+        /// Why, and what helps.
+        exposure: Exposure,
     },
     /// The file is not TOML, or has an unknown key.
     #[error("{path}:{line}: {reason}", path = path.display())]
@@ -144,6 +153,18 @@ pub enum ConfigError {
     #[error("--workers {workers} is out of range: it must be 1 to {WORKERS_MAX}")]
     Workers {
         /// The number given.
+        workers: usize,
+    },
+    /// Less memory than the largest body takes.
+    #[error(
+        "--gathered-bodies-mib {mib} is too low: it must be at least {least}, which is {GATHERED_MIB_LEAST} for each of --workers ({workers})"
+    )]
+    GatheredBodies {
+        /// The number given.
+        mib: usize,
+        /// The least that may be.
+        least: usize,
+        /// The threads.
         workers: usize,
     },
     /// Fewer connections than threads.

@@ -1,5 +1,7 @@
 //! Tests of settings and of the refusals that people read.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use clap::Parser;
 use rr_contract::runtime::chain;
 
@@ -72,6 +74,26 @@ fn trusted_proxies_are_read_in_one_header_which_flag_and_file_name() {
 }
 
 #[test]
+fn memory_for_bodies_is_shared_by_the_threads_and_holds_the_largest_in_each() {
+    let resolve = |more: &[&str], text: &str| {
+        let settings = flags(&[&["--control-plane=https://cp:7421"], more].concat());
+        Config::resolve(settings.or(file(text).expect("good")), None)
+    };
+    let of = |more: &[&str], text: &str| {
+        let config = resolve(more, text).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        config.gathered_bodies / (1024 * 1024)
+    };
+    assert_eq!(of(&["--workers=1"], ""), 256);
+    assert_eq!(of(&["--workers=4"], ""), 64);
+    assert_eq!(of(&["--workers=64"], ""), 32);
+    assert_eq!(of(&["--workers=4"], "gathered-bodies-mib = 400\n"), 100);
+    assert_eq!(of(&["--workers=4", "--gathered-bodies-mib=128"], "gathered-bodies-mib = 400\n"), 32);
+    let error = resolve(&["--workers=4", "--gathered-bodies-mib=127"], "").err().expect("it is too low");
+    let error = error.to_string();
+    assert!(error.contains("at least 128") && error.contains("--workers"), "{error}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_file_line_and_key() {
     let error = file("workers = 3\nlisen = \"0.0.0.0:80\"\n").expect_err("misspelt").to_string();
     assert!(error.contains("edge.toml:2: ") && error.contains("`lisen`"), "{error}");
@@ -114,6 +136,7 @@ fn each_refusal_names_the_flag() {
     assert!(with("--tls-min-version=1.1").contains("--tls-min-version \"1.1\""));
     assert!(with("--workers=0").contains("--workers 0"));
     assert!(with("--connection-limit=0").contains("--connection-limit 0"));
+    assert!(with("--gathered-bodies-mib=31").contains("--gathered-bodies-mib 31"));
     assert!(with("--upstream-ca=/nowhere").contains("--upstream-ca"));
     assert!(with("--node-token-file=/nowhere").contains("/nowhere"));
 }
@@ -146,6 +169,26 @@ fn a_proxy_on_the_way_to_upstreams_is_checked_and_its_other_settings_need_it() {
     }
     let file = file("upstream-proxy = \"http://proxy:3128\"\nupstream-proxy-judges = true\n").expect("good");
     assert_eq!(with(&[]).or(file).upstream_proxy_judges, Some(true));
+}
+
+#[test]
+fn credentials_of_a_proxy_are_not_read_from_a_file_that_others_can_get_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("credentials");
+    fs::write(&path, "user:hunter2").expect("it is ours");
+    let with = |mode| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let file = format!("--upstream-proxy-credentials-file={}", path.display());
+        flags(&["--control-plane=https://cp:7421", "--upstream-proxy=http://proxy:3128", &file])
+    };
+    let config = Config::resolve(with(0o600), None);
+    assert!(config.unwrap_or_else(|error| panic!("{}", chain(&error))).next_hop.is_some());
+    for mode in [0o640, 0o644] {
+        let error = refusal(with(mode));
+        let remedy = format!("chmod 600 {}", path.display());
+        assert!(error.starts_with("--upstream-proxy-credentials-file") && error.contains(&remedy), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]

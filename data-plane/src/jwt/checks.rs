@@ -27,7 +27,7 @@ pub(crate) struct Checks {
 enum Keys {
     Given(PublicKeys),
     Fetched(Arc<Issuer>),
-    Shared(Sealed),
+    Shared(Box<Sealed>),
 }
 
 /// A secret that is opened with the first token.
@@ -71,7 +71,7 @@ impl Checks {
                 Keys::Given(PublicKeys::of(set).ok_or(UnusableKeys::Points)?)
             }
             VerifyingKeys::Shared(secret) => {
-                Keys::Shared(Sealed { open: open(secret), opened: OnceLock::new() })
+                Keys::Shared(Box::new(Sealed { open: open(secret), opened: OnceLock::new() }))
             }
             VerifyingKeys::Jwks(url) => Keys::Fetched(issuer(url)),
         };

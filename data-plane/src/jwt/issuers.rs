@@ -39,9 +39,12 @@ const BOUNDS: Bounds = Bounds { time: Duration::from_secs(5), bytes: DOCUMENT_MA
 #[derive(Clone, Default)]
 pub(crate) struct Issuers(Arc<Shared>);
 
+/// Whose issuer, and its URL.
+type Name = (OrgId, Box<str>);
+
 #[derive(Default)]
 struct Shared {
-    by: Mutex<HashMap<(OrgId, Box<str>), Weak<Issuer>>>,
+    by: Mutex<HashMap<Name, Weak<Issuer>>>,
     wake: Arc<Notify>,
 }
 
@@ -81,7 +84,7 @@ impl Issuers {
     }
 
     /// Those that credentials name, and the names of those that none names any more.
-    fn held(&self) -> (Vec<Arc<Issuer>>, Vec<(OrgId, Box<str>)>) {
+    fn held(&self) -> (Vec<Arc<Issuer>>, Vec<Name>) {
         let (mut held, mut gone) = (Vec::new(), Vec::new());
         let mut by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
         by.retain(|name, issuer| match issuer.upgrade() {

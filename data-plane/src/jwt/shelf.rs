@@ -72,7 +72,8 @@ impl Shelf {
 
     async fn remove(&self, paths: Vec<PathBuf>) {
         let disk = Arc::clone(&self.seams.disk);
-        let remove = move || paths.iter().map(|path| disk.remove(path)).filter_map(Result::err).last();
+        // Each is tried, and one of the errors told.
+        let remove = move || paths.iter().fold(None, |error, path| disk.remove(path).err().or(error));
         let removed = spawn_blocking(remove).await.map(|error| match error {
             Some(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

@@ -6,12 +6,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -133,19 +135,32 @@ struct Callers {
 
 impl Callers {
     async fn accept(&self, listener: &TcpListener) {
+        let mut spare = spare(listener);
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => self.take(stream, peer.ip()).await,
                 // The caller gave up while it was queued: no fault of this node.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    self.notices.not_accepted(&error);
-                    // Closing an idle connection frees a descriptor for the next try.
-                    self.seats.shed();
-                    sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => self.cannot_accept(listener, &mut spare, &error).await,
             }
         }
+    }
+
+    /// No connection can be accepted, for want of a descriptor as a rule. Linux says so whether anybody waits or not, so
+    /// the spare one is used to find out: nobody's connection is closed for a caller who is not there.
+    async fn cannot_accept(&self, listener: &TcpListener, spare: &mut Option<OwnedFd>, error: &io::Error) {
+        drop(spare.take());
+        let next = poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await;
+        if next.is_ready() {
+            self.notices.not_accepted(error);
+            // Closing an idle connection frees a descriptor for the spare one, or the next try.
+            self.seats.shed();
+            if let Poll::Ready(Ok((stream, peer))) = next {
+                self.take(stream, peer.ip()).await;
+            }
+            sleep(ACCEPT_PAUSE).await;
+        }
+        *spare = self::spare(listener);
     }
 
     async fn take(&self, stream: TcpStream, peer: IpAddr) {
@@ -173,6 +188,11 @@ impl Callers {
             yield_now().await;
         }
     }
+}
+
+/// A descriptor for the case that there is no other.
+fn spare(listener: &TcpListener) -> Option<OwnedFd> {
+    listener.as_fd().try_clone_to_owned().ok()
 }
 
 async fn connection(

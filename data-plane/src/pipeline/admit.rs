@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use rr_contract::model::path;
 use rr_contract::policy::meter::Applies;
-use rr_contract::policy::pace::Pace;
+use rr_contract::policy::pace::{HeadWork, Pace};
 use rr_contract::policy::request::{QueryPair, RequestBody};
 use tokio::task::yield_now;
 
@@ -103,8 +103,9 @@ fn about<'s>(
     }
     let (path, query) = (path::for_rules(&request.path), query(meters, cleaned));
     let view = view(&path, cleaned, &query, body).ok_or(Denial::Unreadable)?;
+    let mut work = HeadWork::default();
     for running in active(meters) {
-        match running.meter.applies(&view) {
+        match running.meter.applies(&view, &mut work) {
             Applies::Yes => about.push(running),
             Applies::No => {}
             Applies::NeedsBody => return Ok(None),
@@ -125,9 +126,9 @@ async fn about_body<'s>(
     let (path, query) = (path::for_rules(&request.path), query(meters, cleaned));
     let view = view(&path, cleaned, &query, body).ok_or(Denial::Unreadable)?;
     let RequestBody::Read(document) = view.body else { return Err(Denial::Unreadable) };
-    let mut pace = Pace::new(yield_now);
+    let (mut pace, mut work) = (Pace::new(yield_now), HeadWork::default());
     for running in active(meters) {
-        let mut applies = running.meter.applies(&view);
+        let mut applies = running.meter.applies(&view, &mut work);
         if applies == Applies::NeedsBody {
             applies = running.meter.applies_to(document, &mut pace).await;
         }

@@ -189,7 +189,7 @@ pub(super) fn count_ended(
     begun: Instant,
     now: Instant,
 ) {
-    match outcome(came, passage) {
+    match outcome(came, passage, now) {
         Some(outcome) => standing.ended(endpoint, pass, outcome, begun, now),
         None if matches!(came, Err(SendError::Guarded)) => standing.guarded(endpoint, begun, now),
         None => {}
@@ -197,8 +197,9 @@ pub(super) fn count_ended(
 }
 
 /// What the upstream made of a request; `None` where it is not its doing how it ended.
-fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Outcome> {
+fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage, now: Instant) -> Option<Outcome> {
     match came {
+        Ok(status) if is_failure(status) && passage.is_slow(now) => None,
         Ok(status) if is_failure(status) => Some(Outcome::Failure),
         Ok(_) => Some(Outcome::Success),
         Err(error) => match error {
@@ -210,6 +211,8 @@ fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Ou
             | SendError::Resolve(LookupError::Crowded | LookupError::CutOff)
             | SendError::TotalTimeout { is_asked: false } => None,
             SendError::TotalTimeout { is_asked: true } if passage.turn().0 == Turn::Caller => None,
+            // It may have given up on an upload that did not come, and one organization's callers open no circuit by that.
+            SendError::TotalTimeout { is_asked: true } | SendError::Broken(_) if passage.is_slow(now) => None,
             SendError::TotalTimeout { is_asked: true }
             | SendError::Resolve(LookupError::Failed(_) | LookupError::Silent)
             | SendError::Connect(_)
@@ -226,19 +229,21 @@ fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage) -> Option<Ou
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
-    use crate::upstream::CallerFault;
+    use crate::upstream::{CallerFault, TrustError};
 
     use super::*;
 
     #[tokio::test]
     async fn what_the_caller_or_this_node_did_is_no_failure_of_the_upstream() {
         let of = |error: SendError, turn: Turn| {
-            outcome(Err(&error), &Passage::since(turn, Duration::from_secs(1)))
+            outcome(Err(&error), &Passage::since(turn, Duration::from_millis(500)), Instant::now())
         };
         for error in [
             SendError::Guarded,
+            SendError::Trust(Arc::new(TrustError::NoRoots)),
             SendError::Busy,
             SendError::Resolve(LookupError::Crowded),
             SendError::Resolve(LookupError::CutOff),
@@ -259,5 +264,20 @@ mod tests {
             let text = error.to_string();
             assert_eq!(of(error, Turn::Upstream), Some(Outcome::Failure), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_an_upstream_says_when_its_caller_has_let_it_wait_is_no_failure_of_it() {
+        let of = |came: Result<u16, SendError>, turn: Turn| {
+            let status = came.as_ref().map(|status| StatusCode::from_u16(*status).expect("a status"));
+            outcome(status, &Passage::since(turn, Duration::from_secs(1)), Instant::now())
+        };
+        let late = || Err(SendError::TotalTimeout { is_asked: true });
+        for came in [|| Ok(503), || Ok(504), late] {
+            assert_eq!(of(came(), Turn::Caller), None);
+            assert_eq!(of(came(), Turn::Upstream), Some(Outcome::Failure));
+        }
+        assert_eq!(of(Ok(200), Turn::Caller), Some(Outcome::Success));
+        assert_eq!(of(Err(SendError::ResponseTimeout), Turn::Caller), Some(Outcome::Failure));
     }
 }

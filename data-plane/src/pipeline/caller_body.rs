@@ -1,9 +1,8 @@
 //! The body of a request: passed on as it comes, unless a rule or a meter has to look at it.
 //!
 //! Judges nothing. The invariant: a body that was looked at is sent on byte for byte as it came, and one that is
-//! longer than may be looked at, or cannot be decoded, is never taken for an empty one.
+//! longer than may be looked at, cannot be decoded, or finds no room, is never taken for an empty one.
 
-use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body::Body as _;
@@ -11,9 +10,10 @@ use hyper::body::Incoming;
 use rr_contract::policy::request::RequestBody as BodyView;
 use tokio::time::Instant;
 
-use crate::body::{Coding, decode};
+use crate::body::{Coding, DecodeError, Whole, decode};
+use crate::counters::Gathered;
 use crate::reply::Denial;
-use crate::upstream::{CallerFault, RequestBody};
+use crate::upstream::{CallerFault, ReadFault, RequestBody};
 
 use super::settle::Draft;
 
@@ -23,19 +23,17 @@ const READ_MAX: u64 = 8 * 1024 * 1024;
 /// A request's body.
 pub(crate) enum CallerBody {
     /// Still to come.
-    Unread {
-        body: Incoming,
-        most: u64,
-    },
-    Read(ReadBody),
+    Unread { body: Incoming, most: u64 },
+    /// Boxed: few are read, and all requests would carry it.
+    Read(Box<ReadBody>),
 }
 
 /// A body that was read.
 pub(crate) struct ReadBody {
     /// As it came.
-    bytes: Bytes,
+    encoded: Whole,
     /// `None`: it cannot be decoded, or is no document to its upstream.
-    decoded: Option<Bytes>,
+    decoded: Option<Whole>,
 }
 
 impl CallerBody {
@@ -52,7 +50,7 @@ impl CallerBody {
         match self {
             Self::Unread { body, .. } if body.is_end_stream() => Some(BodyView::Read(&[])),
             Self::Unread { .. } => Some(BodyView::Unread),
-            Self::Read(read) => read.decoded.as_deref().map(BodyView::Read),
+            Self::Read(read) => read.decoded.as_ref().map(|decoded| BodyView::Read(decoded.bytes())),
         }
     }
 
@@ -61,15 +59,24 @@ impl CallerBody {
         let Self::Unread { body, most } = self else { return Ok(self) };
         let body = RequestBody::new(body, most, draft.request_bytes(), draft.busy(), Instant::now());
         let most = usize::try_from(READ_MAX.min(most)).unwrap_or(usize::MAX);
-        let bytes = body.read(most).await.map_err(|fault| match fault {
-            CallerFault::TooLong => Denial::RequestTooLarge,
-            other => Denial::Caller(other),
+        let mut held = draft.holds(Gathered::Request);
+        let mut of_decoded = held.another();
+        let bytes = body.read(most, &mut held).await.map_err(|fault| match fault {
+            ReadFault::Caller(CallerFault::TooLong) => Denial::RequestTooLarge,
+            ReadFault::Caller(other) => Denial::Caller(other),
+            ReadFault::NoRoom => Denial::NoRoom,
         })?;
         let decoded = match Coding::of(headers) {
-            Ok(coding) if bytes.is_empty() || !is_form(headers) => decode(coding, bytes.clone()).await.ok(),
+            Ok(coding) if bytes.is_empty() || !is_form(headers) => {
+                match decode(coding, bytes.clone(), &mut of_decoded).await {
+                    Ok(decoded) => Some(Whole::new(decoded, of_decoded)),
+                    Err(DecodeError::NoRoom(_)) => return Err(Denial::NoRoom),
+                    Err(DecodeError::TooLarge | DecodeError::Malformed) => None,
+                }
+            }
             Ok(_) | Err(_) => None,
         };
-        Ok(Self::Read(ReadBody { bytes, decoded }))
+        Ok(Self::Read(Box::new(ReadBody { encoded: Whole::new(bytes, held), decoded })))
     }
 
     /// For the upstream.
@@ -78,7 +85,7 @@ impl CallerBody {
             Self::Unread { body, most } => {
                 RequestBody::new(body, most, draft.request_bytes(), draft.busy(), now)
             }
-            Self::Read(read) => RequestBody::gathered(read.bytes, draft.busy(), now),
+            Self::Read(read) => RequestBody::gathered(read.encoded, draft.busy(), now),
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue,
     IF_RANGE, RANGE,
@@ -17,7 +16,8 @@ use rr_contract::policy::filter::FilterChain;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use crate::body::{Coding, DecodeError, GatherError, decode, gather, gzip};
+use crate::body::{Coding, DecodeError, GatherError, Whole, decode, gather, gzip};
+use crate::counters::Gathered;
 use crate::reply::{Failure, Unreadable};
 use crate::snapshot::{CompiledCaller, Route, Shape};
 
@@ -50,7 +50,7 @@ pub(crate) enum FilteredBody {
     /// As it comes; with a copy for meters.
     Passing(UpstreamBody, Option<Box<Tee>>),
     /// What filters left of it.
-    Whole(Bytes),
+    Whole(Whole),
 }
 
 impl FilteredBody {
@@ -122,7 +122,11 @@ pub(super) fn pass(
     if is_filtered && !body.is_end_stream() {
         return Ok(Passed::ToFilter(Unfiltered { parts, body }));
     }
-    let tee = if draft.reads_bodies() { Tee::of(&parts.headers).map(Box::new) } else { None };
+    let tee = if draft.reads_bodies() {
+        Tee::of(&parts.headers, || draft.holds(Gathered::Copy)).map(Box::new)
+    } else {
+        None
+    };
     let body = FilteredBody::Passing(body, tee);
     Ok(Passed::As(Filtered { head: Response::from_parts(parts, ()), body }))
 }
@@ -141,40 +145,64 @@ pub(super) async fn filter(
     // Whatever the head of one that should have no body says, there may be none.
     let should_be_empty = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
     let coding = if should_be_empty { coding } else { Ok(coding?) };
-    let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX)).await;
+    let mut held = draft.holds(Gathered::Response);
+    let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX), &mut held).await;
     let bytes = bytes.map_err(|error| match error {
         GatherError::TooLarge(_) => Failure::ResponseTooLarge,
         GatherError::Body(error) => broken(error),
+        GatherError::NoRoom(error) => Failure::NoRoom(error),
     })?;
     if bytes.is_empty() {
-        return Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(bytes) });
+        let body = FilteredBody::Whole(Whole::new(bytes, held));
+        return Ok(Filtered { head: Response::from_parts(parts, ()), body });
     }
     let coding = coding?;
     let began = Instant::now();
-    let document = decode(coding, bytes).await.map_err(undecodable)?;
+    let mut of_document = held.another();
+    let document = decode(coding, bytes, &mut of_document).await.map_err(undecodable)?;
+    // One that was decoded is another copy, and what came is gone.
+    let held = if coding == Coding::Identity { held } else { of_document };
     draft.read_in_turn(&document, true).await;
-    let json = |error| Failure::Unreadable(Unreadable::Json(error));
-    let mut pass = chain.begin(&document).map_err(json)?;
-    while !pass.advance().map_err(json)? {
-        yield_now().await;
-    }
-    let filtered = pass.finish();
-    draft.filtered(&filtered, document.len(), began.elapsed());
-    let mut left = match filtered.document {
-        Cow::Owned(left) => Bytes::from(left),
-        // Nothing was taken.
-        Cow::Borrowed(_) => document.clone(),
-    };
+    let mut left = go_over(Whole::new(document, held), chain, draft, began).await?;
     for name in &OF_THE_BYTES {
         parts.headers.remove(name);
     }
     weaken(&mut parts.headers);
-    // An upstream that compresses for this caller has a reason to.
+    // An upstream that compresses for this caller has a reason to. Where there is no room for a second copy, the caller
+    // has the first.
     if coding != Coding::Identity && takes == Coding::Gzip {
-        left = gzip(&left).await;
-        parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let mut of_compressed = left.another();
+        if let Some(compressed) = gzip(left.bytes(), &mut of_compressed).await {
+            left = Whole::new(compressed, of_compressed);
+            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
     }
     Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(left) })
+}
+
+/// What filters leave of a document: itself, where they take nothing.
+async fn go_over(
+    document: Whole,
+    chain: &FilterChain<'_>,
+    draft: &mut Draft,
+    began: Instant,
+) -> Result<Whole, Failure> {
+    let json = |error| Failure::Unreadable(Unreadable::Json(error));
+    let mut of_left = document.another();
+    let mut pass = chain.begin(document.bytes()).map_err(json)?;
+    loop {
+        let is_done = pass.advance().map_err(json)?;
+        of_left.hold(pass.copies()).map_err(Failure::NoRoom)?;
+        if is_done {
+            break;
+        }
+        yield_now().await;
+    }
+    let filtered = pass.finish();
+    draft.filtered(&filtered, document.len(), began.elapsed());
+    let Cow::Owned(mut left) = filtered.document else { return Ok(document) };
+    of_left.fit(&mut left);
+    Ok(Whole::new(left.into(), of_left))
 }
 
 /// The coding of a body that filters can go over, by its head.
@@ -196,6 +224,7 @@ fn undecodable(error: DecodeError) -> Failure {
     match error {
         DecodeError::TooLarge => Failure::ResponseTooLarge,
         error @ DecodeError::Malformed => Failure::Unreadable(Unreadable::Decoding(error)),
+        DecodeError::NoRoom(error) => Failure::NoRoom(error),
     }
 }
 

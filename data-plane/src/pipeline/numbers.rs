@@ -2,10 +2,11 @@
 //!
 //! A short one is read at once. A long one is read behind its response, which is delayed by nothing, while others go on.
 //! The invariant: whatever an upstream answers, and however many answers end at once, no worker stands still for it, and
-//! what waits to be read is bounded for each organization.
+//! what waits to be read is held within the budget of bodies.
 
 use hyper::rt::Executor as _;
 
+use crate::body::DecodeError;
 use crate::executor::LocalExec;
 
 use super::settle::Draft;
@@ -15,26 +16,30 @@ use super::tee::Tee;
 /// of the document has come.
 pub(super) fn read(draft: &mut Option<Draft>, tee: Option<Box<Tee>>, whole: bool) {
     let (Some(known), Some(tee)) = (draft.as_mut(), tee) else { return };
+    if tee.is_refused() {
+        return known.unread();
+    }
     if tee.is_plain() && known.reads_at_once(tee.length()) {
         match (whole, tee.plain()) {
-            (true, document) => known.read_values(document.as_deref()),
-            (false, Some(document)) => known.read_broken(&document),
+            (true, document) => known.read_values(document.as_ref().map(|document| &**document.bytes())),
+            (false, Some(document)) => known.read_broken(document.bytes()),
             (false, None) => {}
         }
         return;
     }
     let worker = known.worker();
-    let place = known.org().and_then(|org| worker.readings.place(org, tee.length()));
+    let queue = known.org().map(|org| worker.readings.queue(org));
     // Nothing is begun on a worker that ends.
-    let (Some(place), false) = (place, worker.is_stopping()) else { return known.unread() };
+    let (Some(queue), false) = (queue, worker.is_stopping()) else { return known.unread() };
     let Some(mut draft) = draft.take() else { return };
     LocalExec.execute(async move {
-        let place = place.turn().await;
+        let turn = queue.turn().await;
         match tee.document().await {
-            Some(document) => draft.read_in_turn(&document, whole).await,
-            None if whole => draft.read_values(None),
-            None => {}
+            Ok(document) => draft.read_in_turn(document.bytes(), whole).await,
+            Err(DecodeError::NoRoom(_)) => draft.unread(),
+            Err(DecodeError::TooLarge | DecodeError::Malformed) if whole => draft.read_values(None),
+            Err(DecodeError::TooLarge | DecodeError::Malformed) => {}
         }
-        drop(place);
+        drop(turn);
     });
 }

@@ -10,6 +10,8 @@ use bytes::{Buf as _, Bytes};
 use http::Method;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::body::Whole;
+
 use super::numbers;
 use super::settle::Draft;
 use super::tee::Tee;
@@ -28,6 +30,8 @@ pub(crate) struct ReplyBody {
 enum Inner {
     Upstream(UpstreamBody),
     Own(Option<Bytes>),
+    /// What filters left; so much of it has gone out.
+    Whole(Whole, usize),
     /// None; whoever sends the head takes the tunnel, which begins behind it.
     Tunnel(Option<Box<Tunnel>>),
 }
@@ -41,7 +45,7 @@ impl ReplyBody {
     pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         match &mut self.inner {
             Inner::Tunnel(tunnel) => tunnel.take(),
-            Inner::Upstream(_) | Inner::Own(_) => None,
+            Inner::Upstream(_) | Inner::Own(_) | Inner::Whole(..) => None,
         }
     }
 
@@ -49,6 +53,13 @@ impl ReplyBody {
         let mut reply = Self { inner: Inner::Upstream(body), draft: Some(draft), tee };
         reply.settle_at_end();
         reply
+    }
+
+    pub(super) fn whole(body: Whole, draft: Draft) -> Self {
+        if body.is_empty() {
+            return Self::own(Bytes::new(), draft);
+        }
+        Self { inner: Inner::Whole(body, 0), draft: Some(draft), tee: None }
     }
 
     pub(super) fn own(body: Bytes, mut draft: Draft) -> Self {
@@ -101,7 +112,12 @@ impl Body for ReplyBody {
                 Poll::Pending => return Poll::Pending,
             },
             Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
-            Inner::Tunnel(_) => None,
+            Inner::Whole(whole, at) if *at < whole.len() => {
+                let piece = whole.piece(*at);
+                *at += piece.len();
+                Some(Ok(Frame::data(piece)))
+            }
+            Inner::Whole(..) | Inner::Tunnel(_) => None,
         };
         match &frame {
             Some(Ok(frame)) => {
@@ -129,6 +145,7 @@ impl Body for ReplyBody {
         match &self.inner {
             Inner::Upstream(body) => body.is_end_stream(),
             Inner::Own(body) => body.is_none(),
+            Inner::Whole(whole, at) => *at == whole.len(),
             Inner::Tunnel(_) => true,
         }
     }
@@ -137,6 +154,7 @@ impl Body for ReplyBody {
         match &self.inner {
             Inner::Upstream(body) => body.size_hint(),
             Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Inner::Whole(whole, at) => SizeHint::with_exact((whole.len() - at) as u64),
             Inner::Tunnel(_) => SizeHint::with_exact(0),
         }
     }

@@ -17,12 +17,15 @@ use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verd
 use rr_contract::wire::fleet::{Effect, TunnelEnd};
 use tokio::time::Instant;
 
+use crate::body::Held;
+use crate::counters::Gathered;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
 use crate::report::{FilterEffect, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
+use crate::snapshot::upstream::Unusable;
 use crate::standing::AtEndpoint;
 use crate::upstream::SendError;
 use crate::worker::Worker;
@@ -162,8 +165,19 @@ impl Draft {
                 SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
             ))
         );
-        let Refused::Denial(denial) = refused else { return };
+        if let Refused::Failure(Failure::NoRoom(_)) = refused {
+            // The answer has come, and its caller may have seen to it that there is no room.
+            self.unread();
+        }
         let record = self.record();
+        let denial = match refused {
+            Refused::Denial(denial) => denial,
+            Refused::Failure(Failure::Credential(unusable)) => {
+                record.reason = Some(reason(*unusable));
+                return;
+            }
+            Refused::Failure(_) => return,
+        };
         match denial {
             Denial::BadCredential(reason) => record.reason = Some(*reason),
             Denial::Sender => record.reason = Some(Reason::Sender),
@@ -252,6 +266,12 @@ impl Draft {
     /// The numbers of meters stay unread.
     pub(super) fn unread(&mut self) {
         self.charges.unread();
+    }
+
+    /// The right to hold a body of it, of which nothing has come.
+    pub(super) fn holds(&self, what: Gathered) -> Held {
+        let org = self.kept().org.expect("bodies are looked at for a proxy alone, which has one");
+        self.worker.bodies.hold(org, what)
     }
 
     pub(super) fn org(&self) -> Option<OrgId> {
@@ -369,6 +389,18 @@ impl Drop for Draft {
         std::mem::take(&mut self.charges).settle(done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
         self.worker.record(record);
+    }
+}
+
+/// Why the upstream's credential could not be used.
+fn reason(unusable: Unusable) -> Reason {
+    match unusable {
+        Unusable::Missing => Reason::NoVersion,
+        Unusable::Sealed => Reason::Sealed,
+        Unusable::Expired => Reason::Ended,
+        Unusable::Origin => Reason::OtherOrigin,
+        Unusable::Host => Reason::OtherHost,
+        Unusable::Ca => Reason::OtherCa,
     }
 }
 

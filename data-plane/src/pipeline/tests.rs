@@ -14,6 +14,7 @@ mod edge;
 mod endpoints;
 mod filters;
 mod full;
+mod gathered;
 mod heads;
 mod hostile;
 mod inward;
@@ -25,6 +26,7 @@ mod next_hop;
 mod numbers;
 mod origin;
 mod over_tls;
+mod parameters;
 mod records;
 mod retries;
 mod reuse;
@@ -272,7 +274,8 @@ async fn a_secret_goes_to_no_origin_that_it_was_not_sealed_for() {
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let answer = edge.send(&get("/api/acme.proxy-1/", &with_key(1))).await;
     assert_eq!((answer.status, answer.json()["code"].clone()), (502, "credential-unusable".into()));
-    assert!(!answer.text.contains(SECRET));
+    assert!(!answer.text.contains(SECRET) && !answer.text.contains("other-origin"));
+    assert_eq!(edge.record().await.reason, "other-origin");
     assert_eq!((meant.connections(), other.connections()), (0, 0));
 }
 
@@ -285,6 +288,14 @@ async fn a_secret_sealed_to_another_region_is_unusable() {
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let answer = edge.send(&get("/api/acme.proxy-1/", &with_key(1))).await;
     assert_eq!((answer.status, answer.json()["code"].clone()), (502, "credential-unusable".into()));
+    // Each has a record of its own, however many there are.
+    for _ in 0..15 {
+        edge.send(&get("/api/acme.proxy-1/", &with_key(1))).await;
+    }
+    for _ in 0..16 {
+        let record = edge.record().await;
+        assert_eq!((&*record.code, &*record.reason, record.count), ("credential-unusable", "sealed", 0));
+    }
     assert_eq!(upstream.connections(), 0);
 }
 

@@ -17,7 +17,7 @@ use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet::LimitKind;
 use serde_json::json;
 
-use crate::body::DecodeError;
+use crate::body::{DecodeError, NoRoom};
 use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
@@ -93,8 +93,10 @@ pub(crate) enum Denial {
     /// The rules of a scope.
     #[error("rules deny the request")]
     Rule(Box<RuleDenial>),
-    /// A rule or a meter must look at the body, and it cannot be read.
-    #[error("request body cannot be read by a rule or a meter that must look at it")]
+    /// A rule or a meter must look at the body, and it cannot be read, or at more than may be.
+    #[error(
+        "request body cannot be read by a rule or a meter that must look at it, or they have too much to look at"
+    )]
     Unreadable,
     /// A limit or a meter has no room.
     #[error("limit is exceeded")]
@@ -120,6 +122,9 @@ pub(crate) enum Denial {
     /// The proxy has as many requests under way as it may have.
     #[error("too many requests of the proxy are under way")]
     TooManyConcurrent,
+    /// A rule or a meter must look at the body, and this node holds as much of bodies as it may.
+    #[error("no room to hold the request body")]
+    NoRoom,
     /// The caller, while its body was read for a rule or a meter.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -171,6 +176,9 @@ pub(crate) enum Failure {
     /// The upstream's side, while its response was gathered for filters.
     #[error("response broke off before filters had all of it")]
     Response(#[source] BodyBroken),
+    /// This node's side: filters must go over the response, and it holds as much of bodies as it may.
+    #[error("no room to hold the response for filters")]
+    NoRoom(#[source] NoRoom),
     /// The upstream's side: filters cannot go over the response.
     #[error("filters cannot go over the response")]
     Unreadable(#[source] Unreadable),
@@ -273,6 +281,7 @@ impl Denial {
             Self::Protocol => Code::ProtocolUnknown,
             Self::Stopping => Code::Stopping,
             Self::TooManyConcurrent => Code::TooManyConcurrent,
+            Self::NoRoom => Code::TooManyBodies,
             Self::Caller(fault) => of_caller(*fault),
         }
     }
@@ -294,6 +303,7 @@ impl Failure {
             Self::CircuitOpen(_) => Code::CircuitOpen,
             Self::Switch(_) => Code::UpgradeRefused,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
+            Self::NoRoom(_) => Code::TooManyBodies,
             Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
             Self::Upstream(error) => match error {

@@ -55,7 +55,7 @@ pub(crate) struct RawRecord {
     pub(crate) filter_duration: Option<Duration>,
     /// How many requests it stands for.
     pub(crate) count: u64,
-    /// Why the credential or the sender was refused.
+    /// Why the credential or the sender was refused, or the upstream's credential could not be used.
     pub(crate) reason: Option<Reason>,
     /// How often it was sent to the upstream.
     pub(crate) attempts: u32,
@@ -69,7 +69,7 @@ pub(crate) struct RawRecord {
     pub(crate) client_key: Option<[u8; 32]>,
 }
 
-/// Why a credential or a sender was refused.
+/// Why a credential or a sender was refused, or the upstream's credential could not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
     /// There is none.
@@ -98,6 +98,18 @@ pub(crate) enum Reason {
     Origin,
     /// None was looked for: a trusted proxy does not say who sent the request.
     Sender,
+    /// Of the upstream's, as all that follow: the node has none that it could use.
+    NoVersion,
+    /// Its seal does not open.
+    Sealed,
+    /// It has ended.
+    Ended,
+    /// It is not sealed for the origin of the target.
+    OtherOrigin,
+    /// It is not sealed for the host that the proxy sends.
+    OtherHost,
+    /// It is not sealed for the certificates of the target.
+    OtherCa,
 }
 
 impl Reason {
@@ -116,6 +128,12 @@ impl Reason {
             Self::NoCertificate => "no-certificate",
             Self::Origin => "origin",
             Self::Sender => "sender",
+            Self::NoVersion => "no-version",
+            Self::Sealed => "sealed",
+            Self::Ended => "ended",
+            Self::OtherOrigin => "other-origin",
+            Self::OtherHost => "other-host",
+            Self::OtherCa => "other-ca",
         }
     }
 }

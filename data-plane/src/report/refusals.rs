@@ -40,6 +40,8 @@ impl Kind {
         match record.code {
             Some(Code::Preflight) => Some(Self::Preflight),
             Some(Code::PreflightRefused) => Some(Self::PreflightRefused),
+            // Only who has a good key comes to that.
+            Some(Code::CredentialUnusable) => None,
             _ => record.reason.map(Self::Reason),
         }
     }

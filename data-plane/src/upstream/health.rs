@@ -47,20 +47,14 @@ pub(crate) async fn run(
 ) {
     let (connections, places) = (Rc::new(connections), Rc::new(Places::default()));
     let mut ticks = interval(TICK);
-    // Who was left for a tick is first at the next.
     let mut left = 0;
     while stop.cut(ticks.tick()).await.is_some() {
         connections.sweep();
-        let mut watched = standings.watched();
-        let turn = left % watched.len().max(1);
-        watched.rotate_left(turn);
-        left = turn;
-        for (passed, target) in watched.into_iter().enumerate() {
+        in_turn(standings.watched(), &mut left, |target| {
             if places.are_taken() {
-                left = turn + passed;
-                break;
+                return false;
             }
-            let (Some(check), Some(standing)) = (&target.health_check, &target.standing) else { continue };
+            let (Some(check), Some(standing)) = (&target.health_check, &target.standing) else { return true };
             for (index, endpoint) in (0_u8..).zip(standing.endpoints()) {
                 let Some(place) = Places::take(&places, target.org) else { break };
                 let (first, next) = waits(check, &*entropy);
@@ -77,8 +71,17 @@ pub(crate) async fn run(
                 };
                 tasks.spawn_local("health check", ask.run());
             }
-        }
+            true
+        });
     }
+}
+
+/// Goes over all, until one finds no room: that one, as `left` remembers, is the first to be gone over the next time.
+fn in_turn<T>(mut all: Vec<T>, left: &mut usize, mut has_room: impl FnMut(T) -> bool) {
+    *left %= all.len().max(1);
+    all.rotate_left(*left);
+    let passed = all.into_iter().position(|one| !has_room(one));
+    *left += passed.unwrap_or(0);
 }
 
 /// Who is being asked.

@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::body::{GatherError, gather};
+use crate::body::{GatherError, Held, Whole, gather};
 use crate::deadline::Deadline;
 use crate::seats::Busy;
 
@@ -24,6 +24,10 @@ use super::in_turn;
 
 /// How long a caller may send nothing in the middle of a body.
 pub(crate) const CALLER_IDLE: Duration = Duration::from_secs(60);
+
+/// A caller that has let its upstream wait this long for a body, however long at a time, may be what that gave up on. An
+/// upstream that breaks at a body's first bytes does so sooner.
+pub(crate) const CALLER_SLOW: Duration = Duration::from_secs(1);
 
 /// A fault of the caller in its own request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,14 @@ pub(crate) enum CallerFault {
     Stalled,
     #[error("request body is longer than the proxy takes")]
     TooLong,
+}
+
+/// Why a body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadFault {
+    Caller(CallerFault),
+    /// This node's side: it holds as much of bodies as it may.
+    NoRoom,
 }
 
 /// Whose turn it is.
@@ -51,6 +63,8 @@ pub(crate) enum Turn {
 pub(crate) struct Passage {
     turn: Cell<Turn>,
     moved: Cell<Instant>,
+    /// How long the caller has let it wait, before the turn that goes on.
+    waited: Cell<Duration>,
     fault: Cell<Option<CallerFault>>,
     whole: Cell<bool>,
     interim: Cell<u32>,
@@ -61,8 +75,8 @@ pub(crate) struct Passage {
 impl Passage {
     fn new(now: Instant) -> Rc<Self> {
         let (fault, whole, interim, begun) = Default::default();
-        let (turn, moved) = (Cell::new(Turn::Upstream), Cell::new(now));
-        Rc::new(Self { turn, moved, fault, whole, interim, begun })
+        let (turn, moved, waited) = (Cell::new(Turn::Upstream), Cell::new(now), Cell::default());
+        Rc::new(Self { turn, moved, waited, fault, whole, interim, begun })
     }
 
     /// A passage whose turn began that long ago.
@@ -76,9 +90,23 @@ impl Passage {
     fn note(&self, turn: Turn) {
         // A second poll without data is no progress.
         if (turn, self.turn.get()) != (Turn::Caller, Turn::Caller) {
-            self.moved.set(Instant::now());
+            let now = Instant::now();
+            self.waited.set(self.waited(now));
+            self.moved.set(now);
         }
         self.turn.set(turn);
+    }
+
+    /// How long the caller has let the upstream wait in all.
+    fn waited(&self, now: Instant) -> Duration {
+        let turn = if self.turn.get() == Turn::Caller { now - self.moved.get() } else { Duration::ZERO };
+        self.waited.get() + turn
+    }
+
+    /// Whether the upstream may have given up for the caller's sake: it has not got the whole body, and had to wait for
+    /// what it has.
+    pub(crate) fn is_slow(&self, now: Instant) -> bool {
+        !self.is_whole() && self.waited(now) >= CALLER_SLOW
     }
 
     /// Whose turn it is, and since when.
@@ -136,8 +164,8 @@ enum Source {
     Caller(Incoming),
     /// The caller's, of a request that may be sent again.
     Shared(Rc<Shared>, u32),
-    /// It was read before, for rules or meters.
-    Gathered(Bytes),
+    /// It was read before, for rules or meters; so much of it has gone out. Attempts have it in common.
+    Gathered(Rc<Whole>, usize),
 }
 
 /// A body that several attempts have in turn.
@@ -170,26 +198,29 @@ impl RequestBody {
     }
 
     /// A body that was read already, and counted.
-    pub(crate) fn gathered(bytes: Bytes, busy: Busy, now: Instant) -> Self {
+    pub(crate) fn gathered(body: Whole, busy: Busy, now: Instant) -> Self {
         let passage = Passage::new(now);
-        passage.whole.set(bytes.is_empty());
-        let source = if bytes.is_empty() { Source::Nothing } else { Source::Gathered(bytes) };
+        passage.whole.set(body.is_empty());
+        let source = if body.is_empty() { Source::Nothing } else { Source::Gathered(Rc::new(body), 0) };
         Self { source, left: 0, sent: Rc::default(), passage, busy: Some(busy), carrier: None }
     }
 
     /// Reads all of it, into at most `most` bytes.
-    pub(crate) async fn read(self, most: usize) -> Result<Bytes, CallerFault> {
+    pub(crate) async fn read(self, most: usize, held: &mut Held) -> Result<Bytes, ReadFault> {
         let passage = self.passage();
         self.begin(Instant::now());
-        let mut gathering = pin!(gather(self, most));
+        let mut gathering = pin!(gather(self, most, held));
         let gathered =
             in_turn(&passage, CALLER_IDLE, None, &mut Deadline::default(), gathering.as_mut()).await;
         match gathered {
             Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(GatherError::TooLarge(_))) => Err(CallerFault::TooLong),
-            Ok(Err(GatherError::Body(_))) => Err(passage.fault().unwrap_or(CallerFault::Gone)),
+            Ok(Err(GatherError::TooLarge(_))) => Err(ReadFault::Caller(CallerFault::TooLong)),
+            Ok(Err(GatherError::Body(_))) => {
+                Err(ReadFault::Caller(passage.fault().unwrap_or(CallerFault::Gone)))
+            }
+            Ok(Err(GatherError::NoRoom(_))) => Err(ReadFault::NoRoom),
             // Nothing is sent meanwhile, so it is the caller's turn alone.
-            Err(_) => Err(CallerFault::Stalled),
+            Err(_) => Err(ReadFault::Caller(CallerFault::Stalled)),
         }
     }
 
@@ -197,7 +228,8 @@ impl RequestBody {
     #[cfg(test)]
     pub(crate) fn of(bytes: &'static [u8], now: Instant) -> Self {
         let mut body = Self::nothing(now);
-        body.source = Source::Gathered(Bytes::from_static(bytes));
+        let whole = Whole::new(Bytes::from_static(bytes), Held::ample());
+        body.source = Source::Gathered(Rc::new(whole), 0);
         body
     }
 
@@ -227,7 +259,7 @@ impl RequestBody {
                 let attempt = shared.attempts.replace(shared.attempts.get() + 1);
                 Source::Shared(Rc::clone(shared), attempt)
             }
-            Source::Gathered(bytes) => Source::Gathered(bytes.clone()),
+            Source::Gathered(whole, _) => Source::Gathered(Rc::clone(whole), 0),
             Source::Nothing | Source::Caller(_) => Source::Nothing,
         };
         self.source = source;
@@ -237,7 +269,7 @@ impl RequestBody {
 
     /// Whether all of it is there whatever became of the one before: there is none, or it was read already.
     pub(crate) fn is_at_hand(&self) -> bool {
-        matches!(self.source, Source::Nothing | Source::Gathered(_))
+        matches!(self.source, Source::Nothing | Source::Gathered(..))
     }
 
     /// Takes the body over from the attempt before, if all of it is there: it is at hand, or nothing of it was taken.
@@ -249,7 +281,7 @@ impl RequestBody {
                 shared.reader.set(*attempt);
                 true
             }
-            Source::Nothing | Source::Gathered(_) => true,
+            Source::Nothing | Source::Gathered(..) => true,
             Source::Caller(_) => false,
         }
     }
@@ -286,12 +318,18 @@ impl Body for RequestBody {
             Source::Caller(inner) => Pin::new(inner).poll_frame(cx),
             Source::Shared(shared, _) => Pin::new(&mut *shared.inner.borrow_mut()).poll_frame(cx),
             Source::Nothing => return Poll::Ready(None),
-            Source::Gathered(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.source = Source::Nothing;
+            Source::Gathered(whole, at) => {
+                let piece = whole.piece(*at);
+                *at += piece.len();
+                if *at == whole.len() {
+                    self.source = Source::Nothing;
+                    self.passage.whole.set(true);
+                }
                 self.passage.note(Turn::Upstream);
-                self.passage.whole.set(true);
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                if let Some(carrier) = &self.carrier {
+                    carrier.moves();
+                }
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
         };
         let frame = match polled {
@@ -332,7 +370,7 @@ impl Body for RequestBody {
             Source::Nothing => true,
             Source::Caller(inner) => inner.is_end_stream(),
             Source::Shared(shared, _) => shared.inner.borrow().is_end_stream(),
-            Source::Gathered(bytes) => bytes.is_empty(),
+            Source::Gathered(whole, at) => *at == whole.len(),
         }
     }
 
@@ -341,7 +379,7 @@ impl Body for RequestBody {
             Source::Nothing => SizeHint::with_exact(0),
             Source::Caller(inner) => inner.size_hint(),
             Source::Shared(shared, _) => shared.inner.borrow().size_hint(),
-            Source::Gathered(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Gathered(whole, at) => SizeHint::with_exact((whole.len() - at) as u64),
         }
     }
 }

@@ -19,6 +19,8 @@ use rr_contract::wire::fleet;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
+use crate::body::{BodyBudget, Held, Whole};
+use crate::counters::Gathered;
 use crate::fixture::ORG;
 use crate::seats::{Bounds, Seats};
 
@@ -91,7 +93,8 @@ async fn a_host_of_the_proxys_own_stays_whichever_protocol_a_request_goes_in_and
     let target = target("https://api.example.com:8443/v1");
     let seats = Seats::new(Bounds::of(1), Arc::default());
     let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
-    let body = RequestBody::gathered(Bytes::new(), permit.seat().begin(), Instant::now());
+    let nothing = Whole::new(Bytes::new(), Held::ample());
+    let body = RequestBody::gathered(nothing, permit.seat().begin(), Instant::now());
     let mut request = Request::new(body);
     *request.uri_mut() = "/v1/x".parse().expect("a URI");
     let authority: Authority = "own.example".parse().expect("an authority");
@@ -147,7 +150,7 @@ async fn a_body_that_is_sent_again_is_not_whole_before_it_was_sent_again() {
     let passage = first.passage();
     first.begin(Instant::now());
     assert!(!passage.is_whole());
-    assert_eq!(first.read(9).await.as_deref(), Ok(&b"body"[..]));
+    assert_eq!(first.read(9, &mut Held::ample()).await.as_deref(), Ok(&b"body"[..]));
     assert!(passage.is_whole());
     // Its connection must not be used again if it is answered before.
     again.begin(Instant::now());
@@ -192,6 +195,39 @@ async fn each_part_of_an_upload_moves_what_it_goes_out_on_and_waiting_for_one_do
     tasks.abort();
 }
 
+#[tokio::test]
+async fn a_body_that_was_gathered_goes_out_in_parts_and_is_let_go_with_the_last_one_of_the_last_attempt() {
+    let seats = Seats::new(Bounds::of(1), Arc::default());
+    let permit = seats.take().unwrap_or_else(|_| panic!("there is room"));
+    let budget = BodyBudget::new(usize::MAX, Arc::default());
+    let mut held = budget.hold(ORG, Gathered::Request);
+    let text: Vec<u8> = (0..200_000).map(|at| (at / 7) as u8).collect();
+    held.hold(text.len()).expect("there is room");
+    let whole = Whole::new(text.clone().into(), held);
+    let mut first = RequestBody::gathered(whole, permit.seat().begin(), Instant::now());
+    let again = first.again();
+    let (told, passage) = (Rc::<Told>::default(), first.passage());
+    let carrier: Rc<Told> = Rc::clone(&told);
+    first.hold(carrier);
+    first.frame().await.expect("a part").expect("it is there");
+    drop(first.again());
+    for mut body in [first, again] {
+        body.begin(Instant::now());
+        let mut sent = Vec::new();
+        while !body.is_end_stream() {
+            assert!(!passage.is_whole());
+            let rest = body.size_hint().exact().expect("its length is known");
+            let part = body.frame().await.expect("a part").expect("it is there");
+            let part = part.into_data().expect("it is data");
+            assert!(part.len() <= 64 * 1024 && rest - part.len() as u64 == body.size_hint().lower());
+            sent.extend_from_slice(&part);
+        }
+        assert!(text.ends_with(&sent) && passage.is_whole());
+        assert!(body.frame().await.is_none());
+    }
+    assert_eq!((told.moved.get(), budget.held()), (4, 0));
+}
+
 /// The body of an upload as it comes, and the caller that sends it.
 async fn upload(tasks: &Tasks) -> (Incoming, DuplexStream) {
     let (mut caller, edge) = duplex(1024);
@@ -227,7 +263,7 @@ async fn one_attempt_reads_an_upload_and_it_is_the_last_that_claimed_it() {
         assert!(frame.is_err(), "it belongs to another attempt");
     }
     drop((first, second, inner));
-    assert_eq!(outer.read(9).await.as_deref(), Ok(&b"body"[..]));
+    assert_eq!(outer.read(9, &mut Held::ample()).await.as_deref(), Ok(&b"body"[..]));
 
     let (incoming, mut caller) = upload(&tasks).await;
     let mut first = body(incoming);
@@ -267,8 +303,9 @@ async fn a_body_that_is_read_before_it_is_sent_is_not_waited_for_any_longer() {
     caller.write_all(b"bo").await.expect("it reads");
     let body = RequestBody::new(incoming, 9, Rc::default(), permit.seat().begin(), Instant::now());
     let start = Instant::now();
-    let read = timeout(10 * CALLER_IDLE, body.read(9)).await.expect("it has a bound");
-    assert_eq!(read, Err(CallerFault::Stalled));
+    let mut held = Held::ample();
+    let read = timeout(10 * CALLER_IDLE, body.read(9, &mut held)).await.expect("it has a bound");
+    assert_eq!(read, Err(ReadFault::Caller(CallerFault::Stalled)));
     assert!(start.elapsed() >= CALLER_IDLE);
     tasks.abort();
 }

@@ -1,75 +1,43 @@
-//! How many long documents of responses wait to be read for meters, on one worker.
+//! Who reads a long document of a response for meters, on one worker.
 //!
-//! Reads none. The invariant: one organization's are read one after the other, and hold no more memory than it may,
-//! whatever its upstreams answer; another one's do not wait for them.
+//! Reads none, and holds none: what waits is in the budget of bodies. The invariant: one organization's are read one
+//! after the other, whatever its upstreams answer; another one's do not wait for them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use rr_contract::model::id::OrgId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of one organization's documents, as they came.
-const BY_ORG: usize = 64 * 1024 * 1024;
-
-/// The documents that wait.
+/// The queues in which documents wait.
 #[derive(Default)]
-pub(crate) struct Readings(RefCell<HashMap<OrgId, Weak<Share>>>);
+pub(crate) struct Readings(RefCell<HashMap<OrgId, Weak<Semaphore>>>);
 
-/// Those of one organization.
-struct Share {
-    bytes: Cell<usize>,
-    turn: Arc<Semaphore>,
-}
-
-/// A place among those that wait.
-pub(crate) struct Place {
-    share: Rc<Share>,
-    bytes: usize,
-}
+/// That of one organization.
+pub(crate) struct Queue(Arc<Semaphore>);
 
 /// The right to read.
-pub(crate) struct Turn {
-    _place: Place,
-    _turn: OwnedSemaphorePermit,
-}
+pub(crate) struct Turn(#[expect(dead_code, reason = "held, and never looked at")] OwnedSemaphorePermit);
 
 impl Readings {
-    /// A place for a document of this length; `None`: too much waits.
-    pub(crate) fn place(&self, org: OrgId, bytes: usize) -> Option<Place> {
-        let share = self.share(org);
-        let all = share.bytes.get() + bytes;
-        (all <= BY_ORG).then(|| {
-            share.bytes.set(all);
-            Place { share, bytes }
-        })
-    }
-
-    fn share(&self, org: OrgId) -> Rc<Share> {
+    /// The queue of an organization.
+    pub(crate) fn queue(&self, org: OrgId) -> Queue {
         let mut orgs = self.0.borrow_mut();
-        if let Some(share) = orgs.get(&org).and_then(Weak::upgrade) {
-            return share;
+        if let Some(turn) = orgs.get(&org).and_then(Weak::upgrade) {
+            return Queue(turn);
         }
-        orgs.retain(|_, share| share.strong_count() > 0);
-        let share = Rc::new(Share { bytes: Cell::default(), turn: Arc::new(Semaphore::new(1)) });
-        orgs.insert(org, Rc::downgrade(&share));
-        share
+        orgs.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Semaphore::new(1));
+        orgs.insert(org, Arc::downgrade(&turn));
+        Queue(turn)
     }
 }
 
-impl Place {
-    /// Waits for the organization's turn.
+impl Queue {
+    /// Waits for the turn.
     pub(crate) async fn turn(self) -> Turn {
-        let turn = Arc::clone(&self.share.turn).acquire_owned().await;
-        Turn { _place: self, _turn: turn.expect("no semaphore of ours is ever closed") }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.share.bytes.update(|bytes| bytes - self.bytes);
+        Turn(self.0.acquire_owned().await.expect("no semaphore of ours is ever closed"))
     }
 }
 
@@ -84,26 +52,21 @@ mod tests {
         OrgId::from_random([n; 16])
     }
 
-    fn turn(place: Place) -> Result<Turn, ()> {
-        match pin!(place.turn()).poll(&mut Context::from_waker(Waker::noop())) {
+    fn turn(queue: Queue) -> Result<Turn, ()> {
+        match pin!(queue.turn()).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => Ok(turn),
             Poll::Pending => Err(()),
         }
     }
 
     #[test]
-    fn an_organization_holds_so_much_and_reads_one_after_the_other() {
+    fn an_organization_reads_one_after_the_other_and_waits_for_no_other() {
         let readings = Readings::default();
-        let (first, second) = (readings.place(org(1), BY_ORG - 1), readings.place(org(1), 1));
-        assert!(readings.place(org(1), 1).is_none());
-        let other = readings.place(org(2), BY_ORG).expect("another has its own");
-        let reads = turn(first.expect("there is room")).expect("it is the first");
-        assert!(turn(second.expect("there is room")).is_err());
-        let beside = turn(other).expect("it waits for no other organization");
+        let reads = turn(readings.queue(org(1))).expect("it is the first");
+        assert!(turn(readings.queue(org(1))).is_err());
+        let beside = turn(readings.queue(org(2))).expect("it waits for no other organization");
         drop((reads, beside));
-        // Both have gone, and so has the one that left while it waited.
-        assert!(readings.place(org(1), BY_ORG).is_some());
-        assert!(readings.place(org(3), 0).is_some());
+        assert!(turn(readings.queue(org(3))).is_ok(), "both have gone");
         assert_eq!(readings.0.borrow().len(), 1);
     }
 }

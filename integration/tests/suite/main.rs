@@ -35,3 +35,4 @@ mod stalled_disk;
 mod standalone;
 mod standalone_schema;
 mod streaming;
+mod whole_bodies;

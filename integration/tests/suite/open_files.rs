@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rr_contract::runtime::Tasks;
 use rr_integration::caller::Caller;
@@ -9,8 +10,8 @@ use rr_integration::frames::{self, PREFACE};
 use rr_integration::process::admin;
 use rr_integration::standalone::{Behind, Standalone};
 use rr_integration::wait::{DEADLINE, eventually};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 /// Connections of callers, and requests on each.
@@ -63,4 +64,46 @@ async fn many_requests_on_few_connections_leave_a_node_the_descriptors_that_it_l
     let answer = timeout(DEADLINE, stranger.get("/")).await.expect("a further caller is let in");
     assert_eq!(answer.status, 401);
     tasks.abort();
+}
+
+/// Has a caller without a key ask, and leaves its connection open.
+async fn ask(caller: &mut TcpStream) {
+    caller.write_all(b"GET /api/local.unused/ HTTP/1.1\r\nhost: edge\r\n\r\n").await.expect("the node reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let read = timeout(DEADLINE, caller.read_buf(&mut answer)).await.expect("it is let in");
+        assert_ne!(read.expect("the node answers"), 0);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 401"));
+}
+
+#[tokio::test]
+async fn where_no_further_file_can_be_opened_an_idle_caller_gives_way_to_each_that_comes_and_no_other() {
+    let node = Standalone::start(&[Behind::new("unused", "http://127.0.0.1:9")], &[]).await;
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        let mut caller = node.connect().await;
+        ask(&mut caller).await;
+        idle.push(caller);
+    }
+    let limit = node.process().next_file();
+    node.process().opens_below(limit);
+    // A file that it had open for a moment may leave room for one or two.
+    let mut newcomers = Vec::new();
+    for _ in 0..6 {
+        let mut caller = node.connect().await;
+        ask(&mut caller).await;
+        newcomers.push(caller);
+    }
+    let end = timeout(DEADLINE, idle[0].read_buf(&mut Vec::new())).await.expect("it has given way");
+    assert_eq!(end.expect("it is closed in order"), 0);
+    // One that was closed for nobody would leave its descriptor unused, until the node needs one itself.
+    let in_use = eventually("all descriptors are in use", || async {
+        (node.process().next_file() >= limit).then_some(())
+    });
+    timeout(Duration::from_secs(5), in_use).await.expect("all descriptors are in use");
+    ask(&mut idle[9]).await;
+    for caller in &mut newcomers {
+        ask(caller).await;
+    }
 }

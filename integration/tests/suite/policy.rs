@@ -2,7 +2,7 @@
 //! record says what they decided, and counts of a day outlive a kill.
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body_util::Full;
 
 use rr_contract::wire::FieldMask;
@@ -11,7 +11,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::document::Resource;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_integration::api::Api;
-use rr_integration::caller::{Caller, Reply};
+use rr_integration::caller::{Caller, Reply, send};
 use rr_integration::process::{Edge, admin};
 use rr_integration::sample::{ORG, REGION, Sample, apply};
 use rr_integration::upstream::Upstream;
@@ -105,6 +105,49 @@ async fn what_is_applied_decides_requests_and_records_say_what_was_decided() {
     );
     assert_eq!(passed.iter().filter(|record| record.filters.is_some_and(|done| done.values == 1)).count(), 2);
     assert_eq!(of("rate-limited")[0].meters[0].exceeded(), fleet::Window::Day);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_made_for_a_heavy_pattern_is_refused_and_others_are_served() {
+    let world = World::start().await;
+    let pattern = || fleet::Pattern { regex: "a[a-z]{3000}[^a-z]".to_owned(), ..Default::default() };
+    let check = fleet::BodyCheck { path: "m".to_owned(), value: Some(pattern()), ..Default::default() };
+    let rule = |name: &str, when: fleet::RequestMatch| mg::Rule {
+        name: name.to_owned(),
+        when: Some(when),
+        ..deny("")
+    };
+    let set = [
+        rule("on-path", fleet::RequestMatch { path: Some(pattern()), ..Default::default() }),
+        rule("on-body", fleet::RequestMatch { body: vec![check], ..Default::default() }),
+    ];
+    let set = set.map(|rule| mg::Document { resource: Some(Resource::Rule(rule)) });
+    apply(&world.api, ORG, "test", set.to_vec()).await.expect("the set is good");
+    world.in_step().await;
+    let caller = world.caller_of("echo");
+    let post = |length: usize| {
+        let request = Request::post(format!("/api/{ORG}.echo/b"))
+            .header("host", world.node.listen.to_string())
+            .header("authorization", &world.caller_key)
+            .header("content-type", "application/json");
+        let body = format!(r#"{{"m":"{}"}}"#, "a".repeat(length));
+        send(world.node.listen, request.body(Full::from(body)).expect("a request"))
+    };
+    let code = |reply: Reply| (reply.status.as_u16(), reply.header("requestrocket-proxy-code").to_owned());
+
+    let unreadable = (400, "request-unreadable".to_owned());
+    let passed = (200, "proxy-access-granted".to_owned());
+    assert_eq!(code(caller.get(&format!("/{}", "a".repeat(8_000))).await), unreadable);
+    assert_eq!(code(post(20).await.expect("an answer")), passed);
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(caller.get("/c").await.status, 200);
+        }
+    };
+    let (heavy, again, ()) = tokio::join!(post(4 << 20), post(1 << 20), others);
+    assert_eq!(code(heavy.expect("an answer")), unreadable);
+    assert_eq!(code(again.expect("an answer")), unreadable);
     world.end().await;
 }
 

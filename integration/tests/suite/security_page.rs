@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules that are about hostile peers alone: each of their tests has a row.
-const ALL_OF: [&str; 3] = ["smuggling", "http2", "hostile_upstreams"];
+const ALL_OF: [&str; 4] = ["smuggling", "http2", "hostile_upstreams", "whole_bodies"];
 
 fn suite() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite")

@@ -14,7 +14,7 @@ use regex_syntax::utf8::Utf8Sequences;
 pub const REGEX_MAX: usize = 1024;
 /// How much a pattern may weigh: a byte of text weighs 1, a class the byte ranges it is made of, and
 /// repetitions multiply. About the states of the automaton.
-pub const WEIGHT_MAX: u64 = 80_000;
+pub const WEIGHT_MAX: u32 = 80_000;
 /// How deep groups may be nested.
 pub const NESTING_MAX: u32 = 64;
 
@@ -34,6 +34,7 @@ pub struct Flags {
 pub struct Pattern {
     regex: Box<str>,
     flags: Flags,
+    weight: u32,
 }
 
 /// A text that is no pattern, and the column, counted in characters from 1, where it goes wrong.
@@ -79,9 +80,15 @@ pub enum InvalidPattern {
     },
     /// It would compile to something large.
     #[error(
-        "compiles to something too large; repeat less, or narrow its classes: [0-9a-z] weighs less than \\w"
+        "weighs {weight}, and {WEIGHT_MAX} is the most that is run: {regex:?}; repeat less, or narrow its classes: \
+         [0-9a-z] weighs less than \\w"
     )]
-    TooLarge,
+    TooLarge {
+        /// How much it weighs.
+        weight: u64,
+        /// The whole pattern.
+        regex: String,
+    },
 }
 
 /// A text that is no set of flags.
@@ -126,13 +133,14 @@ impl Pattern {
         if regex.len() > REGEX_MAX {
             return Err(InvalidPattern::TooLong);
         }
-        let pattern = Self { regex: regex.into(), flags };
         // With capitals and small letters a pattern can only weigh more.
-        let hir = parse(&pattern.regex, Flags { ignore_case: true, ..flags })?;
-        if weight(&hir) > WEIGHT_MAX {
-            return Err(InvalidPattern::TooLarge);
+        let hir = parse(regex, Flags { ignore_case: true, ..flags })?;
+        match weight(&hir) {
+            weight if weight > u64::from(WEIGHT_MAX) => {
+                Err(InvalidPattern::TooLarge { weight, regex: regex.to_owned() })
+            }
+            weight => Ok(Self { regex: regex.into(), flags, weight: weight as u32 }),
         }
-        Ok(pattern)
     }
 
     /// As it was written.
@@ -143,6 +151,11 @@ impl Pattern {
     /// Its flags.
     pub fn flags(&self) -> Flags {
         self.flags
+    }
+
+    /// How much it weighs, at the most [`WEIGHT_MAX`].
+    pub fn weight(&self) -> u32 {
+        self.weight
     }
 
     /// Its syntax, under other flags than its own where `flags` says so.
@@ -253,7 +266,12 @@ mod tests {
         for regex in
             ["(a{1000}){1000}", r"\w{400}", "((((a{30}){30}){30}){30})", r"(\d\w{50}){50}", "(k{1000}){30}"]
         {
-            assert_eq!(refusal(regex), InvalidPattern::TooLarge, "{regex}");
+            let refused = refusal(regex);
+            let InvalidPattern::TooLarge { weight, .. } = refused else { panic!("{regex}: {refused}") };
+            let text = refused.to_string();
+            for named in [&weight.to_string(), "80000", &format!("{regex:?}"), "repeat less"] {
+                assert!(text.contains(named), "{named} in {text}");
+            }
         }
         assert_eq!(refusal(""), InvalidPattern::Empty);
         assert_eq!(refusal(&"a".repeat(REGEX_MAX + 1)), InvalidPattern::TooLong);

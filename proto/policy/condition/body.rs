@@ -158,9 +158,9 @@ impl Group {
                     if !screen.was_asked() {
                         pace.spend(look).await?;
                     }
-                    if one.slot.is_none_or(|slot| screen.may_have(slot, text)) {
+                    if one.slot.is_none_or(|slot| screen.may_have(slot, text, pace.credit())) {
                         pace.spend(look).await?;
-                        value.is_match_text(text)
+                        value.is_in_body(text, pace).await?
                     } else {
                         false
                     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
+use super::super::pace::HeadWork;
 use super::super::pattern::Matcher;
 use super::super::request::QueryPair;
 use super::need::Need;
@@ -55,16 +56,19 @@ impl HeaderLook {
         matches!(&self.name, NameLook::Pattern(matcher) if matcher.is_regex()) || is_regex(&self.value)
     }
 
-    pub(super) fn holds(&self, headers: &HeaderMap) -> bool {
-        let is = |value: &http::HeaderValue| has(&self.value, value.as_bytes());
+    pub(super) fn holds(&self, headers: &HeaderMap, work: &mut HeadWork) -> bool {
+        let is = |value: &http::HeaderValue| has(&self.value, value.as_bytes(), work);
         match &self.name {
             NameLook::Any => self.need.is_met_by(headers.values().map(is)),
             NameLook::Known(names) => {
                 self.need.is_met_by(names.iter().flat_map(|name| headers.get_all(name)).map(is))
             }
             NameLook::Pattern(name) => {
-                let named = headers.iter().filter(|(one, _)| name.is_match(one.as_str().as_bytes()));
-                self.need.is_met_by(named.map(|(_, value)| is(value)))
+                let named = headers.iter().filter_map(|(one, value)| {
+                    let named = name.is_in(one.as_str().as_bytes(), work);
+                    named.then(|| has(&self.value, value.as_bytes(), work))
+                });
+                self.need.is_met_by(named)
             }
         }
     }
@@ -75,9 +79,12 @@ impl QueryLook {
         is_regex(&self.name) || is_regex(&self.value)
     }
 
-    pub(super) fn holds(&self, query: &[QueryPair<'_>]) -> bool {
-        let named = query.iter().filter(|pair| has(&self.name, &pair.name));
-        self.need.is_met_by(named.map(|pair| has(&self.value, &pair.value)))
+    pub(super) fn holds(&self, query: &[QueryPair<'_>], work: &mut HeadWork) -> bool {
+        let named = query.iter().filter_map(|pair| {
+            let named = has(&self.name, &pair.name, work);
+            named.then(|| has(&self.value, &pair.value, work))
+        });
+        self.need.is_met_by(named)
     }
 }
 
@@ -85,6 +92,6 @@ fn is_regex(matcher: &Option<Arc<Matcher>>) -> bool {
     matcher.as_ref().is_some_and(|matcher| matcher.is_regex())
 }
 
-fn has(matcher: &Option<Arc<Matcher>>, text: &[u8]) -> bool {
-    matcher.as_ref().is_none_or(|matcher| matcher.is_match(text))
+fn has(matcher: &Option<Arc<Matcher>>, text: &[u8], work: &mut HeadWork) -> bool {
+    matcher.as_ref().is_none_or(|matcher| matcher.is_in(text, work))
 }

@@ -94,6 +94,11 @@ impl<'f, 'd> Pass<'f, 'd> {
         Ok(false)
     }
 
+    /// How many bytes [`Self::finish`] would have copied by now: none, as long as nothing was taken.
+    pub fn copies(&self) -> usize {
+        if self.taken > 0 { self.out.len() + self.document.len() - self.copied } else { 0 }
+    }
+
     /// What is left of the document, once all of it was gone over.
     pub fn finish(mut self) -> Filtered<'d> {
         let ran = u32::try_from(self.filters.len()).expect("a view is bounded, so filters are");

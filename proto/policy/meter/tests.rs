@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use rr_domain::model::id::ProxyId;
-use rr_domain::model::request_match::{BodyCheck, RequestMatch};
+use rr_domain::model::pattern::Pattern;
+use rr_domain::model::request_match::{BodyCheck, PairCheck, RequestMatch};
 
 use super::super::request::RequestBody;
 use super::*;
@@ -27,7 +28,10 @@ fn value(place: Place) -> Counts {
 /// What a meter says of a request, its body looked at where the head leaves it open.
 fn applies(meter: &CompiledMeter, method: &str, body: RequestBody<'_>) -> Applies {
     let headers = HeaderMap::new();
-    let head = meter.applies(&RequestView { method, path: "/", query: &[], headers: &headers, body });
+    let head = meter.applies(
+        &RequestView { method, path: "/", query: &[], headers: &headers, body },
+        &mut HeadWork::default(),
+    );
     match (head, body) {
         (Applies::NeedsBody, RequestBody::Read(body)) => {
             at_once(async |pace| meter.applies_to(body, pace).await)
@@ -40,6 +44,21 @@ fn of_body(path: &str, body: &str) -> Result<String, ReadingError> {
     let counts = value(Place::Body(path.parse().expect("a path")));
     let meter = meter(counts, RequestMatch::default());
     meter.reading(&HeaderMap::new(), body.as_bytes()).map(|amount| amount.to_string())
+}
+
+#[test]
+fn a_head_that_is_too_much_work_for_all_meters_together_is_refused() {
+    let heavy = Pattern::new("a[a-z]{3000}[^a-z]", Default::default()).expect("a pattern");
+    let check = PairCheck { name: None, value: Some(heavy), absent: false };
+    let meter = meter(Counts::Requests, RequestMatch { headers: vec![check], ..RequestMatch::default() });
+    let mut headers = HeaderMap::new();
+    headers.insert("x", "a".repeat(2_400).parse().expect("a value"));
+    let (query, body) = (&[], RequestBody::Unread);
+    let view = RequestView { method: "GET", path: "/", query, headers: &headers, body };
+    let mut work = HeadWork::default();
+    assert_eq!(meter.applies(&view, &mut work), Applies::No);
+    assert_eq!(meter.applies(&view, &mut work), Applies::Unreadable(JsonError::TooMuch));
+    assert_eq!(meter.applies(&view, &mut HeadWork::default()), Applies::No);
 }
 
 #[test]
@@ -105,7 +124,7 @@ fn a_header_is_read_like_a_body_and_its_values_are_added() {
 
 #[test]
 fn a_condition_on_the_body_decides_which_requests_count() {
-    let value = rr_domain::model::pattern::Pattern::new("^gpt-", Default::default()).expect("a pattern");
+    let value = Pattern::new("^gpt-", Default::default()).expect("a pattern");
     let check = BodyCheck { path: "model".parse().expect("a path"), value: Some(value), absent: false };
     let when =
         RequestMatch { methods: vec!["POST".to_owned()], body: vec![check], ..RequestMatch::default() };
@@ -122,7 +141,7 @@ fn a_condition_on_the_body_decides_which_requests_count() {
 
 #[test]
 fn for_a_meter_one_occurrence_is_enough_and_of_a_batch_one_element() {
-    let value = rr_domain::model::pattern::Pattern::new("^x$", Default::default()).expect("a pattern");
+    let value = Pattern::new("^x$", Default::default()).expect("a pattern");
     let said = |absent: bool, body: &str| {
         let check = BodyCheck { path: "m".parse().expect("a path"), value: Some(value.clone()), absent };
         let meter = meter(Counts::Requests, RequestMatch { body: vec![check], ..RequestMatch::default() });
@@ -143,9 +162,8 @@ fn for_a_meter_one_occurrence_is_enough_and_of_a_batch_one_element() {
 
 #[test]
 fn a_long_document_is_read_with_rests_and_one_that_takes_too_long_has_no_number() {
-    let read = |values: usize| {
+    let read_from = |body: String| {
         let meter = meter(value(Place::Body("n".parse().expect("a path"))), RequestMatch::default());
-        let body = format!("[{}]", vec![r#"{"n":1}"#; values].join(","));
         let mut rests = 0;
         let mut pace = Pace::new(async || rests += 1);
         let reading = std::pin::pin!(meter.reading_at(&HeaderMap::new(), body.as_bytes(), &mut pace))
@@ -153,6 +171,10 @@ fn a_long_document_is_read_with_rests_and_one_that_takes_too_long_has_no_number(
         let std::task::Poll::Ready(reading) = reading else { panic!("nothing is waited for but rests") };
         (reading, rests)
     };
+    let read = |values: usize| read_from(format!("[{}]", vec![r#"{"n":1}"#; values].join(",")));
+    // All of it is gone over, whatever it is.
+    let text = format!(r#"{{"m":"{}"}}"#, "x".repeat(200_000));
+    assert_eq!(read_from(text), (Err(ReadingError::Missing), 1));
     assert_eq!(read(10), (Ok(Amount::whole(10)), 0));
     let (reading, rests) = read(10_000);
     assert_eq!(reading, Ok(Amount::whole(10_000)));

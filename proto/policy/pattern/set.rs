@@ -2,7 +2,7 @@
 //!
 //! Equal sets are compiled once and shared. Looking allocates nothing: a set says whether some pattern of it is
 //! found, and if so, the texts that each pattern needs say which of them it may be. Patterns that are too large
-//! together have no set, and are tried one by one.
+//! together have no set, and are tried one by one; so are those of a set where it could take long on a text.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,6 +14,7 @@ use regex_syntax::ParserBuilder;
 
 use rr_domain::model::pattern::NESTING_MAX;
 
+use super::super::pace::Credit;
 use super::texts::needed;
 
 /// From how many patterns on a set pays.
@@ -29,6 +30,8 @@ const LAZY_MAX: usize = 512 * 1024;
 #[derive(Debug)]
 pub(crate) struct PatternSet {
     all: RegexSet,
+    /// Of all together.
+    weight: u64,
     /// What patterns need, if any is known to need something.
     texts: Option<AhoCorasick>,
     /// The slots of the patterns that need the texts, in the order of the texts.
@@ -51,6 +54,8 @@ pub(crate) struct Screen<'s> {
 
 #[derive(Debug, Clone, Copy)]
 enum May {
+    /// All: the engine may not be asked.
+    Any,
     /// No pattern is found.
     None,
     /// Some is: one of these, or of those that are not told apart.
@@ -69,18 +74,19 @@ struct Shared {
 
 impl Sets {
     /// The set of some patterns, if there are enough of them and it is not too large.
-    pub(super) fn of(&self, mut sources: Vec<Box<str>>) -> Option<Arc<PatternSet>> {
-        sources.sort();
-        sources.dedup();
-        if sources.len() < FROM {
+    pub(super) fn of(&self, mut weighed: Vec<(Box<str>, u32)>) -> Option<Arc<PatternSet>> {
+        weighed.sort();
+        weighed.dedup();
+        if weighed.len() < FROM {
             return None;
         }
-        let sources: Box<[Box<str>]> = sources.into();
+        let weight = weighed.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let sources: Box<[Box<str>]> = weighed.into_iter().map(|(source, _)| source).collect();
         if let Some(set) = self.lock().sets.get(&sources).and_then(Weak::upgrade) {
             return Some(set);
         }
         // Not under the lock: it takes long.
-        let set = Arc::new(PatternSet::new(sources)?);
+        let set = Arc::new(PatternSet::new(sources, weight)?);
         let mut shared = self.lock();
         if shared.sets.len() >= shared.sweep_at {
             shared.sets.retain(|_, set| set.strong_count() > 0);
@@ -97,7 +103,7 @@ impl Sets {
 }
 
 impl PatternSet {
-    fn new(sources: Box<[Box<str>]>) -> Option<Self> {
+    fn new(sources: Box<[Box<str>]>, weight: u64) -> Option<Self> {
         let all = RegexSetBuilder::new(sources.iter().map(|source| &**source))
             .nest_limit(NESTING_MAX)
             .size_limit(COMPILED_MAX)
@@ -116,10 +122,13 @@ impl PatternSet {
             }
         }
         let texts = if texts.is_empty() { None } else { Some(AhoCorasick::new(texts).ok()?) };
-        Some(Self { all, texts, needs: needs.into(), always, sources })
+        Some(Self { all, weight, texts, needs: needs.into(), always, sources })
     }
 
-    fn may(&self, text: &str) -> May {
+    fn may(&self, text: &str, credit: &mut Credit) -> May {
+        if !credit.take(self.weight, text.len()) {
+            return May::Any;
+        }
         if !self.all.is_match(text) {
             return May::None;
         }
@@ -152,9 +161,10 @@ impl<'s> Screen<'s> {
     }
 
     /// Whether the pattern of a slot may be found in the text; always of the same text.
-    pub(crate) fn may_have(&mut self, slot: usize, text: &str) -> bool {
+    pub(crate) fn may_have(&mut self, slot: usize, text: &str, credit: &mut Credit) -> bool {
         let Some(set) = self.set else { return true };
-        match self.may.get_or_insert_with(|| set.may(text)) {
+        match self.may.get_or_insert_with(|| set.may(text, credit)) {
+            May::Any => true,
             May::None => false,
             May::Some(slots) => slots.get(slot / 64).is_none_or(|bits| bits & (1 << (slot % 64)) != 0),
         }

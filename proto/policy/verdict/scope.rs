@@ -11,7 +11,7 @@ use rr_domain::model::rule::Rule;
 
 use super::super::condition::{BodyIndex, Found, Seen};
 use super::super::json::JsonError;
-use super::super::pace::Pace;
+use super::super::pace::{HeadWork, Pace};
 use super::super::pattern::{Matcher, PatternSet, Patterns, Screen, Uncompilable};
 use super::matched::Matched;
 use super::rule::CompiledRule;
@@ -61,6 +61,13 @@ pub(super) struct Answer<'r> {
     pub(super) enforced: Said<'r>,
     /// All of them.
     pub(super) all: Said<'r>,
+}
+
+/// The work of a head. Rules that only observe have their own, so that they change no verdict.
+#[derive(Debug, Default)]
+pub(super) struct Works {
+    pub(super) enforced: HeadWork,
+    pub(super) observed: HeadWork,
 }
 
 /// What of some rules matches by the head.
@@ -142,12 +149,17 @@ impl ScopeRules {
         self.observes
     }
 
-    /// What they say by the head alone.
-    pub(super) fn head<'r>(&'r self, seen: &Seen<'_>, matched: &mut Matched<'r>) -> Answer<'r> {
+    /// What they say by the head alone; void where the work for it is over.
+    pub(super) fn head<'r>(
+        &'r self,
+        seen: &Seen<'_>,
+        matched: &mut Matched<'r>,
+        works: &mut Works,
+    ) -> Answer<'r> {
         let (mut enforced, mut all) = (Head::default(), Head::default());
         let mut screen = Screen::new(self.paths.as_deref());
         for entry in &self.entries {
-            if !entry.matches_head(seen, &mut screen) {
+            if !entry.matches_head(seen, &mut screen, works) {
                 continue;
             }
             let rule = &*entry.rule;
@@ -163,20 +175,25 @@ impl ScopeRules {
         Answer { enforced: enforced.says(default), all: all.says(self.default) }
     }
 
-    /// What they say once the body is there, where the head left it open.
+    /// What they say once the body is there, where the head left it open. What all say is void where the work of
+    /// those that observe is over.
     pub(super) async fn body<'r, R: AsyncFnMut()>(
         &'r self,
         seen: &Seen<'_>,
         body: &[u8],
         head: Answer<'r>,
         matched: &mut Matched<'r>,
-        pace: &mut Pace<R>,
+        (pace, works): (&mut Pace<R>, &mut Works),
     ) -> Result<Answer<'r>, JsonError> {
         let mut screen = Screen::new(self.paths.as_deref());
-        let asks =
-            |entry: &&Entry| entry.rule.condition().reads_body() && entry.matches_head(seen, &mut screen);
+        let asks = |entry: &&Entry| {
+            entry.rule.condition().reads_body() && entry.matches_head(seen, &mut screen, works)
+        };
         let mut asked: Vec<(&Entry, bool)> =
             self.entries.iter().filter(asks).map(|one| (one, false)).collect();
+        if works.enforced.is_over() {
+            return Err(JsonError::TooMuch);
+        }
         let mut wanted = vec![false; self.body.len()];
         for (entry, _) in &asked {
             wanted[entry.looks()].fill(true);
@@ -212,12 +229,14 @@ impl ScopeRules {
 }
 
 impl Entry {
-    fn matches_head(&self, seen: &Seen<'_>, screen: &mut Screen<'_>) -> bool {
+    fn matches_head(&self, seen: &Seen<'_>, screen: &mut Screen<'_>, works: &mut Works) -> bool {
         if seen.method != 0 && self.methods & seen.method == 0 {
             return false;
         }
-        self.slot.is_none_or(|slot| screen.may_have(slot, seen.request.path))
-            && self.rule.condition().matches_head(seen)
+        let work = if self.observes { &mut works.observed } else { &mut works.enforced };
+        self.slot.is_none_or(|slot| screen.may_have(slot, seen.request.path, work.credit()))
+            && self.rule.condition().matches_head(seen, work)
+            && !work.is_over()
     }
 
     fn looks(&self) -> std::ops::Range<usize> {

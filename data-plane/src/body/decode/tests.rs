@@ -43,10 +43,10 @@ fn encode(coding: Coding, text: &[u8]) -> Vec<u8> {
 
 /// Step by step, and no step longer than it may be.
 fn decoded(coding: Coding, encoded: &[u8]) -> Result<Bytes, DecodeError> {
-    let mut decoder = Decoder::new(coding, Bytes::copy_from_slice(encoded));
+    let (mut decoder, mut held) = (Decoder::new(coding, Bytes::copy_from_slice(encoded)), Held::ample());
     loop {
         let (read, wrote) = (decoder.at, decoder.decoded.len());
-        if let Some(all) = decoder.step()? {
+        if let Some(all) = decoder.step(&mut held)? {
             return Ok(all);
         }
         assert!(decoder.at - read <= STEP && decoder.decoded.len() - wrote <= STEP);
@@ -68,7 +68,10 @@ fn noise(len: usize) -> Vec<u8> {
 #[test]
 fn a_body_that_is_not_encoded_comes_back_as_it_is() {
     let body = Bytes::from_static(b"{}");
-    let same = decode(Coding::Identity, body.clone()).now_or_never().expect("one step").expect("it fits");
+    let same = decode(Coding::Identity, body.clone(), &mut Held::ample())
+        .now_or_never()
+        .expect("one step")
+        .expect("it fits");
     assert_eq!(same.as_ptr(), body.as_ptr());
     let long = Bytes::from(vec![b' '; DECODED_MAX + 1]);
     assert_eq!(decoded(Coding::Identity, &long), Err(DecodeError::TooLarge));
@@ -76,12 +79,35 @@ fn a_body_that_is_not_encoded_comes_back_as_it_is() {
 }
 
 #[test]
+fn what_a_body_decodes_to_is_held_and_no_more_than_that_at_the_end() {
+    for coding in ALL {
+        let encoded = Bytes::from(encode(coding, &noise(MIB)));
+        let decode = |most| {
+            let mut held = Held::of(most);
+            let mut decoder = Decoder::new(coding, encoded.clone());
+            let decoded = loop {
+                match decoder.step(&mut held) {
+                    Ok(None) => {}
+                    Ok(Some(decoded)) => break Ok(decoded),
+                    Err(error) => break Err(error),
+                }
+            };
+            decoded.map(|decoded| (decoded.len(), held.bytes()))
+        };
+        let (length, held) = decode(usize::MAX).expect("there is room");
+        assert_eq!(length, MIB);
+        assert!((MIB..MIB + 2 * STEP).contains(&held), "{coding:?}: {held}");
+        assert_eq!(decode(MIB), Err(DecodeError::NoRoom(NoRoom)), "{coding:?}");
+    }
+}
+
+#[test]
 fn a_long_body_gives_way_to_other_tasks_and_a_short_one_need_not() {
     for coding in ALL {
         let short = encode(coding, &noise(1000));
-        assert!(decode(coding, short.into()).now_or_never().is_some(), "{coding:?}");
+        assert!(decode(coding, short.into(), &mut Held::ample()).now_or_never().is_some(), "{coding:?}");
         let long = encode(coding, &noise(STEP * 3));
-        assert!(decode(coding, long.into()).now_or_never().is_none(), "{coding:?}");
+        assert!(decode(coding, long.into(), &mut Held::ample()).now_or_never().is_none(), "{coding:?}");
     }
 }
 
@@ -108,9 +134,9 @@ fn a_bomb_is_stopped_where_it_passes_its_bound() {
     for coding in ALL {
         let bomb = encode(coding, &zeros);
         let most = (bomb.len() * RATIO_MAX).clamp(RATIO_FREE, DECODED_MAX);
-        let mut decoder = Decoder::new(coding, bomb.into());
+        let (mut decoder, mut held) = (Decoder::new(coding, bomb.into()), Held::ample());
         let error = loop {
-            if let Err(error) = decoder.step() {
+            if let Err(error) = decoder.step(&mut held) {
                 break error;
             }
         };

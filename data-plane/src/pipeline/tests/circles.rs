@@ -37,6 +37,17 @@ async fn a_request_that_goes_in_a_circle_passes_few_edges() {
 }
 
 #[tokio::test]
+async fn of_several_numbers_of_edges_the_highest_counts() {
+    let upstream = Upstream::echo().await;
+    let edge = super::edge_to(&upstream.url("")).await;
+    for said in ["0\r\nrequestrocket-hops: 4", "4\r\nrequestrocket-hops: 0"] {
+        let said = format!("{}requestrocket-hops: {said}\r\n", with_key(1));
+        assert_eq!(edge.send(&get("/api/acme.proxy-1/", &said)).await.status, 508);
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
 async fn an_upstream_whose_secret_is_no_key_of_a_caller_is_told_nothing_of_edges() {
     let upstream = Upstream::echo().await;
     let edge = super::edge_to(&upstream.url("")).await;

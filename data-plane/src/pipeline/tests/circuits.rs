@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::fixture::{self, Region, millis};
 use crate::snapshot::Snapshot;
+use crate::upstream::CALLER_SLOW;
 
 use super::edge::{Answer, Edge};
 use super::script::{Script, says};
@@ -147,6 +148,57 @@ async fn what_a_caller_does_opens_no_circuit() {
         }
         let code = edge.record().await.code;
         assert_eq!(code, if is_long { "request-too-large" } else { "caller-gone" });
+    }
+}
+
+/// Reads until this has come.
+async fn read_to(upstream: &mut TcpStream, end: &[u8]) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end) {
+        assert_ne!(upstream.read_buf(&mut seen).await.expect("the edge sends"), 0);
+    }
+}
+
+/// Of three uploads that stop in the middle, the upstream waits so long for each, and then, where it goes on, for its end.
+/// Then it ends the connection, or says 504.
+async fn uploads_that_stop(edge: &Edge, listener: &TcpListener, wait: Duration, goes_on: bool) {
+    let upload = ask().replace("GET", "POST").replacen("\r\n\r\n", "\r\ncontent-length: 8\r\n\r\npart", 1);
+    for n in 0..3 {
+        let mut caller = edge.connect().await;
+        caller.write_all(upload.as_bytes()).await.expect("the edge reads");
+        let (mut upstream, _) =
+            timeout(SOON, listener.accept()).await.expect("it is let through").expect("it listens");
+        read_to(&mut upstream, b"part").await;
+        edge.skips(wait).await;
+        if goes_on {
+            caller.write_all(b"rest").await.expect("the edge reads");
+            read_to(&mut upstream, b"rest").await;
+        }
+        let is_told = n % 2 == 1;
+        if is_told {
+            let late = says(504, "connection: close\r\n");
+            upstream.write_all(late.as_bytes()).await.expect("the edge reads");
+        }
+        drop(upstream);
+        let answer = timeout(SOON, Answer::read_one(&mut caller)).await.expect("in time");
+        assert_eq!(answer.status, if is_told { 504 } else { 502 });
+        let code = edge.record().await.code;
+        assert_eq!(code, if is_told { "proxy-access-granted" } else { "upstream-unreachable" });
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_gives_up_on_uploads_that_do_not_come_opens_no_circuit() {
+    // One that breaks as soon as it sees a body does so by itself, and so does one that has all of it.
+    for (wait, goes_on, openings) in
+        [(CALLER_SLOW, false, 0), (Duration::ZERO, false, 1), (CALLER_SLOW, true, 1)]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let region = Region::new();
+        let edge = edge_to(&region, &url, 60_000, |_| {});
+        uploads_that_stop(&edge, &listener, wait, goes_on).await;
+        assert_eq!(region.standings.numbers().openings, openings, "{wait:?} {goes_on}");
     }
 }
 

@@ -85,10 +85,13 @@ async fn a_burst_to_a_cold_origin_of_http2_opens_as_many_connections_as_its_stre
     for (callers, most) in [(60, 1), (CALLERS, CALLERS.div_ceil(64))] {
         let (upstream, _gate) = gated(b"h2", Semaphore::MAX_PERMITS).await;
         let edge = edge_to(&upstream.url(), upstream.trust(), 10_000);
+        // A dial that takes for long does not go alone, and how long it takes hangs on the machine.
+        let _timeless = edge.timeless().await;
         assert_eq!(burst(&edge, callers).await, vec![200; callers]);
-        assert!(upstream.dials() <= most, "{} for {callers}", upstream.dials());
         let (opened, reused) = edge.checkouts();
-        assert_eq!((opened, opened + reused), (upstream.dials() as u64, callers as u64));
+        assert!(opened <= most as u64, "{opened} for {callers}");
+        assert_eq!(opened + reused, callers as u64);
+        until(async || upstream.dials() as u64 == opened).await;
     }
 }
 

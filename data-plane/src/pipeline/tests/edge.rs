@@ -21,9 +21,10 @@ use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{pause, resume, sleep};
 
-use crate::counters::{Counters, Cut, Totals};
+use crate::counters::{Counters, Cut, Gathered, Totals};
 use crate::current::{self, Activator};
 use crate::listen::{self, Descriptors, Door, Limits, Neighbours, Notices};
 use crate::quota::Quotas;
@@ -37,12 +38,14 @@ use crate::worker::{Common, Worker};
 pub(super) const PSEUDONYM: &str = "rr-00c0ffee";
 
 /// What a worker has, where a test does not say.
-const ROOM: Room = Room { sockets: 10_000, drain: Duration::from_millis(100) };
+const ROOM: Room = Room { sockets: 10_000, bodies: 256 << 20, drain: Duration::from_millis(100) };
 
 /// What a worker has.
 struct Room {
     /// To upstreams.
     sockets: usize,
+    /// For bodies that are held whole.
+    bodies: usize,
     /// For its end.
     drain: Duration,
 }
@@ -50,7 +53,7 @@ struct Room {
 /// Something to be done on the worker's thread.
 type Question = Box<dyn FnOnce(&Worker) + Send>;
 
-/// Holds a worker's thread until it is dropped.
+/// Holds a worker's thread, or its time, until it is dropped.
 pub(super) struct Held {
     _release: std::sync::mpsc::SyncSender<()>,
 }
@@ -163,6 +166,14 @@ impl Edge {
         )
     }
 
+    /// A worker that holds so many bytes of bodies whole.
+    pub(super) fn start_holding(snapshot: Snapshot, allowed: &[&str], bodies: usize, bounds: Bounds) -> Self {
+        let outbound = outbound(allowed, Arc::new(DnsNames::system()), None);
+        let door = || Door { tls: None, neighbours: Neighbours::default() };
+        let room = Room { bodies, ..ROOM };
+        Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), room, door)
+    }
+
     fn start_with(
         snapshot: Snapshot,
         allowed: &[&str],
@@ -194,7 +205,7 @@ impl Edge {
         room: Room,
         door: impl FnOnce() -> Door + Send + 'static,
     ) -> Self {
-        let Room { sockets, drain } = room;
+        let Room { sockets, bodies, drain } = room;
         let listener = listen::proxy(([127, 0, 0, 1], 0).into(), 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("it is bound");
         let counters: Arc<Counters> = Arc::default();
@@ -225,6 +236,7 @@ impl Edge {
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
                         pseudonym: PSEUDONYM.into(),
+                        bodies,
                     },
                 );
                 let limits =
@@ -260,12 +272,33 @@ impl Edge {
         self.asks(|worker| worker.stops()).await;
     }
 
-    /// Leaves an organization no room for documents that are read behind their responses.
-    pub(super) async fn reads_no_more(&self, org: OrgId) {
+    /// Leaves an organization room for so many bytes of bodies that are held whole.
+    pub(super) async fn leaves_room(&self, org: OrgId, bytes: usize) {
         let fills = move |worker: &Worker| {
-            worker.readings.place(org, 64 * 1024 * 1024).map(Box::new).map(Box::leak).is_some()
+            let mut held = worker.bodies.hold(org, Gathered::Request);
+            let most = (0..=ROOM.bodies).rev().step_by(1024).find(|most| held.has_room(*most));
+            let fits = held.hold(most.expect("nothing fits") - bytes).is_ok();
+            Box::leak(Box::new(held));
+            fits
         };
         assert!(self.asks(fills).await);
+    }
+
+    /// How many bytes of bodies it holds whole.
+    pub(super) async fn held(&self) -> usize {
+        self.asks(|worker| worker.bodies.held()).await
+    }
+
+    /// Waits until it holds so many at the most.
+    pub(super) async fn holds_at_most(&self, bytes: usize) {
+        while self.held().await > bytes {
+            yield_now().await;
+        }
+    }
+
+    /// What its counters say.
+    pub(super) fn totals(&self) -> Totals {
+        Totals::of(std::iter::once(&*self.counters))
     }
 
     /// How many tunnels are open.
@@ -323,6 +356,22 @@ impl Edge {
         });
         self.ask.send(stand_still).await.expect("the worker lives");
         arrived.await.expect("the worker stands still");
+        Held { _release: release }
+    }
+
+    /// Has no time pass for the worker, until this is dropped: however slowly it gets on, it is late for nothing.
+    pub(super) async fn timeless(&self) -> Held {
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+        let stand_still = move |_: &Worker| {
+            pause();
+            // A clock that was paused goes on once the worker has nothing to do, but for as long as this is there.
+            let waits = spawn_blocking(move || released.recv().ok());
+            Tasks::new().spawn_local("time", async move {
+                waits.await.expect("it does not panic");
+                resume();
+            });
+        };
+        self.asks(stand_still).await;
         Held { _release: release }
     }
 

@@ -7,7 +7,8 @@ use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::fixture::{self, ORG, Region};
+use crate::fixture::{self, ORG, Region, filter, meter, meter_message, proxy_key};
+use crate::upstream::CALLER_IDLE;
 
 use super::edge::Edge;
 use super::limits::{PATH, by_body};
@@ -73,14 +74,16 @@ async fn a_caller_that_breaks_off_its_request_is_charged_like_one_that_leaves() 
     let region = Region::new();
     let mut all = resources(&region, &format!("http://{}", listener.local_addr().expect("it is bound")));
     let bounded = fleet::ProxyResource { max_request_bytes: 40, ..fixture::proxy_message(1, &[1], 1, 2) };
-    all.push(fixture::resource(fixture::proxy_key(1), bounded.encode_to_vec()));
+    all.push(fixture::resource(proxy_key(1), bounded.encode_to_vec()));
     all.push(by_body(9, 7, 1_000));
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let headers = format!("{}transfer-encoding: chunked\r\n", with_key(1));
     let head = get(PATH, &headers).replace("GET", "POST");
     let part = "a whole line that is imported";
     let begun = format!("{head}{:x}\r\n{part}\r\n", part.len());
-    for (rest, code) in [("nonsense\r\n", "malformed-request"), ("ff\r\n", "request-too-large")] {
+    for (rest, code) in
+        [("nonsense\r\n", "malformed-request"), ("ff\r\n", "request-too-large"), ("", "request-timeout")]
+    {
         let mut caller = edge.connect().await;
         caller.write_all(begun.as_bytes()).await.expect("the edge reads");
         let accepted = timeout(SOON, listener.accept()).await.expect("in time");
@@ -92,6 +95,9 @@ async fn a_caller_that_breaks_off_its_request_is_charged_like_one_that_leaves() 
         // The upstream has had what it works on.
         let rest = if rest == "ff\r\n" { format!("{rest}{}\r\n", "x".repeat(255)) } else { rest.to_owned() };
         caller.write_all(rest.as_bytes()).await.expect("the edge reads");
+        if rest.is_empty() {
+            edge.skips(CALLER_IDLE).await;
+        }
         let record = edge.record().await;
         let charged = (record.meters[0].charged_millionths, record.meters[0].missing);
         assert_eq!((&*record.code, charged), (code, (9_000_000, true)));
@@ -121,10 +127,83 @@ async fn where_a_number_is_read_from_bodies_no_caller_asks_for_a_part_or_a_codin
 
 /// Documents with a number each, as one body that the upstream sends back.
 fn batch(documents: usize) -> String {
-    let body = format!("[{}]", vec![r#"{"usage":{"total":1}}"#; documents].join(","));
+    sent_back(&format!("[{}]", vec![r#"{"usage":{"total":1}}"#; documents].join(",")))
+}
+
+fn sent_back(body: &str) -> String {
     let headers =
         format!("{}content-type: application/json\r\ncontent-length: {}\r\n", with_key(1), body.len());
     format!("{}{body}", get(PATH, &headers).replace("GET", "POST"))
+}
+
+/// An edge with so many meters, each of which reads the numbers at this path.
+fn edge_with(upstream: &Upstream, meters: u8, path: &str, more: Option<fleet::Resource>) -> Edge {
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend((1..=meters).map(|n| {
+        let location = Some(fleet::meter_value::Location::BodyPath(path.to_owned()));
+        let value = fleet::MeterValue { location, reserve: 9, on_missing: Some(7) };
+        let counts = Some(fleet::meter_resource::Counts::Value(value));
+        meter(n, &fleet::MeterResource { counts, ..meter_message(n, 1) })
+    }));
+    all.extend(more);
+    Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
+}
+
+/// What the meters of the next record have charged, in millions, where there was a number.
+async fn charged(edge: &Edge) -> Vec<Option<u64>> {
+    let record = edge.record().await;
+    let number = |meter: &fleet::MeterState| meter.charged_millionths / 1_000_000;
+    record.meters.iter().map(|meter| (!meter.missing).then(|| number(meter))).collect()
+}
+
+#[tokio::test]
+async fn what_is_read_at_once_and_what_is_read_at_all_is_bounded_for_all_meters_together() {
+    let upstream = Upstream::mirror().await;
+    for (meters, found) in [(3, vec![Some(400); 3]), (4, vec![None; 4])] {
+        let edge = edge_with(&upstream, meters, "usage.total", None);
+        // Nothing is read behind a response here.
+        edge.stops().await;
+        assert_eq!(edge.send(&batch(400)).await.status, 200);
+        assert_eq!(charged(&edge).await, found);
+    }
+    // Of so many numbers seven meters can find all. A filter has them read before it goes over the document.
+    let many = format!("{{\"a\":[{}1]}}", "1,".repeat(499_999));
+    let filters = filter(1, proxy_key(1), fleet::FilterAction::Destroy, &["secret"]);
+    for more in [None, Some(filters)] {
+        let edge = edge_with(&upstream, 8, "a[*]", more);
+        assert_eq!(edge.send(&sent_back(&many)).await.status, 200);
+        let mut found = vec![Some(500_000); 7];
+        found.push(None);
+        assert_eq!(charged(&edge).await, found);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_begins_to_read_no_long_document() {
+    let upstream = Upstream::mirror().await;
+    let edge = edge_with(&upstream, 1, "usage.total", None);
+    edge.stops().await;
+    for (documents, found) in [(5_000, None), (10, Some(10))] {
+        assert_eq!(edge.send(&batch(documents)).await.status, 200);
+        assert_eq!(charged(&edge).await, [found]);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_document_is_decoded_however_short_it_is() {
+    let upstream = Upstream::mirror().await;
+    let edge = edge_with(&upstream, 1, "usage.total", None);
+    let coded = crate::body::gzipped(br#"{"usage":{"total":5}}"#);
+    let headers = format!(
+        "{}content-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n",
+        with_key(1),
+        coded.len()
+    );
+    let mut caller = edge.connect().await;
+    let head = get(PATH, &headers).replace("GET", "POST");
+    caller.write_all(&[head.as_bytes(), &coded].concat()).await.expect("the edge reads");
+    assert_eq!(charged(&edge).await, [Some(5)]);
 }
 
 #[tokio::test]
@@ -136,13 +215,16 @@ async fn a_long_document_is_read_behind_its_response_while_others_pass() {
     all.push(by_body(9, 7, 1_000_000));
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     assert_eq!(edge.send(&batch(DOCUMENTS)).await.status, 200);
+    let held = edge.held().await;
+    assert!(held > 20 * DOCUMENTS, "it is held while it is read: {held}");
     assert_eq!(edge.send(&get(PATH, "")).await.status, 401);
     assert_eq!(edge.record().await.status, 401, "it passed while the document was read");
     let record = edge.record().await;
+    edge.holds_at_most(0).await;
     let charged = (record.meters[0].charged_millionths, record.meters[0].missing);
     assert_eq!((record.status, record.aborted, charged), (200, false, (DOCUMENTS as u64 * 1_000_000, false)));
-    // Where too many wait, what was set aside is charged, and short ones are read as ever.
-    edge.reads_no_more(ORG).await;
+    // Where there is no room for a copy, what was set aside is charged, and short ones are read as ever.
+    edge.leaves_room(ORG, 1_000).await;
     for (documents, charged) in [(DOCUMENTS, (9_000_000, true)), (10, (10_000_000, false))] {
         assert_eq!(edge.send(&batch(documents)).await.status, 200);
         let record = edge.record().await;

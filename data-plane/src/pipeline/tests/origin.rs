@@ -112,6 +112,18 @@ impl Upstream {
         .await
     }
 
+    /// Answers with a document of as many bytes as `x-length` says.
+    pub(super) async fn long() -> Self {
+        Self::start(|headers, _| {
+            let text = |value: &http::HeaderValue| value.to_str().expect("text").parse().expect("a number");
+            let length: usize = headers.get("x-length").map_or(100, text);
+            let (begin, end) = (r#"{"secret":1,"kept":""#, r#""}"#);
+            let body = format!("{begin}{}{end}", "x".repeat(length - begin.len() - end.len()));
+            Response::new(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed())
+        })
+        .await
+    }
+
     /// Answers with a body that has no end.
     pub(super) async fn endless() -> Self {
         Self::start(|_, _| {

@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// So many seconds after 1970.
 #[derive(Clone, Default)]
-struct Wall(Arc<AtomicU64>);
+pub(super) struct Wall(pub(super) Arc<AtomicU64>);
 
 impl Clock for Wall {
     fn now(&self) -> SystemTime {

@@ -1,6 +1,8 @@
 //! What is sent again, where to, and what never is.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::fixture::{self, Region, millis};
 
 use super::edge::{Answer, Edge};
+use super::records::Wall;
 use super::script::{Script, says};
 use super::{HEADER, SECRET, get, resources, with_key};
 
@@ -70,6 +73,29 @@ async fn what_fails_is_sent_again_until_it_does_not_or_tries_are_over() {
         let record = edge.record().await;
         let told = if attempts == 1 { 0 } else { attempts };
         assert_eq!((record.attempts, upstream.count()), (told, attempts as usize), "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_whose_time_ends_between_two_attempts_is_not_sent_again() {
+    for (end, status, count) in [(10, 503, 1), (11, 200, 2)] {
+        let wall = Wall::default();
+        let time = wall.clone();
+        let upstream = Script::start(move |n| {
+            time.0.store(11, Ordering::Relaxed);
+            says(if n == 0 { 503 } else { 200 }, "")
+        })
+        .await;
+        let (region, url) = (Region::new(), upstream.url());
+        let mut all = resources(&region, &url);
+        let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(end);
+        let sealed = region.seal(2, 1, SECRET, HEADER, &[&url], Some(not_after));
+        all.push(fixture::sealed_upstream(2, 1, &sealed));
+        let retry = Some(policy(1));
+        let proxy = fleet::ProxyResource { retry, ..fixture::proxy_message(1, &[1], 1, 2) };
+        all.push(fixture::resource(fixture::proxy_key(1), prost::Message::encode_to_vec(&proxy)));
+        let edge = Edge::start_at(region.snapshot(&all), &["127.0.0.0/8"], Arc::new(wall));
+        assert_eq!((edge.send(&ask()).await.status, upstream.count()), (status, count));
     }
 }
 

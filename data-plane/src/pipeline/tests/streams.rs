@@ -233,6 +233,8 @@ async fn more_requests_than_the_peer_takes_at_a_time_are_all_answered() {
         let (gate, open) = watch::channel(true);
         let (script, upstream) = Script::start(streams, open).await;
         let edge = Arc::new(edge_to(&upstream));
+        // Nobody waits for too long, however long it takes.
+        let _timeless = edge.timeless().await;
         // With the first one, the edge learns what this upstream speaks.
         assert_eq!(edge.send(&get("/api/acme.proxy-1/x", &with_key(1))).await.status, 200);
         gate.send_replace(false);

@@ -225,6 +225,24 @@ fn one_organization_leaves_places_to_the_others() {
 }
 
 #[test]
+fn whoever_was_left_without_a_place_is_asked_first_the_next_time() {
+    let mut left = 0;
+    let mut round = |all: usize, places: usize| {
+        let mut asked = Vec::new();
+        in_turn((0..all).collect(), &mut left, |one| {
+            let has_room = asked.len() < places;
+            asked.extend(has_room.then_some(one));
+            has_room
+        });
+        asked
+    };
+    assert_eq!([round(5, 2), round(5, 2), round(5, 2)], [[0, 1], [2, 3], [4, 0]]);
+    // Where there is room for all, the order is nobody's loss; some may have gone since.
+    assert_eq!((round(5, 5), round(5, 5)), (vec![1, 2, 3, 4, 0], vec![1, 2, 3, 4, 0]));
+    assert_eq!((round(1, 1), round(0, 1), round(3, 1), round(3, 1)), (vec![0], vec![], vec![0], vec![1]));
+}
+
+#[test]
 fn nodes_that_start_together_do_not_ask_together_and_none_waits_long_before_it_asks_first() {
     let hourly = HealthCheck {
         path: "/up".into(),
