@@ -42,7 +42,6 @@ mod reply_body;
 mod resolve;
 mod rewrite;
 mod settle;
-mod signed;
 mod tee;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 //! key costs. Values are compared by their hashes alone, so there is nothing that timing could give away. What is no
 //! hash's is asked of `signed`, if anybody takes tokens.
 
+mod signed;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,7 +23,8 @@ use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 use super::hop::Hop;
 use super::presented::{Form, Presented, claim};
 use super::resolve::{Path, Resolved};
-use super::signed;
+
+use self::signed::Found;
 
 /// Where callers of a proxy are looked for that does not exist: there are none.
 const NOWHERE: OrgId = OrgId::from_random([0; 16]);
@@ -46,13 +49,6 @@ pub(super) struct Waiting<'s> {
     resolved: Resolved<'s>,
     issuer: Arc<Issuer>,
     fault: Fault,
-}
-
-/// What a look-up leads to.
-pub(super) enum Found<'s> {
-    Caller(&'s CompiledCaller),
-    /// A token that is refused for this unless its issuer publishes another key.
-    Issuer(Arc<Issuer>, Fault),
 }
 
 pub(super) fn authenticate<'s>(

@@ -8,15 +8,21 @@ use std::time::SystemTime;
 
 use rr_contract::policy::token::{Token, TokenError};
 
-use crate::jwt::{Fault, Tokens, Verified};
+use crate::jwt::{Fault, Issuer, Tokens, Verified};
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 
-use super::authenticate::Found;
-use super::presented::Presented;
+use super::super::presented::Presented;
 
 /// Credentials of one proxy that are asked for one issuer's token.
 const CANDIDATES: usize = 8;
+
+/// What a look-up leads to.
+pub(super) enum Found<'s> {
+    Caller(&'s CompiledCaller),
+    /// A token that is refused for this unless its issuer publishes another key.
+    Issuer(Arc<Issuer>, Fault),
+}
 
 /// Finds the credential of a token. `None`: it is no token, or of an issuer of whom this proxy takes none.
 pub(super) fn find<'s>(
