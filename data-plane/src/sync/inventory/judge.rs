@@ -223,11 +223,16 @@ fn uncompilable(error: Uncompilable) -> Reason {
 
 /// A payload as the model sees it.
 pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
+    parse_with(FEATURES, key, offered)
+}
+
+/// The same for a build that understands these.
+pub(super) fn parse_with(features: &[&str], key: &Key, offered: &Offered) -> Parsed {
     let lacks = |feature: &str, closes| {
         let detail = format!("requires feature {feature:?}, which this version does not support");
         Reason { closes, ..Reason::new(Why::UnknownFeature, detail) }
     };
-    let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
+    let unknown = || offered.needs.iter().find(|need| !features.contains(&need.as_str()));
     // A policy closes whatever it bears on: its patterns need not be compiled for that.
     if is_policy(key)
         && let Some(feature) = unknown()
@@ -239,7 +244,7 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     let needed = parsed
         .as_ref()
         .ok()
-        .and_then(|model| model.needs().into_iter().find(|need| !FEATURES.contains(need)));
+        .and_then(|model| model.needs().into_iter().find(|need| !features.contains(need)));
     // An unknown kind may restrict a proxy as well.
     let unheard =
         || unknown().map(|need| lacks(need, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org)));
