@@ -203,7 +203,8 @@ fn usable(members: &Members) -> Option<PublishedKey> {
     if !["use", "alg", "kid"].into_iter().all(is_text_or_absent) {
         return None;
     }
-    if text("use").is_some_and(|usage| usage != "sig") {
+    // Of what a SPIFFE trust domain publishes, the keys of its tokens.
+    if text("use").is_some_and(|usage| !["sig", "jwt-svid"].contains(&usage)) {
         return None;
     }
     match members.get("key_ops") {

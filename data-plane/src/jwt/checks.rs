@@ -115,8 +115,8 @@ impl Checks {
     /// Looks at everything but the signature. The algorithm by which that is to be looked at.
     pub(crate) fn claims(&self, token: &Token<'_>, now: SystemTime) -> Result<Algorithm, Fault> {
         let (model, claims) = (&self.model, &token.claims);
-        let named = model.algorithms.iter().find(|algorithm| algorithm.as_str() == token.algorithm);
-        let algorithm = *named.ok_or(Fault::Algorithm)?;
+        let named = Algorithm::of(&token.algorithm).filter(|named| model.algorithms.contains(named));
+        let algorithm = named.ok_or(Fault::Algorithm)?;
         if !claims.audiences.iter().any(|audience| model.audiences.contains(audience)) {
             return Err(Fault::Audience);
         }

@@ -93,7 +93,7 @@ struct Presented {
     /// File with the key set (JWKS) of an issuer that publishes none.
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// Required `iss` of a token.
+    /// Required `iss` of a token. Leave it out for tokens of a SPIFFE id (--subject) that have none.
     #[arg(long)]
     issuer: Option<String>,
     /// Accepted `aud`; can be repeated, and one of them must be in the token.

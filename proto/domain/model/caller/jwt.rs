@@ -23,12 +23,15 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 /// How far apart they may be at most.
 pub const LEEWAY_MAX: Duration = Duration::from_secs(300);
 
+/// What a SPIFFE id begins with.
+const SPIFFE: &str = "spiffe://";
+
 /// Checks of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JwtVerify {
     /// What its signature is verified with.
     pub keys: VerifyingKeys,
-    /// `iss`.
+    /// `iss`. Empty: tokens without it, which say by their `sub` whose they are.
     pub issuer: String,
     /// `aud` holds one of these.
     pub audiences: Vec<String>,
@@ -164,8 +167,12 @@ impl Algorithm {
         }
     }
 
-    /// By its name in a token's header.
+    /// By its name in a token's header, or in a document of keys.
     pub fn of(name: &str) -> Option<Self> {
+        // The newer name says which of two curves it is; only this one is known here.
+        if name == "Ed25519" {
+            return Some(Self::EdDSA);
+        }
         Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
     }
 
@@ -198,7 +205,12 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
             None
         }
     };
-    let issuer = check_text(faults, &format!("{FIELD}.issuer"), &wire.issuer);
+    // SPIFFE says who it is in `sub`, whose trust domain is that of the keys.
+    let issuer = if wire.issuer.is_empty() && wire.required_claims.iter().any(is_spiffe_id) {
+        Some(())
+    } else {
+        check_text(faults, &format!("{FIELD}.issuer"), &wire.issuer)
+    };
     let audiences = texts(faults, &format!("{FIELD}.audiences"), &wire.audiences, 1);
     let algorithms =
         parse_algorithms(faults, &format!("{FIELD}.algorithms"), &wire.algorithms, keys.as_ref());
@@ -230,6 +242,10 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
         leeway: leeway?,
         required_claims: claims,
     })
+}
+
+fn is_spiffe_id(claim: &fleet::RequiredClaim) -> bool {
+    claim.name == "sub" && !claim.values.is_empty() && claim.values.iter().all(|id| id.starts_with(SPIFFE))
 }
 
 fn parse_algorithms(

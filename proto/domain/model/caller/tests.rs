@@ -129,6 +129,17 @@ fn every_check_of_a_token_is_stated_and_bounded() {
     let minutes = |seconds| Some(time::wire_duration(Duration::from_secs(seconds)));
     assert_eq!(verify(|wire| wire.leeway = minutes(301)), field("leeway"));
     assert!(verify(|wire| wire.leeway = minutes(300)).is_ok());
+    let of = |name: &str, values: &[&str]| {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        verify(|wire| {
+            wire.issuer.clear();
+            wire.required_claims[0] = fleet::RequiredClaim { name: name.to_owned(), values };
+        })
+    };
+    assert!(of("sub", &["spiffe://acme.example/billing"]).is_ok(), "the name says whose token it is");
+    assert_eq!(of("sub", &["spiffe://acme.example/billing", "ann"]), field("issuer"));
+    assert_eq!(of("sub", &[]), field("issuer"));
+    assert_eq!(of("azp", &["spiffe://acme.example/billing"]), field("issuer"));
 }
 
 #[test]
