@@ -12,6 +12,7 @@ mod closed_loop;
 mod coldstart;
 mod configured;
 mod fixtures;
+mod floods;
 mod generate;
 mod herd;
 mod idle;
@@ -82,6 +83,8 @@ enum Bench {
     Rules(stages::Args),
     /// What each kind of caller takes of a request, tokens above all, on a node with 10,000 of mixed kinds.
     Jwt(callers::Args),
+    /// How callers fare while another proxy is asked with wrong passwords, or with wrong signatures.
+    Floods(floods::Args),
     /// How fast filters go over a document, decoding included.
     Filter(stages::Args),
     /// Very many bytes through one connection, and the memory of it, beside nginx.
@@ -117,6 +120,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Proxy(args) => proxy::run(args, &mut report).await?,
         Bench::Routes(args) => block_in_place(|| routes::run(&args, &mut report))?,
         Bench::Rules(args) => stages::rules(args, &mut report).await?,
+        Bench::Floods(args) => floods::run(args, &mut report).await?,
         Bench::Jwt(args) => callers::run(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
         Bench::Stream(args) => stream::run(args, &mut report).await?,

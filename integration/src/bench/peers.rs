@@ -120,6 +120,20 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// A node that somebody else holds.
+    pub(crate) fn of(name: &str, address: SocketAddr, path: &str, key: &str, process: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            path: path.to_owned(),
+            key: key.to_owned(),
+            headers: Vec::new(),
+            process,
+            tls: None,
+            _held: Box::new(()),
+        }
+    }
+
     /// The request that it is asked.
     pub(crate) fn request(&self) -> Vec<u8> {
         let Self { path, address, key, headers, .. } = self;
