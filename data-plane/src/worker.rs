@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::body::BodyBudget;
 use crate::counters::Counters;
 use crate::current::{Reader, View};
+use crate::jwt::Tokens;
 use crate::passwords::{Checker, Passwords};
 use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring};
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     refusals: Refusals,
     /// Who reads long documents for meters, behind their responses.
     pub(crate) readings: Readings,
+    /// Tokens of callers that were verified here.
+    pub(crate) tokens: Tokens,
     /// Bodies that are held whole.
     pub(crate) bodies: Rc<BodyBudget>,
     pub(crate) passwords: Checker,
@@ -85,6 +88,7 @@ impl Worker {
             records,
             refusals,
             readings: Readings::default(),
+            tokens: Tokens::default(),
             bodies,
             passwords: Checker::new(passwords),
             counters,
