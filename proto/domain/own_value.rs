@@ -164,6 +164,12 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_nearly_takes_enough_is_not_rounded_up() {
+        // 79.5 bits.
+        assert_eq!(hash(b"zqvkhqwhqzzqhzwhkkvwqzwzzqzkhkhk"), Err(WeakValue::Guessable(79)));
+    }
+
+    #[test]
     fn what_no_header_carries_whole_and_what_is_too_short_or_too_long_is_not_taken() {
         let strong = "9f86d081884c7d659a2feaa0c55ad01";
         assert_eq!(hash(strong.as_bytes()), Err(WeakValue::Short(31)));

@@ -3,7 +3,7 @@
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::fleet::Effect;
-use rr_contract::wire::management::{Caller, Credential, credential::Usage};
+use rr_contract::wire::management::{Caller, CallerKind, Credential, credential::Usage};
 
 use super::mask::{MaskPath, field_path, is_set};
 use super::{Link, Part, Resource, owned_fields, wrapped};
@@ -88,6 +88,9 @@ impl Resource for Credential {
     fn check(&self, faults: &mut Violations) {
         if self.usage.is_none() {
             faults.add("usage", "is missing: set `caller` or `upstream`");
+        }
+        if caller(self).is_some_and(|it| it.kind() != CallerKind::Bearer && !it.prefix.is_empty()) {
+            faults.add("caller.prefix", "stands before the value of kind BEARER alone: leave it empty");
         }
         if self.tags.len() > LABELS_MAX {
             faults.add("tags", format!("has more than {LABELS_MAX}"));

@@ -110,26 +110,34 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
         previous_not_after,
         ..
     } = said.caller.unwrap_or_default();
+    let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
+    let is_given = said.value_from.is_some() || !(said.key_hashes.is_empty() && value_hash.is_empty());
+    // Before a value is read: what it is good for is another question.
+    if is_given && matches!(kind, CallerKind::Basic | CallerKind::JwtVerify) {
+        return Err(("caller", "this kind has no key: leave out value_from and key_hashes".to_owned()));
+    }
+    if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
+        return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
+    }
+    if kind != CallerKind::Bearer && !prefix.is_empty() {
+        return Err((
+            "caller.prefix",
+            "stands before the value of kind bearer alone: leave it out".to_owned(),
+        ));
+    }
+    if is_known_by_hash && !is_given {
+        let what = "nothing says which key is meant: give value_from with env or file, or key_hashes";
+        return Err(("caller", what.to_owned()));
+    }
     let mut hashes: Vec<Vec<u8>> = Some(value_hash).filter(|hash| !hash.is_empty()).into_iter().collect();
     for text in &said.key_hashes {
         let hash = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().filter(|hash| hash.len() == 32);
         let hash = hash.ok_or_else(|| ("key_hashes", "a hash is 64 hexadecimal digits".to_owned()))?;
         hashes.push(hash);
     }
-    if let Some(from) = &said.value_from {
+    if let Some(from) = said.value_from.as_ref().filter(|_| is_known_by_hash) {
         // The value itself is the newest.
         hashes.insert(0, place.hash(from, kind)?.as_bytes().to_vec());
-    }
-    if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
-        return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
-    }
-    let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
-    if is_known_by_hash && hashes.is_empty() {
-        let what = "nothing says which key is meant: give value_from with env or file, or key_hashes";
-        return Err(("caller", what.to_owned()));
-    }
-    if !is_known_by_hash && !hashes.is_empty() {
-        return Err(("caller", "this kind has no key: leave out value_from and key_hashes".to_owned()));
     }
     let kind = match kind {
         CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes }),
@@ -151,7 +159,8 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             Kind::Basic(fleet::CallerBasic { user: username, password_hashes: vec![password_hash] })
         }
         CallerKind::Unspecified => {
-            return Err(("caller", "kind is missing: give api-key, bearer, jwt or jwt-verify".to_owned()));
+            let what = "kind is missing: give api-key, bearer, jwt, basic or jwt-verify";
+            return Err(("caller", what.to_owned()));
         }
     };
     let header = header.to_ascii_lowercase();

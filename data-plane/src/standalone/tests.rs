@@ -1,5 +1,6 @@
 //! Files, good and bad.
 
+mod callers;
 mod fields;
 mod follow;
 
