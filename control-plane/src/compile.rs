@@ -214,6 +214,7 @@ fn jwt_verify(wire: &wire::JwtVerify) -> Result<fleet::CallerJwtVerify, Invalid>
         algorithms: wire.algorithms.clone(),
         leeway: wire.leeway,
         required_claims,
+        identity_claim: wire.identity_claim.clone(),
     })
 }
 

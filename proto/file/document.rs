@@ -122,6 +122,7 @@ part! {
         leeway: Option<Duration>,
         subject: String,
         scopes: Vec<String>,
+        identity_claim: String,
     }
 }
 
@@ -413,6 +414,7 @@ impl From<JwtVerify> for fleet::CallerJwtVerify {
             algorithms: said.algorithms,
             leeway: said.leeway,
             required_claims: subject.chain(scopes).collect(),
+            identity_claim: said.identity_claim,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rr_contract::model::caller::jwt::{Algorithm, JwksUrl, JwtVerify, VerifyingKeys};
 use rr_contract::policy::key_set::{KeySet, KeySetError};
-use rr_contract::policy::token::Token;
+use rr_contract::policy::token::{Identity, Token};
 use rr_contract::seal::{OpenError, OpenedSecret, SealedSecret};
 
 use super::Fault;
@@ -137,7 +137,15 @@ impl Checks {
         if !model.required_claims.iter().all(|claim| has(&claim.name, &claim.values)) {
             return Err(Fault::Claim);
         }
+        if model.identity_claim.is_some() && self.identity(token).is_none() {
+            return Err(Fault::Claim);
+        }
         Ok(algorithm)
+    }
+
+    /// Who holds a token, where the credential tells holders apart.
+    pub(crate) fn identity(&self, token: &Token<'_>) -> Option<Identity> {
+        token.claims.identity(self.model.identity_claim.as_deref()?)
     }
 
     /// When a token counts no longer. `None`: it says of no time that it does.

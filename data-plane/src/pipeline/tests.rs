@@ -16,6 +16,7 @@ mod filters;
 mod full;
 mod gathered;
 mod heads;
+mod holders;
 mod hostile;
 mod inward;
 mod leaving;

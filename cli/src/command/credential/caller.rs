@@ -51,7 +51,7 @@ A user with a password that is asked for:
   rrctl credential create-caller reports --kind basic --user reports --prompt
 Tokens of an identity provider:
   rrctl credential create-caller users --kind jwt-verify --jwks-url https://id.example.com/keys \\
-    --issuer https://id.example.com --audience api --algorithm RS256"
+    --issuer https://id.example.com --audience api --algorithm RS256 --identity-claim sub"
 )]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -111,6 +111,10 @@ struct Presented {
     /// Required scope, in `scope` or `scp`; can be repeated, and all of them must be in the token.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// Claim that says who holds a token, as `sub`: limits per caller then count each holder apart, and a token without
+    /// it is refused. All holders are one caller when never given.
+    #[arg(long, value_name = "CLAIM")]
+    identity_claim: Option<String>,
 }
 
 /// Reads a document of keys, of which nodes take those that verify.
@@ -187,6 +191,7 @@ impl Presented {
             || self.issuer.is_some()
             || self.leeway.is_some()
             || self.subject.is_some()
+            || self.identity_claim.is_some()
             || !(self.audiences.is_empty() && self.algorithms.is_empty() && self.scopes.is_empty())
     }
 
@@ -211,6 +216,7 @@ impl Presented {
             parts.put("", &mut verify.leeway, leeway);
             parts.put("", &mut verify.subject, self.subject);
             parts.put_all("", &mut verify.scopes, self.scopes);
+            parts.put("", &mut verify.identity_claim, self.identity_claim);
             mask.name("caller.jwt_verify");
         }
         Ok(())

@@ -182,6 +182,37 @@ fn each_claim_is_checked() {
 }
 
 #[test]
+fn a_token_says_who_holds_it_where_its_credential_tells_holders_apart() {
+    let key = Key::p256();
+    let named = |claim: &str| {
+        checks_of(&[key.published("k")], &["ES256"], |verify| verify.identity_claim = claim.to_owned())
+    };
+    let ask = |claim: &str, changes: Value| {
+        let token = key.token(Algorithm::ES256, "k", &claims(NOW, &changes));
+        let checks = named(claim);
+        pass(&checks, &token)?;
+        Ok(checks.identity(&Token::parse(token.as_bytes()).expect("a token")))
+    };
+    let text = |text: &str| Ok(Some(Identity::Text(text.to_owned())));
+    assert_eq!(ask("", json!({"sub": null})), Ok(None));
+    assert_eq!(ask("sub", json!({})), text("ann"));
+    assert_eq!(ask("https://x.example/id", json!({"https://x.example/id": "eve"})), text("eve"));
+    assert_eq!(ask("uid", json!({"uid": 7})), Ok(Some(Identity::Number("7".to_owned()))));
+    assert_eq!(ask("uid", json!({"uid": "u".repeat(256)})), text(&"u".repeat(256)));
+    for bad in [
+        json!({}),
+        json!({"uid": ""}),
+        json!({"uid": true}),
+        json!({"uid": ["a"]}),
+        json!({"uid": {"uid": "a"}}),
+        json!({"uid": "u".repeat(257)}),
+    ] {
+        assert_eq!(ask("uid", bad.clone()), Err(Fault::Claim), "{bad}");
+    }
+    assert_eq!(ask("sub", json!({"sub": null})), Err(Fault::Claim));
+}
+
+#[test]
 fn clocks_may_be_apart_by_the_leeway_and_by_no_more() {
     let key = Key::p256();
     let token = key.token(Algorithm::ES256, "k", &claims(NOW, &json!({"exp": NOW + 300})));

@@ -64,6 +64,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_BEARER,
     feature::CALLER_JWT,
     feature::CALLER_JWT_VERIFY,
+    feature::CALLER_IDENTITY_CLAIM,
     feature::CALLER_HEADER,
     feature::CALLER_OVERLAP,
 ];

@@ -41,6 +41,8 @@ pub struct JwtVerify {
     pub leeway: Duration,
     /// Claims that it must have.
     pub required_claims: Vec<RequiredClaim>,
+    /// The claim by which those who hold tokens are told apart. `None`: they are one caller.
+    pub identity_claim: Option<String>,
 }
 
 /// Where verifying keys come from.
@@ -233,6 +235,10 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
             claims.push(RequiredClaim { name: claim.name, values });
         }
     }
+    let names_identity = !wire.identity_claim.is_empty();
+    if names_identity {
+        check_text(faults, &format!("{FIELD}.identity_claim"), &wire.identity_claim)?;
+    }
     issuer?;
     Some(JwtVerify {
         keys: keys?,
@@ -241,6 +247,7 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
         algorithms: algorithms?,
         leeway: leeway?,
         required_claims: claims,
+        identity_claim: names_identity.then_some(wire.identity_claim),
     })
 }
 

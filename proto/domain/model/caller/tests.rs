@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::time;
 
-use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY};
+use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY, TEXT_MAX};
 use super::*;
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
@@ -41,6 +41,7 @@ fn verify(change: impl FnOnce(&mut fleet::CallerJwtVerify)) -> Result<Caller, Ve
             name: "scope".to_owned(),
             values: vec!["read".to_owned()],
         }],
+        identity_claim: String::new(),
         keys: Some(Keys::JwksUrl("https://issuer.example/.well-known/jwks.json?v=1".to_owned())),
     };
     change(&mut wire);
@@ -126,6 +127,18 @@ fn every_check_of_a_token_is_stated_and_bounded() {
     assert_eq!(verify(|wire| wire.audiences.clear()), field("audiences"));
     assert_eq!(verify(|wire| wire.audiences.push(String::new())), field("audiences[1]"));
     assert_eq!(verify(|wire| wire.required_claims[0].name.clear()), field("required_claims[0].name"));
+    let long = "c".repeat(TEXT_MAX + 1);
+    for name in ["\n", &*long] {
+        assert_eq!(verify(|wire| wire.identity_claim = name.to_owned()), field("identity_claim"));
+    }
+    for (name, read) in [("", None), ("https://issuer.example/user", Some("https://issuer.example/user"))] {
+        let Ok(Caller { kind: CallerKind::JwtVerify(checks), .. }) =
+            verify(|wire| wire.identity_claim = name.to_owned())
+        else {
+            panic!("checks")
+        };
+        assert_eq!(checks.identity_claim.as_deref(), read);
+    }
     let minutes = |seconds| Some(time::wire_duration(Duration::from_secs(seconds)));
     assert_eq!(verify(|wire| wire.leeway = minutes(301)), field("leeway"));
     assert!(verify(|wire| wire.leeway = minutes(300)).is_ok());
