@@ -25,7 +25,7 @@ fn verified(until: u64) -> Verified {
         required_claims: Vec::new(),
     };
     let checks = Arc::new(
-        Checks::new(model, |_| panic!("nothing is fetched"), |_| panic!("nothing is sealed"))
+        Checks::new(model, None, |_| panic!("nothing is fetched"), |_, _| panic!("nothing is sealed"))
             .expect("checks"),
     );
     Verified { credential: CredentialId::from_random([1; 16]), checks, generation: 0, until: at(until) }
