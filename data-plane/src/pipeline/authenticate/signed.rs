@@ -90,10 +90,11 @@ fn verify<'s>(
             checks.signature(&token, algorithm, now)
         });
         match passed {
-            Ok(()) => {
+            Ok(key_ends) => {
                 let (credential, checks) = (caller.credential, Arc::clone(checks));
                 // It has an end, or it had not passed.
-                let until = checks.ends(&token)?;
+                let ends = checks.ends(&token)?;
+                let until = key_ends.map_or(ends, |key_ends| key_ends.min(ends));
                 let holder = checks.identity(&token).map(|identity| Holder::of(credential, &identity));
                 if let Some(generation) = generation {
                     tokens.remember(
