@@ -25,7 +25,8 @@ use rr_contract::wire::fleet::Why;
 use crate::passwords::Live;
 use crate::quota::Quotas;
 use crate::snapshot::{
-    CompiledCaller, CompiledTarget, Place, Policy, RunningMeter, Standings, UpstreamCredential, Vault,
+    CompiledCaller, CompiledTarget, LastMinute, Place, Policy, RunningMeter, Standings, UpstreamCredential,
+    Vault,
 };
 
 use super::super::transaction::Offered;
@@ -238,8 +239,16 @@ fn caller_part(
         CallerKind::JwtVerify(_) => return None,
     };
     let policy = Policy::plain(default_effect, false);
-    let caller =
-        CompiledCaller { credential, org, not_after, value_ends: None, policy, place, is_refused: false };
+    let caller = CompiledCaller {
+        credential,
+        org,
+        not_after,
+        value_ends: None,
+        policy,
+        place,
+        is_refused: false,
+        last_minute: LastMinute::default(),
+    };
     Some(CallerPart { hashes: hashes.into(), user, previous_ends, default_effect, caller })
 }
 
