@@ -14,6 +14,7 @@ mod first_start;
 mod history;
 mod hostile;
 mod joining;
+mod last_uses;
 mod limits;
 mod lists;
 mod lost;

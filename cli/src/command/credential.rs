@@ -6,6 +6,8 @@
 mod caller;
 mod roll;
 pub(crate) mod sealing;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 
 use anyhow::{Context as _, Result};
@@ -17,6 +19,7 @@ use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use serde::Serialize;
 
 use crate::connect::Connection;
 use crate::fault;
@@ -31,6 +34,9 @@ use crate::session::Session;
 use self::caller::{CallerArgs, UpdateArgs};
 use self::roll::RollArgs;
 use self::sealing::SealingArgs;
+
+/// The heading of the minute in which a caller was accepted last.
+const LAST_USED: &str = "last used";
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -152,7 +158,8 @@ impl Verb {
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
             Self::Show { credential, at } => {
                 let ask = mg::GetCredentialRequest { org, credential, revision: at };
-                print.one(&stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default())
+                let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
+                if at == 0 { print.one(&credential) } else { print.one(&Past(credential)) }
             }
             Self::Update(args) => print.one(&args.run(connection, org).await?),
             Self::Delete { credential, condition, cascade, agreement, consent } => {
@@ -289,6 +296,21 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
     .await
 }
 
+/// A credential as it was at a revision, which says nothing of its uses.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Past(mg::Credential);
+
+impl Row for Past {
+    const COLUMNS: &'static [&'static str] = mg::Credential::COLUMNS;
+
+    fn cells(&self) -> Vec<String> {
+        let is_use = |heading: &str| heading == LAST_USED;
+        let cells = Self::COLUMNS.iter().zip(self.0.cells());
+        cells.map(|(heading, cell)| if is_use(heading) { String::new() } else { cell }).collect()
+    }
+}
+
 /// Metadata as tables show it.
 pub(crate) fn pairs<'m>(metadata: impl Iterator<Item = (&'m String, &'m String)>) -> String {
     let mut pairs: Vec<String> = metadata.map(|(name, value)| format!("{name}={value}")).collect();
@@ -331,6 +353,7 @@ impl Row for mg::Credential {
         "sealed to",
         "default",
         "ends",
+        LAST_USED,
         "owner",
         "tags",
         "metadata",
@@ -366,6 +389,10 @@ impl Row for mg::Credential {
         };
         let checks = caller.jwt_verify.clone().unwrap_or_default();
         let keys = caller.jwt_verify.as_ref().map(keys_from).unwrap_or_default();
+        let last_used = match &self.last_used_at {
+            None if usage == "caller" => "never".to_owned(),
+            at => time(at.as_ref()),
+        };
         let since = caller.rolled_at.as_ref().or(self.created_at.as_ref().filter(|_| usage == "caller"));
         vec![
             self.name.clone(),
@@ -383,6 +410,7 @@ impl Row for mg::Credential {
             regions,
             default_effect(self.default_effect()),
             time(self.not_after.as_ref()),
+            last_used,
             self.owner.clone(),
             self.tags.join(" "),
             pairs(self.metadata.iter()),

@@ -76,6 +76,7 @@ impl Resource for Credential {
         if self.default_effect == 0 {
             self.default_effect = Effect::Allow.into();
         }
+        self.last_used_at = None;
         self.tags.sort();
         self.tags.dedup();
     }

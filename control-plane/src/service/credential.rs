@@ -3,12 +3,14 @@
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::invalid::{Invalid, Violations};
 use rr_contract::model::name::Name;
+use rr_contract::model::time;
 use rr_contract::seal::SealedSecret;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
 use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys};
 use super::draft::{Draft, stage};
+use super::etag::shown;
 use super::resource::show;
 use super::scope::live_org;
 use super::sealed_value::{keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
@@ -71,6 +73,20 @@ impl Services {
             })
             .await?;
         Ok(written)
+    }
+
+    /// Credentials as they are now, as callers see them: with when they were used last.
+    pub(crate) async fn credentials_shown(
+        &self,
+        credentials: Vec<Stored<Credential>>,
+    ) -> Result<Vec<Credential>, ServiceError> {
+        let ids: Vec<&str> = credentials.iter().map(|credential| credential.row.id.as_str()).collect();
+        let used = store::caller_use::of_all(&self.store, &ids).await?;
+        let complete = |stored: Stored<Credential>| {
+            let last = used.get(&stored.row.id).map(|at| time::timestamp(store::time_of(*at)));
+            Credential { last_used_at: last, ..shown(stored) }
+        };
+        Ok(credentials.into_iter().map(complete).collect())
     }
 
     /// Takes the secret of a credential that is about to be made out of its message, or makes one.

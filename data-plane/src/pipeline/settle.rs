@@ -195,7 +195,10 @@ impl Draft {
     }
 
     pub(super) fn authenticated(&mut self, request: &Authenticated<'_>) {
-        self.record().caller = Some(request.caller.credential);
+        let record = self.record();
+        record.caller = Some(request.caller.credential);
+        let at = record.received_at;
+        self.worker.caller_came(request.caller, at);
         self.holder = request.holder;
     }
 

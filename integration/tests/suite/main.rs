@@ -17,6 +17,7 @@ mod http1;
 mod http2;
 mod inspection;
 mod kill_nine;
+mod last_uses;
 mod log_pipe;
 mod open_files;
 mod otlp;

@@ -28,7 +28,8 @@ use crate::jwt::{Checks, Open, UnusableKeys};
 use crate::passwords::Live;
 use crate::quota::Quotas;
 use crate::snapshot::{
-    CompiledCaller, CompiledTarget, Place, Policy, RunningMeter, Standings, UpstreamCredential, Vault,
+    CompiledCaller, CompiledTarget, LastMinute, Place, Policy, RunningMeter, Standings, UpstreamCredential,
+    Vault,
 };
 
 use super::super::transaction::Offered;
@@ -296,6 +297,7 @@ fn caller_part(
         place,
         checks,
         is_refused: false,
+        last_minute: LastMinute::default(),
     };
     Some(CallerPart { hashes: hashes.into(), user, previous_ends, default_effect, caller })
 }
