@@ -35,15 +35,15 @@ fn hashes(values: &[&str]) -> Vec<Vec<u8>> {
     values.iter().map(|value| api_key::hash_foreign(value.as_bytes()).as_bytes().to_vec()).collect()
 }
 
-fn bearer(prefix: &str, values: &[&str]) -> Kind {
+pub(super) fn bearer(prefix: &str, values: &[&str]) -> Kind {
     Kind::Bearer(fleet::CallerBearer { hashes: hashes(values), prefix: prefix.to_owned() })
 }
 
-fn jwt(token: &str) -> Kind {
+pub(super) fn jwt(token: &str) -> Kind {
     Kind::Jwt(fleet::CallerJwt { hashes: hashes(&[token]) })
 }
 
-fn api_key(n: u8) -> Kind {
+pub(super) fn api_key(n: u8) -> Kind {
     Kind::ApiKey(fleet::CallerApiKey { hashes: key_hash(n) })
 }
 
@@ -181,6 +181,9 @@ async fn each_kind_is_taken_as_its_credential_says_and_in_no_other_way() {
     }
     let query = format!("{path}?Authorization=Bearer+plain-value");
     ask.refuses((&query, "x-own: own-value\r\n"), "ambiguous").await;
+    for second in ["Bearer+plain-value", "junk", ""] {
+        ask.refuses((&format!("{query}&%41uthorization={second}"), ""), "ambiguous").await;
+    }
     ask.refuses((&format!("{path}?Authorization=own-value"), ""), "misplaced").await;
     ask.refuses((&format!("{path}?x-own=own-value"), ""), "missing").await;
 }

@@ -21,7 +21,7 @@ use super::origin::Upstream;
 use super::websockets::{Raw, open, read_head, read_rest, read_text, upgrade};
 use super::{get, resources, with_key};
 
-fn basic(user: &str, passwords: &[&str]) -> Kind {
+pub(super) fn basic(user: &str, passwords: &[&str]) -> Kind {
     let hash = |password: &&str| {
         let password = Secret::new(password.as_bytes().to_vec());
         PasswordHash::make(&password, [7; 16], &mut Scratch::default()).to_phc()
@@ -40,7 +40,7 @@ fn encoded(text: &str) -> String {
     BASE64.encode(text.as_bytes())
 }
 
-fn with(text: &str) -> String {
+pub(super) fn with(text: &str) -> String {
     format!("authorization: Basic {}\r\n", encoded(text))
 }
 
@@ -223,6 +223,36 @@ async fn where_too_many_passwords_wait_the_next_is_refused_and_nobody_else() {
     assert_eq!((&*record.code, &*record.caller_credential), ("too-many-passwords", ""));
     assert_eq!(edge.send(&get(path, &with_key(1))).await.status, 200);
     assert_eq!(edge.send(&get("/api/acme.proxy-2/x", &with("ann:x"))).await.status, 401);
+    drop(waiting);
+    edge.has_passwords_waiting(0).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_checked_whoever_it_is_for() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend([
+        user(3, "", basic("ann", &["first password"])),
+        user(4, "x-own", basic("zoe", &["first password"])),
+        user(5, "", basic("bob", &["first password"])),
+        proxy(1, &[3, 4], 1, 2),
+    ]);
+    let edge = Edge::start_checking_no_password(region.snapshot(&all), &["127.0.0.0/8"]);
+    let own = with("zoe:wrong").replace("authorization", "x-own");
+    let mut waiting = Vec::new();
+    // There, not there, at another proxy alone, and in a header that is another's.
+    for headers in [with("ann:wrong"), with("nobody:wrong"), with("bob:wrong"), with("zoe:wrong"), own] {
+        let mut caller = edge.connect().await;
+        caller.write_all(get("/api/acme.proxy-1/x", &headers).as_bytes()).await.expect("the edge reads");
+        waiting.push(caller);
+        let count = waiting.len();
+        let caller = waiting.last_mut().expect("one was put there");
+        tokio::select! {
+            () = edge.has_passwords_waiting(count) => {}
+            answer = Answer::read_one(caller) => panic!("{headers} is answered unchecked: {answer:?}"),
+        }
+    }
     drop(waiting);
     edge.has_passwords_waiting(0).await;
 }
