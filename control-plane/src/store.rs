@@ -7,6 +7,7 @@ mod admission;
 pub mod alone;
 pub(crate) mod apply;
 pub(crate) mod audit;
+pub(crate) mod caller_use;
 pub(crate) mod clock;
 pub(crate) mod decision;
 mod entity;

@@ -1,7 +1,7 @@
-//! Records of requests, from the worker to the control plane, or to a log of lines.
+//! Records of requests and last uses of callers, from the worker to the control plane; records alone to a log of lines.
 //!
-//! `ring` takes them from the workers, `spool` writes them to disk, `upload` sends them. A node without a control plane
-//! has `lines` in the place of both. A request never waits for any of it, and each record that is lost on the way is
+//! `ring` and `uses` take them from the workers, `spool` writes them to disk, `upload` sends them. A node without a control
+//! plane has `lines` in the place of the last two. A request never waits for any of it, and each record that is lost on the way is
 //! counted in the stream itself.
 
 mod lines;
@@ -10,6 +10,7 @@ mod refusals;
 mod ring;
 mod spool;
 mod upload;
+mod uses;
 
 pub use self::lines::RecordsError;
 pub(crate) use self::lines::{Lines, LinesHandle};
@@ -21,6 +22,7 @@ pub(crate) use self::ring::{Ring, ring};
 pub use self::spool::SpoolError;
 pub(crate) use self::spool::{Spool, SpoolHandle};
 pub(crate) use self::upload::Upload;
+pub(crate) use self::uses::{UseReceiver, UseSender, Uses, uses};
 
 /// The thread that empties the rings.
 pub(crate) enum Sink {

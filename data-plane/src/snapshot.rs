@@ -25,7 +25,7 @@ use self::caller::CallerKey;
 use self::shards::Shards;
 use self::user::{Spelled, UserKey};
 
-pub(crate) use self::caller::{CallerHeaders, CompiledCaller, Place};
+pub(crate) use self::caller::{CallerHeaders, CompiledCaller, LastMinute, Place};
 pub(crate) use self::cors::{CompiledCors, list};
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
 pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Retries, Route};

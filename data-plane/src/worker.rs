@@ -5,6 +5,7 @@ mod readings;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
@@ -16,8 +17,8 @@ use crate::current::{Reader, View};
 use crate::jwt::Tokens;
 use crate::passwords::{Checker, Passwords};
 use crate::quota::QuotaClock;
-use crate::report::{RawRecord, Refusals, Ring};
-use crate::snapshot::Snapshot;
+use crate::report::{RawRecord, Refusals, Ring, UseSender, Uses};
+use crate::snapshot::{CompiledCaller, Snapshot};
 use crate::upstream::Connections;
 
 use self::readings::Readings;
@@ -33,6 +34,7 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     records: Ring,
     refusals: Refusals,
+    uses: Uses,
     /// Who reads long documents for meters, behind their responses.
     pub(crate) readings: Readings,
     /// Tokens of callers that were verified here.
@@ -64,6 +66,8 @@ pub(crate) struct Common {
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) pseudonym: Arc<str>,
+    /// Who is told when callers came. `None`: nobody.
+    pub(crate) uses: Option<UseSender>,
     /// How many bytes of bodies each of them holds whole.
     pub(crate) bodies: usize,
 }
@@ -76,7 +80,7 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, passwords, quota_clock, statement, pseudonym, bodies } = common;
+        let Common { seams, passwords, quota_clock, statement, pseudonym, uses, bodies } = common;
         let bodies = BodyBudget::new(bodies, Arc::clone(&counters));
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
@@ -87,6 +91,7 @@ impl Worker {
             connections,
             records,
             refusals,
+            uses: Uses::new(uses),
             readings: Readings::default(),
             tokens: Tokens::default(),
             bodies,
@@ -113,6 +118,7 @@ impl Worker {
     pub(crate) fn tick(&self) {
         self.reader.tick();
         self.refusals.tick(self.clock.now(), |record| self.records.push(record));
+        self.uses.tick();
         self.ticks.set(self.ticks.get().wrapping_add(1));
         if self.ticks.get().is_multiple_of(LOOK) {
             let newest = self.reader.generation();
@@ -148,6 +154,18 @@ impl Worker {
         }
     }
 
+    /// The holder of a credential was let in, whatever becomes of the request.
+    pub(crate) fn caller_came(&self, caller: &CompiledCaller, at: SystemTime) {
+        if !self.uses.are_told() {
+            return;
+        }
+        let minutes = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
+        let minute = u32::try_from(minutes).unwrap_or(u32::MAX);
+        if caller.last_minute.is_left_for(minute) {
+            self.uses.tell(caller.credential, minute);
+        }
+    }
+
     pub(crate) fn next_request_id(&self) -> RequestId {
         RequestId::from_random(self.draw())
     }
@@ -161,6 +179,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.refusals.flush(|record| self.records.push(record));
+        self.uses.tick();
     }
 }
 

@@ -5,6 +5,7 @@
 //! but a few; weaker values can be passwords, whose hashes are slow and have a bound of their own.
 
 pub mod password;
+pub mod shared;
 
 use zeroize::Zeroizing;
 

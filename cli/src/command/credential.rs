@@ -6,16 +6,20 @@
 mod caller;
 mod roll;
 pub(crate) mod sealing;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use rr_contract::model::id::CredentialId;
+use rr_contract::policy::key_set::KeySet;
 use rr_contract::seal::Slot;
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use serde::Serialize;
 
 use crate::connect::Connection;
 use crate::fault;
@@ -30,6 +34,9 @@ use crate::session::Session;
 use self::caller::{CallerArgs, UpdateArgs};
 use self::roll::RollArgs;
 use self::sealing::SealingArgs;
+
+/// The heading of the minute in which a caller was accepted last.
+const LAST_USED: &str = "last used";
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -151,7 +158,8 @@ impl Verb {
             Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
             Self::Show { credential, at } => {
                 let ask = mg::GetCredentialRequest { org, credential, revision: at };
-                print.one(&stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default())
+                let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
+                if at == 0 { print.one(&credential) } else { print.one(&Past(credential)) }
             }
             Self::Update(args) => print.one(&args.run(connection, org).await?),
             Self::Delete { credential, condition, cascade, agreement, consent } => {
@@ -288,11 +296,44 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
     .await
 }
 
+/// A credential as it was at a revision, which says nothing of its uses.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Past(mg::Credential);
+
+impl Row for Past {
+    const COLUMNS: &'static [&'static str] = mg::Credential::COLUMNS;
+
+    fn cells(&self) -> Vec<String> {
+        let is_use = |heading: &str| heading == LAST_USED;
+        let cells = Self::COLUMNS.iter().zip(self.0.cells());
+        cells.map(|(heading, cell)| if is_use(heading) { String::new() } else { cell }).collect()
+    }
+}
+
 /// Metadata as tables show it.
 pub(crate) fn pairs<'m>(metadata: impl Iterator<Item = (&'m String, &'m String)>) -> String {
     let mut pairs: Vec<String> = metadata.map(|(name, value)| format!("{name}={value}")).collect();
     pairs.sort();
     pairs.join(" ")
+}
+
+/// What verifies tokens, as tables show it.
+fn keys_from(verify: &mg::JwtVerify) -> String {
+    if !verify.jwks_url.is_empty() {
+        return verify.jwks_url.clone();
+    }
+    if verify.jwks.is_empty() {
+        return "shared secret".to_owned();
+    }
+    match KeySet::parse(verify.jwks.as_bytes()) {
+        Ok(set) => {
+            let names: Vec<String> = set.keys.into_iter().filter_map(|key| key.kid).collect();
+            let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(" ")) };
+            format!("given{names}")
+        }
+        Err(error) => format!("given: {error}"),
+    }
 }
 
 impl Row for mg::Credential {
@@ -302,23 +343,39 @@ impl Row for mg::Credential {
         "use",
         "kind",
         "presented in",
+        "issuer",
+        "audiences",
+        "algorithms",
+        "keys from",
         "version",
         "value since",
         "older value until",
         "sealed to",
         "default",
         "ends",
+        LAST_USED,
         "owner",
         "tags",
         "metadata",
         "updated",
     ];
-    const WIDE: &'static [&'static str] = &["id", "presented in", "value since", "tags", "metadata"];
+    const WIDE: &'static [&'static str] = &[
+        "id",
+        "presented in",
+        "issuer",
+        "audiences",
+        "algorithms",
+        "keys from",
+        "value since",
+        "tags",
+        "metadata",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let (usage, kind, regions) = match &self.usage {
             Some(Usage::Caller(caller)) => {
-                ("caller", plain(caller.kind().as_str_name(), "CALLER_KIND_"), String::new())
+                let kind = plain(caller.kind().as_str_name(), "CALLER_KIND_");
+                ("caller", kind, caller.sealed_regions.join(" "))
             }
             Some(Usage::Upstream(upstream)) => {
                 let kind = plain(upstream.kind().as_str_name(), "UPSTREAM_KIND_");
@@ -330,6 +387,12 @@ impl Row for mg::Credential {
             Some(Usage::Caller(caller)) => caller.clone(),
             Some(Usage::Upstream(_)) | None => mg::Caller::default(),
         };
+        let checks = caller.jwt_verify.clone().unwrap_or_default();
+        let keys = caller.jwt_verify.as_ref().map(keys_from).unwrap_or_default();
+        let last_used = match &self.last_used_at {
+            None if usage == "caller" => "never".to_owned(),
+            at => time(at.as_ref()),
+        };
         let since = caller.rolled_at.as_ref().or(self.created_at.as_ref().filter(|_| usage == "caller"));
         vec![
             self.name.clone(),
@@ -337,12 +400,17 @@ impl Row for mg::Credential {
             usage.to_owned(),
             kind,
             [caller.header, caller.prefix].join(" ").trim().to_owned(),
+            checks.issuer,
+            checks.audiences.join(" "),
+            checks.algorithms.join(" "),
+            keys,
             self.version.to_string(),
             time(since),
             time(caller.previous_not_after.as_ref()),
             regions,
             default_effect(self.default_effect()),
             time(self.not_after.as_ref()),
+            last_used,
             self.owner.clone(),
             self.tags.join(" "),
             pairs(self.metadata.iter()),

@@ -97,12 +97,15 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
         }
         Resource::Credential(mut one) => {
             clear([&mut one.id, &mut one.org, &mut one.etag, &mut one.created_by]);
-            (one.created_at, one.updated_at, one.version) = (None, None, 0);
+            (one.created_at, one.updated_at, one.version, one.last_used_at) = (None, None, 0, None);
             match &mut one.usage {
                 Some(Usage::Upstream(upstream)) => {
                     (upstream.sealed, upstream.sealed_regions) = (None, Vec::new());
                 }
-                Some(Usage::Caller(caller)) => (caller.rolled_at, caller.previous_not_after) = (None, None),
+                Some(Usage::Caller(caller)) => {
+                    (caller.rolled_at, caller.previous_not_after) = (None, None);
+                    caller.sealed_regions.clear();
+                }
                 None => {}
             }
             let owner = one.owner.clone();

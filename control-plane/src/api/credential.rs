@@ -40,7 +40,11 @@ impl wire::credential_service_server::CredentialService for Api {
             let at = self.enter_org(&request, authz::GET_CREDENTIAL, |request| &request.org).await?;
             let request = request.into_inner();
             let found = self.services.show(&at, &request.credential, request.revision).await?;
-            Ok(wire::GetCredentialResponse { credential: Some(shown(found)) })
+            let credential = match request.revision {
+                0 => self.services.credentials_shown(vec![found]).await?.pop(),
+                _ => Some(shown(found)),
+            };
+            Ok(wire::GetCredentialResponse { credential })
         };
         self.answer(authz::GET_CREDENTIAL, result.await)
     }
@@ -59,7 +63,7 @@ impl wire::credential_service_server::CredentialService for Api {
                 order_by: request.order_by,
             };
             let page = self.services.list(&at, list).await?;
-            let credentials = page.items.into_iter().map(shown).collect();
+            let credentials = self.services.credentials_shown(page.items).await?;
             Ok(wire::ListCredentialsResponse { credentials, next_page_token: page.next })
         };
         self.answer(authz::LIST_CREDENTIALS, result.await)
@@ -78,7 +82,7 @@ impl wire::credential_service_server::CredentialService for Api {
             let changed =
                 self.services.update(at, request.name, request.credential, request.update_mask).await?;
             Ok(wire::UpdateCredentialResponse {
-                credential: Some(shown(changed.value)),
+                credential: self.services.credentials_shown(vec![changed.value]).await?.pop(),
                 revision: changed.revision.unwrap_or_default(),
             })
         };
@@ -118,7 +122,7 @@ impl wire::credential_service_server::CredentialService for Api {
             let key = rolled.value.key.as_ref();
             let key = key.map(|key| String::from_utf8_lossy(key.expose()).into_owned());
             Ok(wire::RollCredentialResponse {
-                credential: Some(shown(rolled.value.stored)),
+                credential: self.services.credentials_shown(vec![rolled.value.stored]).await?.pop(),
                 key: key.unwrap_or_default(),
                 revision: rolled.revision.unwrap_or_default(),
             })

@@ -1,7 +1,7 @@
-//! Records of requests coming up: each batch stored exactly once, however often it is sent.
+//! Records of requests and last uses of callers coming up: each batch stored exactly once, however often it is sent.
 //!
-//! A node may report only on proxies that its region serves or served; other records are counted and
-//! dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
+//! A node may report only on proxies that its region serves or served, and on their callers; other records are counted
+//! and dropped, other uses dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
 
 mod bounds;
 
@@ -10,6 +10,7 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use prost::Message as _;
+use rr_contract::model::id::CredentialId;
 use rr_contract::model::time;
 use rr_contract::runtime::chain;
 use rr_contract::wire::fleet::{self, telemetry_service_server::TelemetryService};
@@ -24,6 +25,7 @@ use crate::events::RecordOutcome;
 use crate::notice::{self, HOUR};
 use crate::noun::Noun;
 use crate::publish::sanitize;
+use crate::store::caller_use::CallerUse;
 use crate::store::request::{self, Ingest, Ingested, RecordLoss};
 use crate::store::{StoreError, Txn, micros, notification, request_row, resource};
 
@@ -31,6 +33,16 @@ use crate::store::{StoreError, Txn, micros, notification, request_row, resource}
 const WAITING: usize = 16;
 /// The most records that one batch may hold.
 const RECORDS_MOST: usize = 20_000;
+/// The most last uses.
+const USES_MOST: usize = 512;
+
+/// What a batch holds, within bounds.
+#[derive(Default)]
+struct Content {
+    records: Vec<request_row::Model>,
+    losses: Vec<RecordLoss>,
+    uses: Vec<CallerUse>,
+}
 
 #[tonic::async_trait]
 impl TelemetryService for FleetPort {
@@ -83,10 +95,11 @@ impl FleetPort {
         }
         let (spool, sequence) = (batch.spool.clone(), batch.sequence);
         let node = identity.node.to_string();
-        let (records, losses, poison) = match self.read(identity, &batch) {
-            Ok((records, losses)) => (records, losses, None),
-            Err(reason) => (Vec::new(), Vec::new(), Some(fleet::Poison { sequence, reason })),
+        let (content, poison) = match self.read(identity, &batch) {
+            Ok(content) => (content, None),
+            Err(reason) => (Content::default(), Some(fleet::Poison { sequence, reason })),
         };
+        let Content { records, losses, uses } = content;
         let lost = losses.iter().map(|loss| loss.records).sum();
         let order = Ingest {
             node: node.clone(),
@@ -95,6 +108,7 @@ impl FleetPort {
             sequence,
             records,
             losses,
+            uses,
         };
         let written: Result<_, StoreError> =
             self.store.note(move |txn| Box::pin(async move { ingest(txn, order).await })).await;
@@ -122,17 +136,16 @@ impl FleetPort {
     }
 
     /// Decodes a batch; the reason why not is for the node's log.
-    fn read(
-        &self,
-        identity: NodeIdentity,
-        batch: &fleet::UploadRequest,
-    ) -> Result<(Vec<request_row::Model>, Vec<RecordLoss>), String> {
+    fn read(&self, identity: NodeIdentity, batch: &fleet::UploadRequest) -> Result<Content, String> {
         if crc32fast::hash(&batch.body) != batch.crc32 {
             return Err("checksum does not hold".to_owned());
         }
         let body = fleet::Batch::decode(batch.body.as_slice()).map_err(|error| error.to_string())?;
         if body.records.len() > RECORDS_MOST {
             return Err(format!("holds more than {RECORDS_MOST} records"));
+        }
+        if body.uses.len() > USES_MOST {
+            return Err(format!("holds more than {USES_MOST} last uses of callers"));
         }
         let stored_at = self.store.now();
         let at = |time: &Option<pbjson_types::Timestamp>| {
@@ -167,7 +180,12 @@ impl FleetPort {
                 reason: sanitize::text(&dropped.reason, 64),
             })
             .collect();
-        Ok((records, losses))
+        // What is no id is nobody's.
+        let known = |it: fleet::CallerUse| {
+            let credential = it.caller_credential.parse::<CredentialId>().ok()?.to_string();
+            Some(CallerUse { credential, minute: it.minute })
+        };
+        Ok(Content { records, losses, uses: body.uses.into_iter().filter_map(known).collect() })
     }
 }
 

@@ -189,6 +189,7 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                     record(4, 429, "rate-limited", &Noun::Proxy.id([2; 16])),
                 ],
                 losses: Vec::new(),
+                uses: Vec::new(),
             };
             note(&store, |txn| {
                 Box::pin(async move {

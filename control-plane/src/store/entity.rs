@@ -9,6 +9,7 @@
 
 pub(crate) mod applied;
 pub(crate) mod blob;
+pub(crate) mod caller_use;
 pub(crate) mod change;
 pub(crate) mod crash;
 pub(crate) mod divergence;

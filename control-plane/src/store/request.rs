@@ -1,4 +1,5 @@
-//! Records of proxied requests: taken exactly once, read newest first.
+//! Batches of nodes, each taken exactly once: records of proxied requests, which are read newest first, and last uses of
+//! callers.
 
 use std::collections::HashSet;
 
@@ -8,12 +9,13 @@ use sea_orm::{
     QueryOrder as _, QuerySelect as _,
 };
 
+use super::caller_use::{self, CallerUse};
 use super::entity::{proxy_home, record_loss, request_record, telemetry_cursor};
 use super::resource::labelled;
 use super::row::Reader;
 use super::{StoreError, Txn};
 
-/// A batch of records as a node uploads it.
+/// A batch as a node uploads it.
 #[derive(Debug)]
 pub(crate) struct Ingest {
     pub(crate) node: String,
@@ -22,6 +24,7 @@ pub(crate) struct Ingest {
     pub(crate) sequence: u64,
     pub(crate) records: Vec<request_record::Model>,
     pub(crate) losses: Vec<RecordLoss>,
+    pub(crate) uses: Vec<CallerUse>,
 }
 
 /// Records that a node lost.
@@ -120,6 +123,7 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
         .await
         .map_err(StoreError::statement("write losses"))?;
     }
+    caller_use::advance(txn, &batch.region, batch.uses).await?;
     Ok(Taken { outcome: Ingested::Stored { stored, foreign: all - stored }, accepted })
 }
 

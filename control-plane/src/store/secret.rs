@@ -1,5 +1,5 @@
-//! The newest secret of each credential, the hash of a caller's value before it while both are live, and the ids of
-//! credentials that are gone.
+//! The newest secret of each credential, the hash or seal of a caller's value before it while both are live, and the ids
+//! of credentials that are gone.
 //!
 //! Older secrets are not kept: one that was replaced is never published again.
 
@@ -9,7 +9,7 @@ use super::entity::secret::{Column, Entity};
 use super::entity::{resource, retired_credential};
 use super::resource::BIND;
 use super::row::{self, Reader};
-use super::{StoreError, Txn, secret_row};
+use super::{StoreError, Txn, caller_use, secret_row};
 use crate::noun::Noun;
 
 /// The secret of one credential.
@@ -94,6 +94,7 @@ pub(crate) fn put(txn: &mut Txn, secrets: Vec<secret_row::Model>) {
                                 Column::Sealed,
                                 Column::KeyHash,
                                 Column::PreviousHash,
+                                Column::PreviousSealed,
                             ])
                             .to_owned(),
                     )
@@ -106,9 +107,11 @@ pub(crate) fn put(txn: &mut Txn, secrets: Vec<secret_row::Model>) {
     });
 }
 
-/// Takes the secrets of credentials away that go with this write, and retires their ids.
-pub(crate) fn retire(txn: &mut Txn, org: &str, credentials: Vec<String>) {
+/// Takes the secrets and last uses of credentials away that go with this write, and retires their ids.
+pub(crate) fn retire(txn: &mut Txn, org: &str, mut credentials: Vec<String>) {
     let org = org.to_owned();
+    // In the order in which reports of last uses are taken, so that neither waits for the other.
+    credentials.sort_unstable();
     txn.also(move |txn| {
         Box::pin(async move {
             for id in credentials {
@@ -116,6 +119,7 @@ pub(crate) fn retire(txn: &mut Txn, org: &str, credentials: Vec<String>) {
                     .exec(txn.tx())
                     .await
                     .map_err(StoreError::statement("remove secret"))?;
+                caller_use::forget(txn, &id).await?;
                 let retired = retired_credential::Model { id, org: org.clone(), retired_at: txn.now() };
                 row::insert(txn, retired, "retire credential").await?;
             }

@@ -32,7 +32,7 @@ async fn records_of_a_node_can_be_read_and_those_of_proxies_that_it_does_not_ser
             record("rq_2", &proxies[0].id, 200),
             record("rq_3", "px_other", 300),
         ],
-        dropped: Vec::new(),
+        ..Default::default()
     };
     let body = batch.encode_to_vec();
     let upload = |sequence, body: Vec<u8>| {
@@ -67,7 +67,7 @@ async fn records_of_a_node_can_be_read_and_those_of_proxies_that_it_does_not_ser
 
 /// A node with what a test uploads for it.
 async fn uploaded(world: &World, node: &super::machine::Node, records: Vec<fleet::Record>) {
-    let body = fleet::Batch { records, dropped: Vec::new() }.encode_to_vec();
+    let body = fleet::Batch { records, ..Default::default() }.encode_to_vec();
     let crc32 = crc32fast::hash(&body);
     let upload = fleet::UploadRequest { spool: vec![4; 16], sequence: 1, body, crc32 };
     let mut client = TelemetryServiceClient::new(node.channel.clone());

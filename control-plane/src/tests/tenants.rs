@@ -84,7 +84,7 @@ async fn records(two: &Two, rows: &[(&str, &str, &str, i64)]) {
         status: 200,
         ..Default::default()
     });
-    let batch = fleet::Batch { records: records.collect(), dropped: Vec::new() };
+    let batch = fleet::Batch { records: records.collect(), ..Default::default() };
     let body = batch.encode_to_vec();
     let crc32 = crc32fast::hash(&body);
     let upload = fleet::UploadRequest { spool: vec![3; 16], sequence: 1, body, crc32 };

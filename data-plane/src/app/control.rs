@@ -221,22 +221,24 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let (senders, receivers): (Vec<_>, Vec<_>) =
         counters.iter().map(|counters| report::ring(Arc::clone(counters))).unzip();
     let rings = receivers.into_iter().zip(counters.iter().cloned()).collect();
-    let (memory, first, sink, tally) = match look {
+    let (memory, first, sink, tally, uses) = match look {
         Some((look, records)) => {
             let (stored, first) =
                 alone::recall(look, &config.state_dir, &node_key, &seams, &quotas, &standings)?;
             let (lines, handle) = Lines::start(records, rings, &seams)?;
             let memory = Memory::Alone(Box::new(stored), handle.clone());
-            (memory, first, Sink::Lines(lines), Tally::Lines(handle))
+            (memory, first, Sink::Lines(lines), Tally::Lines(handle), None)
         }
         None => {
             let identity_file = IdentityFile::new(&config.state_dir, &node_key, seams.clone());
             let (stored, first) =
                 joined::recall(&identity_file, &config.state_dir, &node_key, &seams, &quotas, &standings)?;
             let folder = config.state_dir.join("spool");
-            let (spool, handle) = Spool::start(folder, &node_key, config.spool_quota, rings, seams.clone())?;
+            let (uses, told) = report::uses();
+            let (spool, handle) =
+                Spool::start(folder, &node_key, config.spool_quota, rings, told, seams.clone())?;
             let memory = Memory::Joined(identity_file, stored.map(Box::new), handle.clone());
-            (memory, first, Sink::Spool(spool), Tally::Spool(handle))
+            (memory, first, Sink::Spool(spool), Tally::Spool(handle), Some(uses))
         }
     };
     let (activator, readers) = current::cell(first, listeners.len());
@@ -272,6 +274,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
         pseudonym: pseudonym(&*seams.entropy),
+        uses,
         neighbours: Neighbours {
             proxy_protocol_from: proxy_protocol_from.into(),
             trusted: Trusted { proxies: trusted_proxies.into(), header: trusted_header },

@@ -18,7 +18,7 @@ use crate::current::{Follower, PendingReader};
 use crate::listen::{self, Door, Limits, Neighbours};
 use crate::passwords::Passwords;
 use crate::quota::QuotaClock;
-use crate::report::Ring;
+use crate::report::{Ring, UseSender};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) pseudonym: Arc<str>,
+    /// `None`: nobody is told when callers came.
+    pub(super) uses: Option<UseSender>,
     pub(super) neighbours: Neighbours,
     pub(super) limits: Limits,
     /// Sockets of each to upstreams.
@@ -117,6 +119,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         quota_clock,
         statement,
         pseudonym,
+        uses,
         neighbours,
         limits,
         upstreams,
@@ -136,7 +139,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             connections,
             setup.records,
             setup.counters,
-            Common { seams, passwords, quota_clock, statement, pseudonym, bodies },
+            Common { seams, passwords, quota_clock, statement, pseudonym, uses, bodies },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

@@ -1,9 +1,9 @@
-//! Records on disk, until the control plane has them.
+//! Records and last uses of callers on disk, until the control plane has them.
 //!
 //! A thread of its own empties the rings, writes batches into segment files, syncs at most each 100 ms, and
 //! deletes what was acknowledged. The invariants: a batch keeps its number for good, a number that was ever
 //! given out is never given out again, numbers have no gap, and whatever is lost (a full ring, a full disk, a kill,
-//! damage) is in the stream as a count. No damage deletes anything: what is whole is sent, the rest set aside.
+//! damage) is in the stream as a count. Last uses outlive records that have to go for want of room. No damage deletes anything: what is whole is sent, the rest set aside.
 
 mod aside;
 mod frame;
@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::counters::Counters;
 
-use super::RawRecord;
+use super::{RawRecord, UseReceiver};
 
 pub(crate) use self::segment::Cursor;
 use self::segment::SpoolPosition;
@@ -44,6 +44,8 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 /// Precision of the start of a gap after a kill.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const BATCH_RECORDS: usize = 512;
+/// Last uses in one batch, and of one pass through the rings.
+const BATCH_USES: usize = 512;
 const STACK: usize = 256 * 1024;
 /// Bytes of records kept in memory when the disk takes none.
 const VOLATILE_QUOTA: u64 = 8 * 1024 * 1024;
@@ -133,6 +135,7 @@ impl Spool {
         node_key: &Secret,
         quota: u64,
         rings: Vec<(Receiver<Box<RawRecord>>, Arc<Counters>)>,
+        uses: UseReceiver,
         mut seams: Seams,
     ) -> Result<(Self, SpoolHandle), SpoolError> {
         let failed = |source| SpoolError { folder: folder.clone(), source };
@@ -153,6 +156,7 @@ impl Spool {
         let mut writer = Writer {
             store,
             rings: rings.collect(),
+            uses,
             pending: found,
             used: Vec::new(),
             last_drain: seams.clock.now(),
@@ -258,6 +262,7 @@ struct RingEnd {
 struct Writer {
     store: Store,
     rings: Vec<RingEnd>,
+    uses: UseReceiver,
     /// Losses that are not in the stream yet.
     pending: Vec<fleet::Dropped>,
     /// Records of the batch before, to be written over: making them anew costs a dozen allocations each.
@@ -274,6 +279,10 @@ impl Writer {
         loop {
             let stopping = !matches!(stopped.recv_timeout(DRAIN_EVERY), Err(RecvTimeoutError::Timeout));
             self.drain();
+            if stopping {
+                // Each pass takes some; where the disk refuses, there is an end all the same.
+                (0..self.store.uses.len() / BATCH_USES + 1).for_each(|_| self.drain());
+            }
             if stopping || self.last_sync.elapsed() >= SYNC_EVERY {
                 self.sync();
             }
@@ -302,7 +311,9 @@ impl Writer {
             }
         }
         self.last_drain = now;
-        let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), records: Vec::new() };
+        self.store.uses.receive(&mut self.uses);
+        let uses = self.store.uses.take(BATCH_USES);
+        let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), records: Vec::new(), uses };
         for ring in 0..self.rings.len() {
             while let Ok(record) = self.rings[ring].receiver.try_recv() {
                 let mut used = self.used.pop().unwrap_or_default();
@@ -313,7 +324,7 @@ impl Writer {
                 }
             }
         }
-        if !batch.records.is_empty() || !batch.dropped.is_empty() {
+        if !(batch.records.is_empty() && batch.dropped.is_empty() && batch.uses.is_empty()) {
             self.append(batch);
         }
     }
@@ -324,6 +335,7 @@ impl Writer {
             let now = self.seams.clock.now();
             let lost = batch.records.len() as u64;
             self.pending.extend(batch.dropped);
+            batch.uses.drain(..).for_each(|used| self.store.uses.put(used));
             if lost > 0 {
                 self.store.count_dropped(lost);
                 // One count for as long as the disk refuses, for any number of batches.

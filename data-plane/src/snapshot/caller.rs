@@ -4,6 +4,7 @@
 //! nothing where it is presented in another way than its credential says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use http::HeaderName;
@@ -30,6 +31,29 @@ pub(crate) struct CompiledCaller {
     pub(crate) checks: Option<Arc<Checks>>,
     /// This node cannot run the credential: its owner is known, and is denied.
     pub(crate) is_refused: bool,
+    pub(crate) last_minute: LastMinute,
+}
+
+/// The minute since 1970 in which a caller came last, as far as this version of the configuration knows. All workers
+/// share it; 0 at first.
+#[derive(Debug, Default)]
+pub(crate) struct LastMinute(AtomicU32);
+
+impl LastMinute {
+    /// Whether this minute is another. Two workers that ask at once may both be told so.
+    pub(crate) fn is_left_for(&self, minute: u32) -> bool {
+        let is_another = self.0.load(Ordering::Relaxed) != minute;
+        if is_another {
+            self.0.store(minute, Ordering::Relaxed);
+        }
+        is_another
+    }
+}
+
+impl Clone for LastMinute {
+    fn clone(&self) -> Self {
+        Self(AtomicU32::new(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 /// Where a credential stands in a request.

@@ -106,7 +106,7 @@ impl Installation {
     }
 }
 
-fn rrctl(control: &Control, api: &Api, folder: &Path, args: &[&str]) -> Command {
+pub(crate) fn rrctl(control: &Control, api: &Api, folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program("rrctl"));
     command
         .current_dir(folder)

@@ -35,15 +35,15 @@ fn hashes(values: &[&str]) -> Vec<Vec<u8>> {
     values.iter().map(|value| api_key::hash_foreign(value.as_bytes()).as_bytes().to_vec()).collect()
 }
 
-fn bearer(prefix: &str, values: &[&str]) -> Kind {
+pub(super) fn bearer(prefix: &str, values: &[&str]) -> Kind {
     Kind::Bearer(fleet::CallerBearer { hashes: hashes(values), prefix: prefix.to_owned() })
 }
 
-fn jwt(token: &str) -> Kind {
+pub(super) fn jwt(token: &str) -> Kind {
     Kind::Jwt(fleet::CallerJwt { hashes: hashes(&[token]) })
 }
 
-fn api_key(n: u8) -> Kind {
+pub(super) fn api_key(n: u8) -> Kind {
     Kind::ApiKey(fleet::CallerApiKey { hashes: key_hash(n) })
 }
 

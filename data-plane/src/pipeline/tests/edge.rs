@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rr_contract::model::id::OrgId;
+use rr_contract::model::id::{CredentialId, OrgId};
 use rr_contract::outbound::{AddressGuard, DnsNames, Names, NextHop, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seam::{Clock, Seams};
@@ -29,7 +29,7 @@ use crate::current::{self, Activator};
 use crate::listen::{self, Descriptors, Door, Limits, Neighbours, Notices};
 use crate::passwords::Passwords;
 use crate::quota::Quotas;
-use crate::report::{RawRecord, ring};
+use crate::report::{RawRecord, UseReceiver, ring, uses};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
@@ -66,6 +66,7 @@ pub(super) struct Held {
 pub(super) struct Edge {
     address: SocketAddr,
     records: Mutex<Receiver<Box<RawRecord>>>,
+    told: Mutex<UseReceiver>,
     counters: Arc<Counters>,
     ask: Sender<Question>,
     activator: Activator<Snapshot>,
@@ -209,6 +210,7 @@ impl Edge {
         let address = listener.local_addr().expect("it is bound");
         let counters: Arc<Counters> = Arc::default();
         let (records, entries) = ring(Arc::clone(&counters));
+        let (uses, told) = uses();
         let shutdown = Shutdown::new();
         let stop = shutdown.stop();
         let counted = Arc::clone(&counters);
@@ -240,6 +242,7 @@ impl Edge {
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
                         pseudonym: PSEUDONYM.into(),
+                        uses: Some(uses),
                         bodies,
                     },
                 );
@@ -256,8 +259,8 @@ impl Edge {
             });
         };
         let thread = Builder::new().spawn(work).expect("a thread");
-        let (records, thread) = (Mutex::new(entries), Some(thread));
-        Self { address, records, counters: counted, ask, activator, shutdown, thread }
+        let (records, told, thread) = (Mutex::new(entries), Mutex::new(told), Some(thread));
+        Self { address, records, told, counters: counted, ask, activator, shutdown, thread }
     }
 
     /// Puts another configuration in force.
@@ -421,6 +424,16 @@ impl Edge {
             left.push(record.into_record());
         }
         left
+    }
+
+    /// Which caller came, and in which minute, of those that nobody has taken yet.
+    pub(super) async fn told(&self) -> Option<(CredentialId, u32)> {
+        self.told.lock().await.next()
+    }
+
+    /// Waits for that.
+    pub(super) async fn tells_of_use(&self) -> (CredentialId, u32) {
+        self.told.lock().await.received().await
     }
 
     pub(super) async fn record(&self) -> fleet::Record {

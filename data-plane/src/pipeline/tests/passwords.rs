@@ -21,7 +21,7 @@ use super::origin::Upstream;
 use super::websockets::{Raw, open, read_head, read_rest, read_text, upgrade};
 use super::{get, resources, with_key};
 
-fn basic(user: &str, passwords: &[&str]) -> Kind {
+pub(super) fn basic(user: &str, passwords: &[&str]) -> Kind {
     let hash = |password: &&str| {
         let password = Secret::new(password.as_bytes().to_vec());
         PasswordHash::make(&password, [7; 16], &mut Scratch::default()).to_phc()
@@ -40,7 +40,7 @@ fn encoded(text: &str) -> String {
     BASE64.encode(text.as_bytes())
 }
 
-fn with(text: &str) -> String {
+pub(super) fn with(text: &str) -> String {
     format!("authorization: Basic {}\r\n", encoded(text))
 }
 

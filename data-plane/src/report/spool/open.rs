@@ -14,6 +14,7 @@ use rr_contract::wire::fleet;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::super::uses::Newest;
 use super::aside::set_aside;
 use super::marks::{Marks, Reading};
 use super::segment::{Content, Segment, SpoolPosition};
@@ -89,6 +90,7 @@ impl Store {
             copy: None,
             told: None,
             unsynced: false,
+            uses: Newest::default(),
         };
         store.take_over(&numbers, &reading, &mut losses)?;
         store.go_on()?;

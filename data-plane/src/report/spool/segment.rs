@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use prost::Message as _;
 use rr_contract::model::time;
 use rr_contract::wire::fleet;
 
@@ -71,6 +72,19 @@ impl Segment {
     pub(super) fn empty(first: u64, before: u64) -> Self {
         let content = Content::default();
         Self { first, last: first - 1, before, end: before, content, synced: 0, is_gap: false, version: 0 }
+    }
+
+    /// The last uses that are in it and were not acknowledged, as far as it can be read.
+    pub(super) fn each_use(&self, spool: &SpoolHandle, mut take: impl FnMut(fleet::CallerUse)) {
+        let read = spool.seams.disk.read(&Self::path(&spool.folder, self.first));
+        let (bytes, id, acked) = (read.unwrap_or_default(), spool.id(), spool.acked());
+        let mut offset = frame::HEADER;
+        while let Some(found) = frame::read(&spool.key, &id, &bytes, offset) {
+            offset = found.end;
+            if found.through > acked {
+                fleet::Batch::decode(found.batch).unwrap_or_default().uses.into_iter().for_each(&mut take);
+            }
+        }
     }
 
     pub(super) fn path(folder: &Path, first: u64) -> PathBuf {

@@ -8,6 +8,7 @@ use rr_contract::seam::DiskFile;
 use rr_contract::wire::fleet;
 use tracing::warn;
 
+use super::super::uses::Newest;
 use super::aside::set_aside;
 use super::marks::Marks;
 use super::segment::{Content, Cursor, Segment, SpoolPosition};
@@ -57,6 +58,8 @@ pub(super) struct Store {
     /// What the newest entry says: the oldest number, the newest, and the newest acknowledged.
     pub(super) told: Option<[u64; 3]>,
     pub(super) unsynced: bool,
+    /// Last uses that are to be written.
+    pub(super) uses: Newest,
 }
 
 pub(super) struct Active {
@@ -254,6 +257,8 @@ impl Store {
         if Some(through.first) == active {
             return Ok(());
         }
+        // Written once more, behind all that waits: a caller does not look unused because records found no room.
+        through.each_use(&self.handle, |used| self.uses.put(used));
         let mut content = oldest.content;
         if oldest.is_gap {
             content.add(following.content);

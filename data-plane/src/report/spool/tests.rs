@@ -2,6 +2,7 @@
 
 mod damage;
 mod ends;
+mod last_uses;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use prost::Message as _;
 use rr_contract::seam::{Clock, SystemClock, SystemEntropy};
 
 use crate::fixture::SharedDisk;
+use crate::report::uses;
 
 use super::*;
 
@@ -32,7 +34,7 @@ fn batch(records: u64, size: usize) -> fleet::Batch {
         ..fleet::Record::default()
     };
     let records = (0..records).map(|_| record.clone()).collect();
-    fleet::Batch { records, dropped: Vec::new() }
+    fleet::Batch { records, ..fleet::Batch::default() }
 }
 
 /// Everything that can be read, as number and batch.
@@ -241,6 +243,7 @@ fn writer(store: Store, disk: &SharedDisk, rings: Vec<RingEnd>) -> Writer {
     Writer {
         store,
         rings,
+        uses: uses().1,
         pending: Vec::new(),
         used: Vec::new(),
         last_drain: SystemClock.now(),
@@ -278,7 +281,7 @@ fn a_full_disk_costs_records_but_no_number_and_the_count_arrives() {
     let (store, handle, _) = open(&disk, u64::MAX);
     let mut writer = writer(store, &disk, Vec::new());
     let record = fleet::Record::default;
-    let batch = |count| fleet::Batch { records: vec![record(); count], dropped: Vec::new() };
+    let batch = |count| fleet::Batch { records: vec![record(); count], ..fleet::Batch::default() };
     writer.append(batch(1));
     disk.0.is_full.store(true, std::sync::atomic::Ordering::Relaxed);
     writer.append(batch(2));
@@ -337,7 +340,8 @@ fn a_start_on_a_full_disk_keeps_records_in_memory_and_leaves_what_is_on_disk_for
     drop(store);
     let before = disk.0.files().clone();
     disk.0.is_full.store(true, std::sync::atomic::Ordering::Relaxed);
-    let start = || Spool::start("spool".into(), &Secret::new(vec![1; 32]), quota, Vec::new(), seams(&disk));
+    let start =
+        || Spool::start("spool".into(), &Secret::new(vec![1; 32]), quota, Vec::new(), uses().1, seams(&disk));
     let (spool, handle) = start().expect("it starts");
     assert!(all(&handle).iter().all(|(_, batch)| batch.records.is_empty()), "those are not its own");
     spool.close();

@@ -28,7 +28,7 @@ pub(super) fn named(names: std::ops::Range<u64>) -> fleet::Batch {
         received_at: Some(timestamp(SystemClock.now())),
         ..fleet::Record::default()
     };
-    fleet::Batch { records: names.map(record).collect(), dropped: Vec::new() }
+    fleet::Batch { records: names.map(record).collect(), ..fleet::Batch::default() }
 }
 
 /// A control plane: what it stored, each number once.

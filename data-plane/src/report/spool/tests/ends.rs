@@ -66,7 +66,7 @@ fn after_an_end_between_any_two_calls_what_was_handed_out_is_there_and_the_end_i
 
 fn judge(at: usize, what: &str, files: Files, promise: &Promise) {
     let (mut store, handle, losses) = start(&FaultyDisk::holding(files));
-    store.append(&fleet::Batch { records: Vec::new(), dropped: losses }).expect("room");
+    store.append(&fleet::Batch { dropped: losses, ..fleet::Batch::default() }).expect("room");
     store.sync().expect("room");
     let mut plane = promise.plane.clone();
     plane.take(&handle, u64::MAX);

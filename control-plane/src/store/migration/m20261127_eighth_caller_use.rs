@@ -1,0 +1,30 @@
+//! When callers were accepted last.
+//!
+//! Imports no entity, so that a later edit of one cannot change the past.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{big_integer, text};
+
+#[derive(DeriveMigrationName)]
+pub(super) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let table = Table::create()
+            .table("caller_use")
+            .col(text("credential").primary_key())
+            .col(big_integer("used_at"))
+            .to_owned();
+        manager.create_table(table).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("caller_use").to_owned()).await
+    }
+
+    /// SQLite would otherwise leave half a schema behind after a crash.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}

@@ -1,0 +1,99 @@
+//! Last uses of callers in the spool: they outlive the records that came with them.
+
+use rr_contract::model::id::CredentialId;
+
+use super::*;
+
+fn caller(n: u32) -> CredentialId {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&n.to_be_bytes());
+    CredentialId::from_random(id)
+}
+
+fn used(n: u32, minute: u64) -> fleet::CallerUse {
+    fleet::CallerUse { caller_credential: caller(n).to_string(), minute }
+}
+
+/// What a control plane comes to know of a caller.
+fn newest(handle: &SpoolHandle, n: u32) -> Option<u64> {
+    let uses = all(handle).into_iter().flat_map(|(_, batch)| batch.uses);
+    uses.filter(|it| it.caller_credential == caller(n).to_string()).map(|it| it.minute).max()
+}
+
+#[test]
+fn when_records_find_no_room_the_last_uses_that_came_with_them_are_written_once_more() {
+    let disk = SharedDisk::default();
+    let quota = 16 * KIB as u64;
+    let (store, handle, _) = open(&disk, quota);
+    let mut writer = writer(store, &disk, Vec::new());
+    writer.append(fleet::Batch { uses: vec![used(1, 10), used(2, 10)], ..batch(1, 2 * KIB) });
+    writer.append(fleet::Batch { uses: vec![used(1, 11)], ..batch(1, 2 * KIB) });
+    for _ in 0..60 {
+        writer.append(batch(1, 2 * KIB));
+        writer.sync();
+        writer.store.reclaim().expect("room");
+        writer.drain();
+    }
+    writer.sync();
+    assert!(handle.dropped() > 30, "{}", handle.dropped());
+    assert_eq!([newest(&handle, 1), newest(&handle, 2)], [Some(11), Some(10)]);
+    let told = all(&handle).iter().map(|(_, batch)| batch.uses.len()).sum::<usize>();
+    assert_eq!(told, 2, "one of each");
+    // By the next process, too.
+    writer.store.mark_alive(true).expect("room");
+    drop(writer);
+    let (store, handle, _) = open(&disk, quota);
+    let mut writer = super::writer(store, &disk, Vec::new());
+    for _ in 0..60 {
+        writer.append(batch(1, 2 * KIB));
+        writer.sync();
+        writer.store.reclaim().expect("room");
+        writer.drain();
+    }
+    writer.sync();
+    assert_eq!([newest(&handle, 1), newest(&handle, 2)], [Some(11), Some(10)]);
+    // What the control plane has is not kept for it.
+    assert!(handle.acknowledge(all(&handle).last().expect("there are some").0));
+    for _ in 0..60 {
+        writer.append(batch(1, 2 * KIB));
+        writer.sync();
+        writer.store.reclaim().expect("room");
+        writer.drain();
+    }
+    writer.sync();
+    assert_eq!([newest(&handle, 1), newest(&handle, 2)], [None, None]);
+}
+
+#[test]
+fn a_full_disk_costs_no_last_use() {
+    let disk = SharedDisk::default();
+    let (store, handle, _) = open(&disk, u64::MAX);
+    let mut writer = writer(store, &disk, Vec::new());
+    disk.0.is_full.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.append(fleet::Batch { uses: vec![used(1, 10), used(2, 10)], ..batch(1, 1) });
+    writer.append(fleet::Batch { uses: vec![used(1, 9)], ..batch(1, 1) });
+    disk.0.is_full.store(false, std::sync::atomic::Ordering::Relaxed);
+    writer.drain();
+    writer.sync();
+    assert_eq!([newest(&handle, 1), newest(&handle, 2)], [Some(10), Some(10)]);
+}
+
+#[test]
+fn last_uses_of_many_callers_come_in_batches_of_512_and_all_of_them_before_an_orderly_end() {
+    let disk = SharedDisk::default();
+    let (store, handle, _) = open(&disk, u64::MAX);
+    let (sender, receiver) = uses();
+    let worker = crate::report::Uses::new(Some(sender));
+    let mut writer = Writer { uses: receiver, ..writer(store, &disk, Vec::new()) };
+    (0..2_000).for_each(|n| worker.tell(caller(n), 10));
+    writer.drain();
+    writer.sync();
+    assert_eq!(all(&handle).iter().map(|(_, batch)| batch.uses.len()).collect::<Vec<_>>(), [512]);
+    let (stop, stopped) = sync_channel(1);
+    stop.send(()).expect("there is room");
+    writer.run(&stopped);
+    let sizes: Vec<_> = all(&handle).iter().map(|(_, batch)| batch.uses.len()).collect();
+    assert!(sizes.iter().all(|size| *size <= 512), "{sizes:?}");
+    assert_eq!(sizes.iter().sum::<usize>(), 2_000);
+    assert_eq!([newest(&handle, 0), newest(&handle, 1_999)], [Some(10), Some(10)]);
+}
