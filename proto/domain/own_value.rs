@@ -149,6 +149,7 @@ mod tests {
             "ab".repeat(200),
             "changeme".repeat(4),
             "PasswordPassword1PasswordPassword2".to_owned(),
+            "cHaNgeMeCHangEmechANGEmEChaNGemE".to_owned(),
             "00000000-0000-0000-0000-000000000000".to_owned(),
             "abcdefghijklmnopqrstuvwxyz0123456789".to_owned(),
             "zyxwvutsrqponmlkjihgfedcba9876543210".to_owned(),

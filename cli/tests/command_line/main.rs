@@ -1,5 +1,6 @@
 //! Bad input: one clear line that names the thing and the remedy, and exit code 1 or 2.
 
+mod callers;
 mod flags;
 mod output;
 mod policy;

@@ -151,6 +151,7 @@ async fn a_credential_that_is_not_shared_is_rolled_by_its_maker_and_by_admins_al
     let alice = world.user("alice", "acme", "ROLE_EDITOR").await;
     let bob = world.user("bob", "acme", "ROLE_EDITOR").await;
     let admin = world.service(wire::Role::Admin, "acme").await;
+    world.operator().patch("/v1/orgs/acme", json!({"sharing": {"targets": true}})).await.good();
     let credentials = "/v1/orgs/acme/credentials";
     alice.post(credentials, json!({"name": "hers", "caller": {"kind": "CALLER_KIND_API_KEY"}})).await.good();
     let roll = format!("{credentials}/hers:roll");

@@ -141,3 +141,42 @@ impl CallerHeaders {
         (!own.is_empty()).then(|| Box::new(Self { own: own.into(), authorization }))
     }
 }
+
+#[cfg(test)]
+impl CompiledCaller {
+    /// One of an organization that presents a key and has no end.
+    pub(super) fn plain(org: OrgId, n: u8) -> Self {
+        Self {
+            credential: CredentialId::from_random([n; 16]),
+            org,
+            not_after: None,
+            value_ends: None,
+            policy: Policy::plain(rr_contract::model::effect::Effect::Allow, false),
+            place: None,
+            checks: None,
+            is_refused: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rr_contract::api_key::hash_foreign;
+
+    use crate::snapshot::Snapshot;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_has_gone_to_another_credential_does_not_end_with_the_one_before() {
+        let org = OrgId::from_random([1; 16]);
+        let of = |n| CompiledCaller::plain(org, n);
+        let (mut snapshot, hash) = (Snapshot::default(), hash_foreign(b"a value"));
+        snapshot.put_caller(hash, of(1));
+        snapshot.put_caller(hash, of(2));
+        snapshot.remove_caller(hash, &of(1));
+        assert_eq!(snapshot.caller(org, &hash).map(|caller| caller.credential), Some(of(2).credential));
+        snapshot.remove_caller(hash, &of(2));
+        assert!(snapshot.caller(org, &hash).is_none());
+    }
+}

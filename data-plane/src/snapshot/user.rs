@@ -75,3 +75,47 @@ impl Spelled {
         &self.0[..self.1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::snapshot::Snapshot;
+
+    use super::*;
+
+    const ORG: OrgId = OrgId::from_random([1; 16]);
+
+    fn user(org: OrgId, n: u8, version: u64) -> Arc<CompiledUser> {
+        let caller = CompiledCaller::plain(org, n);
+        CompiledUser::new(Live::new(caller.credential, version, Vec::new()), [caller].into())
+    }
+
+    fn marks(snapshot: &Snapshot, org: OrgId) -> Vec<String> {
+        snapshot.users(org, b"ann").iter().map(|user| user.live.mark_text()).collect()
+    }
+
+    #[test]
+    fn a_newer_form_takes_the_place_of_one_credential_and_its_end_takes_no_others_user() {
+        let mut snapshot = Snapshot::default();
+        let [one, newer, other] = [(1, 1), (1, 2), (2, 1)].map(|(n, version)| user(ORG, n, version));
+        for user in [&one, &other, &newer] {
+            snapshot.put_user("ann", Arc::clone(user));
+        }
+        assert_eq!(marks(&snapshot, ORG), [newer.live.mark_text(), other.live.mark_text()]);
+        snapshot.remove_user(ORG, "ann", CredentialId::from_random([1; 16]));
+        assert_eq!(marks(&snapshot, ORG), [other.live.mark_text()]);
+        snapshot.remove_user(ORG, "ann", CredentialId::from_random([2; 16]));
+        assert!(marks(&snapshot, ORG).is_empty());
+    }
+
+    #[test]
+    fn a_name_is_that_of_one_organization() {
+        let theirs = OrgId::from_random([2; 16]);
+        let mut snapshot = Snapshot::default();
+        for org in [ORG, theirs] {
+            snapshot.put_user("ann", user(org, 1, 1));
+        }
+        snapshot.remove_user(theirs, "ann", CredentialId::from_random([1; 16]));
+        assert_eq!((marks(&snapshot, ORG).len(), marks(&snapshot, theirs).len()), (1, 0));
+        assert!(snapshot.users(ORG, &[b'n'; USER_MAX + 1]).is_empty());
+    }
+}

@@ -285,6 +285,9 @@ mod tests {
             caller.previous_not_after = Some(pbjson_types::Timestamp::default());
         }
         assert_eq!(needs(id, &ends), [CALLER_OVERLAP]);
+        let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$BwcHBwcHBwcHBwcHBwcHBw${}", "A".repeat(43));
+        let basic = fleet::CallerBasic { user: "ann".to_owned(), password_hashes: vec![phc] };
+        assert_eq!(needs(id, &caller(Kind::Basic(basic), "")), [CALLER_BASIC]);
         let jwt = caller(Kind::Jwt(fleet::CallerJwt { hashes }), "");
         assert_eq!(needs(id, &jwt), [CALLER_JWT]);
         let verify = |identity_claim: &str| {

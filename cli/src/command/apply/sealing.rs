@@ -321,6 +321,29 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_a_caller_goes_nowhere_and_becomes_its_hash() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("own"), "9f86d081884c7d659a2feaa0c55ad015\n").expect("a file");
+        let path = folder.path().join("x.yaml");
+        let of = |value_from: &str| {
+            let text =
+                format!("kind: credential\nname: c\ncaller: {{kind: bearer}}\nvalue_from: {value_from}\n");
+            std::fs::write(&path, text).expect("a file");
+            let mut written = file::read(std::slice::from_ref(&path)).expect("a document").remove(0);
+            let from = written.value_from.take().expect("a value");
+            let (_, caller) = caller(&mut written.document).expect("a caller");
+            hash(caller, &from, &written.location).map(|hashed| hashed.value_hash.len())
+        };
+        assert_eq!(of("{file: own}").ok(), Some(32));
+        for more in
+            ["origins: ['https://a.example']", "targets: [t]", "ca: ca.pem", "header: x-own", "prefix: Key"]
+        {
+            let error = of(&format!("{{file: own, {more}}}")).expect_err(more).to_string();
+            assert!(error.contains("a caller's value is sent nowhere"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_target_whose_certificates_change_is_named() {
         let target =
             |ca: &str| mg::Target { name: "a".to_owned(), ca: ca.to_owned(), ..mg::Target::default() };

@@ -94,8 +94,8 @@ struct Presented {
     /// headers, a request with something in two of them is refused.
     #[arg(long, value_name = "NAME")]
     header: Option<String>,
-    /// Word before the value in the header; `Bearer` when never given, which in a header other than `Authorization` need
-    /// not be there.
+    /// Word before the value in the header, for --kind bearer; `Bearer` when never given, which in a header other than
+    /// `Authorization` need not be there.
     #[arg(long)]
     prefix: Option<String>,
     /// URL of the key set of the issuer (https).

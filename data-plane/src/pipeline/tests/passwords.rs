@@ -13,7 +13,7 @@ use rr_contract::wire::fleet::credential_resource::Usage;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use crate::fixture::{Region, caller_key, credential_key, proxy, resource};
+use crate::fixture::{self, Region, caller_key, credential_key, proxy, resource};
 
 use super::callers::{Ask, message};
 use super::edge::{Answer, Edge};
@@ -225,6 +225,26 @@ async fn where_too_many_passwords_wait_the_next_is_refused_and_nobody_else() {
     assert_eq!(edge.send(&get("/api/acme.proxy-2/x", &with("ann:x"))).await.status, 401);
     drop(waiting);
     edge.has_passwords_waiting(0).await;
+}
+
+#[test]
+fn a_wrong_password_costs_as_many_hashes_as_any_user_of_its_proxy_has_passwords() {
+    let region = Region::new();
+    let mut inventory = region.inventory();
+    let mut snapshot = crate::snapshot::Snapshot::default();
+    let mut rounds = |all: &[fleet::Resource]| {
+        let changes = crate::sync::changes(&fixture::body(all, &[]));
+        inventory.apply(fleet::Mode::Delta, changes, &mut snapshot);
+        ["acme.proxy-1", "acme.proxy-2"].map(|it| snapshot.proxy(it).map(|proxy| proxy.password_rounds))
+    };
+    let ann = |passwords: &[&str]| user(3, "", basic("ann", passwords));
+    let mut all = resources(&region, "https://echo.example");
+    all.extend([ann(&["one"]), proxy(1, &[1, 3], 1, 2), proxy(2, &[1], 1, 2)]);
+    assert_eq!(rounds(&all), [Some(1), Some(0)]);
+    assert_eq!(rounds(&[ann(&["one", "two"])]), [Some(2), Some(0)]);
+    let bob = user(4, "", basic("bob", &["one"]));
+    assert_eq!(rounds(&[bob, proxy(2, &[3, 4], 1, 2)]), [Some(2), Some(2)]);
+    assert_eq!(rounds(&[ann(&["two"])]), [Some(1), Some(1)]);
 }
 
 #[tokio::test]

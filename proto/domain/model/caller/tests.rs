@@ -94,6 +94,30 @@ fn the_word_before_user_and_password_stands_before_nothing_else() {
 }
 
 #[test]
+fn what_stands_before_a_value_is_one_word_with_an_end() {
+    let of = |prefix: &str| {
+        let bearer = fleet::CallerBearer { hashes: vec![vec![1; 32]], prefix: prefix.to_owned() };
+        read(Kind::Bearer(bearer), "").map(|_| ())
+    };
+    for prefix in ["two words", " Key", "Key\t", "Schlüssel", "\u{7f}", &"k".repeat(USER_MAX + 1)] {
+        assert_eq!(of(prefix), Err(vec!["caller.bearer.prefix".to_owned()]), "{prefix:?}");
+    }
+    assert_eq!([of("Key:"), of(&"k".repeat(USER_MAX))], [Ok(()), Ok(())]);
+}
+
+#[test]
+fn a_user_has_a_name_that_can_stand_before_a_colon() {
+    let of = |user: &str| {
+        let basic = fleet::CallerBasic { user: user.to_owned(), password_hashes: vec![phc()] };
+        read(Kind::Basic(basic), "").map(|_| ())
+    };
+    for user in ["", "a:b", ":", "a\nb", "a\u{7f}", "\u{85}", &"n".repeat(USER_MAX + 1)] {
+        assert_eq!(of(user), Err(vec!["caller.basic.user".to_owned()]), "{user:?}");
+    }
+    assert_eq!([of("zoë ✓"), of(&"n".repeat(USER_MAX))], [Ok(()), Ok(())]);
+}
+
+#[test]
 fn one_or_two_values_are_live() {
     for n in [0, 3] {
         assert_eq!(read(jwt(n), ""), Err(vec!["caller.jwt.hashes".to_owned()]));
