@@ -10,6 +10,7 @@ mod m20261126_fifth_record_count;
 mod m20261126_fourth_clock;
 mod m20261126_sixth_callers;
 mod m20261126_third_node_clash;
+mod m20261127_seventh_shared_secrets;
 
 pub(super) struct Migrator;
 
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_fourth_clock::Migration),
             Box::new(m20261126_fifth_record_count::Migration),
             Box::new(m20261126_sixth_callers::Migration),
+            Box::new(m20261127_seventh_shared_secrets::Migration),
         ]
     }
 }

@@ -149,6 +149,7 @@ pub(crate) fn verify(
         leeway: None,
         required_claims: Vec::new(),
         identity_claim: String::new(),
+        previous_shared_secret: None,
     };
     change(&mut verify);
     Kind::JwtVerify(verify)

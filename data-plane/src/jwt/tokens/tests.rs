@@ -26,7 +26,7 @@ fn verified(until: u64) -> Verified {
         identity_claim: None,
     };
     let checks = Arc::new(
-        Checks::new(model, |_| panic!("nothing is fetched"), |_| panic!("nothing is sealed"))
+        Checks::new(model, None, |_| panic!("nothing is fetched"), |_, _| panic!("nothing is sealed"))
             .expect("checks"),
     );
     let credential = CredentialId::from_random([1; 16]);

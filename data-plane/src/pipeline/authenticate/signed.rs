@@ -71,7 +71,8 @@ fn verify<'s>(
     };
     // Longer ones do not parse.
     let hash = presented.hash?;
-    let issuer = token.claims.issuer.as_deref()?;
+    // Those of SPIFFE need not say it.
+    let issuer = token.claims.issuer.as_deref().unwrap_or_default();
     let (mut furthest, mut issuer_of, mut is_misplaced) = (None, None, false);
     for id in snapshot.takers(proxy, issuer).take(CANDIDATES) {
         let caller = snapshot.token_caller(proxy.org_id, id)?;
@@ -89,10 +90,11 @@ fn verify<'s>(
             checks.signature(&token, algorithm, now)
         });
         match passed {
-            Ok(()) => {
+            Ok(key_ends) => {
                 let (credential, checks) = (caller.credential, Arc::clone(checks));
                 // It has an end, or it had not passed.
-                let until = checks.ends(&token)?;
+                let ends = checks.ends(&token)?;
+                let until = key_ends.map_or(ends, |key_ends| key_ends.min(ends));
                 let holder = checks.identity(&token).map(|identity| Holder::of(credential, &identity));
                 if let Some(generation) = generation {
                     tokens.remember(

@@ -149,7 +149,8 @@ impl Compiler<'_> {
                         let checks = match &caller.kind {
                             CallerKind::JwtVerify(verify) => {
                                 let verify = (**verify).clone();
-                                Some(self.checks(key.org, id, credential.version, verify, unseal)?)
+                                let ends = caller.previous_not_after;
+                                Some(self.checks(key.org, id, credential.version, verify, ends, unseal)?)
                             }
                             _ => None,
                         };
@@ -201,10 +202,12 @@ impl Compiler<'_> {
         id: CredentialId,
         version: u64,
         verify: JwtVerify,
+        previous_ends: Option<SystemTime>,
         unseal: bool,
     ) -> Result<Checks, Reason> {
-        let opener = |secret: &SealedSecret| -> Open {
+        let opener = |secret: &SealedSecret, before: u64| -> Open {
             let (vault, secret) = (Arc::clone(self.vault), secret.clone());
+            let version = version.saturating_sub(before);
             Box::new(move || vault.open(&secret, org, id, version))
         };
         let unusable = |error: UnusableKeys| {
@@ -212,7 +215,7 @@ impl Compiler<'_> {
             Reason::new(why, error.to_string())
         };
         let issuer = |url: &JwksUrl| self.standings.issuers().get(org, url);
-        let checks = Checks::new(verify, issuer, opener).map_err(unusable)?;
+        let checks = Checks::new(verify, previous_ends, issuer, opener).map_err(unusable)?;
         if unseal {
             checks.unseal().map_err(unusable)?;
         }
@@ -226,11 +229,16 @@ fn uncompilable(error: Uncompilable) -> Reason {
 
 /// A payload as the model sees it.
 pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
+    parse_with(FEATURES, key, offered)
+}
+
+/// The same for a build that understands these.
+pub(super) fn parse_with(features: &[&str], key: &Key, offered: &Offered) -> Parsed {
     let lacks = |feature: &str, closes| {
         let detail = format!("requires feature {feature:?}, which this version does not support");
         Reason { closes, ..Reason::new(Why::UnknownFeature, detail) }
     };
-    let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
+    let unknown = || offered.needs.iter().find(|need| !features.contains(&need.as_str()));
     // A policy closes whatever it bears on: its patterns need not be compiled for that.
     if is_policy(key)
         && let Some(feature) = unknown()
@@ -242,7 +250,7 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     let needed = parsed
         .as_ref()
         .ok()
-        .and_then(|model| model.needs().into_iter().find(|need| !FEATURES.contains(need)));
+        .and_then(|model| model.needs().into_iter().find(|need| !features.contains(need)));
     // An unknown kind may restrict a proxy as well.
     let unheard =
         || unknown().map(|need| lacks(need, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org)));
