@@ -57,7 +57,7 @@ CHANGES = {
     "UpdateRule": {"effect": "EFFECT_DENY", "priority": 7, "notes": "Changed", "when": {"methods": ["PUT"]},
                    "observe": True},
     "UpdateFilter": {"paths": ["a.b[*].c", "d"], "order": 3, "owner": "git"},
-    "UpdateMeter": {"active": False, "perHourPerNode": "10", "onlyWhen": {"methods": ["GET"]},
+    "UpdateMeter": {"active": False, "perHourPerNode": "10", "perCaller": True, "onlyWhen": {"methods": ["GET"]},
                     "value": {"bodyPath": "usage.total", "reserve": "5", "onMissing": "1"}},
     "UpdateMember": {"role": "ROLE_EDITOR"},
     "UpdateRegion": {"displayName": "Changed", "baseUrl": "https://other.example.com"},

@@ -307,6 +307,7 @@ fn meter(wire: &wire::Meter) -> fleet::MeterResource {
         per_hour_per_node: wire.per_hour_per_node,
         per_day_per_node: wire.per_day_per_node,
         per_month_per_node: wire.per_month_per_node,
+        per_caller: wire.per_caller,
     }
 }
 

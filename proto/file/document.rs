@@ -330,6 +330,7 @@ document! {
         per_day_per_node: u64,
         #[serde(deserialize_with = "number")]
         per_month_per_node: u64,
+        per_caller: bool,
     }
 }
 

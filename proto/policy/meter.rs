@@ -33,6 +33,8 @@ pub struct CompiledMeter {
     pub active: bool,
     /// How much there may be.
     pub limits: Windows,
+    /// Whether each caller is counted apart.
+    pub per_caller: bool,
     /// Charged at admission, and settled when the number is known. Zero for a meter of requests.
     pub reserve: Amount,
     /// Charged where a response has no number.
@@ -102,6 +104,7 @@ impl CompiledMeter {
             name: meter.name.clone(),
             active: meter.active,
             limits: meter.limits,
+            per_caller: meter.per_caller,
             reserve: Amount::whole(reserve),
             on_missing: Amount::whole(on_missing),
             condition,

@@ -119,6 +119,10 @@ pub(crate) struct Settings {
     /// Limit per month at each node; 0 means no limit.
     #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     per_month: Option<u64>,
+    /// Whether each caller is counted apart, and has the limits for itself; of a credential with --identity-claim, each who
+    /// holds its tokens. A change of it begins counts anew.
+    #[arg(long)]
+    per_caller: Option<bool>,
     /// Whether it counts and limits.
     #[arg(long)]
     active: Option<bool>,
@@ -186,6 +190,7 @@ impl Settings {
         mask.put("per_hour_per_node", &mut meter.per_hour_per_node, self.per_hour);
         mask.put("per_day_per_node", &mut meter.per_day_per_node, self.per_day);
         mask.put("per_month_per_node", &mut meter.per_month_per_node, self.per_month);
+        mask.put("per_caller", &mut meter.per_caller, self.per_caller);
         mask.put("active", &mut meter.active, self.active.map(Some));
         let only_when = Typed::from(self.only_when);
         if only_when.is_given() {
@@ -274,6 +279,7 @@ impl Row for mg::Meter {
             Some(Counts::Value(value)) => valued(value),
             None => String::new(),
         };
+        let counts = if self.per_caller { format!("{counts}, each caller") } else { counts };
         vec![
             self.name.clone(),
             self.id.clone(),

@@ -390,6 +390,7 @@ fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
         per_hour_per_node: 13,
         per_day_per_node: 14,
         per_month_per_node: 15,
+        per_caller: true,
         ..wire::Meter::default()
     };
     let wanted = fleet::MeterResource {
@@ -402,8 +403,10 @@ fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
         per_hour_per_node: 13,
         per_day_per_node: 14,
         per_month_per_node: 15,
+        per_caller: true,
     };
-    assert_eq!(compiled(Resource::Meter(said)), (wanted, vec![feature::METERS]));
+    let needs = vec![feature::METERS, feature::METER_PER_CALLER];
+    assert_eq!(compiled(Resource::Meter(said)), (wanted, needs));
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Resource for Meter {
         field_path!(Meter, per_hour_per_node),
         field_path!(Meter, per_day_per_node),
         field_path!(Meter, per_month_per_node),
+        field_path!(Meter, per_caller),
         field_path!(Meter, owner),
     ];
 

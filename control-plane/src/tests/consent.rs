@@ -79,7 +79,7 @@ async fn to_count_callers_apart_by_a_claim_needs_nodes_that_can() {
     let world = World::start().await;
     let node = joined(&world).await;
     let operator = world.operator();
-    let mut edge = Edge::open_with(&node, None, &["caller.jwt-verify.v1"]).await;
+    let mut edge = Edge::open_with(&node, None, &["caller.jwt-verify.v1", "meters.v1"]).await;
     edge.take_well().await;
     let mut checks = json!({
         "jwksUrl": "https://id.example.com/keys", "issuer": "https://id.example.com", "audiences": ["api"],
@@ -98,6 +98,17 @@ async fn to_count_callers_apart_by_a_claim_needs_nodes_that_can() {
     assert!(refused.text.contains("caller.identity-claim.v1"), "{}", refused.text);
     let made = operator.patch(&format!("{path}&allowPartial=true"), change).await.good();
     assert_eq!(made["credential"]["caller"]["jwtVerify"]["identityClaim"], "sub");
+    let meter = json!({"name": "each", "proxy": "echo", "requests": {}, "perDayPerNode": "9"});
+    operator.post("/v1/orgs/acme/meters", meter).await.good();
+    let each = json!({"perCaller": true});
+    let path_of_meter = "/v1/orgs/acme/meters/each";
+    let refused = operator.patch(path_of_meter, each.clone()).await;
+    assert_eq!(refused.json()["code"], "features-missing", "{}", refused.text);
+    assert!(refused.text.contains("meter-per-caller.v1"), "{}", refused.text);
+    let made = operator.patch(&format!("{path_of_meter}?allowPartial=true"), each).await.good();
+    assert_eq!(made["meter"]["perCaller"], true);
+    let off = operator.patch(&format!("{path_of_meter}?updateMask=per_caller"), json!({})).await.good();
+    assert_ne!(off["meter"]["perCaller"], true);
     checks["identityClaim"] = "\n".into();
     let refused = operator.patch(&path, json!({"caller": {"jwtVerify": checks}})).await;
     assert_eq!(refused.faults(), ["credential.caller.jwt_verify.identity_claim"]);

@@ -10,8 +10,7 @@ use rr_contract::policy::pace::{HeadWork, Pace};
 use rr_contract::policy::request::{QueryPair, RequestBody};
 use tokio::task::yield_now;
 
-use crate::holder::Holder;
-use crate::quota::Moment;
+use crate::quota::{Caller, Moment};
 use crate::reply::Denial;
 use crate::snapshot::RunningMeter;
 
@@ -83,9 +82,10 @@ fn charge(
 ) -> Result<(), Denial> {
     let at = draft.moment();
     let mut charges = Charges::begin(at);
-    charge_limits(request, (draft.holder(), address), &at, &mut charges)?;
+    let caller = Caller { credential: request.caller.credential, holder: draft.holder() };
+    charge_limits(request, (caller, address), &at, &mut charges)?;
     for running in applying {
-        charges.meter(running, &at)?;
+        charges.meter(running, caller, &at)?;
     }
     draft.charged(charges);
     Ok(())
@@ -154,7 +154,7 @@ fn query<'c>(meters: &[RunningMeter], cleaned: &'c Cleaned) -> Vec<QueryPair<'c>
 
 fn charge_limits(
     request: &Active<'_>,
-    (holder, address): (Option<Holder>, IpAddr),
+    (caller, address): (Caller, IpAddr),
     at: &Moment,
     charges: &mut Charges,
 ) -> Result<(), Denial> {
@@ -164,8 +164,7 @@ fn charge_limits(
         charges.proxy(quota, &model.limits, at)?;
     }
     if !model.limits_per_caller.is_none() {
-        let caller = request.caller.credential;
-        charges.caller(quota, caller, holder, &model.limits_per_caller, at)?;
+        charges.caller(quota, caller, &model.limits_per_caller, at)?;
     }
     if !model.limits_per_address.is_none() {
         charges.address(quota, address, &model.limits_per_address, at)?;

@@ -8,7 +8,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use rr_contract::model::id::CredentialId;
 use rr_contract::model::meter::Windows;
 use rr_contract::model::proxy::Limits;
 use rr_contract::policy::meter::{Amount, ReadingError};
@@ -16,10 +15,9 @@ use rr_contract::policy::pace::Pace;
 use rr_contract::wire::fleet::LimitKind;
 use tokio::task::yield_now;
 
-use crate::holder::Holder;
 use crate::quota::{
-    Charge, Exceeded, KeyCharge, Moment, Policy as LimitPolicy, ProxyQuota, Quota as _, StandardLimits,
-    State, Window,
+    Caller, Charge, Exceeded, KeyCharge, MeterCharge, Moment, Policy as LimitPolicy, ProxyQuota, Quota as _,
+    StandardLimits, State, Window,
 };
 use crate::reply::{Denial, Limited, Whose, put_limits, warn};
 use crate::report::{LimitState, METERS_MAX, MeterState, RawRecord};
@@ -65,7 +63,7 @@ enum LimitCharge {
 
 struct ChargedMeter {
     running: RunningMeter,
-    charge: Charge,
+    charge: MeterCharge,
     /// `None`: not known yet.
     found: Option<Result<Amount, ReadingError>>,
 }
@@ -112,13 +110,12 @@ impl Charges {
     pub(super) fn caller(
         &mut self,
         quota: &Arc<ProxyQuota>,
-        caller: CredentialId,
-        holder: Option<Holder>,
+        caller: Caller,
         limits: &Limits,
         at: &Moment,
     ) -> Result<(), Denial> {
-        let charge = match holder {
-            None => quota.charge_caller(caller, limits, at).map(LimitCharge::Caller),
+        let charge = match caller.holder {
+            None => quota.charge_caller(caller.credential, limits, at).map(LimitCharge::Caller),
             Some(holder) => quota.charge_holder(holder, limits, at).map(LimitCharge::Holder),
         };
         self.limit(quota, limits, charge.map_err(|full| of_proxy(LimitKind::Caller, full, at))?);
@@ -145,13 +142,18 @@ impl Charges {
     }
 
     /// Charges a meter one request, or what it reserves.
-    pub(super) fn meter(&mut self, running: &RunningMeter, at: &Moment) -> Result<(), Denial> {
+    pub(super) fn meter(
+        &mut self,
+        running: &RunningMeter,
+        caller: Caller,
+        at: &Moment,
+    ) -> Result<(), Denial> {
         let meter = &running.meter;
         let is_requests = meter.counts_requests();
         let amount = if is_requests { Amount::whole(1) } else { meter.reserve };
         let charge = running
-            .counter
-            .charge(amount.millionths(), &running.limits, at)
+            .counts
+            .charge(caller, amount.millionths(), &running.limits, at)
             .map_err(|full| of_meter(running, full, at))?;
         let found = is_requests.then_some(Ok(amount));
         self.meters.push(ChargedMeter { running: running.clone(), charge, found });
@@ -265,7 +267,7 @@ impl Charges {
                 (None | Some(Err(_)), Done::Perhaps) => meter.on_missing.max(meter.reserve),
                 (Some(Ok(amount)), _) => amount,
             };
-            one.running.counter.settle(one.charge, amount.millionths());
+            one.running.counts.settle(one.charge, amount.millionths());
             if record.meters.len() >= METERS_MAX {
                 continue;
             }
@@ -293,7 +295,7 @@ impl Drop for Charges {
             }
         }
         for one in self.meters.drain(..) {
-            one.running.counter.give_back(one.charge);
+            one.running.counts.give_back(one.charge);
         }
     }
 }

@@ -26,6 +26,12 @@ pub(super) enum Id {
     Holder(ProxyId, Holder),
     /// The requests from an address.
     Address(ProxyId, Address),
+    /// What a meter counts of a caller credential.
+    MeterCaller(MeterId, CredentialId),
+    /// What a meter counts of who holds a token.
+    MeterHolder(MeterId, Holder),
+    /// What a meter counts of those that are not counted apart.
+    MeterOthers(MeterId),
     /// The requests of callers that are not counted apart.
     OtherCallers(ProxyId),
     /// The requests of holders that are not counted apart.
@@ -92,9 +98,9 @@ impl Id {
             Self::Proxy(id) | Self::OtherCallers(id) | Self::OtherHolders(id) | Self::OtherAddresses(id) => {
                 id.as_bytes()[15]
             }
-            Self::Meter(id) => id.as_bytes()[15],
-            Self::Caller(_, id) => id.as_bytes()[15],
-            Self::Holder(_, holder) => holder.as_bytes()[15],
+            Self::Meter(id) | Self::MeterOthers(id) => id.as_bytes()[15],
+            Self::Caller(_, id) | Self::MeterCaller(_, id) => id.as_bytes()[15],
+            Self::Holder(_, holder) | Self::MeterHolder(_, holder) => holder.as_bytes()[15],
             Self::Address(proxy, Address(bytes)) => proxy.as_bytes()[15] ^ bytes[7] ^ bytes[15],
         }
     }

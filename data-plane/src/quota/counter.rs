@@ -24,8 +24,12 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    const fn nothing(amount: u64) -> Self {
+    pub(super) const fn nothing(amount: u64) -> Self {
         Self { amount, terms: [Term::NONE; 4], used: [0; 4] }
+    }
+
+    pub(super) const fn amount(&self) -> u64 {
+        self.amount
     }
 
     /// What was used of a window with this charge, at the time of it.
@@ -126,11 +130,15 @@ impl<const N: usize> Row<N> {
     }
 
     /// Whether anything is counted in a window that is not over.
-    pub(super) fn is_running(&self, windows: &[Window], at: &Moment) -> bool {
-        let is_counted = |(window, cell): (Window, &Cell)| {
-            windows.contains(&window) && cell.count(at.term(window)).count > 0
-        };
+    pub(super) fn is_running(&self, counts: impl Fn(Window) -> bool, at: &Moment) -> bool {
+        let is_counted =
+            |(window, cell): (Window, &Cell)| counts(window) && cell.count(at.term(window)).count > 0;
         self.cells().any(is_counted)
+    }
+
+    /// Whether anything was charged in a window that is not over, be it nothing.
+    pub(super) fn was_charged(&self, counts: impl Fn(Window) -> bool, at: &Moment) -> bool {
+        self.cells().any(|(window, cell)| counts(window) && cell.read().term >= at.term(window))
     }
 
     /// What is to be on disk.
@@ -204,7 +212,7 @@ impl<const N: usize> Counter<N> {
 
     /// Whether anything is counted in a day or month that is not over.
     pub(super) fn is_running(&self, at: &Moment) -> bool {
-        self.row.is_running(&[Window::Day, Window::Month], at)
+        self.row.is_running(|window| matches!(window, Window::Day | Window::Month), at)
     }
 }
 

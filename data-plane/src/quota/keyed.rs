@@ -9,11 +9,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rr_contract::model::meter::Windows;
-use rr_contract::model::proxy::Limits;
 
 use super::Quota as _;
 use super::cell::between;
@@ -84,42 +83,98 @@ impl Hasher for Passed {
 }
 
 #[derive(Debug)]
-struct Entry {
-    row: Row<2>,
-    /// It has, or had, a limit for the day: its day is saved, and waited for before it is taken out.
-    has_day: AtomicBool,
+struct Entry<const N: usize> {
+    row: Row<N>,
+    /// The windows for which it has, or had, a limit: they are waited for before it is taken out. So is the minute.
+    limited: AtomicU8,
+    /// Nothing was charged to it, until it is known how much it will be: it waits for that as if it had counted something.
+    is_open: AtomicBool,
     is_told: AtomicBool,
 }
 
-impl Entry {
-    fn new(saved: Option<&Saved>) -> Self {
-        let has_day = AtomicBool::new(saved.is_some());
-        Self { row: Row::new(saved), has_day, is_told: AtomicBool::new(false) }
+/// A set of windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Set(u8);
+
+impl Set {
+    fn of(windows: impl IntoIterator<Item = Window>) -> Self {
+        Self(windows.into_iter().fold(0, |set, window| set | 1 << window as u8))
     }
 
-    fn is_running(&self, at: &Moment) -> bool {
-        let windows: &[Window] =
-            if self.has_day.load(SeqCst) { &[Window::Minute, Window::Day] } else { &[Window::Minute] };
-        self.row.is_running(windows, at)
+    fn limited(limits: &Windows) -> Self {
+        Self::of(Window::ALL.into_iter().filter(|window| window.limit(limits).is_some()))
+    }
+
+    const fn has(self, window: Window) -> bool {
+        self.0 & 1 << window as u8 != 0
+    }
+
+    /// Whether it has a window that is saved.
+    const fn lasts(self) -> bool {
+        self.has(Window::Day) || self.has(Window::Month)
     }
 }
 
-type Shard = RwLock<HashMap<Key, Entry, BuildHasherDefault<Passed>>>;
+impl<const N: usize> Entry<N> {
+    fn new(saved: Option<&Saved>) -> Self {
+        let counts = |saved: &Saved, window| match window {
+            Window::Day => saved.day.count > 0,
+            Window::Month => saved.month.is_some_and(|month| month.count > 0),
+            Window::Minute | Window::Hour => false,
+        };
+        let limited = saved
+            .map_or(Set(0), |saved| Set::of(Window::ALL.into_iter().filter(|window| counts(saved, *window))));
+        let [is_open, is_told] = Default::default();
+        Self { row: Row::new(saved), limited: AtomicU8::new(limited.0), is_open, is_told }
+    }
 
-/// Counters by key.
+    fn limited(&self) -> Set {
+        Set(self.limited.load(SeqCst))
+    }
+
+    fn limit(&self, more: Set) {
+        if self.limited().0 | more.0 != self.limited().0 {
+            self.limited.fetch_or(more.0, SeqCst);
+        }
+    }
+
+    fn is_running(&self, at: &Moment) -> bool {
+        let limited = self.limited();
+        let counts = |window| window == Window::Minute || limited.has(window);
+        self.row.is_running(counts, at) || self.is_open.load(SeqCst) && self.row.was_charged(counts, at)
+    }
+
+    /// What is to be on disk: nothing of a window that has no limit, which nobody waits for.
+    fn saved(&self) -> Saved {
+        let (limited, mut saved) = (self.limited(), self.row.saved());
+        if !limited.has(Window::Day) {
+            saved.day.count = 0;
+        }
+        if let Some(month) = &mut saved.month
+            && !limited.has(Window::Month)
+        {
+            month.count = 0;
+        }
+        saved
+    }
+}
+
+type Shard<const N: usize> = RwLock<HashMap<Key, Entry<N>, BuildHasherDefault<Passed>>>;
+
+/// Counters by key, of all four windows or of minute and day.
 #[derive(Debug)]
-pub(super) struct Keyed {
+pub(super) struct Keyed<const N: usize = 2> {
     most: usize,
     held: AtomicUsize,
     overflows: AtomicU64,
     /// With a secret of this process.
     hasher: RandomState,
-    shards: Box<[Shard]>,
+    shards: Box<[Shard<N>]>,
     changed: Arc<Changed>,
     swept: AtomicUsize,
 }
 
-impl Keyed {
+impl<const N: usize> Keyed<N> {
     pub(super) fn new(most: usize, changed: &Arc<Changed>) -> Self {
         Self {
             most,
@@ -147,25 +202,26 @@ impl Keyed {
     }
 
     /// The table takes the lowest and the highest bits of a hash.
-    fn shard(&self, key: &Key) -> &Shard {
+    fn shard(&self, key: &Key) -> &Shard<N> {
         &self.shards[(key.hash >> 32) as usize % SHARDS]
     }
 
-    /// Charges a request to a key, or to `others` where there are too many keys.
+    /// Charges an amount to a key, or to `others` where there are too many keys.
     pub(super) fn charge(
         &self,
         id: Id,
-        limits: &Limits,
-        others: &Counter<2>,
+        amount: u64,
+        limits: &Windows,
+        others: &Counter<N>,
         at: &Moment,
     ) -> Result<KeyCharge, Exceeded> {
-        let windows = Windows { minute: limits.minute, day: limits.day, ..Windows::default() };
         let key = self.key(id);
         let shard = self.shard(&key);
-        let charge = |entry: &Entry| {
-            let charge = entry.row.charge(1, &windows, at)?;
-            if windows.day.is_some() && !entry.has_day.load(SeqCst) {
-                entry.has_day.store(true, SeqCst);
+        let charge = |entry: &Entry<N>| {
+            let charge = entry.row.charge(amount, limits, at)?;
+            entry.limit(Set::limited(limits));
+            if amount == 0 && !entry.is_open.load(SeqCst) {
+                entry.is_open.store(true, SeqCst);
             }
             self.tell(&key, entry);
             Ok(KeyCharge { charge, key: Some(key) })
@@ -176,7 +232,7 @@ impl Keyed {
         }
         let share = || {
             self.overflows.fetch_add(1, Relaxed);
-            others.charge(1, &windows, at).map(|charge| KeyCharge { charge, key: None })
+            others.charge(amount, limits, at).map(|charge| KeyCharge { charge, key: None })
         };
         // A flood of addresses takes no lock for itself.
         if self.held() >= self.most {
@@ -195,19 +251,23 @@ impl Keyed {
         charge(&entries[&key])
     }
 
-    pub(super) fn give_back(&self, charge: KeyCharge, others: &Counter<2>) {
-        let Some(key) = charge.key else { return others.give_back(charge.charge) };
+    /// Puts what the charged amount came to in its place.
+    pub(super) fn settle(&self, charge: KeyCharge, amount: u64, others: &Counter<N>) {
+        let Some(key) = charge.key else { return others.settle(charge.charge, amount) };
+        if charge.charge.amount() == amount {
+            return;
+        }
         let entries = self.shard(&key).read().unwrap_or_else(PoisonError::into_inner);
         // A key that is gone has no running window.
         if let Some(entry) = entries.get(&key) {
-            entry.row.settle(charge.charge, 0);
+            entry.row.settle(charge.charge, amount);
             self.tell(&key, entry);
         }
     }
 
-    /// Puts a key down for the disk. Only days are kept there.
-    fn tell(&self, key: &Key, entry: &Entry) {
-        if entry.has_day.load(SeqCst) && !entry.is_told.load(SeqCst) && !entry.is_told.swap(true, SeqCst) {
+    /// Puts a key down for the disk. Only days and months are kept there.
+    fn tell(&self, key: &Key, entry: &Entry<N>) {
+        if entry.limited().lasts() && !entry.is_told.load(SeqCst) && !entry.is_told.swap(true, SeqCst) {
             self.changed.add(key.id);
         }
     }
@@ -233,15 +293,15 @@ impl Keyed {
         let entries = self.shard(&key).read().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get(&key)?;
         entry.is_told.store(false, SeqCst);
-        Some(entry.row.saved())
+        Some(entry.saved())
     }
 
     /// All that is to be on disk.
     pub(super) fn save_all(&self, mut each: impl FnMut(Id, Saved)) {
         for shard in &self.shards {
             let entries = shard.read().unwrap_or_else(PoisonError::into_inner);
-            for (key, entry) in entries.iter().filter(|(_, entry)| entry.has_day.load(SeqCst)) {
-                each(key.id, entry.row.saved());
+            for (key, entry) in entries.iter().filter(|(_, entry)| entry.limited().lasts()) {
+                each(key.id, entry.saved());
             }
         }
     }
@@ -249,7 +309,7 @@ impl Keyed {
     /// Takes out keys that are over, of one shard a call.
     pub(super) fn sweep(&self, at: &Moment) {
         let shard = &self.shards[self.swept.fetch_add(1, Relaxed) % SHARDS];
-        let has_any = |entries: &HashMap<_, Entry, _>| entries.values().any(|entry| !entry.is_running(at));
+        let has_any = |entries: &HashMap<_, Entry<N>, _>| entries.values().any(|entry| !entry.is_running(at));
         if !has_any(&shard.read().unwrap_or_else(PoisonError::into_inner)) {
             return;
         }

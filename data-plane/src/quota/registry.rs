@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use rr_contract::model::id::{CredentialId, MeterId, ProxyId};
+use rr_contract::model::meter::Windows;
 use rr_contract::model::proxy::Limits;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -18,7 +19,9 @@ use tracing::{info, warn};
 use super::changed::{Address, Changed, Id, Saved};
 use super::clock::{ClockEvent, QuotaClock};
 use super::counter::{Counter, Exceeded};
-use super::keyed::{KeyCharge, Keyed};
+use super::keyed::KeyCharge;
+use super::keys::Keys;
+use super::metered::{CallersMetered, Metered};
 use super::moment::{Moment, Window};
 use super::under_way::{Gauge, UnderWay};
 use crate::holder::Holder;
@@ -60,12 +63,13 @@ impl ProxyQuota {
         limits: &Limits,
         at: &Moment,
     ) -> Result<KeyCharge, Exceeded> {
-        self.keys.callers.charge(Id::Caller(self.id, caller), limits, &self.other_callers, at)
+        let id = Id::Caller(self.id, caller);
+        self.keys.callers.charge(id, 1, &windows(limits), &self.other_callers, at)
     }
 
     /// Takes back what was charged to a caller credential.
     pub(crate) fn give_back_caller(&self, charge: KeyCharge) {
-        self.keys.callers.give_back(charge, &self.other_callers);
+        self.keys.callers.settle(charge, 0, &self.other_callers);
     }
 
     /// Charges a request to who holds its token.
@@ -75,12 +79,13 @@ impl ProxyQuota {
         limits: &Limits,
         at: &Moment,
     ) -> Result<KeyCharge, Exceeded> {
-        self.keys.holders.charge(Id::Holder(self.id, holder), limits, &self.other_holders, at)
+        let id = Id::Holder(self.id, holder);
+        self.keys.holders.charge(id, 1, &windows(limits), &self.other_holders, at)
     }
 
     /// Takes back what was charged to who holds a token.
     pub(crate) fn give_back_holder(&self, charge: KeyCharge) {
-        self.keys.holders.give_back(charge, &self.other_holders);
+        self.keys.holders.settle(charge, 0, &self.other_holders);
     }
 
     /// Charges a request to an address: to an IPv4 address, or to the 64 bits that an IPv6 address begins with.
@@ -91,12 +96,12 @@ impl ProxyQuota {
         at: &Moment,
     ) -> Result<KeyCharge, Exceeded> {
         let id = Id::Address(self.id, Address::of(address));
-        self.keys.addresses.charge(id, limits, &self.other_addresses, at)
+        self.keys.addresses.charge(id, 1, &windows(limits), &self.other_addresses, at)
     }
 
     /// Takes back what was charged to an address.
     pub(crate) fn give_back_address(&self, charge: KeyCharge) {
-        self.keys.addresses.give_back(charge, &self.other_addresses);
+        self.keys.addresses.settle(charge, 0, &self.other_addresses);
     }
 
     fn counters(&self) -> [(Id, &Counter<2>); 4] {
@@ -107,14 +112,6 @@ impl ProxyQuota {
             (Id::OtherAddresses(self.id), &self.other_addresses),
         ]
     }
-}
-
-/// Of all proxies.
-#[derive(Debug)]
-struct Keys {
-    callers: Keyed,
-    holders: Keyed,
-    addresses: Keyed,
 }
 
 /// The counters of a process. Clones share them.
@@ -134,6 +131,8 @@ struct Shared {
 struct Named {
     proxies: HashMap<ProxyId, Arc<ProxyQuota>>,
     meters: HashMap<MeterId, Arc<Counter>>,
+    /// Of meters that count callers apart.
+    by_caller: HashMap<MeterId, Arc<CallersMetered>>,
     /// What was saved of those that no configuration has named yet.
     saved: HashMap<Id, Saved>,
     /// When the over ones were last looked for.
@@ -176,9 +175,7 @@ impl Quotas {
 
     pub(super) fn with_room(clock: QuotaClock, callers: usize, holders: usize, addresses: usize) -> Self {
         let changed = Arc::default();
-        let [callers, holders, addresses] =
-            [callers, holders, addresses].map(|most| Keyed::new(most, &changed));
-        let keys = Keys { callers, holders, addresses };
+        let keys = Keys::new(callers, holders, addresses, &changed);
         Self(Arc::new(Shared {
             clock: Arc::new(clock),
             changed,
@@ -225,6 +222,20 @@ impl Quotas {
         Arc::clone(meters.entry(id).or_insert_with(make))
     }
 
+    /// The counts of a meter: of its whole proxy, or of each caller. They do not go over into one another.
+    pub(crate) fn metered(&self, id: MeterId, by_caller: bool) -> Metered {
+        if !by_caller {
+            return Metered::Whole(self.meter(id));
+        }
+        let Named { by_caller, saved, .. } = &mut *self.named();
+        let name = Id::MeterOthers(id);
+        let make = || {
+            let others = Counter::new(name, saved.remove(&name).as_ref(), &self.0.changed);
+            Arc::new(CallersMetered { meter: id, others, keys: Arc::clone(&self.0.keys) })
+        };
+        Metered::ByCaller(Arc::clone(by_caller.entry(id).or_insert_with(make)))
+    }
+
     /// Compares the clocks, and lets go of what is over. To be called twice a second, by one task; does not wait for
     /// a disk.
     pub(crate) fn tick(&self, wall: SystemTime, mono: Instant) -> Option<ClockEvent> {
@@ -241,9 +252,7 @@ impl Quotas {
             None => {}
         }
         let now = self.0.clock.moment(mono);
-        self.0.keys.callers.sweep(&now);
-        self.0.keys.holders.sweep(&now);
-        self.0.keys.addresses.sweep(&now);
+        self.0.keys.sweep(&now);
         self.forget(&now);
         event
     }
@@ -251,7 +260,7 @@ impl Quotas {
     /// Once a minute.
     fn forget(&self, now: &Moment) {
         let minute = now.term(Window::Minute).bits();
-        let Named { proxies, meters, saved, swept } = &mut *self.named();
+        let Named { proxies, meters, by_caller, saved, swept } = &mut *self.named();
         if swept.replace(minute) == Some(minute) {
             return;
         }
@@ -262,6 +271,7 @@ impl Quotas {
                 || proxy.counters().iter().any(|(_, counter)| counter.is_running(now))
         });
         meters.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.is_running(now));
+        by_caller.retain(|_, by| Arc::strong_count(by) > 1 || by.others.is_running(now));
         saved.retain(|_, saved| saved.is_running(now));
     }
 
@@ -269,10 +279,10 @@ impl Quotas {
     pub(crate) fn numbers(&self) -> Numbers {
         let Shared { clock, keys, tally, .. } = &*self.0;
         Numbers {
-            callers: keys.callers.held() as u64,
-            holders: keys.holders.held() as u64,
+            callers: (keys.callers.held() + keys.meter_callers.held()) as u64,
+            holders: (keys.holders.held() + keys.meter_holders.held()) as u64,
             addresses: keys.addresses.held() as u64,
-            overflows: keys.callers.overflows() + keys.holders.overflows() + keys.addresses.overflows(),
+            overflows: keys.overflows(),
             saves: tally.saves.load(Ordering::Relaxed),
             saves_failed: tally.failed.load(Ordering::Relaxed),
             damaged: tally.damaged.load(Ordering::Relaxed),
@@ -292,9 +302,10 @@ impl Quotas {
     /// What is to be on disk of one; `None` if it is gone.
     pub(super) fn save(&self, id: Id) -> Option<Saved> {
         match id {
-            Id::Caller(..) => self.0.keys.callers.save(id),
-            Id::Holder(..) => self.0.keys.holders.save(id),
-            Id::Address(..) => self.0.keys.addresses.save(id),
+            Id::Caller(..) | Id::Holder(..) | Id::Address(..) | Id::MeterCaller(..) | Id::MeterHolder(..) => {
+                self.0.keys.save(id)
+            }
+            Id::MeterOthers(meter) => self.named().by_caller.get(&meter).map(|by| by.others.save()),
             Id::Meter(meter) => self.named().meters.get(&meter).map(|counter| counter.save()),
             Id::Proxy(proxy) => self.named().proxies.get(&proxy).map(|quota| quota.all.save()),
             Id::OtherCallers(proxy) => {
@@ -316,33 +327,30 @@ impl Quotas {
                 each(id, saved);
             }
         };
-        let Named { proxies, meters, saved, .. } = &*self.named();
+        let Named { proxies, meters, by_caller, saved, .. } = &*self.named();
         let of_proxies = proxies.values().flat_map(|quota| quota.counters());
         of_proxies.for_each(|(id, counter)| each(id, counter.saved()));
         meters.iter().for_each(|(id, counter)| each(Id::Meter(*id), counter.saved()));
+        by_caller.iter().for_each(|(id, by)| each(Id::MeterOthers(*id), by.others.saved()));
         saved.iter().for_each(|(id, saved)| each(*id, *saved));
-        self.0.keys.callers.save_all(&mut each);
-        self.0.keys.holders.save_all(&mut each);
-        self.0.keys.addresses.save_all(&mut each);
+        self.0.keys.save_all(&mut each);
     }
 
     /// Goes on with what was saved.
     pub(super) fn load(&self, id: Id, saved: Saved, now: &Moment) {
         // A key whose day is over is not worth its place.
-        let is_running = saved.is_running(now);
-        match id {
-            Id::Caller(..) => self.0.keys.callers.load(id, &saved, is_running),
-            Id::Holder(..) => self.0.keys.holders.load(id, &saved, is_running),
-            Id::Address(..) => self.0.keys.addresses.load(id, &saved, is_running),
-            _ => {
-                self.named().saved.insert(id, saved);
-            }
+        if !self.0.keys.load(id, &saved, saved.is_running(now)) {
+            self.named().saved.insert(id, saved);
         }
     }
 
     fn named(&self) -> MutexGuard<'_, Named> {
         self.0.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn windows(limits: &Limits) -> Windows {
+    Windows { minute: limits.minute, day: limits.day, ..Windows::default() }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use rr_contract::policy::filter::{CompiledFilter, FilterStage};
 use rr_contract::policy::meter::{Amount, CompiledMeter};
 use rr_contract::policy::verdict::{CompiledRule, ScopeRules};
 
-use crate::quota::Counter;
+use crate::quota::Metered;
 
 /// All that bears on one credential, target or proxy.
 #[derive(Debug, Default)]
@@ -28,21 +28,21 @@ pub(crate) struct Policy {
 #[derive(Debug, Clone)]
 pub(crate) struct RunningMeter {
     pub(crate) meter: Arc<CompiledMeter>,
-    pub(crate) counter: Arc<Counter>,
+    pub(crate) counts: Metered,
     /// In millionths.
     pub(crate) limits: Windows,
 }
 
 impl RunningMeter {
-    /// A meter with its counter.
-    pub(crate) fn new(meter: CompiledMeter, counter: Arc<Counter>) -> Self {
+    /// A meter with its counts.
+    pub(crate) fn new(meter: CompiledMeter, counts: Metered) -> Self {
         let scaled = |limit: Option<NonZeroU64>| {
             limit.and_then(|limit| NonZeroU64::new(Amount::whole(limit.get()).millionths()))
         };
         let Windows { minute, hour, day, month } = meter.limits;
         let limits =
             Windows { minute: scaled(minute), hour: scaled(hour), day: scaled(day), month: scaled(month) };
-        Self { meter: Arc::new(meter), counter, limits }
+        Self { meter: Arc::new(meter), counts, limits }
     }
 }
 

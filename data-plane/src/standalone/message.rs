@@ -350,6 +350,7 @@ pub(super) fn meter(
         per_hour_per_node: said.per_hour_per_node,
         per_day_per_node: said.per_day_per_node,
         per_month_per_node: said.per_month_per_node,
+        per_caller: said.per_caller,
     })
 }
 

@@ -261,6 +261,12 @@ fn a_resource_that_no_node_can_run_is_a_fault_of_the_file() {
         GATEWAY.replace("caller: {kind: api-key}", jwt).replace("value_from: {file: app.key}", "owner: git");
     let fault = Place::new(&text).fault();
     assert!(fault.contains("gateway.yaml:10: "), "{fault}");
+    let verify = "jwks_url: 'https://i.example/k', issuer: i, audiences: [a], algorithms: [RS256]";
+    let jwt = format!(r#"caller: {{kind: jwt-verify, jwt_verify: {{{verify}, identity_claim: "\t"}}}}"#);
+    let text =
+        GATEWAY.replace("caller: {kind: api-key}", &jwt).replace("value_from: {file: app.key}", "owner: git");
+    let fault = Place::new(&text).fault();
+    assert!(fault.contains("caller.jwt_verify.identity_claim"), "{fault}");
 }
 
 #[test]

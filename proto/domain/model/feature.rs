@@ -17,6 +17,8 @@ pub const RULES: &str = "rules.v1";
 pub const FILTERS: &str = "filters.v1";
 /// Meters.
 pub const METERS: &str = "meters.v1";
+/// Meters that count each caller apart.
+pub const METER_PER_CALLER: &str = "meter-per-caller.v1";
 /// A scope that denies what no rule of it matches.
 pub const DEFAULT_DENY: &str = "default-deny.v1";
 /// Limits of a proxy.
@@ -69,10 +71,11 @@ pub const CALLER_HEADER: &str = "caller.header.v1";
 pub const CALLER_OVERLAP: &str = "caller.overlap.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 29] = [
     RULES,
     FILTERS,
     METERS,
+    METER_PER_CALLER,
     DEFAULT_DENY,
     LIMITS,
     DENY_STATUS,
@@ -158,7 +161,10 @@ impl Model {
                 note(rule.observe, RULE_OBSERVE);
             }
             Self::Filter(_) => note(true, FILTERS),
-            Self::Meter(_) => note(true, METERS),
+            Self::Meter(meter) => {
+                note(true, METERS);
+                note(meter.per_caller, METER_PER_CALLER);
+            }
         }
         needs
     }
@@ -311,6 +317,9 @@ mod tests {
             counts: Some(fleet::meter_resource::Counts::Requests(fleet::MeterRequests {})),
             ..fleet::MeterResource::default()
         };
-        assert_eq!(needs(ResourceId::Meter(MeterId::from_random([1; 16])), &meter), [METERS]);
+        let id = ResourceId::Meter(MeterId::from_random([1; 16]));
+        assert_eq!(needs(id, &meter), [METERS]);
+        let each = fleet::MeterResource { per_caller: true, ..meter };
+        assert_eq!(needs(id, &each), [METERS, METER_PER_CALLER]);
     }
 }

@@ -28,6 +28,8 @@ pub struct Meter {
     pub only_when: RequestMatch,
     /// How much there may be. None at all: it only observes.
     pub limits: Windows,
+    /// Whether each caller is counted apart, and may have so much.
+    pub per_caller: bool,
 }
 
 /// What a meter counts.
@@ -108,6 +110,7 @@ impl Meter {
             per_hour_per_node: limit(self.limits.hour),
             per_day_per_node: limit(self.limits.day),
             per_month_per_node: limit(self.limits.month),
+            per_caller: self.per_caller,
         }
     }
 }
@@ -157,6 +160,7 @@ impl TryFrom<fleet::MeterResource> for Meter {
                 counts: counts?,
                 only_when: only_when?,
                 limits,
+                per_caller: wire.per_caller,
             })
         })
     }

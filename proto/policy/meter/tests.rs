@@ -17,6 +17,7 @@ fn meter(counts: Counts, only_when: RequestMatch) -> CompiledMeter {
         counts,
         only_when,
         limits: Windows::default(),
+        per_caller: false,
     };
     CompiledMeter::compile(MeterId::from_random([1; 16]), &meter, &mut Patterns::default()).expect("compiles")
 }

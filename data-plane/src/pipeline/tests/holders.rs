@@ -4,15 +4,16 @@ use prost::Message as _;
 use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::wire::fleet::{self, LimitKind, Window, caller_jwt_verify::Keys};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
-use crate::fixture::{self, Region, proxy_key, resource};
+use crate::fixture::{self, Region, meter, meter_message, proxy_key, resource};
 use crate::jwt::mint::{Key, claims, document, verify};
 
 use super::edge::Edge;
 use super::origin::Upstream;
 use super::signed_tokens::{bearer, now, of};
-use super::websockets::{self, Raw, upgrade};
-use super::{get, resources};
+use super::websockets::{self, Raw, read_head, upgrade};
+use super::{get, resources, with_key};
 
 const PATH: &str = "/api/acme.proxy-1/";
 
@@ -170,7 +171,10 @@ async fn a_tunnel_counts_for_who_holds_the_token_that_opens_it() {
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let (ann, bob) = (token(&key, &json!({})), token(&key, &json!({"sub": "bob"})));
     let _open = websockets::tunnel_of(&edge, &upstream, &ann).await;
-    assert_eq!(edge.send(&upgrade("/api/acme.proxy-1/chat", &ann)).await.status, 429);
+    let mut again = edge.connect().await;
+    again.write_all(upgrade("/api/acme.proxy-1/chat", &ann).as_bytes()).await.expect("the edge reads");
+    let head = read_head(&mut again).await;
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
     let _open = websockets::tunnel_of(&edge, &upstream, &bob).await;
 }
 
@@ -199,4 +203,62 @@ async fn a_request_that_a_later_limit_refuses_gives_its_holder_back_what_it_took
     all.push(proxy(9));
     edge.activate(region.snapshot(&all));
     assert_eq!((status(&edge, &ann).await, status(&edge, &ann).await), (200, 429));
+}
+
+#[tokio::test]
+async fn a_meter_of_each_caller_counts_holders_of_tokens_and_keys_each_by_itself() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let key = Key::ed25519();
+    let mut all = resources(&region, &upstream.url(""));
+    let of_each = |per_caller| {
+        meter(1, &fleet::MeterResource { per_day_per_node: 2, per_caller, ..meter_message(1, 1) })
+    };
+    all.extend([by(3, &key, "sub"), fixture::proxy(1, &[1, 3], 1, 2), of_each(true)]);
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (ann, bob) = (token(&key, &json!({})), token(&key, &json!({"sub": "bob"})));
+    for headers in [&ann, &bob, &with_key(1)] {
+        for left in [1, 0] {
+            let answer = edge.send(&get(PATH, headers)).await;
+            assert_eq!(answer.status, 200);
+            assert_eq!(answer.header("ratelimit-policy"), Some("\"meter-meter-1-day\";q=2;w=86400"));
+            assert!(answer.header("ratelimit").is_some_and(|text| text.contains(&format!(";r={left};"))));
+            assert_eq!(edge.record().await.meters[0].charged_millionths, 1_000_000);
+        }
+        let answer = edge.send(&get(PATH, headers)).await;
+        assert_eq!((answer.status, &answer.json()["limit"]["meter"]["name"]), (429, &json!("meter-1")));
+        assert_eq!(edge.record().await.meters[0].exceeded(), Window::Day);
+    }
+    // The whole meter has counted nothing yet.
+    all.push(of_each(false));
+    edge.activate(region.snapshot(&all));
+    let asked = [status(&edge, &ann).await, status(&edge, &bob).await, status(&edge, &with_key(1)).await];
+    assert_eq!(asked, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn what_a_response_costs_is_charged_to_who_holds_the_token() {
+    let upstream = Upstream::mirror().await;
+    let region = Region::new();
+    let key = Key::ed25519();
+    let mut all = resources(&region, &upstream.url(""));
+    let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
+    let value = fleet::MeterValue { location, reserve: 0, on_missing: Some(0) };
+    let counts = Some(fleet::meter_resource::Counts::Value(value));
+    let of_each =
+        fleet::MeterResource { counts, per_month_per_node: 14, per_caller: true, ..meter_message(1, 1) };
+    all.extend([by(3, &key, "sub"), fixture::proxy(1, &[3], 1, 2), meter(1, &of_each)]);
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (ann, bob) = (token(&key, &json!({})), token(&key, &json!({"sub": "bob"})));
+    for (headers, expected) in [(&ann, 200), (&ann, 200), (&bob, 200), (&ann, 429), (&bob, 200), (&bob, 429)]
+    {
+        let body = r#"{"usage":{"total":7}}"#;
+        let headers =
+            format!("{headers}content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+        let request = format!("{}{body}", get(PATH, &headers).replace("GET", "POST"));
+        let came = edge.send(&request).await.status;
+        let record = edge.record().await;
+        let charged = if expected == 200 { 7_000_000 } else { 0 };
+        assert_eq!((came, record.meters[0].charged_millionths), (expected, charged));
+    }
 }

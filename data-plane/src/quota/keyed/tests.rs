@@ -16,8 +16,8 @@ fn at(seconds: u64) -> Moment {
     Moment::at(Duration::from_secs(seconds), 0)
 }
 
-fn limits(minute: u64, day: u64) -> Limits {
-    Limits { minute: NonZeroU64::new(minute), day: NonZeroU64::new(day) }
+fn limits(minute: u64, day: u64) -> Windows {
+    Windows { minute: NonZeroU64::new(minute), day: NonZeroU64::new(day), ..Windows::default() }
 }
 
 fn address(text: &str) -> Id {
@@ -46,14 +46,14 @@ fn each_key_has_its_own_count_and_comes_back_to_it() {
     for id in
         [address("192.0.2.1"), address("192.0.2.2"), Id::Caller(PROXY, CredentialId::from_random([2; 16]))]
     {
-        let charge = keyed.charge(id, &once, &others, &at(0)).expect("the first");
+        let charge = keyed.charge(id, 1, &once, &others, &at(0)).expect("the first");
         assert_eq!(charge.used(Window::Minute), 1);
-        let refused = keyed.charge(id, &once, &others, &at(1)).expect_err("the second");
+        let refused = keyed.charge(id, 1, &once, &others, &at(1)).expect_err("the second");
         assert_eq!(
             (refused.window, refused.limit, refused.used, refused.retry_after),
             (Window::Minute, 1, 1, 59)
         );
-        keyed.charge(id, &once, &others, &at(60)).expect("a new minute");
+        keyed.charge(id, 1, &once, &others, &at(60)).expect("a new minute");
     }
     assert_eq!((keyed.held(), keyed.overflows()), (3, 0));
 }
@@ -75,34 +75,34 @@ fn of_100_001_addresses_the_last_one_shares_and_none_is_refused_alone() {
     let (keyed, others) = keyed(100_000);
     let once = limits(1, 1);
     for n in 0..100_000 {
-        keyed.charge(number(n), &once, &others, &at(0)).expect("its own");
+        keyed.charge(number(n), 1, &once, &others, &at(0)).expect("its own");
     }
     assert_eq!((keyed.held(), keyed.overflows()), (100_000, 0));
-    keyed.charge(number(100_000), &once, &others, &at(0)).expect("the first of those that share");
-    keyed.charge(number(100_001), &once, &others, &at(0)).expect_err("they share one counter");
-    keyed.charge(number(5), &once, &others, &at(0)).expect_err("a key that is there has its own");
+    keyed.charge(number(100_000), 1, &once, &others, &at(0)).expect("the first of those that share");
+    keyed.charge(number(100_001), 1, &once, &others, &at(0)).expect_err("they share one counter");
+    keyed.charge(number(5), 1, &once, &others, &at(0)).expect_err("a key that is there has its own");
     assert_eq!((keyed.held(), keyed.overflows()), (100_000, 2));
     // The next day they go, and those that shared get their own.
     let tomorrow = at(86_400);
     sweep(&keyed, &tomorrow);
     assert_eq!(keyed.held(), 0);
-    keyed.charge(number(100_001), &once, &others, &tomorrow).expect("its own");
+    keyed.charge(number(100_001), 1, &once, &others, &tomorrow).expect("its own");
     assert_eq!((keyed.held(), keyed.overflows()), (1, 2));
 }
 
 #[test]
 fn a_key_goes_when_the_windows_of_its_limits_are_over_and_not_before() {
     let (keyed, others) = keyed(10);
-    keyed.charge(number(1), &limits(5, 0), &others, &at(0)).expect("below");
-    keyed.charge(number(2), &limits(5, 5), &others, &at(0)).expect("below");
+    keyed.charge(number(1), 1, &limits(5, 0), &others, &at(0)).expect("below");
+    keyed.charge(number(2), 1, &limits(5, 5), &others, &at(0)).expect("below");
     sweep(&keyed, &at(59));
     assert_eq!(keyed.held(), 2);
     sweep(&keyed, &at(60));
     assert_eq!(keyed.held(), 1, "a limit for the minute alone does not hold a key for a day");
     sweep(&keyed, &at(86_399));
     assert_eq!(keyed.held(), 1);
-    keyed.charge(number(2), &limits(0, 2), &others, &at(86_399)).expect("the day goes on");
-    keyed.charge(number(2), &limits(0, 2), &others, &at(86_399)).expect_err("the day goes on");
+    keyed.charge(number(2), 1, &limits(0, 2), &others, &at(86_399)).expect("the day goes on");
+    keyed.charge(number(2), 1, &limits(0, 2), &others, &at(86_399)).expect_err("the day goes on");
     sweep(&keyed, &at(86_400));
     assert_eq!(keyed.held(), 0);
 }
@@ -113,13 +113,13 @@ fn a_key_that_goes_takes_none_of_its_neighbours_along() {
     const KEYS: u32 = 4 * SHARDS as u32;
     let (keyed, others) = keyed(1000);
     for n in 0..KEYS {
-        keyed.charge(number(n), &limits(5, 0), &others, &at(0)).expect("below");
-        keyed.charge(number(KEYS + n), &limits(0, 1), &others, &at(0)).expect("below");
+        keyed.charge(number(n), 1, &limits(5, 0), &others, &at(0)).expect("below");
+        keyed.charge(number(KEYS + n), 1, &limits(0, 1), &others, &at(0)).expect("below");
     }
     sweep(&keyed, &at(60));
     assert_eq!(keyed.held(), KEYS as usize);
     for n in 0..KEYS {
-        keyed.charge(number(KEYS + n), &limits(0, 1), &others, &at(60)).expect_err("the day goes on");
+        keyed.charge(number(KEYS + n), 1, &limits(0, 1), &others, &at(60)).expect_err("the day goes on");
     }
 }
 
@@ -128,24 +128,24 @@ fn what_is_given_back_is_there_for_the_next_wherever_it_was_charged() {
     let (keyed, others) = keyed(1);
     let once = limits(1, 1);
     for n in [1, 2] {
-        let charge = keyed.charge(number(n), &once, &others, &at(0)).expect("the first");
-        keyed.give_back(charge, &others);
-        keyed.charge(number(n), &once, &others, &at(0)).expect("it was given back");
-        keyed.charge(number(n), &once, &others, &at(0)).expect_err("it was not given back");
+        let charge = keyed.charge(number(n), 1, &once, &others, &at(0)).expect("the first");
+        keyed.settle(charge, 0, &others);
+        keyed.charge(number(n), 1, &once, &others, &at(0)).expect("it was given back");
+        keyed.charge(number(n), 1, &once, &others, &at(0)).expect_err("it was not given back");
     }
-    let late = keyed.charge(number(1), &limits(5, 0), &others, &at(60)).expect("below");
+    let late = keyed.charge(number(1), 1, &limits(5, 0), &others, &at(60)).expect("below");
     sweep(&keyed, &at(86_400));
-    keyed.give_back(late, &others);
+    keyed.settle(late, 0, &others);
     assert_eq!(keyed.held(), 0, "a key that is gone does not come back by that");
 }
 
 #[test]
 fn a_key_is_given_back_in_its_own_day_only() {
     let (keyed, others) = keyed(1);
-    let late = keyed.charge(number(1), &limits(0, 9), &others, &at(86_399)).expect("below");
-    keyed.charge(number(1), &limits(0, 9), &others, &at(86_400)).expect("below");
-    keyed.give_back(late, &others);
-    let next = keyed.charge(number(1), &limits(0, 9), &others, &at(86_400)).expect("below");
+    let late = keyed.charge(number(1), 1, &limits(0, 9), &others, &at(86_399)).expect("below");
+    keyed.charge(number(1), 1, &limits(0, 9), &others, &at(86_400)).expect("below");
+    keyed.settle(late, 0, &others);
+    let next = keyed.charge(number(1), 1, &limits(0, 9), &others, &at(86_400)).expect("below");
     assert_eq!(next.used(Window::Day), 2);
 }
 
@@ -171,9 +171,9 @@ fn of_two_that_want_the_last_place_at_once_one_shares() {
     let other = Rc::clone(&keyed);
     // It has seen that there is room.
     interrupt(0, move || {
-        other.charge(number(2), &once, &Counter::fleeting(), &at(0)).expect("its own");
+        other.charge(number(2), 1, &once, &Counter::fleeting(), &at(0)).expect("its own");
     });
-    keyed.charge(number(1), &once, &others, &at(0)).expect("the first of those that share");
+    keyed.charge(number(1), 1, &once, &others, &at(0)).expect("the first of those that share");
     assert!(all_interrupted());
     assert_eq!((keyed.held(), keyed.overflows()), (1, 1));
 }
@@ -184,9 +184,9 @@ fn of_two_that_bring_the_same_key_at_once_both_are_counted() {
     let (others, twice) = (Counter::fleeting(), limits(2, 2));
     let other = Rc::clone(&keyed);
     interrupt(0, move || {
-        other.charge(number(1), &twice, &Counter::fleeting(), &at(0)).expect("below");
+        other.charge(number(1), 1, &twice, &Counter::fleeting(), &at(0)).expect("below");
     });
-    let charge = keyed.charge(number(1), &twice, &others, &at(0)).expect("below");
+    let charge = keyed.charge(number(1), 1, &twice, &others, &at(0)).expect("below");
     assert!(all_interrupted());
     assert_eq!((keyed.held(), charge.used(Window::Minute)), (1, 2));
 }
@@ -200,7 +200,8 @@ fn what_was_saved_comes_back_as_far_as_there_is_room() {
         keyed.load(number(n), &saved(u64::from(n)), true);
     }
     assert_eq!(keyed.held(), 2);
-    let used = |n| keyed.charge(number(n), &limits(0, 9), &others, &at(0)).expect("below").used(Window::Day);
+    let used =
+        |n| keyed.charge(number(n), 1, &limits(0, 9), &others, &at(0)).expect("below").used(Window::Day);
     assert_eq!((used(1), used(2), used(3)), (2, 3, 1));
 }
 
@@ -215,7 +216,7 @@ fn threads_neither_lose_a_count_nor_pass_the_bound() {
         for round in 0..rounds {
             let at = at(round * 60);
             for n in 0..400 {
-                admitted += u64::from(keyed.charge(number(n), &limits(3, 0), &others, &at).is_ok());
+                admitted += u64::from(keyed.charge(number(n), 1, &limits(3, 0), &others, &at).is_ok());
                 assert!(keyed.held() <= MOST);
             }
             sweep(&keyed, &at);

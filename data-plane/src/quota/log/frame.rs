@@ -28,6 +28,9 @@ const OTHER_CALLERS: u8 = 5;
 const OTHER_ADDRESSES: u8 = 6;
 const HOLDER: u8 = 7;
 const OTHER_HOLDERS: u8 = 8;
+const METER_CALLER: u8 = 9;
+const METER_HOLDER: u8 = 10;
+const METER_OTHERS: u8 = 11;
 
 /// Appends a frame.
 pub(super) fn write(seconds: u64, entries: &[(Id, Saved)], out: &mut Vec<u8>) {
@@ -50,6 +53,9 @@ fn write_entry(id: &Id, saved: &Saved, out: &mut Vec<u8>) {
         Id::Caller(proxy, caller) => (CALLER, proxy.as_bytes(), Some(caller.as_bytes())),
         Id::Holder(proxy, holder) => (HOLDER, proxy.as_bytes(), Some(holder.as_bytes())),
         Id::Address(proxy, Address(bytes)) => (ADDRESS, proxy.as_bytes(), Some(bytes)),
+        Id::MeterCaller(meter, caller) => (METER_CALLER, meter.as_bytes(), Some(caller.as_bytes())),
+        Id::MeterHolder(meter, holder) => (METER_HOLDER, meter.as_bytes(), Some(holder.as_bytes())),
+        Id::MeterOthers(meter) => (METER_OTHERS, meter.as_bytes(), None),
         Id::OtherCallers(proxy) => (OTHER_CALLERS, proxy.as_bytes(), None),
         Id::OtherHolders(proxy) => (OTHER_HOLDERS, proxy.as_bytes(), None),
         Id::OtherAddresses(proxy) => (OTHER_ADDRESSES, proxy.as_bytes(), None),
@@ -94,13 +100,16 @@ pub(super) fn read(bytes: &[u8], offset: usize) -> Option<Frame> {
 fn read_entry(rest: &mut &[u8]) -> Option<(Id, Saved)> {
     let [kind] = take(rest)?;
     let first = take(rest)?;
-    let proxy = ProxyId::from_random(first);
+    let (proxy, meter) = (ProxyId::from_random(first), MeterId::from_random(first));
     let id = match kind {
         PROXY => Id::Proxy(proxy),
-        METER => Id::Meter(MeterId::from_random(first)),
+        METER => Id::Meter(meter),
         CALLER => Id::Caller(proxy, CredentialId::from_random(take(rest)?)),
         HOLDER => Id::Holder(proxy, Holder::from_bytes(take(rest)?)),
         ADDRESS => Id::Address(proxy, Address(take(rest)?)),
+        METER_CALLER => Id::MeterCaller(meter, CredentialId::from_random(take(rest)?)),
+        METER_HOLDER => Id::MeterHolder(meter, Holder::from_bytes(take(rest)?)),
+        METER_OTHERS => Id::MeterOthers(meter),
         OTHER_CALLERS => Id::OtherCallers(proxy),
         OTHER_HOLDERS => Id::OtherHolders(proxy),
         OTHER_ADDRESSES => Id::OtherAddresses(proxy),
@@ -108,7 +117,9 @@ fn read_entry(rest: &mut &[u8]) -> Option<(Id, Saved)> {
     };
     let day = read_counted(rest)?;
     let month = match id {
-        Id::Meter(_) => Some(read_counted(rest)?),
+        Id::Meter(_) | Id::MeterCaller(..) | Id::MeterHolder(..) | Id::MeterOthers(_) => {
+            Some(read_counted(rest)?)
+        }
         _ => None,
     };
     Some((id, Saved { day, month }))

@@ -115,6 +115,7 @@ per_minute_per_node: 12
 per_hour_per_node: 13
 per_day_per_node: 14
 per_month_per_node: 15
+per_caller: true
 ---
 kind: meter
 name: requests
@@ -309,6 +310,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
         per_hour_per_node: 13,
         per_day_per_node: 14,
         per_month_per_node: 15,
+        per_caller: true,
     };
     assert_eq!(fleet::MeterResource::decode(values).expect("a meter"), wanted);
     let wanted = fleet::MeterResource {

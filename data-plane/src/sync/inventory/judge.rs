@@ -43,6 +43,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::RULES,
     feature::FILTERS,
     feature::METERS,
+    feature::METER_PER_CALLER,
     feature::DEFAULT_DENY,
     feature::LIMITS,
     feature::DENY_STATUS,
@@ -187,7 +188,8 @@ impl Compiler<'_> {
             Model::Meter(meter) => {
                 let ResourceId::Meter(id) = key.id else { return Err(mismatch()) };
                 let compiled = CompiledMeter::compile(id, &meter, self.patterns).map_err(uncompilable)?;
-                Ok(Part::Meter(RunningMeter::new(compiled, self.quotas.meter(id))))
+                let counts = self.quotas.metered(id, compiled.per_caller);
+                Ok(Part::Meter(RunningMeter::new(compiled, counts)))
             }
         }
     }

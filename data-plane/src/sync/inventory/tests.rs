@@ -12,6 +12,7 @@ use crate::fixture::{
     self, Region, body, caller, caller_key, credential_key, future_rule, org, proxy, proxy_key, resource,
     rule, target, target_key,
 };
+use crate::quota::Metered;
 
 use super::tell::TOLD_MAX;
 use super::*;
@@ -380,7 +381,10 @@ fn a_meter_goes_on_counting_when_it_changes() {
     let mut node = Node::new();
     let counter = |node: &Node| {
         let proxy = node.snapshot.proxy("acme.proxy-1").expect("it is there");
-        Arc::clone(&proxy.route.as_ref().expect("it is open").policy.meters[0].counter)
+        match &proxy.route.as_ref().expect("it is open").policy.meters[0].counts {
+            Metered::Whole(counter) => Arc::clone(counter),
+            Metered::ByCaller(_) => panic!("it counts callers together"),
+        }
     };
     node.change(&[fixture::meter(1, &fixture::meter_message(1, 1))]);
     let before = counter(&node);

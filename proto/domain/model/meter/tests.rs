@@ -16,6 +16,7 @@ fn wire(counts: Option<WireCounts>) -> fleet::MeterResource {
         per_hour_per_node: 0,
         per_day_per_node: u64::MAX,
         per_month_per_node: 0,
+        per_caller: false,
     }
 }
 
@@ -34,14 +35,15 @@ fn fields_of(parsed: Result<Meter, Invalid>) -> Vec<String> {
 
 #[test]
 fn what_is_read_is_written_as_the_same() {
-    for counts in [
-        Some(WireCounts::Requests(fleet::MeterRequests {})),
-        value(Some(Location::BodyPath("usage.total_tokens".to_owned()))),
-        value(Some(Location::Header("x-cost".to_owned()))),
+    for (counts, per_caller) in [
+        (Some(WireCounts::Requests(fleet::MeterRequests {})), false),
+        (value(Some(Location::BodyPath("usage.total_tokens".to_owned()))), true),
+        (value(Some(Location::Header("x-cost".to_owned()))), false),
     ] {
         let when = fleet::RequestMatch { methods: vec!["POST".to_owned()], ..Default::default() };
-        let meter =
-            Meter::try_from(fleet::MeterResource { only_when: Some(when), ..wire(counts) }).expect("a meter");
+        let meter = fleet::MeterResource { only_when: Some(when), per_caller, ..wire(counts) };
+        let meter = Meter::try_from(meter).expect("a meter");
+        assert_eq!(meter.per_caller, per_caller);
         assert_eq!(Meter::try_from(meter.to_wire()), Ok(meter));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant as StdInstant;
 
 use crate::fixture::disk::FaultyDisk;
-use crate::quota::QuotaSaver;
+use crate::quota::{Caller, QuotaSaver};
 
 use super::*;
 
@@ -50,6 +50,60 @@ fn keys_that_were_read_back_are_in_the_file_that_is_written_anew() {
         process.save();
     }
     assert_eq!(charge(&machine.start()), [2, 2, 2]);
+}
+
+#[test]
+fn what_meters_count_of_callers_goes_on_after_a_kill_in_the_windows_that_have_a_limit() {
+    const THREE: Option<NonZeroU64> = NonZeroU64::new(3);
+    let credential = Caller { credential: CALLER, holder: None };
+    let [first, second] = [1, 2].map(|n| Caller { holder: Some(Holder::from_bytes([n; 16])), ..credential });
+    for limits in [Windows { day: THREE, ..FREE }, Windows { month: THREE, ..FREE }] {
+        let mut machine = Machine::new();
+        let mut process = machine.start();
+        let charge = |process: &Process, caller| {
+            process.quotas.metered(meter(7), true).charge(caller, 1, &limits, &process.at())
+        };
+        for caller in [credential, first, second, first] {
+            charge(&process, caller).expect("below");
+        }
+        process.save();
+        for _ in 0..2 {
+            machine.pass(60);
+            process = machine.start();
+            process.save();
+        }
+        let used = |caller| charge(&process, caller).expect("below");
+        let used = [used(credential), used(first), used(second)];
+        let window = if limits.day.is_some() { Window::Day } else { Window::Month };
+        assert_eq!(used.map(|charge| charge.used(window)), [2, 3, 2]);
+        charge(&process, first).expect_err("it is full");
+        drop(process);
+        // A day without a limit is not saved, and a month without one keeps no place until its end.
+        machine.pass(DAY);
+        let Numbers { callers, holders, .. } = machine.start().numbers();
+        assert_eq!((callers, holders), if window == Window::Day { (0, 0) } else { (1, 2) });
+    }
+}
+
+#[test]
+fn what_those_share_whom_a_meter_does_not_count_apart_goes_on_after_a_kill() {
+    let machine = Machine::new();
+    let mut process = machine.start();
+    let limits = Windows { day: NonZeroU64::new(2), ..FREE };
+    let charge = |process: &Process, n: u32| {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        let caller = Caller { credential: CALLER, holder: Some(Holder::from_bytes(bytes)) };
+        process.quotas.metered(meter(7), true).charge(caller, 1, &limits, &process.at())
+    };
+    for n in 0..=100_000 {
+        charge(&process, n).expect("below");
+    }
+    process.save();
+    let again = machine.start();
+    charge(&again, 100_001).expect("the second of the rest");
+    charge(&again, 100_002).expect_err("it is full");
+    assert_eq!(again.numbers().holders, 100_000);
 }
 
 #[test]
