@@ -6,6 +6,7 @@
 use prost::Message as _;
 use rr_contract::model::invalid::{Invalid, Violations};
 use rr_contract::model::resource::InvalidPayload;
+use rr_contract::policy::key_set::KeySet;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::{self as wire, Document, document};
 
@@ -162,7 +163,7 @@ fn caller_credential(
             let Some(verify) = &caller.jwt_verify else {
                 return Err(Invalid::field("caller.jwt_verify", "is missing"));
             };
-            Kind::JwtVerify(jwt_verify(verify))
+            Kind::JwtVerify(jwt_verify(verify)?)
         }
         wire::CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
         wire::CallerKind::Basic => Kind::Basic(fleet::CallerBasic {
@@ -178,7 +179,24 @@ fn caller_credential(
     Ok(fleet::CallerCredential { kind: Some(kind), header, previous_not_after })
 }
 
-fn jwt_verify(wire: &wire::JwtVerify) -> fleet::CallerJwtVerify {
+fn jwt_verify(wire: &wire::JwtVerify) -> Result<fleet::CallerJwtVerify, Invalid> {
+    use fleet::caller_jwt_verify::Keys;
+
+    let keys = match (&*wire.jwks_url, &*wire.jwks) {
+        (url, "") => Keys::JwksUrl(url.to_owned()),
+        ("", document) => {
+            // As nodes read it: a credential that verifies nothing is not stored.
+            KeySet::parse(document.as_bytes())
+                .map_err(|error| Invalid::field("caller.jwt_verify.jwks", error.to_string()))?;
+            Keys::Jwks(document.to_owned())
+        }
+        _ => {
+            return Err(Invalid::field(
+                "caller.jwt_verify.jwks",
+                "is given beside `jwks_url`: leave one out",
+            ));
+        }
+    };
     let mut required_claims = Vec::new();
     if !wire.subject.is_empty() {
         required_claims
@@ -189,14 +207,14 @@ fn jwt_verify(wire: &wire::JwtVerify) -> fleet::CallerJwtVerify {
             .iter()
             .map(|scope| fleet::RequiredClaim { name: "scope".to_owned(), values: vec![scope.clone()] }),
     );
-    fleet::CallerJwtVerify {
-        keys: Some(fleet::caller_jwt_verify::Keys::JwksUrl(wire.jwks_url.clone())),
+    Ok(fleet::CallerJwtVerify {
+        keys: Some(keys),
         issuer: wire.issuer.clone(),
         audiences: wire.audiences.clone(),
         algorithms: wire.algorithms.clone(),
         leeway: wire.leeway,
         required_claims,
-    }
+    })
 }
 
 fn rule(wire: &wire::Rule) -> Result<fleet::RuleResource, Invalid> {

@@ -14,6 +14,7 @@ mod traffic;
 mod unasked;
 mod watchdog;
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The token of the admin port.
     #[error(transparent)]
     AdminToken(#[from] AdminTokenError),
+    /// The roots for upstreams, which were there a moment ago.
+    #[error("load --upstream-ca")]
+    UpstreamCa(#[source] Box<dyn Error + Send + Sync>),
     /// The certificates for callers.
     #[error(transparent)]
     CallerTls(#[from] CertificateError),

@@ -107,6 +107,9 @@ pub struct Settings {
     /// PEM file with root certificates for upstreams, in addition to those of the system
     #[arg(long, env = "RR_EDGE_UPSTREAM_CA", value_name = "FILE")]
     pub upstream_ca: Option<PathBuf>,
+    /// How long the keys of an issuer of tokens count when the issuer cannot be reached [default: 24]
+    #[arg(long, env = "RR_EDGE_ISSUER_KEYS_HOURS", value_name = "HOURS")]
+    pub issuer_keys_hours: Option<u32>,
     /// HTTP proxy that connections to upstreams go through, such as `http://proxy.example.com:3128`
     #[arg(long, env = "RR_EDGE_UPSTREAM_PROXY", value_name = "URL")]
     pub upstream_proxy: Option<String>,
@@ -205,6 +208,7 @@ impl Settings {
             trusted_header: self.trusted_header.or(other.trusted_header),
             allow_upstream: self.allow_upstream.or(other.allow_upstream),
             upstream_ca: self.upstream_ca.or(other.upstream_ca),
+            issuer_keys_hours: self.issuer_keys_hours.or(other.issuer_keys_hours),
             upstream_proxy: self.upstream_proxy.or(other.upstream_proxy),
             upstream_proxy_credentials_file: self
                 .upstream_proxy_credentials_file
@@ -252,6 +256,8 @@ pub struct Config {
     pub allow_upstream: Vec<IpNet>,
     /// Roots for upstreams, beside the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// How long the keys of an issuer count that cannot be asked.
+    pub issuer_keys_last: Duration,
     /// The proxy on the way to upstreams.
     pub next_hop: Option<NextHop>,
     /// How long requests under way may take at a stop.
@@ -326,6 +332,7 @@ impl Config {
             callers,
             allow_upstream,
             upstream_ca: settings.upstream_ca,
+            issuer_keys_last: Duration::from_secs(u64::from(settings.issuer_keys_hours.unwrap_or(24)) * 3600),
             next_hop,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
             spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),

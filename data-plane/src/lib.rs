@@ -18,7 +18,7 @@
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
 //! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `quota`: what limits and meters count, in memory and on disk;
-//! * `passwords`: passwords checked, beside the traffic workers;
+//! * `passwords`: passwords checked, beside the traffic workers; `jwt`: signed tokens of callers;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
@@ -38,6 +38,7 @@ mod executor;
 #[cfg(test)]
 mod fixture;
 mod identity;
+mod jwt;
 mod listen;
 mod outcome;
 mod passwords;

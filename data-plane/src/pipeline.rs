@@ -17,7 +17,8 @@
 //! A request that wants a WebSocket goes through the same stages; `tunnel` judges it before `clean`, and sends it in the
 //! place of `forward`.
 //!
-//! Waits for nothing but caller and upstream. Leaving a stage out does not compile.
+//! Waits for nothing but caller and upstream, and for the keys of an issuer where a token needs one that is not known yet.
+//! Leaving a stage out does not compile.
 
 mod activate;
 mod admit;
@@ -207,21 +208,21 @@ async fn pass<'s>(
     if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
         draft.is_of_another_page();
     }
-    // Few requests wait for their passwords, once each of them is known.
-    let authenticated =
-        match authenticate::authenticate(resolved, snapshot, &parts, hop, &worker.passwords, now)? {
-            authenticate::Looked::Passes(authenticated) => authenticated,
-            authenticate::Looked::NeedsCheck(waiting) => {
-                Box::pin(authenticate::checked(waiting, &parts, hop, &worker.passwords, now)).await?
-            }
-        };
+    // Few requests wait for what their credential is judged by, once each of them is known.
+    let memory = authenticate::Memory::of(worker);
+    let authenticated = match authenticate::authenticate(resolved, snapshot, memory, &parts, hop, now)? {
+        authenticate::Looked::Passes(authenticated) => authenticated,
+        authenticate::Looked::Waits(waiting) => {
+            Box::pin(authenticate::waited(waiting, snapshot, memory, &parts, hop, now)).await?
+        }
+    };
     draft.authenticated(&authenticated);
     let active = activate::activate(authenticated)?;
     let mut tunnel = match wish {
         None => None,
         Some(wish) => {
-            let has_body = !body.is_end_stream();
-            Some(Box::new(tunnel::judge(wish, &active, (&parts, has_body), hop, snapshot, worker)?))
+            let request = (&parts, !body.is_end_stream());
+            Some(Box::new(tunnel::judge(wish, &active, request, hop, snapshot, worker, now)?))
         }
     };
     admit::enter(&active, draft)?;

@@ -17,8 +17,9 @@ mod user;
 
 use std::sync::Arc;
 
-use rr_contract::api_key::KeyHash;
+use rr_contract::api_key::{KeyHash, hash_foreign};
 use rr_contract::model::id::{CredentialId, OrgId, ProxyId};
+use rr_contract::model::proxy::CALLERS_MAX;
 
 use self::caller::CallerKey;
 use self::shards::Shards;
@@ -45,6 +46,12 @@ pub(crate) struct Snapshot {
     callers: Shards<CallerKey, CompiledCaller>,
     /// Of one name, in the order of their ids.
     users: Shards<UserKey, Box<[Arc<CompiledUser>]>>,
+    /// Credentials that take tokens.
+    token_callers: Shards<(OrgId, CredentialId), CompiledCaller>,
+    /// The same by organization and the hash of whose tokens they take.
+    by_issuer: Shards<CallerKey, Arc<[CredentialId]>>,
+    /// How many there are.
+    tokens: usize,
     /// How many proxies want client certificates.
     asking_proxies: usize,
 }
@@ -72,6 +79,66 @@ impl Snapshot {
     /// Finds the owner of a key, or of a value that others may have as well, in an organization.
     pub(crate) fn caller(&self, org: OrgId, hash: &KeyHash) -> Option<&CompiledCaller> {
         self.callers.get(&CallerKey::new(org, *hash))
+    }
+
+    /// Whether any credential takes tokens.
+    pub(crate) fn takes_tokens(&self) -> bool {
+        self.tokens > 0
+    }
+
+    /// Finds a credential that takes tokens.
+    pub(crate) fn token_caller(&self, org: OrgId, credential: CredentialId) -> Option<&CompiledCaller> {
+        self.token_callers.get(&(org, credential))
+    }
+
+    /// Finds the credentials that a proxy takes an issuer's tokens for.
+    pub(crate) fn takers<'a>(
+        &'a self,
+        proxy: &'a CompiledProxy,
+        issuer: &'a str,
+    ) -> impl Iterator<Item = CredentialId> + 'a {
+        let listed = self.by_issuer.get(&CallerKey::new(proxy.org_id, hash_foreign(issuer.as_bytes())));
+        let listed = listed.map_or(&[][..], |listed| &listed[..]);
+        // However many take the tokens of one issuer, those of the proxy are few.
+        let (fewer, others) =
+            if listed.len() <= CALLERS_MAX { (listed, None) } else { (proxy.callers(), Some(issuer)) };
+        let takes = move |id: &CredentialId| match others {
+            None => proxy.admits(id),
+            Some(issuer) => {
+                let caller = self.token_caller(proxy.org_id, *id);
+                let checks = caller.and_then(|caller| caller.checks.as_ref());
+                checks.is_some_and(|checks| checks.issuer() == issuer)
+            }
+        };
+        fewer.iter().copied().filter(takes)
+    }
+
+    /// Takes in a credential that takes tokens.
+    pub(crate) fn put_token_caller(&mut self, caller: CompiledCaller) {
+        self.remove_token_caller(caller.org, caller.credential);
+        let Some(checks) = &caller.checks else { return };
+        let key = CallerKey::new(caller.org, hash_foreign(checks.issuer().as_bytes()));
+        let listed = self.by_issuer.get(&key).into_iter().flat_map(|listed| listed.iter().copied());
+        let listed = listed.chain([caller.credential]).collect();
+        self.by_issuer.insert(key, listed);
+        self.token_callers.insert((caller.org, caller.credential), caller);
+        self.tokens += 1;
+    }
+
+    /// Takes one out.
+    pub(crate) fn remove_token_caller(&mut self, org: OrgId, credential: CredentialId) {
+        let caller = self.token_callers.get(&(org, credential));
+        let Some(checks) = caller.and_then(|caller| caller.checks.as_ref()) else { return };
+        let key = CallerKey::new(org, hash_foreign(checks.issuer().as_bytes()));
+        let listed = self.by_issuer.get(&key).into_iter().flat_map(|listed| listed.iter().copied());
+        let listed: Arc<[CredentialId]> = listed.filter(|listed| *listed != credential).collect();
+        if listed.is_empty() {
+            self.by_issuer.remove(&key)
+        } else {
+            self.by_issuer.insert(key, listed)
+        }
+        self.token_callers.remove(&(org, credential));
+        self.tokens -= 1;
     }
 
     /// Takes a proxy in, or puts a newer form in its place.
@@ -200,6 +267,13 @@ impl Snapshot {
         lines.extend(self.callers.iter().map(|(key, caller)| format!("{:?}: {caller:?}", key.bytes())));
         let users = self.users.iter().flat_map(|(name, users)| users.iter().map(move |user| (name, user)));
         lines.extend(users.map(|(name, user)| format!("{name:?}: {user:?}")));
+        lines.extend(self.token_callers.iter().map(|(_, caller)| format!("token: {caller:?}")));
+        let issuer = |key: &CallerKey, listed: &[CredentialId]| {
+            let mut listed = listed.to_vec();
+            listed.sort();
+            format!("issuer: {:?} {listed:?}", key.bytes())
+        };
+        lines.extend(self.by_issuer.iter().map(|(key, listed)| issuer(key, listed)));
         lines.sort();
         lines.join("\n")
     }

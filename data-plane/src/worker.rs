@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::body::BodyBudget;
 use crate::counters::Counters;
 use crate::current::{Reader, View};
+use crate::jwt::Tokens;
 use crate::passwords::{Checker, Passwords};
 use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring, UseSender, Uses};
@@ -36,6 +37,8 @@ pub(crate) struct Worker {
     uses: Uses,
     /// Who reads long documents for meters, behind their responses.
     pub(crate) readings: Readings,
+    /// Tokens of callers that were verified here.
+    pub(crate) tokens: Tokens,
     /// Bodies that are held whole.
     pub(crate) bodies: Rc<BodyBudget>,
     pub(crate) passwords: Checker,
@@ -90,6 +93,7 @@ impl Worker {
             refusals,
             uses: Uses::new(uses),
             readings: Readings::default(),
+            tokens: Tokens::default(),
             bodies,
             passwords: Checker::new(passwords),
             counters,

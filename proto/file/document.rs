@@ -114,6 +114,7 @@ part! {
     /// Which tokens are taken.
     JwtVerify {
         jwks_url: String,
+        jwks: String,
         issuer: String,
         audiences: Vec<String>,
         algorithms: Vec<String>,
@@ -397,12 +398,16 @@ impl From<Match> for fleet::RequestMatch {
 
 impl From<JwtVerify> for fleet::CallerJwtVerify {
     fn from(said: JwtVerify) -> Self {
+        use fleet::caller_jwt_verify::Keys;
+
+        // Whoever takes the document refuses both.
+        let keys = if said.jwks.is_empty() { Keys::JwksUrl(said.jwks_url) } else { Keys::Jwks(said.jwks) };
         let claim = |name: &str, value| fleet::RequiredClaim { name: name.to_owned(), values: vec![value] };
         let subject = (!said.subject.is_empty()).then_some(said.subject);
         let subject = subject.into_iter().map(|subject| claim("sub", subject));
         let scopes = said.scopes.into_iter().map(|scope| claim("scope", scope));
         Self {
-            keys: Some(fleet::caller_jwt_verify::Keys::JwksUrl(said.jwks_url)),
+            keys: Some(keys),
             issuer: said.issuer,
             audiences: said.audiences,
             algorithms: said.algorithms,

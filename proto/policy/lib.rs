@@ -10,7 +10,9 @@
 //! * [`condition`]: which requests a rule or a meter is about;
 //! * [`verdict`]: whether the rules of four scopes let a request pass;
 //! * [`filter`]: what a response may still hold;
-//! * [`meter`]: what is counted.
+//! * [`meter`]: what is counted;
+//! * [`token`]: signed tokens, taken apart;
+//! * [`key_set`]: published keys that verify them.
 //!
 //! The control plane checks every write with the model that is compiled here; an edge node only runs it. Pure: no
 //! I/O, no clock. Nothing but the look into a body, and at a text that could keep a worker, allocates while a request
@@ -19,9 +21,11 @@
 pub mod condition;
 pub mod filter;
 pub mod json;
+pub mod key_set;
 pub mod meter;
 pub mod pace;
 pub mod path;
 pub mod pattern;
 pub mod request;
+pub mod token;
 pub mod verdict;

@@ -109,17 +109,6 @@ fn undocumented(what: &str, help: &str) {
     }
 }
 
-#[test]
-fn the_help_says_which_credentials_no_edge_runs_yet() {
-    let output = rrctl(&["credential", "create-caller", "--help"]);
-    let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    for (kind, runs) in [("api-key", true), ("bearer", true), ("jwt-verify", false)] {
-        let said = text.split_once(&format!("- {kind}:")).map_or("", |(_, rest)| rest);
-        let said = said.split_once("- ").map_or(said, |(said, _)| said);
-        assert_eq!(!said.contains("No edge runs it yet"), runs, "{kind}: {text}");
-    }
-}
-
 #[cfg(feature = "dev")]
 #[test]
 fn dev_has_a_help_of_its_own() {

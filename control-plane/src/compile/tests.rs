@@ -404,3 +404,25 @@ fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
     };
     assert_eq!(compiled(Resource::Meter(said)), (wanted, vec![feature::METERS]));
 }
+
+#[test]
+fn keys_of_tokens_come_from_a_url_or_by_value_and_some_of_them_have_to_be_of_use() {
+    const USABLE: &str = r#"{"keys":[{"kty":"oct","k":"AA"},
+        {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let verify = |url: &str, document: &str| {
+        let wire = wire::JwtVerify {
+            jwks_url: url.to_owned(),
+            jwks: document.to_owned(),
+            issuer: "i".to_owned(),
+            ..wire::JwtVerify::default()
+        };
+        jwt_verify(&wire).map(|verify| verify.keys).map_err(|invalid| invalid.violations()[0].field.clone())
+    };
+    let at_fault = || Err("caller.jwt_verify.jwks".to_owned());
+    assert_eq!(verify("", USABLE), Ok(Some(fleet::caller_jwt_verify::Keys::Jwks(USABLE.to_owned()))));
+    let url = "https://i.example/keys";
+    assert_eq!(verify(url, ""), Ok(Some(fleet::caller_jwt_verify::Keys::JwksUrl(url.to_owned()))));
+    assert_eq!(verify(url, USABLE), at_fault());
+    assert_eq!(verify("", r#"{"keys":[{"kty":"oct","k":"AA"}]}"#), at_fault());
+    assert_eq!(verify("", "-----BEGIN PUBLIC KEY-----"), at_fault());
+}

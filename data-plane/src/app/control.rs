@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rr_contract::model::id::NodeId;
-use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
+use rr_contract::outbound::{AddressGuard, DnsNames, Fetch, Outbound, Resolver};
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{AdminToken, FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
 use rr_contract::seam::{Entropy, Seams};
@@ -25,6 +25,7 @@ use crate::counters::Counters;
 use crate::current;
 use crate::events::{self, Shown};
 use crate::identity::{self, IdentityFile};
+use crate::jwt::{Shelf, Sources};
 use crate::listen::{Descriptors, Limits, Neighbours, Notices};
 use crate::passwords::Passwords;
 use crate::pipeline::Trusted;
@@ -34,7 +35,7 @@ use crate::seats::Bounds;
 use crate::snapshot::Standings;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
-use crate::upstream::{Connections, Trust, health};
+use crate::upstream::{self, Connections, Trust, health};
 
 use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Pulse, Watch, Watchdog};
@@ -267,7 +268,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             Resolver::new(Arc::new(DnsNames::system())),
             config.next_hop,
         ),
-        trust: Trust::new(config.upstream_ca),
+        trust: Trust::new(config.upstream_ca.clone()),
         seams: seams.clone(),
         passwords: Passwords::new(&*seams.entropy),
         quota_clock: Arc::clone(quotas.clock()),
@@ -295,6 +296,17 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         tasks.clone(),
         health::SOCKETS,
     );
+    let roots = config.upstream_ca.as_deref().map(upstream::certificates).transpose();
+    let roots = roots.map_err(|source| StartError::UpstreamCa(Box::new(source)))?.unwrap_or_default();
+    let sources = Sources {
+        // Plain HTTP to loopback alone: the model takes no other URL without TLS.
+        fetch: Fetch::new(Arc::clone(&shared.outbound), roots).in_plaintext_too(),
+        shelf: Shelf::new(&config.state_dir, &node_key, seams.clone()),
+        seams: seams.clone(),
+        lasts: config.issuer_keys_last,
+    };
+    let keys = standings.issuers().clone().follow(sources, tasks.clone(), late.stop());
+    tasks.spawn_local("issuers", keys);
     let entropy = Arc::clone(&seams.entropy);
     let checks = health::run(standings.clone(), checker, entropy, tasks.clone(), late.stop());
     tasks.spawn_local("health checks", checks);

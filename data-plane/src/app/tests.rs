@@ -39,6 +39,7 @@ fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
         callers: Callers::default(),
         allow_upstream: vec!["127.0.0.0/8".parse().expect("a network")],
         upstream_ca: None,
+        issuer_keys_last: Duration::from_secs(60),
         next_hop: None,
         drain: Duration::from_millis(200),
         spool_quota: u64::MAX,

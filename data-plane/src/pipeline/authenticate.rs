@@ -5,19 +5,24 @@
 //! work. An unknown proxy and a missing credential cost what a wrong key costs. Values are compared by their hashes
 //! alone, so there is nothing that timing could give away.
 
+mod found_by;
 mod password;
+mod signed;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
-use rr_contract::api_key::{self, KeyHash};
+use rr_contract::api_key;
 use rr_contract::model::id::OrgId;
 
+use crate::jwt::{Fault, Issuer, Tokens};
 use crate::passwords::Checker;
 use crate::reply::Denial;
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
+use crate::worker::Worker;
 
 use super::hop::Hop;
 use super::presented::{Form, Presented, claim};
@@ -25,7 +30,7 @@ use super::resolve::{Path, Resolved};
 
 use self::password::Checking;
 
-pub(super) use self::password::UserKey;
+pub(super) use self::found_by::FoundBy;
 
 /// Where callers of a proxy are looked for that does not exist: there are none.
 const NOWHERE: OrgId = OrgId::from_random([0; 16]);
@@ -38,63 +43,93 @@ pub(crate) struct Authenticated<'s> {
     pub(super) path: Path,
 }
 
+/// What a worker remembers of tokens and passwords that were good before.
+#[derive(Clone, Copy)]
+pub(super) struct Memory<'w> {
+    pub(super) tokens: &'w Tokens,
+    pub(super) passwords: &'w Checker,
+}
+
 /// What is known of a request once its claim was looked up.
 pub(super) enum Looked<'s> {
     Passes(Authenticated<'s>),
-    /// Its password is to be checked beside the traffic workers.
-    NeedsCheck(Box<Waiting<'s>>),
+    /// Its credential is not known to this worker, and cannot be judged at once.
+    Waits(Box<Waiting<'s>>),
 }
 
-/// A request whose password is not known to this worker.
+/// A request whose credential is being judged.
 pub(super) struct Waiting<'s> {
     resolved: Resolved<'s>,
-    checking: Checking<'s>,
+    on: On<'s>,
+}
+
+/// What such a request waits for.
+enum On<'s> {
+    /// The password is checked beside the traffic workers.
+    Password(Checking<'s>),
+    /// No key at hand verifies the token, for this reason; its issuer may have published another one by now.
+    Keys(Arc<Issuer>, Fault),
 }
 
 /// What a look-up leads to.
 enum Found<'s> {
     Caller(&'s CompiledCaller),
-    Password(Checking<'s>),
+    Waits(On<'s>),
+}
+
+impl<'w> Memory<'w> {
+    pub(super) fn of(worker: &'w Worker) -> Self {
+        Self { tokens: &worker.tokens, passwords: &worker.passwords }
+    }
 }
 
 pub(super) fn authenticate<'s>(
     resolved: Resolved<'s>,
     snapshot: &'s Snapshot,
+    memory: Memory<'_>,
     parts: &Parts,
     hop: &Hop,
-    passwords: &Checker,
     now: SystemTime,
 ) -> Result<Looked<'s>, Denial> {
-    let org = resolved.proxy.map_or(NOWHERE, |proxy| proxy.org_id);
     let found = match claim(parts, resolved.proxy) {
-        Ok(claim) => {
-            let presented = claim.read();
-            match find(&presented, org, snapshot) {
-                Some(found) => found.map(Found::Caller),
-                None => unhashed(&presented, resolved.proxy, snapshot, passwords),
-            }
-        }
-        Err(reason) => Err(unclaimed(reason, org, snapshot)),
+        Ok(claim) => find(&claim.read(), resolved.proxy, snapshot, memory, now),
+        Err(reason) => Err(unclaimed(reason, org_of(resolved.proxy), snapshot)),
     };
     if resolved.proxy.is_none() {
         return Err(Denial::UnknownProxy);
     }
     match found.map_err(Denial::BadCredential)? {
         Found::Caller(caller) => Ok(Looked::Passes(let_in(resolved, caller, parts, hop, now)?)),
-        Found::Password(checking) => Ok(Looked::NeedsCheck(Box::new(Waiting { resolved, checking }))),
+        Found::Waits(on) => Ok(Looked::Waits(Box::new(Waiting { resolved, on }))),
     }
 }
 
-/// Waits until a password is checked. Whoever goes away waits no longer, and gives its place up.
-pub(super) async fn checked<'s>(
+/// Waits until a credential is judged. Whoever goes away waits no longer, and gives its place up.
+pub(super) async fn waited<'s>(
     waiting: Box<Waiting<'s>>,
+    snapshot: &'s Snapshot,
+    memory: Memory<'_>,
     parts: &Parts,
     hop: &Hop,
-    passwords: &Checker,
     now: SystemTime,
 ) -> Result<Authenticated<'s>, Denial> {
-    let Waiting { resolved, checking } = *waiting;
-    let caller = checking.check(passwords).await?;
+    let Waiting { resolved, on } = *waiting;
+    let caller = match on {
+        On::Password(checking) => checking.check(memory.passwords).await?,
+        On::Keys(issuer, fault) => {
+            let bad = |fault| Denial::BadCredential(Reason::Token(fault));
+            if !issuer.asked().await {
+                return Err(bad(fault));
+            }
+            let claim = claim(parts, resolved.proxy).map_err(Denial::BadCredential)?;
+            match find(&claim.read(), resolved.proxy, snapshot, memory, now).map_err(Denial::BadCredential)? {
+                Found::Caller(caller) => caller,
+                Found::Waits(On::Keys(_, fault)) => return Err(bad(fault)),
+                // It is a token, and no password.
+                Found::Waits(On::Password(_)) => return Err(bad(fault)),
+            }
+        }
+    };
     let_in(resolved, caller, parts, hop, now)
 }
 
@@ -132,55 +167,29 @@ pub(super) fn admit(caller: &CompiledCaller, proxy: &CompiledProxy, now: SystemT
     Ok(())
 }
 
-/// What a request that was let in is found by again.
-#[derive(Clone)]
-pub(super) enum FoundBy {
-    Hash(KeyHash),
-    User(Box<UserKey>),
-}
-
-impl FoundBy {
-    pub(super) fn of(
-        parts: &Parts,
-        proxy: &CompiledProxy,
-        snapshot: &Snapshot,
-        passwords: &Checker,
-    ) -> Option<Self> {
-        let claim = claim(parts, Some(proxy)).ok()?;
-        let presented = claim.read();
-        if presented.form() == Form::Password {
-            let user = UserKey::of(&presented, proxy, snapshot, passwords)?;
-            return Some(Self::User(Box::new(user)));
-        }
-        presented.hash.map(Self::Hash)
-    }
-
-    /// Who is found by it now.
-    pub(super) fn find<'s>(
-        &self,
-        proxy: &CompiledProxy,
-        snapshot: &'s Snapshot,
-    ) -> Option<&'s CompiledCaller> {
-        match self {
-            Self::Hash(hash) => snapshot.caller(proxy.org_id, hash),
-            Self::User(user) => user.find(proxy, snapshot),
-        }
-    }
-}
-
-/// The credential that is presented, if it is presented as it has to be. `None`: no hash finds one.
+/// The credential that is presented, if it is presented as it has to be.
 fn find<'s>(
     presented: &Presented<'_>,
-    org: OrgId,
+    proxy: Option<&'s CompiledProxy>,
     snapshot: &'s Snapshot,
-) -> Option<Result<&'s CompiledCaller, Reason>> {
-    let caller = snapshot.caller(org, presented.hash.as_ref()?)?;
-    let is_presented = caller.is_presented(presented.header, presented.word);
-    Some(if is_presented { Ok(caller) } else { Err(Reason::Misplaced) })
+    memory: Memory<'_>,
+    now: SystemTime,
+) -> Result<Found<'s>, Reason> {
+    let org = org_of(proxy);
+    if let Some(caller) = presented.hash.and_then(|hash| snapshot.caller(org, &hash)) {
+        let is_presented = caller.is_presented(presented.header, presented.word);
+        return if is_presented { Ok(Found::Caller(caller)) } else { Err(Reason::Misplaced) };
+    }
+    if let Some(proxy) = proxy.filter(|_| snapshot.takes_tokens())
+        && let Some(found) = signed::find(presented, proxy, snapshot, memory.tokens, now)
+    {
+        return found;
+    }
+    unhashed(presented, proxy, snapshot, memory.passwords)
 }
 
-/// What no hash finds. Kinds that are found by other means (a user by name, a signed token by its issuer) are asked
-/// from here on, so that they cost nobody anything who presents something else.
+/// What no hash finds, and no issuer has signed that anybody takes tokens of. Such kinds are asked from here on, so that
+/// they cost nobody anything who presents something else.
 #[cold]
 fn unhashed<'s>(
     presented: &Presented<'_>,
@@ -193,6 +202,11 @@ fn unhashed<'s>(
         Form::Token => Err(Reason::UnknownToken),
         Form::Value => Err(Reason::Unknown),
     }
+}
+
+/// Where callers are looked for.
+fn org_of(proxy: Option<&CompiledProxy>) -> OrgId {
+    proxy.map_or(NOWHERE, |proxy| proxy.org_id)
 }
 
 /// Does the work that a wrong key makes: which header a proxy's callers use is not told by the time that it takes.

@@ -193,10 +193,11 @@ mod tests {
     use rr_contract::wire::fleet;
 
     use crate::fixture::{self, Region, caller_key, proxy_key};
+    use crate::jwt::Tokens;
     use crate::passwords::{Checker, Passwords};
     use crate::snapshot::Snapshot;
 
-    use super::super::authenticate::authenticate;
+    use super::super::authenticate::{Memory, authenticate};
     use super::super::hop::{Hop, Trusted};
     use super::super::resolve::{address, resolve};
     use super::*;
@@ -233,8 +234,9 @@ mod tests {
         let mut page = page(addressed.proxy, &parts);
         let mut resolved = resolve(addressed, &parts, &hop).expect("a request");
         let goes = preflight(&mut resolved, &parts, page.as_deref_mut())?;
-        let passwords = Checker::new(Passwords::new(&SystemEntropy));
-        let passed = authenticate(resolved, snapshot, &parts, &hop, &passwords, SystemTime::now());
+        let (tokens, passwords) = (Tokens::default(), Checker::new(Passwords::new(&SystemEntropy)));
+        let memory = Memory { tokens: &tokens, passwords: &passwords };
+        let passed = authenticate(resolved, snapshot, memory, &parts, &hop, SystemTime::now());
         Ok((goes, passed.err().expect("it names no proxy that takes it")))
     }
 

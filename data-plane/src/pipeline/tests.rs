@@ -38,6 +38,7 @@ mod room;
 mod rules;
 mod script;
 mod settling;
+mod signed_tokens;
 mod streams;
 mod timeouts;
 mod trailers;

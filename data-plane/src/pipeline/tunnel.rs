@@ -33,7 +33,7 @@ use crate::worker::Worker;
 use super::activate::Active;
 use super::admit::Admitted;
 use super::attempts::count_ended;
-use super::authenticate::FoundBy;
+use super::authenticate::{FoundBy, Memory};
 use super::clean::{self, Cleaned, strip};
 use super::cors;
 use super::forward::{self, Forwarded};
@@ -116,6 +116,7 @@ pub(super) fn judge(
     hop: &Hop,
     snapshot: &Snapshot,
     worker: &Worker,
+    now: SystemTime,
 ) -> Result<Candidate, Denial> {
     // Before `Connection` could take them out.
     let origins: Box<[HeaderValue]> = parts.headers.get_all(ORIGIN).iter().cloned().collect();
@@ -127,7 +128,9 @@ pub(super) fn judge(
     if worker.is_stopping() {
         return Err(Denial::Stopping);
     }
-    let found_by = FoundBy::of(parts, active.proxy, snapshot, &worker.passwords).ok_or(Denial::BadUpgrade)?;
+    let memory = Memory::of(worker);
+    let found_by = FoundBy::of(parts, active.proxy, active.caller, snapshot, memory, now);
+    let found_by = found_by.ok_or(Denial::BadUpgrade)?;
     let has_certificate = hop.client_key().is_some();
     Ok(Candidate { stream: wish.stream, accept, found_by, has_certificate, origins, standing: None })
 }

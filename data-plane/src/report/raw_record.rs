@@ -13,6 +13,7 @@ use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Effect, LimitKind, TunnelEnd, Window};
 
+use crate::jwt::Fault;
 use crate::outcome::Code;
 
 /// How long the method of a record may be, and so that of a request which goes on.
@@ -85,6 +86,8 @@ pub(crate) enum Reason {
     Malformed,
     /// It is nobody's, and looks like a signed token.
     UnknownToken,
+    /// It is a token of an issuer that the proxy takes tokens of, and not a good one.
+    Token(Fault),
     /// It is good, and in another header or behind another word than its credential says.
     Misplaced,
     /// Its time is over.
@@ -123,6 +126,7 @@ impl Reason {
             Self::WrongPassword => "wrong-password",
             Self::Malformed => "malformed",
             Self::UnknownToken => "unknown-token",
+            Self::Token(fault) => fault.as_str(),
             Self::Misplaced => "misplaced",
             Self::Expired => "expired",
             Self::Superseded => "superseded",

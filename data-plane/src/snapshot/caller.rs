@@ -12,9 +12,11 @@ use rr_contract::api_key::KeyHash;
 use rr_contract::model::caller::{BEARER, Caller, CallerKind};
 use rr_contract::model::id::{CredentialId, OrgId};
 
+use crate::jwt::Checks;
+
 use super::Policy;
 
-/// A caller credential, found by the hash of what was presented.
+/// A caller credential, found by the hash of what was presented, or by the issuer of a token.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledCaller {
     pub(crate) credential: CredentialId,
@@ -25,6 +27,8 @@ pub(crate) struct CompiledCaller {
     pub(crate) policy: Arc<Policy>,
     /// `None`: as keys that we made are, in `Authorization`, bare or behind `Bearer`.
     pub(crate) place: Option<Arc<Place>>,
+    /// Of a credential that takes tokens: what they have to pass.
+    pub(crate) checks: Option<Arc<Checks>>,
     /// This node cannot run the credential: its owner is known, and is denied.
     pub(crate) is_refused: bool,
     pub(crate) last_minute: LastMinute,

@@ -50,9 +50,14 @@ pub(crate) enum Known {
 impl CompiledProxy {
     /// Whether a credential's holder may call. A short list: scanned.
     pub(crate) fn admits(&self, caller: &CredentialId) -> bool {
+        self.callers().contains(caller)
+    }
+
+    /// The credentials whose holders may call.
+    pub(crate) fn callers(&self) -> &[CredentialId] {
         match &self.model {
-            Known::Whole(proxy) => proxy.caller_credentials.contains(caller),
-            Known::Callers(callers) => callers.contains(caller),
+            Known::Whole(proxy) => &proxy.caller_credentials,
+            Known::Callers(callers) => callers,
         }
     }
 

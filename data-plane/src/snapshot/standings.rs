@@ -1,4 +1,5 @@
-//! The standings of a process by what they are about, whatever version of the configuration names them.
+//! The standings of a process by what they are about, whatever version of the configuration names them; with the issuers
+//! whose keys it knows.
 //!
 //! Used where configuration is compiled, by the health checker, and for metrics; a request holds what it needs. The
 //! invariant: as long as any version in use names a base URL of a target, a target, or a proxy, the same has the same
@@ -13,6 +14,7 @@ use rr_contract::model::id::{OrgId, ProxyId, TargetId};
 use rr_contract::model::resilience::{Balance, CircuitBreaker, OutlierEjection};
 use tokio::time::Instant;
 
+use crate::jwt::Issuers;
 use crate::standing::{Budget, Circuit, Endpoint, Standing, Tally, millis};
 
 use super::CompiledTarget;
@@ -28,6 +30,7 @@ pub(crate) struct Standings(Arc<Shared>);
 struct Shared {
     named: Mutex<Named>,
     tally: Arc<Tally>,
+    issuers: Issuers,
 }
 
 type Target = (OrgId, TargetId);
@@ -94,6 +97,11 @@ pub(crate) struct Numbers {
 }
 
 impl Standings {
+    /// The issuers whose keys are known.
+    pub(crate) fn issuers(&self) -> &Issuers {
+        &self.0.issuers
+    }
+
     /// The target with what is known of how it stands. From now on its base URLs are asked whether they work, if it
     /// wants that, until nothing holds it any longer.
     pub(crate) fn stand(

@@ -15,7 +15,7 @@ use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
-use rr_contract::seal::{OpenError, SealContext, SealedSecret};
+use rr_contract::seal::{OpenError, OpenedSecret, SealContext, SealedSecret};
 
 use super::SentHost;
 
@@ -28,6 +28,18 @@ pub(crate) struct Vault {
 impl Vault {
     pub(crate) fn new(installation: InstallationId, keys: Vec<RegionOpeningKey>) -> Arc<Self> {
         Arc::new(Self { installation, keys })
+    }
+
+    /// Opens a secret of this version of a credential.
+    pub(crate) fn open(
+        &self,
+        secret: &SealedSecret,
+        org: OrgId,
+        credential: CredentialId,
+        version: u64,
+    ) -> Result<OpenedSecret, OpenError> {
+        let context = SealContext { installation: self.installation, org, credential, version };
+        secret.open(&context, &self.keys)
     }
 }
 

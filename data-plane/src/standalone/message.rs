@@ -136,6 +136,9 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
         CallerKind::Bearer => Kind::Bearer(fleet::CallerBearer { hashes, prefix }),
         CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
         CallerKind::JwtVerify => match jwt_verify {
+            Some(verify) if !verify.jwks.is_empty() && !verify.jwks_url.is_empty() => {
+                return Err(("caller.jwt_verify", "has both jwks and jwks_url: leave one out".to_owned()));
+            }
             Some(verify) => Kind::JwtVerify(verify.into()),
             None => return Err(("caller", "kind jwt-verify needs jwt_verify".to_owned())),
         },
@@ -148,7 +151,7 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             Kind::Basic(fleet::CallerBasic { user: username, password_hashes: vec![password_hash] })
         }
         CallerKind::Unspecified => {
-            return Err(("caller", "kind is missing: give api-key, bearer or jwt".to_owned()));
+            return Err(("caller", "kind is missing: give api-key, bearer, jwt or jwt-verify".to_owned()));
         }
     };
     let header = header.to_ascii_lowercase();

@@ -250,8 +250,8 @@ fn a_file_without_a_proxy_is_refused_since_an_editor_may_be_about_to_write_it() 
 }
 
 #[test]
-fn a_resource_that_this_version_does_not_run_is_a_fault_of_the_file() {
-    let jwt = "caller: {kind: jwt-verify, jwt_verify: {jwks_url: 'https://a/keys', issuer: i, audiences: [a], algorithms: [RS256]}}";
+fn a_resource_that_no_node_can_run_is_a_fault_of_the_file() {
+    let jwt = r#"caller: {kind: jwt-verify, jwt_verify: {jwks: '{"keys": []}', issuer: i, audiences: [a], algorithms: [RS256]}}"#;
     let text =
         GATEWAY.replace("caller: {kind: api-key}", jwt).replace("value_from: {file: app.key}", "owner: git");
     let fault = Place::new(&text).fault();

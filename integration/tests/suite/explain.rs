@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
+use rr_contract::seal::region_key::RegionKeys;
+use rr_contract::seam::SystemEntropy;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::fleet::{ExplainResourceRequest, ExplainResourceResponse};
 use rr_integration::caller::send;
 use rr_integration::wait::eventually;
-use rr_integration::world::World;
+use rr_integration::world::{ORG, World};
 use serde_json::{Value, json};
 
 /// What is written with `allow_partial` and not run by the node, how it is undone, what refuses, and what callers get.
@@ -31,14 +33,13 @@ fn changed(
 }
 
 fn cases() -> Vec<Case> {
-    // What a node of this version cannot run; rules, filters and meters are judged alike.
+    // What a node cannot run; rules, filters, meters and callers are judged alike.
     vec![changed(
-        ("credential", "users"),
-        "/v1/orgs/acme/proxies/echo?updateMask=callerCredentials",
-        (json!({"callerCredentials": ["app", "users"]}), json!({"callerCredentials": ["app"]})),
-        200,
-        "callers of proxy \"echo\" get 503 proxy-closed with that credential, or 401 where the node cannot tell whose \
-         it is, on 1 of 1 connected nodes",
+        ("credential", "foreign"),
+        "/v1/orgs/acme/proxies/echo?updateMask=upstreamCredential",
+        (json!({"upstreamCredential": "foreign"}), json!({"upstreamCredential": "echo-secret"})),
+        502,
+        "callers of proxy \"echo\" get 502 credential-unusable on 1 of 1 connected nodes",
     )]
 }
 
@@ -83,19 +84,17 @@ async fn explain_says_what_callers_get_and_names_what_causes_it_wherever_it_lies
     world.log.announce("refuses");
     let node = world.api.nodes().await.expect("lists").remove(0).id;
     let whole = "all 1 connected nodes run the published version of proxy \"echo\"";
-    let tokens = json!({
-        "jwksUrl": "https://id.example.com/keys", "issuer": "https://id.example.com", "audiences": ["api"],
-        "algorithms": ["RS256"],
-    });
-    let users = json!({"name": "users", "caller": {"kind": "CALLER_KIND_JWT_VERIFY", "jwtVerify": tokens}});
-    call(&world, &Method::POST, "/v1/orgs/acme/credentials", &users).await;
+    // Sealed to a key that no node has.
+    let others = RegionKeys::generate(world.keys.region(), &SystemEntropy);
+    let origin = world.upstream.url();
+    world.api.upstream(ORG, "foreign", &others, &origin, "value").await.expect("made");
     for Case { write, undo, cause: (kind, name), status, says: words } in cases() {
         call(&world, &write.0, write.1, &write.2).await;
         world.in_step().await;
         let reply = world.caller_of("echo").get("/x").await;
         assert_eq!(reply.status, status, "{write:?}: {}", reply.text());
         let of_proxy = says(&world, "proxy", "echo", words).await;
-        let because = format!("{node} refuses {kind} {name:?} (WHY_UNKNOWN_FEATURE");
+        let because = format!("{node} refuses {kind} {name:?} (WHY_UNSEAL");
         assert!(of_proxy.why.contains(&because), "{}", of_proxy.why);
         let harm = &of_proxy.regions[0].harms[0];
         assert_eq!((harm.name.as_str(), harm.node.as_str()), ("echo", node.as_str()));

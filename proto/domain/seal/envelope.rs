@@ -30,6 +30,8 @@ use super::{hpke_open, hpke_seal};
 /// The length of a value shows only in steps of this.
 const PADDING_BLOCK: usize = 128;
 const ORIGINS_MAX: usize = 32;
+/// The shortest secret that verifies tokens, in bytes: a shorter one is guessed from any token.
+pub const SHARED_MIN: usize = 32;
 const HEADER_MAX: usize = 256;
 
 /// What a sealed secret is bound to.
@@ -126,6 +128,12 @@ impl OpenedSecret {
         &self.value
     }
 
+    /// Whether it verifies tokens and is sent nowhere. A secret that may be sent somewhere verifies nothing: whoever writes
+    /// configuration could have it answer questions.
+    pub fn is_shared(&self) -> bool {
+        self.origins.is_empty() && self.value.expose().len() >= SHARED_MIN
+    }
+
     /// Where it may be sent.
     pub fn origins(&self) -> &[Origin] {
         &self.origins
@@ -187,6 +195,35 @@ impl SealedSecret {
         entropy: &dyn Entropy,
     ) -> Result<Self, SealError> {
         check(spec, regions).map_err(SealError::Invalid)?;
+        Self::seal_checked(context, spec, regions, entropy)
+    }
+
+    /// Seals to regions a secret that verifies tokens. It is bound to no origin: it is sent nowhere.
+    pub fn seal_shared(
+        context: &SealContext,
+        secret: Secret,
+        not_after: Option<SystemTime>,
+        regions: &[&RegionStatement],
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SealError> {
+        let mut faults = Violations::default();
+        let length = secret.expose().len();
+        if !(SHARED_MIN..=VALUE_MAX).contains(&length) {
+            faults.add("value", format!("has {length} bytes, and {SHARED_MIN} to {VALUE_MAX} are needed"));
+        }
+        check_regions(&mut faults, regions);
+        faults.finish(|| Some(())).map_err(SealError::Invalid)?;
+        let slot = Slot { header: http::header::AUTHORIZATION, prefix: String::new() };
+        let spec = SecretSpec { value: secret, origins: Vec::new(), slot, not_after, ca: None };
+        Self::seal_checked(context, &spec, regions, entropy)
+    }
+
+    fn seal_checked(
+        context: &SealContext,
+        spec: &SecretSpec,
+        regions: &[&RegionStatement],
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SealError> {
         let mut plaintext = fleet::SecretPlaintext {
             value: spec.value.expose().to_vec(),
             origins: spec.origins.iter().map(Origin::to_string).collect(),
@@ -306,6 +343,11 @@ fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid>
     if spec.origins.is_empty() || spec.origins.len() > ORIGINS_MAX {
         faults.add("origins", format!("has 1 to {ORIGINS_MAX}: without one the secret could go nowhere"));
     }
+    check_regions(&mut faults, regions);
+    faults.finish(|| Some(()))
+}
+
+fn check_regions(faults: &mut Violations, regions: &[&RegionStatement]) {
     if regions.is_empty() || regions.len() > WRAPS_MAX {
         faults.add("regions", format!("has 1 to {WRAPS_MAX}: without one nobody could open the secret"));
     }
@@ -317,7 +359,6 @@ fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid>
             faults.add(format!("regions[{i}]"), "is there twice");
         }
     }
-    faults.finish(|| Some(()))
 }
 
 /// How many zeros bring a plaintext to a multiple of a block, their own two bytes of framing included.

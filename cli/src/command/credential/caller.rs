@@ -1,13 +1,15 @@
 //! `rrctl credential create-caller` and `update`: how callers present a credential, and what a signed token must contain.
 //! A value of one's own is read by `value`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum};
 use rr_contract::model::time::wire_duration;
+use rr_contract::policy::key_set::KeySet;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
@@ -36,7 +38,7 @@ enum CallerKind {
     Jwt,
     /// A user and a password of your own, as `curl -u` sends them.
     Basic,
-    /// A JWT of another issuer, whose signature and claims are verified. No edge runs it yet: callers are refused.
+    /// A JWT of another issuer, whose signature and claims are verified.
     JwtVerify,
 }
 
@@ -46,7 +48,10 @@ enum CallerKind {
   rrctl credential create-caller app --out app.key
   rrctl credential create-caller partner --kind bearer --header x-partner-key --value-from partner.key
 A user with a password that is asked for:
-  rrctl credential create-caller reports --kind basic --user reports --prompt"
+  rrctl credential create-caller reports --kind basic --user reports --prompt
+Tokens of an identity provider:
+  rrctl credential create-caller users --kind jwt-verify --jwks-url https://id.example.com/keys \\
+    --issuer https://id.example.com --audience api --algorithm RS256"
 )]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -83,8 +88,11 @@ struct Presented {
     #[arg(long)]
     prefix: Option<String>,
     /// URL of the key set of the issuer (https).
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "jwks")]
     jwks_url: Option<String>,
+    /// File with the key set (JWKS) of an issuer that publishes none.
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
     /// Required `iss` of a token.
     #[arg(long)]
     issuer: Option<String>,
@@ -103,6 +111,16 @@ struct Presented {
     /// Required scope, in `scope` or `scp`; can be repeated, and all of them must be in the token.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+}
+
+/// Reads a document of keys, of which nodes take those that verify.
+fn read_key_set(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("read --jwks {}", path.display()))?;
+    let unusable = |error: &dyn std::fmt::Display| {
+        fault::usage(&format!("--jwks {}: {error}", path.display()), "give a JWKS document of public keys")
+    };
+    KeySet::parse(&bytes).map_err(|error| unusable(&error))?;
+    String::from_utf8(bytes).map_err(|error| unusable(&error))
 }
 
 impl CallerKind {
@@ -165,6 +183,7 @@ impl Presented {
 
     const fn is_jwt_given(&self) -> bool {
         self.jwks_url.is_some()
+            || self.jwks.is_some()
             || self.issuer.is_some()
             || self.leeway.is_some()
             || self.subject.is_some()
@@ -172,14 +191,19 @@ impl Presented {
     }
 
     /// Sets the fields whose flags were given, and names them in the mask.
-    fn put(self, caller: &mut mg::Caller, mask: &mut Mask) {
+    fn put(self, caller: &mut mg::Caller, mask: &mut Mask) -> Result<()> {
         let jwt = self.is_jwt_given();
         mask.put("caller.header", &mut caller.header, self.header);
         mask.put("caller.prefix", &mut caller.prefix, self.prefix);
         if jwt {
             let verify = caller.jwt_verify.get_or_insert_default();
             let mut parts = Mask::default();
-            parts.put("", &mut verify.jwks_url, self.jwks_url);
+            // One takes the place of the other.
+            let document = self.jwks.as_deref().map(read_key_set).transpose()?;
+            let url = self.jwks_url.or_else(|| document.as_ref().map(|_| String::new()));
+            let document = document.or_else(|| url.as_ref().map(|_| String::new()));
+            parts.put("", &mut verify.jwks_url, url);
+            parts.put("", &mut verify.jwks, document);
             parts.put("", &mut verify.issuer, self.issuer);
             parts.put_all("", &mut verify.audiences, self.audiences);
             parts.put_all("", &mut verify.algorithms, self.algorithms);
@@ -189,6 +213,7 @@ impl Presented {
             parts.put_all("", &mut verify.scopes, self.scopes);
             mask.name("caller.jwt_verify");
         }
+        Ok(())
     }
 }
 
@@ -232,7 +257,7 @@ impl CallerArgs {
             } else {
                 fault::usage(
                     "--kind jwt-verify needs to know which tokens are accepted",
-                    "give --jwks-url, --issuer, --audience and --algorithm",
+                    "give --jwks-url or --jwks, --issuer, --audience and --algorithm",
                 )
             });
         }
@@ -269,7 +294,7 @@ impl CallerArgs {
         let mut caller =
             mg::Caller { kind: kind.into(), username, value_hash, password_hash, ..mg::Caller::default() };
         let mut mask = Mask::default();
-        self.presented.put(&mut caller, &mut mask);
+        self.presented.put(&mut caller, &mut mask)?;
         let mut credential = mg::Credential {
             name: self.name,
             usage: Some(Usage::Caller(caller)),
@@ -298,7 +323,7 @@ impl UpdateArgs {
                     "use `rrctl credential replace-secret`",
                 ));
             };
-            self.presented.put(caller, &mut mask);
+            self.presented.put(caller, &mut mask)?;
         }
         self.common.put(&mut credential, &mut mask);
         credential.etag = self.condition.or(credential.etag);

@@ -13,7 +13,7 @@ use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, CompiledUser, Snapshot};
 
 use super::super::presented::Presented;
-use super::Found;
+use super::{Found, On};
 
 /// A password that is to be checked.
 pub(super) struct Checking<'s> {
@@ -43,7 +43,7 @@ pub(super) fn ask<'s>(
     let user = find(presented, proxy, &claimed, snapshot);
     match passwords.known(at, user.live(), &claimed) {
         Ok(outcome) => Ok(Found::Caller(user.settle(outcome)?)),
-        Err(attempt) => Ok(Found::Password(Checking { user, at, attempt, claimed })),
+        Err(attempt) => Ok(Found::Waits(On::Password(Checking { user, at, attempt, claimed }))),
     }
 }
 

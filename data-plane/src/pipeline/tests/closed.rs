@@ -76,6 +76,19 @@ async fn a_proxy_that_cannot_be_taken_is_closed_to_its_callers_and_nothing_to_ot
     assert_eq!(upstream.count(), 0);
 }
 
+#[tokio::test]
+async fn callers_of_an_upstream_credential_that_this_node_cannot_take_are_told_that_and_nothing_is_sent() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    all.push(needing("teleport", region.upstream(2, 2, "s", "x-key", &[&upstream.url("")])));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let answer = edge.send(&get("/api/acme.proxy-1/x", &with_key(1))).await;
+    assert_eq!((answer.status, answer.json()["code"].clone()), (502, "credential-unusable".into()));
+    assert_eq!(edge.record().await.reason, "no-version");
+    assert_eq!(upstream.count(), 0);
+}
+
 fn of_caller(n: u8, change: impl FnOnce(&mut fleet::CredentialResource)) -> fleet::Resource {
     let mut message = fixture::caller_message(n, 1, &[n]);
     change(&mut message);

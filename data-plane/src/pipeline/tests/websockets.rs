@@ -125,8 +125,13 @@ pub(super) fn upgrade(path: &str, headers: &str) -> String {
 
 /// Both ends of a tunnel.
 pub(super) async fn tunnel(edge: &Edge, upstream: &Raw) -> (TcpStream, TcpStream) {
+    tunnel_of(edge, upstream, &with_key(1)).await
+}
+
+/// Both ends of a tunnel of the caller that these headers show.
+pub(super) async fn tunnel_of(edge: &Edge, upstream: &Raw, headers: &str) -> (TcpStream, TcpStream) {
     let mut caller = edge.connect().await;
-    let request = upgrade("/api/acme.proxy-1/chat", &with_key(1));
+    let request = upgrade("/api/acme.proxy-1/chat", headers);
     caller.write_all(request.as_bytes()).await.expect("the edge reads");
     let mut came = upstream.next().await;
     came.switch("", "").await;

@@ -54,6 +54,7 @@ impl Standing {
     ) -> Option<Self> {
         let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
         Some(Self {
+            not_after: earlier(request.caller.ends(), found_by.ends()),
             found_by,
             place: request.caller.place.clone(),
             has_certificate,
@@ -61,7 +62,6 @@ impl Standing {
             credential: request.caller.credential,
             policy: Arc::clone(&request.caller.policy),
             proxy,
-            not_after: request.caller.ends(),
             upstream: None,
             path: request.path.clone(),
             cleaned: Box::new(cleaned.clone()),
@@ -81,7 +81,7 @@ impl Standing {
     /// Whether the request would be let in now.
     pub(super) async fn holds(&mut self, snapshot: &Snapshot, now: SystemTime) -> bool {
         let Some(proxy) = snapshot.proxy_by_id(&self.proxy.id) else { return false };
-        let Some(caller) = self.found_by.find(proxy, snapshot) else { return false };
+        let Some(caller) = self.found_by.find(proxy, snapshot, now) else { return false };
         if caller.is_refused || caller.place != self.place || authenticate::admit(caller, proxy, now).is_err()
         {
             return false;
@@ -97,7 +97,8 @@ impl Standing {
         }
         let upstream = proxy.route.as_ref().and_then(|route| route.upstream.as_ref());
         let upstream_ends = upstream.and_then(|credential| credential.ends());
-        self.not_after = caller.ends().into_iter().chain(upstream_ends).min();
+        let own_end = earlier(caller.ends(), self.found_by.ends());
+        self.not_after = earlier(own_end, upstream_ends);
         upstream_ends.is_none_or(|end| now <= end)
     }
 
@@ -132,4 +133,8 @@ impl Standing {
         endpoints.any(|now| then.id == now.id && then.pool == now.pool)
             && injection(active.route, then, now).is_ok()
     }
+}
+
+fn earlier(one: Option<SystemTime>, other: Option<SystemTime>) -> Option<SystemTime> {
+    one.into_iter().chain(other).min()
 }

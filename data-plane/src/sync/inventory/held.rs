@@ -51,7 +51,7 @@ pub(super) enum Part {
     Meter(RunningMeter),
 }
 
-/// A caller credential and what it is found by.
+/// A caller credential, and what it is found by: hashes, a user, or the issuer of its checks.
 pub(super) struct CallerPart {
     /// The newest first.
     pub(super) hashes: Box<[KeyHash]>,
@@ -73,13 +73,20 @@ impl CallerPart {
             let callers = (0..live.hashes().len()).map(|at| self.value(at));
             snapshot.put_user(name, CompiledUser::new(Arc::clone(live), callers.collect()));
         }
+        if self.caller.checks.is_some() {
+            snapshot.put_token_caller(self.caller.clone());
+        }
     }
 
     /// Has requests find it no more.
     pub(super) fn leave(&self, snapshot: &mut Snapshot) {
+        let (org, credential) = (self.caller.org, self.caller.credential);
         self.hashes.iter().for_each(|hash| snapshot.remove_caller(*hash, &self.caller));
         if let Some((name, _)) = &self.user {
-            snapshot.remove_user(self.caller.org, name, self.caller.credential);
+            snapshot.remove_user(org, name, credential);
+        }
+        if self.caller.checks.is_some() {
+            snapshot.remove_token_caller(org, credential);
         }
     }
 

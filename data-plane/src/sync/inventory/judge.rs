@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost::Message as _;
+use rr_contract::model::caller::jwt::{JwksUrl, JwtVerify};
 use rr_contract::model::caller::{Basic, Caller, CallerKind};
 use rr_contract::model::credential::Usage;
 use rr_contract::model::effect::Effect;
@@ -19,9 +20,11 @@ use rr_contract::policy::meter::CompiledMeter;
 use rr_contract::policy::pattern::{Patterns, Uncompilable};
 use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::runtime::chain;
+use rr_contract::seal::SealedSecret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Why;
 
+use crate::jwt::{Checks, Open, UnusableKeys};
 use crate::passwords::Live;
 use crate::quota::Quotas;
 use crate::snapshot::{
@@ -61,6 +64,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_BASIC,
     feature::CALLER_BEARER,
     feature::CALLER_JWT,
+    feature::CALLER_JWT_VERIFY,
     feature::CALLER_HEADER,
     feature::CALLER_OVERLAP,
 ];
@@ -141,8 +145,15 @@ impl Compiler<'_> {
                 match credential.usage {
                     Usage::Caller(caller) => {
                         let (default_effect, not_after) = (credential.default_effect, credential.not_after);
+                        let checks = match &caller.kind {
+                            CallerKind::JwtVerify(verify) => {
+                                let verify = (**verify).clone();
+                                Some(self.checks(key.org, id, credential.version, verify, unseal)?)
+                            }
+                            _ => None,
+                        };
                         let id = (id, credential.version);
-                        let part = caller_part(key.org, id, caller, not_after, default_effect);
+                        let part = caller_part(key.org, id, caller, checks, not_after, default_effect);
                         Ok(Part::Caller(Arc::new(part.ok_or_else(mismatch)?)))
                     }
                     Usage::Upstream(upstream) => {
@@ -180,17 +191,49 @@ impl Compiler<'_> {
     }
 }
 
+impl Compiler<'_> {
+    /// What a credential that takes tokens wants of them.
+    fn checks(
+        &self,
+        org: OrgId,
+        id: CredentialId,
+        version: u64,
+        verify: JwtVerify,
+        unseal: bool,
+    ) -> Result<Checks, Reason> {
+        let opener = |secret: &SealedSecret| -> Open {
+            let (vault, secret) = (Arc::clone(self.vault), secret.clone());
+            Box::new(move || vault.open(&secret, org, id, version))
+        };
+        let unusable = |error: UnusableKeys| {
+            let why = if matches!(error, UnusableKeys::Sealed(_)) { Why::Unseal } else { Why::Invalid };
+            Reason::new(why, error.to_string())
+        };
+        let issuer = |url: &JwksUrl| self.standings.issuers().get(org, url);
+        let checks = Checks::new(verify, issuer, opener).map_err(unusable)?;
+        if unseal {
+            checks.unseal().map_err(unusable)?;
+        }
+        Ok(checks)
+    }
+}
+
 fn uncompilable(error: Uncompilable) -> Reason {
     invalid(chain(&error).to_string())
 }
 
 /// A payload as the model sees it.
 pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
+    parse_with(FEATURES, key, offered)
+}
+
+/// The same for a build that understands these.
+pub(super) fn parse_with(features: &[&str], key: &Key, offered: &Offered) -> Parsed {
     let lacks = |feature: &str, closes| {
         let detail = format!("requires feature {feature:?}, which this version does not support");
         Reason { closes, ..Reason::new(Why::UnknownFeature, detail) }
     };
-    let unknown = || offered.needs.iter().find(|need| !FEATURES.contains(&need.as_str()));
+    let unknown = || offered.needs.iter().find(|need| !features.contains(&need.as_str()));
     // A policy closes whatever it bears on: its patterns need not be compiled for that.
     if is_policy(key)
         && let Some(feature) = unknown()
@@ -202,7 +245,7 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     let needed = parsed
         .as_ref()
         .ok()
-        .and_then(|model| model.needs().into_iter().find(|need| !FEATURES.contains(need)));
+        .and_then(|model| model.needs().into_iter().find(|need| !features.contains(need)));
     // An unknown kind may restrict a proxy as well.
     let unheard =
         || unknown().map(|need| lacks(need, matches!(key.id, ResourceId::Proxy(_) | ResourceId::Org)));
@@ -221,24 +264,26 @@ pub(super) fn parse(key: &Key, offered: &Offered) -> Parsed {
     }
 }
 
-/// A caller credential that a hash or a user's name identifies.
+/// A caller credential, found by a hash, by a user's name, or by the issuer of a token if there are checks for one.
 fn caller_part(
     org: OrgId,
     (credential, version): (CredentialId, u64),
     caller: Caller,
+    checks: Option<Checks>,
     not_after: Option<SystemTime>,
     default_effect: Effect,
 ) -> Option<CallerPart> {
     let (place, previous_ends) = (Place::of(&caller), caller.previous_not_after);
-    let (hashes, user) = match caller.kind {
-        CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes) => (hashes, None),
-        CallerKind::Bearer(bearer) => (bearer.hashes, None),
-        CallerKind::Basic(Basic { user, password_hashes }) => {
+    let (hashes, user) = match (caller.kind, &checks) {
+        (CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes), _) => (hashes, None),
+        (CallerKind::Bearer(bearer), _) => (bearer.hashes, None),
+        (CallerKind::Basic(Basic { user, password_hashes }), _) => {
             (Vec::new(), Some((user.into(), Live::new(credential, version, password_hashes))))
         }
-        CallerKind::JwtVerify(_) => return None,
+        (CallerKind::JwtVerify(_), Some(_)) => (Vec::new(), None),
+        (CallerKind::JwtVerify(_), None) => return None,
     };
-    let policy = Policy::plain(default_effect, false);
+    let (policy, checks) = (Policy::plain(default_effect, false), checks.map(Arc::new));
     let caller = CompiledCaller {
         credential,
         org,
@@ -246,6 +291,7 @@ fn caller_part(
         value_ends: None,
         policy,
         place,
+        checks,
         is_refused: false,
         last_minute: LastMinute::default(),
     };
@@ -257,7 +303,7 @@ fn refused_caller(key: &Key, model: Model) -> Option<Arc<CallerPart>> {
     let (ResourceId::Credential(id), Model::Credential(credential)) = (key.id, model) else { return None };
     let Usage::Caller(caller) = credential.usage else { return None };
     let id = (id, credential.version);
-    let mut part = caller_part(key.org, id, caller, credential.not_after, credential.default_effect)?;
+    let mut part = caller_part(key.org, id, caller, None, credential.not_after, credential.default_effect)?;
     // Nothing of it runs: its owner is denied.
     (part.caller.policy, part.caller.is_refused) = (Policy::plain(Effect::Deny, false), true);
     Some(Arc::new(part))

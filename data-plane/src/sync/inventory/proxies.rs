@@ -13,7 +13,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CallerHeaders, CompiledProxy, Known, Policy, Retries, Route, Shape, Snapshot};
+use crate::snapshot::{CallerHeaders, CompiledProxy, Known, Retries, Route, Shape, Snapshot};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -161,7 +161,8 @@ impl Inventory {
                     Some(Part::Upstream(credential)) => {
                         self.policy(&upstream, (credential.default_effect(), false))
                     }
-                    _ => Policy::plain(Effect::Deny, false),
+                    // Whoever may call is told that the secret cannot be used; nothing is sent without it.
+                    _ => self.policy(&upstream, (Effect::Allow, false)),
                 },
                 target_policy: self.policy(&target_key, (target.default_effect, false)),
                 policy: self.policy(key, (proxy.default_effect, proxy.observe)),

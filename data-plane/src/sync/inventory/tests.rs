@@ -4,6 +4,7 @@ mod poison;
 
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
+use rr_contract::model::feature;
 use rr_contract::model::id::TargetId;
 use rr_contract::wire::fleet;
 
@@ -195,35 +196,33 @@ fn a_feature_that_is_not_had_refuses_the_resource_alone() {
 
 #[test]
 fn what_restricts_more_than_this_node_can_closes_and_the_version_before_goes_too() {
-    let mut message = fixture::caller_message(1, 3, &[1]);
-    if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage {
-        let verify = fleet::CallerJwtVerify {
-            issuer: "https://issuer.example".to_owned(),
-            audiences: vec!["api".to_owned()],
-            algorithms: vec!["ES256".to_owned()],
-            keys: Some(fleet::caller_jwt_verify::Keys::JwksUrl("https://issuer.example/jwks".to_owned())),
-            ..fleet::CallerJwtVerify::default()
-        };
-        caller.kind = Some(fleet::caller_credential::Kind::JwtVerify(verify));
-    }
-    let said = fleet::Resource {
-        needs: vec!["caller.jwt-verify.v1".to_owned()],
-        ..resource(credential_key(1), message.encode_to_vec())
-    };
-    // The control plane says what it needs, and whoever does not say it is found out.
-    let mut cases = vec![fleet::Resource { needs: Vec::new(), ..said.clone() }, said];
     let off = fleet::ProxyResource { active: false, ..fixture::proxy_message(1, &[1], 1, 2) };
     let mut future = resource(proxy_key(1), off.encode_to_vec());
     future.needs = vec!["teleport".to_owned()];
-    cases.push(future);
-    for case in cases {
-        let mut node = Node::new();
-        let key = Key::try_from(case.key.as_ref().expect("a key")).expect("a key");
-        node.change(&[case]);
-        assert_eq!(node.standing(), [(key.id_text(), Why::UnknownFeature, true)]);
-        // Requests find it all the same: whoever may call it is told that it is closed.
-        let open = node.snapshot.proxy("acme.proxy-1").expect("it is there").route.is_some();
-        assert!(!open || !node.accepts(1), "{key}");
+    let mut node = Node::new();
+    node.change(&[future]);
+    assert_eq!(node.standing(), [(proxy_key(1).id_text(), Why::UnknownFeature, true)]);
+    // Requests find it all the same: whoever may call it is told that it is closed.
+    assert!(node.snapshot.proxy("acme.proxy-1").expect("it is there").route.is_none());
+}
+
+#[test]
+fn what_a_version_before_this_one_cannot_run_it_closes_whether_or_not_it_is_told_what_that_needs() {
+    let mut message = fixture::caller_message(1, 3, &[1]);
+    if let Some(fleet::credential_resource::Usage::Caller(caller)) = &mut message.usage {
+        caller.header = "x-key".to_owned();
+    }
+    let had: Vec<&str> =
+        FEATURES.iter().copied().filter(|feature| *feature != feature::CALLER_HEADER).collect();
+    for needs in [vec![], vec![feature::CALLER_HEADER.to_owned()]] {
+        let said = fleet::Resource { needs, ..resource(credential_key(1), message.encode_to_vec()) };
+        let changes = crate::sync::changes(&body(std::slice::from_ref(&said), &[]));
+        let Some(Change::Upsert(offered)) = changes.get(&credential_key(1)) else { panic!("it is set") };
+        let read = judge::parse_with(&had, &credential_key(1), offered).ok().expect("it can be read");
+        let lacks = read.lacks.expect("it cannot be run");
+        assert_eq!((lacks.why, lacks.closes), (Why::UnknownFeature, true));
+        let read = judge::parse(&credential_key(1), offered).ok().expect("it can be read");
+        assert!(read.lacks.is_none(), "this version runs it");
     }
 }
 

@@ -16,6 +16,8 @@ use rr_wire::fleet;
 pub const NAMED_MAX: usize = 16;
 /// The longest issuer, audience, claim or value of one, in bytes.
 pub const TEXT_MAX: usize = 512;
+/// The longest document of keys that is given, in bytes. A resource has to be sent in one piece.
+pub const DOCUMENT_MAX: usize = 128 * 1024;
 /// How far clocks may be apart when the credential does not say.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 /// How far apart they may be at most.
@@ -43,6 +45,8 @@ pub struct JwtVerify {
 pub enum VerifyingKeys {
     /// Fetched from there.
     Jwks(JwksUrl),
+    /// A document of keys, as it was given. Which of them can be used, `policy` says.
+    Given(Box<str>),
     /// One secret.
     Shared(SealedSecret),
 }
@@ -160,6 +164,11 @@ impl Algorithm {
         }
     }
 
+    /// By its name in a token's header.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
     /// Whether who can verify can also sign.
     pub const fn is_symmetric(self) -> bool {
         matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
@@ -177,8 +186,15 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
         Some(Keys::SharedSecret(sealed)) => {
             faults.take(format!("{FIELD}.shared_secret"), sealed.try_into()).map(VerifyingKeys::Shared)
         }
+        Some(Keys::Jwks(document)) => {
+            let is_good = (1..=DOCUMENT_MAX).contains(&document.len());
+            if !is_good {
+                faults.add(format!("{FIELD}.jwks"), format!("is 1 to {DOCUMENT_MAX} bytes"));
+            }
+            is_good.then(|| VerifyingKeys::Given(document.into()))
+        }
         None => {
-            faults.add(format!("{FIELD}.keys"), "is neither a JWKS URL nor a shared secret");
+            faults.add(format!("{FIELD}.keys"), "is neither a JWKS URL, nor keys, nor a shared secret");
             None
         }
     };
@@ -229,12 +245,12 @@ fn parse_algorithms(
     let mut algorithms = Vec::new();
     let mut good = true;
     for (i, name) in wire.iter().enumerate() {
-        let found = Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == name);
+        let found = Algorithm::of(name);
         // One secret for both families would let a public key sign tokens.
         let fault = match (found, keys) {
             (None, _) => "is none that is known",
             (Some(found), _) if algorithms.contains(&found) => "is there twice",
-            (Some(found), Some(VerifyingKeys::Jwks(_))) if found.is_symmetric() => {
+            (Some(found), Some(VerifyingKeys::Jwks(_) | VerifyingKeys::Given(_))) if found.is_symmetric() => {
                 "is not one that published keys verify"
             }
             (Some(found), Some(VerifyingKeys::Shared(_))) if !found.is_symmetric() => {

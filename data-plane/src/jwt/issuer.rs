@@ -1,0 +1,201 @@
+//! The published keys of one issuer at one URL: which there are, how old they are, and when they are fetched again.
+//!
+//! Fetches nothing itself. The invariants: keys are there as long as nothing newer is known and they are not stale; they
+//! become stale by evidence alone, a fetch that failed, and never because a clock jumped; nobody makes a fetch begin
+//! sooner than [`PAUSE`] after the one before.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rr_contract::model::caller::jwt::JwksUrl;
+use rr_contract::model::id::OrgId;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use super::keys::PublicKeys;
+
+/// The least time between two fetches, whoever asks.
+pub(super) const PAUSE: Duration = Duration::from_secs(30);
+/// How long a request waits for a fetch.
+const WAIT: Duration = Duration::from_secs(5);
+/// Requests that wait for one fetch.
+const WAITING_MAX: usize = 1024;
+/// The bounds of the time until keys are fetched again.
+const REFRESH: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(600));
+/// The longest time until a fetch that failed is tried again.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// The keys of an issuer, for one organization.
+pub(crate) struct Issuer {
+    pub(super) org: OrgId,
+    pub(super) url: JwksUrl,
+    keys: RwLock<Option<Arc<PublicKeys>>>,
+    /// Another with other keys.
+    generation: AtomicU64,
+    is_stale: AtomicBool,
+    state: Mutex<State>,
+    /// How many fetches have ended.
+    ended: watch::Sender<u64>,
+    waiting: AtomicUsize,
+    wake: Arc<Notify>,
+}
+
+struct State {
+    is_under_way: bool,
+    /// The last fetch.
+    begun: Option<Instant>,
+    due: Instant,
+    /// In a row.
+    failures: u32,
+    fetched_at: Option<SystemTime>,
+    /// The document that the keys are from.
+    document: Option<[u8; 32]>,
+    was_read: bool,
+}
+
+impl Issuer {
+    pub(super) fn new(org: OrgId, url: JwksUrl, wake: Arc<Notify>) -> Self {
+        let state = State {
+            is_under_way: false,
+            begun: None,
+            due: Instant::now(),
+            failures: 0,
+            fetched_at: None,
+            document: None,
+            was_read: false,
+        };
+        wake.notify_one();
+        Self {
+            org,
+            url,
+            keys: RwLock::default(),
+            generation: AtomicU64::new(0),
+            is_stale: AtomicBool::new(false),
+            state: Mutex::new(state),
+            ended: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+            wake,
+        }
+    }
+
+    /// The keys that count now. Asked for tokens that were not seen before, so its lock is no request's.
+    pub(super) fn keys(&self) -> Option<Arc<PublicKeys>> {
+        if self.is_stale() {
+            return None;
+        }
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells keys apart that were put in the place of others.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether keys are too old, and the issuer could not be asked for newer ones.
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_stale.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a fetch for a token that the keys do not verify, and waits for it if it begins now or is under way.
+    /// Whether it is worth another look at the keys.
+    pub(crate) async fn asked(&self) -> bool {
+        let Some((mut ended, _waits)) = self.ask() else { return false };
+        timeout(WAIT, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
+    }
+
+    /// `None`: none begins now, or enough wait for it.
+    fn ask(&self) -> Option<(watch::Receiver<u64>, Waits<'_>)> {
+        // Before the fetch could end.
+        let ended = self.ended.subscribe();
+        {
+            let mut state = self.state();
+            let soonest = state.begun.map_or_else(Instant::now, |begun| begun + PAUSE);
+            if !state.is_under_way {
+                // One for all who ask meanwhile.
+                state.due = state.due.min(soonest);
+                if soonest > Instant::now() {
+                    return None;
+                }
+                self.wake.notify_one();
+            }
+        }
+        let waits = Waits(&self.waiting);
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some((ended, waits))
+    }
+
+    /// Whether a fetch is to begin, which then is under way.
+    pub(super) fn begins(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        if state.is_under_way || state.due > now {
+            return false;
+        }
+        (state.is_under_way, state.begun) = (true, Some(now));
+        true
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.state().is_under_way
+    }
+
+    /// Whether the disk was not asked yet, which is asked once.
+    pub(super) fn reads_disk(&self) -> bool {
+        !std::mem::replace(&mut self.state().was_read, true)
+    }
+
+    /// Takes keys that were fetched at a time, if they are others than those that are there.
+    pub(super) fn take(&self, keys: PublicKeys, document: [u8; 32], fetched_at: SystemTime) {
+        let mut state = self.state();
+        state.fetched_at = Some(fetched_at);
+        if state.document.replace(document) != Some(document) {
+            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// A fetch succeeded, whose answer says how long it holds. `chance` is from 0 to 1.
+    pub(super) fn succeeded(&self, holds_for: Option<Duration>, chance: f64) {
+        self.is_stale.store(false, Ordering::Relaxed);
+        let (least, most) = REFRESH;
+        let until = holds_for.unwrap_or(most).clamp(least, most);
+        // Not all nodes, and not all issuers of a node, at once.
+        let until = least + (until - least).mul_f64(chance.clamp(0.0, 1.0));
+        let mut state = self.state();
+        (state.failures, state.due) = (0, Instant::now() + until);
+        self.end(&mut state);
+    }
+
+    /// A fetch failed. Whether the keys have become stale by it.
+    pub(super) fn failed(&self, now: SystemTime, lasts: Duration) -> bool {
+        let mut state = self.state();
+        let pause = PAUSE.saturating_mul(1 << state.failures.min(8)).min(RETRY_MAX);
+        state.failures = state.failures.saturating_add(1);
+        state.due = Instant::now() + pause;
+        let age = state.fetched_at.map(|at| now.duration_since(at).unwrap_or_default());
+        let is_stale = age.is_some_and(|age| age > lasts);
+        self.end(&mut state);
+        is_stale && !self.is_stale.swap(true, Ordering::Relaxed)
+    }
+
+    fn end(&self, state: &mut State) {
+        state.is_under_way = false;
+        self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    /// No code under this lock leaves a partial state, so a panic elsewhere is no reason to stop.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that waits for a fetch.
+struct Waits<'i>(&'i AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! The issuers that credentials name, and the fetches of their keys: on the control thread, never on a request's.
+//!
+//! The invariants: keys belong to the organization whose credential names their URL, whoever else names the same; as long
+//! as a credential holds an issuer it is fetched, and no longer; what one organization's issuers do, silence above all,
+//! takes no fetch of another's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue};
+use rr_contract::model::caller::jwt::JwksUrl;
+use rr_contract::model::id::OrgId;
+use rr_contract::outbound::Fetch;
+use rr_contract::outbound::fetch::{Bounds, FetchError};
+use rr_contract::policy::key_set::{DOCUMENT_MAX, KeySet, KeySetError};
+use rr_contract::runtime::{Stop, Tasks, chain};
+use rr_contract::seam::{Seams, draw};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::issuer::Issuer;
+use super::keys::PublicKeys;
+use super::shelf::{Kept, Shelf};
+
+/// Fetches under way, of one organization and of all.
+const FETCHES_ONE: usize = 2;
+const FETCHES_ALL: usize = 64;
+/// Issuers of one organization whose keys are kept on disk.
+pub(super) const KEPT_MAX: usize = 64;
+/// How often somebody looks what is due, where nobody asks.
+const LOOK: Duration = Duration::from_secs(1);
+/// When files of issuers that nobody names are removed: after a start, once the configuration is there.
+const TIDY: Duration = Duration::from_secs(600);
+const BOUNDS: Bounds = Bounds { time: Duration::from_secs(5), bytes: DOCUMENT_MAX };
+
+/// The issuers of a process. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Issuers(Arc<Shared>);
+
+/// Whose issuer, and its URL.
+type Name = (OrgId, Box<str>);
+
+#[derive(Default)]
+struct Shared {
+    by: Mutex<HashMap<Name, Weak<Issuer>>>,
+    wake: Arc<Notify>,
+}
+
+/// Where keys come from.
+pub(crate) struct Sources {
+    pub(crate) fetch: Fetch,
+    pub(crate) shelf: Shelf,
+    pub(crate) seams: Seams,
+    /// How long the keys of an issuer count that cannot be asked.
+    pub(crate) lasts: Duration,
+}
+
+/// Why there are no newer keys.
+#[derive(Debug, thiserror::Error)]
+enum NoKeys {
+    #[error("fetch the keys")]
+    Fetch(#[from] FetchError),
+    #[error("answer has status {0}")]
+    Status(u16),
+    #[error("answer {0}")]
+    Document(#[from] KeySetError),
+    #[error("answer has no key that lies on its curve")]
+    Points,
+}
+
+impl Issuers {
+    /// The issuer behind a URL; from now on its keys are fetched, until nothing holds it any longer.
+    pub(crate) fn get(&self, org: OrgId, url: &JwksUrl) -> Arc<Issuer> {
+        let name = (org, url.as_str().into());
+        let mut by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = by.get(&name).and_then(Weak::upgrade) {
+            return held;
+        }
+        let issuer = Arc::new(Issuer::new(org, url.clone(), Arc::clone(&self.0.wake)));
+        by.insert(name, Arc::downgrade(&issuer));
+        issuer
+    }
+
+    /// Those that credentials name, and the names of those that none names any more.
+    fn held(&self) -> (Vec<Arc<Issuer>>, Vec<Name>) {
+        let (mut held, mut gone) = (Vec::new(), Vec::new());
+        let mut by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
+        by.retain(|name, issuer| match issuer.upgrade() {
+            Some(issuer) => {
+                held.push(issuer);
+                true
+            }
+            None => {
+                gone.push(name.clone());
+                false
+            }
+        });
+        (held, gone)
+    }
+
+    /// Fetches what is due, until the stop.
+    pub(crate) async fn follow(self, sources: Sources, tasks: Tasks, stop: Stop) {
+        let (sources, started, mut is_tidy) = (Arc::new(sources), Instant::now(), false);
+        loop {
+            let (held, gone) = self.held();
+            for (org, url) in gone {
+                sources.shelf.forget(org, &url).await;
+            }
+            if !is_tidy && started.elapsed() >= TIDY {
+                is_tidy = true;
+                sources.shelf.tidy(held.iter().map(|issuer| (issuer.org, issuer.url.as_str()))).await;
+            }
+            for issuer in due(&held) {
+                let (sources, ends) = (Arc::clone(&sources), stop.clone());
+                let is_kept = count(&held, |other| other.org == issuer.org) <= KEPT_MAX;
+                let fetch = async move {
+                    ends.cut(sources.fetch(&issuer, is_kept)).await;
+                };
+                tasks.spawn("key set", fetch);
+            }
+            // It is shorter where somebody asks.
+            if stop.cut(timeout(LOOK, self.0.wake.notified())).await.is_none() {
+                return;
+            }
+            // What many ask for at once is looked for once.
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Those whose fetch begins now.
+fn due(held: &[Arc<Issuer>]) -> Vec<Arc<Issuer>> {
+    let mut by_org: HashMap<OrgId, usize> = HashMap::new();
+    for issuer in held.iter().filter(|issuer| issuer.is_under_way()) {
+        *by_org.entry(issuer.org).or_default() += 1;
+    }
+    let mut all: usize = by_org.values().sum();
+    let (mut due, now) = (Vec::new(), Instant::now());
+    for issuer in held {
+        let of_org = by_org.entry(issuer.org).or_default();
+        if all < FETCHES_ALL && *of_org < FETCHES_ONE && issuer.begins(now) {
+            (all, *of_org) = (all + 1, *of_org + 1);
+            due.push(Arc::clone(issuer));
+        }
+    }
+    due
+}
+
+fn count(held: &[Arc<Issuer>], is_one: impl Fn(&Issuer) -> bool) -> usize {
+    held.iter().filter(|issuer| is_one(issuer)).count()
+}
+
+impl Sources {
+    async fn fetch(&self, issuer: &Arc<Issuer>, is_kept: bool) {
+        if issuer.reads_disk()
+            && let Some(Kept { document, fetched_at }) =
+                self.shelf.read(issuer.org, issuer.url.as_str()).await
+            && let Ok(keys) = keys_of(&document)
+        {
+            issuer.take(keys, *blake3::hash(&document).as_bytes(), fetched_at);
+        }
+        let (org, url) = (issuer.org, issuer.url.as_str());
+        match self.ask(issuer).await {
+            Ok((keys, document, holds_for)) => {
+                let now = self.seams.clock.now();
+                issuer.take(keys, *blake3::hash(&document).as_bytes(), now);
+                let chance = f64::from(u32::from_be_bytes(draw(&*self.seams.entropy))) / f64::from(u32::MAX);
+                let was_stale = issuer.is_stale();
+                issuer.succeeded(holds_for, chance);
+                if was_stale {
+                    info!(%org, url, "keys of an issuer are there again");
+                }
+                if is_kept {
+                    self.shelf.write(issuer.org, url, Kept { document, fetched_at: now }).await;
+                }
+            }
+            Err(error) => {
+                debug!(%org, url, error = %chain(&error), "keys of an issuer cannot be fetched");
+                if issuer.failed(self.seams.clock.now(), self.lasts) {
+                    warn!(
+                        %org,
+                        url,
+                        error = %chain(&error),
+                        "keys of an issuer are too old: its tokens are refused; check that this node reaches the URL"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, issuer: &Issuer) -> Result<(PublicKeys, Vec<u8>, Option<Duration>), NoKeys> {
+        let url = issuer.url.as_str().parse().map_err(FetchError::Url)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"));
+        let fetched = self.fetch.get(issuer.org, &url, headers, BOUNDS).await?;
+        if fetched.status != http::StatusCode::OK {
+            return Err(NoKeys::Status(fetched.status.as_u16()));
+        }
+        let keys = keys_of(&fetched.body)?;
+        Ok((keys, fetched.body.to_vec(), holds_for(&fetched.headers)))
+    }
+}
+
+fn keys_of(document: &[u8]) -> Result<PublicKeys, NoKeys> {
+    PublicKeys::of(KeySet::parse(document)?).ok_or(NoKeys::Points)
+}
+
+/// How long an answer says that it holds.
+fn holds_for(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get(CACHE_CONTROL)?.to_str().ok()?;
+    let seconds = said.split(',').find_map(|part| part.trim().strip_prefix("max-age="))?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

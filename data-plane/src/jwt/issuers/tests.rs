@@ -1,0 +1,220 @@
+//! Keys fetched from a server on loopback, kept on disk, and shared by nobody.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
+use rr_contract::runtime::Shutdown;
+use rr_contract::seam::{Disk, Volatile};
+use rr_contract::secret::Secret;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::jwt::mint::{Key, document};
+
+use super::*;
+
+const ORG: OrgId = OrgId::from_random([3; 16]);
+const SOON: Duration = Duration::from_secs(10);
+
+/// A server that publishes a document; what it sends can be changed.
+pub(crate) struct Publisher {
+    port: u16,
+    answer: Arc<Mutex<String>>,
+    count: Arc<AtomicUsize>,
+    _tasks: Tasks,
+}
+
+impl Publisher {
+    pub(crate) async fn start(document: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let (answer, count) = (Arc::new(Mutex::new(ok(document))), Arc::new(AtomicUsize::new(0)));
+        let (says, counts, tasks) = (Arc::clone(&answer), Arc::clone(&count), Tasks::new());
+        tasks.spawn("publisher", async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap_or(b'\n'));
+                }
+                counts.fetch_add(1, Ordering::SeqCst);
+                let answer = says.lock().expect("nobody panics").clone();
+                stream.write_all(answer.as_bytes()).await.ok();
+            }
+        });
+        Self { port, answer, count, _tasks: tasks }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/keys", self.port)
+    }
+
+    pub(crate) fn says(&self, document: &str) {
+        *self.answer.lock().expect("nobody panics") = ok(document);
+    }
+
+    pub(crate) fn breaks(&self) {
+        *self.answer.lock().expect("nobody panics") =
+            "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_owned();
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+fn ok(document: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{document}", document.len())
+}
+
+/// Fetches for a node with this disk, until it is dropped.
+pub(crate) struct Following {
+    pub(crate) issuers: Issuers,
+    pub(crate) stop: Shutdown,
+    tasks: Tasks,
+}
+
+pub(crate) fn follow(issuers: &Issuers, seams: &Seams, lasts: Duration) -> Following {
+    let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+    let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
+    let sources = Sources {
+        fetch: Fetch::new(outbound, Vec::new()).in_plaintext_too(),
+        shelf: Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone()),
+        seams: seams.clone(),
+        lasts,
+    };
+    let (stop, tasks) = (Shutdown::new(), Tasks::new());
+    tasks.spawn("issuers", issuers.clone().follow(sources, tasks.clone(), stop.stop()));
+    Following { issuers: issuers.clone(), stop, tasks }
+}
+
+impl Following {
+    async fn end(self) {
+        self.stop.begin();
+        assert!(self.tasks.wait(SOON).await.is_empty());
+    }
+
+    async fn get(&self, org: OrgId, url: &str) -> Arc<Issuer> {
+        let issuer = self.issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
+        issuer.asked().await;
+        issuer
+    }
+}
+
+fn on(disk: &Arc<Volatile>) -> Seams {
+    Seams { disk: Arc::clone(disk) as Arc<dyn Disk>, ..Seams::real() }
+}
+
+fn files(disk: &Volatile) -> usize {
+    disk.list(std::path::Path::new("/state/issuers")).map_or(0, |files| files.len())
+}
+
+async fn until(what: impl Fn() -> bool) {
+    timeout(SOON, async {
+        while !what() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("it comes to be");
+}
+
+#[tokio::test]
+async fn keys_are_fetched_once_for_all_who_need_them_and_are_there_after_a_start_without_their_issuer() {
+    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
+    let disk = Arc::new(Volatile::default());
+    let following = follow(&Issuers::default(), &on(&disk), SOON);
+    let issuer = following.get(ORG, &publisher.url()).await;
+    assert!(issuer.keys().is_some());
+    assert!(Arc::ptr_eq(&issuer, &following.get(ORG, &publisher.url()).await));
+    assert_eq!(publisher.count(), 1);
+    until(|| files(&disk) == 1).await;
+    following.end().await;
+    publisher.breaks();
+    let following = follow(&Issuers::default(), &on(&disk), SOON);
+    let issuer = following.get(ORG, &publisher.url()).await;
+    assert!(issuer.keys().is_some(), "from the disk");
+    assert_eq!(publisher.count(), 2, "and it was asked for newer ones");
+    // Another organization has not got them by that.
+    let theirs = following.get(OrgId::from_random([4; 16]), &publisher.url()).await;
+    assert!(theirs.keys().is_none());
+    // Nobody names it any more.
+    drop(issuer);
+    until(|| files(&disk) == 0).await;
+    following.end().await;
+}
+
+#[tokio::test]
+async fn what_was_changed_on_disk_or_is_of_another_node_is_nothing() {
+    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
+    let disk = Arc::new(Volatile::default());
+    let following = follow(&Issuers::default(), &on(&disk), SOON);
+    let issuer = following.get(ORG, &publisher.url()).await;
+    until(|| files(&disk) == 1).await;
+    following.end().await;
+    drop(issuer);
+    publisher.breaks();
+    let file = disk.list(std::path::Path::new("/state/issuers")).expect("a folder").remove(0);
+    let mut bytes = disk.read(&file).expect("a file");
+    *bytes.last_mut().expect("it is not empty") ^= 1;
+    disk.replace(&file, &bytes).expect("it writes");
+    let following = follow(&Issuers::default(), &on(&disk), SOON);
+    assert!(following.get(ORG, &publisher.url()).await.keys().is_none());
+    following.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_holds_no_keys_leaves_those_that_are_there() {
+    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
+    let disk = Arc::new(Volatile::default());
+    let following = follow(&Issuers::default(), &on(&disk), SOON);
+    let issuer = following.get(ORG, &publisher.url()).await;
+    let generation = issuer.generation();
+    let source = |issuer: &Arc<Issuer>| {
+        let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+        let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
+        let seams = on(&disk);
+        let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone());
+        let fetch = Fetch::new(outbound, Vec::new()).in_plaintext_too();
+        (Sources { fetch, shelf, seams, lasts: SOON }, Arc::clone(issuer))
+    };
+    for bad in ["", "<html>", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
+        publisher.says(bad);
+        let (sources, issuer) = source(&issuer);
+        sources.fetch(&issuer, true).await;
+        assert!(issuer.keys().is_some(), "{bad}");
+        assert_eq!(issuer.generation(), generation);
+    }
+    publisher.says(&"x".repeat(DOCUMENT_MAX + 1));
+    let (sources, other) = source(&issuer);
+    sources.fetch(&other, true).await;
+    assert!(issuer.keys().is_some());
+    following.end().await;
+}
+
+#[test]
+fn the_time_that_an_answer_holds_is_read_where_it_is_said() {
+    let said = |value: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
+        holds_for(&headers).map(|time| time.as_secs())
+    };
+    assert_eq!(said("public, max-age=600, must-revalidate"), Some(600));
+    for nothing in ["no-store", "max-age=", "max-age=-1", "max-age=99999999999999999999", "s-maxage=5"] {
+        assert_eq!(said(nothing), None, "{nothing}");
+    }
+    assert_eq!(holds_for(&HeaderMap::new()), None);
+}
+
+#[tokio::test]
+async fn one_organizations_issuers_take_no_fetch_of_anothers() {
+    let issuers = Issuers::default();
+    let url = |n: usize| JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
+    let many: Vec<Arc<Issuer>> = (0..200).map(|n| issuers.get(ORG, &url(n))).collect();
+    let other = issuers.get(OrgId::from_random([4; 16]), &url(0));
+    let (held, _) = issuers.held();
+    let begun = due(&held);
+    assert_eq!(begun.iter().filter(|issuer| issuer.org == ORG).count(), FETCHES_ONE);
+    assert!(begun.iter().any(|issuer| Arc::ptr_eq(issuer, &other)));
+    assert!(due(&held).is_empty(), "those are under way");
+    drop(many);
+}

@@ -1,0 +1,110 @@
+//! What one worker knows of tokens: those that it has verified, and how many signatures were wrong just now.
+//!
+//! Bounded, and of one worker, so that no request waits for another core. The invariant: what is remembered is a token,
+//! whole, at one proxy, by its hash; it is forgotten when it ends, and counts for nothing once credential or keys are
+//! others than those that verified it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rr_contract::api_key::KeyHash;
+use rr_contract::model::id::{CredentialId, ProxyId};
+
+use super::Checks;
+
+/// Tokens of one of two generations. With the older one, up to twice as many are remembered, some 600 KiB.
+const GENERATION: usize = 2048;
+/// Wrong signatures of one proxy in a second, until no further one is looked at: those of ES256 take 2 % of a worker,
+/// those of the longest keys 5 %.
+const WRONG_MAX: u32 = 200;
+/// Proxies whose wrong signatures are counted at once.
+const PROXIES: usize = 1024;
+
+type Key = (ProxyId, KeyHash);
+
+/// The tokens of one worker.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    seen: RefCell<Seen>,
+    wrong: RefCell<Wrong>,
+}
+
+/// The generation that is filled, and the one before.
+#[derive(Default)]
+struct Seen {
+    young: HashMap<Key, Verified>,
+    old: HashMap<Key, Verified>,
+}
+
+/// A token that was found good.
+#[derive(Clone)]
+pub(crate) struct Verified {
+    /// Whose it is.
+    pub(crate) credential: CredentialId,
+    /// What it passed.
+    pub(crate) checks: Arc<Checks>,
+    /// Of their keys, when it was looked at.
+    pub(crate) generation: u64,
+    /// When it ends.
+    pub(crate) until: SystemTime,
+}
+
+/// Wrong signatures of the present second, by proxy.
+#[derive(Default)]
+struct Wrong {
+    second: u64,
+    by: HashMap<ProxyId, u32>,
+}
+
+impl Tokens {
+    /// What is known of a token at a proxy, as long as it counts.
+    pub(crate) fn seen(&self, proxy: ProxyId, hash: KeyHash, now: SystemTime) -> Option<Verified> {
+        let key = (proxy, hash);
+        let seen = &mut *self.seen.borrow_mut();
+        if let Some(verified) = seen.young.get(&key) {
+            return (now < verified.until).then(|| verified.clone());
+        }
+        let verified = seen.old.remove(&key).filter(|verified| now < verified.until)?;
+        seen.put(key, verified.clone());
+        Some(verified)
+    }
+
+    /// Remembers a token that was found good.
+    pub(crate) fn remember(&self, proxy: ProxyId, hash: KeyHash, verified: Verified) {
+        self.seen.borrow_mut().put((proxy, hash), verified);
+    }
+
+    /// Whether another signature may be looked at for a proxy.
+    pub(crate) fn may_look(&self, proxy: ProxyId, now: SystemTime) -> bool {
+        let wrong = self.wrong.borrow();
+        wrong.second != second(now) || wrong.by.get(&proxy).is_none_or(|count| *count < WRONG_MAX)
+    }
+
+    /// Counts a signature that was wrong.
+    pub(crate) fn was_wrong(&self, proxy: ProxyId, now: SystemTime) {
+        let wrong = &mut *self.wrong.borrow_mut();
+        if wrong.second != second(now) || wrong.by.len() >= PROXIES && !wrong.by.contains_key(&proxy) {
+            wrong.second = second(now);
+            wrong.by.clear();
+        }
+        *wrong.by.entry(proxy).or_default() += 1;
+    }
+}
+
+impl Seen {
+    fn put(&mut self, key: Key, verified: Verified) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, verified);
+    }
+}
+
+fn second(now: SystemTime) -> u64 {
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests;

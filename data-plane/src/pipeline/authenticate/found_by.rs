@@ -1,0 +1,77 @@
+//! What a request that was let in is found by again, as long as a tunnel stands that it opened.
+//!
+//! The invariant: nothing is looked at again that was presented. A value counts by its hash, a token by the very checks
+//! that it has passed.
+
+use std::time::SystemTime;
+
+use http::request::Parts;
+use rr_contract::api_key::KeyHash;
+
+use crate::jwt::Verified;
+use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
+
+use super::super::presented::{Form, claim};
+use super::Memory;
+use super::password::UserKey;
+
+/// What a caller is found by.
+#[derive(Clone)]
+pub(crate) enum FoundBy {
+    /// A value by its hash.
+    Hash(KeyHash),
+    /// A user by name and the hash of the password.
+    User(Box<UserKey>),
+    /// A token by what it passed, and until when it counts.
+    Token(Verified),
+}
+
+impl FoundBy {
+    /// Of a request that this worker has let in as the caller.
+    pub(crate) fn of(
+        parts: &Parts,
+        proxy: &CompiledProxy,
+        caller: &CompiledCaller,
+        snapshot: &Snapshot,
+        memory: Memory<'_>,
+        now: SystemTime,
+    ) -> Option<Self> {
+        let claim = claim(parts, Some(proxy)).ok()?;
+        let presented = claim.read();
+        if presented.form() == Form::Password {
+            let user = UserKey::of(&presented, proxy, snapshot, memory.passwords)?;
+            return Some(Self::User(Box::new(user)));
+        }
+        let hash = presented.hash?;
+        match caller.checks {
+            None => Some(Self::Hash(hash)),
+            Some(_) => memory.tokens.seen(proxy.id, hash, now).map(Self::Token),
+        }
+    }
+
+    /// Who is found by it now.
+    pub(crate) fn find<'s>(
+        &self,
+        proxy: &CompiledProxy,
+        snapshot: &'s Snapshot,
+        now: SystemTime,
+    ) -> Option<&'s CompiledCaller> {
+        match self {
+            Self::Hash(hash) => snapshot.caller(proxy.org_id, hash),
+            Self::User(user) => user.find(proxy, snapshot),
+            Self::Token(verified) => {
+                let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
+                let is_same = caller.checks.as_ref()?.are(&verified.checks);
+                (is_same && now < verified.until).then_some(caller)
+            }
+        }
+    }
+
+    /// When it counts no longer, whatever becomes of its credential.
+    pub(crate) fn ends(&self) -> Option<SystemTime> {
+        match self {
+            Self::Hash(_) | Self::User(_) => None,
+            Self::Token(verified) => Some(verified.until),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Whose token is it: found among those that this worker has verified, or verified now.
+//!
+//! Waits for nothing: who needs a key that its issuer may publish is told whom to wait for. The invariants: a signature
+//! is looked at only of a token that a credential of this proxy would take otherwise; at most [`CANDIDATES`] credentials
+//! are asked, whoever's token it is.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rr_contract::policy::token::{Token, TokenError};
+
+use crate::jwt::{Fault, Tokens, Verified};
+use crate::report::Reason;
+use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
+
+use super::super::presented::Presented;
+use super::{Found, On};
+
+/// Credentials of one proxy that are asked for one issuer's token.
+const CANDIDATES: usize = 8;
+
+/// Finds the credential of a token. `None`: it is no token, or of an issuer of whom this proxy takes none.
+pub(super) fn find<'s>(
+    presented: &Presented<'_>,
+    proxy: &CompiledProxy,
+    snapshot: &'s Snapshot,
+    tokens: &Tokens,
+    now: SystemTime,
+) -> Option<Result<Found<'s>, Reason>> {
+    if let Some(caller) = seen(presented, proxy, snapshot, tokens, now) {
+        return Some(Ok(Found::Caller(caller)));
+    }
+    verify(presented, proxy, snapshot, tokens, now)
+}
+
+/// A token that was verified here before.
+fn seen<'s>(
+    presented: &Presented<'_>,
+    proxy: &CompiledProxy,
+    snapshot: &'s Snapshot,
+    tokens: &Tokens,
+    now: SystemTime,
+) -> Option<&'s CompiledCaller> {
+    let verified = tokens.seen(proxy.id, presented.hash?, now)?;
+    let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
+    let checks = caller.checks.as_ref()?;
+    let counts = Arc::ptr_eq(checks, &verified.checks)
+        && checks.generation() == Some(verified.generation)
+        && proxy.admits(&caller.credential)
+        && caller.is_presented(presented.header, presented.word);
+    counts.then_some(caller)
+}
+
+#[cold]
+fn verify<'s>(
+    presented: &Presented<'_>,
+    proxy: &CompiledProxy,
+    snapshot: &'s Snapshot,
+    tokens: &Tokens,
+    now: SystemTime,
+) -> Option<Result<Found<'s>, Reason>> {
+    if presented.value.iter().filter(|byte| **byte == b'.').count() != 2 {
+        return None;
+    }
+    let bad = |fault| Some(Err(Reason::Token(fault)));
+    let token = match Token::parse(presented.value) {
+        Ok(token) => token,
+        Err(TokenError::Type | TokenError::Critical) => return bad(Fault::Type),
+        Err(_) => return bad(Fault::Malformed),
+    };
+    // Longer ones do not parse.
+    let hash = presented.hash?;
+    let issuer = token.claims.issuer.as_deref()?;
+    let (mut furthest, mut issuer_of, mut is_misplaced) = (None, None, false);
+    for id in snapshot.takers(proxy, issuer).take(CANDIDATES) {
+        let caller = snapshot.token_caller(proxy.org_id, id)?;
+        if !caller.is_presented(presented.header, presented.word) {
+            is_misplaced = true;
+            continue;
+        }
+        let checks = caller.checks.as_ref()?;
+        // Before the keys are looked at: they may become others meanwhile.
+        let generation = checks.generation();
+        let passed = checks.claims(&token, now).and_then(|algorithm| {
+            if !tokens.may_look(proxy.id, now) {
+                return Err(Fault::Flood);
+            }
+            checks.signature(&token, algorithm, now)
+        });
+        match passed {
+            Ok(()) => {
+                let (credential, checks) = (caller.credential, Arc::clone(checks));
+                // It has an end, or it had not passed.
+                let until = checks.ends(&token)?;
+                if let Some(generation) = generation {
+                    tokens.remember(proxy.id, hash, Verified { credential, checks, generation, until });
+                }
+                return Some(Ok(Found::Caller(caller)));
+            }
+            Err(fault) => {
+                if fault == Fault::Signature {
+                    tokens.was_wrong(proxy.id, now);
+                }
+                if furthest < Some(fault) {
+                    // It may have published another key by now.
+                    let needs_key = matches!(fault, Fault::Stale | Fault::Key);
+                    issuer_of = needs_key.then(|| checks.fetched_from().cloned()).flatten();
+                    furthest = Some(fault);
+                }
+            }
+        }
+    }
+    match (furthest, issuer_of) {
+        (Some(fault), Some(issuer)) => Some(Ok(Found::Waits(On::Keys(issuer, fault)))),
+        (Some(fault), None) => bad(fault),
+        (None, _) => is_misplaced.then_some(Err(Reason::Misplaced)),
+    }
+}
