@@ -152,7 +152,8 @@ fn caller_credential(
         Some(secret) => (secret.key_hash.clone(), secret.previous_hash.clone()),
         None => (None, None),
     };
-    let previous_not_after = caller.previous_not_after.filter(|_| previous.is_some());
+    let are_two = secret.is_some_and(|it| it.previous_hash.is_some() || it.previous_sealed.is_some());
+    let previous_not_after = caller.previous_not_after.filter(|_| are_two);
     let hashes: Vec<Vec<u8>> = newest.into_iter().chain(previous).collect();
     let kind = match caller.kind() {
         wire::CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes }),
@@ -163,7 +164,7 @@ fn caller_credential(
             let Some(verify) = &caller.jwt_verify else {
                 return Err(Invalid::field("caller.jwt_verify", "is missing"));
             };
-            Kind::JwtVerify(jwt_verify(verify)?)
+            Kind::JwtVerify(jwt_verify(verify, secret, previous_not_after.is_some())?)
         }
         wire::CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
         wire::CallerKind::Basic => Kind::Basic(fleet::CallerBasic {
@@ -179,23 +180,50 @@ fn caller_credential(
     Ok(fleet::CallerCredential { kind: Some(kind), header, previous_not_after })
 }
 
-fn jwt_verify(wire: &wire::JwtVerify) -> Result<fleet::CallerJwtVerify, Invalid> {
+fn jwt_verify(
+    wire: &wire::JwtVerify,
+    secret: Option<&secret_row::Model>,
+    are_two: bool,
+) -> Result<fleet::CallerJwtVerify, Invalid> {
     use fleet::caller_jwt_verify::Keys;
 
-    let keys = match (&*wire.jwks_url, &*wire.jwks) {
-        (url, "") => Keys::JwksUrl(url.to_owned()),
-        ("", document) => {
-            // As nodes read it: a credential that verifies nothing is not stored.
-            KeySet::parse(document.as_bytes())
-                .map_err(|error| Invalid::field("caller.jwt_verify.jwks", error.to_string()))?;
-            Keys::Jwks(document.to_owned())
+    let fault = |name: &str, what: String| Invalid::field(format!("caller.jwt_verify.{name}"), what);
+    let sealed = secret.and_then(|secret| secret.sealed.as_deref());
+    let mut previous = None;
+    let keys = match (&*wire.jwks_url, &*wire.jwks, sealed) {
+        ("", "", Some(sealed)) => {
+            let before = secret.and_then(|secret| secret.previous_sealed.as_deref()).filter(|_| are_two);
+            previous = before.map(read_sealed).transpose()?;
+            Keys::SharedSecret(read_sealed(sealed)?)
         }
-        _ => {
-            return Err(Invalid::field(
-                "caller.jwt_verify.jwks",
-                "is given beside `jwks_url`: leave one out",
+        ("", "", None) => {
+            return Err(fault(
+                "jwks_url",
+                "is missing, and so are `jwks` and a sealed secret: one of them verifies tokens".to_owned(),
             ));
         }
+        // Whoever knows the one could sign for the other.
+        (url, _, Some(_)) => {
+            return Err(fault(
+                if url.is_empty() { "jwks" } else { "jwks_url" },
+                "is given for a credential whose secret is shared: create another credential".to_owned(),
+            ));
+        }
+        (url, "", None) => Keys::JwksUrl(url.to_owned()),
+        ("", document, None) => {
+            // As nodes read it: a credential that verifies nothing is not stored.
+            let keys =
+                KeySet::parse(document.as_bytes()).map_err(|error| fault("jwks", error.to_string()))?;
+            if keys.holds_private {
+                return Err(fault("jwks", "holds a key that signs: give public keys only".to_owned()));
+            }
+            if let Some(i) = keys.lacks(&wire.algorithms) {
+                let what = format!("is {}, which no key of `jwks` verifies", wire.algorithms[i]);
+                return Err(fault(&format!("algorithms[{i}]"), what));
+            }
+            Keys::Jwks(document.to_owned())
+        }
+        _ => return Err(fault("jwks", "is given beside `jwks_url`: leave one out".to_owned())),
     };
     let mut required_claims = Vec::new();
     if !wire.subject.is_empty() {
@@ -214,7 +242,13 @@ fn jwt_verify(wire: &wire::JwtVerify) -> Result<fleet::CallerJwtVerify, Invalid>
         algorithms: wire.algorithms.clone(),
         leeway: wire.leeway,
         required_claims,
+        identity_claim: wire.identity_claim.clone(),
+        previous_shared_secret: previous,
     })
+}
+
+fn read_sealed(row: &[u8]) -> Result<fleet::SealedSecret, Invalid> {
+    fleet::SealedSecret::decode(row).map_err(|error| Invalid::field("caller.sealed", error.to_string()))
 }
 
 fn rule(wire: &wire::Rule) -> Result<fleet::RuleResource, Invalid> {

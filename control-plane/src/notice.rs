@@ -228,7 +228,8 @@ fn remedy(why: Why) -> &'static str {
         }
         Why::DanglingRef => "What it refers to was refused as well: look there first.",
         Why::Unseal => {
-            "Its secret was sealed to another region or epoch: seal it again with `rrctl credential replace-secret`."
+            "Its secret was sealed to another region or epoch: seal it again with `rrctl credential replace-secret`; \
+             a secret that verifies tokens with `rrctl credential roll`."
         }
         Why::Stale => {
             "The node has had a newer version of the secret: seal it again with `rrctl credential replace-secret`."

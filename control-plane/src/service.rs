@@ -35,6 +35,7 @@ mod resource;
 mod rights;
 mod rollback;
 pub(crate) mod scope;
+mod sealed_value;
 mod token;
 mod wait;
 pub(crate) mod withdraw;

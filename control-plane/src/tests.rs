@@ -30,6 +30,7 @@ mod records;
 mod rehearsal;
 mod removals;
 mod rest;
+mod shared_secrets;
 mod start;
 mod stream;
 mod tenants;

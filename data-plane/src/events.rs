@@ -272,10 +272,13 @@ fn limits(meter: &Meter, quotas: Quotas) {
     let of = quotas.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_limit_keys")
-        .with_description("Caller credentials and addresses whose requests are counted apart")
+        .with_description(
+            "Caller credentials, holders of tokens and addresses whose requests are counted apart",
+        )
         .with_callback(move |observer| {
             let numbers = of.numbers();
             observer.observe(numbers.callers, &[KeyValue::new("kind", "caller")]);
+            observer.observe(numbers.holders, &[KeyValue::new("kind", "holder")]);
             observer.observe(numbers.addresses, &[KeyValue::new("kind", "address")]);
         })
         .build();
@@ -283,7 +286,7 @@ fn limits(meter: &Meter, quotas: Quotas) {
     meter
         .u64_observable_counter("requestrocket_edge_limit_overflows_total")
         .with_description(
-            "Requests counted together with others because too many addresses or callers are counted",
+            "Requests counted together with others because too many addresses, holders of tokens or callers are counted",
         )
         .with_callback(move |observer| observer.observe(of.numbers().overflows, &[]))
         .build();

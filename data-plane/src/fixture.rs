@@ -222,11 +222,14 @@ pub(crate) fn meter(n: u8, message: &fleet::MeterResource) -> fleet::Resource {
 pub(crate) struct Region {
     keys: RegionKeys,
     pub(crate) standings: Standings,
+    /// Of all its snapshots, as on a node.
+    quotas: Quotas,
 }
 
 impl Region {
     pub(crate) fn new() -> Self {
-        Self { keys: RegionKeys::generate(REGION, &SystemEntropy), standings: Standings::default() }
+        let (standings, quotas) = (Standings::default(), Quotas::fleeting());
+        Self { keys: RegionKeys::generate(REGION, &SystemEntropy), standings, quotas }
     }
 
     pub(crate) fn keys(&self) -> &RegionKeys {
@@ -246,7 +249,7 @@ impl Region {
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory::new(self.vault(), Quotas::fleeting(), self.standings.clone())
+        Inventory::new(self.vault(), self.quotas.clone(), self.standings.clone())
     }
 
     /// An upstream credential: `value` in `header`, for `origins`.

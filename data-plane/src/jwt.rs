@@ -40,7 +40,7 @@ pub(crate) enum Fault {
     Expired,
     /// It is for a later time, or was issued at one.
     Early,
-    /// A claim is missing, or has another value.
+    /// A claim is missing, or has another value; or none says who holds it, where the credential tells holders apart.
     Claim,
     /// The issuer's keys are too old, or were never there, and it cannot be asked for newer ones.
     Stale,

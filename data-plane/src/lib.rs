@@ -37,6 +37,7 @@ mod events;
 mod executor;
 #[cfg(test)]
 mod fixture;
+mod holder;
 mod identity;
 mod jwt;
 mod listen;

@@ -7,7 +7,7 @@
 //!
 //! The invariants: a charge is in all of its windows or in none; no charge leads above a limit; a caller that is
 //! alone is never refused below one; no request waits for another, but for the moment in which a key is put down for
-//! the first time; the number of addresses that are counted apart has a bound.
+//! the first time; the number of addresses and of holders of tokens that are counted apart has a bound.
 //!
 //! *Clocks.* A request's [`Moment`] comes from a [`QuotaClock`], which goes on by the monotonic clock when the wall
 //! clock jumps, and follows the wall clock once it has held for five minutes. A clock that is wrong for less than

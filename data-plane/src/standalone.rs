@@ -5,6 +5,7 @@
 //! changes nothing, and a start with such a file goes on with the last one that was served. Opens no port and sees no
 //! request. The invariant: a value leaves this module sealed, bound to the origins that the file gives it.
 
+mod alike;
 mod compile;
 mod fault;
 mod follow;

@@ -1,6 +1,7 @@
 //! The harness of the system tests and benches: real planes, real sockets, real TLS, real processes.
 //!
 //! * [`world`]: both planes in this process, and a sample;
+//! * [`issuer`]: an identity provider: keys, tokens, and a server that publishes them;
 //! * [`logs`]: what the planes logged and no test announced;
 //! * [`postgres`]: a server of a test's own, to be killed at will;
 //! * [`process`]: the programs as processes, for `kill -9`;
@@ -24,6 +25,7 @@ pub mod caller;
 pub mod fleet;
 pub mod fleet_100k;
 pub mod frames;
+pub mod issuer;
 pub mod logs;
 pub mod plain;
 pub mod postgres;

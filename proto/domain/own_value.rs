@@ -5,6 +5,7 @@
 //! but a few; weaker values can be passwords, whose hashes are slow and have a bound of their own.
 
 pub mod password;
+pub mod shared;
 
 use zeroize::Zeroizing;
 
@@ -161,6 +162,12 @@ mod tests {
                 bits(value.as_bytes())
             );
         }
+    }
+
+    #[test]
+    fn a_value_that_nearly_takes_enough_is_not_rounded_up() {
+        // 79.5 bits.
+        assert_eq!(hash(b"zqvkhqwhqzzqhzwhkkvwqzwzzqzkhkhk"), Err(WeakValue::Guessable(79)));
     }
 
     #[test]

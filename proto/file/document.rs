@@ -80,6 +80,7 @@ document! {
         #[serde(deserialize_with = "spelled")]
         default_effect: Effect,
         value_from: Option<ValueFrom>,
+        jwks_from: Option<JwksFrom>,
         #[serde(rename = "tags")]
         _tags: IgnoredAny,
         #[serde(rename = "metadata")]
@@ -103,6 +104,10 @@ part! {
         value_hash: Vec<u8>,
         /// Of the newest password, as a PHC string.
         password_hash: String,
+        /// The secret that verifies tokens.
+        sealed: Option<Sealed>,
+        #[serde(rename = "sealed_regions")]
+        _sealed_regions: IgnoredAny,
         #[serde(rename = "rolled_at")]
         _rolled_at: IgnoredAny,
         /// A node alone takes it, for the second of two keys; `rrctl apply` leaves that to `rrctl credential roll`.
@@ -122,6 +127,7 @@ part! {
         leeway: Option<Duration>,
         subject: String,
         scopes: Vec<String>,
+        identity_claim: String,
     }
 }
 
@@ -165,6 +171,13 @@ part! {
         sealed_key: Vec<u8>,
         #[serde(deserialize_with = "number")]
         suite: u32,
+    }
+}
+
+part! {
+    /// The source of the keys of an issuer: a JWKS document, or PEM.
+    JwksFrom {
+        file: PathBuf,
     }
 }
 
@@ -400,19 +413,22 @@ impl From<JwtVerify> for fleet::CallerJwtVerify {
     fn from(said: JwtVerify) -> Self {
         use fleet::caller_jwt_verify::Keys;
 
-        // Whoever takes the document refuses both.
-        let keys = if said.jwks.is_empty() { Keys::JwksUrl(said.jwks_url) } else { Keys::Jwks(said.jwks) };
+        // Whoever takes the document refuses both, and seals a secret where there is neither.
+        let url = (!said.jwks_url.is_empty()).then_some(Keys::JwksUrl(said.jwks_url));
+        let keys = if said.jwks.is_empty() { url } else { Some(Keys::Jwks(said.jwks)) };
         let claim = |name: &str, value| fleet::RequiredClaim { name: name.to_owned(), values: vec![value] };
         let subject = (!said.subject.is_empty()).then_some(said.subject);
         let subject = subject.into_iter().map(|subject| claim("sub", subject));
         let scopes = said.scopes.into_iter().map(|scope| claim("scope", scope));
         Self {
-            keys: Some(keys),
+            keys,
             issuer: said.issuer,
             audiences: said.audiences,
             algorithms: said.algorithms,
             leeway: said.leeway,
             required_claims: subject.chain(scopes).collect(),
+            identity_claim: said.identity_claim,
+            previous_shared_secret: None,
         }
     }
 }

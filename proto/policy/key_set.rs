@@ -45,6 +45,8 @@ pub struct KeySet {
     pub keys: Vec<PublishedKey>,
     /// How many cannot be used.
     pub skipped: usize,
+    /// Whether one of those is not public: whoever reads the document could sign with it.
+    pub holds_private: bool,
 }
 
 /// A key that verifies.
@@ -95,6 +97,18 @@ impl Material {
 }
 
 impl KeySet {
+    /// Which of some algorithms no key of it verifies: its place among them. One that is unknown, or of a shared secret, is
+    /// for others to refuse.
+    pub fn lacks<S: AsRef<str>>(&self, algorithms: &[S]) -> Option<usize> {
+        algorithms.iter().position(|name| {
+            let verifies = |key: &PublishedKey, algorithm| {
+                key.algorithm.is_none_or(|only| only == algorithm) && key.material.fits(algorithm)
+            };
+            let algorithm = Algorithm::of(name.as_ref()).filter(|algorithm| !algorithm.is_symmetric());
+            algorithm.is_some_and(|algorithm| !self.keys.iter().any(|key| verifies(key, algorithm)))
+        })
+    }
+
     /// Reads a document.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         if document.len() > DOCUMENT_MAX {
@@ -121,14 +135,16 @@ impl KeySet {
 
 fn read_list(reader: &mut Reader<'_>) -> Result<KeySet, KeySetError> {
     let Value::Array = reader.value()? else { return Err(KeySetError::NoList) };
-    let mut set = KeySet { keys: Vec::new(), skipped: 0 };
+    let mut set = KeySet { keys: Vec::new(), skipped: 0, holds_private: false };
     let mut count = 0;
     while reader.element(count == 0)? {
         count += 1;
         if count > KEYS_MAX {
             return Err(KeySetError::TooMany);
         }
-        match read_members(reader)?.and_then(|members| usable(&members)) {
+        let members = read_members(reader)?;
+        set.holds_private |= members.as_ref().is_some_and(is_private);
+        match members.and_then(|members| usable(&members)) {
             Some(key) => set.keys.push(key),
             None => set.skipped += 1,
         }
@@ -194,6 +210,11 @@ fn read_texts(reader: &mut Reader<'_>) -> Result<Member, KeySetError> {
     Ok(Member::Texts(texts))
 }
 
+/// Whether whoever reads the document could sign with a key.
+fn is_private(members: &Members) -> bool {
+    members.contains_key("d") || members.contains_key("k")
+}
+
 fn usable(members: &Members) -> Option<PublishedKey> {
     let text = |name: &str| match members.get(name) {
         Some(Member::Text(text)) => Some(text.as_str()),
@@ -203,7 +224,8 @@ fn usable(members: &Members) -> Option<PublishedKey> {
     if !["use", "alg", "kid"].into_iter().all(is_text_or_absent) {
         return None;
     }
-    if text("use").is_some_and(|usage| usage != "sig") {
+    // Of what a SPIFFE trust domain publishes, the keys of its tokens.
+    if text("use").is_some_and(|usage| !["sig", "jwt-svid"].contains(&usage)) {
         return None;
     }
     match members.get("key_ops") {
@@ -211,8 +233,7 @@ fn usable(members: &Members) -> Option<PublishedKey> {
         Some(Member::Texts(operations)) if operations.iter().any(|it| it == "verify") => {}
         Some(_) => return None,
     }
-    // Whoever reads the document could sign with it.
-    if members.contains_key("d") || members.contains_key("k") {
+    if is_private(members) {
         return None;
     }
     let bytes = |name| BASE64URL_NOPAD.decode(text(name)?.as_bytes()).ok();

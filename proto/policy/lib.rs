@@ -12,7 +12,8 @@
 //! * [`filter`]: what a response may still hold;
 //! * [`meter`]: what is counted;
 //! * [`token`]: signed tokens, taken apart;
-//! * [`key_set`]: published keys that verify them.
+//! * [`key_set`]: published keys that verify them;
+//! * [`public_key`]: keys in PEM, made such a document.
 //!
 //! The control plane checks every write with the model that is compiled here; an edge node only runs it. Pure: no
 //! I/O, no clock. Nothing but the look into a body, and at a text that could keep a worker, allocates while a request
@@ -26,6 +27,7 @@ pub mod meter;
 pub mod pace;
 pub mod path;
 pub mod pattern;
+pub mod public_key;
 pub mod request;
 pub mod token;
 pub mod verdict;

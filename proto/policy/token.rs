@@ -17,6 +17,8 @@ use crate::json::{JsonError, Reader, Value};
 pub const TOKEN_MAX: usize = 8 * 1024;
 /// The longest name of a key, in bytes.
 pub const KID_MAX: usize = 256;
+/// The longest claim that says who holds a token, in bytes.
+pub const IDENTITY_MAX: usize = 256;
 /// The last second of the year 9999. What ends later has no end that anybody meant.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 /// Types of tokens that are taken: plain ones, OAuth 2 access tokens (RFC 9068), and the other name that SPIFFE gives.
@@ -78,6 +80,15 @@ pub struct Claims {
     pub not_before: Option<SystemTime>,
     /// `iat`.
     pub issued: Option<SystemTime>,
+}
+
+/// Who holds a token, as a claim says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// A text.
+    Text(String),
+    /// A number, as it is written.
+    Number(String),
 }
 
 impl<'t> Token<'t> {
@@ -169,6 +180,20 @@ impl Claims {
     /// The text of a claim, if it is one.
     pub fn text(&self, name: &str) -> Option<String> {
         text_at(&self.document, self.members.get(name)?)
+    }
+
+    /// Who holds the token, by a claim. `None`: it is not there, is neither text nor number, is empty, or is longer than
+    /// [`IDENTITY_MAX`].
+    pub fn identity(&self, name: &str) -> Option<Identity> {
+        let (_, value) = value_at(&self.document, self.members.get(name)?)?;
+        let is_good = |text: &str| (1..=IDENTITY_MAX).contains(&text.len());
+        match value {
+            Value::Text(text) => Some(text.unescaped())
+                .filter(|text| is_good(text))
+                .map(|text| Identity::Text(text.into_owned())),
+            Value::Number(digits) => is_good(digits).then(|| Identity::Number(digits.to_owned())),
+            Value::Object | Value::Array | Value::Word(_) => None,
+        }
     }
 
     /// Whether a claim is there.

@@ -13,6 +13,7 @@ pub(crate) mod value;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use rr_contract::model::id::CredentialId;
+use rr_contract::policy::key_set::KeySet;
 use rr_contract::seal::Slot;
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::wire::management as mg;
@@ -317,6 +318,24 @@ pub(crate) fn pairs<'m>(metadata: impl Iterator<Item = (&'m String, &'m String)>
     pairs.join(" ")
 }
 
+/// What verifies tokens, as tables show it.
+fn keys_from(verify: &mg::JwtVerify) -> String {
+    if !verify.jwks_url.is_empty() {
+        return verify.jwks_url.clone();
+    }
+    if verify.jwks.is_empty() {
+        return "shared secret".to_owned();
+    }
+    match KeySet::parse(verify.jwks.as_bytes()) {
+        Ok(set) => {
+            let names: Vec<String> = set.keys.into_iter().filter_map(|key| key.kid).collect();
+            let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(" ")) };
+            format!("given{names}")
+        }
+        Err(error) => format!("given: {error}"),
+    }
+}
+
 impl Row for mg::Credential {
     const COLUMNS: &'static [&'static str] = &[
         "name",
@@ -324,6 +343,10 @@ impl Row for mg::Credential {
         "use",
         "kind",
         "presented in",
+        "issuer",
+        "audiences",
+        "algorithms",
+        "keys from",
         "version",
         "value since",
         "older value until",
@@ -336,12 +359,23 @@ impl Row for mg::Credential {
         "metadata",
         "updated",
     ];
-    const WIDE: &'static [&'static str] = &["id", "presented in", "value since", "tags", "metadata"];
+    const WIDE: &'static [&'static str] = &[
+        "id",
+        "presented in",
+        "issuer",
+        "audiences",
+        "algorithms",
+        "keys from",
+        "value since",
+        "tags",
+        "metadata",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let (usage, kind, regions) = match &self.usage {
             Some(Usage::Caller(caller)) => {
-                ("caller", plain(caller.kind().as_str_name(), "CALLER_KIND_"), String::new())
+                let kind = plain(caller.kind().as_str_name(), "CALLER_KIND_");
+                ("caller", kind, caller.sealed_regions.join(" "))
             }
             Some(Usage::Upstream(upstream)) => {
                 let kind = plain(upstream.kind().as_str_name(), "UPSTREAM_KIND_");
@@ -353,6 +387,8 @@ impl Row for mg::Credential {
             Some(Usage::Caller(caller)) => caller.clone(),
             Some(Usage::Upstream(_)) | None => mg::Caller::default(),
         };
+        let checks = caller.jwt_verify.clone().unwrap_or_default();
+        let keys = caller.jwt_verify.as_ref().map(keys_from).unwrap_or_default();
         let last_used = match &self.last_used_at {
             None if usage == "caller" => "never".to_owned(),
             at => time(at.as_ref()),
@@ -364,6 +400,10 @@ impl Row for mg::Credential {
             usage.to_owned(),
             kind,
             [caller.header, caller.prefix].join(" ").trim().to_owned(),
+            checks.issuer,
+            checks.audiences.join(" "),
+            checks.algorithms.join(" "),
+            keys,
             self.version.to_string(),
             time(since),
             time(caller.previous_not_after.as_ref()),

@@ -102,7 +102,10 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
                 Some(Usage::Upstream(upstream)) => {
                     (upstream.sealed, upstream.sealed_regions) = (None, Vec::new());
                 }
-                Some(Usage::Caller(caller)) => (caller.rolled_at, caller.previous_not_after) = (None, None),
+                Some(Usage::Caller(caller)) => {
+                    (caller.rolled_at, caller.previous_not_after) = (None, None);
+                    caller.sealed_regions.clear();
+                }
                 None => {}
             }
             let owner = one.owner.clone();

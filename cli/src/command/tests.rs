@@ -134,6 +134,11 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl meter update m --only-when-path (", "meter.only_when.path.regex", "--only-when-path"),
         ("rrctl credential create-caller c --header h", "credential.caller.header", "--header"),
         ("rrctl credential update c --issuer i", "credential.caller.jwt_verify.issuer", "--issuer"),
+        (
+            "rrctl credential update c --identity-claim sub",
+            "credential.caller.jwt_verify.identity_claim",
+            "--identity-claim",
+        ),
         ("rrctl credential create-caller c --kind bearer", "credential.caller.bearer.prefix", "--prefix"),
         (
             "rrctl credential create-caller c --kind jwt --value-from -",

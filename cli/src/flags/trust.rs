@@ -49,6 +49,11 @@ fn pair(text: &str) -> Result<(String, Fingerprint), String> {
 }
 
 impl TrustArgs {
+    /// Whether a region was named.
+    pub(crate) const fn is_given(&self) -> bool {
+        !(self.regions.is_empty() && self.fingerprints.is_empty())
+    }
+
     /// The key statements of the regions to seal to, each checked against its fingerprint.
     pub(crate) fn choose(&self, offered: &[mg::Region]) -> Result<Vec<RegionStatement>> {
         let mut file = TrustFile::read(&self.regions_file)?;

@@ -312,6 +312,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         sealed: None,
         key_hash: Some(vec![9; 32]),
         previous_hash: Some(vec![8; 32]),
+        previous_sealed: None,
     };
     let hashes = vec![vec![9; 32], vec![8; 32]];
     let key = fleet::caller_credential::Kind::ApiKey(fleet::CallerApiKey { hashes });
@@ -407,7 +408,7 @@ fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
 
 #[test]
 fn keys_of_tokens_come_from_a_url_or_by_value_and_some_of_them_have_to_be_of_use() {
-    const USABLE: &str = r#"{"keys":[{"kty":"oct","k":"AA"},
+    const USABLE: &str = r#"{"keys":[{"kty":"RSA"},
         {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     let verify = |url: &str, document: &str| {
         let wire = wire::JwtVerify {
@@ -416,7 +417,9 @@ fn keys_of_tokens_come_from_a_url_or_by_value_and_some_of_them_have_to_be_of_use
             issuer: "i".to_owned(),
             ..wire::JwtVerify::default()
         };
-        jwt_verify(&wire).map(|verify| verify.keys).map_err(|invalid| invalid.violations()[0].field.clone())
+        jwt_verify(&wire, None, false)
+            .map(|verify| verify.keys)
+            .map_err(|invalid| invalid.violations()[0].field.clone())
     };
     let at_fault = || Err("caller.jwt_verify.jwks".to_owned());
     assert_eq!(verify("", USABLE), Ok(Some(fleet::caller_jwt_verify::Keys::Jwks(USABLE.to_owned()))));
@@ -425,4 +428,66 @@ fn keys_of_tokens_come_from_a_url_or_by_value_and_some_of_them_have_to_be_of_use
     assert_eq!(verify(url, USABLE), at_fault());
     assert_eq!(verify("", r#"{"keys":[{"kty":"oct","k":"AA"}]}"#), at_fault());
     assert_eq!(verify("", "-----BEGIN PUBLIC KEY-----"), at_fault());
+    let private = r#"{"keys":[{"kty":"oct","k":"AA"},{"kty":"#;
+    assert_eq!(verify("", &USABLE.replacen(r#"{"keys":[{"kty":"#, private, 1)), at_fault());
+    assert_eq!(verify("", ""), Err("caller.jwt_verify.jwks_url".to_owned()));
+}
+
+#[test]
+fn an_algorithm_that_no_given_key_verifies_is_refused_where_it_stands() {
+    const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    const EC: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    for (keys, algorithms, fault) in [
+        (ED, &["EdDSA"][..], None),
+        (ED, &["ES256"], Some(0)),
+        (ED, &["EdDSA", "RS256"], Some(1)),
+        (EC, &["ES256"], None),
+        (EC, &["ES384"], Some(0)),
+    ] {
+        let verify = wire::JwtVerify {
+            jwks: format!(r#"{{"keys":[{keys}]}}"#),
+            issuer: "i".to_owned(),
+            algorithms: algorithms.iter().map(|name| (*name).to_owned()).collect(),
+            ..wire::JwtVerify::default()
+        };
+        let found = jwt_verify(&verify, None, false).err();
+        let found = found.map(|invalid| invalid.violations()[0].field.clone());
+        assert_eq!(
+            found,
+            fault.map(|at: usize| format!("caller.jwt_verify.algorithms[{at}]")),
+            "{algorithms:?}"
+        );
+    }
+}
+
+#[test]
+fn a_shared_secret_goes_to_nodes_with_the_one_before_as_long_as_both_are_live() {
+    use fleet::caller_jwt_verify::Keys;
+
+    let sealed = |n: u8| fleet::SealedSecret { nonce: vec![n], ..Default::default() };
+    let row = |previous: Option<u8>| secret_row::Model {
+        credential: credential_id(1),
+        version: 2,
+        sealed: Some(sealed(2).encode_to_vec()),
+        key_hash: None,
+        previous_hash: None,
+        previous_sealed: previous.map(|n| sealed(n).encode_to_vec()),
+    };
+    let verify = wire::JwtVerify { issuer: "i".to_owned(), ..wire::JwtVerify::default() };
+    for (row, are_two, previous) in
+        [(row(None), false, None), (row(Some(1)), true, Some(sealed(1))), (row(Some(1)), false, None)]
+    {
+        let found = jwt_verify(&verify, Some(&row), are_two).expect("checks");
+        assert!(
+            found.keys == Some(Keys::SharedSecret(sealed(2))) && found.previous_shared_secret == previous
+        );
+    }
+    // What could sign for the one would sign for the other.
+    for (field, beside) in [
+        ("jwks_url", wire::JwtVerify { jwks_url: "https://i.example".to_owned(), ..verify.clone() }),
+        ("jwks", wire::JwtVerify { jwks: r#"{"keys":[]}"#.to_owned(), ..verify.clone() }),
+    ] {
+        let invalid = jwt_verify(&beside, Some(&row(None)), false).expect_err(field);
+        assert_eq!(invalid.violations()[0].field, format!("caller.jwt_verify.{field}"));
+    }
 }

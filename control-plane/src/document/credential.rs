@@ -3,7 +3,9 @@
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::fleet::Effect;
-use rr_contract::wire::management::{Caller, Credential, credential::Usage};
+use rr_contract::wire::management::{
+    Caller, CallerKind, Credential, JwtVerify, UpstreamKind, credential::Usage,
+};
 
 use super::mask::{MaskPath, field_path, is_set};
 use super::{Link, Part, Resource, owned_fields, wrapped};
@@ -31,6 +33,21 @@ const LABELS_MAX: usize = 16;
 const LABEL_MAX: usize = 63;
 const METADATA_MAX: usize = 256;
 const LABEL: &str = "is not 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`";
+
+/// The regions that a credential's secret is sealed to. `None`: it has no sealed secret.
+pub(crate) fn sealed_regions(credential: &Credential) -> Option<&[String]> {
+    match credential.usage.as_ref()? {
+        Usage::Upstream(upstream) if upstream.kind() == UpstreamKind::None => None,
+        Usage::Upstream(upstream) => Some(&upstream.sealed_regions),
+        Usage::Caller(caller) => is_shared(caller).then_some(&*caller.sealed_regions),
+    }
+}
+
+/// Whether what it takes is verified with a shared secret.
+pub(crate) fn is_shared(caller: &Caller) -> bool {
+    let has_keys = |verify: &JwtVerify| !(verify.jwks_url.is_empty() && verify.jwks.is_empty());
+    caller.kind() == CallerKind::JwtVerify && !caller.jwt_verify.as_ref().is_some_and(has_keys)
+}
 
 fn caller(credential: &Credential) -> Option<&Caller> {
     match &credential.usage {
@@ -65,14 +82,18 @@ impl Resource for Credential {
     }
 
     fn links(&mut self) -> Vec<Link<'_>> {
-        let Some(Usage::Upstream(upstream)) = &mut self.usage else { return Vec::new() };
+        let (usage, regions) = match &mut self.usage {
+            Some(Usage::Upstream(upstream)) => ("upstream", &mut upstream.sealed_regions),
+            Some(Usage::Caller(caller)) => ("caller", &mut caller.sealed_regions),
+            None => return Vec::new(),
+        };
         let link = |(i, to)| Link {
-            field: format!("upstream.sealed_regions[{i}]"),
+            field: format!("{usage}.sealed_regions[{i}]"),
             noun: Noun::Region,
             part: Part::SealedTo,
             to,
         };
-        upstream.sealed_regions.iter_mut().enumerate().map(link).collect()
+        regions.iter_mut().enumerate().map(link).collect()
     }
 
     fn without_secrets(&mut self) {
@@ -81,6 +102,7 @@ impl Resource for Credential {
             Some(Usage::Caller(caller)) => {
                 caller.value_hash.clear();
                 caller.password_hash.clear();
+                caller.sealed = None;
             }
             None => {}
         }
@@ -89,6 +111,9 @@ impl Resource for Credential {
     fn check(&self, faults: &mut Violations) {
         if self.usage.is_none() {
             faults.add("usage", "is missing: set `caller` or `upstream`");
+        }
+        if caller(self).is_some_and(|it| it.kind() != CallerKind::Bearer && !it.prefix.is_empty()) {
+            faults.add("caller.prefix", "stands before the value of kind BEARER alone: leave it empty");
         }
         if self.tags.len() > LABELS_MAX {
             faults.add("tags", format!("has more than {LABELS_MAX}"));

@@ -1,5 +1,5 @@
-//! Values of caller credentials: keys that are made here, hashes of values that are not, and the way from one value to the
-//! next.
+//! Values of caller credentials: keys that are made here, hashes of values that are not, secrets that come sealed, and the
+//! way from one value to the next.
 //!
 //! Sees no value that it did not make. The invariant: one value is one credential of an organization, and at most two
 //! values of a credential are live.
@@ -10,15 +10,20 @@ use rr_contract::api_key::{self, KeyHash, KeyKind};
 use rr_contract::model::caller::OVERLAP_MAX;
 use rr_contract::model::time;
 use rr_contract::password::PasswordHash;
+use rr_contract::seal::SealedSecret;
 use rr_contract::seam::draw;
 use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
 use super::draft::{Draft, stage};
 use super::etag::same_etag;
 use super::resource::show;
 use super::scope::live_org;
+use super::sealed_value::{keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
 use super::{OrgCaller, Reason, ServiceError, Services, rights};
+use crate::compile::under;
+use crate::document::is_shared;
 use crate::noun::Noun;
 use crate::store::{self, Reader, Stored, Written, secret_row, time_of};
 
@@ -112,6 +117,7 @@ impl Services {
     ) -> Result<Written<CreatedCredential>, ServiceError> {
         let overlap = overlap(request.overlap.as_ref())?;
         let given = Given { value_hash: request.value_hash, password_hash: request.password_hash };
+        let sealed = request.sealed;
         let services = self.clone();
         let written = self
             .store
@@ -132,37 +138,55 @@ impl Services {
                             "is for an upstream: `rrctl credential replace-secret` seals its next value",
                         ));
                     };
-                    let NewValue { key, hash } =
-                        services.new_value(caller.kind(), &given, "")?.ok_or_else(|| {
-                            ServiceError::field(
-                                "credential",
-                                "has no value that could be replaced: what it takes is verified or asked for elsewhere",
-                            )
-                        })?;
+                    let shared = shared_value(caller, sealed)?;
+                    let next = found.document.version + 1;
                     let now = txn.now();
-                    let until = caller.previous_not_after.as_ref().and_then(|end| time::system_time(end).ok());
+                    let until =
+                        caller.previous_not_after.as_ref().and_then(|end| time::system_time(end).ok());
                     if let Some(until) = until.filter(|until| !overlap.is_zero() && *until > time_of(now)) {
                         return Err(two_are_live(&found.row.name, until));
                     }
                     let before = store::secret::of(txn, &found.row.id).await?;
-                    let before = before.ok_or(store::StoreError::Damaged("secret"))?;
-                    if [&before.key_hash, &before.previous_hash].contains(&&Some(hash.clone())) {
-                        let (_, field) = given.hash();
-                        return Err(ServiceError::field(field, "is that of a value that is live already"));
-                    }
-                    if key.is_none() {
-                        is_nobodys(txn, &org.id, std::slice::from_ref(&hash), "value_hash").await?;
-                    }
                     let at_once = overlap.is_zero();
+                    let (key, row) = match shared {
+                        Some(sealed) => {
+                            services.new_value(caller.kind(), &given, "")?;
+                            sealed_for(request.version, next, &found.row.name)?;
+                            caller.sealed_regions = regions_of(&sealed);
+                            let (id, name, regions) =
+                                (&found.row.id, &found.row.name, &caller.sealed_regions);
+                            keeps_regions(txn, id, name, regions, &org.name).await?;
+                            let row = sealed_row(id, next, &sealed);
+                            known_regions(txn, "sealed", &org.id, Some(&row)).await?;
+                            let previous_sealed = before.and_then(|row| row.sealed).filter(|_| !at_once);
+                            (None, secret_row::Model { previous_sealed, ..row })
+                        }
+                        None => {
+                            let NewValue { key, hash } =
+                                services.new_value(caller.kind(), &given, "")?.ok_or_else(no_value)?;
+                            let before = before.ok_or(store::StoreError::Damaged("secret"))?;
+                            if [&before.key_hash, &before.previous_hash].contains(&&Some(hash.clone())) {
+                                let (_, field) = given.hash();
+                                return Err(ServiceError::field(
+                                    field,
+                                    "is that of a value that is live already",
+                                ));
+                            }
+                            if key.is_none() {
+                                is_nobodys(txn, &org.id, std::slice::from_ref(&hash), "value_hash").await?;
+                            }
+                            let row = secret_row::Model {
+                                version: i64::try_from(next).unwrap_or(i64::MAX),
+                                previous_hash: before.key_hash.clone().filter(|_| !at_once),
+                                key_hash: Some(hash),
+                                ..before
+                            };
+                            (key, row)
+                        }
+                    };
                     caller.rolled_at = Some(time::timestamp(time_of(now)));
                     caller.previous_not_after = (!at_once).then(|| time::timestamp(time_of(now) + overlap));
-                    found.document.version += 1;
-                    let row = secret_row::Model {
-                        version: i64::try_from(found.document.version).unwrap_or(i64::MAX),
-                        previous_hash: before.key_hash.clone().filter(|_| !at_once),
-                        key_hash: Some(hash),
-                        ..before
-                    };
+                    found.document.version = next;
                     let draft =
                         Draft { wire: found.document, secret: Some(row.clone()), before: Some(found.row) };
                     let stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
@@ -172,6 +196,32 @@ impl Services {
             })
             .await?;
         Ok(written)
+    }
+}
+
+fn no_value() -> ServiceError {
+    let what = "has no value that could be replaced: what it takes is verified with public keys, which its issuer replaces";
+    ServiceError::field("credential", what)
+}
+
+/// The next secret of a credential that verifies with one. `None`: it has a value of another kind.
+fn shared_value(
+    caller: &wire::Caller,
+    sealed: Option<fleet::SealedSecret>,
+) -> Result<Option<SealedSecret>, ServiceError> {
+    match (is_shared(caller), sealed) {
+        (true, Some(sealed)) => {
+            Ok(Some(SealedSecret::try_from(sealed).map_err(|invalid| under("sealed", &invalid))?))
+        }
+        (true, None) => Err(ServiceError::field(
+            "sealed",
+            "is missing: seal the next secret with `rrctl credential roll NAME --value-from FILE --overlap …`",
+        )),
+        (false, Some(_)) => Err(ServiceError::field(
+            "sealed",
+            "must be unset: only what verifies tokens with a shared secret has one",
+        )),
+        (false, None) => Ok(None),
     }
 }
 

@@ -11,6 +11,7 @@ use super::rights::is_theirs;
 use super::scope::Scope;
 use super::{Reason, ServiceError};
 use crate::authz::Principal;
+use crate::document::sealed_regions;
 use crate::noun::Noun;
 
 /// Adds every reference that does not fit to the faults.
@@ -31,12 +32,12 @@ pub(super) fn check(
             }
         }
         (Some(document::Resource::Credential(credential)), Some(org)) => {
-            if let Some(Usage::Upstream(upstream)) = &credential.usage {
-                let fields = (0..)
-                    .zip(&upstream.sealed_regions)
-                    .map(|(i, region)| (format!("{prefix}.upstream.sealed_regions[{i}]"), region));
-                check_regions(org, directory, fields, faults);
-            }
+            let usage =
+                if matches!(credential.usage, Some(Usage::Caller(_))) { "caller" } else { "upstream" };
+            let fields = (0..)
+                .zip(sealed_regions(credential).unwrap_or_default())
+                .map(|(i, region): (usize, _)| (format!("{prefix}.{usage}.sealed_regions[{i}]"), region));
+            check_regions(org, directory, fields, faults);
         }
         _ => {}
     }
@@ -122,7 +123,7 @@ fn check_regions<'a>(
     }
 }
 
-/// A proxy is served only where its upstream credential can be opened.
+/// A proxy is served only where its credentials can be opened.
 pub(super) fn sealed_everywhere(
     org: Option<&wire::Org>,
     directory: &Directory,
@@ -130,14 +131,20 @@ pub(super) fn sealed_everywhere(
 ) -> Result<(), ServiceError> {
     let Some(document::Resource::Proxy(proxy)) = &document.resource else { return Ok(()) };
     let missing = not_sealed_to(directory, proxy);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let credential =
-        directory.credential(&proxy.upstream_credential).map_or("", |credential| credential.name.as_str());
+    // One credential at a time: each has a command of its own.
+    let Some((first, _)) = missing.first() else { return Ok(()) };
+    let missing: Vec<&str> =
+        missing.iter().filter(|(id, _)| id == first).map(|(_, region)| region.as_str()).collect();
+    let credential = directory.credential(first);
+    let is_caller = credential.is_some_and(|it| matches!(it.usage, Some(Usage::Caller(_))));
+    let credential = credential.map_or("", |credential| credential.name.as_str());
     let org = org.map_or("", |org| org.name.as_str());
     let remedy = |region: &str| {
-        format!("`rrctl --org {org} credential replace-secret {credential}` for region {region} too")
+        if is_caller {
+            format!("`rrctl --org {org} credential roll {credential} --overlap …` for region {region} too")
+        } else {
+            format!("`rrctl --org {org} credential replace-secret {credential}` for region {region} too")
+        }
     };
     Err(ServiceError::Refused {
         reason: Reason::NotSealedToRegion,
@@ -149,7 +156,7 @@ pub(super) fn sealed_everywhere(
         preconditions: missing
             .iter()
             .map(|region| Precondition {
-                subject: format!("credentials/{}", proxy.upstream_credential),
+                subject: format!("credentials/{first}"),
                 text: format!(
                     "credential {credential:?} is not sealed to region {region:?}; run: {}",
                     remedy(region)
@@ -159,20 +166,16 @@ pub(super) fn sealed_everywhere(
     })
 }
 
-/// The names of the regions of a proxy that its upstream credential is not sealed to.
-pub(super) fn not_sealed_to(directory: &Directory, proxy: &wire::Proxy) -> Vec<String> {
-    let Some(Usage::Upstream(upstream)) =
-        directory.credential(&proxy.upstream_credential).and_then(|credential| credential.usage.as_ref())
-    else {
-        return Vec::new();
-    };
-    if upstream.kind() == wire::UpstreamKind::None {
-        return Vec::new();
+/// The ids of the credentials of a proxy whose secrets are not sealed to one of its regions, each with the name of that.
+pub(super) fn not_sealed_to(directory: &Directory, proxy: &wire::Proxy) -> Vec<(String, String)> {
+    let mut missing = Vec::new();
+    for id in std::iter::once(&proxy.upstream_credential).chain(&proxy.caller_credentials) {
+        let Some(sealed) = directory.credential(id).and_then(sealed_regions) else { continue };
+        let lacks = proxy.regions.iter().filter(|region| !sealed.contains(region));
+        missing.extend(lacks.map(|region| {
+            let name = directory.region(region).map_or_else(|| region.clone(), |it| it.name.clone());
+            (id.clone(), name)
+        }));
     }
-    proxy
-        .regions
-        .iter()
-        .filter(|region| !upstream.sealed_regions.contains(region))
-        .map(|id| directory.region(id).map_or_else(|| id.clone(), |region| region.name.clone()))
-        .collect()
+    missing
 }

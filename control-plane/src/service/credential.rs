@@ -1,6 +1,5 @@
 //! Credentials: made with a key, with the hash of a value, or with a secret that comes sealed.
 
-use prost::Message as _;
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::invalid::{Invalid, Violations};
 use rr_contract::model::name::Name;
@@ -11,15 +10,15 @@ use rr_contract::wire::management::{self as wire, Credential, credential::Usage}
 
 use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys};
 use super::draft::{Draft, stage};
-use super::error::Precondition;
 use super::etag::shown;
 use super::resource::show;
 use super::scope::live_org;
-use super::{OrgCaller, Reason, ServiceError, Services, fields, rights};
+use super::sealed_value::{keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
+use super::{OrgCaller, ServiceError, Services, fields, rights};
 use crate::compile::under;
 use crate::document::check_owner;
 use crate::noun::Noun;
-use crate::store::{self, Reader, Stored, Written, secret_row};
+use crate::store::{self, Stored, Written, secret_row};
 
 /// A credential's secret on its way in.
 pub(super) struct NewSecret {
@@ -55,7 +54,11 @@ impl Services {
                     if !spent.is_empty() {
                         return Err(ServiceError::IdSpent(wire.id));
                     }
-                    known_regions(txn, "credential.upstream.sealed", &org.id, row.as_ref()).await?;
+                    let sealed = match wire.usage {
+                        Some(Usage::Caller(_)) => "credential.caller.sealed",
+                        _ => "credential.upstream.sealed",
+                    };
+                    known_regions(txn, sealed, &org.id, row.as_ref()).await?;
                     if key.is_none()
                         && let Some(hash) = row.as_ref().and_then(|row| row.key_hash.clone())
                     {
@@ -90,13 +93,17 @@ impl Services {
     pub(super) fn take_secret(&self, wire: &mut Credential, prefix: &str) -> Result<NewSecret, ServiceError> {
         match &mut wire.usage {
             Some(Usage::Caller(caller)) => {
-                if !wire.id.is_empty() {
+                let sealed = caller.sealed.take();
+                caller.sealed_regions.clear();
+                if sealed.is_none() && !wire.id.is_empty() {
                     return Err(ServiceError::field(
                         format!("{prefix}.id"),
                         "is set by the control plane: leave it empty",
                     ));
                 }
-                wire.id = CredentialId::from_random(self.random()).to_string();
+                if sealed.is_none() {
+                    wire.id = CredentialId::from_random(self.random()).to_string();
+                }
                 let given = Given::out_of(caller);
                 (caller.rolled_at, caller.previous_not_after) = (None, None);
                 if !caller.username.is_empty() && caller.kind() != wire::CallerKind::Basic {
@@ -105,8 +112,22 @@ impl Services {
                         "must be empty: only the kind BASIC has a user",
                     ));
                 }
-                let under = format!("{prefix}.caller.");
-                let Some(NewValue { key, hash }) = self.new_value(caller.kind(), &given, &under)? else {
+                let of_caller = format!("{prefix}.caller.");
+                if let Some(sealed) = sealed {
+                    if caller.kind() != wire::CallerKind::JwtVerify {
+                        return Err(ServiceError::field(
+                            format!("{of_caller}sealed"),
+                            "must be unset: only the kind JWT_VERIFY has a secret that is shared",
+                        ));
+                    }
+                    self.new_value(caller.kind(), &given, &of_caller)?;
+                    parsed(&wire.id, prefix)?;
+                    let sealed = SealedSecret::try_from(sealed)
+                        .map_err(|invalid| under(&format!("{of_caller}sealed"), &invalid))?;
+                    caller.sealed_regions = regions_of(&sealed);
+                    return Ok(NewSecret { row: Some(sealed_row(&wire.id, 1, &sealed)), key: None });
+                }
+                let Some(NewValue { key, hash }) = self.new_value(caller.kind(), &given, &of_caller)? else {
                     return Ok(NewSecret { row: None, key: None });
                 };
                 let row = secret_row::Model {
@@ -115,6 +136,7 @@ impl Services {
                     sealed: None,
                     key_hash: Some(hash),
                     previous_hash: None,
+                    previous_sealed: None,
                 };
                 Ok(NewSecret { row: Some(row), key })
             }
@@ -179,7 +201,7 @@ impl Services {
                     let Some(Usage::Upstream(upstream)) = &mut found.document.usage else {
                         return Err(ServiceError::field(
                             "credential",
-                            "has no sealed secret that could be replaced",
+                            "is for callers: `rrctl credential roll` gives it its next value",
                         ));
                     };
                     if upstream.kind() == wire::UpstreamKind::None {
@@ -189,15 +211,7 @@ impl Services {
                         ));
                     }
                     let next = found.document.version + 1;
-                    if request.version != next {
-                        return Err(ServiceError::Conflict {
-                            reason: Reason::VersionConflict,
-                            text: format!(
-                                "credential {:?} is at version {}: seal for version {next}",
-                                found.row.name, found.document.version
-                            ),
-                        });
-                    }
+                    sealed_for(request.version, next, &found.row.name)?;
                     upstream.sealed_regions = regions_of(&sealed);
                     keeps_regions(txn, &found.row.id, &found.row.name, &upstream.sealed_regions, &org.name)
                         .await?;
@@ -234,99 +248,4 @@ fn parsed(id: &str, prefix: &str) -> Result<(), ServiceError> {
     id.parse::<CredentialId>()
         .map(|_| ())
         .map_err(|error| ServiceError::field(format!("{prefix}.id"), error.to_string()))
-}
-
-pub(super) fn sealed_row(id: &str, version: u64, sealed: &SealedSecret) -> secret_row::Model {
-    secret_row::Model {
-        credential: id.to_owned(),
-        version: i64::try_from(version).unwrap_or(i64::MAX),
-        sealed: Some(sealed.to_wire().encode_to_vec()),
-        key_hash: None,
-        previous_hash: None,
-    }
-}
-
-/// The regions that a secret is sealed to, once each, in order.
-pub(super) fn regions_of(sealed: &SealedSecret) -> Vec<String> {
-    // One region may have a wrap for each of two epochs.
-    let mut regions: Vec<String> = sealed.to_wire().wraps.into_iter().map(|wrap| wrap.region).collect();
-    regions.sort();
-    regions.dedup();
-    regions
-}
-
-/// Every region that a secret is sealed to is one of ours, at the epoch of its key.
-pub(super) async fn known_regions(
-    db: &impl Reader,
-    field: &str,
-    org: &str,
-    secret: Option<&secret_row::Model>,
-) -> Result<(), ServiceError> {
-    let Some(sealed) = secret.and_then(|secret| secret.sealed.as_deref()) else { return Ok(()) };
-    let wire = rr_contract::wire::fleet::SealedSecret::decode(sealed)
-        .map_err(|_| store::StoreError::Damaged("secret"))?;
-    let mut faults = Violations::default();
-    for (i, wrap) in wire.wraps.iter().enumerate() {
-        let found = super::region::by_reference(db, &wrap.region).await?;
-        // A region that is dedicated to another organization is not found.
-        let found = found.filter(|it| it.document.dedicated_to.is_empty() || it.document.dedicated_to == org);
-        match found {
-            None => faults.add(
-                format!("{field}.wraps[{i}].region"),
-                format!("names region {}, which was not found", wrap.region),
-            ),
-            Some(region) => {
-                let epoch = super::region::statement(&region.document)?.epoch();
-                if wrap.epoch != epoch {
-                    faults.add(
-                        format!("{field}.wraps[{i}].epoch"),
-                        format!(
-                            "is {}, but the key of region {:?} has epoch {epoch}: seal the secret again",
-                            wrap.epoch, region.row.name
-                        ),
-                    );
-                }
-            }
-        }
-    }
-    Ok(faults.finish(|| Some(()))?)
-}
-
-/// A new version opens wherever a proxy uses the credential.
-pub(super) async fn keeps_regions(
-    db: &impl Reader,
-    id: &str,
-    name: &str,
-    sealed: &[String],
-    org: &str,
-) -> Result<(), ServiceError> {
-    use crate::document::Part;
-
-    let mut preconditions = Vec::new();
-    for (part, noun, user) in store::resource::users(db, Noun::Credential, id).await? {
-        if noun != Noun::Proxy || part != Part::Upstream {
-            continue;
-        }
-        let Some(row) = store::resource::by_id(db, noun, &user).await? else { continue };
-        let proxy = store::resource::with_document::<wire::Proxy>(db, row).await?;
-        for region in proxy.document.regions.iter().filter(|region| !sealed.contains(region)) {
-            preconditions.push(Precondition {
-                subject: format!("proxies/{}", proxy.row.id),
-                text: format!(
-                    "proxy {:?} is served in region {region}, to which the new secret is not sealed",
-                    proxy.row.name
-                ),
-            });
-        }
-    }
-    if preconditions.is_empty() {
-        return Ok(());
-    }
-    Err(ServiceError::Refused {
-        reason: Reason::NotSealedToRegion,
-        text: format!(
-            "the new secret of credential {name:?} of {org:?} is not sealed to every region where a proxy uses it: seal it to those regions too"
-        ),
-        preconditions,
-    })
 }

@@ -254,6 +254,7 @@ impl Back {
                 // How it is presented is no secret; which values are live, and where it is sealed, goes with the secret.
                 (Some(Usage::Caller(caller)), Some(Usage::Caller(now))) if caller.kind == now.kind => {
                     (caller.rolled_at, caller.previous_not_after) = (now.rolled_at, now.previous_not_after);
+                    caller.sealed_regions.clone_from(&now.sealed_regions);
                 }
                 (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(now))) => upstream.clone_from(now),
                 _ => credential.usage.clone_from(&current.usage),
@@ -332,9 +333,12 @@ fn dangles(
         return missing;
     }
     if let document::Resource::Proxy(proxy) = resource {
-        let regions = compatibility::not_sealed_to(directory, proxy);
-        if !regions.is_empty() {
-            return Some(format!("its upstream credential is not sealed to {}", regions.join(", ")));
+        let missing = compatibility::not_sealed_to(directory, proxy);
+        if let Some((id, _)) = missing.first() {
+            let regions: Vec<&str> =
+                missing.iter().filter(|(other, _)| other == id).map(|(_, region)| region.as_str()).collect();
+            let name = directory.credential(id).map_or("", |credential| credential.name.as_str());
+            return Some(format!("its credential {name:?} is not sealed to {}", regions.join(", ")));
         }
     }
     None

@@ -10,7 +10,8 @@ mod m20261126_fifth_record_count;
 mod m20261126_fourth_clock;
 mod m20261126_sixth_callers;
 mod m20261126_third_node_clash;
-mod m20261127_seventh_caller_use;
+mod m20261127_eighth_caller_use;
+mod m20261127_seventh_shared_secrets;
 
 pub(super) struct Migrator;
 
@@ -23,7 +24,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_fourth_clock::Migration),
             Box::new(m20261126_fifth_record_count::Migration),
             Box::new(m20261126_sixth_callers::Migration),
-            Box::new(m20261127_seventh_caller_use::Migration),
+            Box::new(m20261127_seventh_shared_secrets::Migration),
+            Box::new(m20261127_eighth_caller_use::Migration),
         ]
     }
 }

@@ -1,5 +1,5 @@
-//! The newest secret of each credential, the hash of a caller's value before it while both are live, and the ids of
-//! credentials that are gone.
+//! The newest secret of each credential, the hash or seal of a caller's value before it while both are live, and the ids
+//! of credentials that are gone.
 //!
 //! Older secrets are not kept: one that was replaced is never published again.
 
@@ -94,6 +94,7 @@ pub(crate) fn put(txn: &mut Txn, secrets: Vec<secret_row::Model>) {
                                 Column::Sealed,
                                 Column::KeyHash,
                                 Column::PreviousHash,
+                                Column::PreviousSealed,
                             ])
                             .to_owned(),
                     )

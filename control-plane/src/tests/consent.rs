@@ -73,6 +73,38 @@ async fn a_field_that_a_connected_node_does_not_know_needs_a_word_and_names_the_
     world.running.stop().await;
 }
 
+/// A node that verifies tokens, as it was before these features, would count all who hold them as one.
+#[tokio::test]
+async fn to_count_callers_apart_by_a_claim_needs_nodes_that_can() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let mut edge = Edge::open_with(&node, None, &["caller.jwt-verify.v1"]).await;
+    edge.take_well().await;
+    let mut checks = json!({
+        "jwksUrl": "https://id.example.com/keys", "issuer": "https://id.example.com", "audiences": ["api"],
+        "algorithms": ["RS256"],
+    });
+    let credentials = "/v1/orgs/acme/credentials";
+    let users = json!({"name": "users", "caller": {"kind": "CALLER_KIND_JWT_VERIFY", "jwtVerify": checks}});
+    operator.post(credentials, users).await.good();
+    operator.patch("/v1/orgs/acme/proxies/echo", json!({"callerCredentials": ["users"]})).await.good();
+    edge.take_well().await;
+    checks["identityClaim"] = "sub".into();
+    let change = json!({"caller": {"jwtVerify": checks}});
+    let path = format!("{credentials}/users?updateMask=caller.jwt_verify");
+    let refused = operator.patch(&path, change.clone()).await;
+    assert_eq!(refused.json()["code"], "features-missing", "{}", refused.text);
+    assert!(refused.text.contains("caller.identity-claim.v1"), "{}", refused.text);
+    let made = operator.patch(&format!("{path}&allowPartial=true"), change).await.good();
+    assert_eq!(made["credential"]["caller"]["jwtVerify"]["identityClaim"], "sub");
+    checks["identityClaim"] = "\n".into();
+    let refused = operator.patch(&path, json!({"caller": {"jwtVerify": checks}})).await;
+    assert_eq!(refused.faults(), ["credential.caller.jwt_verify.identity_claim"]);
+    edge.take_well().await;
+    world.running.stop().await;
+}
+
 #[tokio::test]
 async fn what_takes_most_of_a_region_needs_a_word() {
     let world = World::start().await;

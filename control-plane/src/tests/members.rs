@@ -142,3 +142,20 @@ async fn what_is_not_shared_is_changed_and_used_by_its_maker_and_by_admins_alone
     alice.delete(&format!("{hers}?cascade=proxies/to-hers")).await.good();
     world.running.stop().await;
 }
+
+/// A roll takes the value before away from whoever has it.
+#[tokio::test]
+async fn a_credential_that_is_not_shared_is_rolled_by_its_maker_and_by_admins_alone() {
+    let world = World::start().await;
+    world.org("acme").await;
+    let alice = world.user("alice", "acme", "ROLE_EDITOR").await;
+    let bob = world.user("bob", "acme", "ROLE_EDITOR").await;
+    let admin = world.service(wire::Role::Admin, "acme").await;
+    let credentials = "/v1/orgs/acme/credentials";
+    alice.post(credentials, json!({"name": "hers", "caller": {"kind": "CALLER_KIND_API_KEY"}})).await.good();
+    let roll = format!("{credentials}/hers:roll");
+    bob.post(&roll, json!({})).await.refused(403, "not-shared");
+    alice.post(&roll, json!({})).await.good();
+    admin.post(&roll, json!({})).await.good();
+    world.running.stop().await;
+}

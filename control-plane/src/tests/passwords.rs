@@ -47,6 +47,7 @@ async fn a_password_comes_as_its_hash_and_is_rolled_like_other_values() {
     for (body, field) in [
         (json!({}), "password_hash"),
         (json!({"passwordHash": hash('B')}), "password_hash"),
+        (json!({"passwordHash": hash('A')}), "password_hash"),
         (json!({"passwordHash": hash('C').replace("t=2", "t=3")}), "password_hash"),
         (json!({"passwordHash": hash('C'), "valueHash": "AAAA"}), "value_hash"),
     ] {
@@ -109,6 +110,12 @@ async fn two_callers_of_one_proxy_have_two_users() {
     ]});
     let faults = operator.post(APPLY, set).await.faults();
     assert!(faults.contains(&format!("documents[1].proxy.{field}")), "{faults:?}");
+    // A hash finds nobody, so two users may have one.
+    let alike = json!({"documents": [
+        {"credential": user("fourth", "eve", &hash('C'))},
+        {"credential": user("fifth", "joe", &hash('C'))},
+    ]});
+    assert_eq!(number(&operator.post(APPLY, alike).await.good()["outcome"]["created"]), 2);
     // A user is not changed under a proxy that has another one of that name.
     let renamed = json!({"documents": [{"credential": user("third", "ann", "")}]});
     assert_eq!(operator.post(APPLY, renamed).await.faults(), ["documents[0].credential.caller.username"]);

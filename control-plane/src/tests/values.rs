@@ -66,8 +66,37 @@ async fn an_own_value_comes_as_its_hash_and_a_key_is_made_where_none_comes() {
         }
         assert_eq!(operator.post(ALL, wrong).await.faults(), [field], "{kind}");
     }
+    for (field, value) in [("id", json!("cr_x")), ("version", json!("2"))] {
+        let mut wrong = caller("wrong", "BEARER", "wrong");
+        wrong[field] = value;
+        assert_eq!(operator.post(ALL, wrong).await.faults(), [format!("credential.{field}")]);
+    }
+    // Which values are live is not the caller's to say.
+    let mut ends = caller("ends", "BEARER", "ends");
+    for field in ["rolledAt", "previousNotAfter"] {
+        ends["caller"][field] = "2100-01-01T00:00:00Z".into();
+    }
+    let made = operator.post(ALL, ends).await.good();
+    let made = &made["credential"]["caller"];
+    assert!(made["rolledAt"].is_null() && made["previousNotAfter"].is_null(), "{made}");
     let basic = json!({"name": "basic", "caller": {"kind": "CALLER_KIND_BEARER", "prefix": "Basic"}});
     assert_eq!(operator.post(ALL, basic).await.faults(), ["credential.caller.bearer.prefix"]);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_kind_without_a_word_before_its_value_takes_none() {
+    let (world, operator) = world().await;
+    for (kind, value) in [("API_KEY", ""), ("JWT", "jwt")] {
+        let mut wrong = caller("wrong", kind, value);
+        wrong["caller"]["prefix"] = "Key".into();
+        assert_eq!(operator.post(ALL, wrong).await.faults(), ["credential.caller.prefix"], "{kind}");
+        operator.post(ALL, caller("right", kind, value)).await.good();
+        let one = format!("{ALL}/right");
+        let changed = operator.patch(&one, json!({"caller": {"prefix": "Key"}})).await;
+        assert_eq!(changed.faults(), ["credential.caller.prefix"], "{kind}");
+        operator.delete(&one).await.good();
+    }
     world.running.stop().await;
 }
 
@@ -103,6 +132,8 @@ async fn one_value_is_one_credential_of_an_organization() {
     // A value that has ended is free again.
     operator.post(&roll("first"), json!({"valueHash": hash("four")})).await.good();
     operator.post(&roll("second"), json!({"valueHash": hash("one")})).await.good();
+    // Also the newer of the two that ended at once.
+    operator.post(&roll("second"), json!({"valueHash": hash("three")})).await.good();
     world.running.stop().await;
 }
 
@@ -172,6 +203,11 @@ async fn a_set_brings_a_value_with_a_new_credential_and_replaces_none() {
     assert_eq!(made["outcome"]["keys"].as_array().map_or(0, Vec::len), 0, "{made}");
     let again = set("one").await.good();
     assert_eq!(number(&again["outcome"]["unchanged"]), 1, "{again}");
+    // A document that another installation exported has the id that it had there.
+    let mut elsewhere = caller("elsewhere", "JWT", "elsewhere");
+    elsewhere["id"] = "cr_x".into();
+    let made = operator.post(APPLY, json!({"documents": [{"credential": elsewhere}]})).await.good();
+    assert_eq!(number(&made["outcome"]["created"]), 1, "{made}");
     let refused = set("two").await;
     assert!(refused.text.contains("rrctl credential roll fixed"), "{}", refused.text);
     assert_eq!(refused.faults(), ["documents[0].credential.caller.value_hash"]);

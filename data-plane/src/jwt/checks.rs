@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rr_contract::model::caller::jwt::{Algorithm, JwksUrl, JwtVerify, VerifyingKeys};
 use rr_contract::policy::key_set::{KeySet, KeySetError};
-use rr_contract::policy::token::Token;
+use rr_contract::policy::token::{Identity, Token};
 use rr_contract::seal::{OpenError, OpenedSecret, SealedSecret};
 
 use super::Fault;
@@ -27,12 +27,21 @@ pub(crate) struct Checks {
 enum Keys {
     Given(PublicKeys),
     Fetched(Arc<Issuer>),
-    Shared(Box<Sealed>),
+    Shared(Box<Shared>),
+}
+
+/// The secret of a credential, and the one before while both are live.
+struct Shared {
+    newest: Sealed,
+    previous: Option<Sealed>,
+    previous_ends: Option<SystemTime>,
 }
 
 /// A secret that is opened with the first token.
 struct Sealed {
     open: Open,
+    /// A shorter one verifies nothing.
+    least: usize,
     /// `None`, once set: it verifies nothing.
     opened: OnceLock<Option<Opened>>,
 }
@@ -55,23 +64,41 @@ pub(crate) enum UnusableKeys {
     #[error(transparent)]
     Sealed(#[from] OpenError),
     /// The secret is another's.
-    #[error("secret is sealed to be sent to an upstream, or is too short to verify tokens")]
+    #[error(
+        "secret is sealed to be sent to an upstream: seal it with `rrctl credential create-caller` or `roll`"
+    )]
     NotShared,
+    /// The secret is guessed from any token.
+    #[error(
+        "secret is shorter than the {0} bytes that its algorithms need: give it a longer one with `rrctl credential roll`, or \
+         name no such algorithm"
+    )]
+    Short(usize),
 }
 
 impl Checks {
+    /// `open`: with what a secret is opened that was sealed so many versions before that of the credential.
     pub(crate) fn new(
         model: JwtVerify,
+        previous_ends: Option<SystemTime>,
         issuer: impl FnOnce(&JwksUrl) -> Arc<Issuer>,
-        open: impl FnOnce(&SealedSecret) -> Open,
+        open: impl Fn(&SealedSecret, u64) -> Open,
     ) -> Result<Self, UnusableKeys> {
         let keys = match &model.keys {
             VerifyingKeys::Given(document) => {
                 let set = KeySet::parse(document.as_bytes())?;
                 Keys::Given(PublicKeys::of(set).ok_or(UnusableKeys::Points)?)
             }
-            VerifyingKeys::Shared(secret) => {
-                Keys::Shared(Box::new(Sealed { open: open(secret), opened: OnceLock::new() }))
+            VerifyingKeys::Shared { newest, previous } => {
+                let least = model.algorithms.iter().filter_map(|algorithm| algorithm.secret_min()).max();
+                let least = least.unwrap_or_default();
+                let sealed =
+                    |secret, before| Sealed { open: open(secret, before), least, opened: OnceLock::new() };
+                Keys::Shared(Box::new(Shared {
+                    newest: sealed(newest, 0),
+                    previous: previous.as_ref().map(|secret| sealed(secret, 1)),
+                    previous_ends,
+                }))
             }
             VerifyingKeys::Jwks(url) => Keys::Fetched(issuer(url)),
         };
@@ -80,9 +107,9 @@ impl Checks {
 
     /// Opens its secret now rather than with the first token, to find out whether it can be opened.
     pub(crate) fn unseal(&self) -> Result<(), UnusableKeys> {
-        let Keys::Shared(sealed) = &self.keys else { return Ok(()) };
-        let opened = sealed.open()?;
-        sealed.opened.get_or_init(|| Some(opened));
+        let Keys::Shared(shared) = &self.keys else { return Ok(()) };
+        let opened = shared.newest.open()?;
+        shared.newest.opened.get_or_init(|| Some(opened));
         Ok(())
     }
 
@@ -115,8 +142,8 @@ impl Checks {
     /// Looks at everything but the signature. The algorithm by which that is to be looked at.
     pub(crate) fn claims(&self, token: &Token<'_>, now: SystemTime) -> Result<Algorithm, Fault> {
         let (model, claims) = (&self.model, &token.claims);
-        let named = model.algorithms.iter().find(|algorithm| algorithm.as_str() == token.algorithm);
-        let algorithm = *named.ok_or(Fault::Algorithm)?;
+        let named = Algorithm::of(&token.algorithm).filter(|named| model.algorithms.contains(named));
+        let algorithm = named.ok_or(Fault::Algorithm)?;
         if !claims.audiences.iter().any(|audience| model.audiences.contains(audience)) {
             return Err(Fault::Audience);
         }
@@ -137,7 +164,15 @@ impl Checks {
         if !model.required_claims.iter().all(|claim| has(&claim.name, &claim.values)) {
             return Err(Fault::Claim);
         }
+        if model.identity_claim.is_some() && self.identity(token).is_none() {
+            return Err(Fault::Claim);
+        }
         Ok(algorithm)
+    }
+
+    /// Who holds a token, where the credential tells holders apart.
+    pub(crate) fn identity(&self, token: &Token<'_>) -> Option<Identity> {
+        token.claims.identity(self.model.identity_claim.as_deref()?)
     }
 
     /// When a token counts no longer. `None`: it says of no time that it does.
@@ -145,30 +180,67 @@ impl Checks {
         token.claims.expires.map(|end| end + self.model.leeway)
     }
 
-    /// Looks at the signature of a token whose claims are good.
+    /// Looks at the signature of a token whose claims are good. Until when the key counts that made it, where that is known.
     pub(crate) fn signature(
         &self,
         token: &Token<'_>,
         algorithm: Algorithm,
         now: SystemTime,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<SystemTime>, Fault> {
         match &self.keys {
-            Keys::Given(keys) => keys.verify(token, algorithm),
-            Keys::Fetched(issuer) => issuer.keys().ok_or(Fault::Stale)?.verify(token, algorithm),
-            Keys::Shared(sealed) => {
-                let opened = sealed.opened.get_or_init(|| sealed.open().ok()).as_ref();
-                let opened = opened.filter(|opened| opened.not_after.is_none_or(|end| now <= end));
-                opened.ok_or(Fault::Key)?.key.verify(token, algorithm)
+            Keys::Given(keys) => keys.verify(token, algorithm).map(|()| None),
+            Keys::Fetched(issuer) => {
+                issuer.keys().ok_or(Fault::Stale)?.verify(token, algorithm).map(|()| None)
             }
+            Keys::Shared(shared) => shared.verify(token, algorithm, now),
+        }
+    }
+}
+
+impl Shared {
+    fn verify(
+        &self,
+        token: &Token<'_>,
+        algorithm: Algorithm,
+        now: SystemTime,
+    ) -> Result<Option<SystemTime>, Fault> {
+        let newest = self.newest.verify(token, algorithm, None, now);
+        match &self.previous {
+            Some(previous) if newest.is_err() => {
+                // Where it does not count, the newest one says what is wrong.
+                previous.verify(token, algorithm, self.previous_ends, now).or(newest)
+            }
+            _ => newest,
         }
     }
 }
 
 impl Sealed {
+    /// Verifies with the secret, which counts no longer than this.
+    fn verify(
+        &self,
+        token: &Token<'_>,
+        algorithm: Algorithm,
+        ends: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Result<Option<SystemTime>, Fault> {
+        let is_over = |ends: Option<SystemTime>| ends.is_some_and(|end| now >= end);
+        if is_over(ends) {
+            return Err(Fault::Key);
+        }
+        let opened = self.opened.get_or_init(|| self.open().ok()).as_ref();
+        let opened = opened.filter(|opened| !is_over(opened.not_after)).ok_or(Fault::Key)?;
+        opened.key.verify(token, algorithm)?;
+        Ok(ends.into_iter().chain(opened.not_after).min())
+    }
+
     fn open(&self) -> Result<Opened, UnusableKeys> {
         let secret = (self.open)()?;
         // One that may be sent somewhere would answer questions here.
         let secret = Some(secret).filter(OpenedSecret::is_shared).ok_or(UnusableKeys::NotShared)?;
+        if secret.value().expose().len() < self.least {
+            return Err(UnusableKeys::Short(self.least));
+        }
         let key = SharedKey::of(secret.value().expose());
         Ok(Opened { key, not_after: secret.not_after() })
     }

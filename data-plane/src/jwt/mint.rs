@@ -148,6 +148,8 @@ pub(crate) fn verify(
         algorithms: algorithms.iter().map(|name| (*name).to_owned()).collect(),
         leeway: None,
         required_claims: Vec::new(),
+        identity_claim: String::new(),
+        previous_shared_secret: None,
     };
     change(&mut verify);
     Kind::JwtVerify(verify)

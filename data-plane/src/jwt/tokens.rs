@@ -13,8 +13,9 @@ use rr_contract::api_key::KeyHash;
 use rr_contract::model::id::{CredentialId, ProxyId};
 
 use super::Checks;
+use crate::holder::Holder;
 
-/// Tokens of one of two generations. With the older one, up to twice as many are remembered, some 600 KiB.
+/// Tokens of one of two generations. With the older one, up to twice as many are remembered, some 700 KiB.
 const GENERATION: usize = 2048;
 /// Wrong signatures of one proxy in a second, until no further one is looked at: those of ES256 take 2 % of a worker,
 /// those of the longest keys 5 %.
@@ -49,6 +50,8 @@ pub(crate) struct Verified {
     pub(crate) generation: u64,
     /// When it ends.
     pub(crate) until: SystemTime,
+    /// Who holds it, where its credential tells holders apart.
+    pub(crate) holder: Option<Holder>,
 }
 
 /// Wrong signatures of the present second, by proxy.

@@ -91,6 +91,14 @@ async fn a_user_who_is_not_there_costs_what_one_costs_who_is() {
 }
 
 #[tokio::test]
+async fn two_users_who_are_not_there_cost_a_hash_each() {
+    let (node, checker) = node(1);
+    for text in ["bob:guess", "eve:guess"] {
+        assert_eq!(tries((&node, &checker), at(1, 1), None, text).await, (WRONG, 1), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_known_at_one_proxy_does_not_tell_who_is_a_user_of_another() {
     let (node, checker) = node(1);
     let ann = live(1, &["secret"]);
@@ -182,6 +190,55 @@ async fn there_are_no_more_threads_than_may_be() {
     assert_eq!(outcomes, [WRONG; 20]);
     assert_eq!(node.shared.counts(), (2, 0));
     assert_eq!(node.shared.hashed(), 20);
+}
+
+#[tokio::test]
+async fn a_node_has_half_as_many_threads_as_processors_and_they_stand_behind_all_others() {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let node = Passwords::new(&SystemEntropy);
+    let checker = Checker::new(Arc::clone(&node));
+    let asks = (0..=cores).map(|n| {
+        let checker = &checker;
+        async move {
+            let (at, claimed) = (at(1, u8::try_from(n).unwrap_or(u8::MAX)), claimed("ann:wrong"));
+            let attempt = checker.known(at, None, &claimed).expect_err("nobody knows it");
+            checker.check(attempt, at, None, claimed).await
+        }
+    });
+    assert!(futures_util::future::join_all(asks).await.contains(&WRONG));
+    assert_eq!(node.shared.counts().0, (cores / 2).max(1));
+    #[cfg(target_os = "linux")]
+    assert!(ranks().contains(&10), "{:?}", ranks());
+}
+
+/// The ranks of the threads of this process that check passwords.
+#[cfg(target_os = "linux")]
+fn ranks() -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux has it");
+    let rank = |folder: std::path::PathBuf| {
+        let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
+        let (name, fields) = stat.rsplit_once(") ")?;
+        // Of the fields behind the name, as proc_pid_stat(5) numbers them from 3 on.
+        let nice = fields.split(' ').nth(19 - 3)?.parse().ok()?;
+        name.ends_with("(passwords").then_some(nice)
+    };
+    threads.filter_map(|thread| rank(thread.ok()?.path())).collect()
+}
+
+#[tokio::test]
+async fn the_threads_of_a_node_end_with_the_last_of_its_workers() {
+    let shared = Arc::new(Shared::with_patience(1, std::time::Duration::from_hours(1)));
+    let node = Arc::new(Passwords { key: Zeroizing::new([7; 32]), shared: Arc::clone(&shared) });
+    let checker = Checker::new(Arc::clone(&node));
+    assert_eq!(tries((&node, &checker), at(1, 1), None, "ann:wrong").await, (WRONG, 1));
+    drop(node);
+    assert_eq!(shared.counts().0, 1, "a worker may come with another one");
+    drop(checker);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while shared.counts().0 > 0 {
+        assert!(std::time::Instant::now() < until, "it waits on");
+        std::thread::yield_now();
+    }
 }
 
 /// Where a future stands.

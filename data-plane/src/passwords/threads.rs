@@ -27,6 +27,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     work: Condvar,
     most: usize,
+    /// How long a thread waits for something to do.
+    patience: Duration,
     /// Hashes that were computed.
     hashed: AtomicU64,
 }
@@ -64,6 +66,10 @@ pub(super) enum Asked {
 
 impl Shared {
     pub(super) fn new(most: usize) -> Self {
+        Self::with_patience(most, IDLE)
+    }
+
+    pub(super) fn with_patience(most: usize, patience: Duration) -> Self {
         let state = State {
             known: Known::new(NODE),
             turns: Turns::default(),
@@ -72,7 +78,7 @@ impl Shared {
             idle: 0,
             is_over: false,
         };
-        Self { state: Mutex::new(state), work: Condvar::new(), most, hashed: AtomicU64::new(0) }
+        Self { state: Mutex::new(state), work: Condvar::new(), most, patience, hashed: AtomicU64::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,7 +159,8 @@ impl Shared {
                 return Some(job);
             }
             state.idle += 1;
-            let (back, waited) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.work.wait_timeout(state, self.patience);
+            let (back, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             state = back;
             state.idle -= 1;
             if waited.timed_out() && state.turns.len() == 0 {
@@ -300,12 +307,50 @@ mod tests {
         assert_eq!(shared.counts(), (0, 0));
     }
 
+    /// Whether a thread that waits for something to do ends within ten seconds.
+    fn ends(shared: &Arc<Shared>, meanwhile: impl FnOnce()) -> bool {
+        let (tell, told) = std::sync::mpsc::channel();
+        let waits = Arc::clone(shared);
+        std::thread::spawn(move || tell.send(waits.next().is_none()));
+        meanwhile();
+        told.recv_timeout(Duration::from_secs(10)) == Ok(true)
+    }
+
     #[test]
     fn threads_end_with_whoever_owns_them() {
-        let shared = Shared::new(1);
-        shared.state().threads = 1;
-        shared.end();
-        assert!(shared.next().is_none());
+        let shared = Arc::new(Shared::with_patience(1, Duration::from_hours(1)));
+        shared.state().threads = 2;
+        let is_told_while_it_waits = ends(&shared, || {
+            while shared.state().idle == 0 {
+                std::thread::yield_now();
+            }
+            shared.end();
+        });
+        assert!(is_told_while_it_waits);
+        assert!(ends(&shared, || ()), "one that comes afterwards");
         assert_eq!(shared.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_thread_that_has_nothing_to_do_for_a_while_ends() {
+        let shared = Arc::new(Shared::with_patience(1, Duration::ZERO));
+        shared.state().threads = 1;
+        assert!(ends(&shared, || ()));
+        assert_eq!(shared.counts(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_tries_what_is_being_checked_is_told_of_the_same_check() {
+        let shared = Arc::new(Shared::new(0));
+        let ask = || match shared.ask(Attempt([1; 32]), at(1, 1), None, claimed("ann:x")) {
+            Asked::Waits(place) => place,
+            Asked::Known(_) => panic!("nobody knows it"),
+        };
+        let first = ask();
+        let job = shared.next().expect("one waits");
+        let second = ask();
+        assert_eq!(shared.counts(), (0, 0), "it waits for no check of its own");
+        drop(Checked { shared: &shared, attempt: job.attempt, outcome: Some(Outcome::Wrong) });
+        assert_eq!((first.outcome().await, second.outcome().await), (Ok(Outcome::Wrong), Ok(Outcome::Wrong)));
     }
 }

@@ -199,6 +199,25 @@ mod tests {
     }
 
     #[test]
+    fn room_is_made_by_the_newest_of_the_longest_line() {
+        let mut turns = Turns::default();
+        for proxy in 0..40 {
+            // Two lines are full, the others are shorter.
+            for n in 0..if proxy < 2 { AT_PROXY } else { 6 } {
+                turns.push(at(1, proxy), (proxy, n));
+            }
+        }
+        let more = (0..AT_PROXY).map(|n| turns.push(at(2, 200), (200, n)));
+        let none: Vec<_> = more.collect();
+        assert_eq!(none, [None; AT_PROXY]);
+        while turns.len() < IN_ALL {
+            turns.push(at(3, 100 + u8::try_from(turns.len() / AT_PROXY).expect("few")), (100, 0));
+        }
+        let gone: Vec<_> = (0..2).filter_map(|n| turns.push(at(4, 201), (201, n))).collect();
+        assert!(gone.contains(&(0, AT_PROXY - 1)) && gone.contains(&(1, AT_PROXY - 1)), "{gone:?}");
+    }
+
+    #[test]
     fn who_leaves_takes_nobody_elses_place() {
         let mut turns = Turns::default();
         for n in 0..3 {

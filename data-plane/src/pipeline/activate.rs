@@ -20,7 +20,7 @@ pub(crate) struct Active<'s> {
 }
 
 pub(super) fn activate(request: Authenticated<'_>) -> Result<Active<'_>, Denial> {
-    let Authenticated { proxy, caller, path } = request;
+    let Authenticated { proxy, caller, path, holder: _ } = request;
     if !proxy.is_active() {
         return Err(Denial::Inactive);
     }

@@ -10,6 +10,7 @@ use rr_contract::policy::pace::{HeadWork, Pace};
 use rr_contract::policy::request::{QueryPair, RequestBody};
 use tokio::task::yield_now;
 
+use crate::holder::Holder;
 use crate::quota::Moment;
 use crate::reply::Denial;
 use crate::snapshot::RunningMeter;
@@ -82,7 +83,7 @@ fn charge(
 ) -> Result<(), Denial> {
     let at = draft.moment();
     let mut charges = Charges::begin(at);
-    charge_limits(request, address, &at, &mut charges)?;
+    charge_limits(request, (draft.holder(), address), &at, &mut charges)?;
     for running in applying {
         charges.meter(running, &at)?;
     }
@@ -153,7 +154,7 @@ fn query<'c>(meters: &[RunningMeter], cleaned: &'c Cleaned) -> Vec<QueryPair<'c>
 
 fn charge_limits(
     request: &Active<'_>,
-    address: IpAddr,
+    (holder, address): (Option<Holder>, IpAddr),
     at: &Moment,
     charges: &mut Charges,
 ) -> Result<(), Denial> {
@@ -163,7 +164,8 @@ fn charge_limits(
         charges.proxy(quota, &model.limits, at)?;
     }
     if !model.limits_per_caller.is_none() {
-        charges.caller(quota, request.caller.credential, &model.limits_per_caller, at)?;
+        let caller = request.caller.credential;
+        charges.caller(quota, caller, holder, &model.limits_per_caller, at)?;
     }
     if !model.limits_per_address.is_none() {
         charges.address(quota, address, &model.limits_per_address, at)?;

@@ -17,6 +17,7 @@ use http::request::Parts;
 use rr_contract::api_key;
 use rr_contract::model::id::OrgId;
 
+use crate::holder::Holder;
 use crate::jwt::{Fault, Issuer, Tokens};
 use crate::passwords::Checker;
 use crate::reply::Denial;
@@ -40,6 +41,8 @@ pub(crate) struct Authenticated<'s> {
     pub(super) proxy: &'s CompiledProxy,
     /// Where this node cannot run the credential, its owner is known, and nothing else.
     pub(super) caller: &'s CompiledCaller,
+    /// Who holds its token, where it tells holders apart.
+    pub(super) holder: Option<Holder>,
     pub(super) path: Path,
 }
 
@@ -71,9 +74,23 @@ enum On<'s> {
     Keys(Arc<Issuer>, Fault),
 }
 
+/// Whose credential it is.
+#[derive(Clone, Copy)]
+struct Named<'s> {
+    caller: &'s CompiledCaller,
+    holder: Option<Holder>,
+}
+
+impl<'s> From<&'s CompiledCaller> for Named<'s> {
+    /// There is nobody to be told apart.
+    fn from(caller: &'s CompiledCaller) -> Self {
+        Self { caller, holder: None }
+    }
+}
+
 /// What a look-up leads to.
 enum Found<'s> {
-    Caller(&'s CompiledCaller),
+    Caller(Named<'s>),
     Waits(On<'s>),
 }
 
@@ -115,7 +132,7 @@ pub(super) async fn waited<'s>(
 ) -> Result<Authenticated<'s>, Denial> {
     let Waiting { resolved, on } = *waiting;
     let caller = match on {
-        On::Password(checking) => checking.check(memory.passwords).await?,
+        On::Password(checking) => checking.check(memory.passwords).await?.into(),
         On::Keys(issuer, fault) => {
             let bad = |fault| Denial::BadCredential(Reason::Token(fault));
             if !issuer.asked().await {
@@ -136,7 +153,7 @@ pub(super) async fn waited<'s>(
 /// Whether the holder of a good credential may call.
 fn let_in<'s>(
     resolved: Resolved<'s>,
-    caller: &'s CompiledCaller,
+    Named { caller, holder }: Named<'s>,
     parts: &Parts,
     hop: &Hop,
     now: SystemTime,
@@ -150,7 +167,7 @@ fn let_in<'s>(
         let bad = Denial::BadCredential(Reason::NoCertificate);
         return Err(if can_show_elsewhere { Denial::Misdirected } else { bad });
     }
-    Ok(Authenticated { proxy, caller, path: resolved.path })
+    Ok(Authenticated { proxy, caller, holder, path: resolved.path })
 }
 
 /// Whether the holder of a credential may call a proxy of its organization at this time.
@@ -178,7 +195,7 @@ fn find<'s>(
     let org = org_of(proxy);
     if let Some(caller) = presented.hash.and_then(|hash| snapshot.caller(org, &hash)) {
         let is_presented = caller.is_presented(presented.header, presented.word);
-        return if is_presented { Ok(Found::Caller(caller)) } else { Err(Reason::Misplaced) };
+        return if is_presented { Ok(Found::Caller(caller.into())) } else { Err(Reason::Misplaced) };
     }
     if let Some(proxy) = proxy.filter(|_| snapshot.takes_tokens())
         && let Some(found) = signed::find(presented, proxy, snapshot, memory.tokens, now)

@@ -16,6 +16,7 @@ use rr_contract::policy::pace::Pace;
 use rr_contract::wire::fleet::LimitKind;
 use tokio::task::yield_now;
 
+use crate::holder::Holder;
 use crate::quota::{
     Charge, Exceeded, KeyCharge, Moment, Policy as LimitPolicy, ProxyQuota, Quota as _, StandardLimits,
     State, Window,
@@ -58,6 +59,7 @@ struct ChargedLimit {
 enum LimitCharge {
     Proxy(Charge),
     Caller(KeyCharge),
+    Holder(KeyCharge),
     Address(KeyCharge),
 }
 
@@ -72,7 +74,7 @@ impl LimitCharge {
     fn kind(&self) -> LimitKind {
         match self {
             Self::Proxy(_) => LimitKind::Proxy,
-            Self::Caller(_) => LimitKind::Caller,
+            Self::Caller(_) | Self::Holder(_) => LimitKind::Caller,
             Self::Address(_) => LimitKind::Address,
         }
     }
@@ -80,7 +82,7 @@ impl LimitCharge {
     fn used(&self, window: Window) -> u64 {
         match self {
             Self::Proxy(charge) => charge.used(window),
-            Self::Caller(charge) | Self::Address(charge) => charge.used(window),
+            Self::Caller(charge) | Self::Holder(charge) | Self::Address(charge) => charge.used(window),
         }
     }
 }
@@ -106,17 +108,20 @@ impl Charges {
         Ok(())
     }
 
-    /// Charges one request to a caller credential.
+    /// Charges one request to a caller credential, or to who holds its token where holders are told apart.
     pub(super) fn caller(
         &mut self,
         quota: &Arc<ProxyQuota>,
         caller: CredentialId,
+        holder: Option<Holder>,
         limits: &Limits,
         at: &Moment,
     ) -> Result<(), Denial> {
-        let charge =
-            quota.charge_caller(caller, limits, at).map_err(|full| of_proxy(LimitKind::Caller, full, at))?;
-        self.limit(quota, limits, LimitCharge::Caller(charge));
+        let charge = match holder {
+            None => quota.charge_caller(caller, limits, at).map(LimitCharge::Caller),
+            Some(holder) => quota.charge_holder(holder, limits, at).map(LimitCharge::Holder),
+        };
+        self.limit(quota, limits, charge.map_err(|full| of_proxy(LimitKind::Caller, full, at))?);
         Ok(())
     }
 
@@ -283,6 +288,7 @@ impl Drop for Charges {
             match one.charge {
                 LimitCharge::Proxy(charge) => one.quota.all().give_back(charge),
                 LimitCharge::Caller(charge) => one.quota.give_back_caller(charge),
+                LimitCharge::Holder(charge) => one.quota.give_back_holder(charge),
                 LimitCharge::Address(charge) => one.quota.give_back_address(charge),
             }
         }

@@ -82,7 +82,11 @@ fn in_authorization(parts: &Parts) -> Result<Claim<'_>, Reason> {
             Err(Reason::Ambiguous)
         };
     }
-    let text = parts.uri.query().and_then(query::credential).ok_or(Reason::Missing)?;
+    let mut values = parts.uri.query().into_iter().flat_map(query::credentials);
+    let text = values.next().ok_or(Reason::Missing)?;
+    if values.next().is_some() {
+        return Err(Reason::Ambiguous);
+    }
     Ok(Claim { header: None, text: Text::Query(text) })
 }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::body::Held;
 use crate::counters::Gathered;
+use crate::holder::Holder;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
@@ -49,6 +50,8 @@ pub(crate) struct Draft {
     record: Option<Box<RawRecord>>,
     /// What was charged for it.
     charges: Charges,
+    /// Who holds the token, where holders are counted apart.
+    holder: Option<Holder>,
     /// Where its proxy counts them.
     under_way: Option<UnderWay>,
     /// Rules or limits decide about it, and are not done.
@@ -75,6 +78,7 @@ impl Draft {
             request_bytes: Rc::default(),
             record: Some(record),
             charges: Charges::default(),
+            holder: None,
             under_way: None,
             is_deciding: false,
             is_asked: false,
@@ -195,6 +199,12 @@ impl Draft {
         record.caller = Some(request.caller.credential);
         let at = record.received_at;
         self.worker.caller_came(request.caller, at);
+        self.holder = request.holder;
+    }
+
+    /// Who holds the token, where holders are counted apart. No record says it.
+    pub(super) fn holder(&self) -> Option<Holder> {
+        self.holder
     }
 
     /// There was nothing that the rules could say.

@@ -17,6 +17,7 @@ mod filters;
 mod full;
 mod gathered;
 mod heads;
+mod holders;
 mod hostile;
 mod inward;
 mod last_uses;

@@ -9,6 +9,7 @@ use rr_contract::model::id::{CredentialId, MeterId, ProxyId};
 
 use super::cell::Counted;
 use super::moment::{Moment, Window};
+use crate::holder::Holder;
 
 const LISTS: usize = 64;
 
@@ -21,10 +22,14 @@ pub(super) enum Id {
     Meter(MeterId),
     /// The requests of a caller credential.
     Caller(ProxyId, CredentialId),
+    /// The requests of who holds a token.
+    Holder(ProxyId, Holder),
     /// The requests from an address.
     Address(ProxyId, Address),
     /// The requests of callers that are not counted apart.
     OtherCallers(ProxyId),
+    /// The requests of holders that are not counted apart.
+    OtherHolders(ProxyId),
     /// The requests from addresses that are not counted apart.
     OtherAddresses(ProxyId),
 }
@@ -84,9 +89,12 @@ impl Id {
     /// nanoseconds.
     fn last_byte(&self) -> u8 {
         match self {
-            Self::Proxy(id) | Self::OtherCallers(id) | Self::OtherAddresses(id) => id.as_bytes()[15],
+            Self::Proxy(id) | Self::OtherCallers(id) | Self::OtherHolders(id) | Self::OtherAddresses(id) => {
+                id.as_bytes()[15]
+            }
             Self::Meter(id) => id.as_bytes()[15],
             Self::Caller(_, id) => id.as_bytes()[15],
+            Self::Holder(_, holder) => holder.as_bytes()[15],
             Self::Address(proxy, Address(bytes)) => proxy.as_bytes()[15] ^ bytes[7] ^ bytes[15],
         }
     }

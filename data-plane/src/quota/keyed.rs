@@ -1,4 +1,4 @@
-//! Counters that are made when a key is seen first: by caller credential, by address.
+//! Counters that are made when a key is seen first: by caller credential, by who holds a token, by address.
 //!
 //! Keys that are there are found under a lock that readers share, one of 64; only a new key and the removal of keys
 //! that are over take one for themselves. The invariants: never more keys than the bound, and what is over it counts

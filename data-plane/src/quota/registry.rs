@@ -21,9 +21,12 @@ use super::counter::{Counter, Exceeded};
 use super::keyed::{KeyCharge, Keyed};
 use super::moment::{Moment, Window};
 use super::under_way::{Gauge, UnderWay};
+use crate::holder::Holder;
 
 /// How many addresses of callers a node counts apart.
 const ADDRESSES: usize = 100_000;
+/// How many holders of tokens. An issuer can have any number of them.
+const HOLDERS: usize = 100_000;
 /// How many caller credentials. They are configured, not chosen by callers, so this only bounds memory.
 const CALLERS: usize = 1_000_000;
 
@@ -33,6 +36,7 @@ pub(crate) struct ProxyQuota {
     id: ProxyId,
     all: Counter<2>,
     other_callers: Counter<2>,
+    other_holders: Counter<2>,
     other_addresses: Counter<2>,
     keys: Arc<Keys>,
     under_way: Arc<Gauge>,
@@ -64,6 +68,21 @@ impl ProxyQuota {
         self.keys.callers.give_back(charge, &self.other_callers);
     }
 
+    /// Charges a request to who holds its token.
+    pub(crate) fn charge_holder(
+        &self,
+        holder: Holder,
+        limits: &Limits,
+        at: &Moment,
+    ) -> Result<KeyCharge, Exceeded> {
+        self.keys.holders.charge(Id::Holder(self.id, holder), limits, &self.other_holders, at)
+    }
+
+    /// Takes back what was charged to who holds a token.
+    pub(crate) fn give_back_holder(&self, charge: KeyCharge) {
+        self.keys.holders.give_back(charge, &self.other_holders);
+    }
+
     /// Charges a request to an address: to an IPv4 address, or to the 64 bits that an IPv6 address begins with.
     pub(crate) fn charge_address(
         &self,
@@ -80,10 +99,11 @@ impl ProxyQuota {
         self.keys.addresses.give_back(charge, &self.other_addresses);
     }
 
-    fn counters(&self) -> [(Id, &Counter<2>); 3] {
+    fn counters(&self) -> [(Id, &Counter<2>); 4] {
         [
             (Id::Proxy(self.id), &self.all),
             (Id::OtherCallers(self.id), &self.other_callers),
+            (Id::OtherHolders(self.id), &self.other_holders),
             (Id::OtherAddresses(self.id), &self.other_addresses),
         ]
     }
@@ -93,6 +113,7 @@ impl ProxyQuota {
 #[derive(Debug)]
 struct Keys {
     callers: Keyed,
+    holders: Keyed,
     addresses: Keyed,
 }
 
@@ -132,9 +153,11 @@ pub(super) struct Tally {
 pub(crate) struct Numbers {
     /// Caller credentials that are counted apart.
     pub(crate) callers: u64,
+    /// Holders of tokens that are counted apart.
+    pub(crate) holders: u64,
     /// Addresses that are counted apart.
     pub(crate) addresses: u64,
-    /// Requests whose caller or address was counted together with others because there were too many.
+    /// Requests whose caller, holder or address was counted together with others because there were too many.
     pub(crate) overflows: u64,
     /// Saves of changed counts.
     pub(crate) saves: u64,
@@ -148,13 +171,14 @@ pub(crate) struct Numbers {
 
 impl Quotas {
     pub(super) fn new(clock: QuotaClock) -> Self {
-        Self::with_room(clock, CALLERS, ADDRESSES)
+        Self::with_room(clock, CALLERS, HOLDERS, ADDRESSES)
     }
 
-    pub(super) fn with_room(clock: QuotaClock, callers: usize, addresses: usize) -> Self {
+    pub(super) fn with_room(clock: QuotaClock, callers: usize, holders: usize, addresses: usize) -> Self {
         let changed = Arc::default();
-        let keys =
-            Keys { callers: Keyed::new(callers, &changed), addresses: Keyed::new(addresses, &changed) };
+        let [callers, holders, addresses] =
+            [callers, holders, addresses].map(|most| Keyed::new(most, &changed));
+        let keys = Keys { callers, holders, addresses };
         Self(Arc::new(Shared {
             clock: Arc::new(clock),
             changed,
@@ -184,6 +208,7 @@ impl Quotas {
                 id,
                 all: counter(Id::Proxy(id)),
                 other_callers: counter(Id::OtherCallers(id)),
+                other_holders: counter(Id::OtherHolders(id)),
                 other_addresses: counter(Id::OtherAddresses(id)),
                 keys: Arc::clone(&self.0.keys),
                 under_way: Arc::default(),
@@ -217,6 +242,7 @@ impl Quotas {
         }
         let now = self.0.clock.moment(mono);
         self.0.keys.callers.sweep(&now);
+        self.0.keys.holders.sweep(&now);
         self.0.keys.addresses.sweep(&now);
         self.forget(&now);
         event
@@ -244,8 +270,9 @@ impl Quotas {
         let Shared { clock, keys, tally, .. } = &*self.0;
         Numbers {
             callers: keys.callers.held() as u64,
+            holders: keys.holders.held() as u64,
             addresses: keys.addresses.held() as u64,
-            overflows: keys.callers.overflows() + keys.addresses.overflows(),
+            overflows: keys.callers.overflows() + keys.holders.overflows() + keys.addresses.overflows(),
             saves: tally.saves.load(Ordering::Relaxed),
             saves_failed: tally.failed.load(Ordering::Relaxed),
             damaged: tally.damaged.load(Ordering::Relaxed),
@@ -266,11 +293,15 @@ impl Quotas {
     pub(super) fn save(&self, id: Id) -> Option<Saved> {
         match id {
             Id::Caller(..) => self.0.keys.callers.save(id),
+            Id::Holder(..) => self.0.keys.holders.save(id),
             Id::Address(..) => self.0.keys.addresses.save(id),
             Id::Meter(meter) => self.named().meters.get(&meter).map(|counter| counter.save()),
             Id::Proxy(proxy) => self.named().proxies.get(&proxy).map(|quota| quota.all.save()),
             Id::OtherCallers(proxy) => {
                 self.named().proxies.get(&proxy).map(|quota| quota.other_callers.save())
+            }
+            Id::OtherHolders(proxy) => {
+                self.named().proxies.get(&proxy).map(|quota| quota.other_holders.save())
             }
             Id::OtherAddresses(proxy) => {
                 self.named().proxies.get(&proxy).map(|quota| quota.other_addresses.save())
@@ -291,6 +322,7 @@ impl Quotas {
         meters.iter().for_each(|(id, counter)| each(Id::Meter(*id), counter.saved()));
         saved.iter().for_each(|(id, saved)| each(*id, *saved));
         self.0.keys.callers.save_all(&mut each);
+        self.0.keys.holders.save_all(&mut each);
         self.0.keys.addresses.save_all(&mut each);
     }
 
@@ -300,6 +332,7 @@ impl Quotas {
         let is_running = saved.is_running(now);
         match id {
             Id::Caller(..) => self.0.keys.callers.load(id, &saved, is_running),
+            Id::Holder(..) => self.0.keys.holders.load(id, &saved, is_running),
             Id::Address(..) => self.0.keys.addresses.load(id, &saved, is_running),
             _ => {
                 self.named().saved.insert(id, saved);

@@ -1,6 +1,6 @@
 //! Documents to resources: the payloads that a control plane would send, by ids that follow from names.
 //!
-//! Seals nothing and judges no payload. The invariant: all faults of a file are found at once.
+//! Seals nothing and judges no payload, but for callers that could not be told apart (`alike`). The invariant: all faults of a file are found at once.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,6 +12,7 @@ use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::wire::fleet;
 use serde::Deserialize;
 
+use super::alike;
 use super::document::{Credential, Filter, Meter, Proxy, Rule, Target, ValueFrom};
 use super::fault::Faults;
 use super::message::{self, Body};
@@ -140,6 +141,7 @@ pub(super) fn compile(nodes: Vec<Node>, home: &Home<'_>, place: &Place<'_>, faul
             entries.push(Entry { key, body, node: Some(node) });
         }
     }
+    alike::check(&entries, compiler.faults);
     if counts.proxies == 0 {
         // An editor may have cut the file off, or be about to write it.
         compiler.faults.add(1, "there is no proxy in the file: nothing would be served");

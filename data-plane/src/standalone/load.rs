@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use rr_contract::digest::{Digest, resource_hash};
+use rr_contract::model::caller::jwt::VerifyingKeys;
+use rr_contract::model::caller::{Caller, CallerKind};
 use rr_contract::model::credential::{self as model, Credential};
 use rr_contract::model::invalid::Invalid;
 use rr_contract::model::resource::{InvalidPayload, Key, Model, ResourceId};
@@ -20,6 +22,8 @@ use rr_contract::seam::{Exposure, Seams};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Mode;
+use rr_contract::wire::fleet::caller_credential;
+use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::upstream_credential::Kind;
 
@@ -167,7 +171,7 @@ impl Loader {
 
     /// The payload of an entry, its value sealed.
     fn seal(&self, key: &Key, body: Body, node: Option<&Node>, held: &Held, faults: &mut Faults) -> Vec<u8> {
-        let (mut message, spec) = match body {
+        let (mut message, value) = match body {
             Body::Payload(payload) => return payload,
             Body::Value(value) => *value,
         };
@@ -175,12 +179,9 @@ impl Loader {
         let sealer = Sealer { statement, keys: &self.keys, entropy };
         let held = held.get(key).map(|payload| &**payload);
         let context = self.context(key, message.version);
-        let sealed = context.map(|context| sealer.seal(&context, &spec, held));
+        let sealed = context.map(|context| sealer.seal(&context, value, held));
         match (sealed, node) {
-            (Some(Ok(sealed)), _) => {
-                let kind = Some(Kind::Sealed(sealed));
-                message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind }));
-            }
+            (Some(Ok(sealed)), _) => put(&mut message, sealed),
             (Some(Err(what)), Some(node)) => faults.field(node, "value_from", what),
             // Without a value, the payload is refused in what follows.
             (Some(Err(_)) | None, _) => {}
@@ -191,17 +192,14 @@ impl Loader {
     /// The features that a payload needs. A secret that came sealed is opened once, to see that it can be.
     fn parse(&self, key: &Key, payload: &[u8]) -> Result<Vec<String>, InvalidPayload> {
         let model = Model::parse(key, payload)?;
-        if let Model::Credential(Credential {
-            usage: model::Usage::Upstream(model::Upstream::Sealed(sealed)),
-            version,
-            ..
-        }) = &model
+        if let Model::Credential(Credential { usage, version, .. }) = &model
+            && let Some((field, sealed)) = sealed_of(usage)
             && !self.is_own(sealed)
             && let Some(context) = self.context(key, *version)
             && let Err(error) = sealed.open(&context, &self.keys)
         {
             let what = format!("{error}; give the key of the region with --region-key, and --installation");
-            return Err(InvalidPayload::Invalid(Invalid::field("upstream.sealed", what)));
+            return Err(InvalidPayload::Invalid(Invalid::field(field, what)));
         }
         Ok(model.needs().into_iter().map(str::to_owned).collect())
     }
@@ -236,6 +234,33 @@ impl Loader {
             faults.add(line, refusal.detail);
         }
         result
+    }
+}
+
+/// Puts a sealed value where its credential has it.
+fn put(message: &mut fleet::CredentialResource, sealed: fleet::SealedSecret) {
+    match &mut message.usage {
+        Some(Usage::Caller(caller)) => {
+            if let Some(caller_credential::Kind::JwtVerify(verify)) = &mut caller.kind {
+                verify.keys = Some(Keys::SharedSecret(sealed));
+            }
+        }
+        _ => {
+            let kind = Some(Kind::Sealed(sealed));
+            message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind }));
+        }
+    }
+}
+
+/// The sealed value of a credential, and the field that holds it.
+fn sealed_of(usage: &model::Usage) -> Option<(&'static str, &SealedSecret)> {
+    match usage {
+        model::Usage::Upstream(model::Upstream::Sealed(sealed)) => Some(("upstream.sealed", sealed)),
+        model::Usage::Caller(Caller { kind: CallerKind::JwtVerify(verify), .. }) => match &verify.keys {
+            VerifyingKeys::Shared { newest, .. } => Some(("caller.sealed", newest)),
+            VerifyingKeys::Jwks(_) | VerifyingKeys::Given(_) => None,
+        },
+        model::Usage::Upstream(model::Upstream::None) | model::Usage::Caller(_) => None,
     }
 }
 

@@ -9,8 +9,10 @@ use prost::Message as _;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::resource::Key;
-use rr_contract::seal::SecretSpec;
+use rr_contract::policy::key_set::KeySet;
+use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::meter_resource::Counts;
 use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credential};
@@ -18,14 +20,18 @@ use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credenti
 use super::document::{Caller, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream};
 use super::fault::Faults;
 use super::node::Node;
-use super::secret::{Lives, Place, Wrong};
+use super::secret::{Lives, Place, Unsealed, Wrong};
 use super::spelling::{CallerKind, UpstreamKind};
+
+/// What a value that came sealed needs.
+const BOUND: &str =
+    "is bound to the credential that it was sealed for: give its `id` and `org`, and --installation";
 
 /// What a document becomes.
 pub(super) enum Body {
     Payload(Vec<u8>),
-    /// An upstream credential whose value has to be sealed.
-    Value(Box<(fleet::CredentialResource, SecretSpec)>),
+    /// A credential whose value has to be sealed.
+    Value(Box<(fleet::CredentialResource, Unsealed)>),
 }
 
 /// The default effect, unset where it equals the meaning of unset.
@@ -76,9 +82,12 @@ pub(super) fn credential(
     };
     let wrong = match (&said.caller, &said.upstream) {
         (Some(_), None) => match caller(said, place) {
-            Ok(caller) => {
+            Ok((caller, shared)) => {
                 message.usage = Some(Usage::Caller(caller));
-                return Some(Body::Payload(message.encode_to_vec()));
+                return Some(match shared {
+                    Some(shared) => Body::Value(Box::new((message, Unsealed::Shared(shared)))),
+                    None => Body::Payload(message.encode_to_vec()),
+                });
             }
             Err(wrong) => wrong,
         },
@@ -96,7 +105,8 @@ pub(super) fn credential(
     None
 }
 
-fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential, Wrong> {
+/// What callers present, and the secret that verifies it, where one has to be sealed.
+fn caller(said: Credential, place: &Place<'_>) -> Result<(fleet::CallerCredential, Option<Secret>), Wrong> {
     use caller_credential::Kind;
 
     let Caller {
@@ -107,29 +117,49 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
         jwt_verify,
         value_hash,
         password_hash,
+        sealed,
         previous_not_after,
         ..
     } = said.caller.unwrap_or_default();
+    let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
+    let has_hashes = !(said.key_hashes.is_empty() && value_hash.is_empty());
+    let is_given = said.value_from.is_some() || has_hashes;
+    // Before a value is read: what it is good for is another question.
+    if is_given && kind == CallerKind::Basic || has_hashes && kind == CallerKind::JwtVerify {
+        return Err(("caller", "this kind has no key: leave out value_from and key_hashes".to_owned()));
+    }
+    if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
+        return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
+    }
+    if kind != CallerKind::Bearer && !prefix.is_empty() {
+        return Err((
+            "caller.prefix",
+            "stands before the value of kind bearer alone: leave it out".to_owned(),
+        ));
+    }
+    if is_known_by_hash && !is_given {
+        let what = "nothing says which key is meant: give value_from with env or file, or key_hashes";
+        return Err(("caller", what.to_owned()));
+    }
+    if said.jwks_from.is_some() && kind != CallerKind::JwtVerify {
+        return Err(("jwks_from", "is for kind jwt-verify".to_owned()));
+    }
+    let mut shared = None;
+    let is_bound = !said.id.is_empty() && !said.org.is_empty();
+    if sealed.is_some() && kind != CallerKind::JwtVerify {
+        return Err(("caller.sealed", "is the secret of kind jwt-verify: give value_from".to_owned()));
+    }
     let mut hashes: Vec<Vec<u8>> = Some(value_hash).filter(|hash| !hash.is_empty()).into_iter().collect();
     for text in &said.key_hashes {
         let hash = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().filter(|hash| hash.len() == 32);
         let hash = hash.ok_or_else(|| ("key_hashes", "a hash is 64 hexadecimal digits".to_owned()))?;
         hashes.push(hash);
     }
-    if let Some(from) = &said.value_from {
+    // Of jwt-verify, it is no key that a hash finds.
+    let shared_from = said.value_from.as_ref().filter(|_| kind == CallerKind::JwtVerify);
+    if let Some(from) = said.value_from.as_ref().filter(|_| is_known_by_hash) {
         // The value itself is the newest.
         hashes.insert(0, place.hash(from, kind)?.as_bytes().to_vec());
-    }
-    if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
-        return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
-    }
-    let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
-    if is_known_by_hash && hashes.is_empty() {
-        let what = "nothing says which key is meant: give value_from with env or file, or key_hashes";
-        return Err(("caller", what.to_owned()));
-    }
-    if !is_known_by_hash && !hashes.is_empty() {
-        return Err(("caller", "this kind has no key: leave out value_from and key_hashes".to_owned()));
     }
     let kind = match kind {
         CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes }),
@@ -139,7 +169,49 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             Some(verify) if !verify.jwks.is_empty() && !verify.jwks_url.is_empty() => {
                 return Err(("caller.jwt_verify", "has both jwks and jwks_url: leave one out".to_owned()));
             }
-            Some(verify) => Kind::JwtVerify(verify.into()),
+            Some(mut verify) => {
+                if let Some(from) = &said.jwks_from {
+                    if !(verify.jwks.is_empty() && verify.jwks_url.is_empty()) {
+                        let what = "stands beside the keys of jwt_verify: leave one out";
+                        return Err(("jwks_from", what.to_owned()));
+                    }
+                    verify.jwks = place.keys(from)?;
+                }
+                let mut verify = fleet::CallerJwtVerify::from(verify);
+                let verifies = (verify.keys.take(), sealed, shared_from);
+                verify.keys = match verifies {
+                    (Some(keys), None, None) => Some(keys),
+                    (None, Some(sealed), None) if is_bound => Some(Keys::SharedSecret(sealed.into())),
+                    (None, Some(_), None) => return Err(("caller.sealed", BOUND.to_owned())),
+                    (None, None, Some(from)) => {
+                        shared = Some(place.shared(from, &verify.algorithms)?);
+                        None
+                    }
+                    (None, None, None) => {
+                        let what = "says nowhere what verifies a token: give jwks_url, jwks, or value_from for a shared secret";
+                        return Err(("caller.jwt_verify", what.to_owned()));
+                    }
+                    _ => {
+                        let what = "has several places of what verifies a token: give one of jwks_url, jwks, value_from and \
+                                    caller.sealed";
+                        return Err(("caller.jwt_verify", what.to_owned()));
+                    }
+                };
+                if let Some(Keys::Jwks(document)) = &verify.keys
+                    // What is no document is told of below.
+                    && let Ok(keys) = KeySet::parse(document.as_bytes())
+                {
+                    if keys.holds_private {
+                        let what = "holds a key that signs: give public keys only";
+                        return Err(("caller.jwt_verify.jwks", what.to_owned()));
+                    }
+                    if let Some(i) = keys.lacks(&verify.algorithms) {
+                        let what = format!("names {}, which no key of it verifies", verify.algorithms[i]);
+                        return Err(("caller.jwt_verify.algorithms", what));
+                    }
+                }
+                Kind::JwtVerify(verify)
+            }
             None => return Err(("caller", "kind jwt-verify needs jwt_verify".to_owned())),
         },
         CallerKind::Basic if password_hash.is_empty() => {
@@ -151,11 +223,12 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             Kind::Basic(fleet::CallerBasic { user: username, password_hashes: vec![password_hash] })
         }
         CallerKind::Unspecified => {
-            return Err(("caller", "kind is missing: give api-key, bearer, jwt or jwt-verify".to_owned()));
+            let what = "kind is missing: give api-key, bearer, jwt, basic or jwt-verify";
+            return Err(("caller", what.to_owned()));
         }
     };
     let header = header.to_ascii_lowercase();
-    Ok(fleet::CallerCredential { kind: Some(kind), header, previous_not_after })
+    Ok((fleet::CallerCredential { kind: Some(kind), header, previous_not_after }, shared))
 }
 
 fn upstream(
@@ -168,20 +241,22 @@ fn upstream(
     if !said.key_hashes.is_empty() {
         return Err(("key_hashes", "belongs to a caller credential".to_owned()));
     }
+    if said.jwks_from.is_some() {
+        return Err(("jwks_from", "belongs to a caller credential".to_owned()));
+    }
     let kind = match (sealed, &said.value_from) {
         (Some(_), Some(_)) => {
             return Err(("value_from", "the value comes sealed already: leave one of them out".to_owned()));
         }
         (Some(sealed), None) => {
             if said.id.is_empty() || said.org.is_empty() {
-                let what = "is bound to the credential that it was sealed for: give its `id` and `org`, and --installation";
-                return Err(("upstream.sealed", what.to_owned()));
+                return Err(("upstream.sealed", BOUND.to_owned()));
             }
             upstream_credential::Kind::Sealed(sealed.into())
         }
         (None, Some(from)) => {
             let spec = place.spec(from, kind, targets)?;
-            return Ok(Body::Value(Box::new((message, spec))));
+            return Ok(Body::Value(Box::new((message, Unsealed::Upstream(spec)))));
         }
         (None, None) if kind == UpstreamKind::None => upstream_credential::Kind::None(fleet::UpstreamNone {}),
         (None, None) => {

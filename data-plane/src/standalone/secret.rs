@@ -10,19 +10,23 @@ use std::path::Path;
 
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
+use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::model::origin::Origin;
 use rr_contract::model::tls::{CaBundle, CaHash, InvalidCa};
 use rr_contract::own_value;
+use rr_contract::policy::public_key;
 use rr_contract::runtime::chain;
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
-use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{OpenedSecret, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::{Disk, Entropy};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::caller_credential;
+use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::upstream_credential::Kind;
 
-use super::document::ValueFrom;
+use super::document::{JwksFrom, ValueFrom};
 use super::spelling::{CallerKind, UpstreamKind};
 
 /// A fault of a field.
@@ -32,6 +36,14 @@ pub(super) type Wrong = (&'static str, String);
 pub(super) struct Lives {
     pub(super) urls: Vec<String>,
     pub(super) ca: String,
+}
+
+/// A value that has to be sealed.
+pub(super) enum Unsealed {
+    /// For an upstream.
+    Upstream(SecretSpec),
+    /// It verifies tokens.
+    Shared(Secret),
 }
 
 /// The place of values: files are looked for from the folder of the document.
@@ -69,6 +81,36 @@ impl Place<'_> {
 
     /// The hash by which a caller's value is known.
     pub(super) fn hash(&self, from: &ValueFrom, kind: CallerKind) -> Result<KeyHash, Wrong> {
+        let value = self.of_caller(from)?;
+        match kind {
+            CallerKind::ApiKey => api_key::hash(KeyKind::Caller, value.expose()).ok_or_else(|| {
+                ("value_from", "the value is no key; `rr-edge --make-key FILE` makes one".to_owned())
+            }),
+            _ => own_value::hash(value.expose()).map_err(|weak| ("value_from", format!("the value {weak}"))),
+        }
+    }
+
+    /// The keys of an issuer, as a document.
+    pub(super) fn keys(&self, from: &JwksFrom) -> Result<String, Wrong> {
+        let path = self.folder.join(&from.file);
+        let text = self.disk.read(&path);
+        let text =
+            text.map_err(|error| ("jwks_from.file", format!("read {}: {}", path.display(), chain(&error))))?;
+        public_key::read(&text).map_err(|error| ("jwks_from.file", format!("{} {error}", path.display())))
+    }
+
+    /// The secret that verifies tokens of these algorithms.
+    pub(super) fn shared(&self, from: &ValueFrom, algorithms: &[String]) -> Result<Secret, Wrong> {
+        let value = self.of_caller(from)?;
+        // One that is unknown is a fault of its own.
+        let known: Vec<Algorithm> = algorithms.iter().filter_map(|name| Algorithm::of(name)).collect();
+        own_value::shared::check(value.expose(), &known)
+            .map_err(|weak| ("value_from", format!("the secret {weak}")))?;
+        Ok(value)
+    }
+
+    /// The value of a caller credential, which goes nowhere.
+    fn of_caller(&self, from: &ValueFrom) -> Result<Secret, Wrong> {
         let is_bare = from.origins.is_empty()
             && from.targets.is_empty()
             && from.ca.is_none()
@@ -81,13 +123,7 @@ impl Place<'_> {
                     .to_owned(),
             ));
         }
-        let value = self.read(from)?;
-        match kind {
-            CallerKind::ApiKey => api_key::hash(KeyKind::Caller, value.expose()).ok_or_else(|| {
-                ("value_from", "the value is no key; `rr-edge --make-key FILE` makes one".to_owned())
-            }),
-            _ => own_value::hash(value.expose()).map_err(|weak| ("value_from", format!("the value {weak}"))),
-        }
+        self.read(from)
     }
 
     /// What is to be sealed for an upstream.
@@ -192,30 +228,58 @@ impl Sealer<'_> {
     pub(super) fn seal(
         &self,
         context: &SealContext,
-        spec: &SecretSpec,
+        value: Unsealed,
         held: Option<&[u8]>,
     ) -> Result<fleet::SealedSecret, String> {
         if let Some(held) = held.and_then(sealed)
             && let Ok(opened) = held.open(context, self.keys)
-            && opened.value().expose() == spec.value.expose()
-            && (opened.origins(), opened.slot()) == (spec.origins.as_slice(), &spec.slot)
-            && (opened.not_after(), opened.ca()) == (spec.not_after, spec.ca.as_ref())
+            && is_of(&opened, &value)
         {
             return Ok(held.to_wire());
         }
-        match SealedSecret::seal(context, spec, &[self.statement], self.entropy) {
+        let regions = [self.statement];
+        let made = match value {
+            Unsealed::Upstream(spec) => SealedSecret::seal(context, &spec, &regions, self.entropy),
+            Unsealed::Shared(value) => {
+                SealedSecret::seal_shared(context, value, None, &regions, self.entropy)
+            }
+        };
+        match made {
             Ok(sealed) => Ok(sealed.to_wire()),
             Err(error) => Err(chain(&error).to_string()),
         }
     }
 }
 
+/// Whether what is held is the very value, which may go to the very places.
+fn is_of(opened: &OpenedSecret, value: &Unsealed) -> bool {
+    match value {
+        Unsealed::Upstream(spec) => {
+            opened.value().expose() == spec.value.expose()
+                && (opened.origins(), opened.slot()) == (spec.origins.as_slice(), &spec.slot)
+                && (opened.not_after(), opened.ca()) == (spec.not_after, spec.ca.as_ref())
+        }
+        Unsealed::Shared(value) => {
+            opened.is_shared()
+                && opened.value().expose() == value.expose()
+                && (opened.not_after(), opened.ca()) == (None, None)
+        }
+    }
+}
+
+/// What verifies tokens, or goes to an upstream.
 fn sealed(payload: &[u8]) -> Option<SealedSecret> {
-    let Some(Usage::Upstream(upstream)) = fleet::CredentialResource::decode(payload).ok()?.usage else {
-        return None;
-    };
-    match upstream.kind? {
-        Kind::Sealed(sealed) => sealed.try_into().ok(),
-        Kind::None(_) => None,
+    match fleet::CredentialResource::decode(payload).ok()?.usage? {
+        Usage::Upstream(upstream) => match upstream.kind? {
+            Kind::Sealed(sealed) => sealed.try_into().ok(),
+            Kind::None(_) => None,
+        },
+        Usage::Caller(caller) => match caller.kind? {
+            caller_credential::Kind::JwtVerify(verify) => match verify.keys? {
+                Keys::SharedSecret(sealed) => sealed.try_into().ok(),
+                Keys::Jwks(_) | Keys::JwksUrl(_) => None,
+            },
+            _ => None,
+        },
     }
 }

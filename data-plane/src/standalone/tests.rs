@@ -1,5 +1,6 @@
 //! Files, good and bad.
 
+mod callers;
 mod fields;
 mod follow;
 
@@ -183,7 +184,11 @@ fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there(
         ("value_from: {file: app.key}", "key_hashes: [s3cr3t]", ":13: key_hashes: a hash is 64"),
         ("value_from: {file: app.key}", "key_hashes: [abcd]", ":13: key_hashes: a hash is 64"),
         ("upstream: {kind", "key_hashes: [abcd]\nupstream: {kind", ":7: key_hashes: belongs to a caller"),
-        ("caller: {kind: api-key}", "caller: {kind: jwt-verify}", ":12: caller: this kind has no key"),
+        (
+            "caller: {kind: api-key}",
+            "caller: {kind: jwt-verify}",
+            ":12: caller: kind jwt-verify needs jwt_verify",
+        ),
         (
             "caller: {kind: api-key}",
             "caller: {kind: basic, username: ann}",
@@ -294,6 +299,91 @@ fn a_key_may_be_given_by_its_hash() {
     };
     // All but the sealed value, and the proxy, which names the region of its node.
     assert_eq!(callers(&by_value).intersection(&callers(&by_hash)).count(), 3);
+}
+
+/// A credential that takes signed tokens, and where what verifies them comes from.
+fn tokens(checks: &str, more: &str) -> String {
+    let verify = format!("jwt_verify: {{issuer: cron, audiences: [api], {checks}}}");
+    GATEWAY.replace(
+        "caller: {kind: api-key}\nvalue_from: {file: app.key}\n",
+        &format!("caller: {{kind: jwt-verify, {verify}}}\n{more}"),
+    )
+}
+
+#[test]
+fn a_shared_secret_is_sealed_and_keeps_its_seal_as_long_as_it_is_the_same() {
+    const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015";
+    let from = "value_from: {file: shared}\n";
+    let place = Place::new(&tokens("algorithms: [HS256]", from));
+    let write = |secret: &str| fs::write(place.path("shared"), secret).expect("a file");
+    write(&format!("{SECRET}\n"));
+    let loader = place.loader();
+    let first = good(&loader, &Held::new());
+    for (_, offered) in &first.resources {
+        assert!(!offered.payload.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+    }
+    assert_eq!(good(&loader, &held(&first)).digest, first.digest);
+    write("3f2b8c1d7e544a099c6bd18e2f7a5b30");
+    assert_ne!(good(&loader, &held(&first)).digest, first.digest);
+    for (secret, checks, more, part) in [
+        (&SECRET[1..], "algorithms: [HS256]", from, "31 bytes long: HS256 needs 32 at least"),
+        (SECRET, "algorithms: [HS512]", from, "32 bytes long: HS512 needs 64 at least"),
+        ("changemechangemechangemechangeme", "algorithms: [HS256]", from, "bits to guess"),
+        (SECRET, "algorithms: [HS256, RS256]", from, "RS256 is another family"),
+        (
+            SECRET,
+            "algorithms: [HS256]",
+            "value_from: {file: shared, origins: ['https://a']}\n",
+            "is sent nowhere",
+        ),
+        (SECRET, "algorithms: [HS256]", "", "says nowhere what verifies a token"),
+        (SECRET, "algorithms: [HS256], jwks_url: 'https://i.example'", from, "several places"),
+        (
+            SECRET,
+            "algorithms: [HS256], jwks_url: 'https://i.example'",
+            "",
+            "not one that published keys verify",
+        ),
+        (SECRET, "algorithms: [HS256]", "key_hashes: [abcd]\n", "a hash is 64"),
+    ] {
+        write(secret);
+        place.write(&tokens(checks, more));
+        let told = place.fault();
+        assert!(told.contains(part) && !told.contains(secret), "{checks} {more}: {told}");
+    }
+}
+
+#[test]
+fn keys_of_an_issuer_come_from_a_file_and_have_to_verify_what_is_named() {
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEA4nmDVlsHaSfWNNs9pyutrFsPlXf1GmCfhHUoHbtWV+8=\n-----END PUBLIC KEY-----\n";
+    const DOCUMENT: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"4nmDVlsHaSfWNNs9pyutrFsPlXf1GmCfhHUoHbtWV-8"}]}"#;
+    let (from, eddsa) = ("jwks_from: {file: issuer}\n", "algorithms: [EdDSA]");
+    let place = Place::new(&tokens(eddsa, from));
+    fs::write(place.path("issuer"), PEM).expect("a file");
+    let loader = place.loader();
+    let first = good(&loader, &Held::new());
+    // The same keys as the document that it becomes.
+    fs::write(place.path("issuer"), DOCUMENT).expect("a file");
+    assert_eq!(good(&loader, &held(&first)).digest, first.digest);
+    for (text, checks, more, part) in [
+        (PEM, "algorithms: [EdDSA, ES256]", from, "names ES256, which no key of it verifies"),
+        (PEM, "algorithms: [EdDSA], jwks_url: 'https://i.example'", from, "leave one out"),
+        (&PEM.replace("PUBLIC", "PRIVATE"), eddsa, from, "holds a private key"),
+        (&DOCUMENT.replace("\"x\"", "\"d\":\"c2VjcmV0\",\"x\""), eddsa, from, "no key that verifies"),
+        ("no keys", eddsa, from, "holds no public key"),
+        (PEM, eddsa, "jwks_from: {file: gone}\n", "gone: "),
+        (PEM, eddsa, "jwks_from: {file: issuer}\nvalue_from: {file: value}\n", "several places"),
+    ] {
+        fs::write(place.path("issuer"), text).expect("a file");
+        place.write(&tokens(checks, more));
+        let told = place.fault();
+        assert!(
+            told.contains(part) && !told.contains("c2VjcmV0") && !told.contains("nmDVlsH"),
+            "{checks}: {told}"
+        );
+    }
 }
 
 #[test]

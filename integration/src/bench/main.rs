@@ -4,6 +4,8 @@
 //! one object a line instead: `{"bench":…,"metric":…,"value":…,"unit":…,"n":…,"spread":…,"note":…}`.
 
 mod apply;
+mod caller_kinds;
+mod callers;
 mod carriers;
 mod churn;
 mod closed_loop;
@@ -78,6 +80,8 @@ enum Bench {
     Routes(routes::Args),
     /// What 25 rules in each scope take of a request.
     Rules(stages::Args),
+    /// What each kind of caller takes of a request, tokens above all, on a node with 10,000 of mixed kinds.
+    Jwt(callers::Args),
     /// How fast filters go over a document, decoding included.
     Filter(stages::Args),
     /// Very many bytes through one connection, and the memory of it, beside nginx.
@@ -113,6 +117,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Proxy(args) => proxy::run(args, &mut report).await?,
         Bench::Routes(args) => block_in_place(|| routes::run(&args, &mut report))?,
         Bench::Rules(args) => stages::rules(args, &mut report).await?,
+        Bench::Jwt(args) => callers::run(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
         Bench::Stream(args) => stream::run(args, &mut report).await?,
         Bench::Sse(args) => sse::run(args, &mut report).await?,

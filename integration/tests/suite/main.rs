@@ -32,6 +32,7 @@ mod refusals;
 mod rest;
 mod restore;
 mod security_page;
+mod shared_secrets;
 mod smuggling;
 mod soft_limit;
 mod stalled_disk;

@@ -109,7 +109,7 @@ fn is_applied(kind: &str, document: Value) -> Result<(), serde_json::Error> {
 }
 
 #[test]
-fn a_node_alone_takes_every_field_that_apply_takes_and_its_own_two_beside() {
+fn a_node_alone_takes_every_field_that_apply_takes_and_its_own_three_beside() {
     let schemas = Schemas::read();
     for kind in ["Target", "Credential", "Proxy", "Rule", "Filter", "Meter"] {
         let message = format!(".requestrocket.management.v1.{kind}");
@@ -129,7 +129,7 @@ fn a_node_alone_takes_every_field_that_apply_takes_and_its_own_two_beside() {
         let mut wanted: BTreeSet<&str> =
             schemas.fields(&message).iter().map(FieldDescriptorProto::name).collect();
         if kind == "Credential" {
-            wanted.extend(["value_from", "key_hashes"]);
+            wanted.extend(["value_from", "jwks_from", "key_hashes"]);
         }
         assert_eq!(listed, wanted, "{kind}");
     }

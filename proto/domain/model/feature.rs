@@ -61,13 +61,15 @@ pub const CALLER_BASIC: &str = "caller.basic.v1";
 pub const CALLER_JWT: &str = "caller.jwt.v1";
 /// Callers with a token that is verified.
 pub const CALLER_JWT_VERIFY: &str = "caller.jwt-verify.v1";
+/// Callers whose tokens name a claim by which their holders are told apart.
+pub const CALLER_IDENTITY_CLAIM: &str = "caller.identity-claim.v1";
 /// Callers who present it in a header of their own.
 pub const CALLER_HEADER: &str = "caller.header.v1";
 /// Callers with two live values, of which the older one ends by itself.
 pub const CALLER_OVERLAP: &str = "caller.overlap.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 27] = [
+pub const ALL: [&str; 28] = [
     RULES,
     FILTERS,
     METERS,
@@ -93,6 +95,7 @@ pub const ALL: [&str; 27] = [
     CALLER_BASIC,
     CALLER_JWT,
     CALLER_JWT_VERIFY,
+    CALLER_IDENTITY_CLAIM,
     CALLER_HEADER,
     CALLER_OVERLAP,
 ];
@@ -126,7 +129,10 @@ impl Model {
                         CallerKind::Bearer(_) => note(true, CALLER_BEARER),
                         CallerKind::Basic(_) => note(true, CALLER_BASIC),
                         CallerKind::Jwt(_) => note(true, CALLER_JWT),
-                        CallerKind::JwtVerify(_) => note(true, CALLER_JWT_VERIFY),
+                        CallerKind::JwtVerify(verify) => {
+                            note(true, CALLER_JWT_VERIFY);
+                            note(verify.identity_claim.is_some(), CALLER_IDENTITY_CLAIM);
+                        }
                     }
                 }
             }
@@ -281,6 +287,19 @@ mod tests {
         assert_eq!(needs(id, &ends), [CALLER_OVERLAP]);
         let jwt = caller(Kind::Jwt(fleet::CallerJwt { hashes }), "");
         assert_eq!(needs(id, &jwt), [CALLER_JWT]);
+        let verify = |identity_claim: &str| {
+            let verify = fleet::CallerJwtVerify {
+                keys: Some(fleet::caller_jwt_verify::Keys::JwksUrl("https://i.example/jwks".to_owned())),
+                issuer: "i".to_owned(),
+                audiences: vec!["a".to_owned()],
+                algorithms: vec!["ES256".to_owned()],
+                identity_claim: identity_claim.to_owned(),
+                ..fleet::CallerJwtVerify::default()
+            };
+            caller(Kind::JwtVerify(verify), "")
+        };
+        assert_eq!(needs(id, &verify("")), [CALLER_JWT_VERIFY]);
+        assert_eq!(needs(id, &verify("sub")), [CALLER_JWT_VERIFY, CALLER_IDENTITY_CLAIM]);
         let denies = fleet::CredentialResource { default_effect: deny, ..jwt };
         assert_eq!(needs(id, &denies), [DEFAULT_DENY, CALLER_JWT]);
         let meter = fleet::MeterResource {

@@ -116,6 +116,7 @@ mod tests {
     #[test]
     fn the_name_of_the_user_counts_for_nothing() {
         assert_eq!(of("reporting-service", "Reporting-Service-7"), Err(WeakPassword::Short(2)));
+        assert_eq!(of("Reporting-Service", "reporting-service-7"), Err(WeakPassword::Short(2)));
         assert!(of("reporting-service", "reporting-service k3V9-xq7L_2m").is_ok());
         // A letter or two of a name is in many a password.
         assert!(of("q7", "k3V9-xq7L_2m").is_ok());

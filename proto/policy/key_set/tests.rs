@@ -54,6 +54,9 @@ fn every_family_is_read_and_says_which_algorithms_it_can_have_made() {
 #[test]
 fn a_key_that_cannot_be_used_is_passed_over_and_the_others_stay() {
     assert!(is_usable(&rsa_key(1024)));
+    assert!(is_usable(&format!(r#"{},"use":"jwt-svid""#, ec_key("P-256", 32))), "of a SPIFFE trust domain");
+    assert!(!is_usable(&format!(r#"{},"use":"x509-svid""#, ec_key("P-256", 32))));
+    assert!(is_usable(&format!(r#"{},"alg":"Ed25519""#, ed_key())));
     for bad in [
         rsa_key(255),
         rsa_key(1025),

@@ -186,3 +186,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_holds_a_token_is_said_by_a_text_or_a_number_of_bounded_length() {
+    let identity = |value: &str| {
+        let claims = claims(&format!(r#"{{"id":{value},"nested":{{"id":"x"}}}}"#)).expect("claims");
+        claims.identity("id")
+    };
+    let text = |text: &str| Some(Identity::Text(text.to_owned()));
+    let number = |digits: &str| Some(Identity::Number(digits.to_owned()));
+    assert_eq!(identity(r#""ann""#), text("ann"));
+    assert_eq!(identity(r#""\u0061nn""#), text("ann"));
+    assert_eq!(identity("7"), number("7"));
+    assert_eq!(identity(r#""7""#), text("7"));
+    assert_eq!(identity("-1.5e3"), number("-1.5e3"));
+    for bad in ["null", "true", r#""""#, "[]", r#"["ann"]"#, "{}", r#"{"id":"ann"}"#] {
+        assert_eq!(identity(bad), None, "{bad}");
+    }
+    let (longest, digits) = ("\u{e9}".repeat(IDENTITY_MAX / 2), "1".repeat(IDENTITY_MAX));
+    assert_eq!(identity(&format!("\"{longest}\"")), text(&longest));
+    assert_eq!(identity(&format!("\"{longest}x\"")), None);
+    assert_eq!(identity(&digits), number(&digits));
+    assert_eq!(identity(&format!("{digits}1")), None);
+    let claims = claims("{}").expect("claims");
+    assert_eq!(claims.identity("id"), None);
+}

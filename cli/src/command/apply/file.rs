@@ -5,7 +5,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use rr_contract::policy::public_key;
 use rr_contract::wire::management as mg;
+use rr_contract::wire::management::credential::Usage;
+use rr_contract::wire::management::document::Resource;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
@@ -18,8 +21,16 @@ use crate::fault;
 pub(super) struct FileDocument {
     pub(super) document: mg::Document,
     pub(super) location: Location,
-    /// The source of the secret of an upstream credential, which is sealed here.
+    /// The source of the value of a credential, which is sealed or hashed here.
     pub(super) value_from: Option<ValueFrom>,
+}
+
+/// The source of the keys of an issuer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JwksFrom {
+    /// A JWKS document, or PEM; a path starts at the folder of the document.
+    file: PathBuf,
 }
 
 /// The place of a document: a file, and a line in it.
@@ -199,8 +210,34 @@ fn document(value: Value, location: Location) -> Result<FileDocument> {
     };
     let value_from =
         value_from(&mut fields).map_err(|error| anyhow::anyhow!("{location}: value_from: {error}"))?;
-    let document = format::document(fields).map_err(|error| anyhow::anyhow!("{location}: {error}"))?;
+    let jwks_from: Option<JwksFrom> = fields
+        .remove("jwks_from")
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|error| anyhow::anyhow!("{location}: jwks_from: {error}"))?;
+    let mut document = format::document(fields).map_err(|error| anyhow::anyhow!("{location}: {error}"))?;
+    if let Some(from) = jwks_from {
+        put_keys(&mut document, &from, &location).with_context(|| format!("{location}: jwks_from"))?;
+    }
     Ok(FileDocument { document, location, value_from })
+}
+
+/// Puts the keys of an issuer into the credential that takes its tokens.
+fn put_keys(document: &mut mg::Document, from: &JwksFrom, location: &Location) -> Result<()> {
+    let verify = match &mut document.resource {
+        Some(Resource::Credential(mg::Credential { usage: Some(Usage::Caller(caller)), .. })) => {
+            caller.jwt_verify.as_mut()
+        }
+        _ => None,
+    };
+    let verify = verify.context("is for a credential with `caller` of kind jwt-verify and `jwt_verify`")?;
+    if !(verify.jwks.is_empty() && verify.jwks_url.is_empty()) {
+        bail!("stands beside the keys of `jwt_verify`: leave one out");
+    }
+    let path = location.folder().join(&from.file);
+    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    verify.jwks = public_key::read(&text).with_context(|| path.display().to_string())?;
+    Ok(())
 }
 
 fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serde_json::Error> {
@@ -210,8 +247,7 @@ fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serd
 #[cfg(test)]
 mod tests {
     use rr_contract::model::invalid::Violation;
-    use rr_contract::wire::management::document::Resource;
-    use rr_contract::wire::{fleet, management as mg};
+    use rr_contract::wire::fleet;
 
     use super::*;
 

@@ -1,7 +1,8 @@
-//! Values of credentials in an apply: secrets for upstreams are sealed here when the credential is created, and not changed
-//! afterwards; values of callers are hashed.
+//! Values of credentials in an apply: secrets for upstreams and those that verify tokens are sealed here when the credential
+//! is created, and not changed afterwards; values of callers are hashed.
 //!
-//! A secret cannot be compared with the sealed one, so an existing one stays until `rrctl credential replace-secret`. The
+//! A secret cannot be compared with the sealed one, so an existing one stays until `rrctl credential replace-secret` or, of
+//! a caller credential, `roll`. The
 //! hash of a caller's value can: the control plane refuses another one than the credential has, because a file does not say
 //! how long the value before is to be accepted; `rrctl credential roll` does. A password has another hash each time, so an
 //! existing one stays like a sealed secret.
@@ -74,10 +75,28 @@ pub(super) async fn seal(
     for one in written {
         let Some(from) = one.value_from.take() else { continue };
         let location = one.location.clone();
+        if let Some((credential, algorithms)) = shared(&mut one.document) {
+            let name = &credential.name;
+            if there.contains(name) {
+                note(&format!("the secret of {name} is not changed; `rrctl credential roll` replaces it"));
+                continue;
+            }
+            let value = value_of_caller(&from, &location)
+                .and_then(|value| value::check_shared(&value, &algorithms).map(|()| value))
+                .with_context(|| location.to_string())?;
+            note(&format!("credential {name}: sealing the secret that verifies its tokens"));
+            let id = CredentialId::from_random(draw(&SystemEntropy));
+            let sealed = sealing::seal_shared(connection, org, (id, 1), value, trust).await?;
+            credential.id = id.to_string();
+            if let Some(Usage::Caller(caller)) = &mut credential.usage {
+                caller.sealed = Some(sealed);
+            }
+            continue;
+        }
         let credential = upstream(&mut one.document).with_context(|| {
             format!(
                 "{location}: value_from needs a credential with `upstream` of kind bearer or api-key, or with `caller` of \
-                 kind api-key, bearer, basic or jwt"
+                 kind api-key, bearer, basic, jwt, or jwt-verify without keys"
             )
         })?;
         if there.contains(&credential.name) {
@@ -132,7 +151,23 @@ fn caller(document: &mut mg::Document) -> Option<(&str, &mut mg::Caller)> {
     }
 }
 
+/// The credential of a document whose tokens a shared secret verifies, and their algorithms.
+fn shared(document: &mut mg::Document) -> Option<(&mut mg::Credential, Vec<String>)> {
+    let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
+    let Some(Usage::Caller(caller)) = &credential.usage else { return None };
+    let verify = caller.jwt_verify.as_ref()?;
+    let is_shared =
+        caller.kind() == mg::CallerKind::JwtVerify && verify.jwks_url.is_empty() && verify.jwks.is_empty();
+    let algorithms = verify.algorithms.clone();
+    is_shared.then_some((credential, algorithms))
+}
+
 fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Hashed> {
+    value::hash(caller.kind(), &caller.username, &value_of_caller(from, location)?)
+}
+
+/// The value of a caller, which goes nowhere.
+fn value_of_caller(from: &ValueFrom, location: &Location) -> Result<Secret> {
     let is_bare = from.origins.is_empty()
         && from.targets.is_empty()
         && from.ca.is_none()
@@ -144,7 +179,7 @@ fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Ha
              sent nowhere"
         );
     }
-    value::hash(caller.kind(), &caller.username, &read(from, location)?)
+    read(from, location)
 }
 
 /// The credential of a document, if a secret can be sealed for it.

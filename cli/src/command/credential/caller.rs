@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum};
+use rr_contract::model::id::CredentialId;
 use rr_contract::model::time::wire_duration;
-use rr_contract::policy::key_set::KeySet;
+use rr_contract::policy::public_key;
+use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
@@ -17,10 +19,12 @@ use rr_contract::wire::management::credential_service_client::CredentialServiceC
 use serde::Serialize;
 
 use super::Common;
+use super::sealing::seal_shared;
 use super::value::{Hashed, OwnValue};
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
+use crate::flags::trust::TrustArgs;
 use crate::once::{self, NewFile};
 use crate::print::Printer;
 
@@ -51,7 +55,12 @@ A user with a password that is asked for:
   rrctl credential create-caller reports --kind basic --user reports --prompt
 Tokens of an identity provider:
   rrctl credential create-caller users --kind jwt-verify --jwks-url https://id.example.com/keys \\
-    --issuer https://id.example.com --audience api --algorithm RS256"
+    --issuer https://id.example.com --audience api --algorithm RS256 --identity-claim sub
+Tokens of an issuer that gave its public key, and of one that shares a secret:
+  rrctl credential create-caller batch --kind jwt-verify --public-key batch.pem \\
+    --issuer batch --audience api --algorithm ES256
+  rrctl credential create-caller cron --kind jwt-verify --value-from cron.secret \\
+    --issuer cron --audience api --algorithm HS256"
 )]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -66,6 +75,8 @@ pub(crate) struct CallerArgs {
     presented: Presented,
     #[command(flatten)]
     value: OwnValue,
+    #[command(flatten)]
+    trust: TrustArgs,
     #[command(flatten)]
     common: Common,
     /// New file that the key is written to; it is made before the key. Without it, the key is the only line on standard
@@ -88,18 +99,23 @@ struct Presented {
     #[arg(long)]
     prefix: Option<String>,
     /// URL of the key set of the issuer (https).
-    #[arg(long, value_name = "URL", conflicts_with = "jwks")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["jwks", "public_key"])]
     jwks_url: Option<String>,
     /// File with the key set (JWKS) of an issuer that publishes none.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "public_key")]
     jwks: Option<PathBuf>,
-    /// Required `iss` of a token.
+    /// File with public keys or certificates (PEM) of an issuer that publishes none: RSA of 2048 to 8192 bits, P-256, P-384,
+    /// Ed25519.
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// Required `iss` of a token. Leave it out for tokens of a SPIFFE id (--subject) that have none.
     #[arg(long)]
     issuer: Option<String>,
     /// Accepted `aud`; can be repeated, and one of them must be in the token.
     #[arg(long = "audience", value_name = "AUDIENCE")]
     audiences: Vec<String>,
-    /// Accepted algorithm of the signature, as RS256, ES256 or EdDSA; can be repeated.
+    /// Accepted algorithm of the signature, as RS256, ES256 or EdDSA; HS256, HS384 or HS512 of a shared secret, which
+    /// --value-from or --prompt gives; can be repeated.
     #[arg(long = "algorithm", value_name = "ALGORITHM")]
     algorithms: Vec<String>,
     /// Accepted difference of clocks in seconds; 30 when never given.
@@ -111,16 +127,21 @@ struct Presented {
     /// Required scope, in `scope` or `scp`; can be repeated, and all of them must be in the token.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// Claim that says who holds a token, as `sub`: limits per caller then count each holder apart, and a token without
+    /// it is refused. All holders are one caller when never given.
+    #[arg(long, value_name = "CLAIM")]
+    identity_claim: Option<String>,
 }
 
-/// Reads a document of keys, of which nodes take those that verify.
-fn read_key_set(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("read --jwks {}", path.display()))?;
-    let unusable = |error: &dyn std::fmt::Display| {
-        fault::usage(&format!("--jwks {}: {error}", path.display()), "give a JWKS document of public keys")
-    };
-    KeySet::parse(&bytes).map_err(|error| unusable(&error))?;
-    String::from_utf8(bytes).map_err(|error| unusable(&error))
+/// Reads keys, of which nodes take those that verify.
+fn read_keys(flag: &str, path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("read {flag} {}", path.display()))?;
+    public_key::read(&bytes).map_err(|error| {
+        fault::usage(
+            &format!("{flag} {}: {error}", path.display()),
+            "give a JWKS document of public keys, or public keys or certificates in PEM",
+        )
+    })
 }
 
 impl CallerKind {
@@ -181,12 +202,17 @@ impl Presented {
         self.header.is_some() || self.prefix.is_some() || self.is_jwt_given()
     }
 
+    /// Whether it says which public keys verify tokens.
+    const fn has_keys(&self) -> bool {
+        self.jwks_url.is_some() || self.jwks.is_some() || self.public_key.is_some()
+    }
+
     const fn is_jwt_given(&self) -> bool {
-        self.jwks_url.is_some()
-            || self.jwks.is_some()
+        self.has_keys()
             || self.issuer.is_some()
             || self.leeway.is_some()
             || self.subject.is_some()
+            || self.identity_claim.is_some()
             || !(self.audiences.is_empty() && self.algorithms.is_empty() && self.scopes.is_empty())
     }
 
@@ -199,7 +225,9 @@ impl Presented {
             let verify = caller.jwt_verify.get_or_insert_default();
             let mut parts = Mask::default();
             // One takes the place of the other.
-            let document = self.jwks.as_deref().map(read_key_set).transpose()?;
+            let file = self.jwks.map(|file| ("--jwks", file));
+            let file = file.or(self.public_key.map(|file| ("--public-key", file)));
+            let document = file.map(|(flag, file)| read_keys(flag, &file)).transpose()?;
             let url = self.jwks_url.or_else(|| document.as_ref().map(|_| String::new()));
             let document = document.or_else(|| url.as_ref().map(|_| String::new()));
             parts.put("", &mut verify.jwks_url, url);
@@ -211,6 +239,7 @@ impl Presented {
             parts.put("", &mut verify.leeway, leeway);
             parts.put("", &mut verify.subject, self.subject);
             parts.put_all("", &mut verify.scopes, self.scopes);
+            parts.put("", &mut verify.identity_claim, self.identity_claim);
             mask.name("caller.jwt_verify");
         }
         Ok(())
@@ -223,7 +252,7 @@ impl CallerArgs {
         if out.is_some() && (self.kind.has_no_key() || self.value.is_given()) {
             return Err(fault::usage("no key is made that could be written to --out", "leave --out out"));
         }
-        let credential = self.into_message()?;
+        let credential = self.into_message(&connection, &org).await?;
         let name = credential.name.clone();
         let key = NewKey::into(out.as_deref())?;
         let reply = super::create(connection, &org, credential, consent).await.map_err(|error| {
@@ -239,7 +268,7 @@ impl CallerArgs {
         show_new(print, key, &made, &reply.key, &reply)
     }
 
-    fn into_message(self) -> Result<mg::Credential> {
+    async fn into_message(self, connection: &Connection, org: &str) -> Result<mg::Credential> {
         let kind = match self.kind {
             CallerKind::ApiKey => mg::CallerKind::ApiKey,
             CallerKind::Bearer => mg::CallerKind::Bearer,
@@ -257,7 +286,7 @@ impl CallerArgs {
             } else {
                 fault::usage(
                     "--kind jwt-verify needs to know which tokens are accepted",
-                    "give --jwks-url or --jwks, --issuer, --audience and --algorithm",
+                    "give --jwks-url, --jwks, --public-key or --value-from, and --issuer, --audience and --algorithm",
                 )
             });
         }
@@ -267,13 +296,26 @@ impl CallerArgs {
                 "give --value-from FILE, --value-from - for standard input, or --prompt",
             ));
         }
-        if self.kind == CallerKind::JwtVerify && self.value.is_given() {
+        let is_shared = self.kind == CallerKind::JwtVerify && !self.presented.has_keys();
+        if is_shared && !self.value.is_given() {
+            return Err(fault::usage(
+                "--kind jwt-verify needs to know what verifies a token",
+                "give --jwks-url, --jwks or --public-key; or --value-from FILE or --prompt for a secret that the issuer shares",
+            ));
+        }
+        if self.kind == CallerKind::JwtVerify && !is_shared && self.value.is_given() {
             let flag = self.value.flag();
             return Err(fault::usage(
                 &format!(
-                    "--kind jwt-verify has no value: any token that passes its checks is accepted, and {flag} was given"
+                    "public keys and a shared secret verify no tokens side by side, and {flag} was given"
                 ),
-                "leave it out, or give --kind jwt for one fixed token",
+                "leave one out; make a credential for each where an issuer signs in both ways",
+            ));
+        }
+        if self.trust.is_given() && !is_shared {
+            return Err(fault::usage(
+                "--region and --fingerprint say where a shared secret can be opened, and there is none",
+                "leave them out",
             ));
         }
         if self.user.is_some() != (self.kind == CallerKind::Basic) {
@@ -290,12 +332,21 @@ impl CallerArgs {
             ));
         }
         let username = self.user.unwrap_or_default();
-        let Hashed { value_hash, password_hash } = self.value.hash(kind, &username)?;
+        let Hashed { value_hash, password_hash } =
+            if is_shared { Hashed::default() } else { self.value.hash(kind, &username)? };
         let mut caller =
             mg::Caller { kind: kind.into(), username, value_hash, password_hash, ..mg::Caller::default() };
+        let mut id = String::new();
+        if is_shared {
+            let sealed_for = CredentialId::from_random(draw(&SystemEntropy));
+            let value = self.value.shared(&self.presented.algorithms)?;
+            let sealed = seal_shared(connection, org, (sealed_for, 1), value, &self.trust).await?;
+            (caller.sealed, id) = (Some(sealed), sealed_for.to_string());
+        }
         let mut mask = Mask::default();
         self.presented.put(&mut caller, &mut mask)?;
         let mut credential = mg::Credential {
+            id,
             name: self.name,
             usage: Some(Usage::Caller(caller)),
             ..mg::Credential::default()

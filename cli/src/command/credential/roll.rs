@@ -5,27 +5,32 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use rr_contract::model::caller::OVERLAP_MAX;
+use rr_contract::model::id::CredentialId;
 use rr_contract::model::time::wire_duration;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
 use super::caller::{NewKey, show_new};
+use super::sealing::seal_shared;
 use super::value::{Hashed, OwnValue};
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent};
 use crate::flags::moment;
+use crate::flags::trust::TrustArgs;
 use crate::print::Printer;
 
 #[derive(Args)]
 #[command(after_help = "Example: a new key, and a day in which callers change over:
   rrctl credential roll app --overlap 24h --out app.key
 A token of your own in the place of the one before, at once:
-  rrctl credential roll partner --overlap 0 --value-from token.jwt")]
+  rrctl credential roll partner --overlap 0 --value-from token.jwt
+The next secret of an issuer that signs with it, sealed to the regions of regions.toml:
+  rrctl credential roll cron --overlap 1h --value-from cron.secret")]
 pub(crate) struct RollArgs {
     /// Name or id.
     credential: String,
@@ -35,6 +40,8 @@ pub(crate) struct RollArgs {
     overlap: Duration,
     #[command(flatten)]
     value: OwnValue,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// New file that the new key is written to; it is made before the key. Without it, the key is the only line on standard
     /// output.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["value_from", "prompt"])]
@@ -52,10 +59,11 @@ fn overlap(text: &str) -> Result<Duration, String> {
 
 impl RollArgs {
     pub(super) async fn run(self, connection: Connection, org: String, print: Printer) -> Result<()> {
-        let mut stub = CredentialServiceClient::new(connection);
-        let Hashed { value_hash, password_hash } = if self.value.is_given() {
-            let (org, credential) = (org.clone(), self.credential.clone());
-            let ask = mg::GetCredentialRequest { org, credential, revision: 0 };
+        let mut stub = CredentialServiceClient::new(connection.clone());
+        let (mut hashed, mut sealed, mut version) = (Hashed::default(), None, 0);
+        if self.value.is_given() {
+            let (asked, credential) = (org.clone(), self.credential.clone());
+            let ask = mg::GetCredentialRequest { org: asked, credential, revision: 0 };
             let found = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
             let Some(Usage::Caller(caller)) = &found.usage else {
                 return Err(fault::usage(
@@ -63,18 +71,32 @@ impl RollArgs {
                     "use `rrctl credential replace-secret`",
                 ));
             };
-            self.value.hash(caller.kind(), &caller.username)?
-        } else {
-            Hashed::default()
-        };
+            match &caller.jwt_verify {
+                Some(verify) if verify.jwks_url.is_empty() && verify.jwks.is_empty() => {
+                    let id: CredentialId = found.id.parse().context("credential id in the answer")?;
+                    version = found.version + 1;
+                    let value = self.value.shared(&verify.algorithms)?;
+                    sealed = Some(seal_shared(&connection, &org, (id, version), value, &self.trust).await?);
+                }
+                _ => hashed = self.value.hash(caller.kind(), &caller.username)?,
+            }
+        }
+        if self.trust.is_given() && sealed.is_none() {
+            return Err(fault::usage(
+                "--region and --fingerprint say where a shared secret can be opened, and there is none",
+                "leave them out",
+            ));
+        }
         let key = NewKey::into(self.out.as_deref())?;
         let name = self.credential.clone();
         let ask = self.consent.with(mg::RollCredentialRequest {
             org,
             credential: self.credential,
             overlap: Some(wire_duration(self.overlap)),
-            value_hash,
-            password_hash,
+            value_hash: hashed.value_hash,
+            password_hash: hashed.password_hash,
+            sealed,
+            version,
             etag: self.condition.etag,
             ..Default::default()
         });

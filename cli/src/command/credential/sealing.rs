@@ -1,5 +1,5 @@
-//! Sealing a secret for an upstream: the origins it may be sent to, the certificates that vouch for them, the regions it
-//! is sealed to, and the credential it is bound to.
+//! Sealing a secret: the regions it is sealed to and the credential it is bound to; for an upstream, also the origins it may
+//! be sent to and the certificates that vouch for them. What verifies tokens is sent nowhere.
 //!
 //! The secret leaves this process only sealed.
 
@@ -112,6 +112,20 @@ pub(crate) fn seal(
 ) -> Result<fleet::SealedSecret> {
     let regions: Vec<_> = statements.iter().collect();
     Ok(SealedSecret::seal(context, spec, &regions, &SystemEntropy)?.to_wire())
+}
+
+/// Seals to the regions that are given a secret that verifies tokens of these algorithms, for a version of a credential.
+pub(crate) async fn seal_shared(
+    connection: &Connection,
+    org: &str,
+    (credential, version): (CredentialId, u64),
+    value: Secret,
+    trust: &TrustArgs,
+) -> Result<fleet::SealedSecret> {
+    let statements = trust.choose(&region::list(connection.clone()).await?)?;
+    let context = context(connection, org, credential, version).await?;
+    let regions: Vec<_> = statements.iter().collect();
+    Ok(SealedSecret::seal_shared(&context, value, None, &regions, &SystemEntropy)?.to_wire())
 }
 
 /// The header and prefix of a secret. A header that was named gets no prefix by default: `Bearer ` belongs to

@@ -1,12 +1,14 @@
-//! Values of one's own that callers present: read here, judged, and hashed.
+//! Values of one's own that callers present, and secrets that verify what they present: read here and judged; values are
+//! hashed here too.
 //!
-//! The value leaves this process only as its hash. None comes from an argument.
+//! A value leaves this process only as its hash, a secret only sealed. None comes from an argument.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
+use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::own_value;
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
@@ -17,12 +19,13 @@ use crate::{fault, prompt};
 /// The place of a value that RequestRocket does not make.
 #[derive(Args)]
 pub(super) struct OwnValue {
-    /// File that holds a value of your own, instead of a key that RequestRocket makes, or the password of a user; `-` is
-    /// standard input. Only its hash is sent. A value has at least 32 visible ASCII characters that cannot be guessed, a
-    /// password at least 12.
+    /// File that holds a value of your own, instead of a key that RequestRocket makes, the password of a user, or the secret
+    /// that an issuer shares; `-` is standard input. Only its hash is sent; a shared secret is sealed. A value has at least 32
+    /// visible ASCII characters that cannot be guessed, a password at least 12, a shared secret 32, 48 or 64 bytes (HS256,
+    /// HS384, HS512).
     #[arg(long, value_name = "FILE", visible_alias = "password-from", alias = "value-file")]
     value_from: Option<PathBuf>,
-    /// Asks for a value of your own or a password, without showing it.
+    /// Asks for a value of your own, a password or a shared secret, without showing it.
     #[arg(long, conflicts_with = "value_from")]
     prompt: bool,
 }
@@ -47,6 +50,13 @@ impl OwnValue {
         }
         let what = if kind == mg::CallerKind::Basic { "password" } else { "value" };
         hash(kind, user, &prompt::read_new(what, self.value_from.as_deref(), "--value-from")?)
+    }
+
+    /// The secret that an issuer of tokens of these algorithms shares.
+    pub(super) fn shared(&self, algorithms: &[String]) -> Result<Secret> {
+        let value = prompt::read_new("shared secret", self.value_from.as_deref(), "--value-from")?;
+        check_shared(&value, algorithms)?;
+        Ok(value)
     }
 
     /// How the value was given.
@@ -77,6 +87,13 @@ pub(crate) fn hash(kind: mg::CallerKind, user: &str, value: &Secret) -> Result<H
         }
     };
     Ok(Hashed { value_hash: hash.as_bytes().to_vec(), password_hash: String::new() })
+}
+
+/// Whether a secret may verify tokens of these algorithms.
+pub(crate) fn check_shared(value: &Secret, algorithms: &[String]) -> Result<()> {
+    // One that is unknown is refused by name.
+    let known: Vec<Algorithm> = algorithms.iter().filter_map(|name| Algorithm::of(name)).collect();
+    own_value::shared::check(value.expose(), &known).context("the shared secret cannot be taken")
 }
 
 #[cfg(test)]

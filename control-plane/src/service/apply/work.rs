@@ -11,9 +11,9 @@ use super::list;
 use super::set::Item;
 use crate::document::{Resource, each, kept};
 use crate::service::caller_value::{Given, finds_its_caller, is_nobodys};
-use crate::service::credential::{keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::directory::Directory;
 use crate::service::fields::{ANOTHER_ORG, is_same_org};
+use crate::service::sealed_value::{keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::{OrgCaller, OrgRow, ServiceError, Services, draft, rights};
 use crate::store::{self, Put, Txn, resource_row, secret_row};
 
@@ -46,11 +46,20 @@ pub(super) struct Work<'a> {
     pub(super) faults: Violations,
 }
 
+/// Whether its id was chosen by whoever sealed its secret.
+fn is_bound(credential: &wire::Credential) -> bool {
+    match &credential.usage {
+        Some(Usage::Upstream(_)) => true,
+        Some(Usage::Caller(caller)) => caller.sealed.is_some(),
+        None => false,
+    }
+}
+
 impl Work<'_> {
     /// A new credential's id is the one that its secret is sealed to.
     pub(super) fn new_id(&self, item: &Item) -> String {
         if let Some(document::Resource::Credential(credential)) = &item.document.resource
-            && matches!(credential.usage, Some(Usage::Upstream(_)))
+            && is_bound(credential)
             && !credential.id.is_empty()
         {
             return credential.id.clone();
@@ -69,7 +78,7 @@ impl Work<'_> {
             return Ok(());
         };
         let Some(current) = it.before.as_ref().and_then(|row| directory.credential(&row.id)) else {
-            if matches!(wire.usage, Some(Usage::Caller(_))) {
+            if !is_bound(wire) {
                 wire.id.clear();
             }
             wire.version = 1;
@@ -119,12 +128,22 @@ impl Work<'_> {
                 let regions = upstream.sealed_regions.clone();
                 self.secrets.resealed.push((it.id.clone(), it.item.name.clone(), regions));
             }
-            (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {
-                (said.rolled_at, said.previous_not_after) = (was.rolled_at, was.previous_not_after);
-                let given = Given::out_of(said);
+            (Some(Usage::Caller(caller)), Some(Usage::Caller(was))) if caller.kind == was.kind => {
+                (caller.rolled_at, caller.previous_not_after) = (was.rolled_at, was.previous_not_after);
+                caller.sealed_regions.clone_from(&was.sealed_regions);
+                if caller.sealed.take().is_some() && said != current.version {
+                    self.faults.add(
+                        format!("{prefix}.caller.sealed"),
+                        format!(
+                            "is there already: `rrctl credential roll {} --overlap …` replaces it",
+                            it.item.name
+                        ),
+                    );
+                }
+                let given = Given::out_of(caller);
                 let (hash, field) = given.hash();
                 let present = self.secrets.there.get(&it.id).and_then(|row| row.key_hash.as_deref());
-                if said.username != was.username {
+                if caller.username != was.username {
                     self.faults.add(
                         format!("{prefix}.caller.username"),
                         "cannot be changed: create another credential and delete this one",
@@ -247,8 +266,7 @@ impl Work<'_> {
             return Err(ServiceError::IdSpent(spent));
         }
         for (id, row) in &self.secrets.rows {
-            known_regions(txn, &format!("credentials[{id}].upstream.sealed"), &self.org.id, Some(row))
-                .await?;
+            known_regions(txn, &format!("credentials[{id}].sealed"), &self.org.id, Some(row)).await?;
         }
         self.own_values(txn).await?;
         for (id, name, regions) in &self.secrets.resealed {

@@ -13,6 +13,8 @@ pub struct Model {
     pub key_hash: Option<Vec<u8>>,
     /// Of the value before, while it is live beside this one.
     pub previous_hash: Option<Vec<u8>>,
+    /// The same, of a secret that is sealed.
+    pub previous_sealed: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

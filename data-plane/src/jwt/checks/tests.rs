@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use rr_contract::model::caller::CallerKind;
 use rr_contract::model::credential::Usage;
-use rr_contract::model::resource::Model;
+use rr_contract::model::resource::{Model, ResourceId};
+use rr_contract::seal::{SealContext, SecretSpec, Slot};
+use rr_contract::seam::SystemEntropy;
+use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::caller_jwt_verify::Keys as WireKeys;
 use serde_json::{Value, json};
 
 use prost::Message as _;
 
-use crate::fixture::{self, credential_key};
+use crate::fixture::{self, Region, credential_key};
 use crate::jwt::mint::{self, Key, claims, document, verify};
 
 use super::*;
@@ -44,7 +47,8 @@ fn checks_of(
     change: impl FnOnce(&mut fleet::CallerJwtVerify),
 ) -> Checks {
     let model = model(WireKeys::Jwks(document(keys)), algorithms, change);
-    Checks::new(model, |_| panic!("nothing is fetched"), |_| panic!("nothing is sealed")).expect("checks")
+    Checks::new(model, None, |_| panic!("nothing is fetched"), |_, _| panic!("nothing is sealed"))
+        .expect("checks")
 }
 
 fn pass(checks: &Checks, token: &str) -> Result<(), Fault> {
@@ -54,7 +58,7 @@ fn pass(checks: &Checks, token: &str) -> Result<(), Fault> {
 fn pass_at(checks: &Checks, token: &str, now: SystemTime) -> Result<(), Fault> {
     let token = Token::parse(token.as_bytes()).expect("a token");
     let algorithm = checks.claims(&token, now)?;
-    checks.signature(&token, algorithm, now)
+    checks.signature(&token, algorithm, now).map(drop)
 }
 
 #[test]
@@ -182,6 +186,37 @@ fn each_claim_is_checked() {
 }
 
 #[test]
+fn a_token_says_who_holds_it_where_its_credential_tells_holders_apart() {
+    let key = Key::p256();
+    let named = |claim: &str| {
+        checks_of(&[key.published("k")], &["ES256"], |verify| verify.identity_claim = claim.to_owned())
+    };
+    let ask = |claim: &str, changes: Value| {
+        let token = key.token(Algorithm::ES256, "k", &claims(NOW, &changes));
+        let checks = named(claim);
+        pass(&checks, &token)?;
+        Ok(checks.identity(&Token::parse(token.as_bytes()).expect("a token")))
+    };
+    let text = |text: &str| Ok(Some(Identity::Text(text.to_owned())));
+    assert_eq!(ask("", json!({"sub": null})), Ok(None));
+    assert_eq!(ask("sub", json!({})), text("ann"));
+    assert_eq!(ask("https://x.example/id", json!({"https://x.example/id": "eve"})), text("eve"));
+    assert_eq!(ask("uid", json!({"uid": 7})), Ok(Some(Identity::Number("7".to_owned()))));
+    assert_eq!(ask("uid", json!({"uid": "u".repeat(256)})), text(&"u".repeat(256)));
+    for bad in [
+        json!({}),
+        json!({"uid": ""}),
+        json!({"uid": true}),
+        json!({"uid": ["a"]}),
+        json!({"uid": {"uid": "a"}}),
+        json!({"uid": "u".repeat(257)}),
+    ] {
+        assert_eq!(ask("uid", bad.clone()), Err(Fault::Claim), "{bad}");
+    }
+    assert_eq!(ask("sub", json!({"sub": null})), Err(Fault::Claim));
+}
+
+#[test]
 fn clocks_may_be_apart_by_the_leeway_and_by_no_more() {
     let key = Key::p256();
     let token = key.token(Algorithm::ES256, "k", &claims(NOW, &json!({"exp": NOW + 300})));
@@ -219,8 +254,9 @@ fn a_document_of_keys_of_which_none_can_be_used_makes_no_checks() {
     let new = |document: String| {
         let made = Checks::new(
             model(WireKeys::Jwks(document), &["ES256"], |_| {}),
+            None,
             |_| panic!("nothing is fetched"),
-            |_| panic!("no secret"),
+            |_, _| panic!("no secret"),
         );
         made.map(drop).map_err(|error| error.to_string())
     };
@@ -230,6 +266,128 @@ fn a_document_of_keys_of_which_none_can_be_used_makes_no_checks() {
     off["x"] = off["y"].clone();
     assert_eq!(new(document(&[off])), Err("`jwks` has no key that lies on its curve".to_owned()));
     assert!(new("<html>".to_owned()).is_err());
+}
+
+/// A secret of a version of the credential, sealed as what verifies tokens or as what goes to an upstream.
+fn sealed(
+    region: &Region,
+    version: u64,
+    secret: &[u8],
+    not_after: Option<u64>,
+    is_shared: bool,
+) -> SealedSecret {
+    let ResourceId::Credential(credential) = credential_key(1).id else { panic!("a credential") };
+    let context = SealContext { installation: fixture::INSTALLATION, org: fixture::ORG, credential, version };
+    let statement = region.keys().statement(at(0), at(NOW));
+    let (value, not_after) = (Secret::new(secret.to_vec()), not_after.map(at));
+    let made = if is_shared {
+        SealedSecret::seal_shared(&context, value, not_after, &[&statement], &SystemEntropy)
+    } else {
+        let origins = vec!["https://a.example".parse().expect("an origin")];
+        let spec = SecretSpec { value, origins, slot: Slot::bearer(), not_after, ca: None };
+        SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy)
+    };
+    made.expect("it seals")
+}
+
+/// Checks of a credential at version 2, whose older secret ends at a time.
+fn shared_checks(
+    region: &Region,
+    newest: &SealedSecret,
+    previous: Option<&SealedSecret>,
+    ends: Option<u64>,
+    algorithms: &[&str],
+) -> Checks {
+    let ResourceId::Credential(credential) = credential_key(1).id else { panic!("a credential") };
+    let model = model(WireKeys::SharedSecret(newest.to_wire()), algorithms, |verify| {
+        verify.previous_shared_secret = previous.map(SealedSecret::to_wire);
+    });
+    let open = |secret: &SealedSecret, before: u64| -> Open {
+        let (vault, secret) = (region.vault(), secret.clone());
+        Box::new(move || vault.open(&secret, fixture::ORG, credential, 2 - before))
+    };
+    Checks::new(model, ends.map(at), |_| panic!("nothing is fetched"), open).expect("checks")
+}
+
+fn signed(secret: &[u8], algorithm: Algorithm) -> String {
+    Key::Secret(secret.to_vec()).token(algorithm, "k", &claims(NOW, &json!({})))
+}
+
+#[test]
+fn a_shared_secret_verifies_its_algorithms_and_two_do_until_the_older_one_ends() {
+    let (region, first, second) = (Region::new(), [b'a'; 64], [b'b'; 64]);
+    let newest = sealed(&region, 2, &second, None, true);
+    let previous = sealed(&region, 1, &first, None, true);
+    let all = ["HS256", "HS384", "HS512"];
+    let checks = shared_checks(&region, &newest, Some(&previous), Some(NOW + 60), &all);
+    let ask = |checks: &Checks, token: &str, seconds: u64| {
+        let token = Token::parse(token.as_bytes()).expect("a token");
+        let algorithm = checks.claims(&token, at(NOW + seconds))?;
+        checks.signature(&token, algorithm, at(NOW + seconds))
+    };
+    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+        assert_eq!(ask(&checks, &signed(&second, algorithm), 0), Ok(None), "{algorithm:?}");
+        // What is remembered of it counts no longer than the secret.
+        let old = signed(&first, algorithm);
+        assert_eq!(ask(&checks, &old, 59), Ok(Some(at(NOW + 60))), "{algorithm:?}");
+        assert_eq!(ask(&checks, &old, 60), Err(Fault::Signature), "{algorithm:?}");
+        assert_eq!(ask(&checks, &signed(&[b'c'; 64], algorithm), 0), Err(Fault::Signature));
+    }
+    // The algorithm is the credential's to say.
+    let only = shared_checks(&region, &newest, None, None, &["HS512"]);
+    assert_eq!(ask(&only, &signed(&second, Algorithm::HS256), 0), Err(Fault::Algorithm));
+    assert_eq!(
+        ask(&only, &signed(&first, Algorithm::HS512), 0),
+        Err(Fault::Signature),
+        "it was ended at once"
+    );
+    // A secret that says itself when it ends.
+    let ending = sealed(&region, 2, &second, Some(NOW + 9), true);
+    let checks = shared_checks(&region, &ending, None, None, &all);
+    assert_eq!(ask(&checks, &signed(&second, Algorithm::HS256), 8), Ok(Some(at(NOW + 9))));
+    assert_eq!(ask(&checks, &signed(&second, Algorithm::HS256), 9), Err(Fault::Key));
+}
+
+#[test]
+fn an_older_secret_that_does_not_open_takes_nothing_from_the_newest() {
+    let (region, elsewhere, second) = (Region::new(), Region::new(), [b'b'; 64]);
+    let newest = sealed(&region, 2, &second, None, true);
+    for (what, previous) in [
+        ("of another region's key", sealed(&elsewhere, 1, &[b'a'; 64], None, true)),
+        ("of another version", sealed(&region, 2, &[b'a'; 64], None, true)),
+        ("for an upstream", sealed(&region, 1, &[b'a'; 64], None, false)),
+    ] {
+        let checks = shared_checks(&region, &newest, Some(&previous), Some(NOW + 60), &["HS256"]);
+        assert!(checks.unseal().is_ok(), "{what}");
+        assert_eq!(pass(&checks, &signed(&second, Algorithm::HS256)), Ok(()), "{what}");
+        assert_eq!(pass(&checks, &signed(&[b'a'; 64], Algorithm::HS256)), Err(Fault::Signature), "{what}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_short_or_may_be_sent_somewhere_verifies_nothing_and_says_why() {
+    let region = Region::new();
+    for (length, algorithms, is_shared, part) in [
+        (32, &["HS256"][..], true, None),
+        (47, &["HS256", "HS384"], true, Some("shorter than the 48 bytes")),
+        (48, &["HS384"], true, None),
+        (63, &["HS512"], true, Some("shorter than the 64 bytes")),
+        (64, &["HS512", "HS256"], true, None),
+        (64, &["HS256"], false, Some("sealed to be sent to an upstream")),
+    ] {
+        let secret = vec![b'g'; length];
+        let newest = sealed(&region, 2, &secret, None, is_shared);
+        let checks = shared_checks(&region, &newest, None, None, algorithms);
+        let why = checks.unseal().map_err(|error| error.to_string());
+        let is_good = match part {
+            None => why.is_ok(),
+            Some(part) => why.as_ref().is_err_and(|why| why.contains(part)),
+        };
+        assert!(is_good, "{length} {algorithms:?}: {why:?}");
+        let algorithm = Algorithm::of(algorithms[0]).expect("an algorithm");
+        let wanted = if part.is_none() { Ok(()) } else { Err(Fault::Key) };
+        assert_eq!(pass(&checks, &signed(&secret, algorithm)), wanted, "{length} {algorithms:?}");
+    }
 }
 
 /// RFC 7515, appendix A.3, and RFC 8037, appendix A.4: tokens that others made.
@@ -245,7 +403,7 @@ fn signatures_that_others_made_are_good() {
     let token = Token::parse(token.as_bytes()).expect("a token");
     assert_eq!(token.claims.issuer.as_deref(), Some("joe"));
     assert_eq!(token.claims.expires, Some(at(1_300_819_380)));
-    assert_eq!(checks.signature(&token, Algorithm::ES256, now()), Ok(()));
+    assert_eq!(checks.signature(&token, Algorithm::ES256, now()), Ok(None));
     assert_eq!(checks.signature(&token, Algorithm::ES384, now()), Err(Fault::Key));
 }
 

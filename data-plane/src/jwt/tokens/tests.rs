@@ -23,12 +23,14 @@ fn verified(until: u64) -> Verified {
         algorithms: Vec::new(),
         leeway: Duration::ZERO,
         required_claims: Vec::new(),
+        identity_claim: None,
     };
     let checks = Arc::new(
-        Checks::new(model, |_| panic!("nothing is fetched"), |_| panic!("nothing is sealed"))
+        Checks::new(model, None, |_| panic!("nothing is fetched"), |_, _| panic!("nothing is sealed"))
             .expect("checks"),
     );
-    Verified { credential: CredentialId::from_random([1; 16]), checks, generation: 0, until: at(until) }
+    let credential = CredentialId::from_random([1; 16]);
+    Verified { credential, checks, generation: 0, until: at(until), holder: None }
 }
 
 fn proxy(n: u8) -> ProxyId {

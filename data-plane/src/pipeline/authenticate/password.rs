@@ -42,7 +42,7 @@ pub(super) fn ask<'s>(
     let claimed = Claimed::read(presented.value).ok_or(Reason::Malformed)?;
     let user = find(presented, proxy, &claimed, snapshot);
     match passwords.known(at, user.live(), &claimed) {
-        Ok(outcome) => Ok(Found::Caller(user.settle(outcome)?)),
+        Ok(outcome) => Ok(Found::Caller(user.settle(outcome)?.into())),
         Err(attempt) => Ok(Found::Waits(On::Password(Checking { user, at, attempt, claimed }))),
     }
 }

@@ -9,12 +9,13 @@ use std::time::SystemTime;
 
 use rr_contract::policy::token::{Token, TokenError};
 
+use crate::holder::Holder;
 use crate::jwt::{Fault, Tokens, Verified};
 use crate::report::Reason;
-use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
+use crate::snapshot::{CompiledProxy, Snapshot};
 
 use super::super::presented::Presented;
-use super::{Found, On};
+use super::{Found, Named, On};
 
 /// Credentials of one proxy that are asked for one issuer's token.
 const CANDIDATES: usize = 8;
@@ -27,8 +28,8 @@ pub(super) fn find<'s>(
     tokens: &Tokens,
     now: SystemTime,
 ) -> Option<Result<Found<'s>, Reason>> {
-    if let Some(caller) = seen(presented, proxy, snapshot, tokens, now) {
-        return Some(Ok(Found::Caller(caller)));
+    if let Some(named) = seen(presented, proxy, snapshot, tokens, now) {
+        return Some(Ok(Found::Caller(named)));
     }
     verify(presented, proxy, snapshot, tokens, now)
 }
@@ -40,7 +41,7 @@ fn seen<'s>(
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     now: SystemTime,
-) -> Option<&'s CompiledCaller> {
+) -> Option<Named<'s>> {
     let verified = tokens.seen(proxy.id, presented.hash?, now)?;
     let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
     let checks = caller.checks.as_ref()?;
@@ -48,7 +49,7 @@ fn seen<'s>(
         && checks.generation() == Some(verified.generation)
         && proxy.admits(&caller.credential)
         && caller.is_presented(presented.header, presented.word);
-    counts.then_some(caller)
+    counts.then_some(Named { caller, holder: verified.holder })
 }
 
 #[cold]
@@ -70,7 +71,8 @@ fn verify<'s>(
     };
     // Longer ones do not parse.
     let hash = presented.hash?;
-    let issuer = token.claims.issuer.as_deref()?;
+    // Those of SPIFFE need not say it.
+    let issuer = token.claims.issuer.as_deref().unwrap_or_default();
     let (mut furthest, mut issuer_of, mut is_misplaced) = (None, None, false);
     for id in snapshot.takers(proxy, issuer).take(CANDIDATES) {
         let caller = snapshot.token_caller(proxy.org_id, id)?;
@@ -88,14 +90,20 @@ fn verify<'s>(
             checks.signature(&token, algorithm, now)
         });
         match passed {
-            Ok(()) => {
+            Ok(key_ends) => {
                 let (credential, checks) = (caller.credential, Arc::clone(checks));
                 // It has an end, or it had not passed.
-                let until = checks.ends(&token)?;
+                let ends = checks.ends(&token)?;
+                let until = key_ends.map_or(ends, |key_ends| key_ends.min(ends));
+                let holder = checks.identity(&token).map(|identity| Holder::of(credential, &identity));
                 if let Some(generation) = generation {
-                    tokens.remember(proxy.id, hash, Verified { credential, checks, generation, until });
+                    tokens.remember(
+                        proxy.id,
+                        hash,
+                        Verified { credential, checks, generation, until, holder },
+                    );
                 }
-                return Some(Ok(Found::Caller(caller)));
+                return Some(Ok(Found::Caller(Named { caller, holder })));
             }
             Err(fault) => {
                 if fault == Fault::Signature {

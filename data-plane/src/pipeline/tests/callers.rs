@@ -181,6 +181,9 @@ async fn each_kind_is_taken_as_its_credential_says_and_in_no_other_way() {
     }
     let query = format!("{path}?Authorization=Bearer+plain-value");
     ask.refuses((&query, "x-own: own-value\r\n"), "ambiguous").await;
+    for second in ["Bearer+plain-value", "junk", ""] {
+        ask.refuses((&format!("{query}&%41uthorization={second}"), ""), "ambiguous").await;
+    }
     ask.refuses((&format!("{path}?Authorization=own-value"), ""), "misplaced").await;
     ask.refuses((&format!("{path}?x-own=own-value"), ""), "missing").await;
 }

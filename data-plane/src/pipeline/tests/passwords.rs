@@ -228,6 +228,36 @@ async fn where_too_many_passwords_wait_the_next_is_refused_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_wrong_password_is_checked_whoever_it_is_for() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend([
+        user(3, "", basic("ann", &["first password"])),
+        user(4, "x-own", basic("zoe", &["first password"])),
+        user(5, "", basic("bob", &["first password"])),
+        proxy(1, &[3, 4], 1, 2),
+    ]);
+    let edge = Edge::start_checking_no_password(region.snapshot(&all), &["127.0.0.0/8"]);
+    let own = with("zoe:wrong").replace("authorization", "x-own");
+    let mut waiting = Vec::new();
+    // There, not there, at another proxy alone, and in a header that is another's.
+    for headers in [with("ann:wrong"), with("nobody:wrong"), with("bob:wrong"), with("zoe:wrong"), own] {
+        let mut caller = edge.connect().await;
+        caller.write_all(get("/api/acme.proxy-1/x", &headers).as_bytes()).await.expect("the edge reads");
+        waiting.push(caller);
+        let count = waiting.len();
+        let caller = waiting.last_mut().expect("one was put there");
+        tokio::select! {
+            () = edge.has_passwords_waiting(count) => {}
+            answer = Answer::read_one(caller) => panic!("{headers} is answered unchecked: {answer:?}"),
+        }
+    }
+    drop(waiting);
+    edge.has_passwords_waiting(0).await;
+}
+
+#[tokio::test]
 async fn a_tunnel_of_a_user_lasts_as_long_as_the_password() {
     let upstream = Raw::new().await;
     let region = Region::new();

@@ -102,7 +102,15 @@ async fn a_token_is_taken_for_the_credential_whose_checks_it_passes_and_every_ot
                 verify.issuer = "shared".to_owned();
             }),
         ),
-        proxy(1, &[1, 3, 4, 5, 7], 1, 2),
+        of(
+            8,
+            "",
+            verify(published(&[elsewhere.published("e")]), &["EdDSA"], |verify| {
+                verify.issuer.clear();
+                verify.required_claims = required("sub", &["spiffe://acme.example/billing"]);
+            }),
+        ),
+        proxy(1, &[1, 3, 4, 5, 7, 8], 1, 2),
     ]);
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
     let path = "/api/acme.proxy-1/x";
@@ -120,7 +128,14 @@ async fn a_token_is_taken_for_the_credential_whose_checks_it_passes_and_every_ot
             &claims(from, &json!({})),
         )
     };
+    let svid = |algorithm: &str, subject: &str| {
+        let header = json!({"alg": algorithm, "kid": "e", "typ": "JOSE"});
+        let changes = json!({"iss": null, "sub": format!("spiffe://acme.example/{subject}")});
+        elsewhere.token_as(Algorithm::EdDSA, &header, &claims(from, &changes))
+    };
     for (headers, caller) in [
+        (bearer(&svid("EdDSA", "billing")), 8),
+        (bearer(&svid("Ed25519", "billing")), 8),
         (bearer(&token(json!({}))), 3),
         // Seen before, and the credential of our own making beside it.
         (bearer(&token(json!({}))), 3),
@@ -153,7 +168,9 @@ async fn a_token_is_taken_for_the_credential_whose_checks_it_passes_and_every_ot
     };
     for (token, said) in [
         (token(json!({"iss": "https://evil.example"})), "unknown-token"),
-        (token(json!({"iss": null})), "unknown-token"),
+        (token(json!({"iss": null})), "token-algorithm"),
+        (svid("EdDSA", "other"), "token-claim"),
+        (svid("ES256", "billing"), "token-algorithm"),
         (token(json!({"aud": "unadmitted"})), "token-audience"),
         (token(json!({"exp": from - 31})), "token-expired"),
         (token(json!({"exp": null})), "token-expired"),

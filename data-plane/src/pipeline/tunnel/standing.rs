@@ -113,7 +113,8 @@ impl Standing {
             Err(InvalidPath::Ambiguous) => Path::Opaque(self.path.clone()),
             _ => Path::Plain(self.path.clone()),
         };
-        let Ok(active) = activate(Authenticated { proxy, caller, path }) else { return false };
+        // Nothing is counted.
+        let Ok(active) = activate(Authenticated { proxy, caller, holder: None, path }) else { return false };
         if permits(&active, &self.origins).is_err() || !self.leads_there(&active, now) {
             return false;
         }

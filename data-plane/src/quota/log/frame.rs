@@ -2,10 +2,11 @@
 //!
 //! An entry says what a counter has, not by how much it changed, so that a later entry of the same counter stands for
 //! all before it, and a frame that is damaged takes nothing along but itself. Not encrypted: there is nothing in it
-//! but ids, addresses and numbers. The invariant: what is read back was written, entry by entry.
+//! but ids, addresses, hashes of holders and numbers. The invariant: what is read back was written, entry by entry.
 
 use rr_contract::model::id::{CredentialId, MeterId, ProxyId};
 
+use crate::holder::Holder;
 use crate::quota::cell::Counted;
 use crate::quota::changed::{Address, Id, Saved};
 use crate::quota::moment::Term;
@@ -25,6 +26,8 @@ const CALLER: u8 = 3;
 const ADDRESS: u8 = 4;
 const OTHER_CALLERS: u8 = 5;
 const OTHER_ADDRESSES: u8 = 6;
+const HOLDER: u8 = 7;
+const OTHER_HOLDERS: u8 = 8;
 
 /// Appends a frame.
 pub(super) fn write(seconds: u64, entries: &[(Id, Saved)], out: &mut Vec<u8>) {
@@ -45,8 +48,10 @@ fn write_entry(id: &Id, saved: &Saved, out: &mut Vec<u8>) {
         Id::Proxy(proxy) => (PROXY, proxy.as_bytes(), None),
         Id::Meter(meter) => (METER, meter.as_bytes(), None),
         Id::Caller(proxy, caller) => (CALLER, proxy.as_bytes(), Some(caller.as_bytes())),
+        Id::Holder(proxy, holder) => (HOLDER, proxy.as_bytes(), Some(holder.as_bytes())),
         Id::Address(proxy, Address(bytes)) => (ADDRESS, proxy.as_bytes(), Some(bytes)),
         Id::OtherCallers(proxy) => (OTHER_CALLERS, proxy.as_bytes(), None),
+        Id::OtherHolders(proxy) => (OTHER_HOLDERS, proxy.as_bytes(), None),
         Id::OtherAddresses(proxy) => (OTHER_ADDRESSES, proxy.as_bytes(), None),
     };
     out.push(kind);
@@ -94,8 +99,10 @@ fn read_entry(rest: &mut &[u8]) -> Option<(Id, Saved)> {
         PROXY => Id::Proxy(proxy),
         METER => Id::Meter(MeterId::from_random(first)),
         CALLER => Id::Caller(proxy, CredentialId::from_random(take(rest)?)),
+        HOLDER => Id::Holder(proxy, Holder::from_bytes(take(rest)?)),
         ADDRESS => Id::Address(proxy, Address(take(rest)?)),
         OTHER_CALLERS => Id::OtherCallers(proxy),
+        OTHER_HOLDERS => Id::OtherHolders(proxy),
         OTHER_ADDRESSES => Id::OtherAddresses(proxy),
         _ => return None,
     };

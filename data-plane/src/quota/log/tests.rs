@@ -13,6 +13,7 @@ use rr_contract::seam::{Clock, SystemEntropy};
 
 use super::*;
 use crate::fixture::{SharedDisk, log_of};
+use crate::holder::Holder;
 use crate::quota::Quota;
 use crate::quota::moment::Window;
 use crate::quota::registry::Numbers;
@@ -20,6 +21,7 @@ use crate::quota::registry::Numbers;
 const DAY: u64 = 86_400;
 const PROXY: ProxyId = ProxyId::from_random([1; 16]);
 const CALLER: CredentialId = CredentialId::from_random([3; 16]);
+const HOLDER: Holder = Holder::from_bytes([4; 16]);
 const FREE: Windows = Windows { minute: None, hour: None, day: None, month: None };
 const DAILY: Limits = Limits { minute: None, day: NonZeroU64::new(1000) };
 
@@ -123,6 +125,7 @@ fn after_a_kill_days_and_months_go_on_and_minutes_and_hours_begin_anew() {
     quota.all().charge(7, &FREE, &first.at()).expect("no limit");
     let open = first.quotas.meter(meter(2)).charge(100, &FREE, &first.at()).expect("no limit");
     quota.charge_caller(CALLER, &DAILY, &first.at()).expect("below");
+    quota.charge_holder(HOLDER, &DAILY, &first.at()).expect("below");
     quota.charge_address(address, &DAILY, &first.at()).expect("below");
     first.save();
     quota.all().charge(1, &FREE, &first.at()).expect("no limit");
@@ -140,10 +143,12 @@ fn after_a_kill_days_and_months_go_on_and_minutes_and_hours_begin_anew() {
     assert_eq!(used(&*meter), [0, 0, 60, 60]);
     let next = quota.charge_caller(CALLER, &DAILY, &again.at()).expect("below");
     assert_eq!(next.used(Window::Day), 3);
+    let next = quota.charge_holder(HOLDER, &DAILY, &again.at()).expect("below");
+    assert_eq!(next.used(Window::Day), 2);
     let next = quota.charge_address(address, &DAILY, &again.at()).expect("below");
     assert_eq!(next.used(Window::Day), 2);
-    let Numbers { callers, addresses, damaged, .. } = again.numbers();
-    assert_eq!((callers, addresses, damaged), (1, 1, 0));
+    let Numbers { callers, holders, addresses, damaged, .. } = again.numbers();
+    assert_eq!((callers, holders, addresses, damaged), (1, 1, 1, 0));
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Process {
     fn new() -> Self {
         let (wall, mono) = (SystemTime::UNIX_EPOCH + BEGIN, Instant::now());
         let clock = QuotaClock::start(wall, mono, SystemTime::UNIX_EPOCH);
-        Self { quotas: Quotas::with_room(clock, 100, 2), mono, wall }
+        Self { quotas: Quotas::with_room(clock, 100, 2, 2), mono, wall }
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -127,6 +127,47 @@ fn a_node_counts_100_000_addresses_apart_and_more_callers_than_that() {
     assert_eq!((callers, addresses, overflows), (100_002, 100_000, 2));
 }
 
+fn holder(n: u32) -> Holder {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    Holder::from_bytes(bytes)
+}
+
+#[test]
+fn a_node_counts_100_000_holders_of_tokens_apart_and_they_take_no_place_of_callers_or_addresses() {
+    let process = Process { quotas: Quotas::fleeting(), ..Process::new() };
+    let proxy = process.quotas.proxy(PROXY);
+    for n in 0..100_002 {
+        let is_apart = n < 100_001;
+        assert_eq!(proxy.charge_holder(holder(n), &ONCE, &process.now()).is_ok(), is_apart, "{n}");
+    }
+    proxy.charge_holder(holder(7), &ONCE, &process.now()).expect_err("it has its own");
+    proxy.charge_caller(CredentialId::from_random([1; 16]), &ONCE, &process.now()).expect("its own");
+    proxy.charge_address(IpAddr::from([192, 0, 2, 1]), &ONCE, &process.now()).expect("its own");
+    let Numbers { callers, holders, addresses, overflows, .. } = process.quotas.numbers();
+    assert_eq!((callers, holders, addresses, overflows), (1, 100_000, 1, 2));
+    let other = process.quotas.proxy(ProxyId::from_random([9; 16]));
+    other.charge_holder(holder(100_001), &ONCE, &process.now()).expect("the rest of another proxy");
+}
+
+#[test]
+fn what_is_given_back_of_holders_is_there_for_them_again_and_their_places_are_free_the_next_day() {
+    let mut process = Process::new();
+    let proxy = process.quotas.proxy(PROXY);
+    for n in 1..=2 {
+        let charge = proxy.charge_holder(holder(n), &ONCE, &process.now()).expect("the first");
+        proxy.charge_holder(holder(n), &ONCE, &process.now()).expect_err("the second");
+        proxy.give_back_holder(charge);
+        proxy.charge_holder(holder(n), &ONCE, &process.now()).expect("it was given back");
+    }
+    let shared = proxy.charge_holder(holder(3), &ONCE, &process.now()).expect("the first of the rest");
+    proxy.charge_holder(holder(4), &ONCE, &process.now()).expect_err("the rest shares");
+    proxy.give_back_holder(shared);
+    proxy.charge_holder(holder(4), &ONCE, &process.now()).expect("it was given back");
+    process.pass(DAY);
+    assert_eq!(process.quotas.numbers().holders, 0);
+}
+
 #[test]
 fn what_those_share_that_are_not_counted_apart_is_told_for_the_disk() {
     let process = Process::new();
@@ -136,10 +177,11 @@ fn what_those_share_that_are_not_counted_apart_is_told_for_the_disk() {
     }
     for n in 0..=2 {
         proxy.charge_address(IpAddr::from([192, 0, 2, n]), &ONCE, &process.now()).expect("the first");
+        proxy.charge_holder(holder(n.into()), &ONCE, &process.now()).expect("the first");
     }
     let mut told = Vec::new();
     process.quotas.take_changed(&mut told);
-    for id in [Id::OtherCallers(PROXY), Id::OtherAddresses(PROXY)] {
+    for id in [Id::OtherCallers(PROXY), Id::OtherHolders(PROXY), Id::OtherAddresses(PROXY)] {
         assert!(told.contains(&id), "{id:?}");
         assert_eq!(process.quotas.save(id).map(|saved| saved.day.count), Some(1), "{id:?}");
     }

@@ -65,6 +65,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_BEARER,
     feature::CALLER_JWT,
     feature::CALLER_JWT_VERIFY,
+    feature::CALLER_IDENTITY_CLAIM,
     feature::CALLER_HEADER,
     feature::CALLER_OVERLAP,
 ];
@@ -148,7 +149,8 @@ impl Compiler<'_> {
                         let checks = match &caller.kind {
                             CallerKind::JwtVerify(verify) => {
                                 let verify = (**verify).clone();
-                                Some(self.checks(key.org, id, credential.version, verify, unseal)?)
+                                let ends = caller.previous_not_after;
+                                Some(self.checks(key.org, id, credential.version, verify, ends, unseal)?)
                             }
                             _ => None,
                         };
@@ -199,10 +201,12 @@ impl Compiler<'_> {
         id: CredentialId,
         version: u64,
         verify: JwtVerify,
+        previous_ends: Option<SystemTime>,
         unseal: bool,
     ) -> Result<Checks, Reason> {
-        let opener = |secret: &SealedSecret| -> Open {
+        let opener = |secret: &SealedSecret, before: u64| -> Open {
             let (vault, secret) = (Arc::clone(self.vault), secret.clone());
+            let version = version.saturating_sub(before);
             Box::new(move || vault.open(&secret, org, id, version))
         };
         let unusable = |error: UnusableKeys| {
@@ -210,7 +214,7 @@ impl Compiler<'_> {
             Reason::new(why, error.to_string())
         };
         let issuer = |url: &JwksUrl| self.standings.issuers().get(org, url);
-        let checks = Checks::new(verify, issuer, opener).map_err(unusable)?;
+        let checks = Checks::new(verify, previous_ends, issuer, opener).map_err(unusable)?;
         if unseal {
             checks.unseal().map_err(unusable)?;
         }

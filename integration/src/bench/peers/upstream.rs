@@ -24,7 +24,7 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(crate) const NAME: &str = "direct";
 
-    pub(super) fn start(folder: &Path, processor: usize, tls: Option<&Secure>) -> anyhow::Result<Self> {
+    pub(crate) fn start(folder: &Path, processor: usize, tls: Option<&Secure>) -> anyhow::Result<Self> {
         let Some(program) = machine::installed("nginx") else {
             ensure!(tls.is_none(), "an upstream with TLS needs nginx");
             let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -23,12 +23,15 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 /// How far apart they may be at most.
 pub const LEEWAY_MAX: Duration = Duration::from_secs(300);
 
+/// What a SPIFFE id begins with.
+const SPIFFE: &str = "spiffe://";
+
 /// Checks of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JwtVerify {
     /// What its signature is verified with.
     pub keys: VerifyingKeys,
-    /// `iss`.
+    /// `iss`. Empty: tokens without it, which say by their `sub` whose they are.
     pub issuer: String,
     /// `aud` holds one of these.
     pub audiences: Vec<String>,
@@ -38,6 +41,8 @@ pub struct JwtVerify {
     pub leeway: Duration,
     /// Claims that it must have.
     pub required_claims: Vec<RequiredClaim>,
+    /// The claim by which those who hold tokens are told apart. `None`: they are one caller.
+    pub identity_claim: Option<String>,
 }
 
 /// Where verifying keys come from.
@@ -47,8 +52,13 @@ pub enum VerifyingKeys {
     Jwks(JwksUrl),
     /// A document of keys, as it was given. Which of them can be used, `policy` says.
     Given(Box<str>),
-    /// One secret.
-    Shared(SealedSecret),
+    /// A secret.
+    Shared {
+        /// Sealed for the version of the credential.
+        newest: Box<SealedSecret>,
+        /// Sealed for the version before, while both are live.
+        previous: Option<Box<SealedSecret>>,
+    },
 }
 
 /// Where keys are published.
@@ -164,18 +174,40 @@ impl Algorithm {
         }
     }
 
-    /// By its name in a token's header.
+    /// By its name in a token's header, or in a document of keys.
     pub fn of(name: &str) -> Option<Self> {
+        // The newer name says which of two curves it is; only this one is known here.
+        if name == "Ed25519" {
+            return Some(Self::EdDSA);
+        }
         Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
     }
 
     /// Whether who can verify can also sign.
     pub const fn is_symmetric(self) -> bool {
-        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
+        self.secret_min().is_some()
+    }
+
+    /// The shortest secret that may be shared for it, in bytes: as long as what it makes (RFC 7518, section 3.2).
+    pub const fn secret_min(self) -> Option<usize> {
+        match self {
+            Self::HS256 => Some(32),
+            Self::HS384 => Some(48),
+            Self::HS512 => Some(64),
+            Self::RS256
+            | Self::RS384
+            | Self::RS512
+            | Self::PS256
+            | Self::PS384
+            | Self::PS512
+            | Self::ES256
+            | Self::ES384
+            | Self::EdDSA => None,
+        }
     }
 }
 
-pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Option<JwtVerify> {
+pub(super) fn parse(faults: &mut Violations, mut wire: fleet::CallerJwtVerify) -> Option<JwtVerify> {
     use fleet::caller_jwt_verify::Keys;
 
     const FIELD: &str = "caller.jwt_verify";
@@ -184,7 +216,17 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
             faults.take(format!("{FIELD}.jwks_url"), url.as_str().try_into()).map(VerifyingKeys::Jwks)
         }
         Some(Keys::SharedSecret(sealed)) => {
-            faults.take(format!("{FIELD}.shared_secret"), sealed.try_into()).map(VerifyingKeys::Shared)
+            let newest = faults.take(format!("{FIELD}.shared_secret"), SealedSecret::try_from(sealed));
+            let previous = match wire.previous_shared_secret.take() {
+                None => Some(None),
+                Some(sealed) => faults
+                    .take(format!("{FIELD}.previous_shared_secret"), SealedSecret::try_from(sealed))
+                    .map(|sealed| Some(Box::new(sealed))),
+            };
+            newest
+                .map(Box::new)
+                .zip(previous)
+                .map(|(newest, previous)| VerifyingKeys::Shared { newest, previous })
         }
         Some(Keys::Jwks(document)) => {
             let is_good = (1..=DOCUMENT_MAX).contains(&document.len());
@@ -198,7 +240,15 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
             None
         }
     };
-    let issuer = check_text(faults, &format!("{FIELD}.issuer"), &wire.issuer);
+    if wire.previous_shared_secret.is_some() {
+        faults.add(format!("{FIELD}.previous_shared_secret"), "stands beside no secret that came after it");
+    }
+    // SPIFFE says who it is in `sub`, whose trust domain is that of the keys.
+    let issuer = if wire.issuer.is_empty() && wire.required_claims.iter().any(is_spiffe_id) {
+        Some(())
+    } else {
+        check_text(faults, &format!("{FIELD}.issuer"), &wire.issuer)
+    };
     let audiences = texts(faults, &format!("{FIELD}.audiences"), &wire.audiences, 1);
     let algorithms =
         parse_algorithms(faults, &format!("{FIELD}.algorithms"), &wire.algorithms, keys.as_ref());
@@ -221,6 +271,10 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
             claims.push(RequiredClaim { name: claim.name, values });
         }
     }
+    let names_identity = !wire.identity_claim.is_empty();
+    if names_identity {
+        check_text(faults, &format!("{FIELD}.identity_claim"), &wire.identity_claim)?;
+    }
     issuer?;
     Some(JwtVerify {
         keys: keys?,
@@ -229,7 +283,12 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerJwtVerify) -> Op
         algorithms: algorithms?,
         leeway: leeway?,
         required_claims: claims,
+        identity_claim: names_identity.then_some(wire.identity_claim),
     })
+}
+
+fn is_spiffe_id(claim: &fleet::RequiredClaim) -> bool {
+    claim.name == "sub" && !claim.values.is_empty() && claim.values.iter().all(|id| id.starts_with(SPIFFE))
 }
 
 fn parse_algorithms(
@@ -253,7 +312,7 @@ fn parse_algorithms(
             (Some(found), Some(VerifyingKeys::Jwks(_) | VerifyingKeys::Given(_))) if found.is_symmetric() => {
                 "is not one that published keys verify"
             }
-            (Some(found), Some(VerifyingKeys::Shared(_))) if !found.is_symmetric() => {
+            (Some(found), Some(VerifyingKeys::Shared { .. })) if !found.is_symmetric() => {
                 "is not one that a shared secret verifies"
             }
             (Some(found), _) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::time;
 
-use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY};
+use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY, TEXT_MAX};
 use super::*;
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
@@ -41,7 +41,9 @@ fn verify(change: impl FnOnce(&mut fleet::CallerJwtVerify)) -> Result<Caller, Ve
             name: "scope".to_owned(),
             values: vec!["read".to_owned()],
         }],
+        identity_claim: String::new(),
         keys: Some(Keys::JwksUrl("https://issuer.example/.well-known/jwks.json?v=1".to_owned())),
+        previous_shared_secret: None,
     };
     change(&mut wire);
     read(Kind::JwtVerify(wire), "")
@@ -119,6 +121,54 @@ fn a_token_never_chooses_how_it_is_verified() {
 }
 
 #[test]
+fn a_shared_secret_and_public_keys_verify_different_algorithms() {
+    let sealed = || fleet::SealedSecret {
+        envelope: 1,
+        suite: 1,
+        nonce: vec![0; 24],
+        ciphertext: vec![0; 64],
+        key_commitment: vec![0; 32],
+        wraps: vec![fleet::Wrap {
+            region: crate::model::id::RegionId::from_random([1; 16]).to_string(),
+            epoch: 1,
+            encapsulated: vec![0; 32],
+            sealed_key: vec![0; 48],
+            suite: 0,
+        }],
+    };
+    let shared = |algorithms: &[&str], change: &dyn Fn(&mut fleet::CallerJwtVerify)| {
+        verify(|wire| {
+            wire.keys = Some(Keys::SharedSecret(sealed()));
+            wire.algorithms = algorithms.iter().map(|name| (*name).to_owned()).collect();
+            change(wire);
+        })
+    };
+    let field = |name: &str| Err(vec![format!("caller.jwt_verify.{name}")]);
+    assert!(shared(&["HS256", "HS384", "HS512"], &|_| {}).is_ok());
+    assert!(shared(&["HS256"], &|wire| wire.previous_shared_secret = Some(sealed())).is_ok());
+    assert_eq!(shared(&["RS256"], &|_| {}), field("algorithms[0]"));
+    assert_eq!(shared(&["HS256", "ES256"], &|_| {}), field("algorithms[1]"));
+    for keys in [Keys::JwksUrl("https://i.example".to_owned()), Keys::Jwks("{}".to_owned())] {
+        let other = |wire: &mut fleet::CallerJwtVerify| wire.keys = Some(keys.clone());
+        assert_eq!(shared(&["HS256"], &other), field("algorithms[0]"));
+        let beside = |wire: &mut fleet::CallerJwtVerify| {
+            wire.keys = Some(keys.clone());
+            wire.previous_shared_secret = Some(sealed());
+        };
+        assert_eq!(shared(&["ES256"], &beside), field("previous_shared_secret"));
+    }
+    let broken = |wire: &mut fleet::CallerJwtVerify| {
+        wire.previous_shared_secret = Some(fleet::SealedSecret { nonce: Vec::new(), ..sealed() });
+    };
+    assert!(shared(&["HS256"], &broken).is_err());
+    let lengths: Vec<_> = ["HS256", "HS384", "HS512", "RS256", "EdDSA"]
+        .into_iter()
+        .map(|name| Algorithm::of(name).and_then(Algorithm::secret_min))
+        .collect();
+    assert_eq!(lengths, [Some(32), Some(48), Some(64), None, None]);
+}
+
+#[test]
 fn every_check_of_a_token_is_stated_and_bounded() {
     let field = |name: &str| Err(vec![format!("caller.jwt_verify.{name}")]);
     assert_eq!(verify(|wire| wire.keys = None), field("keys"));
@@ -126,9 +176,32 @@ fn every_check_of_a_token_is_stated_and_bounded() {
     assert_eq!(verify(|wire| wire.audiences.clear()), field("audiences"));
     assert_eq!(verify(|wire| wire.audiences.push(String::new())), field("audiences[1]"));
     assert_eq!(verify(|wire| wire.required_claims[0].name.clear()), field("required_claims[0].name"));
+    let long = "c".repeat(TEXT_MAX + 1);
+    for name in ["\n", &*long] {
+        assert_eq!(verify(|wire| wire.identity_claim = name.to_owned()), field("identity_claim"));
+    }
+    for (name, read) in [("", None), ("https://issuer.example/user", Some("https://issuer.example/user"))] {
+        let Ok(Caller { kind: CallerKind::JwtVerify(checks), .. }) =
+            verify(|wire| wire.identity_claim = name.to_owned())
+        else {
+            panic!("checks")
+        };
+        assert_eq!(checks.identity_claim.as_deref(), read);
+    }
     let minutes = |seconds| Some(time::wire_duration(Duration::from_secs(seconds)));
     assert_eq!(verify(|wire| wire.leeway = minutes(301)), field("leeway"));
     assert!(verify(|wire| wire.leeway = minutes(300)).is_ok());
+    let of = |name: &str, values: &[&str]| {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        verify(|wire| {
+            wire.issuer.clear();
+            wire.required_claims[0] = fleet::RequiredClaim { name: name.to_owned(), values };
+        })
+    };
+    assert!(of("sub", &["spiffe://acme.example/billing"]).is_ok(), "the name says whose token it is");
+    assert_eq!(of("sub", &["spiffe://acme.example/billing", "ann"]), field("issuer"));
+    assert_eq!(of("sub", &[]), field("issuer"));
+    assert_eq!(of("azp", &["spiffe://acme.example/billing"]), field("issuer"));
 }
 
 #[test]

@@ -37,10 +37,11 @@ fn keys_that_were_read_back_are_in_the_file_that_is_written_anew() {
     let charge = |process: &Process| {
         let quota = process.quotas.proxy(PROXY);
         let caller = quota.charge_caller(CALLER, &DAILY, &process.at()).expect("below");
+        let holder = quota.charge_holder(HOLDER, &DAILY, &process.at()).expect("below");
         let address = quota.charge_address(address, &DAILY, &process.at()).expect("below");
-        (caller.used(Window::Day), address.used(Window::Day))
+        [caller, holder, address].map(|charge| charge.used(Window::Day))
     };
-    assert_eq!(charge(&process), (1, 1));
+    assert_eq!(charge(&process), [1, 1, 1]);
     process.save();
     for _ in 0..2 {
         // Each writes the file anew, and counts nothing.
@@ -48,7 +49,7 @@ fn keys_that_were_read_back_are_in_the_file_that_is_written_anew() {
         process = machine.start();
         process.save();
     }
-    assert_eq!(charge(&machine.start()), (2, 2));
+    assert_eq!(charge(&machine.start()), [2, 2, 2]);
 }
 
 #[test]
