@@ -11,7 +11,8 @@ use rr_contract::model::id::CredentialId;
 use rr_contract::wire::fleet;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-/// First uses in their minutes, of 10,000 callers for a quarter of a second. Memory is taken as it fills.
+/// Enough while fewer than 200,000 callers a second come for the first time in a minute, which the spool's thread takes in
+/// every 20 ms. Memory is taken as it fills.
 const CAPACITY: usize = 4096;
 
 /// The sending end; each worker has one.

@@ -8,6 +8,7 @@ mod crash;
 mod credential_swap;
 mod dev;
 mod edge_tls;
+mod expiry;
 mod explain;
 mod fleet_changes;
 mod fleet_reconnects;

@@ -16,7 +16,7 @@ const FIRST: &str = "k3V9-xq7L_2m-first";
 const NEXT: &str = "copper lantern orbit velvet";
 
 /// As `curl -u` sends it.
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::from("Basic ");
     for three in format!("{user}:{password}").as_bytes().chunks(3) {
