@@ -33,6 +33,7 @@ impl fmt::Debug for management::Caller {
             .field("prefix", &self.prefix)
             .field("username", &self.username)
             .field("jwt_verify", &self.jwt_verify)
+            .field("certificate", &self.certificate)
             .field("rolled_at", &self.rolled_at)
             .field("previous_not_after", &self.previous_not_after)
             .finish_non_exhaustive()

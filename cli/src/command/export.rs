@@ -102,7 +102,11 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
                 Some(Usage::Upstream(upstream)) => {
                     (upstream.sealed, upstream.sealed_regions) = (None, Vec::new());
                 }
-                Some(Usage::Caller(caller)) => (caller.rolled_at, caller.previous_not_after) = (None, None),
+                Some(Usage::Caller(caller)) => {
+                    (caller.rolled_at, caller.previous_not_after) = (None, None);
+                    // A key is said as other values are; a name is what it is.
+                    caller.certificate = caller.certificate.take().filter(|one| !one.spiffe_id.is_empty());
+                }
                 None => {}
             }
             let owner = one.owner.clone();

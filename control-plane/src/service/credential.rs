@@ -8,6 +8,7 @@ use rr_contract::seal::SealedSecret;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
+use super::caller_certificate;
 use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys};
 use super::draft::{Draft, stage};
 use super::error::Precondition;
@@ -57,7 +58,8 @@ impl Services {
                     if key.is_none()
                         && let Some(hash) = row.as_ref().and_then(|row| row.key_hash.clone())
                     {
-                        is_nobodys(txn, &org.id, &[hash], "credential.caller.value_hash").await?;
+                        let field = caller_certificate::field_of(&wire);
+                        is_nobodys(txn, &org.id, &[hash], &format!("credential.{field}")).await?;
                     }
                     let draft = Draft { wire, secret: row.clone(), before: None };
                     let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
@@ -90,7 +92,12 @@ impl Services {
                     ));
                 }
                 let under = format!("{prefix}.caller.");
-                let Some(NewValue { key, hash }) = self.new_value(caller.kind(), &given, &under)? else {
+                let named = caller_certificate::take(caller, &given.value_hash, &under)?;
+                let value = match named {
+                    Some(named) => Some(named),
+                    None => self.new_value(caller.kind(), &given, &under)?,
+                };
+                let Some(NewValue { key, hash }) = value else {
                     return Ok(NewSecret { row: None, key: None });
                 };
                 let row = secret_row::Model {

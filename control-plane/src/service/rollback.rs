@@ -14,7 +14,7 @@ use super::draft::{Draft, ready};
 use super::history::{READ, document_of, documents, reached, unchanged_since};
 use super::plan::{CREDENTIAL_STAYS_GONE, Plan, change, names_what_stays_gone};
 use super::scope::live_org;
-use super::{OrgCaller, Reason, ServiceError, Services, compatibility};
+use super::{OrgCaller, Reason, ServiceError, Services, caller_certificate, compatibility};
 use crate::document::{Part, Resource, each};
 use crate::noun::Noun;
 use crate::store::history::Span;
@@ -254,6 +254,7 @@ impl Back {
                 // How it is presented is no secret; which values are live, and where it is sealed, goes with the secret.
                 (Some(Usage::Caller(caller)), Some(Usage::Caller(now))) if caller.kind == now.kind => {
                     (caller.rolled_at, caller.previous_not_after) = (now.rolled_at, now.previous_not_after);
+                    caller_certificate::restore(caller, now);
                 }
                 (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(now))) => upstream.clone_from(now),
                 _ => credential.usage.clone_from(&current.usage),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use prost::Message as _;
+use rr_contract::client_key::ClientKey;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::resource::Key;
@@ -15,7 +16,9 @@ use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::meter_resource::Counts;
 use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credential};
 
-use super::document::{Caller, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream};
+use super::document::{
+    Caller, CallerCertificate, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream,
+};
 use super::fault::Faults;
 use super::node::Node;
 use super::secret::{Lives, Place, Wrong};
@@ -105,6 +108,7 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
         prefix,
         username,
         jwt_verify,
+        certificate,
         value_hash,
         password_hash,
         previous_not_after,
@@ -118,12 +122,21 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
     }
     if let Some(from) = &said.value_from {
         // The value itself is the newest.
-        hashes.insert(0, place.hash(from, kind)?.as_bytes().to_vec());
+        hashes.insert(0, place.hash(from, kind)?.to_vec());
     }
     if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
         return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
     }
-    let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
+    let certificate = certificate.unwrap_or_default();
+    let is_named = !certificate.spiffe_id.is_empty();
+    if kind != CallerKind::Certificate && (is_named || !certificate.ca.is_empty()) {
+        return Err(("caller.certificate", "only the kind certificate has it".to_owned()));
+    }
+    let is_known_by_hash = match kind {
+        CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt => true,
+        CallerKind::Certificate => !is_named,
+        CallerKind::Basic | CallerKind::JwtVerify | CallerKind::Unspecified => false,
+    };
     if is_known_by_hash && hashes.is_empty() {
         let what = "nothing says which key is meant: give value_from with env or file, or key_hashes";
         return Err(("caller", what.to_owned()));
@@ -135,6 +148,14 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
         CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes }),
         CallerKind::Bearer => Kind::Bearer(fleet::CallerBearer { hashes, prefix }),
         CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
+        CallerKind::Certificate => {
+            let keys = hashes.iter().map(|hash| ClientKey::try_from(&**hash));
+            let keys = keys.map(|key| key.map(|key| key.hash().as_bytes().to_vec()));
+            let hashes: Result<_, _> = keys.collect();
+            let hashes = hashes.map_err(|error| ("caller.value_hash", error.to_string()))?;
+            let CallerCertificate { spiffe_id, ca, .. } = certificate;
+            Kind::Certificate(fleet::CallerCertificate { hashes, spiffe_id, ca })
+        }
         CallerKind::JwtVerify => match jwt_verify {
             Some(verify) if !verify.jwks.is_empty() && !verify.jwks_url.is_empty() => {
                 return Err(("caller.jwt_verify", "has both jwks and jwks_url: leave one out".to_owned()));
@@ -151,7 +172,10 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<fleet::CallerCredential
             Kind::Basic(fleet::CallerBasic { user: username, password_hashes: vec![password_hash] })
         }
         CallerKind::Unspecified => {
-            return Err(("caller", "kind is missing: give api-key, bearer, jwt or jwt-verify".to_owned()));
+            return Err((
+                "caller",
+                "kind is missing: give api-key, bearer, basic, jwt, jwt-verify or certificate".to_owned(),
+            ));
         }
     };
     let header = header.to_ascii_lowercase();

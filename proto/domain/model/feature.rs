@@ -61,13 +61,15 @@ pub const CALLER_BASIC: &str = "caller.basic.v1";
 pub const CALLER_JWT: &str = "caller.jwt.v1";
 /// Callers with a token that is verified.
 pub const CALLER_JWT_VERIFY: &str = "caller.jwt-verify.v1";
+/// Callers who are known by their client certificate.
+pub const CALLER_CERTIFICATE: &str = "caller.certificate.v1";
 /// Callers who present it in a header of their own.
 pub const CALLER_HEADER: &str = "caller.header.v1";
 /// Callers with two live values, of which the older one ends by itself.
 pub const CALLER_OVERLAP: &str = "caller.overlap.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 27] = [
+pub const ALL: [&str; 28] = [
     RULES,
     FILTERS,
     METERS,
@@ -93,6 +95,7 @@ pub const ALL: [&str; 27] = [
     CALLER_BASIC,
     CALLER_JWT,
     CALLER_JWT_VERIFY,
+    CALLER_CERTIFICATE,
     CALLER_HEADER,
     CALLER_OVERLAP,
 ];
@@ -127,6 +130,7 @@ impl Model {
                         CallerKind::Basic(_) => note(true, CALLER_BASIC),
                         CallerKind::Jwt(_) => note(true, CALLER_JWT),
                         CallerKind::JwtVerify(_) => note(true, CALLER_JWT_VERIFY),
+                        CallerKind::Certificate(_) => note(true, CALLER_CERTIFICATE),
                     }
                 }
             }
@@ -279,6 +283,8 @@ mod tests {
             caller.previous_not_after = Some(pbjson_types::Timestamp::default());
         }
         assert_eq!(needs(id, &ends), [CALLER_OVERLAP]);
+        let certificate = fleet::CallerCertificate { hashes: hashes.clone(), ..Default::default() };
+        assert_eq!(needs(id, &caller(Kind::Certificate(certificate), "")), [CALLER_CERTIFICATE]);
         let jwt = caller(Kind::Jwt(fleet::CallerJwt { hashes }), "");
         assert_eq!(needs(id, &jwt), [CALLER_JWT]);
         let denies = fleet::CredentialResource { default_effect: deny, ..jwt };

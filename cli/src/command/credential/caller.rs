@@ -17,7 +17,9 @@ use rr_contract::wire::management::credential_service_client::CredentialServiceC
 use serde::Serialize;
 
 use super::Common;
+use super::client_key::OwnKey;
 use super::value::{Hashed, OwnValue};
+use crate::authority;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
@@ -40,6 +42,9 @@ enum CallerKind {
     Basic,
     /// A JWT of another issuer, whose signature and claims are verified.
     JwtVerify,
+    /// The client certificate of the connection: by its key, or by its SPIFFE name and whoever must have issued it. It counts
+    /// where a request has no other credential.
+    Certificate,
 }
 
 #[derive(Args)]
@@ -51,7 +56,11 @@ A user with a password that is asked for:
   rrctl credential create-caller reports --kind basic --user reports --prompt
 Tokens of an identity provider:
   rrctl credential create-caller users --kind jwt-verify --jwks-url https://id.example.com/keys \\
-    --issuer https://id.example.com --audience api --algorithm RS256"
+    --issuer https://id.example.com --audience api --algorithm RS256
+Client certificates: those of one key, and those of one SPIFFE name:
+  rrctl credential create-caller partner --kind certificate --certificate partner.pem
+  rrctl credential create-caller payments --kind certificate --spiffe-id spiffe://example.org/payments \\
+    --ca-bundle example.org.pem"
 )]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -66,6 +75,12 @@ pub(crate) struct CallerArgs {
     presented: Presented,
     #[command(flatten)]
     value: OwnValue,
+    #[command(flatten)]
+    client_key: OwnKey,
+    /// Name that a client certificate must have as its only URI, for --kind certificate: `spiffe://TRUST-DOMAIN/PATH`. Cannot be
+    /// changed. Needs --ca-bundle.
+    #[arg(long, value_name = "SPIFFE-ID", conflicts_with_all = ["certificate", "spki_sha256"])]
+    spiffe_id: Option<String>,
     #[command(flatten)]
     common: Common,
     /// New file that the key is written to; it is made before the key. Without it, the key is the only line on standard
@@ -111,6 +126,10 @@ struct Presented {
     /// Required scope, in `scope` or `scp`; can be repeated, and all of them must be in the token.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// File with the authorities (PEM, 1 to 32 certificates) one of which must have issued the certificate with the name of
+    /// --spiffe-id. Replaces all of them.
+    #[arg(long, value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
 }
 
 /// Reads a document of keys, of which nodes take those that verify.
@@ -126,7 +145,7 @@ fn read_key_set(path: &Path) -> Result<String> {
 impl CallerKind {
     /// Whether RequestRocket makes no key of it.
     const fn has_no_key(self) -> bool {
-        matches!(self, Self::Jwt | Self::JwtVerify | Self::Basic)
+        matches!(self, Self::Jwt | Self::JwtVerify | Self::Basic | Self::Certificate)
     }
 }
 
@@ -178,7 +197,7 @@ pub(crate) struct UpdateArgs {
 
 impl Presented {
     const fn is_given(&self) -> bool {
-        self.header.is_some() || self.prefix.is_some() || self.is_jwt_given()
+        self.header.is_some() || self.prefix.is_some() || self.ca_bundle.is_some() || self.is_jwt_given()
     }
 
     const fn is_jwt_given(&self) -> bool {
@@ -195,6 +214,10 @@ impl Presented {
         let jwt = self.is_jwt_given();
         mask.put("caller.header", &mut caller.header, self.header);
         mask.put("caller.prefix", &mut caller.prefix, self.prefix);
+        if let Some(file) = &self.ca_bundle {
+            let (text, _) = authority::read(file)?;
+            mask.put("caller.certificate.ca", &mut caller.certificate.get_or_insert_default().ca, Some(text));
+        }
         if jwt {
             let verify = caller.jwt_verify.get_or_insert_default();
             let mut parts = Mask::default();
@@ -246,7 +269,9 @@ impl CallerArgs {
             CallerKind::Jwt => mg::CallerKind::Jwt,
             CallerKind::Basic => mg::CallerKind::Basic,
             CallerKind::JwtVerify => mg::CallerKind::JwtVerify,
+            CallerKind::Certificate => mg::CallerKind::Certificate,
         };
+        self.check_certificate()?;
         let jwt = self.presented.is_jwt_given();
         if jwt != (self.kind == CallerKind::JwtVerify) {
             return Err(if jwt {
@@ -290,9 +315,14 @@ impl CallerArgs {
             ));
         }
         let username = self.user.unwrap_or_default();
-        let Hashed { value_hash, password_hash } = self.value.hash(kind, &username)?;
+        let Hashed { value_hash, password_hash } = match self.client_key.read()? {
+            Some(key) => Hashed { value_hash: key.as_bytes().to_vec(), password_hash: String::new() },
+            None => self.value.hash(kind, &username)?,
+        };
         let mut caller =
             mg::Caller { kind: kind.into(), username, value_hash, password_hash, ..mg::Caller::default() };
+        caller.certificate =
+            self.spiffe_id.map(|spiffe_id| mg::CallerCertificate { spiffe_id, ..Default::default() });
         let mut mask = Mask::default();
         self.presented.put(&mut caller, &mut mask)?;
         let mut credential = mg::Credential {
@@ -302,6 +332,49 @@ impl CallerArgs {
         };
         self.common.put(&mut credential, &mut mask);
         Ok(credential)
+    }
+}
+
+impl CallerArgs {
+    /// Whether what is said of certificates goes together.
+    fn check_certificate(&self) -> Result<()> {
+        let is_one = self.kind == CallerKind::Certificate;
+        let (by_key, by_name) = (self.client_key.is_given(), self.spiffe_id.is_some());
+        if !is_one && (by_key || by_name || self.presented.ca_bundle.is_some()) {
+            return Err(fault::usage(
+                "flags of client certificates need --kind certificate",
+                "leave them out, or give --kind certificate",
+            ));
+        }
+        if is_one && self.value.is_given() {
+            return Err(fault::usage(
+                &format!(
+                    "--kind certificate has no value that callers present, and {} was given",
+                    self.value.flag()
+                ),
+                "give --certificate FILE, --spki-sha256 HEX, or --spiffe-id with --ca-bundle",
+            ));
+        }
+        if is_one && !(by_key || by_name) {
+            return Err(fault::usage(
+                "--kind certificate needs to know which certificates are accepted",
+                "give --certificate FILE, --spki-sha256 HEX, or --spiffe-id with --ca-bundle",
+            ));
+        }
+        if by_name != self.presented.ca_bundle.is_some() {
+            return Err(if by_name {
+                fault::usage(
+                    "--spiffe-id needs the authorities that can give the name: anybody can write one into a certificate",
+                    "give --ca-bundle FILE",
+                )
+            } else {
+                fault::usage(
+                    "--ca-bundle needs --spiffe-id: a key is known by its hash, whoever issued its certificate",
+                    "leave it out, or give --spiffe-id",
+                )
+            });
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
 use super::caller::{NewKey, show_new};
+use super::client_key::OwnKey;
 use super::value::{Hashed, OwnValue};
 use crate::connect::Connection;
 use crate::fault;
@@ -25,7 +26,9 @@ use crate::print::Printer;
 #[command(after_help = "Example: a new key, and a day in which callers change over:
   rrctl credential roll app --overlap 24h --out app.key
 A token of your own in the place of the one before, at once:
-  rrctl credential roll partner --overlap 0 --value-from token.jwt")]
+  rrctl credential roll partner --overlap 0 --value-from token.jwt
+The key of a renewed client certificate, and a week in which both count:
+  rrctl credential roll partner --overlap 7d --certificate renewed.pem")]
 pub(crate) struct RollArgs {
     /// Name or id.
     credential: String,
@@ -35,9 +38,11 @@ pub(crate) struct RollArgs {
     overlap: Duration,
     #[command(flatten)]
     value: OwnValue,
+    #[command(flatten)]
+    client_key: OwnKey,
     /// New file that the new key is written to; it is made before the key. Without it, the key is the only line on standard
     /// output.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["value_from", "prompt"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["value_from", "prompt", "certificate", "spki_sha256"])]
     out: Option<PathBuf>,
     #[command(flatten)]
     condition: Condition,
@@ -53,7 +58,10 @@ fn overlap(text: &str) -> Result<Duration, String> {
 impl RollArgs {
     pub(super) async fn run(self, connection: Connection, org: String, print: Printer) -> Result<()> {
         let mut stub = CredentialServiceClient::new(connection);
-        let Hashed { value_hash, password_hash } = if self.value.is_given() {
+        let key = self.client_key.read()?;
+        let Hashed { value_hash, password_hash } = if let Some(key) = key {
+            Hashed { value_hash: key.as_bytes().to_vec(), password_hash: String::new() }
+        } else if self.value.is_given() {
             let (org, credential) = (org.clone(), self.credential.clone());
             let ask = mg::GetCredentialRequest { org, credential, revision: 0 };
             let found = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();

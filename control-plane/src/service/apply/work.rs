@@ -10,6 +10,7 @@ use rr_contract::wire::management::{self as wire, credential::Usage, document};
 use super::list;
 use super::set::Item;
 use crate::document::{Resource, each, kept};
+use crate::service::caller_certificate;
 use crate::service::caller_value::{Given, finds_its_caller, is_nobodys};
 use crate::service::credential::{keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::directory::Directory;
@@ -122,7 +123,7 @@ impl Work<'_> {
             (Some(Usage::Caller(said)), Some(Usage::Caller(was))) if said.kind == was.kind => {
                 (said.rolled_at, said.previous_not_after) = (was.rolled_at, was.previous_not_after);
                 let given = Given::out_of(said);
-                let (hash, field) = given.hash();
+                let (hash, field) = given.hash(was.kind());
                 let present = self.secrets.there.get(&it.id).and_then(|row| row.key_hash.as_deref());
                 if said.username != was.username {
                     self.faults.add(
@@ -130,7 +131,8 @@ impl Work<'_> {
                         "cannot be changed: create another credential and delete this one",
                     );
                 }
-                if !hash.is_empty() && present != Some(hash) {
+                caller_certificate::keep(said, was, &prefix, &mut self.faults);
+                if !hash.is_empty() && present != Some(&*hash) {
                     self.faults.add(
                         format!("{prefix}.caller.{field}"),
                         format!(
