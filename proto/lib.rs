@@ -8,6 +8,7 @@
 //! * [`digest`]: the hash of a resource and the additive hash of a view;
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
+//! * [`client_key`]: the keys of callers' certificates;
 //! * [`own_value`]: the values that callers bring themselves;
 //! * [`password`]: the hashes of callers' passwords;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
@@ -21,7 +22,7 @@
 
 #[cfg(feature = "management")]
 pub use rr_domain::audit;
-pub use rr_domain::{api_key, digest, model, own_value, password, seal, secret};
+pub use rr_domain::{api_key, client_key, digest, model, own_value, password, seal, secret};
 #[cfg(feature = "file")]
 pub use rr_file as file;
 #[cfg(feature = "outbound")]

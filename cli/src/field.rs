@@ -12,12 +12,14 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("after", &["since"]),
     ("before", &["until"]),
     ("caller.basic.user", &["user"]),
+    ("caller.certificate.ca", &["ca_bundle"]),
+    ("caller.certificate.hashes", &["certificate", "spki_sha256"]),
     ("caller.jwt_verify.required_claims", &["subject", "scopes"]),
     ("caller.jwt_verify.jwks", &["jwks", "public_key"]),
     ("caller.password_hash", &["value_from"]),
     ("caller.sealed", &["value_from"]),
     ("caller.username", &["user"]),
-    ("caller.value_hash", &["value_from"]),
+    ("caller.value_hash", &["value_from", "certificate", "spki_sha256"]),
     ("caller_credentials", &["callers"]),
     ("cascade", &["users"]),
     ("cors.credentials", &["cors_credentials"]),
@@ -70,7 +72,7 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("target", &["on"]),
     ("upstream_credential", &["upstream"]),
     ("value", &["value_path", "value_header"]),
-    ("value_hash", &["value_from"]),
+    ("value_hash", &["value_from", "certificate", "spki_sha256"]),
     ("value.body_path", &["value_path"]),
     ("value.header", &["value_header"]),
     ("value.location", &["value_path", "value_header"]),
@@ -105,8 +107,16 @@ pub(crate) const WITHIN: &[(&str, &str)] = &[
 ];
 
 /// Messages within a resource whose fields have flags of their own.
-pub(crate) const FLAT: [&str; 7] =
-    ["caller", "caller.bearer", "caller.jwt_verify", "only_when", "rewrite", "upstream", "when"];
+pub(crate) const FLAT: [&str; 8] = [
+    "caller",
+    "caller.bearer",
+    "caller.certificate",
+    "caller.jwt_verify",
+    "only_when",
+    "rewrite",
+    "upstream",
+    "when",
+];
 
 /// The flags and arguments of the command that was typed.
 #[derive(Default)]

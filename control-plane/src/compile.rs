@@ -167,6 +167,12 @@ fn caller_credential(
             Kind::JwtVerify(jwt_verify(verify, secret, previous_not_after.is_some())?)
         }
         wire::CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
+        wire::CallerKind::Certificate => {
+            let said = caller.certificate.clone().unwrap_or_default();
+            // Of a name, the hash is kept too, so that it is that of one credential.
+            let hashes = if said.spiffe_id.is_empty() { hashes } else { Vec::new() };
+            Kind::Certificate(fleet::CallerCertificate { hashes, spiffe_id: said.spiffe_id, ca: said.ca })
+        }
         wire::CallerKind::Basic => Kind::Basic(fleet::CallerBasic {
             user: caller.username.clone(),
             // Texts, which were checked when they came.

@@ -7,6 +7,7 @@ mod access;
 mod adopt;
 mod apply;
 mod audit;
+mod caller_certificate;
 mod caller_value;
 mod ceiling;
 mod compatibility;

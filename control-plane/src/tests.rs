@@ -6,6 +6,7 @@ pub(crate) mod stores;
 mod access;
 mod apply;
 mod audit;
+mod caller_certificates;
 mod ceilings;
 mod changes;
 mod client;

@@ -6,7 +6,7 @@
 //! whoever recorded such bytes could have them done again.
 
 mod choose;
-pub(crate) mod client;
+mod client;
 mod pair;
 mod watch;
 
@@ -25,7 +25,6 @@ use self::choose::ByName;
 use self::client::AnyCertificate;
 use self::pair::{Content, Loaded};
 
-pub(crate) use self::client::ClientKey;
 pub use self::pair::{CertificateError, Pair};
 pub(crate) use self::watch::Watch;
 

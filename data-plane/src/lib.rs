@@ -18,7 +18,8 @@
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
 //! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `quota`: what limits and meters count, in memory and on disk;
-//! * `passwords`: passwords checked, beside the traffic workers; `jwt`: signed tokens of callers;
+//! * `passwords`: passwords checked, beside the traffic workers; `jwt`: signed tokens of callers; `client_certificate`: those
+//!   that callers show;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
@@ -28,6 +29,7 @@ mod backoff;
 pub mod bench;
 mod body;
 pub mod caller_tls;
+mod client_certificate;
 pub mod config;
 pub mod control_plane;
 mod counters;

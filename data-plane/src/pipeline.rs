@@ -246,7 +246,7 @@ async fn pass<'s>(
     };
     draft.admitted(&admitted.request);
     if let Some(tunnel) = &mut tunnel {
-        tunnel.admitted(&admitted, snapshot);
+        tunnel.admitted(&admitted, snapshot, now);
     }
     let mut injected = inject::inject(admitted, worker, now)?;
     // Whoever could choose what cannot be read would choose what a meter charges.

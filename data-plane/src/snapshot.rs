@@ -52,8 +52,10 @@ pub(crate) struct Snapshot {
     by_issuer: Shards<CallerKey, Arc<[CredentialId]>>,
     /// How many there are.
     tokens: usize,
-    /// How many proxies want client certificates.
+    /// How many proxies want client certificates, or know callers by them.
     asking_proxies: usize,
+    /// How many caller credentials have the name in a client certificate.
+    names: usize,
 }
 
 impl Snapshot {
@@ -151,14 +153,14 @@ impl Snapshot {
         {
             self.by_name.insert(address.clone(), Arc::clone(&proxy));
         }
-        self.asking_proxies += usize::from(proxy.wants_certificate());
+        self.asking_proxies += usize::from(proxy.asks());
         self.by_id.insert(proxy.id, proxy);
     }
 
     /// Takes a proxy out.
     pub(crate) fn remove_proxy(&mut self, id: &ProxyId) {
         let Some(proxy) = self.by_id.get(id) else { return };
-        self.asking_proxies -= usize::from(proxy.wants_certificate());
+        self.asking_proxies -= usize::from(proxy.asks());
         let address = proxy.address.clone();
         // Another proxy may have been given the name since.
         if let Some(address) = address
@@ -169,25 +171,36 @@ impl Snapshot {
         self.by_id.remove(id);
     }
 
-    /// Whether callers are asked for client certificates: some proxy wants them.
+    /// Whether callers are asked for client certificates: some proxy wants them, or knows callers by them.
     pub(crate) fn asks_for_certificates(&self) -> bool {
         self.asking_proxies > 0
     }
 
-    /// How many proxies want client certificates.
+    /// How many proxies want client certificates, or know callers by them.
     pub(crate) fn asking_proxies(&self) -> usize {
         self.asking_proxies
     }
 
     /// Accepts a key.
     pub(crate) fn put_caller(&mut self, hash: KeyHash, caller: CompiledCaller) {
-        self.callers.insert(CallerKey::new(caller.org, hash), caller);
+        let key = CallerKey::new(caller.org, hash);
+        let had = self.callers.get(&key).is_some_and(|held| held.trust.is_some());
+        self.names += usize::from(caller.trust.is_some());
+        self.names -= usize::from(had);
+        self.callers.insert(key, caller);
+    }
+
+    /// Whether any caller credential has the name in a client certificate.
+    pub(crate) fn takes_names(&self) -> bool {
+        self.names > 0
     }
 
     /// Stops accepting a key, if it still belongs to this credential.
     pub(crate) fn remove_caller(&mut self, hash: KeyHash, caller: &CompiledCaller) {
         let key = CallerKey::new(caller.org, hash);
-        if self.callers.get(&key).is_some_and(|held| held.credential == caller.credential) {
+        let held = self.callers.get(&key).filter(|held| held.credential == caller.credential);
+        if let Some(held) = held {
+            self.names -= usize::from(held.trust.is_some());
             self.callers.remove(&key);
         }
     }
@@ -253,12 +266,13 @@ impl Snapshot {
                 Known::Callers(callers) => (&**callers, None, None),
             };
             format!(
-                "{} {:?} {} {callers:?} in {:?} rounds {} {upstream:?} {shape:?} {route:?}",
+                "{} {:?} {} {callers:?} in {:?} rounds {} shown {} {upstream:?} {shape:?} {route:?}",
                 proxy.id,
                 proxy.address,
                 proxy.is_active(),
                 proxy.caller_headers,
                 proxy.password_rounds,
+                proxy.takes_certificates,
             )
         };
         let mut lines: Vec<String> =

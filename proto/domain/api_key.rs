@@ -47,6 +47,8 @@ type Label = LazyLock<ContextKey>;
 static CALLER_KEY: Label = LazyLock::new(|| hash_derive_key_context("requestrocket caller key 1"));
 static TOKEN: Label = LazyLock::new(|| hash_derive_key_context("requestrocket token 1"));
 static CALLER_VALUE: Label = LazyLock::new(|| hash_derive_key_context("requestrocket caller value 1"));
+static CLIENT_KEY: Label = LazyLock::new(|| hash_derive_key_context("requestrocket client key 1"));
+static CLIENT_NAME: Label = LazyLock::new(|| hash_derive_key_context("requestrocket client name 1"));
 
 /// What is kept of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,6 +122,16 @@ pub fn hash_foreign(value: &[u8]) -> KeyHash {
     bound(&CALLER_VALUE, value)
 }
 
+/// The hash to look up for the key of a client certificate, of which this is the SHA-256. Nobody who presents a value has it.
+pub fn hash_client_key(sha256: &[u8; 32]) -> KeyHash {
+    bound(&CLIENT_KEY, sha256)
+}
+
+/// The hash to look up for the name in a client certificate.
+pub fn hash_client_name(name: &str) -> KeyHash {
+    bound(&CLIENT_NAME, name.as_bytes())
+}
+
 fn digest(kind: KeyKind, text: &[u8]) -> KeyHash {
     bound(kind.label(), text)
 }
@@ -155,9 +167,21 @@ mod tests {
             ("requestrocket caller key 1", digest(KeyKind::Caller, b"text")),
             ("requestrocket token 1", digest(KeyKind::Token, b"text")),
             ("requestrocket caller value 1", hash_foreign(b"text")),
+            ("requestrocket client name 1", hash_client_name("text")),
         ] {
             assert_eq!(blake3::derive_key(label, b"text"), *hash.as_bytes(), "{label}");
         }
+        let of_key = blake3::derive_key("requestrocket client key 1", &[7; 32]);
+        assert_eq!(of_key, *hash_client_key(&[7; 32]).as_bytes());
+    }
+
+    #[test]
+    fn what_a_certificate_is_found_by_is_the_hash_of_no_value() {
+        let text = "spiffe://a.example/b";
+        assert_ne!(hash_client_name(text), hash_foreign(text.as_bytes()));
+        assert_ne!(hash_client_key(&[7; 32]), hash_foreign(&[7; 32]));
+        let name = str::from_utf8(&[7; 32]).expect("it is ASCII");
+        assert_ne!(hash_client_key(&[7; 32]), hash_client_name(name));
     }
 
     #[test]

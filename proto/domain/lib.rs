@@ -6,6 +6,7 @@
 //! * [`digest`]: the hash of a resource and the additive hash of a view;
 //! * [`secret`], [`seal`]: values that cannot be printed, and the only code that names a cipher;
 //! * [`api_key`]: the keys that we make, and how they are looked up;
+//! * [`client_key`]: the keys of callers' certificates;
 //! * [`own_value`]: the values that callers bring themselves;
 //! * [`password`]: the hashes of callers' passwords;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers.
@@ -15,6 +16,7 @@
 pub mod api_key;
 #[cfg(feature = "management")]
 pub mod audit;
+pub mod client_key;
 pub mod digest;
 pub mod model;
 pub mod own_value;

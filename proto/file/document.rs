@@ -85,7 +85,8 @@ document! {
         _tags: IgnoredAny,
         #[serde(rename = "metadata")]
         _metadata: IgnoredAny,
-        /// Of each live key of a caller, in hexadecimal, the newest first. A node alone takes it, `rrctl apply` does not.
+        /// Of each live key of a caller, or of a certificate of one, in hexadecimal, the newest first. A node alone takes it,
+        /// `rrctl apply` does not.
         key_hashes: Vec<String>,
     }
 }
@@ -99,7 +100,8 @@ part! {
         prefix: String,
         username: String,
         jwt_verify: Option<JwtVerify>,
-        /// Of the newest value, where the document does not say where that lies.
+        certificate: Option<CallerCertificate>,
+        /// Of the newest value, where the document does not say where that lies; of a certificate's key, its SHA-256.
         #[serde(deserialize_with = "bytes")]
         value_hash: Vec<u8>,
         /// Of the newest password, as a PHC string.
@@ -112,6 +114,18 @@ part! {
         _rolled_at: IgnoredAny,
         /// A node alone takes it, for the second of two keys; `rrctl apply` leaves that to `rrctl credential roll`.
         previous_not_after: Option<Timestamp>,
+    }
+}
+
+part! {
+    /// Which client certificates are a caller's, where its name says it.
+    CallerCertificate {
+        #[serde(rename = "spki_sha256")]
+        _spki_sha256: IgnoredAny,
+        #[serde(rename = "previous_spki_sha256")]
+        _previous_spki_sha256: IgnoredAny,
+        spiffe_id: String,
+        ca: String,
     }
 }
 

@@ -207,8 +207,11 @@ macro_rules! kinds {
 
 kinds!(
     /// What callers present.
-    CallerKind, "CALLER_KIND_", "api-key, bearer, basic, jwt or jwt-verify",
-    [Unspecified = "UNSPECIFIED", ApiKey = "API_KEY", Bearer = "BEARER", Basic = "BASIC", Jwt = "JWT", JwtVerify = "JWT_VERIFY"]
+    CallerKind, "CALLER_KIND_", "api-key, bearer, basic, jwt, jwt-verify or certificate",
+    [
+        Unspecified = "UNSPECIFIED", ApiKey = "API_KEY", Bearer = "BEARER", Basic = "BASIC", Jwt = "JWT",
+        JwtVerify = "JWT_VERIFY", Certificate = "CERTIFICATE"
+    ]
 );
 
 kinds!(

@@ -34,6 +34,7 @@ impl fmt::Debug for management::Caller {
             .field("username", &self.username)
             .field("jwt_verify", &self.jwt_verify)
             .field("sealed_regions", &self.sealed_regions)
+            .field("certificate", &self.certificate)
             .field("rolled_at", &self.rolled_at)
             .field("previous_not_after", &self.previous_not_after)
             .finish_non_exhaustive()

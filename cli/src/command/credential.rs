@@ -4,6 +4,7 @@
 //! where callers present it, hashed.
 
 mod caller;
+mod client_key;
 mod roll;
 pub(crate) mod sealing;
 #[cfg(test)]
@@ -336,6 +337,18 @@ fn keys_from(verify: &mg::JwtVerify) -> String {
     }
 }
 
+/// Where a caller's credential stands, or which certificate it is.
+fn presented(caller: &mg::Caller) -> String {
+    let Some(certificate) = &caller.certificate else {
+        return [&*caller.header, &*caller.prefix].join(" ").trim().to_owned();
+    };
+    if !certificate.spiffe_id.is_empty() {
+        return certificate.spiffe_id.clone();
+    }
+    let keys = [&*certificate.spki_sha256, &*certificate.previous_spki_sha256];
+    keys.iter().filter(|key| !key.is_empty()).map(|key| format!("key {key}")).collect::<Vec<_>>().join(" ")
+}
+
 impl Row for mg::Credential {
     const COLUMNS: &'static [&'static str] = &[
         "name",
@@ -399,7 +412,7 @@ impl Row for mg::Credential {
             self.id.clone(),
             usage.to_owned(),
             kind,
-            [caller.header, caller.prefix].join(" ").trim().to_owned(),
+            presented(&caller),
             checks.issuer,
             checks.audiences.join(" "),
             checks.algorithms.join(" "),

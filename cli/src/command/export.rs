@@ -105,6 +105,8 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
                 Some(Usage::Caller(caller)) => {
                     (caller.rolled_at, caller.previous_not_after) = (None, None);
                     caller.sealed_regions.clear();
+                    // A key is said as other values are; a name is what it is.
+                    caller.certificate = caller.certificate.take().filter(|one| !one.spiffe_id.is_empty());
                 }
                 None => {}
             }

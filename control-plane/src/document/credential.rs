@@ -28,6 +28,19 @@ macro_rules! caller_path {
     };
 }
 
+/// The authorities of a caller's name.
+const CERTIFICATE_CA: MaskPath<Credential> = MaskPath {
+    path: "caller.certificate.ca",
+    is_set: |it: &Credential| certificate_ca(it).is_some_and(is_set),
+    apply: |to: &mut Credential, from: &Credential| {
+        let ca = certificate_ca(from).cloned().unwrap_or_default();
+        if let Some(Usage::Caller(Caller { certificate: Some(certificate), .. })) = &mut to.usage {
+            certificate.ca = ca;
+        }
+    },
+    needs_value: false,
+};
+
 /// The most tags, and the most pairs of metadata.
 const LABELS_MAX: usize = 16;
 const LABEL_MAX: usize = 63;
@@ -56,6 +69,10 @@ fn caller(credential: &Credential) -> Option<&Caller> {
     }
 }
 
+fn certificate_ca(credential: &Credential) -> Option<&String> {
+    Some(&caller(credential)?.certificate.as_ref()?.ca)
+}
+
 impl Resource for Credential {
     wrapped!(Credential);
 
@@ -65,6 +82,7 @@ impl Resource for Credential {
         caller_path!(header),
         caller_path!(prefix),
         caller_path!(jwt_verify),
+        CERTIFICATE_CA,
         field_path!(Credential, owner),
         field_path!(Credential, tags),
         field_path!(Credential, metadata),

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use rr_contract::api_key::{self, KeyHash, KeyKind};
+use rr_contract::client_key::ClientKey;
 use rr_contract::model::caller::OVERLAP_MAX;
 use rr_contract::model::time;
 use rr_contract::password::PasswordHash;
@@ -49,13 +50,15 @@ impl Given {
         }
     }
 
-    /// As it is kept, and the field that it came in; nothing, where none came.
-    pub(super) fn hash(&self) -> (&[u8], &'static str) {
-        if self.password_hash.is_empty() {
-            (&self.value_hash, "value_hash")
-        } else {
-            (self.password_hash.as_bytes(), "password_hash")
+    /// As it is kept of a credential of this kind, and the field that it came in; nothing, where none came.
+    pub(super) fn hash(&self, kind: wire::CallerKind) -> (Vec<u8>, &'static str) {
+        if !self.password_hash.is_empty() {
+            return (self.password_hash.clone().into_bytes(), "password_hash");
         }
+        let key =
+            (kind == wire::CallerKind::Certificate).then(|| ClientKey::try_from(&*self.value_hash).ok());
+        let kept = key.flatten().map(|key| key.hash().as_bytes().to_vec());
+        (kept.unwrap_or_else(|| self.value_hash.clone()), "value_hash")
     }
 }
 
@@ -84,6 +87,18 @@ impl Services {
         let is_made_here = match kind {
             wire::CallerKind::ApiKey | wire::CallerKind::Bearer => true,
             wire::CallerKind::Jwt => false,
+            wire::CallerKind::Certificate if given.is_empty() => {
+                return Err(ServiceError::field(
+                    field,
+                    "is missing: give SHA-256 of the certificate's public key, as `rrctl credential create-caller NAME --kind \
+                     certificate --certificate FILE` and `rrctl credential roll` do, or the certificate's SPIFFE name",
+                ));
+            }
+            wire::CallerKind::Certificate => {
+                let key = ClientKey::try_from(given)
+                    .map_err(|error| ServiceError::field(field, error.to_string()))?;
+                return Ok(Some(NewValue { key: None, hash: key.hash().as_bytes().to_vec() }));
+            }
             wire::CallerKind::Basic | wire::CallerKind::Unspecified | wire::CallerKind::JwtVerify => {
                 if given.is_empty() {
                     return Ok(None);
@@ -138,6 +153,12 @@ impl Services {
                             "is for an upstream: `rrctl credential replace-secret` seals its next value",
                         ));
                     };
+                    if super::caller_certificate::is_named(caller) {
+                        return Err(ServiceError::field(
+                            "credential",
+                            "is known by a SPIFFE name, whatever the key of a certificate is: nothing has to be rolled",
+                        ));
+                    }
                     let shared = shared_value(caller, sealed)?;
                     let next = found.document.version + 1;
                     let now = txn.now();
@@ -166,7 +187,7 @@ impl Services {
                                 services.new_value(caller.kind(), &given, "")?.ok_or_else(no_value)?;
                             let before = before.ok_or(store::StoreError::Damaged("secret"))?;
                             if [&before.key_hash, &before.previous_hash].contains(&&Some(hash.clone())) {
-                                let (_, field) = given.hash();
+                                let (_, field) = given.hash(caller.kind());
                                 return Err(ServiceError::field(
                                     field,
                                     "is that of a value that is live already",
@@ -175,6 +196,7 @@ impl Services {
                             if key.is_none() {
                                 is_nobodys(txn, &org.id, std::slice::from_ref(&hash), "value_hash").await?;
                             }
+                            super::caller_certificate::roll(caller, &given.value_hash, at_once);
                             let row = secret_row::Model {
                                 version: i64::try_from(next).unwrap_or(i64::MAX),
                                 previous_hash: before.key_hash.clone().filter(|_| !at_once),

@@ -8,6 +8,7 @@ use rr_contract::seal::SealedSecret;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
+use super::caller_certificate;
 use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys};
 use super::draft::{Draft, stage};
 use super::etag::shown;
@@ -62,7 +63,8 @@ impl Services {
                     if key.is_none()
                         && let Some(hash) = row.as_ref().and_then(|row| row.key_hash.clone())
                     {
-                        is_nobodys(txn, &org.id, &[hash], "credential.caller.value_hash").await?;
+                        let field = caller_certificate::field_of(&wire);
+                        is_nobodys(txn, &org.id, &[hash], &format!("credential.{field}")).await?;
                     }
                     let draft = Draft { wire, secret: row.clone(), before: None };
                     let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;
@@ -127,7 +129,11 @@ impl Services {
                     caller.sealed_regions = regions_of(&sealed);
                     return Ok(NewSecret { row: Some(sealed_row(&wire.id, 1, &sealed)), key: None });
                 }
-                let Some(NewValue { key, hash }) = self.new_value(caller.kind(), &given, &of_caller)? else {
+                let value = match caller_certificate::take(caller, &given.value_hash, &of_caller)? {
+                    Some(named) => Some(named),
+                    None => self.new_value(caller.kind(), &given, &of_caller)?,
+                };
+                let Some(NewValue { key, hash }) = value else {
                     return Ok(NewSecret { row: None, key: None });
                 };
                 let row = secret_row::Model {

@@ -14,7 +14,7 @@ use super::draft::{Draft, ready};
 use super::history::{READ, document_of, documents, reached, unchanged_since};
 use super::plan::{CREDENTIAL_STAYS_GONE, Plan, change, names_what_stays_gone};
 use super::scope::live_org;
-use super::{OrgCaller, Reason, ServiceError, Services, compatibility};
+use super::{OrgCaller, Reason, ServiceError, Services, caller_certificate, compatibility};
 use crate::document::{Part, Resource, each};
 use crate::noun::Noun;
 use crate::store::history::Span;
@@ -255,6 +255,7 @@ impl Back {
                 (Some(Usage::Caller(caller)), Some(Usage::Caller(now))) if caller.kind == now.kind => {
                     (caller.rolled_at, caller.previous_not_after) = (now.rolled_at, now.previous_not_after);
                     caller.sealed_regions.clone_from(&now.sealed_regions);
+                    caller_certificate::restore(caller, now);
                 }
                 (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(now))) => upstream.clone_from(now),
                 _ => credential.usage.clone_from(&current.usage),

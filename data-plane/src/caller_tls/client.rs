@@ -1,32 +1,21 @@
 //! Client certificates: whoever shows one has its key.
 //!
 //! Judges no chain, no name and no time: whose key it is, is not decided in a handshake. The invariant: a caller whose
-//! certificate is taken has signed this very handshake with the key in it, whose hash is all that goes on.
+//! certificate is taken has signed this very handshake with the key in it.
 
 use std::sync::Arc;
 
+use rr_contract::client_key::ClientKey;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use sha2::{Digest as _, Sha256};
 
 /// A connection keeps what it was shown for as long as it lasts.
 const CHAIN_MAX: usize = 16 * 1024;
-
-/// SHA-256 of the SubjectPublicKeyInfo of a client certificate.
-pub(crate) type ClientKey = [u8; 32];
-
-/// The hash of the key in a certificate that a handshake has proved; `None` where the certificate cannot be read.
-pub(crate) fn key(certificate: &CertificateDer<'_>) -> Option<ClientKey> {
-    // Read by the code that checked the signature, so that both see one key.
-    let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    Some(Sha256::digest(parsed.subject_public_key_info()).into())
-}
 
 /// Takes any certificate, and none.
 #[derive(Debug)]
@@ -56,7 +45,7 @@ impl ClientCertVerifier for AnyCertificate {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let length = end_entity.len() + intermediates.iter().map(|above| above.len()).sum::<usize>();
-        if length > CHAIN_MAX || key(end_entity).is_none() {
+        if length > CHAIN_MAX || ClientKey::of(end_entity).is_none() {
             return Err(CertificateError::BadEncoding.into());
         }
         Ok(ClientCertVerified::assertion())

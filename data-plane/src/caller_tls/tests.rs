@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, date_time_ymd};
+use rcgen::date_time_ymd;
 use rr_contract::runtime::chain;
 
 use crate::fixture::certificates::{Certificates, put, tls};
@@ -255,22 +255,4 @@ fn files_that_go_and_come_back_are_served_on_and_the_time_of_it_is_shown() {
     assert!(!follows.is_other(&before));
     let in_a_day = SystemTime::now() + Duration::from_secs(86_400);
     assert!(follows.board.read()[0].expires > in_a_day);
-}
-
-#[test]
-fn a_client_key_is_the_hash_of_the_public_key_alone() {
-    let key = KeyPair::generate().expect("a key");
-    let certificate = |name: &str| {
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        params.self_signed(&key).expect("a certificate")
-    };
-    let (one, other) = (certificate("one"), certificate("other"));
-    let wanted: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(
-        sha2::Sha256::default(),
-        key.subject_public_key_info(),
-    ))
-    .into();
-    assert_eq!(client::key(one.der()), Some(wanted));
-    assert_eq!(client::key(other.der()), Some(wanted));
-    assert_eq!(client::key(&b"nonsense"[..].into()), None);
 }

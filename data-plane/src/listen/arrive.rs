@@ -15,7 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use crate::caller_tls::{BUFFER_MAX, ServerTls, client};
+use crate::caller_tls::{BUFFER_MAX, ServerTls};
+use crate::client_certificate::Shown;
 use crate::counters::Cut;
 use crate::current::Reader;
 use crate::pipeline::{Hop, HopTls, Networks, Trusted, holds};
@@ -121,8 +122,9 @@ impl Door {
         seat.read(socket.last_run().saturating_sub(last_flight_max(shown)));
         hop.is_http2 = shaken.alpn_protocol() == Some(b"h2");
         let name = shaken.server_name().map(|name| name.to_ascii_lowercase().into());
-        let client_key = shown.first().and_then(client::key);
-        hop.tls = Some(HopTls { name, client_key, was_asked });
+        // The whole of it only where somebody may ask who has issued it.
+        let shown = Shown::new(shown, worker.view().takes_names()).map(Rc::new);
+        hop.tls = Some(HopTls { name, shown, was_asked });
         Some(Arrived { stream: CallerStream::Tls(Box::new(stream)), hop: Rc::new(hop) })
     }
 

@@ -1,10 +1,11 @@
 //! Whose credential is it, and may its holder call this proxy.
 //!
 //! `presented` reads the request's one claim; here it is looked up, once, in one map for all kinds that a hash
-//! identifies. What no hash finds is asked in a file of its kind below this one. Takes nothing away, which is `clean`'s
-//! work. An unknown proxy and a missing credential cost what a wrong key costs. Values are compared by their hashes
-//! alone, so there is nothing that timing could give away.
+//! identifies. What no hash finds, and the certificate of a connection whose request claims nothing, is asked in a file of its
+//! kind below this one. Takes nothing away, which is `clean`'s work. An unknown proxy and a missing credential cost what a
+//! wrong key costs. Values are compared by their hashes alone, so there is nothing that timing could give away.
 
+mod certificate;
 mod found_by;
 mod password;
 mod signed;
@@ -109,13 +110,20 @@ pub(super) fn authenticate<'s>(
     now: SystemTime,
 ) -> Result<Looked<'s>, Denial> {
     let found = match claim(parts, resolved.proxy) {
-        Ok(claim) => find(&claim.read(), resolved.proxy, snapshot, memory, now),
-        Err(reason) => Err(unclaimed(reason, org_of(resolved.proxy), snapshot)),
+        Ok(claim) => {
+            find(&claim.read(), resolved.proxy, snapshot, memory, now).map_err(Denial::BadCredential)
+        }
+        Err(Reason::Missing) => {
+            let found = certificate::ask(resolved.proxy, snapshot, memory.tokens, (parts, hop), now);
+            found.map(Found::Caller)
+        }
+        Err(reason) => Err(Denial::BadCredential(unclaimed(reason, org_of(resolved.proxy), snapshot))),
     };
-    if resolved.proxy.is_none() {
+    // For one that is not known, too.
+    if resolved.proxy.is_none() && !matches!(found, Err(Denial::Misdirected)) {
         return Err(Denial::UnknownProxy);
     }
-    match found.map_err(Denial::BadCredential)? {
+    match found? {
         Found::Caller(caller) => Ok(Looked::Passes(let_in(resolved, caller, parts, hop, now)?)),
         Found::Waits(on) => Ok(Looked::Waits(Box::new(Waiting { resolved, on }))),
     }
@@ -161,7 +169,7 @@ fn let_in<'s>(
     let proxy = resolved.proxy.ok_or(Denial::UnknownProxy)?;
     admit(caller, proxy, now).map_err(Denial::BadCredential)?;
     // Only now: nobody without a good key learns what the proxy wants.
-    if proxy.wants_certificate() && hop.client_key().is_none() {
+    if proxy.wants_certificate() && !hop.has_shown() {
         let can_show_elsewhere =
             hop.tls.as_ref().is_some_and(|tls| !tls.was_asked || tls.is_of_another_host(parts));
         let bad = Denial::BadCredential(Reason::NoCertificate);

@@ -83,6 +83,23 @@ pub(super) fn takes_websocket(shape: Option<&Shape>, origins: &[HeaderValue]) ->
     }
 }
 
+/// Whether a certificate that a browser may have shown by itself counts for a request that bears these origins: it does for none
+/// of a page, unless the proxy names the page and takes what browsers bring by themselves.
+pub(super) fn takes_certificate<'o>(
+    proxy: &CompiledProxy,
+    origins: impl IntoIterator<Item = &'o HeaderValue>,
+) -> bool {
+    let mut origins = origins.into_iter();
+    match (origins.next(), origins.next()) {
+        (None, _) => true,
+        (Some(origin), None) => {
+            cors(proxy).is_some_and(|cors| cors.credentials && cors.allow_origin(origin).is_some())
+        }
+        // Two are two claims.
+        _ => false,
+    }
+}
+
 /// Makes the proxy the one authority on who can read a response of its upstream.
 pub(super) fn answer(shape: &Shape, page: Option<&Page<'_>>, headers: &mut HeaderMap) {
     if shape.cors.is_none() {

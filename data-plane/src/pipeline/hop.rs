@@ -3,6 +3,7 @@
 //! Made once a connection, by `listen`. The invariant: nothing in here was said in a request.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::HOST;
@@ -10,7 +11,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use ipnet::IpNet;
 
-use crate::caller_tls::ClientKey;
+use crate::client_certificate::Shown;
 
 /// Networks of programs that stand in front of this node.
 pub(crate) type Networks = Arc<[IpNet]>;
@@ -33,7 +34,6 @@ pub enum TrustedHeader {
 }
 
 /// The last stretch of a request's way to this node.
-#[derive(Debug)]
 pub(crate) struct Hop {
     /// The other end, or what a trusted PROXY header says of it.
     pub(crate) peer: IpAddr,
@@ -47,12 +47,11 @@ pub(crate) struct Hop {
 }
 
 /// What the handshake has shown.
-#[derive(Debug)]
 pub(crate) struct HopTls {
     /// The name that the caller asked for, in lower case.
     pub(crate) name: Option<Box<str>>,
-    /// Of the client certificate that was shown.
-    pub(crate) client_key: Option<ClientKey>,
+    /// The client certificate.
+    pub(crate) shown: Option<Rc<Shown>>,
     /// Whether a client certificate was asked for.
     pub(crate) was_asked: bool,
 }
@@ -68,8 +67,13 @@ impl Hop {
 }
 
 impl Hop {
-    pub(super) fn client_key(&self) -> Option<ClientKey> {
-        self.tls.as_ref()?.client_key
+    /// The client certificate that was shown.
+    pub(super) fn shown(&self) -> Option<&Rc<Shown>> {
+        self.tls.as_ref()?.shown.as_ref()
+    }
+
+    pub(super) fn has_shown(&self) -> bool {
+        self.shown().is_some()
     }
 }
 

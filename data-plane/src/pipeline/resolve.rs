@@ -68,7 +68,7 @@ pub(super) fn resolve<'s>(
     if !names_one_host(parts) {
         return Err(Denial::Host);
     }
-    if hop.client_key().is_some() && hop.tls.as_ref().is_some_and(|tls| tls.is_of_another_host(parts)) {
+    if hop.has_shown() && hop.tls.as_ref().is_some_and(|tls| tls.is_of_another_host(parts)) {
         return Err(Denial::Misdirected);
     }
     if parts.headers.len() > HEADERS_MAX {

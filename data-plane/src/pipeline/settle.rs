@@ -127,8 +127,8 @@ impl Draft {
 
     /// What the connection has shown.
     pub(super) fn came_over(&mut self, hop: &Hop) {
-        if let Some(key) = hop.client_key() {
-            self.record().client_key = Some(key);
+        if let Some(shown) = hop.shown() {
+            self.record().client_key = Some(*shown.key.as_bytes());
         }
     }
 

@@ -4,6 +4,8 @@ mod arrivals;
 mod bounds;
 mod callers;
 mod callers_tls;
+mod certificate_callers;
+mod certificate_connections;
 mod circles;
 mod circuits;
 mod client_certificates;

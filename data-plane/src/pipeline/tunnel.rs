@@ -129,9 +129,9 @@ pub(super) fn judge(
         return Err(Denial::Stopping);
     }
     let memory = Memory::of(worker);
-    let found_by = FoundBy::of(parts, active.proxy, active.caller, snapshot, memory, now);
+    let found_by = FoundBy::of((parts, hop), active.proxy, active.caller, snapshot, memory, now);
     let found_by = found_by.ok_or(Denial::BadUpgrade)?;
-    let has_certificate = hop.client_key().is_some();
+    let has_certificate = hop.has_shown();
     Ok(Candidate { stream: wish.stream, accept, found_by, has_certificate, origins, standing: None })
 }
 
@@ -145,11 +145,12 @@ pub(super) fn clean(parts: Parts, carried_in: Option<&HeaderName>) -> Result<Box
 
 impl Candidate {
     /// Keeps what the request was let in by.
-    pub(super) fn admitted(&mut self, admitted: &Admitted<'_>, snapshot: &Snapshot) {
+    pub(super) fn admitted(&mut self, admitted: &Admitted<'_>, snapshot: &Snapshot, now: SystemTime) {
         let origins = std::mem::take(&mut self.origins);
         let (request, cleaned) = (&admitted.request, &admitted.cleaned);
+        let found_by = self.found_by.clone();
         self.standing =
-            Standing::new(snapshot, self.found_by.clone(), self.has_certificate, origins, request, cleaned);
+            Standing::new(snapshot, found_by, self.has_certificate, origins, request, cleaned, now);
     }
 
     /// Asks the upstream for a WebSocket, and opens the tunnel if it proves that it agreed. To how the target stands, it is

@@ -88,6 +88,18 @@ pub(crate) enum Reason {
     UnknownToken,
     /// It is a token of an issuer that the proxy takes tokens of, and not a good one.
     Token(Fault),
+    /// There is no value, and the connection's certificate is nobody's.
+    CertificateUnknown,
+    /// The name in it cannot be read in one way.
+    CertificateName,
+    /// It has ended, or one above it has.
+    CertificateExpired,
+    /// It has not begun, or one above it has not.
+    CertificateEarly,
+    /// None of the credential's authorities has issued it for clients.
+    CertificateChain,
+    /// So much was wrong at the proxy just now that it was not looked at.
+    CertificateFlood,
     /// It is good, and in another header or behind another word than its credential says.
     Misplaced,
     /// Its time is over.
@@ -127,6 +139,12 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::UnknownToken => "unknown-token",
             Self::Token(fault) => fault.as_str(),
+            Self::CertificateUnknown => "certificate-unknown",
+            Self::CertificateName => "certificate-name",
+            Self::CertificateExpired => "certificate-expired",
+            Self::CertificateEarly => "certificate-early",
+            Self::CertificateChain => "certificate-chain",
+            Self::CertificateFlood => "certificate-flood",
             Self::Misplaced => "misplaced",
             Self::Expired => "expired",
             Self::Superseded => "superseded",

@@ -12,6 +12,7 @@ use rr_contract::api_key::KeyHash;
 use rr_contract::model::caller::{BEARER, Caller, CallerKind};
 use rr_contract::model::id::{CredentialId, OrgId};
 
+use crate::client_certificate::Trust;
 use crate::jwt::Checks;
 
 use super::Policy;
@@ -29,6 +30,8 @@ pub(crate) struct CompiledCaller {
     pub(crate) place: Option<Arc<Place>>,
     /// Of a credential that takes tokens: what they have to pass.
     pub(crate) checks: Option<Arc<Checks>>,
+    /// Of a credential with a name: who gives it.
+    pub(crate) trust: Option<Arc<Trust>>,
     /// This node cannot run the credential: its owner is known, and is denied.
     pub(crate) is_refused: bool,
     pub(crate) last_minute: LastMinute,
@@ -56,13 +59,17 @@ impl Clone for LastMinute {
     }
 }
 
-/// Where a credential stands in a request.
+/// Where a credential stands.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// `None`: `Authorization`, or the parameter of the query of that name.
-    header: Option<HeaderName>,
-    /// The word that has to be before the value. `None`: the value is bare or behind `Bearer`.
-    word: Option<Box<str>>,
+pub(crate) enum Place {
+    Request {
+        /// `None`: `Authorization`, or the parameter of the query of that name.
+        header: Option<HeaderName>,
+        /// The word that has to be before the value. `None`: the value is bare or behind `Bearer`.
+        word: Option<Box<str>>,
+    },
+    /// In no request: the connection has shown it.
+    Connection,
 }
 
 impl Place {
@@ -76,9 +83,10 @@ impl Place {
             CallerKind::ApiKey(_) | CallerKind::Jwt(_) | CallerKind::Basic(_) | CallerKind::JwtVerify(_) => {
                 None
             }
+            CallerKind::Certificate(_) => return Some(Arc::new(Self::Connection)),
         };
-        let place = Self { header: caller.header.clone(), word };
-        (place.header.is_some() || place.word.is_some()).then(|| Arc::new(place))
+        let header = caller.header.clone();
+        (header.is_some() || word.is_some()).then(|| Arc::new(Self::Request { header, word }))
     }
 }
 
@@ -90,14 +98,26 @@ impl CompiledCaller {
 
     /// The header of its own that carries it.
     pub(crate) fn header(&self) -> Option<&HeaderName> {
-        self.place.as_ref()?.header.as_ref()
+        match self.place.as_deref()? {
+            Place::Request { header, .. } => header.as_ref(),
+            Place::Connection => None,
+        }
+    }
+
+    /// Whether it is the certificate of a connection, and nothing that a request says.
+    pub(crate) fn is_shown(&self) -> bool {
+        matches!(self.place.as_deref(), Some(Place::Connection))
     }
 
     /// Whether it is presented as it has to be: in this header (`None`: `Authorization`), behind this word.
     pub(crate) fn is_presented(&self, header: Option<&HeaderName>, word: Option<&[u8]>) -> bool {
-        let wanted = self.place.as_ref().and_then(|place| place.word.as_deref()).unwrap_or(BEARER);
-        let is_bare = self.place.as_ref().is_none_or(|place| place.word.is_none());
-        self.header() == header && word.map_or(is_bare, |word| word.eq_ignore_ascii_case(wanted.as_bytes()))
+        let (own, wanted) = match self.place.as_deref() {
+            None => (None, None),
+            Some(Place::Request { header, word }) => (header.as_ref(), word.as_deref()),
+            Some(Place::Connection) => return false,
+        };
+        let is_behind = |word: &[u8]| word.eq_ignore_ascii_case(wanted.unwrap_or(BEARER).as_bytes());
+        own == header && word.map_or(wanted.is_none(), is_behind)
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct CompiledProxy {
     pub(crate) caller_headers: Option<Box<CallerHeaders>>,
     /// How many hashes a wrong password costs: as many as any of its users has. 0: its callers use no passwords.
     pub(crate) password_rounds: u8,
+    /// Whether some of its callers are known by their client certificates.
+    pub(crate) takes_certificates: bool,
     /// `None`: closed, because it or something that it needs was refused by this node.
     pub(crate) route: Option<Route>,
 }
@@ -75,6 +77,11 @@ impl CompiledProxy {
             Known::Whole(proxy) => proxy.client_certificates,
             Known::Callers(_) => false,
         }
+    }
+
+    /// Whether callers are asked for client certificates for its sake.
+    pub(crate) fn asks(&self) -> bool {
+        self.takes_certificates || self.wants_certificate()
     }
 
     pub(crate) fn upstream_credential(&self) -> Option<CredentialId> {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use prost::Message as _;
+use rr_contract::client_key::ClientKey;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::resource::Key;
@@ -17,7 +18,9 @@ use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::meter_resource::Counts;
 use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credential};
 
-use super::document::{Caller, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream};
+use super::document::{
+    Caller, CallerCertificate, Credential, Filter, Limits, Meter, MeterValue, Proxy, Rule, Target, Upstream,
+};
 use super::fault::Faults;
 use super::node::Node;
 use super::secret::{Lives, Place, Unsealed, Wrong};
@@ -115,21 +118,32 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<(fleet::CallerCredentia
         prefix,
         username,
         jwt_verify,
+        certificate,
         value_hash,
         password_hash,
         sealed,
         previous_not_after,
         ..
     } = said.caller.unwrap_or_default();
-    let is_known_by_hash = matches!(kind, CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt);
+    let certificate = certificate.unwrap_or_default();
+    let is_named = !certificate.spiffe_id.is_empty();
+    let is_known_by_hash = match kind {
+        CallerKind::ApiKey | CallerKind::Bearer | CallerKind::Jwt => true,
+        CallerKind::Certificate => !is_named,
+        CallerKind::Basic | CallerKind::JwtVerify | CallerKind::Unspecified => false,
+    };
     let has_hashes = !(said.key_hashes.is_empty() && value_hash.is_empty());
     let is_given = said.value_from.is_some() || has_hashes;
     // Before a value is read: what it is good for is another question.
-    if is_given && kind == CallerKind::Basic || has_hashes && kind == CallerKind::JwtVerify {
+    let has_none = kind == CallerKind::Basic || kind == CallerKind::Certificate && is_named;
+    if is_given && has_none || has_hashes && kind == CallerKind::JwtVerify {
         return Err(("caller", "this kind has no key: leave out value_from and key_hashes".to_owned()));
     }
     if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
         return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
+    }
+    if kind != CallerKind::Certificate && (is_named || !certificate.ca.is_empty()) {
+        return Err(("caller.certificate", "only the kind certificate has it".to_owned()));
     }
     if kind != CallerKind::Bearer && !prefix.is_empty() {
         return Err((
@@ -159,12 +173,20 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<(fleet::CallerCredentia
     let shared_from = said.value_from.as_ref().filter(|_| kind == CallerKind::JwtVerify);
     if let Some(from) = said.value_from.as_ref().filter(|_| is_known_by_hash) {
         // The value itself is the newest.
-        hashes.insert(0, place.hash(from, kind)?.as_bytes().to_vec());
+        hashes.insert(0, place.hash(from, kind)?.to_vec());
     }
     let kind = match kind {
         CallerKind::ApiKey => Kind::ApiKey(fleet::CallerApiKey { hashes }),
         CallerKind::Bearer => Kind::Bearer(fleet::CallerBearer { hashes, prefix }),
         CallerKind::Jwt => Kind::Jwt(fleet::CallerJwt { hashes }),
+        CallerKind::Certificate => {
+            let keys = hashes.iter().map(|hash| ClientKey::try_from(&**hash));
+            let keys = keys.map(|key| key.map(|key| key.hash().as_bytes().to_vec()));
+            let hashes: Result<_, _> = keys.collect();
+            let hashes = hashes.map_err(|error| ("caller.value_hash", error.to_string()))?;
+            let CallerCertificate { spiffe_id, ca, .. } = certificate;
+            Kind::Certificate(fleet::CallerCertificate { hashes, spiffe_id, ca })
+        }
         CallerKind::JwtVerify => match jwt_verify {
             Some(verify) if !verify.jwks.is_empty() && !verify.jwks_url.is_empty() => {
                 return Err(("caller.jwt_verify", "has both jwks and jwks_url: leave one out".to_owned()));
@@ -223,7 +245,7 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<(fleet::CallerCredentia
             Kind::Basic(fleet::CallerBasic { user: username, password_hashes: vec![password_hash] })
         }
         CallerKind::Unspecified => {
-            let what = "kind is missing: give api-key, bearer, jwt, basic or jwt-verify";
+            let what = "kind is missing: give api-key, bearer, basic, jwt, jwt-verify or certificate";
             return Err(("caller", what.to_owned()));
         }
     };

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use prost::Message as _;
-use rr_contract::api_key::{self, KeyHash, KeyKind};
+use rr_contract::api_key::{self, KeyKind};
+use rr_contract::client_key::ClientKey;
 use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::model::origin::Origin;
 use rr_contract::model::tls::{CaBundle, CaHash, InvalidCa};
@@ -79,15 +80,21 @@ impl Place<'_> {
         Ok(Secret::new(bare.to_vec()))
     }
 
-    /// The hash by which a caller's value is known.
-    pub(super) fn hash(&self, from: &ValueFrom, kind: CallerKind) -> Result<KeyHash, Wrong> {
+    /// The hash by which a caller's value is known; of a certificate, that of its key.
+    pub(super) fn hash(&self, from: &ValueFrom, kind: CallerKind) -> Result<[u8; 32], Wrong> {
         let value = self.of_caller(from)?;
-        match kind {
+        let hash = match kind {
+            CallerKind::Certificate => {
+                let key = ClientKey::from_pem(value.expose());
+                let key = key.map_err(|error| ("value_from", format!("the file {error}")))?;
+                return Ok(*key.as_bytes());
+            }
             CallerKind::ApiKey => api_key::hash(KeyKind::Caller, value.expose()).ok_or_else(|| {
                 ("value_from", "the value is no key; `rr-edge --make-key FILE` makes one".to_owned())
             }),
             _ => own_value::hash(value.expose()).map_err(|weak| ("value_from", format!("the value {weak}"))),
-        }
+        }?;
+        Ok(*hash.as_bytes())
     }
 
     /// The keys of an issuer, as a document.

@@ -71,6 +71,8 @@ pub(crate) struct Inventory {
     own_headers: HashMap<(OrgId, CredentialId), HeaderName>,
     /// Of the caller credentials with user and password: how many hashes a wrong password of each costs.
     rounds: HashMap<(OrgId, CredentialId), u8>,
+    /// The caller credentials that are client certificates.
+    certificates: HashSet<(OrgId, CredentialId)>,
 }
 
 /// What the view would be after some changes.
@@ -124,6 +126,7 @@ impl Inventory {
             standings,
             own_headers: HashMap::new(),
             rounds: HashMap::new(),
+            certificates: HashSet::new(),
         }
     }
 
@@ -291,8 +294,8 @@ impl Inventory {
                 (kept.filter(|kept| may_stay(&kept.part, &reason)), Some(Box::new(reason)))
             }
         };
-        // Proxies do not depend on the keys of a caller, but for the header that carries them, and for what a wrong
-        // password costs.
+        // Proxies do not depend on the keys of a caller, but for the header that carries them, for what a wrong
+        // password costs, and for whether they are those of certificates.
         let is_bare = |running: Option<&Running>| match running {
             None => matches!(key.id, ResourceId::Credential(_)),
             Some(running) => matches!(running.part, Part::Caller(_)),
@@ -400,7 +403,7 @@ impl Inventory {
     }
 
     /// Has requests find what there is now of a caller credential. Returns whether what proxies know of it is the same as
-    /// before: its header, and what a wrong password costs.
+    /// before: its header, what a wrong password costs, and whether it is a certificate.
     fn swap_callers(&mut self, key: &Key, before: Option<Arc<CallerPart>>, snapshot: &mut Snapshot) -> bool {
         let after = self.entries.get(key).and_then(HeldResource::callers);
         if let Some(part) = before {
@@ -410,6 +413,7 @@ impl Inventory {
         let own = (key.org, id);
         let header = after.as_ref().and_then(|part| part.caller.header()).cloned();
         let rounds = after.as_ref().map_or(0, |part| part.rounds());
+        let is_shown = after.as_ref().is_some_and(|part| part.caller.is_shown());
         if let Some(part) = after {
             part.enter(snapshot);
         }
@@ -421,7 +425,11 @@ impl Inventory {
             Some(header) => self.own_headers.insert(own, header.clone()).is_some_and(|had| had == header),
             None => self.own_headers.remove(&own).is_none(),
         };
-        costs_the_same && is_in_the_same
+        let is_as_shown = match is_shown {
+            true => !self.certificates.insert(own),
+            false => !self.certificates.remove(&own),
+        };
+        costs_the_same && is_in_the_same && is_as_shown
     }
 
     fn running(&self, key: &Key) -> Option<&Part> {

@@ -1,6 +1,7 @@
 //! The system tests: one binary, because linking is the cost.
 
 mod back_again;
+mod caller_certificates;
 mod clocks;
 mod command_line;
 mod config_push;

@@ -33,12 +33,18 @@ pub(crate) struct Installation {
 
 impl Installation {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, whose node has these settings.
+    pub(crate) async fn start_with(settings: &[(&str, String)]) -> Self {
         let (folder, values) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let upstream = Upstream::start().await;
         let sample = Sample::start(folder.path(), &upstream.url(), &[]).await.expect("a sample");
         let token = sample.api.node_token(REGION, &sample.keys, 1).await.expect("a token");
-        let edge = Edge::start(&folder.path().join("edge"), sample.control.fleet, token.to_secret().expose());
+        let (state, token) = (folder.path().join("edge"), token.to_secret());
+        let edge = Edge::start_with(&state, sample.control.fleet, token.expose(), settings);
         edge.ready().await;
         Self { sample, edge, upstream, folder, values }
     }

@@ -1,5 +1,6 @@
 //! Caller credentials: what callers present to us, and by what it is recognised. Never a secret in the clear.
 
+pub mod certificate;
 pub mod jwt;
 
 use std::fmt;
@@ -52,6 +53,8 @@ pub enum CallerKind {
     Jwt(Vec<KeyHash>),
     /// Any token that passes checks.
     JwtVerify(Box<jwt::JwtVerify>),
+    /// The client certificate of the connection.
+    Certificate(certificate::Certificate),
 }
 
 /// A value behind a prefix.
@@ -100,6 +103,12 @@ pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> O
         Some(Kind::Jwt(jwt)) => hashes(faults, "caller.jwt.hashes", &jwt.hashes).map(CallerKind::Jwt),
         Some(Kind::JwtVerify(verify)) => {
             jwt::parse(faults, verify).map(|verify| CallerKind::JwtVerify(Box::new(verify)))
+        }
+        Some(Kind::Certificate(certificate)) => {
+            if matches!(header, Some(Some(_))) {
+                faults.add("caller.header", "must be unset: a client certificate stands in no header");
+            }
+            certificate::parse(faults, certificate).map(CallerKind::Certificate)
         }
         None => {
             faults.add("caller.kind", "is none that is known");

@@ -65,13 +65,15 @@ pub const CALLER_JWT: &str = "caller.jwt.v1";
 pub const CALLER_JWT_VERIFY: &str = "caller.jwt-verify.v1";
 /// Callers whose tokens name a claim by which their holders are told apart.
 pub const CALLER_IDENTITY_CLAIM: &str = "caller.identity-claim.v1";
+/// Callers who are known by their client certificate.
+pub const CALLER_CERTIFICATE: &str = "caller.certificate.v1";
 /// Callers who present it in a header of their own.
 pub const CALLER_HEADER: &str = "caller.header.v1";
 /// Callers with two live values, of which the older one ends by itself.
 pub const CALLER_OVERLAP: &str = "caller.overlap.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 29] = [
+pub const ALL: [&str; 30] = [
     RULES,
     FILTERS,
     METERS,
@@ -99,6 +101,7 @@ pub const ALL: [&str; 29] = [
     CALLER_JWT,
     CALLER_JWT_VERIFY,
     CALLER_IDENTITY_CLAIM,
+    CALLER_CERTIFICATE,
     CALLER_HEADER,
     CALLER_OVERLAP,
 ];
@@ -136,6 +139,7 @@ impl Model {
                             note(true, CALLER_JWT_VERIFY);
                             note(verify.identity_claim.is_some(), CALLER_IDENTITY_CLAIM);
                         }
+                        CallerKind::Certificate(_) => note(true, CALLER_CERTIFICATE),
                     }
                 }
             }
@@ -294,6 +298,8 @@ mod tests {
         let phc = format!("$argon2id$v=19$m=19456,t=2,p=1$BwcHBwcHBwcHBwcHBwcHBw${}", "A".repeat(43));
         let basic = fleet::CallerBasic { user: "ann".to_owned(), password_hashes: vec![phc] };
         assert_eq!(needs(id, &caller(Kind::Basic(basic), "")), [CALLER_BASIC]);
+        let certificate = fleet::CallerCertificate { hashes: hashes.clone(), ..Default::default() };
+        assert_eq!(needs(id, &caller(Kind::Certificate(certificate), "")), [CALLER_CERTIFICATE]);
         let jwt = caller(Kind::Jwt(fleet::CallerJwt { hashes }), "");
         assert_eq!(needs(id, &jwt), [CALLER_JWT]);
         let verify = |identity_claim: &str| {

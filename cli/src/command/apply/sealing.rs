@@ -96,7 +96,7 @@ pub(super) async fn seal(
         let credential = upstream(&mut one.document).with_context(|| {
             format!(
                 "{location}: value_from needs a credential with `upstream` of kind bearer or api-key, or with `caller` of \
-                 kind api-key, bearer, basic, jwt, or jwt-verify without keys"
+                 kind api-key, bearer, basic, jwt, certificate, or jwt-verify without keys"
             )
         })?;
         if there.contains(&credential.name) {
@@ -144,7 +144,11 @@ fn caller(document: &mut mg::Document) -> Option<(&str, &mut mg::Caller)> {
         Some(Usage::Caller(caller)) => Some((&*credential.name, caller)).filter(|(_, caller)| {
             matches!(
                 caller.kind(),
-                mg::CallerKind::ApiKey | mg::CallerKind::Bearer | mg::CallerKind::Jwt | mg::CallerKind::Basic
+                mg::CallerKind::ApiKey
+                    | mg::CallerKind::Bearer
+                    | mg::CallerKind::Jwt
+                    | mg::CallerKind::Basic
+                    | mg::CallerKind::Certificate
             )
         }),
         _ => None,

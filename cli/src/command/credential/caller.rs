@@ -19,8 +19,10 @@ use rr_contract::wire::management::credential_service_client::CredentialServiceC
 use serde::Serialize;
 
 use super::Common;
+use super::client_key::OwnKey;
 use super::sealing::seal_shared;
 use super::value::{Hashed, OwnValue};
+use crate::authority;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
@@ -44,6 +46,9 @@ enum CallerKind {
     Basic,
     /// A JWT of another issuer, whose signature and claims are verified.
     JwtVerify,
+    /// The client certificate of the connection: by its key, or by its SPIFFE name and whoever must have issued it. It counts
+    /// where a request has no other credential.
+    Certificate,
 }
 
 #[derive(Args)]
@@ -60,7 +65,11 @@ Tokens of an issuer that gave its public key, and of one that shares a secret:
   rrctl credential create-caller batch --kind jwt-verify --public-key batch.pem \\
     --issuer batch --audience api --algorithm ES256
   rrctl credential create-caller cron --kind jwt-verify --value-from cron.secret \\
-    --issuer cron --audience api --algorithm HS256"
+    --issuer cron --audience api --algorithm HS256
+Client certificates: those of one key, and those of one SPIFFE name:
+  rrctl credential create-caller partner --kind certificate --certificate partner.pem
+  rrctl credential create-caller payments --kind certificate --spiffe-id spiffe://example.org/payments \\
+    --ca-bundle example.org.pem"
 )]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -77,6 +86,12 @@ pub(crate) struct CallerArgs {
     value: OwnValue,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    client_key: OwnKey,
+    /// Name that a client certificate must have as its only URI, for --kind certificate: `spiffe://TRUST-DOMAIN/PATH`. Cannot be
+    /// changed. Needs --ca-bundle.
+    #[arg(long, value_name = "SPIFFE-ID", conflicts_with_all = ["certificate", "spki_sha256"])]
+    spiffe_id: Option<String>,
     #[command(flatten)]
     common: Common,
     /// New file that the key is written to; it is made before the key. Without it, the key is the only line on standard
@@ -131,6 +146,10 @@ struct Presented {
     /// it is refused. All holders are one caller when never given.
     #[arg(long, value_name = "CLAIM")]
     identity_claim: Option<String>,
+    /// File with the authorities (PEM, 1 to 32 certificates) one of which must have issued the certificate with the name of
+    /// --spiffe-id. Replaces all of them.
+    #[arg(long, value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
 }
 
 /// Reads keys, of which nodes take those that verify.
@@ -147,7 +166,7 @@ fn read_keys(flag: &str, path: &Path) -> Result<String> {
 impl CallerKind {
     /// Whether RequestRocket makes no key of it.
     const fn has_no_key(self) -> bool {
-        matches!(self, Self::Jwt | Self::JwtVerify | Self::Basic)
+        matches!(self, Self::Jwt | Self::JwtVerify | Self::Basic | Self::Certificate)
     }
 }
 
@@ -199,7 +218,7 @@ pub(crate) struct UpdateArgs {
 
 impl Presented {
     const fn is_given(&self) -> bool {
-        self.header.is_some() || self.prefix.is_some() || self.is_jwt_given()
+        self.header.is_some() || self.prefix.is_some() || self.ca_bundle.is_some() || self.is_jwt_given()
     }
 
     /// Whether it says which public keys verify tokens.
@@ -221,6 +240,10 @@ impl Presented {
         let jwt = self.is_jwt_given();
         mask.put("caller.header", &mut caller.header, self.header);
         mask.put("caller.prefix", &mut caller.prefix, self.prefix);
+        if let Some(file) = &self.ca_bundle {
+            let (text, _) = authority::read(file)?;
+            mask.put("caller.certificate.ca", &mut caller.certificate.get_or_insert_default().ca, Some(text));
+        }
         if jwt {
             let verify = caller.jwt_verify.get_or_insert_default();
             let mut parts = Mask::default();
@@ -275,7 +298,9 @@ impl CallerArgs {
             CallerKind::Jwt => mg::CallerKind::Jwt,
             CallerKind::Basic => mg::CallerKind::Basic,
             CallerKind::JwtVerify => mg::CallerKind::JwtVerify,
+            CallerKind::Certificate => mg::CallerKind::Certificate,
         };
+        self.check_certificate()?;
         let jwt = self.presented.is_jwt_given();
         if jwt != (self.kind == CallerKind::JwtVerify) {
             return Err(if jwt {
@@ -332,10 +357,15 @@ impl CallerArgs {
             ));
         }
         let username = self.user.unwrap_or_default();
-        let Hashed { value_hash, password_hash } =
-            if is_shared { Hashed::default() } else { self.value.hash(kind, &username)? };
+        let Hashed { value_hash, password_hash } = match self.client_key.read()? {
+            Some(key) => Hashed { value_hash: key.as_bytes().to_vec(), password_hash: String::new() },
+            None if is_shared => Hashed::default(),
+            None => self.value.hash(kind, &username)?,
+        };
         let mut caller =
             mg::Caller { kind: kind.into(), username, value_hash, password_hash, ..mg::Caller::default() };
+        caller.certificate =
+            self.spiffe_id.map(|spiffe_id| mg::CallerCertificate { spiffe_id, ..Default::default() });
         let mut id = String::new();
         if is_shared {
             let sealed_for = CredentialId::from_random(draw(&SystemEntropy));
@@ -353,6 +383,49 @@ impl CallerArgs {
         };
         self.common.put(&mut credential, &mut mask);
         Ok(credential)
+    }
+}
+
+impl CallerArgs {
+    /// Whether what is said of certificates goes together.
+    fn check_certificate(&self) -> Result<()> {
+        let is_one = self.kind == CallerKind::Certificate;
+        let (by_key, by_name) = (self.client_key.is_given(), self.spiffe_id.is_some());
+        if !is_one && (by_key || by_name || self.presented.ca_bundle.is_some()) {
+            return Err(fault::usage(
+                "flags of client certificates need --kind certificate",
+                "leave them out, or give --kind certificate",
+            ));
+        }
+        if is_one && self.value.is_given() {
+            return Err(fault::usage(
+                &format!(
+                    "--kind certificate has no value that callers present, and {} was given",
+                    self.value.flag()
+                ),
+                "give --certificate FILE, --spki-sha256 HEX, or --spiffe-id with --ca-bundle",
+            ));
+        }
+        if is_one && !(by_key || by_name) {
+            return Err(fault::usage(
+                "--kind certificate needs to know which certificates are accepted",
+                "give --certificate FILE, --spki-sha256 HEX, or --spiffe-id with --ca-bundle",
+            ));
+        }
+        if by_name != self.presented.ca_bundle.is_some() {
+            return Err(if by_name {
+                fault::usage(
+                    "--spiffe-id needs the authorities that can give the name: anybody can write one into a certificate",
+                    "give --ca-bundle FILE",
+                )
+            } else {
+                fault::usage(
+                    "--ca-bundle needs --spiffe-id: a key is known by its hash, whoever issued its certificate",
+                    "leave it out, or give --spiffe-id",
+                )
+            });
+        }
+        Ok(())
     }
 }
 

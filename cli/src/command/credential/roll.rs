@@ -15,6 +15,7 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
 use super::caller::{NewKey, show_new};
+use super::client_key::OwnKey;
 use super::sealing::seal_shared;
 use super::value::{Hashed, OwnValue};
 use crate::connect::Connection;
@@ -30,7 +31,9 @@ use crate::print::Printer;
 A token of your own in the place of the one before, at once:
   rrctl credential roll partner --overlap 0 --value-from token.jwt
 The next secret of an issuer that signs with it, sealed to the regions of regions.toml:
-  rrctl credential roll cron --overlap 1h --value-from cron.secret")]
+  rrctl credential roll cron --overlap 1h --value-from cron.secret
+The key of a renewed client certificate, and a week in which both count:
+  rrctl credential roll partner --overlap 7d --certificate renewed.pem")]
 pub(crate) struct RollArgs {
     /// Name or id.
     credential: String,
@@ -42,9 +45,11 @@ pub(crate) struct RollArgs {
     value: OwnValue,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    client_key: OwnKey,
     /// New file that the new key is written to; it is made before the key. Without it, the key is the only line on standard
     /// output.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["value_from", "prompt"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["value_from", "prompt", "certificate", "spki_sha256"])]
     out: Option<PathBuf>,
     #[command(flatten)]
     condition: Condition,
@@ -61,7 +66,9 @@ impl RollArgs {
     pub(super) async fn run(self, connection: Connection, org: String, print: Printer) -> Result<()> {
         let mut stub = CredentialServiceClient::new(connection.clone());
         let (mut hashed, mut sealed, mut version) = (Hashed::default(), None, 0);
-        if self.value.is_given() {
+        if let Some(key) = self.client_key.read()? {
+            hashed.value_hash = key.as_bytes().to_vec();
+        } else if self.value.is_given() {
             let (asked, credential) = (org.clone(), self.credential.clone());
             let ask = mg::GetCredentialRequest { org: asked, credential, revision: 0 };
             let found = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use rr_contract::api_key::{self, KeyHash, KeyKind};
+use rr_contract::client_key::ClientKey;
 use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::own_value;
 use rr_contract::seam::{SystemEntropy, draw};
@@ -81,6 +82,15 @@ pub(crate) fn hash(kind: mg::CallerKind, user: &str, value: &Secret) -> Result<H
             let hash = own_value::password::hash(user, value, draw(&SystemEntropy));
             let password_hash = hash.context("the password cannot be taken")?.to_phc();
             return Ok(Hashed { value_hash: Vec::new(), password_hash });
+        }
+        mg::CallerKind::Certificate => {
+            let key = ClientKey::from_pem(value.expose()).map_err(|error| {
+                fault::usage(
+                    &format!("the file {error}"),
+                    "give the certificate that the caller shows, in PEM",
+                )
+            })?;
+            return Ok(Hashed { value_hash: key.as_bytes().to_vec(), password_hash: String::new() });
         }
         mg::CallerKind::JwtVerify | mg::CallerKind::Unspecified => {
             return Err(fault::usage("this kind has no value that is hashed", "leave the value out"));

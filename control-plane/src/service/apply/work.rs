@@ -10,6 +10,7 @@ use rr_contract::wire::management::{self as wire, credential::Usage, document};
 use super::list;
 use super::set::Item;
 use crate::document::{Resource, each, kept};
+use crate::service::caller_certificate;
 use crate::service::caller_value::{Given, finds_its_caller, is_nobodys};
 use crate::service::directory::Directory;
 use crate::service::fields::{ANOTHER_ORG, is_same_org};
@@ -141,7 +142,7 @@ impl Work<'_> {
                     );
                 }
                 let given = Given::out_of(caller);
-                let (hash, field) = given.hash();
+                let (hash, field) = given.hash(was.kind());
                 let present = self.secrets.there.get(&it.id).and_then(|row| row.key_hash.as_deref());
                 if caller.username != was.username {
                     self.faults.add(
@@ -149,7 +150,8 @@ impl Work<'_> {
                         "cannot be changed: create another credential and delete this one",
                     );
                 }
-                if !hash.is_empty() && present != Some(hash) {
+                caller_certificate::keep(caller, was, &prefix, &mut self.faults);
+                if !hash.is_empty() && present != Some(&*hash) {
                     self.faults.add(
                         format!("{prefix}.caller.{field}"),
                         format!(

@@ -1,18 +1,23 @@
 //! What a request that was let in is found by again, as long as a tunnel stands that it opened.
 //!
-//! The invariant: nothing is looked at again that was presented. A value counts by its hash, a token by the very checks
-//! that it has passed.
+//! The invariant: nothing is looked at again that a request said. A value counts by its hash, a token by the very checks
+//! that it has passed, a certificate as long as it would be good now.
 
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use http::request::Parts;
 use rr_contract::api_key::KeyHash;
 
+use crate::client_certificate::Shown;
 use crate::jwt::Verified;
+use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 
+use super::super::hop::Hop;
 use super::super::presented::{Form, claim};
 use super::Memory;
+use super::certificate;
 use super::password::UserKey;
 
 /// What a caller is found by.
@@ -24,19 +29,25 @@ pub(crate) enum FoundBy {
     User(Box<UserKey>),
     /// A token by what it passed, and until when it counts.
     Token(Verified),
+    /// The certificate of the connection.
+    Certificate(Rc<Shown>),
 }
 
 impl FoundBy {
     /// Of a request that this worker has let in as the caller.
     pub(crate) fn of(
-        parts: &Parts,
+        (parts, hop): (&Parts, &Hop),
         proxy: &CompiledProxy,
         caller: &CompiledCaller,
         snapshot: &Snapshot,
         memory: Memory<'_>,
         now: SystemTime,
     ) -> Option<Self> {
-        let claim = claim(parts, Some(proxy)).ok()?;
+        let claim = match claim(parts, Some(proxy)) {
+            Ok(claim) => claim,
+            Err(Reason::Missing) => return hop.shown().map(|shown| Self::Certificate(Rc::clone(shown))),
+            Err(_) => return None,
+        };
         let presented = claim.read();
         if presented.form() == Form::Password {
             let user = UserKey::of(&presented, proxy, snapshot, memory.passwords)?;
@@ -64,14 +75,16 @@ impl FoundBy {
                 let is_same = caller.checks.as_ref()?.are(&verified.checks);
                 (is_same && now < verified.until).then_some(caller)
             }
+            Self::Certificate(shown) => certificate::find(shown, Some(proxy), snapshot, None, now).ok(),
         }
     }
 
-    /// When it counts no longer, whatever becomes of its credential.
-    pub(crate) fn ends(&self) -> Option<SystemTime> {
+    /// When it may count no longer, whatever becomes of its credential.
+    pub(crate) fn ends(&self, now: SystemTime) -> Option<SystemTime> {
         match self {
             Self::Hash(_) | Self::User(_) => None,
             Self::Token(verified) => Some(verified.until),
+            Self::Certificate(shown) => shown.turns_after(now),
         }
     }
 }

@@ -35,10 +35,10 @@ use super::origin::Upstream;
 use super::{resources, with_key};
 
 /// A worker with TLS whose proxy 2 wants a certificate, if any does, and proxy 1 does not.
-struct Asking {
-    edge: Edge,
-    region: Region,
-    upstream: Upstream,
+pub(super) struct Asking {
+    pub(super) edge: Edge,
+    pub(super) region: Region,
+    pub(super) upstream: Upstream,
     pair: Pair,
     _files: Certificates,
 }
@@ -79,32 +79,43 @@ impl Asking {
 
     async fn start_bounded(wants: bool, bounds: Bounds) -> Self {
         let (upstream, region) = (Upstream::echo().await, Region::new());
+        let snapshot = snapshot(&region, &upstream, wants);
+        Self::serving(region, upstream, |door| Edge::start_behind(snapshot, &["127.0.0.0/8"], door, bounds))
+    }
+
+    /// A worker with TLS that serves what is said.
+    pub(super) fn serving(
+        region: Region,
+        upstream: Upstream,
+        start: impl FnOnce(Box<dyn FnOnce() -> Door + Send>) -> Edge,
+    ) -> Self {
         let files = Certificates::new();
         let pair = files.write("edge", &["edge.example", "other.example", "127.0.0.1"]);
         let (mut readers, _) =
             tls(&[&pair]).start(1, &Seams::real(), CertificateBoard::default()).expect("they are good");
         let reader = readers.remove(0);
         let door = move || Door { tls: Some(reader.start()), neighbours: Neighbours::default() };
-        let edge = Edge::start_behind(snapshot(&region, &upstream, wants), &["127.0.0.0/8"], door, bounds);
+        let edge = start(Box::new(door));
         Self { edge, region, upstream, pair, _files: files }
     }
 }
 
 /// A client certificate that nobody has signed but its own key.
-struct Identity {
-    key: KeyPair,
-    certificate: CertificateDer<'static>,
+pub(super) struct Identity {
+    pub(super) key: KeyPair,
+    /// Its own certificate first.
+    pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec!["whoever".to_owned()]).expect("a name");
         let certificate = params.self_signed(&key).expect("a certificate").der().clone();
-        Self { key, certificate }
+        Self { key, chain: vec![certificate] }
     }
 
-    fn hash(&self) -> Vec<u8> {
+    pub(super) fn hash(&self) -> Vec<u8> {
         Sha256::digest(self.key.subject_public_key_info()).to_vec()
     }
 }
@@ -116,7 +127,7 @@ fn roots(asking: &Asking) -> RootCertStore {
     roots
 }
 
-fn client(
+pub(super) fn client(
     asking: &Asking,
     versions: &[&'static SupportedProtocolVersion],
     identity: Option<&Identity>,
@@ -126,9 +137,9 @@ fn client(
     let builder = builder.expect("versions").with_root_certificates(roots(asking));
     Arc::new(match identity {
         None => builder.with_no_client_auth(),
-        Some(Identity { key, certificate }) => {
+        Some(Identity { key, chain }) => {
             let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-            builder.with_client_auth_cert(vec![certificate.clone()], key).expect("they go together")
+            builder.with_client_auth_cert(chain.clone(), key).expect("they go together")
         }
     })
 }
@@ -154,14 +165,22 @@ async fn ask_how(
     name: &str,
     host: &str,
 ) -> (Answer, Option<HandshakeKind>) {
+    ask_with(asking, client, &format!("/api/{}/x", proxy_id(proxy)), &with_key(key), name, host).await
+}
+
+/// The same for a path, with these headers.
+pub(super) async fn ask_with(
+    asking: &Asking,
+    client: &Arc<ClientConfig>,
+    path: &str,
+    headers: &str,
+    name: &str,
+    host: &str,
+) -> (Answer, Option<HandshakeKind>) {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let connecting = TlsConnector::from(Arc::clone(client)).connect(name, asking.edge.connect().await);
     let mut stream = connecting.await.expect("the edge shakes hands");
-    let head = format!(
-        "GET /api/{}/x HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{}\r\n",
-        proxy_id(proxy),
-        with_key(key)
-    );
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(head.as_bytes()).await.expect("the edge reads");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.expect("the edge answers");
@@ -192,7 +211,7 @@ async fn whoever_was_not_asked_is_sent_to_a_connection_on_which_it_is() {
     assert_eq!((answer.status, handshake), (200, Some(HandshakeKind::Full)));
 }
 
-const EDGE: &str = "edge.example";
+pub(super) const EDGE: &str = "edge.example";
 
 #[tokio::test]
 async fn the_key_of_a_certificate_goes_into_the_record_and_opens_a_proxy_that_wants_one() {
@@ -230,7 +249,7 @@ async fn certificates_that_callers_show_are_no_heads_that_wait_for_their_end() {
     let asking = Asking::start_bounded(true, bounds).await;
     let identity = Identity::new();
     let key = PrivateKeyDer::try_from(identity.key.serialize_der()).expect("a key");
-    let chain = vec![identity.certificate.clone(); 8];
+    let chain = vec![identity.chain[0].clone(); 8];
     let length: usize = chain.iter().map(|certificate| certificate.len()).sum();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     // With TLS 1.2 the node's side ends before the caller's.
@@ -275,7 +294,7 @@ async fn a_certificate_without_its_key_shows_nothing() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let key = PrivateKeyDer::try_from(thief.key.serialize_der()).expect("a key");
     let key = provider.key_provider.load_private_key(key).expect("a key");
-    let stolen = Arc::new(CertifiedKey::new(vec![owner.certificate.clone()], key));
+    let stolen = Arc::new(CertifiedKey::new(owner.chain.clone(), key));
     for versions in [&[&version::TLS12][..], &[&version::TLS13]] {
         let mut config = ClientConfig::clone(&client(&asking, versions, None));
         config.client_auth_cert_resolver = Arc::new(Thief(Arc::clone(&stolen)));
@@ -294,7 +313,7 @@ async fn a_certificate_without_its_key_shows_nothing() {
     let key = provider.key_provider.load_private_key(key).expect("a key");
     let mut config = ClientConfig::clone(&client(&asking, &[&version::TLS12], None));
     config.client_auth_cert_resolver =
-        Arc::new(Thief(Arc::new(CertifiedKey::new(vec![owner.certificate.clone(); 100], key))));
+        Arc::new(Thief(Arc::new(CertifiedKey::new(vec![owner.chain[0].clone(); 100], key))));
     let name = ServerName::try_from(EDGE).expect("a name");
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, asking.edge.connect().await);
     assert!(connecting.await.is_err());

@@ -131,6 +131,18 @@ impl Edge {
         Self::start_all(snapshot, outbound, Trust::new(None), bounds, Seams::real(), ROOM, door)
     }
 
+    /// The same with a wall clock of the test's.
+    pub(super) fn start_behind_at(
+        snapshot: Snapshot,
+        allowed: &[&str],
+        door: impl FnOnce() -> Door + Send + 'static,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (outbound, seams) =
+            (outbound(allowed, Arc::new(DnsNames::system()), None), Seams { clock, ..Seams::real() });
+        Self::start_all(snapshot, outbound, Trust::new(None), Bounds::of(1_000), seams, ROOM, door)
+    }
+
     /// A worker whose end may take so long.
     pub(super) fn start_draining(
         snapshot: Snapshot,

@@ -202,7 +202,7 @@ async fn a_token_is_taken_for_the_credential_whose_checks_it_passes_and_every_ot
 }
 
 /// A wall clock that a test moves.
-struct Moved(std::sync::atomic::AtomicU64);
+pub(super) struct Moved(pub(super) std::sync::atomic::AtomicU64);
 
 impl Clock for Moved {
     fn now(&self) -> SystemTime {

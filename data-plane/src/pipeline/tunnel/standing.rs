@@ -17,6 +17,7 @@ use super::super::activate::{Active, activate};
 use super::super::authenticate::{self, Authenticated, FoundBy};
 use super::super::authorize;
 use super::super::clean::Cleaned;
+use super::super::cors;
 use super::super::inject::injection;
 use super::super::resolve::Path;
 use super::permits;
@@ -51,10 +52,11 @@ impl Standing {
         origins: Box<[HeaderValue]>,
         request: &Active<'_>,
         cleaned: &Cleaned,
+        now: SystemTime,
     ) -> Option<Self> {
         let proxy = Arc::clone(snapshot.proxy_by_id(&request.proxy.id)?);
         Some(Self {
-            not_after: earlier(request.caller.ends(), found_by.ends()),
+            not_after: earlier(request.caller.ends(), found_by.ends(now)),
             found_by,
             place: request.caller.place.clone(),
             has_certificate,
@@ -89,6 +91,9 @@ impl Standing {
         if proxy.wants_certificate() && !self.has_certificate {
             return false;
         }
+        if caller.is_shown() && !cors::takes_certificate(proxy, &self.origins) {
+            return false;
+        }
         let is_same = Arc::ptr_eq(proxy, &self.proxy)
             && Arc::ptr_eq(&caller.policy, &self.policy)
             && caller.credential == self.credential;
@@ -97,7 +102,7 @@ impl Standing {
         }
         let upstream = proxy.route.as_ref().and_then(|route| route.upstream.as_ref());
         let upstream_ends = upstream.and_then(|credential| credential.ends());
-        let own_end = earlier(caller.ends(), self.found_by.ends());
+        let own_end = earlier(caller.ends(), self.found_by.ends(now));
         self.not_after = earlier(own_end, upstream_ends);
         upstream_ends.is_none_or(|end| now <= end)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost::Message as _;
+use rr_contract::model::caller::certificate::Certificate;
 use rr_contract::model::caller::jwt::{JwksUrl, JwtVerify};
 use rr_contract::model::caller::{Basic, Caller, CallerKind};
 use rr_contract::model::credential::Usage;
@@ -24,6 +25,7 @@ use rr_contract::seal::SealedSecret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Why;
 
+use crate::client_certificate::Trust;
 use crate::jwt::{Checks, Open, UnusableKeys};
 use crate::passwords::Live;
 use crate::quota::Quotas;
@@ -67,6 +69,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_JWT,
     feature::CALLER_JWT_VERIFY,
     feature::CALLER_IDENTITY_CLAIM,
+    feature::CALLER_CERTIFICATE,
     feature::CALLER_HEADER,
     feature::CALLER_OVERLAP,
 ];
@@ -270,7 +273,8 @@ pub(super) fn parse_with(features: &[&str], key: &Key, offered: &Offered) -> Par
     }
 }
 
-/// A caller credential, found by a hash, by a user's name, or by the issuer of a token if there are checks for one.
+/// A caller credential, found by a hash, by a user's name, or by the issuer of a token if there are checks for one. `None`: not
+/// by anything that this build understands.
 fn caller_part(
     org: OrgId,
     (credential, version): (CredentialId, u64),
@@ -280,6 +284,7 @@ fn caller_part(
     default_effect: Effect,
 ) -> Option<CallerPart> {
     let (place, previous_ends) = (Place::of(&caller), caller.previous_not_after);
+    let mut trust = None;
     let (hashes, user) = match (caller.kind, &checks) {
         (CallerKind::ApiKey(hashes) | CallerKind::Jwt(hashes), _) => (hashes, None),
         (CallerKind::Bearer(bearer), _) => (bearer.hashes, None),
@@ -288,6 +293,12 @@ fn caller_part(
         }
         (CallerKind::JwtVerify(_), Some(_)) => (Vec::new(), None),
         (CallerKind::JwtVerify(_), None) => return None,
+        (CallerKind::Certificate(Certificate::Keys(hashes)), _) => (hashes, None),
+        (CallerKind::Certificate(Certificate::Spiffe(spiffe)), _) => {
+            let hash = spiffe.id.hash();
+            trust = Some(Arc::new(Trust::new(*spiffe)?));
+            (vec![hash], None)
+        }
     };
     let (policy, checks) = (Policy::plain(default_effect, false), checks.map(Arc::new));
     let caller = CompiledCaller {
@@ -298,6 +309,7 @@ fn caller_part(
         policy,
         place,
         checks,
+        trust,
         is_refused: false,
         last_minute: LastMinute::default(),
     };

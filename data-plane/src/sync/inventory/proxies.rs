@@ -183,8 +183,18 @@ impl Inventory {
         let address = org.map(|org| address(&org, &proxy.name));
         let caller_headers = self.caller_headers(key, &proxy.caller_credentials);
         let password_rounds = self.password_rounds(key, &proxy.caller_credentials);
+        let takes_certificates = self.takes_certificates(key, &proxy.caller_credentials);
         let model = Known::Whole(Arc::clone(proxy));
-        CompiledProxy { id, org_id: key.org, address, model, caller_headers, password_rounds, route }
+        CompiledProxy {
+            id,
+            org_id: key.org,
+            address,
+            model,
+            caller_headers,
+            password_rounds,
+            takes_certificates,
+            route,
+        }
     }
 
     /// The headers that the callers of a proxy use.
@@ -192,7 +202,15 @@ impl Inventory {
         if self.own_headers.is_empty() {
             return None;
         }
-        CallerHeaders::of(callers.iter().map(|caller| self.own_headers.get(&(key.org, *caller))))
+        // A certificate stands in none.
+        let callers = callers.iter().filter(|caller| !self.certificates.contains(&(key.org, **caller)));
+        CallerHeaders::of(callers.map(|caller| self.own_headers.get(&(key.org, *caller))))
+    }
+
+    /// Whether some of these callers are known by their client certificates.
+    fn takes_certificates(&self, key: &Key, callers: &[CredentialId]) -> bool {
+        !self.certificates.is_empty()
+            && callers.iter().any(|caller| self.certificates.contains(&(key.org, *caller)))
     }
 
     /// How many hashes a wrong password costs at a proxy, whoever it is for.
@@ -222,7 +240,17 @@ impl Inventory {
         };
         let caller_headers = self.caller_headers(key, callers);
         let password_rounds = self.password_rounds(key, callers);
-        CompiledProxy { id, org_id: key.org, address, model, caller_headers, password_rounds, route: None }
+        let takes_certificates = self.takes_certificates(key, callers);
+        CompiledProxy {
+            id,
+            org_id: key.org,
+            address,
+            model,
+            caller_headers,
+            password_rounds,
+            takes_certificates,
+            route: None,
+        }
     }
 }
 

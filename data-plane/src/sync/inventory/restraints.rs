@@ -266,7 +266,8 @@ fn hashes(caller: &mut fleet::CallerCredential) -> Option<&mut Vec<Vec<u8>>> {
         CallerKind::ApiKey(key) => Some(&mut key.hashes),
         CallerKind::Bearer(bearer) => Some(&mut bearer.hashes),
         CallerKind::Jwt(jwt) => Some(&mut jwt.hashes),
-        CallerKind::Basic(_) | CallerKind::JwtVerify(_) => None,
+        CallerKind::Certificate(keys) if keys.spiffe_id.is_empty() => Some(&mut keys.hashes),
+        CallerKind::Basic(_) | CallerKind::JwtVerify(_) | CallerKind::Certificate(_) => None,
     }
 }
 

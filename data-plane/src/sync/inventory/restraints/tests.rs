@@ -28,10 +28,11 @@ fn credential(
 /// A kind of credential with these hashes.
 type Kind = fn(Vec<Vec<u8>>) -> CallerKind;
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     |hashes| CallerKind::ApiKey(fleet::CallerApiKey { hashes }),
     |hashes| CallerKind::Bearer(fleet::CallerBearer { hashes, prefix: "Key".to_owned() }),
     |hashes| CallerKind::Jwt(fleet::CallerJwt { hashes }),
+    |hashes| CallerKind::Certificate(fleet::CallerCertificate { hashes, ..Default::default() }),
 ];
 
 #[test]
