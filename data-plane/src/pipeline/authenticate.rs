@@ -115,7 +115,7 @@ pub(super) fn authenticate<'s>(
         }
         Err(Reason::Missing) => {
             let found = certificate::ask(resolved.proxy, snapshot, memory.tokens, (parts, hop), now);
-            found.map(Found::Caller)
+            found.map(|caller| Found::Caller(caller.into()))
         }
         Err(reason) => Err(Denial::BadCredential(unclaimed(reason, org_of(resolved.proxy), snapshot))),
     };

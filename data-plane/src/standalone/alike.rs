@@ -34,6 +34,11 @@ pub(super) fn check(entries: &[Entry], faults: &mut Faults) {
                 users.insert(id, (name, basic.user));
                 continue;
             }
+            // A name is one credential's as a key is.
+            Some(Kind::Certificate(certificate)) if !certificate.spiffe_id.is_empty() => {
+                vec![certificate.spiffe_id.into_bytes()]
+            }
+            Some(Kind::Certificate(certificate)) => certificate.hashes,
             Some(Kind::JwtVerify(_)) | None => continue,
         };
         for hash in hashes {
