@@ -175,6 +175,7 @@ impl CompiledCaller {
             place: None,
             checks: None,
             is_refused: false,
+            last_minute: LastMinute::default(),
         }
     }
 }
