@@ -16,7 +16,8 @@ use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
 
 pub(crate) use nodes::{
-    Counted, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held, withdrawn,
+    Counted, Issuer, issuer, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held,
+    withdrawn,
 };
 
 /// What an edge answers, of itself, over a limit or a meter. It has one word for each way to count; any of them is

@@ -329,6 +329,12 @@ fn upstreams(meter: &Meter, standings: Standings) {
         .build();
     let of = standings.clone();
     meter
+        .u64_observable_gauge("requestrocket_edge_issuers_away")
+        .with_description("Issuers whose tokens are refused because their keys cannot be fetched")
+        .with_callback(move |observer| observer.observe(of.issuers().away_count(), &[]))
+        .build();
+    let of = standings.clone();
+    meter
         .u64_observable_gauge("requestrocket_edge_circuits_open")
         .with_description("Targets whose circuit breaker is open")
         .with_callback(move |observer| observer.observe(of.numbers().circuits_open, &[]))

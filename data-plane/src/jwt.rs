@@ -14,7 +14,7 @@ mod shelf;
 mod tokens;
 
 pub(crate) use self::checks::{Checks, Open, UnusableKeys};
-pub(crate) use self::issuer::Issuer;
+pub(crate) use self::issuer::{Away, Issuer};
 pub(crate) use self::issuers::{Issuers, Sources};
 pub(crate) use self::shelf::Shelf;
 pub(crate) use self::tokens::{Tokens, Verified};

@@ -16,6 +16,8 @@ pub(crate) mod transaction;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rr_contract::model::caller::jwt::JwksUrl;
+use rr_contract::model::id::OrgId;
 use rr_contract::model::time;
 use rr_contract::runtime::{Gate, Stop, chain};
 use rr_contract::seam::{Seams, draw};
@@ -26,6 +28,7 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
+use crate::jwt::{Away, Issuers};
 use crate::report::SpoolHandle;
 
 use self::apply::Applier;
@@ -111,6 +114,7 @@ pub(crate) struct Sync {
     seams: Seams,
     board: Board,
     spool: SpoolHandle,
+    issuers: Issuers,
     /// Held until there is a configuration.
     configured: Option<Gate>,
     boot_id: [u8; 16],
@@ -138,6 +142,7 @@ impl Sync {
             seams,
             board,
             spool,
+            issuers: Issuers::default(),
             configured: Some(configured),
             boot_id,
             skew: Skew::default(),
@@ -146,6 +151,11 @@ impl Sync {
         };
         sync.note_position();
         sync
+    }
+
+    /// Tells of these issuers.
+    pub(crate) fn telling(self, issuers: Issuers) -> Self {
+        Self { issuers, ..self }
     }
 
     /// Synchronizes until `stop`.
@@ -244,7 +254,19 @@ impl Sync {
             draining: self.board.read().draining,
             disk_set_back: self.applier.is_set_back(),
             disk_stalled: self.applier.is_disk_stalled(),
+            away_issuers: self.away_issuers(),
         }
+    }
+
+    fn away_issuers(&self) -> Vec<fleet::AwayIssuer> {
+        let told = |(org, url, away): (OrgId, JwksUrl, Away)| fleet::AwayIssuer {
+            org: org.to_string(),
+            jwks_url: url.as_str().to_owned(),
+            since: Some(time::timestamp(away.since)),
+            never_there: away.never_there,
+            back_at: away.back_at.map(time::timestamp),
+        };
+        self.issuers.away(self.seams.clock.now()).into_iter().map(told).collect()
     }
 
     fn note_connected(&mut self) {

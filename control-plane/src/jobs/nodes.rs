@@ -3,10 +3,11 @@
 //! A node of a region that one organization has is run by that organization: its word counts for nobody else.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use rr_contract::model::resource::Key;
+use rr_contract::model::time;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::Region;
 
@@ -97,7 +98,7 @@ pub(super) async fn troubles(store: &Store, fleet: &Fleet, told: &Told) -> Resul
     told.tell(store, rows).await
 }
 
-/// What nodes that reported lately refuse, and whose disk was set back.
+/// What nodes that reported lately refuse, which issuers are away for them, and whose disk was set back.
 pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreError> {
     let now = store.now();
     let regions = Regions::read(store).await?;
@@ -109,6 +110,7 @@ pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreErr
         after.clone_from(&last.id);
         let mut standing: Vec<(&node_row::Model, fleet::Refusal)> = Vec::new();
         let mut rows = Vec::new();
+        let mut away: Vec<(&node_row::Model, fleet::AwayIssuer)> = Vec::new();
         for node in &nodes {
             // One that does not decode was written by another version: the node's next one is ours.
             let status = fleet::Status::decode(node.status.as_slice()).unwrap_or_default();
@@ -116,13 +118,56 @@ pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreErr
                 let owner = regions.owner(&node.region);
                 rows.push(notice::node_disk(now, owner, node, regions.name(&node.region)));
             }
+            away.extend(status.away_issuers.into_iter().map(|issuer| (node, issuer)));
             standing.extend(status.standing.into_iter().map(|refusal| (node, refusal)));
         }
+        rows.extend(issuers(store, &regions, now, &away).await?);
         let resources = resources(store, &standing).await?;
         let refused = standing.iter();
         rows.extend(refused.filter_map(|(node, refusal)| row(now, &regions, &resources, node, refusal)));
         count += told.tell(store, rows).await?;
     }
+}
+
+/// What is told of issuers that are away, or back: to the organizations that name them.
+async fn issuers(
+    store: &Store,
+    regions: &Regions,
+    now: i64,
+    away: &[(&node_row::Model, fleet::AwayIssuer)],
+) -> Result<Vec<NotificationRow>, StoreError> {
+    if away.is_empty() {
+        return Ok(Vec::new());
+    }
+    let orgs: BTreeSet<String> = away.iter().map(|(_, issuer)| issuer.org.clone()).collect();
+    let orgs: Vec<String> = orgs.into_iter().collect();
+    let there = store::resource::find_all(store, Noun::Org, "", &orgs).await?;
+    let there: BTreeSet<&str> = there.iter().map(|row| row.id.as_str()).collect();
+    let micros = |at: &pbjson_types::Timestamp| {
+        time::system_time(at).ok().map(|at| i64::try_from(since_1970(at).as_micros()).unwrap_or(i64::MAX))
+    };
+    let row = |(node, issuer): &(&node_row::Model, fleet::AwayIssuer)| {
+        let owner = regions.owner(&node.region);
+        let is_theirs = owner.is_empty() || owner == issuer.org;
+        if !is_theirs || !there.contains(issuer.org.as_str()) {
+            return None;
+        }
+        let of = notice::Issuer {
+            org: &issuer.org,
+            node: &node.id,
+            region: regions.name(&node.region),
+            jwks_url: &issuer.jwks_url,
+            since: issuer.since.as_ref().and_then(micros)?,
+            never_there: issuer.never_there,
+            back_at: issuer.back_at.as_ref().and_then(micros),
+        };
+        Some(notice::issuer(now, &of))
+    };
+    Ok(away.iter().filter_map(row).collect())
+}
+
+fn since_1970(at: SystemTime) -> Duration {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Resources that are refused, by noun and id.

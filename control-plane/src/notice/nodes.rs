@@ -198,5 +198,57 @@ pub(crate) fn node_disk(now: i64, org: &str, node: &node_row::Model, region: &st
     )
 }
 
+/// An issuer whose tokens a node refuses, or takes again.
+pub(crate) struct Issuer<'a> {
+    /// Whose credential names it.
+    pub(crate) org: &'a str,
+    pub(crate) node: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) jwks_url: &'a str,
+    pub(crate) since: i64,
+    pub(crate) never_there: bool,
+    pub(crate) back_at: Option<i64>,
+}
+
+/// An issuer whose keys a node cannot fetch, or has again. Each once an hour for a node and an issuer.
+pub(crate) fn issuer(now: i64, of: &Issuer<'_>) -> NotificationRow {
+    let Issuer { org, node, region, jwks_url, since, never_there, back_at } = *of;
+    let kind = match back_at {
+        Some(_) => NotificationKind::IssuerBack,
+        None => NotificationKind::IssuerStale,
+    };
+    let about = About {
+        org: org.to_owned(),
+        kind,
+        subject: node.to_owned(),
+        window: format!("{}:{jwks_url}", back_at.unwrap_or(since).div_euclid(HOUR)),
+    };
+    let from = shown(since);
+    if let Some(back_at) = back_at {
+        return about.says(
+            now,
+            format!("keys of the issuer at {jwks_url} are there again in region {region}"),
+            format!(
+                "Node {node} of region {region} has fetched the keys of {jwks_url} at {}, and takes tokens of that issuer \
+                 again. It had refused them since {from}.",
+                shown(back_at)
+            ),
+        );
+    }
+    let why = if never_there { "never had keys of it" } else { "has keys that are too old" };
+    about.says(
+        now,
+        format!("tokens of the issuer at {jwks_url} are refused in region {region}"),
+        format!(
+            "Node {node} of region {region} cannot fetch the keys of {jwks_url} and {why}. Since {from} it refuses the \
+             tokens of the credentials that name this URL (`rrctl credential list -o wide` shows them) with 401, and their \
+             records say `issuer-stale`. Look whether the URL answers with a JWKS document, and whether nodes of {region} \
+             reach it: the node's log has the cause, and an address in a private network needs `--allow-upstream`. \
+             `rrctl credential update NAME --jwks-url URL`, or `--jwks FILE` with the keys themselves, gives others. \
+             It goes on trying."
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,14 @@
 //! that has no form in JSON, which a node of a later version may say too, becomes none: it would break every list that
 //! holds it.
 
-use rr_contract::wire::fleet::{Key, Kind, Position, Refusal, Status, Verdict, Why};
+use pbjson_types::Timestamp;
+use rr_contract::model::time;
+use rr_contract::wire::fleet::{AwayIssuer, Key, Kind, Position, Refusal, Status, Verdict, Why};
 
 /// How many refusals are kept of one node; it reports no more at once.
 pub(crate) const STANDING_MOST: usize = 500;
+/// How many issuers that are away are kept of one node.
+const ISSUERS_MOST: usize = 20;
 const TEXT_MOST: usize = 512;
 const HASH: usize = 32;
 const LINEAGE: usize = 16;
@@ -38,8 +42,26 @@ pub(super) fn status(said: Status) -> Status {
         on_disk: said.on_disk.and_then(position),
         proven: said.proven.and_then(position),
         standing: refusals(said.standing),
+        away_issuers: issuers(said.away_issuers),
         ..said
     }
+}
+
+/// Issuers that are away, cut to what is kept; those with a time that can be none are left out.
+fn issuers(said: Vec<AwayIssuer>) -> Vec<AwayIssuer> {
+    let is_time = |at: &Timestamp| time::system_time(at).is_ok();
+    let kept = said.into_iter().filter(|issuer| {
+        is_id(&issuer.org)
+            && issuer.since.as_ref().is_some_and(is_time)
+            && issuer.back_at.as_ref().is_none_or(is_time)
+    });
+    kept.take(ISSUERS_MOST)
+        .map(|issuer| AwayIssuer { jwks_url: text(&issuer.jwks_url, TEXT_MOST), ..issuer })
+        .collect()
+}
+
+fn is_id(id: &str) -> bool {
+    id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 pub(super) fn verdict(said: Verdict) -> Verdict {
@@ -49,7 +71,6 @@ pub(super) fn verdict(said: Verdict) -> Verdict {
 pub(super) fn refusals(said: Vec<Refusal>) -> Vec<Refusal> {
     let kept = said.into_iter().filter(|refusal| {
         let hash = |hash: &[u8]| hash.is_empty() || hash.len() == HASH;
-        let is_id = |id: &str| id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic());
         let short = |key: &Key| is_id(&key.org) && is_id(&key.id);
         hash(&refusal.wanted) && hash(&refusal.running) && refusal.key.as_ref().is_none_or(short)
     });
@@ -108,6 +129,25 @@ mod tests {
         let said = refusals(std::iter::once(huge).chain(vec![long; 2_000]).collect());
         assert_eq!((said.len(), said[0].detail.len()), (STANDING_MOST, TEXT_MOST));
         assert!(!said[0].detail.contains('\x07'));
+    }
+
+    #[test]
+    fn issuers_that_are_away_are_few_and_small_and_have_times() {
+        let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let good = AwayIssuer { org: "og_1".to_owned(), since: at(7), ..AwayIssuer::default() };
+        let long = AwayIssuer { jwks_url: "\x1b".repeat(10_000), ..good.clone() };
+        let said = status(Status { away_issuers: vec![long; 500], ..Status::default() }).away_issuers;
+        assert_eq!((said.len(), said[0].jwks_url.len()), (ISSUERS_MOST, TEXT_MOST));
+        assert!(!said[0].jwks_url.contains('\x1b'));
+        for bad in [
+            AwayIssuer { org: "o\x1b[2J".to_owned(), ..good.clone() },
+            AwayIssuer { org: "o".repeat(65), ..good.clone() },
+            AwayIssuer { since: None, ..good.clone() },
+            AwayIssuer { since: at(i64::MAX), ..good.clone() },
+            AwayIssuer { back_at: at(i64::MIN), ..good.clone() },
+        ] {
+            assert_eq!(issuers(vec![bad.clone(), good.clone()]), [good.clone()], "{bad:?}");
+        }
     }
 
     #[test]

@@ -221,7 +221,8 @@ impl Core {
         };
         let (state_dir, seams) = (self.state_dir, self.seams.clone());
         let sync =
-            Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured);
+            Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured)
+                .telling(self.standings.issuers().clone());
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
         tasks.spawn_local("sync", async move {
             if run.await.is_err() {

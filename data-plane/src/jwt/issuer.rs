@@ -25,6 +25,10 @@ const WAITING_MAX: usize = 1024;
 const REFRESH: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(600));
 /// The longest time until a fetch that failed is tried again.
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// After how many failures in a row an issuer is away that never had keys: a minute and a half.
+const AWAY_AFTER: u32 = 3;
+/// How long it is told that an issuer is back.
+const BACK_FOR: Duration = Duration::from_secs(3600);
 
 /// The keys of an issuer, for one organization.
 pub(crate) struct Issuer {
@@ -52,6 +56,17 @@ struct State {
     /// The document that the keys are from.
     document: Option<[u8; 32]>,
     was_read: bool,
+    away: Option<Away>,
+}
+
+/// A time without keys that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Away {
+    pub(crate) since: SystemTime,
+    /// There never were any.
+    pub(crate) never_there: bool,
+    /// When there were keys again.
+    pub(crate) back_at: Option<SystemTime>,
 }
 
 impl Issuer {
@@ -64,6 +79,7 @@ impl Issuer {
             fetched_at: None,
             document: None,
             was_read: false,
+            away: None,
         };
         wake.notify_one();
         Self {
@@ -153,8 +169,8 @@ impl Issuer {
         }
     }
 
-    /// A fetch succeeded, whose answer says how long it holds. `chance` is from 0 to 1.
-    pub(super) fn succeeded(&self, holds_for: Option<Duration>, chance: f64) {
+    /// A fetch succeeded, whose answer says how long it holds. `chance` is from 0 to 1. Whether it had been away.
+    pub(super) fn succeeded(&self, now: SystemTime, holds_for: Option<Duration>, chance: f64) -> bool {
         self.is_stale.store(false, Ordering::Relaxed);
         let (least, most) = REFRESH;
         let until = holds_for.unwrap_or(most).clamp(least, most);
@@ -163,10 +179,13 @@ impl Issuer {
         let mut state = self.state();
         (state.failures, state.due) = (0, Instant::now() + until);
         self.end(&mut state);
+        let Some(away) = state.away.as_mut().filter(|away| away.back_at.is_none()) else { return false };
+        away.back_at = Some(now);
+        true
     }
 
-    /// A fetch failed. Whether the keys have become stale by it.
-    pub(super) fn failed(&self, now: SystemTime, lasts: Duration) -> bool {
+    /// A fetch failed. Since when it is away, if it is by this failure.
+    pub(super) fn failed(&self, now: SystemTime, lasts: Duration) -> Option<Away> {
         let mut state = self.state();
         let pause = PAUSE.saturating_mul(1 << state.failures.min(8)).min(RETRY_MAX);
         state.failures = state.failures.saturating_add(1);
@@ -174,7 +193,24 @@ impl Issuer {
         let age = state.fetched_at.map(|at| now.duration_since(at).unwrap_or_default());
         let is_stale = age.is_some_and(|age| age > lasts);
         self.end(&mut state);
-        is_stale && !self.is_stale.swap(true, Ordering::Relaxed)
+        let is_new = is_stale && !self.is_stale.swap(true, Ordering::Relaxed);
+        let never_there = age.is_none();
+        if !(is_new || never_there && state.failures == AWAY_AFTER) {
+            return None;
+        }
+        state.away = Some(Away { since: now, never_there, back_at: None });
+        state.away
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.state().away.is_some_and(|away| away.back_at.is_none())
+    }
+
+    /// Since when it is away, or that it has been lately.
+    pub(super) fn away(&self, now: SystemTime) -> Option<Away> {
+        let away = self.state().away?;
+        let is_told = |back: SystemTime| now.duration_since(back).is_ok_and(|time| time < BACK_FOR);
+        away.back_at.is_none_or(is_told).then_some(away)
     }
 
     fn end(&self, state: &mut State) {

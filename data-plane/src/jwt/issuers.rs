@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue};
 use rr_contract::model::caller::jwt::JwksUrl;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::issuer::Issuer;
+use super::issuer::{Away, Issuer};
 use super::keys::PublicKeys;
 use super::shelf::{Kept, Shelf};
 
@@ -29,6 +29,8 @@ const FETCHES_ONE: usize = 2;
 const FETCHES_ALL: usize = 64;
 /// Issuers of one organization whose keys are kept on disk.
 pub(super) const KEPT_MAX: usize = 64;
+/// Issuers that are away of which the control plane is told at once.
+const TOLD_MAX: usize = 20;
 /// How often somebody looks what is due, where nobody asks.
 const LOOK: Duration = Duration::from_secs(1);
 /// When files of issuers that nobody names are removed: after a start, once the configuration is there.
@@ -100,6 +102,26 @@ impl Issuers {
         (held, gone)
     }
 
+    /// Those that are away, or have been lately, the first ones first, and no more than are told.
+    pub(crate) fn away(&self, now: SystemTime) -> Vec<(OrgId, JwksUrl, Away)> {
+        let found = |issuer: Arc<Issuer>| Some((issuer.org, issuer.url.clone(), issuer.away(now)?));
+        let mut away: Vec<_> = self.issuers().into_iter().filter_map(found).collect();
+        // Those that are back give way.
+        away.sort_by_key(|(_, _, away)| (away.back_at.is_some(), away.since));
+        away.truncate(TOLD_MAX);
+        away
+    }
+
+    /// How many are away.
+    pub(crate) fn away_count(&self) -> u64 {
+        self.issuers().iter().filter(|issuer| issuer.is_away()).count() as u64
+    }
+
+    fn issuers(&self) -> Vec<Arc<Issuer>> {
+        let by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
+        by.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Fetches what is due, until the stop.
     pub(crate) async fn follow(self, sources: Sources, tasks: Tasks, stop: Stop) {
         let (sources, started, mut is_tidy) = (Arc::new(sources), Instant::now(), false);
@@ -167,9 +189,7 @@ impl Sources {
                 let now = self.seams.clock.now();
                 issuer.take(keys, *blake3::hash(&document).as_bytes(), now);
                 let chance = f64::from(u32::from_be_bytes(draw(&*self.seams.entropy))) / f64::from(u32::MAX);
-                let was_stale = issuer.is_stale();
-                issuer.succeeded(holds_for, chance);
-                if was_stale {
+                if issuer.succeeded(now, holds_for, chance) {
                     info!(%org, url, "keys of an issuer are there again");
                 }
                 if is_kept {
@@ -178,12 +198,13 @@ impl Sources {
             }
             Err(error) => {
                 debug!(%org, url, error = %chain(&error), "keys of an issuer cannot be fetched");
-                if issuer.failed(self.seams.clock.now(), self.lasts) {
+                if let Some(away) = issuer.failed(self.seams.clock.now(), self.lasts) {
                     warn!(
                         %org,
                         url,
                         error = %chain(&error),
-                        "keys of an issuer are too old: its tokens are refused; check that this node reaches the URL"
+                        never_there = away.never_there,
+                        "keys of an issuer are too old or were never there: its tokens are refused; check that this node reaches the URL"
                     );
                 }
             }

@@ -174,6 +174,7 @@ impl CompiledCaller {
             policy: Policy::plain(rr_contract::model::effect::Effect::Allow, false),
             place: None,
             checks: None,
+            trust: None,
             is_refused: false,
             last_minute: LastMinute::default(),
         }

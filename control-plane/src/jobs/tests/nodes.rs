@@ -87,6 +87,58 @@ async fn a_refused_resource_is_told_to_its_organization_once_and_a_refused_sessi
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_is_away_is_told_to_its_organization_once_an_hour_and_node_and_again_when_it_is_back()
+{
+    on_both("issuers", async |store, clock| {
+        node_token(&store).await;
+        write(&store, vec![place(1, "eu", ""), place(2, "foreign", &org(2))]).await;
+        let named = |n: u8| Org { id: org(n), name: format!("org-{n}"), ..Org::default() };
+        write(&store, [1, 2].map(|n| put("", &org(n), &named(n).name, named(n), None)).into()).await;
+        let at = |micros: i64| Some(time::timestamp(time_of(micros)));
+        let since = store.now();
+        let away = |n: u8, url: &str, since: i64, back: Option<i64>| fleet::AwayIssuer {
+            org: org(n),
+            jwks_url: url.to_owned(),
+            since: at(since),
+            never_there: n == 2,
+            back_at: back.and_then(at),
+        };
+        const URL: &str = "https://i.example/keys";
+        // One of an organization that is none.
+        let issuers = vec![away(1, URL, since, None), away(9, URL, since, None)];
+        let status = fleet::Status { away_issuers: issuers, ..Default::default() };
+        let first = node(&store, 1, &region(1), &status).await;
+        let second = node(&store, 2, &region(1), &status).await;
+        // A node of one organization has no word about another's issuers.
+        let theirs = fleet::Status {
+            away_issuers: vec![away(1, URL, since, None), away(2, URL, since, None)],
+            ..Default::default()
+        };
+        node(&store, 3, &region(2), &theirs).await;
+        let jobs = jobs(&store);
+        jobs.run(Job::Refusals).await.expect("runs");
+        jobs.run(Job::Refusals).await.expect("runs");
+        let rows = told(&store, &org(1)).await;
+        let mut subjects: Vec<_> = rows.iter().map(|row| row.subject.clone()).collect();
+        subjects.sort();
+        let mut nodes = vec![first.clone(), second];
+        nodes.sort();
+        assert_eq!(subjects, nodes, "{rows:?}");
+        for part in [URL, "region eu", "issuer-stale", "too old", "--allow-upstream"] {
+            assert!(rows[0].message.contains(part), "{part}: {}", rows[0].message);
+        }
+        let rows = told(&store, &org(2)).await;
+        assert!(rows.len() == 1 && rows[0].message.contains("never had keys"), "{rows:?}");
+        assert!(told(&store, "").await.is_empty() && told(&store, &org(9)).await.is_empty());
+
+        // A node that is long gone tells nothing.
+        clock.pass(DAY);
+        assert_eq!(self::jobs(&store).run(Job::Refusals).await.expect("runs"), 0);
+    })
+    .await;
+}
+
 fn live(store: &Store, boot: u8, address: &str) -> LiveNode {
     LiveNode {
         region: region(1).parse().expect("an id"),

@@ -89,3 +89,23 @@ fn trouble_with_nodes_has_one_id_whoever_writes_it_and_says_what_helps() {
     assert!(row.message.contains("rrctl revision adopt --region eu --dry-run"), "{}", row.message);
     assert_eq!(row.id, node_diverged(NOW + 5, "", &stray, "eu").id);
 }
+
+#[test]
+fn an_issuer_is_told_of_once_an_hour_for_each_node_and_url_and_apart_from_its_return() {
+    let of = |node, jwks_url, since, back_at| {
+        let of = Issuer { org: "og_1", node, region: "eu", jwks_url, since, never_there: false, back_at };
+        issuer(5 * HOUR, &of).id
+    };
+    let first = of("nd_1", "https://a.example", HOUR, None);
+    assert_eq!(of("nd_1", "https://a.example", 2 * HOUR - 1, None), first);
+    let others = [
+        of("nd_1", "https://a.example", 2 * HOUR, None),
+        of("nd_2", "https://a.example", HOUR, None),
+        of("nd_1", "https://b.example", HOUR, None),
+        of("nd_1", "https://a.example", HOUR, Some(HOUR + 1)),
+        of("nd_1", "https://a.example", HOUR, Some(2 * HOUR)),
+    ];
+    assert!(!others.contains(&first));
+    assert_eq!(of("nd_1", "https://a.example", 7, Some(HOUR + 2)), others[3], "it comes and goes");
+    assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), others.len());
+}

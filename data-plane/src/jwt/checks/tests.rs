@@ -138,6 +138,21 @@ fn a_key_is_meant_by_its_name_and_one_for_another_algorithm_is_not() {
 }
 
 #[test]
+fn a_token_that_names_no_key_is_tried_with_four_of_them() {
+    let keys: Vec<Key> = (0..5).map(|_| Key::ed25519()).collect();
+    let published: Vec<Value> =
+        keys.iter().enumerate().map(|(n, key)| key.published(&format!("k{n}"))).collect();
+    let checks = checks_of(&published, &["EdDSA"], |_| {});
+    let good = claims(NOW, &json!({}));
+    let nameless = |n: usize| keys[n].token_as(Algorithm::EdDSA, &json!({"alg": "EdDSA"}), &good);
+    for n in 0..4 {
+        assert_eq!(pass(&checks, &nameless(n)), Ok(()), "{n}");
+    }
+    assert_eq!(pass(&checks, &nameless(4)), Err(Fault::Signature));
+    assert_eq!(pass(&checks, &keys[4].token(Algorithm::EdDSA, "k4", &good)), Ok(()));
+}
+
+#[test]
 fn each_claim_is_checked() {
     let key = Key::p256();
     let required = |name: &str, values: &[&str]| fleet::RequiredClaim {

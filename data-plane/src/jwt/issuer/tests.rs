@@ -27,7 +27,7 @@ async fn however_many_ask_one_fetch_begins_in_its_time() {
     let issuer = issuer();
     assert!(issuer.begins(Instant::now()), "at once, for the first time");
     assert!(!issuer.begins(Instant::now()), "it is under way");
-    issuer.succeeded(None, 1.0);
+    issuer.succeeded(at(0), None, 1.0);
     for _ in 0..1_000 {
         assert!(!issuer.asked().await, "it was just fetched");
     }
@@ -36,7 +36,7 @@ async fn however_many_ask_one_fetch_begins_in_its_time() {
     assert!(!issuer.begins(Instant::now()));
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(issuer.begins(Instant::now()), "somebody had asked");
-    issuer.succeeded(None, 1.0);
+    issuer.succeeded(at(0), None, 1.0);
     tokio::time::advance(PAUSE).await;
     assert!(!issuer.begins(Instant::now()), "nobody has asked since");
 }
@@ -51,13 +51,22 @@ async fn who_asks_waits_for_the_fetch_and_no_longer_than_it_may_take() {
     }
     assert!(issuer.begins(Instant::now()));
     issuer.take(keys(), [1; 32], at(1));
-    issuer.succeeded(None, 0.0);
+    issuer.succeeded(at(0), None, 0.0);
     assert!(asked.await.expect("it ends"));
     tokio::time::advance(PAUSE).await;
     let began = Instant::now();
     assert!(!issuer.asked().await, "nobody fetches");
     assert_eq!(began.elapsed(), WAIT);
     assert_eq!(issuer.waiting.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_wait_for_a_fetch_and_no_more() {
+    let issuer = issuer();
+    let waiting: Vec<_> = (0..WAITING_MAX).map(|_| issuer.ask().expect("there is room")).collect();
+    assert!(issuer.ask().is_none() && issuer.ask().is_none(), "they are answered at once");
+    drop(waiting);
+    assert!(issuer.ask().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +80,7 @@ async fn keys_are_fetched_again_in_five_to_ten_minutes_whatever_the_answer_says(
     ] {
         let issuer = issuer();
         assert!(issuer.begins(Instant::now()));
-        issuer.succeeded(says.map(Duration::from_secs), chance);
+        issuer.succeeded(at(0), says.map(Duration::from_secs), chance);
         tokio::time::advance(Duration::from_secs(wanted - 1)).await;
         assert!(!issuer.begins(Instant::now()), "{says:?} {chance}");
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -85,28 +94,45 @@ async fn a_fetch_that_failed_is_tried_again_more_and_more_seldom_and_keys_stay_u
     issuer.take(keys(), [1; 32], at(0));
     for pause in [30, 60, 120, 240, 300, 300] {
         assert!(issuer.begins(Instant::now()), "{pause}");
-        assert!(!issuer.failed(at(100), LASTS));
+        assert_eq!(issuer.failed(at(100), LASTS), None);
         assert!(issuer.keys().is_some());
         tokio::time::advance(Duration::from_secs(pause - 1)).await;
         assert!(!issuer.begins(Instant::now()), "{pause}");
         tokio::time::advance(Duration::from_secs(1)).await;
     }
     assert!(issuer.begins(Instant::now()));
-    assert!(issuer.failed(at(101), LASTS), "they are stale now");
+    let away = Away { since: at(101), never_there: false, back_at: None };
+    assert_eq!(issuer.failed(at(101), LASTS), Some(away), "they are stale now");
     assert!(issuer.is_stale() && issuer.keys().is_none());
-    assert!(!issuer.failed(at(102), LASTS), "that is told once");
+    assert_eq!(issuer.failed(at(102), LASTS), None, "that is told once");
     issuer.take(keys(), [1; 32], at(103));
-    issuer.succeeded(None, 0.0);
+    assert_eq!(issuer.away(at(102)), Some(away));
+    assert!(issuer.succeeded(at(103), None, 0.0));
     assert!(issuer.keys().is_some());
+    // It is told for an hour that it is back.
+    let back = Away { back_at: Some(at(103)), ..away };
+    assert_eq!((issuer.away(at(103)), issuer.away(at(3702))), (Some(back), Some(back)));
+    assert_eq!(issuer.away(at(3703)), None);
+    assert!(!issuer.succeeded(at(104), None, 0.0), "that is told once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_never_had_keys_is_away_after_some_failures_and_told_of_once() {
+    let issuer = issuer();
+    assert_eq!((issuer.failed(at(1), LASTS), issuer.failed(at(2), LASTS)), (None, None));
+    let away = Away { since: at(3), never_there: true, back_at: None };
+    assert_eq!(issuer.failed(at(3), LASTS), Some(away));
+    assert_eq!(issuer.failed(at(4), LASTS), None);
+    assert_eq!(issuer.away(at(1_000_000)), Some(away));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_jumps_makes_no_keys_stale_and_a_failure_without_keys_neither() {
     let issuer = issuer();
-    assert!(!issuer.failed(at(1_000_000), LASTS), "there are none");
+    assert_eq!(issuer.failed(at(1_000_000), LASTS), None, "there are none");
     issuer.take(keys(), [1; 32], at(1_000_000));
     assert!(issuer.keys().is_some(), "whatever the time is");
-    assert!(!issuer.failed(at(0), LASTS), "they are from later");
+    assert_eq!(issuer.failed(at(0), LASTS), None, "they are from later");
 }
 
 #[test]

@@ -206,6 +206,51 @@ fn the_time_that_an_answer_holds_is_read_where_it_is_said() {
 }
 
 #[tokio::test]
+async fn so_many_fetches_are_under_way_at_once_and_no_more() {
+    let issuers = Issuers::default();
+    let url = JwksUrl::try_from("https://i.example").expect("a URL");
+    let many: Vec<Arc<Issuer>> = (0..100).map(|n| issuers.get(OrgId::from_random([n; 16]), &url)).collect();
+    let (held, _) = issuers.held();
+    assert_eq!((many.len(), due(&held).len()), (100, FETCHES_ALL));
+    assert!(due(&held).is_empty(), "those are under way");
+}
+
+#[tokio::test]
+async fn what_nobody_names_is_taken_from_the_disk_and_what_is_there_is_one_organizations() {
+    let disk = Arc::new(Volatile::default());
+    let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
+    let (named, other) = ("https://a.example", "https://b.example");
+    for url in [named, other] {
+        let kept = Kept { document: b"{}".to_vec(), fetched_at: SystemTime::UNIX_EPOCH };
+        shelf.write(ORG, url, kept).await;
+    }
+    assert!(shelf.read(ORG, other).await.is_some());
+    shelf.tidy([(ORG, named)].into_iter()).await;
+    assert!(shelf.read(ORG, named).await.is_some() && shelf.read(ORG, other).await.is_none());
+    assert!(shelf.read(OrgId::from_random([4; 16]), named).await.is_none());
+}
+
+#[tokio::test]
+async fn the_issuers_that_went_away_first_are_told_and_no_more_than_some() {
+    let issuers = Issuers::default();
+    let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let url = |n: u64| JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
+    let many: Vec<Arc<Issuer>> = (0..30).map(|n| issuers.get(ORG, &url(n))).collect();
+    assert!(issuers.away(at(0)).is_empty() && issuers.away_count() == 0);
+    for (n, issuer) in (0..).zip(&many) {
+        while issuer.failed(at(100 - n), SOON).is_none() {}
+    }
+    // Of those that are back there is news, but it can wait.
+    many[29].succeeded(at(101), None, 0.0);
+    let told: Vec<String> = issuers.away(at(102)).iter().map(|(_, url, _)| url.as_str().to_owned()).collect();
+    let wanted: Vec<String> = (9..29).rev().map(|n| url(n).as_str().to_owned()).collect();
+    assert_eq!(told, wanted);
+    assert_eq!(issuers.away_count(), 29);
+    drop(many);
+    assert_eq!(issuers.away_count(), 0, "nobody names them any more");
+}
+
+#[tokio::test]
 async fn one_organizations_issuers_take_no_fetch_of_anothers() {
     let issuers = Issuers::default();
     let url = |n: usize| JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");

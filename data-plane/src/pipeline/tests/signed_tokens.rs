@@ -77,6 +77,30 @@ async fn reason(edge: &Edge, path: &str, headers: &str) -> (u16, String, String)
 }
 
 #[tokio::test]
+async fn eight_credentials_are_asked_whose_token_it_is_and_no_more() {
+    let (upstream, region, key) = (Upstream::echo().await, Region::new(), Key::ed25519());
+    let callers: Vec<u8> = (3..12).collect();
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend(callers.iter().map(|n| {
+        let of_tenant = |verify: &mut fleet::CallerJwtVerify| {
+            verify.required_claims = required("tenant", &[&format!("t{n}")]);
+        };
+        of(*n, "", verify(published(&[key.published("k")]), &["EdDSA"], of_tenant))
+    }));
+    all.push(proxy(1, &callers, 1, 2));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut served = 0;
+    for n in &callers {
+        let token = key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({"tenant": format!("t{n}")})));
+        match reason(&edge, "/api/acme.proxy-1/x", &bearer(&token)).await {
+            (200, _, _) => served += 1,
+            (status, reason, _) => assert_eq!((status, &*reason), (401, "token-claim")),
+        }
+    }
+    assert_eq!(served, 8);
+}
+
+#[tokio::test]
 async fn a_token_is_taken_for_the_credential_whose_checks_it_passes_and_every_other_is_refused_alike() {
     let upstream = Upstream::echo().await;
     let region = Region::new();
