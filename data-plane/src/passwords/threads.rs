@@ -309,7 +309,7 @@ mod tests {
 
     /// Whether a thread that waits for something to do ends within ten seconds.
     fn ends(shared: &Arc<Shared>, meanwhile: impl FnOnce()) -> bool {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
         let waits = Arc::clone(shared);
         std::thread::spawn(move || tell.send(waits.next().is_none()));
         meanwhile();

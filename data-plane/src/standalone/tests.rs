@@ -350,7 +350,7 @@ fn a_shared_secret_is_sealed_and_keeps_its_seal_as_long_as_it_is_the_same() {
             "",
             "not one that published keys verify",
         ),
-        (SECRET, "algorithms: [HS256]", "key_hashes: [abcd]\n", "a hash is 64"),
+        (SECRET, "algorithms: [HS256]", "key_hashes: [abcd]\n", "this kind has no key"),
     ] {
         write(secret);
         place.write(&tokens(checks, more));

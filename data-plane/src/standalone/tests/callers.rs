@@ -112,7 +112,7 @@ fn each_kind_of_caller_arrives_in_its_message_with_its_newest_value_first() {
         ),
         (&jwt, "", Kind::Jwt(fleet::CallerJwt { hashes })),
     ] {
-        let offer = with(&[document.clone()], "app, one").loader().offer(&Held::new());
+        let offer = with(std::slice::from_ref(document), "app, one").loader().offer(&Held::new());
         let offer = offer.unwrap_or_else(|fault| panic!("{}", chain(&fault)));
         let callers = offer.resources.iter().filter_map(|(_, offered)| {
             let usage = fleet::CredentialResource::decode(&*offered.payload).ok()?.usage?;
