@@ -85,6 +85,8 @@ document! {
         _tags: IgnoredAny,
         #[serde(rename = "metadata")]
         _metadata: IgnoredAny,
+        #[serde(rename = "last_used_at")]
+        _last_used_at: IgnoredAny,
         /// Of each live key of a caller, or of a certificate of one, in hexadecimal, the newest first. A node alone takes it,
         /// `rrctl apply` does not.
         key_hashes: Vec<String>,
