@@ -94,7 +94,7 @@ impl Services {
                 let under = format!("{prefix}.caller.");
                 let named = caller_certificate::take(caller, &given.value_hash, &under)?;
                 let value = match named {
-                    Some(named) => Some(named),
+                    Some(hash) => Some(NewValue { key: None, hash }),
                     None => self.new_value(caller.kind(), &given, &under)?,
                 };
                 let Some(NewValue { key, hash }) = value else {
