@@ -10,7 +10,6 @@ use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
 use super::ServiceError;
-use super::caller_value::NewValue;
 
 /// Whether it is a name rather than a key that counts.
 pub(super) fn is_named(caller: &wire::Caller) -> bool {
@@ -31,7 +30,7 @@ pub(super) fn take(
     caller: &mut wire::Caller,
     value_hash: &[u8],
     under: &str,
-) -> Result<Option<NewValue>, ServiceError> {
+) -> Result<Option<Vec<u8>>, ServiceError> {
     if caller.kind() != wire::CallerKind::Certificate {
         if caller.certificate.is_none() {
             return Ok(None);
@@ -55,7 +54,7 @@ pub(super) fn take(
     }
     let id = SpiffeId::try_from(&*said.spiffe_id)
         .map_err(|error| ServiceError::field(format!("{under}certificate.spiffe_id"), error.to_string()))?;
-    Ok(Some(NewValue { key: None, hash: id.hash().as_bytes().to_vec() }))
+    Ok(Some(id.hash().as_bytes().to_vec()))
 }
 
 /// Shows the key that counts from now on, and the one before while that counts too.

@@ -130,7 +130,7 @@ impl Services {
                     return Ok(NewSecret { row: Some(sealed_row(&wire.id, 1, &sealed)), key: None });
                 }
                 let value = match caller_certificate::take(caller, &given.value_hash, &of_caller)? {
-                    Some(named) => Some(named),
+                    Some(hash) => Some(NewValue { key: None, hash }),
                     None => self.new_value(caller.kind(), &given, &of_caller)?,
                 };
                 let Some(NewValue { key, hash }) = value else {

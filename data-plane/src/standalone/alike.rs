@@ -11,9 +11,8 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::caller_credential::Kind;
 use rr_contract::wire::fleet::credential_resource::Usage;
 
-use super::compile::Entry;
 use super::fault::Faults;
-use super::message::Body;
+use super::message::{Body, Entry};
 use super::node::Node;
 
 /// Notes every two callers that are alike, with the names of both.

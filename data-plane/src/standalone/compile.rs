@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::alike;
 use super::document::{Credential, Filter, Meter, Proxy, Rule, Target, ValueFrom};
 use super::fault::Faults;
-use super::message::{self, Body};
+use super::message::{self, Body, Entry};
 use super::name::{Names, derive};
 use super::node::Node;
 use super::secret::{Lives, Place};
@@ -35,15 +35,6 @@ pub(super) struct Draft {
     /// Addresses to try, in the order of the file.
     pub(super) addresses: Vec<Address>,
 }
-
-/// A resource and the document that says it.
-pub(super) struct Entry {
-    pub(super) key: Key,
-    pub(super) body: Body,
-    /// `None`: the organization, which stands in no document.
-    pub(super) node: Option<Node>,
-}
-
 /// How many resources of each kind there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {

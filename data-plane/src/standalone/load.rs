@@ -33,7 +33,8 @@ use crate::sync::inventory::Inventory;
 use crate::sync::transaction::{Change, Changes, Offered};
 
 use super::Standalone;
-use super::compile::{Address, Counts, Draft, Entry, Home, compile};
+use super::compile::{Address, Counts, Draft, Home, compile};
+use super::message::Entry;
 use super::fault::{Faults, FileFault};
 use super::message::Body;
 use super::node::{self, Node};

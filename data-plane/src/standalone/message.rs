@@ -37,6 +37,14 @@ pub(super) enum Body {
     Value(Box<(fleet::CredentialResource, Unsealed)>),
 }
 
+/// A resource and the document that says it.
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) body: Body,
+    /// `None`: the organization, which stands in no document.
+    pub(super) node: Option<Node>,
+}
+
 /// The default effect, unset where it equals the meaning of unset.
 fn default_effect(said: fleet::Effect) -> i32 {
     if said == fleet::Effect::Allow { 0 } else { said.into() }
