@@ -34,9 +34,8 @@ use crate::sync::transaction::{Change, Changes, Offered};
 
 use super::Standalone;
 use super::compile::{Address, Counts, Draft, Home, compile};
-use super::message::Entry;
 use super::fault::{Faults, FileFault};
-use super::message::Body;
+use super::message::{Body, Entry};
 use super::node::{self, Node};
 use super::own::Own;
 use super::secret::{Place, Sealer};

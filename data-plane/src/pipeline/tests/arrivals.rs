@@ -109,18 +109,21 @@ async fn a_trusted_proxy_says_whose_request_it_is() {
 #[tokio::test]
 async fn a_caller_cannot_hide_behind_a_trusted_proxy_with_a_header_that_the_proxy_does_not_set() {
     let upstream = Upstream::echo().await;
-    let region = Region::new();
-    let mut all = resources(&region, &upstream.url(""));
-    let limits = fleet::Limits { per_minute_per_node: 1, ..fleet::Limits::default() };
-    let proxy =
-        fleet::ProxyResource { limits_per_address: Some(limits), ..fixture::proxy_message(1, &[1], 1, 2) };
-    all.push(fixture::resource(fixture::proxy_key(1), proxy.encode_to_vec()));
     for (header, set, passed) in [
         (TrustedHeader::XForwardedFor, "x-forwarded-for: 198.51.100.1", "forwarded: for=6.6.6.N"),
         (TrustedHeader::XForwardedFor, "x-forwarded-for: 198.51.100.1", "forwarded: for=\"N"),
         (TrustedHeader::Forwarded, "forwarded: for=198.51.100.1", "x-forwarded-for: 6.6.6.N"),
         (TrustedHeader::Forwarded, "forwarded: for=198.51.100.1", "x-forwarded-for: N"),
     ] {
+        // Each with counts of its own.
+        let region = Region::new();
+        let mut all = resources(&region, &upstream.url(""));
+        let limits = fleet::Limits { per_minute_per_node: 1, ..fleet::Limits::default() };
+        let proxy = fleet::ProxyResource {
+            limits_per_address: Some(limits),
+            ..fixture::proxy_message(1, &[1], 1, 2)
+        };
+        all.push(fixture::resource(fixture::proxy_key(1), proxy.encode_to_vec()));
         let edge = behind_reading(header, &region, &all, &[], &["127.0.0.0/8"]);
         for (n, status) in [("1", 200), ("2", 429), ("3", 429)] {
             let said = request(&format!("{}\r\n{set}\r\n", passed.replace('N', n)));
