@@ -82,7 +82,10 @@ async fn the_minute_in_which_a_caller_came_last_is_listed_and_survives_an_outage
     assert_eq!((after.etag, after.updated_at), (before.etag, before.updated_at));
     assert_eq!(api.revision().await.expect("it answers"), revision, "nothing was changed");
     let table = printed(&control, &api, folder.path(), &["credential", "list"]).await;
-    let line = |name: &str| table.lines().find(|line| line.starts_with(name)).expect("a line").to_owned();
+    let line = |name: &str| {
+        let line = table.lines().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("no line of {name}: {table}")).to_owned()
+    };
     assert!(table.lines().next().is_some_and(|heading| heading.contains("LAST USED")), "{table}");
     assert!(line("second").contains("never") && !line("app").contains("never"), "{table}");
     assert!(!line("secret").contains("never"), "it is no caller's: {table}");
