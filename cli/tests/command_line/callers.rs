@@ -39,7 +39,7 @@ async fn flags_that_a_kind_has_no_use_for_or_cannot_do_without_are_refused_befor
         (&["--kind", "jwt-verify"], ["--kind jwt-verify needs to know", "--issuer"]),
         (
             &[&["--kind", "jwt-verify"][..], &VERIFY, &from].concat(),
-            ["has no value", "--value-from was given"],
+            ["public keys and a shared secret", "--value-from was given"],
         ),
         (&[&["--kind", "bearer"][..], &VERIFY].concat(), ["need --kind jwt-verify", "leave them out"]),
         (&[&["--kind", "basic"][..], &from].concat(), ["needs the name of the user", "--user"]),

@@ -41,7 +41,9 @@ impl Desk {
             ("--regions-file", self.file("regions.toml")),
             ("--origin", "https://api.example.com".to_owned()),
         ] {
-            if verb.takes(option) {
+            // What a caller presents is sealed only where its issuer shares it.
+            let is_of_upstreams = option != "--fingerprint" || !verb.takes("--value-from");
+            if verb.takes(option) && is_of_upstreams {
                 args.extend([option.to_owned(), value]);
             }
         }
