@@ -62,16 +62,24 @@ struct Wrong {
 }
 
 impl Tokens {
-    /// What is known of a token at a proxy, as long as it counts.
-    pub(crate) fn seen(&self, proxy: ProxyId, hash: KeyHash, now: SystemTime) -> Option<Verified> {
+    /// Looks at what is known of a token at a proxy, as long as it counts. Copied, it would count on what all workers
+    /// share.
+    pub(crate) fn seen<T>(
+        &self,
+        proxy: ProxyId,
+        hash: KeyHash,
+        now: SystemTime,
+        look: impl FnOnce(&Verified) -> Option<T>,
+    ) -> Option<T> {
         let key = (proxy, hash);
         let seen = &mut *self.seen.borrow_mut();
         if let Some(verified) = seen.young.get(&key) {
-            return (now < verified.until).then(|| verified.clone());
+            return if now < verified.until { look(verified) } else { None };
         }
         let verified = seen.old.remove(&key).filter(|verified| now < verified.until)?;
-        seen.put(key, verified.clone());
-        Some(verified)
+        let found = look(&verified);
+        seen.put(key, verified);
+        found
     }
 
     /// Remembers a token that was found good.

@@ -37,14 +37,18 @@ fn proxy(n: u8) -> ProxyId {
     ProxyId::from_random([n; 16])
 }
 
+fn known(_: &Verified) -> Option<()> {
+    Some(())
+}
+
 #[test]
 fn a_token_is_remembered_at_its_proxy_until_it_ends() {
     let (tokens, hash) = (Tokens::default(), hash_foreign(b"token"));
     tokens.remember(proxy(1), hash, verified(100));
-    assert!(tokens.seen(proxy(1), hash, at(99)).is_some());
-    assert!(tokens.seen(proxy(1), hash, at(100)).is_none());
-    assert!(tokens.seen(proxy(2), hash, at(99)).is_none());
-    assert!(tokens.seen(proxy(1), hash_foreign(b"other"), at(99)).is_none());
+    assert!(tokens.seen(proxy(1), hash, at(99), known).is_some());
+    assert!(tokens.seen(proxy(1), hash, at(100), known).is_none());
+    assert!(tokens.seen(proxy(2), hash, at(99), known).is_none());
+    assert!(tokens.seen(proxy(1), hash_foreign(b"other"), at(99), known).is_none());
 }
 
 #[test]
@@ -55,7 +59,7 @@ fn however_many_tokens_come_few_are_remembered_and_those_in_use_stay() {
     for n in 0..20_000_u32 {
         tokens.remember(proxy(1), hash_foreign(&n.to_be_bytes()), one.clone());
         if n % 1_000 == 0 {
-            assert!(tokens.seen(proxy(1), used, at(1)).is_some(), "after {n}");
+            assert!(tokens.seen(proxy(1), used, at(1), known).is_some(), "after {n}");
         }
         let seen = tokens.seen.borrow();
         assert!(seen.young.len() + seen.old.len() <= 2 * GENERATION);

@@ -56,7 +56,7 @@ impl FoundBy {
         let hash = presented.hash?;
         match caller.checks {
             None => Some(Self::Hash(hash)),
-            Some(_) => memory.tokens.seen(proxy.id, hash, now).map(Self::Token),
+            Some(_) => memory.tokens.seen(proxy.id, hash, now, |it| Some(it.clone())).map(Self::Token),
         }
     }
 

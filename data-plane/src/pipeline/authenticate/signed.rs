@@ -42,14 +42,15 @@ fn seen<'s>(
     tokens: &Tokens,
     now: SystemTime,
 ) -> Option<Named<'s>> {
-    let verified = tokens.seen(proxy.id, presented.hash?, now)?;
-    let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
-    let checks = caller.checks.as_ref()?;
-    let counts = Arc::ptr_eq(checks, &verified.checks)
-        && checks.generation() == Some(verified.generation)
-        && proxy.admits(&caller.credential)
-        && caller.is_presented(presented.header, presented.word);
-    counts.then_some(Named { caller, holder: verified.holder })
+    tokens.seen(proxy.id, presented.hash?, now, |verified| {
+        let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
+        let checks = caller.checks.as_ref()?;
+        let counts = Arc::ptr_eq(checks, &verified.checks)
+            && checks.generation() == Some(verified.generation)
+            && proxy.admits(&caller.credential)
+            && caller.is_presented(presented.header, presented.word);
+        counts.then_some(Named { caller, holder: verified.holder })
+    })
 }
 
 #[cold]
