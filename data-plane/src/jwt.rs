@@ -4,7 +4,8 @@
 //! verified; what has been verified once counts only as long as credential, keys and token do; nothing in here waits.
 //!
 //! Signatures are verified on the worker itself: 20 to 250 µs, which is less than to hand them to another thread and back
-//! where that is busy. What a flood of wrong ones can take of a worker is bounded by proxy ([`Tokens`]).
+//! where that is busy. They are looked at one by one, the rest of the worker in between ([`Turn`]), and what a flood of
+//! wrong ones can take of a worker is bounded by proxy ([`Tokens`]).
 
 mod checks;
 mod issuer;
@@ -12,12 +13,14 @@ mod issuers;
 mod keys;
 mod shelf;
 mod tokens;
+mod turns;
 
 pub(crate) use self::checks::{Checks, Open, UnusableKeys};
 pub(crate) use self::issuer::{Away, Issuer};
 pub(crate) use self::issuers::{Issuers, Sources};
 pub(crate) use self::shelf::Shelf;
 pub(crate) use self::tokens::{Tokens, Verified};
+pub(crate) use self::turns::Turn;
 
 #[cfg(test)]
 pub(crate) use self::issuers::tests as issuers_tests;

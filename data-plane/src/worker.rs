@@ -154,6 +154,12 @@ impl Worker {
         }
     }
 
+    /// Has refusals told now that their minute would tell together, and the next ones each by itself.
+    #[cfg(test)]
+    pub(crate) fn ends_minute(&self) {
+        self.refusals.flush(|record| self.records.push(record));
+    }
+
     /// The holder of a credential was let in, whatever becomes of the request.
     pub(crate) fn caller_came(&self, caller: &CompiledCaller, at: SystemTime) {
         if !self.uses.are_told() {

@@ -129,7 +129,7 @@ impl Checks {
     /// Tells the keys apart that these checks have one after the other. `None`: they count no longer.
     pub(crate) fn generation(&self) -> Option<u64> {
         match &self.keys {
-            Keys::Fetched(issuer) => (!issuer.is_stale()).then(|| issuer.generation()),
+            Keys::Fetched(issuer) => issuer.counting(),
             Keys::Given(_) | Keys::Shared(_) => Some(0),
         }
     }

@@ -113,10 +113,20 @@ impl Issuer {
         self.is_stale.load(Ordering::Relaxed)
     }
 
-    /// Asks for a fetch for a token that the keys do not verify, and waits for it if it begins now or is under way.
-    /// Whether it is worth another look at the keys.
-    pub(crate) async fn asked(&self) -> bool {
-        let Some((mut ended, _waits)) = self.ask() else { return false };
+    /// Tells the keys apart that count one after the other. `None`: none do.
+    pub(super) fn counting(&self) -> Option<u64> {
+        (!self.is_stale()).then(|| self.generation())
+    }
+
+    /// Asks for a fetch for a token that the keys that counted did not verify, and waits for it if it begins now or is
+    /// under way. Whether it is worth another look at the keys.
+    pub(crate) async fn asked(&self, counted: Option<u64>) -> bool {
+        let asked = self.ask();
+        // A fetch that has ended since brought them before it was seen to end.
+        if self.counting() != counted {
+            return true;
+        }
+        let Some((mut ended, _waits)) = asked else { return false };
         timeout(WAIT, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 

@@ -13,6 +13,7 @@ use rr_contract::api_key::KeyHash;
 use rr_contract::model::id::{CredentialId, ProxyId};
 
 use super::Checks;
+use super::turns::{Turn, Turns};
 use crate::holder::Holder;
 
 /// Tokens of one of two generations. With the older one, up to twice as many are remembered, some 700 KiB.
@@ -30,6 +31,7 @@ type Key = (ProxyId, KeyHash);
 pub(crate) struct Tokens {
     seen: RefCell<Seen>,
     wrong: RefCell<Wrong>,
+    turns: Turns,
 }
 
 /// The generation that is filled, and the one before.
@@ -85,6 +87,11 @@ impl Tokens {
     /// Remembers a token that was found good.
     pub(crate) fn remember(&self, proxy: ProxyId, hash: KeyHash, verified: Verified) {
         self.seen.borrow_mut().put((proxy, hash), verified);
+    }
+
+    /// Waits for the turn to look at a signature.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        self.turns.next().await
     }
 
     /// Whether another signature may be looked at for a proxy.

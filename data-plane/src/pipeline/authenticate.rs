@@ -19,7 +19,7 @@ use rr_contract::api_key;
 use rr_contract::model::id::OrgId;
 
 use crate::holder::Holder;
-use crate::jwt::{Fault, Issuer, Tokens};
+use crate::jwt::{Fault, Issuer, Tokens, Turn};
 use crate::passwords::Checker;
 use crate::reply::Denial;
 use crate::report::Reason;
@@ -71,8 +71,10 @@ pub(super) struct Waiting<'s> {
 enum On<'s> {
     /// The password is checked beside the traffic workers.
     Password(Checking<'s>),
-    /// No key at hand verifies the token, for this reason; its issuer may have published another one by now.
-    Keys(Arc<Issuer>, Fault),
+    /// Its token has to be verified, and others of this worker go first.
+    Turn,
+    /// None of the keys that counted verifies the token, for this reason; its issuer may have published another one by now.
+    Keys { issuer: Arc<Issuer>, counted: Option<u64>, fault: Fault },
 }
 
 /// Whose credential it is.
@@ -111,7 +113,7 @@ pub(super) fn authenticate<'s>(
 ) -> Result<Looked<'s>, Denial> {
     let found = match claim(parts, resolved.proxy) {
         Ok(claim) => {
-            find(&claim.read(), resolved.proxy, snapshot, memory, now).map_err(Denial::BadCredential)
+            find(&claim.read(), resolved.proxy, snapshot, memory, None, now).map_err(Denial::BadCredential)
         }
         Err(Reason::Missing) => {
             let found = certificate::ask(resolved.proxy, snapshot, memory.tokens, (parts, hop), now);
@@ -139,23 +141,37 @@ pub(super) async fn waited<'s>(
     now: SystemTime,
 ) -> Result<Authenticated<'s>, Denial> {
     let Waiting { resolved, on } = *waiting;
-    let caller = match on {
-        On::Password(checking) => checking.check(memory.passwords).await?.into(),
-        On::Keys(issuer, fault) => {
-            let bad = |fault| Denial::BadCredential(Reason::Token(fault));
-            if !issuer.asked().await {
-                return Err(bad(fault));
+    let (mut found, mut has_asked) = (Found::Waits(on), false);
+    let caller = loop {
+        found = match found {
+            Found::Caller(caller) => break caller,
+            Found::Waits(On::Password(checking)) => break checking.check(memory.passwords).await?.into(),
+            Found::Waits(On::Keys { issuer, counted, fault }) => {
+                if has_asked || !issuer.asked(counted).await {
+                    return Err(Denial::BadCredential(Reason::Token(fault)));
+                }
+                has_asked = true;
+                in_turn(&resolved, snapshot, memory, parts, now).await?
             }
-            let claim = claim(parts, resolved.proxy).map_err(Denial::BadCredential)?;
-            match find(&claim.read(), resolved.proxy, snapshot, memory, now).map_err(Denial::BadCredential)? {
-                Found::Caller(caller) => caller,
-                Found::Waits(On::Keys(_, fault)) => return Err(bad(fault)),
-                // It is a token, and no password.
-                Found::Waits(On::Password(_)) => return Err(bad(fault)),
-            }
-        }
+            Found::Waits(On::Turn) => in_turn(&resolved, snapshot, memory, parts, now).await?,
+        };
     };
     let_in(resolved, caller, parts, hop, now)
+}
+
+/// Looks a claim up whose token may have to be verified, once it is its turn.
+async fn in_turn<'s>(
+    resolved: &Resolved<'s>,
+    snapshot: &'s Snapshot,
+    memory: Memory<'_>,
+    parts: &Parts,
+    now: SystemTime,
+) -> Result<Found<'s>, Denial> {
+    let claim = claim(parts, resolved.proxy).map_err(Denial::BadCredential)?;
+    let turn = memory.tokens.turn().await;
+    let found = find(&claim.read(), resolved.proxy, snapshot, memory, Some(&turn), now);
+    turn.end().await;
+    found.map_err(Denial::BadCredential)
 }
 
 /// Whether the holder of a good credential may call.
@@ -198,6 +214,7 @@ fn find<'s>(
     proxy: Option<&'s CompiledProxy>,
     snapshot: &'s Snapshot,
     memory: Memory<'_>,
+    turn: Option<&Turn<'_>>,
     now: SystemTime,
 ) -> Result<Found<'s>, Reason> {
     let org = org_of(proxy);
@@ -206,7 +223,7 @@ fn find<'s>(
         return if is_presented { Ok(Found::Caller(caller.into())) } else { Err(Reason::Misplaced) };
     }
     if let Some(proxy) = proxy.filter(|_| snapshot.takes_tokens())
-        && let Some(found) = signed::find(presented, proxy, snapshot, memory.tokens, now)
+        && let Some(found) = signed::find(presented, proxy, snapshot, memory.tokens, turn, now)
     {
         return found;
     }

@@ -29,7 +29,7 @@ async fn however_many_ask_one_fetch_begins_in_its_time() {
     assert!(!issuer.begins(Instant::now()), "it is under way");
     issuer.succeeded(at(0), None, 1.0);
     for _ in 0..1_000 {
-        assert!(!issuer.asked().await, "it was just fetched");
+        assert!(!issuer.asked(issuer.counting()).await, "it was just fetched");
     }
     assert!(!issuer.begins(Instant::now()));
     tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
@@ -45,7 +45,7 @@ async fn however_many_ask_one_fetch_begins_in_its_time() {
 async fn who_asks_waits_for_the_fetch_and_no_longer_than_it_may_take() {
     let issuer = Arc::new(issuer());
     let asks = Arc::clone(&issuer);
-    let asked = rr_contract::runtime::Tasks::new().spawn("asks", async move { asks.asked().await });
+    let asked = rr_contract::runtime::Tasks::new().spawn("asks", async move { asks.asked(Some(0)).await });
     while issuer.waiting.load(Ordering::Relaxed) == 0 {
         tokio::task::yield_now().await;
     }
@@ -55,9 +55,25 @@ async fn who_asks_waits_for_the_fetch_and_no_longer_than_it_may_take() {
     assert!(asked.await.expect("it ends"));
     tokio::time::advance(PAUSE).await;
     let began = Instant::now();
-    assert!(!issuer.asked().await, "nobody fetches");
+    assert!(!issuer.asked(issuer.counting()).await, "nobody fetches");
     assert_eq!(began.elapsed(), WAIT);
     assert_eq!(issuer.waiting.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_after_a_fetch_has_ended_looks_at_the_keys_that_it_brought() {
+    let issuer = issuer();
+    let counted = issuer.counting();
+    assert!(issuer.begins(Instant::now()));
+    issuer.take(keys(), [1; 32], at(1));
+    issuer.succeeded(at(1), None, 1.0);
+    assert!(issuer.asked(counted).await, "they are others than those that were looked at");
+    assert!(!issuer.asked(issuer.counting()).await, "they are the same");
+    issuer.failed(at(200), LASTS);
+    let counted = issuer.counting();
+    assert_eq!(counted, None);
+    issuer.succeeded(at(201), None, 1.0);
+    assert!(issuer.asked(counted).await, "they count again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,7 +95,7 @@ impl Following {
 
     async fn get(&self, org: OrgId, url: &str) -> Arc<Issuer> {
         let issuer = self.issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
-        issuer.asked().await;
+        issuer.asked(issuer.counting()).await;
         issuer
     }
 }

@@ -1,7 +1,7 @@
 //! Whose token is it: found among those that this worker has verified, or verified now.
 //!
-//! Waits for nothing: who needs a key that its issuer may publish is told whom to wait for. The invariants: a signature
-//! is looked at only of a token that a credential of this proxy would take otherwise; at most [`CANDIDATES`] credentials
+//! Waits for nothing: who needs a turn to look at a signature, or a key that its issuer may publish, is told so. The
+//! invariants: a signature is looked at only of a token that a credential of this proxy would take otherwise; at most [`CANDIDATES`] credentials
 //! are asked, whoever's token it is.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use rr_contract::policy::token::{Token, TokenError};
 
 use crate::holder::Holder;
-use crate::jwt::{Fault, Tokens, Verified};
+use crate::jwt::{Fault, Tokens, Turn, Verified};
 use crate::report::Reason;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
@@ -26,12 +26,13 @@ pub(super) fn find<'s>(
     proxy: &CompiledProxy,
     snapshot: &'s Snapshot,
     tokens: &Tokens,
+    turn: Option<&Turn<'_>>,
     now: SystemTime,
 ) -> Option<Result<Found<'s>, Reason>> {
     if let Some(named) = seen(presented, proxy, snapshot, tokens, now) {
         return Some(Ok(Found::Caller(named)));
     }
-    verify(presented, proxy, snapshot, tokens, now)
+    verify(presented, proxy, snapshot, tokens, turn, now)
 }
 
 /// A token that was verified here before.
@@ -59,6 +60,7 @@ fn verify<'s>(
     proxy: &CompiledProxy,
     snapshot: &'s Snapshot,
     tokens: &Tokens,
+    turn: Option<&Turn<'_>>,
     now: SystemTime,
 ) -> Option<Result<Found<'s>, Reason>> {
     if presented.value.iter().filter(|byte| **byte == b'.').count() != 2 {
@@ -84,12 +86,18 @@ fn verify<'s>(
         let checks = caller.checks.as_ref()?;
         // Before the keys are looked at: they may become others meanwhile.
         let generation = checks.generation();
-        let passed = checks.claims(&token, now).and_then(|algorithm| {
-            if !tokens.may_look(proxy.id, now) {
-                return Err(Fault::Flood);
+        let passed = match checks.claims(&token, now) {
+            Ok(_) if !tokens.may_look(proxy.id, now) => Err(Fault::Flood),
+            Ok(algorithm) => {
+                let Some(turn) = turn else { return Some(Ok(Found::Waits(On::Turn))) };
+                let looked = checks.signature(&token, algorithm, now);
+                if matches!(looked, Ok(_) | Err(Fault::Signature)) {
+                    turn.looked();
+                }
+                looked
             }
-            checks.signature(&token, algorithm, now)
-        });
+            Err(fault) => Err(fault),
+        };
         match passed {
             Ok(key_ends) => {
                 let (credential, checks) = (caller.credential, Arc::clone(checks));
@@ -113,14 +121,16 @@ fn verify<'s>(
                 if furthest < Some(fault) {
                     // It may have published another key by now.
                     let needs_key = matches!(fault, Fault::Stale | Fault::Key);
-                    issuer_of = needs_key.then(|| checks.fetched_from().cloned()).flatten();
+                    issuer_of = needs_key.then(|| Some((checks.fetched_from()?, generation))).flatten();
                     furthest = Some(fault);
                 }
             }
         }
     }
     match (furthest, issuer_of) {
-        (Some(fault), Some(issuer)) => Some(Ok(Found::Waits(On::Keys(issuer, fault)))),
+        (Some(fault), Some((issuer, counted))) => {
+            Some(Ok(Found::Waits(On::Keys { issuer: Arc::clone(issuer), counted, fault })))
+        }
         (Some(fault), None) => bad(fault),
         (None, _) => is_misplaced.then_some(Err(Reason::Misplaced)),
     }

@@ -68,7 +68,7 @@ impl<'e> Ask<'e> {
     pub(super) async fn serves(&self, (path, headers): (&str, &str), caller: u8, value: &str) {
         let answer = self.edge.send(&get(path, headers)).await;
         assert_eq!(answer.status, 200, "{path} {headers}: {answer:?}");
-        let record = self.edge.record().await;
+        let record = self.edge.own_record().await;
         assert_eq!(record.caller_credential, credential_key(caller).id_text(), "{path} {headers}");
         let seen = self.upstream.last();
         assert!(!seen.text().contains(value), "{path} {headers}: {}", seen.text());
@@ -80,7 +80,7 @@ impl<'e> Ask<'e> {
         let before = self.upstream.count();
         let answer = self.edge.send(&get(path, headers)).await.without_id_and_date();
         assert_eq!(answer, self.unknown, "{path} {headers}");
-        let record = self.edge.record().await;
+        let record = self.edge.own_record().await;
         assert_eq!((&*record.reason, &*record.caller_credential), (reason, ""), "{path} {headers}");
         assert_eq!(self.upstream.count(), before);
     }

@@ -451,6 +451,12 @@ impl Edge {
     pub(super) async fn record(&self) -> fleet::Record {
         self.records.lock().await.recv().await.expect("the worker lives").into_record()
     }
+
+    /// The next record of a test with more refusals for one reason than have records of their own.
+    pub(super) async fn own_record(&self) -> fleet::Record {
+        self.asks(Worker::ends_minute).await;
+        self.record().await
+    }
 }
 
 fn outbound(allowed: &[&str], names: Arc<dyn Names>, next_hop: Option<NextHop>) -> Arc<Outbound> {

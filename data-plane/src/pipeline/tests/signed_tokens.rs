@@ -72,7 +72,7 @@ fn shared(region: &Region, n: u8, secret: &[u8]) -> SealedSecret {
 
 async fn reason(edge: &Edge, path: &str, headers: &str) -> (u16, String, String) {
     let answer = edge.send(&get(path, headers)).await;
-    let record = edge.record().await;
+    let record = edge.own_record().await;
     (answer.status, record.reason, record.caller_credential)
 }
 
