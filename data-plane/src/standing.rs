@@ -73,6 +73,8 @@ impl Standing {
         tally: Arc<Tally>,
     ) -> Self {
         let (turn, ejecting) = (AtomicUsize::default(), Mutex::default());
+        // No time that it is told is before that.
+        LazyLock::force(&BASE);
         Self { endpoints, balance, turn, ejection, ejecting, circuit, tally }
     }
 

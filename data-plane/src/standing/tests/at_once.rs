@@ -43,12 +43,10 @@ fn all<T>(make: impl Fn() -> T) -> Vec<T> {
 
 #[test]
 fn of_workers_that_find_an_open_circuit_over_at_the_same_time_one_finds_out() {
-    let start = Instant::now();
-    let standings = all(|| {
-        let standing = with_breaker();
-        (0..3).for_each(|_| sends(&standing, Outcome::Failure, start).expect("it is closed"));
-        standing
-    });
+    let (standings, start) = (all(with_breaker), Instant::now());
+    for standing in &standings {
+        (0..3).for_each(|_| sends(standing, Outcome::Failure, start).expect("it is closed"));
+    }
     let half = start + Duration::from_secs(10);
     // What it finds out opens it again, so it does not matter how soon that is.
     for round in beside(|n, _| sends(&standings[n], Outcome::Failure, half).is_ok()) {
