@@ -11,7 +11,7 @@ use rr_contract::runtime::{AdminToken, Shutdown, chain, observe};
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
-use rr_data_plane::standalone::{self, Counts, Overview, Standalone};
+use rr_data_plane::standalone::{self, Overview, Standalone};
 use rr_data_plane::{Config, Running, Settings};
 
 /// How many addresses a start shows.
@@ -74,7 +74,7 @@ fn make(path: &Path) -> ExitCode {
 fn checked(config: &Config) -> ExitCode {
     let file = match &config.standalone {
         Some(settings) => match standalone::check(settings, &Seams::real()) {
-            Ok(counts) => format!("{} is valid: {}\n", settings.file.display(), counted(counts)),
+            Ok(counts) => format!("{} is valid: {}\n", settings.file.display(), counts),
             Err(error) => return refuse(&error, 1),
         },
         None => String::new(),
@@ -89,13 +89,6 @@ fn checked(config: &Config) -> ExitCode {
     // If stdout is closed, the exit code still tells.
     writeln!(stdout(), "{file}settings are valid; callers would be served on {}", config.listen).ok();
     ExitCode::SUCCESS
-}
-
-fn counted(counts: Counts) -> String {
-    let Counts { targets, credentials, proxies, rules, filters, meters } = counts;
-    format!(
-        "targets {targets}, credentials {credentials}, proxies {proxies}, rules {rules}, filters {filters}, meters {meters}"
-    )
 }
 
 #[tokio::main(flavor = "current_thread")]

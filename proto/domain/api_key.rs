@@ -56,7 +56,7 @@ pub struct KeyHash([u8; 32]);
 
 /// Bytes that are not the hash of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key's hash is 32 bytes")]
+#[error("a key's hash is 32 bytes: in JSON as base64, not in hexadecimal")]
 pub struct InvalidKeyHash;
 
 impl KeyHash {

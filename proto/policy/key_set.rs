@@ -36,6 +36,9 @@ pub enum KeySetError {
     /// None can be used.
     #[error("has no key that verifies signatures: RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519")]
     NoneUsable,
+    /// None can be used, and one of them signs.
+    #[error("holds a private key, and no key that verifies signatures: give public keys only")]
+    OnlyPrivate,
 }
 
 /// The keys of a document that can be used.
@@ -129,7 +132,11 @@ impl KeySet {
         }
         reader.end()?;
         let set = set.ok_or(KeySetError::NoList)?;
-        if set.keys.is_empty() { Err(KeySetError::NoneUsable) } else { Ok(set) }
+        match set {
+            KeySet { keys, holds_private: true, .. } if keys.is_empty() => Err(KeySetError::OnlyPrivate),
+            KeySet { keys, .. } if keys.is_empty() => Err(KeySetError::NoneUsable),
+            set => Ok(set),
+        }
     }
 }
 

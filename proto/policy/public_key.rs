@@ -62,9 +62,11 @@ pub fn read(text: &[u8]) -> Result<String, PublicKeyError> {
     if text.trim_ascii_start().first() != Some(&b'{') {
         return document(text);
     }
-    if KeySet::parse(text)?.holds_private {
-        return Err(PublicKeyError::Private);
-    }
+    match KeySet::parse(text) {
+        Err(KeySetError::OnlyPrivate) => return Err(PublicKeyError::Private),
+        Ok(keys) if keys.holds_private => return Err(PublicKeyError::Private),
+        keys => keys?,
+    };
     // What is read as JSON is text.
     String::from_utf8(text.to_vec()).map_err(|_| PublicKeyError::Syntax)
 }

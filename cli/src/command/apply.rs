@@ -125,7 +125,7 @@ impl ApplyArgs {
         let mut file = self.keys_out.as_deref().map(|path| NewFile::make(path, room)).transpose()?;
         let mut done = upload::send(&mut stub, header, Vec::new()).await.map_err(unsure)?;
         let keys: String = done.keys.iter().map(|key| format!("{}  {}\n", key.name, key.key)).collect();
-        let keys = Secret::from(keys.trim_end().to_owned());
+        let keys = Secret::from(keys);
         let kept = match &mut file {
             Some(file) if !keys.is_empty() => file.write(keys.expose()).map(|()| {
                 file.keep();
@@ -139,8 +139,10 @@ impl ApplyArgs {
         } else if done.keys.is_empty() {
             summary(&done)
         } else {
-            note("the keys below are shown only this once; callers send them in Authorization");
-            [summary(&done).as_str(), std::str::from_utf8(keys.expose())?].join("\n")
+            note(
+                "the keys below are shown only this once; callers send each where its credential says, or in Authorization",
+            );
+            [summary(&done).as_str(), std::str::from_utf8(keys.expose())?.trim_end()].join("\n")
         };
         let shown = if done.keys.is_empty() {
             line_out(&text)

@@ -340,7 +340,12 @@ fn keys_from(verify: &mg::JwtVerify) -> String {
 /// Where a caller's credential stands, or which certificate it is.
 fn presented(caller: &mg::Caller) -> String {
     let Some(certificate) = &caller.certificate else {
-        return [&*caller.header, &*caller.prefix].join(" ").trim().to_owned();
+        let header = if caller.header.is_empty() { "Authorization" } else { &*caller.header };
+        return match &*caller.prefix {
+            _ if caller.kind() == mg::CallerKind::Unspecified => String::new(),
+            "" => header.to_owned(),
+            prefix => format!("{header}: {prefix}"),
+        };
     };
     if !certificate.spiffe_id.is_empty() {
         return certificate.spiffe_id.clone();
@@ -356,10 +361,15 @@ impl Row for mg::Credential {
         "use",
         "kind",
         "presented in",
+        "user",
         "issuer",
         "audiences",
         "algorithms",
         "keys from",
+        "subject",
+        "scopes",
+        "leeway",
+        "identity claim",
         "version",
         "value since",
         "older value until",
@@ -375,10 +385,15 @@ impl Row for mg::Credential {
     const WIDE: &'static [&'static str] = &[
         "id",
         "presented in",
+        "user",
         "issuer",
         "audiences",
         "algorithms",
         "keys from",
+        "subject",
+        "scopes",
+        "leeway",
+        "identity claim",
         "value since",
         "tags",
         "metadata",
@@ -413,10 +428,15 @@ impl Row for mg::Credential {
             usage.to_owned(),
             kind,
             presented(&caller),
+            caller.username,
             checks.issuer,
             checks.audiences.join(" "),
             checks.algorithms.join(" "),
             keys,
+            checks.subject,
+            checks.scopes.join(" "),
+            checks.leeway.map(|leeway| format!("{} s", leeway.seconds)).unwrap_or_default(),
+            checks.identity_claim,
             self.version.to_string(),
             time(since),
             time(caller.previous_not_after.as_ref()),

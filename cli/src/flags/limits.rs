@@ -20,10 +20,12 @@ pub(crate) struct LimitArgs {
 /// Numbers of requests that each node lets through of one caller or one address.
 #[derive(Args)]
 pub(crate) struct KeyedLimitArgs {
-    /// Limit of requests of one caller credential per minute at each node; 0 means no limit.
+    /// Limit of requests of one caller credential, or of each who holds its tokens (--identity-claim), per minute at
+    /// each node; 0 means no limit.
     #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_minute_per_caller: Option<u64>,
-    /// Limit of requests of one caller credential per day at each node; 0 means no limit.
+    /// Limit of requests of one caller credential, or of each who holds its tokens (--identity-claim), per day at
+    /// each node; 0 means no limit.
     #[arg(long, value_name = "REQUESTS", value_parser = count::whole)]
     per_day_per_caller: Option<u64>,
     /// Limit of requests from one address per minute at each node; 0 means no limit.

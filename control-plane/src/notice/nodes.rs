@@ -243,7 +243,8 @@ pub(crate) fn issuer(now: i64, of: &Issuer<'_>) -> NotificationRow {
             "Node {node} of region {region} cannot fetch the keys of {jwks_url} and {why}. Since {from} it refuses the \
              tokens of the credentials that name this URL (`rrctl credential list -o wide` shows them) with 401, and their \
              records say `issuer-stale`. Look whether the URL answers with a JWKS document, and whether nodes of {region} \
-             reach it: the node's log has the cause, and an address in a private network needs `--allow-upstream`. \
+             reach it: the node's log has the cause, and an address in a private network needs `--allow-upstream`, \
+             and a certificate of a private authority `--upstream-ca`. \
              `rrctl credential update NAME --jwks-url URL`, or `--jwks FILE` with the keys themselves, gives others. \
              It goes on trying."
         ),

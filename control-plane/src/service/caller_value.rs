@@ -194,7 +194,7 @@ impl Services {
                                 ));
                             }
                             if key.is_none() {
-                                is_nobodys(txn, &org.id, std::slice::from_ref(&hash), "value_hash").await?;
+                                is_nobodys(txn, &org.id, &[(hash.clone(), "value_hash")]).await?;
                             }
                             super::caller_certificate::roll(caller, &given.value_hash, at_once);
                             let row = secret_row::Model {
@@ -302,20 +302,22 @@ pub(super) fn finds_its_caller(hash: &[u8]) -> bool {
     KeyHash::try_from(hash).is_ok()
 }
 
-/// Refuses hashes that other credentials of the organization have: whose request it was could not be told.
+/// Refuses hashes, each with its field, that other credentials of the organization have: whose request it was could not be
+/// told.
 pub(super) async fn is_nobodys(
     db: &impl Reader,
     org: &str,
-    hashes: &[Vec<u8>],
-    field: &str,
+    values: &[(Vec<u8>, &str)],
 ) -> Result<(), ServiceError> {
-    let hashes: Vec<Vec<u8>> = hashes.iter().filter(|hash| finds_its_caller(hash)).cloned().collect();
+    let hashes = values.iter().map(|(hash, _)| hash).filter(|hash| finds_its_caller(hash));
+    let hashes: Vec<Vec<u8>> = hashes.cloned().collect();
     for row in store::secret::holding(db, &hashes).await? {
         let holder = store::resource::by_id(db, Noun::Credential, &row.credential).await?;
         if let Some(holder) = holder.filter(|holder| holder.org == org) {
-            let text =
-                format!("is that of the value of credential {:?}: give each a value of its own", holder.name);
-            return Err(ServiceError::field(field, text));
+            let text = format!("is that of credential {:?}: give each credential its own", holder.name);
+            let held = [row.key_hash.as_ref(), row.previous_hash.as_ref()];
+            let given = values.iter().find(|(hash, _)| held.contains(&Some(hash)));
+            return Err(ServiceError::field(given.map_or("", |(_, field)| field), text));
         }
     }
     Ok(())

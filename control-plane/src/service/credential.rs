@@ -63,8 +63,8 @@ impl Services {
                     if key.is_none()
                         && let Some(hash) = row.as_ref().and_then(|row| row.key_hash.clone())
                     {
-                        let field = caller_certificate::field_of(&wire);
-                        is_nobodys(txn, &org.id, &[hash], &format!("credential.{field}")).await?;
+                        let field = format!("credential.{}", caller_certificate::field_of(&wire));
+                        is_nobodys(txn, &org.id, &[(hash, &field)]).await?;
                     }
                     let draft = Draft { wire, secret: row.clone(), before: None };
                     let mut stored = stage(txn, at.scope(), Some(&org.document), draft).await?;

@@ -101,9 +101,9 @@ async fn a_key_and_a_name_are_each_one_credential_of_an_organization() {
     let field = "credential.caller.certificate.spiffe_id";
     assert_eq!(operator.post(ALL, named("second", NAME, &ca)).await.faults(), [field]);
     let set = json!({"documents": [{"credential": named("second", NAME, &ca)}]});
-    assert_eq!(operator.post(APPLY, set).await.faults(), ["documents"]);
+    assert_eq!(operator.post(APPLY, set).await.faults(), [format!("documents[0].{field}")]);
     let two = json!({"documents": [{"credential": key("a", 7)}, {"credential": key("b", 7)}]});
-    assert_eq!(operator.post(APPLY, two).await.faults(), ["documents"]);
+    assert_eq!(operator.post(APPLY, two).await.faults(), ["documents[1].credential.caller.value_hash"]);
     // What certificates are found by is nobody's value, even if somebody says that a value has this hash.
     let by_key = ClientKey::try_from(&[1; 32][..]).expect("a hash").hash();
     let by_name = SpiffeId::try_from(NAME).expect("a name").hash();

@@ -125,8 +125,14 @@ async fn one_value_is_one_credential_of_an_organization() {
     }
     let set = |documents: Value| operator.post(APPLY, json!({"documents": documents}));
     let twice = json!([{"credential": caller("a", "JWT", "x")}, {"credential": caller("b", "JWT", "x")}]);
-    assert_eq!(set(twice).await.faults(), ["documents"]);
-    assert_eq!(set(json!([{"credential": caller("a", "JWT", "three")}])).await.faults(), ["documents"]);
+    let refused = set(twice).await;
+    assert!(refused.text.contains(r#"credential \"a\""#), "{}", refused.text);
+    assert_eq!(refused.faults(), ["documents[1].credential.caller.value_hash"]);
+    let one_of_two =
+        json!([{"credential": caller("a", "JWT", "x")}, {"credential": caller("b", "JWT", "three")}]);
+    let refused = set(one_of_two).await;
+    assert!(refused.text.contains(r#"credential \"first\""#), "{}", refused.text);
+    assert_eq!(refused.faults(), ["documents[1].credential.caller.value_hash"]);
     // Of another organization it is nobody's business.
     operator.post("/v1/orgs/other/credentials", caller("first", "BEARER", "one")).await.good();
     // A value that has ended is free again.

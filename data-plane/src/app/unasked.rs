@@ -1,6 +1,7 @@
-//! Says that proxies want client certificates which this node cannot ask for: it speaks no TLS with callers.
+//! Says that proxies want client certificates, or know callers by them, which this node cannot ask for: it speaks no TLS with
+//! callers.
 //!
-//! Changes nothing: such a proxy refuses all callers of this node. The invariant: it is said again only when there are
+//! Changes nothing: here a proxy that wants one refuses all callers, and one that knows callers by them those callers. The invariant: it is said again only when there are
 //! more of them than were said, and seldom, however often organizations change their minds.
 
 use std::cell::Cell;
@@ -32,7 +33,7 @@ impl Unasked {
             warn!(
                 proxies,
                 held,
-                "proxies want client certificates, and this node refuses all their callers, since it speaks no TLS with callers: pass --tls-certificate and --tls-key (`rrctl proxy list` shows which proxies)"
+                "proxies want client certificates or have callers of that kind, and this node asks for none, since it speaks no TLS with callers: a proxy that wants them refuses all its callers, and another one those of kind certificate; pass --tls-certificate and --tls-key"
             );
         }
         self.proxies.set(proxies);

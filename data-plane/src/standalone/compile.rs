@@ -3,6 +3,7 @@
 //! Seals nothing and judges no payload, but for callers that could not be told apart (`alike`). The invariant: all faults of a file are found at once.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
 use prost::Message as _;
@@ -50,6 +51,16 @@ pub struct Counts {
     pub filters: usize,
     /// Meters.
     pub meters: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { targets, credentials, proxies, rules, filters, meters } = self;
+        write!(
+            f,
+            "targets {targets}, credentials {credentials}, proxies {proxies}, rules {rules}, filters {filters}, meters {meters}"
+        )
+    }
 }
 
 /// A proxy that is served.
@@ -104,12 +115,13 @@ pub(super) fn is_taken(node: &Node, faults: &mut Faults) -> bool {
 pub(super) fn compile(nodes: Vec<Node>, home: &Home<'_>, place: &Place<'_>, faults: &mut Faults) -> Draft {
     let org = org_of(&nodes, home.org, faults);
     let mut said: Vec<(Node, Said)> = Vec::with_capacity(nodes.len());
+    let mut names = Names::new(org);
     for node in nodes {
-        if let Some(document) = read(&node, faults) {
-            said.push((node, document));
+        match read(&node, faults) {
+            Some(document) => said.push((node, document)),
+            None => names.pass(&node),
         }
     }
-    let mut names = Names::new(org);
     // All that is referred to comes first: documents refer to each other in any order.
     let keys: Vec<Option<Key>> = said
         .iter()

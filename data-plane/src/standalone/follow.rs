@@ -191,7 +191,7 @@ impl Follower {
         match verdict.outcome() {
             Outcome::Active | Outcome::ActivePartial => {
                 let counts = loaded.counts;
-                info!(file = %path().display(), ?counts, "the file is in force");
+                info!(file = %path().display(), %counts, "the file is in force");
                 Ok(true)
             }
             Outcome::Refused | Outcome::Unspecified => {

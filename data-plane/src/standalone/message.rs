@@ -145,7 +145,13 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<(fleet::CallerCredentia
     // Before a value is read: what it is good for is another question.
     let has_none = kind == CallerKind::Basic || kind == CallerKind::Certificate && is_named;
     if is_given && has_none || has_hashes && kind == CallerKind::JwtVerify {
-        return Err(("caller", "this kind has no key: leave out value_from and key_hashes".to_owned()));
+        let instead = if kind == CallerKind::Basic {
+            ", and give the hash of the password as password_hash"
+        } else {
+            ""
+        };
+        let what = format!("this kind has no key: leave out value_from and key_hashes{instead}");
+        return Err(("caller", what));
     }
     if kind != CallerKind::Basic && !(username.is_empty() && password_hash.is_empty()) {
         return Err(("caller", "only the kind basic has username and password_hash".to_owned()));
@@ -218,7 +224,7 @@ fn caller(said: Credential, place: &Place<'_>) -> Result<(fleet::CallerCredentia
                         None
                     }
                     (None, None, None) => {
-                        let what = "says nowhere what verifies a token: give jwks_url, jwks, or value_from for a shared secret";
+                        let what = "says nowhere what verifies a token: give jwks_url, jwks, jwks_from, or value_from for a shared secret";
                         return Err(("caller.jwt_verify", what.to_owned()));
                     }
                     _ => {

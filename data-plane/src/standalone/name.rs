@@ -3,7 +3,7 @@
 //! So counts, records and what is kept of versions survive every reload and every start. A document may bring an id
 //! of its own, as the control plane gave it. The invariant: no two documents have one id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::resource::{Key, ResourceId};
@@ -27,11 +27,20 @@ pub(super) struct Names {
     org: OrgId,
     by_name: HashMap<(&'static str, String), Key>,
     lines: HashMap<Key, u64>,
+    /// Documents that stand in the file and cannot be read: that fault is told already.
+    unread: HashSet<(String, String)>,
 }
 
 impl Names {
     pub(super) fn new(org: OrgId) -> Self {
-        Self { org, by_name: HashMap::new(), lines: HashMap::new() }
+        Self { org, by_name: HashMap::new(), lines: HashMap::new(), unread: HashSet::new() }
+    }
+
+    /// Notes a document that cannot be read.
+    pub(super) fn pass(&mut self, node: &Node) {
+        if let (Some(kind), Some(name)) = (node.text("kind"), node.text("name")) {
+            self.unread.insert((kind.to_owned(), name.to_owned()));
+        }
     }
 
     /// Takes in a resource that others refer to.
@@ -110,7 +119,7 @@ impl Names {
             return None;
         }
         let found = self.by_name.get(&(kind, name.to_owned())).copied();
-        if found.is_none() {
+        if found.is_none() && !self.unread.contains(&(kind.to_owned(), name.to_owned())) {
             faults.field(node, field, format_args!("no {kind} {name:?} stands in the file"));
         }
         found

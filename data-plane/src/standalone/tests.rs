@@ -360,6 +360,15 @@ fn a_shared_secret_is_sealed_and_keeps_its_seal_as_long_as_it_is_the_same() {
 }
 
 #[test]
+fn a_document_that_cannot_be_read_is_told_once_and_not_missed_where_it_is_named() {
+    let place =
+        Place::new(&GATEWAY.replace("caller: {kind: api-key}", "caller: {kind: api-key, password: s3cr3t}"));
+    let told = place.fault();
+    assert!(told.contains(":12: caller: there is no field password"), "{told}");
+    assert!(!told.contains("stands in the file"), "{told}");
+}
+
+#[test]
 fn keys_of_an_issuer_come_from_a_file_and_have_to_verify_what_is_named() {
     const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEA4nmDVlsHaSfWNNs9pyutrFsPlXf1GmCfhHUoHbtWV+8=\n-----END PUBLIC KEY-----\n";
@@ -377,7 +386,7 @@ fn keys_of_an_issuer_come_from_a_file_and_have_to_verify_what_is_named() {
         (PEM, "algorithms: [EdDSA, ES256]", from, "names ES256, which no key of it verifies"),
         (PEM, "algorithms: [EdDSA], jwks_url: 'https://i.example'", from, "leave one out"),
         (&PEM.replace("PUBLIC", "PRIVATE"), eddsa, from, "holds a private key"),
-        (&DOCUMENT.replace("\"x\"", "\"d\":\"c2VjcmV0\",\"x\""), eddsa, from, "no key that verifies"),
+        (&DOCUMENT.replace("\"x\"", "\"d\":\"c2VjcmV0\",\"x\""), eddsa, from, "holds a private key"),
         ("no keys", eddsa, from, "holds no public key"),
         (PEM, eddsa, "jwks_from: {file: gone}\n", "gone: "),
         (PEM, eddsa, "jwks_from: {file: issuer}\nvalue_from: {file: value}\n", "several places"),

@@ -107,6 +107,7 @@ fn a_document_without_a_key_that_can_be_used_is_none() {
         (r#"{"keys":[],"keys":[]}"#, KeySetError::NoList),
         (r#"{"keys":[]}"#, KeySetError::NoneUsable),
         (r#"{"keys":[{"kty":"oct"}]}"#, KeySetError::NoneUsable),
+        (r#"{"keys":[{"kty":"EC","crv":"P-256","d":"c2VjcmV0"},{"kty":"oct"}]}"#, KeySetError::OnlyPrivate),
     ] {
         assert_eq!(KeySet::parse(bad.as_bytes()), Err(error), "{bad}");
     }

@@ -144,6 +144,8 @@ fn a_document_of_keys_stays_as_it_is_unless_it_is_none_or_could_sign() {
         let both = public.replace("[", &format!("[{private},"));
         let fault = read(both.as_bytes()).expect_err("it could sign");
         assert!(fault == PublicKeyError::Private && !fault.to_string().contains("c2VjcmV0"), "{fault}");
+        let alone = format!(r#"{{"keys":[{private}]}}"#);
+        assert_eq!(read(alone.as_bytes()), Err(PublicKeyError::Private), "{private}");
     }
 }
 

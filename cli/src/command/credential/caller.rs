@@ -10,7 +10,7 @@ use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum};
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::time::wire_duration;
-use rr_contract::policy::public_key;
+use rr_contract::policy::public_key::{self, PublicKeyError};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
@@ -55,7 +55,8 @@ enum CallerKind {
 #[command(
     after_help = "Examples: a key that RequestRocket makes, and a value of your own in a header of your own:
   rrctl credential create-caller app --out app.key
-  rrctl credential create-caller partner --kind bearer --header x-partner-key --value-from partner.key
+  rrctl credential create-caller partner --kind bearer --header x-partner-key \\
+    --value-from partner.key
 A user with a password that is asked for:
   rrctl credential create-caller reports --kind basic --user reports --prompt
 Tokens of an identity provider:
@@ -68,8 +69,8 @@ Tokens of an issuer that gave its public key, and of one that shares a secret:
     --issuer cron --audience api --algorithm HS256
 Client certificates: those of one key, and those of one SPIFFE name:
   rrctl credential create-caller partner --kind certificate --certificate partner.pem
-  rrctl credential create-caller payments --kind certificate --spiffe-id spiffe://example.org/payments \\
-    --ca-bundle example.org.pem"
+  rrctl credential create-caller payments --kind certificate \\
+    --spiffe-id spiffe://example.org/payments --ca-bundle example.org.pem"
 )]
 pub(crate) struct CallerArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -152,14 +153,19 @@ struct Presented {
     ca_bundle: Option<PathBuf>,
 }
 
+const KEYS: &str = "give a JWKS document, or public keys or certificates in PEM (`-----BEGIN PUBLIC KEY-----`, \
+     `-----BEGIN CERTIFICATE-----`)";
+
 /// Reads keys, of which nodes take those that verify.
-fn read_keys(flag: &str, path: &Path) -> Result<String> {
+pub(super) fn read_keys(flag: &str, path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("read {flag} {}", path.display()))?;
     public_key::read(&bytes).map_err(|error| {
-        fault::usage(
-            &format!("{flag} {}: {error}", path.display()),
-            "give a JWKS document of public keys, or public keys or certificates in PEM",
-        )
+        let (what, remedy) = match &error {
+            PublicKeyError::Private => (error.to_string(), "nothing of the file was sent"),
+            PublicKeyError::Empty => ("holds no public key".to_owned(), KEYS),
+            _ => (error.to_string(), KEYS),
+        };
+        fault::usage(&format!("{flag} {}: {what}", path.display()), remedy)
     })
 }
 

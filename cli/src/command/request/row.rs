@@ -44,7 +44,6 @@ impl Row for mg::Request {
         "id",
     ];
     const WIDE: &'static [&'static str] = &[
-        "reason",
         "caller tags",
         "caller metadata",
         "observed",
@@ -264,6 +263,11 @@ mod tests {
         let allowed = RuleOutcome { effect: Effect::Allow.into(), ..RuleOutcome::default() };
         assert_eq!(outcome(&allowed, &name), "allow by default");
         assert_eq!([0, 1, 2_000_000, 2_340_000].map(amount), ["0", "0.000001", "2", "2.34"]);
+    }
+
+    #[test]
+    fn a_refusal_has_its_reason_in_every_table() {
+        assert!(mg::Request::COLUMNS.contains(&"reason") && !mg::Request::WIDE.contains(&"reason"));
     }
 
     #[test]

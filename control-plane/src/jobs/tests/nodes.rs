@@ -125,7 +125,7 @@ async fn an_issuer_that_is_away_is_told_to_its_organization_once_an_hour_and_nod
         let mut nodes = vec![first.clone(), second];
         nodes.sort();
         assert_eq!(subjects, nodes, "{rows:?}");
-        for part in [URL, "region eu", "issuer-stale", "too old", "--allow-upstream"] {
+        for part in [URL, "region eu", "issuer-stale", "too old", "--allow-upstream", "--upstream-ca"] {
             assert!(rows[0].message.contains(part), "{part}: {}", rows[0].message);
         }
         let rows = told(&store, &org(2)).await;

@@ -1,7 +1,7 @@
 //! The work of applying one set: take its secrets, check its documents, list its changes. Nothing is staged before all
 //! of it is valid.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::secret::Secret;
@@ -36,6 +36,8 @@ pub(super) struct Secrets {
     /// Credentials whose regions may become fewer, with their names.
     resealed: Vec<(String, String, Vec<String>)>,
     fresh: Vec<String>,
+    /// Place, field and name of each credential whose value comes with the set.
+    given: HashMap<String, (usize, String, String)>,
 }
 
 pub(super) struct Work<'a> {
@@ -96,6 +98,8 @@ impl Work<'_> {
             it.id.clone_from(&wire.id);
             self.secrets.fresh.push(it.id.clone());
             if let Some(row) = taken.row {
+                let field = format!("{prefix}.{}", caller_certificate::field_of(wire));
+                self.secrets.given.insert(it.id.clone(), (it.item.at, field, wire.name.clone()));
                 self.secrets.rows.insert(it.id.clone(), row);
             }
             if let Some(key) = taken.key {
@@ -246,16 +250,24 @@ impl Work<'_> {
     /// Each value of one's own is that of one credential, of those in the set, too.
     async fn own_values(&self, txn: &Txn) -> Result<(), ServiceError> {
         let new = self.secrets.rows.iter().filter(|(id, _)| !self.secrets.keys.contains_key(*id));
-        let hashes = new.filter_map(|(_, row)| row.key_hash.clone());
-        let hashes: Vec<Vec<u8>> = hashes.filter(|hash| finds_its_caller(hash)).collect();
-        let mut seen = HashSet::with_capacity(hashes.len());
-        if !hashes.iter().all(|hash| seen.insert(hash)) {
-            return Err(ServiceError::field(
-                "documents",
-                "give one value to two caller credentials: give each a value of its own",
-            ));
+        let new = new.filter_map(|(id, row)| {
+            let hash = row.key_hash.clone().filter(|hash| finds_its_caller(hash))?;
+            let (at, field, name) = self.secrets.given.get(id)?;
+            Some((at, field.as_str(), name, hash))
+        });
+        let mut new: Vec<_> = new.collect();
+        new.sort_unstable_by_key(|(at, ..)| *at);
+        let mut values: Vec<(Vec<u8>, &str)> = Vec::new();
+        let mut seen = HashMap::new();
+        for (_, field, name, hash) in new {
+            if let Some(other) = seen.insert(hash.clone(), name) {
+                let what =
+                    format!("is that of credential {other:?} of this set: give each credential its own");
+                return Err(ServiceError::field(field, what));
+            }
+            values.push((hash, field));
         }
-        is_nobodys(txn, &self.org.id, &hashes, "documents").await
+        is_nobodys(txn, &self.org.id, &values).await
     }
 
     pub(super) async fn finish(

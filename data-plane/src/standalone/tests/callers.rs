@@ -133,7 +133,7 @@ fn a_value_that_can_be_guessed_is_refused_and_one_that_a_kind_has_no_use_for_is_
         (
             "hunter2",
             "{kind: basic, username: ann}",
-            ":24: caller: this kind has no key: leave out value_from",
+            ":24: caller: this kind has no key: leave out value_from and key_hashes, and give the hash of the password",
         ),
         ("hunter2", "{header: x-own}", ":24: caller: kind is missing"),
         (OWN, "{kind: jwt, prefix: Key}", ":24: caller.prefix: stands before the value of kind bearer alone"),

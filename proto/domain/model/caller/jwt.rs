@@ -25,6 +25,9 @@ pub const LEEWAY_MAX: Duration = Duration::from_secs(300);
 
 /// What a SPIFFE id begins with.
 const SPIFFE: &str = "spiffe://";
+/// Of a name that is none of `Algorithm`.
+pub(super) const UNKNOWN: &str = "is none that is known: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA are, and of a \
+     shared secret HS256, HS384 and HS512";
 
 /// Checks of a token.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +144,7 @@ impl TryFrom<&str> for JwksUrl {
 }
 
 impl Algorithm {
-    const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::HS256,
         Self::HS384,
         Self::HS512,
@@ -246,6 +249,12 @@ pub(super) fn parse(faults: &mut Violations, mut wire: fleet::CallerJwtVerify) -
     // SPIFFE says who it is in `sub`, whose trust domain is that of the keys.
     let issuer = if wire.issuer.is_empty() && wire.required_claims.iter().any(is_spiffe_id) {
         Some(())
+    } else if wire.issuer.is_empty() {
+        faults.add(
+            format!("{FIELD}.issuer"),
+            "is missing: give the `iss` of its tokens, which only those have none of whose `sub` has to be a SPIFFE id",
+        );
+        None
     } else {
         check_text(faults, &format!("{FIELD}.issuer"), &wire.issuer)
     };
@@ -307,7 +316,7 @@ fn parse_algorithms(
         let found = Algorithm::of(name);
         // One secret for both families would let a public key sign tokens.
         let fault = match (found, keys) {
-            (None, _) => "is none that is known",
+            (None, _) => UNKNOWN,
             (Some(found), _) if algorithms.contains(&found) => "is there twice",
             (Some(found), Some(VerifyingKeys::Jwks(_) | VerifyingKeys::Given(_))) if found.is_symmetric() => {
                 "is not one that published keys verify"
@@ -328,7 +337,8 @@ fn parse_algorithms(
 
 fn texts(faults: &mut Violations, field: &str, wire: &[String], least: usize) -> Option<Vec<String>> {
     if wire.len() < least || wire.len() > NAMED_MAX {
-        faults.add(field, format!("has {least} to {NAMED_MAX}"));
+        let what = if wire.is_empty() { "is missing: give" } else { "has" };
+        faults.add(field, format!("{what} {least} to {NAMED_MAX}"));
         return None;
     }
     let mut good = true;

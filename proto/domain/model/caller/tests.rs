@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::time;
 
-use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY, TEXT_MAX};
+use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY, TEXT_MAX, UNKNOWN};
 use super::*;
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
@@ -190,6 +190,13 @@ fn a_shared_secret_and_public_keys_verify_different_algorithms() {
         .map(|name| Algorithm::of(name).and_then(Algorithm::secret_min))
         .collect();
     assert_eq!(lengths, [Some(32), Some(48), Some(64), None, None]);
+}
+
+#[test]
+fn an_algorithm_that_is_not_known_is_told_all_that_are() {
+    for algorithm in Algorithm::ALL {
+        assert!(UNKNOWN.contains(algorithm.as_str()), "{algorithm:?}");
+    }
 }
 
 #[test]
