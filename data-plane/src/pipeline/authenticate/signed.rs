@@ -88,7 +88,11 @@ fn verify<'s>(
             if !tokens.may_look(proxy.id, now) {
                 return Err(Fault::Flood);
             }
-            checks.signature(&token, algorithm, now)
+            checks.signature(&token, algorithm, now).inspect_err(|fault| {
+                if *fault == Fault::Signature {
+                    tokens.was_wrong(proxy.id, checks.work(&token, algorithm), now);
+                }
+            })
         });
         match passed {
             Ok(key_ends) => {
@@ -107,9 +111,6 @@ fn verify<'s>(
                 return Some(Ok(Found::Caller(Named { caller, holder })));
             }
             Err(fault) => {
-                if fault == Fault::Signature {
-                    tokens.was_wrong(proxy.id, now);
-                }
                 if furthest < Some(fault) {
                     // It may have published another key by now.
                     let needs_key = matches!(fault, Fault::Stale | Fault::Key);
