@@ -4,7 +4,7 @@
 //! whole, at one proxy, by its hash; it is forgotten when it ends, and counts for nothing once credential or keys are
 //! others than those that verified it, and keeps neither of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -30,6 +30,8 @@ type Key = (ProxyId, KeyHash);
 pub(crate) struct Tokens {
     seen: RefCell<Seen>,
     wrong: RefCell<Wrong>,
+    /// Those that were taken apart.
+    read: Cell<u64>,
 }
 
 /// The generation that is filled, and the one before.
@@ -93,6 +95,16 @@ impl Tokens {
     /// Remembers a token that was found good.
     pub(crate) fn remember(&self, proxy: ProxyId, hash: KeyHash, verified: Verified) {
         self.seen.borrow_mut().put((proxy, hash), verified);
+    }
+
+    /// Counts one that is taken apart.
+    pub(crate) fn reads(&self) {
+        self.read.set(self.read.get().wrapping_add(1));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn read(&self) -> u64 {
+        self.read.get()
     }
 
     /// Whether another signature may be looked at for a proxy.
