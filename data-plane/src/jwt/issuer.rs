@@ -129,10 +129,18 @@ impl Issuer {
         self.is_stale.load(Ordering::Relaxed)
     }
 
-    /// Asks for a fetch for a token that the keys do not verify, and waits for it if it begins now or is under way.
-    /// Whether it is worth another look at the keys.
-    pub(crate) async fn asked(&self) -> bool {
-        let Some((mut ended, _waits)) = self.ask() else { return false };
+    /// How many fetches have ended: to be read before the keys are looked at.
+    pub(crate) fn ended(&self) -> u64 {
+        *self.ended.borrow()
+    }
+
+    /// Asks for a fetch for a token that the keys do not verify which were there after so many fetches, and waits for it if it
+    /// begins now or is under way. Whether it is worth another look at the keys.
+    pub(crate) async fn asked(&self, looked_at: u64) -> bool {
+        let Some((mut ended, _waits)) = self.ask() else { return self.ended() != looked_at };
+        if *ended.borrow() != looked_at {
+            return true;
+        }
         timeout(WAIT, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 

@@ -71,8 +71,9 @@ pub(super) struct Waiting<'s> {
 enum On<'s> {
     /// The password is checked beside the traffic workers.
     Password(Checking<'s>),
-    /// No key at hand verifies the token, for this reason; its issuer may have published another one by now.
-    Keys(Arc<Issuer>, Fault),
+    /// No key at hand verifies the token, for this reason; its issuer may have published another one by now. Those at hand
+    /// were there after so many fetches.
+    Keys(Arc<Issuer>, u64, Fault),
 }
 
 /// Whose credential it is.
@@ -141,15 +142,15 @@ pub(super) async fn waited<'s>(
     let Waiting { resolved, on } = *waiting;
     let caller = match on {
         On::Password(checking) => checking.check(memory.passwords).await?.into(),
-        On::Keys(issuer, fault) => {
+        On::Keys(issuer, looked_at, fault) => {
             let bad = |fault| Denial::BadCredential(Reason::Token(fault));
-            if !issuer.asked().await {
+            if !issuer.asked(looked_at).await {
                 return Err(bad(fault));
             }
             let claim = claim(parts, resolved.proxy).map_err(Denial::BadCredential)?;
             match find(&claim.read(), resolved.proxy, snapshot, memory, now).map_err(Denial::BadCredential)? {
                 Found::Caller(caller) => caller,
-                Found::Waits(On::Keys(_, fault)) => return Err(bad(fault)),
+                Found::Waits(On::Keys(.., fault)) => return Err(bad(fault)),
                 // It is a token, and no password.
                 Found::Waits(On::Password(_)) => return Err(bad(fault)),
             }

@@ -107,7 +107,7 @@ impl Following {
 
     async fn get(&self, org: OrgId, url: &str) -> Arc<Issuer> {
         let issuer = self.issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
-        issuer.asked().await;
+        issuer.asked(0).await;
         issuer
     }
 }
@@ -259,7 +259,7 @@ async fn of_an_organization_those_come_first_for_which_a_request_waits() {
     let url = |n: usize| JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
     let many: Vec<Arc<Issuer>> = (0..50).map(|n| issuers.get(ORG, &url(n))).collect();
     let last = many.last().expect("many");
-    let mut asked = pin!(last.asked());
+    let mut asked = pin!(last.asked(0));
     assert!(futures_util::poll!(asked.as_mut()).is_pending());
     let (held, _) = issuers.held();
     assert!(Arc::ptr_eq(&due(&held)[0], last));

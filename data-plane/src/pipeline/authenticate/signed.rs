@@ -92,6 +92,7 @@ fn verify<'s>(
         let checks = caller.checks.as_ref()?;
         // Before the keys are looked at: they may become others meanwhile.
         let generation = checks.generation();
+        let fetched = checks.fetched_from().map(|issuer| (issuer, issuer.ended()));
         let passed = checks.claims(&token, now).and_then(|algorithm| {
             if !tokens.may_look(proxy.id, now) {
                 return Err(Fault::Flood);
@@ -122,14 +123,14 @@ fn verify<'s>(
             Err(fault) => {
                 // It may have published another key by now, whatever other credentials make of the token.
                 if matches!(fault, Fault::Stale | Fault::Key) && issuer_of.is_none() {
-                    issuer_of = checks.fetched_from().cloned();
+                    issuer_of = fetched.map(|(issuer, ended)| (Arc::clone(issuer), ended));
                 }
                 furthest = furthest.max(Some(fault));
             }
         }
     }
     match (furthest, issuer_of) {
-        (Some(fault), Some(issuer)) => Some(Ok(Found::Waits(On::Keys(issuer, fault)))),
+        (Some(fault), Some((issuer, ended))) => Some(Ok(Found::Waits(On::Keys(issuer, ended, fault)))),
         (Some(fault), None) => bad(fault),
         (None, _) => is_misplaced.then_some(Err(Reason::Misplaced)),
     }
