@@ -1,8 +1,8 @@
 //! The published keys of one issuer at one URL: which there are, how old they are, and when they are fetched again.
 //!
-//! Fetches nothing itself. The invariants: keys are there as long as nothing newer is known and they are not stale; they
-//! become stale by evidence alone, a fetch that failed, and never because a clock jumped; nobody makes a fetch begin
-//! sooner than [`PAUSE`] after the one before.
+//! Fetches nothing itself. The invariants: keys are there as long as nothing newer is known and they are not stale; those
+//! that are there become stale by evidence alone, a fetch that failed, and never because a clock jumped; nobody makes a
+//! fetch begin sooner than [`PAUSE`] after the one before.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,6 +13,7 @@ use rr_contract::model::id::OrgId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::issuers::Name;
 use super::keys::PublicKeys;
 
 /// The least time between two fetches, whoever asks.
@@ -59,6 +60,16 @@ struct State {
     away: Option<Away>,
 }
 
+/// When an issuer is fetched from.
+pub(super) struct Turn {
+    /// By a request.
+    pub(super) is_waited_for: bool,
+    /// The last fetch.
+    pub(super) begun: Option<Instant>,
+    /// The next one. `None`: the last one is under way.
+    pub(super) due: Option<Instant>,
+}
+
 /// A time without keys that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away {
@@ -95,6 +106,11 @@ impl Issuer {
         }
     }
 
+    /// Whose it is, and its URL.
+    pub(super) fn name(&self) -> Name {
+        (self.org, self.url.as_str().into())
+    }
+
     /// The keys that count now. Asked for tokens that were not seen before, so its lock is no request's.
     pub(super) fn keys(&self) -> Option<Arc<PublicKeys>> {
         if self.is_stale() {
@@ -113,20 +129,18 @@ impl Issuer {
         self.is_stale.load(Ordering::Relaxed)
     }
 
-    /// Tells the keys apart that count one after the other. `None`: none do.
-    pub(super) fn counting(&self) -> Option<u64> {
-        (!self.is_stale()).then(|| self.generation())
+    /// How many fetches have ended: to be read before the keys are looked at.
+    pub(crate) fn ended(&self) -> u64 {
+        *self.ended.borrow()
     }
 
-    /// Asks for a fetch for a token that the keys that counted did not verify, and waits for it if it begins now or is
-    /// under way. Whether it is worth another look at the keys.
-    pub(crate) async fn asked(&self, counted: Option<u64>) -> bool {
-        let asked = self.ask();
-        // A fetch that has ended since brought them before it was seen to end.
-        if self.counting() != counted {
+    /// Asks for a fetch for a token that the keys do not verify which were there after so many fetches, and waits for it if it
+    /// begins now or is under way. Whether it is worth another look at the keys.
+    pub(crate) async fn asked(&self, looked_at: u64) -> bool {
+        let Some((mut ended, _waits)) = self.ask() else { return self.ended() != looked_at };
+        if *ended.borrow() != looked_at {
             return true;
         }
-        let Some((mut ended, _waits)) = asked else { return false };
         timeout(WAIT, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 
@@ -160,8 +174,13 @@ impl Issuer {
         true
     }
 
-    pub(super) fn is_under_way(&self) -> bool {
-        self.state().is_under_way
+    pub(super) fn turn(&self) -> Turn {
+        let state = self.state();
+        Turn {
+            is_waited_for: self.waiting.load(Ordering::Relaxed) > 0,
+            begun: state.begun,
+            due: (!state.is_under_way).then_some(state.due),
+        }
     }
 
     /// Whether the disk was not asked yet, which is asked once.
@@ -177,6 +196,11 @@ impl Issuer {
             *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
             self.generation.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// There were keys that were fetched at a time, and they are too old to count.
+    pub(super) fn had(&self, fetched_at: SystemTime) {
+        self.state().fetched_at = Some(fetched_at);
     }
 
     /// A fetch succeeded, whose answer says how long it holds. `chance` is from 0 to 1. Whether it had been away.
@@ -225,6 +249,8 @@ impl Issuer {
 
     fn end(&self, state: &mut State) {
         state.is_under_way = false;
+        // There is room for another.
+        self.wake.notify_one();
         self.ended.send_modify(|ended| *ended += 1);
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::issuer::{Away, Issuer};
+use super::issuer::{Away, Issuer, Turn};
 use super::keys::PublicKeys;
 use super::shelf::{Kept, Shelf};
 
@@ -42,7 +42,7 @@ const BOUNDS: Bounds = Bounds { time: Duration::from_secs(5), bytes: DOCUMENT_MA
 pub(crate) struct Issuers(Arc<Shared>);
 
 /// Whose issuer, and its URL.
-type Name = (OrgId, Box<str>);
+pub(super) type Name = (OrgId, Box<str>);
 
 #[derive(Default)]
 struct Shared {
@@ -102,14 +102,22 @@ impl Issuers {
         (held, gone)
     }
 
-    /// Those that are away, or have been lately, the first ones first, and no more than are told.
+    /// Those that are away, or have been lately, the first ones first, and no more than are told: where these are not all, the
+    /// organizations share the places.
     pub(crate) fn away(&self, now: SystemTime) -> Vec<(OrgId, JwksUrl, Away)> {
         let found = |issuer: Arc<Issuer>| Some((issuer.org, issuer.url.clone(), issuer.away(now)?));
         let mut away: Vec<_> = self.issuers().into_iter().filter_map(found).collect();
         // Those that are back give way.
         away.sort_by_key(|(_, _, away)| (away.back_at.is_some(), away.since));
-        away.truncate(TOLD_MAX);
-        away
+        let mut by_org: HashMap<OrgId, usize> = HashMap::new();
+        let number = |one: (OrgId, JwksUrl, Away)| {
+            let of_org = by_org.entry(one.0).or_default();
+            *of_org += 1;
+            (*of_org, one)
+        };
+        let mut numbered: Vec<_> = away.into_iter().map(number).collect();
+        numbered.sort_by_key(|(of_org, (_, _, away))| (away.back_at.is_some(), *of_org));
+        numbered.into_iter().map(|(_, one)| one).take(TOLD_MAX).collect()
     }
 
     /// How many are away.
@@ -127,12 +135,15 @@ impl Issuers {
         let (sources, started, mut is_tidy) = (Arc::new(sources), Instant::now(), false);
         loop {
             let (held, gone) = self.held();
-            for (org, url) in gone {
-                sources.shelf.forget(org, &url).await;
-            }
-            if !is_tidy && started.elapsed() >= TIDY {
-                is_tidy = true;
-                sources.shelf.tidy(held.iter().map(|issuer| (issuer.org, issuer.url.as_str()))).await;
+            // Beside the fetches, which wait for no disk.
+            let is_time = !is_tidy && started.elapsed() >= TIDY;
+            if is_time || !gone.is_empty() {
+                is_tidy |= is_time;
+                let named = is_time.then(|| held.iter().map(|issuer| issuer.name()).collect());
+                let (sources, ends) = (Arc::clone(&sources), stop.clone());
+                tasks.spawn("keys on disk", async move {
+                    ends.cut(sources.clear(gone, named)).await;
+                });
             }
             for issuer in due(&held) {
                 let (sources, ends) = (Arc::clone(&sources), stop.clone());
@@ -152,19 +163,38 @@ impl Issuers {
     }
 }
 
-/// Those whose fetch begins now.
+/// Of an organization's fetches.
+#[derive(Default)]
+struct OfOrg {
+    under_way: usize,
+    /// The last one.
+    begun: Option<Instant>,
+}
+
+/// Those whose fetch begins now: where there is not room for all, the organizations take turns, and in each of them those
+/// come first for which a request waits, and then those that have been due for longest.
 fn due(held: &[Arc<Issuer>]) -> Vec<Arc<Issuer>> {
-    let mut by_org: HashMap<OrgId, usize> = HashMap::new();
-    for issuer in held.iter().filter(|issuer| issuer.is_under_way()) {
-        *by_org.entry(issuer.org).or_default() += 1;
-    }
-    let mut all: usize = by_org.values().sum();
-    let (mut due, now) = (Vec::new(), Instant::now());
+    let (mut by_org, mut waiting, now) = (HashMap::<OrgId, OfOrg>::new(), Vec::new(), Instant::now());
     for issuer in held {
         let of_org = by_org.entry(issuer.org).or_default();
-        if all < FETCHES_ALL && *of_org < FETCHES_ONE && issuer.begins(now) {
-            (all, *of_org) = (all + 1, *of_org + 1);
-            due.push(Arc::clone(issuer));
+        let Turn { is_waited_for, begun, due } = issuer.turn();
+        of_org.begun = of_org.begun.max(begun);
+        match due {
+            Some(due) if due <= now => waiting.push(((!is_waited_for, due), issuer)),
+            Some(_) => {}
+            None => of_org.under_way += 1,
+        }
+    }
+    waiting.sort_by_cached_key(|(turn, issuer)| (by_org.get(&issuer.org).and_then(|it| it.begun), *turn));
+    let mut all: usize = by_org.values().map(|of_org| of_org.under_way).sum();
+    let mut due = Vec::new();
+    for under_way in 0..FETCHES_ONE {
+        for (_, issuer) in &waiting {
+            let of_org = by_org.entry(issuer.org).or_default();
+            if all < FETCHES_ALL && of_org.under_way == under_way && issuer.begins(now) {
+                (all, of_org.under_way) = (all + 1, of_org.under_way + 1);
+                due.push(Arc::clone(issuer));
+            }
         }
     }
     due
@@ -175,13 +205,29 @@ fn count(held: &[Arc<Issuer>], is_one: impl Fn(&Issuer) -> bool) -> usize {
 }
 
 impl Sources {
+    /// Removes what is kept of those that are gone, and of all that are not named, where names are given.
+    async fn clear(&self, gone: Vec<Name>, named: Option<Vec<Name>>) {
+        for (org, url) in gone {
+            self.shelf.forget(org, &url).await;
+        }
+        if let Some(named) = named {
+            self.shelf.tidy(named).await;
+        }
+    }
+
     async fn fetch(&self, issuer: &Arc<Issuer>, is_kept: bool) {
         if issuer.reads_disk()
             && let Some(Kept { document, fetched_at }) =
                 self.shelf.read(issuer.org, issuer.url.as_str()).await
             && let Ok(keys) = keys_of(&document)
         {
-            issuer.take(keys, *blake3::hash(&document).as_bytes(), fetched_at);
+            // A node that was off for long would go by them until its first fetch has failed.
+            let age = self.seams.clock.now().duration_since(fetched_at).unwrap_or_default();
+            if age > self.lasts {
+                issuer.had(fetched_at);
+            } else {
+                issuer.take(keys, *blake3::hash(&document).as_bytes(), fetched_at);
+            }
         }
         let (org, url) = (issuer.org, issuer.url.as_str());
         match self.ask(issuer).await {

@@ -2,11 +2,11 @@
 //!
 //! Bounded, and of one worker, so that no request waits for another core. The invariant: what is remembered is a token,
 //! whole, at one proxy, by its hash; it is forgotten when it ends, and counts for nothing once credential or keys are
-//! others than those that verified it.
+//! others than those that verified it, and keeps neither of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use rr_contract::api_key::KeyHash;
@@ -32,6 +32,8 @@ pub(crate) struct Tokens {
     seen: RefCell<Seen>,
     wrong: RefCell<Wrong>,
     turns: Turns,
+    /// Those that were taken apart.
+    read: Cell<u64>,
 }
 
 /// The generation that is filled, and the one before.
@@ -46,14 +48,22 @@ struct Seen {
 pub(crate) struct Verified {
     /// Whose it is.
     pub(crate) credential: CredentialId,
-    /// What it passed.
-    pub(crate) checks: Arc<Checks>,
+    /// What it passed. Their keys and their issuer go with the credential, however long the token is remembered.
+    pub(crate) checks: Weak<Checks>,
     /// Of their keys, when it was looked at.
     pub(crate) generation: u64,
     /// When it ends.
     pub(crate) until: SystemTime,
     /// Who holds it, where its credential tells holders apart.
     pub(crate) holder: Option<Holder>,
+}
+
+impl Verified {
+    /// Whether these are the checks that it passed, and no others that are alike.
+    pub(crate) fn has_passed(&self, checks: &Arc<Checks>) -> bool {
+        // No others are where they were, as long as they are remembered.
+        std::ptr::eq(self.checks.as_ptr(), Arc::as_ptr(checks))
+    }
 }
 
 /// Wrong signatures of the present second, by proxy.
@@ -94,20 +104,31 @@ impl Tokens {
         self.turns.next().await
     }
 
+    /// Counts one that is taken apart.
+    pub(crate) fn reads(&self) {
+        self.read.set(self.read.get().wrapping_add(1));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn read(&self) -> u64 {
+        self.read.get()
+    }
+
     /// Whether another signature may be looked at for a proxy.
     pub(crate) fn may_look(&self, proxy: ProxyId, now: SystemTime) -> bool {
         let wrong = self.wrong.borrow();
         wrong.second != second(now) || wrong.by.get(&proxy).is_none_or(|count| *count < WRONG_MAX)
     }
 
-    /// Counts a signature that was wrong.
-    pub(crate) fn was_wrong(&self, proxy: ProxyId, now: SystemTime) {
+    /// Counts what was wrong, by how many signatures were looked at for that.
+    pub(crate) fn was_wrong(&self, proxy: ProxyId, looked_at: u32, now: SystemTime) {
         let wrong = &mut *self.wrong.borrow_mut();
         if wrong.second != second(now) || wrong.by.len() >= PROXIES && !wrong.by.contains_key(&proxy) {
             wrong.second = second(now);
             wrong.by.clear();
         }
-        *wrong.by.entry(proxy).or_default() += 1;
+        let count = wrong.by.entry(proxy).or_default();
+        *count = count.saturating_add(looked_at);
     }
 }
 

@@ -73,8 +73,9 @@ enum On<'s> {
     Password(Checking<'s>),
     /// Its token has to be verified, and others of this worker go first.
     Turn,
-    /// None of the keys that counted verifies the token, for this reason; its issuer may have published another one by now.
-    Keys { issuer: Arc<Issuer>, counted: Option<u64>, fault: Fault },
+    /// No key at hand verifies the token, for this reason; its issuer may have published another one by now. Those at hand
+    /// were there after so many fetches.
+    Keys(Arc<Issuer>, u64, Fault),
 }
 
 /// Whose credential it is.
@@ -146,8 +147,8 @@ pub(super) async fn waited<'s>(
         found = match found {
             Found::Caller(caller) => break caller,
             Found::Waits(On::Password(checking)) => break checking.check(memory.passwords).await?.into(),
-            Found::Waits(On::Keys { issuer, counted, fault }) => {
-                if has_asked || !issuer.asked(counted).await {
+            Found::Waits(On::Keys(issuer, looked_at, fault)) => {
+                if has_asked || !issuer.asked(looked_at).await {
                     return Err(Denial::BadCredential(Reason::Token(fault)));
                 }
                 has_asked = true;
@@ -222,7 +223,7 @@ fn find<'s>(
         let is_presented = caller.is_presented(presented.header, presented.word);
         return if is_presented { Ok(Found::Caller(caller.into())) } else { Err(Reason::Misplaced) };
     }
-    if let Some(proxy) = proxy.filter(|_| snapshot.takes_tokens())
+    if snapshot.takes_tokens()
         && let Some(found) = signed::find(presented, proxy, snapshot, memory.tokens, turn, now)
     {
         return found;

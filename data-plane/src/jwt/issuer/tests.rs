@@ -1,5 +1,7 @@
 //! When keys of an issuer are fetched, for whom it is waited, and when keys become stale.
 
+use std::pin::pin;
+
 use crate::jwt::mint::{Key, document};
 
 use rr_contract::policy::key_set::KeySet;
@@ -29,7 +31,7 @@ async fn however_many_ask_one_fetch_begins_in_its_time() {
     assert!(!issuer.begins(Instant::now()), "it is under way");
     issuer.succeeded(at(0), None, 1.0);
     for _ in 0..1_000 {
-        assert!(!issuer.asked(issuer.counting()).await, "it was just fetched");
+        assert!(!issuer.asked(issuer.ended()).await, "it was just fetched");
     }
     assert!(!issuer.begins(Instant::now()));
     tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
@@ -45,7 +47,8 @@ async fn however_many_ask_one_fetch_begins_in_its_time() {
 async fn who_asks_waits_for_the_fetch_and_no_longer_than_it_may_take() {
     let issuer = Arc::new(issuer());
     let asks = Arc::clone(&issuer);
-    let asked = rr_contract::runtime::Tasks::new().spawn("asks", async move { asks.asked(Some(0)).await });
+    let asked =
+        rr_contract::runtime::Tasks::new().spawn("asks", async move { asks.asked(asks.ended()).await });
     while issuer.waiting.load(Ordering::Relaxed) == 0 {
         tokio::task::yield_now().await;
     }
@@ -55,25 +58,25 @@ async fn who_asks_waits_for_the_fetch_and_no_longer_than_it_may_take() {
     assert!(asked.await.expect("it ends"));
     tokio::time::advance(PAUSE).await;
     let began = Instant::now();
-    assert!(!issuer.asked(issuer.counting()).await, "nobody fetches");
+    assert!(!issuer.asked(issuer.ended()).await, "nobody fetches");
     assert_eq!(began.elapsed(), WAIT);
     assert_eq!(issuer.waiting.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_after_a_fetch_has_ended_looks_at_the_keys_that_it_brought() {
+async fn who_looked_before_a_fetch_ended_and_asks_afterwards_looks_again() {
     let issuer = issuer();
-    let counted = issuer.counting();
+    let looked_at = issuer.ended();
     assert!(issuer.begins(Instant::now()));
     issuer.take(keys(), [1; 32], at(1));
     issuer.succeeded(at(1), None, 1.0);
-    assert!(issuer.asked(counted).await, "they are others than those that were looked at");
-    assert!(!issuer.asked(issuer.counting()).await, "they are the same");
-    issuer.failed(at(200), LASTS);
-    let counted = issuer.counting();
-    assert_eq!(counted, None);
-    issuer.succeeded(at(201), None, 1.0);
-    assert!(issuer.asked(counted).await, "they count again");
+    assert!(issuer.asked(looked_at).await);
+    assert!(!issuer.asked(issuer.ended()).await, "who has looked since does not");
+    tokio::time::advance(PAUSE).await;
+    assert!(issuer.begins(Instant::now()));
+    // However long the next one takes.
+    assert!(futures_util::poll!(pin!(issuer.asked(looked_at))).is_ready());
+    assert!(futures_util::poll!(pin!(issuer.asked(issuer.ended()))).is_pending());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,9 @@
-//! Keys fetched from a server on loopback, kept on disk, and shared by nobody.
+//! Keys fetched from a server on loopback, each organization's by itself.
 
+mod disk;
+
+use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
@@ -52,9 +56,13 @@ impl Publisher {
         *self.answer.lock().expect("nobody panics") = ok(document);
     }
 
+    /// Says this, head and body.
+    fn answers(&self, whole: &str) {
+        whole.clone_into(&mut self.answer.lock().expect("nobody panics"));
+    }
+
     pub(crate) fn breaks(&self) {
-        *self.answer.lock().expect("nobody panics") =
-            "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_owned();
+        self.answers("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -73,15 +81,19 @@ pub(crate) struct Following {
     tasks: Tasks,
 }
 
-pub(crate) fn follow(issuers: &Issuers, seams: &Seams, lasts: Duration) -> Following {
+fn sources(seams: Seams) -> Sources {
     let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
     let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
-    let sources = Sources {
+    Sources {
         fetch: Fetch::new(outbound, Vec::new()).in_plaintext_too(),
-        shelf: Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone()),
-        seams: seams.clone(),
-        lasts,
-    };
+        shelf: Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone()),
+        seams,
+        lasts: SOON,
+    }
+}
+
+pub(crate) fn follow(issuers: &Issuers, seams: &Seams, lasts: Duration) -> Following {
+    let sources = Sources { lasts, ..sources(seams.clone()) };
     let (stop, tasks) = (Shutdown::new(), Tasks::new());
     tasks.spawn("issuers", issuers.clone().follow(sources, tasks.clone(), stop.stop()));
     Following { issuers: issuers.clone(), stop, tasks }
@@ -95,9 +107,28 @@ impl Following {
 
     async fn get(&self, org: OrgId, url: &str) -> Arc<Issuer> {
         let issuer = self.issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
-        issuer.asked(issuer.counting()).await;
+        issuer.asked(0).await;
         issuer
     }
+}
+
+/// How many issuers somebody names.
+pub(crate) fn named(issuers: &Issuers) -> usize {
+    issuers.issuers().len()
+}
+
+/// Has an issuer publish this from now on, as if it had been fetched.
+pub(crate) fn publishes(issuers: &Issuers, org: OrgId, url: &str, document: &str) {
+    let issuer = issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
+    let keys = keys_of(document.as_bytes()).expect("keys");
+    issuer.take(keys, *blake3::hash(document.as_bytes()).as_bytes(), SystemTime::now());
+    issuer.succeeded(SystemTime::now(), None, 1.0);
+}
+
+/// Has an issuer away for longer than its keys count.
+pub(crate) fn goes_stale(issuers: &Issuers, org: OrgId, url: &str) {
+    let issuer = issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
+    issuer.failed(SystemTime::now() + 2 * SOON, SOON);
 }
 
 fn on(disk: &Arc<Volatile>) -> Seams {
@@ -105,7 +136,7 @@ fn on(disk: &Arc<Volatile>) -> Seams {
 }
 
 fn files(disk: &Volatile) -> usize {
-    disk.list(std::path::Path::new("/state/issuers")).map_or(0, |files| files.len())
+    disk.list(Path::new("/state/issuers")).map_or(0, |files| files.len())
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -119,76 +150,44 @@ async fn until(what: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_once_for_all_who_need_them_and_are_there_after_a_start_without_their_issuer() {
-    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
-    let disk = Arc::new(Volatile::default());
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    let issuer = following.get(ORG, &publisher.url()).await;
-    assert!(issuer.keys().is_some());
-    assert!(Arc::ptr_eq(&issuer, &following.get(ORG, &publisher.url()).await));
-    assert_eq!(publisher.count(), 1);
-    until(|| files(&disk) == 1).await;
-    following.end().await;
-    publisher.breaks();
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    let issuer = following.get(ORG, &publisher.url()).await;
-    assert!(issuer.keys().is_some(), "from the disk");
-    assert_eq!(publisher.count(), 2, "and it was asked for newer ones");
-    // Another organization has not got them by that.
-    let theirs = following.get(OrgId::from_random([4; 16]), &publisher.url()).await;
-    assert!(theirs.keys().is_none());
-    // Nobody names it any more.
-    drop(issuer);
-    until(|| files(&disk) == 0).await;
-    following.end().await;
-}
-
-#[tokio::test]
-async fn what_was_changed_on_disk_or_is_of_another_node_is_nothing() {
-    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
-    let disk = Arc::new(Volatile::default());
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    let issuer = following.get(ORG, &publisher.url()).await;
-    until(|| files(&disk) == 1).await;
-    following.end().await;
-    drop(issuer);
-    publisher.breaks();
-    let file = disk.list(std::path::Path::new("/state/issuers")).expect("a folder").remove(0);
-    let mut bytes = disk.read(&file).expect("a file");
-    *bytes.last_mut().expect("it is not empty") ^= 1;
-    disk.replace(&file, &bytes).expect("it writes");
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    assert!(following.get(ORG, &publisher.url()).await.keys().is_none());
-    following.end().await;
-}
-
-#[tokio::test]
 async fn an_answer_that_holds_no_keys_leaves_those_that_are_there() {
     let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
     let disk = Arc::new(Volatile::default());
     let following = follow(&Issuers::default(), &on(&disk), SOON);
     let issuer = following.get(ORG, &publisher.url()).await;
     let generation = issuer.generation();
-    let source = |issuer: &Arc<Issuer>| {
-        let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
-        let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
-        let seams = on(&disk);
-        let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone());
-        let fetch = Fetch::new(outbound, Vec::new()).in_plaintext_too();
-        (Sources { fetch, shelf, seams, lasts: SOON }, Arc::clone(issuer))
-    };
+    let sources = sources(on(&disk));
     for bad in ["", "<html>", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
         publisher.says(bad);
-        let (sources, issuer) = source(&issuer);
         sources.fetch(&issuer, true).await;
         assert!(issuer.keys().is_some(), "{bad}");
         assert_eq!(issuer.generation(), generation);
     }
-    publisher.says(&"x".repeat(DOCUMENT_MAX + 1));
-    let (sources, other) = source(&issuer);
-    sources.fetch(&other, true).await;
-    assert!(issuer.keys().is_some());
+    // Keys that an answer of another kind has are none.
+    let other = ok(&document(&[Key::ed25519().published("k")]));
+    for status in ["203 Altered", "404 Gone", "500 No"] {
+        publisher.answers(&other.replace("200 OK", status));
+        assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Status(_))), "{status}");
+    }
+    publisher.answers(&other.replace("200 OK", "302 Found\r\nlocation: http://127.0.0.1:1/"));
+    assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Fetch(FetchError::Redirected { .. }))));
+    // Nothing of what is too long is waited for.
+    publisher.answers(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", DOCUMENT_MAX + 1));
+    assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Fetch(FetchError::TooLong { .. }))));
+    let pieces = format!("40000\r\n{}\r\n1\r\n \r\n", " ".repeat(DOCUMENT_MAX));
+    publisher.answers(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{pieces}"));
+    assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Fetch(FetchError::TooLong { .. }))));
     following.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_says_nothing_is_given_up() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}/keys", silent.local_addr().expect("it is bound"));
+    let issuer = Issuers::default().get(ORG, &JwksUrl::try_from(&*url).expect("a URL"));
+    let began = Instant::now();
+    assert!(sources(on(&Arc::default())).ask(&issuer).await.is_err());
+    assert!(began.elapsed() <= BOUNDS.time + Duration::from_millis(10), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -216,21 +215,6 @@ async fn so_many_fetches_are_under_way_at_once_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_nobody_names_is_taken_from_the_disk_and_what_is_there_is_one_organizations() {
-    let disk = Arc::new(Volatile::default());
-    let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
-    let (named, other) = ("https://a.example", "https://b.example");
-    for url in [named, other] {
-        let kept = Kept { document: b"{}".to_vec(), fetched_at: SystemTime::UNIX_EPOCH };
-        shelf.write(ORG, url, kept).await;
-    }
-    assert!(shelf.read(ORG, other).await.is_some());
-    shelf.tidy([(ORG, named)].into_iter()).await;
-    assert!(shelf.read(ORG, named).await.is_some() && shelf.read(ORG, other).await.is_none());
-    assert!(shelf.read(OrgId::from_random([4; 16]), named).await.is_none());
-}
-
-#[tokio::test]
 async fn the_issuers_that_went_away_first_are_told_and_no_more_than_some() {
     let issuers = Issuers::default();
     let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
@@ -246,7 +230,12 @@ async fn the_issuers_that_went_away_first_are_told_and_no_more_than_some() {
     let wanted: Vec<String> = (9..29).rev().map(|n| url(n).as_str().to_owned()).collect();
     assert_eq!(told, wanted);
     assert_eq!(issuers.away_count(), 29);
-    drop(many);
+    // Another organization's is told however many there are.
+    let other = issuers.get(OrgId::from_random([4; 16]), &url(0));
+    while other.failed(at(200), SOON).is_none() {}
+    let told = issuers.away(at(201));
+    assert_eq!((told.len(), told.iter().filter(|(org, ..)| *org == other.org).count()), (TOLD_MAX, 1));
+    drop((many, other));
     assert_eq!(issuers.away_count(), 0, "nobody names them any more");
 }
 
@@ -261,5 +250,45 @@ async fn one_organizations_issuers_take_no_fetch_of_anothers() {
     assert_eq!(begun.iter().filter(|issuer| issuer.org == ORG).count(), FETCHES_ONE);
     assert!(begun.iter().any(|issuer| Arc::ptr_eq(issuer, &other)));
     assert!(due(&held).is_empty(), "those are under way");
+    drop(many);
+}
+
+#[tokio::test]
+async fn of_an_organization_those_come_first_for_which_a_request_waits() {
+    let issuers = Issuers::default();
+    let url = |n: usize| JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
+    let many: Vec<Arc<Issuer>> = (0..50).map(|n| issuers.get(ORG, &url(n))).collect();
+    let last = many.last().expect("many");
+    let mut asked = pin!(last.asked(0));
+    assert!(futures_util::poll!(asked.as_mut()).is_pending());
+    let (held, _) = issuers.held();
+    assert!(Arc::ptr_eq(&due(&held)[0], last));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_has_its_turn_however_many_others_are_due_all_the_time() {
+    let issuers = Issuers::default();
+    let get = |org: u8, n: usize| {
+        let url = JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
+        issuers.get(OrgId::from_random([org; 16]), &url)
+    };
+    // More organizations than fetches, each with more issuers than it has turns.
+    let many: Vec<_> = (0..100).flat_map(|org| (0..60).map(move |n| (org, n))).collect();
+    let many: Vec<_> = many.into_iter().map(|(org, n)| get(org, n)).collect();
+    let few = [get(200, 0), get(200, 1), get(200, 2), get(201, 0)];
+    let mut rounds_of = [0; 4];
+    for _ in 0..60 {
+        let (held, _) = issuers.held();
+        let begun = due(&held);
+        for (rounds, issuer) in rounds_of.iter_mut().zip(&few) {
+            *rounds += usize::from(begun.iter().any(|begun| Arc::ptr_eq(begun, issuer)));
+        }
+        tokio::time::advance(BOUNDS.time).await;
+        // Nobody answers.
+        for issuer in begun {
+            issuer.failed(SystemTime::UNIX_EPOCH, SOON);
+        }
+    }
+    assert!(rounds_of.iter().all(|rounds| *rounds > 1), "{rounds_of:?}");
     drop(many);
 }

@@ -1,12 +1,15 @@
 //! Whose token is it: found among those that this worker has verified, or verified now.
 //!
 //! Waits for nothing: who needs a turn to look at a signature, or a key that its issuer may publish, is told so. The
-//! invariants: a signature is looked at only of a token that a credential of this proxy would take otherwise; at most [`CANDIDATES`] credentials
-//! are asked, whoever's token it is.
+//! invariants: a signature is looked at only of a token that a credential of this proxy would take otherwise; at most
+//! [`CANDIDATES`] credentials are asked, whoever's token it is; a token that none would take costs the same at every proxy,
+//! and where there is none.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rr_contract::api_key::hash_foreign;
 use rr_contract::policy::token::{Token, TokenError};
 
 use crate::holder::Holder;
@@ -15,7 +18,7 @@ use crate::report::Reason;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
 use super::super::presented::Presented;
-use super::{Found, Named, On};
+use super::{Found, NOWHERE, Named, On};
 
 /// Credentials of one proxy that are asked for one issuer's token.
 const CANDIDATES: usize = 8;
@@ -23,13 +26,13 @@ const CANDIDATES: usize = 8;
 /// Finds the credential of a token. `None`: it is no token, or of an issuer of whom this proxy takes none.
 pub(super) fn find<'s>(
     presented: &Presented<'_>,
-    proxy: &CompiledProxy,
+    proxy: Option<&CompiledProxy>,
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     turn: Option<&Turn<'_>>,
     now: SystemTime,
 ) -> Option<Result<Found<'s>, Reason>> {
-    if let Some(named) = seen(presented, proxy, snapshot, tokens, now) {
+    if let Some(named) = proxy.and_then(|proxy| seen(presented, proxy, snapshot, tokens, now)) {
         return Some(Ok(Found::Caller(named)));
     }
     verify(presented, proxy, snapshot, tokens, turn, now)
@@ -46,7 +49,7 @@ fn seen<'s>(
     tokens.seen(proxy.id, presented.hash?, now, |verified| {
         let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
         let checks = caller.checks.as_ref()?;
-        let counts = Arc::ptr_eq(checks, &verified.checks)
+        let counts = verified.has_passed(checks)
             && checks.generation() == Some(verified.generation)
             && proxy.admits(&caller.credential)
             && caller.is_presented(presented.header, presented.word);
@@ -57,7 +60,7 @@ fn seen<'s>(
 #[cold]
 fn verify<'s>(
     presented: &Presented<'_>,
-    proxy: &CompiledProxy,
+    proxy: Option<&CompiledProxy>,
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     turn: Option<&Turn<'_>>,
@@ -67,6 +70,7 @@ fn verify<'s>(
         return None;
     }
     let bad = |fault| Some(Err(Reason::Token(fault)));
+    tokens.reads();
     let token = match Token::parse(presented.value) {
         Ok(token) => token,
         Err(TokenError::Type | TokenError::Critical) => return bad(Fault::Type),
@@ -76,6 +80,11 @@ fn verify<'s>(
     let hash = presented.hash?;
     // Those of SPIFFE need not say it.
     let issuer = token.claims.issuer.as_deref().unwrap_or_default();
+    let Some(proxy) = proxy else {
+        // The look-up of its takers.
+        black_box(snapshot.caller(NOWHERE, &hash_foreign(issuer.as_bytes())).is_some());
+        return None;
+    };
     let (mut furthest, mut issuer_of, mut is_misplaced) = (None, None, false);
     for id in snapshot.takers(proxy, issuer).take(CANDIDATES) {
         let caller = snapshot.token_caller(proxy.org_id, id)?;
@@ -86,11 +95,15 @@ fn verify<'s>(
         let checks = caller.checks.as_ref()?;
         // Before the keys are looked at: they may become others meanwhile.
         let generation = checks.generation();
+        let fetched = checks.fetched_from().map(|issuer| (issuer, issuer.ended()));
         let passed = match checks.claims(&token, now) {
             Ok(_) if !tokens.may_look(proxy.id, now) => Err(Fault::Flood),
             Ok(algorithm) => {
                 let Some(turn) = turn else { return Some(Ok(Found::Waits(On::Turn))) };
                 let looked = checks.signature(&token, algorithm, now);
+                if looked == Err(Fault::Signature) {
+                    tokens.was_wrong(proxy.id, checks.work(&token, algorithm), now);
+                }
                 if matches!(looked, Ok(_) | Err(Fault::Signature)) {
                     turn.looked();
                 }
@@ -100,12 +113,13 @@ fn verify<'s>(
         };
         match passed {
             Ok(key_ends) => {
-                let (credential, checks) = (caller.credential, Arc::clone(checks));
+                let credential = caller.credential;
                 // It has an end, or it had not passed.
                 let ends = checks.ends(&token)?;
                 let until = key_ends.map_or(ends, |key_ends| key_ends.min(ends));
                 let holder = checks.identity(&token).map(|identity| Holder::of(credential, &identity));
                 if let Some(generation) = generation {
+                    let checks = Arc::downgrade(checks);
                     tokens.remember(
                         proxy.id,
                         hash,
@@ -115,22 +129,16 @@ fn verify<'s>(
                 return Some(Ok(Found::Caller(Named { caller, holder })));
             }
             Err(fault) => {
-                if fault == Fault::Signature {
-                    tokens.was_wrong(proxy.id, now);
+                // It may have published another key by now, whatever other credentials make of the token.
+                if matches!(fault, Fault::Stale | Fault::Key) && issuer_of.is_none() {
+                    issuer_of = fetched.map(|(issuer, ended)| (Arc::clone(issuer), ended));
                 }
-                if furthest < Some(fault) {
-                    // It may have published another key by now.
-                    let needs_key = matches!(fault, Fault::Stale | Fault::Key);
-                    issuer_of = needs_key.then(|| Some((checks.fetched_from()?, generation))).flatten();
-                    furthest = Some(fault);
-                }
+                furthest = furthest.max(Some(fault));
             }
         }
     }
     match (furthest, issuer_of) {
-        (Some(fault), Some((issuer, counted))) => {
-            Some(Ok(Found::Waits(On::Keys { issuer: Arc::clone(issuer), counted, fault })))
-        }
+        (Some(fault), Some((issuer, ended))) => Some(Ok(Found::Waits(On::Keys(issuer, ended, fault)))),
         (Some(fault), None) => bad(fault),
         (None, _) => is_misplaced.then_some(Err(Reason::Misplaced)),
     }

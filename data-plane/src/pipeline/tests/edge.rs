@@ -280,10 +280,20 @@ impl Edge {
         self.activator.activate(snapshot)
     }
 
+    /// Frees what no worker needs any more of configurations that were in force.
+    pub(super) fn bury(&mut self) {
+        self.activator.bury();
+    }
+
     /// Waits until tunnels were told of a generation.
     pub(super) async fn tells(&self, generation: u64) {
         let mut told = self.asks(|worker| worker.revisions()).await;
         told.wait_for(|told| *told >= generation).await.expect("the worker lives");
+    }
+
+    /// How many tokens the worker has taken apart.
+    pub(super) async fn tokens_read(&self) -> u64 {
+        self.asks(|worker| worker.tokens.read()).await
     }
 
     /// Has the worker begin no more tunnels.

@@ -5,30 +5,25 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use rr_contract::model::caller::jwt::Algorithm;
+use rr_contract::model::time::timestamp;
 use rr_contract::seal::{SealContext, SealedSecret};
-use rr_contract::seam::{Clock, Seams, SystemEntropy, Volatile};
+use rr_contract::seam::{Clock, SystemEntropy};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::caller_credential::Kind;
 use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use crate::fixture::{self, Region, credential_key, org, proxy, resource, target};
-use crate::jwt::issuers_tests::{Publisher, follow};
 use crate::jwt::mint::{self, Key, claims, document, verify};
 
 use super::edge::Edge;
 use super::origin::Upstream;
-use super::websockets::{self, Raw, read_rest};
+use super::websockets::{self, Raw, read_rest, read_text};
 use super::{get, resources, with_key};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn in_memory() -> Seams {
-    Seams { disk: Arc::new(Volatile::default()), ..Seams::real() }
-}
 
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs()
@@ -44,7 +39,7 @@ pub(super) fn of(n: u8, header: &str, kind: Kind) -> fleet::Resource {
     resource(credential_key(n), message.encode_to_vec())
 }
 
-fn published(keys: &[Value]) -> Keys {
+pub(super) fn published(keys: &[Value]) -> Keys {
     Keys::Jwks(document(keys))
 }
 
@@ -58,11 +53,15 @@ fn required(name: &str, values: &[&str]) -> Vec<fleet::RequiredClaim> {
 }
 
 fn shared(region: &Region, n: u8, secret: &[u8]) -> SealedSecret {
+    shared_at(region, n, 1, secret)
+}
+
+fn shared_at(region: &Region, n: u8, version: u64, secret: &[u8]) -> SealedSecret {
     let context = SealContext {
         installation: fixture::INSTALLATION,
         org: fixture::ORG,
         credential: rr_contract::model::id::CredentialId::from_random([n; 16]),
-        version: 1,
+        version,
     };
     let now = SystemTime::now();
     let statement = region.keys().statement(now, now + Duration::from_secs(60));
@@ -70,34 +69,42 @@ fn shared(region: &Region, n: u8, secret: &[u8]) -> SealedSecret {
         .expect("it seals")
 }
 
-async fn reason(edge: &Edge, path: &str, headers: &str) -> (u16, String, String) {
+pub(super) async fn reason(edge: &Edge, path: &str, headers: &str) -> (u16, String, String) {
     let answer = edge.send(&get(path, headers)).await;
     let record = edge.own_record().await;
     (answer.status, record.reason, record.caller_credential)
 }
 
 #[tokio::test]
-async fn eight_credentials_are_asked_whose_token_it_is_and_no_more() {
+async fn the_first_eight_credentials_of_a_proxy_are_asked_whose_token_it_is() {
     let (upstream, region, key) = (Upstream::echo().await, Region::new(), Key::ed25519());
     let callers: Vec<u8> = (3..12).collect();
+    let backwards: Vec<u8> = callers.iter().rev().copied().collect();
     let mut all = resources(&region, &upstream.url(""));
     all.extend(callers.iter().map(|n| {
         let of_tenant = |verify: &mut fleet::CallerJwtVerify| {
-            verify.required_claims = required("tenant", &[&format!("t{n}")]);
+            verify.required_claims = required("tenant", &[&format!("t{n}"), "all"]);
         };
         of(*n, "", verify(published(&[key.published("k")]), &["EdDSA"], of_tenant))
     }));
-    all.push(proxy(1, &callers, 1, 2));
+    all.extend([proxy(1, &callers, 1, 2), proxy(2, &backwards, 1, 2)]);
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
-    let mut served = 0;
-    for n in &callers {
-        let token = key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({"tenant": format!("t{n}")})));
-        match reason(&edge, "/api/acme.proxy-1/x", &bearer(&token)).await {
-            (200, _, _) => served += 1,
-            (status, reason, _) => assert_eq!((status, &*reason), (401, "token-claim")),
+    for (path, order) in [("/api/acme.proxy-1/x", &callers), ("/api/acme.proxy-2/x", &backwards)] {
+        let of_tenant = |tenant: &str| {
+            bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({"tenant": tenant}))))
+        };
+        for (at, n) in order.iter().enumerate() {
+            let asked = reason(&edge, path, &of_tenant(&format!("t{n}"))).await;
+            let wanted = if at < 8 {
+                (200, String::new(), credential_key(*n).id_text())
+            } else {
+                (401, "token-claim".to_owned(), String::new())
+            };
+            assert_eq!(asked, wanted, "{path} {n}");
         }
+        // What several would take is the first one's.
+        assert_eq!(reason(&edge, path, &of_tenant("all")).await.2, credential_key(order[0]).id_text());
     }
-    assert_eq!(served, 8);
 }
 
 #[tokio::test]
@@ -286,38 +293,32 @@ async fn a_token_that_was_seen_counts_no_longer_once_its_credential_has_other_ch
 }
 
 #[tokio::test]
-async fn a_flood_of_wrong_signatures_is_not_looked_at_beyond_its_rate_and_what_was_seen_goes_on() {
+async fn a_token_of_the_older_secret_that_was_seen_counts_until_that_ends() {
     let upstream = Upstream::echo().await;
     let region = Region::new();
-    let key = Key::ed25519();
-    let mut all = resources(&region, &upstream.url(""));
-    all.extend([
-        of(3, "", verify(published(&[key.published("k")]), &["EdDSA"], |_| {})),
-        proxy(1, &[3], 1, 2),
-        proxy(2, &[3], 1, 2),
-    ]);
+    let (older, newer) = ([7; 32], [8; 32]);
     let from = now();
+    let mut all = resources(&region, &upstream.url(""));
+    let mut message = fixture::caller_message(3, 2, &[3]);
+    let kind = verify(Keys::SharedSecret(shared_at(&region, 3, 2, &newer).to_wire()), &["HS256"], |verify| {
+        verify.previous_shared_secret = Some(shared_at(&region, 3, 1, &older).to_wire())
+    });
+    message.usage = Some(Usage::Caller(fleet::CallerCredential {
+        kind: Some(kind),
+        previous_not_after: Some(timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(from + 60))),
+        ..Default::default()
+    }));
+    all.extend([resource(credential_key(3), message.encode_to_vec()), proxy(1, &[3], 1, 2)]);
     let clock = Arc::new(Moved(from.into()));
     let edge = Edge::start_at(region.snapshot(&all), &["127.0.0.0/8"], Arc::clone(&clock) as Arc<dyn Clock>);
-    let forger = Key::ed25519();
-    let path = "/api/acme.proxy-1/x";
-    let good = bearer(&key.token(Algorithm::EdDSA, "k", &claims(from, &json!({}))));
-    let fresh = |n: u32| bearer(&key.token(Algorithm::EdDSA, "k", &claims(from, &json!({"n": n}))));
-    assert_eq!(reason(&edge, path, &good).await.0, 200);
-    for n in 0..200 {
-        let wrong = forger.token(Algorithm::EdDSA, "k", &claims(from, &json!({"n": n})));
-        assert_eq!(edge.send(&get(path, &bearer(&wrong))).await.status, 401);
+    let token = |secret: [u8; 32]| {
+        bearer(&Key::Secret(secret.to_vec()).token(Algorithm::HS256, "", &claims(from, &json!({}))))
+    };
+    for (second, status) in [(0, 200), (1, 200), (59, 200), (60, 401), (200, 401)] {
+        clock.0.store(from + second, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &token(older)).await.0, status, "{second}");
+        assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &token(newer)).await.0, 200, "{second}");
     }
-    let mut last = reason(&edge, path, &fresh(1)).await;
-    while last.1 == "token-signature" {
-        let record = edge.record().await;
-        last = (401, record.reason, record.caller_credential);
-    }
-    assert_eq!((last.0, &*last.1), (401, "token-flood"));
-    assert_eq!(reason(&edge, path, &good).await.0, 200, "it was seen");
-    assert_eq!(reason(&edge, "/api/acme.proxy-2/x", &fresh(2)).await.0, 200, "another proxy");
-    clock.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(reason(&edge, path, &fresh(3)).await.0, 200, "a second later");
 }
 
 #[tokio::test]
@@ -376,51 +377,51 @@ async fn a_tunnel_ends_with_the_token_that_opened_it() {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_and_those_of_a_rotation_are_waited_for_once() {
-    let upstream = Upstream::echo().await;
-    let region = Region::new();
-    let (old, new) = (Key::ed25519(), Key::ed25519());
-    let publisher = Publisher::start(&document(&[old.published("old")])).await;
-    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
-    let mut all = resources(&region, &upstream.url(""));
-    all.extend([of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})), proxy(1, &[3], 1, 2)]);
-    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
-    let path = "/api/acme.proxy-1/x";
-    let token = |key: &Key, kid: &str, n: u32| {
-        bearer(&key.token(Algorithm::EdDSA, kid, &claims(now(), &json!({"n": n}))))
-    };
-    // Those that come before the keys wait for them.
-    let first: Vec<String> = (0..20).map(|n| token(&old, "old", n)).collect();
-    let first = first.iter().map(|headers| reason(&edge, path, headers));
-    for (status, said, _) in futures_util::future::join_all(first).await {
-        assert_eq!((status, &*said), (200, ""));
-    }
-    assert_eq!(publisher.count(), 1);
-    // A name that nobody has published asks for a fetch in half a minute, and is refused until then.
-    publisher.says(&document(&[old.published("old"), new.published("new")]));
-    for n in 0..5 {
-        assert_eq!(reason(&edge, path, &token(&new, "new", n)).await.1, "token-key");
-    }
-    assert_eq!(publisher.count(), 1);
-    assert_eq!(reason(&edge, path, &token(&old, "old", 99)).await.0, 200);
-}
-
-#[tokio::test]
-async fn an_issuer_that_was_never_reached_refuses_its_tokens_and_nobody_elses() {
+async fn a_token_that_nobody_takes_is_taken_apart_wherever_it_is_presented() {
     let upstream = Upstream::echo().await;
     let region = Region::new();
     let key = Key::ed25519();
-    let publisher = Publisher::start("").await;
-    publisher.breaks();
-    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
     let mut all = resources(&region, &upstream.url(""));
     all.extend([
-        of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})),
-        proxy(1, &[1, 3], 1, 2),
+        of(3, "", verify(published(&[key.published("k")]), &["EdDSA"], |_| {})),
+        proxy(1, &[3], 1, 2),
+        proxy(2, &[1], 1, 2),
     ]);
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let theirs = json!({"iss": "https://other.example"});
+    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &theirs)));
+    // One that takes tokens, one that takes none, and none.
+    for (at, path) in (1..).zip(["/api/acme.proxy-1/x", "/api/acme.proxy-2/x", "/api/acme.nobody/x"]) {
+        assert_eq!(edge.send(&get(path, &token)).await.status, 401);
+        assert_eq!(edge.tokens_read().await, at, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_a_token_opened_lasts_as_long_as_the_checks_that_it_passed() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let key = Key::ed25519();
+    let with = |audiences: &[&str]| {
+        let kind = verify(published(&[key.published("k")]), &["EdDSA"], |verify| {
+            verify.audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        });
+        let mut all = websockets::open(&region, &upstream.url());
+        all.push(of(1, "", kind));
+        region.snapshot(&all)
+    };
+    let mut edge = Edge::start(with(&["api"]), &["127.0.0.0/8"]);
     let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({}))));
-    let asked = reason(&edge, "/api/acme.proxy-1/x", &token).await;
-    assert_eq!((asked.0, &*asked.1), (401, "issuer-stale"));
-    assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &with_key(1)).await.0, 200);
+    let (mut near, mut far) = websockets::tunnel_of(&edge, &upstream, &token).await;
+    let generation = edge.activate(with(&["api"]));
+    edge.tells(generation).await;
+    for text in ["still", "there"] {
+        far.write_all(text.as_bytes()).await.expect("it is open");
+        read_text(&mut near, text).await;
+    }
+    // The token would be good for the credential as it is now. It is not looked at again.
+    edge.activate(with(&["api", "other"]));
+    let ended = timeout(Duration::from_secs(10), read_rest(&mut near)).await;
+    assert_eq!(ended.expect("it ends"), "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
 }
