@@ -195,7 +195,7 @@ async fn a_certificate_is_taken_for_the_credential_of_its_key_or_name_and_every_
         }
     }
     let elsewhere = asked(&asking, &shows(&asking, &pinned), "/api/acme.proxy-2/x", "").await;
-    assert_eq!(elsewhere.0, 401);
+    assert_eq!(elsewhere, refused("missing"), "none of its callers is known by a certificate");
 }
 
 #[tokio::test]
