@@ -75,7 +75,7 @@ impl Authority {
         Issued { key, der: certificate.der().clone() }
     }
 
-    fn trust(&self, others: &str) -> Arc<Trust> {
+    pub(crate) fn trust(&self, others: &str) -> Arc<Trust> {
         let ca = format!("{}{others}", self.pem()).parse().expect("a bundle");
         let id = SpiffeId::try_from(NAME).expect("a name");
         Arc::new(Trust::new(Spiffe { id, ca }).expect("it can be used"))
