@@ -186,6 +186,8 @@ async fn a_certificate_is_taken_for_the_credential_of_its_key_or_name_and_every_
         assert_eq!(came, wanted, "{headers}");
         assert_eq!(asking.upstream.count() - before, usize::from(wanted.0 == 200));
     }
+    let elsewhere = asked(&asking, &shows(&asking, &pinned), "/api/acme.proxy-2/x", "").await;
+    assert_eq!(elsewhere, refused("missing"), "none of its callers is known by a certificate");
     // Alike, for a proxy that takes none and one that is not there, too.
     let words = async |client: &Arc<ClientConfig>, path: &str| {
         ask(&asking, client, path, "").await.without_id_and_date()
@@ -197,8 +199,6 @@ async fn a_certificate_is_taken_for_the_credential_of_its_key_or_name_and_every_
             assert_eq!(words(client, path).await, wanted, "{path}");
         }
     }
-    let elsewhere = asked(&asking, &shows(&asking, &pinned), "/api/acme.proxy-2/x", "").await;
-    assert_eq!(elsewhere, refused("missing"), "none of its callers is known by a certificate");
 }
 
 #[tokio::test]

@@ -24,9 +24,9 @@ use super::origin::Upstream;
 use super::websockets::{self, Raw, read_rest};
 use super::{get, resources, with_key};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-fn in_memory() -> Seams {
+pub(super) fn in_memory() -> Seams {
     Seams { disk: Arc::new(Volatile::default()), ..Seams::real() }
 }
 
