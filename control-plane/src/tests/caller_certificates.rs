@@ -193,6 +193,11 @@ async fn what_names_no_certificate_is_refused_by_name() {
         assert!(!refused.text.contains("PRIVATE KEY"), "{}", refused.text);
         assert_eq!(refused.faults(), [field], "{wrong}");
     }
+    // Nor does a set make one of a key that is there.
+    operator.post(ALL, json!({"name": "app", "caller": {"kind": "CALLER_KIND_API_KEY"}})).await.good();
+    let set = json!({"name": "app", "caller": {"kind": "CALLER_KIND_API_KEY", "certificate": {"spiffeId": NAME, "ca": ca}}});
+    let faults = operator.post(APPLY, json!({"documents": [{"credential": set}]})).await.faults();
+    assert_eq!(faults, ["documents[0].credential.caller.certificate"]);
     // What the control plane says of keys is not taken from anybody.
     let mut claims = key("partner", 1);
     claims["caller"]["certificate"] = json!({"spkiSha256": shown(9), "previousSpkiSha256": shown(8)});

@@ -75,7 +75,7 @@ impl Authority {
         Issued { key, der: certificate.der().clone() }
     }
 
-    fn trust(&self, others: &str) -> Arc<Trust> {
+    pub(crate) fn trust(&self, others: &str) -> Arc<Trust> {
         let ca = format!("{}{others}", self.pem()).parse().expect("a bundle");
         let id = SpiffeId::try_from(NAME).expect("a name");
         Arc::new(Trust::new(Spiffe { id, ca }).expect("it can be used"))
@@ -191,12 +191,14 @@ fn only_what_an_authority_of_the_credential_has_issued_for_clients_is_good_and_o
     assert_eq!(judge(&root.trust(&other.pem()), &[leaf(&other)]), Ok(()), "of a second authority");
 }
 
+/// A value in DER.
+fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80).expect("it is short");
+    [&[tag, length][..], content].concat()
+}
+
 /// A constraint on the hosts of URIs, which the library that issues certificates here does not write.
 fn uris_of(host: &str) -> CustomExtension {
-    let tagged = |tag: u8, content: &[u8]| {
-        let length = u8::try_from(content.len()).expect("it is short");
-        [&[tag, length][..], content].concat()
-    };
     let subtree = tagged(0x30, &tagged(0x86, host.as_bytes()));
     let mut extension =
         CustomExtension::from_oid_content(&[2, 5, 29, 30], tagged(0x30, &tagged(0xa0, &subtree)));
@@ -243,6 +245,18 @@ fn a_name_is_the_only_uri_of_a_certificate() {
     let root = Authority::root("root");
     let named = |names: Vec<SanType>| shown(&[with(&root, |params| params.subject_alt_names = names)]).name();
     let host = || SanType::DnsName("a.example".try_into().expect("a name"));
+    // One that is no text beside a good one, which the library that issues certificates here does not write.
+    let uri_of = |bytes: &[u8]| tagged(0x86, bytes);
+    for other in [&b"spiffe://example.org/other"[..], b"spiffe://example.org/\xff", b"\xff"] {
+        for names in [[uri_of(NAME.as_bytes()), uri_of(other)], [uri_of(other), uri_of(NAME.as_bytes())]] {
+            let names = tagged(0x30, &names.concat());
+            let leaf = with(&root, |params| {
+                params.subject_alt_names = Vec::new();
+                params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], names)];
+            });
+            assert_eq!(shown(&[leaf]).name(), Some(Named::Unclear), "{other:?}");
+        }
+    }
     let one = Some(Named::One(SpiffeId::try_from(NAME).expect("a name").hash()));
     for (names, name) in [
         (vec![uri(NAME)], one),
@@ -294,6 +308,25 @@ fn a_verdict_counts_for_its_authorities_and_until_a_certificate_begins_or_ends()
     assert_eq!(shown.known(&trust, ends), None, "it has ended since");
     assert_eq!(shown.judge(&trust, ends), Err(Flaw::Expired));
     assert_eq!((shown.known(&trust, ends), shown.turns_after(ends)), (Some(Err(Flaw::Expired)), None));
+}
+
+#[test]
+fn a_verdict_counts_until_the_first_certificate_of_the_chain_ends() {
+    let root = Authority::root("root");
+    let lasting = |to| move |params: &mut CertificateParams| params.not_after = date_time_ymd(to, 1, 1);
+    let second = Duration::from_secs(1);
+    // Whichever of the three it is.
+    for (leaf, lower, middle) in [(2031, 2032, 2033), (2033, 2031, 2032), (2032, 2033, 2031)] {
+        let middle = root.below("middle", lasting(middle));
+        let lower = middle.below("lower", lasting(lower));
+        let chain = [with(&lower, lasting(leaf)), lower.der(), middle.der()];
+        let (shown, trust, ends) = (shown(&chain), root.trust(""), year(2031) + second);
+        assert_eq!(shown.judge(&trust, year(2030)), Ok(()));
+        assert_eq!(shown.turns_after(year(2030)), Some(ends));
+        assert_eq!(shown.known(&trust, ends - second), Some(Ok(())));
+        assert_eq!(shown.known(&trust, ends), None);
+        assert_eq!(shown.judge(&trust, ends), Err(Flaw::Expired));
+    }
 }
 
 #[test]

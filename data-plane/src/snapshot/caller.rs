@@ -185,6 +185,7 @@ impl CompiledCaller {
 mod tests {
     use rr_contract::api_key::hash_foreign;
 
+    use crate::client_certificate::tests::Authority;
     use crate::snapshot::Snapshot;
 
     use super::*;
@@ -200,5 +201,19 @@ mod tests {
         assert_eq!(snapshot.caller(org, &hash).map(|caller| caller.credential), Some(of(2).credential));
         snapshot.remove_caller(hash, &of(2));
         assert!(snapshot.caller(org, &hash).is_none());
+    }
+
+    #[test]
+    fn a_name_that_has_gone_from_one_credential_to_another_is_one_name() {
+        let trust = Authority::root("root").trust("");
+        let org = OrgId::from_random([1; 16]);
+        let of = |n| CompiledCaller { trust: Some(Arc::clone(&trust)), ..CompiledCaller::plain(org, n) };
+        let (mut snapshot, hash) = (Snapshot::default(), hash_foreign(b"a name"));
+        snapshot.put_caller(hash, of(1));
+        snapshot.put_caller(hash, of(2));
+        snapshot.remove_caller(hash, &of(1));
+        assert!(snapshot.takes_names());
+        snapshot.remove_caller(hash, &of(2));
+        assert!(!snapshot.takes_names());
     }
 }

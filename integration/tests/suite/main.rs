@@ -14,6 +14,7 @@ mod explain;
 mod fleet_changes;
 mod fleet_reconnects;
 mod fleet_relays;
+mod holders;
 mod hostile_upstreams;
 mod http1;
 mod http2;

@@ -102,12 +102,17 @@ async fn a_certificate_is_taken_for_the_credential_of_its_key_or_name_and_every_
         (Identity::new(), Identity::new(), Identity::new(), Identity::new());
     let client_auth = || vec![ExtendedKeyUsagePurpose::ClientAuth];
     let uri = |text: &str| SanType::URI(text.try_into().expect("it is ASCII"));
+    let two_names =
+        || Identity::from(root.issue_with(|params| params.subject_alt_names = vec![uri(NAME), uri(NAME)]));
+    // Their keys are those of callers that the proxy does not have.
+    let (known_by_both, unclear) = (Identity::from(root.issue(NAME)), two_names());
     let asking = serving(
         &[1, 3, 4],
         [
             keys(3, &[&newer, &pinned]),
             name(4, NAME, &root),
-            keys(5, &[&unadmitted]),
+            keys(5, &[&unadmitted, &known_by_both]),
+            keys(7, &[&unclear]),
             name(6, "spiffe://example.org/other", &root),
         ],
     )
@@ -135,13 +140,11 @@ async fn a_certificate_is_taken_for_the_credential_of_its_key_or_name_and_every_
         (without_word(root.issue("https://example.org/payments").into()), "", refused("certificate-unknown")),
         (without_word(other.issue(NAME).into()), "", refused("certificate-chain")),
         (without_word(middle.issue(NAME).into()), "", refused("certificate-chain")),
-        (
-            without_word(
-                root.issue_with(|params| params.subject_alt_names = vec![uri(NAME), uri(NAME)]).into(),
-            ),
-            "",
-            refused("certificate-name"),
-        ),
+        (without_word(two_names()), "", refused("certificate-name")),
+        (without_word(known_by_both), "", good(4)),
+        (without_word(unclear), "", refused("not-admitted")),
+        // Nobody looks at who has issued a name that the proxy does not take.
+        (without_word(other.issue("spiffe://example.org/other").into()), "", refused("not-admitted")),
         (
             without_word(
                 root.issue_with(|params| {
@@ -183,6 +186,8 @@ async fn a_certificate_is_taken_for_the_credential_of_its_key_or_name_and_every_
         assert_eq!(came, wanted, "{headers}");
         assert_eq!(asking.upstream.count() - before, usize::from(wanted.0 == 200));
     }
+    let elsewhere = asked(&asking, &shows(&asking, &pinned), "/api/acme.proxy-2/x", "").await;
+    assert_eq!(elsewhere, refused("missing"), "none of its callers is known by a certificate");
     // Alike, for a proxy that takes none and one that is not there, too.
     let words = async |client: &Arc<ClientConfig>, path: &str| {
         ask(&asking, client, path, "").await.without_id_and_date()
@@ -194,8 +199,6 @@ async fn a_certificate_is_taken_for_the_credential_of_its_key_or_name_and_every_
             assert_eq!(words(client, path).await, wanted, "{path}");
         }
     }
-    let elsewhere = asked(&asking, &shows(&asking, &pinned), "/api/acme.proxy-2/x", "").await;
-    assert_eq!(elsewhere.0, 401);
 }
 
 #[tokio::test]
@@ -286,6 +289,19 @@ async fn the_older_of_two_keys_counts_until_its_time_is_over() {
         assert_eq!((came.0, came.1), (wanted.0, wanted.1));
         assert_eq!(asked(&asking, &shows(&asking, &newer), PATH, "").await, good(3));
     }
+}
+
+#[tokio::test]
+async fn whoever_is_known_by_a_certificate_is_told_that_a_proxy_is_closed_and_nobody_else_is() {
+    let identity = Identity::new();
+    // A target that is not here closes the only proxy that has such a caller.
+    let asking = serving(&[1], [keys(3, &[&identity]), fixture::proxy(3, &[3], 77, 2)]).await;
+    let path = "/api/acme.proxy-3/x";
+    let answer = ask(&asking, &shows(&asking, &identity), path, "").await;
+    assert_eq!((answer.status, answer.json()["code"].clone()), (503, "proxy-closed".into()));
+    assert_eq!(asking.edge.record().await.caller_credential, credential_key(3).id_text());
+    let stranger = shows(&asking, &Identity::new());
+    assert_eq!(asked(&asking, &stranger, path, "").await, refused("certificate-unknown"));
 }
 
 #[test]

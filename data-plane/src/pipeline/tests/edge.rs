@@ -368,7 +368,10 @@ impl Edge {
         status
     }
 
-    async fn asks<T: Send + 'static>(&self, question: impl FnOnce(&Worker) -> T + Send + 'static) -> T {
+    pub(super) async fn asks<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Worker) -> T + Send + 'static,
+    ) -> T {
         let (answer, answered) = oneshot::channel();
         // Who asked waits for it.
         let question: Question = Box::new(move |worker| _ = answer.send(question(worker)));

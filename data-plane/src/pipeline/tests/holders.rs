@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::fixture::{self, Region, meter, meter_message, proxy_key, resource};
+use crate::jwt::issuers_tests::{Publisher, follow};
 use crate::jwt::mint::{Key, claims, document, verify};
 
 use super::edge::Edge;
 use super::origin::Upstream;
 use super::signed_tokens::{bearer, now, of};
+use super::token_issuers::{HOUR, in_memory};
 use super::websockets::{self, Raw, read_head, upgrade};
 use super::{get, resources, with_key};
 
@@ -93,6 +95,27 @@ async fn without_such_a_claim_all_who_hold_tokens_are_one_caller() {
     assert_eq!(status(&edge, &token(&key, &json!({}))).await, 200);
     assert_eq!(status(&edge, &token(&key, &json!({"sub": "bob"}))).await, 429);
     assert_eq!(status(&edge, &token(&key, &json!({"sub": null}))).await, 429, "nobody asks who it is");
+}
+
+#[tokio::test]
+async fn a_holder_whose_token_waits_for_the_keys_of_its_issuer_is_counted_like_any_other() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let key = Key::ed25519();
+    let publisher = Publisher::start(&document(&[key.published("k")])).await;
+    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
+    let mut all = resources(&region, &upstream.url(""));
+    let fetched = verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |verify| {
+        verify.identity_claim = "sub".to_owned();
+    });
+    all.extend([of(3, "", fetched), a_day(&[3], 1)]);
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (ann, bob) = (token(&key, &json!({})), token(&key, &json!({"sub": "bob"})));
+    // The first one comes before the keys.
+    assert_eq!((status(&edge, &ann).await, publisher.count()), (200, 1));
+    let again = token(&key, &json!({"jti": "2"}));
+    assert_eq!((status(&edge, &ann).await, status(&edge, &again).await), (429, 429));
+    assert_eq!((status(&edge, &bob).await, status(&edge, &bob).await), (200, 429));
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
+use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::id::CredentialId;
 use rr_contract::wire::fleet;
 use tokio::io::AsyncWriteExt as _;
@@ -79,4 +80,25 @@ async fn a_use_is_told_when_the_request_begins() {
     stream.write_all(get(PATH, &with_key(1)).as_bytes()).await.expect("it is taken");
     let told = timeout(Duration::from_secs(20), edge.tells_of_use()).await.expect("at once");
     assert_eq!(told, (credential(1), 10));
+}
+
+#[tokio::test]
+async fn a_use_that_finds_no_room_comes_with_a_later_tick_of_its_worker() {
+    let region = Region::new();
+    let edge = Edge::start(region.snapshot(&resources(&region, "http://127.0.0.1:1")), &["127.0.0.0/8"]);
+    // More than anybody takes at once, of one caller.
+    const MOST: u64 = 5_000;
+    let hash = api_key::hash_unsummed(KeyKind::Caller, fixture::caller_key(1).as_bytes()).expect("a key");
+    edge.asks(move |worker| {
+        let view = worker.view();
+        let org = view.proxy("acme.proxy-1").expect("it is there").org_id;
+        let caller = view.caller(org, &hash).expect("it is there");
+        for minute in 1..=MOST {
+            worker.caller_came(caller, SystemTime::UNIX_EPOCH + Duration::from_secs(minute * 60));
+        }
+    })
+    .await;
+    timeout(Duration::from_secs(20), async { while u64::from(edge.tells_of_use().await.1) != MOST {} })
+        .await
+        .expect("the newest one comes");
 }

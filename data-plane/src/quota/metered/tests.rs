@@ -84,6 +84,20 @@ fn each_caller_and_each_holder_has_the_limits_for_itself() {
 }
 
 #[test]
+fn each_meter_counts_the_same_caller_and_the_same_holder_by_itself() {
+    let process = Process::new();
+    let once = limits(0, 1, 0);
+    for n in [1, 2] {
+        let metered = process.quotas.metered(MeterId::from_random([n; 16]), true);
+        for caller in [credential(1), holder(1)] {
+            metered.charge(caller, 1, &once, &process.now()).expect("the first");
+            metered.charge(caller, 1, &once, &process.now()).expect_err("the second");
+        }
+    }
+    assert_eq!((process.apart(), process.quotas.numbers().overflows), ((2, 2), 0));
+}
+
+#[test]
 fn what_a_charge_came_to_takes_its_place_and_what_is_given_back_is_there_again() {
     let process = Process::new();
     let (metered, most) = (process.quotas.metered(METER, true), limits(0, 100, 0));
@@ -111,10 +125,15 @@ fn those_that_are_too_many_share_one_count_of_the_meter() {
         metered.charge(holder(n), 1, &once, &process.now()).expect("below");
     }
     metered.charge(holder(4), 1, &once, &process.now()).expect_err("it shares with the third");
-    metered.charge(credential(9), 1, &once, &process.now()).expect("holders take no place of credentials");
+    for n in 0..100 {
+        metered
+            .charge(credential(n), 1, &once, &process.now())
+            .expect("holders take no place of credentials");
+    }
+    metered.charge(credential(100), 1, &once, &process.now()).expect_err("it shares with the third holder");
     let other = process.quotas.metered(MeterId::from_random([2; 16]), true);
     other.charge(holder(4), 1, &once, &process.now()).expect("the rest of another meter");
-    assert_eq!(process.quotas.numbers().overflows, 3);
+    assert_eq!((process.apart(), process.quotas.numbers().overflows), ((100, 2), 4));
 }
 
 #[test]
@@ -124,9 +143,11 @@ fn a_key_stays_as_long_as_a_window_of_its_limits_and_no_longer() {
     {
         let mut process = Process::new();
         let metered = process.quotas.metered(METER, true);
-        metered.charge(holder(1), 1, &limits, &process.now()).expect("below");
+        for caller in [credential(1), holder(1)] {
+            metered.charge(caller, 1, &limits, &process.now()).expect("below");
+        }
         process.pass(last - 1);
-        assert_eq!(process.apart(), (0, 1), "{limits:?}");
+        assert_eq!(process.apart(), (1, 1), "{limits:?}");
         process.pass(1);
         assert_eq!(process.apart(), (0, 0), "{limits:?}");
     }

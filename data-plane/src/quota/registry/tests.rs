@@ -6,7 +6,7 @@ use std::time::Duration;
 use rr_contract::model::meter::Windows;
 
 use super::*;
-use crate::quota::Quota as _;
+use crate::quota::{Caller, Quota as _};
 
 const DAY: u64 = 86_400;
 const PROXY: ProxyId = ProxyId::from_random([1; 16]);
@@ -148,6 +148,48 @@ fn a_node_counts_100_000_holders_of_tokens_apart_and_they_take_no_place_of_calle
     assert_eq!((callers, holders, addresses, overflows), (1, 100_000, 1, 2));
     let other = process.quotas.proxy(ProxyId::from_random([9; 16]));
     other.charge_holder(holder(100_001), &ONCE, &process.now()).expect("the rest of another proxy");
+}
+
+#[test]
+fn each_proxy_counts_the_same_caller_holder_and_address_by_itself() {
+    let process = Process::new();
+    let (caller, address) = (CredentialId::from_random([3; 16]), IpAddr::from([192, 0, 2, 1]));
+    for n in [1, 9] {
+        let (proxy, now) = (process.quotas.proxy(ProxyId::from_random([n; 16])), process.now());
+        let charge = || {
+            let charges = [
+                proxy.charge_caller(caller, &ONCE, &now),
+                proxy.charge_holder(holder(1), &ONCE, &now),
+                proxy.charge_address(address, &ONCE, &now),
+            ];
+            charges.map(|charge| charge.is_ok())
+        };
+        assert_eq!((charge(), charge()), ([true; 3], [false; 3]), "{n}");
+    }
+    let Numbers { callers, holders, addresses, .. } = process.quotas.numbers();
+    assert_eq!((callers, holders, addresses), (2, 2, 2));
+}
+
+#[test]
+fn what_those_share_whom_a_meter_does_not_count_apart_is_kept_as_long_as_somebody_uses_it_or_its_month_goes_on()
+ {
+    let mut process = Process::new();
+    let limits = Windows { month: NonZeroU64::new(9), ..Windows::default() };
+    let charge = |process: &Process, n| {
+        let caller = Caller { credential: CredentialId::from_random([3; 16]), holder: Some(holder(n)) };
+        let charge = process.quotas.metered(METER, true).charge(caller, 1, &limits, &process.now());
+        charge.expect("below").used(Window::Month)
+    };
+    let kept = |process: &Process| process.quotas.named().by_caller.len();
+    assert_eq!([1, 2, 3].map(|n| charge(&process, n)), [1, 1, 1]);
+    process.pass(60);
+    assert_eq!((kept(&process), charge(&process, 4)), (1, 2), "the month goes on");
+    let held = process.quotas.metered(METER, true);
+    process.pass(30 * DAY);
+    assert_eq!(kept(&process), 1, "a configuration holds it");
+    drop(held);
+    process.pass(60);
+    assert_eq!(kept(&process), 0);
 }
 
 #[test]

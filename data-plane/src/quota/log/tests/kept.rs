@@ -53,6 +53,32 @@ fn keys_that_were_read_back_are_in_the_file_that_is_written_anew() {
 }
 
 #[test]
+fn what_is_counted_of_each_kind_of_key_behind_a_save_is_in_the_next() {
+    let machine = Machine::new();
+    let mut process = machine.start();
+    // The first one writes the whole file, and those behind it what has changed.
+    process.save();
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let limits = Windows { day: NonZeroU64::new(9), ..FREE };
+    let credential = Caller { credential: CALLER, holder: None };
+    let holder = Caller { holder: Some(HOLDER), ..credential };
+    let charge = |process: &Process| {
+        let (quota, at) = (process.quotas.proxy(PROXY), process.at());
+        let metered = |caller| process.quotas.metered(meter(7), true).charge(caller, 1, &limits, &at);
+        let charges = [
+            quota.charge_caller(CALLER, &DAILY, &at),
+            quota.charge_holder(HOLDER, &DAILY, &at),
+            quota.charge_address(address, &DAILY, &at),
+        ];
+        let of_proxy = charges.map(|charge| charge.expect("below").used(Window::Day));
+        (of_proxy, [credential, holder].map(|caller| metered(caller).expect("below").used(Window::Day)))
+    };
+    assert_eq!(charge(&process), ([1; 3], [1; 2]));
+    process.save();
+    assert_eq!(charge(&machine.start()), ([2; 3], [2; 2]));
+}
+
+#[test]
 fn what_meters_count_of_callers_goes_on_after_a_kill_in_the_windows_that_have_a_limit() {
     const THREE: Option<NonZeroU64> = NonZeroU64::new(3);
     let credential = Caller { credential: CALLER, holder: None };
@@ -86,24 +112,34 @@ fn what_meters_count_of_callers_goes_on_after_a_kill_in_the_windows_that_have_a_
 }
 
 #[test]
-fn what_those_share_whom_a_meter_does_not_count_apart_goes_on_after_a_kill() {
+fn what_those_share_who_are_not_counted_apart_goes_on_after_a_kill_whichever_save_it_was_in() {
     let machine = Machine::new();
-    let mut process = machine.start();
-    let limits = Windows { day: NonZeroU64::new(2), ..FREE };
+    let (limits, daily) =
+        (Windows { day: NonZeroU64::new(3), ..FREE }, Limits { day: NonZeroU64::new(3), ..DAILY });
     let charge = |process: &Process, n: u32| {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&n.to_be_bytes());
-        let caller = Caller { credential: CALLER, holder: Some(Holder::from_bytes(bytes)) };
-        process.quotas.metered(meter(7), true).charge(caller, 1, &limits, &process.at())
+        let (holder, at) = (Holder::from_bytes(bytes), process.at());
+        let caller = Caller { credential: CALLER, holder: Some(holder) };
+        let of_meter = process.quotas.metered(meter(7), true).charge(caller, 1, &limits, &at).ok();
+        let of_proxy = process.quotas.proxy(PROXY).charge_holder(holder, &daily, &at).ok();
+        [of_meter.map(|charge| charge.used(Window::Day)), of_proxy.map(|charge| charge.used(Window::Day))]
     };
+    let mut process = machine.start();
     for n in 0..=100_000 {
-        charge(&process, n).expect("below");
+        assert_eq!(charge(&process, n), [Some(1); 2]);
     }
+    // The whole file.
+    process.save();
+    let mut process = machine.start();
+    process.save();
+    assert_eq!(charge(&process, 100_001), [Some(2); 2]);
+    // What has changed.
     process.save();
     let again = machine.start();
-    charge(&again, 100_001).expect("the second of the rest");
-    charge(&again, 100_002).expect_err("it is full");
-    assert_eq!(again.numbers().holders, 100_000);
+    assert_eq!(charge(&again, 100_002), [Some(3); 2]);
+    assert_eq!(charge(&again, 100_003), [None; 2], "it is full");
+    assert_eq!(again.numbers().holders, 200_000);
 }
 
 #[test]

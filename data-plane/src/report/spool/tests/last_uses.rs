@@ -65,6 +65,27 @@ fn when_records_find_no_room_the_last_uses_that_came_with_them_are_written_once_
 }
 
 #[test]
+fn a_last_use_that_was_acknowledged_is_not_written_once_more_with_one_of_its_file_that_was_not() {
+    let disk = SharedDisk::default();
+    let (store, handle, _) = open(&disk, 16 * KIB as u64);
+    let mut writer = writer(store, &disk, Vec::new());
+    writer.append(fleet::Batch { uses: vec![used(1, 10)], ..batch(1, 1) });
+    writer.append(fleet::Batch { uses: vec![used(2, 10)], ..batch(1, 1) });
+    writer.sync();
+    let first = all(&handle).first().expect("there are two").0;
+    assert!(handle.acknowledge(first));
+    for _ in 0..20 {
+        writer.append(batch(1, 2 * KIB));
+        writer.sync();
+        writer.store.reclaim().expect("room");
+        writer.drain();
+    }
+    writer.sync();
+    assert!(handle.dropped() > 0);
+    assert_eq!([newest(&handle, 1), newest(&handle, 2)], [None, Some(10)]);
+}
+
+#[test]
 fn a_full_disk_costs_no_last_use() {
     let disk = SharedDisk::default();
     let (store, handle, _) = open(&disk, u64::MAX);
