@@ -46,23 +46,37 @@ impl PublicKeys {
 
     /// Whether one of the keys that a token can mean made its signature.
     pub(super) fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), Fault> {
-        let fits = |key: &&PublicKey| {
-            key.material.fits(algorithm) && key.algorithm.is_none_or(|only| only == algorithm)
-        };
-        let said = token.kid.as_deref();
-        let is_named = said.is_some() && self.0.iter().any(|key| key.kid.as_deref() == said);
-        // A key without a name can be meant by any token, but where another has the very name.
-        let is_meant = |key: &&PublicKey| match (said, key.kid.as_deref()) {
-            (None, _) => true,
-            (Some(said), Some(name)) => said == name,
-            (Some(_), None) => !is_named,
-        };
-        let mut keys = self.0.iter().filter(fits).filter(is_meant).take(TRIES_MAX).peekable();
+        let mut keys = self.meant(token, algorithm).peekable();
         if keys.peek().is_none() {
             return Err(Fault::Key);
         }
         let is_good = keys.any(|key| key.material.verify(algorithm, token.signed, &token.signature));
         if is_good { Ok(()) } else { Err(Fault::Signature) }
+    }
+
+    /// How many keys a token is tried with whose signature none of them made.
+    pub(super) fn tries(&self, token: &Token<'_>, algorithm: Algorithm) -> u32 {
+        self.meant(token, algorithm).fold(0, |count, _| count + 1)
+    }
+
+    /// The keys that a token can mean, and no more than are tried.
+    fn meant<'k>(
+        &'k self,
+        token: &'k Token<'_>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &'k PublicKey> {
+        let fits = move |key: &&PublicKey| {
+            key.material.fits(algorithm) && key.algorithm.is_none_or(|only| only == algorithm)
+        };
+        let said = token.kid.as_deref();
+        let is_named = said.is_some() && self.0.iter().any(|key| key.kid.as_deref() == said);
+        // A key without a name can be meant by any token, but where another has the very name.
+        let is_meant = move |key: &&PublicKey| match (said, key.kid.as_deref()) {
+            (None, _) => true,
+            (Some(said), Some(name)) => said == name,
+            (Some(_), None) => !is_named,
+        };
+        self.0.iter().filter(fits).filter(is_meant).take(TRIES_MAX)
     }
 }
 

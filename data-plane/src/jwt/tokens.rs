@@ -100,14 +100,15 @@ impl Tokens {
         wrong.second != second(now) || wrong.by.get(&proxy).is_none_or(|count| *count < WRONG_MAX)
     }
 
-    /// Counts a signature that was wrong.
-    pub(crate) fn was_wrong(&self, proxy: ProxyId, now: SystemTime) {
+    /// Counts what was wrong, by how many signatures were looked at for that.
+    pub(crate) fn was_wrong(&self, proxy: ProxyId, looked_at: u32, now: SystemTime) {
         let wrong = &mut *self.wrong.borrow_mut();
         if wrong.second != second(now) || wrong.by.len() >= PROXIES && !wrong.by.contains_key(&proxy) {
             wrong.second = second(now);
             wrong.by.clear();
         }
-        *wrong.by.entry(proxy).or_default() += 1;
+        let count = wrong.by.entry(proxy).or_default();
+        *count = count.saturating_add(looked_at);
     }
 }
 

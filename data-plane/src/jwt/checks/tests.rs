@@ -149,7 +149,14 @@ fn a_token_that_names_no_key_is_tried_with_four_of_them() {
         assert_eq!(pass(&checks, &nameless(n)), Ok(()), "{n}");
     }
     assert_eq!(pass(&checks, &nameless(4)), Err(Fault::Signature));
-    assert_eq!(pass(&checks, &keys[4].token(Algorithm::EdDSA, "k4", &good)), Ok(()));
+    let named = keys[4].token(Algorithm::EdDSA, "k4", &good);
+    assert_eq!(pass(&checks, &named), Ok(()));
+    // What a wrong one costs.
+    let work = |token: &str| {
+        let token = Token::parse(token.as_bytes()).expect("a token");
+        checks.work(&token, Algorithm::EdDSA)
+    };
+    assert_eq!((work(&nameless(4)), work(&named)), (4, 1));
 }
 
 #[test]

@@ -71,13 +71,16 @@ fn wrong_signatures_of_a_proxy_are_looked_at_up_to_a_rate_and_those_of_others_go
     let tokens = Tokens::default();
     for _ in 0..WRONG_MAX {
         assert!(tokens.may_look(proxy(1), at(5)));
-        tokens.was_wrong(proxy(1), at(5));
+        tokens.was_wrong(proxy(1), 1, at(5));
     }
     assert!(!tokens.may_look(proxy(1), at(5)));
     assert!(tokens.may_look(proxy(2), at(5)));
     assert!(tokens.may_look(proxy(1), at(6)));
-    tokens.was_wrong(proxy(1), at(6));
+    tokens.was_wrong(proxy(1), 1, at(6));
     assert!(tokens.may_look(proxy(1), at(6)));
+    // One that was tried with several keys counts as several.
+    tokens.was_wrong(proxy(1), WRONG_MAX - 1, at(6));
+    assert!(!tokens.may_look(proxy(1), at(6)));
 }
 
 #[test]
@@ -86,7 +89,7 @@ fn however_many_proxies_have_wrong_signatures_few_are_counted() {
     for n in 0..3_000_u32 {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&n.to_be_bytes());
-        tokens.was_wrong(ProxyId::from_random(id), at(5));
+        tokens.was_wrong(ProxyId::from_random(id), 1, at(5));
         assert!(tokens.wrong.borrow().by.len() <= PROXIES);
     }
 }

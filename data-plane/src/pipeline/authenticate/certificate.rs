@@ -116,9 +116,7 @@ fn judge(
     }
     let verdict = shown.judge(trust, now);
     if let (Err(_), Some(tokens)) = (verdict, tokens) {
-        for _ in 0..shown.work(trust) {
-            tokens.was_wrong(proxy.id, now);
-        }
+        tokens.was_wrong(proxy.id, shown.work(trust), now);
     }
     Ok(verdict)
 }

@@ -94,6 +94,9 @@ fn verify<'s>(
                 if matches!(looked, Ok(_) | Err(Fault::Signature)) {
                     turn.looked();
                 }
+                if looked == Err(Fault::Signature) {
+                    tokens.was_wrong(proxy.id, checks.work(&token, algorithm), now);
+                }
                 looked
             }
             Err(fault) => Err(fault),
@@ -115,9 +118,6 @@ fn verify<'s>(
                 return Some(Ok(Found::Caller(Named { caller, holder })));
             }
             Err(fault) => {
-                if fault == Fault::Signature {
-                    tokens.was_wrong(proxy.id, now);
-                }
                 if furthest < Some(fault) {
                     // It may have published another key by now.
                     let needs_key = matches!(fault, Fault::Stale | Fault::Key);

@@ -321,6 +321,35 @@ async fn a_flood_of_wrong_signatures_is_not_looked_at_beyond_its_rate_and_what_w
 }
 
 #[tokio::test]
+async fn a_wrong_signature_counts_as_often_as_keys_were_tried_for_it() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let keys: Vec<Key> = (0..5).map(|_| Key::ed25519()).collect();
+    let named: Vec<Value> = (0..).zip(&keys).map(|(n, key)| key.published(&format!("k{n}"))).collect();
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend([
+        of(3, "", verify(published(&named), &["EdDSA"], |_| {})),
+        proxy(1, &[3], 1, 2),
+        proxy(2, &[3], 1, 2),
+    ]);
+    let from = now();
+    let clock: Arc<dyn Clock> = Arc::new(Moved(from.into()));
+    let edge = Edge::start_at(region.snapshot(&all), &["127.0.0.0/8"], clock);
+    let forger = Key::ed25519();
+    // Four keys are tried with a token that names none, and 200 of one proxy in a second.
+    for (proxy, wrong, is_looked_at) in [(1, 49, true), (2, 50, false)] {
+        let path = format!("/api/acme.proxy-{proxy}/x");
+        for n in 0..wrong {
+            let nameless = json!({"alg": "EdDSA"});
+            let forged = forger.token_as(Algorithm::EdDSA, &nameless, &claims(from, &json!({"n": n})));
+            assert_eq!(edge.send(&get(&path, &bearer(&forged))).await.status, 401);
+        }
+        let good = bearer(&keys[4].token(Algorithm::EdDSA, "k4", &claims(from, &json!({}))));
+        assert_eq!(edge.send(&get(&path, &good)).await.status == 200, is_looked_at, "after {wrong}");
+    }
+}
+
+#[tokio::test]
 async fn a_secret_that_is_sealed_for_an_upstream_or_another_credential_verifies_nothing() {
     let region = Region::new();
     let url = "http://127.0.0.1:1";
