@@ -2,11 +2,11 @@
 //!
 //! Bounded, and of one worker, so that no request waits for another core. The invariant: what is remembered is a token,
 //! whole, at one proxy, by its hash; it is forgotten when it ends, and counts for nothing once credential or keys are
-//! others than those that verified it.
+//! others than those that verified it, and keeps neither of them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use rr_contract::api_key::KeyHash;
@@ -46,14 +46,22 @@ struct Seen {
 pub(crate) struct Verified {
     /// Whose it is.
     pub(crate) credential: CredentialId,
-    /// What it passed.
-    pub(crate) checks: Arc<Checks>,
+    /// What it passed. Their keys and their issuer go with the credential, however long the token is remembered.
+    pub(crate) checks: Weak<Checks>,
     /// Of their keys, when it was looked at.
     pub(crate) generation: u64,
     /// When it ends.
     pub(crate) until: SystemTime,
     /// Who holds it, where its credential tells holders apart.
     pub(crate) holder: Option<Holder>,
+}
+
+impl Verified {
+    /// Whether these are the checks that it passed, and no others that are alike.
+    pub(crate) fn has_passed(&self, checks: &Arc<Checks>) -> bool {
+        // No others are where they were, as long as they are remembered.
+        std::ptr::eq(self.checks.as_ptr(), Arc::as_ptr(checks))
+    }
 }
 
 /// Wrong signatures of the present second, by proxy.

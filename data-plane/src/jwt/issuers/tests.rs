@@ -100,6 +100,11 @@ impl Following {
     }
 }
 
+/// How many issuers somebody names.
+pub(crate) fn named(issuers: &Issuers) -> usize {
+    issuers.issuers().len()
+}
+
 fn on(disk: &Arc<Volatile>) -> Seams {
     Seams { disk: Arc::clone(disk) as Arc<dyn Disk>, ..Seams::real() }
 }

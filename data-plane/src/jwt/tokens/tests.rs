@@ -14,7 +14,7 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn verified(until: u64) -> Verified {
+fn checks() -> Arc<Checks> {
     let keys = document(&[SigningKey::ed25519().published("k"), json!({})]);
     let model = JwtVerify {
         keys: VerifyingKeys::Given(keys.into()),
@@ -25,12 +25,17 @@ fn verified(until: u64) -> Verified {
         required_claims: Vec::new(),
         identity_claim: None,
     };
-    let checks = Arc::new(
-        Checks::new(model, None, |_| panic!("nothing is fetched"), |_, _| panic!("nothing is sealed"))
-            .expect("checks"),
-    );
-    let credential = CredentialId::from_random([1; 16]);
+    let made = Checks::new(model, None, |_| panic!("nothing is fetched"), |_, _| panic!("nothing is sealed"));
+    Arc::new(made.expect("checks"))
+}
+
+fn verified_by(checks: &Arc<Checks>, until: u64) -> Verified {
+    let (credential, checks) = (CredentialId::from_random([1; 16]), Arc::downgrade(checks));
     Verified { credential, checks, generation: 0, until: at(until), holder: None }
+}
+
+fn verified(until: u64) -> Verified {
+    verified_by(&checks(), until)
 }
 
 fn proxy(n: u8) -> ProxyId {
@@ -49,6 +54,23 @@ fn a_token_is_remembered_at_its_proxy_until_it_ends() {
     assert!(tokens.seen(proxy(1), hash, at(100), known).is_none());
     assert!(tokens.seen(proxy(2), hash, at(99), known).is_none());
     assert!(tokens.seen(proxy(1), hash_foreign(b"other"), at(99), known).is_none());
+}
+
+#[test]
+fn checks_go_with_their_credential_however_long_a_token_is_remembered_and_no_others_are_taken_for_them() {
+    let (tokens, hash) = (Tokens::default(), hash_foreign(b"token"));
+    let gone = checks();
+    tokens.remember(proxy(1), hash, verified_by(&gone, 100));
+    let passed = |checks: &Arc<Checks>| {
+        tokens.seen(proxy(1), hash, at(1), |it| it.has_passed(checks).then_some(())).is_some()
+    };
+    assert!(passed(&gone));
+    assert_eq!(Arc::strong_count(&gone), 1, "nothing else keeps them");
+    drop(gone);
+    // Whatever the allocator gives out again.
+    for _ in 0..100 {
+        assert!(!passed(&checks()));
+    }
 }
 
 #[test]

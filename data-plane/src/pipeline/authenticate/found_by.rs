@@ -4,13 +4,15 @@
 //! that it has passed, a certificate as long as it would be good now.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
 use rr_contract::api_key::KeyHash;
+use rr_contract::model::id::CredentialId;
 
 use crate::client_certificate::Shown;
-use crate::jwt::Verified;
+use crate::jwt::{Checks, Verified};
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
 
@@ -27,10 +29,19 @@ pub(crate) enum FoundBy {
     Hash(KeyHash),
     /// A user by name and the hash of the password.
     User(Box<UserKey>),
-    /// A token by what it passed, and until when it counts.
-    Token(Verified),
+    /// A token by what it passed.
+    Token(Passed),
     /// The certificate of the connection.
     Certificate(Rc<Shown>),
+}
+
+/// A token that a credential takes.
+#[derive(Clone)]
+pub(crate) struct Passed {
+    credential: CredentialId,
+    checks: Arc<Checks>,
+    /// When it ends.
+    until: SystemTime,
 }
 
 impl FoundBy {
@@ -54,10 +65,11 @@ impl FoundBy {
             return Some(Self::User(Box::new(user)));
         }
         let hash = presented.hash?;
-        match caller.checks {
-            None => Some(Self::Hash(hash)),
-            Some(_) => memory.tokens.seen(proxy.id, hash, now, |it| Some(it.clone())).map(Self::Token),
-        }
+        let Some(checks) = &caller.checks else { return Some(Self::Hash(hash)) };
+        let (credential, checks) = (caller.credential, Arc::clone(checks));
+        let ends = |it: &Verified| (it.credential == credential).then_some(it.until);
+        let until = memory.tokens.seen(proxy.id, hash, now, ends)?;
+        Some(Self::Token(Passed { credential, checks, until }))
     }
 
     /// Who is found by it now.
@@ -70,10 +82,10 @@ impl FoundBy {
         match self {
             Self::Hash(hash) => snapshot.caller(proxy.org_id, hash),
             Self::User(user) => user.find(proxy, snapshot),
-            Self::Token(verified) => {
-                let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
-                let is_same = caller.checks.as_ref()?.are(&verified.checks);
-                (is_same && now < verified.until).then_some(caller)
+            Self::Token(passed) => {
+                let caller = snapshot.token_caller(proxy.org_id, passed.credential)?;
+                let is_same = caller.checks.as_ref()?.are(&passed.checks);
+                (is_same && now < passed.until).then_some(caller)
             }
             Self::Certificate(shown) => certificate::find(shown, Some(proxy), snapshot, None, now).ok(),
         }
@@ -83,7 +95,7 @@ impl FoundBy {
     pub(crate) fn ends(&self, now: SystemTime) -> Option<SystemTime> {
         match self {
             Self::Hash(_) | Self::User(_) => None,
-            Self::Token(verified) => Some(verified.until),
+            Self::Token(passed) => Some(passed.until),
             Self::Certificate(shown) => shown.turns_after(now),
         }
     }

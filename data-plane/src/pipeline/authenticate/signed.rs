@@ -46,7 +46,7 @@ fn seen<'s>(
     tokens.seen(proxy.id, presented.hash?, now, |verified| {
         let caller = snapshot.token_caller(proxy.org_id, verified.credential)?;
         let checks = caller.checks.as_ref()?;
-        let counts = Arc::ptr_eq(checks, &verified.checks)
+        let counts = verified.has_passed(checks)
             && checks.generation() == Some(verified.generation)
             && proxy.admits(&caller.credential)
             && caller.is_presented(presented.header, presented.word);
@@ -103,12 +103,13 @@ fn verify<'s>(
         };
         match passed {
             Ok(key_ends) => {
-                let (credential, checks) = (caller.credential, Arc::clone(checks));
+                let credential = caller.credential;
                 // It has an end, or it had not passed.
                 let ends = checks.ends(&token)?;
                 let until = key_ends.map_or(ends, |key_ends| key_ends.min(ends));
                 let holder = checks.identity(&token).map(|identity| Holder::of(credential, &identity));
                 if let Some(generation) = generation {
+                    let checks = Arc::downgrade(checks);
                     tokens.remember(
                         proxy.id,
                         hash,

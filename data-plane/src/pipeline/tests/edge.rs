@@ -280,6 +280,11 @@ impl Edge {
         self.activator.activate(snapshot)
     }
 
+    /// Frees what no worker needs any more of configurations that were in force.
+    pub(super) fn bury(&mut self) {
+        self.activator.bury();
+    }
+
     /// Waits until tunnels were told of a generation.
     pub(super) async fn tells(&self, generation: u64) {
         let mut told = self.asks(|worker| worker.revisions()).await;

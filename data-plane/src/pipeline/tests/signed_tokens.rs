@@ -13,10 +13,11 @@ use rr_contract::wire::fleet::caller_credential::Kind;
 use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::fixture::{self, Region, credential_key, org, proxy, resource, target};
-use crate::jwt::issuers_tests::{Publisher, follow};
+use crate::jwt::issuers_tests::{Publisher, follow, named};
 use crate::jwt::mint::{self, Key, claims, document, verify};
 
 use super::edge::Edge;
@@ -452,4 +453,33 @@ async fn an_issuer_that_was_never_reached_refuses_its_tokens_and_nobody_elses() 
     let asked = reason(&edge, "/api/acme.proxy-1/x", &token).await;
     assert_eq!((asked.0, &*asked.1), (401, "issuer-stale"));
     assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &with_key(1)).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_issuer_is_let_go_with_its_credential_however_long_its_tokens_would_be_remembered() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let key = Key::ed25519();
+    let publisher = Publisher::start(&document(&[key.published("k")])).await;
+    let issuers = region.standings.issuers();
+    let _following = follow(issuers, &in_memory(), HOUR);
+    let mut all = resources(&region, &upstream.url(""));
+    let without = region.snapshot(&all);
+    all.extend([of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})), proxy(1, &[3], 1, 2)]);
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({}))));
+    for _ in 0..2 {
+        assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &token).await.0, 200);
+    }
+    assert_eq!(named(issuers), 1);
+    let generation = edge.activate(without);
+    edge.tells(generation).await;
+    timeout(Duration::from_secs(10), async {
+        while named(issuers) > 0 {
+            edge.bury();
+            yield_now().await;
+        }
+    })
+    .await
+    .expect("nobody names it any more");
 }
