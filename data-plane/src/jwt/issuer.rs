@@ -1,8 +1,8 @@
 //! The published keys of one issuer at one URL: which there are, how old they are, and when they are fetched again.
 //!
-//! Fetches nothing itself. The invariants: keys are there as long as nothing newer is known and they are not stale; they
-//! become stale by evidence alone, a fetch that failed, and never because a clock jumped; nobody makes a fetch begin
-//! sooner than [`PAUSE`] after the one before.
+//! Fetches nothing itself. The invariants: keys are there as long as nothing newer is known and they are not stale; those
+//! that are there become stale by evidence alone, a fetch that failed, and never because a clock jumped; nobody makes a
+//! fetch begin sooner than [`PAUSE`] after the one before.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -177,6 +177,11 @@ impl Issuer {
             *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
             self.generation.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// There were keys that were fetched at a time, and they are too old to count.
+    pub(super) fn had(&self, fetched_at: SystemTime) {
+        self.state().fetched_at = Some(fetched_at);
     }
 
     /// A fetch succeeded, whose answer says how long it holds. `chance` is from 0 to 1. Whether it had been away.

@@ -181,7 +181,13 @@ impl Sources {
                 self.shelf.read(issuer.org, issuer.url.as_str()).await
             && let Ok(keys) = keys_of(&document)
         {
-            issuer.take(keys, *blake3::hash(&document).as_bytes(), fetched_at);
+            // A node that was off for long would go by them until its first fetch has failed.
+            let age = self.seams.clock.now().duration_since(fetched_at).unwrap_or_default();
+            if age > self.lasts {
+                issuer.had(fetched_at);
+            } else {
+                issuer.take(keys, *blake3::hash(&document).as_bytes(), fetched_at);
+            }
         }
         let (org, url) = (issuer.org, issuer.url.as_str());
         match self.ask(issuer).await {

@@ -168,6 +168,30 @@ async fn what_was_changed_on_disk_or_is_of_another_node_is_nothing() {
 }
 
 #[tokio::test]
+async fn keys_on_disk_that_are_too_old_count_at_no_time() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}/keys", silent.local_addr().expect("it is bound"));
+    let document = document(&[Key::ed25519().published("k")]);
+    for (age, do_count) in [(SOON / 2, true), (SOON * 2, false)] {
+        let disk = Arc::new(Volatile::default());
+        let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
+        let kept = Kept { document: document.clone().into(), fetched_at: SystemTime::now() - age };
+        shelf.write(ORG, &url, kept).await;
+        let following = follow(&Issuers::default(), &on(&disk), SOON);
+        let issuer = following.issuers.get(ORG, &JwksUrl::try_from(&*url).expect("a URL"));
+        // It is asked once the disk was.
+        let asked = silent.accept().await.expect("a connection");
+        assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
+        drop(asked);
+        until(|| !issuer.is_under_way()).await;
+        assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
+        let never_there = issuer.away(SystemTime::now()).map(|away| away.never_there);
+        assert_eq!(never_there, (!do_count).then_some(false), "they were there once");
+        following.end().await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_holds_no_keys_leaves_those_that_are_there() {
     let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
     let disk = Arc::new(Volatile::default());
