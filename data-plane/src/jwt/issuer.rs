@@ -13,6 +13,7 @@ use rr_contract::model::id::OrgId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::issuers::Name;
 use super::keys::PublicKeys;
 
 /// The least time between two fetches, whoever asks.
@@ -93,6 +94,11 @@ impl Issuer {
             waiting: AtomicUsize::new(0),
             wake,
         }
+    }
+
+    /// Whose it is, and its URL.
+    pub(super) fn name(&self) -> Name {
+        (self.org, self.url.as_str().into())
     }
 
     /// The keys that count now. Asked for tokens that were not seen before, so its lock is no request's.

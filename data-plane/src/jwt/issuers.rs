@@ -42,7 +42,7 @@ const BOUNDS: Bounds = Bounds { time: Duration::from_secs(5), bytes: DOCUMENT_MA
 pub(crate) struct Issuers(Arc<Shared>);
 
 /// Whose issuer, and its URL.
-type Name = (OrgId, Box<str>);
+pub(super) type Name = (OrgId, Box<str>);
 
 #[derive(Default)]
 struct Shared {
@@ -127,12 +127,15 @@ impl Issuers {
         let (sources, started, mut is_tidy) = (Arc::new(sources), Instant::now(), false);
         loop {
             let (held, gone) = self.held();
-            for (org, url) in gone {
-                sources.shelf.forget(org, &url).await;
-            }
-            if !is_tidy && started.elapsed() >= TIDY {
-                is_tidy = true;
-                sources.shelf.tidy(held.iter().map(|issuer| (issuer.org, issuer.url.as_str()))).await;
+            // Beside the fetches, which wait for no disk.
+            let is_time = !is_tidy && started.elapsed() >= TIDY;
+            if is_time || !gone.is_empty() {
+                is_tidy |= is_time;
+                let named = is_time.then(|| held.iter().map(|issuer| issuer.name()).collect());
+                let (sources, ends) = (Arc::clone(&sources), stop.clone());
+                tasks.spawn("keys on disk", async move {
+                    ends.cut(sources.clear(gone, named)).await;
+                });
             }
             for issuer in due(&held) {
                 let (sources, ends) = (Arc::clone(&sources), stop.clone());
@@ -175,6 +178,16 @@ fn count(held: &[Arc<Issuer>], is_one: impl Fn(&Issuer) -> bool) -> usize {
 }
 
 impl Sources {
+    /// Removes what is kept of those that are gone, and of all that are not named, where names are given.
+    async fn clear(&self, gone: Vec<Name>, named: Option<Vec<Name>>) {
+        for (org, url) in gone {
+            self.shelf.forget(org, &url).await;
+        }
+        if let Some(named) = named {
+            self.shelf.tidy(named).await;
+        }
+    }
+
     async fn fetch(&self, issuer: &Arc<Issuer>, is_kept: bool) {
         if issuer.reads_disk()
             && let Some(Kept { document, fetched_at }) =

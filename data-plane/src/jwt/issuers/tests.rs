@@ -1,10 +1,13 @@
 //! Keys fetched from a server on loopback, kept on disk, and shared by nobody.
 
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Condvar;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
 use rr_contract::runtime::Shutdown;
-use rr_contract::seam::{Disk, Volatile};
+use rr_contract::seam::{Disk, DiskFile, Volatile};
 use rr_contract::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -78,7 +81,7 @@ pub(crate) fn follow(issuers: &Issuers, seams: &Seams, lasts: Duration) -> Follo
     let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
     let sources = Sources {
         fetch: Fetch::new(outbound, Vec::new()).in_plaintext_too(),
-        shelf: Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone()),
+        shelf: Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone()),
         seams: seams.clone(),
         lasts,
     };
@@ -110,7 +113,7 @@ fn on(disk: &Arc<Volatile>) -> Seams {
 }
 
 fn files(disk: &Volatile) -> usize {
-    disk.list(std::path::Path::new("/state/issuers")).map_or(0, |files| files.len())
+    disk.list(Path::new("/state/issuers")).map_or(0, |files| files.len())
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -158,12 +161,89 @@ async fn what_was_changed_on_disk_or_is_of_another_node_is_nothing() {
     following.end().await;
     drop(issuer);
     publisher.breaks();
-    let file = disk.list(std::path::Path::new("/state/issuers")).expect("a folder").remove(0);
+    let file = disk.list(Path::new("/state/issuers")).expect("a folder").remove(0);
     let mut bytes = disk.read(&file).expect("a file");
     *bytes.last_mut().expect("it is not empty") ^= 1;
     disk.replace(&file, &bytes).expect("it writes");
     let following = follow(&Issuers::default(), &on(&disk), SOON);
     assert!(following.get(ORG, &publisher.url()).await.keys().is_none());
+    following.end().await;
+}
+
+/// A disk that does not answer until it is let go.
+#[derive(Default)]
+struct Stalled {
+    disk: Volatile,
+    is_stalled: Mutex<bool>,
+    answers: Condvar,
+}
+
+impl Stalled {
+    fn stall(&self, stalls: bool) {
+        *self.is_stalled.lock().expect("nobody panics") = stalls;
+        self.answers.notify_all();
+    }
+
+    fn wait(&self) -> &Volatile {
+        let stalls = self.is_stalled.lock().expect("nobody panics");
+        drop(self.answers.wait_while(stalls, |stalls| *stalls).expect("nobody panics"));
+        &self.disk
+    }
+}
+
+impl Disk for Stalled {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.wait().create_dir_all(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.wait().read(path)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.wait().append(path)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.wait().replace(path, bytes)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.wait().list(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.wait().rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.wait().remove(path)
+    }
+
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        self.wait().truncate(path, length)
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_answer_holds_up_no_fetch() {
+    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
+    let disk = Arc::new(Stalled::default());
+    let seams = Seams { disk: Arc::clone(&disk) as Arc<dyn Disk>, ..Seams::real() };
+    let following = follow(&Issuers::default(), &seams, SOON);
+    let url = |n: u8| format!("{}/{n}", publisher.url());
+    let first = following.get(ORG, &url(0)).await;
+    assert!(first.keys().is_some());
+    until(|| files(&disk.disk) == 1).await;
+    disk.stall(true);
+    // What is kept of it is to be removed, and does not go.
+    drop(first);
+    for n in 1..3 {
+        let issuer = following.issuers.get(ORG, &JwksUrl::try_from(&*url(n)).expect("a URL"));
+        until(|| issuer.keys().is_some()).await;
+    }
+    disk.stall(false);
+    until(|| files(&disk.disk) == 0).await;
     following.end().await;
 }
 
@@ -174,7 +254,7 @@ async fn keys_on_disk_that_are_too_old_count_at_no_time() {
     let document = document(&[Key::ed25519().published("k")]);
     for (age, do_count) in [(SOON / 2, true), (SOON * 2, false)] {
         let disk = Arc::new(Volatile::default());
-        let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
+        let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
         let kept = Kept { document: document.clone().into(), fetched_at: SystemTime::now() - age };
         shelf.write(ORG, &url, kept).await;
         let following = follow(&Issuers::default(), &on(&disk), SOON);
@@ -202,7 +282,7 @@ async fn an_answer_that_holds_no_keys_leaves_those_that_are_there() {
         let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
         let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
         let seams = on(&disk);
-        let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone());
+        let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone());
         let fetch = Fetch::new(outbound, Vec::new()).in_plaintext_too();
         (Sources { fetch, shelf, seams, lasts: SOON }, Arc::clone(issuer))
     };
@@ -247,14 +327,14 @@ async fn so_many_fetches_are_under_way_at_once_and_no_more() {
 #[tokio::test]
 async fn what_nobody_names_is_taken_from_the_disk_and_what_is_there_is_one_organizations() {
     let disk = Arc::new(Volatile::default());
-    let shelf = Shelf::new(std::path::Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
+    let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
     let (named, other) = ("https://a.example", "https://b.example");
     for url in [named, other] {
         let kept = Kept { document: b"{}".to_vec(), fetched_at: SystemTime::UNIX_EPOCH };
         shelf.write(ORG, url, kept).await;
     }
     assert!(shelf.read(ORG, other).await.is_some());
-    shelf.tidy([(ORG, named)].into_iter()).await;
+    shelf.tidy(vec![(ORG, named.into())]).await;
     assert!(shelf.read(ORG, named).await.is_some() && shelf.read(ORG, other).await.is_none());
     assert!(shelf.read(OrgId::from_random([4; 16]), named).await.is_none());
 }
