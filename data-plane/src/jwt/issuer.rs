@@ -60,6 +60,14 @@ struct State {
     away: Option<Away>,
 }
 
+/// When an issuer is fetched from.
+pub(super) struct Turn {
+    /// The last fetch.
+    pub(super) begun: Option<Instant>,
+    /// The next one. `None`: the last one is under way.
+    pub(super) due: Option<Instant>,
+}
+
 /// A time without keys that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away {
@@ -166,8 +174,9 @@ impl Issuer {
         true
     }
 
-    pub(super) fn is_under_way(&self) -> bool {
-        self.state().is_under_way
+    pub(super) fn turn(&self) -> Turn {
+        let state = self.state();
+        Turn { begun: state.begun, due: (!state.is_under_way).then_some(state.due) }
     }
 
     /// Whether the disk was not asked yet, which is asked once.

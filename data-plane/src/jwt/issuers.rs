@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::issuer::{Away, Issuer};
+use super::issuer::{Away, Issuer, Turn};
 use super::keys::PublicKeys;
 use super::shelf::{Kept, Shelf};
 
@@ -102,14 +102,22 @@ impl Issuers {
         (held, gone)
     }
 
-    /// Those that are away, or have been lately, the first ones first, and no more than are told.
+    /// Those that are away, or have been lately, the first ones first, and no more than are told: where these are not all, the
+    /// organizations share the places.
     pub(crate) fn away(&self, now: SystemTime) -> Vec<(OrgId, JwksUrl, Away)> {
         let found = |issuer: Arc<Issuer>| Some((issuer.org, issuer.url.clone(), issuer.away(now)?));
         let mut away: Vec<_> = self.issuers().into_iter().filter_map(found).collect();
         // Those that are back give way.
         away.sort_by_key(|(_, _, away)| (away.back_at.is_some(), away.since));
-        away.truncate(TOLD_MAX);
-        away
+        let mut by_org: HashMap<OrgId, usize> = HashMap::new();
+        let number = |one: (OrgId, JwksUrl, Away)| {
+            let of_org = by_org.entry(one.0).or_default();
+            *of_org += 1;
+            (*of_org, one)
+        };
+        let mut numbered: Vec<_> = away.into_iter().map(number).collect();
+        numbered.sort_by_key(|(of_org, (_, _, away))| (away.back_at.is_some(), *of_org));
+        numbered.into_iter().map(|(_, one)| one).take(TOLD_MAX).collect()
     }
 
     /// How many are away.
@@ -155,19 +163,39 @@ impl Issuers {
     }
 }
 
-/// Those whose fetch begins now.
+/// Of an organization's fetches.
+#[derive(Default)]
+struct OfOrg {
+    under_way: usize,
+    /// The last one.
+    begun: Option<Instant>,
+}
+
+/// Those whose fetch begins now: where there is not room for all, the organizations take turns, and in each of them the
+/// issuers.
 fn due(held: &[Arc<Issuer>]) -> Vec<Arc<Issuer>> {
-    let mut by_org: HashMap<OrgId, usize> = HashMap::new();
-    for issuer in held.iter().filter(|issuer| issuer.is_under_way()) {
-        *by_org.entry(issuer.org).or_default() += 1;
-    }
-    let mut all: usize = by_org.values().sum();
-    let (mut due, now) = (Vec::new(), Instant::now());
+    let (mut by_org, mut waiting, now) = (HashMap::<OrgId, OfOrg>::new(), Vec::new(), Instant::now());
     for issuer in held {
         let of_org = by_org.entry(issuer.org).or_default();
-        if all < FETCHES_ALL && *of_org < FETCHES_ONE && issuer.begins(now) {
-            (all, *of_org) = (all + 1, *of_org + 1);
-            due.push(Arc::clone(issuer));
+        let Turn { begun, due } = issuer.turn();
+        of_org.begun = of_org.begun.max(begun);
+        match due {
+            Some(due) if due <= now => waiting.push((due, issuer)),
+            Some(_) => {}
+            None => of_org.under_way += 1,
+        }
+    }
+    waiting
+        .sort_by_cached_key(|(due, issuer)| (by_org.get(&issuer.org).and_then(|of_org| of_org.begun), *due));
+    let mut all: usize = by_org.values().map(|of_org| of_org.under_way).sum();
+    let mut due = Vec::new();
+    for under_way in 0..FETCHES_ONE {
+        for (_, issuer) in &waiting {
+            let of_org = by_org.entry(issuer.org).or_default();
+            if all < FETCHES_ALL && of_org.under_way == under_way && issuer.begins(now) {
+                (all, of_org.under_way) = (all + 1, of_org.under_way + 1);
+                due.push(Arc::clone(issuer));
+            }
         }
     }
     due

@@ -263,7 +263,7 @@ async fn keys_on_disk_that_are_too_old_count_at_no_time() {
         let asked = silent.accept().await.expect("a connection");
         assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
         drop(asked);
-        until(|| !issuer.is_under_way()).await;
+        until(|| issuer.turn().due.is_some()).await;
         assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
         let never_there = issuer.away(SystemTime::now()).map(|away| away.never_there);
         assert_eq!(never_there, (!do_count).then_some(false), "they were there once");
@@ -355,7 +355,12 @@ async fn the_issuers_that_went_away_first_are_told_and_no_more_than_some() {
     let wanted: Vec<String> = (9..29).rev().map(|n| url(n).as_str().to_owned()).collect();
     assert_eq!(told, wanted);
     assert_eq!(issuers.away_count(), 29);
-    drop(many);
+    // Another organization's is told however many there are.
+    let other = issuers.get(OrgId::from_random([4; 16]), &url(0));
+    while other.failed(at(200), SOON).is_none() {}
+    let told = issuers.away(at(201));
+    assert_eq!((told.len(), told.iter().filter(|(org, ..)| *org == other.org).count()), (TOLD_MAX, 1));
+    drop((many, other));
     assert_eq!(issuers.away_count(), 0, "nobody names them any more");
 }
 
@@ -370,5 +375,33 @@ async fn one_organizations_issuers_take_no_fetch_of_anothers() {
     assert_eq!(begun.iter().filter(|issuer| issuer.org == ORG).count(), FETCHES_ONE);
     assert!(begun.iter().any(|issuer| Arc::ptr_eq(issuer, &other)));
     assert!(due(&held).is_empty(), "those are under way");
+    drop(many);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_has_its_turn_however_many_others_are_due_all_the_time() {
+    let issuers = Issuers::default();
+    let get = |org: u8, n: usize| {
+        let url = JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
+        issuers.get(OrgId::from_random([org; 16]), &url)
+    };
+    // More organizations than fetches, each with more issuers than it has turns.
+    let many: Vec<_> = (0..100).flat_map(|org| (0..60).map(move |n| (org, n))).collect();
+    let many: Vec<_> = many.into_iter().map(|(org, n)| get(org, n)).collect();
+    let few = [get(200, 0), get(200, 1), get(200, 2), get(201, 0)];
+    let mut rounds_of = [0; 4];
+    for _ in 0..60 {
+        let (held, _) = issuers.held();
+        let begun = due(&held);
+        for (rounds, issuer) in rounds_of.iter_mut().zip(&few) {
+            *rounds += usize::from(begun.iter().any(|begun| Arc::ptr_eq(begun, issuer)));
+        }
+        tokio::time::advance(BOUNDS.time).await;
+        // Nobody answers.
+        for issuer in begun {
+            issuer.failed(SystemTime::UNIX_EPOCH, SOON);
+        }
+    }
+    assert!(rounds_of.iter().all(|rounds| *rounds > 1), "{rounds_of:?}");
     drop(many);
 }
