@@ -121,6 +121,12 @@ impl<'a> Reader<'a> {
         matches!(self.peek(), Some(b'{' | b'['))
     }
 
+    /// Whether the next value is an array, whose start is not read yet.
+    pub(crate) fn is_before_list(&mut self) -> bool {
+        self.position();
+        self.peek() == Some(b'[')
+    }
+
     /// Reads a whole value, of which nobody asks what it is.
     #[inline]
     pub(crate) fn pass(&mut self) -> Result<(), JsonError> {

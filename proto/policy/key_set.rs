@@ -204,15 +204,23 @@ fn read_members(reader: &mut Reader<'_>) -> Result<Option<Members>, KeySetError>
 }
 
 fn read_texts(reader: &mut Reader<'_>) -> Result<Member, KeySetError> {
+    if !reader.is_before_list() {
+        reader.pass()?;
+        return Ok(Member::Other);
+    }
     let mut texts = Vec::new();
-    let Value::Array = reader.value()? else { return Ok(Member::Other) };
+    reader.value()?;
     while reader.element(texts.is_empty())? {
-        match reader.value()? {
-            Value::Text(text) => texts.push(text.unescaped().into_owned()),
-            Value::Number(_) | Value::Word(_) => texts.push(String::new()),
-            // Nested further than any such list.
-            Value::Object | Value::Array => return Err(KeySetError::NoList),
-        }
+        let text = if reader.is_before_container() {
+            reader.pass()?;
+            String::new()
+        } else {
+            match reader.value()? {
+                Value::Text(text) => text.unescaped().into_owned(),
+                Value::Object | Value::Array | Value::Number(_) | Value::Word(_) => String::new(),
+            }
+        };
+        texts.push(text);
     }
     Ok(Member::Texts(texts))
 }
