@@ -49,10 +49,10 @@ pub(crate) enum Fault {
     Stale,
     /// None of the keys has its name and family.
     Key,
-    /// Too many signatures of the proxy were wrong just now for this one to be looked at.
-    Flood,
     /// No key made its signature.
     Signature,
+    /// Too many signatures of the proxy were wrong just now for this one to be looked at: it may be good.
+    Flood,
 }
 
 impl Fault {
@@ -68,8 +68,8 @@ impl Fault {
             Self::Claim => "token-claim",
             Self::Stale => "issuer-stale",
             Self::Key => "token-key",
-            Self::Flood => "token-flood",
             Self::Signature => "token-signature",
+            Self::Flood => "token-flood",
         }
     }
 }

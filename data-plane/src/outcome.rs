@@ -46,10 +46,11 @@ pub(crate) enum Code {
     PreflightRefused,
     OriginRefused,
     TooManyBodies,
+    TooManySignatures,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 42] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -91,6 +92,7 @@ impl Code {
         Self::PreflightRefused,
         Self::OriginRefused,
         Self::TooManyBodies,
+        Self::TooManySignatures,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -136,6 +138,7 @@ impl Code {
             Self::PreflightRefused => "preflight-refused",
             Self::OriginRefused => "origin-refused",
             Self::TooManyBodies => "too-many-bodies",
+            Self::TooManySignatures => "too-many-signatures",
         }
     }
 }

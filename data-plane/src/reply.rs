@@ -52,9 +52,11 @@ impl Code {
             // A proxy may ask for 403 where rules deny.
             Self::RuleDenied | Self::RequestUnreadable => Some(StatusCode::BAD_REQUEST),
             Self::RequestTooLarge | Self::ResponseTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
-            Self::RateLimited | Self::TooManyConcurrent | Self::TooManyPasswords => {
-                Some(StatusCode::TOO_MANY_REQUESTS)
-            }
+            // Not 401 where a credential was not looked at: whoever has a good one is to come again, not to get another.
+            Self::RateLimited
+            | Self::TooManyConcurrent
+            | Self::TooManyPasswords
+            | Self::TooManySignatures => Some(StatusCode::TOO_MANY_REQUESTS),
             Self::ResponseUnreadable => Some(StatusCode::UNPROCESSABLE_ENTITY),
             Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
                 Some(StatusCode::BAD_GATEWAY)
@@ -95,6 +97,9 @@ impl Code {
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
             Self::TooManyConcurrent => "as many requests of the proxy are under way as it may have",
             Self::TooManyPasswords => "as many passwords wait to be checked as may",
+            Self::TooManySignatures => {
+                "so many tokens or certificates were wrong just now that this one was not looked at"
+            }
             Self::ResponseTooLarge => "the body of the response is longer than the proxy lets through",
             Self::ResponseUnreadable => {
                 "the response must be filtered, and is not JSON in a known content coding, or has too many values"
@@ -198,7 +203,10 @@ fn problem(code: Code, status: Option<StatusCode>, more: &str, request_id: Heade
     if code == Code::UpgradeMalformed {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
-    if matches!(code, Code::TooManyConcurrent | Code::TooManyBodies | Code::TooManyPasswords) {
+    if matches!(
+        code,
+        Code::TooManyConcurrent | Code::TooManyBodies | Code::TooManyPasswords | Code::TooManySignatures
+    ) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if code == Code::MethodRefused {

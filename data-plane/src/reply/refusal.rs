@@ -18,6 +18,7 @@ use rr_contract::wire::fleet::LimitKind;
 use serde_json::json;
 
 use crate::body::{DecodeError, NoRoom};
+use crate::jwt::Fault;
 use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
@@ -66,7 +67,7 @@ pub(crate) enum Denial {
     /// No such proxy.
     #[error("unknown proxy")]
     UnknownProxy,
-    /// No, unknown, wrong, expired or foreign credential.
+    /// No, unknown, wrong, expired or foreign credential, or one that was not looked at.
     #[error("missing or invalid credential")]
     BadCredential(Reason),
     /// Switched off.
@@ -265,6 +266,10 @@ impl Denial {
                 Code::Malformed
             }
             Self::Headers => Code::HeadersTooMany,
+            // Nobody knows whether it is good.
+            Self::BadCredential(Reason::Token(Fault::Flood) | Reason::CertificateFlood) => {
+                Code::TooManySignatures
+            }
             // Alike, so that ids and names cannot be probed.
             Self::UnknownProxy | Self::BadCredential(_) => Code::AccessDenied,
             Self::Inactive => Code::Inactive,

@@ -309,12 +309,24 @@ async fn a_flood_of_wrong_signatures_is_not_looked_at_beyond_its_rate_and_what_w
         let wrong = forger.token(Algorithm::EdDSA, "k", &claims(from, &json!({"n": n})));
         assert_eq!(edge.send(&get(path, &bearer(&wrong))).await.status, 401);
     }
-    let mut last = reason(&edge, path, &fresh(1)).await;
-    while last.1 == "token-signature" {
-        let record = edge.record().await;
-        last = (401, record.reason, record.caller_credential);
+    // It is not said to be wrong, for nobody has looked at it.
+    let answer =
+        edge.send(&get(path, &bearer(&forger.token(Algorithm::EdDSA, "k", &claims(from, &json!({})))))).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+    assert_eq!(
+        (answer.json()["code"].as_str(), answer.header("www-authenticate")),
+        (Some("too-many-signatures"), None)
+    );
+    let mut record = edge.record().await;
+    while record.reason != "token-flood" {
+        record = edge.record().await;
     }
-    assert_eq!((last.0, &*last.1), (401, "token-flood"));
+    assert_eq!((&*record.code, &*record.caller_credential), ("too-many-signatures", ""));
+    assert_eq!(reason(&edge, path, &fresh(1)).await.0, 429);
+    // Whoever has not got as far as a signature is told as always, and where there is no proxy, there is no flood.
+    let audience = key.token(Algorithm::EdDSA, "k", &claims(from, &json!({"aud": "x"})));
+    assert_eq!(reason(&edge, path, &bearer(&audience)).await.0, 401);
+    assert_eq!(edge.send(&get("/api/acme.nobody/x", &fresh(1))).await.status, 401);
     assert_eq!(reason(&edge, path, &good).await.0, 200, "it was seen");
     assert_eq!(reason(&edge, "/api/acme.proxy-2/x", &fresh(2)).await.0, 200, "another proxy");
     clock.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
