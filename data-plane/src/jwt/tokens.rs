@@ -4,7 +4,7 @@
 //! whole, at one proxy, by its hash; it is forgotten when it ends, and counts for nothing once credential or keys are
 //! others than those that verified it, and keeps neither of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -32,6 +32,8 @@ pub(crate) struct Tokens {
     seen: RefCell<Seen>,
     wrong: RefCell<Wrong>,
     turns: Turns,
+    /// Those that were taken apart.
+    read: Cell<u64>,
 }
 
 /// The generation that is filled, and the one before.
@@ -100,6 +102,16 @@ impl Tokens {
     /// Waits for the turn to look at a signature.
     pub(crate) async fn turn(&self) -> Turn<'_> {
         self.turns.next().await
+    }
+
+    /// Counts one that is taken apart.
+    pub(crate) fn reads(&self) {
+        self.read.set(self.read.get().wrapping_add(1));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn read(&self) -> u64 {
+        self.read.get()
     }
 
     /// Whether another signature may be looked at for a proxy.

@@ -222,7 +222,7 @@ fn find<'s>(
         let is_presented = caller.is_presented(presented.header, presented.word);
         return if is_presented { Ok(Found::Caller(caller.into())) } else { Err(Reason::Misplaced) };
     }
-    if let Some(proxy) = proxy.filter(|_| snapshot.takes_tokens())
+    if snapshot.takes_tokens()
         && let Some(found) = signed::find(presented, proxy, snapshot, memory.tokens, turn, now)
     {
         return found;

@@ -44,6 +44,8 @@ mod settling;
 mod signed_tokens;
 mod streams;
 mod timeouts;
+mod token_floods;
+mod token_issuers;
 mod trailers;
 mod under_way;
 mod untouched;

@@ -1,12 +1,15 @@
 //! Whose token is it: found among those that this worker has verified, or verified now.
 //!
 //! Waits for nothing: who needs a turn to look at a signature, or a key that its issuer may publish, is told so. The
-//! invariants: a signature is looked at only of a token that a credential of this proxy would take otherwise; at most [`CANDIDATES`] credentials
-//! are asked, whoever's token it is.
+//! invariants: a signature is looked at only of a token that a credential of this proxy would take otherwise; at most
+//! [`CANDIDATES`] credentials are asked, whoever's token it is; a token that none would take costs the same at every proxy,
+//! and where there is none.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rr_contract::api_key::hash_foreign;
 use rr_contract::policy::token::{Token, TokenError};
 
 use crate::holder::Holder;
@@ -15,7 +18,7 @@ use crate::report::Reason;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
 use super::super::presented::Presented;
-use super::{Found, Named, On};
+use super::{Found, NOWHERE, Named, On};
 
 /// Credentials of one proxy that are asked for one issuer's token.
 const CANDIDATES: usize = 8;
@@ -23,13 +26,13 @@ const CANDIDATES: usize = 8;
 /// Finds the credential of a token. `None`: it is no token, or of an issuer of whom this proxy takes none.
 pub(super) fn find<'s>(
     presented: &Presented<'_>,
-    proxy: &CompiledProxy,
+    proxy: Option<&CompiledProxy>,
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     turn: Option<&Turn<'_>>,
     now: SystemTime,
 ) -> Option<Result<Found<'s>, Reason>> {
-    if let Some(named) = seen(presented, proxy, snapshot, tokens, now) {
+    if let Some(named) = proxy.and_then(|proxy| seen(presented, proxy, snapshot, tokens, now)) {
         return Some(Ok(Found::Caller(named)));
     }
     verify(presented, proxy, snapshot, tokens, turn, now)
@@ -57,7 +60,7 @@ fn seen<'s>(
 #[cold]
 fn verify<'s>(
     presented: &Presented<'_>,
-    proxy: &CompiledProxy,
+    proxy: Option<&CompiledProxy>,
     snapshot: &'s Snapshot,
     tokens: &Tokens,
     turn: Option<&Turn<'_>>,
@@ -67,6 +70,7 @@ fn verify<'s>(
         return None;
     }
     let bad = |fault| Some(Err(Reason::Token(fault)));
+    tokens.reads();
     let token = match Token::parse(presented.value) {
         Ok(token) => token,
         Err(TokenError::Type | TokenError::Critical) => return bad(Fault::Type),
@@ -76,6 +80,11 @@ fn verify<'s>(
     let hash = presented.hash?;
     // Those of SPIFFE need not say it.
     let issuer = token.claims.issuer.as_deref().unwrap_or_default();
+    let Some(proxy) = proxy else {
+        // The look-up of its takers.
+        black_box(snapshot.caller(NOWHERE, &hash_foreign(issuer.as_bytes())).is_some());
+        return None;
+    };
     let (mut furthest, mut issuer_of, mut is_misplaced) = (None, None, false);
     for id in snapshot.takers(proxy, issuer).take(CANDIDATES) {
         let caller = snapshot.token_caller(proxy.org_id, id)?;

@@ -291,6 +291,11 @@ impl Edge {
         told.wait_for(|told| *told >= generation).await.expect("the worker lives");
     }
 
+    /// How many tokens the worker has taken apart.
+    pub(super) async fn tokens_read(&self) -> u64 {
+        self.asks(|worker| worker.tokens.read()).await
+    }
+
     /// Has the worker begin no more tunnels.
     pub(super) async fn stops(&self) {
         self.asks(|worker| worker.stops()).await;

@@ -6,30 +6,22 @@ use std::time::{Duration, SystemTime};
 use prost::Message as _;
 use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::seal::{SealContext, SealedSecret};
-use rr_contract::seam::{Clock, Seams, SystemEntropy, Volatile};
+use rr_contract::seam::{Clock, SystemEntropy};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::caller_credential::Kind;
 use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use serde_json::{Value, json};
-use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::fixture::{self, Region, credential_key, org, proxy, resource, target};
-use crate::jwt::issuers_tests::{Publisher, follow, named};
 use crate::jwt::mint::{self, Key, claims, document, verify};
 
 use super::edge::Edge;
 use super::origin::Upstream;
 use super::websockets::{self, Raw, read_rest};
 use super::{get, resources, with_key};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn in_memory() -> Seams {
-    Seams { disk: Arc::new(Volatile::default()), ..Seams::real() }
-}
 
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs()
@@ -45,7 +37,7 @@ pub(super) fn of(n: u8, header: &str, kind: Kind) -> fleet::Resource {
     resource(credential_key(n), message.encode_to_vec())
 }
 
-fn published(keys: &[Value]) -> Keys {
+pub(super) fn published(keys: &[Value]) -> Keys {
     Keys::Jwks(document(keys))
 }
 
@@ -71,7 +63,7 @@ fn shared(region: &Region, n: u8, secret: &[u8]) -> SealedSecret {
         .expect("it seals")
 }
 
-async fn reason(edge: &Edge, path: &str, headers: &str) -> (u16, String, String) {
+pub(super) async fn reason(edge: &Edge, path: &str, headers: &str) -> (u16, String, String) {
     let answer = edge.send(&get(path, headers)).await;
     let record = edge.own_record().await;
     (answer.status, record.reason, record.caller_credential)
@@ -287,82 +279,6 @@ async fn a_token_that_was_seen_counts_no_longer_once_its_credential_has_other_ch
 }
 
 #[tokio::test]
-async fn a_flood_of_wrong_signatures_is_not_looked_at_beyond_its_rate_and_what_was_seen_goes_on() {
-    let upstream = Upstream::echo().await;
-    let region = Region::new();
-    let key = Key::ed25519();
-    let mut all = resources(&region, &upstream.url(""));
-    all.extend([
-        of(3, "", verify(published(&[key.published("k")]), &["EdDSA"], |_| {})),
-        proxy(1, &[3], 1, 2),
-        proxy(2, &[3], 1, 2),
-    ]);
-    let from = now();
-    let clock = Arc::new(Moved(from.into()));
-    let edge = Edge::start_at(region.snapshot(&all), &["127.0.0.0/8"], Arc::clone(&clock) as Arc<dyn Clock>);
-    let forger = Key::ed25519();
-    let path = "/api/acme.proxy-1/x";
-    let good = bearer(&key.token(Algorithm::EdDSA, "k", &claims(from, &json!({}))));
-    let fresh = |n: u32| bearer(&key.token(Algorithm::EdDSA, "k", &claims(from, &json!({"n": n}))));
-    assert_eq!(reason(&edge, path, &good).await.0, 200);
-    for n in 0..200 {
-        let wrong = forger.token(Algorithm::EdDSA, "k", &claims(from, &json!({"n": n})));
-        assert_eq!(edge.send(&get(path, &bearer(&wrong))).await.status, 401);
-    }
-    // It is not said to be wrong, for nobody has looked at it.
-    let answer =
-        edge.send(&get(path, &bearer(&forger.token(Algorithm::EdDSA, "k", &claims(from, &json!({})))))).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
-    assert_eq!(
-        (answer.json()["code"].as_str(), answer.header("www-authenticate")),
-        (Some("too-many-signatures"), None)
-    );
-    let mut record = edge.record().await;
-    while record.reason != "token-flood" {
-        record = edge.record().await;
-    }
-    assert_eq!((&*record.code, &*record.caller_credential), ("too-many-signatures", ""));
-    assert_eq!(reason(&edge, path, &fresh(1)).await.0, 429);
-    // Whoever has not got as far as a signature is told as always, and where there is no proxy, there is no flood.
-    let audience = key.token(Algorithm::EdDSA, "k", &claims(from, &json!({"aud": "x"})));
-    assert_eq!(reason(&edge, path, &bearer(&audience)).await.0, 401);
-    assert_eq!(edge.send(&get("/api/acme.nobody/x", &fresh(1))).await.status, 401);
-    assert_eq!(reason(&edge, path, &good).await.0, 200, "it was seen");
-    assert_eq!(reason(&edge, "/api/acme.proxy-2/x", &fresh(2)).await.0, 200, "another proxy");
-    clock.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(reason(&edge, path, &fresh(3)).await.0, 200, "a second later");
-}
-
-#[tokio::test]
-async fn a_wrong_signature_counts_as_often_as_keys_were_tried_for_it() {
-    let upstream = Upstream::echo().await;
-    let region = Region::new();
-    let keys: Vec<Key> = (0..5).map(|_| Key::ed25519()).collect();
-    let named: Vec<Value> = (0..).zip(&keys).map(|(n, key)| key.published(&format!("k{n}"))).collect();
-    let mut all = resources(&region, &upstream.url(""));
-    all.extend([
-        of(3, "", verify(published(&named), &["EdDSA"], |_| {})),
-        proxy(1, &[3], 1, 2),
-        proxy(2, &[3], 1, 2),
-    ]);
-    let from = now();
-    let clock: Arc<dyn Clock> = Arc::new(Moved(from.into()));
-    let edge = Edge::start_at(region.snapshot(&all), &["127.0.0.0/8"], clock);
-    let forger = Key::ed25519();
-    // Four keys are tried with a token that names none, and 200 of one proxy in a second.
-    for (proxy, wrong, is_looked_at) in [(1, 49, true), (2, 50, false)] {
-        let path = format!("/api/acme.proxy-{proxy}/x");
-        for n in 0..wrong {
-            let nameless = json!({"alg": "EdDSA"});
-            let forged = forger.token_as(Algorithm::EdDSA, &nameless, &claims(from, &json!({"n": n})));
-            assert_eq!(edge.send(&get(&path, &bearer(&forged))).await.status, 401);
-        }
-        let good = bearer(&keys[4].token(Algorithm::EdDSA, "k4", &claims(from, &json!({}))));
-        assert_eq!(edge.send(&get(&path, &good)).await.status == 200, is_looked_at, "after {wrong}");
-    }
-}
-
-#[tokio::test]
 async fn a_secret_that_is_sealed_for_an_upstream_or_another_credential_verifies_nothing() {
     let region = Region::new();
     let url = "http://127.0.0.1:1";
@@ -418,80 +334,22 @@ async fn a_tunnel_ends_with_the_token_that_opened_it() {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_and_those_of_a_rotation_are_waited_for_once() {
-    let upstream = Upstream::echo().await;
-    let region = Region::new();
-    let (old, new) = (Key::ed25519(), Key::ed25519());
-    let publisher = Publisher::start(&document(&[old.published("old")])).await;
-    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
-    let mut all = resources(&region, &upstream.url(""));
-    all.extend([of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})), proxy(1, &[3], 1, 2)]);
-    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
-    let path = "/api/acme.proxy-1/x";
-    let token = |key: &Key, kid: &str, n: u32| {
-        bearer(&key.token(Algorithm::EdDSA, kid, &claims(now(), &json!({"n": n}))))
-    };
-    // Those that come before the keys wait for them.
-    let first: Vec<String> = (0..20).map(|n| token(&old, "old", n)).collect();
-    let first = first.iter().map(|headers| reason(&edge, path, headers));
-    for (status, said, _) in futures_util::future::join_all(first).await {
-        assert_eq!((status, &*said), (200, ""));
-    }
-    assert_eq!(publisher.count(), 1);
-    // A name that nobody has published asks for a fetch in half a minute, and is refused until then.
-    publisher.says(&document(&[old.published("old"), new.published("new")]));
-    for n in 0..5 {
-        assert_eq!(reason(&edge, path, &token(&new, "new", n)).await.1, "token-key");
-    }
-    assert_eq!(publisher.count(), 1);
-    assert_eq!(reason(&edge, path, &token(&old, "old", 99)).await.0, 200);
-}
-
-#[tokio::test]
-async fn an_issuer_that_was_never_reached_refuses_its_tokens_and_nobody_elses() {
+async fn a_token_that_nobody_takes_is_taken_apart_wherever_it_is_presented() {
     let upstream = Upstream::echo().await;
     let region = Region::new();
     let key = Key::ed25519();
-    let publisher = Publisher::start("").await;
-    publisher.breaks();
-    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
     let mut all = resources(&region, &upstream.url(""));
     all.extend([
-        of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})),
-        proxy(1, &[1, 3], 1, 2),
+        of(3, "", verify(published(&[key.published("k")]), &["EdDSA"], |_| {})),
+        proxy(1, &[3], 1, 2),
+        proxy(2, &[1], 1, 2),
     ]);
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
-    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({}))));
-    let asked = reason(&edge, "/api/acme.proxy-1/x", &token).await;
-    assert_eq!((asked.0, &*asked.1), (401, "issuer-stale"));
-    assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &with_key(1)).await.0, 200);
-}
-
-#[tokio::test]
-async fn an_issuer_is_let_go_with_its_credential_however_long_its_tokens_would_be_remembered() {
-    let upstream = Upstream::echo().await;
-    let region = Region::new();
-    let key = Key::ed25519();
-    let publisher = Publisher::start(&document(&[key.published("k")])).await;
-    let issuers = region.standings.issuers();
-    let _following = follow(issuers, &in_memory(), HOUR);
-    let mut all = resources(&region, &upstream.url(""));
-    let without = region.snapshot(&all);
-    all.extend([of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})), proxy(1, &[3], 1, 2)]);
-    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
-    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({}))));
-    for _ in 0..2 {
-        assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &token).await.0, 200);
+    let theirs = json!({"iss": "https://other.example"});
+    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &theirs)));
+    // One that takes tokens, one that takes none, and none.
+    for (at, path) in (1..).zip(["/api/acme.proxy-1/x", "/api/acme.proxy-2/x", "/api/acme.nobody/x"]) {
+        assert_eq!(edge.send(&get(path, &token)).await.status, 401);
+        assert_eq!(edge.tokens_read().await, at, "{path}");
     }
-    assert_eq!(named(issuers), 1);
-    let generation = edge.activate(without);
-    edge.tells(generation).await;
-    timeout(Duration::from_secs(10), async {
-        while named(issuers) > 0 {
-            edge.bury();
-            yield_now().await;
-        }
-    })
-    .await
-    .expect("nobody names it any more");
 }
