@@ -128,12 +128,11 @@ fn verify<'s>(
                 return Some(Ok(Found::Caller(Named { caller, holder })));
             }
             Err(fault) => {
-                if furthest < Some(fault) {
-                    // It may have published another key by now.
-                    let needs_key = matches!(fault, Fault::Stale | Fault::Key);
-                    issuer_of = needs_key.then(|| Some((checks.fetched_from()?, generation))).flatten();
-                    furthest = Some(fault);
+                // It may have published another key by now, whatever other credentials make of the token.
+                if matches!(fault, Fault::Stale | Fault::Key) && issuer_of.is_none() {
+                    issuer_of = checks.fetched_from().map(|issuer| (issuer, generation));
                 }
+                furthest = furthest.max(Some(fault));
             }
         }
     }

@@ -103,3 +103,30 @@ async fn an_issuer_is_let_go_with_its_credential_however_long_its_tokens_would_b
     .await
     .expect("nobody names it any more");
 }
+
+#[tokio::test]
+async fn a_token_waits_for_keys_of_its_issuer_whatever_keys_another_credential_has() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let (key, other) = (Key::ed25519(), Key::ed25519());
+    let publisher = Publisher::start(&document(&[key.published("k")])).await;
+    let mut nameless = other.published("");
+    nameless.as_object_mut().expect("an object").remove("kid");
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend([
+        of(3, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})),
+        // Any token can mean its key.
+        of(4, "", verify(published(&[nameless]), &["EdDSA"], |_| {})),
+        proxy(1, &[3, 4], 1, 2),
+    ]);
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({}))));
+    let fetches = async {
+        while edge.tokens_read().await == 0 {
+            yield_now().await;
+        }
+        follow(region.standings.issuers(), &in_memory(), HOUR)
+    };
+    let (asked, _following) = tokio::join!(reason(&edge, "/api/acme.proxy-1/x", &token), fetches);
+    assert_eq!(asked, (200, String::new(), credential_key(3).id_text()));
+}
