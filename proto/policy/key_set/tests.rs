@@ -15,8 +15,12 @@ fn ec_key(curve: &str, length: usize) -> String {
     format!(r#""kty":"EC","crv":"{curve}","x":"{part}","y":"{part}""#)
 }
 
+fn ed_key_of(bytes: usize) -> String {
+    format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, BASE64URL_NOPAD.encode(&vec![7; bytes]))
+}
+
 fn ed_key() -> String {
-    format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, BASE64URL_NOPAD.encode(&[7; 32]))
+    ed_key_of(32)
 }
 
 fn parse(keys: &[String]) -> Result<KeySet, KeySetError> {
@@ -60,6 +64,9 @@ fn a_key_that_cannot_be_used_is_passed_over_and_the_others_stay() {
     for bad in [
         rsa_key(255),
         rsa_key(1025),
+        // 2047 bits, and an even number.
+        rsa_key(256).replace("\"n\":\"gP", "\"n\":\"f_"),
+        rsa_key(256).replace("_w\",", "_g\","),
         rsa_key(256).replace("AQAB", "AQ"),
         rsa_key(256).replace("AQAB", "AAAC"),
         rsa_key(256).replace("AQAB", "AQAAAAB_"),
@@ -78,6 +85,8 @@ fn a_key_that_cannot_be_used_is_passed_over_and_the_others_stay() {
         format!(r#"{},"alg":"none""#, rsa_key(256)),
         format!(r#"{},"alg":"HS256""#, rsa_key(256)),
         format!(r#"{},"kid":7"#, rsa_key(256)),
+        format!(r#"{},"kid":"a","kid":"b""#, rsa_key(256)),
+        format!(r#"{},"use":"enc","\u0075se":"sig""#, rsa_key(256)),
         format!(r#"{},"kid":"{}""#, rsa_key(256), "k".repeat(KID_MAX + 1)),
         format!(r#"{},"kty":"EC""#, rsa_key(256)),
         r#""kty":"oct","k":"AAAA""#.to_owned(),
@@ -87,10 +96,31 @@ fn a_key_that_cannot_be_used_is_passed_over_and_the_others_stay() {
         ec_key("P-521", 66),
         ec_key("secp256k1", 32),
         ed_key().replace("Ed25519", "X25519"),
+        ed_key_of(31),
+        ed_key_of(33),
         ed_key().replace("Ed25519", "Ed448"),
         String::new(),
     ] {
         assert!(!is_usable(&bad), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_not_public_is_told_and_an_algorithm_that_no_key_is_for_is_lacking() {
+    let holds = |members: &str| parse(&[members.to_owned(), ed_key()]).map(|set| set.holds_private);
+    assert_eq!(holds(&rsa_key(256)), Ok(false));
+    for private in [format!(r#"{},"d":"AQAB""#, rsa_key(256)), r#""kty":"oct","k":"AAAA""#.to_owned()] {
+        assert_eq!(holds(&private), Ok(true), "{private}");
+    }
+    let set = parse(&[format!(r#"{},"alg":"PS256""#, rsa_key(256)), ec_key("P-256", 32)]).expect("keys");
+    for (algorithms, lacking) in [
+        (&["PS256", "ES256"][..], None),
+        (&["PS256", "RS256"], Some(1)),
+        (&["ES384"], Some(0)),
+        // For others to refuse.
+        (&["HS256", "none"], None),
+    ] {
+        assert_eq!(set.lacks(algorithms), lacking, "{algorithms:?}");
     }
 }
 

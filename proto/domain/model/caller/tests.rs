@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::time;
 
-use super::jwt::{Algorithm, InvalidJwksUrl, JwksUrl, LEEWAY, TEXT_MAX, UNKNOWN};
+use super::jwt::{Algorithm, DOCUMENT_MAX, InvalidJwksUrl, JwksUrl, LEEWAY, NAMED_MAX, TEXT_MAX, UNKNOWN};
 use super::*;
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$";
@@ -83,6 +83,14 @@ fn a_header_that_means_something_else_holds_no_credential() {
     ] {
         assert_eq!(read(jwt(1), header), Err(vec!["caller.header".to_owned()]), "{header}");
     }
+}
+
+#[test]
+fn a_certificate_stands_in_no_header() {
+    let certificate = fleet::CallerCertificate { hashes: vec![vec![1; 32]], ..Default::default() };
+    let in_header = |header: &str| read(Kind::Certificate(certificate.clone()), header);
+    assert!(in_header("").is_ok());
+    assert_eq!(in_header("x-own"), Err(vec!["caller.header".to_owned()]));
 }
 
 #[test]
@@ -207,6 +215,20 @@ fn every_check_of_a_token_is_stated_and_bounded() {
     assert_eq!(verify(|wire| wire.audiences.clear()), field("audiences"));
     assert_eq!(verify(|wire| wire.audiences.push(String::new())), field("audiences[1]"));
     assert_eq!(verify(|wire| wire.required_claims[0].name.clear()), field("required_claims[0].name"));
+    let many = |count: usize| vec!["v".to_owned(); count];
+    assert!(verify(|wire| wire.audiences = many(NAMED_MAX)).is_ok());
+    assert_eq!(verify(|wire| wire.audiences = many(NAMED_MAX + 1)), field("audiences"));
+    assert!(verify(|wire| wire.required_claims[0].values = many(NAMED_MAX)).is_ok());
+    let values = verify(|wire| wire.required_claims[0].values = many(NAMED_MAX + 1));
+    assert_eq!(values, field("required_claims[0].values"));
+    let claims =
+        |count: usize| verify(|wire| wire.required_claims = vec![wire.required_claims[0].clone(); count]);
+    assert!(claims(NAMED_MAX).is_ok());
+    assert_eq!(claims(NAMED_MAX + 1), field("required_claims"));
+    let document = |length: usize| verify(|wire| wire.keys = Some(Keys::Jwks("k".repeat(length))));
+    assert!(document(DOCUMENT_MAX).is_ok());
+    assert_eq!(document(DOCUMENT_MAX + 1), field("jwks"));
+    assert_eq!(document(0), field("jwks"));
     let long = "c".repeat(TEXT_MAX + 1);
     for name in ["\n", &*long] {
         assert_eq!(verify(|wire| wire.identity_claim = name.to_owned()), field("identity_claim"));
