@@ -62,6 +62,8 @@ struct State {
 
 /// When an issuer is fetched from.
 pub(super) struct Turn {
+    /// By a request.
+    pub(super) is_waited_for: bool,
     /// The last fetch.
     pub(super) begun: Option<Instant>,
     /// The next one. `None`: the last one is under way.
@@ -176,7 +178,11 @@ impl Issuer {
 
     pub(super) fn turn(&self) -> Turn {
         let state = self.state();
-        Turn { begun: state.begun, due: (!state.is_under_way).then_some(state.due) }
+        Turn {
+            is_waited_for: self.waiting.load(Ordering::Relaxed) > 0,
+            begun: state.begun,
+            due: (!state.is_under_way).then_some(state.due),
+        }
     }
 
     /// Whether the disk was not asked yet, which is asked once.
@@ -245,6 +251,8 @@ impl Issuer {
 
     fn end(&self, state: &mut State) {
         state.is_under_way = false;
+        // There is room for another.
+        self.wake.notify_one();
         self.ended.send_modify(|ended| *ended += 1);
     }
 

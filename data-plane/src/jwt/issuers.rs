@@ -171,22 +171,21 @@ struct OfOrg {
     begun: Option<Instant>,
 }
 
-/// Those whose fetch begins now: where there is not room for all, the organizations take turns, and in each of them the
-/// issuers.
+/// Those whose fetch begins now: where there is not room for all, the organizations take turns, and in each of them those
+/// come first for which a request waits, and then those that have been due for longest.
 fn due(held: &[Arc<Issuer>]) -> Vec<Arc<Issuer>> {
     let (mut by_org, mut waiting, now) = (HashMap::<OrgId, OfOrg>::new(), Vec::new(), Instant::now());
     for issuer in held {
         let of_org = by_org.entry(issuer.org).or_default();
-        let Turn { begun, due } = issuer.turn();
+        let Turn { is_waited_for, begun, due } = issuer.turn();
         of_org.begun = of_org.begun.max(begun);
         match due {
-            Some(due) if due <= now => waiting.push((due, issuer)),
+            Some(due) if due <= now => waiting.push(((!is_waited_for, due), issuer)),
             Some(_) => {}
             None => of_org.under_way += 1,
         }
     }
-    waiting
-        .sort_by_cached_key(|(due, issuer)| (by_org.get(&issuer.org).and_then(|of_org| of_org.begun), *due));
+    waiting.sort_by_cached_key(|(turn, issuer)| (by_org.get(&issuer.org).and_then(|it| it.begun), *turn));
     let mut all: usize = by_org.values().map(|of_org| of_org.under_way).sum();
     let mut due = Vec::new();
     for under_way in 0..FETCHES_ONE {

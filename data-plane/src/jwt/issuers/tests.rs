@@ -1,13 +1,14 @@
-//! Keys fetched from a server on loopback, kept on disk, and shared by nobody.
+//! Keys fetched from a server on loopback, each organization's by itself.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Condvar;
+mod disk;
+
+use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
 use rr_contract::runtime::Shutdown;
-use rr_contract::seam::{Disk, DiskFile, Volatile};
+use rr_contract::seam::{Disk, Volatile};
 use rr_contract::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -55,9 +56,13 @@ impl Publisher {
         *self.answer.lock().expect("nobody panics") = ok(document);
     }
 
+    /// Says this, head and body.
+    fn answers(&self, whole: &str) {
+        whole.clone_into(&mut self.answer.lock().expect("nobody panics"));
+    }
+
     pub(crate) fn breaks(&self) {
-        *self.answer.lock().expect("nobody panics") =
-            "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_owned();
+        self.answers("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -76,15 +81,19 @@ pub(crate) struct Following {
     tasks: Tasks,
 }
 
-pub(crate) fn follow(issuers: &Issuers, seams: &Seams, lasts: Duration) -> Following {
+fn sources(seams: Seams) -> Sources {
     let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
     let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
-    let sources = Sources {
+    Sources {
         fetch: Fetch::new(outbound, Vec::new()).in_plaintext_too(),
         shelf: Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone()),
-        seams: seams.clone(),
-        lasts,
-    };
+        seams,
+        lasts: SOON,
+    }
+}
+
+pub(crate) fn follow(issuers: &Issuers, seams: &Seams, lasts: Duration) -> Following {
+    let sources = Sources { lasts, ..sources(seams.clone()) };
     let (stop, tasks) = (Shutdown::new(), Tasks::new());
     tasks.spawn("issuers", issuers.clone().follow(sources, tasks.clone(), stop.stop()));
     Following { issuers: issuers.clone(), stop, tasks }
@@ -108,6 +117,20 @@ pub(crate) fn named(issuers: &Issuers) -> usize {
     issuers.issuers().len()
 }
 
+/// Has an issuer publish this from now on, as if it had been fetched.
+pub(crate) fn publishes(issuers: &Issuers, org: OrgId, url: &str, document: &str) {
+    let issuer = issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
+    let keys = keys_of(document.as_bytes()).expect("keys");
+    issuer.take(keys, *blake3::hash(document.as_bytes()).as_bytes(), SystemTime::now());
+    issuer.succeeded(SystemTime::now(), None, 1.0);
+}
+
+/// Has an issuer away for longer than its keys count.
+pub(crate) fn goes_stale(issuers: &Issuers, org: OrgId, url: &str) {
+    let issuer = issuers.get(org, &JwksUrl::try_from(url).expect("a URL"));
+    issuer.failed(SystemTime::now() + 2 * SOON, SOON);
+}
+
 fn on(disk: &Arc<Volatile>) -> Seams {
     Seams { disk: Arc::clone(disk) as Arc<dyn Disk>, ..Seams::real() }
 }
@@ -127,177 +150,44 @@ async fn until(what: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_once_for_all_who_need_them_and_are_there_after_a_start_without_their_issuer() {
-    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
-    let disk = Arc::new(Volatile::default());
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    let issuer = following.get(ORG, &publisher.url()).await;
-    assert!(issuer.keys().is_some());
-    assert!(Arc::ptr_eq(&issuer, &following.get(ORG, &publisher.url()).await));
-    assert_eq!(publisher.count(), 1);
-    until(|| files(&disk) == 1).await;
-    following.end().await;
-    publisher.breaks();
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    let issuer = following.get(ORG, &publisher.url()).await;
-    assert!(issuer.keys().is_some(), "from the disk");
-    assert_eq!(publisher.count(), 2, "and it was asked for newer ones");
-    // Another organization has not got them by that.
-    let theirs = following.get(OrgId::from_random([4; 16]), &publisher.url()).await;
-    assert!(theirs.keys().is_none());
-    // Nobody names it any more.
-    drop(issuer);
-    until(|| files(&disk) == 0).await;
-    following.end().await;
-}
-
-#[tokio::test]
-async fn what_was_changed_on_disk_or_is_of_another_node_is_nothing() {
-    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
-    let disk = Arc::new(Volatile::default());
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    let issuer = following.get(ORG, &publisher.url()).await;
-    until(|| files(&disk) == 1).await;
-    following.end().await;
-    drop(issuer);
-    publisher.breaks();
-    let file = disk.list(Path::new("/state/issuers")).expect("a folder").remove(0);
-    let mut bytes = disk.read(&file).expect("a file");
-    *bytes.last_mut().expect("it is not empty") ^= 1;
-    disk.replace(&file, &bytes).expect("it writes");
-    let following = follow(&Issuers::default(), &on(&disk), SOON);
-    assert!(following.get(ORG, &publisher.url()).await.keys().is_none());
-    following.end().await;
-}
-
-/// A disk that does not answer until it is let go.
-#[derive(Default)]
-struct Stalled {
-    disk: Volatile,
-    is_stalled: Mutex<bool>,
-    answers: Condvar,
-}
-
-impl Stalled {
-    fn stall(&self, stalls: bool) {
-        *self.is_stalled.lock().expect("nobody panics") = stalls;
-        self.answers.notify_all();
-    }
-
-    fn wait(&self) -> &Volatile {
-        let stalls = self.is_stalled.lock().expect("nobody panics");
-        drop(self.answers.wait_while(stalls, |stalls| *stalls).expect("nobody panics"));
-        &self.disk
-    }
-}
-
-impl Disk for Stalled {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.wait().create_dir_all(path)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.wait().read(path)
-    }
-
-    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.wait().append(path)
-    }
-
-    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.wait().replace(path, bytes)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        self.wait().list(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.wait().rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.wait().remove(path)
-    }
-
-    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
-        self.wait().truncate(path, length)
-    }
-}
-
-#[tokio::test]
-async fn a_disk_that_does_not_answer_holds_up_no_fetch() {
-    let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
-    let disk = Arc::new(Stalled::default());
-    let seams = Seams { disk: Arc::clone(&disk) as Arc<dyn Disk>, ..Seams::real() };
-    let following = follow(&Issuers::default(), &seams, SOON);
-    let url = |n: u8| format!("{}/{n}", publisher.url());
-    let first = following.get(ORG, &url(0)).await;
-    assert!(first.keys().is_some());
-    until(|| files(&disk.disk) == 1).await;
-    disk.stall(true);
-    // What is kept of it is to be removed, and does not go.
-    drop(first);
-    for n in 1..3 {
-        let issuer = following.issuers.get(ORG, &JwksUrl::try_from(&*url(n)).expect("a URL"));
-        until(|| issuer.keys().is_some()).await;
-    }
-    disk.stall(false);
-    until(|| files(&disk.disk) == 0).await;
-    following.end().await;
-}
-
-#[tokio::test]
-async fn keys_on_disk_that_are_too_old_count_at_no_time() {
-    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let url = format!("http://{}/keys", silent.local_addr().expect("it is bound"));
-    let document = document(&[Key::ed25519().published("k")]);
-    for (age, do_count) in [(SOON / 2, true), (SOON * 2, false)] {
-        let disk = Arc::new(Volatile::default());
-        let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
-        let kept = Kept { document: document.clone().into(), fetched_at: SystemTime::now() - age };
-        shelf.write(ORG, &url, kept).await;
-        let following = follow(&Issuers::default(), &on(&disk), SOON);
-        let issuer = following.issuers.get(ORG, &JwksUrl::try_from(&*url).expect("a URL"));
-        // It is asked once the disk was.
-        let asked = silent.accept().await.expect("a connection");
-        assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
-        drop(asked);
-        until(|| issuer.turn().due.is_some()).await;
-        assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
-        let never_there = issuer.away(SystemTime::now()).map(|away| away.never_there);
-        assert_eq!(never_there, (!do_count).then_some(false), "they were there once");
-        following.end().await;
-    }
-}
-
-#[tokio::test]
 async fn an_answer_that_holds_no_keys_leaves_those_that_are_there() {
     let publisher = Publisher::start(&document(&[Key::ed25519().published("k")])).await;
     let disk = Arc::new(Volatile::default());
     let following = follow(&Issuers::default(), &on(&disk), SOON);
     let issuer = following.get(ORG, &publisher.url()).await;
     let generation = issuer.generation();
-    let source = |issuer: &Arc<Issuer>| {
-        let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
-        let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
-        let seams = on(&disk);
-        let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone());
-        let fetch = Fetch::new(outbound, Vec::new()).in_plaintext_too();
-        (Sources { fetch, shelf, seams, lasts: SOON }, Arc::clone(issuer))
-    };
+    let sources = sources(on(&disk));
     for bad in ["", "<html>", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
         publisher.says(bad);
-        let (sources, issuer) = source(&issuer);
         sources.fetch(&issuer, true).await;
         assert!(issuer.keys().is_some(), "{bad}");
         assert_eq!(issuer.generation(), generation);
     }
-    publisher.says(&"x".repeat(DOCUMENT_MAX + 1));
-    let (sources, other) = source(&issuer);
-    sources.fetch(&other, true).await;
-    assert!(issuer.keys().is_some());
+    // Keys that an answer of another kind has are none.
+    let other = ok(&document(&[Key::ed25519().published("k")]));
+    for status in ["203 Altered", "404 Gone", "500 No"] {
+        publisher.answers(&other.replace("200 OK", status));
+        assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Status(_))), "{status}");
+    }
+    publisher.answers(&other.replace("200 OK", "302 Found\r\nlocation: http://127.0.0.1:1/"));
+    assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Fetch(FetchError::Redirected { .. }))));
+    // Nothing of what is too long is waited for.
+    publisher.answers(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", DOCUMENT_MAX + 1));
+    assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Fetch(FetchError::TooLong { .. }))));
+    let pieces = format!("40000\r\n{}\r\n1\r\n \r\n", " ".repeat(DOCUMENT_MAX));
+    publisher.answers(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{pieces}"));
+    assert!(matches!(sources.ask(&issuer).await, Err(NoKeys::Fetch(FetchError::TooLong { .. }))));
     following.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_says_nothing_is_given_up() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}/keys", silent.local_addr().expect("it is bound"));
+    let issuer = Issuers::default().get(ORG, &JwksUrl::try_from(&*url).expect("a URL"));
+    let began = Instant::now();
+    assert!(sources(on(&Arc::default())).ask(&issuer).await.is_err());
+    assert!(began.elapsed() <= BOUNDS.time + Duration::from_millis(10), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -322,21 +212,6 @@ async fn so_many_fetches_are_under_way_at_once_and_no_more() {
     let (held, _) = issuers.held();
     assert_eq!((many.len(), due(&held).len()), (100, FETCHES_ALL));
     assert!(due(&held).is_empty(), "those are under way");
-}
-
-#[tokio::test]
-async fn what_nobody_names_is_taken_from_the_disk_and_what_is_there_is_one_organizations() {
-    let disk = Arc::new(Volatile::default());
-    let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
-    let (named, other) = ("https://a.example", "https://b.example");
-    for url in [named, other] {
-        let kept = Kept { document: b"{}".to_vec(), fetched_at: SystemTime::UNIX_EPOCH };
-        shelf.write(ORG, url, kept).await;
-    }
-    assert!(shelf.read(ORG, other).await.is_some());
-    shelf.tidy(vec![(ORG, named.into())]).await;
-    assert!(shelf.read(ORG, named).await.is_some() && shelf.read(ORG, other).await.is_none());
-    assert!(shelf.read(OrgId::from_random([4; 16]), named).await.is_none());
 }
 
 #[tokio::test]
@@ -376,6 +251,18 @@ async fn one_organizations_issuers_take_no_fetch_of_anothers() {
     assert!(begun.iter().any(|issuer| Arc::ptr_eq(issuer, &other)));
     assert!(due(&held).is_empty(), "those are under way");
     drop(many);
+}
+
+#[tokio::test]
+async fn of_an_organization_those_come_first_for_which_a_request_waits() {
+    let issuers = Issuers::default();
+    let url = |n: usize| JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
+    let many: Vec<Arc<Issuer>> = (0..50).map(|n| issuers.get(ORG, &url(n))).collect();
+    let last = many.last().expect("many");
+    let mut asked = pin!(last.asked(last.counting()));
+    assert!(futures_util::poll!(asked.as_mut()).is_pending());
+    let (held, _) = issuers.held();
+    assert!(Arc::ptr_eq(&due(&held)[0], last));
 }
 
 #[tokio::test(start_paused = true)]
