@@ -54,6 +54,13 @@ fn a_token_is_remembered_at_its_proxy_until_it_ends() {
     assert!(tokens.seen(proxy(1), hash, at(100), known).is_none());
     assert!(tokens.seen(proxy(2), hash, at(99), known).is_none());
     assert!(tokens.seen(proxy(1), hash_foreign(b"other"), at(99), known).is_none());
+    // In the older generation, too.
+    let others = verified(200);
+    for n in 0..GENERATION {
+        tokens.remember(proxy(2), hash_foreign(&n.to_be_bytes()), others.clone());
+    }
+    assert!(!tokens.seen.borrow().young.contains_key(&(proxy(1), hash)));
+    assert!(tokens.seen(proxy(1), hash, at(100), known).is_none());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use rr_contract::model::caller::jwt::Algorithm;
+use rr_contract::model::time::timestamp;
 use rr_contract::seal::{SealContext, SealedSecret};
 use rr_contract::seam::{Clock, SystemEntropy};
 use rr_contract::secret::Secret;
@@ -13,6 +14,7 @@ use rr_contract::wire::fleet::caller_credential::Kind;
 use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use crate::fixture::{self, Region, credential_key, org, proxy, resource, target};
@@ -20,7 +22,7 @@ use crate::jwt::mint::{self, Key, claims, document, verify};
 
 use super::edge::Edge;
 use super::origin::Upstream;
-use super::websockets::{self, Raw, read_rest};
+use super::websockets::{self, Raw, read_rest, read_text};
 use super::{get, resources, with_key};
 
 pub(super) fn now() -> u64 {
@@ -51,11 +53,15 @@ fn required(name: &str, values: &[&str]) -> Vec<fleet::RequiredClaim> {
 }
 
 fn shared(region: &Region, n: u8, secret: &[u8]) -> SealedSecret {
+    shared_at(region, n, 1, secret)
+}
+
+fn shared_at(region: &Region, n: u8, version: u64, secret: &[u8]) -> SealedSecret {
     let context = SealContext {
         installation: fixture::INSTALLATION,
         org: fixture::ORG,
         credential: rr_contract::model::id::CredentialId::from_random([n; 16]),
-        version: 1,
+        version,
     };
     let now = SystemTime::now();
     let statement = region.keys().statement(now, now + Duration::from_secs(60));
@@ -279,6 +285,35 @@ async fn a_token_that_was_seen_counts_no_longer_once_its_credential_has_other_ch
 }
 
 #[tokio::test]
+async fn a_token_of_the_older_secret_that_was_seen_counts_until_that_ends() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let (older, newer) = ([7; 32], [8; 32]);
+    let from = now();
+    let mut all = resources(&region, &upstream.url(""));
+    let mut message = fixture::caller_message(3, 2, &[3]);
+    let kind = verify(Keys::SharedSecret(shared_at(&region, 3, 2, &newer).to_wire()), &["HS256"], |verify| {
+        verify.previous_shared_secret = Some(shared_at(&region, 3, 1, &older).to_wire())
+    });
+    message.usage = Some(Usage::Caller(fleet::CallerCredential {
+        kind: Some(kind),
+        previous_not_after: Some(timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(from + 60))),
+        ..Default::default()
+    }));
+    all.extend([resource(credential_key(3), message.encode_to_vec()), proxy(1, &[3], 1, 2)]);
+    let clock = Arc::new(Moved(from.into()));
+    let edge = Edge::start_at(region.snapshot(&all), &["127.0.0.0/8"], Arc::clone(&clock) as Arc<dyn Clock>);
+    let token = |secret: [u8; 32]| {
+        bearer(&Key::Secret(secret.to_vec()).token(Algorithm::HS256, "", &claims(from, &json!({}))))
+    };
+    for (second, status) in [(0, 200), (1, 200), (59, 200), (60, 401), (200, 401)] {
+        clock.0.store(from + second, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &token(older)).await.0, status, "{second}");
+        assert_eq!(reason(&edge, "/api/acme.proxy-1/x", &token(newer)).await.0, 200, "{second}");
+    }
+}
+
+#[tokio::test]
 async fn a_secret_that_is_sealed_for_an_upstream_or_another_credential_verifies_nothing() {
     let region = Region::new();
     let url = "http://127.0.0.1:1";
@@ -352,4 +387,33 @@ async fn a_token_that_nobody_takes_is_taken_apart_wherever_it_is_presented() {
         assert_eq!(edge.send(&get(path, &token)).await.status, 401);
         assert_eq!(edge.tokens_read().await, at, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_a_token_opened_lasts_as_long_as_the_checks_that_it_passed() {
+    let upstream = Raw::new().await;
+    let region = Region::new();
+    let key = Key::ed25519();
+    let with = |audiences: &[&str]| {
+        let kind = verify(published(&[key.published("k")]), &["EdDSA"], |verify| {
+            verify.audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        });
+        let mut all = websockets::open(&region, &upstream.url());
+        all.push(of(1, "", kind));
+        region.snapshot(&all)
+    };
+    let mut edge = Edge::start(with(&["api"]), &["127.0.0.0/8"]);
+    let token = bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({}))));
+    let (mut near, mut far) = websockets::tunnel_of(&edge, &upstream, &token).await;
+    let generation = edge.activate(with(&["api"]));
+    edge.tells(generation).await;
+    for text in ["still", "there"] {
+        far.write_all(text.as_bytes()).await.expect("it is open");
+        read_text(&mut near, text).await;
+    }
+    // The token would be good for the credential as it is now. It is not looked at again.
+    edge.activate(with(&["api", "other"]));
+    let ended = timeout(Duration::from_secs(10), read_rest(&mut near)).await;
+    assert_eq!(ended.expect("it ends"), "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
 }

@@ -5,14 +5,17 @@ use std::sync::atomic::Ordering;
 
 use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::seam::Clock;
+use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use serde_json::{Value, json};
 
 use crate::fixture::{Region, proxy};
-use crate::jwt::mint::{Key, claims, verify};
+use crate::jwt::issuers_tests::{Publisher, follow};
+use crate::jwt::mint::{Key, claims, document, verify};
 
 use super::edge::Edge;
 use super::origin::Upstream;
 use super::signed_tokens::{Moved, bearer, now, of, published, reason};
+use super::token_issuers::{HOUR, in_memory};
 use super::{get, resources};
 
 #[tokio::test]
@@ -69,17 +72,21 @@ async fn a_wrong_signature_counts_as_often_as_keys_were_tried_for_it() {
     let keys: Vec<Key> = (0..5).map(|_| Key::ed25519()).collect();
     let named: Vec<Value> = (0..).zip(&keys).map(|(n, key)| key.published(&format!("k{n}"))).collect();
     let mut all = resources(&region, &upstream.url(""));
+    let publisher = Publisher::start(&document(&named)).await;
+    let _following = follow(region.standings.issuers(), &in_memory(), HOUR);
     all.extend([
         of(3, "", verify(published(&named), &["EdDSA"], |_| {})),
+        of(4, "", verify(Keys::JwksUrl(publisher.url()), &["EdDSA"], |_| {})),
         proxy(1, &[3], 1, 2),
         proxy(2, &[3], 1, 2),
+        proxy(3, &[4], 1, 2),
     ]);
     let from = now();
     let clock: Arc<dyn Clock> = Arc::new(Moved(from.into()));
     let edge = Edge::start_at(region.snapshot(&all), &["127.0.0.0/8"], clock);
     let forger = Key::ed25519();
     // Four keys are tried with a token that names none, and 200 of one proxy in a second.
-    for (proxy, wrong, is_looked_at) in [(1, 49, true), (2, 50, false)] {
+    for (proxy, wrong, is_looked_at) in [(1, 49, true), (2, 50, false), (3, 50, false)] {
         let path = format!("/api/acme.proxy-{proxy}/x");
         for n in 0..wrong {
             let nameless = json!({"alg": "EdDSA"});

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::fixture::{Region, credential_key, proxy};
-use crate::jwt::issuers_tests::{Publisher, follow, named};
+use crate::fixture::{ORG, Region, credential_key, proxy};
+use crate::jwt::issuers_tests::{Publisher, follow, goes_stale, named, publishes};
 use crate::jwt::mint::{Key, claims, document, verify};
 
 use super::edge::Edge;
@@ -19,9 +19,9 @@ use super::origin::Upstream;
 use super::signed_tokens::{bearer, now, of, published, reason};
 use super::{resources, with_key};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-fn in_memory() -> Seams {
+pub(super) fn in_memory() -> Seams {
     Seams { disk: Arc::new(Volatile::default()), ..Seams::real() }
 }
 
@@ -53,6 +53,36 @@ async fn keys_are_fetched_and_those_of_a_rotation_are_waited_for_once() {
     }
     assert_eq!(publisher.count(), 1);
     assert_eq!(reason(&edge, path, &token(&old, "old", 99)).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_token_that_was_seen_counts_no_longer_once_its_key_is_withdrawn_or_keys_are_stale() {
+    let upstream = Upstream::echo().await;
+    let region = Region::new();
+    let (old, new) = (Key::ed25519(), Key::ed25519());
+    let both = document(&[old.published("old"), new.published("new")]);
+    let publisher = Publisher::start(&both).await;
+    let (issuers, url) = (region.standings.issuers(), publisher.url());
+    let _following = follow(issuers, &in_memory(), HOUR);
+    let mut all = resources(&region, &upstream.url(""));
+    all.extend([of(3, "", verify(Keys::JwksUrl(url.clone()), &["EdDSA"], |_| {})), proxy(1, &[3], 1, 2)]);
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let token = |key: &Key, kid: &str| bearer(&key.token(Algorithm::EdDSA, kid, &claims(now(), &json!({}))));
+    let (old_one, new_one) = (token(&old, "old"), token(&new, "new"));
+    let ask = async |headers: &str| reason(&edge, "/api/acme.proxy-1/x", headers).await.1;
+    for _ in 0..2 {
+        assert_eq!((ask(&old_one).await, ask(&new_one).await), (String::new(), String::new()));
+    }
+    publishes(issuers, ORG, &url, &document(&[new.published("new")]));
+    assert_eq!((&*ask(&old_one).await, &*ask(&new_one).await), ("token-key", ""));
+    publishes(issuers, ORG, &url, &both);
+    for _ in 0..2 {
+        assert_eq!(ask(&old_one).await, "");
+    }
+    goes_stale(issuers, ORG, &url);
+    assert_eq!((&*ask(&old_one).await, &*ask(&new_one).await), ("issuer-stale", "issuer-stale"));
+    publishes(issuers, ORG, &url, &both);
+    assert_eq!((&*ask(&old_one).await, &*ask(&new_one).await), ("", ""));
 }
 
 #[tokio::test]
