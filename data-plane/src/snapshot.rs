@@ -93,7 +93,7 @@ impl Snapshot {
         self.token_callers.get(&(org, credential))
     }
 
-    /// Finds the credentials that a proxy takes an issuer's tokens for.
+    /// Finds the credentials that a proxy takes an issuer's tokens for, in the proxy's order: it is the same on each node.
     pub(crate) fn takers<'a>(
         &'a self,
         proxy: &'a CompiledProxy,
@@ -102,17 +102,16 @@ impl Snapshot {
         let listed = self.by_issuer.get(&CallerKey::new(proxy.org_id, hash_foreign(issuer.as_bytes())));
         let listed = listed.map_or(&[][..], |listed| &listed[..]);
         // However many take the tokens of one issuer, those of the proxy are few.
-        let (fewer, others) =
-            if listed.len() <= CALLERS_MAX { (listed, None) } else { (proxy.callers(), Some(issuer)) };
-        let takes = move |id: &CredentialId| match others {
-            None => proxy.admits(id),
-            Some(issuer) => {
-                let caller = self.token_caller(proxy.org_id, *id);
-                let checks = caller.and_then(|caller| caller.checks.as_ref());
-                checks.is_some_and(|checks| checks.issuer() == issuer)
+        let are_few = listed.len() <= CALLERS_MAX;
+        let takes = move |id: &CredentialId| {
+            if are_few {
+                return listed.contains(id);
             }
+            let caller = self.token_caller(proxy.org_id, *id);
+            let checks = caller.and_then(|caller| caller.checks.as_ref());
+            checks.is_some_and(|checks| checks.issuer() == issuer)
         };
-        fewer.iter().copied().filter(takes)
+        proxy.callers().iter().copied().filter(takes)
     }
 
     /// Takes in a credential that takes tokens.

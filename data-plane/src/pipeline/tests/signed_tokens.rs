@@ -76,27 +76,35 @@ pub(super) async fn reason(edge: &Edge, path: &str, headers: &str) -> (u16, Stri
 }
 
 #[tokio::test]
-async fn eight_credentials_are_asked_whose_token_it_is_and_no_more() {
+async fn the_first_eight_credentials_of_a_proxy_are_asked_whose_token_it_is() {
     let (upstream, region, key) = (Upstream::echo().await, Region::new(), Key::ed25519());
     let callers: Vec<u8> = (3..12).collect();
+    let backwards: Vec<u8> = callers.iter().rev().copied().collect();
     let mut all = resources(&region, &upstream.url(""));
     all.extend(callers.iter().map(|n| {
         let of_tenant = |verify: &mut fleet::CallerJwtVerify| {
-            verify.required_claims = required("tenant", &[&format!("t{n}")]);
+            verify.required_claims = required("tenant", &[&format!("t{n}"), "all"]);
         };
         of(*n, "", verify(published(&[key.published("k")]), &["EdDSA"], of_tenant))
     }));
-    all.push(proxy(1, &callers, 1, 2));
+    all.extend([proxy(1, &callers, 1, 2), proxy(2, &backwards, 1, 2)]);
     let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
-    let mut served = 0;
-    for n in &callers {
-        let token = key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({"tenant": format!("t{n}")})));
-        match reason(&edge, "/api/acme.proxy-1/x", &bearer(&token)).await {
-            (200, _, _) => served += 1,
-            (status, reason, _) => assert_eq!((status, &*reason), (401, "token-claim")),
+    for (path, order) in [("/api/acme.proxy-1/x", &callers), ("/api/acme.proxy-2/x", &backwards)] {
+        let of_tenant = |tenant: &str| {
+            bearer(&key.token(Algorithm::EdDSA, "k", &claims(now(), &json!({"tenant": tenant}))))
+        };
+        for (at, n) in order.iter().enumerate() {
+            let asked = reason(&edge, path, &of_tenant(&format!("t{n}"))).await;
+            let wanted = if at < 8 {
+                (200, String::new(), credential_key(*n).id_text())
+            } else {
+                (401, "token-claim".to_owned(), String::new())
+            };
+            assert_eq!(asked, wanted, "{path} {n}");
         }
+        // What several would take is the first one's.
+        assert_eq!(reason(&edge, path, &of_tenant("all")).await.2, credential_key(order[0]).id_text());
     }
-    assert_eq!(served, 8);
 }
 
 #[tokio::test]
