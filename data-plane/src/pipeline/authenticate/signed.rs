@@ -107,6 +107,9 @@ fn verify<'s>(
                 if matches!(looked, Ok(_) | Err(Fault::Signature)) {
                     turn.looked();
                 }
+                if looked == Err(Fault::Signature) {
+                    tokens.was_wrong(proxy.id, checks.work(&token, algorithm), now);
+                }
                 looked
             }
             Err(fault) => Err(fault),
