@@ -19,7 +19,7 @@ pub(crate) use self::checks::{Checks, Open, UnusableKeys};
 pub(crate) use self::issuer::{Away, Issuer};
 pub(crate) use self::issuers::{Issuers, Sources};
 pub(crate) use self::shelf::Shelf;
-pub(crate) use self::tokens::{Tokens, Verified};
+pub(crate) use self::tokens::{Signed, Tokens, Verified};
 pub(crate) use self::turns::Turn;
 
 #[cfg(test)]

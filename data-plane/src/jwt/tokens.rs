@@ -21,10 +21,17 @@ const GENERATION: usize = 2048;
 /// Wrong signatures of one proxy in a second, until no further one is looked at: those of ES256 take 2 % of a worker,
 /// those of the longest keys 5 %.
 const WRONG_MAX: u32 = 200;
-/// Proxies whose wrong signatures are counted at once.
+/// Proxies whose wrong signatures of one kind are counted at once.
 const PROXIES: usize = 1024;
 
 type Key = (ProxyId, KeyHash);
+
+/// Whose signatures are counted together: callers of one kind keep nobody of the other out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Signed {
+    Token,
+    Certificate,
+}
 
 /// The tokens of one worker.
 #[derive(Default)]
@@ -70,7 +77,7 @@ impl Verified {
 #[derive(Default)]
 struct Wrong {
     second: u64,
-    by: HashMap<ProxyId, u32>,
+    by: HashMap<(ProxyId, Signed), u32>,
 }
 
 impl Tokens {
@@ -114,20 +121,20 @@ impl Tokens {
         self.read.get()
     }
 
-    /// Whether another signature may be looked at for a proxy.
-    pub(crate) fn may_look(&self, proxy: ProxyId, now: SystemTime) -> bool {
+    /// Whether another signature may be looked at for callers of a kind at a proxy.
+    pub(crate) fn may_look(&self, whose: (ProxyId, Signed), now: SystemTime) -> bool {
         let wrong = self.wrong.borrow();
-        wrong.second != second(now) || wrong.by.get(&proxy).is_none_or(|count| *count < WRONG_MAX)
+        wrong.second != second(now) || wrong.by.get(&whose).is_none_or(|count| *count < WRONG_MAX)
     }
 
     /// Counts what was wrong, by how many signatures were looked at for that.
-    pub(crate) fn was_wrong(&self, proxy: ProxyId, looked_at: u32, now: SystemTime) {
+    pub(crate) fn was_wrong(&self, whose: (ProxyId, Signed), looked_at: u32, now: SystemTime) {
         let wrong = &mut *self.wrong.borrow_mut();
-        if wrong.second != second(now) || wrong.by.len() >= PROXIES && !wrong.by.contains_key(&proxy) {
+        if wrong.second != second(now) || wrong.by.len() >= PROXIES && !wrong.by.contains_key(&whose) {
             wrong.second = second(now);
             wrong.by.clear();
         }
-        let count = wrong.by.entry(proxy).or_default();
+        let count = wrong.by.entry(whose).or_default();
         *count = count.saturating_add(looked_at);
     }
 }

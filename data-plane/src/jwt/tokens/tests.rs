@@ -95,21 +95,26 @@ fn however_many_tokens_come_few_are_remembered_and_those_in_use_stay() {
     }
 }
 
+fn tokens_of(n: u8) -> (ProxyId, Signed) {
+    (proxy(n), Signed::Token)
+}
+
 #[test]
 fn wrong_signatures_of_a_proxy_are_looked_at_up_to_a_rate_and_those_of_others_go_on() {
     let tokens = Tokens::default();
     for _ in 0..WRONG_MAX {
-        assert!(tokens.may_look(proxy(1), at(5)));
-        tokens.was_wrong(proxy(1), 1, at(5));
+        assert!(tokens.may_look(tokens_of(1), at(5)));
+        tokens.was_wrong(tokens_of(1), 1, at(5));
     }
-    assert!(!tokens.may_look(proxy(1), at(5)));
-    assert!(tokens.may_look(proxy(2), at(5)));
-    assert!(tokens.may_look(proxy(1), at(6)));
-    tokens.was_wrong(proxy(1), 1, at(6));
-    assert!(tokens.may_look(proxy(1), at(6)));
+    assert!(!tokens.may_look(tokens_of(1), at(5)));
+    assert!(tokens.may_look(tokens_of(2), at(5)));
+    assert!(tokens.may_look((proxy(1), Signed::Certificate), at(5)), "those of certificates go on");
+    assert!(tokens.may_look(tokens_of(1), at(6)));
+    tokens.was_wrong(tokens_of(1), 1, at(6));
+    assert!(tokens.may_look(tokens_of(1), at(6)));
     // One that was tried with several keys counts as several.
-    tokens.was_wrong(proxy(1), WRONG_MAX - 1, at(6));
-    assert!(!tokens.may_look(proxy(1), at(6)));
+    tokens.was_wrong(tokens_of(1), WRONG_MAX - 1, at(6));
+    assert!(!tokens.may_look(tokens_of(1), at(6)));
 }
 
 #[test]
@@ -118,7 +123,7 @@ fn however_many_proxies_have_wrong_signatures_few_are_counted() {
     for n in 0..3_000_u32 {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&n.to_be_bytes());
-        tokens.was_wrong(ProxyId::from_random(id), 1, at(5));
+        tokens.was_wrong((ProxyId::from_random(id), Signed::Token), 1, at(5));
         assert!(tokens.wrong.borrow().by.len() <= PROXIES);
     }
 }

@@ -13,7 +13,7 @@ use http::header::ORIGIN;
 use http::request::Parts;
 
 use crate::client_certificate::{Flaw, Named, Shown, Trust};
-use crate::jwt::Tokens;
+use crate::jwt::{Signed, Tokens};
 use crate::reply::Denial;
 use crate::report::Reason;
 use crate::snapshot::{CompiledCaller, CompiledProxy, Snapshot};
@@ -111,12 +111,12 @@ fn judge(
     tokens: Option<&Tokens>,
     now: SystemTime,
 ) -> Result<Result<(), Flaw>, Reason> {
-    if tokens.is_some_and(|tokens| !tokens.may_look(proxy.id, now)) {
+    if tokens.is_some_and(|tokens| !tokens.may_look((proxy.id, Signed::Certificate), now)) {
         return Err(Reason::CertificateFlood);
     }
     let verdict = shown.judge(trust, now);
     if let (Err(_), Some(tokens)) = (verdict, tokens) {
-        tokens.was_wrong(proxy.id, shown.work(trust), now);
+        tokens.was_wrong((proxy.id, Signed::Certificate), shown.work(trust), now);
     }
     Ok(verdict)
 }

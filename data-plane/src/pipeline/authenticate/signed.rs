@@ -13,7 +13,7 @@ use rr_contract::api_key::hash_foreign;
 use rr_contract::policy::token::{Token, TokenError};
 
 use crate::holder::Holder;
-use crate::jwt::{Fault, Tokens, Turn, Verified};
+use crate::jwt::{Fault, Signed, Tokens, Turn, Verified};
 use crate::report::Reason;
 use crate::snapshot::{CompiledProxy, Snapshot};
 
@@ -97,18 +97,15 @@ fn verify<'s>(
         let generation = checks.generation();
         let fetched = checks.fetched_from().map(|issuer| (issuer, issuer.ended()));
         let passed = match checks.claims(&token, now) {
-            Ok(_) if !tokens.may_look(proxy.id, now) => Err(Fault::Flood),
+            Ok(_) if !tokens.may_look((proxy.id, Signed::Token), now) => Err(Fault::Flood),
             Ok(algorithm) => {
                 let Some(turn) = turn else { return Some(Ok(Found::Waits(On::Turn))) };
                 let looked = checks.signature(&token, algorithm, now);
                 if looked == Err(Fault::Signature) {
-                    tokens.was_wrong(proxy.id, checks.work(&token, algorithm), now);
+                    tokens.was_wrong((proxy.id, Signed::Token), checks.work(&token, algorithm), now);
                 }
                 if matches!(looked, Ok(_) | Err(Fault::Signature)) {
                     turn.looked();
-                }
-                if looked == Err(Fault::Signature) {
-                    tokens.was_wrong(proxy.id, checks.work(&token, algorithm), now);
                 }
                 looked
             }
