@@ -129,7 +129,8 @@ fn credential(
                 }
                 None => return Err(Invalid::field("upstream.sealed", "is missing")),
             };
-            Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind) })
+            let needs = upstream.label.as_ref().map(|label| label.needs.clone()).unwrap_or_default();
+            Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind), needs })
         }
         None => return Err(Invalid::field("usage", "is missing: set `caller` or `upstream`")),
     };

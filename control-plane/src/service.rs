@@ -12,6 +12,7 @@ mod caller_value;
 mod ceiling;
 mod compatibility;
 mod credential;
+mod destination;
 mod directory;
 mod draft;
 mod error;

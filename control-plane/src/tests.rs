@@ -11,6 +11,7 @@ mod ceilings;
 mod changes;
 mod client;
 mod consent;
+mod destinations;
 mod first_start;
 mod history;
 mod hostile;

@@ -69,7 +69,7 @@ pub(crate) fn org_key() -> Key {
 /// A credential for an upstream that asks for none.
 pub(crate) fn open_upstream(n: u8) -> fleet::Resource {
     let kind = fleet::upstream_credential::Kind::None(fleet::UpstreamNone {});
-    let usage = fleet::UpstreamCredential { kind: Some(kind) };
+    let usage = fleet::UpstreamCredential { kind: Some(kind), needs: Vec::new() };
     let message = credential(n, 1, fleet::credential_resource::Usage::Upstream(usage));
     resource(credential_key(n), message.encode_to_vec())
 }
@@ -77,7 +77,7 @@ pub(crate) fn open_upstream(n: u8) -> fleet::Resource {
 /// A credential for an upstream, with its secret.
 pub(crate) fn sealed_upstream(n: u8, version: u64, sealed: &SealedSecret) -> fleet::Resource {
     let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
-    let usage = fleet::UpstreamCredential { kind: Some(kind) };
+    let usage = fleet::UpstreamCredential { kind: Some(kind), needs: Vec::new() };
     let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
     resource(credential_key(n), message.encode_to_vec())
 }
@@ -289,18 +289,24 @@ impl Region {
         not_after: Option<std::time::SystemTime>,
         ca: Option<[u8; 32]>,
     ) -> SealedSecret {
-        let now = SystemClock.now();
-        let ResourceId::Credential(id) = credential_key(n).id else { unreachable!("it is one") };
-        let context = SealContext { installation: INSTALLATION, org: ORG, credential: id, version };
         let spec = SecretSpec {
             value: Secret::from(value.to_owned()),
             origins: origins.iter().map(|origin| origin.parse().expect("an origin")).collect(),
             slot: Slot::header(header, "").expect("a slot"),
+            more: Vec::new(),
             not_after,
             ca,
         };
+        self.seal_spec(n, version, &spec)
+    }
+
+    /// The sealed secret of a credential, whatever it holds.
+    pub(crate) fn seal_spec(&self, n: u8, version: u64, spec: &SecretSpec) -> SealedSecret {
+        let now = SystemClock.now();
+        let ResourceId::Credential(id) = credential_key(n).id else { unreachable!("it is one") };
+        let context = SealContext { installation: INSTALLATION, org: ORG, credential: id, version };
         let statement = self.keys.statement(now, now + std::time::Duration::from_secs(60));
-        SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy).expect("it seals")
+        SealedSecret::seal(&context, spec, &[&statement], &SystemEntropy).expect("it seals")
     }
 
     /// A snapshot of these resources.

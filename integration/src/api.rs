@@ -173,6 +173,7 @@ impl Api {
             kind: mg::UpstreamKind::Bearer.into(),
             sealed: Some(sealed),
             sealed_regions: Vec::new(),
+            label: None,
         };
         let credential = mg::Credential {
             id: id.to_string(),
@@ -232,6 +233,7 @@ impl Api {
             value: Secret::from(value.to_owned()),
             origins: vec![origin.parse::<Origin>().expect("tests name an origin")],
             slot: Slot::bearer(),
+            more: Vec::new(),
             not_after: None,
             ca: None,
         };

@@ -199,8 +199,10 @@ impl Maker {
             key_commitment: self.dice.bytes(32),
             wraps: vec![wrap],
         };
-        let upstream =
-            fleet::UpstreamCredential { kind: Some(fleet::upstream_credential::Kind::Sealed(sealed)) };
+        let upstream = fleet::UpstreamCredential {
+            kind: Some(fleet::upstream_credential::Kind::Sealed(sealed)),
+            needs: Vec::new(),
+        };
         self.credential(org, format!("upstream-{n}"), fleet::credential_resource::Usage::Upstream(upstream))
     }
 

@@ -1,6 +1,7 @@
 //! Sealing: the only code of the workspace that names a cipher.
 //!
 //! * [`envelope`]: a secret, sealed to regions so that the control plane cannot open it;
+//! * [`form`]: the kinds of upstream credentials that are values, and where those go;
 //! * [`region_key`]: the keys of a region, made by its operator, and the signed public half;
 //! * [`node_token`]: what lets a machine join a region and open its key;
 //! * [`key_file`]: where an operator keeps a region's private keys;
@@ -10,13 +11,16 @@
 //! value that holds it.
 
 pub mod envelope;
+pub mod form;
 pub mod key_file;
 pub mod node_token;
 pub mod region_key;
+mod slot;
 pub mod storage;
 mod transcript;
 
-pub use envelope::{OpenError, OpenedSecret, SealContext, SealError, SecretSpec, Slot};
+pub use envelope::{OpenError, OpenedSecret, SealContext, SealError, SecretSpec};
+pub use slot::Slot;
 
 use hpke::Kem as _;
 use hpke::aead::ChaCha20Poly1305;

@@ -4,6 +4,7 @@
 //! `standalone_schema` in the system tests holds both lists against each other. What only a control plane has a use
 //! for is taken and passed over.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pbjson_types::{Duration, Timestamp};
@@ -155,6 +156,8 @@ part! {
         sealed: Option<Sealed>,
         #[serde(rename = "sealed_regions")]
         _sealed_regions: IgnoredAny,
+        #[serde(rename = "label")]
+        _label: IgnoredAny,
     }
 }
 
@@ -207,6 +210,17 @@ part! {
         ca: Option<PathBuf>,
         header: Option<String>,
         prefix: Option<String>,
+        query: Option<String>,
+        user: Option<String>,
+        headers: BTreeMap<String, Source>,
+    }
+}
+
+part! {
+    /// The source of one of several values.
+    Source {
+        env: Option<String>,
+        file: Option<PathBuf>,
     }
 }
 

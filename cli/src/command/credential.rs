@@ -9,21 +9,18 @@ mod roll;
 pub(crate) mod sealing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod upstream;
 pub(crate) mod value;
 
-use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand, ValueEnum};
-use rr_contract::model::id::CredentialId;
+use anyhow::Result;
+use clap::{Args, Subcommand};
 use rr_contract::policy::key_set::KeySet;
-use rr_contract::seal::Slot;
-use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 use serde::Serialize;
 
 use crate::connect::Connection;
-use crate::fault;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
 use crate::flags::moment::Moment;
@@ -34,7 +31,7 @@ use crate::session::Session;
 
 use self::caller::{CallerArgs, UpdateArgs};
 use self::roll::RollArgs;
-use self::sealing::SealingArgs;
+use self::upstream::{ReplaceArgs, UpstreamArgs};
 
 /// The heading of the minute in which a caller was accepted last.
 const LAST_USED: &str = "last used";
@@ -44,6 +41,7 @@ pub(crate) enum Verb {
     /// Creates a credential for callers and shows its key, which is shown only this once, or takes a value of your own.
     CreateCaller(Box<CallerArgs>),
     /// Creates a credential for an upstream: seals a secret.
+    #[command(after_help = upstream::EXAMPLES)]
     CreateUpstream(Box<UpstreamArgs>),
     /// Replaces the secret of an upstream credential.
     ReplaceSecret(Box<ReplaceArgs>),
@@ -109,42 +107,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Kinds of upstream credential.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// The upstream needs no secret.
-    None,
-    /// The secret goes into `Authorization: Bearer`.
-    Bearer,
-    /// The secret goes into a header of its own.
-    ApiKey,
-}
-
-#[derive(Args)]
-pub(crate) struct UpstreamArgs {
-    /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
-    name: String,
-    /// The form in which the upstream takes the secret.
-    #[arg(long, value_enum, default_value_t = Kind::Bearer)]
-    kind: Kind,
-    #[command(flatten)]
-    sealing: SealingArgs,
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    consent: Consent,
-}
-
-#[derive(Args)]
-pub(crate) struct ReplaceArgs {
-    /// Name or id.
-    credential: String,
-    #[command(flatten)]
-    sealing: SealingArgs,
-    #[command(flatten)]
-    consent: Consent,
-}
-
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
@@ -194,79 +156,6 @@ impl Common {
         let metadata = (!self.metadata.is_empty()).then(|| self.metadata.into_iter().collect());
         mask.put("metadata", &mut credential.metadata, metadata);
         mask.put("metadata", &mut credential.metadata, self.no_metadata.then(Default::default));
-    }
-}
-
-impl UpstreamArgs {
-    async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
-        let kind = match self.kind {
-            Kind::None => mg::UpstreamKind::None,
-            Kind::Bearer => mg::UpstreamKind::Bearer,
-            Kind::ApiKey => mg::UpstreamKind::ApiKey,
-        };
-        let id = CredentialId::from_random(draw(&SystemEntropy));
-        let sealed = match self.kind {
-            Kind::None if self.sealing.value_file.is_some() => {
-                return Err(fault::usage(
-                    "--kind none has no secret to seal",
-                    "leave --value-file out, or give another --kind",
-                ));
-            }
-            Kind::None => None,
-            Kind::Bearer => Some(self.sealing.seal(&connection, &org, id, 1, Slot::bearer()).await?),
-            Kind::ApiKey => {
-                let header = self.sealing.header.clone().ok_or_else(|| {
-                    fault::usage(
-                        "--kind api-key needs the header that the secret goes into",
-                        "give --header NAME",
-                    )
-                })?;
-                let slot = Slot::header(&header, "")?;
-                Some(self.sealing.seal(&connection, &org, id, 1, slot).await?)
-            }
-        };
-        let upstream = mg::Upstream { kind: kind.into(), sealed, sealed_regions: Vec::new() };
-        let mut credential = mg::Credential {
-            id: id.to_string(),
-            name: self.name,
-            usage: Some(Usage::Upstream(upstream)),
-            ..mg::Credential::default()
-        };
-        self.common.put(&mut credential, &mut Mask::default());
-        let reply = create(connection, &org, credential, self.consent).await?;
-        Ok(reply.credential.unwrap_or_default())
-    }
-}
-
-impl ReplaceArgs {
-    async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
-        let mut stub = CredentialServiceClient::new(connection.clone());
-        let ask = mg::GetCredentialRequest { org: org.clone(), credential: self.credential, revision: 0 };
-        let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
-        let id: CredentialId = credential.id.parse().context("credential id in the answer")?;
-        let Some(Usage::Upstream(upstream)) = &credential.usage else {
-            return Err(fault::usage(
-                &format!("{} is a caller credential: it has no sealed secret", credential.name),
-                "give it a new value with `rrctl credential roll`",
-            ));
-        };
-        let bearer = upstream.kind() == mg::UpstreamKind::Bearer;
-        let version = credential.version + 1;
-        if !bearer && self.sealing.header.is_none() {
-            return Err(fault::usage(
-                "a credential of kind api-key needs the header that the secret goes into",
-                "give --header NAME",
-            ));
-        }
-        let sealed = self.sealing.seal(&connection, &org, id, version, Slot::bearer()).await?;
-        let ask = self.consent.with(mg::ReplaceSecretRequest {
-            org,
-            credential: credential.id,
-            version,
-            sealed: Some(sealed),
-            ..Default::default()
-        });
-        Ok(stub.replace_secret(ask).await?.into_inner().credential.unwrap_or_default())
     }
 }
 
@@ -354,6 +243,16 @@ fn presented(caller: &mg::Caller) -> String {
     keys.iter().filter(|key| !key.is_empty()).map(|key| format!("key {key}")).collect::<Vec<_>>().join(" ")
 }
 
+/// Where a secret may be sent, as far as its seal's label says.
+fn sealed_for(credential: &mg::Credential) -> String {
+    match &credential.usage {
+        Some(Usage::Upstream(upstream)) => {
+            upstream.label.as_ref().map(|label| label.origins.join(" ")).unwrap_or_default()
+        }
+        Some(Usage::Caller(_)) | None => String::new(),
+    }
+}
+
 impl Row for mg::Credential {
     const COLUMNS: &'static [&'static str] = &[
         "name",
@@ -374,6 +273,7 @@ impl Row for mg::Credential {
         "value since",
         "older value until",
         "sealed to",
+        "sealed for",
         "default",
         "ends",
         LAST_USED,
@@ -395,6 +295,7 @@ impl Row for mg::Credential {
         "leeway",
         "identity claim",
         "value since",
+        "sealed for",
         "tags",
         "metadata",
     ];
@@ -441,6 +342,7 @@ impl Row for mg::Credential {
             time(since),
             time(caller.previous_not_after.as_ref()),
             regions,
+            sealed_for(self),
             default_effect(self.default_effect()),
             time(self.not_after.as_ref()),
             last_used,

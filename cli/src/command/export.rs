@@ -100,7 +100,8 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
             (one.created_at, one.updated_at, one.version, one.last_used_at) = (None, None, 0, None);
             match &mut one.usage {
                 Some(Usage::Upstream(upstream)) => {
-                    (upstream.sealed, upstream.sealed_regions) = (None, Vec::new());
+                    (upstream.sealed, upstream.label) = (None, None);
+                    upstream.sealed_regions.clear();
                 }
                 Some(Usage::Caller(caller)) => {
                     (caller.rolled_at, caller.previous_not_after) = (None, None);
@@ -214,6 +215,7 @@ mod tests {
             kind: mg::UpstreamKind::Bearer.into(),
             sealed: Some(rr_contract::wire::fleet::SealedSecret::default()),
             sealed_regions: vec!["rg_1".into()],
+            label: Some(rr_contract::wire::fleet::SealLabel::default()),
         };
         let usage = Some(Usage::Upstream(upstream));
         let credential = mg::Credential { id: "cr_1".into(), version: 3, usage, ..mg::Credential::default() };

@@ -14,7 +14,7 @@ use super::draft::{Draft, stage};
 use super::etag::shown;
 use super::resource::show;
 use super::scope::live_org;
-use super::sealed_value::{keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
+use super::sealed_value::{check_label, keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
 use super::{OrgCaller, ServiceError, Services, fields, rights};
 use crate::compile::under;
 use crate::document::check_owner;
@@ -155,6 +155,7 @@ impl Services {
                         Err(ServiceError::field(field("kind"), "is missing or not known"))
                     }
                     (wire::UpstreamKind::None, None) => {
+                        upstream.label = None;
                         if wire.id.is_empty() {
                             wire.id = CredentialId::from_random(self.random()).to_string();
                         }
@@ -173,6 +174,9 @@ impl Services {
                         parsed(&wire.id, prefix)?;
                         let sealed = SealedSecret::try_from(sealed)
                             .map_err(|invalid| under(&field("sealed"), &invalid))?;
+                        let mut faults = Violations::default();
+                        check_label(upstream.label.as_ref(), &field("label"), &mut faults);
+                        faults.finish(|| Some(()))?;
                         upstream.sealed_regions = regions_of(&sealed);
                         Ok(NewSecret { row: Some(sealed_row(&wire.id, 1, &sealed)), key: None })
                     }
@@ -192,6 +196,9 @@ impl Services {
     ) -> Result<Written<Stored<Credential>>, ServiceError> {
         let sealed = fields::required("sealed", request.sealed)?;
         let sealed = SealedSecret::try_from(sealed).map_err(|invalid| under("sealed", &invalid))?;
+        let mut faults = Violations::default();
+        check_label(request.label.as_ref(), "label", &mut faults);
+        faults.finish(|| Some(()))?;
         let written = self
             .store
             .write(at.author(), move |txn| {
@@ -218,7 +225,7 @@ impl Services {
                     }
                     let next = found.document.version + 1;
                     sealed_for(request.version, next, &found.row.name)?;
-                    upstream.sealed_regions = regions_of(&sealed);
+                    (upstream.label, upstream.sealed_regions) = (request.label, regions_of(&sealed));
                     keeps_regions(txn, &found.row.id, &found.row.name, &upstream.sealed_regions, &org.name)
                         .await?;
                     let row = sealed_row(&found.row.id, next, &sealed);

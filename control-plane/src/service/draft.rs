@@ -7,7 +7,7 @@ use super::directory::{self, Directory};
 use super::etag::same_etag;
 use super::fields::Chosen;
 use super::scope::Scope;
-use super::{ServiceError, compatibility, rights};
+use super::{ServiceError, compatibility, destination, rights};
 use crate::compile;
 use crate::document::{self, Part, Resource};
 use crate::noun::Noun;
@@ -38,6 +38,7 @@ pub(super) async fn stage<R: Resource>(
     let ready = ready(scope, org, &directory, draft, R::NOUN.text(), &mut faults)?;
     faults.finish(|| Some(()))?;
     let ready = ready.ok_or_else(|| ServiceError::field(R::NOUN.text(), "is not complete"))?;
+    destination::check(txn, scope.org, ready.put.as_slice()).await?;
     Ok(ready.stage(txn))
 }
 

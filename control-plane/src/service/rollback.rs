@@ -14,7 +14,7 @@ use super::draft::{Draft, ready};
 use super::history::{READ, document_of, documents, reached, unchanged_since};
 use super::plan::{CREDENTIAL_STAYS_GONE, Plan, change, names_what_stays_gone};
 use super::scope::live_org;
-use super::{OrgCaller, Reason, ServiceError, Services, caller_certificate, compatibility};
+use super::{OrgCaller, Reason, ServiceError, Services, caller_certificate, compatibility, destination};
 use crate::document::{Part, Resource, each};
 use crate::noun::Noun;
 use crate::store::history::Span;
@@ -169,6 +169,7 @@ async fn rollback(
     if !credentials.is_empty() {
         store::secret::retire(txn, &org.id, credentials);
     }
+    destination::check(txn, &org.row.id, &staged).await?;
     staged.into_iter().for_each(|put| txn.put(put));
     rows.into_iter().for_each(|(noun, row)| txn.remove(noun, row));
     Ok(back.answer)

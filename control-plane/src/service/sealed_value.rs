@@ -4,8 +4,9 @@
 
 use prost::Message as _;
 use rr_contract::model::invalid::Violations;
+use rr_contract::model::sealed::SealLabel;
 use rr_contract::seal::SealedSecret;
-use rr_contract::wire::management as wire;
+use rr_contract::wire::{fleet, management as wire};
 
 use super::error::Precondition;
 use super::{Reason, ServiceError};
@@ -35,6 +36,14 @@ pub(super) fn sealed_row(id: &str, version: u64, sealed: &SealedSecret) -> secre
     }
 }
 
+/// What is said of a seal can be read, and names features that this version knows: nodes without them are to be named.
+pub(super) fn check_label(label: Option<&fleet::SealLabel>, field: &str, faults: &mut Violations) {
+    let Some(Err(invalid)) = label.cloned().map(SealLabel::try_from) else { return };
+    for violation in invalid.violations() {
+        faults.add(format!("{field}.{}", violation.field), violation.reason.clone());
+    }
+}
+
 /// The regions that a secret is sealed to, once each, in order.
 pub(super) fn regions_of(sealed: &SealedSecret) -> Vec<String> {
     // One region may have a wrap for each of two epochs.
@@ -52,8 +61,7 @@ pub(super) async fn known_regions(
     secret: Option<&secret_row::Model>,
 ) -> Result<(), ServiceError> {
     let Some(sealed) = secret.and_then(|secret| secret.sealed.as_deref()) else { return Ok(()) };
-    let wire = rr_contract::wire::fleet::SealedSecret::decode(sealed)
-        .map_err(|_| store::StoreError::Damaged("secret"))?;
+    let wire = fleet::SealedSecret::decode(sealed).map_err(|_| store::StoreError::Damaged("secret"))?;
     let mut faults = Violations::default();
     for (i, wrap) in wire.wraps.iter().enumerate() {
         let found = super::region::by_reference(db, &wrap.region).await?;

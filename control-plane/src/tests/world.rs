@@ -231,6 +231,7 @@ impl World {
             value: Secret::new(b"sk-1".to_vec()),
             origins: vec!["https://api.example.com".parse().expect("an origin")],
             slot: Slot::bearer(),
+            more: Vec::new(),
             not_after: None,
             ca: None,
         };
@@ -252,7 +253,19 @@ impl World {
             kind: wire::UpstreamKind::Bearer.into(),
             sealed: Some(sealed),
             sealed_regions: Vec::new(),
+            label: None,
         };
+        self.upstream_of(org, name, id, upstream).await
+    }
+
+    /// The same with whatever is said of it.
+    pub(super) async fn upstream_of(
+        &self,
+        org: &wire::Org,
+        name: &str,
+        id: CredentialId,
+        upstream: wire::Upstream,
+    ) -> Result<wire::Credential, Status> {
         let credential = wire::Credential {
             id: id.to_string(),
             name: name.to_owned(),

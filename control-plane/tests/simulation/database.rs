@@ -106,6 +106,7 @@ impl Database {
             version: 1,
             usage: Some(fleet::credential_resource::Usage::Upstream(fleet::UpstreamCredential {
                 kind: Some(none),
+                needs: Vec::new(),
             })),
             ..Default::default()
         };

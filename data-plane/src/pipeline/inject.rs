@@ -1,7 +1,9 @@
 //! Builds the request as the upstream is to see it, and adds the upstream's secret.
 //!
-//! Sends nothing. The invariant: the secret stands in one header, in a request to an origin that it was sealed for.
+//! Sends nothing. The invariant: the secret stands where its seal says and nowhere else, in a request to an origin that it was
+//! sealed for.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,7 +14,7 @@ use http::{HeaderValue, Uri, Version};
 use tokio::time::Instant;
 
 use crate::reply::{Denial, Failure, Refused};
-use crate::snapshot::upstream::Unusable;
+use crate::snapshot::upstream::{Pair, Unusable};
 use crate::snapshot::{CompiledTarget, Injection, Route};
 use crate::worker::Worker;
 
@@ -20,6 +22,7 @@ use super::admit::Admitted;
 use super::caller_body::CallerBody;
 use super::clean::{Cleaned, HOPS};
 use super::header_name::remove_others;
+use super::query;
 
 /// A request as the upstream is to see it.
 pub(crate) struct Injected<'s> {
@@ -56,7 +59,6 @@ pub(super) fn inject<'s>(
     let target = route.target.at(endpoint);
     let injection = injection(route, target, now).map_err(Failure::Credential)?;
 
-    parts.uri = uri(target, &request.path, query.as_deref())?;
     parts.version = Version::HTTP_11;
     if let Some(host) = request.route.shape.as_deref().and_then(|shape| shape.host.as_ref()) {
         parts.extensions.insert(host.clone());
@@ -64,19 +66,21 @@ pub(super) fn inject<'s>(
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    match injection {
-        Injection::Nothing => {}
-        // Replaces whatever the caller put there, however often and however spelled.
-        Injection::Header(name, value) => {
+    let mut query: Option<Cow<'_, str>> = query.as_deref().map(Cow::Borrowed);
+    if let Injection::Secret(secret) = injection {
+        for (name, value) in secret.headers() {
+            // Replaces whatever the caller put there, however often and however spelled.
             remove_others(&mut parts.headers, name);
             parts.headers.insert(name.clone(), value.clone());
         }
-        Injection::Key(name, value) => {
-            remove_others(&mut parts.headers, name);
-            parts.headers.insert(name.clone(), value.clone());
+        for pair in secret.pairs() {
+            query = Some(with_pair(query.as_deref(), pair));
+        }
+        if secret.is_key() {
             parts.headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
         }
     }
+    parts.uri = uri(target, &request.path, query.as_deref())?;
     Ok(Injected { parts, body, route, endpoint })
 }
 
@@ -89,6 +93,16 @@ pub(super) fn injection<'s>(
     let credential = route.upstream.as_deref().ok_or(Unusable::Missing)?;
     let host = route.shape.as_deref().and_then(|shape| shape.host.as_ref());
     credential.injection(&target.base, target.ca_hash(), host, now)
+}
+
+/// A query in which a parameter takes the place of all that bear its name, whoever wrote them.
+fn with_pair(query: Option<&str>, pair: &Pair) -> Cow<'static, str> {
+    let mut text = query.and_then(|query| query::without(query, &pair.name)).unwrap_or_default().into_owned();
+    if !text.is_empty() {
+        text.push('&');
+    }
+    text.push_str(&pair.text);
+    text.into()
 }
 
 /// The base path, the rest, and the query. Scheme and host are added where a connection wants them.

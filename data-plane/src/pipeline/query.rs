@@ -1,4 +1,4 @@
-//! The `Authorization` parameter of a query: found, and taken out.
+//! Parameters of a query that hold a credential: found, and taken out.
 //!
 //! Leaves every other pair as it was written, because upstreams sign and compare queries.
 
@@ -17,11 +17,17 @@ pub(super) fn credentials(query: &str) -> impl Iterator<Item = Zeroizing<Vec<u8>
 
 /// The query without any such parameter; `None` when nothing is left of it.
 pub(super) fn without_credential(query: &str) -> Option<Cow<'_, str>> {
-    if !query.split('&').any(is_credential) {
+    without(query, NAME)
+}
+
+/// The query without any parameter of this name, in small or capital letters, escaped or not; `None` when nothing is left of
+/// it.
+pub(super) fn without<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    if !query.split('&').any(|pair| is_named(pair, name)) {
         return Some(Cow::Borrowed(query));
     }
     let mut left = String::with_capacity(query.len());
-    for pair in query.split('&').filter(|pair| !is_credential(pair)) {
+    for pair in query.split('&').filter(|pair| !is_named(pair, name)) {
         if !left.is_empty() {
             left.push('&');
         }
@@ -31,15 +37,19 @@ pub(super) fn without_credential(query: &str) -> Option<Cow<'_, str>> {
 }
 
 fn is_credential(pair: &str) -> bool {
-    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+    is_named(pair, NAME)
+}
+
+fn is_named(pair: &str, name: &str) -> bool {
+    let found = pair.split_once('=').map_or(pair, |(found, _)| found);
     // An escape is never shorter than the text that it stands for.
-    if name.len() < NAME.len() {
+    if found.len() < name.len() {
         return false;
     }
-    if name.contains('%') {
-        return decode(name).eq_ignore_ascii_case(NAME.as_bytes());
+    if found.contains(['%', '+']) {
+        return decode(found).eq_ignore_ascii_case(name.as_bytes());
     }
-    name.eq_ignore_ascii_case(NAME)
+    found.eq_ignore_ascii_case(name)
 }
 
 /// Form decoding: `%XX` and `+`. Everything else stays as it is.
@@ -95,5 +105,13 @@ mod tests {
         check("Authorization=k", None);
         check("Authorization", None);
         check("authorizations=k", Some("authorizations=k"));
+    }
+
+    #[test]
+    fn a_parameter_goes_under_whatever_spelling_and_takes_no_other_with_it() {
+        let check = |query, left: Option<&str>| assert_eq!(without(query, "key").as_deref(), left, "{query}");
+        check("key=mine", None);
+        check("a=1&KEY=mine&%6bey=mine&b=2&key", Some("a=1&b=2"));
+        check("keys=1&k=2&a=key&key%20=3", Some("keys=1&k=2&a=key&key%20=3"));
     }
 }

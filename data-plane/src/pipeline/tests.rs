@@ -21,6 +21,7 @@ mod gathered;
 mod heads;
 mod holders;
 mod hostile;
+mod injected;
 mod inward;
 mod last_uses;
 mod leaving;

@@ -70,7 +70,7 @@ impl QueryEdits {
         let fates = fates.into_iter().filter_map(|(name, now)| {
             let fate = match now {
                 Now::Named(is) if is == name => return None,
-                Now::Named(is) => Fate::Renamed(encoded(is)),
+                Now::Named(is) => Fate::Renamed(encoded(is.as_bytes())),
                 Now::Gone => Fate::Gone,
                 Now::Set(at) => Fate::Set(at),
             };
@@ -123,15 +123,15 @@ impl QueryEdits {
 }
 
 fn pair(name: &str, value: &str) -> Box<str> {
-    format!("{}={}", encoded(name), encoded(value)).into()
+    format!("{}={}", encoded(name.as_bytes()), encoded(value.as_bytes())).into()
 }
 
 /// Letters, digits and `-._~` as they are, any other byte as an escape in capitals: every reader reads that alike.
-fn encoded(text: &str) -> Box<str> {
+pub(super) fn encoded(text: &[u8]) -> Box<str> {
     let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
+    for byte in text {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            out.push(char::from(*byte));
         } else {
             write!(out, "%{byte:02X}").expect("a string takes every write");
         }

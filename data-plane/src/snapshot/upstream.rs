@@ -15,9 +15,11 @@ use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
-use rr_contract::seal::{OpenError, OpenedSecret, SealContext, SealedSecret};
+use rr_contract::seal::{OpenError, OpenedSecret, SealContext, SealedSecret, Slot};
+use zeroize::Zeroizing;
 
 use super::SentHost;
+use super::query_edits::encoded;
 
 /// The keys that open what is sealed to this node's region.
 pub(crate) struct Vault {
@@ -64,10 +66,10 @@ struct Sealed {
 }
 
 /// An open secret in the form in which it is sent.
-struct Ready {
-    header: HeaderName,
+pub(crate) struct Ready {
     /// Marked sensitive. Not wiped when dropped: the bytes have been in send buffers by then.
-    value: HeaderValue,
+    headers: Box<[(HeaderName, HeaderValue)]>,
+    pairs: Box<[Pair]>,
     origins: Vec<Origin>,
     not_after: Option<SystemTime>,
     ca: Option<CaHash>,
@@ -75,14 +77,20 @@ struct Ready {
     is_key: bool,
 }
 
+/// A value in the query.
+pub(crate) struct Pair {
+    /// As it stands in the query.
+    pub(crate) name: Box<str>,
+    /// Name and value, as they stand in the query.
+    pub(crate) text: Box<str>,
+}
+
 /// What is to be put into a request.
 pub(crate) enum Injection<'a> {
     /// Nothing: the upstream is open.
     Nothing,
-    /// A header.
-    Header(&'a HeaderName, &'a HeaderValue),
-    /// The same with a caller's key of an edge: the upstream is one, or wants to be taken for one.
-    Key(&'a HeaderName, &'a HeaderValue),
+    /// What an open secret holds.
+    Secret(&'a Ready),
 }
 
 /// A credential that must not be used for this request.
@@ -120,7 +128,7 @@ impl UpstreamCredential {
     ) -> Self {
         let kind = match upstream {
             Upstream::None => Kind::None,
-            Upstream::Sealed(secret) => Kind::Sealed(Box::new(Sealed {
+            Upstream::Sealed { secret, needs: _ } => Kind::Sealed(Box::new(Sealed {
                 secret,
                 context: SealContext { installation: vault.installation, org, credential: id, version },
                 vault: Arc::clone(vault),
@@ -175,8 +183,7 @@ impl UpstreamCredential {
             return Err(Unusable::Expired);
         }
         ready.may_go(target, ca, host)?;
-        let inject = if ready.is_key { Injection::Key } else { Injection::Header };
-        Ok(inject(&ready.header, &ready.value))
+        Ok(Injection::Secret(ready))
     }
 
     /// Whether its secret may go to `target`, at whatever time; so may one that there is not.
@@ -196,6 +203,21 @@ impl UpstreamCredential {
 }
 
 impl Ready {
+    /// Values in headers.
+    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// Values in the query.
+    pub(crate) fn pairs(&self) -> &[Pair] {
+        &self.pairs
+    }
+
+    /// Whether one of them is a caller's key of an edge: the upstream is one, or wants to be taken for one.
+    pub(crate) fn is_key(&self) -> bool {
+        self.is_key
+    }
+
     fn may_go(&self, target: &BaseUrl, ca: Option<&CaHash>, host: Option<&SentHost>) -> Result<(), Unusable> {
         // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
         let covers = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
@@ -220,21 +242,32 @@ impl Sealed {
 
     fn open(&self) -> Result<Ready, OpenError> {
         let secret = self.secret.open(&self.context, &self.vault.keys)?;
-        let slot = secret.slot();
-        let mut text =
-            zeroize::Zeroizing::new(Vec::with_capacity(slot.prefix().len() + secret.value().len()));
-        text.extend_from_slice(slot.prefix().as_bytes());
-        text.extend_from_slice(secret.value().expose());
-        let mut value = HeaderValue::from_bytes(&text).map_err(|_| OpenError::Content)?;
-        value.set_sensitive(true);
-        // Behind whichever word, as the next edge would find it.
-        let is_key = text
-            .split(u8::is_ascii_whitespace)
-            .any(|word| api_key::hash_unsummed(KeyKind::Caller, word).is_some());
+        let (mut headers, mut pairs, mut is_key) = (Vec::new(), Vec::new(), false);
+        for (value, slot) in secret.values() {
+            // Behind whichever word, as the next edge would find it.
+            is_key |= value
+                .expose()
+                .split(u8::is_ascii_whitespace)
+                .any(|word| api_key::hash_unsummed(KeyKind::Caller, word).is_some());
+            match slot {
+                Slot::Header { name, prefix } => {
+                    let mut text = Zeroizing::new(Vec::with_capacity(prefix.len() + value.len()));
+                    text.extend_from_slice(prefix.as_bytes());
+                    text.extend_from_slice(value.expose());
+                    let mut value = HeaderValue::from_bytes(&text).map_err(|_| OpenError::Content)?;
+                    value.set_sensitive(true);
+                    headers.push((name.clone(), value));
+                }
+                Slot::Query { name } => {
+                    let text = [name, "=", &encoded(value.expose())].concat().into();
+                    pairs.push(Pair { name: name.as_str().into(), text });
+                }
+            }
+        }
         Ok(Ready {
             is_key,
-            header: slot.name().clone(),
-            value,
+            headers: headers.into(),
+            pairs: pairs.into(),
             origins: secret.origins().to_vec(),
             not_after: secret.not_after(),
             ca: secret.ca().copied(),

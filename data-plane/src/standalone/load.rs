@@ -247,7 +247,7 @@ fn put(message: &mut fleet::CredentialResource, sealed: fleet::SealedSecret) {
         }
         _ => {
             let kind = Some(Kind::Sealed(sealed));
-            message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind }));
+            message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind, needs: Vec::new() }));
         }
     }
 }
@@ -255,7 +255,7 @@ fn put(message: &mut fleet::CredentialResource, sealed: fleet::SealedSecret) {
 /// The sealed value of a credential, and the field that holds it.
 fn sealed_of(usage: &model::Usage) -> Option<(&'static str, &SealedSecret)> {
     match usage {
-        model::Usage::Upstream(model::Upstream::Sealed(sealed)) => Some(("upstream.sealed", sealed)),
+        model::Usage::Upstream(model::Upstream::Sealed { secret, .. }) => Some(("upstream.sealed", secret)),
         model::Usage::Caller(Caller { kind: CallerKind::JwtVerify(verify), .. }) => match &verify.keys {
             VerifyingKeys::Shared { newest, .. } => Some(("caller.sealed", newest)),
             VerifyingKeys::Jwks(_) | VerifyingKeys::Given(_) => None,

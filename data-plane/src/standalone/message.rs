@@ -299,7 +299,7 @@ fn upstream(
             return Err(("upstream", "nothing says which value is meant: give value_from".to_owned()));
         }
     };
-    message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind) }));
+    message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind), needs: Vec::new() }));
     Ok(Body::Payload(message.encode_to_vec()))
 }
 

@@ -17,6 +17,7 @@ use rr_contract::model::tls::{CaBundle, CaHash, InvalidCa};
 use rr_contract::own_value;
 use rr_contract::policy::public_key;
 use rr_contract::runtime::chain;
+use rr_contract::seal::form::{Placed, Said, ValueKind, WrongForm};
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
 use rr_contract::seal::{OpenedSecret, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::{Disk, Entropy};
@@ -27,7 +28,7 @@ use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::upstream_credential::Kind;
 
-use super::document::{JwksFrom, ValueFrom};
+use super::document::{JwksFrom, Source, ValueFrom};
 use super::spelling::{CallerKind, UpstreamKind};
 
 /// A fault of a field.
@@ -55,8 +56,8 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     /// The value itself.
-    fn read(&self, from: &ValueFrom) -> Result<Secret, Wrong> {
-        let (field, value) = match (&from.env, &from.file) {
+    fn read(&self, env: Option<&str>, file: Option<&Path>) -> Result<Secret, Wrong> {
+        let (field, value) = match (env, file) {
             (Some(name), None) => {
                 let value = std::env::var(name).map_err(|_| {
                     ("value_from.env", format!("environment variable {name} is not set; set it to the value"))
@@ -122,7 +123,10 @@ impl Place<'_> {
             && from.targets.is_empty()
             && from.ca.is_none()
             && from.header.is_none()
-            && from.prefix.is_none();
+            && from.prefix.is_none()
+            && from.query.is_none()
+            && from.user.is_none()
+            && from.headers.is_empty();
         if !is_bare {
             return Err((
                 "value_from",
@@ -130,7 +134,7 @@ impl Place<'_> {
                     .to_owned(),
             ));
         }
-        self.read(from)
+        self.read(from.env.as_deref(), from.file.as_deref())
     }
 
     /// What is to be sealed for an upstream.
@@ -140,28 +144,24 @@ impl Place<'_> {
         kind: UpstreamKind,
         targets: &HashMap<String, Lives>,
     ) -> Result<SecretSpec, Wrong> {
-        let default = match kind {
-            UpstreamKind::Bearer => Slot::bearer(),
-            UpstreamKind::ApiKey => match &from.header {
-                Some(header) => slot("value_from.header", Slot::header(header, ""))?,
-                None => {
-                    return Err((
-                        "value_from",
-                        "kind api-key needs `header`, the header that takes the value".to_owned(),
-                    ));
-                }
-            },
-            _ => {
-                return Err((
-                    "value_from",
-                    "needs kind bearer or api-key; a value of another kind comes sealed".to_owned(),
-                ));
-            }
+        let kind = value_kind(kind).ok_or_else(|| {
+            let what = "needs kind bearer, api-key, basic, jwt or custom-headers; a value of another kind comes sealed";
+            ("value_from", what.to_owned())
+        })?;
+        let said = Said {
+            header: from.header.clone(),
+            prefix: from.prefix.clone(),
+            query: from.query.clone(),
+            user: from.user.clone(),
+            headers: from.headers.keys().cloned().collect(),
         };
-        // A header that was named gets no prefix by default: `Bearer ` belongs to Authorization.
-        let bare = if from.header.is_some() { "" } else { default.prefix() };
-        let header = from.header.as_deref().unwrap_or(default.name().as_str());
-        let slot = slot("value_from", Slot::header(header, from.prefix.as_deref().unwrap_or(bare)))?;
+        let form = kind.form(&said).map_err(|wrong| match &wrong {
+            WrongForm::Lacks { fields, .. } => {
+                let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
+                ("value_from", format!("{wrong}; add {}", fields.join(" or ")))
+            }
+            WrongForm::Extra { .. } | WrongForm::Invalid { .. } => ("value_from", wrong.to_string()),
+        })?;
         let mut origins = Vec::new();
         for text in &from.origins {
             let origin: Origin =
@@ -202,7 +202,28 @@ impl Place<'_> {
             ));
         }
         let ca = ca.and_then(|(_, hash)| hash);
-        Ok(SecretSpec { value: self.read(from)?, origins, slot, not_after: None, ca })
+        let Placed { value, slot, more } =
+            form.place(self.values(from, kind)?).expect("a value was read for each of its places");
+        Ok(SecretSpec { value, slot, more, origins, not_after: None, ca })
+    }
+
+    /// As many values as the form of the kind has places.
+    fn values(&self, from: &ValueFrom, kind: ValueKind) -> Result<Vec<Secret>, Wrong> {
+        let is_one = from.env.is_some() || from.file.is_some();
+        match kind {
+            ValueKind::CustomHeaders if is_one => {
+                let what = "of kind custom-headers names the place of each value in `headers`: leave out env and file beside them";
+                Err(("value_from", what.to_owned()))
+            }
+            ValueKind::CustomHeaders => {
+                let read = |(name, source): (&String, &Source)| {
+                    let value = self.read(source.env.as_deref(), source.file.as_deref());
+                    value.map_err(|(_, what)| ("value_from.headers", format!("{name}: {what}")))
+                };
+                from.headers.iter().map(read).collect()
+            }
+            _ => Ok(vec![self.read(from.env.as_deref(), from.file.as_deref())?]),
+        }
     }
 
     fn certificates(&self, file: &Path) -> Result<CaBundle, Wrong> {
@@ -215,11 +236,19 @@ impl Place<'_> {
     }
 }
 
-fn slot(
-    field: &'static str,
-    slot: Result<Slot, rr_contract::model::invalid::Invalid>,
-) -> Result<Slot, Wrong> {
-    slot.map_err(|invalid| (field, invalid.to_string()))
+/// The kinds whose values a file can name.
+fn value_kind(kind: UpstreamKind) -> Option<ValueKind> {
+    match kind {
+        UpstreamKind::Bearer => Some(ValueKind::Bearer),
+        UpstreamKind::ApiKey => Some(ValueKind::ApiKey),
+        UpstreamKind::Basic => Some(ValueKind::Basic),
+        UpstreamKind::Jwt => Some(ValueKind::Jwt),
+        UpstreamKind::CustomHeaders => Some(ValueKind::CustomHeaders),
+        UpstreamKind::Unspecified
+        | UpstreamKind::None
+        | UpstreamKind::Oauth2ClientCredentials
+        | UpstreamKind::CustomToken => None,
+    }
 }
 
 /// Seals values to a key of this node's own.
@@ -262,7 +291,9 @@ impl Sealer<'_> {
 fn is_of(opened: &OpenedSecret, value: &Unsealed) -> bool {
     match value {
         Unsealed::Upstream(spec) => {
-            opened.value().expose() == spec.value.expose()
+            let is_more = opened.more().iter().map(exposed).eq(spec.more.iter().map(exposed));
+            is_more
+                && opened.value().expose() == spec.value.expose()
                 && (opened.origins(), opened.slot()) == (spec.origins.as_slice(), &spec.slot)
                 && (opened.not_after(), opened.ca()) == (spec.not_after, spec.ca.as_ref())
         }
@@ -272,6 +303,10 @@ fn is_of(opened: &OpenedSecret, value: &Unsealed) -> bool {
                 && (opened.not_after(), opened.ca()) == (None, None)
         }
     }
+}
+
+fn exposed((value, slot): &(Secret, Slot)) -> (&[u8], &Slot) {
+    (value.expose(), slot)
 }
 
 /// What verifies tokens, or goes to an upstream.

@@ -167,8 +167,12 @@ fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there(
             "name: token\n",
             ":10: this credential stands in the file twice; the other is in line 5",
         ),
-        ("kind: bearer", "kind: api-key", ":8: value_from: kind api-key needs `header`"),
-        ("kind: bearer", "kind: basic", ":8: value_from: needs kind bearer or api-key"),
+        (
+            "kind: bearer",
+            "kind: api-key",
+            ":8: value_from: kind api-key needs the header or the parameter of the query that the value goes into; add `header` or `query`",
+        ),
+        ("kind: bearer", "kind: basic", ":8: value_from: kind basic needs the name of the user; add `user`"),
         ("targets: [echo]", "origins: ['https://a/b']", ":8: value_from.origins: "),
         (", targets: [echo]", "", ":8: value_from: names no origin"),
         ("targets: [echo]", "targets: [echo], ca: gone", "gone: "),
@@ -418,6 +422,7 @@ fn a_sealed_value_is_opened_with_the_key_of_its_region_and_with_no_other() {
         value: Secret::from("s3cr3t".to_owned()),
         origins: vec!["https://echo.example".parse().expect("an origin")],
         slot: Slot::bearer(),
+        more: Vec::new(),
         not_after: None,
         ca: None,
     };

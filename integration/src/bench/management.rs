@@ -232,6 +232,7 @@ pub(crate) async fn seal(
             value: Secret::from(format!("upstream-value-{n}")),
             origins: vec![origin.parse::<Origin>()?],
             slot: Slot::bearer(),
+            more: Vec::new(),
             not_after: None,
             ca: None,
         };

@@ -41,4 +41,5 @@ mod stalled_disk;
 mod standalone;
 mod standalone_schema;
 mod streaming;
+mod upstream_kinds;
 mod whole_bodies;

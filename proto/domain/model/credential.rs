@@ -6,6 +6,7 @@ use rr_wire::fleet;
 
 use super::caller::{self, Caller};
 use super::effect::Effect;
+use super::feature;
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
 use super::sealed::SealedSecret;
@@ -40,8 +41,13 @@ pub enum Usage {
 pub enum Upstream {
     /// The upstream asks for nothing.
     None,
-    /// A value in a header.
-    Sealed(SealedSecret),
+    /// A value, or several.
+    Sealed {
+        /// What is sealed.
+        secret: SealedSecret,
+        /// The features that opening it takes, of those that this build knows.
+        needs: Vec<&'static str>,
+    },
 }
 
 impl TryFrom<fleet::CredentialResource> for Credential {
@@ -80,7 +86,12 @@ fn parse_upstream(faults: &mut Violations, wire: fleet::UpstreamCredential) -> O
 
     match wire.kind {
         Some(Kind::None(_)) => Some(Upstream::None),
-        Some(Kind::Sealed(sealed)) => faults.take("upstream.sealed", sealed.try_into()).map(Upstream::Sealed),
+        Some(Kind::Sealed(sealed)) => {
+            let known = |need: &String| feature::ALL.into_iter().find(|feature| need == feature);
+            let needs = wire.needs.iter().filter_map(known).collect();
+            let secret = faults.take("upstream.sealed", sealed.try_into())?;
+            Some(Upstream::Sealed { secret, needs })
+        }
         None => {
             faults.add("upstream.kind", "is none that is known");
             None

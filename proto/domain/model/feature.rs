@@ -4,7 +4,7 @@
 //! closes what it bears on. What a build understands is that build's own list.
 
 use super::caller::{Caller, CallerKind};
-use super::credential::Usage;
+use super::credential::{Upstream, Usage};
 use super::effect::Effect;
 use super::proxy::{DenyStatus, Forwarded};
 use super::resource::Model;
@@ -72,8 +72,13 @@ pub const CALLER_HEADER: &str = "caller.header.v1";
 /// Callers with two live values, of which the older one ends by itself.
 pub const CALLER_OVERLAP: &str = "caller.overlap.v1";
 
+/// Upstream credentials in a parameter of the query.
+pub const UPSTREAM_QUERY: &str = "upstream.query.v1";
+/// Upstream credentials of several values.
+pub const UPSTREAM_SEVERAL: &str = "upstream.several.v1";
+
 /// All that this version of the contract names.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 32] = [
     RULES,
     FILTERS,
     METERS,
@@ -104,6 +109,8 @@ pub const ALL: [&str; 30] = [
     CALLER_CERTIFICATE,
     CALLER_HEADER,
     CALLER_OVERLAP,
+    UPSTREAM_QUERY,
+    UPSTREAM_SEVERAL,
 ];
 
 impl Model {
@@ -127,6 +134,9 @@ impl Model {
             }
             Self::Credential(credential) => {
                 note(credential.default_effect == Effect::Deny, DEFAULT_DENY);
+                if let Usage::Upstream(Upstream::Sealed { needs, .. }) = &credential.usage {
+                    needs.iter().for_each(|feature| note(true, feature));
+                }
                 if let Usage::Caller(Caller { kind, header, previous_not_after }) = &credential.usage {
                     note(header.is_some(), CALLER_HEADER);
                     note(previous_not_after.is_some(), CALLER_OVERLAP);

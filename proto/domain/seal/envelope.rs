@@ -12,11 +12,13 @@ use prost::Message as _;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::model::header;
+use crate::model::feature;
 use crate::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use crate::model::invalid::{Invalid, Violations};
 use crate::model::origin::Origin;
-use crate::model::sealed::{ENVELOPE, SUITE, SealedSecret, VALUE_MAX, WRAP_SUITE, WRAPS_MAX, wrap_suite};
+use crate::model::sealed::{
+    ENVELOPE, ORIGINS_MAX, SUITE, SealedSecret, VALUE_MAX, WRAP_SUITE, WRAPS_MAX, wrap_suite,
+};
 use crate::model::time;
 use crate::model::tls::CaHash;
 use crate::secret::Secret;
@@ -24,15 +26,16 @@ use rr_seam::{Entropy, draw};
 use rr_wire::fleet;
 
 use super::region_key::{RegionOpeningKey, RegionStatement};
+use super::slot::Slot;
 use super::transcript::Transcript;
 use super::{hpke_open, hpke_seal};
 
 /// The length of a value shows only in steps of this.
 const PADDING_BLOCK: usize = 128;
-const ORIGINS_MAX: usize = 32;
 /// The shortest secret that verifies tokens, in bytes: a shorter one is guessed from any token.
 pub const SHARED_MIN: usize = 32;
-const HEADER_MAX: usize = 256;
+/// Values beside the first.
+const MORE_MAX: usize = 15;
 
 /// What a sealed secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,89 +62,82 @@ impl SealContext {
     }
 }
 
-/// Where in a request a secret goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
-    header: http::HeaderName,
-    prefix: String,
-}
-
-impl Slot {
-    /// A header and what stands before the value in it, its space included.
-    pub fn header(name: &str, prefix: &str) -> Result<Self, Invalid> {
-        let mut faults = Violations::default();
-        let header = faults.take("slot.header", name.parse::<http::HeaderName>());
-        if header.as_ref().is_some_and(header::is_framing) {
-            faults.add("slot.header", "decides how the request is framed and cannot hold a secret");
-        }
-        if name.len() > HEADER_MAX {
-            faults.add("slot.header", format!("is longer than {HEADER_MAX} bytes"));
-        }
-        if !prefix.bytes().all(|b| (b' '..=b'~').contains(&b)) || prefix.len() > 64 {
-            faults.add("slot.prefix", "is at most 64 printable ASCII characters");
-        }
-        faults.finish(|| Some(Self { header: header?, prefix: prefix.to_owned() }))
-    }
-
-    /// `Authorization: Bearer` and the value.
-    pub fn bearer() -> Self {
-        Self { header: http::header::AUTHORIZATION, prefix: "Bearer ".to_owned() }
-    }
-
-    /// The header.
-    pub fn name(&self) -> &http::HeaderName {
-        &self.header
-    }
-
-    /// What stands before the value.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-}
-
 /// What is to be sealed.
 pub struct SecretSpec {
     /// The value.
     pub value: Secret,
-    /// Where it may be sent; at least one.
-    pub origins: Vec<Origin>,
     /// How it is injected.
     pub slot: Slot,
+    /// Further values, each in a place of its own.
+    pub more: Vec<(Secret, Slot)>,
+    /// Where all of them may be sent; at least one.
+    pub origins: Vec<Origin>,
     /// Not injected after this time.
     pub not_after: Option<SystemTime>,
     /// The certificates that alone can vouch for where it goes. `None`: those that the node trusts.
     pub ca: Option<CaHash>,
 }
 
+impl SecretSpec {
+    /// All values with their places.
+    fn values(&self) -> impl Iterator<Item = (&Secret, &Slot)> {
+        std::iter::once((&self.value, &self.slot)).chain(self.more.iter().map(|(value, slot)| (value, slot)))
+    }
+
+    /// What is said of the seal to those who cannot open it.
+    pub fn label(&self) -> fleet::SealLabel {
+        let is_in_query = self.values().any(|(_, slot)| matches!(slot, Slot::Query { .. }));
+        let needs =
+            [(is_in_query, feature::UPSTREAM_QUERY), (!self.more.is_empty(), feature::UPSTREAM_SEVERAL)];
+        let needs = needs.into_iter().filter(|(needed, _)| *needed);
+        fleet::SealLabel {
+            origins: self.origins.iter().map(Origin::to_string).collect(),
+            ca_hash: self.ca.map(Vec::from).unwrap_or_default(),
+            needs: needs.map(|(_, feature)| feature.to_owned()).collect(),
+        }
+    }
+}
+
 /// What an edge node has in memory once it opened a secret.
 pub struct OpenedSecret {
     value: Secret,
-    origins: Vec<Origin>,
     slot: Slot,
+    more: Vec<(Secret, Slot)>,
+    origins: Vec<Origin>,
     not_after: Option<SystemTime>,
     ca: Option<CaHash>,
 }
 
 impl OpenedSecret {
-    /// The value, for the one header it goes into.
+    /// The value, for the one place it goes into.
     pub fn value(&self) -> &Secret {
         &self.value
-    }
-
-    /// Whether it verifies tokens and is sent nowhere. A secret that may be sent somewhere verifies nothing: whoever writes
-    /// configuration could have it answer questions.
-    pub fn is_shared(&self) -> bool {
-        self.origins.is_empty() && self.value.expose().len() >= SHARED_MIN
-    }
-
-    /// Where it may be sent.
-    pub fn origins(&self) -> &[Origin] {
-        &self.origins
     }
 
     /// How it is injected.
     pub fn slot(&self) -> &Slot {
         &self.slot
+    }
+
+    /// Further values, each for the one place it goes into.
+    pub fn more(&self) -> &[(Secret, Slot)] {
+        &self.more
+    }
+
+    /// All values with their places.
+    pub fn values(&self) -> impl Iterator<Item = (&Secret, &Slot)> {
+        std::iter::once((&self.value, &self.slot)).chain(self.more.iter().map(|(value, slot)| (value, slot)))
+    }
+
+    /// Whether it verifies tokens and is sent nowhere. A secret that may be sent somewhere verifies nothing: whoever writes
+    /// configuration could have it answer questions.
+    pub fn is_shared(&self) -> bool {
+        self.origins.is_empty() && self.more.is_empty() && self.value.expose().len() >= SHARED_MIN
+    }
+
+    /// Where all of them may be sent.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
     }
 
     /// Not injected after this time.
@@ -213,8 +209,9 @@ impl SealedSecret {
         }
         check_regions(&mut faults, regions);
         faults.finish(|| Some(())).map_err(SealError::Invalid)?;
-        let slot = Slot { header: http::header::AUTHORIZATION, prefix: String::new() };
-        let spec = SecretSpec { value: secret, origins: Vec::new(), slot, not_after, ca: None };
+        let slot = Slot::Header { name: http::header::AUTHORIZATION, prefix: String::new() };
+        let (more, origins) = (Vec::new(), Vec::new());
+        let spec = SecretSpec { value: secret, slot, more, origins, not_after, ca: None };
         Self::seal_checked(context, &spec, regions, entropy)
     }
 
@@ -227,17 +224,15 @@ impl SealedSecret {
         let mut plaintext = fleet::SecretPlaintext {
             value: spec.value.expose().to_vec(),
             origins: spec.origins.iter().map(Origin::to_string).collect(),
-            slot: Some(fleet::Slot {
-                header: spec.slot.header.as_str().to_owned(),
-                prefix: spec.slot.prefix.clone(),
-            }),
+            slot: Some(spec.slot.to_wire()),
             not_after: spec.not_after.map(time::timestamp),
             padding: Vec::new(),
             ca_hash: spec.ca.map(Vec::from).unwrap_or_default(),
+            more: spec.more.iter().map(slotted).collect(),
         };
         plaintext.padding = vec![0; padding(plaintext.encoded_len())];
         let encoded = Zeroizing::new(plaintext.encode_to_vec());
-        drop(Zeroizing::new(plaintext.value));
+        wiped(plaintext);
 
         let key = Zeroizing::new(draw::<32>(entropy));
         let nonce = draw::<24>(entropy);
@@ -304,6 +299,11 @@ impl SealedSecret {
         let whole = plain.encoded_len() == encoded.len();
         // Before anything can fail, so that the value is wiped whatever happens.
         let value = Secret::new(std::mem::take(&mut plain.value));
+        let more = plain
+            .more
+            .iter_mut()
+            .map(|more| (Secret::new(std::mem::take(&mut more.value)), more.slot.take()));
+        let more: Vec<_> = more.collect();
         decoded.map_err(|_| OpenError::Content)?;
         // Whatever a later version adds may narrow where the value goes. Decoding would drop it without a
         // word and the value would go further than was sealed, so what is not understood is refused.
@@ -311,15 +311,18 @@ impl SealedSecret {
             return Err(OpenError::Content);
         }
         let origins: Result<Vec<Origin>, _> = plain.origins.iter().map(|text| text.parse()).collect();
-        let slot = plain.slot.ok_or(OpenError::Content)?;
+        let slot = |wire: Option<fleet::Slot>| {
+            Slot::try_from(wire.ok_or(OpenError::Content)?).map_err(|_| OpenError::Content)
+        };
         let ca = match plain.ca_hash.as_slice() {
             [] => None,
             hash => Some(hash.try_into().map_err(|_| OpenError::Content)?),
         };
         Ok(OpenedSecret {
             value,
+            slot: slot(plain.slot)?,
+            more: more.into_iter().map(|(value, wire)| Ok((value, slot(wire)?))).collect::<Result<_, _>>()?,
             origins: origins.map_err(|_| OpenError::Content)?,
-            slot: Slot::header(&slot.header, &slot.prefix).map_err(|_| OpenError::Content)?,
             not_after: plain
                 .not_after
                 .as_ref()
@@ -333,12 +336,26 @@ impl SealedSecret {
 
 fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid> {
     let mut faults = Violations::default();
-    let value = spec.value.expose();
-    if value.is_empty() || value.len() > VALUE_MAX {
-        faults.add("value", format!("is 1 to {VALUE_MAX} bytes"));
+    let mut length = 0;
+    for (i, (value, slot)) in spec.values().enumerate() {
+        let field = if i == 0 { "value".to_owned() } else { format!("more[{}]", i - 1) };
+        length += value.len();
+        if value.is_empty() || value.len() > VALUE_MAX {
+            faults.add(&field, format!("is 1 to {VALUE_MAX} bytes"));
+        }
+        if !slot.takes(value.expose()) {
+            faults
+                .add(&field, "holds bytes that no header can carry; a line end at its end is a common cause");
+        }
+        if spec.values().take(i).any(|(_, other)| other.is_same_place(slot)) {
+            faults.add(&field, "goes where another value goes");
+        }
     }
-    if http::HeaderValue::from_bytes(value).is_err() {
-        faults.add("value", "holds bytes that no header can carry; a line end at its end is a common cause");
+    if spec.more.len() > MORE_MAX {
+        faults.add("more", format!("has at most {MORE_MAX}"));
+    }
+    if length > VALUE_MAX {
+        faults.add("more", format!("and `value` are {VALUE_MAX} bytes in all at most"));
     }
     if spec.origins.is_empty() || spec.origins.len() > ORIGINS_MAX {
         faults.add("origins", format!("has 1 to {ORIGINS_MAX}: without one the secret could go nowhere"));
@@ -359,6 +376,15 @@ fn check_regions(faults: &mut Violations, regions: &[&RegionStatement]) {
             faults.add(format!("regions[{i}]"), "is there twice");
         }
     }
+}
+
+fn slotted((value, slot): &(Secret, Slot)) -> fleet::SlottedValue {
+    fleet::SlottedValue { value: value.expose().to_vec(), slot: Some(slot.to_wire()) }
+}
+
+fn wiped(plaintext: fleet::SecretPlaintext) {
+    drop(Zeroizing::new(plaintext.value));
+    plaintext.more.into_iter().for_each(|more| drop(Zeroizing::new(more.value)));
 }
 
 /// How many zeros bring a plaintext to a multiple of a block, their own two bytes of framing included.

@@ -1,5 +1,6 @@
 //! The files of an apply: YAML or JSON, several documents each.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,15 @@ pub(super) enum At {
     Document(usize),
 }
 
+/// The source of one of several secrets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Source {
+    /// As in [`ValueFrom`].
+    pub(super) env: Option<String>,
+    pub(super) file: Option<PathBuf>,
+}
+
 /// The source of the secret of an upstream credential, and the origins that it may be sent to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +77,13 @@ pub(super) struct ValueFrom {
     pub(super) ca: Option<PathBuf>,
     pub(super) header: Option<String>,
     pub(super) prefix: Option<String>,
+    /// Parameter of the query that the secret goes into.
+    pub(super) query: Option<String>,
+    /// Whose password the secret is.
+    pub(super) user: Option<String>,
+    /// Headers of several secrets, each with its source.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Source>,
 }
 
 impl Location {

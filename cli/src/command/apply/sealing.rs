@@ -8,10 +8,11 @@
 //! existing one stays like a sealed secret.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rr_contract::model::id::CredentialId;
-use rr_contract::seal::Slot;
+use rr_contract::seal::form::{Form, Said, ValueKind, WrongForm};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
@@ -19,8 +20,9 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
 use super::super::credential::sealing::Destination;
-use super::file::{FileDocument, Location, ValueFrom};
+use super::file::{FileDocument, Location, Source, ValueFrom};
 use crate::authority;
+use crate::command::credential::upstream::value_kind;
 use crate::command::credential::value::Hashed;
 use crate::command::credential::{self, sealing, value};
 use crate::command::{region, target};
@@ -93,10 +95,10 @@ pub(super) async fn seal(
             }
             continue;
         }
-        let credential = upstream(&mut one.document).with_context(|| {
+        let (credential, kind) = upstream(&mut one.document).with_context(|| {
             format!(
-                "{location}: value_from needs a credential with `upstream` of kind bearer or api-key, or with `caller` of \
-                 kind api-key, bearer, basic, jwt, certificate, or jwt-verify without keys"
+                "{location}: value_from needs a credential with `upstream` of kind bearer, api-key, basic, jwt or \
+                 custom-headers, or with `caller` of kind api-key, bearer, basic, jwt, certificate, or jwt-verify without keys"
             )
         })?;
         if there.contains(&credential.name) {
@@ -116,8 +118,8 @@ pub(super) async fn seal(
             }
             continue;
         }
-        let (destination, slot) =
-            destination(credential, &from, &targets, &location).with_context(|| location.to_string())?;
+        let form = form(kind, &from).with_context(|| location.to_string())?;
+        let destination = destination(&from, &targets, &location).with_context(|| location.to_string())?;
         if statements.is_none() {
             statements = Some(trust.choose(&region::list(connection.clone()).await?)?);
         }
@@ -126,12 +128,12 @@ pub(super) async fn seal(
         note(&format!("credential {}:", credential.name));
         destination.announce().with_context(|| location.to_string())?;
         destination.warn(targets.values());
-        let value = read(&from, &location).with_context(|| location.to_string())?;
-        let spec = destination.spec(value, slot);
-        let sealed = sealing::seal(&context, &spec, statements.as_deref().unwrap_or_default())?;
+        let values = values(kind, &from, &location).with_context(|| location.to_string())?;
+        let spec = destination.spec(form, values)?;
+        let (sealed, label) = sealing::seal(&context, &spec, statements.as_deref().unwrap_or_default())?;
         credential.id = id.to_string();
         if let Some(Usage::Upstream(upstream)) = &mut credential.usage {
-            upstream.sealed = Some(sealed);
+            (upstream.sealed, upstream.label) = (Some(sealed), Some(label));
         }
     }
     Ok(())
@@ -176,27 +178,60 @@ fn value_of_caller(from: &ValueFrom, location: &Location) -> Result<Secret> {
         && from.targets.is_empty()
         && from.ca.is_none()
         && from.header.is_none()
-        && from.prefix.is_none();
+        && from.prefix.is_none()
+        && from.query.is_none()
+        && from.user.is_none()
+        && from.headers.is_empty();
     if !is_bare {
         bail!(
             "value_from takes env or file for a caller; header and prefix belong into `caller`, and a caller's value is \
              sent nowhere"
         );
     }
-    read(from, location)
+    read(from.env.as_deref(), from.file.as_deref(), "value_from", location)
 }
 
-/// The credential of a document, if a secret can be sealed for it.
-fn upstream(document: &mut mg::Document) -> Option<&mut mg::Credential> {
+/// The credential of a document and its kind, if a secret can be sealed for it.
+fn upstream(document: &mut mg::Document) -> Option<(&mut mg::Credential, ValueKind)> {
     let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
-    match &credential.usage {
-        Some(Usage::Upstream(upstream))
-            if matches!(upstream.kind(), mg::UpstreamKind::Bearer | mg::UpstreamKind::ApiKey) =>
-        {
-            Some(credential)
+    let Some(Usage::Upstream(upstream)) = &credential.usage else { return None };
+    let kind = value_kind(upstream.kind())?;
+    Some((credential, kind))
+}
+
+/// Where the values of a credential go.
+fn form(kind: ValueKind, from: &ValueFrom) -> Result<Form> {
+    let said = Said {
+        header: from.header.clone(),
+        prefix: from.prefix.clone(),
+        query: from.query.clone(),
+        user: from.user.clone(),
+        headers: from.headers.keys().cloned().collect(),
+    };
+    kind.form(&said).map_err(|wrong| match &wrong {
+        WrongForm::Lacks { fields, .. } => {
+            let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
+            anyhow!("{wrong}; add {} to value_from", fields.join(" or "))
         }
-        _ => None,
+        WrongForm::Extra { .. } | WrongForm::Invalid { .. } => anyhow!("value_from: {wrong}"),
+    })
+}
+
+/// The values of a credential, as many as its form has places.
+fn values(kind: ValueKind, from: &ValueFrom, location: &Location) -> Result<Vec<Secret>> {
+    if kind != ValueKind::CustomHeaders {
+        return Ok(vec![read(from.env.as_deref(), from.file.as_deref(), "value_from", location)?]);
     }
+    if from.env.is_some() || from.file.is_some() {
+        bail!(
+            "value_from of kind custom-headers names the place of each value in `headers`: leave out `env` and `file` beside them"
+        );
+    }
+    let one = |(name, source): (&String, &Source)| {
+        let what = format!("value_from.headers.{name}");
+        read(source.env.as_deref(), source.file.as_deref(), &what, location)
+    };
+    from.headers.iter().map(one).collect()
 }
 
 /// The targets that a secret goes to and whose certificates are others than those that are there.
@@ -218,16 +253,10 @@ fn changed_ca<'f>(
 }
 
 fn destination(
-    credential: &mg::Credential,
     from: &ValueFrom,
     targets: &BTreeMap<String, mg::Target>,
     location: &Location,
-) -> Result<(Destination, Slot)> {
-    let bearer = matches!(&credential.usage, Some(Usage::Upstream(upstream)) if upstream.kind() == mg::UpstreamKind::Bearer);
-    if !bearer && from.header.is_none() {
-        bail!("kind api-key needs the header that the secret goes into; add `header` to value_from");
-    }
-    let slot = sealing::slot(from.header.as_deref(), from.prefix.as_deref(), Slot::bearer())?;
+) -> Result<Destination> {
     let ca = match &from.ca {
         Some(file) => {
             let (_, ca) = authority::read(&location.folder().join(file))?;
@@ -245,11 +274,12 @@ fn destination(
     if destination.is_nowhere() {
         bail!("no origin was given that the secret may be sent to; add `origins` or `targets` to value_from");
     }
-    Ok((destination, slot))
+    Ok(destination)
 }
 
-fn read(from: &ValueFrom, location: &Location) -> Result<Secret> {
-    match (&from.env, &from.file) {
+/// Reads a value from the one place that is named for it.
+fn read(env: Option<&str>, file: Option<&Path>, what: &str, location: &Location) -> Result<Secret> {
+    match (env, file) {
         (Some(name), None) => {
             let text = std::env::var(name).ok().filter(|text| !text.is_empty());
             let text = text
@@ -257,24 +287,28 @@ fn read(from: &ValueFrom, location: &Location) -> Result<Secret> {
             Ok(Secret::from(text))
         }
         (None, Some(file)) => prompt::read_new("value", Some(&location.folder().join(file)), "file"),
-        _ => bail!("value_from names one place: give either `env` or `file`"),
+        _ => bail!("{what} names one place: give either `env` or `file`"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rr_contract::seal::SecretSpec;
+    use rr_contract::seal::{SecretSpec, Slot};
 
     use super::super::file;
     use super::*;
 
     /// Reads one credential, and targets beside it, from a file in a folder that holds a value and certificates.
     fn spec_of(value_from: &str) -> Result<SecretSpec> {
+        spec_of_kind("bearer", value_from)
+    }
+
+    fn spec_of_kind(kind: &str, value_from: &str) -> Result<SecretSpec> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("value"), "s3cr3t\n").expect("a file");
         let path = folder.path().join("x.yaml");
         let text =
-            format!("kind: credential\nname: c\nupstream: {{kind: bearer}}\nvalue_from: {value_from}\n");
+            format!("kind: credential\nname: c\nupstream: {{kind: {kind}}}\nvalue_from: {value_from}\n");
         std::fs::write(&path, text).expect("a file");
         let mut written = file::read(&[path]).expect("a document").remove(0);
         let from = written.value_from.take().expect("a value");
@@ -289,10 +323,10 @@ mod tests {
         let mut several = target("several", "");
         several.1.more_base_urls = vec!["https://second.example/base".to_owned()];
         let targets = BTreeMap::from([target("echo", ""), target("private", authority::OURS), several]);
-        let credential = upstream(&mut written.document).expect("an upstream credential");
-        let (destination, slot) = destination(credential, &from, &targets, &location)?;
+        let (_, kind) = upstream(&mut written.document).expect("an upstream credential");
+        let (form, destination) = (form(kind, &from)?, destination(&from, &targets, &location)?);
         destination.announce()?;
-        Ok(destination.spec(read(&from, &location)?, slot))
+        destination.spec(form, values(kind, &from, &location)?)
     }
 
     #[test]
@@ -371,7 +405,40 @@ mod tests {
         assert_eq!(origins.len(), 2);
         assert!(origins[0].contains("api.example") && origins[1].contains("echo.example"), "{origins:?}");
         assert_eq!(spec.value.expose(), b"s3cr3t");
-        assert_eq!(spec.slot.prefix(), "Bearer ");
+        assert_eq!(spec.slot, Slot::bearer());
+    }
+
+    #[test]
+    fn each_kind_of_value_goes_where_the_file_says() {
+        let to = "origins: ['https://a.example']";
+        let sealed = |kind: &str, value_from: &str| {
+            let spec = spec_of_kind(kind, &format!("{{{value_from}, {to}}}")).expect("a spec");
+            let plain = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
+            let more: Vec<_> = spec.more.iter().map(|(value, slot)| (plain(value), slot.clone())).collect();
+            (plain(&spec.value), spec.slot, more)
+        };
+        let header = |name: &str| Slot::header(name, "").expect("a slot");
+        assert_eq!(sealed("jwt", "file: value"), ("s3cr3t".to_owned(), Slot::bearer(), Vec::new()));
+        let query = Slot::query("key").expect("a slot");
+        assert_eq!(sealed("api-key", "file: value, query: key"), ("s3cr3t".to_owned(), query, Vec::new()));
+        let basic = ("YW5uOnMzY3IzdA==".to_owned(), Slot::basic(), Vec::new());
+        assert_eq!(sealed("basic", "file: value, user: ann"), basic);
+        assert_eq!(
+            sealed("custom-headers", "headers: {x-a: {file: value}, x-b: {file: value}}"),
+            ("s3cr3t".to_owned(), header("x-a"), vec![("s3cr3t".to_owned(), header("x-b"))])
+        );
+        for (kind, value_from, part) in [
+            ("api-key", "file: value", "add `header` or `query` to value_from"),
+            ("basic", "file: value", "add `user` to value_from"),
+            ("bearer", "file: value, query: key", "value_from: kind bearer has no `query`"),
+            ("custom-headers", "file: value", "add `headers` to value_from"),
+            ("custom-headers", "file: value, headers: {x-a: {file: value}}", "leave out `env` and `file`"),
+            ("custom-headers", "headers: {x-a: {}}", "value_from.headers.x-a names one place"),
+        ] {
+            let wrong = spec_of_kind(kind, &format!("{{{value_from}, {to}}}")).err();
+            let wrong = wrong.map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(wrong.contains(part), "{kind} {value_from}: {wrong}");
+        }
     }
 
     #[test]

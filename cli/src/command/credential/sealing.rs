@@ -10,8 +10,9 @@ use clap::Args;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::model::tls::CaBundle;
+use rr_contract::seal::form::{Form, Placed};
 use rr_contract::seal::region_key::RegionStatement;
-use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{SealContext, SealedSecret, SecretSpec};
 use rr_contract::seam::SystemEntropy;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -43,15 +44,6 @@ pub(crate) struct SealingArgs {
     /// File with the certificates (PEM) that alone vouch for these origins, as the target has them in `ca`.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Header that the secret goes into.
-    #[arg(long, value_name = "NAME")]
-    pub(super) header: Option<String>,
-    /// Prefix of the secret in the header, with its space.
-    #[arg(long)]
-    prefix: Option<String>,
-    /// File that holds the secret; `-` is standard input. A prompt when not given.
-    #[arg(long, value_name = "FILE")]
-    pub(super) value_file: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -61,11 +53,10 @@ impl SealingArgs {
         &self,
         connection: &Connection,
         org: &str,
-        credential: CredentialId,
-        version: u64,
-        default_slot: Slot,
-    ) -> Result<fleet::SealedSecret> {
-        let slot = slot(self.header.as_deref(), self.prefix.as_deref(), default_slot)?;
+        (credential, version): (CredentialId, u64),
+        form: Form,
+        read: impl FnOnce() -> Result<Vec<Secret>>,
+    ) -> Result<(fleet::SealedSecret, fleet::SealLabel)> {
         let ca = match &self.ca {
             Some(path) => Some((format!("--ca {}", path.display()), authority::read(path)?.1)),
             None => None,
@@ -99,19 +90,19 @@ impl SealingArgs {
         }
         let statements = self.trust.choose(&region::list(connection.clone()).await?)?;
         let context = context(connection, org, credential, version).await?;
-        let value = prompt::read_new("value", self.value_file.as_deref(), "--value-file")?;
-        seal(&context, &destination.spec(value, slot), &statements)
+        seal(&context, &destination.spec(form, read()?)?, &statements)
     }
 }
 
-/// Seals a secret to regions.
+/// Seals a secret to regions, and says what the seal says.
 pub(crate) fn seal(
     context: &SealContext,
     spec: &SecretSpec,
     statements: &[RegionStatement],
-) -> Result<fleet::SealedSecret> {
+) -> Result<(fleet::SealedSecret, fleet::SealLabel)> {
     let regions: Vec<_> = statements.iter().collect();
-    Ok(SealedSecret::seal(context, spec, &regions, &SystemEntropy)?.to_wire())
+    let sealed = SealedSecret::seal(context, spec, &regions, &SystemEntropy)?;
+    Ok((sealed.to_wire(), spec.label()))
 }
 
 /// Seals to the regions that are given a secret that verifies tokens of these algorithms, for a version of a credential.
@@ -126,16 +117,6 @@ pub(crate) async fn seal_shared(
     let context = context(connection, org, credential, version).await?;
     let regions: Vec<_> = statements.iter().collect();
     Ok(SealedSecret::seal_shared(&context, value, None, &regions, &SystemEntropy)?.to_wire())
-}
-
-/// The header and prefix of a secret. A header that was named gets no prefix by default: `Bearer ` belongs to
-/// Authorization.
-pub(crate) fn slot(header: Option<&str>, prefix: Option<&str>, default: Slot) -> Result<Slot> {
-    if header.is_none() && prefix.is_none() {
-        return Ok(default);
-    }
-    let bare = if header.is_some() { "" } else { default.prefix() };
-    Ok(Slot::header(header.unwrap_or(default.name().as_str()), prefix.unwrap_or(bare))?)
 }
 
 /// Parses origins.
@@ -225,9 +206,10 @@ impl Destination {
         Ok(())
     }
 
-    pub(crate) fn spec(self, value: Secret, slot: Slot) -> SecretSpec {
+    pub(crate) fn spec(self, form: Form, values: Vec<Secret>) -> Result<SecretSpec> {
         let ca = self.certificates().map(|ca| *ca.hash());
-        SecretSpec { value, origins: self.origins, slot, not_after: None, ca }
+        let Placed { value, slot, more } = form.place(values).context("each place takes one value")?;
+        Ok(SecretSpec { value, slot, more, origins: self.origins, not_after: None, ca })
     }
 }
 

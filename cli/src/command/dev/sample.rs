@@ -235,6 +235,7 @@ async fn upstream_credential(
         value: Secret::from(UPSTREAM_VALUE.to_owned()),
         origins: vec![Origin::of(&upstream_url.parse::<BaseUrl>()?)],
         slot: Slot::bearer(),
+        more: Vec::new(),
         not_after: None,
         ca: None,
     };
@@ -247,12 +248,14 @@ async fn upstream_credential(
             credential: UPSTREAM.to_owned(),
             version,
             sealed: Some(sealed),
+            label: Some(spec.label()),
             ..Default::default()
         };
         stub.replace_secret(ask).await.context("seal the sample secret anew")?;
     } else {
         let kind = mg::UpstreamKind::Bearer.into();
-        let upstream = mg::Upstream { kind, sealed: Some(sealed), sealed_regions: Vec::new() };
+        let upstream =
+            mg::Upstream { kind, sealed: Some(sealed), label: Some(spec.label()), ..mg::Upstream::default() };
         let credential = mg::Credential {
             id: id.to_string(),
             name: UPSTREAM.to_owned(),

@@ -12,9 +12,10 @@ use super::set::Item;
 use crate::document::{Resource, each, kept};
 use crate::service::caller_certificate;
 use crate::service::caller_value::{Given, finds_its_caller, is_nobodys};
+use crate::service::destination;
 use crate::service::directory::Directory;
 use crate::service::fields::{ANOTHER_ORG, is_same_org};
-use crate::service::sealed_value::{keeps_regions, known_regions, regions_of, sealed_row};
+use crate::service::sealed_value::{check_label, keeps_regions, known_regions, regions_of, sealed_row};
 use crate::service::{OrgCaller, OrgRow, ServiceError, Services, draft, rights};
 use crate::store::{self, Put, Txn, resource_row, secret_row};
 
@@ -113,6 +114,7 @@ impl Work<'_> {
             (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(was))) if upstream.kind == was.kind => {
                 upstream.sealed = None;
                 upstream.sealed_regions.clone_from(&was.sealed_regions);
+                let label = std::mem::replace(&mut upstream.label, was.label.clone());
                 let Some(sealed) = it.item.sealed.take().filter(|_| said != current.version) else {
                     return Ok(());
                 };
@@ -126,8 +128,9 @@ impl Work<'_> {
                     );
                     return Ok(());
                 }
+                check_label(label.as_ref(), &format!("{prefix}.upstream.label"), &mut self.faults);
                 wire.version = said;
-                upstream.sealed_regions = regions_of(&sealed);
+                (upstream.label, upstream.sealed_regions) = (label, regions_of(&sealed));
                 let row = sealed_row(&it.id, said, &sealed);
                 self.secrets.rows.insert(it.id.clone(), row);
                 let regions = upstream.sealed_regions.clone();
@@ -286,6 +289,7 @@ impl Work<'_> {
         for (id, name, regions) in &self.secrets.resealed {
             keeps_regions(txn, id, name, regions, &self.org.name).await?;
         }
+        destination::check(txn, &self.org.id, &self.puts).await?;
         let names: HashMap<&str, &str> =
             self.puts.iter().map(|put| (put.id.as_str(), put.name.as_str())).collect();
         for (id, key) in &self.secrets.keys {

@@ -306,7 +306,7 @@ fn sealed(
         SealedSecret::seal_shared(&context, value, not_after, &[&statement], &SystemEntropy)
     } else {
         let origins = vec!["https://a.example".parse().expect("an origin")];
-        let spec = SecretSpec { value, origins, slot: Slot::bearer(), not_after, ca: None };
+        let spec = SecretSpec { value, origins, slot: Slot::bearer(), more: Vec::new(), not_after, ca: None };
         SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy)
     };
     made.expect("it seals")

@@ -330,6 +330,7 @@ async fn a_secret_that_is_sealed_for_an_upstream_or_another_credential_verifies_
     let message = fleet::CredentialResource::decode(&*upstream.payload).expect("a credential");
     let Some(Usage::Upstream(fleet::UpstreamCredential {
         kind: Some(fleet::upstream_credential::Kind::Sealed(for_upstream)),
+        ..
     })) = message.usage
     else {
         panic!("it is sealed")

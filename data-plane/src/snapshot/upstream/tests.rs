@@ -18,7 +18,11 @@ fn credential(
 ) -> UpstreamCredential {
     let sealed = region.seal(2, 1, "sk", "x-api-key", &["https://api.example.com"], sealed_not_after);
     let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
-    UpstreamCredential::new(ORG, id, 1, not_after, Effect::Allow, Upstream::Sealed(sealed), &region.vault())
+    UpstreamCredential::new(ORG, id, 1, not_after, Effect::Allow, sealed_upstream(sealed), &region.vault())
+}
+
+fn sealed_upstream(secret: SealedSecret) -> Upstream {
+    Upstream::Sealed { secret, needs: Vec::new() }
 }
 
 fn used(credential: &UpstreamCredential, target: &str, now: SystemTime) -> Result<(), Unusable> {
@@ -56,9 +60,10 @@ fn a_secret_that_is_put_into_a_header_is_not_printed_with_it() {
     let region = Region::new();
     let (credential, target) = (credential(&region, None, None), "https://api.example.com");
     let target = target.parse().expect("a base URL");
-    let Ok(Injection::Header(_, value)) = credential.injection(&target, None, None, UNIX_EPOCH) else {
+    let Ok(Injection::Secret(secret)) = credential.injection(&target, None, None, UNIX_EPOCH) else {
         panic!("it is sealed for it")
     };
+    let [(_, value)] = secret.headers() else { panic!("it is one header") };
     assert_eq!((value.as_bytes(), value.is_sensitive()), (&b"sk"[..], true));
     assert!(!format!("{value:?}").contains("sk"));
 }
@@ -93,7 +98,7 @@ fn a_secret_goes_only_where_the_certificates_of_its_seal_vouch() {
             1,
             None,
             Effect::Allow,
-            Upstream::Sealed(secret),
+            sealed_upstream(secret),
             &region.vault(),
         );
         assert_eq!(credential.injection(&base, given.as_ref(), None, now).map(|_| ()), wanted);
@@ -109,7 +114,7 @@ fn a_secret_goes_out_under_no_host_that_its_seal_does_not_name() {
     let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
     let vault = region.vault();
     let credential =
-        UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, Upstream::Sealed(secret), &vault);
+        UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, sealed_upstream(secret), &vault);
     let open = UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, Upstream::None, &vault);
     for (host, wanted) in [
         ("ours.front.example", Ok(())),

@@ -65,8 +65,13 @@ impl Node {
         let route = view.proxy("local.echo")?.route.as_ref()?;
         let base = to.map_or_else(|| route.target.base.clone(), |to| to.parse().expect("a URL"));
         match route.upstream.as_ref()?.injection(&base, None, None, SystemClock.now()).ok()? {
-            Injection::Header(name, value) | Injection::Key(name, value) => {
-                Some(format!("{name}: {}", value.to_str().expect("it is text")))
+            Injection::Secret(secret) => {
+                let headers = secret.headers().iter();
+                let header =
+                    headers.map(|(name, value)| format!("{name}: {}", value.to_str().expect("it is text")));
+                let all: Vec<String> =
+                    header.chain(secret.pairs().iter().map(|pair| pair.text.to_string())).collect();
+                Some(all.join(", "))
             }
             Injection::Nothing => None,
         }

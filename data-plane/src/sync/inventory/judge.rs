@@ -72,6 +72,8 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_CERTIFICATE,
     feature::CALLER_HEADER,
     feature::CALLER_OVERLAP,
+    feature::UPSTREAM_QUERY,
+    feature::UPSTREAM_SEVERAL,
 ];
 
 /// The result of parsing.

@@ -31,6 +31,7 @@ fn spec() -> SecretSpec {
         value: Secret::from("s3cr3t".to_owned()),
         origins: vec!["https://api.example.com".parse().expect("an origin")],
         slot: Slot::bearer(),
+        more: Vec::new(),
         not_after: None,
         ca: None,
     }
@@ -94,6 +95,47 @@ fn any_flipped_bit_is_seen() {
 }
 
 #[test]
+fn several_values_go_into_places_of_their_own_and_are_sealed_within_the_bounds_of_one() {
+    let (keys, header) = (keys(1), |name| Slot::header(name, "").expect("a slot"));
+    let query = |name| Slot::query(name).expect("a slot");
+    let more = |more: Vec<(&str, Slot)>| SecretSpec {
+        more: more.into_iter().map(|(value, slot)| (Secret::from(value.to_owned()), slot)).collect(),
+        ..spec()
+    };
+    let seal = |spec: &SecretSpec| SealedSecret::seal(&context(), spec, &[&statement(&keys)], &SystemEntropy);
+    assert!(seal(&more(vec![("a", header("x-id")), ("b c\n", query("key"))])).is_ok());
+    let long = "x".repeat(VALUE_MAX - 2);
+    let names: Vec<String> = (0..=MORE_MAX).map(|n| format!("x-{n}")).collect();
+    let many = names.iter().map(|name| ("v", Slot::header(name, "").expect("a slot"))).collect();
+    for wrong in [
+        more(vec![("a", header("Authorization"))]),
+        more(vec![("a", header("x_id")), ("b", header("x-id"))]),
+        more(vec![("a", query("key")), ("b", query("Key"))]),
+        more(vec![("", header("x-id"))]),
+        more(vec![("a\n", header("x-id"))]),
+        more(vec![(&long, header("x-id"))]),
+        more(many),
+    ] {
+        assert!(matches!(seal(&wrong), Err(SealError::Invalid(_))), "{:?}", wrong.label());
+    }
+}
+
+#[test]
+fn the_label_of_a_seal_says_where_it_goes_and_who_cannot_open_it() {
+    let label = spec().label();
+    assert_eq!(
+        (label.origins.as_slice(), label.needs.len()),
+        (&["https://api.example.com".to_owned()][..], 0)
+    );
+    let query = SecretSpec { slot: Slot::query("key").expect("a slot"), ca: Some([7; 32]), ..spec() };
+    assert_eq!(query.label().needs, [feature::UPSTREAM_QUERY]);
+    assert_eq!(query.label().ca_hash, [7; 32]);
+    let second = (Secret::from("b".to_owned()), Slot::query("key").expect("a slot"));
+    let several = SecretSpec { more: vec![second], ..spec() };
+    assert_eq!(several.label().needs, [feature::UPSTREAM_QUERY, feature::UPSTREAM_SEVERAL]);
+}
+
+#[test]
 fn a_secret_without_origins_regions_or_a_value_a_header_can_carry_is_not_sealed() {
     let eu = keys(1);
     let eu = statement(&eu);
@@ -103,23 +145,6 @@ fn a_secret_without_origins_regions_or_a_value_a_header_can_carry_is_not_sealed(
         assert!(SealedSecret::seal(&context(), &spec, &[&eu], &SystemEntropy).is_err());
     }
     assert!(SealedSecret::seal(&context(), &spec(), &[], &SystemEntropy).is_err());
-}
-
-#[test]
-fn a_slot_that_would_frame_the_request_is_refused() {
-    for name in [
-        "host",
-        "Content-Length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "expect",
-        "bad name",
-        &"x".repeat(300),
-    ] {
-        assert!(Slot::header(name, "").is_err(), "{name}");
-    }
-    assert!(Slot::header("x-api-key", "Token ").is_ok());
 }
 
 /// Seals bytes that need not be a `SecretPlaintext` of this build.
@@ -151,19 +176,21 @@ fn a_field_that_this_build_does_not_know_keeps_the_secret_shut() {
     let known = fleet::SecretPlaintext {
         value: b"s3cr3t".to_vec(),
         origins: vec!["https://api.example.com".to_owned()],
-        slot: Some(fleet::Slot { header: "authorization".to_owned(), prefix: String::new() }),
+        slot: Some(fleet::Slot { header: "authorization".to_owned(), ..fleet::Slot::default() }),
         not_after: None,
         padding: Vec::new(),
         ca_hash: Vec::new(),
+        more: Vec::new(),
     };
     let mut bytes = known.encode_to_vec();
     assert!(seal_bytes(&eu, &bytes).open(&context(), &[eu.opening_key()]).is_ok());
-    // Field 6, say the public key of the one authority that the target's certificate may be from.
-    bytes.extend_from_slice(&[6 << 3 | 2, 1, 7]);
+    // Field 15, say the one network that it may be sent from.
+    bytes.extend_from_slice(&[15 << 3 | 2, 1, 7]);
     assert_eq!(seal_bytes(&eu, &bytes).open(&context(), &[eu.opening_key()]).err(), Some(OpenError::Content));
     // The same inside the slot: its tag and length, then the message with one field more.
-    let mut slot = fleet::Slot { header: "authorization".to_owned(), prefix: String::new() }.encode_to_vec();
-    slot.extend_from_slice(&[3 << 3, 1]);
+    let mut slot =
+        fleet::Slot { header: "authorization".to_owned(), ..fleet::Slot::default() }.encode_to_vec();
+    slot.extend_from_slice(&[15 << 3, 1]);
     let mut bytes = fleet::SecretPlaintext { slot: None, ..known }.encode_to_vec();
     bytes.extend_from_slice(&[3 << 3 | 2, slot.len() as u8]);
     bytes.extend_from_slice(&slot);
@@ -192,7 +219,8 @@ fn the_largest_secret_that_can_be_sealed_is_one_that_can_be_stored() {
     let spec = SecretSpec {
         value: Secret::new(vec![b'x'; VALUE_MAX]),
         origins: vec![origin; ORIGINS_MAX],
-        slot: Slot::header(&"x".repeat(HEADER_MAX), &"y".repeat(64)).expect("a slot"),
+        slot: Slot::header(&"x".repeat(256), &"y".repeat(64)).expect("a slot"),
+        more: Vec::new(),
         not_after: Some(std::time::UNIX_EPOCH + Duration::from_secs(1 << 50)),
         ca: Some([7; 32]),
     };
@@ -212,14 +240,20 @@ proptest! {
         prefix in "[ -~]{0,64}",
         not_after in proptest::option::of(0_u64..253_402_300_800),
         ca in proptest::option::of(proptest::array::uniform32(0_u8..)),
+        more in proptest::collection::vec((any::<bool>(), "[!-~]{1,40}"), 0..5),
     ) {
         let eu = keys(1);
         let origins: Vec<Origin> =
             hosts.iter().map(|host| format!("https://{host}").parse().expect("an origin")).collect();
+        let other = |(i, (in_query, value)): (usize, &(bool, String))| {
+            let slot = if *in_query { Slot::query(&format!("p{i}")) } else { Slot::header(&format!("y-{i}"), "Key ") };
+            (Secret::from(value.clone()), slot.expect("a slot"))
+        };
         let spec = SecretSpec {
             value: Secret::from(value.clone()),
             origins: origins.clone(),
             slot: Slot::header(&header, &prefix).expect("a slot"),
+            more: more.iter().enumerate().map(other).collect(),
             not_after: not_after.map(|seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds)),
             ca,
         };
@@ -231,6 +265,10 @@ proptest! {
         prop_assert_eq!(opened.origins(), origins.as_slice());
         prop_assert_eq!(opened.slot(), &spec.slot);
         prop_assert_eq!(opened.not_after(), spec.not_after);
+        let plain = |(value, slot): &(Secret, Slot)| (value.expose().to_vec(), slot.clone());
+        let (was, is): (Vec<_>, Vec<_>) =
+            (spec.more.iter().map(plain).collect(), opened.more().iter().map(plain).collect());
+        prop_assert_eq!(was, is);
     }
 
     #[test]

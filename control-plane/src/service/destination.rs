@@ -1,0 +1,175 @@
+//! Whether the secret of an upstream credential may go where a proxy would send it, as far as the label of its seal says.
+//!
+//! Opens no seal: nodes go by that, and this spares them requests that they would answer with 502. A credential whose label
+//! names no origin is not looked at. The invariant: after a write, whatever it changed of a proxy, its target or its credential,
+//! the label covers every base URL of the target, with its certificates, and the `Host` that the proxy sends.
+
+use std::collections::{HashMap, HashSet};
+
+use prost::Message as _;
+use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::model::sealed::{Misses, SealLabel};
+use rr_contract::model::tls::CaBundle;
+use rr_contract::wire::management::{self as wire, Document, credential::Usage};
+
+use super::error::Precondition;
+use super::{Reason, ServiceError};
+use crate::document::{Part, Resource};
+use crate::noun::Noun;
+use crate::store::{self, Put, Reader, StoreError};
+
+/// What a write is about to store, by id.
+#[derive(Default)]
+struct Written {
+    proxies: HashMap<String, wire::Proxy>,
+    targets: HashMap<String, wire::Target>,
+    credentials: HashMap<String, wire::Credential>,
+}
+
+/// Refuses a write after which a proxy's target could not get the secret of its credential.
+pub(super) async fn check(db: &impl Reader, org: &str, puts: &[Put]) -> Result<(), ServiceError> {
+    let mut written = Written::default();
+    let mut users = Vec::new();
+    for put in puts {
+        match put.noun {
+            Noun::Proxy => keep(&mut written.proxies, put)?,
+            Noun::Target => keep(&mut written.targets, put)?,
+            Noun::Credential => keep(&mut written.credentials, put)?,
+            _ => continue,
+        }
+        if put.before.is_some() {
+            match put.noun {
+                Noun::Target => users.push((Part::Target, put)),
+                Noun::Credential => users.push((Part::Upstream, put)),
+                _ => {}
+            }
+        }
+    }
+    for (part, put) in users {
+        for (_, proxy) in store::resource::users_as::<wire::Proxy>(db, part, put.noun, &put.id).await? {
+            written.proxies.entry(proxy.id.clone()).or_insert(proxy);
+        }
+    }
+    let Written { proxies, mut targets, mut credentials } = written;
+    add(db, org, &mut targets, proxies.values().map(|proxy| &*proxy.target)).await?;
+    add(db, org, &mut credentials, proxies.values().map(|proxy| &*proxy.upstream_credential)).await?;
+    let labels: HashMap<&str, SealLabel> =
+        credentials.iter().filter_map(|(id, credential)| Some((&**id, label_of(credential)?))).collect();
+    let mut missed: Vec<Missed<'_>> = proxies
+        .values()
+        .filter_map(|proxy| {
+            let credential = credentials.get(&proxy.upstream_credential)?;
+            let target = targets.get(&proxy.target)?;
+            let (wrong, option) = misses(labels.get(&*credential.id)?, target, proxy)?;
+            Some(Missed { proxy, target, credential, wrong, option })
+        })
+        .collect();
+    missed.sort_by(|a, b| a.proxy.name.cmp(&b.proxy.name));
+    if missed.is_empty() { Ok(()) } else { Err(refused(&missed)) }
+}
+
+/// A proxy whose target the secret could not go to.
+struct Missed<'a> {
+    proxy: &'a wire::Proxy,
+    target: &'a wire::Target,
+    credential: &'a wire::Credential,
+    wrong: String,
+    option: String,
+}
+
+fn keep<R: Resource>(kept: &mut HashMap<String, R>, put: &Put) -> Result<(), StoreError> {
+    let document = Document::decode(put.document.bytes().as_ref()).ok().and_then(R::unwrap);
+    kept.insert(put.id.clone(), document.ok_or(StoreError::Damaged("document"))?);
+    Ok(())
+}
+
+/// Adds those that are stored, and not written.
+async fn add<'a, R: Resource>(
+    db: &impl Reader,
+    org: &str,
+    known: &mut HashMap<String, R>,
+    wanted: impl Iterator<Item = &'a str>,
+) -> Result<(), StoreError> {
+    let missing: HashSet<&str> = wanted.filter(|id| !known.contains_key(*id)).collect();
+    let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
+    let rows = store::resource::find_all(db, R::NOUN, org, &missing).await?;
+    for stored in store::resource::with_documents::<R>(db, rows).await? {
+        known.insert(stored.row.id, stored.document);
+    }
+    Ok(())
+}
+
+fn label_of(credential: &wire::Credential) -> Option<SealLabel> {
+    let Some(Usage::Upstream(upstream)) = &credential.usage else { return None };
+    // It was checked when it came.
+    SealLabel::try_from(upstream.label.clone()?).ok()
+}
+
+/// Why the secret could not go to a base URL of the target, or to the host that the proxy names, and how `rrctl` is told to
+/// seal it for that.
+fn misses(label: &SealLabel, target: &wire::Target, proxy: &wire::Proxy) -> Option<(String, String)> {
+    // Texts that cannot be read are refused elsewhere.
+    let ca = if target.ca.is_empty() { None } else { Some(*target.ca.parse::<CaBundle>().ok()?.hash()) };
+    let host = proxy.rewrite.as_ref().map(|rewrite| &*rewrite.host).filter(|host| !host.is_empty());
+    let urls = std::iter::once(&target.base_url).chain(&target.more_base_urls);
+    for url in urls.filter_map(|text| text.parse::<BaseUrl>().ok()) {
+        let origin = Origin::of(&url);
+        match label.reaches(&url, ca.as_ref()) {
+            Ok(()) => {}
+            Err(Misses::Origin) => {
+                return Some((format!("is not sealed for {origin}"), format!("--origin {origin}")));
+            }
+            Err(Misses::Ca) if ca.is_some() => {
+                return Some((
+                    "is not sealed for the certificates (`ca`) of the target".to_owned(),
+                    "--ca FILE".to_owned(),
+                ));
+            }
+            Err(Misses::Ca) => {
+                let wrong = "is sealed for certificates (`ca`), and the target has none of its own";
+                return Some((wrong.to_owned(), format!("--origin {origin}` and without `--ca")));
+            }
+        }
+        let sent =
+            host.and_then(|host| format!("{}://{host}", url.scheme().as_str()).parse::<BaseUrl>().ok());
+        if let Some(sent) = sent.filter(|sent| label.reaches(sent, ca.as_ref()).is_err()) {
+            let origin = Origin::of(&sent);
+            let wrong = format!("is not sealed for {origin}, which the proxy names in `rewrite.host`");
+            return Some((wrong, format!("--origin {origin}")));
+        }
+    }
+    None
+}
+
+fn refused(missed: &[Missed<'_>]) -> ServiceError {
+    let remedy = |missed: &Missed<'_>| {
+        format!("`rrctl credential replace-secret {} {}`", missed.credential.name, missed.option)
+    };
+    let first = &missed[0];
+    let more = if missed.len() > 1 { format!(" ({} proxies in all)", missed.len()) } else { String::new() };
+    ServiceError::Refused {
+        reason: Reason::NotSealedForTarget,
+        text: format!(
+            "the secret of credential {:?} {}, so proxy {:?} could not send it to target {:?}{more}: seal it for that, \
+             and for wherever else it goes, with {}",
+            first.credential.name,
+            first.wrong,
+            first.proxy.name,
+            first.target.name,
+            remedy(first)
+        ),
+        preconditions: missed
+            .iter()
+            .map(|missed| Precondition {
+                subject: format!("proxies/{}", missed.proxy.id),
+                text: format!(
+                    "the secret of credential {:?} of proxy {:?} {}; run: {}",
+                    missed.credential.name,
+                    missed.proxy.name,
+                    missed.wrong,
+                    remedy(missed)
+                ),
+            })
+            .collect(),
+    }
+}

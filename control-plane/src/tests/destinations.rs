@@ -1,0 +1,158 @@
+//! What the label of a seal keeps from being written, and what it does not.
+
+use rr_contract::model::id::CredentialId;
+use rr_contract::wire::fleet::{Rewrite, SealLabel};
+use rr_contract::wire::management as wire;
+use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
+use rr_contract::wire::management::target_service_client::TargetServiceClient;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::world::{Region, World, by, credential_id, proxy, target};
+
+fn label(origins: &[&str]) -> SealLabel {
+    SealLabel { origins: origins.iter().map(|it| (*it).to_owned()).collect(), ..SealLabel::default() }
+}
+
+/// An upstream credential `labelled` whose seal says this.
+async fn labelled(
+    world: &World,
+    org: &wire::Org,
+    region: &Region,
+    label: SealLabel,
+) -> Result<(CredentialId, wire::Credential), Status> {
+    let id = credential_id();
+    let sealed = Some(world.seal(org, id, 1, &[region]).await);
+    let kind = wire::UpstreamKind::Bearer.into();
+    let upstream = wire::Upstream { kind, sealed, label: Some(label), ..Default::default() };
+    Ok((id, world.upstream_of(org, "labelled", id, upstream).await?))
+}
+
+fn of(name: &str, target: &str) -> wire::Proxy {
+    wire::Proxy {
+        target: target.to_owned(),
+        upstream_credential: "labelled".to_owned(),
+        ..proxy(name, &["eu"])
+    }
+}
+
+/// The refusal names the place and the remedy.
+fn refused<T: std::fmt::Debug>(written: Result<T, Status>, says: &str, remedy: &str) {
+    let status = written.expect_err("it is refused");
+    let reason = status.get_error_details().error_info().map(|info| info.reason.clone());
+    assert_eq!((status.code(), reason.as_deref()), (Code::FailedPrecondition, Some("NOT_SEALED_FOR_TARGET")));
+    assert!(status.message().contains(says), "{}", status.message());
+    assert!(status.message().contains(remedy), "{}", status.message());
+    let details = status.get_error_details();
+    assert!(!details.precondition_failure().expect("is there").violations.is_empty());
+}
+
+#[tokio::test]
+async fn a_proxy_whose_target_the_secret_could_not_go_to_is_refused_with_the_remedy() {
+    let world = World::start().await;
+    let eu = world.region("eu").await;
+    let org = world.furnish(&eu).await;
+    labelled(&world, &org, &eu, label(&["https://*.example.com"])).await.expect("is made");
+    for (name, url) in [("covered", "https://api.example.com/v1"), ("other", "https://api.example.org")] {
+        world.target("acme", target(name, url)).await.expect("is made");
+    }
+    world.proxy("acme", of("good", "covered")).await.expect("is made");
+    let remedy = "`rrctl credential replace-secret labelled --origin https://api.example.org`";
+    refused(
+        world.proxy("acme", of("bad", "other")).await,
+        "is not sealed for https://api.example.org",
+        remedy,
+    );
+    let rewrite = Rewrite { host: "else.example.org".to_owned(), ..Rewrite::default() };
+    let elsewhere = wire::Proxy { rewrite: Some(rewrite), ..of("bad", "covered") };
+    refused(world.proxy("acme", elsewhere).await, "which the proxy names in `rewrite.host`", "--origin");
+    let more_base_urls = vec!["https://second.example.org".to_owned()];
+    let second = wire::Target { more_base_urls, ..target("second", "https://api.example.com") };
+    world.target("acme", second).await.expect("is made");
+    refused(world.proxy("acme", of("bad", "second")).await, "https://second.example.org", "--origin");
+    // A proxy that is moved to it.
+    let update = wire::UpdateProxyRequest {
+        org: "acme".into(),
+        name: "good".into(),
+        proxy: Some(wire::Proxy { target: "other".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut proxies = ProxyServiceClient::new(world.channel.clone());
+    refused(proxies.update_proxy(by(&world.operator, update)).await, "api.example.org", remedy);
+}
+
+#[tokio::test]
+async fn a_target_and_a_secret_do_not_leave_their_proxies_without_each_other() {
+    let world = World::start().await;
+    let eu = world.region("eu").await;
+    let org = world.furnish(&eu).await;
+    let (id, _) = labelled(&world, &org, &eu, label(&["https://api.example.com"])).await.expect("is made");
+    world.target("acme", target("covered", "https://api.example.com/v1")).await.expect("is made");
+    world.proxy("acme", of("good", "covered")).await.expect("is made");
+    let mut targets = TargetServiceClient::new(world.channel.clone());
+    let mut moves = async |base_url: &str| {
+        let update = wire::UpdateTargetRequest {
+            org: "acme".into(),
+            name: "covered".into(),
+            target: Some(target("covered", base_url)),
+            ..Default::default()
+        };
+        targets.update_target(by(&world.operator, update)).await
+    };
+    refused(moves("https://api.example.net").await, "proxy \"good\"", "--origin https://api.example.net`");
+    moves("https://api.example.com/v2").await.expect("it is the same origin");
+    let mut credentials = CredentialServiceClient::new(world.channel.clone());
+    let sealed = world.seal(&org, id, 2, &[&eu]).await;
+    let mut replace = async |label| {
+        let sealed = Some(sealed.clone());
+        let request = wire::ReplaceSecretRequest {
+            org: "acme".into(),
+            credential: "labelled".into(),
+            version: 2,
+            sealed,
+            label,
+            ..Default::default()
+        };
+        credentials.replace_secret(by(&world.operator, request)).await
+    };
+    let elsewhere = replace(Some(label(&["https://api.example.net"]))).await;
+    refused(elsewhere, "is not sealed for https://api.example.com", "--origin https://api.example.com`");
+    let private = SealLabel { ca_hash: vec![7; 32], ..label(&["https://api.example.com"]) };
+    refused(replace(Some(private)).await, "is sealed for certificates (`ca`)", "without `--ca`");
+    let both = label(&["https://api.example.com", "https://api.example.net"]);
+    replace(Some(both)).await.expect("it covers both");
+    moves("https://api.example.net").await.expect("it is covered now");
+}
+
+#[tokio::test]
+async fn a_seal_of_which_nothing_is_said_keeps_nothing_from_being_written() {
+    let world = World::start().await;
+    let eu = world.region("eu").await;
+    let org = world.furnish(&eu).await;
+    let (_, made) = labelled(&world, &org, &eu, SealLabel::default()).await.expect("is made");
+    assert_eq!(made.version, 1);
+    world.target("acme", target("other", "https://api.example.org")).await.expect("is made");
+    world.proxy("acme", of("any", "other")).await.expect("is made");
+}
+
+#[tokio::test]
+async fn a_label_that_cannot_be_read_is_refused_with_its_field() {
+    let world = World::start().await;
+    let eu = world.region("eu").await;
+    let org = world.furnish(&eu).await;
+    for (label, field) in [
+        (label(&["api.example.com"]), "credential.upstream.label.origins[0]"),
+        (label(&vec!["https://a.example"; 33]), "credential.upstream.label.origins"),
+        (SealLabel { ca_hash: vec![1], ..SealLabel::default() }, "credential.upstream.label.ca_hash"),
+        (
+            SealLabel { needs: vec!["upstream.magic.v1".into()], ..SealLabel::default() },
+            "credential.upstream.label.needs[0]",
+        ),
+    ] {
+        let status = labelled(&world, &org, &eu, label).await.expect_err("it is refused");
+        let details = status.get_error_details();
+        let bad = details.bad_request().expect("it names fields");
+        assert_eq!(bad.field_violations[0].field, field, "{}", status.message());
+    }
+}
