@@ -27,8 +27,7 @@ Examples:
   rrctl credential create-upstream mail --kind api-key --header x-api-key --target mail --value-file key.txt
   rrctl credential create-upstream jira --kind basic --user bot@example.com --target jira
   rrctl credential create-upstream crm --kind jwt --origin https://crm.example.com --value-file token.jwt
-  rrctl credential create-upstream search --kind custom-headers \\
-      --set-header x-application-id --set-header x-api-key=key.txt --target search
+  rrctl credential create-upstream find --kind custom-headers --set-header x-id=id.txt --set-header x-key --target find
   rrctl credential create-upstream public --kind none";
 
 /// Kinds of upstream credential.
