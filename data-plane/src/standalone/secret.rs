@@ -17,7 +17,7 @@ use rr_contract::model::tls::{CaBundle, CaHash, InvalidCa};
 use rr_contract::own_value;
 use rr_contract::policy::public_key;
 use rr_contract::runtime::chain;
-use rr_contract::seal::form::{Placed, Said, ValueKind, WrongForm};
+use rr_contract::seal::form::{Placed, Said, ValueKind};
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
 use rr_contract::seal::{OpenedSecret, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::{Disk, Entropy};
@@ -155,13 +155,7 @@ impl Place<'_> {
             user: from.user.clone(),
             headers: from.headers.keys().cloned().collect(),
         };
-        let form = kind.form(&said).map_err(|wrong| match &wrong {
-            WrongForm::Lacks { fields, .. } => {
-                let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
-                ("value_from", format!("{wrong}; add {}", fields.join(" or ")))
-            }
-            WrongForm::Extra { .. } | WrongForm::Invalid { .. } => ("value_from", wrong.to_string()),
-        })?;
+        let form = kind.form(&said).map_err(|wrong| ("value_from", wrong.in_file()))?;
         let mut origins = Vec::new();
         for text in &from.origins {
             let origin: Origin =

@@ -94,6 +94,19 @@ pub enum WrongForm {
     },
 }
 
+impl WrongForm {
+    /// The same for whoever wrote it into a file, with the remedy.
+    pub fn in_file(&self) -> String {
+        match self {
+            Self::Lacks { fields, .. } => {
+                let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
+                format!("{self}; add {} to value_from", fields.join(" or "))
+            }
+            Self::Extra { .. } | Self::Invalid { .. } => self.to_string(),
+        }
+    }
+}
+
 impl ValueKind {
     /// As people write it.
     pub const fn as_str(self) -> &'static str {

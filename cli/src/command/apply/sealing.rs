@@ -12,7 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rr_contract::model::id::CredentialId;
-use rr_contract::seal::form::{Form, Said, ValueKind, WrongForm};
+use rr_contract::seal::form::{Form, Said, ValueKind};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
@@ -208,13 +208,7 @@ fn form(kind: ValueKind, from: &ValueFrom) -> Result<Form> {
         user: from.user.clone(),
         headers: from.headers.keys().cloned().collect(),
     };
-    kind.form(&said).map_err(|wrong| match &wrong {
-        WrongForm::Lacks { fields, .. } => {
-            let fields: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
-            anyhow!("{wrong}; add {} to value_from", fields.join(" or "))
-        }
-        WrongForm::Extra { .. } | WrongForm::Invalid { .. } => anyhow!("value_from: {wrong}"),
-    })
+    kind.form(&said).map_err(|wrong| anyhow!("value_from: {}", wrong.in_file()))
 }
 
 /// The values of a credential, as many as its form has places.
