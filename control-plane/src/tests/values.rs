@@ -179,6 +179,26 @@ async fn a_roll_is_a_version_and_a_revision_and_keeps_the_value_before_for_a_tim
     world.running.stop().await;
 }
 
+/// The overlap would go by without another value, and the next one could not come before its end.
+#[tokio::test]
+async fn a_value_that_a_credential_has_already_is_not_its_next_one_and_uses_up_no_overlap() {
+    let (world, operator) = world().await;
+    for (name, kind) in [("key", "API_KEY"), ("bearer", "BEARER"), ("jwt", "JWT")] {
+        let value = |which: &str| hash(&format!("{name}-{which}"));
+        operator.post(ALL, caller(name, kind, &format!("{name}-one"))).await.good();
+        let head = operator.head().await;
+        let again = operator.post(&roll(name), json!({"valueHash": value("one"), "overlap": "60s"})).await;
+        assert!(again.text.contains("the value that the credential has: give another one"), "{}", again.text);
+        assert_eq!(again.faults(), ["value_hash"], "{kind}");
+        assert_eq!(operator.head().await, head, "what was refused changed nothing");
+        operator.post(&roll(name), json!({"valueHash": value("two"), "overlap": "60s"})).await.good();
+        let back = operator.post(&roll(name), json!({"valueHash": value("one")})).await;
+        assert!(back.text.contains("the value before the one that the credential has"), "{}", back.text);
+        assert_eq!(back.faults(), ["value_hash"], "{kind}");
+    }
+    world.running.stop().await;
+}
+
 #[tokio::test]
 async fn what_has_no_value_is_not_rolled_and_a_viewer_rolls_nothing() {
     let (world, operator) = world().await;
