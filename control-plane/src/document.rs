@@ -23,7 +23,7 @@ use rr_contract::wire::management::Document;
 use crate::noun::Noun;
 use crate::payload::Hashed;
 
-pub(crate) use credential::{is_shared, sealed_regions};
+pub(crate) use credential::{LABEL as TAG, is_label as is_tag, is_shared, sealed_regions};
 pub(crate) use mask::MaskPath;
 
 /// The fields that every noun has, where it has them.

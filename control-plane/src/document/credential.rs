@@ -45,7 +45,7 @@ const CERTIFICATE_CA: MaskPath<Credential> = MaskPath {
 const LABELS_MAX: usize = 16;
 const LABEL_MAX: usize = 63;
 const METADATA_MAX: usize = 256;
-const LABEL: &str = "is not 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`";
+pub(crate) const LABEL: &str = "is not 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`";
 
 /// The regions that a credential's secret is sealed to. `None`: it has no sealed secret.
 pub(crate) fn sealed_regions(credential: &Credential) -> Option<&[String]> {
@@ -162,7 +162,7 @@ impl Resource for Credential {
     }
 }
 
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let good = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
     (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(good)
 }
