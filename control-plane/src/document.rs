@@ -119,6 +119,10 @@ pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync +
     /// Checks the fields that nodes are not sent; the compiler checks the others.
     fn check(&self, _faults: &mut Violations) {}
 
+    /// Checks what nodes would take, and what is refused where it is written. What `before` has already stays, and holds up no
+    /// other change.
+    fn check_written(&self, _before: Option<&Self>, _faults: &mut Violations) {}
+
     /// Clears fields that are written and never read back.
     fn without_secrets(&mut self) {}
 

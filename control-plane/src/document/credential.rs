@@ -1,6 +1,7 @@
 //! Credentials. The value is never part of the document; its version is.
 
 use rr_contract::api_key::{self, KeyKind};
+use rr_contract::model::caller::check_header;
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::{
@@ -155,6 +156,13 @@ impl Resource for Credential {
         }
     }
 
+    fn check_written(&self, before: Option<&Self>, faults: &mut Violations) {
+        let Some(now) = caller(self) else { return };
+        if before.and_then(caller).is_none_or(|was| was.header != now.header) {
+            check_header("caller.header", &now.header, faults);
+        }
+    }
+
     fn labels(&self) -> Vec<(String, String)> {
         let tags = self.tags.iter().map(|tag| ("tags".to_owned(), tag.clone()));
         let metadata = self.metadata.iter().map(|(name, value)| (format!("metadata.{name}"), value.clone()));
@@ -174,4 +182,31 @@ fn is_metadata(text: &str) -> bool {
         && [KeyKind::Caller, KeyKind::Token]
             .iter()
             .all(|kind| api_key::hash(*kind, text.as_bytes()).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_header(header: &str) -> Credential {
+        let caller = Caller { header: header.to_owned(), ..Caller::default() };
+        Credential { usage: Some(Usage::Caller(caller)), ..Credential::default() }
+    }
+
+    fn is_refused(now: &Credential, before: Option<&Credential>) -> bool {
+        let mut faults = Violations::default();
+        now.check_written(before, &mut faults);
+        !faults.is_empty()
+    }
+
+    /// What was taken once would hold up each change of something else, a roll and a removal of a tag included.
+    #[test]
+    fn what_is_refused_where_it_is_written_stays_where_it_was_before() {
+        let old = in_header("content-type");
+        assert!(is_refused(&old, None));
+        assert!(is_refused(&old, Some(&in_header("x-own"))));
+        assert!(!is_refused(&old, Some(&old)));
+        assert!(is_refused(&in_header("accept"), Some(&old)));
+        assert!(!is_refused(&in_header("x-own"), Some(&old)));
+    }
 }

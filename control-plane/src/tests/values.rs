@@ -100,6 +100,50 @@ async fn a_kind_without_a_word_before_its_value_takes_none() {
     world.running.stop().await;
 }
 
+/// What clients send by themselves would count as a credential, and what a proxy writes would take its place.
+#[tokio::test]
+async fn a_header_that_requests_have_for_another_purpose_holds_no_credential() {
+    let (world, operator) = world().await;
+    operator.post(ALL, caller("app", "BEARER", "one")).await.good();
+    let one = format!("{ALL}/app");
+    for header in [
+        "accept",
+        "Accept-Encoding",
+        "accept-language",
+        "content-encoding",
+        "content-type",
+        "date",
+        "forwarded",
+        "origin",
+        "referer",
+        "user-agent",
+        "via",
+        "x-forwarded-for",
+        "x_forwarded_anything",
+        "x-real-ip",
+    ] {
+        let mut wrong = caller("wrong", "BEARER", "wrong");
+        wrong["caller"]["header"] = header.into();
+        let refused = operator.post(ALL, wrong.clone()).await;
+        assert!(refused.text.contains("a header of its own, as `x-api-key`"), "{}", refused.text);
+        assert_eq!(refused.faults(), ["credential.caller.header"], "{header}");
+        let changed = operator.patch(&one, json!({"caller": {"header": header}})).await;
+        assert_eq!(changed.faults(), ["credential.caller.header"], "{header}");
+        for name in ["wrong", "app"] {
+            wrong["name"] = name.into();
+            let body = json!({"documents": [{"credential": wrong}]});
+            let faults = operator.post(APPLY, body).await.faults();
+            assert!(
+                faults.contains(&"documents[0].credential.caller.header".to_owned()),
+                "{header}: {faults:?}"
+            );
+        }
+    }
+    operator.patch(&one, json!({"caller": {"header": "x-api-key"}})).await.good();
+    operator.patch(&one, json!({"caller": {"header": "authorization"}})).await.good();
+    world.running.stop().await;
+}
+
 #[tokio::test]
 async fn one_value_is_one_credential_of_an_organization() {
     let (world, operator) = world().await;

@@ -151,3 +151,14 @@ fn a_value_that_can_be_guessed_is_refused_and_one_that_a_kind_has_no_use_for_is_
         place.fault()
     );
 }
+
+/// It was served, and each request that had the header for its own purpose was taken for one with a credential.
+#[test]
+fn a_caller_stands_in_no_header_that_requests_have_for_another_purpose() {
+    for header in ["accept", "Content-Type", "x-forwarded-for", "x_real_ip"] {
+        let document =
+            format!("name: one\ncaller: {{kind: bearer, header: {header}}}\nvalue_from: {{file: own}}\n");
+        let fault = with(&[document], "one").fault();
+        assert!(fault.contains(":24: caller.header: ") && fault.contains("of its own"), "{header}: {fault}");
+    }
+}
