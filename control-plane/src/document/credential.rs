@@ -3,10 +3,12 @@
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::caller::check_header;
 use rr_contract::model::invalid::Violations;
+use rr_contract::model::tls::CaBundle;
 use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::{
     Caller, CallerKind, Credential, JwtVerify, UpstreamKind, credential::Usage,
 };
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::mask::{MaskPath, field_path, is_set};
 use super::{Link, Part, Resource, owned_fields, wrapped};
@@ -161,6 +163,16 @@ impl Resource for Credential {
         if before.and_then(caller).is_none_or(|was| was.header != now.header) {
             check_header("caller.header", &now.header, faults);
         }
+        let was = before.and_then(certificate_ca);
+        if let Some(ca) = certificate_ca(self).filter(|ca| was != Some(*ca))
+            && let Some(number) = no_authority(ca)
+        {
+            let what = format!(
+                "certificate {number} is of no authority: its basic constraints do not say CA; give those that issue the callers' \
+                 certificates"
+            );
+            faults.add(CERTIFICATE_CA.path, what);
+        }
     }
 
     fn labels(&self) -> Vec<(String, String)> {
@@ -168,6 +180,16 @@ impl Resource for Credential {
         let metadata = self.metadata.iter().map(|(name, value)| (format!("metadata.{name}"), value.clone()));
         tags.chain(metadata).collect()
     }
+}
+
+/// Which of the certificates cannot have issued another one, from 1. What is no certificate is told of by the compiler.
+fn no_authority(ca: &str) -> Option<usize> {
+    let is_authority = |der: &[u8]| {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+        matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+    };
+    let ca: CaBundle = ca.parse().ok()?;
+    ca.certificates().iter().position(|der| !is_authority(der)).map(|at| at + 1)
 }
 
 pub(crate) fn is_label(text: &str) -> bool {
