@@ -165,6 +165,8 @@ fn what_makes_no_sense_is_refused_before_anybody_is_called() {
         (&["request", "list", "--limit", "-1"], ["--limit", "1..=1000"]),
         (&["org", "update", "acme", "--ceiling-per-day", "-1"], ["--ceiling-per-day", "from 0 to"]),
         (&["credential", "update", "c", "--leeway", "-1"], ["--leeway", "0..=300"]),
+        (&["credential", "update", "c", "--value-from", "f"], ["--value-from", "`rrctl credential roll`"]),
+        (&["credential", "update", "c", "--password-from", "f"], ["--value-from", "`rrctl credential roll`"]),
         (&["credential", "update", "c", "--not-after", "2020-01-01"], ["--not-after", "is over already"]),
         (&["credential", "create-caller", "c", "--not-after", "2020-01-01"], ["--not-after", "30d"]),
         (&["credential", "create-upstream", "c", "--not-after", "0s"], ["--not-after", "is over already"]),
