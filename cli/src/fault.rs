@@ -108,6 +108,10 @@ fn of_status(status: &Status, flags: &Flags) -> String {
     if text.is_empty() {
         text = format!("{:?}", status.code());
     }
+    // The one field that a refusal names as a remedy.
+    if let Some(flag) = flags.filling("cascade") {
+        text = text.replace("`cascade`", &format!("`{flag}`"));
+    }
     text + hint
 }
 

@@ -23,7 +23,7 @@ use rr_contract::wire::management::Document;
 use crate::noun::Noun;
 use crate::payload::Hashed;
 
-pub(crate) use credential::{is_shared, sealed_regions};
+pub(crate) use credential::{LABEL as TAG, is_label as is_tag, is_shared, sealed_regions};
 pub(crate) use mask::MaskPath;
 
 /// The fields that every noun has, where it has them.
@@ -118,6 +118,10 @@ pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync +
 
     /// Checks the fields that nodes are not sent; the compiler checks the others.
     fn check(&self, _faults: &mut Violations) {}
+
+    /// Checks what nodes would take, and what is refused where it is written. What `before` has already stays, and holds up no
+    /// other change.
+    fn check_written(&self, _before: Option<&Self>, _faults: &mut Violations) {}
 
     /// Clears fields that are written and never read back.
     fn without_secrets(&mut self) {}

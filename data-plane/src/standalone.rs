@@ -16,6 +16,7 @@ mod own;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;

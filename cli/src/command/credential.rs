@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::connect::Connection;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
-use crate::flags::moment::Moment;
+use crate::flags::moment::{self, Moment};
 use crate::flags::page::{self, Listing};
 use crate::flags::plan::Agreement;
 use crate::print::{Row, plain, time};
@@ -78,7 +78,7 @@ pub(crate) enum Verb {
 #[derive(Args)]
 struct Common {
     /// End, as `90d` or `2027-01-31`: after it the credential is neither accepted nor injected.
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = moment::end)]
     not_after: Option<Moment>,
     /// Removes the end.
     #[arg(long, conflicts_with = "not_after")]

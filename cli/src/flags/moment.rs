@@ -34,6 +34,20 @@ impl Moment {
     }
 }
 
+/// An end that is still to come.
+pub(crate) fn end(text: &str) -> Result<Moment, String> {
+    let moment: Moment = text.parse()?;
+    let is_over = match moment {
+        Moment::At(time) => time <= SystemTime::now(),
+        Moment::Span(span) => span.is_zero(),
+    };
+    if is_over {
+        Err("is over already; write a time to come, as 30d or 2099-01-31".to_owned())
+    } else {
+        Ok(moment)
+    }
+}
+
 impl FromStr for Moment {
     type Err = String;
 
@@ -80,6 +94,17 @@ mod tests {
         let now = timestamp(SystemTime::now()).seconds;
         assert!((parse("1h").expect("a span").ago().seconds - (now - 3600)).abs() < 60);
         assert!((parse("1h").expect("a span").ahead().seconds - (now + 3600)).abs() < 60);
+    }
+
+    /// What ends before it begins was made without a word, and taken nowhere.
+    #[test]
+    fn an_end_is_still_to_come() {
+        for text in ["2020-01-01", "1970-01-01T12:00:00Z", "0s", "0d"] {
+            assert!(end(text).expect_err(text).starts_with("is over already"), "{text}");
+        }
+        assert_eq!(end("1s"), Ok(Moment::Span(Duration::from_secs(1))));
+        assert!(end("9000-01-01").is_ok());
+        assert!(end("soon").expect_err("no time").contains("is not a time"));
     }
 
     #[test]

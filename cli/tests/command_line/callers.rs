@@ -21,6 +21,18 @@ const VERIFY: [&str; 8] = [
     "https://i.example/keys",
 ];
 
+/// The field of the API is no word that somebody can type.
+#[tokio::test]
+async fn what_keeps_a_credential_is_said_with_the_flag_that_takes_it_along() {
+    let args = ["credential", "delete", "bot", "--yes"].map(str::to_owned);
+    let refused =
+        "credential \"bot\" is used by proxy \"echo\": change or delete that first, or name it in `cascade`";
+    let answers = Answers::from([("CredentialService.DeleteCredential", Err((9, refused)))]);
+    let (output, _) = run(&args, answers).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("or name it in `--cascade`"), "{said}");
+}
+
 async fn rrctl(args: &[&str]) -> (Option<i32>, String, Vec<Call>) {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let (output, calls) = run(&args, Answers::new()).await;

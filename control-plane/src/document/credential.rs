@@ -1,11 +1,14 @@
 //! Credentials. The value is never part of the document; its version is.
 
 use rr_contract::api_key::{self, KeyKind};
+use rr_contract::model::caller::check_header;
 use rr_contract::model::invalid::Violations;
+use rr_contract::model::tls::CaBundle;
 use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::{
     Caller, CallerKind, Credential, JwtVerify, UpstreamKind, credential::Usage,
 };
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::mask::{MaskPath, field_path, is_set};
 use super::{Link, Part, Resource, owned_fields, wrapped};
@@ -45,7 +48,7 @@ const CERTIFICATE_CA: MaskPath<Credential> = MaskPath {
 const LABELS_MAX: usize = 16;
 const LABEL_MAX: usize = 63;
 const METADATA_MAX: usize = 256;
-const LABEL: &str = "is not 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`";
+pub(crate) const LABEL: &str = "is not 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`";
 
 /// The regions that a credential's secret is sealed to. `None`: it has no sealed secret.
 pub(crate) fn sealed_regions(credential: &Credential) -> Option<&[String]> {
@@ -155,6 +158,23 @@ impl Resource for Credential {
         }
     }
 
+    fn check_written(&self, before: Option<&Self>, faults: &mut Violations) {
+        let Some(now) = caller(self) else { return };
+        if before.and_then(caller).is_none_or(|was| was.header != now.header) {
+            check_header("caller.header", &now.header, faults);
+        }
+        let was = before.and_then(certificate_ca);
+        if let Some(ca) = certificate_ca(self).filter(|ca| was != Some(*ca))
+            && let Some(number) = no_authority(ca)
+        {
+            let what = format!(
+                "certificate {number} is of no authority: its basic constraints do not say CA; give those that issue the callers' \
+                 certificates"
+            );
+            faults.add(CERTIFICATE_CA.path, what);
+        }
+    }
+
     fn labels(&self) -> Vec<(String, String)> {
         let tags = self.tags.iter().map(|tag| ("tags".to_owned(), tag.clone()));
         let metadata = self.metadata.iter().map(|(name, value)| (format!("metadata.{name}"), value.clone()));
@@ -162,7 +182,17 @@ impl Resource for Credential {
     }
 }
 
-fn is_label(text: &str) -> bool {
+/// Which of the certificates cannot have issued another one, from 1. What is no certificate is told of by the compiler.
+fn no_authority(ca: &str) -> Option<usize> {
+    let is_authority = |der: &[u8]| {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+        matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+    };
+    let ca: CaBundle = ca.parse().ok()?;
+    ca.certificates().iter().position(|der| !is_authority(der)).map(|at| at + 1)
+}
+
+pub(crate) fn is_label(text: &str) -> bool {
     let good = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
     (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(good)
 }
@@ -174,4 +204,31 @@ fn is_metadata(text: &str) -> bool {
         && [KeyKind::Caller, KeyKind::Token]
             .iter()
             .all(|kind| api_key::hash(*kind, text.as_bytes()).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_header(header: &str) -> Credential {
+        let caller = Caller { header: header.to_owned(), ..Caller::default() };
+        Credential { usage: Some(Usage::Caller(caller)), ..Credential::default() }
+    }
+
+    fn is_refused(now: &Credential, before: Option<&Credential>) -> bool {
+        let mut faults = Violations::default();
+        now.check_written(before, &mut faults);
+        !faults.is_empty()
+    }
+
+    /// What was taken once would hold up each change of something else, a roll and a removal of a tag included.
+    #[test]
+    fn what_is_refused_where_it_is_written_stays_where_it_was_before() {
+        let old = in_header("content-type");
+        assert!(is_refused(&old, None));
+        assert!(is_refused(&old, Some(&in_header("x-own"))));
+        assert!(!is_refused(&old, Some(&old)));
+        assert!(is_refused(&in_header("accept"), Some(&old)));
+        assert!(!is_refused(&in_header("x-own"), Some(&old)));
+    }
 }

@@ -17,7 +17,7 @@ use super::scope::live_org;
 use super::sealed_value::{check_label, keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
 use super::{OrgCaller, ServiceError, Services, fields, rights};
 use crate::compile::under;
-use crate::document::check_owner;
+use crate::document::{Resource as _, check_owner};
 use crate::noun::Noun;
 use crate::store::{self, Stored, Written, secret_row};
 
@@ -93,6 +93,9 @@ impl Services {
 
     /// Takes the secret of a credential that is about to be made out of its message, or makes one.
     pub(super) fn take_secret(&self, wire: &mut Credential, prefix: &str) -> Result<NewSecret, ServiceError> {
+        let mut own = Violations::default();
+        wire.check_written(None, &mut own);
+        own.finish(|| Some(())).map_err(|invalid| under(prefix, &invalid))?;
         match &mut wire.usage {
             Some(Usage::Caller(caller)) => {
                 let sealed = caller.sealed.take();

@@ -7,7 +7,7 @@ use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Document, document};
 
 use super::ServiceError;
-use crate::document::Resource;
+use crate::document::{Part, Resource};
 use crate::noun::Noun;
 use crate::store::{self, Reader, StoreError, resource_row};
 
@@ -157,7 +157,7 @@ impl Directory {
                 _ => {
                     let field = format!("{prefix}.{}", link.field);
                     if link.to.is_empty() {
-                        faults.add(field, "is missing");
+                        faults.add(field, missing(link.part));
                     } else {
                         faults.add(
                             field,
@@ -168,6 +168,16 @@ impl Directory {
                 }
             }
         }
+    }
+}
+
+/// Said of a reference that is empty.
+fn missing(part: Part) -> &'static str {
+    match part {
+        Part::Upstream => {
+            "is missing: name one; `rrctl credential create-upstream NAME --kind none` makes one that adds nothing"
+        }
+        _ => "is missing",
     }
 }
 

@@ -182,6 +182,9 @@ pub(super) async fn change<R: Resource>(
     rights::may_change(scope.principal, org, R::NOUN, &found.row)?;
     let before = found.document.clone();
     chosen.apply(&mut found.document, &wire);
+    let mut own = Violations::default();
+    found.document.check_written(Some(&before), &mut own);
+    own.finish(|| Some(())).map_err(|invalid| compile::under(R::NOUN.text(), &invalid))?;
     rights::may_name(txn, scope, Some(before), found.document.clone()).await?;
     let draft = Draft { wire: found.document, secret: None, before: Some(found.row) };
     // Limits that were written under a higher ceiling stay, and hold up no other change.

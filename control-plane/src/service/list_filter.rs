@@ -4,6 +4,7 @@ use pbjson_types::Timestamp;
 use rr_contract::model::time;
 
 use super::ServiceError;
+use crate::document::{TAG, is_tag};
 use crate::noun::Noun;
 use crate::store::micros;
 use crate::store::resource::{Compare, Sort, Term};
@@ -45,7 +46,7 @@ pub(super) fn parse(text: &str, noun: Noun) -> Result<Filter, ServiceError> {
             }
             field if noun == Noun::Credential && is_label(field) => {
                 only_equal(how)?;
-                filter.terms.push(Term::Label(field.to_owned(), value.to_owned()));
+                filter.terms.push(Term::Label(field.to_owned(), word(field, value)?));
             }
             "created_at" => filter.terms.push(Term::CreatedAt(how, at(value)?)),
             "updated_at" => filter.terms.push(Term::UpdatedAt(how, at(value)?)),
@@ -74,7 +75,7 @@ pub(super) fn callers(text: &str) -> Result<CallerFilter, ServiceError> {
         only_equal(field, how)?;
         match field {
             "caller" => filter.callers.push(plain(value)?),
-            field if is_label(field) => filter.labels.push((field.to_owned(), value.to_owned())),
+            field if is_label(field) => filter.labels.push((field.to_owned(), word(field, value)?)),
             _ => return Err(refused(format!("names field {field:?}: the fields are caller, {LABELS}"))),
         }
     }
@@ -84,6 +85,14 @@ pub(super) fn callers(text: &str) -> Result<CallerFilter, ServiceError> {
 /// Whether it is a field of words that credentials are found by.
 fn is_label(field: &str) -> bool {
     field == "tags" || field.strip_prefix("metadata.").is_some_and(|name| !name.is_empty())
+}
+
+/// What a credential can have in a field: another value is no mistake, and finds nothing.
+fn word(field: &str, value: &str) -> Result<String, ServiceError> {
+    if field == "tags" && !is_tag(value) {
+        return Err(refused(format!("holds tag {value:?}, which {TAG}")));
+    }
+    Ok(value.to_owned())
 }
 
 /// The terms of a text: none of an empty one, and a bounded number.
@@ -123,8 +132,31 @@ fn split(term: &str) -> Result<(&str, Compare, &str), ServiceError> {
         .find(|(operator, _)| rest.starts_with(operator))
         .ok_or_else(|| refused(format!("has no operator in {term:?}: write `name = value`")))?;
     let value = rest[operator.len()..].trim();
-    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-    Ok((field.trim(), how, value))
+    let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    // Of what is between quotation marks, all is the value.
+    if quoted.is_none_or(|value| value.contains('"')) && is_joined(value) {
+        return Err(refused(format!(
+            "holds several terms in {term:?}: terms are joined by ` AND `, and a value with such a word stands in quotation marks"
+        )));
+    }
+    Ok((field.trim(), how, quoted.unwrap_or(value)))
+}
+
+/// Whether a value goes on with another term, which something else than ` AND ` joins to it.
+fn is_joined(value: &str) -> bool {
+    const JOINERS: [&str; 6] = [" or ", " and ", " || ", " && ", ", ", "; "];
+    let is_term = |rest: &str| {
+        rest.find(['=', '!', '<', '>']).is_some_and(|at| {
+            let field = rest[..at].trim();
+            matches!(field, "name" | "owner" | "uses" | "caller" | "created_at" | "updated_at")
+                || is_label(field)
+        })
+    };
+    let lower = value.to_ascii_lowercase();
+    value.contains(" OR ")
+        || JOINERS.iter().any(|joiner| {
+            lower.match_indices(joiner).any(|(at, joiner)| is_term(&lower[at + joiner.len()..]))
+        })
 }
 
 /// A name, label or id holds no character that has a meaning in a pattern.
@@ -216,6 +248,8 @@ mod tests {
             ("name = a%b", "not a name"),
             ("name = a_*", "not a name"),
             ("tags = gold", "fields are name"),
+            ("name = a OR name = b", "joined by ` AND `"),
+            ("created_at > 1970-01-01T00:00:01Z and owner = b", "joined by ` AND `"),
         ] {
             let error = parse(text, Noun::Proxy).err().map(|error| error.to_string()).unwrap_or_default();
             // A name with an underscore would be a pattern of its own.
@@ -236,6 +270,41 @@ mod tests {
             assert!(callers(text).is_err(), "{text}");
         }
         assert!(parse("tags > gold", Noun::Credential).is_err());
+    }
+
+    /// It found nothing, and nobody was told why.
+    #[test]
+    fn what_joins_terms_in_another_way_is_refused_with_the_way_to_join_them() {
+        for text in [
+            "tags = gold OR tags = x",
+            "tags = gold OR x",
+            "tags = gold or tags = x",
+            "tags = gold and tags = x",
+            "tags = gold || metadata.team=x",
+            "tags=gold && name = a*",
+            "tags = gold, tags = x",
+            "metadata.team = a OR metadata.team = b",
+            "metadata.team = research and development and tags = x",
+            "metadata.team = \"a\" OR metadata.team = \"b\"",
+        ] {
+            for error in [parse(text, Noun::Credential).map(drop), callers(text).map(drop)] {
+                let error = error.err().map(|error| error.to_string()).unwrap_or_default();
+                assert!(error.contains("joined by ` AND `"), "{text}: {error}");
+            }
+        }
+        for text in ["tags = Gold", "tags = gold x", "tags =", "tags = \"a OR b\""] {
+            let error =
+                parse(text, Noun::Credential).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains("1 to 63") && callers(text).is_err(), "{text}: {error}");
+        }
+        for (text, value) in [
+            ("metadata.team = research and development", "research and development"),
+            ("metadata.team = \"a OR tags = b\"", "a OR tags = b"),
+            ("metadata.url = https://a.example/?b=c, or d", "https://a.example/?b=c, or d"),
+        ] {
+            let filter = callers(text).expect(text);
+            assert_eq!(filter.labels[0].1, value);
+        }
     }
 
     #[test]

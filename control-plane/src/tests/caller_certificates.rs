@@ -47,6 +47,13 @@ fn authority() -> String {
     params.self_signed(&KeyPair::generate().expect("a key")).expect("a root").pem()
 }
 
+/// One that has signed nothing but itself.
+fn leaf(is_ca: IsCa) -> String {
+    let mut params = CertificateParams::default();
+    params.is_ca = is_ca;
+    params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate").pem()
+}
+
 fn certificate(answer: &Value) -> &Value {
     &answer["credential"]["caller"]["certificate"]
 }
@@ -85,6 +92,27 @@ async fn the_key_of_a_certificate_comes_as_its_hash_is_shown_and_is_rolled_like_
     let last = operator.post(ROLL, json!({"valueHash": hash(3)})).await.good();
     assert_eq!(certificate(&last)["spkiSha256"], shown(3));
     assert_eq!(certificate(&last)["previousSpkiSha256"].as_str().unwrap_or_default(), "");
+    world.running.stop().await;
+}
+
+/// It was kept without a word, and no certificate that it was to vouch for was taken.
+#[tokio::test]
+async fn what_vouches_for_a_name_is_an_authority() {
+    let (world, operator) = world().await;
+    let field = "credential.caller.certificate.ca";
+    let set = |ca: &str| json!({"documents": [{"credential": named("payments", NAME, ca)}]});
+    for leaf in [leaf(IsCa::NoCa), leaf(IsCa::ExplicitNoCa)] {
+        let bundle = format!("{}{leaf}", authority());
+        let refused = operator.post(ALL, named("payments", NAME, &bundle)).await;
+        assert!(refused.text.contains("certificate 2 is of no authority"), "{}", refused.text);
+        assert_eq!(refused.faults(), [field]);
+        assert_eq!(operator.post(APPLY, set(&bundle)).await.faults(), [format!("documents[0].{field}")]);
+    }
+    operator.post(ALL, named("payments", NAME, &authority())).await.good();
+    let alone = leaf(IsCa::NoCa);
+    let change = json!({"caller": {"certificate": {"ca": alone}}});
+    assert_eq!(operator.patch(&format!("{ALL}/payments"), change).await.faults(), [field]);
+    assert_eq!(operator.post(APPLY, set(&alone)).await.faults(), [format!("documents[0].{field}")]);
     world.running.stop().await;
 }
 

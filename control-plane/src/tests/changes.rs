@@ -57,6 +57,19 @@ async fn a_change_to_what_is_there_already_is_no_revision_and_keeps_the_etag() {
 }
 
 #[tokio::test]
+async fn a_proxy_without_an_upstream_credential_is_told_how_to_make_one_that_adds_nothing() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let operator = world.operator();
+    let proxy = json!({"name": "open", "target": "echo", "callerCredentials": ["app"], "regions": ["eu"]});
+    let refused = operator.post("/v1/orgs/acme/proxies", proxy).await;
+    assert!(refused.text.contains("`rrctl credential create-upstream NAME --kind none`"), "{}", refused.text);
+    assert_eq!(refused.faults(), ["proxy.upstream_credential"]);
+    world.running.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_in_use_stays_and_its_users_are_listed_until_they_are_named_too() {
     let world = World::start().await;
     let region = world.region("eu").await;

@@ -100,6 +100,50 @@ async fn a_kind_without_a_word_before_its_value_takes_none() {
     world.running.stop().await;
 }
 
+/// What clients send by themselves would count as a credential, and what a proxy writes would take its place.
+#[tokio::test]
+async fn a_header_that_requests_have_for_another_purpose_holds_no_credential() {
+    let (world, operator) = world().await;
+    operator.post(ALL, caller("app", "BEARER", "one")).await.good();
+    let one = format!("{ALL}/app");
+    for header in [
+        "accept",
+        "Accept-Encoding",
+        "accept-language",
+        "content-encoding",
+        "content-type",
+        "date",
+        "forwarded",
+        "origin",
+        "referer",
+        "user-agent",
+        "via",
+        "x-forwarded-for",
+        "x_forwarded_anything",
+        "x-real-ip",
+    ] {
+        let mut wrong = caller("wrong", "BEARER", "wrong");
+        wrong["caller"]["header"] = header.into();
+        let refused = operator.post(ALL, wrong.clone()).await;
+        assert!(refused.text.contains("a header of its own, as `x-api-key`"), "{}", refused.text);
+        assert_eq!(refused.faults(), ["credential.caller.header"], "{header}");
+        let changed = operator.patch(&one, json!({"caller": {"header": header}})).await;
+        assert_eq!(changed.faults(), ["credential.caller.header"], "{header}");
+        for name in ["wrong", "app"] {
+            wrong["name"] = name.into();
+            let body = json!({"documents": [{"credential": wrong}]});
+            let faults = operator.post(APPLY, body).await.faults();
+            assert!(
+                faults.contains(&"documents[0].credential.caller.header".to_owned()),
+                "{header}: {faults:?}"
+            );
+        }
+    }
+    operator.patch(&one, json!({"caller": {"header": "x-api-key"}})).await.good();
+    operator.patch(&one, json!({"caller": {"header": "authorization"}})).await.good();
+    world.running.stop().await;
+}
+
 #[tokio::test]
 async fn one_value_is_one_credential_of_an_organization() {
     let (world, operator) = world().await;
@@ -176,6 +220,26 @@ async fn a_roll_is_a_version_and_a_revision_and_keeps_the_value_before_for_a_tim
     assert!(caller_of(&ended)["previousNotAfter"].is_null(), "both end at once: {ended}");
     assert_eq!(operator.post(&roll("app"), json!({"overlap": "7776001s"})).await.faults(), ["overlap"]);
     assert_eq!(operator.post(&roll("app"), json!({"overlap": "-1s"})).await.faults(), ["overlap"]);
+    world.running.stop().await;
+}
+
+/// The overlap would go by without another value, and the next one could not come before its end.
+#[tokio::test]
+async fn a_value_that_a_credential_has_already_is_not_its_next_one_and_uses_up_no_overlap() {
+    let (world, operator) = world().await;
+    for (name, kind) in [("key", "API_KEY"), ("bearer", "BEARER"), ("jwt", "JWT")] {
+        let value = |which: &str| hash(&format!("{name}-{which}"));
+        operator.post(ALL, caller(name, kind, &format!("{name}-one"))).await.good();
+        let head = operator.head().await;
+        let again = operator.post(&roll(name), json!({"valueHash": value("one"), "overlap": "60s"})).await;
+        assert!(again.text.contains("the value that the credential has: give another one"), "{}", again.text);
+        assert_eq!(again.faults(), ["value_hash"], "{kind}");
+        assert_eq!(operator.head().await, head, "what was refused changed nothing");
+        operator.post(&roll(name), json!({"valueHash": value("two"), "overlap": "60s"})).await.good();
+        let back = operator.post(&roll(name), json!({"valueHash": value("one")})).await;
+        assert!(back.text.contains("the value before the one that the credential has"), "{}", back.text);
+        assert_eq!(back.faults(), ["value_hash"], "{kind}");
+    }
     world.running.stop().await;
 }
 

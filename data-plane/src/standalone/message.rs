@@ -25,6 +25,7 @@ use super::fault::Faults;
 use super::node::Node;
 use super::secret::{Lives, Place, Unsealed, Wrong};
 use super::spelling::{CallerKind, UpstreamKind};
+use super::written;
 
 /// What a value that came sealed needs.
 const BOUND: &str =
@@ -91,6 +92,9 @@ pub(super) fn credential(
         usage: None,
         default_effect: default_effect(said.default_effect),
     };
+    if let Some(caller) = &said.caller {
+        written::check(caller, node, faults);
+    }
     let wrong = match (&said.caller, &said.upstream) {
         (Some(_), None) => match caller(said, place) {
             Ok((caller, shared)) => {

@@ -75,6 +75,19 @@ pub struct Basic {
     pub password_hashes: Vec<PasswordHash>,
 }
 
+/// Refuses a header that requests have for another purpose. Whoever writes configuration asks; nodes do not, so that what is
+/// stored goes on being served.
+pub fn check_header(field: &str, name: &str, faults: &mut Violations) {
+    // What is no name is told of where it is parsed.
+    let Ok(name) = header::parse(&name.to_ascii_lowercase()) else { return };
+    if let Some(purpose) = header::purpose(&name) {
+        let what = format!(
+            "{purpose}: give the credential a header of its own, as `x-api-key`, or leave it out for `Authorization`"
+        );
+        faults.add(field, what);
+    }
+}
+
 pub(super) fn parse(faults: &mut Violations, wire: fleet::CallerCredential) -> Option<Caller> {
     use fleet::caller_credential::Kind;
 

@@ -36,6 +36,23 @@ pub(crate) fn is_identity(name: &HeaderName) -> bool {
     )
 }
 
+/// What a header says of a request, where clients or proxies write it by themselves.
+pub(crate) fn purpose(name: &HeaderName) -> Option<&'static str> {
+    const BODY: &str = "says how the body of a request is written";
+    const ANSWER: &str = "says which answers a client takes";
+    const SENDER: &str = "is what clients send of themselves, whoever calls";
+    const WAY: &str = "says which way a request came, and proxies write it";
+
+    match &*hyphened(name) {
+        "content-encoding" | "content-type" => Some(BODY),
+        "accept" | "accept-charset" | "accept-encoding" | "accept-language" => Some(ANSWER),
+        "date" | "origin" | "referer" | "user-agent" => Some(SENDER),
+        "forwarded" | "via" | "x-real-ip" => Some(WAY),
+        name if name.starts_with("x-forwarded-") => Some(WAY),
+        _ => None,
+    }
+}
+
 /// Headers that decide how a message is framed, or belong to one hop: they cannot hold a credential.
 pub(crate) fn is_framing(name: &HeaderName) -> bool {
     matches!(

@@ -1,6 +1,7 @@
 //! `rrctl credential create-caller` and `update`: how callers present a credential, and what a signed token must contain.
 //! A value of one's own is read by `value`.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -214,12 +215,21 @@ pub(crate) struct UpdateArgs {
     credential: String,
     #[command(flatten)]
     presented: Presented,
+    /// Never taken: says which commands give a credential its next value.
+    #[arg(long = "value-from", id = "value_from", aliases = ["password-from", "value-file"], hide = true, value_name = "FILE", value_parser = no_value)]
+    _value: Option<Infallible>,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
     condition: Condition,
     #[command(flatten)]
     consent: Consent,
+}
+
+fn no_value(_: &str) -> Result<Infallible, String> {
+    Err("an update changes no value; `rrctl credential roll` gives a caller credential its next value, and \
+         `rrctl credential replace-secret` an upstream credential"
+        .to_owned())
 }
 
 impl Presented {

@@ -9,6 +9,7 @@ use rr_contract::wire::management::{self as wire, credential::Usage, document};
 
 use super::list;
 use super::set::Item;
+use crate::compile;
 use crate::document::{Resource, each, kept};
 use crate::service::caller_certificate;
 use crate::service::caller_value::{Given, finds_its_caller, is_nobodys};
@@ -108,6 +109,11 @@ impl Work<'_> {
             }
             return Ok(());
         };
+        let mut own = Violations::default();
+        wire.check_written(Some(current), &mut own);
+        if let Err(invalid) = own.finish(|| Some(())) {
+            compile::add_under(&prefix, &invalid, &mut self.faults);
+        }
         let said = wire.version;
         wire.version = current.version;
         match (&mut wire.usage, &current.usage) {

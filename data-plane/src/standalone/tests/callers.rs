@@ -151,3 +151,38 @@ fn a_value_that_can_be_guessed_is_refused_and_one_that_a_kind_has_no_use_for_is_
         place.fault()
     );
 }
+
+/// It was served, and each request that had the header for its own purpose was taken for one with a credential.
+#[test]
+fn a_caller_stands_in_no_header_that_requests_have_for_another_purpose() {
+    for header in ["accept", "Content-Type", "x-forwarded-for", "x_real_ip"] {
+        let document =
+            format!("name: one\ncaller: {{kind: bearer, header: {header}}}\nvalue_from: {{file: own}}\n");
+        let fault = with(&[document], "one").fault();
+        assert!(fault.contains(":24: caller.header: ") && fault.contains("of its own"), "{header}: {fault}");
+    }
+}
+
+#[test]
+fn what_vouches_for_a_name_is_an_authority() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    let make = |is_ca: IsCa| {
+        let mut params = CertificateParams::default();
+        params.is_ca = is_ca;
+        params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate").pem()
+    };
+    let authority = make(IsCa::Ca(BasicConstraints::Unconstrained));
+    let place = |bundle: &str| {
+        let ca = bundle.replace('\n', "\n      ");
+        let document = format!(
+            "name: one\ncaller:\n  kind: certificate\n  certificate:\n    spiffe_id: spiffe://example.org/a\n    ca: |\n      {ca}\n"
+        );
+        with(&[document], "one")
+    };
+    good(&place(&authority).loader(), &Held::new());
+    for leaf in [make(IsCa::ExplicitNoCa), make(IsCa::NoCa)] {
+        let fault = place(&format!("{authority}{leaf}")).fault();
+        assert!(fault.contains("caller.certificate.ca: certificate 2 is of no authority"), "{fault}");
+    }
+}

@@ -85,6 +85,27 @@ fn a_header_that_means_something_else_holds_no_credential() {
     }
 }
 
+/// Nodes read what was stored before somebody looked at what a header is for.
+#[test]
+fn a_header_with_another_purpose_is_refused_where_it_is_written_and_read_where_it_is_stored() {
+    for name in ["accept", "content-type", "x-forwarded-for"] {
+        assert!(read(jwt(1), name).is_ok(), "{name}");
+    }
+    let refused = |name: &str| {
+        let mut faults = Violations::default();
+        check_header("header", name, &mut faults);
+        !faults.is_empty()
+    };
+    for name in
+        ["accept", "Content-Type", "date", "origin", "user_agent", "x-forwarded-", "X-Forwarded-For", "via"]
+    {
+        assert!(refused(name), "{name}");
+    }
+    for name in ["", "a b", "authorization", "x-api-key", "x-forwarded", "x-origin", "api-date", "x-accept"] {
+        assert!(!refused(name), "{name}");
+    }
+}
+
 #[test]
 fn a_certificate_stands_in_no_header() {
     let certificate = fleet::CallerCertificate { hashes: vec![vec![1; 32]], ..Default::default() };
