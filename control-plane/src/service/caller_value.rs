@@ -221,15 +221,11 @@ impl Services {
 /// What is wrong with a hash that a credential has already: with it, an overlap would go by and callers would have nothing new. A
 /// password and a sealed secret look otherwise each time, and pass.
 fn is_its_own(row: &secret_row::Model, hash: &[u8]) -> Option<&'static str> {
-    match hash {
-        hash if row.key_hash.as_deref() == Some(hash) => {
-            Some("is that of the value that the credential has: give another one")
-        }
-        hash if row.previous_hash.as_deref() == Some(hash) => {
-            Some("is that of the value before the one that the credential has: give another one")
-        }
-        _ => None,
+    if row.key_hash.as_deref() == Some(hash) {
+        return Some("is that of the value that the credential has: give another one");
     }
+    (row.previous_hash.as_deref() == Some(hash))
+        .then_some("is that of the value before the one that the credential has: give another one")
 }
 
 fn no_value() -> ServiceError {
