@@ -28,6 +28,7 @@ pub mod resilience;
 pub mod resource;
 pub mod rewrite;
 pub mod rule;
+pub mod seal_label;
 pub mod sealed;
 pub mod target;
 pub mod time;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message as _;
 use rr_contract::model::origin::{BaseUrl, Origin};
-use rr_contract::model::sealed::{Misses, SealLabel};
+use rr_contract::model::seal_label::{Misses, SealLabel};
 use rr_contract::model::tls::CaBundle;
 use rr_contract::wire::management::{self as wire, Document, credential::Usage};
 

@@ -4,7 +4,7 @@
 
 use prost::Message as _;
 use rr_contract::model::invalid::Violations;
-use rr_contract::model::sealed::SealLabel;
+use rr_contract::model::seal_label::SealLabel;
 use rr_contract::seal::SealedSecret;
 use rr_contract::wire::{fleet, management as wire};
 

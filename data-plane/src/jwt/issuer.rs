@@ -13,7 +13,6 @@ use rr_contract::model::id::OrgId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use super::issuers::Name;
 use super::keys::PublicKeys;
 
 /// The least time between two fetches, whoever asks.
@@ -30,6 +29,9 @@ const RETRY_MAX: Duration = Duration::from_secs(300);
 const AWAY_AFTER: u32 = 3;
 /// How long it is told that an issuer is back.
 const BACK_FOR: Duration = Duration::from_secs(3600);
+
+/// Whose issuer, and its URL.
+pub(super) type Name = (OrgId, Box<str>);
 
 /// The keys of an issuer, for one organization.
 pub(crate) struct Issuer {

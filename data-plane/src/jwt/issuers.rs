@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::issuer::{Away, Issuer, Turn};
+use super::issuer::{Away, Issuer, Name, Turn};
 use super::keys::PublicKeys;
 use super::shelf::{Kept, Shelf};
 
@@ -40,9 +40,6 @@ const BOUNDS: Bounds = Bounds { time: Duration::from_secs(5), bytes: DOCUMENT_MA
 /// The issuers of a process. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Issuers(Arc<Shared>);
-
-/// Whose issuer, and its URL.
-pub(super) type Name = (OrgId, Box<str>);
 
 #[derive(Default)]
 struct Shared {

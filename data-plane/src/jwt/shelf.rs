@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::issuers::Name;
+use super::issuer::Name;
 
 /// How long a disk is waited for.
 const WAIT: Duration = Duration::from_secs(1);

@@ -6,7 +6,6 @@ use rr_wire::fleet;
 
 use super::caller::{self, Caller};
 use super::effect::Effect;
-use super::feature;
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
 use super::sealed::SealedSecret;
@@ -45,8 +44,8 @@ pub enum Upstream {
     Sealed {
         /// What is sealed.
         secret: SealedSecret,
-        /// The features that opening it takes, of those that this build knows.
-        needs: Vec<&'static str>,
+        /// The features that opening it takes.
+        needs: Vec<String>,
     },
 }
 
@@ -87,10 +86,8 @@ fn parse_upstream(faults: &mut Violations, wire: fleet::UpstreamCredential) -> O
     match wire.kind {
         Some(Kind::None(_)) => Some(Upstream::None),
         Some(Kind::Sealed(sealed)) => {
-            let known = |need: &String| feature::ALL.into_iter().find(|feature| need == feature);
-            let needs = wire.needs.iter().filter_map(known).collect();
             let secret = faults.take("upstream.sealed", sealed.try_into())?;
-            Some(Upstream::Sealed { secret, needs })
+            Some(Upstream::Sealed { secret, needs: wire.needs })
         }
         None => {
             faults.add("upstream.kind", "is none that is known");

@@ -135,7 +135,9 @@ impl Model {
             Self::Credential(credential) => {
                 note(credential.default_effect == Effect::Deny, DEFAULT_DENY);
                 if let Usage::Upstream(Upstream::Sealed { needs, .. }) = &credential.usage {
-                    needs.iter().for_each(|feature| note(true, feature));
+                    // Another one stands beside the payload alone.
+                    let known = ALL.into_iter().filter(|feature| needs.iter().any(|need| need == feature));
+                    known.for_each(|feature| note(true, feature));
                 }
                 if let Usage::Caller(Caller { kind, header, previous_not_after }) = &credential.usage {
                     note(header.is_some(), CALLER_HEADER);
