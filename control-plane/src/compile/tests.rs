@@ -494,3 +494,43 @@ fn a_shared_secret_goes_to_nodes_with_the_one_before_as_long_as_both_are_live() 
         assert_eq!(invalid.violations()[0].field, format!("caller.jwt_verify.{field}"));
     }
 }
+
+#[test]
+fn what_a_label_says_that_opening_takes_is_what_a_node_has_to_know() {
+    let wrap = fleet::Wrap {
+        region: RegionId::from_random([1; 16]).to_string(),
+        epoch: 1,
+        encapsulated: vec![0; 32],
+        sealed_key: vec![0; 48],
+        suite: 0,
+    };
+    let sealed = fleet::SealedSecret {
+        envelope: 1,
+        suite: 1,
+        nonce: vec![0; 24],
+        ciphertext: vec![0; 32],
+        key_commitment: vec![0; 32],
+        wraps: vec![wrap],
+    };
+    let secret = secret_row::Model {
+        credential: credential_id(1),
+        version: 1,
+        sealed: Some(sealed.encode_to_vec()),
+        key_hash: None,
+        previous_hash: None,
+        previous_sealed: None,
+    };
+    let needs = |needs: &[&str]| {
+        let needs = needs.iter().map(|need| (*need).to_owned()).collect();
+        let label = Some(fleet::SealLabel { needs, ..fleet::SealLabel::default() });
+        let kind = wire::UpstreamKind::ApiKey.into();
+        let usage =
+            Some(wire::credential::Usage::Upstream(wire::Upstream { kind, label, ..Default::default() }));
+        let (id, org) = (credential_id(1), org());
+        let credential =
+            wire::Credential { id, org, name: "c".into(), version: 1, usage, ..Default::default() };
+        compiled_with::<fleet::CredentialResource>(Resource::Credential(credential), Some(&secret)).1
+    };
+    assert!(needs(&[]).is_empty());
+    assert_eq!(needs(&[feature::UPSTREAM_SEVERAL]), [feature::UPSTREAM_SEVERAL]);
+}

@@ -184,6 +184,18 @@ fn what_is_wrong_is_told_with_file_line_and_field_and_without_what_stands_there(
         ("{file: value,", "{fil: s3cr3t,", ":8: value_from: there is no field fil"),
         ("value_from: {file: app.key}", "value_from: {file: value}", "`rr-edge --make-key FILE` makes one"),
         ("value_from: {file: app.key}", "value_from: {file: app.key, origins: [x]}", "is sent nowhere"),
+        ("value_from: {file: app.key}", "value_from: {file: app.key, query: key}", "is sent nowhere"),
+        ("value_from: {file: app.key}", "value_from: {file: app.key, user: ann}", "is sent nowhere"),
+        (
+            "value_from: {file: app.key}",
+            "value_from: {file: app.key, headers: {x: {file: value}}}",
+            "is sent nowhere",
+        ),
+        (
+            "{kind: bearer}\nvalue_from: {file: value,",
+            "{kind: custom-headers}\nvalue_from: {file: value, headers: {x: {file: value}},",
+            "leave out env and file beside them",
+        ),
         ("value_from: {file: app.key}", "", ":12: caller: nothing says which key is meant"),
         ("value_from: {file: app.key}", "key_hashes: [s3cr3t]", ":13: key_hashes: a hash is 64"),
         ("value_from: {file: app.key}", "key_hashes: [abcd]", ":13: key_hashes: a hash is 64"),

@@ -4,7 +4,10 @@ use tokio::time::timeout;
 
 use std::time::Duration;
 
-use crate::fixture::{Region, caller_key};
+use rr_contract::seal::{SecretSpec, Slot};
+use rr_contract::secret::Secret;
+
+use crate::fixture::{self, Region, caller_key};
 use crate::snapshot::Snapshot;
 
 use super::edge::Edge;
@@ -14,11 +17,19 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// An edge whose proxy leads to its own address, with a key that it takes, behind whichever word.
 async fn in_a_circle(value: &str) -> Edge {
+    in_a_circle_by(Slot::header("authorization", "").expect("a slot"), value).await
+}
+
+/// The same with the key anywhere.
+async fn in_a_circle_by(slot: Slot, value: &str) -> Edge {
     let mut edge = Edge::start(Snapshot::default(), &["127.0.0.0/8"]);
     let address = edge.connect().await.peer_addr().expect("it is connected");
     let region = Region::new();
     let mut all = resources(&region, &format!("http://{address}/api/{}", proxy_id(1)));
-    all.push(region.upstream(2, 1, value, "authorization", &[&format!("http://{address}")]));
+    let origins = vec![format!("http://{address}").parse().expect("an origin")];
+    let value = Secret::from(value.to_owned());
+    let spec = SecretSpec { value, slot, more: Vec::new(), origins, not_after: None, ca: None };
+    all.push(fixture::sealed_upstream(2, 1, &region.seal_spec(2, 1, &spec)));
     edge.activate(region.snapshot(&all));
     edge
 }
@@ -34,6 +45,15 @@ async fn a_request_that_goes_in_a_circle_passes_few_edges() {
         assert_eq!(records.len(), 5);
         assert_eq!(records.iter().filter(|record| record.code == "loop-detected").count(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_key_in_the_query_goes_in_no_circle_either() {
+    let slot = Slot::query("Authorization").expect("a slot");
+    let edge = in_a_circle_by(slot, &caller_key(1)).await;
+    let asked = get("/api/acme.proxy-1/", &with_key(1));
+    assert_eq!(timeout(SOON, edge.send(&asked)).await.expect("it ends").status, 508);
+    assert_eq!(edge.end().await.len(), 5);
 }
 
 #[tokio::test]

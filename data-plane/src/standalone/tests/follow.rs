@@ -156,6 +156,26 @@ async fn a_value_that_changed_in_its_own_file_is_taken_when_the_file_that_names_
 }
 
 #[tokio::test]
+async fn each_of_several_values_is_taken_when_it_changed() {
+    let several = "value_from: {headers: {x-id: {file: id}, x-key: {file: value}}, targets: [echo]}";
+    let file = GATEWAY.replace("{kind: bearer}", "{kind: custom-headers}");
+    let file = file.replace("value_from: {file: value, targets: [echo]}", several);
+    let place = Place::new(&file);
+    fs::write(place.path("id"), "app-1").expect("a file");
+    let state = tempfile::tempdir().expect("a folder");
+    let own = Own::generate(String::new(), &Seams::real());
+    let mut node = node(&place, state.path(), own).await.expect("it starts");
+    assert_eq!(node.injected(None).as_deref(), Some("x-id: app-1, x-key: s3cr3t"));
+    for (changed, wanted) in [("value", "x-id: app-1, x-key: next"), ("id", "x-id: next, x-key: next")] {
+        fs::write(place.path(changed), "next").expect("a file");
+        place.write(&format!("{file}# {changed} changed\n"));
+        node.follower.look().await;
+        node.follower.look().await;
+        assert_eq!(node.injected(None).as_deref(), Some(wanted));
+    }
+}
+
+#[tokio::test]
 async fn a_start_with_a_broken_file_goes_on_with_what_was_served_and_a_first_start_fails() {
     let place = Place::new("kind: proxy\n");
     let state = tempfile::tempdir().expect("a folder");

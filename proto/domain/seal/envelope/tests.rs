@@ -198,6 +198,27 @@ fn a_field_that_this_build_does_not_know_keeps_the_secret_shut() {
 }
 
 #[test]
+fn what_verifies_tokens_is_one_value_that_goes_nowhere() {
+    let eu = keys(1);
+    let opened = |origins: Vec<String>, more: Vec<fleet::SlottedValue>| {
+        let slot = Some(fleet::Slot { header: "authorization".to_owned(), ..fleet::Slot::default() });
+        let plain = fleet::SecretPlaintext {
+            value: vec![7; 32],
+            origins,
+            slot,
+            more,
+            ..fleet::SecretPlaintext::default()
+        };
+        seal_bytes(&eu, &plain.encode_to_vec()).open(&context(), &[eu.opening_key()]).expect("opens")
+    };
+    let slot = Some(fleet::Slot { query: "key".to_owned(), ..fleet::Slot::default() });
+    let more = fleet::SlottedValue { value: b"v".to_vec(), slot };
+    assert!(opened(Vec::new(), Vec::new()).is_shared());
+    assert!(!opened(vec!["https://api.example.com".to_owned()], Vec::new()).is_shared());
+    assert!(!opened(Vec::new(), vec![more]).is_shared());
+}
+
+#[test]
 fn a_region_is_sealed_to_once() {
     let eu = keys(1);
     let statement = statement(&eu);
