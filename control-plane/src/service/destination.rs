@@ -18,6 +18,14 @@ use crate::document::{Part, Resource};
 use crate::noun::Noun;
 use crate::store::{self, Put, Reader, StoreError};
 
+/// The organization that is written to.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) id: &'a str,
+    /// As commands name it.
+    pub(super) name: &'a str,
+}
+
 /// What a write is about to store, by id.
 #[derive(Default)]
 struct Written {
@@ -27,7 +35,7 @@ struct Written {
 }
 
 /// Refuses a write after which a proxy's target could not get the secret of its credential.
-pub(super) async fn check(db: &impl Reader, org: &str, puts: &[Put]) -> Result<(), ServiceError> {
+pub(super) async fn check(db: &impl Reader, org: At<'_>, puts: &[Put]) -> Result<(), ServiceError> {
     let mut written = Written::default();
     let mut users = Vec::new();
     for put in puts {
@@ -51,8 +59,8 @@ pub(super) async fn check(db: &impl Reader, org: &str, puts: &[Put]) -> Result<(
         }
     }
     let Written { proxies, mut targets, mut credentials } = written;
-    add(db, org, &mut targets, proxies.values().map(|proxy| &*proxy.target)).await?;
-    add(db, org, &mut credentials, proxies.values().map(|proxy| &*proxy.upstream_credential)).await?;
+    add(db, org.id, &mut targets, proxies.values().map(|proxy| &*proxy.target)).await?;
+    add(db, org.id, &mut credentials, proxies.values().map(|proxy| &*proxy.upstream_credential)).await?;
     let labels: HashMap<&str, SealLabel> =
         credentials.iter().filter_map(|(id, credential)| Some((&**id, label_of(credential)?))).collect();
     let mut missed: Vec<Missed<'_>> = proxies
@@ -65,7 +73,7 @@ pub(super) async fn check(db: &impl Reader, org: &str, puts: &[Put]) -> Result<(
         })
         .collect();
     missed.sort_by(|a, b| a.proxy.name.cmp(&b.proxy.name));
-    if missed.is_empty() { Ok(()) } else { Err(refused(&missed)) }
+    if missed.is_empty() { Ok(()) } else { Err(refused(org.name, &missed)) }
 }
 
 /// A proxy whose target the secret could not go to.
@@ -141,9 +149,9 @@ fn misses(label: &SealLabel, target: &wire::Target, proxy: &wire::Proxy) -> Opti
     None
 }
 
-fn refused(missed: &[Missed<'_>]) -> ServiceError {
+fn refused(org: &str, missed: &[Missed<'_>]) -> ServiceError {
     let remedy = |missed: &Missed<'_>| {
-        format!("`rrctl credential replace-secret {} {}`", missed.credential.name, missed.option)
+        format!("`rrctl --org {org} credential replace-secret {} {}`", missed.credential.name, missed.option)
     };
     let first = &missed[0];
     let more = if missed.len() > 1 { format!(" ({} proxies in all)", missed.len()) } else { String::new() };

@@ -38,7 +38,8 @@ pub(super) async fn stage<R: Resource>(
     let ready = ready(scope, org, &directory, draft, R::NOUN.text(), &mut faults)?;
     faults.finish(|| Some(()))?;
     let ready = ready.ok_or_else(|| ServiceError::field(R::NOUN.text(), "is not complete"))?;
-    destination::check(txn, scope.org, ready.put.as_slice()).await?;
+    let at = destination::At { id: scope.org, name: org.map_or("", |org| &org.name) };
+    destination::check(txn, at, ready.put.as_slice()).await?;
     Ok(ready.stage(txn))
 }
 

@@ -169,7 +169,8 @@ async fn rollback(
     if !credentials.is_empty() {
         store::secret::retire(txn, &org.id, credentials);
     }
-    destination::check(txn, &org.row.id, &staged).await?;
+    let at = destination::At { id: &org.row.id, name: &org.row.name };
+    destination::check(txn, at, &staged).await?;
     staged.into_iter().for_each(|put| txn.put(put));
     rows.into_iter().for_each(|(noun, row)| txn.remove(noun, row));
     Ok(back.answer)

@@ -59,7 +59,7 @@ async fn a_proxy_whose_target_the_secret_could_not_go_to_is_refused_with_the_rem
         world.target("acme", target(name, url)).await.expect("is made");
     }
     world.proxy("acme", of("good", "covered")).await.expect("is made");
-    let remedy = "`rrctl credential replace-secret labelled --origin https://api.example.org`";
+    let remedy = "`rrctl --org acme credential replace-secret labelled --origin https://api.example.org`";
     refused(
         world.proxy("acme", of("bad", "other")).await,
         "is not sealed for https://api.example.org",

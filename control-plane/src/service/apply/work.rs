@@ -295,7 +295,8 @@ impl Work<'_> {
         for (id, name, regions) in &self.secrets.resealed {
             keeps_regions(txn, id, name, regions, &self.org.name).await?;
         }
-        destination::check(txn, &self.org.id, &self.puts).await?;
+        let at = destination::At { id: &self.org.id, name: &self.org.name };
+        destination::check(txn, at, &self.puts).await?;
         let names: HashMap<&str, &str> =
             self.puts.iter().map(|put| (put.id.as_str(), put.name.as_str())).collect();
         for (id, key) in &self.secrets.keys {
