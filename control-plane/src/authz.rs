@@ -110,6 +110,9 @@ table! {
     LIST_TARGETS = "TargetService.ListTargets", Org, InOrg(Viewer);
     UPDATE_TARGET = "TargetService.UpdateTarget", Org, InOrg(Editor);
     DELETE_TARGET = "TargetService.DeleteTarget", Org, InOrg(Editor);
+    // No operator without a role there: it would use the secret of an organization.
+    TEST_TARGET = "TargetService.TestTarget", Org, InOrg(Editor);
+    LIST_TARGET_TESTS = "TargetService.ListTargetTests", Org, InOrg(Viewer);
 
     CREATE_CREDENTIAL = "CredentialService.CreateCredential", Org, InOrg(Editor);
     GET_CREDENTIAL = "CredentialService.GetCredential", Org, InOrg(Viewer);

@@ -74,6 +74,7 @@ fn target(wire: &wire::Target) -> fleet::TargetResource {
         ca: wire.ca.clone(),
         min_tls: if wire.min_tls == "1.2" { String::new() } else { wire.min_tls.clone() },
         http_version: wire.http_version.clone(),
+        test_path: wire.test_path.clone(),
     }
 }
 
@@ -102,6 +103,7 @@ fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
         rewrite: wire.rewrite.clone(),
         cors: wire.cors.clone(),
         forwarded: wire.forwarded,
+        test_after_change: wire.test_after_change,
     }
 }
 

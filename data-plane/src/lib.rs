@@ -54,6 +54,7 @@ mod snapshot;
 pub mod standalone;
 mod standing;
 mod sync;
+mod target_test;
 mod upstream;
 mod worker;
 

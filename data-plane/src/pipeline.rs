@@ -43,6 +43,7 @@ mod resolve;
 mod rewrite;
 mod settle;
 mod tee;
+mod test_request;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -81,6 +82,7 @@ pub use self::hop::TrustedHeader;
 pub(crate) use self::hop::{Hop, HopTls, Networks, Trusted, holds};
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
+pub(crate) use self::test_request::test_request;
 pub(crate) use self::tunnel::Tunnel;
 
 /// Answers to anybody which region this node serves, for comparison with what is published elsewhere.

@@ -30,6 +30,7 @@ use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
 use crate::jwt::{Away, Issuers};
 use crate::report::SpoolHandle;
+use crate::target_test::TargetTests;
 
 use self::apply::Applier;
 use self::session::{Ended, Session};
@@ -115,6 +116,8 @@ pub(crate) struct Sync {
     board: Board,
     spool: SpoolHandle,
     issuers: Issuers,
+    /// `None`: this node tests nothing.
+    tests: Option<TargetTests>,
     /// Held until there is a configuration.
     configured: Option<Gate>,
     boot_id: [u8; 16],
@@ -143,6 +146,7 @@ impl Sync {
             board,
             spool,
             issuers: Issuers::default(),
+            tests: None,
             configured: Some(configured),
             boot_id,
             skew: Skew::default(),
@@ -156,6 +160,11 @@ impl Sync {
     /// Tells of these issuers.
     pub(crate) fn telling(self, issuers: Issuers) -> Self {
         Self { issuers, ..self }
+    }
+
+    /// Tests targets that it is asked to test.
+    pub(crate) fn testing(self, tests: TargetTests) -> Self {
+        Self { tests: Some(tests), ..self }
     }
 
     /// Synchronizes until `stop`.

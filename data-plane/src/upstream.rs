@@ -4,6 +4,7 @@
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
 //! certainly was not taken, and waiting for this node or the caller is not counted as the upstream's time.
 
+mod course;
 mod dial;
 mod dials;
 mod ending;
@@ -51,6 +52,7 @@ use self::pool::{Connection, News, Origin, Spoken};
 use self::room::{Kept, Room};
 use self::streams::STREAM_WAIT;
 
+pub(crate) use self::course::{Course, Phase, Spans, TlsFacts};
 pub(crate) use self::dials::DIALS_A_WORKER;
 pub(crate) use self::pool::Lease;
 #[cfg(test)]

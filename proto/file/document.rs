@@ -260,6 +260,8 @@ document! {
         cors: Option<Cors>,
         #[serde(deserialize_with = "spelled")]
         forwarded: ForwardedHeaders,
+        #[serde(rename = "test_after_change")]
+        _test_after_change: IgnoredAny,
         #[serde(rename = "over_ceiling")]
         _over_ceiling: IgnoredAny,
     }

@@ -93,6 +93,10 @@ pub(crate) struct Settings {
     /// all that counts, and records name the key. Nodes have to speak TLS.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     client_certificates: Option<bool>,
+    /// Has a node of each region test the target when a change of the proxy, its target or its upstream credential is in
+    /// effect there; a test that fails is a notification. `rrctl target test TARGET --last` shows the last ones.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    test_after_change: Option<bool>,
     /// Limit of requests under way at a time at each node, WebSockets included; a further one gets 429. 0 means no limit.
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..))]
     max_concurrent_requests: Option<u32>,
@@ -143,6 +147,7 @@ impl Settings {
         mask.put("websocket", &mut proxy.websocket, self.websocket);
         mask.put("tunnels_unread", &mut proxy.tunnels_unread, self.tunnels_unread);
         mask.put("client_certificates", &mut proxy.client_certificates, self.client_certificates);
+        mask.put("test_after_change", &mut proxy.test_after_change, self.test_after_change);
         let most = &mut proxy.max_concurrent_requests_per_node;
         mask.put("max_concurrent_requests_per_node", most, self.max_concurrent_requests);
         let limits = self.limits.over(proxy.limits);

@@ -15,7 +15,7 @@ use crate::throttle::Class;
 /// Calls that take a whole configuration at once.
 const LARGE: [Permission; 2] = [authz::APPLY, authz::APPLY_ONCE];
 /// Calls that answer when something has happened, and hold a place for as long.
-const WAITING: [Permission; 1] = [authz::WAIT_FOR_REVISION];
+const WAITING: [Permission; 2] = [authz::WAIT_FOR_REVISION, authz::TEST_TARGET];
 
 /// Of a call that is not in the table, as only a test makes one up: its handler would name no permission.
 const UNWRITTEN: Permission =

@@ -33,6 +33,7 @@ impl Resource for Proxy {
         field_path!(Proxy, rewrite),
         field_path!(Proxy, cors),
         field_path!(Proxy, forwarded),
+        field_path!(Proxy, test_after_change),
         field_path!(Proxy, owner),
     ];
 

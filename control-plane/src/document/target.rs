@@ -59,12 +59,5 @@ impl Resource for Target {
                 "is plain HTTP, which sends secrets in the clear: use https, or set danger_plaintext",
             );
         }
-        let path = &self.test_path;
-        if path.len() > 1024
-            || path.chars().any(|c| c.is_control() || c.is_whitespace())
-            || (!path.is_empty() && !path.starts_with('/'))
-        {
-            faults.add("test_path", "must start with `/`, be at most 1024 bytes and hold no space");
-        }
     }
 }

@@ -321,6 +321,7 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         rewrite,
         cors,
         forwarded,
+        test_after_change: _,
         retry: _,
         deny_status: _,
         id: _,

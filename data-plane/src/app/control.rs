@@ -35,6 +35,7 @@ use crate::seats::Bounds;
 use crate::snapshot::Standings;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
+use crate::target_test::TargetTests;
 use crate::upstream::{self, Connections, Trust, health};
 
 use super::traffic::{self, WorkerSetup};
@@ -305,6 +306,13 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         seams: seams.clone(),
         lasts: config.issuer_keys_last,
     };
+    let tests = TargetTests::new(
+        Arc::clone(&shared.outbound),
+        Arc::clone(&shared.trust),
+        Arc::clone(&seams.clock),
+        tasks.clone(),
+        late.stop(),
+    );
     let keys = standings.issuers().clone().follow(sources, tasks.clone(), late.stop());
     tasks.spawn_local("issuers", keys);
     let entropy = Arc::clone(&seams.entropy);
@@ -367,6 +375,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             statement,
             health,
             prove_for,
+            tests,
         })),
     };
     Ok((side, Standing { lock, workers, sink, saver, traffic, pulse, watch }))

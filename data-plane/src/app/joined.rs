@@ -29,6 +29,7 @@ use crate::sync::apply::Applier;
 use crate::sync::inventory::Inventory;
 use crate::sync::journal::{Journal, Recovered, Scribe};
 use crate::sync::{Board, Position, Sync};
+use crate::target_test::TargetTests;
 
 use super::StartError;
 use super::ending::give_up;
@@ -53,6 +54,7 @@ pub(super) struct Core {
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) health: Health,
     pub(super) prove_for: Duration,
+    pub(super) tests: TargetTests,
 }
 
 /// A node that has joined before, and what it has on disk.
@@ -222,7 +224,8 @@ impl Core {
         let (state_dir, seams) = (self.state_dir, self.seams.clone());
         let sync =
             Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured)
-                .telling(self.standings.issuers().clone());
+                .telling(self.standings.issuers().clone())
+                .testing(self.tests);
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
         tasks.spawn_local("sync", async move {
             if run.await.is_err() {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 use tokio::time::Instant;
 
 use crate::reply::{Denial, Failure, Refused};
@@ -66,20 +66,7 @@ pub(super) fn inject<'s>(
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let mut query: Option<Cow<'_, str>> = query.as_deref().map(Cow::Borrowed);
-    if let Injection::Secret(secret) = injection {
-        for (name, value) in secret.headers() {
-            // Replaces whatever the caller put there, however often and however spelled.
-            remove_others(&mut parts.headers, name);
-            parts.headers.insert(name.clone(), value.clone());
-        }
-        for pair in secret.pairs() {
-            query = Some(with_pair(query.as_deref(), pair));
-        }
-        if secret.is_key() {
-            parts.headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
-        }
-    }
+    let query = put(injection, &mut parts.headers, query.as_deref(), hops);
     parts.uri = uri(target, &request.path, query.as_deref())?;
     Ok(Injected { parts, body, route, endpoint })
 }
@@ -95,6 +82,30 @@ pub(super) fn injection<'s>(
     credential.injection(&target.base, target.ca_hash(), host, now)
 }
 
+/// Puts what the upstream gets into the headers and the query of a request that passed so many edges.
+pub(super) fn put<'q>(
+    injection: Injection<'_>,
+    headers: &mut HeaderMap,
+    query: Option<&'q str>,
+    hops: u8,
+) -> Option<Cow<'q, str>> {
+    let mut query = query.map(Cow::Borrowed);
+    if let Injection::Secret(secret) = injection {
+        for (name, value) in secret.headers() {
+            // Replaces whatever the caller put there, however often and however spelled.
+            remove_others(headers, name);
+            headers.insert(name.clone(), value.clone());
+        }
+        for pair in secret.pairs() {
+            query = Some(with_pair(query.as_deref(), pair));
+        }
+        if secret.is_key() {
+            headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
+        }
+    }
+    query
+}
+
 /// A query in which a parameter takes the place of all that bear its name, whoever wrote them.
 fn with_pair(query: Option<&str>, pair: &Pair) -> Cow<'static, str> {
     let mut text = query.and_then(|query| query::without(query, &pair.name)).unwrap_or_default().into_owned();
@@ -106,7 +117,7 @@ fn with_pair(query: Option<&str>, pair: &Pair) -> Cow<'static, str> {
 }
 
 /// The base path, the rest, and the query. Scheme and host are added where a connection wants them.
-fn uri(target: &CompiledTarget, path: &str, query: Option<&str>) -> Result<Uri, Denial> {
+pub(super) fn uri(target: &CompiledTarget, path: &str, query: Option<&str>) -> Result<Uri, Denial> {
     let base = target.base.path();
     let mut text = String::with_capacity(base.len() + path.len() + query.map_or(0, |query| query.len() + 1));
     text.push_str(base);

@@ -114,7 +114,7 @@ pub(super) fn trailers(shape: &Shape, trailers: &mut HeaderMap) {
     }
 }
 
-fn edit(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
+pub(super) fn edit(edits: &Edits<HeaderName, HeaderValue>, headers: &mut HeaderMap) {
     take(edits, headers);
     for (name, value) in &edits.set {
         headers.insert(name, value.clone());

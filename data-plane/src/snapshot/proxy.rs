@@ -172,6 +172,8 @@ pub(crate) struct CompiledTarget {
     pub(crate) standing: Option<Box<Standing>>,
     /// How its base URLs are asked whether they work.
     pub(crate) health_check: Option<Box<HealthCheck>>,
+    /// Behind the base path, with its query; requested when the target is tested.
+    pub(crate) test_path: Box<str>,
 }
 
 /// Names the connections that can serve a target, by all that decides who is at both ends and how they speak. A secret
@@ -244,6 +246,7 @@ impl CompiledTarget {
             endpoint: None,
             standing: None,
             health_check: target.health_check.map(Box::new),
+            test_path: target.test_path,
         })
     }
 

@@ -75,6 +75,8 @@ pub(super) fn target(said: Target, node: &Node, faults: &mut Faults) -> Option<f
         ca: said.ca,
         min_tls: if said.min_tls == "1.2" { String::new() } else { said.min_tls },
         http_version: said.http_version,
+        // Nobody asks a node without a control plane for tests.
+        test_path: String::new(),
     })
 }
 
@@ -338,6 +340,8 @@ pub(super) fn proxy(
         rewrite: said.rewrite.map(Into::into),
         cors: said.cors.map(Into::into),
         forwarded: said.forwarded.into(),
+        // Nobody asks a node without a control plane for tests.
+        test_after_change: false,
     }
 }
 

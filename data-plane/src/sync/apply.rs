@@ -102,6 +102,11 @@ impl Applier {
         }
     }
 
+    /// What decides requests.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        self.activator.current()
+    }
+
     /// Sets `vitals` for the proof of life, and `prove_for` where a commit names no time.
     pub(crate) fn proving(mut self, vitals: Vitals, prove_for: Duration) -> Self {
         self.prover.listen_to(vitals, prove_for);

@@ -67,6 +67,8 @@ pub(crate) enum SessionError {
 pub(crate) struct Session<'a> {
     sync: &'a mut Sync,
     outbound: mpsc::Sender<fleet::SyncRequest>,
+    /// For what comes of tests. They end by themselves, and without a reader their answers are lost.
+    tested: mpsc::Sender<fleet::TargetTested>,
     status_every: Duration,
     last_status: Instant,
     /// The revision has moved since, or history was found rewritten.
@@ -83,9 +85,11 @@ impl<'a> Session<'a> {
         heard: &mut bool,
     ) -> Result<Ended, SessionError> {
         let (outbound, queue) = mpsc::channel(OUTBOUND);
+        let (tested, mut tests) = mpsc::channel(OUTBOUND);
         let mut session = Session {
             sync,
             outbound,
+            tested,
             status_every: STATUS_EVERY,
             last_status: Instant::now(),
             moved: false,
@@ -111,6 +115,7 @@ impl<'a> Session<'a> {
                         return Ok(ended);
                     }
                 }
+                Some(tested) = tests.recv() => session.say(Said::Tested(tested)).await?,
                 _ = looks.tick() => session.look().await?,
             }
         }
@@ -170,6 +175,11 @@ impl<'a> Session<'a> {
             Some(Heard::Drain(drain)) => {
                 self.sync.set_draining(drain.drain);
                 self.tell().await?;
+            }
+            Some(Heard::Test(asked)) => {
+                if let Some(tests) = &self.sync.tests {
+                    tests.start(self.sync.applier.snapshot(), asked, self.tested.clone());
+                }
             }
             Some(Heard::Ping(ping)) => self.say(Said::Pong(fleet::Pong { number: ping.number })).await?,
             Some(Heard::Restrain(restrain)) => match self.sync.applier.restrain(&restrain).await {

@@ -28,6 +28,7 @@ use crate::executor::LocalExec;
 use crate::snapshot::CompiledTarget;
 
 use super::SendError;
+use super::course::Course;
 use super::dials::{DialPermit, Dials};
 use super::pool::{Connection, Http1, Origin, Slot};
 use super::request_body::RequestBody;
@@ -69,7 +70,7 @@ impl Dialer {
             let dialed = async {
                 let turn = dialer.turn(target.org).await;
                 slot.connects();
-                dialer.dial(&target, slot.origin(), turn).await
+                dialer.dial(&target, slot.origin(), turn, None).await
             };
             let dialed = tokio::select! {
                 dialed = timeout(target.connect_timeout, dialed) => dialed,
@@ -88,14 +89,22 @@ impl Dialer {
         (permit, self.room.take(org).await)
     }
 
-    async fn dial(
+    /// Opens a connection, and notes how far it comes where somebody wants to know.
+    pub(super) async fn dial(
         &self,
         target: &CompiledTarget,
         origin: &Rc<Origin>,
         (permit, place): (DialPermit, Place),
+        mut course: Option<&mut Course>,
     ) -> Result<Connection, SendError> {
         let judged = self.addresses(target).await?;
+        if let Some(course) = course.as_deref_mut() {
+            course.is_resolved();
+        }
         let stream = self.connect(&judged, target.connect_timeout, &permit).await?;
+        if let Some(course) = course.as_deref_mut() {
+            course.is_connected(stream.peer_addr().ok(), target);
+        }
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let socket = if target.is_tls() { Socket::under_tls(stream) } else { Socket::new(stream) };
         socket.hold(place);
@@ -107,6 +116,9 @@ impl Dialer {
             };
         }
         let stream = self.tls.connect(target.org, target.base.host(), &target.wire, socket).await?;
+        if let Some(course) = course {
+            course.is_secure(stream.get_ref().1);
+        }
         if tls::agreed_on_http2(&stream) {
             return self.http2(stream, watch, origin).await;
         }

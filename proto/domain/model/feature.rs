@@ -77,6 +77,9 @@ pub const UPSTREAM_QUERY: &str = "upstream.query.v1";
 /// Upstream credentials of several values.
 pub const UPSTREAM_SEVERAL: &str = "upstream.several.v1";
 
+/// Testing targets. No resource needs it: a node that has it is asked.
+pub const TARGET_TEST: &str = "target-test.v1";
+
 /// All that this version of the contract names.
 pub const ALL: [&str; 32] = [
     RULES,

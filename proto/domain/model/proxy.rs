@@ -66,6 +66,8 @@ pub struct Proxy {
     pub cors: Option<Box<Cors>>,
     /// What the upstream is told about the caller.
     pub forwarded: Forwarded,
+    /// For the control plane alone: the target is tested when a change is in effect.
+    pub test_after_change: bool,
 }
 
 /// What the upstream is told about the caller.
@@ -190,6 +192,7 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 rewrite,
                 cors,
                 forwarded,
+                test_after_change: wire.test_after_change,
             })
         })
     }

@@ -201,19 +201,22 @@ impl CircuitBreaker {
     }
 }
 
+/// What a path that cannot be sent is told.
+pub(super) const NOT_SENDABLE: &str = "must start with `/`, be at most 1024 bytes and hold only printable ASCII without \
+     spaces, `#`, `<` and `>`, and no backtick before `?`";
+
+/// Whether a path and its query can be sent as they are: others would be asked as something else.
+pub(super) fn is_sendable(path: &str) -> bool {
+    let is_printable = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    is_printable && path.len() <= 1024 && path.starts_with('/') && path.parse::<PathAndQuery>().is_ok()
+}
+
 impl HealthCheck {
     pub(crate) fn read(faults: &mut Violations, wire: fleet::HealthCheck) -> Self {
         let field = |name: &str| format!("health_check.{name}");
         let path = wire.path;
-        let is_printable = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        // Whatever cannot be sent would be asked as something else.
-        let is_path = || path.starts_with('/') && path.parse::<PathAndQuery>().is_ok();
-        if !path.is_empty() && (!is_printable || path.len() > 1024 || !is_path()) {
-            faults.add(
-                field("path"),
-                "must start with `/`, be at most 1024 bytes and hold only printable ASCII without spaces, `#`, `<` \
-                 and `>`, and no backtick before `?`",
-            );
+        if !path.is_empty() && !is_sendable(&path) {
+            faults.add(field("path"), NOT_SENDABLE);
         }
         let interval = span(
             faults,

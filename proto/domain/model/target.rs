@@ -8,7 +8,7 @@ use super::effect::Effect;
 use super::invalid::{Invalid, Violations};
 use super::name::Name;
 use super::origin::BaseUrl;
-use super::resilience::{Balance, CircuitBreaker, HealthCheck, OutlierEjection};
+use super::resilience::{Balance, CircuitBreaker, HealthCheck, NOT_SENDABLE, OutlierEjection, is_sendable};
 use super::time;
 use super::tls::Wire;
 
@@ -53,6 +53,8 @@ pub struct Target {
     pub health_check: Option<HealthCheck>,
     /// How it is spoken to.
     pub wire: Wire,
+    /// Below the base URL, with its query; requested when the target is tested. Empty: the base URL itself.
+    pub test_path: Box<str>,
 }
 
 impl Target {
@@ -97,6 +99,10 @@ impl TryFrom<fleet::TargetResource> for Target {
             let field = if speaks.ca.is_some() { "ca" } else { "min_tls" };
             faults.add(field, "is for TLS: the base URL is plain HTTP");
         }
+        let test_path = wire.test_path;
+        if !test_path.is_empty() && !is_sendable(&test_path) {
+            faults.add("test_path", NOT_SENDABLE);
+        }
         let outlier_ejection = wire.outlier_ejection.map(|wire| OutlierEjection::read(&mut faults, wire));
         let circuit_breaker = wire.circuit_breaker.map(|wire| CircuitBreaker::read(&mut faults, wire));
         let health_check = wire.health_check.map(|wire| HealthCheck::read(&mut faults, wire));
@@ -115,6 +121,7 @@ impl TryFrom<fleet::TargetResource> for Target {
                 circuit_breaker,
                 health_check,
                 wire: speaks,
+                test_path: test_path.into(),
             })
         })
     }

@@ -147,6 +147,7 @@ impl Run {
                     websocket: self.dice.chance(80),
                     tunnels_unread: self.dice.chance(30),
                     client_certificates: self.dice.chance(30),
+                    test_after_change: self.dice.chance(30),
                     rewrite: self.rewrite(),
                     cors: self.cors(),
                     forwarded: self.dice.of(&[0, 0, ForwardedHeaders::XForwarded.into()]),

@@ -202,6 +202,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
         ca: CA.to_owned(),
         min_tls: "1.3".to_owned(),
         http_version: "2".to_owned(),
+        test_path: String::new(),
     };
     assert_eq!(fleet::TargetResource::decode(payload).expect("a target"), wanted);
 
@@ -244,6 +245,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
         max_concurrent_requests_per_node: 10,
         websocket: true,
         tunnels_unread: true,
+        test_after_change: false,
         client_certificates: true,
         rewrite: Some(rewrite()),
         cors: Some(fleet::Cors {

@@ -60,6 +60,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
     feature::TARGET_TLS,
+    feature::TARGET_TEST,
     feature::TARGET_TIMEOUTS,
     feature::ENDPOINTS,
     feature::CIRCUIT_BREAKER,
