@@ -194,8 +194,10 @@ pub async fn start(
         authority_pin: authority.pin(),
         publisher: Arc::clone(&publisher),
         ceilings: config.limit_ceilings,
+        tests: crate::service::TestBounds::default(),
         stop: front.0.stop(),
     };
+    let answering = services.clone();
     let jobs = Jobs::new(services.clone(), events.clone(), config.keep_history);
     let attempts = Attempts::new(store.clone());
     let health = HealthService::new();
@@ -257,6 +259,7 @@ pub async fn start(
     back.1.spawn("publish", Arc::clone(&publisher).run(back.0.stop(), loaded));
     back.1.spawn("reports", publisher.fleet().clone().run(back.0.stop()));
     back.1.spawn("questions of replicas", publisher.fleet().clone().answer(back.0.stop()));
+    back.1.spawn("tests for replicas", answering.answer_tests(back.0.stop()));
     back.1.spawn("refused attempts", attempts.run(back.0.stop()));
     back.1.spawn("other replicas", store.clone().listen(back.0.stop()));
     jobs.spawn(&back.1, &back.0.stop());

@@ -7,6 +7,7 @@
 
 mod expiry;
 mod nodes;
+mod target_tests;
 mod withdrawal;
 
 use std::collections::HashSet;
@@ -20,7 +21,7 @@ use crate::events::Events;
 use crate::publish::Fleet;
 use crate::service::{ServiceError, Services};
 use crate::store::notification::{self, NotificationRow};
-use crate::store::{Store, StoreError, clock, retention};
+use crate::store::{self, Store, StoreError, clock, retention};
 
 use withdrawal::Withdrawals;
 
@@ -48,10 +49,11 @@ enum Job {
     Refusals,
     Troubles,
     Withdrawal,
+    TargetTests,
 }
 
 impl Job {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Purge,
         Self::Retention,
         Self::Expiry,
@@ -59,6 +61,7 @@ impl Job {
         Self::Refusals,
         Self::Troubles,
         Self::Withdrawal,
+        Self::TargetTests,
     ];
 
     const fn name(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Job {
             Self::Refusals => "refused resources",
             Self::Troubles => "nodes in trouble",
             Self::Withdrawal => "withdrawal of versions",
+            Self::TargetTests => "tests of targets after changes",
         }
     }
 
@@ -83,7 +87,8 @@ impl Job {
             | Self::Expiry
             | Self::Refusals
             | Self::Troubles
-            | Self::Withdrawal => Duration::ZERO,
+            | Self::Withdrawal
+            | Self::TargetTests => Duration::ZERO,
         }
     }
 
@@ -97,7 +102,7 @@ impl Job {
             Self::Purge | Self::Retention | Self::Expiry => SELDOM,
             Self::LostNodes | Self::Refusals => OFTEN,
             Self::Troubles => SOON,
-            Self::Withdrawal => AT_ONCE,
+            Self::Withdrawal | Self::TargetTests => AT_ONCE,
         }
     }
 }
@@ -110,12 +115,13 @@ pub(crate) struct Jobs {
     keep_history: Duration,
     told: Told,
     withdrawals: Withdrawals,
+    tested: Arc<target_tests::Tested>,
 }
 
 impl Jobs {
     pub(crate) fn new(services: Services, events: Events, keep_history: Duration) -> Self {
         let withdrawals = Withdrawals::new(events, services.store.now());
-        Self { services, keep_history, told: Told::default(), withdrawals }
+        Self { services, keep_history, told: Told::default(), withdrawals, tested: Arc::default() }
     }
 
     /// Starts them; each ends with the stop.
@@ -162,6 +168,7 @@ impl Jobs {
             Job::LostNodes => Ok(nodes::lost(self.store(), self.fleet(), &self.told).await?),
             Job::Refusals => Ok(nodes::refusals(self.store(), &self.told).await?),
             Job::Troubles => Ok(nodes::troubles(self.store(), self.fleet(), &self.told).await?),
+            Job::TargetTests => target_tests::run(&self.services, &self.told, &self.tested).await,
             Job::Withdrawal => self.withdrawals.run(&self.services, &self.told).await,
         }
     }
@@ -170,6 +177,7 @@ impl Jobs {
     async fn retain(&self) -> Result<u64, StoreError> {
         let kept = i64::try_from(self.keep_history.as_micros()).unwrap_or(i64::MAX);
         let at = clock::believed(self.store()).await?.saturating_sub(kept);
+        store::target_test::sweep(self.store()).await?;
         let mut dropped = 0;
         loop {
             let step = retention::step(self.store(), at).await?;

@@ -4,6 +4,7 @@
 //! notice the same thing write the same row. No text holds a secret: only names, ids, times and the reason of a node.
 
 mod nodes;
+mod target_tests;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use data_encoding::HEXLOWER;
@@ -19,6 +20,8 @@ pub(crate) use nodes::{
     Counted, Issuer, issuer, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held,
     withdrawn,
 };
+
+pub(crate) use target_tests::target_test_failed;
 
 /// What an edge answers, of itself, over a limit or a meter. It has one word for each way to count; any of them is
 /// the same news.

@@ -39,7 +39,7 @@ use parsed::ParsedNews;
 use region::Start;
 
 pub(crate) use database::{Ledger, Log};
-pub(crate) use nodes::{Fleet, Holdings, RefusedVersion, RefusingRegion};
+pub(crate) use nodes::{Fleet, Holdings, RefusedVersion, RefusingRegion, Tester};
 #[cfg(test)]
 pub(crate) use nodes::{LiveNode, Seat};
 pub(crate) use sanitize::{STANDING_MOST, text};

@@ -38,6 +38,7 @@ mod rights;
 mod rollback;
 pub(crate) mod scope;
 mod sealed_value;
+mod target_test;
 mod token;
 mod wait;
 pub(crate) mod withdraw;
@@ -64,6 +65,7 @@ pub(crate) use page::{Page, PageRequest};
 pub(crate) use plan::Plan;
 pub(crate) use removal::Removal;
 pub(crate) use resource::ListRequest;
+pub(crate) use target_test::{FailedTest, TestBounds};
 
 /// An authorized caller, with the call that it makes; made only by authorization.
 #[derive(Debug, Clone)]
@@ -128,6 +130,8 @@ pub(crate) struct Services {
     pub(crate) publisher: Arc<Publisher>,
     /// The highest limits that any proxy may have.
     pub(crate) ceilings: Limits,
+    /// Who tests targets.
+    pub(crate) tests: TestBounds,
     /// Ends calls that wait.
     pub(crate) stop: Stop,
 }

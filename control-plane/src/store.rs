@@ -26,6 +26,7 @@ pub(crate) mod retention;
 mod row;
 pub(crate) mod secret;
 pub(crate) mod survey;
+pub(crate) mod target_test;
 pub(crate) mod token;
 mod txn;
 mod witness;

@@ -254,6 +254,7 @@ impl Row for mg::Proxy {
         "opaque paths",
         "websocket",
         "client certificates",
+        "test after change",
         "retry",
         "rewrite",
         "cors",
@@ -262,8 +263,17 @@ impl Row for mg::Proxy {
         "urls",
         "updated",
     ];
-    const WIDE: &'static [&'static str] =
-        &["id", "opaque paths", "websocket", "client certificates", "retry", "rewrite", "cors", "forwarded"];
+    const WIDE: &'static [&'static str] = &[
+        "id",
+        "opaque paths",
+        "websocket",
+        "client certificates",
+        "test after change",
+        "retry",
+        "rewrite",
+        "cors",
+        "forwarded",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let bodies = [("request", self.max_request_bytes), ("response", self.max_response_bytes)];
@@ -290,6 +300,7 @@ impl Row for mg::Proxy {
             }
             .to_owned(),
             if self.client_certificates { "wanted" } else { "" }.to_owned(),
+            if self.test_after_change { "yes" } else { "" }.to_owned(),
             self.retry.as_ref().map(resilience::retry_of).unwrap_or_default(),
             shape::rewrite_of(self),
             shape::cors_of(self),

@@ -1,5 +1,7 @@
 //! `rrctl target`: upstream APIs.
 
+mod test;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use rr_contract::model::time::wire_duration;
@@ -17,6 +19,8 @@ use crate::flags::resilience::{self, Balance, Setting};
 use crate::flags::span;
 use crate::print::{Row, note, time};
 use crate::session::Session;
+
+use self::test::TestArgs;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -56,6 +60,10 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Tests a target: a node of each region requests its test path with the upstream credential of a proxy. Ends with
+    /// exit code 1 if a region fails.
+    #[command(after_help = test::EXAMPLES)]
+    Test(TestArgs),
     /// Deletes a target that no proxy uses, with its rules and filters. Asks first.
     Delete {
         /// Name or id.
@@ -204,6 +212,7 @@ impl Verb {
                 }
                 print.one(&updated)
             }
+            Self::Test(args) => args.run(&session).await,
             Self::Delete { target, condition, cascade, agreement, consent } => {
                 let ask = consent.with(mg::DeleteTargetRequest {
                     org,

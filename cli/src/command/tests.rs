@@ -31,6 +31,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "help",
     "key_file",
     "keys_out",
+    "last",
     "log_level",
     "management_port",
     "no_end",

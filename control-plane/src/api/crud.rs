@@ -40,6 +40,7 @@ macro_rules! crud {
         update: $update:ident $update_request:ident $update_response:ident $update_permission:ident,
         delete: $delete:ident $delete_request:ident $delete_response:ident $delete_permission:ident,
         cascade: |$request:ident| $cascade:expr,
+        $(more: { $($more:tt)* },)?
     ) => {
         #[tonic::async_trait]
         impl wire::$server::$service for Api {
@@ -130,6 +131,8 @@ macro_rules! crud {
                 };
                 self.answer(authz::$delete_permission, result.await)
             }
+
+            $($($more)*)?
         }
     };
 }

@@ -124,6 +124,7 @@ fn every_field_of_a_proxy_is_sent() {
         websocket: true,
         tunnels_unread: true,
         client_certificates: true,
+        test_after_change: true,
         rewrite: Some(rewrite()),
         cors: Some(fleet::Cors {
             origins: vec!["https://app.example".to_owned()],
@@ -157,6 +158,7 @@ fn every_field_of_a_proxy_is_sent() {
         websocket: true,
         tunnels_unread: true,
         client_certificates: true,
+        test_after_change: true,
         rewrite: said.rewrite.clone(),
         cors: said.cors.clone(),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
@@ -246,6 +248,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         ca: CA.to_owned(),
         min_tls: "1.3".to_owned(),
         http_version: "2".to_owned(),
+        test_path: "/up?full=1".to_owned(),
         ..wire::Target::default()
     };
     let wanted = fleet::TargetResource {
@@ -264,6 +267,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         ca: CA.to_owned(),
         min_tls: "1.3".to_owned(),
         http_version: "2".to_owned(),
+        test_path: "/up?full=1".to_owned(),
     };
     let plain = wire::Target {
         balance: fleet::Balance::RoundRobin.into(),

@@ -38,6 +38,7 @@ pub(super) fn jobs(store: &Store) -> Jobs {
         authority_pin: [0; 32],
         publisher: Publisher::new(store.clone(), events.clone(), Seams::real().entropy),
         ceilings: Default::default(),
+        tests: crate::service::TestBounds::default(),
         stop: Shutdown::new().stop(),
     };
     Jobs::new(services, events, DAY * 90)

@@ -37,6 +37,11 @@ impl Publisher {
         self.read().as_ref().and_then(|index| index.proxy(key))
     }
 
+    /// Proxies whose targets are tested after a change.
+    pub(crate) fn tested_after_change(&self) -> Vec<(Key, Arc<Proxy>)> {
+        self.read().as_ref().map(|index| index.tested_after_change()).unwrap_or_default()
+    }
+
     /// Whether an organization is published as suspended.
     pub(crate) fn is_suspended(&self, org: OrgId) -> bool {
         self.read().as_ref().is_some_and(|index| index.is_suspended(org))

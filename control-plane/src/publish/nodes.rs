@@ -8,6 +8,7 @@ mod questions;
 mod refused;
 mod regions;
 mod sharing;
+mod target_test;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,9 +30,11 @@ pub(super) use questions::Asker;
 pub(crate) use questions::Holdings;
 pub(crate) use refused::{RefusedVersion, RefusingRegion};
 pub(crate) use regions::DivergedNode;
+pub(crate) use target_test::Tester;
 
 use clash::Pulse;
 use regions::RegionNotes;
+use target_test::OpenTest;
 
 /// How many clashes are remembered. Each copy of a disk comes again within seconds.
 const MET_MOST: usize = 1_000;
@@ -100,6 +103,8 @@ struct Slot {
     claimed: bool,
     /// Those who want to know what the node holds.
     askers: Vec<Asker>,
+    /// What the node was asked to test, and has not answered.
+    tests: Vec<OpenTest>,
     pulse: Arc<Pulse>,
     /// Numbers of the newest ping, and of the newest that was answered.
     pinged: u64,

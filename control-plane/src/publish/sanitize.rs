@@ -6,8 +6,12 @@
 //! holds it.
 
 use pbjson_types::Timestamp;
+use rr_contract::model::target::BASE_URLS_MAX;
 use rr_contract::model::time;
-use rr_contract::wire::fleet::{AwayIssuer, Key, Kind, Position, Refusal, Status, Verdict, Why};
+use rr_contract::wire::fleet::{
+    AwayIssuer, BaseUrlTest, Key, Kind, Position, Refusal, Status, TargetTested, TestRefusal, TestStage,
+    TestTls, Verdict, Why,
+};
 
 /// How many refusals are kept of one node; it reports no more at once.
 pub(crate) const STANDING_MOST: usize = 500;
@@ -85,6 +89,35 @@ pub(super) fn refusals(said: Vec<Refusal>) -> Vec<Refusal> {
             fails_closed: refusal.fails_closed,
         })
         .collect()
+}
+
+/// What came of a test. Every text of it goes to terminals.
+pub(super) fn tested(said: TargetTested) -> TargetTested {
+    let tls = |tls: TestTls| TestTls {
+        version: text(&tls.version, 16),
+        cipher_suite: text(&tls.cipher_suite, 64),
+        alpn: text(&tls.alpn, 16),
+        subject: text(&tls.subject, TEXT_MOST),
+        issuer: text(&tls.issuer, TEXT_MOST),
+        not_after: tls.not_after.filter(|at| time::system_time(at).is_ok()),
+        by_target_ca: tls.by_target_ca,
+    };
+    let one = |it: BaseUrlTest| BaseUrlTest {
+        base_url: text(&it.base_url, 2048),
+        failed: TestStage::try_from(it.failed).unwrap_or(TestStage::Send).into(),
+        code: text(&it.code, 64),
+        reason: text(&it.reason, TEXT_MOST),
+        http_version: text(&it.http_version, 8),
+        remote_address: text(&it.remote_address, 64),
+        tls: it.tls.map(tls),
+        ..it
+    };
+    TargetTested {
+        test: said.test.into_iter().take(16).collect(),
+        refusal: TestRefusal::try_from(said.refusal).unwrap_or(TestRefusal::Unknown).into(),
+        revision: said.revision.min(i64::MAX.unsigned_abs()),
+        base_urls: said.base_urls.into_iter().take(BASE_URLS_MAX).map(one).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -359,6 +359,7 @@ where
                 _ = talk.heads.changed(), if idle || waits => if waits { self.adopt(talk) },
                 _ = talk.changes.changed() => Box::pin(self.review(talk)).await?,
                 () = talk.seat.pinged() => self.ping(talk).await?,
+                () = talk.seat.asked_to_test() => self.test(talk).await?,
                 message = self.inbound.next() => match message {
                     Some(Ok(message)) => Box::pin(self.hear(talk, message)).await?,
                     Some(Err(status)) => {
@@ -370,6 +371,14 @@ where
                 _ = marks.tick(), if idle => self.mark(talk).await?,
             }
         }
+    }
+
+    /// Has the node test what it is to test.
+    async fn test(&self, talk: &Talk) -> Result<(), End> {
+        for asked in talk.seat.tests() {
+            self.send(Message::Test(asked)).await?;
+        }
+        Ok(())
     }
 
     /// Asks the node whether it is there.

@@ -33,6 +33,7 @@ pub(crate) enum Reason {
     RegionDiverged,
     NotDiverged,
     NotHeld,
+    TooManyTests,
     Unavailable,
     Internal,
 }
@@ -63,6 +64,7 @@ impl Reason {
             Self::RegionDiverged => "REGION_DIVERGED",
             Self::NotDiverged => "NOT_DIVERGED",
             Self::NotHeld => "NOT_HELD",
+            Self::TooManyTests => "TOO_MANY_TESTS",
             Self::Unavailable => "UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
@@ -121,6 +123,8 @@ pub(crate) enum ServiceError {
     #[error("{text}")]
     Conflict { reason: Reason, text: String },
     #[error("{0}")]
+    Limited(String),
+    #[error("{0}")]
     NotAdmitted(Box<NotAdmitted>),
     #[error("the database did not complete the call")]
     Store(#[source] StoreError),
@@ -143,6 +147,7 @@ impl ServiceError {
             | Self::NotShared { .. }
             | Self::Call(_) => Kind::Forbidden,
             Self::Conflict { .. } | Self::Stale { .. } => Kind::Conflict,
+            Self::Limited(_) => Kind::Limited,
             Self::Store(error) | Self::Database(error) => error.kind(),
         }
     }
@@ -160,6 +165,7 @@ impl ServiceError {
             Self::NotShared { .. } => Reason::NotShared,
             Self::Call(_) => Reason::CallNotAllowed,
             Self::Stale { .. } => Reason::Stale,
+            Self::Limited(_) => Reason::TooManyTests,
             Self::NotAdmitted(refusal) => match refusal.obstacle {
                 Obstacle::Features { .. } => Reason::FeaturesMissing,
                 Obstacle::MassRemoval { .. } => Reason::MassRemoval,

@@ -31,5 +31,7 @@ pub(crate) mod resource;
 pub(crate) mod retired_credential;
 pub(crate) mod revision;
 pub(crate) mod secret;
+pub(crate) mod target_test;
 pub(crate) mod telemetry_cursor;
+pub(crate) mod test_question;
 pub(crate) mod token;

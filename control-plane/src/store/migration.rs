@@ -11,6 +11,7 @@ mod m20261126_fourth_clock;
 mod m20261126_sixth_callers;
 mod m20261126_third_node_clash;
 mod m20261127_eighth_caller_use;
+mod m20261127_ninth_target_test;
 mod m20261127_seventh_shared_secrets;
 
 pub(super) struct Migrator;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_sixth_callers::Migration),
             Box::new(m20261127_seventh_shared_secrets::Migration),
             Box::new(m20261127_eighth_caller_use::Migration),
+            Box::new(m20261127_ninth_target_test::Migration),
         ]
     }
 }

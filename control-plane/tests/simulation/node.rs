@@ -282,7 +282,7 @@ impl Node {
                     self.restrain(&restrain);
                     Vec::new()
                 }
-                Down::Welcome(_) | Down::Goaway(_) | Down::Drain(_) => Vec::new(),
+                Down::Welcome(_) | Down::Goaway(_) | Down::Drain(_) | Down::Test(_) => Vec::new(),
             };
             for answer in answers {
                 if !self.say(&up, answer).await {

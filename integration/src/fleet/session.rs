@@ -165,6 +165,8 @@ impl Session<'_> {
                 return Ok(Some(Ended::Goaway(spread.unwrap_or_default())));
             }
             Heard::BucketQuery(query) => self.answer(&query, script).await,
+            // It does not say that it can test.
+            Heard::Test(_) => {}
             // It serves nobody from whom something could be taken away.
             Heard::Restrain(_) => {}
             Heard::Drain(drain) => {

@@ -101,6 +101,7 @@ impl Tamper {
             | Down::Goaway(_)
             | Down::Drain(_)
             | Down::Ping(_)
+            | Down::Test(_)
             | Down::Restrain(_) => {
                 let stalls = *lock(&record.fault) == Fault::Stall && matches!(message, Down::Mark(_));
                 return if stalls { VecDeque::new() } else { [message].into() };

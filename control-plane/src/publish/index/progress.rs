@@ -69,6 +69,12 @@ impl Index {
         self.entry(key)?.payload.proxy().cloned()
     }
 
+    /// Proxies whose targets are tested after a change.
+    pub(in crate::publish) fn tested_after_change(&self) -> Vec<(Key, Arc<Proxy>)> {
+        let proxies = self.resources.iter().filter_map(|(key, it)| Some((*key, it.payload.proxy()?)));
+        proxies.filter(|(_, it)| it.test_after_change).map(|(key, it)| (key, Arc::clone(it))).collect()
+    }
+
     /// Whether an organization is published as suspended.
     pub(in crate::publish) fn is_suspended(&self, org: OrgId) -> bool {
         let key = Key::org(org);

@@ -51,10 +51,11 @@ pub(crate) struct Clash {
     pub(crate) perhaps: bool,
 }
 
-/// Wakes a session to ping its node, and the newcomers that wait for the answer.
+/// Wakes a session to ping its node or to have it test a target, and the newcomers that wait for the answer.
 #[derive(Default)]
 pub(super) struct Pulse {
     pub(super) ask: Notify,
+    pub(super) test: Notify,
     pub(super) told: Notify,
 }
 
@@ -136,6 +137,7 @@ impl Fleet {
             node: node.clone(),
             claimed: false,
             askers: Vec::new(),
+            tests: Vec::new(),
             pulse: Arc::clone(&pulse),
             pinged: 0,
             answered: 0,

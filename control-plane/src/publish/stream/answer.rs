@@ -50,6 +50,10 @@ where
                 talk.seat.update(|node| node.last_seen_at = now);
                 talk.seat.answered(pong.number);
             }
+            Some(Message::Tested(tested)) => {
+                talk.seat.update(|node| node.last_seen_at = now);
+                talk.seat.tested(sanitize::tested(tested));
+            }
             // A second Hello means nothing within a stream; what we do not know, we pass over.
             Some(Message::Hello(_)) | None => {}
         }

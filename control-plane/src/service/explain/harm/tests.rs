@@ -48,6 +48,7 @@ fn proxy() -> Proxy {
         websocket: false,
         tunnels_unread: false,
         client_certificates: false,
+        test_after_change: false,
         rewrite: None,
         cors: None,
         forwarded: Forwarded::default(),

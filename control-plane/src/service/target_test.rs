@@ -1,0 +1,523 @@
+//! Tests of targets: which node makes one, at whichever replica its stream is, and what is told of it.
+//!
+//! Sends a node ids and nothing else. The invariants: an organization has one call under way and a bounded number a minute
+//! at each replica, whoever asks; and nothing of a response but its status and length is kept.
+
+mod bounds;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, FuturesUnordered};
+use rr_contract::model::id::RegionId;
+use rr_contract::model::time;
+use rr_contract::runtime::{Stop, chain};
+use rr_contract::seam::draw;
+use rr_contract::wire::fleet::{self, TestRefusal, TestStage};
+use rr_contract::wire::management::{self as wire, Region};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, warn};
+
+use super::region::by_reference;
+use super::{OrgCaller, ServiceError, Services, rights};
+use crate::document::Part;
+use crate::noun::Noun;
+use crate::publish::Tester;
+use crate::store::target_test::{self, TestQuestion};
+use crate::store::{self, Stored, time_of};
+
+pub(crate) use bounds::TestBounds;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A call of the port takes 30 s at the most, and the node is waited for a little longer than it has.
+const TIMEOUT_MAX: Duration = Duration::from_secs(25);
+const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// How much longer than the test an answer may be on its way.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long it is waited for a node that has what is to be tested, and how often it is looked for.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a replica looks for what others ask it, and for their answers.
+const ANSWER_EVERY: Duration = Duration::from_millis(250);
+/// How many tests a list has.
+const LISTED: usize = 1_000;
+/// How many proxies an error names.
+const NAMED: usize = 10;
+
+/// What is tested: a proxy as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Tested {
+    pub(crate) org: String,
+    pub(crate) proxy: String,
+    pub(crate) target: String,
+    pub(crate) upstream_credential: String,
+    /// The newest revision that changed any of the three.
+    pub(crate) revision: u64,
+}
+
+impl Services {
+    /// Has a node of each region test a target.
+    pub(crate) async fn target_test(
+        &self,
+        at: OrgCaller,
+        request: wire::TestTargetRequest,
+    ) -> Result<wire::TestTargetResponse, ServiceError> {
+        let within = within(request.timeout.as_ref())?;
+        let target = self.show::<wire::Target>(&at, &request.target, 0).await?;
+        rights::may_change(&at.caller.principal, Some(&at.org.document), Noun::Target, &target.row)?;
+        let proxy = self.testing_proxy(&at, &target, &request.proxy).await?;
+        let regions = self.regions_of(&proxy, &request.regions).await?;
+        let _place = self.tests.take(&at.org.id, Instant::now())?;
+        let tested = self.tested(&at.org.id, &proxy, &target).await?;
+        let asked_by = &at.caller.principal.name;
+        let tests = regions.iter().map(|region| async {
+            let mut test = self.test_in(&tested, region, within).await;
+            test.asked_by.clone_from(asked_by);
+            test
+        });
+        let mut tests: Vec<wire::TargetTest> = futures_util::future::join_all(tests).await;
+        for (test, region) in tests.iter().zip(&regions) {
+            self.keep_test(test, region).await;
+        }
+        tests.sort_by(|a, b| a.region.cmp(&b.region));
+        Ok(wire::TestTargetResponse { passed: tests.iter().all(|test| test.passed), tests })
+    }
+
+    /// The last test of each proxy of a target and region.
+    pub(crate) async fn target_tests(
+        &self,
+        at: &OrgCaller,
+        request: &wire::ListTargetTestsRequest,
+    ) -> Result<Vec<wire::TargetTest>, ServiceError> {
+        let target = self.show::<wire::Target>(at, &request.target, 0).await?;
+        let proxies = if request.proxy.is_empty() {
+            self.proxies_to(at, &target).await?.into_iter().map(|proxy| proxy.id).collect()
+        } else {
+            vec![self.show::<wire::Proxy>(at, &request.proxy, 0).await?.row.id]
+        };
+        let mut tests = target_test::last(&self.store, &proxies).await?;
+        // Of a proxy that led elsewhere then.
+        tests.retain(|test| test.target == target.row.id);
+        tests.truncate(LISTED);
+        Ok(tests)
+    }
+
+    /// Proxies that lead to a target, as far as the caller may see them.
+    async fn proxies_to(
+        &self,
+        at: &OrgCaller,
+        target: &Stored<wire::Target>,
+    ) -> Result<Vec<wire::Proxy>, ServiceError> {
+        let found =
+            store::resource::users_as::<wire::Proxy>(&self.store, Part::Target, Noun::Target, &target.row.id);
+        let mut proxies: Vec<wire::Proxy> = found.await?.into_iter().map(|(_, proxy)| proxy).collect();
+        let only = &at.caller.principal.resources;
+        proxies.retain(|proxy| only.is_empty() || only.contains(&proxy.id));
+        proxies.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(proxies)
+    }
+
+    /// The proxy whose upstream credential is used.
+    async fn testing_proxy(
+        &self,
+        at: &OrgCaller,
+        target: &Stored<wire::Target>,
+        reference: &str,
+    ) -> Result<wire::Proxy, ServiceError> {
+        let name = &target.row.name;
+        if !reference.is_empty() {
+            let proxy = self.show::<wire::Proxy>(at, reference, 0).await?.document;
+            if proxy.target != target.row.id {
+                return Err(ServiceError::field("proxy", format!("does not lead to target {name:?}")));
+            }
+            return Ok(proxy);
+        }
+        let mut proxies = self.proxies_to(at, target).await?;
+        match proxies.len() {
+            1 => Ok(proxies.remove(0)),
+            0 => Err(ServiceError::field(
+                "proxy",
+                format!(
+                    "is missing, and none leads to target {name:?}: a proxy says which upstream credential is used; make \
+                     one with `rrctl --org {} proxy create NAME --target {name}`",
+                    at.org.name
+                ),
+            )),
+            count => {
+                let names = proxies.iter().take(NAMED).map(|proxy| proxy.name.as_str()).collect::<Vec<_>>();
+                let more = if count > NAMED { ", …" } else { "" };
+                Err(ServiceError::field(
+                    "proxy",
+                    format!(
+                        "is missing, and {count} lead to target {name:?}: name the one whose upstream credential is to be \
+                         used ({}{more})",
+                        names.join(", ")
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// The regions that are asked for: all of the proxy, where none is named.
+    async fn regions_of(
+        &self,
+        proxy: &wire::Proxy,
+        references: &[String],
+    ) -> Result<Vec<Stored<Region>>, ServiceError> {
+        let rows = store::resource::find_all(&self.store, Noun::Region, "", &proxy.regions).await?;
+        let mut all: Vec<Stored<Region>> = store::resource::with_documents(&self.store, rows).await?;
+        if references.is_empty() {
+            return Ok(all);
+        }
+        let mut wanted = HashSet::new();
+        for (index, reference) in references.iter().enumerate() {
+            let found =
+                all.iter().find(|region| region.row.id == *reference || region.row.name == *reference);
+            let Some(region) = found else {
+                let names: Vec<&str> = all.iter().map(|region| region.row.name.as_str()).collect();
+                let reason =
+                    format!("is not one of proxy {:?}, which is served in {}", proxy.name, names.join(", "));
+                return Err(ServiceError::field(format!("regions[{index}]"), reason));
+            };
+            wanted.insert(region.row.id.clone());
+        }
+        all.retain(|region| wanted.contains(&region.row.id));
+        Ok(all)
+    }
+
+    async fn tested(
+        &self,
+        org: &str,
+        proxy: &wire::Proxy,
+        target: &Stored<wire::Target>,
+    ) -> Result<Tested, ServiceError> {
+        let ids = [proxy.id.clone()];
+        let proxies = store::resource::find_all(&self.store, Noun::Proxy, org, &ids).await?;
+        let ids = [proxy.upstream_credential.clone()];
+        let credentials = store::resource::find_all(&self.store, Noun::Credential, org, &ids).await?;
+        let revisions = proxies.iter().chain(&credentials).map(|row| row.rev).chain([target.row.rev]);
+        Ok(Tested {
+            org: org.to_owned(),
+            proxy: proxy.id.clone(),
+            target: target.row.id.clone(),
+            upstream_credential: proxy.upstream_credential.clone(),
+            revision: revisions.max().unwrap_or_default().unsigned_abs(),
+        })
+    }
+
+    /// Has a node of a region test. Whatever happens is an answer.
+    pub(crate) async fn test_in(
+        &self,
+        tested: &Tested,
+        region: &Stored<Region>,
+        within: Duration,
+    ) -> wire::TargetTest {
+        let mut test = wire::TargetTest {
+            region: region.row.name.clone(),
+            proxy: tested.proxy.clone(),
+            target: tested.target.clone(),
+            upstream_credential: tested.upstream_credential.clone(),
+            ..wire::TargetTest::default()
+        };
+        let answer = match self.tester(tested, region).await {
+            Err(refusal) => Err(refusal),
+            Ok(tester) => {
+                test.node = tester.node.to_string();
+                let answer = self.ask_tester(&tester, tested, within).await;
+                match answer.ok_or(TestRefusal::TimedOut) {
+                    Ok(answer) if answer.refusal() == TestRefusal::Unspecified => Ok(answer),
+                    Ok(answer) => Err(answer.refusal()),
+                    Err(refusal) => Err(refusal),
+                }
+            }
+        };
+        test.tested_at = Some(time::timestamp(time_of(self.store.now())));
+        match answer {
+            Ok(answer) => {
+                let passes = |it: &fleet::BaseUrlTest| it.failed() == TestStage::Unspecified;
+                test.passed = !answer.base_urls.is_empty() && answer.base_urls.iter().all(passes);
+                test.revision = answer.revision;
+                test.base_urls = answer.base_urls;
+            }
+            Err(refusal) => {
+                test.refusal = refusal.into();
+                test.reason = reason(refusal, &test);
+            }
+        }
+        test
+    }
+
+    /// The node of a region that is to test: one that has what is tested, if there is one soon.
+    async fn tester(&self, tested: &Tested, region: &Stored<Region>) -> Result<Tester, TestRefusal> {
+        let id: RegionId = region.row.id.parse().map_err(|_| TestRefusal::NoNode)?;
+        let until = Instant::now() + REACHED_WITHIN;
+        loop {
+            let testers = self.publisher.fleet().testers(id);
+            if testers.is_empty() {
+                return Err(TestRefusal::NoNode);
+            }
+            let mut able: Vec<Tester> = testers.into_iter().filter(|tester| tester.can_test).collect();
+            let has = |tester: &Tester| {
+                let at = tester.running.as_ref();
+                at.is_some_and(|at| self.publisher.has_reached(id, at, tested.revision))
+            };
+            able.sort_by_key(|tester| (!has(tester), tester.draining, tester.replica.is_some()));
+            match able.into_iter().next() {
+                None => return Err(TestRefusal::TooOld),
+                Some(tester) if has(&tester) || Instant::now() >= until => return Ok(tester),
+                Some(_) => sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    /// What a node answers; none: nothing in time.
+    async fn ask_tester(
+        &self,
+        tester: &Tester,
+        tested: &Tested,
+        within: Duration,
+    ) -> Option<fleet::TargetTested> {
+        let name: [u8; 16] = draw(&*self.seams.entropy);
+        let asked = fleet::TestTarget {
+            test: name.to_vec(),
+            org: tested.org.clone(),
+            proxy: tested.proxy.clone(),
+            target: tested.target.clone(),
+            upstream_credential: tested.upstream_credential.clone(),
+            timeout: Some(time::wire_duration(within)),
+        };
+        let Some(replica) = &tester.replica else {
+            let answer = self.publisher.fleet().ask_to_test(tester.node, asked)?;
+            return timeout(within + GRACE, answer).await.ok()?.ok();
+        };
+        let id = HEXLOWER.encode(&name);
+        let question =
+            TestQuestion { id: id.clone(), node: tester.node.to_string(), holder: replica.clone(), asked };
+        let asking = async {
+            target_test::ask(&self.store, question).await?;
+            loop {
+                sleep(LOOK_EVERY).await;
+                if let Some(answer) = target_test::answered(&self.store, &id).await? {
+                    return Ok::<_, store::StoreError>(answer);
+                }
+            }
+        };
+        let answer = timeout(within + GRACE, asking).await;
+        // One that stays goes with a later one.
+        target_test::withdraw(&self.store, id).await.ok();
+        match answer {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => {
+                warn!(error = %chain(&error), "another replica could not be asked for a test");
+                None
+            }
+            Err(_elapsed) => None,
+        }
+    }
+
+    /// Has nodes here test what other replicas ask for, until the stop.
+    pub(crate) async fn answer_tests(self, stop: Stop) {
+        if !self.store.may_be_shared() {
+            return;
+        }
+        let mut looks = interval(ANSWER_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut under_way, mut testing) = (HashSet::new(), FuturesUnordered::new());
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.requested() => return,
+                _ = looks.tick() => {
+                    let replica = self.publisher.fleet().replica();
+                    // A database that does not answer is told of elsewhere.
+                    let questions = target_test::questions(&self.store, replica).await.unwrap_or_default();
+                    for question in questions {
+                        if under_way.insert(question.id.clone()) {
+                            testing.push(self.answer_test(question));
+                        }
+                    }
+                }
+                Some(id) = testing.next(), if !testing.is_empty() => {
+                    under_way.remove(&id);
+                }
+            }
+        }
+    }
+
+    async fn answer_test(&self, question: TestQuestion) -> String {
+        let TestQuestion { id, node, asked, .. } = question;
+        let within = asked.timeout.as_ref().and_then(|it| time::duration(it).ok()).unwrap_or(TIMEOUT);
+        let answer = node.parse().ok().and_then(|node| self.publisher.fleet().ask_to_test(node, asked));
+        let answered = match answer {
+            Some(answer) => timeout(within.min(TIMEOUT_MAX) + GRACE, answer).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        let answered = answered.unwrap_or_else(|| fleet::TargetTested {
+            refusal: TestRefusal::TimedOut.into(),
+            ..fleet::TargetTested::default()
+        });
+        if let Err(error) = target_test::answer(&self.store, id.clone(), answered).await {
+            debug!(%error, "another replica's question about a target not answered");
+        }
+        id
+    }
+
+    async fn keep_test(&self, test: &wire::TargetTest, region: &Stored<Region>) {
+        if let Err(error) = target_test::keep(&self.store, region.row.id.clone(), test.clone()).await {
+            warn!(error = %chain(&error), "the last test of a target could not be kept");
+        }
+    }
+
+    /// Tests what changed since it was tested last, where proxies want that and a node has the change. Returns failed
+    /// tests with the organization, proxy and target that each is about, and whether something is left to be tested.
+    pub(crate) async fn tests_after_changes(&self) -> Result<(Vec<FailedTest>, bool), ServiceError> {
+        let mut by_org: HashMap<String, Vec<(String, String, String, Vec<String>)>> = HashMap::new();
+        for (key, proxy) in self.publisher.tested_after_change() {
+            let key = key.to_wire();
+            let regions = proxy.regions.iter().map(ToString::to_string).collect();
+            let [target, credential] = [proxy.target.to_string(), proxy.upstream_credential.to_string()];
+            by_org.entry(key.org).or_default().push((key.id, target, credential, regions));
+        }
+        // One after the other within an organization: its nodes take one at a time.
+        let orgs = by_org.into_iter().map(|(org, proxies)| async move {
+            let (mut failed, mut is_left) = (Vec::new(), false);
+            let ids = |of: fn(&(String, String, String, Vec<String>)) -> &String| -> Vec<String> {
+                proxies.iter().map(of).cloned().collect()
+            };
+            let mut rows = HashMap::new();
+            for (noun, ids) in [
+                (Noun::Proxy, ids(|it| &it.0)),
+                (Noun::Target, ids(|it| &it.1)),
+                (Noun::Credential, ids(|it| &it.2)),
+            ] {
+                for row in store::resource::find_all(&self.store, noun, &org, &ids).await? {
+                    rows.insert(row.id.clone(), row);
+                }
+            }
+            let done = target_test::tested_after(&self.store, &ids(|it| &it.0)).await?;
+            for (proxy, target, credential, regions) in &proxies {
+                let found = [proxy, target, credential].map(|id| rows.get(id));
+                // Written meanwhile: the next turn finds it.
+                let [Some(proxy_row), Some(target_row), Some(credential_row)] = found else { continue };
+                let newest = [proxy_row.rev, target_row.rev, credential_row.rev].into_iter().max();
+                let tested = Tested {
+                    org: org.clone(),
+                    proxy: proxy.clone(),
+                    target: target.clone(),
+                    upstream_credential: credential.clone(),
+                    revision: newest.unwrap_or_default().unsigned_abs(),
+                };
+                for region in regions {
+                    let before = done.get(&(proxy.clone(), region.clone())).copied();
+                    if before.is_some_and(|before| before >= tested.revision) {
+                        continue;
+                    }
+                    match self.test_after(&tested, region, before).await? {
+                        None => is_left = true,
+                        Some(test) if test.passed => {}
+                        Some(test) => failed.push(FailedTest {
+                            org: org.clone(),
+                            proxy_name: proxy_row.name.clone(),
+                            target_name: target_row.name.clone(),
+                            test,
+                        }),
+                    }
+                }
+            }
+            Ok::<_, ServiceError>((failed, is_left))
+        });
+        let mut ended = stream::iter(orgs).buffer_unordered(8);
+        let (mut all, mut is_any_left) = (Vec::new(), false);
+        while let Some(one) = ended.next().await {
+            let (failed, is_left) = one?;
+            all.extend(failed);
+            is_any_left |= is_left;
+        }
+        Ok((all, is_any_left))
+    }
+
+    /// Tests in one region after a change; none where no node has it yet, or another replica tests.
+    async fn test_after(
+        &self,
+        tested: &Tested,
+        region: &str,
+        before: Option<u64>,
+    ) -> Result<Option<wire::TargetTest>, ServiceError> {
+        let Ok(id) = region.parse::<RegionId>() else { return Ok(None) };
+        let is_there = self.publisher.fleet().testers(id).iter().any(|tester| {
+            let at = tester.running.as_ref();
+            tester.can_test && at.is_some_and(|at| self.publisher.has_reached(id, at, tested.revision))
+        });
+        if !is_there {
+            return Ok(None);
+        }
+        let Some(found) = by_reference(&self.store, region).await? else { return Ok(None) };
+        let (proxy, place) = (tested.proxy.clone(), region.to_owned());
+        if !target_test::claim(&self.store, proxy.clone(), place.clone(), before, tested.revision).await? {
+            return Ok(None);
+        }
+        let mut test = self.test_in(tested, &found, TIMEOUT).await;
+        test.after_revision = tested.revision;
+        let refusal = test.refusal();
+        if matches!(refusal, TestRefusal::Busy | TestRefusal::NoNode | TestRefusal::Elsewhere) {
+            // Nothing was found out: it is tried again at the next turn.
+            let again = before.unwrap_or_default();
+            target_test::claim(&self.store, proxy, place, Some(tested.revision), again).await?;
+            return Ok(None);
+        }
+        self.keep_test(&test, &found).await;
+        Ok(Some(test))
+    }
+}
+
+/// A test after a change that did not pass.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedTest {
+    pub(crate) org: String,
+    pub(crate) proxy_name: String,
+    pub(crate) target_name: String,
+    pub(crate) test: wire::TargetTest,
+}
+
+fn within(said: Option<&pbjson_types::Duration>) -> Result<Duration, ServiceError> {
+    let Some(said) = said else { return Ok(TIMEOUT) };
+    let good = |within: &Duration| (TIMEOUT_MIN..=TIMEOUT_MAX).contains(within);
+    let said = time::duration(said).ok().filter(good);
+    said.ok_or_else(|| ServiceError::field("timeout", "must be 100 ms to 25 s"))
+}
+
+/// Why a region has no result, and what helps.
+fn reason(refusal: TestRefusal, test: &wire::TargetTest) -> String {
+    let (region, node) = (&test.region, &test.node);
+    match refusal {
+        TestRefusal::Unspecified => String::new(),
+        TestRefusal::NoNode => {
+            format!("no node of region {region} is connected: `rrctl node list --region {region}` shows them")
+        }
+        TestRefusal::TooOld => {
+            format!("the nodes of region {region} are too old to test targets: update them")
+        }
+        TestRefusal::TimedOut => format!(
+            "timed out: node {node} did not answer; a longer --timeout gives it more time, and `rrctl node why {node}` \
+             shows what is the matter with it"
+        ),
+        TestRefusal::Unknown => {
+            format!(
+                "node {node} does not have the proxy, or keeps it closed: `rrctl explain proxy {}` shows why",
+                test.proxy
+            )
+        }
+        TestRefusal::Elsewhere => format!(
+            "node {node} has another version of the proxy, with another target or upstream credential: `rrctl explain \
+             proxy {}` shows which",
+            test.proxy
+        ),
+        TestRefusal::Inactive => "the organization is suspended".to_owned(),
+        TestRefusal::Busy => format!(
+            "node {node} is testing for this organization, or has tested too often within the minute: try again in a \
+             minute"
+        ),
+    }
+}
