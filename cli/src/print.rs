@@ -165,6 +165,6 @@ pub(crate) fn few(ids: &[String]) -> String {
     if text.is_empty() { "-".to_owned() } else { text }
 }
 
-fn json<T: Serialize>(value: &T) -> Result<()> {
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<()> {
     line_out(&serde_json::to_string_pretty(value)?)
 }

@@ -41,5 +41,6 @@ mod stalled_disk;
 mod standalone;
 mod standalone_schema;
 mod streaming;
+mod target_tests;
 mod upstream_kinds;
 mod whole_bodies;
