@@ -253,6 +253,11 @@ impl Services {
     async fn tester(&self, tested: &Tested, region: &Stored<Region>) -> Result<Tester, TestRefusal> {
         let id: RegionId = region.row.id.parse().map_err(|_| TestRefusal::NoNode)?;
         let until = Instant::now() + REACHED_WITHIN;
+        if self.store.may_be_shared()
+            && let Err(error) = self.publisher.fleet().refresh().await
+        {
+            debug!(%error, "nodes of other replicas not read");
+        }
         loop {
             let testers = self.publisher.fleet().testers(id);
             if testers.is_empty() {

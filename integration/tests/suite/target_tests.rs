@@ -259,15 +259,21 @@ async fn whichever_replica_is_asked_the_node_tests() {
     let sample = Sample::start(folder.path(), &upstream.url(), &variables).await.expect("a sample");
     let other = sample.control.replica(&folder.path().join("other")).await;
     let _edge = edge_of(&sample, &folder.path().join("edge"), REGION, &sample.keys).await;
-    // The other one hears of the node by the database.
-    eventually("the other replica has the node test", || async {
-        let mut command =
-            rrctl(&other, &sample.api, folder.path(), &["target", "test", "echo", "-o", "json"]);
+    let run = async |args: &[&str]| {
+        let mut command = rrctl(&other, &sample.api, folder.path(), args);
         let output =
             tokio::task::spawn_blocking(move || command.output().expect("runs")).await.expect("joins");
-        let said = String::from_utf8_lossy(&output.stdout);
-        (output.status.success() && said.contains("\"status\": 200")).then_some(())
+        let [out, err] =
+            [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
+        (output.status.success(), out + &err)
+    };
+    // The database has it as connected within seconds, and the other replica need not have looked by then.
+    eventually("the node is known", || async {
+        let (_, said) = run(&["node", "list", "-o", "json"]).await;
+        said.contains("\"connected\": true").then_some(())
     })
     .await;
+    let (passed, said) = run(&["target", "test", "echo", "-o", "json"]).await;
+    assert!(passed && said.contains("\"passed\": true"), "{said}");
     assert_eq!(upstream.seen().len(), 1);
 }
