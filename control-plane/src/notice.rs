@@ -21,7 +21,7 @@ pub(crate) use nodes::{
     withdrawn,
 };
 
-pub(crate) use target_tests::target_test_failed;
+pub(crate) use target_tests::{FailedTest, target_test_failed};
 
 /// What an edge answers, of itself, over a limit or a meter. It has one word for each way to count; any of them is
 /// the same news.

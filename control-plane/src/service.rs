@@ -65,7 +65,7 @@ pub(crate) use page::{Page, PageRequest};
 pub(crate) use plan::Plan;
 pub(crate) use removal::Removal;
 pub(crate) use resource::ListRequest;
-pub(crate) use target_test::{FailedTest, TestBounds};
+pub(crate) use target_test::TestBounds;
 
 /// An authorized caller, with the call that it makes; made only by authorization.
 #[derive(Debug, Clone)]

@@ -23,6 +23,7 @@ use rr_contract::runtime::{Gate, Stop, chain};
 use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::fleet;
 use rustls::ClientConfig;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
@@ -30,7 +31,7 @@ use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
 use crate::jwt::{Away, Issuers};
 use crate::report::SpoolHandle;
-use crate::target_test::TargetTests;
+use crate::snapshot::Snapshot;
 
 use self::apply::Applier;
 use self::session::{Ended, Session};
@@ -107,6 +108,17 @@ impl Board {
     }
 }
 
+/// Tests targets as the control plane asks for it.
+pub(crate) trait TestTargets {
+    /// Begins what was asked for by this configuration. The answer comes in any case, unless nobody waits for it any more.
+    fn start(
+        &self,
+        snapshot: &Snapshot,
+        asked: fleet::TestTarget,
+        answers: mpsc::Sender<fleet::TargetTested>,
+    );
+}
+
 /// The loop and all that it owns.
 pub(crate) struct Sync {
     control_plane: ControlPlane,
@@ -117,7 +129,7 @@ pub(crate) struct Sync {
     spool: SpoolHandle,
     issuers: Issuers,
     /// `None`: this node tests nothing.
-    tests: Option<TargetTests>,
+    tests: Option<Box<dyn TestTargets>>,
     /// Held until there is a configuration.
     configured: Option<Gate>,
     boot_id: [u8; 16],
@@ -163,8 +175,8 @@ impl Sync {
     }
 
     /// Tests targets that it is asked to test.
-    pub(crate) fn testing(self, tests: TargetTests) -> Self {
-        Self { tests: Some(tests), ..self }
+    pub(crate) fn testing(self, tests: impl TestTargets + 'static) -> Self {
+        Self { tests: Some(Box::new(tests)), ..self }
     }
 
     /// Synchronizes until `stop`.

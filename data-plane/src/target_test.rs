@@ -27,6 +27,7 @@ use tracing::debug;
 use crate::pipeline::test_request;
 use crate::reply::{Failure, Refused};
 use crate::snapshot::{CompiledTarget, Known, Route, Snapshot};
+use crate::sync::TestTargets;
 use crate::upstream::{Connections, Course, Phase, SendError, Spans, TlsFacts, Trust};
 
 /// How long a test may take, whatever the control plane says.
@@ -65,38 +66,6 @@ impl TargetTests {
         stop: Stop,
     ) -> Self {
         Self { outbound, trust, clock, tasks, stop, bounds: Rc::default() }
-    }
-
-    /// Begins what was asked for by this configuration. The answer comes in any case, unless nobody waits for it any more.
-    pub(crate) fn start(
-        &self,
-        snapshot: &Snapshot,
-        asked: fleet::TestTarget,
-        answers: mpsc::Sender<fleet::TargetTested>,
-    ) {
-        let tests = self.clone();
-        let mut answer = fleet::TargetTested {
-            // As long as the answer's own: a name of any length is no reason to send as much back.
-            test: asked.test.iter().copied().take(16).collect(),
-            revision: snapshot.revision,
-            ..fleet::TargetTested::default()
-        };
-        let begun = found(snapshot, &asked).and_then(|(org, route)| {
-            let place = Bounds::take(&self.bounds, org, Instant::now()).ok_or(TestRefusal::Busy)?;
-            Ok((route, place))
-        });
-        let until = Instant::now() + within(asked.timeout.as_ref());
-        self.tasks.spawn_local("target test", async move {
-            let stop = tests.stop.clone();
-            let work = async {
-                match begun {
-                    Ok((route, _place)) => answer.base_urls = tests.run(&route, until).await,
-                    Err(refusal) => answer.refusal = refusal.into(),
-                }
-                answers.send(answer).await.ok();
-            };
-            stop.cut(work).await;
-        });
     }
 
     async fn run(&self, route: &Route, until: Instant) -> Vec<fleet::BaseUrlTest> {
@@ -164,6 +133,39 @@ impl TargetTests {
         told.tls = course.tls.map(|facts| tls(facts, target));
         debug!(target_id = %target.id, failed = told.failed().as_str_name(), "target tested");
         told
+    }
+}
+
+impl TestTargets for TargetTests {
+    fn start(
+        &self,
+        snapshot: &Snapshot,
+        asked: fleet::TestTarget,
+        answers: mpsc::Sender<fleet::TargetTested>,
+    ) {
+        let tests = self.clone();
+        let mut answer = fleet::TargetTested {
+            // As long as the answer's own: a name of any length is no reason to send as much back.
+            test: asked.test.iter().copied().take(16).collect(),
+            revision: snapshot.revision,
+            ..fleet::TargetTested::default()
+        };
+        let begun = found(snapshot, &asked).and_then(|(org, route)| {
+            let place = Bounds::take(&self.bounds, org, Instant::now()).ok_or(TestRefusal::Busy)?;
+            Ok((route, place))
+        });
+        let until = Instant::now() + within(asked.timeout.as_ref());
+        self.tasks.spawn_local("target test", async move {
+            let stop = tests.stop.clone();
+            let work = async {
+                match begun {
+                    Ok((route, _place)) => answer.base_urls = tests.run(&route, until).await,
+                    Err(refusal) => answer.refusal = refusal.into(),
+                }
+                answers.send(answer).await.ok();
+            };
+            stop.cut(work).await;
+        });
     }
 }
 

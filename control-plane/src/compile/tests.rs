@@ -199,6 +199,7 @@ fn every_field_of_a_proxy_is_sent() {
         websocket: false,
         tunnels_unread: false,
         client_certificates: false,
+        test_after_change: false,
         rewrite: None,
         cors: None,
         forwarded: 0,

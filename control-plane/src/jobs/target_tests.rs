@@ -27,10 +27,10 @@ pub(super) async fn run(services: &Services, told: &Told, tested: &Tested) -> Re
     if tested.until() == Some(head) {
         return Ok(0);
     }
-    let (failed, is_left) = services.tests_after_changes().await?;
+    let turn = services.tests_after_changes().await?;
     let now = services.store.now();
-    let rows = failed.iter().map(|failed| notice::target_test_failed(now, failed)).collect();
+    let rows = turn.failed.iter().map(|failed| notice::target_test_failed(now, failed)).collect();
     let count = told.tell(&services.store, rows).await?;
-    tested.note((!is_left).then_some(head));
+    tested.note((!turn.is_left).then_some(head));
     Ok(count)
 }

@@ -1,11 +1,20 @@
 //! What is said of a target that failed a test after a change.
 
 use rr_contract::wire::fleet::TestStage;
-use rr_contract::wire::management::NotificationKind;
+use rr_contract::wire::management::{NotificationKind, TargetTest};
 
 use super::{About, DETAIL_MOST};
-use crate::service::FailedTest;
 use crate::store::notification::NotificationRow;
+
+/// A test after a change that did not pass, with the names of what it is about.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedTest {
+    /// Id of the organization.
+    pub(crate) org: String,
+    pub(crate) proxy_name: String,
+    pub(crate) target_name: String,
+    pub(crate) test: TargetTest,
+}
 
 /// A target that failed the test after a change. Once for each change and region.
 pub(crate) fn target_test_failed(now: i64, of: &FailedTest) -> NotificationRow {

@@ -3,14 +3,15 @@
 //! Sends a node ids and nothing else. The invariants: an organization has one call under way and a bounded number a minute
 //! at each replica, whoever asks; and nothing of a response but its status and length is kept.
 
+mod after_change;
 mod bounds;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use futures_util::StreamExt as _;
-use futures_util::stream::{self, FuturesUnordered};
+use futures_util::stream::FuturesUnordered;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::time;
 use rr_contract::runtime::{Stop, chain};
@@ -20,7 +21,6 @@ use rr_contract::wire::management::{self as wire, Region};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::region::by_reference;
 use super::{OrgCaller, ServiceError, Services, rights};
 use crate::document::Part;
 use crate::noun::Noun;
@@ -374,116 +374,6 @@ impl Services {
             warn!(error = %chain(&error), "the last test of a target could not be kept");
         }
     }
-
-    /// Tests what changed since it was tested last, where proxies want that and a node has the change. Returns failed
-    /// tests with the organization, proxy and target that each is about, and whether something is left to be tested.
-    pub(crate) async fn tests_after_changes(&self) -> Result<(Vec<FailedTest>, bool), ServiceError> {
-        let mut by_org: HashMap<String, Vec<(String, String, String, Vec<String>)>> = HashMap::new();
-        for (key, proxy) in self.publisher.tested_after_change() {
-            let key = key.to_wire();
-            let regions = proxy.regions.iter().map(ToString::to_string).collect();
-            let [target, credential] = [proxy.target.to_string(), proxy.upstream_credential.to_string()];
-            by_org.entry(key.org).or_default().push((key.id, target, credential, regions));
-        }
-        // One after the other within an organization: its nodes take one at a time.
-        let orgs = by_org.into_iter().map(|(org, proxies)| async move {
-            let (mut failed, mut is_left) = (Vec::new(), false);
-            let ids = |of: fn(&(String, String, String, Vec<String>)) -> &String| -> Vec<String> {
-                proxies.iter().map(of).cloned().collect()
-            };
-            let mut rows = HashMap::new();
-            for (noun, ids) in [
-                (Noun::Proxy, ids(|it| &it.0)),
-                (Noun::Target, ids(|it| &it.1)),
-                (Noun::Credential, ids(|it| &it.2)),
-            ] {
-                for row in store::resource::find_all(&self.store, noun, &org, &ids).await? {
-                    rows.insert(row.id.clone(), row);
-                }
-            }
-            let done = target_test::tested_after(&self.store, &ids(|it| &it.0)).await?;
-            for (proxy, target, credential, regions) in &proxies {
-                let found = [proxy, target, credential].map(|id| rows.get(id));
-                // Written meanwhile: the next turn finds it.
-                let [Some(proxy_row), Some(target_row), Some(credential_row)] = found else { continue };
-                let newest = [proxy_row.rev, target_row.rev, credential_row.rev].into_iter().max();
-                let tested = Tested {
-                    org: org.clone(),
-                    proxy: proxy.clone(),
-                    target: target.clone(),
-                    upstream_credential: credential.clone(),
-                    revision: newest.unwrap_or_default().unsigned_abs(),
-                };
-                for region in regions {
-                    let before = done.get(&(proxy.clone(), region.clone())).copied();
-                    if before.is_some_and(|before| before >= tested.revision) {
-                        continue;
-                    }
-                    match self.test_after(&tested, region, before).await? {
-                        None => is_left = true,
-                        Some(test) if test.passed => {}
-                        Some(test) => failed.push(FailedTest {
-                            org: org.clone(),
-                            proxy_name: proxy_row.name.clone(),
-                            target_name: target_row.name.clone(),
-                            test,
-                        }),
-                    }
-                }
-            }
-            Ok::<_, ServiceError>((failed, is_left))
-        });
-        let mut ended = stream::iter(orgs).buffer_unordered(8);
-        let (mut all, mut is_any_left) = (Vec::new(), false);
-        while let Some(one) = ended.next().await {
-            let (failed, is_left) = one?;
-            all.extend(failed);
-            is_any_left |= is_left;
-        }
-        Ok((all, is_any_left))
-    }
-
-    /// Tests in one region after a change; none where no node has it yet, or another replica tests.
-    async fn test_after(
-        &self,
-        tested: &Tested,
-        region: &str,
-        before: Option<u64>,
-    ) -> Result<Option<wire::TargetTest>, ServiceError> {
-        let Ok(id) = region.parse::<RegionId>() else { return Ok(None) };
-        let is_there = self.publisher.fleet().testers(id).iter().any(|tester| {
-            let at = tester.running.as_ref();
-            tester.can_test && at.is_some_and(|at| self.publisher.has_reached(id, at, tested.revision))
-        });
-        if !is_there {
-            return Ok(None);
-        }
-        let Some(found) = by_reference(&self.store, region).await? else { return Ok(None) };
-        let (proxy, place) = (tested.proxy.clone(), region.to_owned());
-        if !target_test::claim(&self.store, proxy.clone(), place.clone(), before, tested.revision).await? {
-            return Ok(None);
-        }
-        let mut test = self.test_in(tested, &found, TIMEOUT).await;
-        test.after_revision = tested.revision;
-        let refusal = test.refusal();
-        if matches!(refusal, TestRefusal::Busy | TestRefusal::NoNode | TestRefusal::Elsewhere) {
-            // Nothing was found out: it is tried again at the next turn.
-            let again = before.unwrap_or_default();
-            target_test::claim(&self.store, proxy, place, Some(tested.revision), again).await?;
-            return Ok(None);
-        }
-        self.keep_test(&test, &found).await;
-        Ok(Some(test))
-    }
-}
-
-/// A test after a change that did not pass.
-#[derive(Debug, Clone)]
-pub(crate) struct FailedTest {
-    pub(crate) org: String,
-    pub(crate) proxy_name: String,
-    pub(crate) target_name: String,
-    pub(crate) test: wire::TargetTest,
 }
 
 fn within(said: Option<&pbjson_types::Duration>) -> Result<Duration, ServiceError> {

@@ -51,7 +51,10 @@ fn a_question_about_what_the_node_does_not_have_is_refused() {
     };
     let refused = |asked: &fleet::TestTarget| found(&Snapshot::default(), asked).err();
     assert_eq!(refused(&asked), Some(TestRefusal::Unknown));
-    assert_eq!(refused(&fleet::TestTarget { org: "acme/../".to_owned(), ..asked }), Some(TestRefusal::Unknown));
+    assert_eq!(
+        refused(&fleet::TestTarget { org: "acme/../".to_owned(), ..asked }),
+        Some(TestRefusal::Unknown)
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rr_contract::runtime::Tasks;
 use rr_integration::postgres::Postgres;
 use rr_integration::process::Edge;
 use rr_integration::sample::{ORG, REGION, Sample};
@@ -22,10 +23,11 @@ async fn echo(secure: &Secure) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let acceptor = secure.acceptor(&["http/1.1"]);
-    tokio::spawn(async move {
+    let tasks = Tasks::new();
+    tasks.clone().spawn("echo", async move {
         while let Ok((socket, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
-            tokio::spawn(async move {
+            tasks.spawn("echo connection", async move {
                 let Ok(mut stream) = acceptor.accept(socket).await else { return };
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
