@@ -194,4 +194,30 @@ mod tests {
         assert_eq!(said[0].key, key(0, "px_1"));
         serde_json::to_string(&said).expect("it has a form");
     }
+
+    #[test]
+    fn what_a_node_tells_of_a_test_is_small_speaks_to_no_terminal_and_has_a_form_in_json() {
+        let long = || "\x1b[2J".repeat(10_000);
+        let tls = TestTls {
+            subject: long(),
+            not_after: Some(Timestamp { seconds: i64::MAX, nanos: 0 }),
+            ..TestTls::default()
+        };
+        let one = BaseUrlTest {
+            base_url: long(),
+            reason: long(),
+            code: long(),
+            failed: 99,
+            tls: Some(tls),
+            ..BaseUrlTest::default()
+        };
+        let said =
+            TargetTested { test: vec![1; 5_000], refusal: 99, revision: u64::MAX, base_urls: vec![one; 500] };
+        let kept = tested(said);
+        assert_eq!((kept.test.len(), kept.base_urls.len()), (16, BASE_URLS_MAX));
+        let shown = serde_json::to_string(&kept).expect("it has a form");
+        assert!(shown.len() < BASE_URLS_MAX * 8_000 && !shown.contains("u001b"), "{}", shown.len());
+        assert_eq!(kept.refusal(), TestRefusal::Unknown);
+        assert_eq!(kept.base_urls[0].failed(), TestStage::Send, "no stage that is not known has passed");
+    }
 }

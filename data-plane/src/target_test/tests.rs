@@ -1,8 +1,17 @@
 //! What bounds a control plane that asks without end, and what a question can be about.
 
-use rr_contract::model::id::TargetId;
+use rr_contract::model::origin::Origin;
+use rr_contract::model::resource::Key;
+use rr_contract::outbound::{AddressGuard, DnsNames, Resolver};
+use rr_contract::runtime::Shutdown;
+use rr_contract::seam::SystemClock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use super::*;
+use crate::fixture::{self, Region};
+
+const SECRET: &str = "sk-live-secret";
 
 const ORG: OrgId = OrgId::from_random([1; 16]);
 const OTHER: OrgId = OrgId::from_random([2; 16]);
@@ -75,4 +84,120 @@ fn a_time_that_is_over_is_told_of_the_phase_that_it_was_over_in() {
     ] {
         assert_eq!(stage_of(&SendError::ConnectTimeout, phase), stage);
     }
+}
+
+/// An upstream that answers each connection once, as `answer` has it, and what it was sent.
+async fn upstream(tasks: &Tasks, answer: &'static [u8]) -> (String, Rc<RefCell<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
+    let noted = Rc::clone(&seen);
+    tasks.spawn_local("upstream", async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("it listens");
+            let mut head = vec![0; 4096];
+            let count = stream.read(&mut head).await.expect("it is asked");
+            noted.borrow_mut().push(String::from_utf8_lossy(&head[..count]).into());
+            // It may have gone before it has all.
+            stream.write_all(answer).await.ok();
+        }
+    });
+    (url, seen)
+}
+
+/// What a node tells that has this target behind a proxy, asked by a question that may be changed.
+async fn tested(
+    tasks: &Tasks,
+    target: fleet::TargetResource,
+    change: impl FnOnce(&mut fleet::TestTarget, &mut Vec<fleet::Resource>),
+) -> fleet::TargetTested {
+    let region = Region::new();
+    let origin = Origin::of(&target.base_url.parse().expect("a base URL")).to_string();
+    let mut all = vec![
+        fixture::org(false),
+        fixture::target_of(1, &target),
+        fixture::caller(1, 1, &[1]),
+        region.upstream(2, 1, SECRET, "x-api-key", &[&origin]),
+        fixture::proxy(1, &[1], 1, 2),
+    ];
+    let id = |key: Key| key.to_wire().id;
+    let mut asked = fleet::TestTarget {
+        test: vec![7; 16],
+        org: fixture::ORG.to_string(),
+        proxy: id(fixture::proxy_key(1)),
+        target: id(fixture::target_key(1)),
+        upstream_credential: id(fixture::credential_key(2)),
+        timeout: Some(pbjson_types::Duration { seconds: 5, nanos: 0 }),
+    };
+    change(&mut asked, &mut all);
+    let snapshot = region.snapshot(&all);
+    let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+    let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
+    let shutdown = Shutdown::new();
+    let tests =
+        TargetTests::new(outbound, Trust::new(None), Arc::new(SystemClock), tasks.clone(), shutdown.stop());
+    let (answers, mut told) = mpsc::channel(1);
+    tests.start(&snapshot, asked, answers);
+    told.recv().await.expect("an answer in any case")
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_request_is_the_proxys_and_only_status_and_length_of_its_answer_come_back() {
+    let tasks = Tasks::new();
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 14\r\nx-echo: sk-live-secret\r\n\r\nsk-live-secret";
+    let (url, seen) = upstream(&tasks, answer).await;
+    let target = fleet::TargetResource {
+        test_path: "/a/../up?full=1".to_owned(),
+        ..fixture::target_message(1, &format!("{url}/base"))
+    };
+    let told = tested(&tasks, target, |_, _| {}).await;
+    let sent = seen.borrow().join("");
+    assert!(sent.starts_with("GET /base/up?full=1 HTTP/1.1\r\n"), "{sent}");
+    assert!(sent.contains(&format!("x-api-key: {SECRET}\r\n")), "{sent}");
+    let [one] = &told.base_urls[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (one.failed(), one.status, one.body_bytes, told.revision),
+        (TestStage::Unspecified, 200, 14, 7)
+    );
+    assert!(!format!("{told:?}").contains(SECRET), "{told:?}");
+    let phases = one.phases.expect("it was timed");
+    assert!(phases.wait_us.is_some() && phases.tls_us.is_none(), "{phases:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_the_question_names_otherwise_than_the_node_has_it_is_not_tested() {
+    let tasks = Tasks::new();
+    let (url, seen) = upstream(&tasks, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let target = || fixture::target_message(1, &url);
+    let other = |n| fixture::target_key(n).to_wire().id;
+    let told = tested(&tasks, target(), |asked, _| asked.target = other(9)).await;
+    assert_eq!(told.refusal(), TestRefusal::Elsewhere);
+    let credential = fixture::credential_key(9).to_wire().id;
+    let told = tested(&tasks, target(), |asked, _| asked.upstream_credential = credential).await;
+    assert_eq!(told.refusal(), TestRefusal::Elsewhere);
+    let told = tested(&tasks, target(), |asked, _| asked.org = OTHER.to_string()).await;
+    assert_eq!(told.refusal(), TestRefusal::Unknown, "a proxy of another organization");
+    let told = tested(&tasks, target(), |_, all| all[0] = fixture::org(true)).await;
+    assert_eq!(told.refusal(), TestRefusal::Inactive);
+    assert!(seen.borrow().is_empty());
+    let told = tested(&tasks, target(), |asked, _| asked.test = vec![7; 100_000]).await;
+    assert_eq!((told.test.len(), told.refusal()), (16, TestRefusal::Unspecified));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_long_body_is_cut_and_one_that_breaks_off_fails() {
+    let tasks = Tasks::new();
+    let long = {
+        let mut long = b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n".to_vec();
+        long.resize(long.len() + 3_000_000, b'a');
+        &*Box::leak(long.into_boxed_slice())
+    };
+    let (url, _) = upstream(&tasks, long).await;
+    let told = tested(&tasks, fixture::target_message(1, &url), |_, _| {}).await;
+    let one = &told.base_urls[0];
+    assert_eq!((one.failed(), one.body_bytes, one.body_cut), (TestStage::Unspecified, BODY_MAX, true));
+    let (url, _) = upstream(&tasks, b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc").await;
+    let told = tested(&tasks, fixture::target_message(1, &url), |_, _| {}).await;
+    let one = &told.base_urls[0];
+    assert_eq!((one.failed(), one.status), (TestStage::Body, 200), "{one:?}");
 }

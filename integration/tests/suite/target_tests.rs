@@ -154,6 +154,16 @@ async fn a_node_of_each_region_says_how_far_a_request_comes_and_nothing_returns_
     let reason = of(&tests, "ap")["reason"].as_str().expect("text");
     assert!(reason.contains("no node of region ap is connected"), "{reason}");
 
+    // Nothing of these is asked of any node.
+    for (more, part) in [
+        (&["--proxy", "echo"][..], "does not lead to target \"api\""),
+        (&["--region", "nowhere"], "is not one of proxy \"api\""),
+        (&["--timeout", "26s"], "must be 100 ms to 25 s"),
+    ] {
+        let said = it.fails(&[&["target", "test", "api"], more].concat(), "").await;
+        assert!(said.contains(part), "{said}");
+    }
+
     // One stage after the other.
     for (change, stage) in [
         (&["--test-path", "/other"][..], "TEST_STAGE_STATUS"),
