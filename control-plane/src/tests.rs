@@ -35,6 +35,7 @@ mod rest;
 mod shared_secrets;
 mod start;
 mod stream;
+mod target_tests;
 mod tenants;
 mod tokens;
 mod values;

@@ -176,6 +176,21 @@ impl Edge {
         self.up.send(fleet::SyncRequest { message: Some(Up::Status(status)) }).await.expect("has room");
     }
 
+    /// What it is asked to test next.
+    pub(super) async fn asked_to_test(&mut self) -> fleet::TestTarget {
+        loop {
+            match self.hear().await {
+                Down::Test(asked) => return asked,
+                Down::Mark(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub(super) async fn has_tested(&self, tested: fleet::TargetTested) {
+        self.up.send(fleet::SyncRequest { message: Some(Up::Tested(tested)) }).await.expect("has room");
+    }
+
     pub(super) async fn take_well(&mut self) -> Taken {
         let taken = self.take().await;
         self.answer(&taken, fleet::Outcome::Active, Vec::new()).await;

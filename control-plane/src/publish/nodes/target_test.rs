@@ -110,3 +110,52 @@ impl Seat {
         slot.tests.swap_remove(at).answer.send(tested).ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rr_contract::seam::SystemEntropy;
+
+    use super::super::LiveNode;
+    use super::*;
+    use crate::tests::stores::on_both;
+
+    fn asked(n: usize) -> fleet::TestTarget {
+        fleet::TestTarget { test: n.to_be_bytes().to_vec(), ..fleet::TestTarget::default() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_is_asked_once_and_so_much_alone_as_it_has_not_answered() {
+        on_both("asked_to_test", async |store, _clock| {
+            let fleet = Fleet::new(Arc::new(store), Arc::new(SystemEntropy));
+            let node = NodeId::from_random([1; 16]);
+            assert!(fleet.ask_to_test(node, asked(0)).is_none(), "it is not here");
+            let live = LiveNode {
+                region: RegionId::from_random([1; 16]),
+                address: String::new(),
+                build: String::new(),
+                boot_id: vec![1],
+                features: Vec::new(),
+                status: fleet::Status::default(),
+                last_seen_at: 0,
+                diverged: false,
+            };
+            let seat = fleet.enter(node, live).await.expect("is free");
+            let mut answers: Vec<_> =
+                (0..OPEN_MOST).map(|n| fleet.ask_to_test(node, asked(n)).expect("has room")).collect();
+            assert_eq!(seat.tests().len(), OPEN_MOST);
+            assert!(seat.tests().is_empty(), "nothing is asked twice");
+            assert!(fleet.ask_to_test(node, asked(OPEN_MOST)).is_none());
+            // Nobody waits for this one any more, and the other is answered.
+            drop(answers.remove(0));
+            let one = fleet.ask_to_test(node, asked(OPEN_MOST)).expect("has room");
+            seat.tested(fleet::TargetTested { test: asked(1).test, revision: 5, ..Default::default() });
+            assert_eq!(answers.remove(0).await.expect("is answered").revision, 5);
+            fleet.ask_to_test(node, asked(OPEN_MOST + 1)).expect("has room");
+            assert_eq!(seat.tests().len(), 2, "the two that are new");
+            drop(one);
+        })
+        .await;
+    }
+}
