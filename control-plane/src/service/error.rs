@@ -123,7 +123,7 @@ pub(crate) enum ServiceError {
     #[error("{text}")]
     Conflict { reason: Reason, text: String },
     #[error("{0}")]
-    Limited(String),
+    TooManyTests(String),
     #[error("{0}")]
     NotAdmitted(Box<NotAdmitted>),
     #[error("the database did not complete the call")]
@@ -147,7 +147,7 @@ impl ServiceError {
             | Self::NotShared { .. }
             | Self::Call(_) => Kind::Forbidden,
             Self::Conflict { .. } | Self::Stale { .. } => Kind::Conflict,
-            Self::Limited(_) => Kind::Limited,
+            Self::TooManyTests(_) => Kind::Limited,
             Self::Store(error) | Self::Database(error) => error.kind(),
         }
     }
@@ -165,7 +165,7 @@ impl ServiceError {
             Self::NotShared { .. } => Reason::NotShared,
             Self::Call(_) => Reason::CallNotAllowed,
             Self::Stale { .. } => Reason::Stale,
-            Self::Limited(_) => Reason::TooManyTests,
+            Self::TooManyTests(_) => Reason::TooManyTests,
             Self::NotAdmitted(refusal) => match refusal.obstacle {
                 Obstacle::Features { .. } => Reason::FeaturesMissing,
                 Obstacle::MassRemoval { .. } => Reason::MassRemoval,

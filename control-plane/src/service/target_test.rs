@@ -26,7 +26,7 @@ use crate::document::Part;
 use crate::noun::Noun;
 use crate::publish::Tester;
 use crate::store::target_test::{self, TestQuestion};
-use crate::store::{self, Stored, time_of};
+use crate::store::{self, Stored, resource_row, time_of};
 
 pub(crate) use bounds::TestBounds;
 
@@ -57,6 +57,24 @@ pub(crate) struct Tested {
     pub(crate) revision: u64,
 }
 
+impl Tested {
+    /// By the rows of the proxy, its target and its upstream credential.
+    fn of(
+        proxy: &resource_row::Model,
+        target: &resource_row::Model,
+        credential: &resource_row::Model,
+    ) -> Self {
+        let newest = proxy.rev.max(target.rev).max(credential.rev);
+        Self {
+            org: proxy.org.clone(),
+            proxy: proxy.id.clone(),
+            target: target.id.clone(),
+            upstream_credential: credential.id.clone(),
+            revision: newest.unsigned_abs(),
+        }
+    }
+}
+
 impl Services {
     /// Has a node of each region test a target.
     pub(crate) async fn target_test(
@@ -70,7 +88,7 @@ impl Services {
         let proxy = self.testing_proxy(&at, &target, &request.proxy).await?;
         let regions = self.regions_of(&proxy, &request.regions).await?;
         let _place = self.tests.take(&at.org.id, Instant::now())?;
-        let tested = self.tested(&at.org.id, &proxy, &target).await?;
+        let tested = self.tested(&at.org.id, &proxy, &target.row).await?;
         let asked_by = &at.caller.principal.name;
         let tests = regions.iter().map(|region| async {
             let mut test = self.test_in(&tested, region, within).await;
@@ -191,20 +209,15 @@ impl Services {
         &self,
         org: &str,
         proxy: &wire::Proxy,
-        target: &Stored<wire::Target>,
+        target: &resource_row::Model,
     ) -> Result<Tested, ServiceError> {
-        let ids = [proxy.id.clone()];
-        let proxies = store::resource::find_all(&self.store, Noun::Proxy, org, &ids).await?;
-        let ids = [proxy.upstream_credential.clone()];
-        let credentials = store::resource::find_all(&self.store, Noun::Credential, org, &ids).await?;
-        let revisions = proxies.iter().chain(&credentials).map(|row| row.rev).chain([target.row.rev]);
-        Ok(Tested {
-            org: org.to_owned(),
-            proxy: proxy.id.clone(),
-            target: target.row.id.clone(),
-            upstream_credential: proxy.upstream_credential.clone(),
-            revision: revisions.max().unwrap_or_default().unsigned_abs(),
-        })
+        let row = async |noun, id: &String| {
+            let found = store::resource::find_all(&self.store, noun, org, std::slice::from_ref(id)).await?;
+            let missing = || ServiceError::NotFound { noun: noun.title(), name: id.clone() };
+            found.into_iter().next().ok_or_else(missing)
+        };
+        let credential = row(Noun::Credential, &proxy.upstream_credential).await?;
+        Ok(Tested::of(&row(Noun::Proxy, &proxy.id).await?, target, &credential))
     }
 
     /// Has a node of a region test. Whatever happens is an answer.
@@ -264,10 +277,7 @@ impl Services {
                 return Err(TestRefusal::NoNode);
             }
             let mut able: Vec<Tester> = testers.into_iter().filter(|tester| tester.can_test).collect();
-            let has = |tester: &Tester| {
-                let at = tester.running.as_ref();
-                at.is_some_and(|at| self.publisher.has_reached(id, at, tested.revision))
-            };
+            let has = |tester: &Tester| self.runs(tester, id, tested);
             able.sort_by_key(|tester| (!has(tester), tester.draining, tester.replica.is_some()));
             match able.into_iter().next() {
                 None => return Err(TestRefusal::TooOld),
@@ -275,6 +285,12 @@ impl Services {
                 Some(_) => sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    /// Whether a node of a region has the newest change of what is tested.
+    fn runs(&self, tester: &Tester, region: RegionId, tested: &Tested) -> bool {
+        let at = tester.running.as_ref();
+        at.is_some_and(|at| self.publisher.has_reached(region, at, tested.revision))
     }
 
     /// What a node answers; none: nothing in time.
@@ -409,7 +425,10 @@ fn reason(refusal: TestRefusal, test: &wire::TargetTest) -> String {
              proxy {}` shows which",
             test.proxy
         ),
-        TestRefusal::Inactive => "the organization is suspended".to_owned(),
+        TestRefusal::Inactive => {
+            "the organization is suspended: an operator lifts that with `rrctl org update NAME --suspended false`"
+                .to_owned()
+        }
         TestRefusal::Busy => format!(
             "node {node} is testing for this organization, or has tested too often within the minute: try again in a \
              minute"

@@ -70,14 +70,7 @@ impl Services {
             let found = [&it.proxy, &it.target, &it.upstream_credential].map(|id| rows.get(id));
             // Written meanwhile: the next turn finds it.
             let [Some(proxy), Some(target), Some(credential)] = found else { continue };
-            let newest = [proxy.rev, target.rev, credential.rev].into_iter().max().unwrap_or_default();
-            let tested = Tested {
-                org: org.clone(),
-                proxy: it.proxy.clone(),
-                target: it.target.clone(),
-                upstream_credential: it.upstream_credential.clone(),
-                revision: newest.unsigned_abs(),
-            };
+            let tested = Tested::of(proxy, target, credential);
             for region in &it.regions {
                 let before = done.get(&(it.proxy.clone(), region.clone())).copied();
                 if before.is_some_and(|before| before >= tested.revision) {
@@ -125,11 +118,8 @@ impl Services {
         before: Option<u64>,
     ) -> Result<Option<TargetTest>, ServiceError> {
         let Ok(id) = region.parse::<RegionId>() else { return Ok(None) };
-        let is_there = self.publisher.fleet().testers(id).iter().any(|tester| {
-            let at = tester.running.as_ref();
-            tester.can_test && at.is_some_and(|at| self.publisher.has_reached(id, at, tested.revision))
-        });
-        if !is_there {
+        let testers = self.publisher.fleet().testers(id);
+        if !testers.iter().any(|tester| tester.can_test && self.runs(tester, id, tested)) {
             return Ok(None);
         }
         let Some(found) = by_reference(&self.store, region).await? else { return Ok(None) };

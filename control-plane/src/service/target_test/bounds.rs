@@ -40,13 +40,13 @@ impl TestBounds {
             (count.since, count.begun) = (now, 0);
         }
         if count.is_running {
-            return Err(ServiceError::Limited(
+            return Err(ServiceError::TooManyTests(
                 "a test of the organization is under way: try again when it has ended".to_owned(),
             ));
         }
         if count.begun >= A_MINUTE {
             let wait = MINUTE.saturating_sub(now.duration_since(count.since)).as_secs() + 1;
-            return Err(ServiceError::Limited(format!(
+            return Err(ServiceError::TooManyTests(format!(
                 "the organization has tested {A_MINUTE} times within a minute: try again in {wait} s"
             )));
         }
