@@ -159,6 +159,12 @@ def version():
     return VERSIONS[0] if VERSIONS else None
 
 
+def tested():
+    more = CHOICE.choice([{}, {"regions": [FIXTURES["region"]], "timeout": "1s"}])
+    # Two lead to the target.
+    return {"proxy": "proxy", **more}
+
+
 def marked():
     listed = API.get(f"{URL}/v1/orgs/{ORG}/notifications", timeout=30).json()
     return {"notifications": [one["id"] for one in listed.get("notifications", [])] or ["no_none"]}
@@ -183,6 +189,7 @@ BODIES = {
     "ApplyOnce": apply,
     "RollbackOrg": rollback,
     "UndeleteOrg": dict,
+    "TestTarget": tested,
     "MarkNotificationsRead": marked,
     "MarkInstallationNotificationsRead": marked,
 }
