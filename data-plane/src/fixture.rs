@@ -11,7 +11,7 @@ use rr_contract::model::id::{
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::model::time::wire_duration;
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{Means, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::{Clock as _, Disk, SystemClock, SystemEntropy, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -292,8 +292,7 @@ impl Region {
         let spec = SecretSpec {
             value: Secret::from(value.to_owned()),
             origins: origins.iter().map(|origin| origin.parse().expect("an origin")).collect(),
-            slot: Slot::header(header, "").expect("a slot"),
-            more: Vec::new(),
+            means: Means::sent(Slot::header(header, "").expect("a slot")),
             not_after,
             ca,
         };

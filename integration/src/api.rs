@@ -9,7 +9,7 @@ use rr_contract::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use rr_contract::model::origin::Origin;
 use rr_contract::seal::node_token::{NodeToken, NodeTokenDraft};
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{Means, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -232,8 +232,7 @@ impl Api {
         let spec = SecretSpec {
             value: Secret::from(value.to_owned()),
             origins: vec![origin.parse::<Origin>().expect("tests name an origin")],
-            slot: Slot::bearer(),
-            more: Vec::new(),
+            means: Means::sent(Slot::bearer()),
             not_after: None,
             ca: None,
         };

@@ -1,7 +1,8 @@
 //! Sealing: the only code of the workspace that names a cipher.
 //!
 //! * [`envelope`]: a secret, sealed to regions so that the control plane cannot open it;
-//! * [`form`]: the kinds of upstream credentials that are values, and where those go;
+//! * [`means`]: what is done with a secret, sealed with it;
+//! * [`form`]: the kinds of upstream credentials, and what people say of each;
 //! * [`region_key`]: the keys of a region, made by its operator, and the signed public half;
 //! * [`node_token`]: what lets a machine join a region and open its key;
 //! * [`key_file`]: where an operator keeps a region's private keys;
@@ -13,6 +14,7 @@
 pub mod envelope;
 pub mod form;
 pub mod key_file;
+pub mod means;
 pub mod node_token;
 pub mod region_key;
 mod slot;
@@ -20,6 +22,7 @@ pub mod storage;
 mod transcript;
 
 pub use envelope::{OpenError, OpenedSecret, SealContext, SealError, SecretSpec};
+pub use means::Means;
 pub use slot::Slot;
 
 use hpke::Kem as _;

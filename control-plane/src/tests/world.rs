@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use rr_contract::runtime::observe::Observability;
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{Means, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::{Clock, Seams, SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as wire;
@@ -230,8 +230,7 @@ impl World {
         let spec = SecretSpec {
             value: Secret::new(b"sk-1".to_vec()),
             origins: vec!["https://api.example.com".parse().expect("an origin")],
-            slot: Slot::bearer(),
-            more: Vec::new(),
+            means: Means::sent(Slot::bearer()),
             not_after: None,
             ca: None,
         };

@@ -15,7 +15,7 @@ use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
-use rr_contract::seal::{OpenError, OpenedSecret, SealContext, SealedSecret, Slot};
+use rr_contract::seal::{Means, OpenError, OpenedSecret, SealContext, SealedSecret, Slot};
 use zeroize::Zeroizing;
 
 use super::SentHost;
@@ -243,7 +243,10 @@ impl Sealed {
     fn open(&self) -> Result<Ready, OpenError> {
         let secret = self.secret.open(&self.context, &self.vault.keys)?;
         let (mut headers, mut pairs, mut is_key) = (Vec::new(), Vec::new(), false);
-        for (value, slot) in secret.values() {
+        // Others need features that this node does not name.
+        let Means::Sent { slot, more } = secret.means() else { return Err(OpenError::Content) };
+        let first = std::iter::once((secret.value(), slot));
+        for (value, slot) in first.chain(more.iter().map(|(value, slot)| (value, slot))) {
             // Behind whichever word, as the next edge would find it.
             is_key |= value
                 .expose()

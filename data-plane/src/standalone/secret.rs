@@ -19,7 +19,7 @@ use rr_contract::policy::public_key;
 use rr_contract::runtime::chain;
 use rr_contract::seal::form::{Placed, Said, ValueKind};
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
-use rr_contract::seal::{OpenedSecret, SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{OpenedSecret, SealContext, SealedSecret, SecretSpec};
 use rr_contract::seam::{Disk, Entropy};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -196,9 +196,9 @@ impl Place<'_> {
             ));
         }
         let ca = ca.and_then(|(_, hash)| hash);
-        let Placed { value, slot, more } =
+        let Placed { value, means } =
             form.place(self.values(from, kind)?).expect("a value was read for each of its places");
-        Ok(SecretSpec { value, slot, more, origins, not_after: None, ca })
+        Ok(SecretSpec { value, means, origins, not_after: None, ca })
     }
 
     /// As many values as the form of the kind has places.
@@ -285,10 +285,9 @@ impl Sealer<'_> {
 fn is_of(opened: &OpenedSecret, value: &Unsealed) -> bool {
     match value {
         Unsealed::Upstream(spec) => {
-            let is_more = opened.more().iter().map(exposed).eq(spec.more.iter().map(exposed));
-            is_more
-                && opened.value().expose() == spec.value.expose()
-                && (opened.origins(), opened.slot()) == (spec.origins.as_slice(), &spec.slot)
+            opened.value().expose() == spec.value.expose()
+                && opened.means() == &spec.means
+                && opened.origins() == spec.origins.as_slice()
                 && (opened.not_after(), opened.ca()) == (spec.not_after, spec.ca.as_ref())
         }
         Unsealed::Shared(value) => {
@@ -297,10 +296,6 @@ fn is_of(opened: &OpenedSecret, value: &Unsealed) -> bool {
                 && (opened.not_after(), opened.ca()) == (None, None)
         }
     }
-}
-
-fn exposed((value, slot): &(Secret, Slot)) -> (&[u8], &Slot) {
-    (value.expose(), slot)
 }
 
 /// What verifies tokens, or goes to an upstream.

@@ -15,7 +15,7 @@ use rr_contract::model::resource::ResourceId;
 use rr_contract::runtime::chain;
 use rr_contract::seal::key_file;
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{Means, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::{Clock as _, SystemClock, SystemEntropy};
 use rr_contract::secret::Secret;
 
@@ -433,8 +433,7 @@ fn a_sealed_value_is_opened_with_the_key_of_its_region_and_with_no_other() {
     let spec = SecretSpec {
         value: Secret::from("s3cr3t".to_owned()),
         origins: vec!["https://echo.example".parse().expect("an origin")],
-        slot: Slot::bearer(),
-        more: Vec::new(),
+        means: Means::sent(Slot::bearer()),
         not_after: None,
         ca: None,
     };

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::Origin;
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{Means, SealContext, SealedSecret, SecretSpec, Slot};
 use rr_contract::seam::SystemEntropy;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::apply_request::Part;
@@ -231,8 +231,7 @@ pub(crate) async fn seal(
         let spec = SecretSpec {
             value: Secret::from(format!("upstream-value-{n}")),
             origins: vec![origin.parse::<Origin>()?],
-            slot: Slot::bearer(),
-            more: Vec::new(),
+            means: Means::sent(Slot::bearer()),
             not_after: None,
             ca: None,
         };

@@ -76,12 +76,22 @@ pub const CALLER_OVERLAP: &str = "caller.overlap.v1";
 pub const UPSTREAM_QUERY: &str = "upstream.query.v1";
 /// Upstream credentials of several values.
 pub const UPSTREAM_SEVERAL: &str = "upstream.several.v1";
+/// Upstream credentials that are tokens of OAuth 2.
+pub const UPSTREAM_OAUTH2: &str = "upstream.oauth2.v1";
+/// Upstream credentials that are tokens which a request of their own gets.
+pub const UPSTREAM_CUSTOM_TOKEN: &str = "upstream.custom-token.v1";
+/// Upstream credentials that sign as AWS asks for.
+pub const UPSTREAM_AWS_SIGV4: &str = "upstream.aws-sigv4.v1";
+/// Upstream credentials that sign with a keyed hash.
+pub const UPSTREAM_HMAC: &str = "upstream.hmac.v1";
+/// Upstream credentials that are client certificates.
+pub const UPSTREAM_CLIENT_CERTIFICATE: &str = "upstream.client-certificate.v1";
 
 /// Testing targets. No resource needs it: a node that has it is asked.
 pub const TARGET_TEST: &str = "target-test.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 32] = [
+pub const ALL: [&str; 37] = [
     RULES,
     FILTERS,
     METERS,
@@ -114,6 +124,11 @@ pub const ALL: [&str; 32] = [
     CALLER_OVERLAP,
     UPSTREAM_QUERY,
     UPSTREAM_SEVERAL,
+    UPSTREAM_OAUTH2,
+    UPSTREAM_CUSTOM_TOKEN,
+    UPSTREAM_AWS_SIGV4,
+    UPSTREAM_HMAC,
+    UPSTREAM_CLIENT_CERTIFICATE,
 ];
 
 impl Model {

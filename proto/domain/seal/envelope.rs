@@ -12,7 +12,6 @@ use prost::Message as _;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::model::feature;
 use crate::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use crate::model::invalid::{Invalid, Violations};
 use crate::model::origin::Origin;
@@ -25,6 +24,7 @@ use crate::secret::Secret;
 use rr_seam::{Entropy, draw};
 use rr_wire::fleet;
 
+use super::means::{self, Means, OnWire};
 use super::region_key::{RegionOpeningKey, RegionStatement};
 use super::slot::Slot;
 use super::transcript::Transcript;
@@ -34,8 +34,6 @@ use super::{hpke_open, hpke_seal};
 const PADDING_BLOCK: usize = 128;
 /// The shortest secret that verifies tokens, in bytes: a shorter one is guessed from any token.
 pub const SHARED_MIN: usize = 32;
-/// Values beside the first.
-const MORE_MAX: usize = 15;
 
 /// What a sealed secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,34 +64,23 @@ impl SealContext {
 pub struct SecretSpec {
     /// The value.
     pub value: Secret,
-    /// How it is injected.
-    pub slot: Slot,
-    /// Further values, each in a place of its own.
-    pub more: Vec<(Secret, Slot)>,
-    /// Where all of them may be sent; at least one.
+    /// What is done with it.
+    pub means: Means,
+    /// Where what is made of it may be sent; at least one.
     pub origins: Vec<Origin>,
-    /// Not injected after this time.
+    /// Not used after this time.
     pub not_after: Option<SystemTime>,
     /// The certificates that alone can vouch for where it goes. `None`: those that the node trusts.
     pub ca: Option<CaHash>,
 }
 
 impl SecretSpec {
-    /// All values with their places.
-    fn values(&self) -> impl Iterator<Item = (&Secret, &Slot)> {
-        std::iter::once((&self.value, &self.slot)).chain(self.more.iter().map(|(value, slot)| (value, slot)))
-    }
-
     /// What is said of the seal to those who cannot open it.
     pub fn label(&self) -> fleet::SealLabel {
-        let is_in_query = self.values().any(|(_, slot)| matches!(slot, Slot::Query { .. }));
-        let needs =
-            [(is_in_query, feature::UPSTREAM_QUERY), (!self.more.is_empty(), feature::UPSTREAM_SEVERAL)];
-        let needs = needs.into_iter().filter(|(needed, _)| *needed);
         fleet::SealLabel {
             origins: self.origins.iter().map(Origin::to_string).collect(),
             ca_hash: self.ca.map(Vec::from).unwrap_or_default(),
-            needs: needs.map(|(_, feature)| feature.to_owned()).collect(),
+            needs: self.means.needs().into_iter().map(str::to_owned).collect(),
         }
     }
 }
@@ -101,46 +88,41 @@ impl SecretSpec {
 /// What an edge node has in memory once it opened a secret.
 pub struct OpenedSecret {
     value: Secret,
-    slot: Slot,
-    more: Vec<(Secret, Slot)>,
+    means: Means,
     origins: Vec<Origin>,
     not_after: Option<SystemTime>,
     ca: Option<CaHash>,
 }
 
 impl OpenedSecret {
-    /// The value, for the one place it goes into.
+    /// The value.
     pub fn value(&self) -> &Secret {
         &self.value
     }
 
-    /// How it is injected.
-    pub fn slot(&self) -> &Slot {
-        &self.slot
+    /// What is done with it.
+    pub fn means(&self) -> &Means {
+        &self.means
     }
 
-    /// Further values, each for the one place it goes into.
-    pub fn more(&self) -> &[(Secret, Slot)] {
-        &self.more
-    }
-
-    /// All values with their places.
-    pub fn values(&self) -> impl Iterator<Item = (&Secret, &Slot)> {
-        std::iter::once((&self.value, &self.slot)).chain(self.more.iter().map(|(value, slot)| (value, slot)))
+    /// The value and what is done with it, to be kept.
+    pub fn into_parts(self) -> (Secret, Means) {
+        (self.value, self.means)
     }
 
     /// Whether it verifies tokens and is sent nowhere. A secret that may be sent somewhere verifies nothing: whoever writes
     /// configuration could have it answer questions.
     pub fn is_shared(&self) -> bool {
-        self.origins.is_empty() && self.more.is_empty() && self.value.expose().len() >= SHARED_MIN
+        let is_one = matches!(&self.means, Means::Sent { more, .. } if more.is_empty());
+        self.origins.is_empty() && is_one && self.value.expose().len() >= SHARED_MIN
     }
 
-    /// Where all of them may be sent.
+    /// Where what is made of it may be sent.
     pub fn origins(&self) -> &[Origin] {
         &self.origins
     }
 
-    /// Not injected after this time.
+    /// Not used after this time.
     pub fn not_after(&self) -> Option<SystemTime> {
         self.not_after
     }
@@ -210,8 +192,8 @@ impl SealedSecret {
         check_regions(&mut faults, regions);
         faults.finish(|| Some(())).map_err(SealError::Invalid)?;
         let slot = Slot::Header { name: http::header::AUTHORIZATION, prefix: String::new() };
-        let (more, origins) = (Vec::new(), Vec::new());
-        let spec = SecretSpec { value: secret, slot, more, origins, not_after, ca: None };
+        let origins = Vec::new();
+        let spec = SecretSpec { value: secret, means: Means::sent(slot), origins, not_after, ca: None };
         Self::seal_checked(context, &spec, regions, entropy)
     }
 
@@ -221,14 +203,16 @@ impl SealedSecret {
         regions: &[&RegionStatement],
         entropy: &dyn Entropy,
     ) -> Result<Self, SealError> {
+        let OnWire { slot, more, means } = spec.means.to_wire();
         let mut plaintext = fleet::SecretPlaintext {
             value: spec.value.expose().to_vec(),
             origins: spec.origins.iter().map(Origin::to_string).collect(),
-            slot: Some(spec.slot.to_wire()),
+            slot,
             not_after: spec.not_after.map(time::timestamp),
             padding: Vec::new(),
             ca_hash: spec.ca.map(Vec::from).unwrap_or_default(),
-            more: spec.more.iter().map(slotted).collect(),
+            more,
+            means,
         };
         plaintext.padding = vec![0; padding(plaintext.encoded_len())];
         let encoded = Zeroizing::new(plaintext.encode_to_vec());
@@ -304,6 +288,7 @@ impl SealedSecret {
             .iter_mut()
             .map(|more| (Secret::new(std::mem::take(&mut more.value)), more.slot.take()));
         let more: Vec<_> = more.collect();
+        let means = Means::from_wire(plain.means.take(), plain.slot.take(), more);
         decoded.map_err(|_| OpenError::Content)?;
         // Whatever a later version adds may narrow where the value goes. Decoding would drop it without a
         // word and the value would go further than was sealed, so what is not understood is refused.
@@ -311,17 +296,13 @@ impl SealedSecret {
             return Err(OpenError::Content);
         }
         let origins: Result<Vec<Origin>, _> = plain.origins.iter().map(|text| text.parse()).collect();
-        let slot = |wire: Option<fleet::Slot>| {
-            Slot::try_from(wire.ok_or(OpenError::Content)?).map_err(|_| OpenError::Content)
-        };
         let ca = match plain.ca_hash.as_slice() {
             [] => None,
             hash => Some(hash.try_into().map_err(|_| OpenError::Content)?),
         };
         Ok(OpenedSecret {
             value,
-            slot: slot(plain.slot)?,
-            more: more.into_iter().map(|(value, wire)| Ok((value, slot(wire)?))).collect::<Result<_, _>>()?,
+            means: means.map_err(|_| OpenError::Content)?,
             origins: origins.map_err(|_| OpenError::Content)?,
             not_after: plain
                 .not_after
@@ -336,27 +317,23 @@ impl SealedSecret {
 
 fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid> {
     let mut faults = Violations::default();
-    let mut length = 0;
-    for (i, (value, slot)) in spec.values().enumerate() {
-        let field = if i == 0 { "value".to_owned() } else { format!("more[{}]", i - 1) };
-        length += value.len();
-        if value.is_empty() || value.len() > VALUE_MAX {
-            faults.add(&field, format!("is 1 to {VALUE_MAX} bytes"));
-        }
-        if !slot.takes(value.expose()) {
-            faults
-                .add(&field, "holds bytes that no header can carry; a line end at its end is a common cause");
-        }
-        if spec.values().take(i).any(|(_, other)| other.is_same_place(slot)) {
-            faults.add(&field, "goes where another value goes");
-        }
+    if spec.value.is_empty() {
+        faults.add("value", "is empty");
     }
-    if spec.more.len() > MORE_MAX {
-        faults.add("more", format!("has at most {MORE_MAX}"));
+    let OnWire { slot, more, means } = spec.means.to_wire();
+    let length = spec.value.len() + more.iter().map(|more| more.value.len()).sum::<usize>();
+    if more.iter().any(|more| more.value.is_empty()) {
+        faults.add("more", "holds an empty value");
     }
     if length > VALUE_MAX {
-        faults.add("more", format!("and `value` are {VALUE_MAX} bytes in all at most"));
+        faults.add("value", format!("and `more` are {VALUE_MAX} bytes in all at most"));
     }
+    // Those who open it judge it in the same way.
+    let read = more.into_iter().map(|more| (Secret::new(more.value), more.slot)).collect();
+    if let Err(invalid) = Means::from_wire(means, slot, read) {
+        invalid.violations().iter().for_each(|it| faults.add(&it.field, &it.reason));
+    }
+    spec.means.check(&spec.value, &mut faults);
     if spec.origins.is_empty() || spec.origins.len() > ORIGINS_MAX {
         faults.add("origins", format!("has 1 to {ORIGINS_MAX}: without one the secret could go nowhere"));
     }
@@ -378,13 +355,10 @@ fn check_regions(faults: &mut Violations, regions: &[&RegionStatement]) {
     }
 }
 
-fn slotted((value, slot): &(Secret, Slot)) -> fleet::SlottedValue {
-    fleet::SlottedValue { value: value.expose().to_vec(), slot: Some(slot.to_wire()) }
-}
-
 fn wiped(plaintext: fleet::SecretPlaintext) {
     drop(Zeroizing::new(plaintext.value));
     plaintext.more.into_iter().for_each(|more| drop(Zeroizing::new(more.value)));
+    plaintext.means.into_iter().for_each(means::wipe);
 }
 
 /// How many zeros bring a plaintext to a multiple of a block, their own two bytes of framing included.

@@ -5,6 +5,7 @@
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+use super::means::Means;
 use super::slot::Slot;
 use crate::model::invalid::Invalid;
 use crate::secret::Secret;
@@ -57,10 +58,8 @@ pub enum Form {
 pub struct Placed {
     /// The first one.
     pub value: Secret,
-    /// Its place.
-    pub slot: Slot,
-    /// Further ones.
-    pub more: Vec<(Secret, Slot)>,
+    /// Its place, and further ones.
+    pub means: Means,
 }
 
 /// Something that is said of a kind and does not fit it. Fields are named as files have them.
@@ -194,7 +193,7 @@ impl Form {
             Self::Password { user } => {
                 let [password]: [Secret; 1] = values.try_into().ok()?;
                 let value = basic(&user, &password);
-                return Some(Placed { value, slot: Slot::basic(), more: Vec::new() });
+                return Some(Placed { value, means: Means::sent(Slot::basic()) });
             }
             Self::Several(slots) => slots,
         };
@@ -203,7 +202,7 @@ impl Form {
         }
         let mut placed = values.into_iter().zip(slots);
         let (value, slot) = placed.next()?;
-        Some(Placed { value, slot, more: placed.collect() })
+        Some(Placed { value, means: Means::Sent { slot, more: placed.collect() } })
     }
 }
 
@@ -293,16 +292,16 @@ mod tests {
     fn values_are_placed_one_by_one_and_a_password_behind_its_user() {
         let secret = |text: &str| Secret::from(text.to_owned());
         let form = Form::Password { user: "Aladdin".to_owned() };
-        let Placed { value, slot, more } = form.place(vec![secret("open sesame")]).expect("one value");
+        let Placed { value, means } = form.place(vec![secret("open sesame")]).expect("one value");
         // The example of RFC 7617.
         assert_eq!(value.expose(), b"QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert_eq!((slot, more.len()), (Slot::basic(), 0));
+        assert!(means == Means::sent(Slot::basic()));
         let several =
             || Form::Several(["a", "b"].map(|name| Slot::header(name, "").expect("a slot")).to_vec());
-        let Placed { value, slot, more } =
-            several().place(vec![secret("1"), secret("2")]).expect("two values");
-        assert_eq!((value.expose(), slot), (&b"1"[..], Slot::header("a", "").expect("a slot")));
-        assert_eq!((more[0].0.expose(), &more[0].1), (&b"2"[..], &Slot::header("b", "").expect("a slot")));
+        let Placed { value, means } = several().place(vec![secret("1"), secret("2")]).expect("two values");
+        assert_eq!(value.expose(), b"1");
+        let more = vec![(secret("2"), Slot::header("b", "").expect("a slot"))];
+        assert!(means == Means::Sent { slot: Slot::header("a", "").expect("a slot"), more });
         assert!(several().place(vec![secret("1")]).is_none());
         assert!(Form::One(Slot::bearer()).place(Vec::new()).is_none());
     }

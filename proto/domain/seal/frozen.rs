@@ -11,7 +11,7 @@ use prost::Message as _;
 use super::node_token::NodeToken;
 use super::region_key::RegionOpeningKey;
 use super::storage::StorageKey;
-use super::{OpeningKey, SealContext, SealedSecret, Slot, key_file};
+use super::{Means, OpeningKey, SealContext, SealedSecret, Slot, key_file};
 use crate::api_key::{KeyKind, make};
 use crate::digest::{ViewDigest, resource_hash};
 use crate::model::id::{CredentialId, InstallationId, OrgId, RegionId, TargetId};
@@ -45,7 +45,7 @@ fn a_secret_sealed_by_the_first_build_opens() {
         .expect("opens");
     assert_eq!(opened.value().expose(), b"s3cr3t");
     assert_eq!(opened.origins()[0].to_string(), "https://*.example.com:8443");
-    assert_eq!(opened.slot(), &Slot::header("x-api-key", "Token ").expect("a slot"));
+    assert!(opened.means() == &Means::sent(Slot::header("x-api-key", "Token ").expect("a slot")));
     assert!(opened.not_after().is_some());
 }
 

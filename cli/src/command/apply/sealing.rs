@@ -287,7 +287,7 @@ fn read(env: Option<&str>, file: Option<&Path>, what: &str, location: &Location)
 
 #[cfg(test)]
 mod tests {
-    use rr_contract::seal::{SecretSpec, Slot};
+    use rr_contract::seal::{Means, SecretSpec, Slot};
 
     use super::super::file;
     use super::*;
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(origins.len(), 2);
         assert!(origins[0].contains("api.example") && origins[1].contains("echo.example"), "{origins:?}");
         assert_eq!(spec.value.expose(), b"s3cr3t");
-        assert_eq!(spec.slot, Slot::bearer());
+        assert!(spec.means == Means::sent(Slot::bearer()));
     }
 
     #[test]
@@ -408,8 +408,9 @@ mod tests {
         let sealed = |kind: &str, value_from: &str| {
             let spec = spec_of_kind(kind, &format!("{{{value_from}, {to}}}")).expect("a spec");
             let plain = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-            let more: Vec<_> = spec.more.iter().map(|(value, slot)| (plain(value), slot.clone())).collect();
-            (plain(&spec.value), spec.slot, more)
+            let Means::Sent { slot, more } = &spec.means else { panic!("not sent as it is") };
+            let more: Vec<_> = more.iter().map(|(value, slot)| (plain(value), slot.clone())).collect();
+            (plain(&spec.value), slot.clone(), more)
         };
         let header = |name: &str| Slot::header(name, "").expect("a slot");
         assert_eq!(sealed("jwt", "file: value"), ("s3cr3t".to_owned(), Slot::bearer(), Vec::new()));

@@ -208,8 +208,8 @@ impl Destination {
 
     pub(crate) fn spec(self, form: Form, values: Vec<Secret>) -> Result<SecretSpec> {
         let ca = self.certificates().map(|ca| *ca.hash());
-        let Placed { value, slot, more } = form.place(values).context("each place takes one value")?;
-        Ok(SecretSpec { value, slot, more, origins: self.origins, not_after: None, ca })
+        let Placed { value, means } = form.place(values).context("each place takes one value")?;
+        Ok(SecretSpec { value, means, origins: self.origins, not_after: None, ca })
     }
 }
 

@@ -13,7 +13,7 @@ use rr_contract::model::origin::BaseUrl;
 use rr_contract::model::origin::Origin;
 use rr_contract::seal::node_token::NodeToken;
 use rr_contract::seal::region_key::RegionKeys;
-use rr_contract::seal::{SealedSecret, SecretSpec, Slot, key_file};
+use rr_contract::seal::{Means, SealedSecret, SecretSpec, Slot, key_file};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
@@ -234,8 +234,7 @@ async fn upstream_credential(
     let spec = SecretSpec {
         value: Secret::from(UPSTREAM_VALUE.to_owned()),
         origins: vec![Origin::of(&upstream_url.parse::<BaseUrl>()?)],
-        slot: Slot::bearer(),
-        more: Vec::new(),
+        means: Means::sent(Slot::bearer()),
         not_after: None,
         ca: None,
     };

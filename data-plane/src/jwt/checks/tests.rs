@@ -5,7 +5,7 @@ use std::time::Duration;
 use rr_contract::model::caller::CallerKind;
 use rr_contract::model::credential::Usage;
 use rr_contract::model::resource::{Model, ResourceId};
-use rr_contract::seal::{SealContext, SecretSpec, Slot};
+use rr_contract::seal::{Means, SealContext, SecretSpec, Slot};
 use rr_contract::seam::SystemEntropy;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -306,7 +306,7 @@ fn sealed(
         SealedSecret::seal_shared(&context, value, not_after, &[&statement], &SystemEntropy)
     } else {
         let origins = vec!["https://a.example".parse().expect("an origin")];
-        let spec = SecretSpec { value, origins, slot: Slot::bearer(), more: Vec::new(), not_after, ca: None };
+        let spec = SecretSpec { value, origins, means: Means::sent(Slot::bearer()), not_after, ca: None };
         SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy)
     };
     made.expect("it seals")

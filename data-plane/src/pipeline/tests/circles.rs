@@ -4,7 +4,7 @@ use tokio::time::timeout;
 
 use std::time::Duration;
 
-use rr_contract::seal::{SecretSpec, Slot};
+use rr_contract::seal::{Means, SecretSpec, Slot};
 use rr_contract::secret::Secret;
 
 use crate::fixture::{self, Region, caller_key};
@@ -28,7 +28,7 @@ async fn in_a_circle_by(slot: Slot, value: &str) -> Edge {
     let mut all = resources(&region, &format!("http://{address}/api/{}", proxy_id(1)));
     let origins = vec![format!("http://{address}").parse().expect("an origin")];
     let value = Secret::from(value.to_owned());
-    let spec = SecretSpec { value, slot, more: Vec::new(), origins, not_after: None, ca: None };
+    let spec = SecretSpec { value, means: Means::sent(slot), origins, not_after: None, ca: None };
     all.push(fixture::sealed_upstream(2, 1, &region.seal_spec(2, 1, &spec)));
     edge.activate(region.snapshot(&all));
     edge

@@ -17,9 +17,9 @@ fn edge_with(upstream: &Upstream, kind: ValueKind, said: &Said, values: &[&str])
     let (region, url) = (Region::new(), upstream.url(""));
     let values = values.iter().map(|value| Secret::from((*value).to_owned())).collect();
     let form = kind.form(said).expect("a form");
-    let Placed { value, slot, more } = form.place(values).expect("a value for each place");
+    let Placed { value, means } = form.place(values).expect("a value for each place");
     let origins = vec![url.parse().expect("an origin")];
-    let spec = SecretSpec { value, slot, more, origins, not_after: None, ca: None };
+    let spec = SecretSpec { value, means, origins, not_after: None, ca: None };
     let mut all = resources(&region, &url);
     all[3] = fixture::sealed_upstream(2, 1, &region.seal_spec(2, 1, &spec));
     Edge::start(region.snapshot(&all), &["127.0.0.0/8"])

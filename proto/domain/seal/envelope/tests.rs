@@ -5,6 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::feature;
+use crate::seal::Slot;
 use crate::seal::region_key::RegionKeys;
 use rr_seam::SystemEntropy;
 
@@ -30,8 +32,7 @@ fn spec() -> SecretSpec {
     SecretSpec {
         value: Secret::from("s3cr3t".to_owned()),
         origins: vec!["https://api.example.com".parse().expect("an origin")],
-        slot: Slot::bearer(),
-        more: Vec::new(),
+        means: Means::sent(Slot::bearer()),
         not_after: None,
         ca: None,
     }
@@ -50,7 +51,7 @@ fn each_region_that_it_is_sealed_to_opens_it_and_no_other() {
     for region in [&eu, &us] {
         let opened = sealed.open(&context(), &[region.opening_key()]).expect("opens");
         assert_eq!(opened.value().expose(), b"s3cr3t");
-        assert_eq!(opened.slot(), &Slot::bearer());
+        assert!(opened.means() == &Means::sent(Slot::bearer()));
         assert_eq!(opened.origins()[0].to_string(), "https://api.example.com");
     }
     assert_eq!(sealed.open(&context(), &[ap.opening_key()]).err(), Some(OpenError::NoWrap));
@@ -99,13 +100,16 @@ fn several_values_go_into_places_of_their_own_and_are_sealed_within_the_bounds_o
     let (keys, header) = (keys(1), |name| Slot::header(name, "").expect("a slot"));
     let query = |name| Slot::query(name).expect("a slot");
     let more = |more: Vec<(&str, Slot)>| SecretSpec {
-        more: more.into_iter().map(|(value, slot)| (Secret::from(value.to_owned()), slot)).collect(),
+        means: Means::Sent {
+            slot: Slot::bearer(),
+            more: more.into_iter().map(|(value, slot)| (Secret::from(value.to_owned()), slot)).collect(),
+        },
         ..spec()
     };
     let seal = |spec: &SecretSpec| SealedSecret::seal(&context(), spec, &[&statement(&keys)], &SystemEntropy);
     assert!(seal(&more(vec![("a", header("x-id")), ("b c\n", query("key"))])).is_ok());
     let long = "x".repeat(VALUE_MAX - 2);
-    let names: Vec<String> = (0..=MORE_MAX).map(|n| format!("x-{n}")).collect();
+    let names: Vec<String> = (0..=15).map(|n| format!("x-{n}")).collect();
     let many = names.iter().map(|name| ("v", Slot::header(name, "").expect("a slot"))).collect();
     for wrong in [
         more(vec![("a", header("Authorization"))]),
@@ -127,11 +131,13 @@ fn the_label_of_a_seal_says_where_it_goes_and_who_cannot_open_it() {
         (label.origins.as_slice(), label.needs.len()),
         (&["https://api.example.com".to_owned()][..], 0)
     );
-    let query = SecretSpec { slot: Slot::query("key").expect("a slot"), ca: Some([7; 32]), ..spec() };
+    let query = Means::sent(Slot::query("key").expect("a slot"));
+    let query = SecretSpec { means: query, ca: Some([7; 32]), ..spec() };
     assert_eq!(query.label().needs, [feature::UPSTREAM_QUERY]);
     assert_eq!(query.label().ca_hash, [7; 32]);
     let second = (Secret::from("b".to_owned()), Slot::query("key").expect("a slot"));
-    let several = SecretSpec { more: vec![second], ..spec() };
+    let several = Means::Sent { slot: Slot::bearer(), more: vec![second] };
+    let several = SecretSpec { means: several, ..spec() };
     assert_eq!(several.label().needs, [feature::UPSTREAM_QUERY, feature::UPSTREAM_SEVERAL]);
 }
 
@@ -181,6 +187,7 @@ fn a_field_that_this_build_does_not_know_keeps_the_secret_shut() {
         padding: Vec::new(),
         ca_hash: Vec::new(),
         more: Vec::new(),
+        means: None,
     };
     let mut bytes = known.encode_to_vec();
     assert!(seal_bytes(&eu, &bytes).open(&context(), &[eu.opening_key()]).is_ok());
@@ -240,8 +247,7 @@ fn the_largest_secret_that_can_be_sealed_is_one_that_can_be_stored() {
     let spec = SecretSpec {
         value: Secret::new(vec![b'x'; VALUE_MAX]),
         origins: vec![origin; ORIGINS_MAX],
-        slot: Slot::header(&"x".repeat(256), &"y".repeat(64)).expect("a slot"),
-        more: Vec::new(),
+        means: Means::sent(Slot::header(&"x".repeat(256), &"y".repeat(64)).expect("a slot")),
         not_after: Some(std::time::UNIX_EPOCH + Duration::from_secs(1 << 50)),
         ca: Some([7; 32]),
     };
@@ -273,8 +279,10 @@ proptest! {
         let spec = SecretSpec {
             value: Secret::from(value.clone()),
             origins: origins.clone(),
-            slot: Slot::header(&header, &prefix).expect("a slot"),
-            more: more.iter().enumerate().map(other).collect(),
+            means: Means::Sent {
+                slot: Slot::header(&header, &prefix).expect("a slot"),
+                more: more.iter().enumerate().map(other).collect(),
+            },
             not_after: not_after.map(|seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds)),
             ca,
         };
@@ -284,12 +292,8 @@ proptest! {
         let opened = stored.open(&context(), &[eu.opening_key()]).expect("opens");
         prop_assert_eq!(opened.value().expose(), value.as_bytes());
         prop_assert_eq!(opened.origins(), origins.as_slice());
-        prop_assert_eq!(opened.slot(), &spec.slot);
         prop_assert_eq!(opened.not_after(), spec.not_after);
-        let plain = |(value, slot): &(Secret, Slot)| (value.expose().to_vec(), slot.clone());
-        let (was, is): (Vec<_>, Vec<_>) =
-            (spec.more.iter().map(plain).collect(), opened.more().iter().map(plain).collect());
-        prop_assert_eq!(was, is);
+        prop_assert!(opened.means() == &spec.means);
     }
 
     #[test]
